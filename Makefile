@@ -1,0 +1,57 @@
+# Everything a newcomer needs: `make run` serves, `make test` proves. Both set the project up first.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.set-up
+
+.PHONY: help setup run demo test check format bench schemas lock clean
+
+help: ## these lines
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+
+setup: $(SETUP) ## a virtual environment in .venv, from the lock file
+
+$(SETUP): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) from requirements.lock (half a minute the first time) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## serve on http://127.0.0.1:8080, data in ./data
+	@STAKELOG_AUTH=off $(BIN)/stakelog serve
+
+demo: setup ## a day of betting over HTTP, verified at the end
+	@STAKELOG_AUTH=off $(BIN)/stakelog demo
+
+check: setup ## format, lint, types and the fast tests: under a minute
+	@$(BIN)/ruff format --check src tests
+	@$(BIN)/ruff check src tests
+	@$(BIN)/mypy
+	@$(BIN)/pytest -m "not system"
+
+test: setup ## everything: checks, all tests on real processes, coverage
+	@$(BIN)/ruff format --check src tests
+	@$(BIN)/ruff check src tests
+	@$(BIN)/mypy
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage report
+
+format: setup ## let the formatter and the linter mend what they can
+	@$(BIN)/ruff format src tests
+	@$(BIN)/ruff check --fix src tests
+
+bench: setup ## measure, as ratios within one run: a table, and a JSON file in build/bench
+	@$(BIN)/stakelog bench
+
+schemas: setup ## write schemas/ anew from the code
+	@$(BIN)/python -m api.schemas
+
+lock: setup ## take the newest versions that pyproject.toml allows
+	@$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --strip-extras --allow-unsafe \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements.lock pyproject.toml
+
+clean: ## remove what the build made (never ./data)
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
