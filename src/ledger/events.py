@@ -1,0 +1,404 @@
+"""What happened: one tagged Struct of data per event type, the postings that move the money, and the event itself.
+
+Truths that the constructors and ``record.decode`` assert:
+(1) the postings of an event sum to zero in each asset;
+(2) the members of every data Struct are declared in the order of their names, because records are sorted so;
+(3) ``data`` holds the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
+(4) the ledger's own events name their ``cause``, the position of the event that led to them.
+"""
+
+from typing import ClassVar
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+NO_REQUEST = "0" * 64
+"""``request_sha256`` of the ledger's own events: nobody asked."""
+
+LEDGER = "ledger"
+"""``actor`` of the ledger's own events."""
+
+Posting = tuple[str, str, int]
+"""(account, asset, amount in minor units): the amount is added to the account."""
+
+Metadata = dict[str, str]
+
+HOUSE_DEPOSITS = "house/deposits"
+HOUSE_BONUSES = "house/bonuses"
+HOUSE_WITHDRAWALS = "house/withdrawals"
+HOUSE_STAKES = "house/stakes"
+HOUSE_PAYOUTS = "house/payouts"
+HOUSE_CAPTURES = "house/captures"
+HOUSE_ADJUSTMENTS = "house/adjustments"
+TRANSIT_TRANSFERS = "transit/transfers"
+
+
+class Balance(Struct, frozen=True):
+    """A wallet's three buckets of one asset, in minor units. Only ``cash`` may be negative, down to −credit_limit."""
+
+    cash: int = 0
+    bonus: int = 0
+    held: int = 0
+
+
+class Data(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Base of every event's data. ``type`` stands beside the data in the record, not inside it."""
+
+    type: ClassVar[str]
+
+
+class WalletOpened(Data, frozen=True, kw_only=True):
+    type = "wallet_opened"
+
+    metadata: Metadata | None = None
+    referrer_id: str | None = None
+
+
+class ReferralCounted(Data, frozen=True, kw_only=True):
+    """On the referrer's wallet: ``member`` opened, ``level`` steps below."""
+
+    type = "referral_counted"
+
+    cause: str
+    level: int
+    member: str
+
+
+class ReferralVoid(Data, frozen=True, kw_only=True):
+    """The referrer was never opened, or closed, when the count arrived: the walk up ends here."""
+
+    type = "referral_void"
+
+    cause: str
+    level: int
+    member: str
+
+
+class Deposited(Data, frozen=True, kw_only=True):
+    type = "deposited"
+
+    amount: int
+    asset: str
+    bonus: int | None = None
+    first_deposit: bool
+    metadata: Metadata | None = None
+    order_id: str
+
+
+class WithdrawalRequested(Data, frozen=True, kw_only=True):
+    type = "withdrawal_requested"
+
+    amount: int
+    asset: str
+    metadata: Metadata | None = None
+    order_id: str
+
+
+class WithdrawalApproved(Data, frozen=True, kw_only=True):
+    type = "withdrawal_approved"
+
+    metadata: Metadata | None = None
+    order_id: str
+    reason: str | None = None
+
+
+class WithdrawalRejected(Data, frozen=True, kw_only=True):
+    type = "withdrawal_rejected"
+
+    metadata: Metadata | None = None
+    order_id: str
+    reason: str | None = None
+
+
+class StakeSource(Struct, frozen=True):
+    """Which buckets a stake came from; ``grants`` are (grant_id, amount) in the order they were drawn on."""
+
+    bonus: int
+    cash: int
+    grants: tuple[tuple[str, int], ...]
+
+
+class BetPlaced(Data, frozen=True, kw_only=True):
+    type = "bet_placed"
+
+    asset: str
+    bet_id: str
+    source: StakeSource = field(name="from")
+    game: str
+    metadata: Metadata | None = None
+    period: str
+    selection: str
+    spend: str | None = None
+    stake: int
+
+
+class BetSettled(Data, frozen=True, kw_only=True):
+    type = "bet_settled"
+
+    bet_id: str
+    metadata: Metadata | None = None
+    payout: int
+
+
+class BetCancelled(Data, frozen=True, kw_only=True):
+    """``before_bet``: the cancel came first; the bet, should it come, is refused for ever."""
+
+    type = "bet_cancelled"
+
+    before_bet: bool
+    bet_id: str
+    metadata: Metadata | None = None
+    reason: str | None = None
+
+
+class HoldPlaced(Data, frozen=True, kw_only=True):
+    type = "hold_placed"
+
+    amount: int
+    asset: str
+    expires_at_us: int | None = None
+    hold_id: str
+    metadata: Metadata | None = None
+
+
+class HoldExpired(Data, frozen=True, kw_only=True):
+    type = "hold_expired"
+
+    amount: int
+    asset: str
+    cause: str
+    hold_id: str
+
+
+class HoldCaptured(Data, frozen=True, kw_only=True):
+    """``amount`` as asked; absent captures all."""
+
+    type = "hold_captured"
+
+    amount: int | None = None
+    hold_id: str
+    metadata: Metadata | None = None
+
+
+class HoldReleased(Data, frozen=True, kw_only=True):
+    type = "hold_released"
+
+    hold_id: str
+    metadata: Metadata | None = None
+
+
+class TransferSent(Data, frozen=True, kw_only=True):
+    type = "transfer_sent"
+
+    amount: int
+    asset: str
+    metadata: Metadata | None = None
+    to_user_id: str
+    transfer_id: str
+
+
+class TransferReceived(Data, frozen=True, kw_only=True):
+    type = "transfer_received"
+
+    amount: int
+    asset: str
+    cause: str
+    from_user_id: str
+    transfer_id: str
+
+
+class TransferRefused(Data, frozen=True, kw_only=True):
+    """At the receiver, which takes nothing; ``reason`` is a rejection's code. The sender gets the money back."""
+
+    type = "transfer_refused"
+
+    amount: int
+    asset: str
+    cause: str
+    from_user_id: str
+    reason: str
+    transfer_id: str
+
+
+class TransferDelivered(Data, frozen=True, kw_only=True):
+    type = "transfer_delivered"
+
+    amount: int
+    asset: str
+    cause: str
+    to_user_id: str
+    transfer_id: str
+
+
+class TransferReturned(Data, frozen=True, kw_only=True):
+    type = "transfer_returned"
+
+    amount: int
+    asset: str
+    cause: str
+    reason: str
+    to_user_id: str
+    transfer_id: str
+
+
+class BonusGranted(Data, frozen=True, kw_only=True):
+    type = "bonus_granted"
+
+    amount: int
+    asset: str
+    expires_at_us: int | None = None
+    grant_id: str
+    metadata: Metadata | None = None
+
+
+class BonusExpired(Data, frozen=True, kw_only=True):
+    type = "bonus_expired"
+
+    amount: int
+    asset: str
+    cause: str
+    grant_id: str
+
+
+class Adjusted(Data, frozen=True, kw_only=True):
+    type = "adjusted"
+
+    amount: int
+    asset: str
+    metadata: Metadata | None = None
+    reason: str
+
+
+class AdjustmentProposed(Data, frozen=True, kw_only=True):
+    type = "adjustment_proposed"
+
+    adjustment_id: str
+    amount: int
+    asset: str
+    metadata: Metadata | None = None
+    reason: str
+
+
+class AdjustmentApproved(Data, frozen=True, kw_only=True):
+    type = "adjustment_approved"
+
+    adjustment_id: str
+    metadata: Metadata | None = None
+    reason: str | None = None
+
+
+class AdjustmentRejected(Data, frozen=True, kw_only=True):
+    type = "adjustment_rejected"
+
+    adjustment_id: str
+    metadata: Metadata | None = None
+    reason: str | None = None
+
+
+class Reversed(Data, frozen=True, kw_only=True):
+    """``position`` is the event whose opposite this posts."""
+
+    type = "reversed"
+
+    metadata: Metadata | None = None
+    position: str
+    reason: str
+
+
+class LimitsSet(Data, frozen=True, kw_only=True):
+    """The one event in which null is a value: the default again. Absent means unchanged."""
+
+    type = "limits_set"
+
+    asset: str
+    balance_max: int | UnsetType | None = UNSET
+    credit_limit: int | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType = UNSET
+    stake_max_per_day: int | UnsetType | None = UNSET
+    withdrawal_max_per_day: int | UnsetType | None = UNSET
+
+
+class WalletFrozen(Data, frozen=True, kw_only=True):
+    type = "wallet_frozen"
+
+    metadata: Metadata | None = None
+    reason: str
+
+
+class WalletUnfrozen(Data, frozen=True, kw_only=True):
+    type = "wallet_unfrozen"
+
+    metadata: Metadata | None = None
+    reason: str
+
+
+class WalletClosed(Data, frozen=True, kw_only=True):
+    type = "wallet_closed"
+
+    metadata: Metadata | None = None
+    reason: str
+
+
+AnyData = (
+    WalletOpened
+    | ReferralCounted
+    | ReferralVoid
+    | Deposited
+    | WithdrawalRequested
+    | WithdrawalApproved
+    | WithdrawalRejected
+    | BetPlaced
+    | BetSettled
+    | BetCancelled
+    | HoldPlaced
+    | HoldExpired
+    | HoldCaptured
+    | HoldReleased
+    | TransferSent
+    | TransferReceived
+    | TransferRefused
+    | TransferDelivered
+    | TransferReturned
+    | BonusGranted
+    | BonusExpired
+    | Adjusted
+    | AdjustmentProposed
+    | AdjustmentApproved
+    | AdjustmentRejected
+    | Reversed
+    | LimitsSet
+    | WalletFrozen
+    | WalletUnfrozen
+    | WalletClosed
+)
+
+DATA_TYPES: tuple[type[Data], ...] = AnyData.__args__
+
+DATA_OF: dict[str, type[Data]] = {data.type: data for data in DATA_TYPES}
+"""The event's ``type`` → its data Struct."""
+
+
+class Event(Struct, frozen=True):
+    """One fact of one wallet: everything in the record but its place in the chain.
+
+    ``balances`` is the wallet after the event, for the assets of its postings; ``time_us`` is Unix microseconds.
+    """
+
+    time_us: int
+    user_id: str
+    command_id: str
+    request_sha256: str
+    actor: str
+    data: AnyData
+    postings: tuple[Posting, ...]
+    balances: dict[str, Balance]
+
+
+def sums_to_zero(postings: tuple[Posting, ...]) -> bool:
+    """Whether the postings balance in each asset."""
+    if len(postings) == 2:  # nearly every event; twice as fast as the general sum
+        (_, asset, amount), (_, other_asset, other_amount) = postings
+        return asset == other_asset and amount + other_amount == 0
+    sums: dict[str, int] = {}
+    for _, asset, amount in postings:
+        sums[asset] = sums.get(asset, 0) + amount
+    return not any(sums.values())

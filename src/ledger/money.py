@@ -1,0 +1,41 @@
+"""Money is an integer in the asset's minor unit; there are no floats and no rounding here.
+
+An amount is valid if and only if it is an integer in 1 … ``AMOUNT_MAX``. ``AMOUNT_MAX`` is 2^53 − 1, the largest
+integer that every JSON reader keeps exact; no sum that a wallet can own or be owed may leave ±``AMOUNT_MAX``.
+"""
+
+import re
+from collections.abc import Mapping
+
+AMOUNT_MAX = 2**53 - 1
+
+Assets = Mapping[str, int]
+"""Asset code → exponent of its minor unit, as declared in the settings: ``{"INR": 2}`` counts paise."""
+
+_ASSET = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31}):([0-9]|1[0-8])")
+
+
+def parse_assets(text: str) -> dict[str, int]:
+    """Read ``INR:2,USDT:6,GOLD:0``.
+
+    Raises ValueError, in words for the operator, for anything else: a malformed item, an asset named twice, none.
+    """
+    assets: dict[str, int] = {}
+    for item in text.split(","):
+        match = _ASSET.fullmatch(item.strip())
+        if match is None:
+            raise ValueError(f"{item.strip()!r} is not an asset: write CODE:EXPONENT, such as INR:2")
+        if match[1] in assets:
+            raise ValueError(f"the asset {match[1]} is declared twice")
+        assets[match[1]] = int(match[2])
+    return assets
+
+
+def is_amount(value: int) -> bool:
+    """Whether ``value`` is an amount: 1 … 2^53 − 1."""
+    return 1 <= value <= AMOUNT_MAX
+
+
+def in_bounds(total: int) -> bool:
+    """Whether ``total``, what a wallet owns and may still get back, stays within ±(2^53 − 1)."""
+    return -AMOUNT_MAX <= total <= AMOUNT_MAX

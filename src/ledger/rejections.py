@@ -1,0 +1,52 @@
+"""Every reason to refuse a command, declared in the order of precedence: the first that applies is the answer.
+
+A rejection is a value, for it is a normal day: nothing is written and the ``command_id`` stays free. What comes
+before these in the order (401, 400, 403, the command seen before) is decided before the core is asked.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Code(StrEnum):
+    """The rule that was broken, named as the contract's problem code."""
+
+    WALLET_NOT_OPEN = "wallet_not_open"
+    WALLET_CLOSED = "wallet_closed"
+    WALLET_ALREADY_OPEN = "wallet_already_open"
+    WALLET_FROZEN = "wallet_frozen"
+    SAME_WALLET = "same_wallet"
+    UNKNOWN_GAME = "unknown_game"
+    BET_CANCELLED_BEFORE = "bet_cancelled_before"
+    ORDER_ID_REUSED = "order_id_reused"
+    BET_ID_REUSED = "bet_id_reused"
+    HOLD_ID_REUSED = "hold_id_reused"
+    TRANSFER_ID_REUSED = "transfer_id_reused"
+    GRANT_ID_REUSED = "grant_id_reused"
+    ADJUSTMENT_ID_REUSED = "adjustment_id_reused"
+    ORDER_NOT_FOUND = "order_not_found"
+    BET_NOT_FOUND = "bet_not_found"
+    HOLD_NOT_FOUND = "hold_not_found"
+    ADJUSTMENT_NOT_FOUND = "adjustment_not_found"
+    HOLD_EXPIRED = "hold_expired"
+    ALREADY_RESOLVED = "already_resolved"
+    SAME_ACTOR = "same_actor"
+    CANNOT_REVERSE = "cannot_reverse"
+    UNKNOWN_ASSET = "unknown_asset"
+    AMOUNT_OUT_OF_RANGE = "amount_out_of_range"
+    CAPTURE_EXCEEDS_HOLD = "capture_exceeds_hold"
+    BALANCE_MAX_EXCEEDED = "balance_max_exceeded"
+    STAKE_MAX_EXCEEDED = "stake_max_exceeded"
+    WITHDRAWAL_MAX_EXCEEDED = "withdrawal_max_exceeded"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    CREDIT_LIMIT_EXCEEDED = "credit_limit_exceeded"
+    WALLET_NOT_EMPTY = "wallet_not_empty"
+
+
+class Rejection(Struct, frozen=True):
+    """A refusal: the rule, one sentence for a person, and fields that help the caller to act."""
+
+    code: Code
+    detail: str
+    fields: dict[str, int | str] = {}
