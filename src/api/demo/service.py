@@ -1,0 +1,114 @@
+"""The service as a child process: on a free port, with a folder of its own, and always stopped in the end.
+
+`running` yields as soon as the child is started, so that the caller can watch it while it gets ready, and stops it
+with SIGTERM whichever way its body ends. The child leads a process group, so a Ctrl-C at the terminal reaches only
+the demo, which then stops the child in good order; what is left of the group after `STOP_TIMEOUT_S` is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+"""Chosen: an idle machine needs a second or two for either."""
+
+
+class ServiceFailedError(Exception):
+    """The child did not start, or ended on its own; the message has the last lines that it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running child: where it answers, and the process to watch."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    log: Path
+
+    async def ended(self) -> ServiceFailedError:
+        """Wait until the child ends on its own, and say so."""
+        status = await self.process.wait()
+        return ServiceFailedError(f"the service ended with status {status}: {_last_lines(self.log)}")
+
+
+@asynccontextmanager
+async def running(data: Path, log: Path) -> AsyncIterator[Service]:
+    """`python -m api serve` on `data`, its output in the file `log`."""
+    port = _free_port()
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "api",
+            "serve",
+            env=environment(data) | {"STAKELOG_HOST": "127.0.0.1", "STAKELOG_PORT": str(port)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    service = Service(f"http://127.0.0.1:{port}", process, log)
+    try:
+        yield service
+    finally:
+        await _stop(process)
+
+
+async def verify(data: Path) -> str | None:
+    """`python -m api audit verify` on the folder: None if all is well, else what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "api", "audit", "verify", "--data", str(data)),
+        env=environment(data),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        await _stop(process, group=False)
+    if process.returncode == 0:
+        return None
+    return f"audit verify ended with status {process.returncode}: {said.decode(errors='replace').strip()}"
+
+
+def environment(data: Path) -> dict[str, str]:
+    """This process's environment with the product's defaults: a day played twice meets the same service."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
+    return ours | {"STAKELOG_DATA": str(data), "STAKELOG_AUTH": "off"}
+
+
+async def _stop(process: asyncio.subprocess.Process, *, group: bool = True) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await process.wait()
+    with suppress(ProcessLookupError, PermissionError):
+        if group:
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.returncode is None:
+            process.kill()
+    await process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _last_lines(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[-3:]) or "it wrote nothing"
