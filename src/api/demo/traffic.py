@@ -244,7 +244,8 @@ class GameServer:
         while self.now.used + due < quota and self.here and idle < 20:
             posts = self._due_posts()
             busy = {user_id for post in posts for user_id in post.user_ids()}
-            for _ in range(self.rng.randint(*width)):
+            left = max((quota - self.now.used - due) // 2, 1)  # a bet brings its result along
+            for _ in range(min(self.rng.randint(*width), left)):
                 player = self._somebody()
                 act = self.rng.choices([item for item, _ in menu], [weight for _, weight in menu])[0]
                 post = None if player.user_id in busy else act(player)
@@ -349,7 +350,7 @@ class GameServer:
         match player.role:
             case Role.CAPPED:
                 planned.append(
-                    self._plan(player, "set_limits", asset="INR", balance_max=300_000, withdrawal_max_per_day=0)
+                    self._plan(player, "set_limits", asset="INR", balance_max=100_000, withdrawal_max_per_day=0)
                 )
                 planned.append(self._plan(player, "set_limits", asset="GOLD", balance_max=0))
             case Role.CREDIT:

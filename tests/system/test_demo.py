@@ -1,0 +1,69 @@
+"""`stakelog demo` as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+
+def demo(*options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api", "demo", *options],
+        env=os.environ | {"COLUMNS": "140"} | settings,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def test_a_quick_day_ends_with_no_difference() -> None:
+    done = demo("--quick", "--seed", "7")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 differences" in done.stdout
+
+
+def test_a_second_day_on_the_same_folder_is_well_too(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = demo("--quick", "--users", "40", "--commands", "400", "--data", str(tmp_path / "day"))
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "day" / "events.sqlite3").exists()
+
+
+def test_no_service_at_the_url_is_wrong_use_and_one_line() -> None:
+    done = demo("--url", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == ["stakelog demo: no service is ready at http://127.0.0.1:9"]
+
+
+def test_options_that_exclude_each_other_are_wrong_use(tmp_path: Path) -> None:
+    done = demo("--url", "http://127.0.0.1:9", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_day_stops_the_service_and_removes_its_folder(tmp_path: Path, sent: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "api", "demo"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        deadline_s = time.monotonic() + 60
+        while not any(tmp_path.glob("stakelog-demo-*/data/*")) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        running.send_signal(sent)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in errors
+    assert list(tmp_path.glob("stakelog-demo-*")) == []

@@ -1,0 +1,219 @@
+"""The day's traffic and the client's books, played in memory against the naive reading of the contract."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+
+from api.demo.books import ACCEPTED, Answer, Books, Command
+from api.demo.traffic import Day, Fault, GameServer, Planned, Post, Role, Wave, players, share_of_period
+from properties.naive_ledger import Accepted, Duplicate, Fact, NaiveLedger, Refused
+
+SMALL = Day(users=80, commands=1_200, seed=1, servers=3, periods=8)
+NOON_US = 1_795_435_200_000_000
+
+
+class Table:
+    """Answers as the service would: the naive ledger, a clock that jumps, follow-ups that come when they come."""
+
+    def __init__(self, seed: int) -> None:
+        self.ledger = NaiveLedger(("INR", "USDT", "GOLD"))
+        self.rng = Random(seed)
+        self.now_us = NOON_US
+        self.first: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def post(self, planned: Planned, actor: str | None) -> Answer:
+        self.now_us += self.rng.choice((1, 900, 40_000))
+        if self.ledger.pending and self.rng.random() < 0.4:
+            self.ledger.deliver(self.rng.randrange(len(self.ledger.pending)), now_us=self.now_us)
+        if planned.may == {"malformed_request"}:  # the naive ledger takes commands of valid shape only
+            return Answer(400, False, {"code": "malformed_request"})
+        result = self.ledger.post(dict(planned.command), now_us=self.now_us, actor=actor or "local")
+        if isinstance(result, Refused):
+            return Answer(422, False, {"code": result.code})
+        key = (result.fact.user_id, result.fact.command_id)
+        if isinstance(result, Accepted):
+            self.first[key] = self._body(result.fact)
+        return Answer(200 if isinstance(result, Duplicate) else 201, isinstance(result, Duplicate), self.first[key])
+
+    def quiet(self, now_us: int) -> None:
+        while self.ledger.pending:
+            self.ledger.deliver(0, now_us=now_us)
+        self.ledger.fire_due(now_us)
+
+    def _body(self, fact: Fact) -> dict[str, Any]:
+        seq = len(self.first) + 1
+        facts = self.ledger.facts[fact.user_id]
+        index = next(at for at, known in enumerate(facts) if known is fact)
+        self.ledger.position_of[f"0:{seq}"] = (fact.user_id, index)
+        return {
+            "position": f"0:{seq}",
+            "partition": 0,
+            "seq": seq,
+            "time_us": fact.time_us,
+            "type": fact.type,
+            "data": fact.data,
+            "balances": fact.balances,
+            "head": "",
+        }
+
+
+class Played:
+    """A whole day: the servers take turns at random, and each wave's posts are answered in any order."""
+
+    def __init__(self, day: Day) -> None:
+        self.books = Books()
+        self.table = Table(day.seed)
+        self.waves: list[Wave] = []
+        self.sent: list[tuple[Post, Planned, Answer]] = []
+        rng = Random(day.seed)
+        running = [GameServer(day, number, self.books).waves() for number in range(day.servers)]
+        while running:
+            server = rng.choice(running)
+            wave = next(server, None)
+            if wave is None:
+                running.remove(server)
+                continue
+            self.waves.append(wave)
+            posts = list(wave.posts)
+            rng.shuffle(posts)
+            for post in posts:
+                self._play(post)
+
+    def _play(self, post: Post) -> None:
+        answers = []
+        for planned in post.planned:
+            self.books.sending(planned.command)
+            answers.append((planned, self.table.post(planned, post.actor)))
+        if post.fault is Fault.ANSWER_LOST:
+            answers = []
+        if post.fault is not Fault.NONE:
+            answers += [(planned, self.table.post(planned, post.actor)) for planned in post.planned]
+        for planned, answer in answers:
+            self.books.heard(planned.command, answer, planned.may)
+            self.sent.append((post, planned, answer))
+
+    def differences(self) -> list[str]:
+        due_us = self.books.latest_due_us()
+        self.books.settle(due_us)
+        self.table.quiet(max(due_us, self.table.now_us))
+        return [
+            line
+            for user_id in self.books.wallets
+            for line in self.books.differences(user_id, self.table.ledger.wallet(user_id))
+        ]
+
+
+@pytest.fixture(scope="module")
+def played() -> Played:
+    return Played(SMALL)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_the_books_agree_with_a_naive_ledger_after_any_day(seed: int) -> None:
+    played = Played(Day(users=60, commands=700, seed=seed, servers=3, periods=6, tag="t-"))
+    assert played.books.surprises == []
+    assert played.differences() == []
+
+
+def test_every_answer_of_a_day_is_one_that_the_traffic_foresaw(played: Played) -> None:
+    assert played.books.surprises == []
+
+
+def test_a_day_has_about_as_many_commands_as_were_asked_for(played: Played) -> None:
+    assert sum(wave.size() for wave in played.waves) == pytest.approx(SMALL.commands, rel=0.15)
+
+
+def test_the_same_seed_and_the_same_answers_give_the_same_day() -> None:
+    day = Day(users=30, commands=200, seed=9, servers=2, periods=3)
+    assert Played(day).waves == Played(day).waves
+
+
+def test_another_seed_gives_another_day() -> None:
+    days = [Day(users=30, commands=200, seed=seed, servers=2, periods=3) for seed in (1, 2)]
+    assert Played(days[0]).waves != Played(days[1]).waves
+
+
+def test_posts_of_one_wave_never_share_a_wallet(played: Played) -> None:
+    for wave in played.waves:
+        named = Counter(user_id for post in wave.posts for user_id in post.user_ids())
+        assert max(named.values()) == 1
+
+
+def test_a_wallet_belongs_to_one_game_server() -> None:
+    day = Day(users=45, commands=200, seed=4, servers=4)
+    shares = [set(GameServer(day, number, Books()).mine) for number in range(day.servers)]
+    assert sum(len(share) for share in shares) == len(set().union(*shares)) == day.users
+
+
+def test_faults_hit_only_what_must_be_accepted(played: Played) -> None:
+    faulty = [post for wave in played.waves for post in wave.posts if post.fault is not Fault.NONE]
+    assert {post.fault for post in faulty} == {Fault.TWICE, Fault.ANSWER_LOST}
+    assert all(planned.may == {ACCEPTED} for post in faulty for planned in post.planned)
+
+
+def test_a_copy_of_an_accepted_command_is_a_hit(played: Played) -> None:
+    copies = [answer for _, planned, answer in played.sent if planned.again]
+    assert copies
+    assert all(answer.hit for answer in copies)
+
+
+def test_a_day_has_every_kind_of_command_accepted(played: Played) -> None:
+    taken = {planned.command["type"] for _, planned, answer in played.sent if answer.accepted}
+    assert taken >= {
+        "open_wallet",
+        "deposit",
+        "request_withdrawal",
+        "approve_withdrawal",
+        "reject_withdrawal",
+        "place_bet",
+        "settle_bet",
+        "cancel_bet",
+        "hold",
+        "capture_hold",
+        "release_hold",
+        "transfer",
+        "grant_bonus",
+        "adjust",
+        "propose_adjustment",
+        "approve_adjustment",
+        "reverse",
+        "set_limits",
+        "freeze_wallet",
+        "unfreeze_wallet",
+    }
+
+
+def test_a_day_has_most_refusals_that_a_client_can_meet(played: Played) -> None:
+    refused = {answer.outcome for _, _, answer in played.sent if not answer.accepted}
+    assert refused >= {"insufficient_funds", "already_resolved", "malformed_request", "wallet_frozen"}
+    assert len(refused) >= 20
+
+
+def test_approvals_come_from_another_operator_than_the_proposal(played: Played) -> None:
+    proposed: dict[str, str | None] = {}
+    for post, planned, answer in played.sent:
+        command: Command = planned.command
+        if answer.accepted and command["type"] == "propose_adjustment":
+            proposed[command["adjustment_id"]] = post.actor
+        if answer.accepted and command["type"] == "approve_adjustment":
+            assert post.actor != proposed[command["adjustment_id"]]
+
+
+def test_a_few_users_do_most_of_the_betting(played: Played) -> None:
+    bets = Counter(p.command["user_id"] for _, p, a in played.sent if a.accepted and p.command["type"] == "place_bet")
+    busiest = sum(count for _, count in bets.most_common(SMALL.users // 10))
+    assert busiest > 0.3 * bets.total()
+
+
+def test_a_day_is_busiest_in_the_evening() -> None:
+    shares = [share_of_period(Day(1, 1, 1), period) for period in range(48)]
+    assert sum(shares) == pytest.approx(1)
+    assert shares.index(max(shares)) == 42
+
+
+def test_every_role_is_played() -> None:
+    assert {player.role for player in players(Day(users=80, commands=1, seed=1))} == set(Role)
