@@ -73,7 +73,7 @@ def main(options: Options) -> int:
     except (UnreachableError, service.ServiceFailedError) as error:
         return failed(error, 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return failed("interrupted; the service is stopped.", INTERRUPTED)
+        return failed("interrupted.", INTERRUPTED)
 
 
 async def _run(options: Options, console: Console) -> int:
