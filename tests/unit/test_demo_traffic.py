@@ -12,7 +12,7 @@ from api.demo.books import ACCEPTED, Answer, Books, Command
 from api.demo.traffic import Day, Fault, GameServer, Planned, Post, Role, Wave, players, share_of_period
 from properties.naive_ledger import Accepted, Duplicate, Fact, NaiveLedger, Refused
 
-SMALL = Day(users=80, commands=1_200, seed=1, servers=3, periods=8)
+SMALL = Day(users=80, commands=2_500, seed=1, servers=3, periods=8)
 NOON_US = 1_795_435_200_000_000
 
 
