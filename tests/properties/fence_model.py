@@ -72,7 +72,7 @@ STEPS_PER_TICK = 24  # so coarse that two writers often stamp the same time_us
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of the fence. All must hold in the product; each can be taken away here to see what it is good for."""
+    """The rules of the fence. The product needs them all; each can be taken away here to be missed."""
 
     chain_read: bool = True
     """Readers follow prev and seq. Removed: an index by seq, where the first or the last record of a seq wins."""
