@@ -371,10 +371,39 @@ AnyData = (
     | WalletClosed
 )
 
-DATA_TYPES: tuple[type[Data], ...] = AnyData.__args__
+DATA_TYPES: tuple[type[AnyData], ...] = AnyData.__args__
 
-DATA_OF: dict[str, type[Data]] = {data.type: data for data in DATA_TYPES}
+DATA_OF: dict[str, type[AnyData]] = {data.type: data for data in DATA_TYPES}
 """The event's ``type`` → its data Struct."""
+
+COMMAND_OF: dict[str, str] = {
+    "wallet_opened": "open_wallet",
+    "deposited": "deposit",
+    "withdrawal_requested": "request_withdrawal",
+    "withdrawal_approved": "approve_withdrawal",
+    "withdrawal_rejected": "reject_withdrawal",
+    "bet_placed": "place_bet",
+    "bet_settled": "settle_bet",
+    "bet_cancelled": "cancel_bet",
+    "hold_placed": "hold",
+    "hold_captured": "capture_hold",
+    "hold_released": "release_hold",
+    "transfer_sent": "transfer",
+    "bonus_granted": "grant_bonus",
+    "adjusted": "adjust",
+    "adjustment_proposed": "propose_adjustment",
+    "adjustment_approved": "approve_adjustment",
+    "adjustment_rejected": "reject_adjustment",
+    "reversed": "reverse",
+    "limits_set": "set_limits",
+    "wallet_frozen": "freeze_wallet",
+    "wallet_unfrozen": "unfreeze_wallet",
+    "wallet_closed": "close_wallet",
+}
+"""Event type → the type of the command that makes it; the ledger's own events have none."""
+
+ADDED_BY_DECISION = frozenset({"first_deposit", "from", "before_bet"})
+"""Members of data that no command carries."""
 
 
 class Event(Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""Adapters of ``EventLog``: ``memory`` for tests and simulation, ``sqlite`` for one machine."""

@@ -1,0 +1,350 @@
+"""The embedded event log: one SQLite file, every partition in one table, one thread that commits for all.
+
+Durable means fsynced: WAL with ``synchronous=FULL``. Truths:
+(1) an append lands whole or not at all, and only if the partition still ends where it says: each transaction checks
+    the heads of its partitions after it has taken the write lock;
+(2) appends that wait together, of whatever partitions, share one transaction, so one fsync. If one of them cannot
+    land, it alone fails, and the others are tried again without it;
+(3) nobody can change or remove a record through SQL: triggers refuse UPDATE and DELETE, and, because REPLACE
+    walks past a DELETE trigger, a BEFORE INSERT trigger refuses an existing place or command;
+(4) SQLITE_FULL is definite: the frames did not fit, so the commit frame is not in the WAL. Any other failure of a
+    COMMIT is ambiguous, for a frame that was written may come back when the WAL is recovered: ``OutcomeUnknown``,
+    and the log refuses to go on in this process. Only a start, which recovers the WAL first, can tell.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final, NamedTuple
+
+from ledger.ports import (
+    DuplicateCommand,
+    LedgerError,
+    LogUnavailable,
+    LogUnreadable,
+    NewRecord,
+    OutcomeUnknown,
+    StaleHead,
+    WrongPartitions,
+)
+from ledger.record import EMPTY, Head, sha256_hex
+
+FORMAT: Final = "1"
+
+_SCHEMA: Final = (
+    """CREATE TABLE event(
+        partition INTEGER NOT NULL, seq INTEGER NOT NULL, user_id TEXT NOT NULL, command_id TEXT NOT NULL,
+        record BLOB NOT NULL, PRIMARY KEY (partition, seq), UNIQUE (user_id, command_id))""",
+    """CREATE TRIGGER event_is_new BEFORE INSERT ON event
+        WHEN EXISTS (SELECT 1 FROM event WHERE partition = NEW.partition AND seq = NEW.seq)
+          OR EXISTS (SELECT 1 FROM event WHERE user_id = NEW.user_id AND command_id = NEW.command_id)
+        BEGIN SELECT RAISE(ABORT, 'an event is never replaced'); END""",
+    """CREATE TRIGGER event_is_kept BEFORE DELETE ON event
+        BEGIN SELECT RAISE(ABORT, 'an event is never deleted'); END""",
+    """CREATE TRIGGER event_is_unchanged BEFORE UPDATE ON event
+        BEGIN SELECT RAISE(ABORT, 'an event is never changed'); END""",
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+_INSERT_META: Final = "INSERT INTO meta VALUES ('format', ?), ('partitions', ?)"
+_LAST: Final = "SELECT seq, record FROM event WHERE partition = ? ORDER BY seq DESC LIMIT 1"
+_READ: Final = "SELECT record FROM event WHERE partition = ? AND seq >= ? ORDER BY seq LIMIT ?"
+
+# One statement inserts many rows: each sqlite3 call gives the GIL away and has to win it back, which under load costs
+# more than the row. Sizes are powers of two, so that few statements are compiled; 512 rows measured as fast as 4,096.
+_CHUNKS: Final = tuple((1 << power) for power in range(9, -1, -1))
+_INSERT: Final = {
+    rows: "INSERT INTO event(partition, seq, user_id, command_id, record) VALUES "  # noqa: S608 only placeholders
+    + ",".join(["(?,?,?,?,?)"] * rows)
+    for rows in _CHUNKS
+}
+# 16 MiB of WAL between SQLite's own checkpoints. Measured: each costs an fsync of the file, and 1,000 pages, the
+# default, is less than one commit of a thousand records on as many pages.
+_WAL_PAGES: Final = 4096
+_READ_INLINE_MAX: Final = 4
+
+
+class _Append(NamedTuple):
+    partition: int
+    after: Head
+    records: Sequence[NewRecord]
+    landed: asyncio.Future[None]
+
+
+class _Landed(NamedTuple):
+    append: _Append
+    error: LedgerError | None
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to a log's file, in autocommit. Raises LogUnreadable."""
+    try:
+        uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}"
+        # A folder that cannot be written has no place for the WAL's index; without a WAL the file alone is the log.
+        if read_only and not path.with_name(path.name + "-wal").exists():
+            uri += "&immutable=1" if not _writable(path.parent) else ""
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as error:
+        raise LogUnreadable(f"{path} cannot be opened as an event log: {error}") from error
+    return connection
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK)
+
+
+def stored_partitions(connection: sqlite3.Connection, path: Path) -> int:
+    """How many partitions the log in this file has. Raises LogUnreadable."""
+    try:
+        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    except sqlite3.Error as error:
+        raise LogUnreadable(f"{path} is not an event log of stakelog: {error}") from error
+    if meta.get("format") != FORMAT:
+        raise LogUnreadable(f"{path} has the format {meta.get('format')}; this program reads format {FORMAT}")
+    return int(meta["partitions"])
+
+
+def last_head(connection: sqlite3.Connection, partition: int) -> Head:
+    """The seq and the hash of the partition's last record."""
+    row = connection.execute(_LAST, (partition,)).fetchone()
+    return EMPTY if row is None else Head(row[0], sha256_hex(row[1]))
+
+
+def check_length(path: Path) -> None:
+    """Raise LogUnreadable where the file is shorter than its own header says, and no WAL could hold the rest."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) == 0 or path.with_name(path.name + "-wal").exists():
+        return
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        raise LogUnreadable(f"{path} is not an event log: it does not begin as an SQLite file does")
+    page_size = int.from_bytes(header[16:18], "big")
+    declared = int.from_bytes(header[28:32], "big") * (65_536 if page_size == 1 else page_size)
+    actual = path.stat().st_size
+    if actual < declared:
+        raise LogUnreadable(
+            f"{path} is truncated: it has {actual} of {declared} bytes; nothing was changed. Restore it from a backup"
+        )
+
+
+class SqliteEventLog:
+    """``EventLog`` in one file. One process at a time may hold it: take the folder's lock first."""
+
+    def __init__(self, path: Path, partitions: int) -> None:
+        """Open or create. Raises LogUnreadable, WrongPartitions."""
+        self._path = path
+        if path.exists():
+            check_length(path)
+        self._writer = connect(path)
+        try:
+            self.partitions = self._prepare(partitions)
+            self._reader = connect(path)
+            self._heads = [last_head(self._writer, partition) for partition in range(self.partitions)]
+            self._data_version = self._writer.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error as error:
+            self._writer.close()
+            raise LogUnreadable(f"{path} cannot be used as an event log: {error}") from error
+        self._broken: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[_Append] = []
+        self._under_way: list[_Append] = []
+        self._flush_due = False
+        self._reading = threading.Lock()
+        self._work: SimpleQueue[list[_Append] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._commit_all, name="stakelog-commit", daemon=True)
+        self._thread.start()
+
+    def _prepare(self, partitions: int) -> int:
+        writer = self._writer
+        for pragma in (
+            "PRAGMA journal_mode=WAL",
+            "PRAGMA synchronous=FULL",
+            f"PRAGMA wal_autocheckpoint={_WAL_PAGES}",
+            "PRAGMA cache_size=-65536",
+        ):
+            writer.execute(pragma)
+        if writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+            writer.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                writer.execute(statement)
+            writer.execute(_INSERT_META, (FORMAT, str(partitions)))
+            writer.execute("COMMIT")
+        stored = stored_partitions(writer, self._path)
+        if stored != partitions:
+            writer.close()
+            raise WrongPartitions(
+                f"the log in {self._path.parent} was created with {stored} partitions, not {partitions}: "
+                f"set STAKELOG_PARTITIONS={stored}, or use another folder"
+            )
+        return stored
+
+    # --- appending ---------------------------------------------------------------------------------------------
+
+    async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        assert records, "an append has at least one record"
+        if self._broken is not None:
+            raise LogUnavailable(self._broken)
+        loop = self._loop = asyncio.get_running_loop()
+        landed = loop.create_future()
+        self._waiting.append(_Append(partition, after, records, landed))
+        if not self._under_way and not self._flush_due:
+            # At the end of this step of the loop, so that writers that wake together commit together.
+            self._flush_due = True
+            loop.call_soon(self._flush)
+        await landed
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._waiting and not self._under_way:
+            self._under_way, self._waiting = self._waiting, []
+            self._work.put(self._under_way)
+
+    def _finished(self, landed: list[_Landed]) -> None:
+        self._under_way = []
+        self._flush()
+        for append, error in landed:
+            if append.landed.cancelled():
+                continue
+            if error is None:
+                append.landed.set_result(None)
+            else:
+                append.landed.set_exception(error)
+
+    def _commit_all(self) -> None:
+        """The thread: each list that waits becomes one transaction."""
+        while (appends := self._work.get()) is not None:
+            landed = self._commit(appends)
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._finished, landed)
+
+    def _commit(self, appends: list[_Append]) -> list[_Landed]:
+        failed: list[_Landed] = []
+        while appends:
+            culprit, error = self._transaction(appends)
+            if error is None:
+                return failed + [_Landed(append, None) for append in appends]
+            if culprit is None:
+                return failed + [_Landed(append, error) for append in appends]
+            failed.append(_Landed(culprit, error))
+            appends = [append for append in appends if append is not culprit]
+        return failed
+
+    def _transaction(self, appends: list[_Append]) -> tuple[_Append | None, LedgerError | None]:
+        """Commit them all; or nothing, and the one that is to blame (None: all), and why."""
+        if self._broken is not None:
+            return None, LogUnavailable(self._broken)
+        writer = self._writer
+        current: _Append | None = None
+        heads: dict[int, Head] = {}
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            self._notice_other_writers()
+            for current in appends:
+                partition, after, records, _ = current
+                head = heads.get(partition) or self._heads[partition]
+                if head != after:
+                    writer.execute("ROLLBACK")
+                    return current, StaleHead(f"partition {partition} ends at seq {head.seq}, not {after.seq}")
+                for sql, values in _inserts(partition, records):
+                    writer.execute(sql, values)
+                last = records[-1]
+                heads[partition] = Head(last.seq, sha256_hex(last.record))
+            current = None
+        except sqlite3.IntegrityError as error:
+            self._roll_back()
+            assert current is not None, "only an INSERT can break integrity"
+            return current, DuplicateCommand(f"the log refused records of partition {current.partition}: {error}")
+        except sqlite3.Error as error:
+            # Before COMMIT nothing can be in the WAL with a commit frame: definite, whatever the reason.
+            self._roll_back()
+            return None, LogUnavailable(f"the log {self._path} cannot be written: {error}")
+        try:
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            return None, self._failed_commit(error, heads)
+        for partition, head in heads.items():
+            self._heads[partition] = head
+        return None, None
+
+    def _notice_other_writers(self) -> None:
+        """Nobody else should write while we hold the folder; should somebody, our heads are no longer true."""
+        version = self._writer.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._data_version:
+            self._data_version = version
+            self._heads = [last_head(self._writer, partition) for partition in range(self.partitions)]
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+
+    def _failed_commit(self, error: sqlite3.Error, heads: dict[int, Head]) -> LedgerError:
+        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        if full:
+            try:
+                self._roll_back()
+                if all(last_head(self._writer, partition) == self._heads[partition] for partition in heads):
+                    return LogUnavailable(f"the disk of {self._path} is full; nothing was written")
+            except sqlite3.Error as second:
+                error = second
+        self._broken = (
+            f"a commit to {self._path} failed in a way that leaves its outcome unknown ({error}); "
+            "restart the service: it recovers the log at start"
+        )
+        return OutcomeUnknown(self._broken)
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def confirm(self, partition: int, head: Head) -> None:
+        # The folder's lock keeps other writers out, so the heads of this process are the heads.
+        if self._broken is not None:
+            raise LogUnavailable(self._broken)
+        if self._heads[partition] != head:
+            raise StaleHead(f"partition {partition} ends at seq {self._heads[partition].seq}, not {head.seq}")
+
+    async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        if limit <= _READ_INLINE_MAX:  # 10 µs from the page cache; a thread costs more than the look-up
+            return self._read(partition, from_seq, limit)
+        return await asyncio.to_thread(self._read, partition, from_seq, limit)
+
+    def _read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        if self._broken is not None:
+            raise LogUnavailable(self._broken)
+        try:
+            with self._reading:
+                # fetchall ends the read transaction at once: a long one would keep the WAL from being reset.
+                return [row[0] for row in self._reader.execute(_READ, (partition, from_seq, limit)).fetchall()]
+        except sqlite3.Error as error:
+            raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
+
+    async def head(self, partition: int) -> Head:
+        if self._broken is not None:
+            raise LogUnavailable(self._broken)
+        return self._heads[partition]
+
+    async def close(self) -> None:
+        while under_way := [append.landed for append in (*self._under_way, *self._waiting)]:
+            await asyncio.wait(under_way)
+        self._work.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._reader.close()
+        self._writer.close()
+
+
+def _inserts(partition: int, records: Sequence[NewRecord]) -> Iterator[tuple[str, list[int | str | bytes]]]:
+    """The statements, and their values, that insert the records in as few calls as there are powers of two."""
+    done = 0
+    while done < len(records):
+        rows = next(size for size in _CHUNKS if size <= len(records) - done)
+        values: list[int | str | bytes] = []
+        for record in records[done : done + rows]:
+            values += (partition, record.seq, record.user_id, record.command_id, record.record)
+        yield _INSERT[rows], values
+        done += rows

@@ -1,0 +1,248 @@
+"""Which partitions live in this process: routing of commands and follow-ups, start, checkpoints, stop.
+
+Truths:
+(1) a command reaches the one writer of its user's partition, and a wallet's commands reach it in the order given;
+(2) a follow-up leaves only after the event that sends it is durable; it stays open, on disk too, until its arrival
+    is durable, and is delivered again at every start while it is open;
+(3) ``stop`` answers everything that was accepted, then saves the state, then closes the log.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from ledger.commands import AnyFollowUp, Command
+from ledger.money import Assets
+from ledger.partitioning import partition_of
+from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
+from ledger.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex
+from ledger.writer import (
+    MAILBOX_MAX,
+    Accepted,
+    Answer,
+    CommandTicket,
+    Failed,
+    LookupTicket,
+    Parcel,
+    Ticket,
+    WalletRead,
+    WalletTicket,
+    Writer,
+)
+
+CHANGES_PER_CHECKPOINT: Final = 150_000
+"""Values that wait before all partitions are saved. Chosen: some 60 MB of memory and 2 s of replay after a crash."""
+
+CHECKPOINT_S: Final = 15.0
+"""… or after so long, so that a crash on a quiet day costs no replay."""
+
+RECENT_WALLETS: Final = 100_000
+"""Wallets kept in memory over all partitions; measured: about 1 kB each."""
+
+CHECKED_AT_START: Final = 100_000
+"""Records before the checkpoints whose chain a start checks, so that fresh damage is found before it is built on."""
+
+CLOCK_BEHIND_MAX_US: Final = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class Node:
+    """All partitions of a log, in this process."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        store: StateStore,
+        clock: Clock,
+        assets: Assets,
+        *,
+        recent_wallets: int = RECENT_WALLETS,
+        mailbox_max: int = MAILBOX_MAX,
+        changes_per_checkpoint: int = CHANGES_PER_CHECKPOINT,
+        checked_at_start: int = CHECKED_AT_START,
+    ) -> None:
+        self._log, self._store, self._clock = log, store, clock
+        self._changes_per_checkpoint = changes_per_checkpoint
+        self._checked_at_start = checked_at_start
+        self.partitions = log.partitions
+        self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
+        self.ready = False
+        self._checkpoints: asyncio.Task[None] | None = None
+        self.writers = [
+            Writer(
+                partition,
+                log,
+                store,
+                clock,
+                assets,
+                deliver=self._deliver,
+                halted=self._on_halt,
+                recent_max=max(recent_wallets // log.partitions, 16),
+                mailbox_max=mailbox_max,
+            )
+            for partition in range(log.partitions)
+        ]
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> int:
+        """Recover every partition, then begin to answer. Answers how many records were replayed.
+
+        Raises CheckpointAhead, LogDamaged, LogUnavailable, LedgerError: nothing has been written then.
+        """
+        began = time.monotonic()
+        replayed = 0
+        for writer in self.writers:
+            await self._check_tail(writer.partition)
+            replayed += await writer.recover(save_every=self._changes_per_checkpoint)
+        _log.info(
+            "recovered %d partitions, %d records replayed, in %.1f s",
+            self.partitions,
+            replayed,
+            time.monotonic() - began,
+        )
+        for writer in self.writers:
+            writer.start()
+        self._checkpoints = asyncio.get_running_loop().create_task(self._make_checkpoints(), name="checkpoints")
+        self.ready = True
+        return replayed
+
+    async def _check_tail(self, partition: int) -> None:
+        """Check the chain of the partition's last records up to its checkpoint; the rest is checked in the replay."""
+        checkpoint = self._store.checkpoint(partition)
+        end = await self._log.head(partition)
+        if checkpoint is None or checkpoint.seq > end.seq:
+            return
+        seq = max(checkpoint.seq - self._checked_at_start // self.partitions, 0)
+        prev: str | None = EMPTY_SHA256 if seq == 0 else None
+        while seq < checkpoint.seq:
+            records = await self._log.read(partition, seq + 1, min(2_000, checkpoint.seq - seq))
+            if not records:
+                raise LogDamaged(partition, seq + 1, "the record is missing")
+            for record in records:
+                seq += 1
+                try:
+                    place, stated_prev, _ = decode(record)
+                except MalformedRecord as error:
+                    raise LogDamaged(partition, seq, str(error)) from error
+                if place != (partition, seq) or (prev is not None and stated_prev != prev):
+                    raise LogDamaged(partition, seq, "the record does not continue the chain")
+                prev = sha256_hex(record)
+
+    def stop_accepting(self) -> None:
+        """Answer every new ticket ``shutting_down``."""
+        self.ready = False
+        for writer in self.writers:
+            writer.stop_accepting()
+
+    async def stop(self, *, quiet_within_s: float = 5.0) -> None:
+        """Answer all that was accepted, let follow-ups arrive (those that don't in time are delivered at the next
+        start), save the state, close the log. Raises LedgerError where the state cannot be saved."""
+        self.stop_accepting()
+        if self._checkpoints is not None:
+            self._checkpoints.cancel()
+            await asyncio.wait([self._checkpoints])
+        deadline = time.monotonic() + quiet_within_s
+        # Follow-ups wander between writers, so quiet is a state of all of them, which no single event tells.
+        while not all(writer.idle for writer in self.writers) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        for writer in self.writers:
+            await writer.stop()
+        try:
+            if not self.halted.done():
+                for writer in self.writers:
+                    await writer.save()
+        finally:
+            await self._log.close()
+            self._store.close()
+
+    def _on_halt(self, partition: int, error: LedgerError) -> None:
+        _log.error("partition %d has stopped: %s", partition, error)
+        self.ready = False
+        if not self.halted.done():
+            self.halted.set_result(error)
+
+    @property
+    def clock_behind(self) -> bool:
+        """Whether this machine's clock is more than a second behind what is written already."""
+        return any(writer.behind_us > CLOCK_BEHIND_MAX_US for writer in self.writers)
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    def writer_of(self, user_id: str) -> Writer:
+        return self.writers[partition_of(user_id, self.partitions)]
+
+    async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> Answer:
+        """Decide one command. The answer is final but for ``Failed``."""
+        parcel = Parcel(1)
+        ticket = CommandTicket(command, request_sha256, actor, parcel, dry_run=dry_run)
+        self.writer_of(command.user_id).submit(ticket)
+        await parcel.done
+        return ticket.answer
+
+    async def post_many(
+        self, commands: Sequence[tuple[Command, str]], actor: str, *, dry_run: bool = False
+    ) -> list[Answer]:
+        """Decide many; the answers in the order given. Commands of one wallet are decided in the order given."""
+        if not commands:
+            return []
+        parcel = Parcel(len(commands))
+        tickets = [
+            CommandTicket(command, request_sha256, actor, parcel, dry_run=dry_run)
+            for command, request_sha256 in commands
+        ]
+        writers, partitions = self.writers, self.partitions
+        for ticket in tickets:
+            writers[partition_of(ticket.user_id, partitions)].submit(ticket)
+        await parcel.done
+        return [ticket.answer for ticket in tickets]
+
+    async def first_answer(self, user_id: str, command_id: str) -> Accepted | Failed | None:
+        """The answer that the command got when it was accepted; None if it never was."""
+        answer = await self._ask(LookupTicket(user_id, command_id, Parcel(1)))
+        assert answer is None or isinstance(answer, Accepted | Failed)
+        return answer
+
+    async def wallet(self, user_id: str) -> WalletRead | Failed:
+        """The wallet as its writer knows it, after everything that was answered before this call."""
+        answer = await self._ask(WalletTicket(user_id, Parcel(1)))
+        assert isinstance(answer, WalletRead | Failed)
+        return answer
+
+    async def _ask(self, ticket: Ticket) -> Answer:
+        self.writer_of(ticket.user_id).submit(ticket)
+        await ticket.parcel.done
+        return ticket.answer
+
+    async def heads(self) -> list[Head]:
+        """Where every partition ends, as its log says. Raises LogUnavailable."""
+        return [await self._log.head(partition) for partition in range(self.partitions)]
+
+    async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        """Durable records. Raises LogUnavailable."""
+        return await self._log.read(partition, from_seq, limit)
+
+    # --- follow-ups and checkpoints --------------------------------------------------------------------------------
+
+    def _deliver(self, origin: int, seq: int, follow_up: AnyFollowUp) -> None:
+        state = self.writers[origin].state
+        self.writer_of(follow_up.user_id).receive(follow_up, lambda: state.close_follow_up(seq))
+
+    async def _make_checkpoints(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.25)
+            changes = sum(writer.state.changes for writer in self.writers)
+            if changes == 0 or (changes < self._changes_per_checkpoint and time.monotonic() - last < CHECKPOINT_S):
+                continue
+            last = time.monotonic()
+            for writer in self.writers:
+                try:
+                    await writer.save()
+                except LedgerError as error:
+                    # The log is what counts: without a checkpoint the next start only takes longer.
+                    _log.warning("no checkpoint of partition %d: %s", writer.partition, error)
+                    break

@@ -1,0 +1,159 @@
+"""What the ledger needs of the outside, in the domain's words, and every way the outside can fail.
+
+::
+
+    LedgerError
+    ├── LogUnavailable      nothing was written; later may be better
+    ├── StaleHead           nothing was written: the partition does not end where the writer thought
+    ├── DuplicateCommand    nothing was written: the log holds that command of that wallet already
+    ├── OutcomeUnknown      the append may or may not be in the log; only reading the log again can tell
+    ├── LogDamaged          a record is not what the chain says; names partition, seq and reason
+    ├── LogUnreadable       the log's file is no log, or truncated, or of a newer version
+    ├── CheckpointAhead     a checkpoint names what the log does not hold: the log got shorter or was exchanged
+    ├── WrongPartitions     the log was created with another number of partitions
+    ├── FolderInUse         another process has the folder
+    └── FolderUnusable      it cannot be created, read or written
+
+Each adapter of a port passes the port's one conformance suite (``tests/conformance``).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from ledger.commands import AnyFollowUp
+from ledger.entries import Entry
+from ledger.record import Head
+from ledger.wallet import Wallet
+
+
+class LedgerError(Exception):
+    """The outside world broke. The text is one sentence for the operator: what, where, and what to do."""
+
+
+class LogUnavailable(LedgerError):
+    """Nothing was written."""
+
+
+class StaleHead(LedgerError):
+    """Nothing was written: the partition's head is not the one that the append named."""
+
+
+class DuplicateCommand(LedgerError):
+    """Nothing was written: the log holds a record of that user_id and command_id already."""
+
+
+class OutcomeUnknown(LedgerError):
+    """The append may or may not have landed."""
+
+
+class LogDamaged(LedgerError):
+    """The log does not hold what it must at ``partition``, ``seq``."""
+
+    def __init__(self, partition: int, seq: int, reason: str) -> None:
+        super().__init__(f"the log is damaged at partition {partition}, seq {seq}: {reason}")
+        self.partition, self.seq, self.reason = partition, seq, reason
+
+
+class LogUnreadable(LedgerError):
+    """The log's file as a whole cannot be used."""
+
+
+class CheckpointAhead(LedgerError):
+    """What was derived from the log knows more than the log: a log that got shorter is a disaster to report."""
+
+
+class WrongPartitions(LedgerError):
+    """The number of partitions is fixed when a log is created."""
+
+
+class FolderInUse(LedgerError):
+    """Another process has the folder's lock."""
+
+
+class FolderUnusable(LedgerError):
+    """The folder or a file in it cannot be created, read or written."""
+
+
+class NewRecord(NamedTuple):
+    """A record to append, with the two names by which its log refuses a duplicate."""
+
+    seq: int
+    user_id: str
+    command_id: str
+    record: bytes
+
+
+class EventLog(Protocol):
+    """Append-only log of every partition. An append lands whole or not at all, and only on the head it names.
+
+    Durable means: when ``append`` returns, the records survive the crash that the adapter's docstring names.
+    """
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the log was created with."""
+        ...
+
+    async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        """Append ``records`` after the event ``after``, as one whole, durably.
+
+        Raises StaleHead, DuplicateCommand, LogUnavailable (nothing of it was written in all three), OutcomeUnknown.
+        """
+        ...
+
+    async def confirm(self, partition: int, head: Head) -> None:
+        """Return only if ``head`` was the partition's head at a moment after this call began.
+
+        An answer that writes nothing leaves only after this. Raises StaleHead, LogUnavailable.
+        """
+        ...
+
+    async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        """At most ``limit`` records from ``from_seq`` on, in order; [] past the end. Raises LogUnavailable."""
+        ...
+
+    async def head(self, partition: int) -> Head:
+        """Where the partition ends. Raises LogUnavailable, LogDamaged."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Appends under way are finished first."""
+        ...
+
+
+Value = Wallet | Entry | AnyFollowUp | int | bool
+"""What a state store keeps under a key: a wallet, an entry, an open follow-up, a command's seq, a timer's mark."""
+
+
+class StateStore(Protocol):
+    """A partition's state on disk: a cache of the log at one checkpoint, safe to throw away.
+
+    Values are absolute, so writing the same changes twice is harmless. Synchronous: it is local, and a look-up costs
+    less than a task switch; ``save`` is called in a thread of its own.
+    """
+
+    def checkpoint(self, partition: int) -> Head | None:
+        """Where in the log the partition's state is true; None if there is none."""
+        ...
+
+    def get(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
+        """The values of those keys that there are. Raises LedgerError if the disk does."""
+        ...
+
+    def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
+        """At most ``limit`` items with ``first`` ≤ key < ``last``, in the order of their keys' code points."""
+        ...
+
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
+        """Write ``changes`` (None deletes) and the checkpoint, as one whole. Raises LedgerError: nothing changed."""
+        ...
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Throw the state of those partitions away."""
+        ...
+
+    def close(self) -> None: ...
+
+
+Clock = Callable[[], int]
+"""Unix microseconds, UTC. It may jump; the writer never lets an event's time go back."""

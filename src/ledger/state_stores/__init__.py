@@ -1,0 +1,1 @@
+"""Adapters of ``StateStore``: ``memory`` for tests and simulation, ``sqlite`` for one machine."""

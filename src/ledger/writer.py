@@ -1,0 +1,716 @@
+"""One partition's single writer: decides in memory, appends, then answers.
+
+A *round* takes all that waits in the mailbox, decides it in order, appends the events as one whole, and only then
+answers. While an append is under way the mailbox fills, so load makes rounds larger, not slower.
+
+Truths:
+(1) nothing is answered before the round's append is durable, or, where a round writes nothing, before the log has
+    confirmed the head on which it was decided;
+(2) an answer never rests on something that was not durable: if the append fails, all that the round touched is
+    rolled back and every command of it is decided again from the true head, or told that it failed;
+(3) ``outcome_unknown`` is the answer where the append's fate is; the log is read again before the next round;
+(4) a command's id is never forgotten: the same command again gets its first answer, read from the log;
+(5) a follow-up always leaves an event, at most one however often it is delivered;
+(6) an event's time never goes back, and is never before its cause's.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from ledger.commands import AnyFollowUp, Command
+from ledger.decide import Case, decide, decide_follow_up, expire, follow_up_of, needs
+from ledger.entries import Entry
+from ledger.events import ADDED_BY_DECISION, COMMAND_OF, Event
+from ledger.money import Assets
+from ledger.ports import (
+    CheckpointAhead,
+    Clock,
+    EventLog,
+    LedgerError,
+    LogDamaged,
+    LogUnavailable,
+    NewRecord,
+    OutcomeUnknown,
+    StaleHead,
+    StateStore,
+)
+from ledger.record import EMPTY, Decoded, Head, MalformedRecord, decode, encode, sha256_hex
+from ledger.rejections import Rejection
+from ledger.state import PartitionState, command_key, follow_up_key
+from ledger.wallet import Place, Wallet, evolve, touched
+
+ROUND_MAX: Final = 4_096
+"""Commands decided in one round; chosen: some 40 ms of deciding, and well below a log's largest batch."""
+
+MAILBOX_MAX: Final = 16_384
+"""Commands that may wait for one partition before ``overloaded``; chosen: under a second of work."""
+
+_TIMERS_PER_ROUND: Final = 1_024
+_REPLAY_PAGE: Final = 2_000
+_RETRY_S: Final = 0.25
+_STALE_MAX: Final = 8
+
+_log = logging.getLogger(__name__)
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+class Accepted(Struct, frozen=True):
+    """The command's event, durable. ``hit``: it was durable before this asking."""
+
+    event: Event
+    place: Place
+    head: str
+    hit: bool = False
+
+
+class WouldBe(Struct, frozen=True):
+    """A dry run's event: nothing was written."""
+
+    event: Event
+    partition: int
+
+
+class Refused(Struct, frozen=True):
+    rejection: Rejection
+
+
+class IdReused(Struct, frozen=True):
+    """The command_id was used for another command; ``fields`` are the names of those that differ."""
+
+    fields: tuple[str, ...]
+    position: str
+
+
+class Failed(Struct, frozen=True):
+    """No decision stands. ``outcome_unknown`` may have been written, the others were not."""
+
+    reason: Literal["outcome_unknown", "log_unavailable", "overloaded", "shutting_down", "not_owner"]
+    detail: str
+
+
+class WalletRead(Struct, frozen=True):
+    """A wallet as it was at ``place``, the partition's last event then."""
+
+    wallet: Wallet
+    place: Place
+    now_us: int
+
+
+Answer = Accepted | WouldBe | Refused | IdReused | Failed | WalletRead | None
+"""None answers a look-up of a command that is not there."""
+
+
+# --- what waits in the mailbox --------------------------------------------------------------------------------------
+
+
+class Parcel:
+    """Tickets that are answered together: one HTTP request's. ``done`` resolves when the last has its answer.
+
+    After a failure of one of a wallet's commands its later commands in the parcel fail the same way: to skip one and
+    take the next would change their order.
+    """
+
+    __slots__ = ("done", "failed", "open")
+
+    def __init__(self, tickets: int) -> None:
+        self.open = tickets
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failed: dict[str, Failed] | None = None
+
+    def close_one(self) -> None:
+        self.open -= 1
+        if self.open == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+class Ticket:
+    """Something asked of a partition, and in time its answer."""
+
+    __slots__ = ("answer", "closed", "parcel", "user_id")
+
+    def __init__(self, user_id: str, parcel: Parcel) -> None:
+        self.user_id = user_id
+        self.parcel = parcel
+        self.answer: Answer = None
+        self.closed = False
+
+    def close(self, answer: Answer) -> None:
+        assert not self.closed, "a ticket is answered once"
+        self.closed = True
+        self.answer = answer
+        if type(answer) is Failed:
+            if self.parcel.failed is None:
+                self.parcel.failed = {}
+            self.parcel.failed.setdefault(self.user_id, answer)
+        self.parcel.close_one()
+
+
+class CommandTicket(Ticket):
+    __slots__ = ("actor", "command", "dry_run", "request_sha256")
+
+    def __init__(
+        self, command: Command, request_sha256: str, actor: str, parcel: Parcel, *, dry_run: bool = False
+    ) -> None:
+        super().__init__(command.user_id, parcel)
+        self.command = command
+        self.request_sha256 = request_sha256
+        self.actor = actor
+        self.dry_run = dry_run
+
+
+class LookupTicket(Ticket):
+    """Asks for the first answer of a command."""
+
+    __slots__ = ("command_id",)
+
+    def __init__(self, user_id: str, command_id: str, parcel: Parcel) -> None:
+        super().__init__(user_id, parcel)
+        self.command_id = command_id
+
+
+class WalletTicket(Ticket):
+    """Asks for a wallet as the writer knows it."""
+
+    __slots__ = ()
+
+
+class _FollowUpTicket(Struct, frozen=True):
+    follow_up: AnyFollowUp
+    arrived: Callable[[], None]
+
+
+class _Sent(Struct, frozen=True):
+    """A follow-up that leaves once the round is durable, with the seq of the event that sends it."""
+
+    seq: int
+    follow_up: AnyFollowUp
+
+
+class _Round:
+    """What one round decided; nothing of it is known outside before its append is durable."""
+
+    __slots__ = ("answers", "arrived", "due", "events", "head", "hits", "records", "sent", "time_us")
+
+    def __init__(self, head: Head, time_us: int) -> None:
+        self.head = head
+        self.time_us = time_us
+        self.records: list[NewRecord] = []
+        self.events: list[Event] = []
+        self.answers: list[tuple[Ticket, Answer]] = []
+        self.hits: list[tuple[Ticket, int]] = []
+        self.arrived: list[_FollowUpTicket] = []
+        self.sent: list[_Sent] = []
+        self.due: list[tuple[int, str]] = []
+
+
+Deliver = Callable[[int, int, AnyFollowUp], None]
+"""(origin partition, seq of the event that sent it, follow-up): hand it to the writer of its user."""
+
+Halted = Callable[[int, LedgerError], None]
+"""(partition, why): the partition can't go on in this process."""
+
+
+class Writer:
+    """The only one who appends to ``partition``."""
+
+    def __init__(
+        self,
+        partition: int,
+        log: EventLog,
+        store: StateStore,
+        clock: Clock,
+        assets: Assets,
+        *,
+        deliver: Deliver,
+        halted: Halted,
+        recent_max: int = 10_000,
+        mailbox_max: int = MAILBOX_MAX,
+    ) -> None:
+        self.partition = partition
+        self.head = EMPTY
+        self._log, self._store, self._clock, self._assets = log, store, clock, assets
+        self._deliver, self._halted = deliver, halted
+        self._recent_max, self._mailbox_max = recent_max, mailbox_max
+        self._time_us = 0
+        self._mailbox: deque[Ticket] = deque()
+        self._follow_ups: deque[_FollowUpTicket] = deque()
+        self._awake = asyncio.Event()
+        self._accepting = True
+        self._stopping = False
+        self._halt: LedgerError | None = None
+        self._between_rounds = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.state: PartitionState
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def recover(self, *, save_every: int) -> int:
+        """Load the checkpoint and fold in the records after it; answers how many.
+
+        Saves the state every ``save_every`` records, so that a start without a checkpoint needs no more memory than
+        any other. Raises CheckpointAhead, LogDamaged, LogUnavailable.
+        """
+        checkpoint = self._store.checkpoint(self.partition)
+        self.state = PartitionState(self.partition, self._store, self._recent_max)
+        end = await self._log.head(self.partition)
+        self.head = checkpoint or EMPTY
+        await self._check_checkpoint(end)
+        replayed = 0
+        while self.head.seq < end.seq:
+            replayed += await self._catch_up(_REPLAY_PAGE)
+            if self.state.changes >= save_every:
+                self.save_now()
+        return replayed
+
+    async def _check_checkpoint(self, end: Head) -> None:
+        if self.head.seq == 0:
+            return
+        if self.head.seq > end.seq:
+            raise CheckpointAhead(
+                f"the state of partition {self.partition} is at seq {self.head.seq}, but the log ends at {end.seq}: "
+                "the log got shorter. Nothing was changed; restore the log, or, if it is known to be right, "
+                "delete the state (state.sqlite3)"
+            )
+        at = (await self._log.read(self.partition, self.head.seq, 1))[0]
+        if sha256_hex(at) != self.head.sha256:
+            raise CheckpointAhead(
+                f"the state of partition {self.partition} is of another log: its head at seq {self.head.seq} is not "
+                "in this one. Nothing was changed; restore the log that belongs to it, or delete the state "
+                "(state.sqlite3)"
+            )
+        self._time_us = self._decoded(at, self.head.seq).event.time_us
+
+    def save_now(self) -> None:
+        """Save the state in this thread: at start, where nobody waits. Raises LedgerError."""
+        changes = self.state.begin_checkpoint()
+        saved = False
+        try:
+            self._store.save(self.partition, changes, self.head)
+            saved = True
+        finally:
+            self.state.end_checkpoint(saved=saved)
+
+    def start(self) -> None:
+        """Begin to answer, and deliver again every follow-up that is not known to have arrived."""
+        for seq, follow_up in self.state.open_follow_ups():
+            self._deliver(self.partition, seq, follow_up)
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer-{self.partition}")
+
+    def stop_accepting(self) -> None:
+        """From now on tickets are answered ``shutting_down``; what waits, and follow-ups, are still decided."""
+        self._accepting = False
+
+    async def stop(self) -> None:
+        """Answer all that waits, then stop."""
+        self.stop_accepting()
+        self._stopping = True
+        self._awake.set()
+        if self._task is not None:
+            await self._task
+
+    async def save(self) -> None:
+        """Make a checkpoint while commands go on. Raises LedgerError: nothing is lost but the time."""
+        async with self._between_rounds:
+            changes, at = self.state.begin_checkpoint(), self.head
+        saved = False
+        try:
+            if changes:
+                await asyncio.to_thread(self._store.save, self.partition, changes, at)
+            saved = True
+        finally:
+            self.state.end_checkpoint(saved=saved)
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    def submit(self, ticket: Ticket) -> None:
+        """Put a ticket into the mailbox; where that cannot be, answer it at once."""
+        failed = ticket.parcel.failed
+        if failed is not None and ticket.user_id in failed:
+            ticket.close(failed[ticket.user_id])
+        elif not self._accepting:
+            ticket.close(Failed("shutting_down", "the service is shutting down"))
+        elif self._halt is not None:
+            ticket.close(Failed("log_unavailable", str(self._halt)))
+        elif len(self._mailbox) >= self._mailbox_max:
+            ticket.close(Failed("overloaded", f"{self._mailbox_max} commands wait for partition {self.partition}"))
+        else:
+            self._mailbox.append(ticket)
+            self._awake.set()
+
+    def receive(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+        """Take a follow-up, above the mailbox's bound; ``arrived`` is called once its event is durable."""
+        self._follow_ups.append(_FollowUpTicket(follow_up, arrived))
+        self._awake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Commands and follow-ups that no round has taken yet."""
+        return len(self._mailbox) + len(self._follow_ups)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and no round is under way; also where the partition has halted."""
+        return self._halt is not None or (self.waiting == 0 and not self._between_rounds.locked())
+
+    @property
+    def behind_us(self) -> int:
+        """How far the clock is behind the partition's last event."""
+        return max(self._time_us - self._clock(), 0)
+
+    # --- rounds --------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        tickets: list[Ticket] = []
+        try:
+            while await self._something_to_do():
+                async with self._between_rounds:
+                    tickets = [self._mailbox.popleft() for _ in range(min(len(self._mailbox), ROUND_MAX))]
+                    follow_ups, self._follow_ups = self._follow_ups, deque()
+                    await self._round(tickets, follow_ups)
+        except LedgerError as error:
+            self._stop_for(error, tickets)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must end in an answer and a halt
+            # An invariant of ours is broken: stop the partition rather than write nonsense.
+            _log.exception("partition %d stops", self.partition)
+            self._stop_for(LedgerError(f"partition {self.partition} stopped: {error!r}"), tickets)
+
+    def _stop_for(self, error: LedgerError, tickets: Sequence[Ticket]) -> None:
+        self._halt = error
+        for ticket in tickets:
+            if not ticket.closed:
+                ticket.close(Failed("outcome_unknown", str(error)))
+        while self._mailbox:
+            self._mailbox.popleft().close(Failed("log_unavailable", str(error)))
+        self._halted(self.partition, error)
+
+    async def _something_to_do(self) -> bool:
+        while not self._mailbox and not self._follow_ups:
+            if self._stopping:
+                return False
+            due_us = self.state.next_due_us()
+            wait_s = None if due_us is None else (due_us - self._clock()) / 1e6
+            if wait_s is not None and wait_s <= 0:
+                return True
+            self._awake.clear()
+            try:
+                # A clock that is set forward must not delay a timer: look again at least every 0.1 s.
+                async with asyncio.timeout(None if wait_s is None else min(wait_s, 0.1)):
+                    await self._awake.wait()
+            except TimeoutError:
+                continue
+        return True
+
+    async def _round(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
+        """Decide, append, answer. Raises LedgerError where the partition cannot go on; every ticket is answered."""
+        for attempt in range(_STALE_MAX):
+            try:
+                decided = self._decide(tickets, follow_ups)
+            except LedgerError as error:  # the state store cannot be read: nothing was decided
+                self.state.roll_back()
+                self._fail(tickets, follow_ups, "log_unavailable", str(error))
+                raise
+            try:
+                if decided.records:
+                    await self._log.append(self.partition, self.head, decided.records)
+                elif tickets:
+                    await self._log.confirm(self.partition, self.head)
+            except StaleHead as error:
+                # Somebody else wrote. Nothing of this round is true any more: learn what they did, decide again.
+                _log.warning("partition %d: %s (attempt %d)", self.partition, error, attempt + 1)
+                self._undo(decided)
+                await self._learn(tickets, follow_ups)
+            except LogUnavailable as error:
+                self._undo(decided)
+                await self._refuse_writes(tickets, follow_ups, error)
+                await asyncio.sleep(_RETRY_S)
+                return
+            except OutcomeUnknown as error:
+                self._undo(decided)
+                self._fail(tickets, follow_ups, "outcome_unknown", str(error))
+                await self._catch_up_wholly()
+                return
+            else:
+                await self._conclude(decided)
+                return
+        self._fail(tickets, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
+
+    async def _learn(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
+        try:
+            await self._catch_up_wholly()
+        except LedgerError as error:
+            self._fail(tickets, follow_ups, "log_unavailable", str(error))
+            raise
+
+    async def _conclude(self, decided: _Round) -> None:
+        """The append is durable: make it true in memory, answer, and send what it sends."""
+        self.state.commit()
+        before = self.head.seq
+        self.head, self._time_us = decided.head, decided.time_us
+        for ticket, answer in decided.answers:
+            ticket.close(answer)
+        for arrived in decided.arrived:
+            arrived.arrived()
+        for sent in decided.sent:
+            self._deliver(self.partition, sent.seq, sent.follow_up)
+        for ticket, seq in decided.hits:
+            if seq > before:
+                ticket.close(self._first_answer(ticket, decided.records[seq - before - 1].record, seq))
+            else:
+                await self._answer_hit(ticket, seq)
+
+    async def _answer_hit(self, ticket: Ticket, seq: int) -> None:
+        try:
+            record = (await self._log.read(self.partition, seq, 1))[0]
+        except LogUnavailable as error:
+            ticket.close(Failed("log_unavailable", str(error)))
+        else:
+            ticket.close(self._first_answer(ticket, record, seq))
+
+    def _first_answer(self, ticket: Ticket, record: bytes, seq: int) -> Answer:
+        _, _, event = self._decoded(record, seq)
+        place = Place(self.partition, seq)
+        if isinstance(ticket, CommandTicket) and ticket.request_sha256 != event.request_sha256:
+            return IdReused(differing_fields(ticket.command, event), str(place))
+        return Accepted(event, place, sha256_hex(record), hit=True)
+
+    def _undo(self, decided: _Round) -> None:
+        self.state.roll_back()
+        for due_us, user_id in decided.due:
+            self.state.set_timer(due_us, user_id)
+
+    def _fail(
+        self,
+        tickets: Sequence[Ticket],
+        follow_ups: Sequence[_FollowUpTicket],
+        reason: Literal["outcome_unknown", "log_unavailable", "not_owner"],
+        detail: str,
+    ) -> None:
+        """No ticket is decided; the follow-ups wait for the next round."""
+        self._follow_ups.extendleft(reversed(follow_ups))
+        for ticket in tickets:
+            ticket.close(Failed(reason, detail))
+
+    async def _refuse_writes(
+        self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket], error: LogUnavailable
+    ) -> None:
+        """The log takes nothing now. What would write fails; what would not is true of the last durable state.
+
+        Each ticket is decided alone, from that state, for nothing of the failed round may show in an answer.
+        """
+        self._follow_ups.extendleft(reversed(follow_ups))
+        unavailable = Failed("log_unavailable", str(error))
+        readable = []
+        for ticket in tickets:
+            alone = self._decide((ticket,), ())
+            self._undo(alone)
+            if alone.records:
+                ticket.close(unavailable)
+            else:
+                readable.append((ticket, alone))
+        try:
+            if readable:
+                await self._log.confirm(self.partition, self.head)
+        except (StaleHead, LogUnavailable):
+            for ticket, _ in readable:
+                ticket.close(unavailable)
+            return
+        for ticket, alone in readable:
+            if alone.hits:
+                await self._answer_hit(ticket, alone.hits[0][1])
+            else:
+                ticket.close(alone.answers[0][1])
+
+    # --- deciding ------------------------------------------------------------------------------------------------
+
+    def _decide(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> _Round:
+        """Decide all in order, within the state's batch. Raises LedgerError where the state cannot be read."""
+        now_us = max(self._clock(), self._time_us)
+        decided = _Round(self.head, now_us)
+        decided.due = self.state.take_due(now_us, _TIMERS_PER_ROUND)
+        self._prefetch(tickets, follow_ups, decided.due)
+        for _, user_id in decided.due:
+            self._fire_due(decided, self.state.wallet(user_id))
+        for follow_up in follow_ups:
+            self._decide_follow_up(decided, follow_up)
+        for ticket in tickets:
+            if type(ticket) is CommandTicket:
+                self._decide_command(decided, ticket)
+            elif type(ticket) is LookupTicket:
+                seq = self.state.get(command_key(ticket.user_id, ticket.command_id))
+                if isinstance(seq, int):
+                    decided.hits.append((ticket, seq))
+                else:
+                    decided.answers.append((ticket, None))
+            else:
+                wallet = self.state.wallet(ticket.user_id)
+                place = Place(self.partition, decided.head.seq)
+                decided.answers.append((ticket, WalletRead(wallet, place, now_us)))
+        return decided
+
+    def _prefetch(
+        self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket], due: Sequence[tuple[int, str]]
+    ) -> None:
+        keys = [user_id for _, user_id in due]
+        for ticket in tickets:
+            user_id = ticket.user_id
+            keys.append(user_id)
+            if type(ticket) is CommandTicket:
+                command = ticket.command
+                keys.append(f"{user_id} c:{command.command_id}")
+                keys += [f"{user_id} {entry}" for entry in needs(command)]
+            elif type(ticket) is LookupTicket:
+                keys.append(command_key(user_id, ticket.command_id))
+        for waiting in follow_ups:
+            follow_up = waiting.follow_up
+            keys += (follow_up.user_id, command_key(follow_up.user_id, follow_up.command_id))
+        self.state.prefetch(keys)
+
+    def _decide_command(self, decided: _Round, ticket: CommandTicket) -> None:
+        failed = ticket.parcel.failed
+        if failed is not None and ticket.user_id in failed:
+            decided.answers.append((ticket, failed[ticket.user_id]))
+            return
+        state, command, user_id = self.state, ticket.command, ticket.user_id
+        seq = state.get(f"{user_id} c:{command.command_id}")
+        if seq is not None:
+            assert isinstance(seq, int)
+            decided.hits.append((ticket, seq))
+            return
+        wallet = state.wallet(user_id)
+        entries: dict[str, Entry | None] = {}
+        for key in needs(command):
+            entries[key] = state.get(f"{user_id} {key}")  # type: ignore[assignment]  # an entry key names an entry
+        if ticket.dry_run:
+            decided.answers.append((ticket, self._would_be(ticket, wallet, entries, decided.time_us)))
+            return
+        if wallet.grants or wallet.expiring_holds:
+            wallet = self._fire_due(decided, wallet)
+            for key in entries:
+                entries[key] = state.get(f"{user_id} {key}")  # type: ignore[assignment]  # a hold may have expired
+        decision = decide(
+            Case(command, ticket.request_sha256, ticket.actor, wallet, entries, self._assets, decided.time_us)
+        )
+        if type(decision) is Rejection:
+            decided.answers.append((ticket, Refused(decision)))
+            return
+        assert type(decision) is Event
+        after = self._accept(decided, wallet, decision, entries)
+        decided.answers.append(
+            (ticket, Accepted(decision, Place(self.partition, decided.head.seq), decided.head.sha256))
+        )
+        if after.grants or after.expiring_holds:
+            self._fire_due(decided, after)  # what came back to an expired grant, a hold that began expired
+
+    def _would_be(
+        self, ticket: CommandTicket, wallet: Wallet, entries: dict[str, Entry | None], time_us: int
+    ) -> Answer:
+        """Decide on a copy that nobody keeps; due expiries happen in it first, as they would."""
+        place = Place(self.partition, self.head.seq + 1)
+        while (event := expire(wallet, time_us, place.seq)) is not None:
+            wallet, changed = evolve(wallet, entries, event, place)
+            entries.update((key, changed[key]) for key in changed if key in entries)
+        decision = decide(
+            Case(ticket.command, ticket.request_sha256, ticket.actor, wallet, entries, self._assets, time_us)
+        )
+        return Refused(decision) if isinstance(decision, Rejection) else WouldBe(decision, self.partition)
+
+    def _decide_follow_up(self, decided: _Round, waiting: _FollowUpTicket) -> None:
+        follow_up = waiting.follow_up
+        key = command_key(follow_up.user_id, follow_up.command_id)
+        decided.arrived.append(waiting)
+        if self.state.get(key) is not None:
+            return
+        wallet = self._fire_due(decided, self.state.wallet(follow_up.user_id))
+        decided.time_us = max(decided.time_us, follow_up.cause_time_us)
+        self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), {})
+
+    def _fire_due(self, decided: _Round, wallet: Wallet) -> Wallet:
+        while (event := expire(wallet, decided.time_us, decided.head.seq + 1)) is not None:
+            wallet = self._accept(decided, wallet, event, {})
+        return wallet
+
+    def _accept(self, decided: _Round, wallet: Wallet, event: Event, entries: dict[str, Entry | None]) -> Wallet:
+        """Give the event its place, its record and its effect."""
+        seq, prev = decided.head
+        place = Place(self.partition, seq + 1)
+        record = encode(event, place, prev)
+        decided.head = Head(place.seq, sha256_hex(record))
+        decided.records.append(NewRecord(place.seq, event.user_id, event.command_id, record))
+        after = self._apply(wallet, event, place, entries)
+        follow_up = follow_up_of(event, after, place, decided.head.sha256)
+        if follow_up is not None:
+            self.state.put(follow_up_key(place.seq), follow_up)
+            decided.sent.append(_Sent(place.seq, follow_up))
+        return after
+
+    def _apply(self, wallet: Wallet, event: Event, place: Place, entries: Any) -> Wallet:
+        state, user_id = self.state, event.user_id
+        after, changed = evolve(wallet, entries, event, place)
+        state.put_wallet(wallet, after)
+        for key, entry in changed.items():
+            state.put(f"{user_id} {key}", entry)
+        state.put(f"{user_id} c:{event.command_id}", place.seq)
+        return after
+
+    # --- reading the log ---------------------------------------------------------------------------------------------
+
+    async def _catch_up_wholly(self) -> None:
+        while await self._catch_up(_REPLAY_PAGE):
+            pass
+
+    async def _catch_up(self, limit: int) -> int:
+        """Fold in at most ``limit`` events after the head; answers how many. What they sent is delivered when the
+        writer starts, or at once if it runs. Raises LogDamaged, LogUnavailable."""
+        events: list[tuple[Event, Head]] = []
+        head, keys = self.head, []
+        for record in await self._log.read(self.partition, head.seq + 1, limit):
+            place, prev, event = self._decoded(record, head.seq + 1)
+            if place != (self.partition, head.seq + 1) or prev != head.sha256:
+                raise LogDamaged(self.partition, head.seq + 1, "the record does not continue the chain")
+            head = Head(place.seq, sha256_hex(record))
+            events.append((event, head))
+            keys.append(event.user_id)
+            keys += [f"{event.user_id} {key}" for key in touched(event)]
+        self.state.prefetch(keys)
+        for event, at in events:
+            self._apply_stored(event, at)
+        self.state.commit()
+        self.head = head
+        return len(events)
+
+    def _apply_stored(self, event: Event, at: Head) -> None:
+        place = Place(self.partition, at.seq)
+        entries = {key: self.state.get(f"{event.user_id} {key}") for key in touched(event)}
+        after = self._apply(self.state.wallet(event.user_id), event, place, entries)
+        self._time_us = max(self._time_us, event.time_us)
+        follow_up = follow_up_of(event, after, place, at.sha256)
+        if follow_up is not None:
+            self.state.put(follow_up_key(at.seq), follow_up)
+            if self._task is not None:
+                self._deliver(self.partition, at.seq, follow_up)
+
+    def _decoded(self, record: bytes, seq: int) -> Decoded:
+        try:
+            return decode(record)
+        except MalformedRecord as error:
+            raise LogDamaged(self.partition, seq, str(error)) from error
+
+
+def differing_fields(command: Command, event: Event) -> tuple[str, ...]:
+    """The names of the fields in which the command differs from the one that made the event."""
+    asked = msgspec.to_builtins(command)
+    given = msgspec.to_builtins(event.data)
+    given["type"] = COMMAND_OF.get(event.data.type)
+    names = set(asked)
+    if asked["type"] == given["type"]:
+        names |= given.keys() - ADDED_BY_DECISION
+    names -= {"command_id", "user_id"}
+    return tuple(sorted(name for name in names if asked.get(name, UNSET) != given.get(name, UNSET)))
