@@ -10,7 +10,7 @@ from api.bench import bodies
 from api.bench.command import NAMES
 from api.bench.figures import BenchError, Bound, Row, Slice, Target, percentile, ratio_of, slice_of, summary_of
 from api.bench.measures import MEASURES, QUICK, steps
-from api.bench.report import rate_text, table_of, time_text
+from api.bench.report import load_text, table_of, three_figures
 from ledger.commands import AnyCommand
 
 
@@ -69,14 +69,9 @@ def test_a_row_without_a_target_has_no_verdict() -> None:
 
 
 def test_numbers_are_shown_with_three_figures() -> None:
-    assert [rate_text(rate) for rate in (12.345, 999.4, 4_567, 43_217, 123_456)] == [
-        "12.3/s",
-        "999/s",
-        "4,570/s",
-        "43,200/s",
-        "123,000/s",
-    ]
-    assert [time_text(took) for took in (0.2134, 12.34, 340.4, 2_400)] == ["0.213 ms", "12.3 ms", "340 ms", "2.4 s"]
+    shown = [three_figures(number) for number in (0.2134, 12.345, 999.4, 4_567, 43_217, 123_456)]
+    assert shown == ["0.213", "12.3", "999", "4,570", "43,200", "123,000"]
+    assert load_text(Slice(20_412, 1.0, 2.834, 15.61)) == "20,400/s (2.83 · 15.6 ms)"
 
 
 def test_the_table_says_the_verdict_in_words() -> None:

@@ -1,0 +1,29 @@
+"""`stakelog bench`: what this machine can do, as ratios against yardsticks measured in the same run.
+
+A rate alone says more about the machine than about the program, so each measure has something bare beside it, and
+the two are measured in turns (A B A B …): what disturbs the machine for a while disturbs both.
+
+Numbered truths:
+
+1. Who posts is never who answers: load comes from a process of its own, with requests built before the clock runs,
+   and it is the same generator for the service and for the bare route.
+2. Every answer is looked at. A refusal, an answer without `Content-Length` or a lost connection ends the run with an
+   error: no rate is made of failures.
+3. The yardstick runs only while the service is idle (`programs.settle`), so that the service's afterwork (folding)
+   is not charged to the yardstick.
+4. A missed target is a result, not an error: the exit status is 0.
+
+From pure to worldly:
+
+- `figures`: percentiles, pairs, targets; no I/O.
+- `report`: the table and the JSON file.
+- `bodies`: the requests, as bytes; which wallets they go to.
+- `load`: the generator: HTTP/1.1 over `asyncio.Protocol`.
+- `yardsticks`: the bare fsynced commit, the bare loop over a log, and the verification that is compared with it.
+- `bare_route`: the bare Litestar route on granian.
+- `worker`: a child process that runs `load` and `yardsticks` when asked.
+- `programs`: starting, watching and stopping all those processes.
+- `measures`: the seven measures.
+- `machine`: what the numbers were measured on.
+- `command`: the `click` command.
+"""

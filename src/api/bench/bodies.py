@@ -1,0 +1,86 @@
+"""Requests as bytes, built before the clock runs; and which wallets they go to.
+
+1. Every command of a run has a ``command_id`` and a ``bet_id`` of its own, so none is refused as a repeat.
+2. A bet's stake is 1 minor unit and a wallet is funded with ``FUNDS_MINOR``, so none is refused for lack of money.
+3. The picks are seeded: the same slice of two runs goes to the same wallets in the same order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Literal
+
+Spread = Literal["uniform", "zipf", "hot"]
+
+WALLETS = 10_000
+"""How many wallets uniform and Zipf load spreads over. From the brief of the measure."""
+
+ZIPF_EXPONENT = 1.1
+"""The k-th most active wallet gets a share ∝ 1 / k^1.1: the first of 10,000 about one bet in seven. Chosen."""
+
+FUNDS_MINOR = 10**12
+"""What a wallet is given: no run can stake it away. Far below 2^53 − 1, which cash and open stakes may not pass."""
+
+_SINGLE = "/v1/commands"
+_BATCH = "/v1/commands/batch"
+_BET = (
+    b'{"type":"place_bet","command_id":"c-%s-%07d","user_id":"w-%07d","bet_id":"b-%s-%07d","game":"external",'
+    b'"period":"20261101-0042","selection":"red","asset":"INR","stake":1}'
+)
+_OPEN = b'{"type":"open_wallet","command_id":"open","user_id":"w-%07d"}'
+_DEPOSIT = (
+    b'{"type":"deposit","command_id":"deposit","user_id":"w-%07d","order_id":"o-1","asset":"INR","amount":'
+    + str(FUNDS_MINOR).encode()
+    + b"}"
+)
+
+
+def request(path: str, body: bytes) -> bytes:
+    """A whole HTTP/1.1 request."""
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def picks(spread: Spread, count: int, seed: int) -> list[int]:
+    """``count`` wallet numbers, each 0 … ``WALLETS`` − 1."""
+    chooser = random.Random(seed)  # noqa: S311 - repeatable load, no secret
+    match spread:
+        case "hot":
+            return [0] * count
+        case "uniform":
+            return chooser.choices(range(WALLETS), k=count)
+        case "zipf":
+            weights = list(accumulate(1 / rank**ZIPF_EXPONENT for rank in range(1, WALLETS + 1)))
+            return chooser.choices(range(WALLETS), cum_weights=weights, k=count)
+
+
+def bets(tag: str, wallets: Iterable[int]) -> Iterator[bytes]:
+    """One ``place_bet`` for each of ``wallets``. ``tag`` (letters and digits) makes the ids of this slice its own."""
+    name = tag.encode()
+    return (_BET % (name, at, wallet, name, at) for at, wallet in enumerate(wallets))
+
+
+def openings(first: int, end: int, *, with_bet: bool) -> list[list[bytes]]:
+    """For each wallet ``first`` … ``end`` − 1, what opens and funds it, and one bet if asked for."""
+    return [
+        [_OPEN % wallet, _DEPOSIT % wallet] + ([_BET % (b"first", 0, wallet, b"first", 0)] if with_bet else [])
+        for wallet in range(first, end)
+    ]
+
+
+def singles(commands: Iterable[bytes]) -> list[bytes]:
+    """One request for each command."""
+    return [request(_SINGLE, command) for command in commands]
+
+
+def batches(commands: Iterable[bytes], size: int) -> list[bytes]:
+    """Requests of ``size`` commands each; commands that do not fill the last one are left out."""
+    each = iter(commands)
+    return [request(_BATCH, b"[" + b",".join(batch) + b"]") for batch in zip(*[each] * size, strict=False)]
+
+
+def batch_of(wallets: Iterable[list[bytes]]) -> bytes:
+    """One request with all commands of these wallets, in their order."""
+    return request(_BATCH, b"[" + b",".join(command for wallet in wallets for command in wallet) + b"]")

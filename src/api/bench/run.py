@@ -1,0 +1,117 @@
+"""One run: the folder, the progress, the measures in turn, the report, and the end of it all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from api.bench import machine, measures, report
+from api.bench.figures import BenchError, Row
+
+REPORT_WIDTH = 150
+"""Of the table where there is no terminal to ask: wide enough for its longest lines."""
+
+
+def run(names: Sequence[str], *, quick: bool, wallets: int | None, out: Path) -> None:
+    """Measure ``names`` and report. Raises click.ClickException (one line) if that is not possible; what was measured
+    before the trouble is reported all the same."""
+    plan = measures.QUICK if quick else measures.FULL
+    if wallets is not None:
+        plan = msgspec.structs.replace(plan, wallets=wallets)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=REPORT_WIDTH)
+    began_at = datetime.now(UTC)
+    began = time.perf_counter()
+    try:
+        with _ended_by_sigterm(), _folder(out) as folder:
+            facts = machine.facts(folder)
+            rows, unsettled, trouble = _measured(names, plan, folder, console)
+    except (BenchError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    if trouble is not None and not rows:
+        raise click.ClickException(trouble)
+    took_s = time.perf_counter() - began
+    path = out / f"{began_at:%Y%m%dT%H%M%SZ}.json"
+    kept = {
+        "at": began_at.isoformat(timespec="seconds"),
+        "took_s": round(took_s, 1),
+        "machine": facts | {"load_average_after": list(os.getloadavg())},
+        "plan": plan,
+        "unsettled": unsettled,
+        "failed": trouble,
+    }
+    try:
+        report.write_json(path, kept, rows)
+    except OSError as error:
+        raise click.ClickException(f"the report cannot be written: {error}") from error
+    console.print(report.table_of(rows, f"stakelog bench, {took_s:.0f} s", f"{_caption(facts)}\n{path}"))
+    if trouble is not None:
+        raise click.ClickException(trouble)
+
+
+def _caption(facts: dict[str, object]) -> str:
+    return f"in brackets: p50 and p99 of a request; medians of pairs taken in turns\n{machine.summary(facts)}"
+
+
+def _measured(
+    names: Sequence[str], plan: measures.Plan, folder: Path, console: Console
+) -> tuple[list[Row], int, str | None]:
+    """The rows, how often a yardstick could not wait until the service was idle, and what ended it early if so."""
+    rows: list[Row] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=measures.steps(plan, names))
+        lab = measures.Lab(
+            plan,
+            folder,
+            lambda doing: progress.update(task, description=escape(doing)),
+            lambda: progress.advance(task),
+        )
+        with lab:
+            for name in names:
+                if not console.is_terminal:
+                    console.print(f"measuring {name} …")
+                try:
+                    rows += measures.MEASURES[name](lab)
+                except BenchError as error:
+                    return rows, lab.unsettled, f"{name}: {error}"
+        return rows, lab.unsettled, None
+
+
+@contextlib.contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A folder beside the reports, so on the disk that is meant; gone at the end."""
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=out))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does, so that it leaves no process and no folder behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

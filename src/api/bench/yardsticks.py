@@ -1,0 +1,79 @@
+"""What the service is held against on this very disk and processor, and the verification that is one of the measures.
+
+1. The bare commit is what no durable ledger on SQLite can undercut: one row, one fsynced commit, nothing else.
+2. The bare loop is what no verification can undercut by much: every record read, decoded without a type and hashed.
+3. Both read or write the disk that the service's data folder is on, and import nothing of the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sqlite3
+from array import array
+from contextlib import closing
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+
+from api.bench.figures import BenchError, Slice, slice_of
+
+RECORD_BYTES = 600
+"""About the size of a ``bet_placed`` record."""
+
+
+def bare_commits(folder: Path, limit_s: float) -> Slice:
+    """Insert blobs of ``RECORD_BYTES`` one commit at a time, WAL and synchronous=FULL, for ``limit_s`` seconds.
+
+    The database in ``folder`` is made on the first call and grows with each. Raises BenchError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    blob = b"x" * RECORD_BYTES
+    took_s = array("d")
+    try:
+        with closing(sqlite3.connect(folder / "bare.sqlite3", isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("CREATE TABLE IF NOT EXISTS plain (id INTEGER PRIMARY KEY, body BLOB)")
+            began = at = perf_counter()
+            while at < began + limit_s:
+                connection.execute("INSERT INTO plain (body) VALUES (?)", (blob,))
+                now = perf_counter()
+                took_s.append(now - at)
+                at = now
+    except sqlite3.Error as error:
+        raise BenchError(f"the bare commit failed: {error}") from error
+    return slice_of(len(took_s), at - began, took_s)
+
+
+def bare_loop(data: Path) -> Slice:
+    """Read, decode and hash every record of the log in ``data``. ``done`` is events. Raises BenchError."""
+    began = perf_counter()
+    events = 0
+    decode, sha256 = msgspec.json.decode, hashlib.sha256
+    try:
+        with closing(sqlite3.connect(f"file:{data / 'events.sqlite3'}?mode=ro", uri=True)) as connection:
+            for (record,) in connection.execute("SELECT record FROM event ORDER BY partition, seq"):
+                decode(record)
+                sha256(record).digest()
+                events += 1
+    except sqlite3.Error as error:
+        raise BenchError(f"the log in {data} cannot be read: {error}") from error
+    took_s = perf_counter() - began
+    return slice_of(events, took_s, [took_s])
+
+
+def verification(data: Path) -> Slice:
+    """What ``stakelog audit verify`` does with the log in ``data``, without the start of the program.
+
+    ``done`` is events. Raises BenchError if the log is not well, or if there is no verification to measure.
+    """
+    try:
+        audit = importlib.import_module("ledger.audit")
+    except ModuleNotFoundError as error:
+        raise BenchError("there is no ledger.audit to measure") from error
+    began = perf_counter()
+    events = int(audit.verify(data).events)
+    took_s = perf_counter() - began
+    return slice_of(events, took_s, [took_s])
