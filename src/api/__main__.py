@@ -1,0 +1,5 @@
+"""``python -m api`` is ``stakelog``."""
+
+from api.cli import main
+
+main()

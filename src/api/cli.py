@@ -1,0 +1,52 @@
+"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service could not go on, 2 wrong use."""
+
+import logging
+import os
+import sys
+
+import click
+
+from api.bench.command import bench
+from api.demo.command import demo
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stakelog")
+def stakelog() -> None:
+    """An event-sourced wallet ledger for betting backends."""
+
+
+@stakelog.command()
+def serve() -> None:
+    """Serve the HTTP API until SIGTERM or Ctrl-C.
+
+    Settings come from the environment: STAKELOG_DATA (./data), STAKELOG_HOST and STAKELOG_PORT (127.0.0.1:8080),
+    STAKELOG_PARTITIONS (16), STAKELOG_ASSETS (INR:2,USDT:6,GOLD:0), STAKELOG_AUTH (on; off serves on loopback only).
+    """
+    from api.serve import CannotServe
+    from api.serve import serve as serve_until_stopped
+    from api.settings import SettingsError, read_settings, refuse_unsafe
+    from ledger.ports import WrongPartitions
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        settings = read_settings(os.environ)
+        refuse_unsafe(settings)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        serve_until_stopped(settings)
+    except CannotServe as error:
+        click.echo(f"stakelog serve: {error}", err=True)
+        sys.exit(2 if isinstance(error.__cause__, WrongPartitions) else 1)
+
+
+stakelog.add_command(demo)
+stakelog.add_command(bench)
+
+
+def main() -> None:
+    if not __debug__:
+        click.echo("stakelog checks itself with assertions; do not run it with python -O", err=True)
+        sys.exit(2)
+    stakelog()

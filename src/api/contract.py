@@ -1,0 +1,303 @@
+"""What goes over the wire: bytes → commands, answers → bytes. No rule of the ledger is here.
+
+A body is a command if and only if (1) it is UTF-8 JSON of one object, (2) of a known ``type``, whose members are all
+known, have their declared shape, and stand once, (3) whose texts hold no control character. JSON libraries take a
+member that stands twice in silence; here it is an error, for the two readers of such a body may see two amounts.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from api.problems import Problem, problem_of
+from ledger.commands import USER_ID_PATTERN, AnyCommand, Command, canonical
+from ledger.events import AnyData, Balance
+from ledger.record import Head
+from ledger.wallet import NO_BALANCE, NO_LIMITS, Wallet
+from ledger.writer import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
+
+BODY_MAX: Final = 8 * 1024 * 1024
+BATCH_MAX: Final = 1_000
+DEFAULT_ACTOR: Final = "local"
+
+
+class Asked(NamedTuple):
+    """A command, and the SHA-256 of its canonical form."""
+
+    command: Command
+    request_sha256: str
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+_decode: Final = msgspec.json.Decoder(AnyCommand).decode
+_decode_elements: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_USER_ID: Final = re.compile(USER_ID_PATTERN)
+_PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
+_UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`")
+_MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*?)`")
+
+# Decimal digits that are kept of a number in a slow reading: far beyond any amount, short enough to convert.
+_DIGITS_MAX: Final = 30
+
+
+def read_command(body: bytes) -> Asked:
+    """The command in ``body``. Raises Problem ``malformed_request``, naming the field."""
+    try:
+        command = _decode(body)
+    except msgspec.ValidationError as error:
+        if "out of range" not in str(error):
+            raise malformed(str(error)) from None
+        command = _read_enormous(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(error) from None
+    form = canonical(command)
+    escaped = b"\\" in body
+    # Without escapes each text has two quotes. As many as in the canonical form, which has every known member once:
+    # then nothing stands twice, and nothing is null. Else look closely; that costs ten times as much.
+    if escaped or body.count(b'"') != form.count(b'"'):
+        _refuse_duplicates(body)
+    if escaped or not body.isascii() or b"\x7f" in body:
+        _refuse_control_characters(command)
+    return Asked(command, sha256(form).hexdigest())
+
+
+def read_batch(body: bytes) -> list[Asked | Problem]:
+    """The commands of a batch, each read for itself. Raises Problem where the body is not an array of 1–1,000."""
+    try:
+        elements = _decode_elements(body)
+    except msgspec.ValidationError:
+        raise Problem("malformed_request", "the body must be a JSON array of 1–1,000 commands") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(error) from None
+    if not 1 <= len(elements) <= BATCH_MAX:
+        raise Problem("malformed_request", f"a batch has 1–{BATCH_MAX} commands, this one has {len(elements)}")
+    asked: list[Asked | Problem] = []
+    for element in elements:
+        try:
+            asked.append(read_command(bytes(element)))
+        except Problem as problem:
+            asked.append(problem)
+    return asked
+
+
+def read_actor(header: bytes | None) -> str:
+    """Who posts, from the header ``Stakelog-Actor``. Raises Problem ``malformed_request``."""
+    if header is None:
+        return DEFAULT_ACTOR
+    actor = header.decode("latin-1")
+    if not _USER_ID.search(actor):
+        raise Problem("malformed_request", "Stakelog-Actor must be spelled as a user_id is", field="Stakelog-Actor")
+    return actor
+
+
+def read_user_id(text: str) -> str:
+    """A user_id of a path or query. Raises Problem ``malformed_request``."""
+    if not _USER_ID.search(text):
+        raise Problem("malformed_request", "the user_id is malformed or reserved", field="user_id")
+    return text
+
+
+def malformed(message: str) -> Problem:
+    """A ``malformed_request`` from a decoder's message, which ends in the path of the field."""
+    for pattern in (_UNKNOWN_FIELD, _MISSING_FIELD):
+        if match := pattern.search(message):
+            path = _PATH.search(message)
+            parent = f"{path[1]}." if path and path[1] else ""
+            return Problem("malformed_request", message, field=parent + match[1])
+    if match := _PATH.search(message):
+        return Problem("malformed_request", message, **({"field": match[1]} if match[1] else {}))
+    return Problem("malformed_request", message)
+
+
+def _not_json(error: Exception) -> Problem:
+    reason = {
+        UnicodeDecodeError: "it is not UTF-8",
+        RecursionError: "it is nested too deeply",
+    }.get(type(error), str(error))
+    return Problem("malformed_request", f"the body is not the JSON that is asked for: {reason}")
+
+
+def _read_enormous(body: bytes) -> Command:
+    """A command with an integer of thousands of digits: a refusal of the ledger's (422), not a malformed body."""
+    try:
+        values = json.loads(body, parse_int=lambda digits: int(digits[:_DIGITS_MAX]))
+        command: Command = msgspec.convert(values, AnyCommand)
+        return command
+    except msgspec.ValidationError as error:
+        raise malformed(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in members]
+        for name in names:
+            if names.count(name) > 1:
+                raise Problem("malformed_request", f"the member {name} stands twice", field=name)
+        return dict(members)
+
+    json.loads(body, object_pairs_hook=once, parse_int=lambda _: 0)
+
+
+def _refuse_control_characters(command: Command) -> None:
+    for name, value in msgspec.to_builtins(command).items():
+        texts = [text for item in value.items() for text in item] if isinstance(value, dict) else [value]
+        if any(isinstance(text, str) and _CONTROL.search(text) for text in texts):
+            raise Problem("malformed_request", f"{name} has a control character or a lone surrogate", field=name)
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+class Result(Struct):
+    """The answer to an accepted command. ``head`` is the hash of this event's record."""
+
+    position: str
+    partition: int
+    seq: int
+    time_us: int
+    type: str
+    data: AnyData
+    balances: dict[str, Balance]
+    head: str
+
+
+class DryRunResult(Struct):
+    """The event as it would be. Nothing was written."""
+
+    partition: int
+    time_us: int
+    type: str
+    data: AnyData
+    balances: dict[str, Balance]
+    dry_run: bool = True
+
+
+class Created(Struct):
+    """One element of a batch's answer: taken now."""
+
+    status: int
+    result: Result | DryRunResult
+
+
+class Hit(Struct):
+    """One element of a batch's answer: taken before."""
+
+    status: int
+    idempotency_hit: bool
+    result: Result
+
+
+class NotTaken(Struct):
+    """One element of a batch's answer: a problem."""
+
+    status: int
+    problem: dict[str, Any]
+
+
+encode: Final = msgspec.json.encode
+"""For bodies that are no events: their members in the order in which the contract names them."""
+
+encode_results: Final = msgspec.json.Encoder(order="deterministic").encode
+"""For answers that hold an event's data, whose maps are sorted as they are in the record."""
+
+
+def result_of(accepted: Accepted) -> Result:
+    event, place = accepted.event, accepted.place
+    return Result(
+        f"{place.partition}:{place.seq}",
+        place.partition,
+        place.seq,
+        event.time_us,
+        event.data.type,
+        event.data,
+        event.balances,
+        accepted.head,
+    )
+
+
+def dry_run_result_of(would_be: WouldBe) -> DryRunResult:
+    event = would_be.event
+    return DryRunResult(would_be.partition, event.time_us, event.data.type, event.data, event.balances)
+
+
+def batch_item(answer: Answer | Problem) -> Created | Hit | NotTaken:
+    """One element of a batch's answer."""
+    match answer:
+        case Accepted(hit=False):
+            return Created(201, result_of(answer))
+        case Accepted():
+            return Hit(200, True, result_of(answer))
+        case WouldBe():
+            return Created(200, dry_run_result_of(answer))
+        case Refused() | IdReused() | Failed():
+            problem = problem_of(answer)
+            return NotTaken(problem.status, problem.body())
+        case Problem():
+            return NotTaken(answer.status, answer.body())
+        case _:
+            raise AssertionError(answer)
+
+
+def wallet_body(read: WalletRead) -> dict[str, Any]:
+    """``GET /v1/wallets/{user_id}``. The writer itself answered, so nothing that is known is missing: lag 0."""
+    wallet = read.wallet
+    assets = sorted(wallet.balances.keys() | wallet.limits.keys())
+    first = wallet.first_deposit
+    return {
+        "user_id": wallet.user_id,
+        "status": wallet.status,
+        "opened_at_us": wallet.opened_at_us,
+        "referrer_id": wallet.referrer_id,
+        "balances": {asset: _balance(wallet, asset) for asset in assets},
+        "limits": {asset: _limits(wallet, asset) for asset in assets},
+        "first_deposit": None
+        if first is None
+        else {
+            "order_id": first.order_id,
+            "asset": first.asset,
+            "amount": first.amount,
+            "position": first.position,
+            "time_us": first.time_us,
+        },
+        "as_of": {"position": str(read.place), "lag_ms": 0},
+    }
+
+
+def _balance(wallet: Wallet, asset: str) -> dict[str, int]:
+    balance = wallet.balances.get(asset, NO_BALANCE)
+    credit = wallet.limits.get(asset, NO_LIMITS).credit_limit
+    return {
+        "cash": balance.cash,
+        "bonus": balance.bonus,
+        "held": balance.held,
+        "available": balance.cash + credit,
+    }
+
+
+def _limits(wallet: Wallet, asset: str) -> dict[str, int | None]:
+    limits = wallet.limits.get(asset, NO_LIMITS)
+    return {
+        "credit_limit": limits.credit_limit,
+        "balance_max": limits.balance_max,
+        "stake_max_per_day": limits.stake_max_per_day,
+        "withdrawal_max_per_day": limits.withdrawal_max_per_day,
+    }
+
+
+def partitions_body(heads: Sequence[Head], owner: str) -> dict[str, Any]:
+    """``GET /v1/partitions``."""
+    return {
+        "items": [
+            {"partition": partition, "seq": head.seq, "head": head.sha256, "owner": owner}
+            for partition, head in enumerate(heads)
+        ]
+    }

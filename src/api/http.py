@@ -1,0 +1,92 @@
+"""Requests and responses below the framework: what the command routes, which are the hot path, use directly.
+
+Litestar's own request and response objects cost about 25 µs of a 50 µs request here (measured against a bare route),
+which the ledger would rather spend on betting; these routes are plain ASGI handlers under Litestar's router.
+"""
+
+from typing import Any, Final, cast
+
+from litestar.types import HTTPScope, Receive, Scope, Send
+
+from api.contract import BODY_MAX
+from api.problems import MEDIA_TYPE, Problem
+
+JSON: Final = b"application/json"
+_PROBLEM: Final = MEDIA_TYPE.encode()
+_CONTENT_TYPE: Final = b"content-type"
+_CONTENT_LENGTH: Final = b"content-length"
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole: there is nobody to answer."""
+
+
+def http_scope(scope: Scope) -> HTTPScope:
+    """The scope of a request; the server has no websockets to send."""
+    return cast("HTTPScope", scope)
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    return dict(scope["headers"])
+
+
+def require_json(headers: dict[bytes, bytes]) -> None:
+    """Raise Problem unless the body is said to be plain JSON of a bearable size."""
+    media_type = headers.get(_CONTENT_TYPE, b"")
+    if media_type != JSON and media_type.split(b";")[0].strip().lower() != JSON:
+        shown = media_type.decode("latin-1") or "nothing"
+        raise Problem("unsupported_media_type", f"Content-Type must be application/json, it is {shown}")
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise Problem("unsupported_media_type", "the body must not be compressed")
+    length = headers.get(_CONTENT_LENGTH)
+    if length is not None and len(length) < 20 and length.isdigit() and int(length) > BODY_MAX:
+        raise Problem("request_too_large", f"the body may have {BODY_MAX} bytes, it has {int(length)}")
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body. Raises Problem ``request_too_large``, ClientGone."""
+    message: Any = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return _bounded(message.get("body", b""))
+    chunks, size = [], 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > BODY_MAX:
+            raise Problem("request_too_large", f"the body may have {BODY_MAX} bytes, it has more")
+        if not message.get("more_body"):
+            return b"".join(chunks)
+        message = await receive()
+
+
+def _bounded(body: bytes) -> bytes:
+    if len(body) > BODY_MAX:
+        raise Problem("request_too_large", f"the body may have {BODY_MAX} bytes, it has {len(body)}")
+    return body
+
+
+async def respond(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    media_type: bytes = JSON,
+) -> None:
+    start: Any = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(_CONTENT_TYPE, media_type), (_CONTENT_LENGTH, b"%d" % len(body)), *headers],
+    }
+    await send(start)
+    end: Any = {"type": "http.response.body", "body": body}
+    await send(end)
+
+
+async def respond_problem(send: Send, problem: Problem, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    retry_after_s = problem.kind.retry_after_s
+    if retry_after_s is not None:
+        headers += ((b"retry-after", b"%d" % retry_after_s),)
+    await respond(send, problem.status, problem.encoded(), headers, _PROBLEM)

@@ -1,0 +1,101 @@
+"""What ``/metrics`` shows, in Prometheus' text format. Names end in their unit.
+
+Counting costs about a microsecond a command; a batch is counted once per kind of answer, not once per command.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from time import perf_counter
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import Counter as Total
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from api.problems import Problem
+from ledger.node import Node
+from ledger.writer import Accepted, Answer, Failed, IdReused, Refused
+
+_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+def outcome_of(answer: Answer | Problem) -> str:
+    """``accepted``, ``duplicate``, ``dry_run`` or the problem's code."""
+    match answer:
+        case Accepted():
+            return "duplicate" if answer.hit else "accepted"
+        case Refused(rejection):
+            return str(rejection.code.value)
+        case IdReused():
+            return "command_id_reused"
+        case Failed(reason):
+            return reason
+        case Problem():
+            return answer.code
+        case _:
+            return "dry_run"
+
+
+class Metrics:
+    """Counters of this process, and gauges read from the node when they are asked for."""
+
+    def __init__(self, node: Node) -> None:
+        self._registry = CollectorRegistry()
+        self._commands = Total("stakelog_commands", "Commands by their outcome", ["outcome"], registry=self._registry)
+        self._children: dict[str, Total] = {}
+        self._seconds = Histogram(
+            "stakelog_request_seconds",
+            "From a command request's last byte to its answer, in seconds",
+            ["route"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._single = self._seconds.labels("command")
+        self._batch = self._seconds.labels("batch")
+        self._registry.register(_NodeGauges(node))
+
+    def count(self, outcome: str, number: int = 1) -> None:
+        child = self._children.get(outcome)
+        if child is None:
+            child = self._children[outcome] = self._commands.labels(outcome)
+        child.inc(number)
+
+    def count_all(self, answers: Iterable[Answer | Problem]) -> None:
+        for outcome, number in Counter(map(outcome_of, answers)).items():
+            self.count(outcome, number)
+
+    def single_took(self, began: float) -> None:
+        """``began``: the ``perf_counter`` at the request's start."""
+        self._single.observe(perf_counter() - began)
+
+    def batch_took(self, began: float) -> None:
+        self._batch.observe(perf_counter() - began)
+
+    def exposition(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class _NodeGauges(Collector):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        writers = self._node.writers
+        yield _gauge("stakelog_partition_seq", "Last seq of the partition", [w.head.seq for w in writers])
+        yield _gauge("stakelog_partition_waiting", "Commands and follow-ups waiting", [w.waiting for w in writers])
+        yield _gauge(
+            "stakelog_partition_unsaved_values",
+            "Values changed since the last checkpoint",
+            [w.state.changes for w in writers],
+        )
+        ready = GaugeMetricFamily("stakelog_ready", "1 while commands are taken")
+        ready.add_metric([], float(self._node.ready))
+        yield ready
+
+
+def _gauge(name: str, text: str, values: Sequence[int]) -> Metric:
+    gauge = GaugeMetricFamily(name, text, labels=["partition"])
+    for partition, value in enumerate(values):
+        gauge.add_metric([str(partition)], value)
+    return gauge

@@ -1,0 +1,64 @@
+"""Which adapter serves which port: the only module that names adapters.
+
+Everything here lives as long as the process; dishka builds it in order and closes it in the reverse order, so the
+folder's lock is the first thing taken and the last released.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
+
+from api.app import Rim, build_app
+from api.settings import Settings
+from ledger.folder import EVENTS, STATE, FolderLock
+from ledger.logs.sqlite import SqliteEventLog
+from ledger.node import Node
+from ledger.ports import Clock, EventLog, StateStore
+from ledger.state_stores.sqlite import SqliteStateStore
+
+
+def system_clock() -> int:
+    """Unix microseconds, UTC, as the machine has them."""
+    return time.time_ns() // 1000
+
+
+class Embedded(Provider):
+    """One process, SQLite log, SQLite state."""
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    def lock(self, settings: Settings) -> Iterator[FolderLock]:
+        lock = FolderLock(settings.data)
+        yield lock
+        lock.release()
+
+    @provide
+    def log(self, settings: Settings, _: FolderLock) -> EventLog:
+        return SqliteEventLog(settings.data / EVENTS, settings.partitions)
+
+    @provide
+    def store(self, settings: Settings, _: FolderLock) -> StateStore:
+        return SqliteStateStore(settings.data / STATE)
+
+    @provide
+    def clock(self) -> Clock:
+        return system_clock
+
+    @provide
+    async def node(self, log: EventLog, store: StateStore, clock: Clock, settings: Settings) -> AsyncIterator[Node]:
+        """Started; closing it answers what waits, saves the state, and closes log and store."""
+        node = Node(log, store, clock, settings.assets)
+        await node.start()
+        yield node
+        await node.stop()
+
+    @provide
+    def app(self, node: Node, settings: Settings) -> Rim:
+        return build_app(node, settings.advertise)
+
+
+def make_container(settings: Settings) -> AsyncContainer:
+    return make_async_container(Embedded(), context={Settings: settings})

@@ -1,0 +1,44 @@
+"""``/healthz`` (the process lives), ``/readyz`` (it takes commands), ``/metrics``, ``/schema``."""
+
+from typing import Any
+
+from litestar import Request, Response, get
+
+from api.contract import encode
+from api.metrics import Metrics
+from api.openapi import document
+from api.query import Query
+from ledger.node import Node
+
+
+def admin_routes(node: Node, metrics: Metrics) -> list[Any]:
+    """The handlers, bound to the node they look at."""
+    openapi = encode(document())
+
+    @get("/healthz")
+    async def get_health(request: Request[Any, Any, Any]) -> Response[bytes]:
+        Query(request.scope["query_string"], ())
+        return Response(encode({"status": "ok"}), media_type="application/json")
+
+    @get("/readyz")
+    async def get_readiness(request: Request[Any, Any, Any]) -> Response[bytes]:
+        Query(request.scope["query_string"], ())
+        reasons = []
+        if not node.ready:
+            reasons.append("commands are not taken: the service is starting, stopping, or its log is unavailable")
+        if node.clock_behind:
+            reasons.append("the clock is more than 1 s behind the log's last event")
+        body = {"status": "not_ready", "reasons": reasons} if reasons else {"status": "ready"}
+        return Response(encode(body), media_type="application/json", status_code=503 if reasons else 200)
+
+    @get("/metrics")
+    async def get_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        Query(request.scope["query_string"], ())
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @get("/schema")
+    async def get_schema(request: Request[Any, Any, Any]) -> Response[bytes]:
+        Query(request.scope["query_string"], ())
+        return Response(openapi, media_type="application/json")
+
+    return [get_health, get_readiness, get_metrics, get_schema]

@@ -1,0 +1,107 @@
+"""The service's life as a process: start, serve, stop.
+
+Exit status: 0 after SIGTERM or SIGINT, when all that was accepted is answered and the state is saved; 1 when the
+log, the folder or the port failed; 2 for wrong settings. One line on stderr says what failed and what to do.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from typing import Final
+
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from api.app import Rim
+from api.providers import make_container
+from api.settings import Settings
+from ledger.node import Node
+from ledger.ports import LedgerError
+
+_QUIET_WITHIN_S: Final = 10.0
+_FLUSH_S: Final = 0.1
+_BACKLOG: Final = 4096
+
+_log = logging.getLogger(__name__)
+
+
+class CannotServe(Exception):
+    """Why the service could not start, or had to stop: one sentence for the operator."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises CannotServe."""
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    _refuse_taken_port(settings.host, settings.port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # Both may come, and come often: to the process, and to its whole group. Once is enough.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    container = make_container(settings)
+    try:
+        try:
+            node = await container.get(Node)
+            app = await container.get(Rim)
+        except LedgerError as error:
+            raise CannotServe(str(error)) from error
+        await _serve_node(settings, node, app, stop)
+    finally:
+        try:
+            await container.close()
+        except LedgerError as error:
+            raise CannotServe(f"the state was not saved, the log has everything: {error}") from error
+
+
+async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Event) -> None:
+    server = Server(
+        app,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=_BACKLOG,
+        log_enabled=False,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+    )
+    serving = asyncio.ensure_future(server.serve())
+    stopping = asyncio.ensure_future(stop.wait())
+    _log.info(
+        "stakelog serves on %s, %d partitions in %s; Ctrl-C stops it",
+        settings.advertise,
+        settings.partitions,
+        settings.data,
+    )
+    await asyncio.wait((serving, stopping, node.halted), return_when=asyncio.FIRST_COMPLETED)
+    node.stop_accepting()
+    quiet = await app.quiet(_QUIET_WITHIN_S)
+    # The server hands answers to its own thread; give the last ones the time to leave.
+    await asyncio.sleep(_FLUSH_S)
+    stopping.cancel()
+    if serving.done():
+        raise CannotServe(f"the HTTP server ended: {serving.exception() or 'without a reason'}")
+    server.stop()  # type: ignore[no-untyped-call]
+    await serving
+    if node.halted.done():
+        raise CannotServe(str(node.halted.result()))
+    _log.info("stopped%s", "" if quiet else f"; {app.in_flight} requests were not whole")
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    """The server shares ports (SO_REUSEPORT), so two services would take turns on one; refuse that here."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotServe(
+                f"{host}:{port} cannot be listened on: {error.strerror}; set STAKELOG_PORT to another port"
+            ) from error

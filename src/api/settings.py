@@ -1,0 +1,110 @@
+"""The settings: ``STAKELOG_…`` in the environment, each with its default, each checked before anything is opened."""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from ledger.money import Assets, parse_assets
+from ledger.partitioning import PARTITIONS_MAX
+
+DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
+
+KNOWN: Final = frozenset(
+    f"STAKELOG_{name}"
+    for name in (
+        "DATA",
+        "LOG",
+        "READ_MODEL",
+        "READ_MODEL_REPLICA",
+        "CACHE",
+        "PARTITIONS",
+        "HOST",
+        "PORT",
+        "ADVERTISE",
+        "AUTH",
+        "ASSETS",
+        "RULES",
+    )
+)
+_ONLY: Final = {"STAKELOG_LOG": "sqlite", "STAKELOG_READ_MODEL": "sqlite", "STAKELOG_CACHE": "memory"}
+_NOT_BUILT: Final = ("STAKELOG_READ_MODEL_REPLICA", "STAKELOG_RULES")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used: which, why, and what to write instead."""
+
+
+class Settings(Struct, frozen=True):
+    """What the environment says, checked."""
+
+    data: Path
+    partitions: int
+    host: str
+    port: int
+    advertise: str
+    auth: bool
+    assets: Assets
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsError for the first setting that cannot be used."""
+    unknown = sorted(name for name in environment if name.startswith("STAKELOG_") and name not in KNOWN)
+    if unknown:
+        raise SettingsError(f"{unknown[0]} is no setting; there are {', '.join(sorted(KNOWN))}")
+    for name, only in _ONLY.items():
+        if environment.get(name, only) != only:
+            raise SettingsError(f"{name}={environment[name]}: only {only} is built so far")
+    for name in _NOT_BUILT:
+        if environment.get(name):
+            raise SettingsError(f"{name} is not built yet: leave it unset")
+    host = environment.get("STAKELOG_HOST", "127.0.0.1")
+    port = _integer(environment, "STAKELOG_PORT", 8080, 1, 65_535)
+    try:
+        assets = parse_assets(environment.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
+    except ValueError as error:
+        raise SettingsError(f"STAKELOG_ASSETS: {error}") from None
+    auth = environment.get("STAKELOG_AUTH", "on")
+    if auth not in ("on", "off"):
+        raise SettingsError(f"STAKELOG_AUTH={auth}: on or off")
+    return Settings(
+        data=Path(environment.get("STAKELOG_DATA", "./data")),
+        partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
+        host=host,
+        port=port,
+        advertise=environment.get("STAKELOG_ADVERTISE", f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        auth=auth == "on",
+        assets=assets,
+    )
+
+
+def refuse_unsafe(settings: Settings) -> None:
+    """Raise SettingsError where serving would let anybody in, or where login is asked for and not there."""
+    if settings.auth:
+        raise SettingsError(
+            "STAKELOG_AUTH=on needs login, which is not built yet: "
+            "set STAKELOG_AUTH=off, which serves on loopback only and lets everybody there in"
+        )
+    if not is_loopback(settings.host):
+        raise SettingsError(
+            f"STAKELOG_AUTH=off lets everybody in, so it serves on loopback only, not on {settings.host}: "
+            "set STAKELOG_HOST=127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = environment.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+        raise SettingsError(f"{name}={text}: an integer from {least} to {most}")
+    return int(text)
