@@ -1,0 +1,144 @@
+"""The real service as a child process: `python -m api serve` on a free port, in a process group of its own.
+
+    with Service(tmp_path / "data") as service:      # started and ready, stopped by SIGTERM in the end (exit 0)
+        http.client.HTTPConnection("127.0.0.1", service.port).request("GET", "/v1/partitions")
+
+For crashes: `start()`, `kill()`, `start()` … on one folder; each start is on a new port. Settings that a test wants
+otherwise are keyword arguments named as in the environment, less the prefix: `Service(data, PARTITIONS="4")`.
+"""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+READY_WITHIN_S = 60.0
+STOPPED_WITHIN_S = 30.0
+"""Chosen: an idle machine needs a second for either; a loaded one much more."""
+
+
+class ServiceFailed(AssertionError):
+    """The service did not start, or did not stop well; the text has what it wrote last."""
+
+
+class Service:
+    """A service of one data folder, which outlives it."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.data = data
+        self.url = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self._settings = {f"STAKELOG_{name}": value for name, value in settings.items()}
+        self._log = data.parent / f"{data.name}.log"
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, "the service is not running"
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start and wait until it is ready. Raises ServiceFailed."""
+        self.launch()
+        deadline_s = time.monotonic() + READY_WITHIN_S
+        while not self.ready():
+            status = self._running().poll()
+            if status is not None:
+                self.process = None
+                raise ServiceFailed(f"the service ended with status {status} before it was ready:\n{self._tail()}")
+            if time.monotonic() > deadline_s:
+                self.kill()
+                raise ServiceFailed(f"the service was not ready within {READY_WITHIN_S:.0f} s:\n{self._tail()}")
+            time.sleep(0.02)
+
+    def launch(self) -> None:
+        """Start, and do not wait: for starts that fail, or are killed early."""
+        assert self.process is None, "the service is running"
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
+        ours = {"STAKELOG_AUTH": "off", "STAKELOG_DATA": str(self.data), "STAKELOG_PORT": str(port)}
+        with self._log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "api", "serve"],
+                env=inherited | ours | self._settings,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """SIGTERM; raises ServiceFailed unless it ends in time, with status 0."""
+        process = self._running()
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(STOPPED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServiceFailed(f"SIGTERM did not stop it within {STOPPED_WITHIN_S:.0f} s:\n{self._tail()}") from None
+        self.process = None
+        if status != 0:
+            raise ServiceFailed(f"after SIGTERM it ended with status {status}:\n{self._tail()}")
+
+    def kill(self) -> None:
+        """SIGKILL to it and all that it started; answers when it is gone."""
+        process = self._running()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.process = None
+
+    def log_text(self) -> str:
+        """All that the service wrote to stdout and stderr, over all its starts."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def _tail(self) -> str:
+        return "\n".join(self.log_text().splitlines()[-20:]) or "it wrote nothing"
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None, "the service is not running"
+        return self.process
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process is None:
+            return
+        if error is None:
+            self.stop()
+        else:  # the test's own failure is the news, not what the service does now
+            self.kill()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
