@@ -17,8 +17,9 @@ Time and expiry
     ("due expiries may be written before it"), and likewise before a follow-up is taken in.
  4. "Expires at once" is literal: the expiry is the very next fact, with the same time_us. The answer to the
     command is its own fact, with the balances before that expiry.
- 5. Several due at once fire by (expires_at_us, age of the hold or grant). An expiry of nothing is not a
-    fact: a grant that is spent when its time comes leaves none.
+ 5. Several due at once fire by expires_at_us. Which of those with the same end is first, nothing says: here
+    holds by their ids, then grants by age, as the product has it, so that all facts can be compared. An expiry
+    of nothing is not a fact: a grant that is spent when its time comes leaves none.
 
 Shape of a fact
  6. Postings are in the table's order, one for each account, none of zero.
@@ -359,18 +360,18 @@ class NaiveLedger:
     def _fire(self, user_id: str, time_us: int) -> list[Fact]:
         fired: list[Fact] = []
         while True:
-            due: list[tuple[int, int, _Decision]] = []
-            for index, fact in enumerate(self._of(user_id)):
-                if fact.type == "hold_placed" and not self._hold_resolved(user_id, fact.data["hold_id"]):
-                    expires_at_us = fact.data.get("expires_at_us")
-                    if expires_at_us is not None and expires_at_us <= time_us:
-                        due.append((expires_at_us, index, self._hold_expiry(fact)))
+            due: list[tuple[tuple[int, str, int], _Decision]] = []
+            for hold in self._open_holds(user_id):
+                expires_at_us = hold.data.get("expires_at_us")
+                if expires_at_us is not None and expires_at_us <= time_us:
+                    due.append(((expires_at_us, hold.data["hold_id"], 0), self._hold_expiry(hold)))
             for grant in self._grants(user_id):
                 if grant.left > 0 and grant.expires_at_us is not None and grant.expires_at_us <= time_us:
-                    due.append((grant.expires_at_us, grant.age, self._grant_expiry(user_id, grant)))  # noqa: PERF401
+                    after_holds = (grant.expires_at_us, "~", grant.age)  # an id begins with less than "~"
+                    due.append((after_holds, self._grant_expiry(user_id, grant)))
             if not due:
                 return fired
-            _, _, expiry = min(due, key=lambda one: one[:2])
+            _, expiry = min(due, key=lambda one: one[0])
             command_id = f"~{len(self._of(user_id))}"
             fired.append(self._append(user_id, command_id, "ledger", time_us, expiry, {}))
 
