@@ -1,0 +1,88 @@
+"""Defects found in other wallet services, each as a test that it can't happen here."""
+
+from ledger.events import Balance
+from ledger.rejections import Code
+from unit.given import (
+    NOON,
+    SECOND_US,
+    Scene,
+    adjust,
+    approve_withdrawal,
+    capture_hold,
+    hold,
+    place_bet,
+    reject_withdrawal,
+    release_hold,
+    request_withdrawal,
+    reverse,
+    transfer,
+)
+
+
+def test_money_that_is_held_cannot_be_spent_a_second_time() -> None:
+    # Seen: the available balance was read without the holds, so that each hold could be spent again.
+    scene = Scene.with_cash(100).given(hold(60, "h1"))
+    for command in (
+        *(hold(41, "h2"), place_bet(41), request_withdrawal(41), transfer(41), adjust(-41), reverse("3:2")),
+    ):
+        rejection = scene.refused(command)
+        assert (rejection.code, rejection.fields["available"]) == (Code.INSUFFICIENT_FUNDS, 40)
+
+
+def test_two_holds_together_take_no_more_than_the_cash() -> None:
+    scene = Scene.with_cash(100).given(hold(50, "h1"), hold(50, "h2"))
+    assert scene.refused(hold(1, "h3")).code is Code.INSUFFICIENT_FUNDS
+    scene.given(capture_hold("h1"), capture_hold("h2"))
+    assert scene.balance() == Balance()
+
+
+def test_a_hold_that_was_refused_cannot_be_captured() -> None:
+    # Seen: a hold rejected for want of funds was kept with that status, and a later commit did not look at it.
+    scene = Scene.with_cash(100)
+    assert scene.refused(hold(101)).code is Code.INSUFFICIENT_FUNDS
+    assert scene.refused(capture_hold()).code is Code.HOLD_NOT_FOUND
+    assert scene.refused(release_hold()).code is Code.HOLD_NOT_FOUND
+    assert scene.balance() == Balance(cash=100)
+
+
+def test_a_hold_that_was_refused_leaves_its_id_free() -> None:
+    scene = Scene.with_cash(100)
+    scene.refused(hold(101))
+    scene.when(hold(100))
+
+
+def test_a_hold_released_twice_gives_the_money_back_once() -> None:
+    # Seen: voiding a hold added its amount again each time.
+    scene = Scene.with_cash(100).given(hold(60), release_hold())
+    for _ in range(2):
+        assert scene.refused(release_hold()).code is Code.ALREADY_RESOLVED
+    assert scene.balance() == Balance(cash=100)
+
+
+def test_a_hold_captured_in_part_has_no_rest_to_capture_or_release() -> None:
+    scene = Scene.with_cash(100).given(hold(60), capture_hold(amount=20))
+    assert scene.refused(capture_hold(amount=40)).code is Code.ALREADY_RESOLVED
+    assert scene.refused(release_hold()).code is Code.ALREADY_RESOLVED
+    assert scene.balance() == Balance(cash=80)
+
+
+def test_a_hold_that_expired_does_not_give_the_money_back_again() -> None:
+    scene = Scene.with_cash(100).given(hold(60, expires_at_us=NOON + SECOND_US))
+    scene.now_us = NOON + SECOND_US
+    scene.tick()
+    assert scene.refused(release_hold()).code is Code.HOLD_EXPIRED
+    assert scene.tick() == []
+    assert scene.balance() == Balance(cash=100)
+
+
+def test_a_capture_above_the_hold_takes_nothing() -> None:
+    # Seen: the commit's own amount was booked, whatever had been held.
+    scene = Scene.with_cash(100).given(hold(60))
+    assert scene.refused(capture_hold(amount=61)).code is Code.CAPTURE_EXCEEDS_HOLD
+    assert scene.balance() == Balance(cash=40, held=60)
+
+
+def test_a_withdrawal_that_was_paid_is_not_given_back() -> None:
+    scene = Scene.with_cash(100).given(request_withdrawal(60), approve_withdrawal())
+    assert scene.refused(reject_withdrawal()).code is Code.ALREADY_RESOLVED
+    assert scene.balance() == Balance(cash=40)
