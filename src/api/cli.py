@@ -33,7 +33,8 @@ def serve() -> None:
         settings = read_settings(os.environ)
         refuse_unsafe(settings)
     except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+        click.echo(f"stakelog serve: {error}", err=True)
+        sys.exit(2)
     try:
         serve_until_stopped(settings)
     except CannotServe as error:
