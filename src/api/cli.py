@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from api.audit import audit
 from api.bench.command import bench
 from api.demo.command import demo
 
@@ -43,6 +44,7 @@ def serve() -> None:
 
 
 stakelog.add_command(demo)
+stakelog.add_command(audit)
 stakelog.add_command(bench)
 
 

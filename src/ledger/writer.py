@@ -660,7 +660,7 @@ class Writer:
         state.put(f"{user_id} c:{event.command_id}", place.seq)
         return after
 
-    # --- reading the log ---------------------------------------------------------------------------------------------
+    # --- reading the log ------------------------------------------------------------------------------
 
     async def _catch_up_wholly(self) -> None:
         while await self._catch_up(_REPLAY_PAGE):

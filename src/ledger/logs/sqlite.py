@@ -19,8 +19,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from ledger.audit import Stored
 from ledger.ports import (
     DuplicateCommand,
     LedgerError,
@@ -336,6 +337,48 @@ class SqliteEventLog:
         await asyncio.to_thread(self._thread.join)
         self._reader.close()
         self._writer.close()
+
+
+class SqliteRecords:
+    """The records in a log's file, for the auditor: read-only, beside a live writer or without one.
+
+    ``ledger.audit.Records``. Reads in short transactions, page by page, so that a writer's WAL can be reset.
+    """
+
+    _ENDS: Final = "SELECT partition, max(seq) FROM event GROUP BY partition"
+    _PAGE: Final = """SELECT record, seq, user_id, command_id FROM event
+        WHERE partition = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT 2000"""
+
+    def __init__(self, path: Path) -> None:
+        """Raises LogUnreadable."""
+        self._path = path
+        if not path.exists():
+            raise LogUnreadable(f"there is no event log at {path}")
+        check_length(path)
+        self._connection = connect(path, read_only=True)
+        self.partitions = stored_partitions(self._connection, path)
+
+    def ends(self) -> list[int]:
+        ends = dict(self._rows(self._ENDS, ()))
+        strangers = [partition for partition in ends if not 0 <= partition < self.partitions]
+        if strangers:
+            raise LogUnreadable(f"{self._path} holds partition {strangers[0]}, it was created with {self.partitions}")
+        return [ends.get(partition, 0) for partition in range(self.partitions)]
+
+    def read(self, partition: int, to_seq: int) -> Iterator[list[Stored]]:
+        seq = 0
+        while page := self._rows(self._PAGE, (partition, seq, to_seq)):
+            seq = page[-1][1]
+            yield [Stored(*row) for row in page]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _rows(self, sql: str, parameters: tuple[int, ...]) -> list[Any]:
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise LogUnreadable(f"{self._path} cannot be read: {error}") from error
 
 
 def _inserts(partition: int, records: Sequence[NewRecord]) -> Iterator[tuple[str, list[int | str | bytes]]]:
