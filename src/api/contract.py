@@ -39,6 +39,7 @@ _decode: Final = msgspec.json.Decoder(AnyCommand).decode
 _decode_elements: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _USER_ID: Final = re.compile(USER_ID_PATTERN)
+_ANY_COMMAND_ID: Final = re.compile(r"[!-~]{1,128}")
 _PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*?)`")
@@ -104,6 +105,13 @@ def read_user_id(text: str) -> str:
     return text
 
 
+def read_command_id(text: str) -> str:
+    """A command_id of a path, the ledger's own too. Raises Problem ``malformed_request``."""
+    if not _ANY_COMMAND_ID.fullmatch(text):
+        raise Problem("malformed_request", "the command_id is malformed", field="command_id")
+    return text
+
+
 def malformed(message: str) -> Problem:
     """A ``malformed_request`` from a decoder's message, which ends in the path of the field."""
     for pattern in (_UNKNOWN_FIELD, _MISSING_FIELD):
@@ -119,6 +127,7 @@ def malformed(message: str) -> Problem:
 def _not_json(error: Exception) -> Problem:
     reason = {
         UnicodeDecodeError: "it is not UTF-8",
+        UnicodeEncodeError: "it has a lone surrogate",
         RecursionError: "it is nested too deeply",
     }.get(type(error), str(error))
     return Problem("malformed_request", f"the body is not the JSON that is asked for: {reason}")
@@ -127,7 +136,9 @@ def _not_json(error: Exception) -> Problem:
 def _read_enormous(body: bytes) -> Command:
     """A command with an integer of thousands of digits: a refusal of the ledger's (422), not a malformed body."""
     try:
-        values = json.loads(body, parse_int=lambda digits: int(digits[:_DIGITS_MAX]))
+        # From bytes this reader would take UTF-16 and lone surrogates too, which the quick one refuses.
+        values = json.loads(body.decode(), parse_int=lambda digits: int(digits[:_DIGITS_MAX]))
+        json.dumps(values, ensure_ascii=False).encode()
         command: Command = msgspec.convert(values, AnyCommand)
         return command
     except msgspec.ValidationError as error:
@@ -157,7 +168,7 @@ def _refuse_control_characters(command: Command) -> None:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-class Result(Struct):
+class Result(Struct, gc=False):
     """The answer to an accepted command. ``head`` is the hash of this event's record."""
 
     position: str
@@ -170,7 +181,7 @@ class Result(Struct):
     head: str
 
 
-class DryRunResult(Struct):
+class DryRunResult(Struct, gc=False):
     """The event as it would be. Nothing was written."""
 
     partition: int
@@ -181,14 +192,14 @@ class DryRunResult(Struct):
     dry_run: bool = True
 
 
-class Created(Struct):
+class Created(Struct, gc=False):
     """One element of a batch's answer: taken now."""
 
     status: int
     result: Result | DryRunResult
 
 
-class Hit(Struct):
+class Hit(Struct, gc=False):
     """One element of a batch's answer: taken before."""
 
     status: int
@@ -196,7 +207,7 @@ class Hit(Struct):
     result: Result
 
 
-class NotTaken(Struct):
+class NotTaken(Struct, gc=False):
     """One element of a batch's answer: a problem."""
 
     status: int

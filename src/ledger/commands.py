@@ -67,7 +67,9 @@ Metadata = Annotated[
 ]
 
 
-class Command(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True, omit_defaults=True):
+class Command(
+    Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
     """What every command carries. ``command_id`` is unique within the wallet, for ever."""
 
     refused_when_frozen: ClassVar[bool] = False
@@ -258,7 +260,7 @@ COMMAND_TYPES: tuple[type[Command], ...] = AnyCommand.__args__
 # They carry what the causing event knew, are never refused with nothing written, and begin with "~" in their id.
 
 
-class FollowUp(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+class FollowUp(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True, gc=False):
     """A command that an event sends to another wallet, delivered at least once under one id.
 
     ``command_id`` is ``~<head of the cause>:<n>``, ``cause`` the position of the event that sent it, and

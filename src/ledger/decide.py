@@ -124,7 +124,7 @@ EXTERNAL_GAME: Final = "external"
 REFERRAL_LEVELS: Final = 6
 
 
-class Case(Struct):
+class Case(Struct, gc=False):
     """What is asked, by whom, when, and what is known: everything that a decider looks at."""
 
     command: Any

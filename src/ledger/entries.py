@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 
-class Order(Struct, frozen=True, array_like=True, tag="o"):
+class Order(Struct, frozen=True, array_like=True, tag="o", gc=False):
     kind: Literal["deposit", "withdrawal"]
     status: Literal["completed", "pending", "approved", "rejected", "reversed"]
     asset: str
@@ -18,7 +18,7 @@ class Order(Struct, frozen=True, array_like=True, tag="o"):
     day: int
 
 
-class Drawn(Struct, frozen=True, array_like=True):
+class Drawn(Struct, frozen=True, array_like=True, gc=False):
     """Bonus that a stake took from one grant, with what is needed to put it back into it."""
 
     grant_id: str
@@ -29,7 +29,7 @@ class Drawn(Struct, frozen=True, array_like=True):
     won: bool
 
 
-class Bet(Struct, frozen=True, array_like=True, tag="b"):
+class Bet(Struct, frozen=True, array_like=True, tag="b", gc=False):
     """``cash`` and ``bonus`` are the stake's two parts; ``day`` the UTC day it counts for."""
 
     status: Literal["open", "settled", "cancelled", "cancelled_before"]
@@ -44,29 +44,29 @@ class Bet(Struct, frozen=True, array_like=True, tag="b"):
         return self.cash + self.bonus
 
 
-class Hold(Struct, frozen=True, array_like=True, tag="h"):
+class Hold(Struct, frozen=True, array_like=True, tag="h", gc=False):
     status: Literal["open", "captured", "released", "expired"]
     asset: str
     amount: int
     expires_at_us: int | None
 
 
-class SentTransfer(Struct, frozen=True, array_like=True, tag="t"):
+class SentTransfer(Struct, frozen=True, array_like=True, tag="t", gc=False):
     status: Literal["sent", "delivered", "returned"]
 
 
-class GrantTaken(Struct, frozen=True, array_like=True, tag="g"):
+class GrantTaken(Struct, frozen=True, array_like=True, tag="g", gc=False):
     """The grant id is taken, running or not."""
 
 
-class Proposal(Struct, frozen=True, array_like=True, tag="a"):
+class Proposal(Struct, frozen=True, array_like=True, tag="a", gc=False):
     status: Literal["open", "approved", "rejected"]
     proposer: str
     asset: str
     amount: int
 
 
-class Reversible(Struct, frozen=True, array_like=True, tag="r"):
+class Reversible(Struct, frozen=True, array_like=True, tag="r", gc=False):
     """A deposit, grant or adjustment that ``reverse`` may name; ``cash`` and ``bonus`` are what it added."""
 
     asset: str

@@ -32,7 +32,7 @@ HOUSE_ADJUSTMENTS = "house/adjustments"
 TRANSIT_TRANSFERS = "transit/transfers"
 
 
-class Balance(Struct, frozen=True):
+class Balance(Struct, frozen=True, gc=False):
     """A wallet's three buckets of one asset, in minor units. Only ``cash`` may be negative, down to −credit_limit."""
 
     cash: int = 0
@@ -40,7 +40,7 @@ class Balance(Struct, frozen=True):
     held: int = 0
 
 
-class Data(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Data(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """Base of every event's data. ``type`` stands beside the data in the record, not inside it."""
 
     type: ClassVar[str]
@@ -109,7 +109,7 @@ class WithdrawalRejected(Data, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class StakeSource(Struct, frozen=True):
+class StakeSource(Struct, frozen=True, gc=False):
     """Which buckets a stake came from; ``grants`` are (grant_id, amount) in the order they were drawn on."""
 
     bonus: int
@@ -406,7 +406,7 @@ ADDED_BY_DECISION = frozenset({"first_deposit", "from", "before_bet"})
 """Members of data that no command carries."""
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One fact of one wallet: everything in the record but its place in the chain.
 
     ``balances`` is the wallet after the event, for the assets of its postings; ``time_us`` is Unix microseconds.

@@ -56,7 +56,7 @@ class Decoded(NamedTuple):
     event: Event
 
 
-class _Record(Struct, forbid_unknown_fields=True):
+class _Record(Struct, forbid_unknown_fields=True, gc=False):
     v: int
     partition: int
     seq: int

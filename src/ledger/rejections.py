@@ -44,7 +44,7 @@ class Code(StrEnum):
     WALLET_NOT_EMPTY = "wallet_not_empty"
 
 
-class Rejection(Struct, frozen=True):
+class Rejection(Struct, frozen=True, gc=False):
     """A refusal: the rule, one sentence for a person, and fields that help the caller to act."""
 
     code: Code

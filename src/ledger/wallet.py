@@ -13,7 +13,6 @@ Truths:
 
 from bisect import insort
 from collections.abc import Callable, Mapping
-from copy import copy
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from msgspec import UNSET, Struct
@@ -88,7 +87,7 @@ class Place(NamedTuple):
         return f"{self.partition}:{self.seq}"
 
 
-class Limits(Struct, frozen=True, array_like=True):
+class Limits(Struct, frozen=True, array_like=True, gc=False):
     """Of one asset, in minor units; None is no limit."""
 
     credit_limit: int = 0
@@ -97,7 +96,7 @@ class Limits(Struct, frozen=True, array_like=True):
     withdrawal_max_per_day: int | None = None
 
 
-class DayCount(Struct, frozen=True, array_like=True):
+class DayCount(Struct, frozen=True, array_like=True, gc=False):
     """What was staked and requested for withdrawal on the UTC day number ``day`` (days since 1970)."""
 
     day: int
@@ -105,7 +104,7 @@ class DayCount(Struct, frozen=True, array_like=True):
     withdrawn: int = 0
 
 
-class Grant(Struct, frozen=True, array_like=True):
+class Grant(Struct, frozen=True, array_like=True, gc=False):
     """A running grant: bonus that is left of it, and until when.
 
     ``granted_seq`` orders grants by age; ``granted`` is the original amount; ``won`` says that a payout came in
@@ -122,7 +121,7 @@ class Grant(Struct, frozen=True, array_like=True):
     cause: str
 
 
-class ExpiringHold(Struct, frozen=True, array_like=True, order=True):
+class ExpiringHold(Struct, frozen=True, array_like=True, order=True, gc=False):
     """An open hold that has an end; sorted by it."""
 
     expires_at_us: int
@@ -132,7 +131,7 @@ class ExpiringHold(Struct, frozen=True, array_like=True, order=True):
     cause: str
 
 
-class FirstDeposit(Struct, frozen=True, array_like=True):
+class FirstDeposit(Struct, frozen=True, array_like=True, gc=False):
     order_id: str
     asset: str
     amount: int
@@ -140,7 +139,7 @@ class FirstDeposit(Struct, frozen=True, array_like=True):
     time_us: int
 
 
-class Wallet(Struct, array_like=True, tag="w"):
+class Wallet(Struct, array_like=True, tag="w", gc=False):
     """One user's accounts, treated as a value: nobody assigns to its members but ``evolve``, to its own copy.
 
     ``open_items`` counts what is not resolved: open bets, holds, withdrawals, proposals, transfers under way.
@@ -216,7 +215,7 @@ def evolve(wallet: Wallet, entries: Entries, event: Event, place: Place) -> Evol
     ``entries`` holds at least the keys that the event's command needed (``decide.needs``, or ``touched`` for an
     event read back). Never refuses: an event is a fact. Asserts what decide must have made true.
     """
-    after: Wallet = copy(wallet)
+    after: Wallet = wallet.__copy__()  # type: ignore[attr-defined]  # every Struct has it, in C
     if event.balances:
         after.balances = {**wallet.balances, **event.balances}
         for balance in event.balances.values():

@@ -62,7 +62,7 @@ _log = logging.getLogger(__name__)
 # --- answers ------------------------------------------------------------------------------------------------------
 
 
-class Accepted(Struct, frozen=True):
+class Accepted(Struct, frozen=True, gc=False):
     """The command's event, durable. ``hit``: it was durable before this asking."""
 
     event: Event
@@ -71,32 +71,32 @@ class Accepted(Struct, frozen=True):
     hit: bool = False
 
 
-class WouldBe(Struct, frozen=True):
+class WouldBe(Struct, frozen=True, gc=False):
     """A dry run's event: nothing was written."""
 
     event: Event
     partition: int
 
 
-class Refused(Struct, frozen=True):
+class Refused(Struct, frozen=True, gc=False):
     rejection: Rejection
 
 
-class IdReused(Struct, frozen=True):
+class IdReused(Struct, frozen=True, gc=False):
     """The command_id was used for another command; ``fields`` are the names of those that differ."""
 
     fields: tuple[str, ...]
     position: str
 
 
-class Failed(Struct, frozen=True):
+class Failed(Struct, frozen=True, gc=False):
     """No decision stands. ``outcome_unknown`` may have been written, the others were not."""
 
     reason: Literal["outcome_unknown", "log_unavailable", "overloaded", "shutting_down", "not_owner"]
     detail: str
 
 
-class WalletRead(Struct, frozen=True):
+class WalletRead(Struct, frozen=True, gc=False):
     """A wallet as it was at ``place``, the partition's last event then."""
 
     wallet: Wallet
@@ -154,13 +154,18 @@ class Ticket:
 
 
 class CommandTicket(Ticket):
-    __slots__ = ("actor", "command", "dry_run", "request_sha256")
+    __slots__ = ("actor", "command", "command_key", "dry_run", "entry_keys", "request_sha256")
 
     def __init__(
         self, command: Command, request_sha256: str, actor: str, parcel: Parcel, *, dry_run: bool = False
     ) -> None:
-        super().__init__(command.user_id, parcel)
+        user_id = self.user_id = command.user_id
+        self.parcel = parcel
+        self.answer = None
+        self.closed = False
         self.command = command
+        self.command_key = f"{user_id} c:{command.command_id}"
+        self.entry_keys = [(key, f"{user_id} {key}") for key in needs(command)]
         self.request_sha256 = request_sha256
         self.actor = actor
         self.dry_run = dry_run
@@ -182,12 +187,12 @@ class WalletTicket(Ticket):
     __slots__ = ()
 
 
-class _FollowUpTicket(Struct, frozen=True):
+class _FollowUpTicket(Struct, frozen=True, gc=False):
     follow_up: AnyFollowUp
     arrived: Callable[[], None]
 
 
-class _Sent(Struct, frozen=True):
+class _Sent(Struct, frozen=True, gc=False):
     """A follow-up that leaves once the round is durable, with the seq of the event that sends it."""
 
     seq: int
@@ -563,9 +568,9 @@ class Writer:
             user_id = ticket.user_id
             keys.append(user_id)
             if type(ticket) is CommandTicket:
-                command = ticket.command
-                keys.append(f"{user_id} c:{command.command_id}")
-                keys += [f"{user_id} {entry}" for entry in needs(command)]
+                keys.append(ticket.command_key)
+                for _, key in ticket.entry_keys:
+                    keys.append(key)  # noqa: PERF401 - one key as a rule; a comprehension costs twice that
             elif type(ticket) is LookupTicket:
                 keys.append(command_key(user_id, ticket.command_id))
         for waiting in follow_ups:
@@ -579,22 +584,22 @@ class Writer:
             decided.answers.append((ticket, failed[ticket.user_id]))
             return
         state, command, user_id = self.state, ticket.command, ticket.user_id
-        seq = state.get(f"{user_id} c:{command.command_id}")
+        seq = state.get(ticket.command_key)
         if seq is not None:
             assert isinstance(seq, int)
             decided.hits.append((ticket, seq))
             return
         wallet = state.wallet(user_id)
         entries: dict[str, Entry | None] = {}
-        for key in needs(command):
-            entries[key] = state.get(f"{user_id} {key}")  # type: ignore[assignment]  # an entry key names an entry
+        for key, full_key in ticket.entry_keys:
+            entries[key] = state.get(full_key)  # type: ignore[assignment]  # an entry key names an entry
         if ticket.dry_run:
             decided.answers.append((ticket, self._would_be(ticket, wallet, entries, decided.time_us)))
             return
         if wallet.grants or wallet.expiring_holds:
             wallet = self._fire_due(decided, wallet)
-            for key in entries:
-                entries[key] = state.get(f"{user_id} {key}")  # type: ignore[assignment]  # a hold may have expired
+            for key, full_key in ticket.entry_keys:
+                entries[key] = state.get(full_key)  # type: ignore[assignment]  # a hold may have expired
         decision = decide(
             Case(command, ticket.request_sha256, ticket.actor, wallet, entries, self._assets, decided.time_us)
         )
