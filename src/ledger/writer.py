@@ -570,7 +570,7 @@ class Writer:
             if type(ticket) is CommandTicket:
                 keys.append(ticket.command_key)
                 for _, key in ticket.entry_keys:
-                    keys.append(key)  # noqa: PERF401 - one key as a rule; a comprehension costs twice that
+                    keys.append(key)
             elif type(ticket) is LookupTicket:
                 keys.append(command_key(user_id, ticket.command_id))
         for waiting in follow_ups:

@@ -1,0 +1,48 @@
+"""The one table of problems is complete, and says of each what the contract says."""
+
+import typing
+
+import msgspec
+import pytest
+
+from api.problems import KINDS, Problem, problem_of
+from ledger.rejections import Code, Rejection
+from ledger.writer import Failed, IdReused, Refused
+
+STATUS_OF_REASON = {code: 409 if code.endswith(("_reused", "already_resolved")) else 422 for code in Code}
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_every_rejection_has_its_problem(code: Code) -> None:
+    assert KINDS[code.value].status == STATUS_OF_REASON[code]
+
+
+def test_every_way_a_writer_fails_is_a_503_that_says_when_to_retry() -> None:
+    for reason in typing.get_args(Failed.__annotations__["reason"]):
+        assert KINDS[reason].status == 503
+        assert KINDS[reason].retry_after_s
+
+
+def test_a_rejections_fields_reach_the_caller() -> None:
+    refused = Refused(Rejection(Code.INSUFFICIENT_FUNDS, "too little", {"available": 7}))
+    body = problem_of(refused).body()
+    assert body == {
+        "type": "urn:stakelog:problem:insufficient_funds",
+        "title": "The wallet has too little",
+        "status": 422,
+        "detail": "too little",
+        "code": "insufficient_funds",
+        "available": 7,
+    }
+
+
+def test_a_reused_command_id_names_the_fields_that_differ() -> None:
+    problem = problem_of(IdReused(("amount", "asset"), "3:42"))
+    assert problem.status == 409
+    assert problem.body()["fields"] == ["amount", "asset"]
+    assert problem.body()["position"] == "3:42"
+
+
+def test_a_problem_encodes_as_its_body() -> None:
+    problem = Problem("not_found", "there is nothing", field="x")
+    assert msgspec.json.decode(problem.encoded()) == problem.body()
