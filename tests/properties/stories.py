@@ -1,0 +1,198 @@
+"""Commands that meet: what tests that compare the product with the reference model ask for, and when two agree.
+
+Three wallets, few ids and small amounts, so that ids come twice, holds and grants run out, limits are reached, and
+now and then an amount is as large as amounts get.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from hypothesis import strategies as st
+
+from ledger.events import Event
+from ledger.wallet import Wallet, limits_of
+from properties.naive_ledger import AMOUNT_MAX, DAY_US, Fact
+from unit.given import SECOND_US
+
+USERS: Final = ("u1", "u2", "u3")
+CREATED_BY: Final = {
+    "order_id": ("withdrawal_requested",),
+    "bet_id": ("bet_placed",),
+    "hold_id": ("hold_placed",),
+    "adjustment_id": ("adjustment_proposed",),
+    "position": ("deposited", "bonus_granted", "adjusted"),
+}
+"""What names an earlier event in a command → the types of the events that it may name."""
+
+
+@dataclass(frozen=True)
+class Post:
+    """A command in its JSON shape, but for what is known only when it is posted.
+
+    `expires_in_us` becomes `expires_at_us`, and a number in the place of an id or a position becomes that of an
+    earlier event, whose wallet is then the command's.
+    """
+
+    actor: str
+    fields: dict[str, Any]
+
+    def command(self, command_id: str, now_us: int, events: Sequence[tuple[str, Event]]) -> dict[str, Any]:
+        """The command as it is posted at that time, after these events and their positions."""
+        fields = {**self.fields, "command_id": command_id}
+        if "expires_in_us" in fields:
+            expires_in_us = fields.pop("expires_in_us")
+            fields["expires_at_us"] = None if expires_in_us is None else now_us + expires_in_us
+        for name in CREATED_BY:
+            if isinstance(fields.get(name), int):
+                fields.update(_earlier(name, fields[name], events))
+        return fields
+
+
+def _earlier(name: str, which: int, events: Sequence[tuple[str, Event]]) -> dict[str, str]:
+    """The id or position in that place, and the wallet that it belongs to; −2 is any event at all."""
+    eligible = [at for at in events if which == -2 or at[1].data.type in CREATED_BY[name]]
+    if which == -1 or not eligible:
+        return {name: "0:9999" if name == "position" else "none"}
+    position, event = eligible[-1 - which % len(eligible)]
+    return {name: position if name == "position" else getattr(event.data, name), "user_id": event.user_id}
+
+
+def mostly(*weighted: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """One of these, by weight: `st.one_of` takes equal strategies for one."""
+    return st.sampled_from([strategy for weight, strategy in weighted for _ in range(weight)]).flatmap(lambda it: it)
+
+
+# --- what may happen ------------------------------------------------------------------------------------------------
+
+small = st.integers(1, 12)
+huge = st.sampled_from([0, -1, AMOUNT_MAX - 40, AMOUNT_MAX, AMOUNT_MAX + 1, 10**30])
+amounts = mostly((12, small), (1, st.integers(10, 60)), (1, huge))
+signed_amounts = mostly((4, small), (4, small.map(lambda n: -n)), (1, huge), (1, huge.map(lambda n: -n)))
+users = mostly((4, st.just("u1")), (2, st.just("u2")), (1, st.just("u3")))
+ids = st.sampled_from("abcdefgh")
+assets = mostly((15, st.just("INR")), (2, st.just("GOLD")), (1, st.just("XXX")))
+expiries = st.sampled_from([None, None, 5 * SECOND_US, 5 * SECOND_US, 20 * SECOND_US, DAY_US, 0, -1])
+limits = mostly((1, st.none()), (3, st.integers(0, 60)), (1, huge))
+reasons = st.sampled_from([None, "r"])
+metadata = st.sampled_from([None, None, None, {}, {"k": "v"}])
+earlier = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 4, -1])
+"""Which earlier event a command is about, the latest first; −1 is none of them."""
+
+
+def post(type_: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Post]:
+    return st.builds(
+        Post,
+        actor=st.sampled_from(["local", "op-2"]),
+        fields=st.fixed_dictionaries({"type": st.just(type_), "user_id": users, "metadata": metadata, **fields}),
+    )
+
+
+def a_limit(name: str) -> st.SearchStrategy[Post]:
+    return post("set_limits", asset=assets, **{name: limits})
+
+
+bets = post(
+    "place_bet",
+    bet_id=ids,
+    game=mostly((15, st.just("external")), (1, st.just("chess"))),
+    period=st.just("p"),
+    selection=st.just("s"),
+    asset=assets,
+    stake=amounts,
+    spend=st.sampled_from([None, "cash_first", "bonus_first", "bonus_first"]),
+)
+commands: Final[st.SearchStrategy[Post]] = mostly(
+    (2, post("open_wallet", referrer_id=st.sampled_from([None, *USERS]))),
+    (8, post("deposit", order_id=ids, asset=assets, amount=amounts, bonus=mostly((2, st.none()), (1, amounts)))),
+    (5, post("request_withdrawal", order_id=ids, asset=assets, amount=amounts)),
+    (3, post("approve_withdrawal", order_id=earlier, reason=reasons)),
+    (2, post("reject_withdrawal", order_id=earlier, reason=reasons)),
+    (12, bets),
+    (6, post("settle_bet", bet_id=earlier, payout=mostly((1, st.just(0)), (4, amounts)))),
+    (5, post("cancel_bet", bet_id=earlier, reason=reasons)),
+    (1, post("cancel_bet", bet_id=ids, reason=reasons)),
+    (6, post("hold", hold_id=ids, asset=assets, amount=amounts, expires_in_us=expiries)),
+    (3, post("capture_hold", hold_id=earlier, amount=mostly((1, st.none()), (2, amounts)))),
+    (2, post("release_hold", hold_id=earlier)),
+    (6, post("transfer", transfer_id=ids, to_user_id=st.sampled_from(USERS), asset=assets, amount=amounts)),
+    (8, post("grant_bonus", grant_id=ids, asset=assets, amount=amounts, expires_in_us=expiries)),
+    (3, post("adjust", asset=assets, amount=signed_amounts, reason=st.just("r"))),
+    (3, post("propose_adjustment", adjustment_id=ids, asset=assets, amount=signed_amounts, reason=st.just("r"))),
+    (4, post("approve_adjustment", adjustment_id=earlier, reason=reasons)),
+    (1, post("reject_adjustment", adjustment_id=earlier, reason=reasons)),
+    (5, post("reverse", position=mostly((6, earlier), (1, st.just(-2))), reason=st.just("r"))),
+    (1, a_limit("balance_max")),
+    (3, a_limit("credit_limit")),
+    (1, a_limit("stake_max_per_day")),
+    (1, a_limit("withdrawal_max_per_day")),
+    (1, post("freeze_wallet", reason=st.just("r"))),
+    (2, post("unfreeze_wallet", reason=st.just("r"))),
+    (1, post("close_wallet", reason=st.just("r"))),
+)
+
+
+def opening(user_id: str, referrer_id: str | None) -> list[Post]:
+    """Most wallets are open and have some money, or the rest of the day would be refusals."""
+    return [
+        Post("local", {"type": "open_wallet", "user_id": user_id, "referrer_id": referrer_id}),
+        Post("local", {"type": "deposit", "user_id": user_id, "order_id": "first", "asset": "INR", "amount": 40}),
+    ]
+
+
+beginnings: Final = st.sampled_from(
+    [
+        opening("u1", None),
+        opening("u1", "u2") + opening("u2", "u1"),
+        opening("u2", None) + opening("u1", "u2") + opening("u3", "u1"),
+    ]
+)
+
+
+# --- when two tell the same story -------------------------------------------------------------------------------
+
+
+def assert_same_event(event: Event, fact: Fact) -> None:
+    data = msgspec.json.decode(msgspec.json.encode(event.data))
+    if event.actor == "ledger":  # the model's own facts leave out what their cause tells
+        data = {name: value for name, value in data.items() if name not in ("cause", "from_user_id", "to_user_id")}
+        assert event.command_id.startswith("~")
+    else:
+        assert event.command_id == fact.command_id
+    assert (event.data.type, data) == (fact.type, fact.data)
+    assert (event.user_id, event.actor, event.time_us) == (fact.user_id, fact.actor, fact.time_us)
+    assert sorted(event.postings) == sorted(fact.postings)
+    assert msgspec.to_builtins(event.balances) == fact.balances
+
+
+def seen(wallet: Wallet) -> dict[str, Any] | None:
+    """The wallet as it is read from outside."""
+    if wallet.status == "none":
+        return None
+    assets = sorted({*wallet.balances, *wallet.limits})
+    first = wallet.first_deposit
+    no_balance = {"cash": 0, "bonus": 0, "held": 0}
+    return {
+        "user_id": wallet.user_id,
+        "status": wallet.status,
+        "opened_at_us": wallet.opened_at_us,
+        "referrer_id": wallet.referrer_id,
+        "balances": {
+            asset: {
+                **(balance := msgspec.to_builtins(wallet.balances).get(asset, no_balance)),
+                "available": balance["cash"] + limits_of(wallet, asset).credit_limit,
+            }
+            for asset in assets
+        },
+        "limits": {
+            asset: {
+                name: getattr(limits_of(wallet, asset), name)
+                for name in ("credit_limit", "balance_max", "stake_max_per_day", "withdrawal_max_per_day")
+            }
+            for asset in assets
+        },
+        "first_deposit": None
+        if first is None
+        else {name: getattr(first, name) for name in ("order_id", "asset", "amount", "position", "time_us")},
+    }
