@@ -1,0 +1,120 @@
+"""``stakelog audit verify`` as an auditor runs it: on a folder in use, on one at rest, over HTTP; exit 0, 1 or 2."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from system.service import Service
+
+pytestmark = pytest.mark.system
+
+
+def audit(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api", "audit", "verify", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def post(service: Service, commands: list[dict[str, object]]) -> None:
+    request = urllib.request.Request(  # noqa: S310 - our own service
+        f"{service.url}/v1/commands/batch", json.dumps(commands).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:  # noqa: S310
+        assert all(item["status"] == 201 for item in json.load(response))
+
+
+def some_commands(first: int, count: int) -> list[dict[str, object]]:
+    commands: list[dict[str, object]] = []
+    for number in range(first, first + count):
+        user_id = f"u{number}"
+        commands.append({"type": "open_wallet", "command_id": "o", "user_id": user_id})
+        deposit = {"type": "deposit", "order_id": "d", "asset": "INR", "amount": 100 + number}
+        commands.append({**deposit, "command_id": "d", "user_id": user_id})
+    return commands
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def test_a_log_is_well_while_it_is_written_over_http_and_at_rest(data: Path, tmp_path: Path) -> None:
+    heads = tmp_path / "heads.json"
+    with Service(data) as service:
+        post(service, some_commands(0, 300))
+        with urllib.request.urlopen(f"{service.url}/v1/partitions") as response:  # noqa: S310
+            heads.write_bytes(response.read())
+        post(service, some_commands(300, 100))
+        for where in (("--data", str(data)), ("--url", service.url)):
+            done = audit(*where, "--heads", str(heads))
+            assert done.returncode == 0, done
+            assert "800 events" in done.stdout
+    done = audit("--data", str(data), "--heads", str(heads))
+    assert done.returncode == 0, done
+    assert "16 published heads are in it" in done.stdout
+
+
+def test_a_forged_record_is_named_with_partition_and_seq(data: Path) -> None:
+    with Service(data, PARTITIONS="2") as service:
+        post(service, some_commands(0, 20))
+    with sqlite3.connect(data / "events.sqlite3", isolation_level=None) as forger:
+        for trigger in ("event_is_unchanged", "event_is_kept"):
+            forger.execute(f"DROP TRIGGER {trigger}")
+        forger.execute(
+            """UPDATE event SET record = CAST(replace(CAST(record AS TEXT), '"local"', '"eve"') AS BLOB)
+               WHERE partition = 1 AND seq = 4"""
+        )
+    forger.close()
+    done = audit("--data", str(data))
+    assert done.returncode == 1, done
+    assert "partition 1, seq 5" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_log_without_its_end_is_named_by_the_heads_published_earlier(data: Path, tmp_path: Path) -> None:
+    heads = tmp_path / "heads.json"
+    with Service(data, PARTITIONS="1") as service:
+        post(service, some_commands(0, 20))
+        with urllib.request.urlopen(f"{service.url}/v1/partitions") as response:  # noqa: S310
+            heads.write_bytes(response.read())
+    with sqlite3.connect(data / "events.sqlite3", isolation_level=None) as forger:
+        forger.execute("DROP TRIGGER event_is_kept")
+        forger.execute("DELETE FROM event WHERE seq = 40")
+    forger.close()
+    assert audit("--data", str(data)).returncode == 0
+    done = audit("--data", str(data), "--heads", str(heads))
+    assert done.returncode == 1, done
+    assert "partition 0, seq 40" in done.stdout
+    assert "ends at seq 39" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--data", "/nowhere"), "there is no event log in /nowhere"),
+        (("--url", "http://127.0.0.1:1"), "cannot be read as a stakelog service"),
+        (("--url", "nonsense"), "is not an address"),
+        (("--data", "/nowhere", "--url", "http://127.0.0.1:1"), "not both"),
+        (("--heads", "/nowhere"), "does not exist"),
+    ],
+)
+def test_wrong_use_is_said_in_words_and_ends_with_2(arguments: tuple[str, ...], said: str) -> None:
+    done = audit(*arguments)
+    assert done.returncode == 2, done
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_heads_file_that_is_something_else_ends_with_2(tmp_path: Path, data: Path) -> None:
+    with Service(data):
+        pass
+    heads = tmp_path / "heads.json"
+    heads.write_text("[]")
+    done = audit("--data", str(data), "--heads", str(heads))
+    assert done.returncode == 2, done
+    assert "is not the JSON of GET /v1/partitions" in done.stderr
