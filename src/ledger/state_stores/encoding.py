@@ -23,4 +23,4 @@ def encode_value(value: Value) -> bytes:
 
 def decode_value(value: bytes) -> Value:
     """Raises msgspec.MsgspecError where the bytes are not a value of this version."""
-    return cast("Value", _decode_follow_up(value) if value[0] in _MAPS else _decode(value))
+    return cast("Value", _decode_follow_up(value) if value and value[0] in _MAPS else _decode(value))

@@ -28,12 +28,14 @@ class MemoryStateStore:
         return [(key, decode_value(values[key])) for key in keys]
 
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
-        values = self._values.setdefault(partition, {})
+        # A copy, put in place whole: `save` runs in a thread of its own, and a reader must not see half of it.
+        values = dict(self._values.get(partition, {}))
         for key, value in changes.items():
             if value is None:
                 values.pop(key, None)
             else:
                 values[key] = encode_value(value)
+        self._values[partition] = values
         self._checkpoints[partition] = at
 
     def forget(self, partitions: Iterable[int]) -> None:
