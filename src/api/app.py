@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from api.http import ClientGone, respond_problem
+from api.http import drain, respond_problem
 from api.metrics import Metrics
 from api.problems import Problem
 from api.routes.admin import admin_routes
@@ -39,37 +39,54 @@ class Rim:
 
     def __init__(self, inner: ASGIApp) -> None:
         self._inner = inner
-        self.in_flight = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have no whole answer yet."""
+        return len(self._tasks)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._inner(scope, receive, send)
             return
-        self.in_flight += 1
-        started = False
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        started = whole = False
+
+        async def receiving() -> Any:
+            nonlocal whole
+            message: Any = await receive()
+            whole = not message.get("more_body")
+            return message
 
         async def sending(message: Any) -> None:
             nonlocal started
             started = True
             await send(message)
 
+        problem: Problem | None = None
         try:
-            await self._inner(scope, receive, sending)
-        except ClientGone:
-            pass  # nobody is left to read an answer, and nothing was decided
-        except Problem as problem:
-            await _answer(send, problem, started)
-        except HTTPException as error:
-            await _answer(send, _framework_problem(error, scope), started)
-        except Exception:  # noqa: BLE001 - a trace must never reach a client
-            request_id = uuid.uuid4().hex
-            _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
-            broken = Problem(
-                "internal_error", f"quote the request id {request_id} when you report this", request_id=request_id
-            )
-            await _answer(send, broken, started)
+            try:
+                await self._inner(scope, receiving, sending)
+            except Problem as raised:
+                problem = raised
+            except HTTPException as error:
+                problem = _framework_problem(error, scope)
+            except asyncio.CancelledError:
+                problem = _abandoned(whole)
+            except Exception:  # noqa: BLE001 - a trace must never reach a client
+                request_id = uuid.uuid4().hex
+                _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+                detail = f"quote the request id {request_id} when you report this"
+                problem = Problem("internal_error", detail, request_id=request_id)
+            if problem is not None:
+                await _answer(send, problem, started)
+                if not whole and problem.code != "shutting_down":
+                    await drain(receive)
         finally:
-            self.in_flight -= 1
+            self._tasks.discard(task)
 
     async def quiet(self, within_s: float) -> bool:
         """Wait until no request is in flight; whether that came in time."""
@@ -78,12 +95,23 @@ class Rim:
             await asyncio.sleep(0.002)
         return self.in_flight == 0
 
+    def abandon(self) -> None:
+        """Answer what is still in flight with what is known of it: else one half request keeps the server open."""
+        for task in self._tasks:
+            task.cancel()
+
 
 async def _answer(send: Send, problem: Problem, started: bool) -> None:
     if started:
         return  # half an answer is out: the connection breaks off, and the client knows nothing, as it should
     allow = problem.fields.get("allow")
     await respond_problem(send, problem, ((b"allow", ", ".join(allow).encode()),) if allow else ())
+
+
+def _abandoned(whole: bool) -> Problem:
+    if whole:
+        return Problem("outcome_unknown", "the service stopped before it knew the outcome")
+    return Problem("shutting_down", "the service stopped before the request was whole; nothing was written")
 
 
 def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:

@@ -87,7 +87,9 @@ async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Ev
     )
     await asyncio.wait((serving, stopping, node.halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
-    quiet = await app.quiet(_QUIET_WITHIN_S)
+    if not await app.quiet(_QUIET_WITHIN_S):
+        _log.warning("%d requests are not whole and are given up", app.in_flight)
+        app.abandon()
     # The server hands answers to its own thread; give the last ones the time to leave.
     await asyncio.sleep(_FLUSH_S)
     stopping.cancel()
@@ -97,7 +99,7 @@ async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Ev
     await serving
     if node.halted.done():
         raise CannotServe(str(node.halted.result()))
-    _log.info("stopped%s", "" if quiet else f"; {app.in_flight} requests were not whole")
+    _log.info("stopped")
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from litestar import Request, Response, get
 
 from api.contract import encode, partitions_body
+from api.http import ids_of
 from api.problems import Problem
 from api.query import Query
 from ledger.node import Node
@@ -38,8 +39,9 @@ def audit_routes(node: Node, owner: str) -> list[Any]:
         return Response(body, media_type="application/x-ndjson")
 
     @get("/v1/events/{position:str}")
-    async def get_event(request: Request[Any, Any, Any], position: str) -> Response[bytes]:
+    async def get_event(request: Request[Any, Any, Any]) -> Response[bytes]:
         Query(request.scope["query_string"], ())
+        (position,) = ids_of(request.scope, "/v1/events/", 1)
         match = _POSITION.fullmatch(position)
         if match is None:
             raise Problem("malformed_request", f"{position!r} is not a position", field="position")

@@ -2,7 +2,6 @@
 
 from time import perf_counter
 from typing import Any, Final
-from urllib.parse import unquote
 
 from litestar import Request, Response, asgi, get
 from litestar.types import Receive, Scope, Send
@@ -14,10 +13,11 @@ from api.contract import (
     read_actor,
     read_batch,
     read_command,
+    read_command_id,
     read_user_id,
     result_of,
 )
-from api.http import headers_of, http_scope, read_body, require_json, respond, respond_problem
+from api.http import headers_of, http_scope, ids_of, read_body, require_json, respond, respond_problem
 from api.metrics import Metrics, outcome_of
 from api.problems import Problem, problem_of
 from api.query import Query
@@ -60,7 +60,9 @@ def command_routes(node: Node, metrics: Metrics) -> list[Any]:
     @get("/v1/commands/{user_id:str}/{command_id:path}")
     async def get_command(request: Request[Any, Any, Any]) -> Response[bytes]:
         Query(request.scope["query_string"], ())
-        user_id, command_id = _ids_of(request.scope["raw_path"])
+        user_id, command_id = ids_of(request.scope, "/v1/commands/", 2)
+        read_user_id(user_id)
+        read_command_id(command_id)
         first = await node.first_answer(user_id, command_id)
         if first is None:
             raise Problem("not_found", f"the wallet {user_id} has accepted no command {command_id}")
@@ -69,13 +71,6 @@ def command_routes(node: Node, metrics: Metrics) -> list[Any]:
         return Response(encode_results(result_of(first)), media_type="application/json")
 
     return [post_command, post_batch, get_command]
-
-
-def _ids_of(raw_path: bytes) -> tuple[str, str]:
-    """The user_id and the command_id of ``/v1/commands/<user_id>/<command_id>``, each percent-decoded by itself: a
-    command_id may hold any printable character, a slash too, which a decoded path would no longer show."""
-    user_id, command_id = raw_path.decode("ascii").split("/", 4)[3:]
-    return read_user_id(unquote(user_id)), unquote(command_id)
 
 
 def _require_post(scope: Scope) -> dict[bytes, bytes]:

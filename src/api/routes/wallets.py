@@ -8,6 +8,7 @@ from typing import Any, Final
 from litestar import Request, Response, get
 
 from api.contract import encode, read_user_id, wallet_body
+from api.http import ids_of
 from api.problems import Problem, problem_of
 from api.query import Query
 from ledger.node import Node
@@ -21,9 +22,10 @@ def wallet_routes(node: Node) -> list[Any]:
     """The handlers, bound to the node they ask."""
 
     @get("/v1/wallets/{user_id:str}")
-    async def get_wallet(request: Request[Any, Any, Any], user_id: str) -> Response[bytes]:
+    async def get_wallet(request: Request[Any, Any, Any]) -> Response[bytes]:
         query = Query(request.scope["query_string"], ("consistency", "min_position", "timeout_ms"))
         query.choice("consistency", ("strong",))
+        (user_id,) = ids_of(request.scope, "/v1/wallets/", 1)
         read_user_id(user_id)
         await _reach(node, user_id, query)
         read = await node.wallet(user_id)
