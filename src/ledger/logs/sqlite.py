@@ -6,7 +6,7 @@ Durable means fsynced: WAL with ``synchronous=FULL``. Truths:
 (2) appends that wait together, of whatever partitions, share one transaction, so one fsync. If one of them cannot
     land, it alone fails, and the others are tried again without it;
 (3) nobody can change or remove a record through SQL: triggers refuse UPDATE and DELETE, and, because REPLACE
-    walks past a DELETE trigger, a BEFORE INSERT trigger refuses an existing place or command;
+    walks past a DELETE trigger, a BEFORE INSERT trigger refuses an existing place, command or rowid;
 (4) SQLITE_FULL is definite: the frames did not fit, so the commit frame is not in the WAL. Any other failure of a
     COMMIT is ambiguous, for a frame that was written may come back when the WAL is recovered: ``OutcomeUnknown``,
     and the log refuses to go on in this process. Only a start, which recovers the WAL first, can tell.
@@ -43,6 +43,7 @@ _SCHEMA: Final = (
     """CREATE TRIGGER event_is_new BEFORE INSERT ON event
         WHEN EXISTS (SELECT 1 FROM event WHERE partition = NEW.partition AND seq = NEW.seq)
           OR EXISTS (SELECT 1 FROM event WHERE user_id = NEW.user_id AND command_id = NEW.command_id)
+          OR EXISTS (SELECT 1 FROM event WHERE rowid = NEW.rowid)
         BEGIN SELECT RAISE(ABORT, 'an event is never replaced'); END""",
     """CREATE TRIGGER event_is_kept BEFORE DELETE ON event
         BEGIN SELECT RAISE(ABORT, 'an event is never deleted'); END""",
@@ -110,7 +111,10 @@ def stored_partitions(connection: sqlite3.Connection, path: Path) -> int:
         raise LogUnreadable(f"{path} is not an event log of stakelog: {error}") from error
     if meta.get("format") != FORMAT:
         raise LogUnreadable(f"{path} has the format {meta.get('format')}; this program reads format {FORMAT}")
-    return int(meta["partitions"])
+    partitions = str(meta.get("partitions"))
+    if not partitions.isdecimal():
+        raise LogUnreadable(f"{path} is damaged: it states {partitions} as its number of partitions")
+    return int(partitions)
 
 
 def last_head(connection: sqlite3.Connection, partition: int) -> Head:
@@ -222,7 +226,11 @@ class SqliteEventLog:
     def _commit_all(self) -> None:
         """The thread: each list that waits becomes one transaction."""
         while (appends := self._work.get()) is not None:
-            landed = self._commit(appends)
+            try:
+                landed = self._commit(appends)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for an answer for ever
+                unknown = self._unknown(error)
+                landed = [_Landed(append, unknown) for append in appends]
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._finished, landed)
 
@@ -295,6 +303,10 @@ class SqliteEventLog:
                     return LogUnavailable(f"the disk of {self._path} is full; nothing was written")
             except sqlite3.Error as second:
                 error = second
+        return self._unknown(error)
+
+    def _unknown(self, error: Exception) -> OutcomeUnknown:
+        """From now on this log takes and tells nothing: only a start can tell what is in it."""
         self._broken = (
             f"a commit to {self._path} failed in a way that leaves its outcome unknown ({error}); "
             "restart the service: it recovers the log at start"
@@ -333,6 +345,7 @@ class SqliteEventLog:
     async def close(self) -> None:
         while under_way := [append.landed for append in (*self._under_way, *self._waiting)]:
             await asyncio.wait(under_way)
+        self._broken = self._broken or f"the log {self._path} is closed"
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
         self._reader.close()
