@@ -1,0 +1,567 @@
+"""The SQLite log against SQLite's own traps: what the database refuses by itself, and what its failures mean."""
+
+import asyncio
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from conformance.event_log import Run, append, run_of, whole
+from ledger.logs import sqlite as sqlite_log
+from ledger.logs.sqlite import SqliteEventLog
+from ledger.ports import DuplicateCommand, LogUnavailable, LogUnreadable, OutcomeUnknown, StaleHead, WrongPartitions
+from ledger.record import EMPTY, Head
+
+PARTITIONS: Final = 4
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.sqlite3"
+
+
+@pytest.fixture
+async def log(path: Path) -> AsyncIterator[SqliteEventLog]:
+    log = SqliteEventLog(path, PARTITIONS)
+    yield log
+    await log.close()
+
+
+def contents(path: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as other:
+        return other.execute("SELECT * FROM event ORDER BY partition, seq").fetchall()
+
+
+def run_program(program: str, path: Path, *before: str) -> str:
+    """What a Python program, started as ``before`` says, wrote to stdout; its argument is the path."""
+    src, tests = Path(__file__).parents[2] / "src", Path(__file__).parents[1]
+    done = subprocess.run(
+        [*before, sys.executable, "-c", program, str(path)],
+        env={"PYTHONPATH": f"{src}:{tests}", "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# --- the database itself refuses ---------------------------------------------------------------------------------
+
+NEW_ROW: Final = "(partition, seq, user_id, command_id, record)"
+
+CHANGES: Final = {
+    "UPDATE of a record": "UPDATE event SET record = x'00' WHERE seq = 1",
+    "UPDATE of nothing": "UPDATE event SET record = record",
+    "UPDATE of a place": "UPDATE event SET seq = seq + 100",
+    "UPDATE of a rowid": "UPDATE event SET rowid = rowid + 100",
+    "UPDATE OR REPLACE": "UPDATE OR REPLACE event SET seq = 2 WHERE seq = 1",
+    "UPDATE OR IGNORE": "UPDATE OR IGNORE event SET user_id = 'x'",
+    "UPDATE FROM": "UPDATE event SET record = other.record FROM event AS other WHERE other.seq = 2",
+    "DELETE": "DELETE FROM event WHERE seq = 2",
+    "DELETE of all": "DELETE FROM event",
+    "REPLACE of a place": f"REPLACE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
+    "REPLACE of a command": f"REPLACE INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00')",
+    "REPLACE of a rowid": f"REPLACE INTO event(rowid, {NEW_ROW[1:]} VALUES (1, 0, 99, 'x', 'x', x'00')",
+    "INSERT OR REPLACE of a place": f"INSERT OR REPLACE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
+    "INSERT OR REPLACE of a command": f"INSERT OR REPLACE INTO event{NEW_ROW} VALUES (2, 99, 'u1', 'a', x'00')",
+    "INSERT OR REPLACE by SELECT": "INSERT OR REPLACE INTO event SELECT 0, 1, 'x', 'x', x'00'",
+    "UPSERT on the place": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00') "
+    "ON CONFLICT (partition, seq) DO UPDATE SET record = excluded.record",
+    "UPSERT on the command": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00') "
+    "ON CONFLICT (user_id, command_id) DO UPDATE SET record = excluded.record",
+    "UPSERT on anything": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'u1', 'a', x'00') "
+    "ON CONFLICT DO UPDATE SET record = excluded.record",
+    "INSERT of a place": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
+    "INSERT of a command": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00')",
+    "INSERT without a place": f"INSERT INTO event{NEW_ROW} VALUES (NULL, NULL, 'x', 'x', x'00')",
+    "INSERT without a record": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'x', 'x', NULL)",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_no_record_is_changed_or_removed_by_sql(log: SqliteEventLog, path: Path, name: str) -> None:
+    base = await append(log, 0, EMPTY, "a", "b")
+    before = contents(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for recursive_triggers in ("OFF", "ON"):
+            other.execute(f"PRAGMA recursive_triggers={recursive_triggers}")
+            with pytest.raises(sqlite3.IntegrityError):
+                other.execute(CHANGES[name])
+    with pytest.raises(sqlite3.IntegrityError):  # nor by the log's own connection
+        log._writer.execute(CHANGES[name])
+    assert contents(path) == before
+    following = await append(log, 0, base.head, "c")
+    assert await whole(log, 0) == base.stored + following.stored
+
+
+async def test_an_insert_or_ignore_changes_nothing(log: SqliteEventLog, path: Path) -> None:
+    await append(log, 0, EMPTY, "a", "b")
+    before = contents(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, pytest.raises(sqlite3.IntegrityError):
+        other.execute(f"INSERT OR IGNORE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')")
+    assert contents(path) == before
+
+
+async def test_the_schema_is_the_contract_s(log: SqliteEventLog, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        columns = [(row[1], row[2], row[5]) for row in other.execute("PRAGMA table_info(event)")]
+        indexes = {
+            tuple(column[2] for column in other.execute(f"PRAGMA index_info({index[1]})"))
+            for index in other.execute("PRAGMA index_list(event)").fetchall()
+            if index[2]
+        }
+    assert columns == [
+        ("partition", "INTEGER", 1),
+        ("seq", "INTEGER", 2),
+        ("user_id", "TEXT", 0),
+        ("command_id", "TEXT", 0),
+        ("record", "BLOB", 0),
+    ]
+    assert indexes == {("partition", "seq"), ("user_id", "command_id")}
+
+
+async def test_commands_are_compared_byte_for_byte(log: SqliteEventLog) -> None:
+    base = await append(log, 0, EMPTY, "a", user_id="bob")
+    base = await append(log, 0, base.head, "A", user_id="bob")
+    await append(log, 0, base.head, "a", user_id="Bob")
+
+
+# --- durable -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_writing_connection_syncs_each_commit_to_a_wal(log: SqliteEventLog) -> None:
+    assert log._writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert log._writer.execute("PRAGMA synchronous").fetchone()[0] == 2, "2 is FULL: an fsync for each commit"
+
+
+def test_each_append_is_synced_before_it_is_answered(path: Path) -> None:
+    """Counted by the kernel: an append without an fsync would survive a killed process, but not a power cut."""
+    if not _can_trace():
+        pytest.skip("strace is not here, or may not trace")
+    program = (
+        "import asyncio, os, sys\n"
+        "from pathlib import Path\n"
+        "from conformance.event_log import append\n"
+        "from ledger.logs.sqlite import SqliteEventLog\n"
+        "from ledger.record import EMPTY\n"
+        "async def main():\n"
+        "    log = SqliteEventLog(Path(sys.argv[1]), 4)\n"
+        "    head = EMPTY\n"
+        "    for number in range(10):\n"
+        "        head = (await append(log, 0, head, f'c{number}')).head\n"
+        "        os.write(1, b'answered')\n"
+        "    os._exit(0)\n"
+        "asyncio.run(main())\n"
+    )
+    trace = path.with_name("trace")
+    run_program(program, path, "strace", "-f", "-y", "-o", str(trace), "-e", "trace=fsync,fdatasync,write")
+    steps = re.findall(r'(sync)\(\d+<[^>]*-wal>|write\(1<[^>]*>, "(answered)"', trace.read_text())
+    told = ["".join(step) for step in steps]
+    synced = False
+    for step in told:
+        assert step == "sync" or synced, "an append was answered before the WAL was synced"
+        synced = step == "sync"
+    assert told.count("answered") == 10
+
+
+def _can_trace() -> bool:
+    try:
+        return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+# --- a full disk is definite -------------------------------------------------------------------------------------
+
+
+class Connection:
+    """The log's writing connection, with one statement that fails as it is told to."""
+
+    def __init__(self, real: sqlite3.Connection) -> None:
+        self._real = real
+        self.fail_on = ""
+        self.code = 0
+        self.first: str | None = None
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if self.fail_on and sql.startswith(self.fail_on):
+            self.fail_on = ""
+            if self.first is not None:
+                self._real.execute(self.first)
+            error = sqlite3.OperationalError("told to fail")
+            error.sqlite_errorcode = self.code
+            raise error
+        return self._real.execute(sql, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def wrapped(log: SqliteEventLog) -> Connection:
+    connection = Connection(log._writer)
+    log._writer = connection  # type: ignore[assignment]  # it quacks as the part of a connection that the log uses
+    return connection
+
+
+async def both(log: SqliteEventLog, head: Head, size: int) -> tuple[list[Run], list[BaseException | None]]:
+    """Append to partition 0 after ``head`` and to an empty partition 1 at once, as one commit."""
+    runs = [
+        run_of(0, head, [f"c{head.seq}-{number}" for number in range(size)]),
+        run_of(1, EMPTY, ["d"], user_id="u2"),
+    ]
+    results = await asyncio.gather(
+        log.append(0, head, runs[0].records), log.append(1, EMPTY, runs[1].records), return_exceptions=True
+    )
+    return runs, list(results)
+
+
+async def test_a_disk_that_is_full_before_the_commit_writes_nothing_and_is_well_again(
+    log: SqliteEventLog, path: Path
+) -> None:
+    base = await append(log, 0, EMPTY, "a")
+    pages = log._writer.execute("PRAGMA page_count").fetchone()[0]
+    log._writer.execute(f"PRAGMA max_page_count={pages + 8}")
+    runs, results = await both(log, base.head, 300)
+    assert [type(result) for result in results] == [LogUnavailable, LogUnavailable]
+    assert "full" in str(results[0])
+    assert (await whole(log, 0), await whole(log, 1)) == (base.stored, [])
+    assert (await log.head(0), await log.head(1)) == (base.head, EMPTY)
+    await log.confirm(0, base.head)
+    log._writer.execute("PRAGMA max_page_count=1000000")
+    runs, results = await both(log, base.head, 300)
+    assert results == [None, None]
+    assert (await whole(log, 0), await whole(log, 1)) == (base.stored + runs[0].stored, runs[1].stored)
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT"])
+@pytest.mark.parametrize(
+    "code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM]
+)
+async def test_any_failure_before_the_commit_writes_nothing_and_is_well_again(
+    log: SqliteEventLog, statement: str, code: int
+) -> None:
+    base = await append(log, 0, EMPTY, "a")
+    connection = wrapped(log)
+    connection.fail_on, connection.code = statement, code
+    _, results = await both(log, base.head, 2)
+    assert [type(result) for result in results] == [LogUnavailable, LogUnavailable]
+    assert (await whole(log, 0), await whole(log, 1)) == (base.stored, [])
+    runs, results = await both(log, base.head, 2)
+    assert results == [None, None]
+    assert (await whole(log, 0), await whole(log, 1)) == (base.stored + runs[0].stored, runs[1].stored)
+
+
+async def test_a_disk_that_is_full_at_the_commit_writes_nothing_and_is_well_again(log: SqliteEventLog) -> None:
+    base = await append(log, 0, EMPTY, "a")
+    connection = wrapped(log)
+    connection.fail_on, connection.code, connection.first = "COMMIT", sqlite3.SQLITE_FULL, "ROLLBACK"
+    _, results = await both(log, base.head, 2)
+    assert [type(result) for result in results] == [LogUnavailable, LogUnavailable]
+    assert (await whole(log, 0), await whole(log, 1)) == (base.stored, [])
+    runs, results = await both(log, base.head, 2)
+    assert results == [None, None]
+    assert (await whole(log, 0), await whole(log, 1)) == (base.stored + runs[0].stored, runs[1].stored)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a disk small enough to fill")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_a_disk_that_is_really_full_writes_nothing_and_is_well_again(small_disk: Path) -> None:
+    log = SqliteEventLog(small_disk / "events.sqlite3", PARTITIONS)
+    base = await append(log, 0, EMPTY, "a")
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(600_000))
+    stored, head = base.stored, base.head
+    filled = False
+    for _ in range(40):
+        runs, results = await both(log, head, 100)
+        if results[0] is not None:
+            filled = True
+            break
+        stored, head = stored + runs[0].stored, runs[0].head
+    assert filled
+    for _ in range(3):
+        _, results = await both(log, head, 300)
+        assert isinstance(results[0], LogUnavailable)
+        assert "full" in str(results[0])
+        assert await whole(log, 0) == stored
+        assert await log.head(0) == head
+    ballast.unlink()
+    runs, results = await both(log, head, 100)
+    assert results[0] is None
+    assert await whole(log, 0) == stored + runs[0].stored
+    await log.close()
+    again = SqliteEventLog(small_disk / "events.sqlite3", PARTITIONS)
+    assert await whole(again, 0) == stored + runs[0].stored
+    await again.close()
+
+
+# --- any other failure of a commit is not ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.parametrize(
+    "code",
+    [sqlite3.SQLITE_IOERR | 4 << 8, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOMEM, 0],
+)
+async def test_any_other_failure_of_the_commit_leaves_the_outcome_unknown_and_the_log_closed(
+    path: Path, code: int, lands: bool
+) -> None:
+    log = SqliteEventLog(path, PARTITIONS)
+    base = await append(log, 0, EMPTY, "a")
+    connection = wrapped(log)
+    connection.fail_on, connection.code = "COMMIT", code
+    connection.first = "COMMIT" if lands else "ROLLBACK"
+    runs, results = await both(log, base.head, 2)
+    assert [type(result) for result in results] == [OutcomeUnknown, OutcomeUnknown]
+    with pytest.raises(LogUnavailable, match="restart"):
+        await append(log, 2, EMPTY, "later")
+    with pytest.raises(LogUnavailable, match="restart"):
+        await log.confirm(0, base.head)
+    with pytest.raises(LogUnavailable, match="restart"):
+        await log.head(0)
+    with pytest.raises(LogUnavailable, match="restart"):
+        await log.read(0, 1, 10)
+    await log.close()
+    again = SqliteEventLog(path, PARTITIONS)
+    assert await whole(again, 0) == base.stored + (runs[0].stored if lands else [])
+    assert await whole(again, 1) == (runs[1].stored if lands else [])
+    assert await whole(again, 2) == []
+    await again.close()
+
+
+async def test_appends_that_waited_behind_an_unknown_outcome_were_not_written(path: Path) -> None:
+    log = SqliteEventLog(path, PARTITIONS)
+    connection = wrapped(log)
+    connection.fail_on, connection.code, connection.first = "COMMIT", sqlite3.SQLITE_IOERR, "COMMIT"
+    first = asyncio.create_task(append(log, 0, EMPTY, "a"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # it is on its way to the disk
+    behind = asyncio.create_task(append(log, 1, EMPTY, "b"))
+    results = await asyncio.gather(first, behind, return_exceptions=True)
+    assert [type(result) for result in results] == [OutcomeUnknown, LogUnavailable]
+    await log.close()
+    again = SqliteEventLog(path, PARTITIONS)
+    assert (len(await whole(again, 0)), len(await whole(again, 1))) == (1, 0)
+    await again.close()
+
+
+async def test_a_full_disk_that_also_cannot_be_read_back_leaves_the_outcome_unknown(path: Path) -> None:
+    log = SqliteEventLog(path, PARTITIONS)
+    connection = wrapped(log)
+    connection.fail_on, connection.code, connection.first = "COMMIT", sqlite3.SQLITE_FULL, "COMMIT"
+    with pytest.raises(OutcomeUnknown):  # "full" is not believed where the records are there
+        await append(log, 0, EMPTY, "a")
+    await log.close()
+
+
+def test_a_disk_that_fails_in_mid_commit_leaves_the_outcome_unknown(path: Path) -> None:
+    """A limit on file sizes makes the kernel itself refuse the WAL's next bytes, as a broken disk would."""
+    program = (
+        "import asyncio, resource, sys\n"
+        "from pathlib import Path\n"
+        "from conformance.event_log import append\n"
+        "from ledger.logs.sqlite import SqliteEventLog\n"
+        "from ledger.ports import LogUnavailable, OutcomeUnknown\n"
+        "from ledger.record import EMPTY\n"
+        "async def main():\n"
+        "    log = SqliteEventLog(Path(sys.argv[1]), 4)\n"
+        "    base = await append(log, 0, EMPTY, 'a')\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))\n"
+        "    try:\n"
+        "        await append(log, 0, base.head, *(f'c{n}' for n in range(2_000)))\n"
+        "    except OutcomeUnknown:\n"
+        "        print('unknown')\n"
+        "    try:\n"
+        "        await append(log, 0, base.head, 'b')\n"
+        "    except LogUnavailable:\n"
+        "        print('closed')\n"
+        "asyncio.run(main())\n"
+    )
+    assert run_program(program, path).split() == ["unknown", "closed"]
+    assert asyncio.run(count_of(path, 0)) == 1
+
+
+async def count_of(path: Path, partition: int) -> int:
+    log = SqliteEventLog(path, PARTITIONS)
+    records = await whole(log, partition)
+    await log.close()
+    return len(records)
+
+
+async def test_a_fault_of_our_own_in_the_committing_thread_is_answered_and_closes_the_log(path: Path) -> None:
+    log = SqliteEventLog(path, PARTITIONS)
+    records = run_of(0, EMPTY, ["a"]).records
+    broken = [records[0]._replace(user_id="\ud800")]  # no UTF-8: fails inside the driver, not as an sqlite3.Error
+    async with asyncio.timeout(5):
+        with pytest.raises(OutcomeUnknown):
+            await log.append(0, EMPTY, broken)
+        with pytest.raises(LogUnavailable):
+            await log.append(0, EMPTY, records)
+        await log.close()
+
+
+async def test_an_append_to_a_closed_log_is_refused(path: Path) -> None:
+    log = SqliteEventLog(path, PARTITIONS)
+    await log.close()
+    async with asyncio.timeout(5):
+        with pytest.raises(LogUnavailable):
+            await append(log, 0, EMPTY, "a")
+        with pytest.raises(LogUnavailable):
+            await log.read(0, 1, 10)
+
+
+# --- others on the same file -------------------------------------------------------------------------------------
+
+
+async def test_another_sql_writer_makes_the_next_append_stale_rather_than_a_fork(
+    log: SqliteEventLog, path: Path
+) -> None:
+    base = await append(log, 0, EMPTY, "a")
+    theirs = run_of(0, base.head, ["theirs"])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        seq, user_id, command_id, record = theirs.records[0]
+        other.execute("INSERT INTO event VALUES (0, ?, ?, ?, ?)", (seq, user_id, command_id, record))
+    with pytest.raises(StaleHead):
+        await append(log, 0, base.head, "ours")
+    assert await whole(log, 0) == base.stored + theirs.stored
+    assert await log.head(0) == theirs.head
+    last = await append(log, 0, theirs.head, "ours")
+    assert await whole(log, 0) == base.stored + theirs.stored + last.stored
+
+
+async def test_another_sql_writer_of_the_same_command_makes_a_duplicate(log: SqliteEventLog, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        seq, user_id, command_id, record = run_of(1, EMPTY, ["a"]).records[0]
+        other.execute("INSERT INTO event VALUES (1, ?, ?, ?, ?)", (seq, user_id, command_id, record))
+    with pytest.raises(DuplicateCommand):
+        await append(log, 0, EMPTY, "a")
+    assert await whole(log, 0) == []
+
+
+async def test_a_lock_that_another_holds_for_long_writes_nothing(log: SqliteEventLog, path: Path) -> None:
+    log._writer.execute("PRAGMA busy_timeout=50")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LogUnavailable, match="locked"):
+            await append(log, 0, EMPTY, "a")
+        other.execute("ROLLBACK")
+    await append(log, 0, EMPTY, "a")
+
+
+_WAL_PAGES: Final = 64
+_WAL_LIMIT: Final = 6 * _WAL_PAGES * 4_096
+
+
+async def test_a_follower_that_polls_does_not_let_the_wal_grow(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_log, "_WAL_PAGES", _WAL_PAGES)
+    log, follower = SqliteEventLog(path, PARTITIONS), SqliteEventLog(path, PARTITIONS)
+    longest, written, seen = await _append_while(log, follower)
+    assert seen == written
+    assert longest <= _WAL_LIMIT, f"the WAL grew to {longest} bytes"
+    await log.close()
+    await follower.close()
+
+
+async def test_a_reader_in_one_long_transaction_would(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: the test above can fail."""
+    monkeypatch.setattr(sqlite_log, "_WAL_PAGES", _WAL_PAGES)
+    log = SqliteEventLog(path, PARTITIONS)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM event").fetchone()
+        longest, _, _ = await _append_while(log, log)
+        reader.execute("ROLLBACK")
+    assert longest > _WAL_LIMIT
+    await log.close()
+
+
+async def _append_while(log: SqliteEventLog, follower: SqliteEventLog) -> tuple[int, int, int]:
+    """Append some megabytes while the follower polls: the WAL's greatest size, records written, records seen."""
+    wal = log._path.with_name(log._path.name + "-wal")
+    longest, written, seen, head = 0, 0, 0, EMPTY
+    for number in range(100):
+        run = await append(log, 0, head, *(f"c{number}-{part}" for part in range(100)))
+        head, written = run.head, written + len(run.records)
+        seen += len(await follower.read(0, seen + 1, 150))
+        longest = max(longest, wal.stat().st_size)
+    return longest, written, seen
+
+
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+# --- files that are no log ---------------------------------------------------------------------------------------
+
+
+async def test_another_number_of_partitions_is_refused(path: Path) -> None:
+    await SqliteEventLog(path, PARTITIONS).close()
+    before = content_of(path)
+    with pytest.raises(WrongPartitions, match="STAKELOG_PARTITIONS=4"):
+        SqliteEventLog(path, PARTITIONS + 1)
+    assert content_of(path) == before
+
+
+@pytest.mark.parametrize("content", [b"no database" * 1_000, b"SQLite format 3\0" + b"\xff" * 10_000, b"x"])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(LogUnreadable):
+        SqliteEventLog(path, PARTITIONS)
+    assert path.read_bytes() == content
+
+
+def test_a_database_that_is_no_log_is_refused_and_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE mine(it TEXT)")
+    with pytest.raises(LogUnreadable, match="is not an event log"):
+        SqliteEventLog(path, PARTITIONS)
+    with closing(sqlite3.connect(path)) as other:
+        assert [row[0] for row in other.execute("SELECT name FROM sqlite_schema")] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE meta SET value = '2' WHERE key = 'format'",
+        "DELETE FROM meta WHERE key = 'format'",
+        "DELETE FROM meta WHERE key = 'partitions'",
+        "UPDATE meta SET value = 'many' WHERE key = 'partitions'",
+    ],
+)
+async def test_a_log_whose_description_is_not_understood_is_refused(path: Path, damage: str) -> None:
+    await SqliteEventLog(path, PARTITIONS).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(damage)
+    with pytest.raises(LogUnreadable):
+        SqliteEventLog(path, PARTITIONS)
+
+
+@pytest.mark.parametrize("left", [0.9, 0.5, 0.01])
+async def test_a_file_that_was_cut_short_is_refused_and_left_alone(path: Path, left: float) -> None:
+    log = SqliteEventLog(path, PARTITIONS)
+    await append(log, 0, EMPTY, *(f"c{number}" for number in range(500)))
+    await log.close()
+    content = content_of(path)
+    os.truncate(path, int(len(content) * left))
+    with pytest.raises(LogUnreadable, match="truncated"):
+        SqliteEventLog(path, PARTITIONS)
+    assert content_of(path) == content[: int(len(content) * left)]
