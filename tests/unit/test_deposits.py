@@ -6,7 +6,18 @@ from ledger.events import Balance, Deposited
 from ledger.money import AMOUNT_MAX
 from ledger.rejections import Code
 from ledger.wallet import FirstDeposit
-from unit.given import NOON, Scene, deposit, emptied, grant_bonus, open_wallet, place_bet, request_withdrawal, reverse
+from unit.given import (
+    NOON,
+    Scene,
+    deposit,
+    emptied,
+    grant_bonus,
+    hold,
+    open_wallet,
+    place_bet,
+    request_withdrawal,
+    reverse,
+)
 
 
 def test_a_deposit_adds_cash() -> None:
@@ -129,3 +140,9 @@ def test_a_bonus_counts_towards_the_largest_amount() -> None:
 def test_an_open_stake_counts_towards_the_largest_amount_for_it_may_come_back() -> None:
     scene = Scene().given(open_wallet(), deposit(AMOUNT_MAX, "o1"), place_bet(10))
     assert scene.refused(deposit(1, "o2")).code is Code.AMOUNT_OUT_OF_RANGE
+
+
+def test_cash_bonus_and_held_all_count_towards_the_largest_amount() -> None:
+    scene = Scene().given(open_wallet(), deposit(AMOUNT_MAX - 100, "o1"), grant_bonus(40), hold(50))
+    assert scene.refused(deposit(61, "o2")).code is Code.AMOUNT_OUT_OF_RANGE
+    scene.when(deposit(60, "o2"))

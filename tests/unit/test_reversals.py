@@ -189,5 +189,10 @@ def test_a_reversal_may_not_pass_the_bound() -> None:
     assert scene.refused(reverse("3:3")).code is Code.AMOUNT_OUT_OF_RANGE
 
 
+def test_in_a_wallet_that_is_full_to_the_bound_a_grant_and_a_deposit_can_be_reversed() -> None:
+    scene = Scene.with_cash(AMOUNT_MAX - 40).given(grant_bonus(40), reverse("3:3"), reverse("3:2"))
+    assert scene.balance() == Balance()
+
+
 def test_a_reversal_goes_on_in_a_frozen_wallet() -> None:
     Scene.with_cash(100).given(freeze_wallet(), reverse("3:2"))
