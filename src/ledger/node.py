@@ -8,6 +8,7 @@ Truths:
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ RECENT_WALLETS: Final = 100_000
 CHECKED_AT_START: Final = 100_000
 """Records before the checkpoints whose chain a start checks, so that fresh damage is found before it is built on."""
 
+_LOOK_AGAIN_S: Final = 0.25
+
 CLOCK_BEHIND_MAX_US: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
@@ -70,7 +73,10 @@ class Node:
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.ready = False
-        self._checkpoints: asyncio.Task[None] | None = None
+        self._stores: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._checkpoint_at_s = time.monotonic()
+        self._pause_s = 0.0
         self.writers = [
             Writer(
                 partition,
@@ -106,7 +112,7 @@ class Node:
         )
         for writer in self.writers:
             writer.start()
-        self._checkpoints = asyncio.get_running_loop().create_task(self._make_checkpoints(), name="checkpoints")
+        self._stores = asyncio.get_running_loop().create_task(self._look_after_stores(), name="stores")
         self.ready = True
         return replayed
 
@@ -142,9 +148,9 @@ class Node:
         """Answer all that was accepted, let follow-ups arrive (those that don't in time are delivered at the next
         start), save the state, close the log. Raises LedgerError where the state cannot be saved."""
         self.stop_accepting()
-        if self._checkpoints is not None:
-            self._checkpoints.cancel()
-            await asyncio.wait([self._checkpoints])
+        self._stopping.set()
+        if self._stores is not None:
+            await self._stores  # never cancelled: its thread would go on saving beside the last checkpoint
         deadline = time.monotonic() + quiet_within_s
         # Follow-ups wander between writers, so quiet is a state of all of them, which no single event tells.
         while not all(writer.idle for writer in self.writers) and time.monotonic() < deadline:  # noqa: ASYNC110
@@ -231,18 +237,37 @@ class Node:
         state = self.writers[origin].state
         self.writer_of(follow_up.user_id).receive(follow_up, lambda: state.close_follow_up(seq))
 
-    async def _make_checkpoints(self) -> None:
-        last = time.monotonic()
-        while True:
-            await asyncio.sleep(0.25)
-            changes = sum(writer.state.changes for writer in self.writers)
-            if changes == 0 or (changes < self._changes_per_checkpoint and time.monotonic() - last < CHECKPOINT_S):
-                continue
-            last = time.monotonic()
+    async def _look_after_stores(self) -> None:
+        """Learn which keys the stores hold, then make checkpoints; one thing at a time, until ``stop``."""
+        try:
             for writer in self.writers:
-                try:
-                    await writer.save()
-                except LedgerError as error:
-                    # The log is what counts: without a checkpoint the next start only takes longer.
-                    _log.warning("no checkpoint of partition %d: %s", writer.partition, error)
-                    break
+                after: str | None = ""
+                while after is not None and not self._stopping.is_set():
+                    after = await asyncio.to_thread(writer.state.learn_keys, after)
+                    await self._checkpoint_if_due()
+        except LedgerError as error:
+            _log.warning("the state store's keys cannot be read, each new id is looked up on disk: %s", error)
+        while not self._stopping.is_set():
+            await self._checkpoint_if_due()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await self._stopping.wait()
+
+    async def _checkpoint_if_due(self) -> None:
+        changes = sum(writer.state.changes for writer in self.writers)
+        elapsed_s = time.monotonic() - self._checkpoint_at_s
+        if changes == 0 or elapsed_s < self._pause_s:
+            return
+        if changes < self._changes_per_checkpoint and elapsed_s < CHECKPOINT_S:
+            return
+        self._pause_s = 0.0
+        for writer in self.writers:
+            try:
+                await writer.save()
+            except LedgerError as error:
+                # The log is what counts: without a checkpoint the next start only takes longer. Not at once again:
+                # a disk that is full stays full for a while.
+                _log.warning("no checkpoint of partition %d: %s", writer.partition, error)
+                self._pause_s = CHECKPOINT_S
+                break
+        self._checkpoint_at_s = time.monotonic()

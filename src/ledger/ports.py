@@ -144,6 +144,10 @@ class StateStore(Protocol):
         """At most ``limit`` items with ``first`` ≤ key < ``last``, in the order of their keys' code points."""
         ...
 
+    def keys(self, partition: int, after: str, limit: int) -> list[str]:
+        """At most ``limit`` keys > ``after``, in order. Called in the thread that saves."""
+        ...
+
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
         """Write ``changes`` (None deletes) and the checkpoint, as one whole. Raises LedgerError: nothing changed."""
         ...

@@ -18,16 +18,19 @@ Keys: a wallet under its user_id; ``<user_id> <entry key>``; ``<user_id> c:<comm
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ledger.commands import AnyFollowUp, FollowUp
 from ledger.ports import StateStore, Value
+from ledger.record import Head
+from ledger.seen import SeenKeys
 from ledger.wallet import Wallet, next_due_us
 
 _FOLLOW_UPS: Final = ("!f", "!g")
 _TIMERS: Final = ("!t", "!u")
 _SCAN_PAGE: Final = 10_000
+_KEYS_PAGE: Final = 5_000
 
 # At most so many timers of a partition wait in memory; the later ones stay in the layers below until these are
 # nearly used up. Chosen: 65,536 are about 10 MB.
@@ -55,9 +58,10 @@ def _timer_of(key: str) -> tuple[int, str]:
 class PartitionState:
     """The layers above, and the partition's timers."""
 
-    def __init__(self, partition: int, store: StateStore, recent_max: int) -> None:
+    def __init__(self, partition: int, store: StateStore, recent_max: int, seen: SeenKeys) -> None:
         self.partition = partition
         self._store = store
+        self._seen = seen
         self._recent_max = recent_max
         self._batch: dict[str, Value | None] = {}
         self._fetched: dict[str, Value | None] = {}
@@ -73,16 +77,18 @@ class PartitionState:
     def prefetch(self, keys: Iterable[str]) -> None:
         """Ask the store, at once, for those keys that memory does not know. Raises LedgerError."""
         changed, saving, recent, fetched = self._changed, self._saving, self._recent, self._fetched
-        missing = [
-            key
-            for key in dict.fromkeys(keys)
-            if key not in changed and key not in saving and key not in recent and key not in fetched
-        ]
+        may_hold = self._seen.may_hold
+        missing = []
+        for key in keys:
+            if key not in changed and key not in saving and key not in recent and key not in fetched:
+                fetched[key] = None
+                if may_hold(key):
+                    missing.append(key)
         if not missing:
             return
         found = self._store.get(self.partition, missing)
-        for key in missing:
-            value = fetched[key] = found.get(key)
+        fetched.update(found)
+        for key, value in found.items():
             if isinstance(value, Wallet):
                 self._remember(key, value)
 
@@ -199,6 +205,23 @@ class PartitionState:
     def changes(self) -> int:
         """How many values wait for a checkpoint."""
         return len(self._changed) + len(self._saving)
+
+    def save(self, changes: Mapping[str, Value | None], at: Head) -> None:
+        """Save what ``begin_checkpoint`` gave, in a thread of its own. Raises LedgerError."""
+        self._seen.add(changes)
+        self._store.save(self.partition, changes, at)
+
+    def learn_keys(self, after: str) -> str | None:
+        """Bring some of the store's keys after ``after`` into the filter, in the thread that saves.
+
+        Answers the last of them; None when there are no more, and the filter is complete. Raises LedgerError.
+        """
+        keys = self._store.keys(self.partition, after, _KEYS_PAGE)
+        self._seen.add(keys)
+        if len(keys) == _KEYS_PAGE:
+            return keys[-1]
+        self._seen.complete = True
+        return None
 
     def begin_checkpoint(self) -> dict[str, Value | None]:
         """What must be saved to make the store true at the partition's head; between batches only."""

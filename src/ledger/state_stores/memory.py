@@ -27,6 +27,9 @@ class MemoryStateStore:
         keys = sorted(key for key in values if first <= key < last)[:limit]
         return [(key, decode_value(values[key])) for key in keys]
 
+    def keys(self, partition: int, after: str, limit: int) -> list[str]:
+        return sorted(key for key in self._values.get(partition, {}) if key > after)[:limit]
+
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
         # A copy, put in place whole: `save` runs in a thread of its own, and a reader must not see half of it.
         values = dict(self._values.get(partition, {}))

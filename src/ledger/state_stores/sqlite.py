@@ -27,6 +27,7 @@ _SCHEMA: Final = (
 _CHECKPOINT: Final = "SELECT seq, sha256 FROM checkpoint WHERE partition = ?"
 _SET_CHECKPOINT: Final = "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)"
 _SCAN: Final = "SELECT key, value FROM value WHERE partition = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
+_KEYS: Final = "SELECT key FROM value WHERE partition = ? AND key > ? ORDER BY key LIMIT ?"
 _DELETE: Final = "DELETE FROM value WHERE partition = ? AND key = ?"
 _FORGET_VALUES: Final = "DELETE FROM value WHERE partition = ?"
 _FORGET_CHECKPOINT: Final = "DELETE FROM checkpoint WHERE partition = ?"
@@ -105,6 +106,12 @@ class SqliteStateStore:
             rows = self._reader.execute(_SCAN, (partition, first, last, limit)).fetchall()
             return [(key, decode_value(value)) for key, value in rows]
         except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise self._unreadable(error) from error
+
+    def keys(self, partition: int, after: str, limit: int) -> list[str]:
+        try:
+            return [row[0] for row in self._saver.execute(_KEYS, (partition, after, limit)).fetchall()]
+        except sqlite3.Error as error:
             raise self._unreadable(error) from error
 
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
