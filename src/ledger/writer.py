@@ -42,6 +42,7 @@ from ledger.ports import (
 )
 from ledger.record import EMPTY, Decoded, Head, MalformedRecord, decode, encode, sha256_hex
 from ledger.rejections import Rejection
+from ledger.seen import SeenKeys
 from ledger.state import PartitionState, command_key, follow_up_key
 from ledger.wallet import Place, Wallet, evolve, touched
 
@@ -264,7 +265,8 @@ class Writer:
         any other. Raises CheckpointAhead, LogDamaged, LogUnavailable.
         """
         checkpoint = self._store.checkpoint(self.partition)
-        self.state = PartitionState(self.partition, self._store, self._recent_max)
+        seen = SeenKeys(self._log.partitions)
+        self.state = PartitionState(self.partition, self._store, self._recent_max, seen)
         end = await self._log.head(self.partition)
         self.head = checkpoint or EMPTY
         await self._check_checkpoint(end)
@@ -298,7 +300,7 @@ class Writer:
         changes = self.state.begin_checkpoint()
         saved = False
         try:
-            self._store.save(self.partition, changes, self.head)
+            self.state.save(changes, self.head)
             saved = True
         finally:
             self.state.end_checkpoint(saved=saved)
@@ -328,7 +330,7 @@ class Writer:
         saved = False
         try:
             if changes:
-                await asyncio.to_thread(self._store.save, self.partition, changes, at)
+                await asyncio.to_thread(self.state.save, changes, at)
             saved = True
         finally:
             self.state.end_checkpoint(saved=saved)
@@ -458,7 +460,9 @@ class Writer:
         """The append is durable: make it true in memory, answer, and send what it sends."""
         self.state.commit()
         before = self.head.seq
-        self.head, self._time_us = decided.head, decided.time_us
+        self.head = decided.head
+        if decided.records:  # a clock that ran ahead for a moment must not date what comes after it, unless an event did
+            self._time_us = decided.time_us
         for ticket, answer in decided.answers:
             ticket.close(answer)
         for arrived in decided.arrived:
@@ -714,8 +718,5 @@ def differing_fields(command: Command, event: Event) -> tuple[str, ...]:
     asked = msgspec.to_builtins(command)
     given = msgspec.to_builtins(event.data)
     given["type"] = COMMAND_OF.get(event.data.type)
-    names = set(asked)
-    if asked["type"] == given["type"]:
-        names |= given.keys() - ADDED_BY_DECISION
-    names -= {"command_id", "user_id"}
+    names = (asked.keys() | given.keys()) - ADDED_BY_DECISION - {"command_id", "user_id"}
     return tuple(sorted(name for name in names if asked.get(name, UNSET) != given.get(name, UNSET)))

@@ -1,7 +1,8 @@
 """An event log in memory: real in everything but durability. For tests, simulation and dry runs of operators.
 
 ``appended`` may be shared by several logs, which then are several writers' views of one log. Failures are injected
-by ``fail_next``: the queue of failures that the next appends meet, each saying whether the records land all the same.
+by ``fail_next``: the queue of what the next appends meet, each saying whether the records land all the same; None is
+an append that goes well.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ class MemoryEventLog:
 
     def __init__(self, partitions: int, appended: Appended | None = None) -> None:
         self.appended = appended if appended is not None else Appended(partitions)
-        self.fail_next: deque[Failure] = deque()
+        self.fail_next: deque[Failure | None] = deque()
 
     @property
     def partitions(self) -> int:
