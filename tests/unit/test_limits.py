@@ -163,6 +163,7 @@ def test_stakes_of_a_day_reach_the_maximum_and_no_further() -> None:
     assert rejection.code is Code.STAKE_MAX_EXCEEDED
     assert rejection.fields == {"stake_max_per_day": 100, "staked_today": 60}
     scene.when(place_bet(40, "b3"))
+    assert scene.refused(place_bet(1, "b4")).code is Code.STAKE_MAX_EXCEEDED
 
 
 def test_stakes_from_bonus_and_credit_count_too() -> None:
@@ -181,6 +182,7 @@ def test_a_settled_bet_still_counts_and_a_cancelled_one_does_not() -> None:
     scene = Scene.with_cash(1000).given(set_limits(stake_max_per_day=100), place_bet(60, "b1"), settle_bet(0, "b1"))
     assert scene.refused(place_bet(41, "b2")).code is Code.STAKE_MAX_EXCEEDED
     scene.given(place_bet(40, "b3"), cancel_bet("b3"), place_bet(40, "b4"))
+    assert scene.refused(place_bet(1, "b5")).code is Code.STAKE_MAX_EXCEEDED
 
 
 def test_a_new_day_begins_at_midnight_utc() -> None:
@@ -217,6 +219,7 @@ def test_requests_of_a_day_reach_the_maximum_and_no_further() -> None:
     assert rejection.code is Code.WITHDRAWAL_MAX_EXCEEDED
     assert rejection.fields == {"withdrawal_max_per_day": 100, "requested_today": 60}
     scene.when(request_withdrawal(40, "w3"))
+    assert scene.refused(request_withdrawal(1, "w4")).code is Code.WITHDRAWAL_MAX_EXCEEDED
 
 
 def test_an_approved_withdrawal_still_counts_and_a_rejected_one_does_not() -> None:

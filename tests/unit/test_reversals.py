@@ -3,6 +3,7 @@
 import pytest
 
 from ledger.commands import Command
+from ledger.entries import Order, order_key
 from ledger.events import Balance, Event, Reversed
 from ledger.money import AMOUNT_MAX
 from ledger.rejections import Code
@@ -60,6 +61,13 @@ def test_a_reversed_grant_is_gone() -> None:
     scene.now_us = NOON + SECOND_US
     assert scene.tick() == []
     assert scene.refused(grant_bonus(1, "g1")).code is Code.GRANT_ID_REUSED
+
+
+def test_a_reversed_deposits_order_says_so() -> None:
+    scene = Scene.with_cash(100).given(reverse("3:2"))
+    order = scene.entries["u1"][order_key("o1")]
+    assert isinstance(order, Order)
+    assert (order.kind, order.status, order.asset, order.amount) == ("deposit", "reversed", "INR", 100)
 
 
 @pytest.mark.parametrize("command", [deposit(30, "o2", bonus=10), grant_bonus(30), adjust(30), adjust(-30)])
