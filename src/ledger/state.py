@@ -174,7 +174,14 @@ class PartitionState:
         return due
 
     def _load_timers(self) -> None:
-        """Bring the next timers into memory: all of them, or the soonest, up to a time that none of them shares."""
+        """Bring the next timers into memory. With none there nobody would wake up to ask for those that come later,
+        so it goes on where a whole page of the store has been deleted since it was saved."""
+        self._load_page_of_timers()
+        while not self._timers and self._timers_until_us is not None:
+            self._load_page_of_timers()
+
+    def _load_page_of_timers(self) -> None:
+        """All the timers that are left, or the soonest of them, up to a time that none of them shares."""
         first = _timer_key(self._timers_until_us or 0, "")
         limit = _TIMERS_MAX // 2
         while True:

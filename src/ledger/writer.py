@@ -391,6 +391,7 @@ class Writer:
 
     def _stop_for(self, error: LedgerError, tickets: Sequence[Ticket]) -> None:
         self._halt = error
+        self.state.roll_back()  # a checkpoint may still be made: nothing that was only thought may be in it
         for ticket in tickets:
             if not ticket.closed:
                 ticket.close(Failed("outcome_unknown", str(error)))
@@ -461,7 +462,8 @@ class Writer:
         self.state.commit()
         before = self.head.seq
         self.head = decided.head
-        if decided.records:  # a clock that ran ahead for a moment must not date what comes after it, unless an event did
+        if decided.records:
+            # Else a clock that ran ahead for a moment would date what comes after it.
             self._time_us = decided.time_us
         for ticket, answer in decided.answers:
             ticket.close(answer)
@@ -503,9 +505,13 @@ class Writer:
         detail: str,
     ) -> None:
         """No ticket is decided; the follow-ups wait for the next round."""
-        self._follow_ups.extendleft(reversed(follow_ups))
+        self._put_back(follow_ups)
         for ticket in tickets:
             ticket.close(Failed(reason, detail))
+
+    def _put_back(self, follow_ups: Sequence[_FollowUpTicket]) -> None:
+        if not self._stopping:  # else the next start delivers them again; to wait for a log that is gone has no end
+            self._follow_ups.extendleft(reversed(follow_ups))
 
     async def _refuse_writes(
         self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket], error: LogUnavailable
@@ -514,7 +520,7 @@ class Writer:
 
         Each ticket is decided alone, from that state, for nothing of the failed round may show in an answer.
         """
-        self._follow_ups.extendleft(reversed(follow_ups))
+        self._put_back(follow_ups)
         unavailable = Failed("log_unavailable", str(error))
         readable = []
         for ticket in tickets:
@@ -637,8 +643,8 @@ class Writer:
         decided.arrived.append(waiting)
         if self.state.get(key) is not None:
             return
-        wallet = self._fire_due(decided, self.state.wallet(follow_up.user_id))
         decided.time_us = max(decided.time_us, follow_up.cause_time_us)
+        wallet = self._fire_due(decided, self.state.wallet(follow_up.user_id))
         self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), {})
 
     def _fire_due(self, decided: _Round, wallet: Wallet) -> Wallet:
