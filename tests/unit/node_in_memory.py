@@ -1,0 +1,225 @@
+"""A node over the log and the state store in memory, with a clock that stands still until a test moves it.
+
+    world = World(partitions=1)
+    await world.start()                                 # again after `crash` or `stop`: on the same log and store
+    answer = await world.accepted(deposit(500))
+    world.log.fail_next.append(Failure(OutcomeUnknown("…"), lands=True))
+    await world.crash()                                 # the process is gone: nothing is finished, nothing is saved
+
+`World.replayed` folds the log anew, from nothing: whatever a node says must be what the log says.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+from ledger.commands import AnyFollowUp, Command, canonical
+from ledger.entries import Entry
+from ledger.events import Event, sums_to_zero
+from ledger.logs.memory import Appended, MemoryEventLog
+from ledger.node import Node
+from ledger.ports import LedgerError, NewRecord, StateStore, Value
+from ledger.record import EMPTY_SHA256, Head, decode, sha256_hex
+from ledger.rejections import Rejection
+from ledger.state_stores.memory import MemoryStateStore
+from ledger.wallet import Place, Wallet, evolve
+from ledger.writer import Accepted, Answer, Failed, Refused, Writer
+from unit.given import ASSETS, NOON
+
+MS: Final = 1_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_us = NOON
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+class WatchedLog(MemoryEventLog):
+    """Counts its appends, and can be made to wait: while ``gate`` is shut, appends are under way."""
+
+    def __init__(self, partitions: int, appended: Appended | None = None) -> None:
+        super().__init__(partitions, appended)
+        self.sizes: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        self.sizes.append(len(records))
+        await self.gate.wait()
+        await super().append(partition, after, records)
+
+
+class BrittleStore(MemoryStateStore):
+    """Fails, or takes its time, as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails: LedgerError | None = None
+        self.saves = 0
+
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
+        self.saves += 1
+        if self.fails is not None:
+            raise self.fails
+        super().save(partition, changes, at)
+
+    def get(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
+        return super().get(partition, keys)
+
+
+class World:
+    """A log and a store that outlive the nodes that are started on them."""
+
+    def __init__(self, partitions: int = 1, store: StateStore | None = None, **options: Any) -> None:
+        self.clock = Clock()
+        self.appended = Appended(partitions)
+        self.store = BrittleStore() if store is None else store
+        self.options = options
+        self.log = WatchedLog(partitions, self.appended)
+        self.node: Node
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> "World":
+        self.log = self.new_log()
+        self.node = Node(self.log, self.store, self.clock, ASSETS, **self.options)
+        await self.node.start()
+        return self
+
+    def new_log(self) -> WatchedLog:
+        return WatchedLog(len(self.appended.records), self.appended)
+
+    async def crash(self) -> None:
+        """The process ends here: its tasks stop wherever they are."""
+        ours = [
+            task
+            for task in asyncio.all_tasks()
+            if task.get_name().startswith("writer-") or task.get_name() == "stores"
+        ]
+        for task in ours:
+            task.cancel()
+        if ours:
+            await asyncio.wait(ours)
+
+    async def stop(self) -> None:
+        await self.node.stop()
+
+    async def restart(self) -> None:
+        await self.crash()
+        await self.start()
+
+    @property
+    def writer(self) -> Writer:
+        return self.node.writers[0]
+
+    async def save(self) -> None:
+        for writer in self.node.writers:
+            await writer.save()
+
+    async def quiet(self) -> None:
+        """Until no writer has anything to do: all follow-ups have arrived."""
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                await asyncio.sleep(0)
+                while not all(writer.idle for writer in self.node.writers):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> Answer:
+        async with asyncio.timeout(10):
+            return await self.node.post(command, request_sha256(command), actor, dry_run=dry_run)
+
+    async def post_many(self, *commands: Command) -> list[Answer]:
+        async with asyncio.timeout(10):
+            return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
+
+    async def accepted(self, command: Command, actor: str = "local") -> Accepted:
+        answer = await self.post(command, actor)
+        assert isinstance(answer, Accepted), answer
+        assert not answer.hit
+        return answer
+
+    async def refused(self, command: Command) -> Rejection:
+        answer = await self.post(command)
+        assert isinstance(answer, Refused), answer
+        return answer.rejection
+
+    async def failed(self, command: Command) -> Failed:
+        answer = await self.post(command)
+        assert isinstance(answer, Failed), answer
+        return answer
+
+    async def given(self, *commands: Command) -> "World":
+        for command in commands:
+            await self.accepted(command)
+        return self
+
+    async def wallet(self, user_id: str = "u1") -> Wallet:
+        async with asyncio.timeout(10):
+            read = await self.node.wallet(user_id)
+        assert not isinstance(read, Failed), read
+        return read.wallet
+
+    async def cash(self, user_id: str = "u1") -> int:
+        balance = (await self.wallet(user_id)).balances.get("INR")
+        return 0 if balance is None else balance.cash
+
+    # --- what the log says ---------------------------------------------------------------------------------------
+
+    def events(self, user_id: str | None = None) -> list[Event]:
+        """All events, partition by partition; the chain is checked on the way."""
+        found = []
+        for partition, records in enumerate(self.appended.records):
+            prev, time_us = EMPTY_SHA256, 0
+            for seq, record in enumerate(records, start=1):
+                decoded = decode(record)
+                assert decoded.place == (partition, seq)
+                assert decoded.prev == prev
+                assert decoded.event.time_us >= time_us, "time went back"
+                assert sums_to_zero(decoded.event.postings)
+                prev, time_us = sha256_hex(record), decoded.event.time_us
+                found.append(decoded.event)
+        return [event for event in found if user_id in (None, event.user_id)]
+
+    def types(self, user_id: str | None = None) -> list[str]:
+        return [event.data.type for event in self.events(user_id)]
+
+    def total(self, account: str) -> int:
+        return sum(
+            amount for event in self.events() for posted, _, amount in event.postings if posted.startswith(account)
+        )
+
+    def replayed(self) -> dict[str, Wallet]:
+        """Every wallet, folded from the log alone."""
+        wallets: dict[str, Wallet] = {}
+        entries: dict[str, dict[str, Entry]] = {}
+        for partition, records in enumerate(self.appended.records):
+            for seq, record in enumerate(records, start=1):
+                event = decode(record).event
+                known = entries.setdefault(event.user_id, {})
+                before = wallets.get(event.user_id) or Wallet(event.user_id)
+                wallets[event.user_id], changed = evolve(before, _Known(known), event, Place(partition, seq))
+                known.update(changed)
+        return wallets
+
+    async def assert_true_of_the_log(self) -> None:
+        """Every wallet is, in the node and after a start from nothing, what its events make of it."""
+        for user_id, wallet in self.replayed().items():
+            assert await self.wallet(user_id) == wallet
+
+    def open_follow_ups(self) -> list[AnyFollowUp]:
+        return [follow_up for writer in self.node.writers for _, follow_up in writer.state.open_follow_ups()]
+
+
+class _Known(dict[str, Entry | None]):
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def request_sha256(command: Command) -> str:
+    return sha256(canonical(command)).hexdigest()
