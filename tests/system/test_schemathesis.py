@@ -1,0 +1,149 @@
+"""The running service against its own document: generated requests, right and wrong ones, for every operation.
+
+Each answer must have a documented status, content type, headers and shape, and be no 5xx. What the document calls
+right must not be called malformed, and what it calls wrong must not be taken.
+"""
+
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import BaseSchema, Case, GenerationMode, Response
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from api.openapi import document
+from system.service import Service
+
+pytestmark = pytest.mark.system
+
+WALLETS: Final = [f"u{n}" for n in range(8)]
+EXAMPLES: Final = {"postCommand": 400, "postCommands": 100, "getCommand": 60, "getWallet": 60}
+OTHERS: Final = 40
+"""Chosen: over a thousand requests in well under a minute."""
+
+OPERATIONS: Final = {
+    operation["operationId"]: (path, method.upper())
+    for path, operations in document()["paths"].items()
+    for method, operation in operations.items()
+}
+WITHOUT_PARAMETERS: Final = {"getPartitions", "getHealth", "getReadiness", "getMetrics", "getSchema"}
+
+MAY_BE_MALFORMED: Final = {
+    "getEvents",  # the document cannot know how many partitions this log has
+    "getWallet",  # nor which of them a wallet is in, for min_position
+}
+
+asked: Counter[tuple[str, str, int]] = Counter()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("schemathesis") / "data") as service:
+        yield service
+    assert "Traceback" not in service.log_text()
+
+
+@pytest.fixture(scope="module")
+def schema(service: Service) -> BaseSchema:
+    commands: list[dict[str, Any]] = []
+    for user_id in WALLETS:
+        commands.append({"type": "open_wallet", "command_id": "open", "user_id": user_id})
+        money = {"order_id": "first", "asset": "INR", "amount": 1_000_000, "bonus": 1_000}
+        commands.append({"type": "deposit", "command_id": "deposit", "user_id": user_id, **money})
+    request = urllib.request.Request(  # noqa: S310 - the service's own address
+        service.url + "/v1/commands/batch", msgspec.json.encode(commands), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        assert all(item["status"] == 201 for item in msgspec.json.decode(answer.read()))
+    return schemathesis.openapi.from_url(service.url + "/schema")
+
+
+def some_on_open_wallets(case: Case[Any], draw: Any) -> None:
+    """Generated ids never meet: give some commands a wallet that is open, an asset that there is, sums it has."""
+    for command in case.body if isinstance(case.body, list) else [case.body]:
+        if not isinstance(command, dict) or not isinstance(command.get("user_id"), str):
+            continue
+        if draw(st.integers(0, 3)) == 0:
+            continue
+        command["user_id"] = draw(st.sampled_from(WALLETS))
+        for member in command:
+            if member.endswith("_id") and member not in ("user_id", "command_id", "to_user_id", "referrer_id"):
+                command[member] = draw(st.sampled_from(["a", "b", "c"]))
+            elif member in ("amount", "stake", "payout", "bonus") and type(command[member]) is int:
+                command[member] = draw(st.integers(1, 500))
+            elif member == "asset":
+                command[member] = "INR"
+            elif member == "game":
+                command[member] = "external"
+
+
+def with_whole_integers(value: Any) -> Any:
+    """JSON Schema calls 5.0 an integer; the ledger does not, and no schema can say so."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [with_whole_integers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: with_whole_integers(item) for name, item in value.items()}
+    return value
+
+
+def is_malformed(answer: Response) -> bool:
+    """Whether the request was refused as malformed, or an item of its batch was."""
+    body = msgspec.json.decode(answer.content) if answer.headers["content-type"] == ["application/json"] else None
+    return answer.status_code in (400, 415) or (
+        isinstance(body, list) and any(item["status"] == 400 for item in body)
+    )
+
+
+def run(schema: BaseSchema, operation_id: str, mode: GenerationMode, number: int) -> None:
+    path, method = OPERATIONS[operation_id]
+    operation = schema[path][method]
+
+    @settings(
+        max_examples=number,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode), data=st.data())
+    def each(case: Case[Any], data: st.DataObject) -> None:
+        if mode is GenerationMode.POSITIVE and method == "POST":
+            case.body = with_whole_integers(case.body)
+            some_on_open_wallets(case, data.draw)
+        answer = case.call()
+        asked[operation_id, mode.value, answer.status_code] += 1
+        left_out: list[Any] = [positive_data_acceptance]  # a right command may be refused: that is what rules are for
+        malformed = is_malformed(answer)
+        if mode is GenerationMode.POSITIVE and operation_id not in MAY_BE_MALFORMED:
+            assert not malformed, f"the document calls this right: {case.as_curl_command()}\n{answer.text}"
+        if mode is GenerationMode.NEGATIVE and operation_id == "postCommands":
+            assert malformed, f"the document calls this wrong: {case.as_curl_command()}\n{answer.text}"
+            left_out.append(negative_data_rejection)  # its malformed elements are answered within a 200
+        case.validate_response(answer, excluded_checks=left_out)
+
+    each()
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_what_the_document_calls_right_is_answered_as_it_says(schema: BaseSchema, operation_id: str) -> None:
+    run(schema, operation_id, GenerationMode.POSITIVE, EXAMPLES.get(operation_id, OTHERS))
+
+
+@pytest.mark.parametrize("operation_id", [name for name in OPERATIONS if name not in WITHOUT_PARAMETERS])
+def test_what_the_document_calls_wrong_is_refused_as_it_says(schema: BaseSchema, operation_id: str) -> None:
+    run(schema, operation_id, GenerationMode.NEGATIVE, EXAMPLES.get(operation_id, OTHERS))
+
+
+def test_that_was_a_real_number_of_requests_of_every_outcome(schema: BaseSchema) -> None:
+    assert asked.total() >= 1_000, asked
+    statuses = {status for name, _, status in asked if name == "postCommand"}
+    assert statuses >= {201, 400, 422}, asked
