@@ -1,0 +1,211 @@
+"""A story of seven wallets over four partitions in which every event type happens, and what is refused after it.
+
+``schemas`` plays it through a real node and publishes what it wrote, so that an implementation in another language
+can be held against it byte for byte. Positions of earlier answers are written ``@<command_id>``.
+"""
+
+import json
+from typing import Any, Final, NamedTuple
+
+PARTITIONS: Final = 4
+START_US: Final = 1_795_438_800_000_000
+SECOND_US: Final = 1_000_000
+DAY_US: Final = 86_400_000_000
+
+OPERATOR: Final = "back-office:meera"
+
+
+class Step(NamedTuple):
+    """At ``at_s`` seconds after the start, ``actor`` posts ``command``."""
+
+    at_s: float
+    command: dict[str, Any]
+    actor: str = "local"
+
+
+def _at(at_s: float, user_id: str, kind: str, command_id: str, actor: str = "local", **fields: Any) -> Step:
+    return Step(at_s, {"type": kind, "command_id": command_id, "user_id": user_id, **fields}, actor)
+
+
+def _inr(amount: int) -> dict[str, Any]:
+    return {"asset": "INR", "amount": amount}
+
+
+_BET: Final[dict[str, Any]] = {"game": "external", "asset": "INR"}
+
+STORY: Final[tuple[Step, ...]] = (
+    # alice (partition 1) refers bob (2), bob refers carol (2), carol refers erin (0); nobody (1) is never opened.
+    _at(0, "alice", "open_wallet", "open", metadata={"campaign": "दीपावली", "emoji": "🪔", "quote": 'a "b" \\ c/d'}),
+    _at(1, "bob", "open_wallet", "open", referrer_id="alice"),
+    _at(2, "carol", "open_wallet", "open", referrer_id="bob"),
+    _at(3, "erin", "open_wallet", "open", referrer_id="carol"),
+    _at(4, "frank", "open_wallet", "open", referrer_id="nobody"),
+    _at(5, "alice", "deposit", "pay-1", order_id="dep-1", **_inr(100_000), bonus=2_000),
+    _at(6, "alice", "deposit", "pay-2", order_id="dep-2", asset="USDT", amount=25_000_000, metadata={}),
+    _at(7, "bob", "deposit", "pay-1", order_id="dep-1", **_inr(2_000_000), bonus=0),
+    _at(8, "carol", "deposit", "pay-1", order_id="dep-1", **_inr(9_007_199_254_000_000)),
+    # Bets, from cash and bonus, won, lost, cancelled, cancelled before they came; then on credit.
+    _at(
+        10,
+        "alice",
+        "grant_bonus",
+        "gift-1",
+        grant_id="welcome",
+        **_inr(500),
+        expires_at_us=START_US + 3_600 * SECOND_US,
+    ),
+    _at(
+        11,
+        "alice",
+        "place_bet",
+        "bet-1",
+        bet_id="b1",
+        period="r/1",
+        selection="red",
+        stake=2_200,
+        spend="bonus_first",
+        **_BET,
+    ),
+    _at(12, "alice", "settle_bet", "win-1", bet_id="b1", payout=4_399),
+    _at(13, "alice", "place_bet", "bet-2", bet_id="b2", period="r/2", selection="größer", stake=1_000, **_BET),
+    _at(14, "alice", "settle_bet", "lose-2", bet_id="b2", payout=0),
+    _at(15, "alice", "place_bet", "bet-3", bet_id="b3", period="r/3", selection="", stake=1, **_BET),
+    _at(16, "alice", "cancel_bet", "void-3", bet_id="b3", reason="void"),
+    _at(17, "alice", "cancel_bet", "void-4", bet_id="b4"),
+    _at(
+        18,
+        "erin",
+        "set_limits",
+        "limits-1",
+        asset="INR",
+        credit_limit=1_000,
+        balance_max=5_000,
+        stake_max_per_day=900,
+    ),
+    _at(19, "erin", "place_bet", "bet-1", bet_id="b1", period="r/4", selection="7", stake=700, **_BET),
+    _at(
+        20, "erin", "set_limits", "limits-2", asset="INR", balance_max=None, withdrawal_max_per_day=100, metadata=None
+    ),
+    # Withdrawals and holds.
+    _at(21, "alice", "request_withdrawal", "out-1", order_id="wd-1", **_inr(30_000)),
+    _at(22, "alice", "approve_withdrawal", "ok-1", OPERATOR, order_id="wd-1"),
+    _at(23, "alice", "request_withdrawal", "out-2", order_id="wd-2", **_inr(10_000)),
+    _at(24, "alice", "reject_withdrawal", "no-2", OPERATOR, order_id="wd-2", reason="the name differs"),
+    _at(25, "bob", "hold", "hold-1", hold_id="h1", **_inr(5_000)),
+    _at(26, "bob", "capture_hold", "take-1", hold_id="h1", amount=1_500),
+    _at(27, "bob", "hold", "hold-2", hold_id="h2", **_inr(700), expires_at_us=START_US + 3_600 * SECOND_US),
+    _at(28, "bob", "release_hold", "free-2", hold_id="h2"),
+    _at(29, "bob", "hold", "hold-3", hold_id="h3", **_inr(800), expires_at_us=START_US + 60 * SECOND_US),
+    _at(30, "bob", "hold", "hold-4", hold_id="h4", **_inr(900)),
+    _at(31, "bob", "capture_hold", "take-4", hold_id="h4"),
+    _at(32, "bob", "hold", "hold-5", hold_id="h5", **_inr(1), expires_at_us=-1),
+    # Transfers: delivered, refused for each reason.
+    _at(40, "alice", "transfer", "send-1", transfer_id="t1", to_user_id="bob", **_inr(1_234)),
+    _at(41, "alice", "transfer", "send-2", transfer_id="t2", to_user_id="nobody", **_inr(10)),
+    _at(42, "erin", "set_limits", "limits-3", asset="GOLD", balance_max=0),
+    _at(43, "bob", "deposit", "pay-2", order_id="dep-2", asset="GOLD", amount=3),
+    _at(44, "bob", "transfer", "send-1", transfer_id="t1", to_user_id="erin", asset="GOLD", amount=2),
+    _at(45, "bob", "transfer", "send-2", transfer_id="t2", to_user_id="carol", **_inr(900_000)),
+    _at(46, "heidi", "open_wallet", "open"),
+    _at(47, "heidi", "close_wallet", "close", reason="opened by mistake"),
+    _at(48, "bob", "transfer", "send-3", transfer_id="t3", to_user_id="heidi", asset="GOLD", amount=1),
+    # The hold of bob's expires at 60 s.
+    _at(61, "judy", "open_wallet", "open"),
+    _at(62, "bob", "set_limits", "limits-1", asset="INR", credit_limit=10),
+    # Adjustments and reversals.
+    _at(70, "alice", "adjust", "fix-1", OPERATOR, **_inr(-15), reason="entered twice"),
+    _at(71, "alice", "adjust", "fix-2", OPERATOR, **_inr(20), reason="entered too low"),
+    _at(72, "alice", "propose_adjustment", "prop-1", adjustment_id="a1", **_inr(300), reason="goodwill"),
+    _at(73, "alice", "approve_adjustment", "yes-1", OPERATOR, adjustment_id="a1"),
+    _at(74, "alice", "propose_adjustment", "prop-2", adjustment_id="a2", **_inr(-300), reason="goodwill"),
+    _at(75, "alice", "reject_adjustment", "no-2b", OPERATOR, adjustment_id="a2", reason="no"),
+    _at(76, "alice", "reverse", "undo-1", OPERATOR, position="@fix-2", reason="it was right"),
+    _at(77, "frank", "deposit", "pay-1", order_id="dep-1", **_inr(400), bonus=40),
+    _at(78, "frank", "reverse", "undo-1", OPERATOR, position="@pay-1", reason="charged back"),
+    # Frozen and thawed; what comes back under a grant that has expired, expires too.
+    _at(80, "frank", "freeze_wallet", "freeze-1", OPERATOR, reason="chargeback"),
+    _at(81, "frank", "unfreeze_wallet", "thaw-1", OPERATOR, reason="settled"),
+    _at(82, "frank", "freeze_wallet", "freeze-2", OPERATOR, reason="chargeback, again"),
+    _at(83, "judy", "grant_bonus", "gift-1", grant_id="g1", **_inr(90), expires_at_us=START_US + 90 * SECOND_US),
+    _at(84, "judy", "place_bet", "bet-1", bet_id="b1", period="r/5", selection="x", stake=50, **_BET),
+    _at(91, "judy", "cancel_bet", "void-1", bet_id="b1"),
+    _at(92, "judy", "deposit", "pay-1", order_id="dep-1", **_inr(1_000)),
+    _at(93, "judy", "set_limits", "limits-1", asset="INR", balance_max=1_200, stake_max_per_day=0),
+    _at(94, "judy", "hold", "hold-1", hold_id="h1", **_inr(100)),
+    _at(95, "judy", "propose_adjustment", "prop-1", adjustment_id="a1", **_inr(5), reason="goodwill"),
+    _at(96, "judy", "request_withdrawal", "out-1", order_id="wd-1", **_inr(10)),
+    _at(97, "erin", "deposit", "pay-1", order_id="dep-1", **_inr(1_000)),
+)
+
+REFUSED_AT_S: Final = 120.0
+
+
+class Refused(NamedTuple):
+    """A command, as JSON text, that is answered with ``code`` after the story."""
+
+    code: str
+    text: str
+
+
+def _no(code: str, user_id: str, kind: str, command_id: str = "next", **fields: Any) -> Refused:
+    command = {"type": kind, "command_id": command_id, "user_id": user_id, **fields}
+    return Refused(code, json.dumps(command, ensure_ascii=False, separators=(",", ":")))
+
+
+def _malformed(members: str) -> Refused:
+    return Refused("malformed_request", f'{{"command_id":"next",{members}}}')
+
+
+REFUSED: Final[tuple[Refused, ...]] = (
+    _malformed('"type":"open_wallet"'),
+    _malformed('"type":"no_such","user_id":"judy"'),
+    _malformed('"type":"open_wallet","user_id":"game:x"'),
+    _malformed('"type":"open_wallet","user_id":"x","unknown":null'),
+    _malformed('"type":"open_wallet","user_id":"x","metadata":{"a":"1","a":"2"}'),
+    _malformed('"type":"open_wallet","user_id":"x","us\\u0065r_id":"y"'),
+    _malformed('"type":"open_wallet","user_id":"x","metadata":{"a":"\\u0007"}'),
+    _malformed('"type":"open_wallet","user_id":"x","metadata":{"a":"\\ud800"}'),
+    _malformed('"type":"settle_bet","user_id":"judy","bet_id":"b1","payout":5.0'),
+    _malformed('"type":"settle_bet","user_id":"judy","bet_id":"b1","payout":"5"'),
+    _malformed('"type":"settle_bet","user_id":"judy","bet_id":"~b1","payout":5'),
+    _no("command_id_reused", "alice", "deposit", command_id="open", order_id="x", **_inr(5)),
+    _no("command_id_reused", "bob", "open_wallet", command_id="open"),
+    _no("wallet_not_open", "nobody", "freeze_wallet", reason="r"),
+    _no("wallet_closed", "heidi", "open_wallet"),
+    _no("wallet_already_open", "alice", "open_wallet"),
+    _no("wallet_frozen", "frank", "hold", hold_id="h", **_inr(1)),
+    _no("wallet_frozen", "frank", "freeze_wallet", reason="r"),
+    _no("same_wallet", "new", "open_wallet", referrer_id="new"),
+    _no("same_wallet", "bob", "transfer", transfer_id="t", to_user_id="bob", **_inr(1)),
+    _no("unknown_game", "bob", "place_bet", bet_id="b", game="chess", period="", selection="", asset="INR", stake=1),
+    _no("bet_cancelled_before", "alice", "place_bet", bet_id="b4", period="", selection="", stake=1, **_BET),
+    _no("order_id_reused", "alice", "request_withdrawal", order_id="dep-1", **_inr(1)),
+    _no("bet_id_reused", "alice", "place_bet", bet_id="b1", period="", selection="", stake=1, **_BET),
+    _no("hold_id_reused", "bob", "hold", hold_id="h1", **_inr(1)),
+    _no("transfer_id_reused", "bob", "transfer", transfer_id="t1", to_user_id="alice", **_inr(1)),
+    _no("grant_id_reused", "alice", "grant_bonus", grant_id="dep-1", **_inr(1)),
+    _no("adjustment_id_reused", "alice", "propose_adjustment", adjustment_id="a1", reason="r", **_inr(1)),
+    _no("order_not_found", "alice", "approve_withdrawal", order_id="dep-1"),
+    _no("bet_not_found", "bob", "settle_bet", bet_id="b1", payout=0),
+    _no("hold_not_found", "alice", "release_hold", hold_id="h1"),
+    _no("adjustment_not_found", "bob", "reject_adjustment", adjustment_id="a1"),
+    _no("hold_expired", "bob", "capture_hold", hold_id="h3"),
+    _no("already_resolved", "bob", "release_hold", hold_id="h1"),
+    _no("already_resolved", "alice", "settle_bet", bet_id="b4", payout=5),
+    _no("already_resolved", "alice", "unfreeze_wallet", reason="r"),
+    _no("same_actor", "judy", "approve_adjustment", adjustment_id="a1"),
+    _no("cannot_reverse", "alice", "reverse", position="1:1", reason="r"),
+    _no("cannot_reverse", "alice", "reverse", position="1023:9999999999999999", reason="r"),
+    _no("unknown_asset", "alice", "deposit", order_id="x", asset="inr", amount=0),
+    _no("amount_out_of_range", "alice", "deposit", order_id="x", **_inr(0)),
+    _no("amount_out_of_range", "alice", "deposit", order_id="x", **_inr(9_007_199_254_740_992)),
+    _no("amount_out_of_range", "alice", "deposit", order_id="x", asset="INR", amount=-(10**60)),
+    _no("amount_out_of_range", "carol", "deposit", order_id="x", **_inr(9_007_199_254_740_991)),
+    _no("capture_exceeds_hold", "judy", "capture_hold", hold_id="h1", amount=101),
+    _no("balance_max_exceeded", "judy", "deposit", order_id="x", **_inr(201)),
+    _no("stake_max_exceeded", "judy", "place_bet", bet_id="b", period="", selection="", stake=1, **_BET),
+    _no("withdrawal_max_exceeded", "erin", "request_withdrawal", order_id="x", **_inr(101)),
+    _no("insufficient_funds", "judy", "hold", hold_id="x", asset="USDT", amount=1),
+    _no("credit_limit_exceeded", "bob", "place_bet", bet_id="b", period="", selection="", stake=9_000_000, **_BET),
+    _no("wallet_not_empty", "judy", "close_wallet", reason="r"),
+)
