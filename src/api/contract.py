@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from api.problems import Problem, problem_of
 from ledger.commands import USER_ID_PATTERN, AnyCommand, Command, canonical
-from ledger.events import AnyData, Balance
+from ledger.events import LEDGER, AnyData, Balance
 from ledger.record import Head
 from ledger.wallet import NO_BALANCE, NO_LIMITS, Wallet
 from ledger.writer import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
@@ -95,6 +95,8 @@ def read_actor(header: bytes | None) -> str:
     actor = header.decode("latin-1")
     if not _USER_ID.search(actor):
         raise Problem("malformed_request", "Stakelog-Actor must be spelled as a user_id is", field="Stakelog-Actor")
+    if actor == LEDGER:
+        raise Problem("malformed_request", "the actor ledger is the ledger itself", field="Stakelog-Actor")
     return actor
 
 

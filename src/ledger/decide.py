@@ -122,6 +122,7 @@ from ledger.wallet import (
 
 EXTERNAL_GAME: Final = "external"
 REFERRAL_LEVELS: Final = 6
+_SHOWN_MAX: Final = 64
 
 
 class Case(Struct, gc=False):
@@ -959,7 +960,9 @@ def _already_resolved(what: str, name: str, status: str) -> Rejection:
 
 
 def _unknown_asset(asset: str) -> Rejection:
-    return Rejection(Code.UNKNOWN_ASSET, f"the asset {asset} is not declared", {"asset": asset})
+    # A name may be as long as a body; the answer need not be.
+    shown = asset if len(asset) <= _SHOWN_MAX else asset[:_SHOWN_MAX] + "…"
+    return Rejection(Code.UNKNOWN_ASSET, f"the asset {shown} is not declared", {"asset": shown})
 
 
 def _out_of_range(field: str, value: int) -> Rejection:

@@ -468,8 +468,8 @@ def test_a_compressed_transfer_is_refused(service: Service) -> None:
     assert_problem(send(service, start + chunk(gzip.compress(command())) + chunk(b"")), "unsupported_media_type")
 
 
-@pytest.mark.parametrize("actor", [b"", b"~ledger", b"a b", b"a\xff", b"game:x", b"a" * 65])
-def test_a_malformed_actor_is_named(service: Service, actor: bytes) -> None:
+@pytest.mark.parametrize("actor", [b"", b"ledger", b"~ledger", b"a b", b"a\xff", b"game:x", b"a" * 65])
+def test_a_malformed_or_reserved_actor_is_named(service: Service, actor: bytes) -> None:
     headers = HEADERS + b"Stakelog-Actor: " + actor + b"\r\n"
     for path, body in (("/v1/commands", command()), ("/v1/commands/batch", b"[%b]" % command())):
         assert_problem(post(service, body, path, headers=headers), "malformed_request", field="Stakelog-Actor")
