@@ -61,7 +61,8 @@ def _earlier(name: str, which: int, events: Sequence[tuple[str, Event]]) -> dict
 
 def mostly(*weighted: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
     """One of these, by weight: `st.one_of` takes equal strategies for one."""
-    return st.sampled_from([strategy for weight, strategy in weighted for _ in range(weight)]).flatmap(lambda it: it)
+    choices = [strategy for weight, strategy in weighted for _ in range(weight)]
+    return st.integers(0, len(choices) - 1).flatmap(lambda choice: choices[choice])
 
 
 # --- what may happen ------------------------------------------------------------------------------------------------

@@ -1,0 +1,538 @@
+"""Whole nodes against the reference model: real writers, logs and state stores, and everything that goes wrong.
+
+A machine's rules are what clients, clocks, disks and operators do: commands one by one, in batches and all at once;
+the same again, changed, late and in another order; a clock that jumps and steps back; appends that fail, that land
+unheard, that find another writer's records; crashes in the middle, with and without a checkpoint; stops. After each,
+``Witness`` holds every answer and every record against the model, and the machine looks at what must always be true.
+
+The loop does not wait: where nothing is ready its time jumps to the next timer, so a day of retries costs nothing.
+"""
+
+import asyncio
+import contextlib
+import random
+import selectors
+import shutil
+import tempfile
+from abc import abstractmethod
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ledger.logs.memory import Failure, MemoryEventLog
+from ledger.logs.sqlite import SqliteEventLog
+from ledger.node import Node
+from ledger.ports import EventLog, LedgerError, LogUnavailable, OutcomeUnknown, StaleHead, StateStore, Value
+from ledger.record import Head
+from ledger.state_stores.memory import MemoryStateStore
+from ledger.state_stores.sqlite import SqliteStateStore
+from ledger.writer import Accepted, Failed, WalletRead, Writer
+from properties.naive_ledger import DAY_US
+from properties.stories import USERS, Post, beginnings, commands, seen
+from properties.witness import Asked, Witness
+from unit.given import ASSETS, NOON, SECOND_US
+
+PARTITIONS: Final = 3
+"""u1 and u3 share one, u2 has another, the third stays empty."""
+
+ReturnedT = TypeVar("ReturnedT")
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Instead of waiting for a timer it skips the time; for threads it waits ``patience_s`` before each skip."""
+
+    patience_s = 0.0
+    skipped_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        ready = super().select(self.patience_s)
+        if not ready:
+            self.skipped_s += timeout
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose timers are due as soon as nothing else is to be done."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._jumping = _Jumping()
+        self._jumping.patience_s = patience_s
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return super().time() + self._jumping.skipped_s
+
+
+class Clock:
+    """Unix microseconds, as a rule sets them."""
+
+    def __init__(self) -> None:
+        self.now_us = NOON
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+class FaultyStore(MemoryStateStore):
+    """A state store whose next saves can be made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing_saves = 0
+
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
+        if self.failing_saves:
+            self.failing_saves -= 1
+            raise LedgerError("the disk is full")
+        super().save(partition, changes, at)
+
+
+several = st.lists(commands, min_size=2, max_size=6)
+few = st.lists(commands, min_size=1, max_size=3)
+which = st.integers(0, 40)
+"""Something from before, the latest first."""
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """What every log and state store must stand. A subclass says which they are."""
+
+    patience_s = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saves_by_itself = True
+        self.loop = JumpingLoop(self.patience_s)
+        self.clock = Clock()
+        self.witness = Witness(PARTITIONS, tuple(ASSETS))
+        self.asked: list[Asked] = []
+        self.to_retry: list[Asked] = []
+        self.begin()
+
+    @abstractmethod
+    def open_log(self) -> EventLog:
+        """The log, as a process finds it that starts now."""
+
+    @abstractmethod
+    def open_store(self) -> StateStore:
+        """The state store, as a process finds it that starts now."""
+
+    # --- a process's life ----------------------------------------------------------------------------------------
+
+    def begin(self) -> int:
+        # Every second process makes its checkpoints itself; the others make those that the rules ask for.
+        self.saves_by_itself = not self.saves_by_itself
+        self.threads = ThreadPoolExecutor(2)
+        self.loop.set_default_executor(self.threads)
+        self.log, self.store = self.open_log(), self.open_store()
+        self.node, replayed = self.run(self.started(self.log, self.store))
+        return replayed
+
+    async def started(self, log: EventLog, store: StateStore) -> tuple[Node, int]:
+        limit = 60 if self.saves_by_itself else 1_000_000
+        node = Node(log, store, self.clock, ASSETS, changes_per_checkpoint=limit, checked_at_start=30)
+        return node, await node.start()
+
+    async def save(self) -> None:
+        if self.saves_by_itself:
+            await asyncio.sleep(0.3)  # it looks every 0.25 s
+        else:
+            for writer in self.node.writers:
+                await writer.save()
+
+    def end(self) -> None:
+        """Stop in good order: everything is answered and saved."""
+        self.run(self.node.stop())
+        self.threads.shutdown()
+
+    def lose_the_process(self) -> None:
+        """Nothing is answered, finished or saved any more. What a thread has begun, a disk may finish."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.run(_gathered(tasks))
+        self.run(self.log.close())
+        self.threads.shutdown()
+        self.store.close()
+
+    def run(self, work: Coroutine[Any, Any, ReturnedT]) -> ReturnedT:
+        return self.loop.run_until_complete(work)
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    def new(self, posts: Sequence[Post], *, dry_run: bool = False) -> list[Asked]:
+        fresh = []
+        for post in posts:
+            fields = post.command(f"c-{len(self.asked)}", self.clock.now_us, self.witness.events)
+            fresh.append(Asked(fields, post.actor, dry_run))
+            self.asked.append(fresh[-1])
+        return fresh
+
+    def earlier(self, number: int, *, dry_run: bool = False) -> list[Asked]:
+        if not self.asked:
+            return []
+        before = self.asked[-1 - number % len(self.asked)]
+        return [Asked(before.fields, before.actor, dry_run)]
+
+    async def post(self, asked: Asked, node: Node | None = None) -> None:
+        node = node or self.node
+        asked.answer = await node.post(asked.command, asked.request_sha256, asked.actor, dry_run=asked.dry_run)
+
+    async def post_all(self, asked: Sequence[Asked]) -> None:
+        await asyncio.gather(*(self.post(one) for one in asked))
+
+    async def post_batch(self, asked: Sequence[Asked]) -> None:
+        for one in asked:
+            one.actor = "local"
+        answers = await self.node.post_many([(one.command, one.request_sha256) for one in asked], "local")
+        failed: set[str] = set()
+        for one, answer in zip(asked, answers, strict=True):
+            one.answer = answer
+            assert isinstance(answer, Failed) or one.user_id not in failed, "after a failure its wallet went on"
+            if isinstance(answer, Failed):
+                failed.add(one.user_id)
+
+    def settle(self, *asked: Asked) -> None:
+        """Wait until all is quiet, then let the witness hear what was asked and read what was written."""
+        self.run(self.quiet())
+        self.to_retry += [one for one in asked if one.has_no_last_word and not one.dry_run]
+        records = [
+            self.run(self.log.read(partition, self.witness.seqs[partition] + 1, 10_000))
+            for partition in range(PARTITIONS)
+        ]
+        self.witness.hear(asked, records, self.clock.now_us)
+
+    async def quiet(self) -> None:
+        await asyncio.sleep(0.11)  # a writer looks at the clock at least every 0.1 s
+        while not all(writer.idle for writer in self.node.writers):  # noqa: ASYNC110 - a state of many writers
+            await asyncio.sleep(0.01)
+
+    # --- what may happen -----------------------------------------------------------------------------------------
+
+    @initialize(beginning=beginnings)
+    def wallets_are_opened(self, beginning: list[Post]) -> None:
+        for post in beginning:
+            self.posts_a_command(post)
+
+    @rule(post=commands)
+    def posts_a_command(self, post: Post) -> None:
+        asked = self.new([post])
+        self.run(self.post_all(asked))
+        self.settle(*asked)
+
+    @rule(posts=several)
+    def posts_a_batch(self, posts: list[Post]) -> None:
+        asked = self.new(posts)
+        self.run(self.post_batch(asked))
+        self.settle(*asked)
+
+    @rule(posts=several, again=which)
+    def many_post_at_once(self, posts: list[Post], again: int) -> None:
+        asked = [*self.new(posts), *self.earlier(again)]
+        self.run(self.post_all(asked))
+        self.settle(*asked)
+
+    @rule(again=which)
+    def asks_again(self, again: int) -> None:
+        asked = self.earlier(again)
+        self.run(self.post_all(asked))
+        self.settle(*asked)
+
+    @rule(again=which, post=commands)
+    def uses_a_command_id_for_another_command(self, again: int, post: Post) -> None:
+        for before in self.earlier(again):
+            [asked] = self.new([post])
+            asked.fields |= {name: before.fields[name] for name in ("command_id", "user_id")}
+            self.run(self.post(asked))
+            self.settle(asked)
+
+    @rule(again=which, change=which)
+    def asks_again_with_a_field_changed(self, again: int, change: int) -> None:
+        for before in self.earlier(again):
+            asked = Asked(_changed(before.fields, change), before.actor)
+            self.asked.append(asked)
+            self.run(self.post(asked))
+            self.settle(asked)
+
+    @rule(posts=few, again=which)
+    def tries_without_writing(self, posts: list[Post], again: int) -> None:
+        asked = [*self.new(posts, dry_run=True), *self.earlier(again, dry_run=True)]
+        self.run(self.post_all(asked))
+        self.settle(*asked)
+
+    @rule(order=st.integers(0, 1000), together=st.booleans())
+    def retries_what_had_no_answer(self, order: int, together: bool) -> None:
+        asked = [Asked(one.fields, one.actor) for one in self.to_retry]
+        random.Random(order).shuffle(asked)
+        self.to_retry.clear()
+        if together and asked:
+            self.run(self.post_batch(asked))
+        else:
+            self.run(self.post_all(asked))
+        self.settle(*asked)
+
+    @rule(us=st.sampled_from([SECOND_US, 5 * SECOND_US, 5 * SECOND_US, 20 * SECOND_US, DAY_US // 2, DAY_US]))
+    def the_clock_goes_on(self, us: int) -> None:
+        self.clock.now_us += us
+        self.settle()
+
+    @rule(us=st.sampled_from([1, SECOND_US, 10 * SECOND_US, DAY_US]), posts=few)
+    def the_clock_steps_back(self, us: int, posts: list[Post]) -> None:
+        self.clock.now_us -= us
+        self.posts_a_batch(posts)
+
+    @rule(posts=few)
+    def a_checkpoint_is_made_under_load(self, posts: list[Post]) -> None:
+        asked = self.new(posts)
+        self.run(self.save_and_post(asked))
+        self.settle(*asked)
+
+    async def save_and_post(self, asked: Sequence[Asked]) -> None:
+        posting = asyncio.ensure_future(self.post_all(asked))
+        await self.save()
+        await posting
+
+    @rule(posts=few, steps=st.integers(0, 15), saved=st.booleans())
+    def crashes(self, posts: list[Post], steps: int, saved: bool) -> None:
+        asked = self.new(posts)
+        self.run(self.post_in_part(asked, steps, saved))
+        self.lose_the_process()
+        self.begin()
+        self.settle(*asked)
+
+    async def post_in_part(self, asked: Sequence[Asked], steps: int, saved: bool) -> None:
+        if saved:
+            await self.save()
+        self.posting = [asyncio.ensure_future(self.post(one)) for one in asked]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+
+    @rule(posts=few, steps=st.integers(0, 15))
+    def stops_and_starts(self, posts: list[Post], steps: int) -> None:
+        asked = self.new(posts)
+        self.run(self.post_in_part(asked, steps, saved=False))
+        self.end()
+        assert all(one.answer is not None for one in asked), "a stop answers everybody"
+        assert self.begin() == 0, "a stop leaves nothing to replay"
+        self.settle(*asked)
+
+    # --- what must be true after each ------------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_under_way_and_every_asset_adds_up(self) -> None:
+        assert not self.node.halted.done(), self.node.halted
+        assert all(writer.state.open_follow_ups() == [] for writer in self.node.writers)
+        self.witness.assert_quiet(self.clock.now_us)
+
+    @invariant()
+    def the_wallets_are_those_of_the_model(self) -> None:
+        for user_id in USERS:
+            read = self.run(self.node.wallet(user_id))
+            assert isinstance(read, WalletRead)
+            assert seen(read.wallet) == self.witness.naive.wallet(user_id)
+            for asset, balance in read.wallet.balances.items():
+                for bucket in ("cash", "bonus", "held"):
+                    posted = self.witness.sums[f"wallet/{user_id}/{bucket}", asset]
+                    assert getattr(balance, bucket) == posted, (user_id, asset, bucket)
+
+    @invariant()
+    def the_log_alone_gives_the_same_state(self) -> None:
+        for live in self.node.writers:
+            replayed = Writer(
+                live.partition,
+                self.log,
+                MemoryStateStore(),
+                self.clock,
+                ASSETS,
+                deliver=lambda *_: None,
+                halted=lambda *_: None,
+            )
+            self.run(replayed.recover(save_every=40))
+            assert replayed.head == live.head
+            assert _values(replayed) == _values(live)
+
+    def teardown(self) -> None:
+        try:
+            self.retries_what_had_no_answer(0, together=True)
+            assert self.to_retry == []
+            self.all_that_was_taken_gets_its_first_answer_again()
+        finally:
+            self.lose_the_process()
+            self.loop.close()
+
+    def all_that_was_taken_gets_its_first_answer_again(self) -> None:
+        for one in self.asked:
+            if one.dry_run:
+                continue
+            user_id, command_id = one.user_id, one.fields["command_id"]
+            written = self.witness.written.get((user_id, command_id))
+            answer = self.run(self.node.first_answer(user_id, command_id))
+            if written is None:
+                assert answer is None
+            else:
+                assert answer == Accepted(written.event, written.place, written.head, hit=True)
+
+
+async def _gathered(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _values(writer: Writer) -> dict[str, Value]:
+    """All that the writer knows, but for follow-ups: a replay does not know yet that they arrived."""
+    return {key: value for key, value in writer.state._scan("", "\U0010ffff") if not key.startswith("!f")}
+
+
+def _changed(fields: Mapping[str, Any], change: int) -> dict[str, Any]:
+    """The command with one member changed, chosen by ``change``, or with metadata that it did not have."""
+    others = [
+        (name, value)
+        for name, value in sorted(fields.items())
+        if value is not None and name not in ("type", "command_id", "user_id", "metadata")
+    ]
+    name, value = [("metadata", fields.get("metadata")), *others][change % (len(others) + 1)]
+    match name, value:
+        case "metadata", _:
+            return {**fields, name: {"k": "changed"}}
+        case "spend", _:
+            return {**fields, name: "bonus_first" if value == "cash_first" else "cash_first"}
+        case "position", _:
+            return {**fields, name: "0:1" if value != "0:1" else "1:1"}
+        case _, int():
+            return {**fields, name: value + 1}
+        case _:
+            return {**fields, name: f"{value}x"}
+
+
+# --- in memory: everything that a log can do to a writer ------------------------------------------------------------
+
+
+staying = commands.filter(lambda post: post.fields["type"] not in ("open_wallet", "transfer"))
+"""What sends nothing to another partition, whose writer would hear of it before it knows what led there."""
+
+failures = st.lists(
+    st.sampled_from(
+        [
+            Failure(LogUnavailable("injected"), lands=False),
+            Failure(OutcomeUnknown("injected, not landed"), lands=False),
+            Failure(OutcomeUnknown("injected, landed"), lands=True),
+            Failure(StaleHead("injected"), lands=False),
+            None,
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+)
+"""Of the next appends, one after the other; None is an append that goes well."""
+
+
+class MemoryMachine(LedgerMachine):
+    """Over the log and the state store in memory, which can be made to fail."""
+
+    def open_log(self) -> MemoryEventLog:
+        if not hasattr(self, "log"):
+            return MemoryEventLog(PARTITIONS)
+        assert isinstance(self.log, MemoryEventLog)
+        return MemoryEventLog(PARTITIONS, self.log.appended)
+
+    def open_store(self) -> StateStore:
+        return self.store if hasattr(self, "store") else FaultyStore()
+
+    @rule(posts=several, again=which, failing=failures, together=st.booleans())
+    def appends_fail(self, posts: list[Post], again: int, failing: list[Failure | None], together: bool) -> None:
+        assert isinstance(self.log, MemoryEventLog)
+        asked = [*self.new(posts), *self.earlier(again)]
+        self.log.fail_next.extend(failing)
+        self.run(self.post_batch(asked) if together else self.post_all(asked))
+        self.settle(*asked)
+        self.log.fail_next.clear()
+
+    @rule(post=commands, failing=failures)
+    def appends_fail_and_the_client_asks_again(self, post: Post, failing: list[Failure | None]) -> None:
+        assert isinstance(self.log, MemoryEventLog)
+        [asked] = self.new([post])
+        self.log.fail_next.extend(failing)
+        self.run(self.post(asked))
+        while isinstance(asked.answer, Failed):
+            self.settle(asked)
+            asked = Asked(asked.fields, asked.actor)
+            self.run(self.post(asked))
+        self.settle(asked)
+        self.log.fail_next.clear()
+
+    @rule(posts=st.lists(staying, min_size=1, max_size=3), us=st.sampled_from([0, SECOND_US, 5 * SECOND_US]))
+    def another_writes_too(self, posts: list[Post], us: int) -> None:
+        """Which must not be, and must harm nothing: the first learns it from the log, a partition at a time."""
+        assert isinstance(self.log, MemoryEventLog)
+        asked = self.new(posts)
+        self.clock.now_us += us
+        self.run(self.post_to_another(MemoryEventLog(PARTITIONS, self.log.appended), asked))
+        self.settle(*asked)
+
+    async def post_to_another(self, view: MemoryEventLog, asked: Sequence[Asked]) -> None:
+        other, _ = await self.started(view, MemoryStateStore())
+        for one in asked:
+            await self.post(one, other)
+        await other.stop()
+        for user_id in USERS:  # whoever asks the first writer now makes it learn what the other wrote
+            await self.node.wallet(user_id)
+
+    @rule(posts=few, failing=st.integers(1, 3))
+    def checkpoints_fail(self, posts: list[Post], failing: int) -> None:
+        assert isinstance(self.store, FaultyStore)
+        asked = self.new(posts)
+        self.store.failing_saves = failing
+        with contextlib.suppress(LedgerError):
+            self.run(self.save())
+        self.store.failing_saves = 0
+        self.run(self.post_batch(asked))
+        self.settle(*asked)
+
+
+# --- on disk --------------------------------------------------------------------------------------------------------
+
+
+class SqliteMachine(LedgerMachine):
+    """Over the embedded mode's own files."""
+
+    patience_s = 0.001
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="stakelog-machine-"))
+        super().__init__()
+
+    def open_log(self) -> SqliteEventLog:
+        return SqliteEventLog(self.folder / "events.sqlite3", PARTITIONS)
+
+    def open_store(self) -> SqliteStateStore:
+        return SqliteStateStore(self.folder / "state.sqlite3")
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            shutil.rmtree(self.folder)
+
+
+# --- how much of it -------------------------------------------------------------------------------------------------
+
+
+def _bounded(examples_per_hundred: int, steps: int) -> settings:
+    """A part of the profile's examples, each of which is a whole day."""
+    return settings(
+        max_examples=max(settings().max_examples * examples_per_hundred // 100, 1),
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+TestOverMemory = MemoryMachine.TestCase
+TestOverMemory.settings = _bounded(40, 40)
+TestOverSqlite = SqliteMachine.TestCase
+TestOverSqlite.settings = _bounded(12, 25)
