@@ -187,6 +187,21 @@ class StateStoreContract:
         assert store.scan(0, "x", "z", 10) == []
         store.close()
 
+    def test_keys_come_page_by_page_in_the_order_of_code_points(self, open_store: OpenStore) -> None:
+        store = open_store()
+        keys = ["!f1", "A", "a", "a b", "ab", "é", "\uffff", "\U0001f600"]
+        store.save(0, dict.fromkeys(reversed(keys), 1), FIRST)
+        store.save(1, {"of another": 1}, FIRST)
+        assert store.keys(0, "", 100) == keys
+        assert store.keys(0, "", 3) == keys[:3]
+        assert store.keys(0, keys[2], 3) == keys[3:6]
+        assert store.keys(0, "aa", 1) == ["ab"]
+        assert store.keys(0, keys[-1], 3) == []
+        assert store.keys(2, "", 3) == []
+        store.save(0, {"A": None}, SECOND)
+        assert "A" not in store.keys(0, "", 100)
+        store.close()
+
     @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 341, 5_000])
     def test_large_saves_and_look_ups_are_whole(self, open_store: OpenStore, size: int) -> None:
         store = open_store()
