@@ -6,10 +6,10 @@ Follow-ups arrive in any order, late, and more than once. After every step the n
 wallet must be equal; only what the model does not know (`cause`, the ids of the ledger's own events) is left aside.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,32 +17,10 @@ from ledger.commands import AnyCommand, AnyFollowUp, Command
 from ledger.entries import Entry
 from ledger.rejections import Rejection
 from ledger.wallet import Wallet
+from properties.busy_days import Deliver, Redeliver, Step, Wait, busy_day, shortest
 from properties.naive_ledger import DAY_US, Accepted, FollowUp, NaiveLedger, Refused
 from properties.stories import USERS, Post, assert_same_event, beginnings, commands, mostly, seen
 from unit.given import ASSETS, PARTITION, SECOND_US, Scene
-
-
-@dataclass(frozen=True)
-class Wait:
-    us: int
-
-
-@dataclass(frozen=True)
-class Deliver:
-    """Some follow-up that is under way."""
-
-    which: int
-
-
-@dataclass(frozen=True)
-class Redeliver:
-    """Some follow-up that has taken effect already."""
-
-    which: int
-
-
-Step = Post | Wait | Deliver | Redeliver
-
 
 steps: Final[st.SearchStrategy[Step]] = mostly(
     (95, commands),
@@ -125,19 +103,40 @@ class Both:
         ]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(beginning=beginnings, day=st.lists(steps, max_size=10) | st.lists(steps, min_size=25, max_size=60))
-def test_the_core_tells_the_same_story_as_the_reference_model(beginning: list[Step], day: list[Step]) -> None:
+def live_through(day: list[Step]) -> None:
+    """The whole day, and all that is still under way after it."""
     both = Both()
-    for step in [*beginning, *day]:
+    for step in day:
         both.take(step)
     while both.naive.pending:
         both.take(Deliver(0))
     assert not both.scene.under_way
     assert all(both.scene.total("transit/transfers", asset) == 0 for asset in ASSETS)
-    for account, asset in both.naive.totals():
-        assert both.scene.total(account, asset) == both.naive.totals()[account, asset]
+    for (account, asset), total in both.naive.totals().items():
+        assert both.scene.total(account, asset) == total
     keep_their_shape(both.scene)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(beginning=beginnings, day=st.lists(steps, max_size=10) | st.lists(steps, min_size=25, max_size=60))
+def test_the_core_tells_the_same_story_as_the_reference_model(beginning: list[Step], day: list[Step]) -> None:
+    live_through([*beginning, *day])
+
+
+@pytest.mark.parametrize("first", range(0, 400, 50))
+def test_and_so_on_busier_days(first: int) -> None:
+    for seed in range(first, first + 50):
+        day = busy_day(seed)
+        if fails(day):
+            live_through(shortest(day, fails))
+
+
+def fails(day: list[Step]) -> bool:
+    try:
+        live_through(day)
+    except Exception:  # noqa: BLE001 - whatever goes wrong, a shorter day is sought that goes wrong too
+        return True
+    return False
 
 
 def keep_their_shape(scene: Scene) -> None:
