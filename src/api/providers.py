@@ -36,12 +36,16 @@ class Embedded(Provider):
         lock.release()
 
     @provide
-    def log(self, settings: Settings, _: FolderLock) -> EventLog:
-        return SqliteEventLog(settings.data / EVENTS, settings.partitions)
+    async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
+        log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
+        yield log
+        await log.close()  # for the node that never started; one that did has closed it
 
     @provide
-    def store(self, settings: Settings, _: FolderLock) -> StateStore:
-        return SqliteStateStore(settings.data / STATE)
+    def store(self, settings: Settings, _: FolderLock) -> Iterator[StateStore]:
+        store = SqliteStateStore(settings.data / STATE)
+        yield store
+        store.close()
 
     @provide
     def clock(self) -> Clock:

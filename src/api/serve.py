@@ -12,6 +12,8 @@ import socket
 from typing import Final
 
 import uvloop
+from dishka import AsyncContainer
+from dishka.exceptions import ExitError
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
@@ -55,10 +57,17 @@ async def _serve(settings: Settings) -> None:
             raise CannotServe(str(error)) from error
         await _serve_node(settings, node, app, stop)
     finally:
-        try:
-            await container.close()
-        except LedgerError as error:
-            raise CannotServe(f"the state was not saved, the log has everything: {error}") from error
+        await _close(container)
+
+
+async def _close(container: AsyncContainer) -> None:
+    try:
+        await container.close()
+    except ExitError as errors:
+        expected, others = errors.split(LedgerError)
+        if expected is None or others is not None:
+            raise
+        raise CannotServe(f"the state was not saved, the log has everything: {expected.exceptions[0]}") from errors
 
 
 async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Event) -> None:

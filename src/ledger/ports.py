@@ -117,7 +117,7 @@ class EventLog(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release everything. Appends under way are finished first."""
+        """Release everything. Appends under way are finished first. Closing again is harmless."""
         ...
 
 
@@ -156,7 +156,9 @@ class StateStore(Protocol):
         """Throw the state of those partitions away."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release everything. Closing again is harmless."""
+        ...
 
 
 Clock = Callable[[], int]

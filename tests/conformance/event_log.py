@@ -305,6 +305,12 @@ class EventLogContract:
         assert [await whole(again, partition) for partition in range(PARTITIONS)] == [run.stored for run in runs]
         await again.close()
 
+    async def test_closing_again_is_harmless(self, open_log: OpenLog) -> None:
+        log = await open_log()
+        await append(log, 0, EMPTY, "a")
+        await log.close()
+        await log.close()
+
     async def test_a_log_that_is_opened_again_is_the_same(self, open_log: OpenLog) -> None:
         log = await open_log()
         runs = [

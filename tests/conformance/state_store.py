@@ -278,3 +278,4 @@ class StateStoreContract:
         assert again.get(0, list(VALUES)) == VALUES
         assert (again.checkpoint(0), again.checkpoint(5), again.get(5, ["k"])) == (FIRST, SECOND, {"k": 1})
         again.close()
+        again.close()  # again is harmless

@@ -53,8 +53,9 @@ _SCHEMA: Final = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 _INSERT_META: Final = "INSERT INTO meta VALUES ('format', ?), ('partitions', ?)"
-_LAST: Final = "SELECT seq, record FROM event WHERE partition = ? ORDER BY seq DESC LIMIT 1"
-_READ: Final = "SELECT record FROM event WHERE partition = ? AND seq >= ? ORDER BY seq LIMIT ?"
+# CAST, because SQL may have made a record TEXT: that, too, has to reach whoever checks the chain as bytes.
+_LAST: Final = "SELECT seq, CAST(record AS BLOB) FROM event WHERE partition = ? ORDER BY seq DESC LIMIT 1"
+_READ: Final = "SELECT CAST(record AS BLOB) FROM event WHERE partition = ? AND seq >= ? ORDER BY seq LIMIT ?"
 
 # One statement inserts many rows: each sqlite3 call gives the GIL away and has to win it back, which under load costs
 # more than the row. Sizes are powers of two, so that few statements are compiled; 512 rows measured as fast as 4,096.
@@ -155,12 +156,15 @@ class SqliteEventLog:
         self._writer = connect(path)
         try:
             self.partitions = self._prepare(partitions)
-            self._reader = connect(path)
             self._heads = [last_head(self._writer, partition) for partition in range(self.partitions)]
             self._data_version = self._writer.execute("PRAGMA data_version").fetchone()[0]
+            self._reader = connect(path)
         except sqlite3.Error as error:
             self._writer.close()
             raise LogUnreadable(f"{path} cannot be used as an event log: {error}") from error
+        except LedgerError:
+            self._writer.close()
+            raise
         self._broken: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[_Append] = []
@@ -190,7 +194,6 @@ class SqliteEventLog:
             writer.execute("COMMIT")
         stored = stored_partitions(writer, self._path)
         if stored != partitions:
-            writer.close()
             raise WrongPartitions(
                 f"the log in {self._path.parent} was created with {stored} partitions, not {partitions}: "
                 f"set STAKELOG_PARTITIONS={stored}, or use another folder"
