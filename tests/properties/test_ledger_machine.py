@@ -212,6 +212,7 @@ class LedgerMachine(RuleBasedStateMachine):
         await asyncio.sleep(0.11)  # a writer looks at the clock at least every 0.1 s
         while not all(writer.idle for writer in self.node.writers):  # noqa: ASYNC110 - a state of many writers
             await asyncio.sleep(0.01)
+        assert not self.node.halted.done(), self.node.halted
 
     # --- what may happen -----------------------------------------------------------------------------------------
 
@@ -326,7 +327,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_under_way_and_every_asset_adds_up(self) -> None:
-        assert not self.node.halted.done(), self.node.halted
         assert all(writer.state.open_follow_ups() == [] for writer in self.node.writers)
         self.witness.assert_quiet(self.clock.now_us)
 
