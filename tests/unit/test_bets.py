@@ -135,6 +135,8 @@ def test_grants_are_spent_by_soonest_expiry_then_the_oldest() -> None:
 def test_a_grant_of_another_asset_is_not_spent() -> None:
     scene = Scene.with_cash(10).given(grant_bonus(10, "gold", asset="GOLD"))
     assert scene.refused(place_bet(11)).fields == {"available": 10}
+    scene.given(grant_bonus(10, "rupees"), place_bet(11))
+    assert scene.last(BetPlaced).source.grants == (("rupees", 1),)
 
 
 def test_a_grant_that_is_past_its_expiry_is_not_spent() -> None:
