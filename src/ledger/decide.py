@@ -223,8 +223,6 @@ def decide(case: Case) -> Decision:
                 return Rejection(Code.WALLET_NOT_OPEN, f"the wallet {wallet.user_id} was never opened")
         elif status == "closed":
             return Rejection(Code.WALLET_CLOSED, f"the wallet {wallet.user_id} is closed")
-        elif isinstance(command, OpenWallet):
-            return Rejection(Code.WALLET_ALREADY_OPEN, f"the wallet {wallet.user_id} is open already")
         elif command.refused_when_frozen:
             return Rejection(Code.WALLET_FROZEN, f"the wallet {wallet.user_id} is frozen")
     return _DECIDE[type(command)](case, command)
