@@ -15,11 +15,13 @@ import selectors
 import shutil
 import tempfile
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -32,6 +34,7 @@ from ledger.record import Head
 from ledger.state_stores.memory import MemoryStateStore
 from ledger.state_stores.sqlite import SqliteStateStore
 from ledger.writer import Accepted, Failed, WalletRead, Writer
+from properties.busy_days import Wait, busy_day
 from properties.naive_ledger import DAY_US
 from properties.stories import USERS, Post, beginnings, commands, seen
 from properties.witness import Asked, Witness
@@ -412,23 +415,21 @@ def _changed(fields: Mapping[str, Any], change: int) -> dict[str, Any]:
 # --- in memory: everything that a log can do to a writer ------------------------------------------------------------
 
 
-staying = commands.filter(lambda post: post.fields["type"] not in ("open_wallet", "transfer"))
-"""What sends nothing to another partition, whose writer would hear of it before it knows what led there."""
+SENDING: Final = ("open_wallet", "transfer")
+"""What sends something to another partition."""
 
-failures = st.lists(
-    st.sampled_from(
-        [
-            Failure(LogUnavailable("injected"), lands=False),
-            Failure(OutcomeUnknown("injected, not landed"), lands=False),
-            Failure(OutcomeUnknown("injected, landed"), lands=True),
-            Failure(StaleHead("injected"), lands=False),
-            None,
-        ]
-    ),
-    min_size=1,
-    max_size=4,
+FAILURES: Final = (
+    Failure(LogUnavailable("injected"), lands=False),
+    Failure(OutcomeUnknown("injected, not landed"), lands=False),
+    Failure(OutcomeUnknown("injected, landed"), lands=True),
+    Failure(StaleHead("injected"), lands=False),
+    None,
 )
-"""Of the next appends, one after the other; None is an append that goes well."""
+"""What an append may meet; None is an append that goes well."""
+
+failures = st.lists(st.sampled_from(FAILURES), min_size=1, max_size=4)
+staying = commands.filter(lambda post: post.fields["type"] not in SENDING)
+"""What another writer may write; a follow-up of it could reach a writer that does not know yet what led there."""
 
 
 class MemoryMachine(LedgerMachine):
@@ -465,6 +466,25 @@ class MemoryMachine(LedgerMachine):
         self.settle(asked)
         self.log.fail_next.clear()
 
+    @rule(us=st.sampled_from([5 * SECOND_US, 20 * SECOND_US, DAY_US]), failing=failures)
+    def the_clock_goes_on_while_appends_fail(self, us: int, failing: list[Failure | None]) -> None:
+        assert isinstance(self.log, MemoryEventLog)
+        self.log.fail_next.extend(failing)
+        self.the_clock_goes_on(us)
+        self.log.fail_next.clear()
+
+    @rule(posts=few, landing=st.integers(0, 4), steps=st.integers(0, 15))
+    def crashes_while_the_log_takes_nothing(self, posts: list[Post], landing: int, steps: int) -> None:
+        """What was on its way then, and what a checkpoint says of it, must fit together afterwards."""
+        assert isinstance(self.log, MemoryEventLog)
+        asked = self.new(posts)
+        self.log.fail_next.extend([*[None] * landing, *[Failure(LogUnavailable("injected"), lands=False)] * 100])
+        self.run(self.post_in_part(asked, steps, saved=False))
+        self.run(self.save())
+        self.lose_the_process()
+        self.begin()
+        self.settle(*asked)
+
     @rule(posts=st.lists(staying, min_size=1, max_size=3), us=st.sampled_from([0, SECOND_US, 5 * SECOND_US]))
     def another_writes_too(self, posts: list[Post], us: int) -> None:
         """Which must not be, and must harm nothing: the first learns it from the log, a partition at a time."""
@@ -492,6 +512,115 @@ class MemoryMachine(LedgerMachine):
         self.store.failing_saves = 0
         self.run(self.post_batch(asked))
         self.settle(*asked)
+
+
+# --- by plain chance ------------------------------------------------------------------------------------------------
+
+
+def live_through(seed: int) -> None:
+    """A busy day in which everything may go wrong: the same for ever."""
+    chance = random.Random(seed)
+    machine = MemoryMachine()
+    day: deque[Post | Wait] = deque(step for step in busy_day(seed) if isinstance(step, Post | Wait))
+    ways = [way for way in WAYS for _ in range(chance.choice((0, 1, 1, 4)))]
+    try:
+        while day:
+            step = day.popleft()
+            if isinstance(step, Wait):
+                _let_time_pass(machine, step.us, chance)
+            else:
+                posts = [step]
+                while day and isinstance(after := day[0], Post) and chance.random() < 0.6:
+                    posts.append(after)
+                    day.popleft()
+                _do(machine, chance.choice(ways), posts, chance)
+            machine.nothing_is_under_way_and_every_asset_adds_up()
+            machine.the_wallets_are_those_of_the_model()
+            machine.the_log_alone_gives_the_same_state()
+    finally:
+        machine.teardown()
+
+
+def _let_time_pass(machine: MemoryMachine, us: int, chance: random.Random) -> None:
+    match chance.randrange(4):
+        case 0:
+            machine.the_clock_goes_on_while_appends_fail(us, _failures(chance))
+        case 1:
+            machine.the_clock_steps_back(us, [])
+        case _:
+            machine.the_clock_goes_on(us)
+
+
+def _failures(chance: random.Random) -> list[Failure | None]:
+    return chance.choices(FAILURES, k=chance.randint(1, 4))
+
+
+WAYS: Final = (
+    "batch",
+    "at once",
+    "dry run",
+    "checkpoint",
+    "crash",
+    "stop",
+    "appends fail",
+    "ask again",
+    "log down",
+    "another writes",
+    "checkpoint fails",
+    "id reused",
+    "field changed",
+    "retry",
+)
+
+
+def _do(machine: MemoryMachine, way: str, posts: list[Post], chance: random.Random) -> None:
+    steps, earlier, maybe = chance.randrange(16), chance.randrange(40), chance.random() < 0.5
+    match way:
+        case "batch":
+            machine.posts_a_batch(posts)
+        case "at once":
+            machine.many_post_at_once(posts, earlier)
+        case "dry run":
+            machine.tries_without_writing(posts, earlier)
+        case "checkpoint":
+            machine.a_checkpoint_is_made_under_load(posts)
+        case "crash":
+            machine.crashes(posts, steps, saved=maybe)
+        case "stop":
+            machine.stops_and_starts(posts, steps)
+        case "appends fail":
+            machine.appends_fail(posts, earlier, _failures(chance), together=maybe)
+        case "ask again":
+            for post in posts:
+                machine.appends_fail_and_the_client_asks_again(post, _failures(chance))
+        case "log down":
+            machine.crashes_while_the_log_takes_nothing(posts, chance.randrange(5), steps)
+        case "another writes":
+            staying = [post for post in posts if post.fields["type"] not in SENDING]
+            machine.another_writes_too(staying, chance.choice((0, 5 * SECOND_US)))
+        case "checkpoint fails":
+            machine.checkpoints_fail(posts, chance.randint(1, 3))
+        case "id reused":
+            for post in posts:
+                machine.uses_a_command_id_for_another_command(earlier, post)
+        case "field changed":
+            machine.posts_a_batch(posts)
+            machine.asks_again_with_a_field_changed(earlier, steps)
+        case "retry":
+            machine.posts_a_batch(posts)
+            machine.retries_what_had_no_answer(steps, together=maybe)
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_days_by_plain_chance_over_memory(tenth: int) -> None:
+    """Hypothesis shrinks what it finds, but likes what is small and repeated; plain chance gets further."""
+    days = max(settings().max_examples // 10, 1)
+    for seed in range(tenth * days, (tenth + 1) * days):
+        try:
+            live_through(seed)
+        except Exception as error:
+            error.add_note(f"day {seed}")
+            raise
 
 
 # --- on disk --------------------------------------------------------------------------------------------------------
