@@ -9,6 +9,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 from typing import Final
 
 import uvloop
@@ -27,6 +28,7 @@ from ledger.ports import LedgerError
 _QUIET_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1
 _BACKLOG: Final = 4096
+_SWITCH_S: Final = 0.000_5
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 _log = logging.getLogger(__name__)
@@ -87,6 +89,9 @@ async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Ev
     # What is loaded by now stays: keep the collector from walking it, and from looking every 700 allocations for the
     # cycles that values do not form. Measured: a third of the time of a large batch went there.
     gc.freeze()
+    # The committing thread needs the GIL a few times a commit; at 5 ms each a busy loop would keep the disk idle.
+    # Measured at 64 connections: a third more commands than with the default.
+    sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     _log.info(
         "stakelog serves on %s, %d partitions in %s; Ctrl-C stops it",

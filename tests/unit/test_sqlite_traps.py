@@ -207,6 +207,7 @@ class Connection:
 
 
 def wrapped(log: SqliteEventLog) -> Connection:
+    log._one_statement_max = 0  # a transaction of several statements, so that one of them can fail
     connection = Connection(log._writer)
     log._writer = connection  # type: ignore[assignment]  # it quacks as the part of a connection that the log uses
     return connection
