@@ -7,6 +7,7 @@ theirs, anything unforeseen as ``internal_error`` with a request id that stands 
 import asyncio
 import logging
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final
 
 from litestar import Litestar
@@ -37,8 +38,10 @@ _log = logging.getLogger(__name__)
 class Rim:
     """The outermost ASGI application: counts what is in flight, and turns every failure into a problem."""
 
-    def __init__(self, inner: ASGIApp) -> None:
+    def __init__(self, inner: ASGIApp, direct: Mapping[str, ASGIApp]) -> None:
+        """``direct``: the applications of single paths, which are called without ``inner``'s routing."""
         self._inner = inner
+        self._direct = direct
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -69,7 +72,7 @@ class Rim:
         problem: Problem | None = None
         try:
             try:
-                await self._inner(scope, receiving, sending)
+                await self._direct.get(scope["path"], self._inner)(scope, receiving, sending)
             except Problem as raised:
                 problem = raised
             except HTTPException as error:
@@ -132,9 +135,10 @@ def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
 def build_app(node: Node, owner: str) -> Rim:
     """The application that serves ``node``, which others reach at the address ``owner``."""
     metrics = Metrics(node)
+    direct, routed = command_routes(node, metrics)
     litestar = Litestar(
         route_handlers=[
-            *command_routes(node, metrics),
+            *routed,
             *wallet_routes(node),
             *audit_routes(node, owner),
             *admin_routes(node, metrics),
@@ -144,7 +148,7 @@ def build_app(node: Node, owner: str) -> Rim:
         # Without a handler of its own Litestar answers exceptions itself, in its own shape; the rim wants them.
         exception_handlers={Exception: _reraise, HTTPException: _reraise},
     )
-    return Rim(litestar)
+    return Rim(litestar, direct)
 
 
 def _reraise(_: Any, error: Exception) -> Any:

@@ -3,8 +3,8 @@
 from time import perf_counter
 from typing import Any, Final
 
-from litestar import Request, Response, asgi, get
-from litestar.types import Receive, Scope, Send
+from litestar import Request, Response, get
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.contract import (
     batch_item,
@@ -28,10 +28,9 @@ _HIT: Final = ((b"idempotency-hit", b"true"),)
 _ACTOR: Final = b"stakelog-actor"
 
 
-def command_routes(node: Node, metrics: Metrics) -> list[Any]:
-    """The handlers, bound to the node they ask."""
+def command_routes(node: Node, metrics: Metrics) -> tuple[dict[str, ASGIApp], list[Any]]:
+    """The handlers, bound to the node they ask: those that the rim calls by path itself, and those to be routed."""
 
-    @asgi("/v1/commands")
     async def post_command(scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
         headers = _require_post(scope)
@@ -43,7 +42,6 @@ def command_routes(node: Node, metrics: Metrics) -> list[Any]:
         metrics.single_took(began)
         await _respond(send, answer)
 
-    @asgi("/v1/commands/batch")
     async def post_batch(scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
         headers = _require_post(scope)
@@ -70,7 +68,7 @@ def command_routes(node: Node, metrics: Metrics) -> list[Any]:
             raise problem_of(first)
         return Response(encode_results(result_of(first)), media_type="application/json")
 
-    return [post_command, post_batch, get_command]
+    return {"/v1/commands": post_command, "/v1/commands/batch": post_batch}, [get_command]
 
 
 def _require_post(scope: Scope) -> dict[bytes, bytes]:
