@@ -379,7 +379,7 @@ class Writer:
         try:
             while await self._something_to_do():
                 async with self._between_rounds:
-                    tickets = [self._mailbox.popleft() for _ in range(min(len(self._mailbox), ROUND_MAX))]
+                    tickets = self._take_tickets()
                     follow_ups, self._follow_ups = self._follow_ups, deque()
                     await self._round(tickets, follow_ups)
         except LedgerError as error:
@@ -399,6 +399,13 @@ class Writer:
             self._mailbox.popleft().close(Failed("log_unavailable", str(error)))
         self._halted(self.partition, error)
 
+    def _take_tickets(self) -> list[Ticket]:
+        if len(self._mailbox) <= ROUND_MAX:
+            tickets = list(self._mailbox)
+            self._mailbox.clear()
+            return tickets
+        return [self._mailbox.popleft() for _ in range(ROUND_MAX)]
+
     async def _something_to_do(self) -> bool:
         while not self._mailbox and not self._follow_ups:
             if self._stopping:
@@ -408,9 +415,12 @@ class Writer:
             if wait_s is not None and wait_s <= 0:
                 return True
             self._awake.clear()
+            if wait_s is None:
+                await self._awake.wait()
+                continue
             try:
                 # A clock that is set forward must not delay a timer: look again at least every 0.1 s.
-                async with asyncio.timeout(None if wait_s is None else min(wait_s, 0.1)):
+                async with asyncio.timeout(min(wait_s, 0.1)):
                     await self._awake.wait()
             except TimeoutError:
                 continue

@@ -86,6 +86,7 @@ _WAL_PAGES: Final = 1_000
 # as a fourth of the commit, and nobody else waits meanwhile. Chosen: what a loop may be blocked without being missed.
 _INLINE_COMMIT_S: Final = 0.000_5
 _READ_INLINE_MAX: Final = 4
+_COLUMNS: Final = 5
 
 
 class _Append(NamedTuple):
@@ -164,6 +165,10 @@ def check_length(path: Path) -> None:
         raise LogUnreadable(
             f"{path} is truncated: it has {actual} of {declared} bytes; nothing was changed. Restore it from a backup"
         )
+
+
+class _CommitFailed(Exception):
+    """COMMIT itself failed, after everything before it went well."""
 
 
 class SqliteEventLog:
@@ -292,10 +297,9 @@ class SqliteEventLog:
         """Commit them all; or nothing, and the one that is to blame (None: all), and why."""
         if self._broken is not None:
             return None, LogUnavailable(self._broken)
-        if sum(len(append.records) for append in appends) <= self._one_statement_max:
-            committed, failure = self._one_statement(appends)
-            if committed or failure is not None:
-                return None, failure
+        committed, failure = self._together(appends)
+        if committed or failure is not None:
+            return None, failure
         writer = self._writer
         current: _Append | None = None
         heads: dict[int, Head] = {}
@@ -329,34 +333,59 @@ class SqliteEventLog:
             self._heads[partition] = head
         return None, None
 
-    def _one_statement(self, appends: list[_Append]) -> tuple[bool, LedgerError | None]:
-        """Commit them all by one statement; (False, None): it wrote nothing, look closer at which is to blame."""
+    def _together(self, appends: list[_Append]) -> tuple[bool, LedgerError | None]:
+        """Commit them all in as few statements as can be; (False, None): nothing was written, look closer why."""
         values: list[int | str | bytes] = []
         heads: dict[int, Head] = {}
-        rows = 0
         for partition, after, records, _ in appends:
             if (heads.get(partition) or self._heads[partition]) != after:
                 return False, None
             for record in records:
                 values += (partition, record.seq, record.user_id, record.command_id, record.record)
-            rows += len(records)
             last = records[-1]
             heads[partition] = Head(last.seq, sha256_hex(last.record))
+        rows = len(values) // _COLUMNS
         try:
-            written = self._writer.execute(_GUARDED_INSERT[rows], [*values, self._data_version]).rowcount
+            if rows <= self._one_statement_max:
+                statement = _GUARDED_INSERT[rows]
+                if self._writer.execute(statement, [*values, self._data_version]).rowcount == 0:
+                    return False, None
+            elif not self._insert_and_commit(values, rows):
+                return False, None
         except sqlite3.IntegrityError:
+            self._roll_back()
             return False, None
+        except _CommitFailed as failed:
+            return False, self._failed_commit(failed.__cause__, heads)
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOTHING_WRITTEN:
-                return False, LogUnavailable(f"the log {self._path} cannot be written: {error}")
-            # The statement is its own COMMIT, so a failure may be the COMMIT's.
-            return False, self._failed_commit(error, heads)
-        if written != rows:
-            assert written == 0, "the guard holds for all rows or for none"
-            return False, None
+            # A statement in autocommit is its own COMMIT, so its failure may be the COMMIT's. Before the COMMIT of
+            # several statements nothing can be in the WAL with a commit frame: definite, whatever the reason.
+            alone = rows <= self._one_statement_max
+            if alone and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOTHING_WRITTEN:
+                return False, self._failed_commit(error, heads)
+            self._roll_back()
+            return False, LogUnavailable(f"the log {self._path} cannot be written: {error}")
         for partition, head in heads.items():
             self._heads[partition] = head
         return True, None
+
+    def _insert_and_commit(self, values: list[int | str | bytes], rows: int) -> bool:
+        """Insert all rows in one transaction; False, and nothing written, where somebody else wrote to the file."""
+        writer = self._writer
+        writer.execute("BEGIN IMMEDIATE")
+        if writer.execute("PRAGMA data_version").fetchone()[0] != self._data_version:
+            self._roll_back()
+            return False
+        done = 0
+        while done < rows:
+            size = next(size for size in _CHUNKS if size <= rows - done)
+            writer.execute(_INSERT[size], values[done * _COLUMNS : (done + size) * _COLUMNS])
+            done += size
+        try:
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _CommitFailed from error
+        return True
 
     def _notice_other_writers(self) -> None:
         """Nobody else should write while we hold the folder; should somebody, our heads are no longer true."""
@@ -369,7 +398,7 @@ class SqliteEventLog:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
 
-    def _failed_commit(self, error: sqlite3.Error, heads: dict[int, Head]) -> LedgerError:
+    def _failed_commit(self, error: BaseException | None, heads: dict[int, Head]) -> LedgerError:
         full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
         if full:
             try:
@@ -380,7 +409,7 @@ class SqliteEventLog:
                 error = second
         return self._unknown(error)
 
-    def _unknown(self, error: Exception) -> OutcomeUnknown:
+    def _unknown(self, error: BaseException | None) -> OutcomeUnknown:
         """From now on this log takes and tells nothing: only a start can tell what is in it."""
         self._broken = (
             f"a commit to {self._path} failed in a way that leaves its outcome unknown ({error}); "
