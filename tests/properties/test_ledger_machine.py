@@ -614,7 +614,7 @@ def _do(machine: MemoryMachine, way: str, posts: list[Post], chance: random.Rand
 @pytest.mark.parametrize("tenth", range(10))
 def test_days_by_plain_chance_over_memory(tenth: int) -> None:
     """Hypothesis shrinks what it finds, but likes what is small and repeated; plain chance gets further."""
-    days = max(settings().max_examples // 10, 1)
+    days = max(settings().max_examples // 16, 1)
     for seed in range(tenth * days, (tenth + 1) * days):
         try:
             live_through(seed)
@@ -662,6 +662,6 @@ def _bounded(examples_per_hundred: int, steps: int) -> settings:
 
 
 TestOverMemory = MemoryMachine.TestCase
-TestOverMemory.settings = _bounded(40, 40)
+TestOverMemory.settings = _bounded(30, 40)
 TestOverSqlite = SqliteMachine.TestCase
-TestOverSqlite.settings = _bounded(12, 25)
+TestOverSqlite.settings = _bounded(10, 25)
