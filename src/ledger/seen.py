@@ -10,6 +10,7 @@ Truths:
 """
 
 from collections.abc import Iterable
+from mmap import mmap
 from typing import Final
 
 BITS_PER_NODE: Final = 1 << 28
@@ -21,7 +22,7 @@ class SeenKeys:
 
     def __init__(self, partitions: int) -> None:
         bits = 1 << max((BITS_PER_NODE // partitions).bit_length() - 1, 12)
-        self._bits = bytearray(bits // 8)
+        self._bits = mmap(-1, bits // 8)  # of zeros, and in memory only as far as keys have come
         self._mask = bits - 1
         self.complete = False
 
