@@ -24,7 +24,7 @@ from system.service import Service, free_port
 pytestmark = pytest.mark.system
 
 PARTITIONS: Final = 2
-ENDED_WITHIN_S: Final = 60
+ENDED_WITHIN_S: Final = 30
 
 
 def service_of(data: Path) -> Service:

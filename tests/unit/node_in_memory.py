@@ -128,6 +128,12 @@ class World:
                 while not all(writer.idle for writer in self.node.writers):  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
 
+    async def logged(self, event_type: str) -> None:
+        """Until the log has such an event, and not a step longer: nobody knows of it yet."""
+        async with asyncio.timeout(10):
+            while event_type not in self.types():  # noqa: ASYNC110 - a poll sees it before anybody could tell
+                await asyncio.sleep(0)
+
     # --- asking --------------------------------------------------------------------------------------------------
 
     async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> Answer:

@@ -65,12 +65,6 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def until_logged(world: World, event_type: str) -> None:
-    """Until the log has such an event, and not a step longer: nobody knows of it yet."""
-    while event_type not in world.types():  # noqa: ASYNC110 - a poll sees it before anybody could tell
-        await asyncio.sleep(0)
-
-
 # --- group commit ------------------------------------------------------------------------------------------------
 
 
@@ -321,7 +315,7 @@ async def test_a_follow_up_whose_arrival_failed_arrives_later(world: World) -> N
     await with_cash(world, 1_000, "u1", "u2")
     sent = transfer(100)
     answer = asyncio.create_task(world.post(sent))
-    await until_logged(world, "transfer_sent")
+    await world.logged("transfer_sent")
     world.log.fail_next.extend([Failure(NOT_WRITTEN, lands=False), Failure(UNKNOWN, lands=True)])
     await answer
     await eventually(lambda: "transfer_delivered" in world.types())
@@ -843,7 +837,7 @@ async def test_stopping_answers_all_that_was_accepted_and_refuses_the_rest(world
 async def test_stopping_while_the_log_takes_nothing_comes_to_an_end(world: World) -> None:
     await with_cash(world, 1_000, "u1", "u2")
     posting = asyncio.create_task(world.post(transfer(100)))
-    await until_logged(world, "transfer_sent")
+    await world.logged("transfer_sent")
     world.log.fail_next.extend([Failure(NOT_WRITTEN, lands=False)] * 1_000)
     await posting
     async with asyncio.timeout(5):
