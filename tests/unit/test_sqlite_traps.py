@@ -191,12 +191,15 @@ class Connection:
         self.fail_on = ""
         self.code = 0
         self.first: str | None = None
+        self.lands = False  # the statement itself is done before it is said to have failed
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         if self.fail_on and sql.startswith(self.fail_on):
             self.fail_on = ""
             if self.first is not None:
                 self._real.execute(self.first)
+            if self.lands:
+                self._real.execute(sql, *values)
             error = sqlite3.OperationalError("told to fail")
             error.sqlite_errorcode = self.code
             raise error
@@ -206,8 +209,10 @@ class Connection:
         return getattr(self._real, name)
 
 
-def wrapped(log: SqliteEventLog) -> Connection:
-    log._one_statement_max = 0  # a transaction of several statements, so that one of them can fail
+def wrapped(log: SqliteEventLog, *, one_statement: bool = False) -> Connection:
+    """The log's connection, told what to do; as a rule commits are transactions of several statements."""
+    if not one_statement:
+        log._one_statement_max = 0
     connection = Connection(log._writer)
     log._writer = connection  # type: ignore[assignment]  # it quacks as the part of a connection that the log uses
     return connection
@@ -349,6 +354,61 @@ async def test_any_other_failure_of_the_commit_leaves_the_outcome_unknown_and_th
     await again.close()
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_BUSY | 2 << 8,  # BUSY_SNAPSHOT
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+    ],
+)
+async def test_a_commit_of_one_statement_that_wrote_nothing_is_well_again(log: SqliteEventLog, code: int) -> None:
+    base = await append(log, 0, EMPTY, "a")
+    connection = wrapped(log, one_statement=True)
+    connection.fail_on, connection.code = "INSERT", code
+    _, results = await both(log, base.head, 2)
+    assert [type(result) for result in results] == [LogUnavailable, LogUnavailable]
+    assert (await whole(log, 0), await whole(log, 1)) == (base.stored, [])
+    runs, results = await both(log, base.head, 2)
+    assert results == [None, None]
+    assert (await whole(log, 0), await whole(log, 1)) == (base.stored + runs[0].stored, runs[1].stored)
+
+
+@pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.parametrize(
+    "code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR | 4 << 8, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOMEM, 0]
+)
+async def test_a_commit_of_one_statement_that_may_have_landed_leaves_the_outcome_unknown(
+    path: Path, code: int, lands: bool
+) -> None:
+    log = SqliteEventLog(path, PARTITIONS)
+    base = await append(log, 0, EMPTY, "a")
+    connection = wrapped(log, one_statement=True)
+    connection.fail_on, connection.code, connection.lands = "INSERT", code, lands
+    runs, results = await both(log, base.head, 2)
+    assert [type(result) for result in results] == [OutcomeUnknown, OutcomeUnknown]
+    with pytest.raises(LogUnavailable, match="restart"):
+        await append(log, 2, EMPTY, "later")
+    await log.close()
+    again = SqliteEventLog(path, PARTITIONS)
+    assert await whole(again, 0) == base.stored + (runs[0].stored if lands else [])
+    assert await whole(again, 1) == (runs[1].stored if lands else [])
+    await again.close()
+
+
+async def test_a_full_disk_at_a_commit_of_one_statement_is_not_believed_where_the_records_are_there(
+    path: Path,
+) -> None:
+    log = SqliteEventLog(path, PARTITIONS)
+    connection = wrapped(log, one_statement=True)
+    connection.fail_on, connection.code, connection.lands = "INSERT", sqlite3.SQLITE_FULL, True
+    with pytest.raises(OutcomeUnknown):
+        await append(log, 0, EMPTY, "a")
+    await log.close()
+
+
 async def test_appends_that_waited_behind_an_unknown_outcome_were_not_written(path: Path) -> None:
     log = SqliteEventLog(path, PARTITIONS)
     connection = wrapped(log)
@@ -365,11 +425,11 @@ async def test_appends_that_waited_behind_an_unknown_outcome_were_not_written(pa
     await again.close()
 
 
-async def test_a_full_disk_that_also_cannot_be_read_back_leaves_the_outcome_unknown(path: Path) -> None:
+async def test_a_full_disk_is_not_believed_where_the_records_are_there(path: Path) -> None:
     log = SqliteEventLog(path, PARTITIONS)
     connection = wrapped(log)
     connection.fail_on, connection.code, connection.first = "COMMIT", sqlite3.SQLITE_FULL, "COMMIT"
-    with pytest.raises(OutcomeUnknown):  # "full" is not believed where the records are there
+    with pytest.raises(OutcomeUnknown):
         await append(log, 0, EMPTY, "a")
     await log.close()
 
@@ -456,6 +516,25 @@ async def test_another_sql_writer_of_the_same_command_makes_a_duplicate(log: Sql
     with pytest.raises(DuplicateCommand):
         await append(log, 0, EMPTY, "a")
     assert await whole(log, 0) == []
+
+
+@pytest.mark.parametrize("records", [1, 2, 64, 65, 200])
+async def test_another_sql_writer_is_noticed_by_commits_of_any_size(
+    log: SqliteEventLog, path: Path, records: int
+) -> None:
+    base = await append(log, 0, EMPTY, "a")
+    theirs = run_of(1, EMPTY, ["theirs"])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        seq, user_id, command_id, record = theirs.records[0]
+        other.execute("INSERT INTO event VALUES (1, ?, ?, ?, ?)", (seq, user_id, command_id, record))
+    ids = [f"c{number}" for number in range(records)]
+    results = await asyncio.gather(
+        append(log, 0, base.head, *ids), append(log, 1, EMPTY, "ours"), return_exceptions=True
+    )
+    assert isinstance(results[0], Run), "nobody wrote to its partition"
+    assert isinstance(results[1], StaleHead)
+    assert await whole(log, 0) == base.stored + results[0].stored
+    assert await whole(log, 1) == theirs.stored
 
 
 async def test_a_lock_that_another_holds_for_long_writes_nothing(log: SqliteEventLog, path: Path) -> None:
