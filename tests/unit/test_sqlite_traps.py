@@ -537,6 +537,25 @@ async def test_another_sql_writer_is_noticed_by_commits_of_any_size(
     assert await whole(log, 1) == theirs.stored
 
 
+@pytest.mark.parametrize("records", [1, 64, 65, 200])
+async def test_a_head_that_another_sql_writer_changed_or_removed_makes_the_next_append_stale(
+    log: SqliteEventLog, path: Path, records: int
+) -> None:
+    """Its place is free, so no constraint refuses the append: only a look at the head does."""
+    base = await append(log, 0, EMPTY, "a", "b")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DROP TRIGGER event_is_unchanged")
+        other.execute("UPDATE event SET record = x'00' WHERE seq = 2")
+    with pytest.raises(StaleHead):
+        await append(log, 0, base.head, *(f"c{number}" for number in range(records)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DROP TRIGGER event_is_kept")
+        other.execute("DELETE FROM event WHERE seq = 2")
+    with pytest.raises(StaleHead):
+        await append(log, 0, base.head, *(f"c{number}" for number in range(records)))
+    assert len(contents(path)) == 1
+
+
 async def test_a_lock_that_another_holds_for_long_writes_nothing(log: SqliteEventLog, path: Path) -> None:
     log._writer.execute("PRAGMA busy_timeout=50")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
