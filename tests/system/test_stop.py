@@ -19,8 +19,8 @@ pytestmark = pytest.mark.system
 
 PARTITIONS: Final = 4
 CLIENTS: Final = 6
-STOPPED_WITHIN_S: Final = 6.0
-"""A few seconds, on a machine that does other things too."""
+STOPPED_WITHIN_S: Final = 9.0
+"""It takes half a second. Less than the service waits for a request that never becomes whole."""
 
 REFUSED_BY_A_STOP: Final = {"shutting_down", "ClientConnectorError", "ServerDisconnectedError", "ClientOSError"}
 """Said so, or the connection was refused, or it had been closed when the next request came."""
@@ -55,8 +55,9 @@ async def test_a_stop_under_load_finishes_what_was_taken(tmp_path: Path, stop: C
     await asyncio.to_thread(service.start)
     playing = asyncio.create_task(crowd.play())
     try:
-        await asyncio.sleep(1.2)
-        answered_before = sum(one.has_its_last_word for one in crowd.asked)
+        async with asyncio.timeout(60):
+            while sum(one.has_its_last_word for one in crowd.asked) < 500:  # noqa: ASYNC110 - that it is busy
+                await asyncio.sleep(0.05)
         await asyncio.to_thread(stop, service)
         status = await asyncio.to_thread(_status_of, service)
         crowd.stop = True
@@ -67,7 +68,7 @@ async def test_a_stop_under_load_finishes_what_was_taken(tmp_path: Path, stop: C
         if service.process is not None:
             service.kill()
     assert status == 0, service.log_text()
-    assert answered_before > 100, "a stop without load shows nothing"
+    assert service.log_text().endswith("INFO stopped\n"), service.log_text()
     books = _books(service.data)
     books.check_acknowledged(crowd.asked)
     for one in crowd.asked:
