@@ -35,6 +35,15 @@ _OF_STATUS: Final = {
 _log = logging.getLogger(__name__)
 
 
+class _Exchange:
+    """How far a request has come: its body is ``whole``, its answer has begun."""
+
+    __slots__ = ("answering", "whole")
+
+    def __init__(self) -> None:
+        self.answering = self.whole = False
+
+
 class Rim:
     """The outermost ASGI application: counts what is in flight, and turns every failure into a problem."""
 
@@ -42,12 +51,12 @@ class Rim:
         """``direct``: the applications of single paths, which are called without ``inner``'s routing."""
         self._inner = inner
         self._direct = direct
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
 
     @property
     def in_flight(self) -> int:
         """How many requests have no whole answer yet."""
-        return len(self._tasks)
+        return len(self._exchanges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -55,18 +64,15 @@ class Rim:
             return
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        started = whole = False
+        exchange = self._exchanges[task] = _Exchange()
 
         async def receiving() -> Any:
-            nonlocal whole
             message: Any = await receive()
-            whole = not message.get("more_body")
+            exchange.whole = not message.get("more_body")
             return message
 
         async def sending(message: Any) -> None:
-            nonlocal started
-            started = True
+            exchange.answering = True
             await send(message)
 
         problem: Problem | None = None
@@ -78,30 +84,29 @@ class Rim:
             except HTTPException as error:
                 problem = _framework_problem(error, scope)
             except asyncio.CancelledError:
-                problem = _abandoned(whole)
+                problem = _given_up(exchange.whole)
             except Exception:  # noqa: BLE001 - a trace must never reach a client
-                request_id = uuid.uuid4().hex
-                _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
-                detail = f"quote the request id {request_id} when you report this"
-                problem = Problem("internal_error", detail, request_id=request_id)
+                problem = _internal_error(scope)
             if problem is not None:
-                await _answer(send, problem, started)
-                if not whole and problem.code != "shutting_down":
+                await _answer(send, problem, exchange.answering)
+                if not exchange.whole and problem.code != "shutting_down":
                     await drain(receive)
         finally:
-            self._tasks.discard(task)
+            del self._exchanges[task]
 
-    async def quiet(self, within_s: float) -> bool:
-        """Wait until no request is in flight; whether that came in time."""
-        deadline = asyncio.get_running_loop().time() + within_s
-        while self.in_flight and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once, at the end
-            await asyncio.sleep(0.002)
-        return self.in_flight == 0
+    async def finish(self, within_s: float) -> int:
+        """Wait for the answers to the requests that are whole now, and give up the others and the late ones.
 
-    def abandon(self) -> None:
-        """Answer what is still in flight with what is known of it: else one half request keeps the server open."""
-        for task in self._tasks:
+        One that is given up is told what is known of it; else one half request would keep the server open. Answers
+        how many were. The ledger takes nothing any more, so a request that comes now is answered at once.
+        """
+        whole = [task for task, exchange in self._exchanges.items() if exchange.whole]
+        if whole:
+            await asyncio.wait(whole, timeout=within_s)
+        given_up = [task for task, exchange in self._exchanges.items() if not exchange.whole or task in whole]
+        for task in given_up:
             task.cancel()
+        return len(given_up)
 
 
 async def _answer(send: Send, problem: Problem, started: bool) -> None:
@@ -111,16 +116,24 @@ async def _answer(send: Send, problem: Problem, started: bool) -> None:
     await respond_problem(send, problem, ((b"allow", ", ".join(allow).encode()),) if allow else ())
 
 
-def _abandoned(whole: bool) -> Problem:
+def _given_up(whole: bool) -> Problem:
     if whole:
         return Problem("outcome_unknown", "the service stopped before it knew the outcome")
     return Problem("shutting_down", "the service stopped before the request was whole; nothing was written")
 
 
+def _internal_error(scope: HTTPScope) -> Problem:
+    """What is told of the exception being handled: a request id, which stands beside its trace in the log."""
+    request_id = uuid.uuid4().hex
+    _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+    detail = f"quote the request id {request_id} when you report this"
+    return Problem("internal_error", detail, request_id=request_id)
+
+
 def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
     code = _OF_STATUS.get(error.status_code)
     if code is None:
-        raise error
+        return _internal_error(scope)
     detail = {
         "not_found": f"there is nothing at {scope['path']}",
         "method_not_allowed": f"{scope['method']} is not allowed at {scope['path']}",

@@ -5,6 +5,7 @@ Exit status 0 well, 1 a check failed (partition, seq and reason of the first fau
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 5_000
 _TIMEOUT_S: Final = 60
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 class CannotAudit(Exception):
@@ -117,9 +119,14 @@ def _published(file: Path) -> "dict[int, Head]":
 
     try:
         items = json.loads(file.read_bytes())["items"]
-        return {int(item["partition"]): Head(int(item["seq"]), str(item["head"])) for item in items if item["seq"]}
+        heads = {int(item["partition"]): Head(int(item["seq"]), str(item["head"])) for item in items}
+        if not all(_SHA256.fullmatch(head.sha256) and head.seq >= 0 for head in heads.values()):
+            raise ValueError("a head is 64 hexadecimal digits")
     except (ValueError, KeyError, TypeError) as error:
-        raise CannotAudit(f"{file} is not the JSON of GET /v1/partitions: {error!r}") from error
+        raise CannotAudit(
+            f'{file} is not the JSON of GET /v1/partitions: {{"items": [{{"partition", "seq", "head", …}}]}}'
+        ) from error
+    return {partition: head for partition, head in heads.items() if head.seq}
 
 
 class HttpRecords:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from api.problems import Problem, problem_of
-from ledger.commands import USER_ID_PATTERN, AnyCommand, Command, canonical
+from ledger.commands import COMMAND_TYPES, USER_ID_PATTERN, AnyCommand, Command, canonical
 from ledger.events import LEDGER, AnyData, Balance
 from ledger.record import Head
 from ledger.wallet import NO_BALANCE, NO_LIMITS, Wallet
@@ -44,6 +44,24 @@ _PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*?)`")
 
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_SEPARATOR: Final = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
+_PATTERN: Final = "matching regex"
+_UNKNOWN_TYPE: Final = "Invalid value"
+_A_USER_ID: Final = (
+    "1–64 of A–Z a–z 0–9 _ - . : @, beginning with a letter or digit, and not with game: or partition:, "
+    "which are reserved"
+)
+_SPELLINGS: Final = {
+    "user_id": _A_USER_ID,
+    "referrer_id": _A_USER_ID,
+    "to_user_id": _A_USER_ID,
+    "id": "1–128 printable ASCII characters without spaces, not beginning with ~, which is the ledger's own",
+    "position": 'the position of an event, "<partition>:<seq>"',
+    "spend": "cash_first or bonus_first",
+    "": "spelled otherwise",
+}
+
 # Decimal digits that are kept of a number in a slow reading: far beyond any amount, short enough to convert.
 _DIGITS_MAX: Final = 30
 
@@ -57,6 +75,7 @@ def read_command(body: bytes) -> Asked:
             raise malformed(str(error)) from None
         command = _read_enormous(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_surrogates(body)
         raise _not_json(error) from None
     form = canonical(command)
     escaped = b"\\" in body
@@ -76,9 +95,9 @@ def read_batch(body: bytes) -> list[Asked | Problem]:
     except msgspec.ValidationError:
         raise Problem("malformed_request", "the body must be a JSON array of 1–1,000 commands") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _not_json(error) from None
+        elements = _split_elements(body, error)
     if not 1 <= len(elements) <= BATCH_MAX:
-        raise Problem("malformed_request", f"a batch has 1–{BATCH_MAX} commands, this one has {len(elements)}")
+        raise Problem("malformed_request", f"a batch has 1–{BATCH_MAX:,} commands, this one has {len(elements)}")
     asked: list[Asked | Problem] = []
     for element in elements:
         try:
@@ -116,6 +135,8 @@ def read_command_id(text: str) -> str:
 
 def malformed(message: str) -> Problem:
     """A ``malformed_request`` from a decoder's message, which ends in the path of the field."""
+    if _PATTERN in message or _UNKNOWN_TYPE in message:
+        return _misspelled(message)
     for pattern in (_UNKNOWN_FIELD, _MISSING_FIELD):
         if match := pattern.search(message):
             path = _PATH.search(message)
@@ -124,6 +145,46 @@ def malformed(message: str) -> Problem:
     if match := _PATH.search(message):
         return Problem("malformed_request", message, **({"field": match[1]} if match[1] else {}))
     return Problem("malformed_request", message)
+
+
+def _misspelled(message: str) -> Problem:
+    """The same in words: nobody should have to read a regular expression to mend a request."""
+    path = _PATH.search(message)
+    field = path[1] if path else ""
+    if _UNKNOWN_TYPE in message and field == "type":
+        there_are = ", ".join(str(command.__struct_config__.tag) for command in COMMAND_TYPES)
+        return Problem("malformed_request", f"there is no such command type; there are {there_are}", field=field)
+    words = _SPELLINGS.get(field) or _SPELLINGS["id" if field.endswith("_id") else ""]
+    return Problem("malformed_request", f"{field} must be {words}", field=field)
+
+
+def _refuse_surrogates(body: bytes) -> None:
+    """Name the text where a lone surrogate is what keeps the body from being read; it is JSON all the same."""
+    try:
+        members = json.loads(body, parse_int=lambda _: 0)
+    except (ValueError, RecursionError):
+        return
+    for name, value in members.items() if isinstance(members, dict) else ():
+        if _has_control_character(value):
+            raise Problem("malformed_request", f"{name} has a control character or a lone surrogate", field=name)
+
+
+def _split_elements(body: bytes, error: Exception) -> list[msgspec.Raw]:
+    """The elements of an array in which a text cannot be read, each as it was sent, so that one does not stop all."""
+    scan = json.JSONDecoder(parse_int=lambda _: 0).raw_decode
+    elements = []
+    try:
+        text = body.decode("utf-8", "surrogateescape").strip(" \t\r\n")
+        if not isinstance(json.loads(text, parse_int=lambda _: 0), list):
+            raise Problem("malformed_request", "the body must be a JSON array of 1–1,000 commands")
+        at = _SPACE.match(text, 1).end()  # type: ignore[union-attr]  # it matches anywhere
+        while text[at] != "]":
+            _, end = scan(text, at)
+            elements.append(msgspec.Raw(text[at:end].encode("utf-8", "surrogateescape")))
+            at = _SEPARATOR.match(text, end).end()  # type: ignore[union-attr]
+    except (ValueError, RecursionError):
+        raise _not_json(error) from None
+    return elements
 
 
 def _not_json(error: Exception) -> Problem:
@@ -162,9 +223,13 @@ def _refuse_duplicates(body: bytes) -> None:
 
 def _refuse_control_characters(command: Command) -> None:
     for name, value in msgspec.to_builtins(command).items():
-        texts = [text for item in value.items() for text in item] if isinstance(value, dict) else [value]
-        if any(isinstance(text, str) and _CONTROL.search(text) for text in texts):
+        if _has_control_character(value):
             raise Problem("malformed_request", f"{name} has a control character or a lone surrogate", field=name)
+
+
+def _has_control_character(value: Any) -> bool:
+    texts = [text for item in value.items() for text in item] if isinstance(value, dict) else [value]
+    return any(isinstance(text, str) and _CONTROL.search(text) for text in texts)
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -187,6 +252,7 @@ class DryRunResult(Struct, gc=False):
     """The event as it would be. Nothing was written."""
 
     partition: int
+    seq: int
     time_us: int
     type: str
     data: AnyData
@@ -213,7 +279,7 @@ class NotTaken(Struct, gc=False):
     """One element of a batch's answer: a problem."""
 
     status: int
-    problem: dict[str, Any]
+    problem: msgspec.Raw
 
 
 encode: Final = msgspec.json.encode
@@ -239,7 +305,9 @@ def result_of(accepted: Accepted) -> Result:
 
 def dry_run_result_of(would_be: WouldBe) -> DryRunResult:
     event = would_be.event
-    return DryRunResult(would_be.partition, event.time_us, event.data.type, event.data, event.balances)
+    return DryRunResult(
+        would_be.place.partition, would_be.place.seq, event.time_us, event.data.type, event.data, event.balances
+    )
 
 
 def batch_item(answer: Answer | Problem) -> Created | Hit | NotTaken:
@@ -253,9 +321,9 @@ def batch_item(answer: Answer | Problem) -> Created | Hit | NotTaken:
             return Created(200, dry_run_result_of(answer))
         case Refused() | IdReused() | Failed():
             problem = problem_of(answer)
-            return NotTaken(problem.status, problem.body())
+            return NotTaken(problem.status, msgspec.Raw(problem.encoded()))
         case Problem():
-            return NotTaken(answer.status, answer.body())
+            return NotTaken(answer.status, msgspec.Raw(answer.encoded()))
         case _:
             raise AssertionError(answer)
 

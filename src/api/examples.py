@@ -145,4 +145,4 @@ class _Play:
         self._head = Head(place.seq, sha256(record).hexdigest())
         self._time_us += 1_000_000
         answer = msgspec.json.decode(encode_results(result_of(Accepted(event, place, self._head.sha256))))
-        return Example(values, actor, answer, record.decode(), wallet_body(WalletRead(after, place, event.time_us)))
+        return Example(values, actor, answer, record.decode(), wallet_body(WalletRead(after, place)))

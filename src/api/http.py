@@ -6,6 +6,7 @@ which the ledger would rather spend on betting; these routes are plain ASGI hand
 
 import asyncio
 import contextlib
+import re
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
@@ -17,6 +18,7 @@ from api.problems import MEDIA_TYPE, Problem
 JSON: Final = b"application/json"
 _PROBLEM: Final = MEDIA_TYPE.encode()
 _CONTENT_TYPE: Final = b"content-type"
+_JSON_TYPE: Final = re.compile(rb'\s*application/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE)
 _CONTENT_LENGTH: Final = b"content-length"
 
 # Chosen: an eager client's whole body, and longer than a slow one needs to notice the answer.
@@ -49,7 +51,7 @@ def ids_of(scope: Scope, prefix: str, number: int) -> list[str]:
 def require_json(headers: dict[bytes, bytes]) -> None:
     """Raise Problem unless the body is said to be plain JSON of a bearable size."""
     media_type = headers.get(_CONTENT_TYPE, b"")
-    if media_type != JSON and media_type.split(b";")[0].strip().lower() != JSON:
+    if media_type != JSON and not _JSON_TYPE.fullmatch(media_type):
         shown = media_type.decode("latin-1") or "nothing"
         raise Problem("unsupported_media_type", f"Content-Type must be application/json, it is {shown}")
     if headers.get(b"content-encoding", b"identity") != b"identity":
@@ -120,6 +122,8 @@ async def respond(
 
 
 async def respond_problem(send: Send, problem: Problem, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    if problem.code == "shutting_down":
+        headers += ((b"connection", b"close"),)  # the next request belongs to another process
     retry_after_s = problem.kind.retry_after_s
     if retry_after_s is not None:
         headers += ((b"retry-after", b"%d" % retry_after_s),)

@@ -431,7 +431,7 @@ def _schemas() -> dict[str, Schema]:
         "balances": schemas.BALANCES,
         "head": {**schemas.SHA256, "description": "SHA-256 of this event's record"},
     }
-    would_be = {name: result[name] for name in ("partition", "time_us", "type", "data", "balances")}
+    would_be = {name: result[name] for name in ("partition", "seq", "time_us", "type", "data", "balances")}
     limit = _or_null(schemas.AMOUNT_OR_ZERO)
     return {
         "Command": {
@@ -673,7 +673,7 @@ def _examples(played: list[Example]) -> dict[str, Any]:
             {"status": refused["status"], "problem": refused},
         ]
     }
-    written = ("partition", "time_us", "type", "data", "balances")
+    written = ("partition", "seq", "time_us", "type", "data", "balances")
     found["dry_run"] = {"value": {name: bet.answer[name] for name in written} | {"dry_run": True}}
     found["record"] = {"value": json.loads(deposit.record)}
     found["wallet"] = {"value": first["set_limits"].wallet}

@@ -6,6 +6,7 @@ folder's lock is the first thing taken and the last released.
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
@@ -14,7 +15,7 @@ from api.settings import Settings
 from ledger.folder import EVENTS, STATE, FolderLock
 from ledger.logs.sqlite import SqliteEventLog
 from ledger.node import Node
-from ledger.ports import Clock, EventLog, StateStore
+from ledger.ports import CheckpointAhead, Clock, EventLog, StateStore
 from ledger.state_stores.sqlite import SqliteStateStore
 
 
@@ -37,6 +38,7 @@ class Embedded(Provider):
 
     @provide
     async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
+        _refuse_gone_log(settings.data)
         log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
         yield log
         await log.close()  # for the node that never started; one that did has closed it
@@ -62,6 +64,15 @@ class Embedded(Provider):
     @provide
     def app(self, node: Node, settings: Settings) -> Rim:
         return build_app(node, settings.advertise)
+
+
+def _refuse_gone_log(data: Path) -> None:
+    """A state without its log: to make an empty log beside it would look like a ledger that never had an event."""
+    if (data / STATE).exists() and not (data / EVENTS).exists():
+        raise CheckpointAhead(
+            f"{data} has a state ({STATE}) but no log ({EVENTS}): the log is gone. Nothing was changed; restore the "
+            "log, or name another folder. Only if there never was one, delete the state"
+        )
 
 
 def make_container(settings: Settings) -> AsyncContainer:

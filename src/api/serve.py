@@ -25,7 +25,7 @@ from api.settings import Settings
 from ledger.node import Node
 from ledger.ports import LedgerError
 
-_QUIET_WITHIN_S: Final = 10.0
+_FINISH_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1
 _BACKLOG: Final = 4096
 _SWITCH_S: Final = 0.000_5
@@ -101,9 +101,8 @@ async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Ev
     )
     await asyncio.wait((serving, stopping, node.halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
-    if not await app.quiet(_QUIET_WITHIN_S):
-        _log.warning("%d requests are not whole and are given up", app.in_flight)
-        app.abandon()
+    if given_up := await app.finish(_FINISH_WITHIN_S):
+        _log.warning("%d requests were half sent or unanswered and are given up", given_up)
     # The server hands answers to its own thread; give the last ones the time to leave.
     await asyncio.sleep(_FLUSH_S)
     stopping.cancel()

@@ -7,15 +7,18 @@ Read in this order:
 ``commands``              what may be asked
 ``rejections``            every reason to refuse, in the order of precedence
 ``events``                what happened, and its postings
+``entries``               what a wallet remembers under its ids
 ``wallet``                a wallet's state; ``evolve``: the only way that state changes
 ``decide``                ``decide``: one flat ladder of checks per command
 ``record``                event ↔ bytes, and the hash chain over them
 ``partitioning``          user → partition
 ``ports``                 what the outside must do for us: ``EventLog``, ``StateStore``, ``Clock``
-``memory_of_partition``   a partition's state in memory, over the state store
+``seen``                  which keys the store may hold: a filter
+``state``                 a partition's state in memory, over the state store
 ``writer``                one partition's single writer
 ``node``                  which partitions live here; routing; follow-ups; checkpoints
 ``audit``                 the log alone, examined
+``folder``                the data folder of the embedded mode, and its lock
 ``logs``                  adapters of ``EventLog``
 ``state_stores``          adapters of ``StateStore``
 ========================  ===========================================================================

@@ -8,7 +8,8 @@ nothing of commands, decisions or state, and recomputes every balance from zero.
 (3) the postings of each event sum to zero in each asset, and touch no wallet but the event's own;
 (4) each event's ``balances`` are exactly what the postings so far add up to, for the assets that it moves, and no
     bonus or held bucket is below zero;
-(5) no (user_id, command_id) stands twice, and a record is stored under its own names;
+(5) a user's events are in the user's partition, no (user_id, command_id) stands twice, and a record is stored
+    under its own names;
 (6) each transfer is received or returned at most once, as it was sent, and what stands in ``transit/transfers`` is
     what the transfers that are neither received nor returned add up to;
 (7) where heads were published earlier, the log still goes through them.
@@ -23,6 +24,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 from msgspec import Struct
 
+from ledger.partitioning import partition_of
 from ledger.record import EMPTY_SHA256, Head
 
 TRANSIT: Final = "transit/transfers"
@@ -124,7 +126,7 @@ def verify(
     transfers = _Transfers()
     heads = []
     for partition, end in enumerate(ends):
-        examined = _Partition(partition, transfers, published.get(partition))
+        examined = _Partition(partition, len(ends), transfers, published.get(partition))
         for page in records.read(partition, end):
             examined.take(page)
             done += len(page)
@@ -139,7 +141,8 @@ def verify(
 class _Partition:
     """What is known of one partition while its records go by."""
 
-    def __init__(self, partition: int, transfers: "_Transfers", published: Head | None) -> None:
+    def __init__(self, partition: int, partitions: int, transfers: "_Transfers", published: Head | None) -> None:
+        self._partitions = partitions
         self.partition, self.seq, self.head = partition, 0, EMPTY_SHA256
         self._transfers = transfers
         self._published = published
@@ -153,6 +156,8 @@ class _Partition:
             seq += 1
             if stored_seq is not None and stored_seq != seq:
                 raise Fault(partition, seq, "the record is missing")
+            if not isinstance(record, bytes):
+                raise Fault(partition, seq, "the record is stored as something else than its bytes")
             try:
                 event = _decode(record)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -168,6 +173,8 @@ class _Partition:
             name = (event.user_id, event.command_id)
             if stored_user is not None and name != (stored_user, stored_command):
                 raise Fault(partition, seq, f"it is stored as {stored_user} {stored_command}, but says otherwise")
+            if partition_of(event.user_id, self._partitions) != partition:
+                raise Fault(partition, seq, f"{event.user_id} belongs into another partition")
             if name in ids:
                 raise Fault(partition, seq, f"the command {event.command_id} of {event.user_id} stands twice")
             ids.add(name)

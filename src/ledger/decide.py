@@ -122,6 +122,7 @@ from ledger.wallet import (
 
 EXTERNAL_GAME: Final = "external"
 REFERRAL_LEVELS: Final = 6
+EXPIRY: Final = "~expiry:"
 _SHOWN_MAX: Final = 64
 
 
@@ -186,7 +187,7 @@ def expire(wallet: Wallet, time_us: int, seq: int) -> Event | None:
         before = balance_of(wallet, hold.asset)
         return _own_event(
             wallet,
-            f"~expiry:{seq}",
+            f"{EXPIRY}{seq}",
             time_us,
             HoldExpired(amount=hold.amount, asset=hold.asset, cause=hold.cause, hold_id=hold.hold_id),
             _move(user_id, "held", "cash", hold.asset, hold.amount),
@@ -196,7 +197,7 @@ def expire(wallet: Wallet, time_us: int, seq: int) -> Event | None:
     before = balance_of(wallet, grant.asset)
     return _own_event(
         wallet,
-        f"~expiry:{seq}",
+        f"{EXPIRY}{seq}",
         time_us,
         BonusExpired(amount=grant.remaining, asset=grant.asset, cause=grant.cause, grant_id=grant.grant_id),
         (

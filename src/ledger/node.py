@@ -47,6 +47,9 @@ CHECKED_AT_START: Final = 100_000
 
 _LOOK_AGAIN_S: Final = 0.25
 
+_UNSAVED_MAX: Final = 20
+"""How many checkpoints may be missed before the process stops rather than let memory grow; chosen: some 1.2 GB."""
+
 CLOCK_BEHIND_MAX_US: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
@@ -101,9 +104,17 @@ class Node:
         """
         began = time.monotonic()
         replayed = 0
+        save_every = max(self._changes_per_checkpoint // self.partitions, 1)
         for writer in self.writers:
             await self._check_tail(writer.partition)
-            replayed += await writer.recover(save_every=self._changes_per_checkpoint)
+            replayed += await writer.recover(save_every=save_every)
+        for writer in self.writers:
+            for partition, seq in writer.take_arrivals():
+                assert partition < self.partitions, "a cause is an event of this log"
+                origin = self.writers[partition]
+                origin.state.close_follow_up(seq)
+                if origin.state.changes >= save_every:
+                    origin.save_now()
         _log.info(
             "recovered %d partitions, %d records replayed, in %.1f s",
             self.partitions,
@@ -155,9 +166,9 @@ class Node:
         # Follow-ups wander between writers, so quiet is a state of all of them, which no single event tells.
         while not all(writer.idle for writer in self.writers) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
-        for writer in self.writers:
-            await writer.stop()
         try:
+            for writer in self.writers:
+                await writer.stop()
             if not self.halted.done():
                 for writer in self.writers:
                     await writer.save()
@@ -240,6 +251,18 @@ class Node:
     async def _look_after_stores(self) -> None:
         """Learn which keys the stores hold, then make checkpoints; one thing at a time, until ``stop``."""
         try:
+            await self._learn_keys()
+            while not self._stopping.is_set():
+                await self._checkpoint_if_due()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                        await self._stopping.wait()
+        except Exception as error:  # noqa: BLE001 - without checkpoints memory grows: to stop is better, and heard
+            _log.exception("checkpoints have ended")
+            self._on_halt(-1, LedgerError(f"checkpoints have ended: {error!r}; the log has everything, start again"))
+
+    async def _learn_keys(self) -> None:
+        try:
             for writer in self.writers:
                 after: str | None = ""
                 while after is not None and not self._stopping.is_set():
@@ -247,11 +270,6 @@ class Node:
                     await self._checkpoint_if_due()
         except LedgerError as error:
             _log.warning("the state store's keys cannot be read, each new id is looked up on disk: %s", error)
-        while not self._stopping.is_set():
-            await self._checkpoint_if_due()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_AGAIN_S):
-                    await self._stopping.wait()
 
     async def _checkpoint_if_due(self) -> None:
         changes = sum(writer.state.changes for writer in self.writers)
@@ -269,5 +287,8 @@ class Node:
                 # a disk that is full stays full for a while.
                 _log.warning("no checkpoint of partition %d: %s", writer.partition, error)
                 self._pause_s = CHECKPOINT_S
+                if changes > _UNSAVED_MAX * self._changes_per_checkpoint:
+                    why = f"the state cannot be saved, and {changes} changes wait in memory: {error}"
+                    self._on_halt(writer.partition, LedgerError(f"{why}. The log has everything; start again"))
                 break
         self._checkpoint_at_s = time.monotonic()

@@ -64,11 +64,13 @@ class PartitionState:
         self._seen = seen
         self._recent_max = recent_max
         self._batch: dict[str, Value | None] = {}
+        self._batch_timers: list[tuple[int, str]] = []
         self._fetched: dict[str, Value | None] = {}
         self._changed: dict[str, Value | None] = {}
         self._saving: dict[str, Value | None] = {}
         self._recent: dict[str, Wallet] = {}
         self._timers: list[tuple[int, str]] = []
+        self._timers_max = _TIMERS_MAX
         self._timers_until_us: int | None = None  # later timers are not in memory; None: all are
         self._load_timers()
 
@@ -130,17 +132,22 @@ class PartitionState:
             self._batch[_timer_key(due_before_us, user_id)] = None
         if due_us is not None:
             self._batch[_timer_key(due_us, user_id)] = True
-            self.set_timer(due_us, user_id)
+            self._batch_timers.append((due_us, user_id))
 
     def commit(self) -> None:
         """The batch is durable."""
         self._changed.update(self._batch)
-        self._batch.clear()
-        self._fetched.clear()
+        for due_us, user_id in self._batch_timers:
+            self.set_timer(due_us, user_id)
+        self._clear_batch()
 
     def roll_back(self) -> None:
         """The batch never happened."""
+        self._clear_batch()
+
+    def _clear_batch(self) -> None:
         self._batch.clear()
+        self._batch_timers.clear()
         self._fetched.clear()
 
     def close_follow_up(self, seq: int) -> None:
@@ -160,7 +167,7 @@ class PartitionState:
         if self._timers_until_us is not None and due_us >= self._timers_until_us:
             return
         heapq.heappush(self._timers, (due_us, user_id))
-        if len(self._timers) > _TIMERS_MAX:
+        if len(self._timers) > self._timers_max:
             self._keep_nearest_timers()
 
     def take_due(self, now_us: int, limit: int) -> list[tuple[int, str]]:
@@ -203,8 +210,10 @@ class PartitionState:
         nearest = sorted(self._timers)
         until_us = nearest[_TIMERS_MAX // 2][0]
         kept = [timer for timer in nearest if timer[0] < until_us]
-        if kept:  # else all are due at the same time, and none can be left out
-            self._timers, self._timers_until_us = kept, until_us
+        if kept:
+            self._timers, self._timers_until_us, self._timers_max = kept, until_us, _TIMERS_MAX
+        else:  # so many are due at the same time, and none of them can be left out: look again when they have doubled
+            self._timers_max = 2 * len(self._timers)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -215,7 +224,8 @@ class PartitionState:
 
     def save(self, changes: Mapping[str, Value | None], at: Head) -> None:
         """Save what ``begin_checkpoint`` gave, in a thread of its own. Raises LedgerError."""
-        self._seen.add(changes)
+        # Marks are found by scanning, and what is deleted need not be found: neither belongs in the filter.
+        self._seen.add(key for key, value in changes.items() if value is not None and key[0] != "!")
         self._store.save(self.partition, changes, at)
 
     def learn_keys(self, after: str) -> str | None:
@@ -224,7 +234,7 @@ class PartitionState:
         Answers the last of them; None when there are no more, and the filter is complete. Raises LedgerError.
         """
         keys = self._store.keys(self.partition, after, _KEYS_PAGE)
-        self._seen.add(keys)
+        self._seen.add(key for key in keys if key[0] != "!")
         if len(keys) == _KEYS_PAGE:
             return keys[-1]
         self._seen.complete = True

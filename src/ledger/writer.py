@@ -16,6 +16,7 @@ Truths:
 
 import asyncio
 import logging
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
@@ -24,13 +25,14 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from ledger.commands import AnyFollowUp, Command
-from ledger.decide import Case, decide, decide_follow_up, expire, follow_up_of, needs
+from ledger.decide import EXPIRY, Case, decide, decide_follow_up, expire, follow_up_of, needs
 from ledger.entries import Entry
 from ledger.events import ADDED_BY_DECISION, COMMAND_OF, Event
 from ledger.money import Assets
 from ledger.ports import (
     CheckpointAhead,
     Clock,
+    DuplicateCommand,
     EventLog,
     LedgerError,
     LogDamaged,
@@ -56,6 +58,7 @@ _TIMERS_PER_ROUND: Final = 1_024
 _REPLAY_PAGE: Final = 2_000
 _RETRY_S: Final = 0.25
 _STALE_MAX: Final = 8
+_COMPLAIN_EVERY_US: Final = 10_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +79,7 @@ class WouldBe(Struct, frozen=True, gc=False):
     """A dry run's event: nothing was written."""
 
     event: Event
-    partition: int
+    place: Place
 
 
 class Refused(Struct, frozen=True, gc=False):
@@ -102,7 +105,6 @@ class WalletRead(Struct, frozen=True, gc=False):
 
     wallet: Wallet
     place: Place
-    now_us: int
 
 
 Answer = Accepted | WouldBe | Refused | IdReused | Failed | WalletRead | None
@@ -246,6 +248,7 @@ class Writer:
         self._deliver, self._halted = deliver, halted
         self._recent_max, self._mailbox_max = recent_max, mailbox_max
         self._time_us = 0
+        self._complained_us = 0
         self._mailbox: deque[Ticket] = deque()
         self._follow_ups: deque[_FollowUpTicket] = deque()
         self._awake = asyncio.Event()
@@ -254,6 +257,7 @@ class Writer:
         self._halt: LedgerError | None = None
         self._between_rounds = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._arrivals: dict[int, array[int]] = {}
         self.state: PartitionState
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -261,8 +265,8 @@ class Writer:
     async def recover(self, *, save_every: int) -> int:
         """Load the checkpoint and fold in the records after it; answers how many.
 
-        Saves the state every ``save_every`` records, so that a start without a checkpoint needs no more memory than
-        any other. Raises CheckpointAhead, LogDamaged, LogUnavailable.
+        Saves the state whenever ``save_every`` values have changed, so that a start without a checkpoint needs no
+        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable.
         """
         checkpoint = self._store.checkpoint(self.partition)
         seen = SeenKeys(self._log.partitions)
@@ -276,6 +280,12 @@ class Writer:
             if self.state.changes >= save_every:
                 self.save_now()
         return replayed
+
+    def take_arrivals(self) -> list[tuple[int, int]]:
+        """The (partition, seq) of the events whose follow-ups the replay has seen arrive here; once."""
+        arrivals = [(partition, seq) for partition, seqs in self._arrivals.items() for seq in seqs]
+        self._arrivals = {}
+        return arrivals
 
     async def _check_checkpoint(self, end: Head) -> None:
         if self.head.seq == 0:
@@ -296,12 +306,14 @@ class Writer:
         self._time_us = self._decoded(at, self.head.seq).event.time_us
 
     def save_now(self) -> None:
-        """Save the state in this thread: at start, where nobody waits. Raises LedgerError."""
+        """Save the state in this thread: at start, where nobody waits. What cannot be saved stays in memory."""
         changes = self.state.begin_checkpoint()
         saved = False
         try:
             self.state.save(changes, self.head)
             saved = True
+        except LedgerError as error:
+            _log.warning("no checkpoint of partition %d: %s", self.partition, error)
         finally:
             self.state.end_checkpoint(saved=saved)
 
@@ -380,8 +392,7 @@ class Writer:
             while await self._something_to_do():
                 async with self._between_rounds:
                     tickets = self._take_tickets()
-                    follow_ups, self._follow_ups = self._follow_ups, deque()
-                    await self._round(tickets, follow_ups)
+                    await self._round(tickets, self._take_follow_ups())
         except LedgerError as error:
             self._stop_for(error, tickets)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must end in an answer and a halt
@@ -405,6 +416,12 @@ class Writer:
             self._mailbox.clear()
             return tickets
         return [self._mailbox.popleft() for _ in range(ROUND_MAX)]
+
+    def _take_follow_ups(self) -> Sequence[_FollowUpTicket]:
+        if len(self._follow_ups) <= ROUND_MAX:
+            follow_ups, self._follow_ups = self._follow_ups, deque()
+            return follow_ups
+        return [self._follow_ups.popleft() for _ in range(ROUND_MAX)]
 
     async def _something_to_do(self) -> bool:
         while not self._mailbox and not self._follow_ups:
@@ -447,9 +464,14 @@ class Writer:
                 await self._learn(tickets, follow_ups)
             except LogUnavailable as error:
                 self._undo(decided)
+                self._complain(error)
                 await self._refuse_writes(tickets, follow_ups, error)
                 await asyncio.sleep(_RETRY_S)
                 return
+            except DuplicateCommand as error:
+                self._undo(decided)
+                self._fail(tickets, follow_ups, "log_unavailable", str(error))
+                raise
             except OutcomeUnknown as error:
                 self._undo(decided)
                 self._fail(tickets, follow_ups, "outcome_unknown", str(error))
@@ -459,6 +481,13 @@ class Writer:
                 await self._conclude(decided)
                 return
         self._fail(tickets, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
+
+    def _complain(self, error: LogUnavailable) -> None:
+        """Tell the operator, now and then: a disk that is full fails every round."""
+        now_us = self._clock()
+        if not 0 <= now_us - self._complained_us < _COMPLAIN_EVERY_US:
+            self._complained_us = now_us
+            _log.error("partition %d takes nothing: %s", self.partition, error)
 
     async def _learn(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
         try:
@@ -491,7 +520,8 @@ class Writer:
         try:
             record = (await self._log.read(self.partition, seq, 1))[0]
         except LogUnavailable as error:
-            ticket.close(Failed("log_unavailable", str(error)))
+            # Not "nothing was written": this command is in the log, its answer just cannot be read.
+            ticket.close(Failed("outcome_unknown", str(error)))
         else:
             ticket.close(self._first_answer(ticket, record, seq))
 
@@ -534,7 +564,7 @@ class Writer:
         unavailable = Failed("log_unavailable", str(error))
         readable = []
         for ticket in tickets:
-            alone = self._decide((ticket,), ())
+            alone = self._decide((ticket,), (), timers=False)
             self._undo(alone)
             if alone.records:
                 ticket.close(unavailable)
@@ -555,11 +585,15 @@ class Writer:
 
     # --- deciding ------------------------------------------------------------------------------------------------
 
-    def _decide(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> _Round:
-        """Decide all in order, within the state's batch. Raises LedgerError where the state cannot be read."""
+    def _decide(
+        self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket], *, timers: bool = True
+    ) -> _Round:
+        """Decide all in order, within the state's batch, and first, unless ``timers`` says no, what is due in other
+        wallets. Raises LedgerError where the state cannot be read."""
         now_us = max(self._clock(), self._time_us)
         decided = _Round(self.head, now_us)
-        decided.due = self.state.take_due(now_us, _TIMERS_PER_ROUND)
+        if timers:
+            decided.due = self.state.take_due(now_us, _TIMERS_PER_ROUND)
         self._prefetch(tickets, follow_ups, decided.due)
         for _, user_id in decided.due:
             self._fire_due(decided, self.state.wallet(user_id))
@@ -577,7 +611,7 @@ class Writer:
             else:
                 wallet = self.state.wallet(ticket.user_id)
                 place = Place(self.partition, decided.head.seq)
-                decided.answers.append((ticket, WalletRead(wallet, place, now_us)))
+                decided.answers.append((ticket, WalletRead(wallet, place)))
         return decided
 
     def _prefetch(
@@ -614,7 +648,7 @@ class Writer:
         for key, full_key in ticket.entry_keys:
             entries[key] = state.get(full_key)  # type: ignore[assignment]  # an entry key names an entry
         if ticket.dry_run:
-            decided.answers.append((ticket, self._would_be(ticket, wallet, entries, decided.time_us)))
+            decided.answers.append((ticket, self._would_be(decided, ticket, wallet, entries)))
             return
         if wallet.grants or wallet.expiring_holds:
             wallet = self._fire_due(decided, wallet)
@@ -635,17 +669,19 @@ class Writer:
             self._fire_due(decided, after)  # what came back to an expired grant, a hold that began expired
 
     def _would_be(
-        self, ticket: CommandTicket, wallet: Wallet, entries: dict[str, Entry | None], time_us: int
+        self, decided: _Round, ticket: CommandTicket, wallet: Wallet, entries: dict[str, Entry | None]
     ) -> Answer:
         """Decide on a copy that nobody keeps; due expiries happen in it first, as they would."""
-        place = Place(self.partition, self.head.seq + 1)
+        time_us = decided.time_us
+        place = Place(self.partition, decided.head.seq + 1)
         while (event := expire(wallet, time_us, place.seq)) is not None:
             wallet, changed = evolve(wallet, entries, event, place)
             entries.update((key, changed[key]) for key in changed if key in entries)
+            place = Place(self.partition, place.seq + 1)
         decision = decide(
             Case(ticket.command, ticket.request_sha256, ticket.actor, wallet, entries, self._assets, time_us)
         )
-        return Refused(decision) if isinstance(decision, Rejection) else WouldBe(decision, self.partition)
+        return Refused(decision) if isinstance(decision, Rejection) else WouldBe(decision, place)
 
     def _decide_follow_up(self, decided: _Round, waiting: _FollowUpTicket) -> None:
         follow_up = waiting.follow_up
@@ -716,6 +752,9 @@ class Writer:
         entries = {key: self.state.get(f"{event.user_id} {key}") for key in touched(event)}
         after = self._apply(self.state.wallet(event.user_id), event, place, entries)
         self._time_us = max(self._time_us, event.time_us)
+        if self._task is None and event.command_id[0] == "~" and not event.command_id.startswith(EXPIRY):
+            partition, seq = str(getattr(event.data, "cause")).split(":")  # noqa: B009 - all of these have a cause
+            self._arrivals.setdefault(int(partition), array("q")).append(int(seq))
         follow_up = follow_up_of(event, after, place, at.sha256)
         if follow_up is not None:
             self.state.put(follow_up_key(at.seq), follow_up)

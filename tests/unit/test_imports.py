@@ -86,9 +86,9 @@ def test_only_the_providers_name_adapters_of_a_running_service() -> None:
 
 def test_the_auditor_shares_no_rule_with_the_writer() -> None:
     shared = {name.split(".")[1] for name in imported(SRC / "ledger" / "audit.py") if first(name) == "ledger"}
-    assert shared == {"record"}
+    assert shared == {"record", "partitioning"}
     names = {name for name in imported(SRC / "ledger" / "audit.py") if first(name) == "ledger"}
-    assert names == {"ledger.record.EMPTY_SHA256", "ledger.record.Head"}
+    assert names == {"ledger.record.EMPTY_SHA256", "ledger.record.Head", "ledger.partitioning.partition_of"}
 
 
 def test_importing_a_module_reads_no_environment() -> None:

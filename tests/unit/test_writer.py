@@ -740,7 +740,7 @@ async def test_many_timers_due_at_one_time_all_fire(monkeypatch: pytest.MonkeyPa
 
 async def test_a_follow_up_that_is_delivered_often_takes_effect_once(world: World) -> None:
     await world.given(open_wallet())
-    follow_up = CountReferral(command_id="~x:0", user_id="u1", cause="1:1", cause_time_us=NOON, member="m", level=1)
+    follow_up = CountReferral(command_id="~x:0", user_id="u1", cause="0:1", cause_time_us=NOON, member="m", level=1)
     arrivals = 0
 
     def arrived() -> None:

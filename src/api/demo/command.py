@@ -19,7 +19,13 @@ QUICK_USERS, QUICK_COMMANDS, QUICK_PERIODS = 150, 2_500, 8
 @click.command(name="demo")
 @click.option("--users", type=click.IntRange(20, 99_999), help=f"How many users play.  [default: {USERS:,}]")
 @click.option("--commands", type=click.IntRange(100), help=f"About how many commands.  [default: {COMMANDS:,}]")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed plays the same day.")
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="The same seed plays a day alike; the order of answers is the day's own.",
+)
 @click.option("--url", help="Play against this service instead of starting one.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the service's data here.")
 @click.option("--keep", is_flag=True, help="Keep the data folder, and say where it is.")

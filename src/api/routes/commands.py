@@ -75,6 +75,8 @@ def _require_post(scope: Scope) -> dict[bytes, bytes]:
     if http_scope(scope)["method"] != "POST":
         raise Problem("method_not_allowed", "only POST is allowed here", allow=["POST"])
     headers = headers_of(scope)
+    if _ACTOR in headers and sum(name == _ACTOR for name, _ in scope["headers"]) > 1:
+        raise Problem("malformed_request", "Stakelog-Actor stands twice", field="Stakelog-Actor")
     require_json(headers)
     return headers
 

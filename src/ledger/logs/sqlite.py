@@ -16,7 +16,6 @@ import asyncio
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -82,9 +81,6 @@ _NOTHING_WRITTEN: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
 # SQLite's default, 4 MiB of WAL between its checkpoints. Measured: a commit that overwrites the WAL of before takes
 # 0.11 ms, one that makes the file longer 0.21 ms, so the WAL should come round soon; 4,096 pages gained nothing.
 _WAL_PAGES: Final = 1_000
-# A lone append on a disk this fast is committed in the caller's thread: to hand it to another and back costs as much
-# as a fourth of the commit, and nobody else waits meanwhile. Chosen: what a loop may be blocked without being missed.
-_INLINE_COMMIT_S: Final = 0.000_5
 _READ_INLINE_MAX: Final = 4
 _COLUMNS: Final = 5
 
@@ -185,6 +181,7 @@ class SqliteEventLog:
             self._heads = [last_head(self._writer, partition) for partition in range(self.partitions)]
             self._data_version = self._writer.execute("PRAGMA data_version").fetchone()[0]
             self._reader = connect(path)
+            self._inline_reader = connect(path)
         except sqlite3.Error as error:
             self._writer.close()
             raise LogUnreadable(f"{path} cannot be used as an event log: {error}") from error
@@ -196,9 +193,7 @@ class SqliteEventLog:
         self._waiting: list[_Append] = []
         self._under_way: list[_Append] = []
         self._flush_due = False
-        self._was_alone = False
         self._one_statement_max = _ONE_STATEMENT_MAX
-        self._commit_s = 0.0  # a running mean
         self._reading = threading.Lock()
         self._work: SimpleQueue[list[_Append] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._commit_all, name="stakelog-commit", daemon=True)
@@ -213,6 +208,7 @@ class SqliteEventLog:
             "PRAGMA cache_size=-65536",
         ):
             writer.execute(pragma)
+        self._sync_wal()
         if writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
             writer.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
@@ -226,6 +222,14 @@ class SqliteEventLog:
                 f"set STAKELOG_PARTITIONS={stored}, or use another folder"
             )
         return stored
+
+    def _sync_wal(self) -> None:
+        """Make durable what a killed process left in the WAL: it may have been written and not yet fsynced, and from
+        now on answers rest on it."""
+        wal = self._path.with_name(self._path.name + "-wal")
+        if wal.exists():
+            with wal.open("rb") as file:
+                os.fsync(file.fileno())
 
     # --- appending ---------------------------------------------------------------------------------------------
 
@@ -246,12 +250,7 @@ class SqliteEventLog:
         self._flush_due = False
         if self._waiting and not self._under_way:
             self._under_way, self._waiting = self._waiting, []
-            alone = len(self._under_way) == 1 and len(self._under_way[0].records) == 1
-            if alone and self._was_alone and self._commit_s < _INLINE_COMMIT_S:
-                self._finished(self._commit_or_break(self._under_way))
-            else:
-                self._work.put(self._under_way)
-            self._was_alone = alone
+            self._work.put(self._under_way)
 
     def _finished(self, landed: list[_Landed]) -> None:
         self._under_way = []
@@ -272,14 +271,11 @@ class SqliteEventLog:
             self._loop.call_soon_threadsafe(self._finished, landed)
 
     def _commit_or_break(self, appends: list[_Append]) -> list[_Landed]:
-        began = time.perf_counter()
         try:
             return self._commit(appends)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for an answer for ever
             unknown = self._unknown(error)
             return [_Landed(append, unknown) for append in appends]
-        finally:
-            self._commit_s += (time.perf_counter() - began - self._commit_s) / 8
 
     def _commit(self, appends: list[_Append]) -> list[_Landed]:
         failed: list[_Landed] = []
@@ -320,7 +316,10 @@ class SqliteEventLog:
         except sqlite3.IntegrityError as error:
             self._roll_back()
             assert current is not None, "only an INSERT can break integrity"
-            return current, DuplicateCommand(f"the log refused records of partition {current.partition}: {error}")
+            return current, DuplicateCommand(
+                f"the log refused records of partition {current.partition}: {error}. The state forgot what the log "
+                "holds: stop, delete state.sqlite3, its -wal and its -shm, and start again; the log makes it anew"
+            )
         except sqlite3.Error as error:
             # Before COMMIT nothing can be in the WAL with a commit frame: definite, whatever the reason.
             self._roll_back()
@@ -428,16 +427,19 @@ class SqliteEventLog:
 
     async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         if limit <= _READ_INLINE_MAX:  # 10 µs from the page cache; a thread costs more than the look-up
-            return self._read(partition, from_seq, limit)
-        return await asyncio.to_thread(self._read, partition, from_seq, limit)
+            return self._read(self._inline_reader, partition, from_seq, limit)
+        return await asyncio.to_thread(self._read_in_turn, partition, from_seq, limit)
 
-    def _read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+    def _read_in_turn(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        with self._reading:  # threads share this connection; the loop has its own, and never waits for them
+            return self._read(self._reader, partition, from_seq, limit)
+
+    def _read(self, reader: sqlite3.Connection, partition: int, from_seq: int, limit: int) -> list[bytes]:
         if self._broken is not None:
             raise LogUnavailable(self._broken)
         try:
-            with self._reading:
-                # fetchall ends the read transaction at once: a long one would keep the WAL from being reset.
-                return [row[0] for row in self._reader.execute(_READ, (partition, from_seq, limit)).fetchall()]
+            # fetchall ends the read transaction at once: a long one would keep the WAL from being reset.
+            return [row[0] for row in reader.execute(_READ, (partition, from_seq, limit)).fetchall()]
         except sqlite3.Error as error:
             raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
 
@@ -452,7 +454,9 @@ class SqliteEventLog:
         self._broken = self._broken or f"the log {self._path} is closed"
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._reader.close()
+        self._inline_reader.close()
+        with self._reading:
+            self._reader.close()
         self._writer.close()
 
 

@@ -1,4 +1,7 @@
-"""A state store's values as MessagePack: each Struct an array that begins with its tag, a seq an integer."""
+"""A state store's values as JSON: each Struct an array that begins with its tag, a follow-up an object.
+
+JSON, because its integers have no bound: what a wallet staked in a day has none either, and MessagePack ends at 2^64.
+"""
 
 from typing import cast
 
@@ -9,12 +12,9 @@ from ledger.entries import Entry
 from ledger.ports import Value
 from ledger.wallet import Wallet
 
-# Follow-ups are maps and all else tagged arrays, so one decoder tells them apart.
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(int | bool | Wallet | Entry).decode
-_decode_follow_up = msgspec.msgpack.Decoder(AnyFollowUp).decode
-
-_MAPS = range(0x80, 0x90)  # MessagePack's first byte of a map of up to 15 members
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(int | bool | Wallet | Entry).decode
+_decode_follow_up = msgspec.json.Decoder(AnyFollowUp).decode
 
 
 def encode_value(value: Value) -> bytes:
@@ -23,4 +23,6 @@ def encode_value(value: Value) -> bytes:
 
 def decode_value(value: bytes) -> Value:
     """Raises msgspec.MsgspecError where the bytes are not a value of this version."""
-    return cast("Value", _decode_follow_up(value) if value and value[0] in _MAPS else _decode(value))
+    if value[:1] == b"{":
+        return cast("Value", _decode_follow_up(value))
+    return cast("Value", _decode(value))

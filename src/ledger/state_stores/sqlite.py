@@ -17,7 +17,7 @@ from ledger.record import Head
 from ledger.state_stores.encoding import decode_value, encode_value
 
 # Changes with every change of the values' shapes: a store of another format is thrown away and made anew.
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _SCHEMA: Final = (
     """CREATE TABLE value(
@@ -117,7 +117,7 @@ class SqliteStateStore:
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
         saver = self._saver
         # Sorted, so that neighbours in the tree are written together.
-        kept = sorted((key, value) for key, value in changes.items() if value is not None)
+        kept = sorted((key, encode_value(value)) for key, value in changes.items() if value is not None)
         try:
             saver.execute("BEGIN IMMEDIATE")
             for key, value in changes.items():
@@ -127,8 +127,8 @@ class SqliteStateStore:
             while done < len(kept):
                 size = next(size for size in _SIZES if size <= len(kept) - done)
                 values: list[int | str | bytes] = []
-                for key, value in kept[done : done + size]:
-                    values += (partition, key, encode_value(value))
+                for key, encoded in kept[done : done + size]:
+                    values += (partition, key, encoded)
                 saver.execute(_PUT[size], values)
                 done += size
             saver.execute(_SET_CHECKPOINT, (partition, at.seq, at.sha256))
