@@ -2,6 +2,7 @@
 
 from ledger.events import Balance
 from ledger.rejections import Code
+from ledger.writer import Accepted, IdReused
 from unit.given import (
     NOON,
     SECOND_US,
@@ -9,14 +10,18 @@ from unit.given import (
     adjust,
     approve_withdrawal,
     capture_hold,
+    deposit,
     hold,
+    open_wallet,
     place_bet,
     reject_withdrawal,
     release_hold,
     request_withdrawal,
     reverse,
+    settle_bet,
     transfer,
 )
+from unit.node_in_memory import World
 
 
 def test_money_that_is_held_cannot_be_spent_a_second_time() -> None:
@@ -86,3 +91,27 @@ def test_a_withdrawal_that_was_paid_is_not_given_back() -> None:
     scene = Scene.with_cash(100).given(request_withdrawal(60), approve_withdrawal())
     assert scene.refused(reject_withdrawal()).code is Code.ALREADY_RESOLVED
     assert scene.balance() == Balance(cash=40)
+
+
+async def test_a_call_that_is_retried_is_paid_once() -> None:
+    # Seen: the answer to a payout was lost, the game server asked again, and the wallet was paid twice.
+    world = await World().start()
+    await world.given(open_wallet(), deposit(100), place_bet(40, "b1"))
+    payout = settle_bet(90, "b1")
+    first, again = await world.post(payout), await world.post(payout)
+    assert isinstance(first, Accepted)
+    assert isinstance(again, Accepted)
+    assert (again.hit, again.place, again.head) == (True, first.place, first.head)
+    assert await world.cash() == 150
+    await world.stop()
+
+
+async def test_an_id_that_comes_again_with_another_body_is_named_and_changes_nothing() -> None:
+    # Seen: the second body was answered with the first one's success, so that its caller thought it was taken.
+    world = await World().start()
+    await world.given(open_wallet(), deposit(100, command_id="c1", order_id="o1"))
+    again = await world.post(deposit(200, command_id="c1", order_id="o1"))
+    assert isinstance(again, IdReused)
+    assert again.fields == ("amount",)
+    assert await world.cash() == 100
+    await world.stop()

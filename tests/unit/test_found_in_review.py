@@ -1,0 +1,162 @@
+"""Each fault that a review found, as the example that showed it."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.contract import Asked, read_batch, read_command
+from api.problems import Problem
+from ledger.audit import Fault, Stored, verify
+from ledger.commands import Deposit, PlaceHold, Transfer
+from ledger.logs.memory import Failure
+from ledger.logs.sqlite import SqliteEventLog
+from ledger.money import AMOUNT_MAX
+from ledger.ports import LogUnavailable
+from ledger.seen import SeenKeys
+from ledger.state import PartitionState
+from ledger.state_stores.encoding import decode_value, encode_value
+from ledger.state_stores.memory import MemoryStateStore
+from ledger.wallet import DayCount, Wallet
+from ledger.writer import Accepted, Failed, WalletRead
+from unit.given import NOON, open_wallet
+from unit.node_in_memory import BrittleStore, World
+
+
+def test_a_day_in_which_more_was_staked_than_64_bits_count_can_be_saved() -> None:
+    wallet = Wallet("u1", "open", days={"INR": DayCount(20_000, 3_000 * AMOUNT_MAX, 2**70)})
+    assert decode_value(encode_value(wallet)) == wallet
+
+
+def deposit(command_id: str) -> Deposit:
+    return Deposit(command_id=command_id, user_id="u1", order_id=command_id, asset="INR", amount=100)
+
+
+async def test_what_writes_nothing_is_answered_though_timers_are_due_and_the_log_takes_nothing() -> None:
+    world = World()
+    await world.start()
+    await world.given(open_wallet(), deposit("d1"), open_wallet("u2"))
+    await world.given(Deposit(command_id="d", user_id="u2", order_id="d", asset="INR", amount=100))
+    await world.given(
+        PlaceHold(command_id="h", user_id="u2", hold_id="h", asset="INR", amount=5, expires_at_us=NOON + 10**9)
+    )
+    world.log.fail_next.extend([Failure(LogUnavailable("full"), False)] * 50)
+    world.clock.now_us = NOON + 2 * 10**9
+    first, read = await asyncio.gather(world.post(deposit("d1")), world.node.wallet("u1"))
+    assert isinstance(first, Accepted)
+    assert first.hit
+    assert isinstance(read, WalletRead)
+    refused = await world.post(deposit("d2"))
+    assert isinstance(refused, Failed)
+    world.log.fail_next.clear()
+    await world.stop()
+
+
+async def test_failed_appends_leave_no_timers_behind() -> None:
+    world = World()
+    await world.start()
+    await world.given(open_wallet(), deposit("d1"))
+    for number in range(20):
+        world.log.fail_next.append(Failure(LogUnavailable("full"), False))
+        hold = PlaceHold(
+            command_id=f"h{number}",
+            user_id="u1",
+            hold_id=f"h{number}",
+            asset="INR",
+            amount=1,
+            expires_at_us=NOON + 10**12,
+        )
+        assert isinstance(await world.post(hold), Failed)
+    assert world.writer.state.next_due_us() is None
+    await world.stop()
+
+
+def test_many_timers_at_one_instant_are_set_in_no_time_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.state._TIMERS_MAX", 64)
+    state = PartitionState(0, MemoryStateStore(), 16, SeenKeys(1))
+    sorts = 0
+    nearest = state._keep_nearest_timers
+
+    def counted() -> None:
+        nonlocal sorts
+        sorts += 1
+        nearest()
+
+    monkeypatch.setattr(state, "_keep_nearest_timers", counted)
+    for number in range(1_000):
+        state.set_timer(5, f"u{number}")
+    assert sorts <= 5, "only when they have doubled"
+    taken = [user for _ in range(1_000) for _, user in state.take_due(5, 1)]
+    assert sorted(taken) == sorted(f"u{number}" for number in range(1_000))
+
+
+async def test_a_start_without_a_state_reopens_no_follow_up_that_has_arrived() -> None:
+    world = World(2)
+    await world.start()
+    await world.given(open_wallet(), open_wallet("u2"), deposit("d1"))
+    for number in range(5):
+        transfer = Transfer(
+            command_id=f"t{number}", user_id="u1", transfer_id=f"t{number}", to_user_id="u2", asset="INR", amount=1
+        )
+        await world.given(transfer)
+    await world.quiet()
+    await world.crash()
+    world.store = BrittleStore()
+    await world.start()
+    assert all(writer.state.open_follow_ups() == [] for writer in world.node.writers)
+    await world.stop()
+
+
+def test_a_lone_surrogate_in_one_element_of_a_batch_stops_no_other() -> None:
+    good = b'{"type":"open_wallet","command_id":"x","user_id":"zv"}'
+    bad = b'{"type":"open_wallet","command_id":"x","user_id":"zw","metadata":{"a":"\\ud800"}}'
+    body = b" [ " + bad + b" ,\n" + good + b", [1, 2] , 5 ] "
+    first, second, third, fourth = read_batch(body)
+    assert isinstance(first, Problem)
+    assert first.fields == {"field": "metadata"}
+    assert isinstance(second, Asked)
+    assert second == read_command(good)
+    assert isinstance(third, Problem)
+    assert isinstance(fourth, Problem)
+
+
+def test_a_misspelled_id_is_explained_in_words() -> None:
+    with pytest.raises(Problem) as caught:
+        read_command(b'{"type":"open_wallet","command_id":"x","user_id":"game:x"}')
+    assert "regex" not in caught.value.detail
+    assert "reserved" in caught.value.detail
+    with pytest.raises(Problem, match="there is no such command type; there are open_wallet, deposit"):
+        read_command(b'{"type":"zap","command_id":"x","user_id":"u"}')
+
+
+def test_a_wallet_in_a_partition_that_is_not_its_own_is_a_fault() -> None:
+    record = (
+        b'{"v":1,"partition":1,"seq":1,"prev":"' + b"0" * 64 + b'","time_us":1,"user_id":"u1","command_id":"c",'
+        b'"request_sha256":"' + b"0" * 64 + b'","actor":"local","type":"wallet_opened","data":{},'
+        b'"postings":[],"balances":{}}'
+    )
+
+    class One:
+        def ends(self) -> list[int]:
+            return [0, 1]
+
+        def read(self, partition: int, to_seq: int) -> Iterator[list[Stored]]:
+            assert (partition, to_seq) in ((0, 0), (1, 1))
+            yield [Stored(record)] * partition
+
+    with pytest.raises(Fault, match="belongs into another partition"):
+        verify(One())
+
+
+async def test_a_wal_that_a_killed_process_left_is_synced_before_anything_rests_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.sqlite3"
+    left_open = SqliteEventLog(path, 1)
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    again = SqliteEventLog(path, 1)
+    assert len(synced) == 1
+    await again.close()
+    await left_open.close()
