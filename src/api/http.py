@@ -18,7 +18,7 @@ from api.problems import MEDIA_TYPE, Problem
 JSON: Final = b"application/json"
 _PROBLEM: Final = MEDIA_TYPE.encode()
 _CONTENT_TYPE: Final = b"content-type"
-_JSON_TYPE: Final = re.compile(rb'\s*application/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE)
+_CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 _CONTENT_LENGTH: Final = b"content-length"
 
 # Chosen: an eager client's whole body, and longer than a slow one needs to notice the answer.
@@ -48,10 +48,18 @@ def ids_of(scope: Scope, prefix: str, number: int) -> list[str]:
     return [unquote(text) for text in ids]
 
 
+def _says_json(media_type: bytes) -> bool:
+    """Whether it is JSON, whatever its parameters say but another charset: JSON is UTF-8."""
+    if media_type.split(b";")[0].strip().lower() != JSON:
+        return False
+    charset = _CHARSET.search(media_type)
+    return charset is None or charset[1].lower() in (b"utf-8", b"utf8")
+
+
 def require_json(headers: dict[bytes, bytes]) -> None:
     """Raise Problem unless the body is said to be plain JSON of a bearable size."""
     media_type = headers.get(_CONTENT_TYPE, b"")
-    if media_type != JSON and not _JSON_TYPE.fullmatch(media_type):
+    if media_type != JSON and not _says_json(media_type):
         shown = media_type.decode("latin-1") or "nothing"
         raise Problem("unsupported_media_type", f"Content-Type must be application/json, it is {shown}")
     if headers.get(b"content-encoding", b"identity") != b"identity":

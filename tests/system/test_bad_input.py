@@ -435,6 +435,7 @@ def test_null_means_absent(service: Service) -> None:
         b"",
         b"Content-Type:\r\n",
         b"Content-Type: text/plain\r\n",
+        b"Content-Type: application/json; charset=utf-16\r\n",
         b"Content-Type: application/jsonx\r\n",
         b"Content-Type: application/problem+json\r\n",
         b"Content-Type: application/x-www-form-urlencoded\r\n",
