@@ -36,7 +36,7 @@ test: setup ## everything: checks, all tests on real processes, coverage
 	@$(BIN)/ruff check src tests
 	@$(BIN)/mypy
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage run -m pytest --hypothesis-profile=deep
 	@$(BIN)/coverage report
 
 format: setup ## let the formatter and the linter mend what they can
