@@ -17,12 +17,14 @@ nothing of commands, decisions or state, and recomputes every balance from zero.
 A log that is being written is examined up to the heads that it had when the examination began.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger.partitioning import partition_of
 from ledger.record import EMPTY_SHA256, Head
@@ -40,7 +42,10 @@ class Fault(Exception):
 
 
 class Stored(NamedTuple):
-    """A record, and the names it is stored under; None where the source has only the record."""
+    """A record, and the names it is stored under; None where the source has only the record.
+
+    A plain tuple of the same four may stand for it.
+    """
 
     record: bytes
     seq: int | None = None
@@ -69,13 +74,13 @@ class Verified(Struct, frozen=True):
     in_transit: dict[str, int]
 
 
-class _Buckets(Struct):
+class _Buckets(Struct, gc=False):
     cash: int
     bonus: int
     held: int
 
 
-class _Record(Struct):
+class _Record(Struct, gc=False):
     """A record as the auditor reads it; ``data`` is looked into only where money crosses wallets."""
 
     v: int
@@ -92,7 +97,7 @@ class _Record(Struct):
     balances: dict[str, _Buckets]
 
 
-class _TransferData(Struct):
+class _TransferData(Struct, gc=False):
     transfer_id: str
     asset: str
     amount: int
@@ -115,8 +120,18 @@ def verify(
 
     ``published`` are heads that the log must go through. Raises Fault for the first thing that is wrong.
     """
+    # What is kept forms no cycles, and there is much of it: the collector would walk it again and again for nothing.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _verify(records, published or {}, progress)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _verify(records: Records, published: Mapping[int, Head], progress: Callable[[int, int], None]) -> Verified:
     ends = records.ends()
-    published = published or {}
     for partition, head in published.items():
         if partition >= len(ends):
             raise Fault(partition, head.seq, f"the log has {len(ends)} partitions only")
@@ -147,11 +162,13 @@ class _Partition:
         self._transfers = transfers
         self._published = published
         self._time_us = 0
-        self._ids: set[tuple[str, str]] = set()
+        self._users: set[str] = set()
+        self._ids: set[str] = set()
         self._wallets: dict[tuple[str, str], list[int]] = {}
 
     def take(self, page: Sequence[Stored]) -> None:
-        partition, head, seq, ids = self.partition, self.head, self.seq, self._ids
+        partition, head, seq, time_us = self.partition, self.head, self.seq, self._time_us
+        ids, users, published = self._ids, self._users, self._published
         for record, stored_seq, stored_user, stored_command in page:
             seq += 1
             if stored_seq is not None and stored_seq != seq:
@@ -167,62 +184,83 @@ class _Partition:
             if event.prev != head:
                 raise Fault(partition, seq, "its prev is not the hash of the record before it")
             head = sha256(record).hexdigest()
-            if event.time_us < self._time_us:
+            if event.time_us < time_us:
                 raise Fault(partition, seq, "its time is before that of the event before it")
-            self._time_us = event.time_us
-            name = (event.user_id, event.command_id)
-            if stored_user is not None and name != (stored_user, stored_command):
+            time_us = event.time_us
+            user_id, command_id = event.user_id, event.command_id
+            if stored_user is not None and (user_id != stored_user or command_id != stored_command):
                 raise Fault(partition, seq, f"it is stored as {stored_user} {stored_command}, but says otherwise")
-            if partition_of(event.user_id, self._partitions) != partition:
-                raise Fault(partition, seq, f"{event.user_id} belongs into another partition")
-            if name in ids:
-                raise Fault(partition, seq, f"the command {event.command_id} of {event.user_id} stands twice")
-            ids.add(name)
-            if (event.actor == "ledger") != (event.command_id[:1] == "~"):
+            if user_id not in users:
+                if partition_of(user_id, self._partitions) != partition:
+                    raise Fault(partition, seq, f"{user_id} belongs into another partition")
+                users.add(user_id)
+            ids.add(f"{user_id} {command_id}")  # neither has a space
+            if len(ids) != seq:
+                raise Fault(partition, seq, f"the command {command_id} of {user_id} stands twice")
+            if (event.actor == "ledger") != (command_id[:1] == "~"):
                 raise Fault(partition, seq, "only the ledger's own events begin with ~ in their command_id")
             if event.postings or event.balances:
                 self._post(event)
             if event.type in _TRANSFER_TYPES:
                 self._transfers.take(event)
-            if self._published is not None and seq == self._published.seq and head != self._published.sha256:
+            if published is not None and seq == published.seq and head != published.sha256:
                 raise Fault(partition, seq, "another head was published here: the log was rewritten")
-        self.seq, self.head = seq, head
+        self.seq, self.head, self._time_us = seq, head, time_us
 
     def _post(self, event: _Record) -> None:
-        sums: dict[str, int] = {}
-        own = f"wallet/{event.user_id}/"
-        moved: dict[str, list[int]] = {}
-        for account, asset, amount in event.postings:
-            sums[asset] = sums.get(asset, 0) + amount
+        """Add the postings up. Nearly every event moves one asset, which is looked at in one go."""
+        postings, own = event.postings, f"wallet/{event.user_id}/"
+        asset = postings[0][1] if postings else ""
+        total, moved = 0, False
+        buckets = None
+        for account, posted_asset, amount in postings:
+            if posted_asset != asset:
+                asset_by_asset = sorted({posting[1] for posting in postings})
+                for asset in asset_by_asset:
+                    self._post(_only(event, asset))
+                return
+            total += amount
             if account.startswith(own):
-                balance = self._wallets.get((event.user_id, asset))
-                if balance is None:
-                    balance = self._wallets[event.user_id, asset] = [0, 0, 0]
+                if buckets is None:
+                    buckets = self._wallets.get((event.user_id, asset))
+                    if buckets is None:
+                        buckets = self._wallets[event.user_id, asset] = [0, 0, 0]
                 bucket = _BUCKETS.get(account[len(own) :])
                 if bucket is None:
                     raise Fault(self.partition, event.seq, f"there is no account {account}")
-                balance[bucket] += amount
-                moved[asset] = balance
+                buckets[bucket] += amount
+                moved = True
             elif account.startswith("wallet/"):
                 raise Fault(self.partition, event.seq, f"it posts to {account}, another wallet")
             elif account == TRANSIT:
                 self._transfers.posted(asset, amount)
-        for asset, amount in sums.items():
-            if amount:
-                raise Fault(self.partition, event.seq, f"its postings of {asset} sum to {amount}, not to zero")
-        if moved.keys() != event.balances.keys():
+        if total:
+            raise Fault(self.partition, event.seq, f"its postings of {asset} sum to {total}, not to zero")
+        stated = event.balances.get(asset)
+        if len(event.balances) != moved or (stated is not None) != moved:
             raise Fault(self.partition, event.seq, "its balances are not of the assets that it moves")
-        for asset, (cash, bonus, held) in moved.items():
-            stated = event.balances[asset]
-            if stated.cash != cash or stated.bonus != bonus or stated.held != held:
-                raise Fault(
-                    self.partition,
-                    event.seq,
-                    f"the postings so far give {event.user_id} {cash}, {bonus}, {held} {asset} (cash, bonus, held), "
-                    f"the event says {stated.cash}, {stated.bonus}, {stated.held}",
-                )
-            if bonus < 0 or held < 0:
-                raise Fault(self.partition, event.seq, f"a bucket of {event.user_id} is below zero")
+        if buckets is None or stated is None:
+            return
+        cash, bonus, held = buckets
+        if stated.cash != cash or stated.bonus != bonus or stated.held != held:
+            raise Fault(
+                self.partition,
+                event.seq,
+                f"the postings so far give {event.user_id} {cash}, {bonus}, {held} {asset} (cash, bonus, held), "
+                f"the event says {stated.cash}, {stated.bonus}, {stated.held}",
+            )
+        if bonus < 0 or held < 0:
+            raise Fault(self.partition, event.seq, f"a bucket of {event.user_id} is below zero")
+
+
+def _only(event: _Record, asset: str) -> _Record:
+    """The part of an event that moves one asset; balances of assets that it does not move go with the first."""
+    moved = {posting[1] for posting in event.postings}
+    strays = {name: stated for name, stated in event.balances.items() if name not in moved and asset == min(moved)}
+    own = {asset: event.balances[asset]} if asset in event.balances else {}
+    return replace(
+        event, postings=[posting for posting in event.postings if posting[1] == asset], balances=own | strays
+    )
 
 
 class _Transfers:

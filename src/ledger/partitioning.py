@@ -5,6 +5,7 @@ it for ever: a user's events live in one partition, and the number of partitions
 """
 
 from functools import lru_cache
+from struct import iter_unpack
 
 PARTITIONS_MAX = 1024
 RESERVED_PARTITION_PREFIX = "partition:"
@@ -19,12 +20,10 @@ def murmur2(key: bytes) -> int:
     length = len(key)
     h = (_SEED ^ length) & _MASK
     whole = length & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(key[i : i + 4], "little")
-        k = (k * _M) & _MASK
-        k ^= k >> 24
-        k = (k * _M) & _MASK
-        h = ((h * _M) & _MASK) ^ k
+    for (word,) in iter_unpack("<I", key[:whole]):
+        k = (word * _M) & _MASK
+        k = ((k ^ k >> 24) * _M) & _MASK
+        h = (h * _M) & _MASK ^ k
     rest = length - whole
     if rest == 3:
         h ^= key[whole + 2] << 16
