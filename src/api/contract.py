@@ -18,8 +18,8 @@ from api.problems import Problem, problem_of
 from ledger.commands import COMMAND_TYPES, USER_ID_PATTERN, AnyCommand, Command, canonical
 from ledger.events import LEDGER, AnyData, Balance
 from ledger.record import Head
+from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
 from ledger.wallet import NO_BALANCE, NO_LIMITS, Wallet
-from ledger.writer import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
 
 BODY_MAX: Final = 8 * 1024 * 1024
 BATCH_MAX: Final = 1_000

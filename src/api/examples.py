@@ -14,8 +14,8 @@ from ledger.entries import Entry
 from ledger.events import Event
 from ledger.money import parse_assets
 from ledger.record import EMPTY, Head, encode
+from ledger.tickets import Accepted, WalletRead
 from ledger.wallet import Place, Wallet, evolve
-from ledger.writer import Accepted, WalletRead
 
 PARTITION: Final = 3
 START_US: Final = 1_795_438_800_000_000

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from api.problems import Problem
 from ledger.node import Node
-from ledger.writer import Accepted, Answer, Failed, IdReused, Refused
+from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused
 
 _BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ledger.writer import Failed, IdReused, Refused
+from ledger.tickets import Failed, IdReused, Refused
 
 MEDIA_TYPE: Final = "application/problem+json"
 

@@ -29,7 +29,7 @@ from ledger.node import Node
 from ledger.partitioning import partition_of
 from ledger.record import VERSION
 from ledger.state_stores.memory import MemoryStateStore
-from ledger.writer import Accepted, IdReused, Refused
+from ledger.tickets import Accepted, IdReused, Refused
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
 

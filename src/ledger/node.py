@@ -19,8 +19,7 @@ from ledger.money import Assets
 from ledger.partitioning import partition_of
 from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
 from ledger.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex
-from ledger.writer import (
-    MAILBOX_MAX,
+from ledger.tickets import (
     Accepted,
     Answer,
     CommandTicket,
@@ -30,8 +29,8 @@ from ledger.writer import (
     Ticket,
     WalletRead,
     WalletTicket,
-    Writer,
 )
+from ledger.writer import MAILBOX_MAX, Writer
 
 CHANGES_PER_CHECKPOINT: Final = 150_000
 """Values that wait before all partitions are saved. Chosen: some 60 MB of memory and 2 s of replay after a crash."""

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from ledger.commands import AnyFollowUp, Command
-from ledger.decide import EXPIRY, Case, decide, decide_follow_up, expire, follow_up_of, needs
+from ledger.decide import EXPIRY, Case, decide, decide_follow_up, expire, follow_up_of
 from ledger.entries import Entry
 from ledger.events import ADDED_BY_DECISION, COMMAND_OF, Event
 from ledger.money import Assets
@@ -46,6 +46,18 @@ from ledger.record import EMPTY, Decoded, Head, MalformedRecord, decode, encode,
 from ledger.rejections import Rejection
 from ledger.seen import SeenKeys
 from ledger.state import PartitionState, command_key, follow_up_key
+from ledger.tickets import (
+    Accepted,
+    Answer,
+    CommandTicket,
+    Failed,
+    IdReused,
+    LookupTicket,
+    Refused,
+    Ticket,
+    WalletRead,
+    WouldBe,
+)
 from ledger.wallet import Place, Wallet, evolve, touched
 
 ROUND_MAX: Final = 4_096
@@ -61,133 +73,6 @@ _STALE_MAX: Final = 8
 _COMPLAIN_EVERY_US: Final = 10_000_000
 
 _log = logging.getLogger(__name__)
-
-
-# --- answers ------------------------------------------------------------------------------------------------------
-
-
-class Accepted(Struct, frozen=True, gc=False):
-    """The command's event, durable. ``hit``: it was durable before this asking."""
-
-    event: Event
-    place: Place
-    head: str
-    hit: bool = False
-
-
-class WouldBe(Struct, frozen=True, gc=False):
-    """A dry run's event: nothing was written."""
-
-    event: Event
-    place: Place
-
-
-class Refused(Struct, frozen=True, gc=False):
-    rejection: Rejection
-
-
-class IdReused(Struct, frozen=True, gc=False):
-    """The command_id was used for another command; ``fields`` are the names of those that differ."""
-
-    fields: tuple[str, ...]
-    position: str
-
-
-class Failed(Struct, frozen=True, gc=False):
-    """No decision stands. ``outcome_unknown`` may have been written, the others were not."""
-
-    reason: Literal["outcome_unknown", "log_unavailable", "overloaded", "shutting_down", "not_owner"]
-    detail: str
-
-
-class WalletRead(Struct, frozen=True, gc=False):
-    """A wallet as it was at ``place``, the partition's last event then."""
-
-    wallet: Wallet
-    place: Place
-
-
-Answer = Accepted | WouldBe | Refused | IdReused | Failed | WalletRead | None
-"""None answers a look-up of a command that is not there."""
-
-
-# --- what waits in the mailbox --------------------------------------------------------------------------------------
-
-
-class Parcel:
-    """Tickets that are answered together: one HTTP request's. ``done`` resolves when the last has its answer.
-
-    After a failure of one of a wallet's commands its later commands in the parcel fail the same way: to skip one and
-    take the next would change their order.
-    """
-
-    __slots__ = ("done", "failed", "open")
-
-    def __init__(self, tickets: int) -> None:
-        self.open = tickets
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.failed: dict[str, Failed] | None = None
-
-    def close_one(self) -> None:
-        self.open -= 1
-        if self.open == 0 and not self.done.done():
-            self.done.set_result(None)
-
-
-class Ticket:
-    """Something asked of a partition, and in time its answer."""
-
-    __slots__ = ("answer", "closed", "parcel", "user_id")
-
-    def __init__(self, user_id: str, parcel: Parcel) -> None:
-        self.user_id = user_id
-        self.parcel = parcel
-        self.answer: Answer = None
-        self.closed = False
-
-    def close(self, answer: Answer) -> None:
-        assert not self.closed, "a ticket is answered once"
-        self.closed = True
-        self.answer = answer
-        if type(answer) is Failed:
-            if self.parcel.failed is None:
-                self.parcel.failed = {}
-            self.parcel.failed.setdefault(self.user_id, answer)
-        self.parcel.close_one()
-
-
-class CommandTicket(Ticket):
-    __slots__ = ("actor", "command", "command_key", "dry_run", "entry_keys", "request_sha256")
-
-    def __init__(
-        self, command: Command, request_sha256: str, actor: str, parcel: Parcel, *, dry_run: bool = False
-    ) -> None:
-        user_id = self.user_id = command.user_id
-        self.parcel = parcel
-        self.answer = None
-        self.closed = False
-        self.command = command
-        self.command_key = f"{user_id} c:{command.command_id}"
-        self.entry_keys = [(key, f"{user_id} {key}") for key in needs(command)]
-        self.request_sha256 = request_sha256
-        self.actor = actor
-        self.dry_run = dry_run
-
-
-class LookupTicket(Ticket):
-    """Asks for the first answer of a command."""
-
-    __slots__ = ("command_id",)
-
-    def __init__(self, user_id: str, command_id: str, parcel: Parcel) -> None:
-        super().__init__(user_id, parcel)
-        self.command_id = command_id
-
-
-class WalletTicket(Ticket):
-    """Asks for a wallet as the writer knows it."""
-
-    __slots__ = ()
 
 
 class _FollowUpTicket(Struct, frozen=True, gc=False):

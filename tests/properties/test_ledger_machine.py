@@ -33,7 +33,8 @@ from ledger.ports import EventLog, LedgerError, LogUnavailable, OutcomeUnknown, 
 from ledger.record import Head
 from ledger.state_stores.memory import MemoryStateStore
 from ledger.state_stores.sqlite import SqliteStateStore
-from ledger.writer import Accepted, Failed, WalletRead, Writer
+from ledger.tickets import Accepted, Failed, WalletRead
+from ledger.writer import Writer
 from properties.busy_days import Wait, busy_day
 from properties.naive_ledger import DAY_US
 from properties.stories import USERS, Post, beginnings, commands, seen

@@ -23,8 +23,9 @@ from ledger.ports import LedgerError, NewRecord, StateStore, Value
 from ledger.record import EMPTY_SHA256, Head, decode, sha256_hex
 from ledger.rejections import Rejection
 from ledger.state_stores.memory import MemoryStateStore
+from ledger.tickets import Accepted, Answer, Failed, Refused
 from ledger.wallet import Place, Wallet, evolve
-from ledger.writer import Accepted, Answer, Failed, Refused, Writer
+from ledger.writer import Writer
 from unit.given import ASSETS, NOON
 
 MS: Final = 1_000

@@ -2,7 +2,7 @@
 
 from ledger.events import Balance
 from ledger.rejections import Code
-from ledger.writer import Accepted, IdReused
+from ledger.tickets import Accepted, IdReused
 from unit.given import (
     NOON,
     SECOND_US,

@@ -18,8 +18,8 @@ from ledger.seen import SeenKeys
 from ledger.state import PartitionState
 from ledger.state_stores.encoding import decode_value, encode_value
 from ledger.state_stores.memory import MemoryStateStore
+from ledger.tickets import Accepted, Failed, WalletRead
 from ledger.wallet import DayCount, Wallet
-from ledger.writer import Accepted, Failed, WalletRead
 from unit.given import NOON, open_wallet
 from unit.node_in_memory import BrittleStore, World
 

@@ -15,8 +15,8 @@ from ledger.logs.memory import Failure, MemoryEventLog
 from ledger.partitioning import partition_of
 from ledger.ports import CheckpointAhead, LedgerError, LogDamaged, LogUnavailable, NewRecord, OutcomeUnknown
 from ledger.record import Head, sha256_hex
+from ledger.tickets import Accepted, Failed, Refused
 from ledger.wallet import Wallet
-from ledger.writer import Accepted, Failed, Refused
 from unit.given import (
     NOON,
     SECOND_US,

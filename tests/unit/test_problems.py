@@ -7,7 +7,7 @@ import pytest
 
 from api.problems import KINDS, Problem, problem_of
 from ledger.rejections import Code, Rejection
-from ledger.writer import Failed, IdReused, Refused
+from ledger.tickets import Failed, IdReused, Refused
 
 STATUS_OF_REASON = {code: 409 if code.endswith(("_reused", "already_resolved")) else 422 for code in Code}
 

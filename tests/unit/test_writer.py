@@ -18,8 +18,8 @@ from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead,
 from ledger.record import Head
 from ledger.rejections import Code
 from ledger.state_stores.memory import MemoryStateStore
+from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused, WouldBe
 from ledger.wallet import Place
-from ledger.writer import Accepted, Answer, Failed, IdReused, Refused, WouldBe
 from unit.given import (
     NOON,
     SECOND_US,

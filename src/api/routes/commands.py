@@ -22,7 +22,7 @@ from api.metrics import Metrics, outcome_of
 from api.problems import Problem, problem_of
 from api.query import Query
 from ledger.node import Node
-from ledger.writer import Accepted, Answer, Failed, IdReused, Refused, WouldBe
+from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused, WouldBe
 
 _HIT: Final = ((b"idempotency-hit", b"true"),)
 _ACTOR: Final = b"stakelog-actor"

@@ -12,7 +12,7 @@ from api.http import ids_of
 from api.problems import Problem, problem_of
 from api.query import Query
 from ledger.node import Node
-from ledger.writer import Failed
+from ledger.tickets import Failed
 
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})")
 _LOOK_AGAIN_S: Final = 0.005
