@@ -20,10 +20,10 @@ $(SETUP): requirements.lock pyproject.toml
 	@touch $@
 
 run: setup ## serve on http://127.0.0.1:8080, data in ./data
-	@STAKELOG_AUTH=off $(BIN)/stakelog serve
+	@STAKELOG_AUTH=off exec $(BIN)/stakelog serve
 
 demo: setup ## a day of betting over HTTP, verified at the end
-	@STAKELOG_AUTH=off $(BIN)/stakelog demo
+	@STAKELOG_AUTH=off exec $(BIN)/stakelog demo
 
 check: setup ## format, lint, types and the fast tests: under a minute
 	@$(BIN)/ruff format --check src tests

@@ -27,7 +27,7 @@ def serve() -> None:
     from api.serve import CannotServe
     from api.serve import serve as serve_until_stopped
     from api.settings import SettingsError, read_settings, refuse_unsafe
-    from ledger.ports import WrongPartitions
+    from ledger.ports import WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
@@ -40,7 +40,7 @@ def serve() -> None:
         serve_until_stopped(settings)
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
-        sys.exit(2 if isinstance(error.__cause__, WrongPartitions) else 1)
+        sys.exit(2 if isinstance(error.__cause__, WrongPartitions | WrongAssets) else 1)
 
 
 stakelog.add_command(demo)

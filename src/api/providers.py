@@ -15,7 +15,7 @@ from api.settings import Settings
 from ledger.folder import EVENTS, STATE, FolderLock
 from ledger.logs.sqlite import SqliteEventLog
 from ledger.node import Node
-from ledger.ports import CheckpointAhead, Clock, EventLog, StateStore
+from ledger.ports import CheckpointAhead, Clock, EventLog, LedgerError, StateStore
 from ledger.state_stores.sqlite import SqliteStateStore
 
 
@@ -40,6 +40,11 @@ class Embedded(Provider):
     async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
         _refuse_gone_log(settings.data)
         log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
+        try:
+            log.declare(settings.assets)
+        except LedgerError:
+            await log.close()
+            raise
         yield log
         await log.close()  # for the node that never started; one that did has closed it
 

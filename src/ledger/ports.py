@@ -11,6 +11,7 @@
     ├── LogUnreadable       the log's file is no log, or truncated, or of a newer version
     ├── CheckpointAhead     a checkpoint names what the log does not hold: the log got shorter or was exchanged
     ├── WrongPartitions     the log was created with another number of partitions
+    ├── WrongAssets         the log was written with another exponent of an asset
     ├── FolderInUse         another process has the folder
     └── FolderUnusable      it cannot be created, read or written
 
@@ -64,6 +65,10 @@ class CheckpointAhead(LedgerError):
 
 class WrongPartitions(LedgerError):
     """The number of partitions is fixed when a log is created."""
+
+
+class WrongAssets(LedgerError):
+    """An asset's exponent is fixed once declared: with another one every amount in the log would mean another sum."""
 
 
 class FolderInUse(LedgerError):

@@ -454,6 +454,19 @@ def test_a_log_that_is_gone_while_its_state_is_there_is_named(data: Path) -> Non
         )
 
 
+def test_another_exponent_of_an_asset_is_wrong_use(data: Path) -> None:
+    before = files_of(data)
+    assert_refused(run(data, ASSETS="INR:3,GOLD:0"), 2, "was written with INR:2, not with INR:3")
+    assert files_of(data) == before
+
+
+def test_assets_may_be_added_and_left_out(data: Path) -> None:
+    with Service(data, PARTITIONS=str(PARTITIONS), ASSETS="INR:2,CHIP:0"):
+        pass
+    assert_refused(run(data, ASSETS="INR:2,CHIP:1"), 2, "was written with CHIP:0")
+    assert_refused(run(data, ASSETS="USDT:5"), 2, "was written with USDT:6")
+
+
 def test_another_number_of_partitions_is_wrong_use(data: Path) -> None:
     before = files_of(data)
     assert_refused(run(data, PARTITIONS="3"), 2, f"created with {PARTITIONS} partitions", "STAKELOG_PARTITIONS=2")

@@ -13,6 +13,7 @@ Durable means fsynced: WAL with ``synchronous=FULL``. Truths:
 """
 
 import asyncio
+import json
 import os
 import sqlite3
 import threading
@@ -22,6 +23,7 @@ from queue import SimpleQueue
 from typing import Any, Final, NamedTuple
 
 from ledger.audit import Stored
+from ledger.money import Assets
 from ledger.ports import (
     DuplicateCommand,
     LedgerError,
@@ -30,6 +32,7 @@ from ledger.ports import (
     NewRecord,
     OutcomeUnknown,
     StaleHead,
+    WrongAssets,
     WrongPartitions,
 )
 from ledger.record import EMPTY, Head, sha256_hex
@@ -222,6 +225,24 @@ class SqliteEventLog:
                 f"set STAKELOG_PARTITIONS={stored}, or use another folder"
             )
         return stored
+
+    def declare(self, assets: Assets) -> None:
+        """Remember the assets' exponents beside the log. Raises WrongAssets where one of them was another before, so
+        that no amount that is written changes its meaning; LogUnreadable where that cannot be kept."""
+        try:
+            row = self._writer.execute("SELECT value FROM meta WHERE key = 'assets'").fetchone()
+            before: dict[str, int] = json.loads(row[0]) if row else {}
+            for asset, exponent in assets.items():
+                if before.get(asset, exponent) != exponent:
+                    raise WrongAssets(
+                        f"the log in {self._path.parent} was written with {asset}:{before[asset]}, not with "
+                        f"{asset}:{exponent}: set STAKELOG_ASSETS to what it was, or use another folder"
+                    )
+            if not assets.keys() <= before.keys():
+                declared = json.dumps({**before, **assets}, sort_keys=True)
+                self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('assets', ?)", (declared,))
+        except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
+            raise LogUnreadable(f"the assets declared in {self._path} cannot be kept: {error}") from error
 
     def _sync_wal(self) -> None:
         """Make durable what a killed process left in the WAL: it may have been written and not yet fsynced, and from
