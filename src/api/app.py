@@ -45,18 +45,13 @@ class _Exchange:
 
 
 class Rim:
-    """The outermost ASGI application: counts what is in flight, and turns every failure into a problem."""
+    """The outermost ASGI application: knows what is in flight, and turns every failure into a problem."""
 
     def __init__(self, inner: ASGIApp, direct: Mapping[str, ASGIApp]) -> None:
         """``direct``: the applications of single paths, which are called without ``inner``'s routing."""
         self._inner = inner
         self._direct = direct
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests have no whole answer yet."""
-        return len(self._exchanges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:

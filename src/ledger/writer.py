@@ -90,13 +90,12 @@ class _Sent(Struct, frozen=True, gc=False):
 class _Round:
     """What one round decided; nothing of it is known outside before its append is durable."""
 
-    __slots__ = ("answers", "arrived", "due", "events", "head", "hits", "records", "sent", "time_us")
+    __slots__ = ("answers", "arrived", "due", "head", "hits", "records", "sent", "time_us")
 
     def __init__(self, head: Head, time_us: int) -> None:
         self.head = head
         self.time_us = time_us
         self.records: list[NewRecord] = []
-        self.events: list[Event] = []
         self.answers: list[tuple[Ticket, Answer]] = []
         self.hits: list[tuple[Ticket, int]] = []
         self.arrived: list[_FollowUpTicket] = []
