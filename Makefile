@@ -15,7 +15,8 @@ setup: $(SETUP) ## a virtual environment in .venv, from the lock file
 $(SETUP): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) from requirements.lock (half a minute the first time) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# --no-deps: the lock file is complete. A resolver would look further, and an old one trips over whatever is newer.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -50,7 +51,7 @@ schemas: setup ## write schemas/ anew from the code
 	@$(BIN)/python -m api.schemas
 
 lock: setup ## take the newest versions that pyproject.toml allows
-	@$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --strip-extras --allow-unsafe \
+	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements.lock pyproject.toml
 
 clean: ## remove what the build made (never ./data)
