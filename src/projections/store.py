@@ -1,0 +1,168 @@
+"""What the folds need of a database: rows and checkpoint in one transaction, and every way it can fail.
+
+::
+
+    ReadModelError
+    ├── Overtaken           nothing was written: the checkpoint is not where this folder thought; read again
+    ├── Switched            nothing was written: another generation is live
+    ├── OutOfStep           a rebuild may not go live: the generations are not at the same place, or differ
+    ├── ReadModelAhead      the read model knows what the log does not hold: the log got shorter or was exchanged
+    └── ReadModelUnavailable  the database cannot be read or written now
+
+Each adapter passes ``tests/conformance/test_read_model_stores.py``.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+
+from ledger.ports import LedgerError
+from ledger.record import EMPTY, Head
+from projections.book import Digests
+from projections.rows import Key, Row
+
+
+class ReadModelError(LedgerError):
+    """The read model's world broke; the log is as it was."""
+
+
+class Overtaken(ReadModelError):
+    """Somebody else folded this partition: the compare-and-set of its checkpoint changed no row."""
+
+
+class Switched(ReadModelError):
+    """Another generation has become the live one."""
+
+
+class OutOfStep(ReadModelError):
+    """The generation cannot become the live one as it is."""
+
+
+class ReadModelAhead(ReadModelError):
+    """The log got shorter, or is another one: a disaster to report, not to continue."""
+
+
+class ReadModelUnavailable(ReadModelError):
+    """The database said no; later may be better."""
+
+
+class Generation(Struct, frozen=True):
+    """One set of tables. ``status``: building, live or retired; ``version``: of the folds that filled it."""
+
+    number: int
+    version: int
+    status: str
+
+
+class Checkpoint(Struct, frozen=True):
+    """Up to which event a partition's rows are true, and the digest of the rows of each table."""
+
+    head: Head = EMPTY
+    digests: Digests = {}
+
+
+class Quarantined(Struct, frozen=True):
+    """A user whose rows stand still: ``seq`` and ``time_us`` are of the first event that is not in them."""
+
+    partition: int
+    user_id: str
+    seq: int
+    time_us: int
+    reason: str
+
+
+class Held(NamedTuple):
+    """An event of a quarantined user, kept until it can be taken."""
+
+    user_id: str
+    seq: int
+    record: bytes
+
+
+class Run(Struct, frozen=True):
+    """What a run of one partition's events changes: from one checkpoint to the next, all of it or nothing."""
+
+    partition: int
+    before: Head
+    after: Checkpoint
+    rows: Sequence[tuple[type[Row], Sequence[Row]]]
+    quarantined: Sequence[Quarantined] = ()
+    held: Sequence[Held] = ()
+    released: Sequence[Held] = ()
+    """Events that were held and are in the rows now."""
+    free: Sequence[str] = ()
+    """Users who are not quarantined any more."""
+
+
+class Difference(Struct, frozen=True):
+    """A row that is not what the log says. ``place`` is the user, or the account where no user is meant."""
+
+    partition: int
+    place: str
+    table: str
+    key: str
+    detail: str
+
+
+class ReadModelStore(Protocol):
+    """The tables, written. All methods raise ReadModelUnavailable where the database does."""
+
+    async def generations(self) -> list[Generation]:
+        """All that there are, the oldest first."""
+        ...
+
+    async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
+        """New, empty tables, without their indexes unless ``live``; every checkpoint at the empty log."""
+        ...
+
+    async def make_indexes(self, generation: int) -> None:
+        """What the generation's queries go by. Making them again is harmless."""
+        ...
+
+    async def drop_generation(self, generation: int) -> None:
+        """Throw a generation that is not live away, with all that names it."""
+        ...
+
+    async def checkpoints(self, generation: int) -> list[Checkpoint]:
+        """Of every partition, in order."""
+        ...
+
+    async def load(
+        self, generation: int, partition: int, wanted: Mapping[type[Row], Collection[Key]]
+    ) -> dict[type[Row], list[Row]]:
+        """Those of the wanted rows that there are."""
+        ...
+
+    async def commit(self, generation: int, runs: Sequence[Run], *, building: bool = False) -> None:
+        """Write all runs, or nothing. Raises Overtaken, Switched (unless ``building``)."""
+        ...
+
+    async def quarantine(self, generation: int) -> list[Quarantined]:
+        """Every quarantined user."""
+        ...
+
+    async def held(self, generation: int, partition: int, user_id: str, limit: int) -> list[Held]:
+        """The first of the user's events that wait, in order."""
+        ...
+
+    async def switch(self, old: int, new: int, *, accept: bool) -> None:
+        """Make ``new`` the live generation: equal heads in every partition, equal digests unless ``accept``.
+
+        Raises OutOfStep (naming the first partition), Switched where ``old`` is not live.
+        """
+        ...
+
+    def scan(self, generation: int, partition: int) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
+        """Every row of the partition, table by table in the order of keys, and the checkpoint, of one moment."""
+        ...
+
+    async def report(
+        self, generation: int, partition: int, seq: int, now_us: int, found: Sequence[Difference]
+    ) -> None:
+        """Keep what the check of a partition found, in place of what it found before."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Closing again is harmless."""
+        ...

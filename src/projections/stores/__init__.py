@@ -1,0 +1,1 @@
+"""Adapters of ``projections.store.ReadModelStore`` and ``projections.queries.ReadModel``, one a database."""

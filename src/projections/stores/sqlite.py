@@ -1,0 +1,419 @@
+"""The embedded read model: one SQLite file beside the log, written by the follower, read by everybody.
+
+``synchronous=NORMAL``: after a power cut the last runs may be missing, never half there, and the log tells the rest.
+Writers (the follower, a rebuild's workers, the background check) take turns by a lock on a file of its own: SQLite's
+own busy handler sleeps for up to 100 ms at a time, the kernel wakes the next one at once.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from time import time_ns
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.expression import ClauseElement
+
+from ledger.record import EMPTY, Head
+from projections.rows import ROW_TYPES, Key, Row
+from projections.sql import Statement, create_index, create_table, ready
+from projections.store import (
+    Checkpoint,
+    Difference,
+    Generation,
+    Held,
+    OutOfStep,
+    Overtaken,
+    Quarantined,
+    ReadModelUnavailable,
+    Run,
+    Switched,
+)
+from projections.tables import (
+    CHECKPOINT,
+    COMMON,
+    DIFFERENCE,
+    GENERATION,
+    PROOF,
+    QUARANTINE,
+    QUARANTINED_EVENT,
+    SQLITE_FORMAT,
+    Tables,
+)
+
+_DIALECT: Final = sqlite.dialect()
+_SCANNED_AT_ONCE: Final = 5_000
+_BUSY_S: Final = 10.0
+
+
+def _ready(clause: ClauseElement) -> Statement:
+    return ready(clause, _DIALECT)
+
+
+_GENERATIONS: Final = _ready(
+    select(GENERATION.c.generation, GENERATION.c.fold_version, GENERATION.c.status).order_by(GENERATION.c.generation)
+)
+_STATUS: Final = _ready(select(GENERATION.c.status).where(GENERATION.c.generation == bindparam("number")))
+_SET_STATUS: Final = _ready(
+    update(GENERATION).where(GENERATION.c.generation == bindparam("number")).values(status=bindparam("new_status"))
+)
+_ADD_GENERATION: Final = _ready(insert(GENERATION))
+_CHECKPOINTS: Final = _ready(
+    select(CHECKPOINT.c.partition, CHECKPOINT.c.seq, CHECKPOINT.c.head, CHECKPOINT.c.digests)
+    .where(CHECKPOINT.c.generation == bindparam("number"))
+    .order_by(CHECKPOINT.c.partition)
+)
+_CHECKPOINT_OF: Final = _ready(
+    select(CHECKPOINT.c.seq, CHECKPOINT.c.head, CHECKPOINT.c.digests).where(
+        CHECKPOINT.c.generation == bindparam("number"), CHECKPOINT.c.partition == bindparam("of_partition")
+    )
+)
+_ADD_CHECKPOINT: Final = _ready(insert(CHECKPOINT))
+_ADVANCE: Final = _ready(
+    update(CHECKPOINT)
+    .where(
+        CHECKPOINT.c.generation == bindparam("number"),
+        CHECKPOINT.c.partition == bindparam("of_partition"),
+        CHECKPOINT.c.seq == bindparam("old_seq"),
+        CHECKPOINT.c.head == bindparam("old_head"),
+    )
+    .values(seq=bindparam("new_seq"), head=bindparam("new_head"), digests=bindparam("new_digests"))
+)
+_QUARANTINE: Final = _ready(
+    select(
+        QUARANTINE.c.partition, QUARANTINE.c.user_id, QUARANTINE.c.seq, QUARANTINE.c.time_us, QUARANTINE.c.reason
+    ).where(QUARANTINE.c.generation == bindparam("number"))
+)
+_PUT_QUARANTINE: Final = _ready(sqlite.insert(QUARANTINE).prefix_with("OR REPLACE"))
+_FREE: Final = _ready(
+    delete(QUARANTINE).where(
+        QUARANTINE.c.generation == bindparam("number"),
+        QUARANTINE.c.partition == bindparam("of_partition"),
+        QUARANTINE.c.user_id == bindparam("user"),
+    )
+)
+_HOLD: Final = _ready(insert(QUARANTINED_EVENT))
+_RELEASE: Final = _ready(
+    delete(QUARANTINED_EVENT).where(
+        QUARANTINED_EVENT.c.generation == bindparam("number"),
+        QUARANTINED_EVENT.c.partition == bindparam("of_partition"),
+        QUARANTINED_EVENT.c.user_id == bindparam("user"),
+        QUARANTINED_EVENT.c.seq == bindparam("at_seq"),
+    )
+)
+_HELD: Final = _ready(
+    select(QUARANTINED_EVENT.c.user_id, QUARANTINED_EVENT.c.seq, QUARANTINED_EVENT.c.record)
+    .where(
+        QUARANTINED_EVENT.c.generation == bindparam("number"),
+        QUARANTINED_EVENT.c.partition == bindparam("of_partition"),
+        QUARANTINED_EVENT.c.user_id == bindparam("user"),
+    )
+    .order_by(QUARANTINED_EVENT.c.seq)
+    .limit(bindparam("most"))
+)
+_PUT_PROOF: Final = _ready(sqlite.insert(PROOF).prefix_with("OR REPLACE"))
+_CLEAR_DIFFERENCES: Final = _ready(
+    delete(DIFFERENCE).where(
+        DIFFERENCE.c.generation == bindparam("number"), DIFFERENCE.c.partition == bindparam("of_partition")
+    )
+)
+_PUT_DIFFERENCE: Final = _ready(sqlite.insert(DIFFERENCE).prefix_with("OR REPLACE"))
+_DROPPED_WITH: Final = tuple(
+    _ready(delete(table).where(table.c.generation == bindparam("number")))
+    for table in (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, PROOF, DIFFERENCE, GENERATION)
+)
+
+
+class _Ready:
+    """The statements of one generation's tables."""
+
+    def __init__(self, number: int) -> None:
+        self.tables = Tables(number)
+        self.put: dict[type[Row], str] = {}
+        self.get: dict[type[Row], str] = {}
+        self.scan: dict[type[Row], str] = {}
+        for kind, table in self.tables.of.items():
+            added = sqlite.insert(table)
+            keys = [column.name for column in table.primary_key]
+            rest = {column.name: added.excluded[column.name] for column in table.c if column.name not in keys}
+            self.put[kind] = _ready(added.on_conflict_do_update(index_elements=keys, set_=rest)).text
+            members = [column for column in table.c if column.name != "partition"]
+            here = select(*members).where(table.c.partition == bindparam("of_partition"))
+            self.scan[kind] = _ready(here.order_by(*members[: kind.key_length])).text
+            for column in members[: kind.key_length]:
+                here = here.where(column == bindparam(f"of_{column.name}"))
+            self.get[kind] = _ready(here).text
+
+
+class SqliteReadModelStore:
+    """``ReadModelStore`` in one file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create; one of another format is made anew. Raises ReadModelUnavailable."""
+        self._path = path
+        self._ready: dict[int, _Ready] = {}
+        self._turn: int | None = None
+        try:
+            self._turn = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            with self._in_turn():
+                self._connection = self._open()
+        except (OSError, sqlite3.Error) as error:
+            self._close_turn()
+            raise self._unavailable(error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = self._connect()
+        if connection.execute("PRAGMA user_version").fetchone()[0] != SQLITE_FORMAT:
+            connection.close()
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            connection = self._connect()
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            for table in COMMON.sorted_tables:
+                connection.execute(create_table(table, _DIALECT))
+            connection.execute(f"PRAGMA user_version={SQLITE_FORMAT}")
+            connection.execute("COMMIT")
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_S, cached_statements=256)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA cache_size=-65536")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        return connection
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        assert self._turn is not None, "the store is closed"
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction: committed, or rolled back with whatever was raised."""
+        with self._in_turn():
+            connection = self._connection
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> ReadModelUnavailable:
+        return ReadModelUnavailable(
+            f"the read model {self._path} cannot be used: {error}. It is made of the log: free the disk or mend its "
+            "rights; if it is damaged, delete it, its -wal and its -shm, and start again"
+        )
+
+    def _rows(self, statement: Statement, **given: Any) -> list[Any]:
+        try:
+            return self._connection.execute(statement.text, statement.values(given)).fetchall()
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+
+    def _of(self, generation: int) -> _Ready:
+        if generation not in self._ready:
+            self._ready[generation] = _Ready(generation)
+        return self._ready[generation]
+
+    # --- generations ---------------------------------------------------------------------------------------------
+
+    async def generations(self) -> list[Generation]:
+        return [Generation(*row) for row in self._rows(_GENERATIONS)]
+
+    async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
+        with self._transaction() as connection:
+            there = connection.execute(_GENERATIONS.text).fetchall()
+            if live and any(status == "live" for _, _, status in there):
+                raise Switched("another process has made a live generation meanwhile")
+            made = Generation(max((row[0] for row in there), default=0) + 1, version, "live" if live else "building")
+            connection.execute(_ADD_GENERATION.text, (made.number, version, made.status, time_ns() // 1_000))
+            connection.executemany(
+                _ADD_CHECKPOINT.text,
+                [(made.number, partition, EMPTY.seq, EMPTY.sha256, "{}") for partition in range(partitions)],
+            )
+            tables = self._of(made.number).tables
+            for table in tables.metadata.sorted_tables:
+                connection.execute(create_table(table, _DIALECT))
+            if live:
+                self._make_indexes(connection, tables)
+        return made
+
+    async def make_indexes(self, generation: int) -> None:
+        # One transaction an index: each holds the writers' lock while it is made.
+        for index in self._of(generation).tables.indexes:
+            with self._transaction() as connection:
+                connection.execute(create_index(index, _DIALECT))
+
+    def _make_indexes(self, connection: sqlite3.Connection, tables: Tables) -> None:
+        for index in tables.indexes:
+            connection.execute(create_index(index, _DIALECT))
+
+    async def drop_generation(self, generation: int) -> None:
+        for table in self._of(generation).tables.metadata.sorted_tables:
+            with self._transaction() as connection:
+                status = connection.execute(_STATUS.text, (generation,)).fetchone()
+                if status is not None and status[0] == "live":
+                    raise OutOfStep(f"generation {generation} is live")
+                connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+        with self._transaction() as connection:
+            for statement in _DROPPED_WITH:
+                connection.execute(statement.text, (generation,))
+
+    async def checkpoints(self, generation: int) -> list[Checkpoint]:
+        rows = self._rows(_CHECKPOINTS, number=generation)
+        return [_checkpoint(seq, head, digests) for _, seq, head, digests in rows]
+
+    async def switch(self, old: int, new: int, *, accept: bool) -> None:
+        with self._transaction() as connection:
+            statuses = {number: status for number, _, status in connection.execute(_GENERATIONS.text)}
+            if statuses.get(old) != "live":
+                raise Switched(f"generation {old} is not the live one any more")
+            if statuses.get(new) != "building":
+                raise OutOfStep(f"generation {new} is not being built")
+            ours = connection.execute(_CHECKPOINTS.text, (new,)).fetchall()
+            theirs = connection.execute(_CHECKPOINTS.text, (old,)).fetchall()
+            if len(ours) != len(theirs):
+                raise OutOfStep(f"generations {old} and {new} are of different logs")
+            for (partition, seq, head, digests), (_, old_seq, old_head, old_digests) in zip(
+                ours, theirs, strict=True
+            ):
+                if (seq, head) != (old_seq, old_head):
+                    raise OutOfStep(f"partition {partition}: generation {new} is at {seq}, {old} at {old_seq}")
+                if not accept and _checkpoint(seq, head, digests) != _checkpoint(old_seq, old_head, old_digests):
+                    raise OutOfStep(f"partition {partition}: the rows of generations {old} and {new} differ")
+            connection.execute(_SET_STATUS.text, _SET_STATUS.values({"number": old, "new_status": "retired"}))
+            connection.execute(_SET_STATUS.text, _SET_STATUS.values({"number": new, "new_status": "live"}))
+
+    # --- folding -------------------------------------------------------------------------------------------------
+
+    async def load(
+        self, generation: int, partition: int, wanted: Mapping[type[Row], Collection[Key]]
+    ) -> dict[type[Row], list[Row]]:
+        get = self._of(generation).get
+        found: dict[type[Row], list[Row]] = {}
+        try:
+            execute = self._connection.execute
+            for kind, keys in wanted.items():
+                rows = (execute(get[kind], (partition, *key)).fetchone() for key in keys)
+                found[kind] = [kind(*row) for row in rows if row is not None]
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+        return found
+
+    async def commit(self, generation: int, runs: Sequence[Run], *, building: bool = False) -> None:
+        put = self._of(generation).put
+        with self._transaction() as connection:
+            status = connection.execute(_STATUS.text, (generation,)).fetchone()
+            if status is None or status[0] != ("building" if building else "live"):
+                raise Switched(f"generation {generation} is {'gone' if status is None else status[0]}")
+            for run in runs:
+                self._advance(connection, generation, run)
+            for run in runs:
+                for kind, rows in run.rows:
+                    partition = run.partition
+                    values = [(partition, *msgspec.structs.astuple(row)) for row in rows]
+                    connection.executemany(put[kind], values)
+                self._keep_quarantine(connection, generation, run)
+
+    def _advance(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
+        values = _ADVANCE.values(
+            {
+                "number": generation,
+                "of_partition": run.partition,
+                "old_seq": run.before.seq,
+                "old_head": run.before.sha256,
+                "new_seq": run.after.head.seq,
+                "new_head": run.after.head.sha256,
+                "new_digests": _digests_text(run.after),
+            }
+        )
+        if connection.execute(_ADVANCE.text, values).rowcount != 1:
+            raise Overtaken(f"partition {run.partition} of generation {generation} is not at seq {run.before.seq}")
+
+    def _keep_quarantine(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
+        here = (generation, run.partition)
+        connection.executemany(_HOLD.text, [(*here, *held) for held in run.held])
+        connection.executemany(_RELEASE.text, [(*here, held.user_id, held.seq) for held in run.released])
+        connection.executemany(_FREE.text, [(*here, user_id) for user_id in run.free])
+        connection.executemany(
+            _PUT_QUARANTINE.text, [(*here, one.user_id, one.seq, one.time_us, one.reason) for one in run.quarantined]
+        )
+
+    async def quarantine(self, generation: int) -> list[Quarantined]:
+        return [Quarantined(*row) for row in self._rows(_QUARANTINE, number=generation)]
+
+    async def held(self, generation: int, partition: int, user_id: str, limit: int) -> list[Held]:
+        rows = self._rows(_HELD, number=generation, of_partition=partition, user=user_id, most=limit)
+        return [Held(*row) for row in rows]
+
+    # --- checking ------------------------------------------------------------------------------------------------
+
+    async def scan(
+        self, generation: int, partition: int
+    ) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
+        scan = self._of(generation).scan
+        try:
+            connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_S)
+            try:
+                connection.execute("BEGIN")  # one moment for all tables; ended in seconds, so the WAL can be reset
+                at = connection.execute(_CHECKPOINT_OF.text, (generation, partition)).fetchone()
+                if at is None:
+                    raise Switched(f"generation {generation} is gone")
+                checkpoint = _checkpoint(*at)
+                for kind in ROW_TYPES:
+                    rows = connection.execute(scan[kind], (partition,))
+                    while page := [kind(*row) for row in islice(rows, _SCANNED_AT_ONCE)]:
+                        yield checkpoint, kind, page
+                yield checkpoint, ROW_TYPES[-1], ()
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+
+    async def report(
+        self, generation: int, partition: int, seq: int, now_us: int, found: Sequence[Difference]
+    ) -> None:
+        with self._transaction() as connection:
+            if connection.execute(_STATUS.text, (generation,)).fetchone() is None:
+                raise Switched(f"generation {generation} is gone")
+            connection.execute(_PUT_PROOF.text, (generation, partition, seq, now_us, len(found)))
+            connection.execute(_CLEAR_DIFFERENCES.text, (generation, partition))
+            connection.executemany(
+                _PUT_DIFFERENCE.text,
+                [(generation, partition, one.place, one.table, one.key[:500], one.detail, now_us) for one in found],
+            )
+
+    async def close(self) -> None:
+        self._connection.close()
+        self._close_turn()
+
+    def _close_turn(self) -> None:
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None
+
+
+def _checkpoint(seq: int, head: str, digests: str) -> Checkpoint:
+    texts: dict[str, str] = msgspec.json.decode(digests)
+    return Checkpoint(Head(seq, head), {table: int(text, 16) for table, text in texts.items()})
+
+
+def _digests_text(checkpoint: Checkpoint) -> str:
+    texts = {table: f"{digest:032x}" for table, digest in checkpoint.digests.items()}
+    return msgspec.json.encode(texts, order="sorted").decode()
