@@ -91,7 +91,7 @@ def _read(partition: int, seq: int, record: bytes) -> tuple[Link, str]:
     return Link(place, envelope.user_id, envelope.time_us, record, None, reason), envelope.prev
 
 
-class _Indigestible(Exception):
+class Indigestible(Exception):
     """The first event of a run that a fold could not digest."""
 
     def __init__(self, link: Link, reason: str) -> None:
@@ -149,14 +149,14 @@ class PartitionFolder:
             try:
                 await self._digest(taken)
                 break
-            except _Indigestible as failed:
+            except Indigestible as failed:
                 self._book.forget()
                 stopped[failed.link.user_id] = self._quarantined_by(failed)
         self._next_quarantined = self.quarantined | stopped.keys()
         held = tuple(_held(link) for link in links if waits(link))
         return self._run(head, quarantined=tuple(stopped.values()), held=held)
 
-    def _quarantined_by(self, failed: _Indigestible) -> Quarantined:
+    def _quarantined_by(self, failed: Indigestible) -> Quarantined:
         link = failed.link
         return Quarantined(self.partition, link.user_id, link.place.seq, link.time_us, failed.reason)
 
@@ -175,7 +175,7 @@ class PartitionFolder:
             try:
                 await self._digest(links)
                 break
-            except _Indigestible as failed:
+            except Indigestible as failed:
                 self._book.forget()
                 rest = self._quarantined_by(failed)
                 links = links[: links.index(failed.link)]
@@ -190,27 +190,27 @@ class PartitionFolder:
         )
 
     async def _digest(self, links: Sequence[Link]) -> None:
-        """Load what the folds read, and fold. Raises _Indigestible, ReadModelUnavailable."""
+        """Load what the folds read, and fold. Raises Indigestible, ReadModelUnavailable."""
         book = self._book
         for needs in (NEEDS, THEN_NEEDS):
             for link in links:
                 try:
-                    event = _event_of(link)
+                    event = event_of(link)
                     for need in needs:
                         need(event, book)
-                except _Indigestible:
+                except Indigestible:
                     raise
                 except Exception as error:
-                    raise _Indigestible(link, _words(error)) from error
+                    raise Indigestible(link, words_of(error)) from error
             if wanted := book.wanted():
                 book.fill(await self._store.load(self._generation, self.partition, wanted))
         for link in links:
             try:
-                event, place = _event_of(link), link.place
+                event, place = event_of(link), link.place
                 for fold in FOLDS:
                     fold(event, place, book)
             except Exception as error:
-                raise _Indigestible(link, _words(error)) from error
+                raise Indigestible(link, words_of(error)) from error
 
     def _run(
         self,
@@ -244,9 +244,10 @@ class PartitionFolder:
         self._book.forget()
 
 
-def _event_of(link: Link) -> Event:
+def event_of(link: Link) -> Event:
+    """Its event. Raises Indigestible where it could not be read."""
     if link.event is None:
-        raise _Indigestible(link, link.reason)
+        raise Indigestible(link, link.reason)
     return link.event
 
 
@@ -254,5 +255,6 @@ def _held(link: Link) -> Held:
     return Held(link.user_id, link.place.seq, link.record)
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """Why a fold could not digest an event."""
     return f"{type(error).__name__}: {error}"

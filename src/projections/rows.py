@@ -239,6 +239,12 @@ ROW_TYPES: Final[tuple[type[Row], ...]] = (
     AccountRow,
 )
 
+BY_USER: Final[tuple[type[Row], ...]] = tuple(kind for kind in ROW_TYPES if kind.__struct_fields__[0] == "user_id")
+"""The tables whose rows are each of one user, whose id is the first member."""
+
+WHOLE: Final[tuple[type[Row], ...]] = tuple(kind for kind in ROW_TYPES if kind not in BY_USER)
+"""The tables whose rows are the partition's."""
+
 _encode = msgspec.msgpack.encode
 
 

@@ -322,7 +322,9 @@ DIFFERENCE: Final = Table(
     _key("place", _text(_USER)),  # the user, or the account
     _key("row_table", _text(_TYPE)),
     _key("row_key", _text(_REASON)),
-    _must("detail", _long_text()),
+    _key("field", _text(_TYPE)),
+    _must("expected", _long_text()),
+    _must("found", _long_text()),
     _must("found_at_us", _INT),
     sqlite_with_rowid=False,
 )

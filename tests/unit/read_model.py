@@ -1,0 +1,95 @@
+"""A read model on a real SQLite file, folded from records in lists.
+
+model = await ReadModel.folded(tmp_path, story(1).partitions)
+model.sql("UPDATE {asset} SET cash = cash + 1")     # by hand, behind everybody's back
+await model.rows()                                  # what the tables hold
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ledger.audit import Stored
+from projections import folds
+from projections.folding import PartitionFolder
+from projections.rows import ROW_TYPES, Row
+from projections.store import Checkpoint, Run
+from projections.stores.sqlite import SqliteReadModelStore
+
+Tables = dict[str, list[Row]]
+
+
+class ListedRecords:
+    """``ledger.audit.Records`` over lists that may grow."""
+
+    def __init__(self, partitions: Sequence[Sequence[bytes]], page: int = 100) -> None:
+        self.partitions, self._page = partitions, page
+
+    def ends(self) -> list[int]:
+        return [len(records) for records in self.partitions]
+
+    def read(self, partition: int, to_seq: int) -> Iterator[list[Stored]]:
+        for start in range(0, to_seq, self._page):
+            records = self.partitions[partition][start : min(start + self._page, to_seq)]
+            yield [Stored(record) for record in records]
+
+
+class ReadModel:
+    """The live generation of a store of its own, and the log that it is folded from."""
+
+    def __init__(self, folder: Path, partitions: Sequence[Sequence[bytes]]) -> None:
+        self.path = folder / "read_model.sqlite3"
+        self.records = ListedRecords(partitions)
+        self.store = SqliteReadModelStore(self.path)
+        self.generation = 0
+
+    @classmethod
+    async def empty(cls, folder: Path, partitions: Sequence[Sequence[bytes]]) -> "ReadModel":
+        model = cls(folder, partitions)
+        made = await model.store.make_generation(folds.VERSION, len(partitions), live=True)
+        model.generation = made.number
+        return model
+
+    @classmethod
+    async def folded(cls, folder: Path, partitions: Sequence[Sequence[bytes]]) -> "ReadModel":
+        """With every record folded, each partition at once."""
+        model = await cls.empty(folder, partitions)
+        for partition, records in enumerate(partitions):
+            await model.fold(await model.folder(partition), records)
+        return model
+
+    async def folder(self, partition: int = 0, rows_max: int | None = None) -> PartitionFolder:
+        """A new one, which begins where the tables are."""
+        quarantined = [one for one in await self.store.quarantine(self.generation) if one.partition == partition]
+        return PartitionFolder(
+            self.store, self.generation, partition, await self.checkpoint(partition), quarantined, rows_max=rows_max
+        )
+
+    async def fold(self, folder: PartitionFolder, records: Sequence[bytes]) -> Run | None:
+        """Fold and store; None where nothing continued the chain."""
+        run = await folder.fold(records)
+        if run is not None:
+            await self.keep(folder, run)
+        return run
+
+    async def keep(self, folder: PartitionFolder, run: Run) -> None:
+        await self.store.commit(self.generation, [run])
+        folder.stored(run)
+
+    async def checkpoint(self, partition: int = 0) -> Checkpoint:
+        return (await self.store.checkpoints(self.generation))[partition]
+
+    async def rows(self, partition: int = 0) -> Tables:
+        """All rows of the partition, in the order of keys, by their tables' names."""
+        tables: Tables = {kind.table: [] for kind in ROW_TYPES}
+        async for _, kind, page in self.store.scan(self.generation, partition):
+            tables[kind.table] += page
+        return tables
+
+    def sql(self, statement: str, *parameters: Any) -> int:
+        """By hand, on a connection of its own; ``{wallet}`` is the live table. Answers how many rows were changed."""
+        names = {kind.table: f"{kind.table}_g{self.generation}" for kind in ROW_TYPES}
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            return connection.execute(statement.format(**names), parameters).rowcount
