@@ -1,0 +1,331 @@
+"""Logs for readers: what a real node writes in busy weeks of a dozen wallets over some partitions.
+
+    told = story(seed)                     # the same for ever
+    told.partitions[1]                     # the records of partition 1, in log order
+    told.records                           # those of all, each partition's in order
+
+`busy_days` asks whether the ledger decides rightly, so most of its commands are refused; here nearly all are taken,
+and what they are about is what readers may get wrong: bets, orders, holds and transfers in each state, and changing
+it late; ids that are the same in other wallets and of other kinds, and full of what paths and SQL may stumble over;
+wallets of one name but for the case; many events at one time; sums beyond what a double keeps.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+from ledger.commands import AnyCommand, Command
+from ledger.events import Event
+from ledger.money import AMOUNT_MAX
+from ledger.partitioning import partition_of
+from ledger.tickets import Accepted, Refused
+from ledger.wallet import DAY_US
+from unit.given import SECOND_US
+from unit.node_in_memory import World, request_sha256
+
+PLAYERS: Final = ("anna", "Anna", "anna1", "bob-2", "C:3", "d@x.io", "e_5.", "0", "partition", "x" * 64)
+WHALE: Final = "whale"
+"""Bets all that a wallet can have, again and again."""
+MAYFLY: Final = "mayfly"
+"""Opened, and closed soon: what is sent to it comes back."""
+NOBODY: Final = "nobody"
+"""Never opened, but money is sent to it, and it is named as a referrer."""
+USERS: Final = (*PLAYERS, WHALE, MAYFLY, NOBODY)
+
+WEIGHTS: Final = {
+    "open_wallet": 3,
+    "deposit": 8,
+    "request_withdrawal": 6,
+    "approve_withdrawal": 4,
+    "reject_withdrawal": 2,
+    "place_bet": 24,
+    "settle_bet": 16,
+    "cancel_bet": 5,
+    "cancel_before_bet": 1,
+    "hold": 7,
+    "capture_hold": 3,
+    "release_hold": 2,
+    "transfer": 6,
+    "grant_bonus": 4,
+    "adjust": 2,
+    "propose_adjustment": 3,
+    "approve_adjustment": 2,
+    "reject_adjustment": 1,
+    "reverse": 3,
+    "set_limits": 3,
+    "freeze_wallet": 1,
+    "unfreeze_wallet": 3,
+    "close_wallet": 1,
+    "whale": 3,
+}
+STEPS_US: Final = (0, 0, 1, 1_000, SECOND_US, 3_600 * SECOND_US, 3_600 * SECOND_US, DAY_US)
+EXPIRIES_US: Final = (None, None, None, -1, SECOND_US, 3_600 * SECOND_US, DAY_US)
+SPELLINGS: Final = ("{}", "{}", "{}", "a/{}", "{}%2F?x=1", '"{}\\', "#{}&+=;", "'{}'--", "_{}_%", "{}.", "A{}", "a{}")
+PERIODS: Final = ("p1", "p2", "P2", "round 7/ü", "")
+SELECTIONS: Final = ("red", "", "größer", 'a "b" \\', "🪔")
+GRANTERS: Final = "op:2"
+"""Who approves what others proposed."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """The records that a node wrote, partition by partition."""
+
+    partitions: list[list[bytes]]
+
+    @property
+    def records(self) -> list[bytes]:
+        """All of them, in the order of their times; of one time, partition by partition."""
+        placed = [
+            (msgspec.json.decode(record, type=_Timed).time_us, partition, seq, record)
+            for partition, records in enumerate(self.partitions)
+            for seq, record in enumerate(records)
+        ]
+        return [record for *_, record in sorted(placed)]
+
+
+class _Timed(msgspec.Struct):
+    time_us: int
+
+
+def story(seed: int, *, commands: int = 400, partitions: int = 3) -> Story:
+    """The story of this number, of about so many commands. Where a loop is running: ``await tell(…)``."""
+    return asyncio.run(tell(seed, commands=commands, partitions=partitions))
+
+
+async def tell(seed: int, *, commands: int = 400, partitions: int = 3) -> Story:
+    teller = _Teller(Random(seed), await World(partitions=partitions).start())
+    await teller.begin()
+    while teller.posted < commands:
+        await teller.live_on()
+    await teller.world.stop()
+    return Story(teller.world.appended.records)
+
+
+@dataclass
+class _Wallet:
+    """What can be done to a wallet next: the ids of what is open in it."""
+
+    user_id: str
+    status: str = "none"
+    bets: list[tuple[str, int]] = field(default_factory=list)
+    holds: list[tuple[str, int]] = field(default_factory=list)
+    withdrawals: list[str] = field(default_factory=list)
+    proposals: list[str] = field(default_factory=list)
+    reversible: list[str] = field(default_factory=list)
+    ids: dict[str, Iterator[int]] = field(default_factory=dict)
+
+    def learn(self, event: Event, position: str) -> None:
+        data: Any = event.data
+        match event.data.type:
+            case "wallet_opened" | "wallet_unfrozen":
+                self.status = "open"
+            case "wallet_frozen":
+                self.status = "frozen"
+            case "wallet_closed":
+                self.status = "closed"
+            case "bet_placed":
+                self.bets.append((data.bet_id, data.stake))
+            case "hold_placed":
+                self.holds.append((data.hold_id, data.amount))
+            case "withdrawal_requested":
+                self.withdrawals.append(data.order_id)
+            case "adjustment_proposed":
+                self.proposals.append(data.adjustment_id)
+            case "deposited" | "bonus_granted" | "adjusted":
+                self.reversible.append(position)
+            case _:
+                pass
+
+    def new_id(self, kind: str) -> str:
+        """Never twice in this wallet and kind; the same in other wallets and of other kinds."""
+        number = next(self.ids.setdefault(kind, count(1)))
+        return SPELLINGS[number % len(SPELLINGS)].format(number)
+
+
+class _Teller:
+    """Thinks up commands, lets a node decide them, and remembers what came of it."""
+
+    def __init__(self, chance: Random, world: World) -> None:
+        self.chance = chance
+        self.world = world
+        self.posted = 0
+        self.wallets = {user_id: _Wallet(user_id) for user_id in USERS}
+        self.moods = {kind: weight * chance.choice((0, 1, 1, 1, 3)) for kind, weight in WEIGHTS.items()}
+        partitions = world.log.partitions
+        self.wakers = {partition_of(user_id, partitions): user_id for user_id in USERS}
+
+    async def begin(self) -> None:
+        """Half of the players are there from the start, each with some money, most of them referred."""
+        for user_id in self.chance.sample(PLAYERS, len(PLAYERS) // 2):
+            await self.post([self.opening(self.wallets[user_id])])
+            await self.post([self.command("deposit", self.wallets[user_id])])
+
+    async def live_on(self) -> None:
+        """Some time goes by, then many things happen at once."""
+        self.world.clock.now_us += self.chance.choice(STEPS_US)
+        for user_id in self.wakers.values():  # its writer looks what is due
+            await self.world.wallet(user_id)
+        await self.world.quiet()
+        kinds = self.chance.choices(list(self.moods), list(self.moods.values()), k=self.chance.choice((1, 5, 20, 40)))
+        await self.post([command for kind in kinds if (command := self.thought(kind)) is not None])
+
+    async def post(self, fields: list[dict[str, Any]]) -> None:
+        for actor in ("local", GRANTERS):
+            mine = [one for one in fields if (one["type"] == "approve_adjustment") == (actor == GRANTERS)]
+            commands: list[Command] = [msgspec.convert(self.named(one), AnyCommand) for one in mine]
+            asked = [(command, request_sha256(command)) for command in commands]
+            for command, answer in zip(commands, await self.world.node.post_many(asked, actor), strict=True):
+                assert isinstance(answer, Accepted | Refused), answer
+                if isinstance(answer, Accepted):
+                    self.wallets[command.user_id].learn(answer.event, str(answer.place))
+        await self.world.quiet()
+
+    def named(self, fields: dict[str, Any]) -> dict[str, Any]:
+        self.posted += 1
+        metadata = self.chance.choice((None, None, None, {}, {"key": "välue", "a": '"'}))
+        return {**fields, "command_id": f"c{self.posted}", "metadata": metadata}
+
+    # --- what happens ----------------------------------------------------------------------------------------------
+
+    def thought(self, kind: str) -> dict[str, Any] | None:
+        """A command of that kind, about something that can be done; None where nothing can."""
+        if kind == "open_wallet":
+            new = [self.wallets[user_id] for user_id in (*PLAYERS, MAYFLY) if self.wallets[user_id].status == "none"]
+            return self.opening(self.chance.choice(new)) if new else None
+        if kind == "whale":
+            return self.whale()
+        if kind == "close_wallet":
+            return self.of("close_wallet", self.wallets[MAYFLY], reason="asked for")
+        may = [wallet for wallet in self.wallets.values() if self.may(kind, wallet)]
+        return self.command(kind, self.chance.choice(may)) if may else None
+
+    def may(self, kind: str, wallet: _Wallet) -> bool:
+        match kind:
+            case "settle_bet" | "cancel_bet":
+                has = bool(wallet.bets)
+            case "capture_hold" | "release_hold":
+                has = bool(wallet.holds)
+            case "approve_withdrawal" | "reject_withdrawal":
+                has = bool(wallet.withdrawals)
+            case "approve_adjustment" | "reject_adjustment":
+                has = bool(wallet.proposals)
+            case "reverse":
+                has = bool(wallet.reversible)
+            case "unfreeze_wallet":
+                return wallet.status == "frozen"
+            case _:
+                has = True
+        return has and wallet.status == "open" and wallet.user_id in PLAYERS
+
+    def opening(self, wallet: _Wallet) -> dict[str, Any]:
+        known = [other.user_id for other in self.wallets.values() if other.status == "open"]
+        others = [user_id for user_id in USERS if user_id != wallet.user_id]
+        latest = known[-1:] or [NOBODY]
+        referrer_id = self.chance.choice((*latest, *latest, self.chance.choice(others), None))
+        return self.of("open_wallet", wallet, referrer_id=None if referrer_id == wallet.user_id else referrer_id)
+
+    def whale(self) -> dict[str, Any]:
+        """All at once: sums over its bets and orders leave what a double, or a JavaScript number, keeps exact."""
+        wallet = self.wallets[WHALE]
+        if wallet.status == "none":
+            return self.of("open_wallet", wallet)
+        if wallet.withdrawals:
+            return self.of("approve_withdrawal", wallet, order_id=wallet.withdrawals.pop())
+        if wallet.bets:
+            return self.of("settle_bet", wallet, bet_id=wallet.bets.pop()[0], payout=AMOUNT_MAX)
+        all_of_it = {"asset": "USDT", "amount": AMOUNT_MAX}
+        match self.chance.choice(("deposit", "bet", "bet", "withdraw")):
+            case "deposit":
+                return self.of("deposit", wallet, order_id=wallet.new_id("order"), **all_of_it)
+            case "withdraw":
+                return self.of("request_withdrawal", wallet, order_id=wallet.new_id("order"), **all_of_it)
+            case _:
+                return self.bet(wallet, "USDT", AMOUNT_MAX)
+
+    def command(self, kind: str, wallet: _Wallet) -> dict[str, Any]:
+        chance = self.chance
+        asset = chance.choice(("INR", "INR", "INR", "GOLD"))
+        amount = chance.choice((1, 2, chance.randint(1, 300), chance.randint(1, 300)))
+        some: dict[str, Any] = {"asset": asset, "amount": amount}
+        maybe_reason = {"reason": chance.choice((None, "because"))}
+        match kind:
+            case "deposit":
+                bonus = chance.choice((None, None, 0, chance.randint(1, 200)))
+                more = {"asset": asset, "amount": chance.randint(1, 3_000), "bonus": bonus}
+                return self.of(kind, wallet, order_id=wallet.new_id("order"), **more)
+            case "request_withdrawal":
+                return self.of(kind, wallet, order_id=wallet.new_id("order"), **some)
+            case "approve_withdrawal" | "reject_withdrawal":
+                return self.of(kind, wallet, order_id=self.some_of(wallet.withdrawals), **maybe_reason)
+            case "place_bet":
+                return self.bet(wallet, asset, amount)
+            case "settle_bet":
+                bet_id, stake = self.some_of(wallet.bets)
+                return self.of(kind, wallet, bet_id=bet_id, payout=chance.choice((0, 0, 1, stake, 2 * stake)))
+            case "cancel_bet":
+                return self.of(kind, wallet, bet_id=self.some_of(wallet.bets)[0], **maybe_reason)
+            case "cancel_before_bet":
+                return self.of("cancel_bet", wallet, bet_id=wallet.new_id("bet"), **maybe_reason)
+            case "hold":
+                return self.of(kind, wallet, hold_id=wallet.new_id("hold"), **some, **self.expiry())
+            case "capture_hold":
+                hold_id, held = self.some_of(wallet.holds)
+                captured = chance.choice((None, held, chance.randint(1, held)))
+                return self.of(kind, wallet, hold_id=hold_id, amount=captured)
+            case "release_hold":
+                return self.of(kind, wallet, hold_id=self.some_of(wallet.holds)[0])
+            case "transfer":
+                to_user_id = chance.choice([user_id for user_id in USERS if user_id != wallet.user_id])
+                names = {"transfer_id": wallet.new_id("transfer"), "to_user_id": to_user_id}
+                return self.of(kind, wallet, **names, **some)
+            case "grant_bonus":
+                return self.of(kind, wallet, grant_id=f"g{wallet.new_id('grant')}", **some, **self.expiry())
+            case "adjust":
+                some["amount"] *= chance.choice((1, 1, -1))
+                return self.of(kind, wallet, **some, reason="put right")
+            case "propose_adjustment":
+                some["amount"] *= chance.choice((1, 1, -1))
+                return self.of(kind, wallet, adjustment_id=wallet.new_id("adjustment"), **some, reason="goodwill")
+            case "approve_adjustment" | "reject_adjustment":
+                return self.of(kind, wallet, adjustment_id=self.some_of(wallet.proposals), **maybe_reason)
+            case "reverse":
+                return self.of(kind, wallet, position=self.some_of(wallet.reversible), reason="charged back")
+            case "set_limits":
+                return self.of(kind, wallet, asset=chance.choice((asset, "USDT")), **self.limits())
+            case _:
+                return self.of(kind, wallet, reason="under review")
+
+    def bet(self, wallet: _Wallet, asset: str, stake: int) -> dict[str, Any]:
+        where = {"period": self.chance.choice(PERIODS), "selection": self.chance.choice(SELECTIONS)}
+        spend = self.chance.choice((None, "cash_first", "bonus_first"))
+        names = {"bet_id": wallet.new_id("bet"), "game": "external", **where}
+        return self.of("place_bet", wallet, **names, asset=asset, stake=stake, spend=spend)
+
+    def expiry(self) -> dict[str, Any]:
+        after_us = self.chance.choice(EXPIRIES_US)
+        return {"expires_at_us": None if after_us is None else self.world.clock.now_us + after_us}
+
+    def limits(self) -> dict[str, int | None]:
+        """Some limits, seldom so tight that nothing goes any more."""
+        some = {
+            "credit_limit": (None, 0, 50, 500),
+            "balance_max": (None, None, 0, 5_000, 20_000),
+            "stake_max_per_day": (None, None, 0, 2_000),
+            "withdrawal_max_per_day": (None, 500, 2_000),
+        }
+        names = self.chance.sample(list(some), self.chance.choice((0, 1, 1, 2, 4)))
+        return {name: self.chance.choice(some[name]) for name in names}
+
+    def some_of(self, ids: list[Any]) -> Any:
+        """One of them, which is then done with, mostly a late one."""
+        return ids.pop(max(self.chance.randrange(len(ids)), self.chance.randrange(len(ids))))
+
+    @staticmethod
+    def of(kind: str, wallet: _Wallet, **fields: Any) -> dict[str, Any]:
+        return {"type": kind, "user_id": wallet.user_id, **fields}
