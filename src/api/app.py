@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from litestar import Litestar
+from litestar.config.compression import CompressionConfig
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -23,6 +24,7 @@ from api.routes.audit import audit_routes
 from api.routes.commands import command_routes
 from api.routes.wallets import wallet_routes
 from ledger.node import Node
+from projections.queries import Reads
 
 _OF_STATUS: Final = {
     400: "malformed_request",
@@ -31,6 +33,14 @@ _OF_STATUS: Final = {
     413: "request_too_large",
     415: "unsupported_media_type",
 }
+
+_WALLETS: Final = "/v1/wallets/"
+_WALLET_SLASHES: Final = 3
+
+# Chosen: a page of history shrinks to a fifth at the cheapest level; a single wallet would not get smaller.
+_COMPRESSION: Final = CompressionConfig(
+    backend="gzip", minimum_size=2_048, gzip_compress_level=1, exclude=["^/v1/events", "^/metrics"]
+)
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +57,12 @@ class _Exchange:
 class Rim:
     """The outermost ASGI application: knows what is in flight, and turns every failure into a problem."""
 
-    def __init__(self, inner: ASGIApp, direct: Mapping[str, ASGIApp]) -> None:
-        """``direct``: the applications of single paths, which are called without ``inner``'s routing."""
+    def __init__(self, inner: ASGIApp, direct: Mapping[str, ASGIApp], wallet: ASGIApp) -> None:
+        """``direct``: the applications of single paths, and ``wallet`` that of a single wallet's, which are called
+        without ``inner``'s routing."""
         self._inner = inner
         self._direct = direct
+        self._wallet = wallet
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +85,7 @@ class Rim:
         problem: Problem | None = None
         try:
             try:
-                await self._direct.get(scope["path"], self._inner)(scope, receiving, sending)
+                await self._application(scope["path"])(scope, receiving, sending)
             except Problem as raised:
                 problem = raised
             except HTTPException as error:
@@ -88,6 +100,12 @@ class Rim:
                     await drain(receive)
         finally:
             del self._exchanges[task]
+
+    def _application(self, path: str) -> ASGIApp:
+        direct = self._direct.get(path)
+        if direct is not None:
+            return direct
+        return self._wallet if path.startswith(_WALLETS) and path.count("/") == _WALLET_SLASHES else self._inner
 
     async def finish(self, within_s: float) -> int:
         """Wait for the answers to the requests that are whole now, and give up the others and the late ones.
@@ -140,23 +158,25 @@ def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
     return Problem(code, detail, **fields)
 
 
-def build_app(node: Node, owner: str) -> Rim:
+def build_app(node: Node, reads: Reads, owner: str) -> Rim:
     """The application that serves ``node``, which others reach at the address ``owner``."""
     metrics = Metrics(node)
     direct, routed = command_routes(node, metrics)
+    wallet, lists = wallet_routes(node, reads)
     litestar = Litestar(
         route_handlers=[
             *routed,
-            *wallet_routes(node),
+            *lists,
             *audit_routes(node, owner),
             *admin_routes(node, metrics),
         ],
         openapi_config=None,
+        compression_config=_COMPRESSION,
         logging_config=None,
         # Without a handler of its own Litestar answers exceptions itself, in its own shape; the rim wants them.
         exception_handlers={Exception: _reraise, HTTPException: _reraise},
     )
-    return Rim(litestar, direct)
+    return Rim(litestar, direct, wallet)
 
 
 def _reraise(_: Any, error: Exception) -> Any:

@@ -20,6 +20,7 @@ from ledger.events import LEDGER, AnyData, Balance
 from ledger.record import Head
 from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
 from ledger.wallet import NO_BALANCE, NO_LIMITS, Wallet
+from projections import documents
 
 BODY_MAX: Final = 8 * 1024 * 1024
 BATCH_MAX: Final = 1_000
@@ -130,6 +131,13 @@ def read_command_id(text: str) -> str:
     """A command_id of a path, the ledger's own too. Raises Problem ``malformed_request``."""
     if not _ANY_COMMAND_ID.fullmatch(text):
         raise Problem("malformed_request", "the command_id is malformed", field="command_id")
+    return text
+
+
+def read_asked_id(text: str, name: str) -> str:
+    """The id of a bet, order … in a path. Raises Problem ``malformed_request``."""
+    if not _ANY_COMMAND_ID.fullmatch(text):
+        raise Problem("malformed_request", f"the {name} is malformed", field=name)
     return text
 
 
@@ -328,50 +336,36 @@ def batch_item(answer: Answer | Problem) -> Created | Hit | NotTaken:
             raise AssertionError(answer)
 
 
-def wallet_body(read: WalletRead) -> dict[str, Any]:
-    """``GET /v1/wallets/{user_id}``. The writer itself answered, so nothing that is known is missing: lag 0."""
+def wallet_document(read: WalletRead) -> documents.Wallet:
+    """``GET /v1/wallets/{user_id}?consistency=strong``, from the writer's own state."""
     wallet = read.wallet
     assets = sorted(wallet.balances.keys() | wallet.limits.keys())
     first = wallet.first_deposit
-    return {
-        "user_id": wallet.user_id,
-        "status": wallet.status,
-        "opened_at_us": wallet.opened_at_us,
-        "referrer_id": wallet.referrer_id,
-        "balances": {asset: _balance(wallet, asset) for asset in assets},
-        "limits": {asset: _limits(wallet, asset) for asset in assets},
-        "first_deposit": None
+    assert wallet.opened_at_us is not None, "the wallet was opened"
+    return documents.Wallet(
+        wallet.user_id,
+        wallet.status,
+        wallet.opened_at_us,
+        wallet.referrer_id,
+        {asset: _available(wallet, asset) for asset in assets},
+        {asset: _limits(wallet, asset) for asset in assets},
+        None
         if first is None
-        else {
-            "order_id": first.order_id,
-            "asset": first.asset,
-            "amount": first.amount,
-            "position": first.position,
-            "time_us": first.time_us,
-        },
-        "as_of": {"position": str(read.place), "lag_ms": 0},
-    }
+        else documents.FirstDeposit(first.order_id, first.asset, first.amount, first.position, first.time_us),
+    )
 
 
-def _balance(wallet: Wallet, asset: str) -> dict[str, int]:
+def _available(wallet: Wallet, asset: str) -> documents.Available:
     balance = wallet.balances.get(asset, NO_BALANCE)
     credit = wallet.limits.get(asset, NO_LIMITS).credit_limit
-    return {
-        "cash": balance.cash,
-        "bonus": balance.bonus,
-        "held": balance.held,
-        "available": balance.cash + credit,
-    }
+    return documents.Available(balance.cash, balance.bonus, balance.held, balance.cash + credit)
 
 
-def _limits(wallet: Wallet, asset: str) -> dict[str, int | None]:
+def _limits(wallet: Wallet, asset: str) -> documents.Limits:
     limits = wallet.limits.get(asset, NO_LIMITS)
-    return {
-        "credit_limit": limits.credit_limit,
-        "balance_max": limits.balance_max,
-        "stake_max_per_day": limits.stake_max_per_day,
-        "withdrawal_max_per_day": limits.withdrawal_max_per_day,
-    }
+    return documents.Limits(
+        limits.credit_limit, limits.balance_max, limits.stake_max_per_day, limits.withdrawal_max_per_day
+    )
 
 
 def partitions_body(heads: Sequence[Head], owner: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from api.contract import encode_results, read_command, result_of, wallet_body
+from api.contract import encode_results, read_command, result_of, wallet_document
 from ledger.decide import Case, decide, needs
 from ledger.entries import Entry
 from ledger.events import Event
@@ -145,4 +145,9 @@ class _Play:
         self._head = Head(place.seq, sha256(record).hexdigest())
         self._time_us += 1_000_000
         answer = msgspec.json.decode(encode_results(result_of(Accepted(event, place, self._head.sha256))))
-        return Example(values, actor, answer, record.decode(), wallet_body(WalletRead(after, place)))
+        return Example(values, actor, answer, record.decode(), _wallet(after, place))
+
+
+def _wallet(wallet: Wallet, place: Place) -> dict[str, Any]:
+    read: dict[str, Any] = msgspec.to_builtins(wallet_document(WalletRead(wallet, place)))
+    return {**read, "as_of": {"position": str(place), "lag_ms": 0}}

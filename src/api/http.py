@@ -48,6 +48,18 @@ def ids_of(scope: Scope, prefix: str, number: int) -> list[str]:
     return [unquote(text) for text in ids]
 
 
+def segments_of(scope: Scope, number: int) -> list[str]:
+    """The path as it was sent, in ``number`` segments, each percent-decoded by itself; the last takes the rest.
+
+    Raises Problem ``not_found`` where it has fewer.
+    """
+    path = http_scope(scope)["raw_path"].decode("latin-1")
+    segments = path[1:].split("/", number - 1)
+    if len(segments) < number:
+        raise Problem("not_found", f"there is nothing at {path}")
+    return [unquote(text) for text in segments]
+
+
 def _says_json(media_type: bytes) -> bool:
     """Whether it is JSON, whatever its parameters say but another charset: JSON is UTF-8."""
     if media_type.split(b";")[0].strip().lower() != JSON:
@@ -126,6 +138,14 @@ async def respond(
     }
     await send(start)
     end: Any = {"type": "http.response.body", "body": body}
+    await send(end)
+
+
+async def respond_not_modified(send: Send, etag: str) -> None:
+    """304: what the client has is still so."""
+    start: Any = {"type": "http.response.start", "status": 304, "headers": [(b"etag", etag.encode())]}
+    await send(start)
+    end: Any = {"type": "http.response.body", "body": b""}
     await send(end)
 
 

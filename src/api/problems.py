@@ -102,6 +102,14 @@ class Problem(Exception):
         return msgspec.json.encode(self.body())
 
 
+class NotThere(Problem):
+    """What a read asked for is not there: 404, also where the same code refuses a command with 422."""
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(404, "There is no such thing")
+
+
 def problem_of(answer: Refused | IdReused | Failed) -> Problem:
     """The problem that a writer's answer is."""
     match answer:

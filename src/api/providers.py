@@ -12,11 +12,15 @@ from dishka import AsyncContainer, Provider, Scope, from_context, make_async_con
 
 from api.app import Rim, build_app
 from api.settings import Settings
-from ledger.folder import EVENTS, STATE, FolderLock
+from ledger.folder import EVENTS, READ_MODEL, STATE, FolderLock
 from ledger.logs.sqlite import SqliteEventLog
 from ledger.node import Node
 from ledger.ports import CheckpointAhead, Clock, EventLog, LedgerError, StateStore
 from ledger.state_stores.sqlite import SqliteStateStore
+from projections.folds import VERSION
+from projections.queries import Reads
+from projections.read_model import ReadModel
+from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
 
 
 def system_clock() -> int:
@@ -67,8 +71,24 @@ class Embedded(Provider):
         await node.stop()
 
     @provide
-    def app(self, node: Node, settings: Settings) -> Rim:
-        return build_app(node, settings.advertise)
+    async def read_model(self, settings: Settings, _: FolderLock) -> AsyncIterator[ReadModel]:
+        store = SqliteReadModelStore(settings.data / READ_MODEL)
+        try:
+            if not any(generation.status == "live" for generation in await store.generations()):
+                await store.make_generation(VERSION, settings.partitions, live=True)
+        finally:
+            await store.close()
+        model = SqliteReadModel(settings.data / READ_MODEL)
+        yield model
+        await model.close()
+
+    @provide
+    def reads(self, model: ReadModel, node: Node, clock: Clock) -> Reads:
+        return Reads(model, node, clock)
+
+    @provide
+    def app(self, node: Node, reads: Reads, settings: Settings) -> Rim:
+        return build_app(node, reads, settings.advertise)
 
 
 def _refuse_gone_log(data: Path) -> None:

@@ -1,8 +1,12 @@
 """Query parameters: each known, each once, each well-formed, or ``malformed_request`` naming it."""
 
+import re
+from typing import Final
 from urllib.parse import parse_qsl
 
 from api.problems import Problem
+
+_INTEGER: Final = re.compile("-?[0-9]{1,19}")
 
 
 class Query:
@@ -37,6 +41,28 @@ class Query:
         if value not in choices:
             raise Problem("malformed_request", f"{name} must be {' or '.join(choices)}", field=name)
         return value
+
+    def given(self, *names: str) -> dict[str, str]:
+        """Those of ``names`` that were given, with their texts."""
+        return {name: self._values[name] for name in names if name in self._values}
+
+    def given_choice(self, name: str, choices: tuple[str, ...]) -> dict[str, str]:
+        """``name`` with one of ``choices``, or nothing where it is absent. Raises Problem for anything else."""
+        value = self._values.get(name)
+        if value is None:
+            return {}
+        if value not in choices:
+            raise Problem("malformed_request", f"{name} must be {' or '.join(choices)}", field=name)
+        return {name: value}
+
+    def optional_integer(self, name: str, least: int, most: int) -> int | None:
+        """None where it is absent. Raises Problem where it is no integer, or out of range."""
+        text = self._values.get(name)
+        if text is None:
+            return None
+        if not (_INTEGER.fullmatch(text) and least <= int(text) <= most):
+            raise Problem("malformed_request", f"{name} must be an integer from {least} to {most}", field=name)
+        return int(text)
 
     def integer(self, name: str, default: int | None, least: int, most: int) -> int:
         """Raises Problem where it is absent and has no default, is no integer, or out of range."""

@@ -18,7 +18,7 @@ from ledger.commands import AnyFollowUp, Command
 from ledger.money import Assets
 from ledger.partitioning import partition_of
 from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
-from ledger.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex
+from ledger.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex, time_us_of
 from ledger.tickets import (
     Accepted,
     Answer,
@@ -79,6 +79,8 @@ class Node:
         self._stopping = asyncio.Event()
         self._checkpoint_at_s = time.monotonic()
         self._pause_s = 0.0
+        # The first event that a read does not know yet is asked for again and again until it is folded.
+        self._time_us_at: dict[int, tuple[int, int]] = {}
         self.writers = [
             Writer(
                 partition,
@@ -240,6 +242,20 @@ class Node:
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         """Durable records. Raises LogUnavailable."""
         return await self._log.read(partition, from_seq, limit)
+
+    def end(self, partition: int) -> int:
+        """The partition's last durable seq."""
+        return self.writers[partition].head.seq
+
+    async def time_us(self, partition: int, seq: int) -> int:
+        """When the event there happened. Raises LogUnavailable, LogDamaged."""
+        known = self._time_us_at.get(partition)
+        if known is None or known[0] != seq:
+            records = await self._log.read(partition, seq, 1)
+            if not records:
+                raise LogDamaged(partition, seq, "the record is missing")
+            known = self._time_us_at[partition] = (seq, time_us_of(records[0]))
+        return known[1]
 
     # --- follow-ups and checkpoints --------------------------------------------------------------------------------
 

@@ -86,6 +86,18 @@ def sha256_hex(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
+class _Timed(Struct, gc=False):
+    time_us: int
+
+
+_decode_timed = msgspec.json.Decoder(_Timed).decode
+
+
+def time_us_of(record: bytes) -> int:
+    """When the event of a stored record happened, in Unix microseconds."""
+    return _decode_timed(record).time_us
+
+
 def encode(event: Event, place: Place, prev: str) -> bytes:
     """The event's bytes at ``place``, after the record whose hash is ``prev``."""
     return _encode(

@@ -254,10 +254,12 @@ class Tables:
             "history_by_game": (history.partition, history.user_id, history.game, history.time_us, history.seq),
             "bet_by_time": (bet.partition, bet.user_id, bet.placed_at_us, bet.seq),
             "bet_by_status": (bet.partition, bet.user_id, bet.status, bet.placed_at_us, bet.seq),
-            "bet_by_period": (bet.partition, bet.user_id, bet.game, bet.period, bet.placed_at_us, bet.seq),
+            "bet_by_game": (bet.partition, bet.user_id, bet.game, bet.placed_at_us, bet.seq),
+            "bet_by_period": (bet.partition, bet.user_id, bet.period, bet.placed_at_us, bet.seq),
             "hold_by_time": (hold.partition, hold.user_id, hold.created_at_us, hold.seq),
             "orders_by_time": (orders.created_at_us, orders.partition, orders.seq),
             "orders_by_status": (orders.status, orders.created_at_us, orders.partition, orders.seq),
+            "orders_by_resolution": (orders.resolved_at_us,),
             "orders_by_kind": (orders.kind, orders.created_at_us, orders.partition, orders.seq),
         }
         return tuple(Index(f"{name}_g{self.generation}", *columns) for name, columns in lists.items())

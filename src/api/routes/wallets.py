@@ -1,62 +1,192 @@
-"""``/v1/wallets``: for now the wallet as its writer knows it."""
+"""``/v1/wallets/…`` and ``/v1/orders``: what client apps read. The wallet itself is a plain ASGI application, called
+by path like the command routes: it is what every client asks for all the time."""
 
 import asyncio
-import re
 import time
 from typing import Any, Final
 
 from litestar import Request, Response, get
+from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api.contract import encode, read_user_id, wallet_body
-from api.http import ids_of
-from api.problems import Problem, problem_of
+from api.contract import encode, read_asked_id, read_user_id, wallet_document
+from api.http import headers_of, http_scope, respond, respond_not_modified, segments_of
+from api.problems import NotThere, Problem, problem_of
 from api.query import Query
+from api.reading import (
+    SHARED_PARAMETERS,
+    answer,
+    as_response,
+    etag_of,
+    is_known,
+    limit_of,
+    min_positions,
+    with_as_of,
+)
+from ledger.events import DATA_OF
 from ledger.node import Node
 from ledger.tickets import Failed
+from projections.queries import Found, Reads
 
-_POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})")
+_PAGED: Final = ("limit", "cursor", *SHARED_PARAMETERS)
+_BET_STATUSES: Final = ("open", "won", "lost", "cancelled")
+_ORDER_KINDS: Final = ("deposit", "withdrawal")
+_ORDER_STATUSES: Final = ("completed", "pending", "approved", "rejected", "reversed")
 _LOOK_AGAIN_S: Final = 0.005
+_TIME_US_MAX: Final = 2**53 - 1
 
 
-def wallet_routes(node: Node) -> list[Any]:
-    """The handlers, bound to the node they ask."""
+def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
+    """The application of a single wallet's path, and the handlers that are routed."""
 
-    @get("/v1/wallets/{user_id:str}")
-    async def get_wallet(request: Request[Any, Any, Any]) -> Response[bytes]:
-        query = Query(request.scope["query_string"], ("consistency", "min_position", "timeout_ms"))
-        query.choice("consistency", ("strong",))
-        (user_id,) = ids_of(request.scope, "/v1/wallets/", 1)
-        read_user_id(user_id)
-        await _reach(node, user_id, query)
-        read = await node.wallet(user_id)
-        if isinstance(read, Failed):
-            raise problem_of(read)
-        if read.wallet.status == "none":
-            raise Problem("wallet_not_found", f"the wallet {user_id} was never opened")
-        return Response(encode(wallet_body(read)), media_type="application/json")
+    async def get_wallet(scope: Scope, _: Receive, send: Send) -> None:
+        if http_scope(scope)["method"] != "GET":
+            raise Problem("method_not_allowed", "only GET is allowed here", allow=["GET"])
+        user_id = read_user_id(segments_of(scope, 3)[2])
+        query = Query(scope["query_string"], ("consistency", *SHARED_PARAMETERS))
+        if query.given_choice("consistency", ("strong",)):
+            document, body = await _strong(node, user_id, query)
+        else:
+            found = await answer(query, node, reads.partition_of(user_id), lambda: reads.wallet(user_id))
+            document = encode(found.document)
+            body = with_as_of(document, found)
+        etag = etag_of(document)
+        asked = headers_of(scope).get(b"if-none-match")
+        if asked is not None and is_known(etag, asked.decode("latin-1")):
+            await respond_not_modified(send, etag)
+        else:
+            await respond(send, 200, body, ((b"etag", etag.encode()),))
 
-    return [get_wallet]
+    @get("/v1/wallets/{user_id:str}/balance")
+    async def get_balance(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id = _user_id(request)
+        query = _query(request, "at_us", *SHARED_PARAMETERS)
+        at_us = query.optional_integer("at_us", -_TIME_US_MAX, _TIME_US_MAX)
+        return await _answered(query, user_id, lambda: reads.balance(user_id, at_us))
+
+    @get("/v1/wallets/{user_id:str}/history")
+    async def get_history(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id = _user_id(request)
+        query = _query(request, "type", "asset", "game", "from_us", "to_us", *_PAGED)
+        filters: dict[str, str | int] = {
+            **query.given("asset", "game"),
+            **query.given_choice("type", tuple(DATA_OF)),
+        }
+        for name in ("from_us", "to_us"):
+            if (time_us := query.optional_integer(name, -_TIME_US_MAX, _TIME_US_MAX)) is not None:
+                filters[name] = time_us
+        limit, cursor = limit_of(query), query.text("cursor")
+        return await _answered(query, user_id, lambda: reads.history(user_id, filters, limit, cursor))
+
+    @get("/v1/wallets/{user_id:str}/bets")
+    async def get_bets(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id = _user_id(request)
+        query = _query(request, "game", "period", "status", *_PAGED)
+        filters = {**query.given("game", "period"), **query.given_choice("status", _BET_STATUSES)}
+        limit, cursor = limit_of(query), query.text("cursor")
+        return await _answered(query, user_id, lambda: reads.bets(user_id, filters, limit, cursor))
+
+    @get("/v1/wallets/{user_id:str}/bets/{bet_id:path}")
+    async def get_bet(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id, bet_id = _user_id(request), _item_id(request, "bet_id")
+        query = _query(request, *SHARED_PARAMETERS)
+        return await _answered(query, user_id, lambda: reads.bet(user_id, bet_id))
+
+    @get("/v1/wallets/{user_id:str}/holds")
+    async def get_holds(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id = _user_id(request)
+        query = _query(request, *_PAGED)
+        limit, cursor = limit_of(query), query.text("cursor")
+        return await _answered(query, user_id, lambda: reads.holds(user_id, limit, cursor))
+
+    @get("/v1/wallets/{user_id:str}/holds/{hold_id:path}")
+    async def get_hold(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id, hold_id = _user_id(request), _item_id(request, "hold_id")
+        query = _query(request, *SHARED_PARAMETERS)
+        return await _answered(query, user_id, lambda: reads.hold(user_id, hold_id))
+
+    @get("/v1/wallets/{user_id:str}/transfers/{transfer_id:path}")
+    async def get_transfer(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id, transfer_id = _user_id(request), _item_id(request, "transfer_id")
+        query = _query(request, *SHARED_PARAMETERS)
+        return await _answered(query, user_id, lambda: reads.transfer(user_id, transfer_id))
+
+    @get("/v1/wallets/{user_id:str}/stats")
+    async def get_statistics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id = _user_id(request)
+        query = _query(request, *SHARED_PARAMETERS)
+        found = await answer(query, node, reads.partition_of(user_id), lambda: reads.statistics(user_id))
+        document = encode(found.document)
+        etag = etag_of(document)
+        if is_known(etag, request.headers.get("if-none-match")):
+            return Response(b"", status_code=304, headers={"etag": etag})
+        return Response(with_as_of(document, found), media_type="application/json", headers={"etag": etag})
+
+    @get("/v1/wallets/{user_id:str}/referrals")
+    async def get_referrals(request: Request[Any, Any, Any]) -> Response[bytes]:
+        user_id = _user_id(request)
+        query = _query(request, *SHARED_PARAMETERS)
+        return await _answered(query, user_id, lambda: reads.referrals(user_id))
+
+    @get("/v1/orders")
+    async def get_orders(request: Request[Any, Any, Any]) -> Response[bytes]:
+        query = _query(request, "kind", "status", *_PAGED)
+        filters = {**query.given_choice("kind", _ORDER_KINDS), **query.given_choice("status", _ORDER_STATUSES)}
+        limit, cursor = limit_of(query), query.text("cursor")
+        return as_response(await answer(query, node, None, lambda: reads.orders(filters, limit, cursor)))
+
+    @get("/v1/orders/{user_id:str}/{order_id:path}")
+    async def get_order(request: Request[Any, Any, Any]) -> Response[bytes]:
+        segments = segments_of(request.scope, 4)
+        user_id, order_id = read_user_id(segments[2]), read_asked_id(segments[3], "order_id")
+        query = _query(request, *SHARED_PARAMETERS)
+        return await _answered(query, user_id, lambda: reads.order(user_id, order_id))
+
+    async def _answered(query: Query, user_id: str, ask: Any) -> Response[bytes]:
+        return as_response(await answer(query, node, reads.partition_of(user_id), ask))
+
+    return get_wallet, [
+        get_balance,
+        get_history,
+        get_bets,
+        get_bet,
+        get_holds,
+        get_hold,
+        get_transfer,
+        get_statistics,
+        get_referrals,
+        get_orders,
+        get_order,
+    ]
 
 
-async def _reach(node: Node, user_id: str, query: Query) -> None:
-    """Wait until the wallet's partition has reached ``min_position``. Raises Problem ``not_yet_visible``."""
-    timeout_ms = query.integer("timeout_ms", 2_000, 0, 10_000)
-    asked = query.text("min_position")
-    if asked is None:
-        return
+def _query(request: Request[Any, Any, Any], *known: str) -> Query:
+    return Query(request.scope["query_string"], known)
+
+
+def _user_id(request: Request[Any, Any, Any]) -> str:
+    return read_user_id(segments_of(request.scope, 4)[2])
+
+
+def _item_id(request: Request[Any, Any, Any], name: str) -> str:
+    return read_asked_id(segments_of(request.scope, 5)[4], name)
+
+
+async def _strong(node: Node, user_id: str, query: Query) -> tuple[bytes, bytes]:
+    """The wallet as its writer knows it: the document, and the same with ``as_of``."""
     writer = node.writer_of(user_id)
-    least = 0
-    for text in asked.split(","):
-        match = _POSITION.fullmatch(text)
-        if match is None:
-            raise Problem("malformed_request", f"{text!r} is not a position", field="min_position")
-        if int(match[1]) != writer.partition:
-            detail = f"the answer draws on partition {writer.partition} only, not on {match[1]}"
-            raise Problem("malformed_request", detail, field="min_position")
-        least = max(least, int(match[2]))
+    timeout_ms = query.integer("timeout_ms", 2_000, 0, 10_000)
+    least = min_positions(query.text("min_position"), node.partitions, writer.partition).get(writer.partition, 0)
     deadline = time.monotonic() + timeout_ms / 1000
     while writer.head.seq < least:
         if time.monotonic() >= deadline:
             detail = f"partition {writer.partition} is at seq {writer.head.seq}, {least} was asked for"
             raise Problem("not_yet_visible", detail, position=f"{writer.partition}:{writer.head.seq}")
         await asyncio.sleep(_LOOK_AGAIN_S)
+    read = await node.wallet(user_id)
+    if isinstance(read, Failed):
+        raise problem_of(read)
+    if read.wallet.status == "none":
+        raise NotThere("wallet_not_found", f"the wallet {user_id} was never opened")
+    document = encode(wallet_document(read))
+    found = Found(None, "", {read.place.partition: read.place.seq}, False, 0)
+    return document, with_as_of(document, found)

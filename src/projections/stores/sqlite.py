@@ -5,10 +5,13 @@ Writers (the follower, a rebuild's workers, the background check) take turns by 
 own busy handler sleeps for up to 100 ms at a time, the kernel wakes the next one at once.
 """
 
+import asyncio
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -21,6 +24,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
 from ledger.record import EMPTY, Head
+from projections.read_model import Ask, Builder, Rows
 from projections.rows import BY_USER, ROW_TYPES, Key, Row
 from projections.sql import Statement, create_index, create_table, ready
 from projections.store import (
@@ -53,6 +57,8 @@ from projections.tables import (
 _DIALECT: Final = sqlite.dialect()
 _SCANNED_AT_ONCE: Final = 5_000
 _BUSY_S: Final = 10.0
+_READERS: Final = 2
+"""Threads for the reads that take longer. Chosen: as many as small machines have cores."""
 
 
 def _ready(clause: ClauseElement) -> Statement:
@@ -85,6 +91,7 @@ _ADVANCE: Final = _ready(
         CHECKPOINT.c.partition == bindparam("of_partition"),
         CHECKPOINT.c.seq == bindparam("old_seq"),
         CHECKPOINT.c.head == bindparam("old_head"),
+        CHECKPOINT.c.digests == bindparam("old_digests"),
     )
     .values(seq=bindparam("new_seq"), head=bindparam("new_head"), digests=bindparam("new_digests"))
 )
@@ -233,10 +240,7 @@ class SqliteReadModelStore:
                 raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> ReadModelUnavailable:
-        return ReadModelUnavailable(
-            f"the read model {self._path} cannot be used: {error}. It is made of the log: free the disk or mend its "
-            "rights; if it is damaged, delete it, its -wal and its -shm, and start again"
-        )
+        return _unavailable(self._path, error)
 
     def _rows(self, statement: Statement, **given: Any) -> list[Any]:
         try:
@@ -361,15 +365,18 @@ class SqliteReadModelStore:
             {
                 "number": generation,
                 "of_partition": run.partition,
-                "old_seq": run.before.seq,
-                "old_head": run.before.sha256,
+                "old_seq": run.before.head.seq,
+                "old_head": run.before.head.sha256,
+                "old_digests": _digests_text(run.before),
                 "new_seq": run.after.head.seq,
                 "new_head": run.after.head.sha256,
                 "new_digests": _digests_text(run.after),
             }
         )
         if connection.execute(_ADVANCE.text, values).rowcount != 1:
-            raise Overtaken(f"partition {run.partition} of generation {generation} is not at seq {run.before.seq}")
+            raise Overtaken(
+                f"partition {run.partition} of generation {generation} is not at seq {run.before.head.seq}, or its rows changed meanwhile"
+            )
 
     def _keep_quarantine(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
         here = (generation, run.partition)
@@ -441,6 +448,13 @@ class SqliteReadModelStore:
             self._turn = None
 
 
+def _unavailable(path: Path, error: Exception) -> ReadModelUnavailable:
+    return ReadModelUnavailable(
+        f"the read model {path} cannot be used: {error}. It is made of the log: free the disk or mend its rights; if "
+        "it is damaged, delete it, its -wal and its -shm, and start again"
+    )
+
+
 def _checkpoint(seq: int, head: str, digests: str) -> Checkpoint:
     """Raises ReadModelUnavailable where somebody wrote other digests than we do."""
     try:
@@ -456,3 +470,85 @@ def _checkpoint(seq: int, head: str, digests: str) -> Checkpoint:
 def _digests_text(checkpoint: Checkpoint) -> str:
     texts = {table: f"{digest:032x}" for table, digest in checkpoint.digests.items()}
     return msgspec.json.encode(texts, order="sorted").decode()
+
+
+_LIVE: Final = _ready(select(GENERATION.c.generation).where(GENERATION.c.status == "live"))
+
+
+class SqliteReadModel:
+    """``ReadModel`` over the file that a ``SqliteReadModelStore`` made: read-only, beside its writers.
+
+    Quick reads are looked up in the caller's thread (10–30 µs from the page cache; a thread costs more than that),
+    the others in threads with a connection each, so that a long one does not hold up commands.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inline = self._connect()
+        self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
+        self._own = threading.local()
+        self._opened: list[sqlite3.Connection] = [self._inline]
+        self._tables: dict[int, Tables] = {}
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="stakelog-read")
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=_BUSY_S,
+                cached_statements=256,
+            )
+            connection.execute("PRAGMA cache_size=-32768")
+        except sqlite3.Error as error:
+            raise _unavailable(self._path, error) from error
+        return connection
+
+    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:
+        if quick:
+            return self._fetch(self._inline, asks)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch_here, asks)
+
+    def _fetch_here(self, asks: Sequence[Ask]) -> list[Rows]:
+        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = self._connect()
+            self._opened.append(connection)
+        return self._fetch(connection, asks)
+
+    def _fetch(self, connection: sqlite3.Connection, asks: Sequence[Ask]) -> list[Rows]:
+        execute = connection.execute
+        try:
+            execute("BEGIN")  # deferred: the first look fixes the moment for all of them
+            try:
+                live = execute(_LIVE.text, _LIVE.values({})).fetchone()
+                if live is None:
+                    raise ReadModelUnavailable(f"{self._path} has no live generation yet: its follower is starting")
+                generation: int = live[0]
+                found = []
+                for ask in asks:
+                    statement = self._statement(generation, ask)
+                    values = statement.values({"generation": generation, **ask.values})
+                    found.append(execute(statement.text, values).fetchall())
+                return found
+            finally:
+                execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _unavailable(self._path, error) from error
+
+    def _statement(self, generation: int, ask: Ask) -> Statement:
+        name = (generation, ask.builder, ask.conditions)
+        statement = self._statements.get(name)
+        if statement is None:
+            tables = self._tables.get(generation)
+            if tables is None:
+                tables = self._tables[generation] = Tables(generation)
+            statement = self._statements[name] = _ready(ask.builder(tables, ask.conditions))
+        return statement
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+        for connection in self._opened:
+            connection.close()

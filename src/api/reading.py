@@ -1,0 +1,129 @@
+"""What every read shares: waiting until it is true at ``min_position``, ``as_of``, ETag, "not there".
+
+A read says that something is not there only once it knows every event that was durable when it was asked: before
+that, "not yet" is the truth, and it waits for it as for a ``min_position``.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
+from typing import Any, Final
+
+from litestar import Response
+
+from api.contract import encode
+from api.problems import NotThere, Problem
+from api.query import Query
+from projections.queries import Found, LogEnds, MalformedCursor
+from projections.store import ReadModelUnavailable
+
+SHARED_PARAMETERS: Final = ("min_position", "timeout_ms")
+LIMIT_MAX: Final = 200
+_LIMIT: Final = 50
+_TIMEOUT_MS: Final = 2_000
+_TIMEOUT_MS_MAX: Final = 10_000
+_LOOK_AGAIN_S: Final = 0.004
+_POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})")
+_WEAK: Final = re.compile(r'(?:W/)?("[^"]*")')
+_ETAG_BYTES: Final = 9
+
+Asked = Callable[[], Awaitable[Found]]
+
+_DETAILS: Final = {
+    "wallet_not_found": "this wallet was never opened",
+    "bet_not_found": "this wallet has no such bet",
+    "hold_not_found": "this wallet has no such hold",
+    "transfer_not_found": "this wallet has sent no such transfer",
+    "order_not_found": "this wallet has no such order",
+}
+
+
+async def answer(query: Query, ends: LogEnds, draws_on: int | None, ask: Asked) -> Found:
+    """Ask until the answer is true at ``min_position``; ``draws_on`` is its one partition, None all of them.
+
+    Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``.
+    """
+    timeout_ms = query.integer("timeout_ms", _TIMEOUT_MS, 0, _TIMEOUT_MS_MAX)
+    least = min_positions(query.text("min_position"), ends.partitions, draws_on)
+    deadline = time.monotonic() + timeout_ms / 1_000
+    known: dict[int, int] | None = None
+    while True:
+        found = await _once(ask)
+        if found.document is None and known is None:
+            known = {partition: ends.end(partition) for partition in found.seqs}
+        short = {**_short_of(least, found), **(_short_of(known, found) if known and found.document is None else {})}
+        if not short:
+            break
+        if time.monotonic() >= deadline:
+            partition, seq = next(iter(short.items()))
+            detail = f"the read model of partition {partition} is at seq {found.seqs[partition]}, not yet at {seq}"
+            raise Problem("not_yet_visible", detail, position=f"{partition}:{found.seqs[partition]}")
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    if found.document is None:
+        raise NotThere(found.missing, _DETAILS[found.missing])
+    return found
+
+
+async def _once(ask: Asked) -> Found:
+    try:
+        return await ask()
+    except MalformedCursor as error:
+        raise Problem("malformed_request", f"the cursor cannot be used: {error}", field="cursor") from None
+    except ReadModelUnavailable as error:
+        raise Problem("log_unavailable", str(error)) from error
+
+
+def _short_of(least: Mapping[int, int], found: Found) -> dict[int, int]:
+    return {partition: seq for partition, seq in least.items() if found.seqs[partition] < seq}
+
+
+def min_positions(text: str | None, partitions: int, draws_on: int | None) -> dict[int, int]:
+    """Partition → the seq that is asked for. Raises Problem ``malformed_request``."""
+    least: dict[int, int] = {}
+    for position in text.split(",") if text is not None else ():
+        match = _POSITION.fullmatch(position)
+        if match is None:
+            raise Problem("malformed_request", f"{position!r} is not a position", field="min_position")
+        partition = int(match[1])
+        if draws_on is not None and partition != draws_on:
+            detail = f"the answer draws on partition {draws_on} only, not on {partition}"
+            raise Problem("malformed_request", detail, field="min_position")
+        if partition >= partitions:
+            detail = f"there are {partitions} partitions, from 0 on; there is no {partition}"
+            raise Problem("malformed_request", detail, field="min_position")
+        least[partition] = max(least.get(partition, 0), int(match[2]))
+    return least
+
+
+def limit_of(query: Query) -> int:
+    return query.integer("limit", _LIMIT, 1, LIMIT_MAX)
+
+
+def body_of(found: Found) -> bytes:
+    """The document with its ``as_of``."""
+    return with_as_of(encode(found.document), found)
+
+
+def with_as_of(document: bytes, found: Found) -> bytes:
+    """An encoded document, ``as_of`` added as its last member."""
+    places = [f"{partition}:{seq}" for partition, seq in found.seqs.items()]
+    as_of: dict[str, Any] = {"positions": places} if found.several else {"position": places[0]}
+    return b'%b,"as_of":%b}' % (document[:-1], encode({**as_of, "lag_ms": found.lag_ms}))
+
+
+def etag_of(document: bytes) -> str:
+    """Of all that is said but ``as_of``, which moves on with other wallets' events: so it is weak."""
+    return f'W/"{blake2b(document, digest_size=_ETAG_BYTES).hexdigest()}"'
+
+
+def is_known(etag: str, if_none_match: str | None) -> bool:
+    """Whether the client has what ``etag`` names already (RFC 9110, weak comparison)."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or etag[2:] in _WEAK.findall(if_none_match)
+
+
+def as_response(found: Found) -> Response[bytes]:
+    return Response(body_of(found), media_type="application/json")

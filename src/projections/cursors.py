@@ -1,0 +1,74 @@
+"""Cursors: where a list goes on. Opaque to clients, and good only for the list and the filters that they came from.
+
+base64url of msgpack ``[digest of list and filters, the last item's place, what the first page was true at]``.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+List = tuple[str, str, Mapping[str, str | int]]
+"""Which list it is: its name, its user, its filters."""
+
+_LENGTH_MAX: Final = 16_384
+
+
+class MalformedCursor(ValueError):
+    """A cursor that no list of these filters has given."""
+
+
+class Cursor(Struct, frozen=True):
+    """``after``: the place of the last item that was given out, ``snapshot``: what its list was true at."""
+
+    after: tuple[int | str, ...]
+    snapshot: tuple[int, ...]
+
+
+class _Written(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    of: bytes
+    after: tuple[int | str, ...]
+    snapshot: tuple[int, ...]
+
+
+_decode: Final = msgspec.msgpack.Decoder(_Written).decode
+_encode: Final = msgspec.msgpack.encode
+
+
+def write_cursor(of: List, cursor: Cursor) -> str:
+    written = _Written(_digest(of), cursor.after, cursor.snapshot)
+    return base64.urlsafe_b64encode(_encode(written)).rstrip(b"=").decode()
+
+
+def read_cursor(text: str, of: List, after: str, snapshot: int) -> Cursor:
+    """The cursor in ``text``, whose place has the kinds ``after`` (``i`` integer, ``t`` text) and whose snapshot that
+    many numbers. Raises MalformedCursor where it is none, or one of another list or other filters."""
+    if len(text) > _LENGTH_MAX or not text.isascii():
+        raise MalformedCursor("it is not a cursor that was given out")
+    try:
+        written = _decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, msgspec.MsgspecError):
+        raise MalformedCursor("it is not a cursor that was given out") from None
+    if written.of != _digest(of):
+        raise MalformedCursor("it belongs to another list, or to other filters")
+    place = list(zip(written.after, after, strict=False))
+    if len(written.after) != len(after) or len(written.snapshot) != snapshot or not _fits(place, written.snapshot):
+        raise MalformedCursor("it is not a cursor that was given out")
+    return Cursor(written.after, written.snapshot)
+
+
+def _fits(place: Sequence[tuple[int | str, str]], snapshot: Sequence[int]) -> bool:
+    """Whether the values are of their kinds, and the numbers such as databases take."""
+    if any(isinstance(value, int) is not (kind == "i") for value, kind in place):
+        return False
+    numbers = [value for value, _ in place if isinstance(value, int)]
+    return all(abs(number) < 2**62 for number in (*numbers, *snapshot))
+
+
+def _digest(of: List) -> bytes:
+    name, user_id, filters = of
+    return blake2b(_encode([name, user_id, sorted(filters.items())]), digest_size=8).digest()

@@ -1,0 +1,41 @@
+"""What the reads need of a database: several statements at one moment, and which generation they were of.
+
+A read is a list of ``Ask``; its rows become a document by pure functions (``queries``). So a database needs one thing
+only, and whether it answers in the caller's thread, in another, or over a connection is the adapter's matter.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import Select
+
+from projections.tables import Tables
+
+Rows = list[Any]
+Builder = Callable[[Tables, frozenset[str]], Select[Any]]
+"""Makes a statement for one generation's tables; the set names which optional conditions it has."""
+
+NO_CONDITIONS: frozenset[str] = frozenset()
+
+
+class Ask(NamedTuple):
+    """One statement and its values. ``builder`` and ``conditions`` together name it: it is compiled once."""
+
+    builder: Builder
+    values: Mapping[str, Any]
+    conditions: frozenset[str] = NO_CONDITIONS
+
+
+class ReadModel(Protocol):
+    """The live generation, read."""
+
+    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:
+        """The rows of each, all of one moment and of the generation that was live then.
+
+        ``quick``: few rows by primary key, which the adapter may look up at once. Raises ReadModelUnavailable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Closing again is harmless."""
+        ...
