@@ -16,20 +16,21 @@ changed too, and a fold that went wrong. Truths:
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from time import monotonic, process_time
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
-from ledger.audit import Records
 from ledger.ports import Clock, LedgerError
-from ledger.record import EMPTY, Head
+from ledger.record import EMPTY, Head, sha256_hex
 from projections import folds
 from projections.book import Book
 from projections.folding import Indigestible, continue_chain, event_of, words_of
 from projections.folds import FOLDS, WHOLE_FOLDS
+from projections.follower import LogReader
 from projections.rows import BY_USER, DIGEST_OF, ROW_TYPES, WHOLE, DepositRow, Key, Row, add_digests, key_of
 from projections.store import (
     EVERYBODY,
@@ -41,6 +42,7 @@ from projections.store import (
     Switched,
     Users,
 )
+from projections.tables import QUARANTINE, QUARANTINED_EVENT
 
 SHARE: Final = 0.1
 """Of one core, at most, over a round. Chosen: finds a changed row within a minute on 300,000 events."""
@@ -61,6 +63,8 @@ KEPT_MAX: Final = 1_000
 """Differences of a partition that are kept. Chosen: whoever has more rebuilds."""
 
 _RETRY_S: Final = 5.0
+_PAGE: Final = 2_000
+_HELD_MAX: Final = 10_000
 _KEY_MAX: Final = 500
 _STOPS_MAX: Final = 10
 
@@ -142,8 +146,8 @@ class _Compared(NamedTuple):
 class Proof:
     """Proves the partitions of one generation; it must be of today's folds for the thorough pass to make sense."""
 
-    def __init__(self, store: ReadModelStore, records: Records, pace: Pace, *, events_max: int = EVENTS_MAX) -> None:
-        self._store, self._records, self._pace, self._events_max = store, records, pace, events_max
+    def __init__(self, store: ReadModelStore, log: LogReader, pace: Pace, *, events_max: int = EVENTS_MAX) -> None:
+        self._store, self._log, self._pace, self._events_max = store, log, pace, events_max
 
     async def quick(self, generation: int, partition: int) -> list[Difference]:
         """The tables whose rows do not add up to their running digest. Raises Switched, ReadModelUnavailable."""
@@ -162,7 +166,7 @@ class Proof:
     async def thorough(self, generation: int, partition: int) -> tuple[int, list[Difference]]:
         """Up to which event the rows were held against the log, and what differs.
 
-        Raises Switched, ReadModelUnavailable, LogDamaged, LogUnreadable.
+        Raises Switched, ReadModelUnavailable, LogDamaged, LogUnavailable.
         """
         seq, found = 0, []
         try:
@@ -172,6 +176,7 @@ class Proof:
         except _AnotherLog as other:
             head, theirs = other.checkpoint, other.log
             return head.seq, [_difference(partition, "", "checkpoint", "", "head", list(theirs), list(head))]
+        found += await self._held(generation, partition)
         named = {one.table for one in found}
         found += [one for one in await self.quick(generation, partition) if one.table not in named]
         return seq, found
@@ -187,11 +192,10 @@ class Proof:
     async def _ranges(self, partition: int, seq: int) -> list[Users]:
         """All users, cut where about ``events_max`` events are together. One user's events are never parted."""
         events: dict[str, int] = {}
-        for page in self._records.read(partition, seq):
-            for stored in page:
-                user_id = stored[2] or msgspec.json.decode(stored[0])["user_id"]
+        async for page in self._pages(partition, seq):
+            for record in page:
+                user_id = _names_of(record).user_id
                 events[user_id] = events.get(user_id, 0) + 1
-            await self._pace.rest()
         cuts, together = [EVERYBODY.first], 0
         for user_id in sorted(events):
             if together and together + events[user_id] > self._events_max:
@@ -232,7 +236,7 @@ class Proof:
                 return _Compared(there, made, stopped)
             except _Stopped as one:
                 stops[one.user_id] = one.seq
-                stopped.append(_difference(partition, one.user_id, "quarantine", "", "reason", one.reason, None))
+                stopped.append(_difference(partition, one.user_id, QUARANTINE.name, "", "reason", one.reason, None))
                 if len(stopped) >= _STOPS_MAX:  # other folds than those that made the rows: no row would agree
                     return _Compared(there, there, stopped)
 
@@ -268,8 +272,8 @@ class Proof:
         made = _Rows(checkpoint, {}, {})
         book = Book({}, complete=True, rows_max=sys.maxsize)
         head = EMPTY
-        for page in self._records.read(partition, checkpoint.head.seq):
-            chained = continue_chain(partition, head, [stored[0] for stored in page])
+        async for page in self._pages(partition, checkpoint.head.seq):
+            chained = continue_chain(partition, head, page)
             head = chained.head
             for link in chained.links:
                 user_id, seq = link.user_id, link.place.seq
@@ -284,10 +288,44 @@ class Proof:
                 except Exception as error:
                     raise _Stopped(user_id, seq, words_of(error)) from error
             self._take(book, kinds, made, named)
-            await self._pace.rest()
         if head != checkpoint.head:
             raise _AnotherLog(checkpoint.head, head)
         return made
+
+    async def _held(self, generation: int, partition: int) -> list[Difference]:
+        """What is kept for quarantined users must be their events, from the one that stopped them on."""
+        quarantined = await self._quarantined(generation, partition)
+        if not quarantined:
+            return []
+        end = (await self._store.checkpoints(generation))[partition].head.seq
+        kept: dict[str, dict[int, bytes]] = {}
+        until: dict[str, int] = {}
+        for one in quarantined:
+            waiting = await self._store.held(generation, partition, one.user_id, _HELD_MAX)
+            kept[one.user_id] = {held.seq: held.record for held in waiting}
+            until[one.user_id] = end if len(waiting) < _HELD_MAX else waiting[-1].seq
+        if await self._quarantined(generation, partition) != quarantined:
+            return []  # some were taken meanwhile; the next round looks again
+        since = {one.user_id: one.seq for one in quarantined}
+        found = []
+        async for page in self._pages(partition, end):
+            for record in page:
+                named = _names_of(record)
+                user_id, seq = named.user_id, named.seq
+                if since.get(user_id, sys.maxsize) <= seq <= until.get(user_id, 0):
+                    there = kept[user_id].pop(seq, None)
+                    if there != record:
+                        found.append(_held_difference(partition, user_id, seq, record, there))
+        for user_id, others in kept.items():
+            found += [_held_difference(partition, user_id, seq, None, others[seq]) for seq in others if seq <= end]
+        return sorted(found, key=lambda one: (one.place, one.key))
+
+    async def _pages(self, partition: int, to_seq: int) -> AsyncIterator[list[bytes]]:
+        seq = 0
+        while seq < to_seq and (page := self._log.read(partition, seq + 1, min(_PAGE, to_seq - seq))):
+            yield page
+            seq += len(page)
+            await self._pace.rest()
 
     def _take(self, book: Book, kinds: Sequence[type[Row]], made: _Rows, named: frozenset[str]) -> None:
         digests = made.digests
@@ -320,6 +358,29 @@ def _differing_rows(
         for field in kind.__struct_fields__:
             if (one := getattr(expected, field)) != (other := getattr(found, field)) or type(one) is not type(other):
                 yield _difference(partition, whose, kind.table, text, field, one, other)
+
+
+class _Names(Struct, gc=False):
+    user_id: str = ""
+    seq: int = 0
+
+
+_decode_names: Final = msgspec.json.Decoder(_Names).decode
+
+
+def _names_of(record: bytes) -> _Names:
+    """Whose event it is, and which; nobody's where the bytes are no record."""
+    try:
+        return _decode_names(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Names()
+
+
+def _held_difference(
+    partition: int, user_id: str, seq: int, expected: bytes | None, found: bytes | None
+) -> Difference:
+    hashes = (None if record is None else sha256_hex(record) for record in (expected, found))
+    return _difference(partition, user_id, QUARANTINED_EVENT.name, f"[{seq}]", "record", *hashes)
 
 
 def _difference(
@@ -364,7 +425,7 @@ class Check:
         """The quick pass of every partition, the thorough one where it does not say what is kept, and that of the
         next partition in turn: of one at least, and of more while there is time before ``until_s``.
 
-        Raises Switched, ReadModelUnavailable, LogDamaged, LogUnreadable.
+        Raises Switched, ReadModelUnavailable, LogDamaged, LogUnavailable.
         """
         generation = await self._live()
         if generation is None:

@@ -6,12 +6,15 @@ await model.rows()                                  # what the tables hold
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ledger.audit import Stored
+from ledger.folder import EVENTS, READ_MODEL
+from ledger.logs.sqlite import SqliteEventLog
+from ledger.ports import NewRecord
+from ledger.record import EMPTY, decode
 from projections import folds
 from projections.folding import PartitionFolder
 from projections.rows import ROW_TYPES, Row
@@ -21,29 +24,28 @@ from projections.stores.sqlite import SqliteReadModelStore
 Tables = dict[str, list[Row]]
 
 
-class ListedRecords:
-    """``ledger.audit.Records`` over lists that may grow."""
+async def write_log(folder: Path, partitions: Sequence[Sequence[bytes]]) -> None:
+    """An event log that holds these records."""
+    log = SqliteEventLog(folder / EVENTS, len(partitions))
+    for partition, records in enumerate(partitions):
+        if records:
+            await log.append(partition, EMPTY, [new_record(record) for record in records])
+    await log.close()
 
-    def __init__(self, partitions: Sequence[Sequence[bytes]], page: int = 100) -> None:
-        self.partitions, self._page = partitions, page
 
-    def ends(self) -> list[int]:
-        return [len(records) for records in self.partitions]
-
-    def read(self, partition: int, to_seq: int) -> Iterator[list[Stored]]:
-        for start in range(0, to_seq, self._page):
-            records = self.partitions[partition][start : min(start + self._page, to_seq)]
-            yield [Stored(record) for record in records]
+def new_record(record: bytes) -> NewRecord:
+    place, _, event = decode(record)
+    return NewRecord(place.seq, event.user_id, event.command_id, record)
 
 
 class ReadModel:
     """The live generation of a store of its own, and the log that it is folded from."""
 
     def __init__(self, folder: Path, partitions: Sequence[Sequence[bytes]]) -> None:
-        self.path = folder / "read_model.sqlite3"
-        self.records = ListedRecords(partitions)
+        self.path = folder / READ_MODEL
+        self.partitions = partitions
         self.store = SqliteReadModelStore(self.path)
-        self.generation = 0
+        self.generation = 1
 
     @classmethod
     async def empty(cls, folder: Path, partitions: Sequence[Sequence[bytes]]) -> "ReadModel":
