@@ -30,7 +30,7 @@ check: setup ## format, lint, types and the fast tests: under a minute
 	@$(BIN)/ruff format --check src tests
 	@$(BIN)/ruff check src tests
 	@$(BIN)/mypy
-	@$(BIN)/pytest -m "not system"
+	@$(BIN)/pytest -n 2 -m "not system"
 
 test: setup ## everything: checks, all tests on real processes, coverage
 	@$(BIN)/ruff format --check src tests

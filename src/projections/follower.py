@@ -40,6 +40,9 @@ _BUSY_PAUSE_S: Final = 0.004
 _IDLE_PAUSE_S: Final = 0.02
 _WAITING_PAUSE_S: Final = 0.5
 _RETRY_S_MAX: Final = 2.0
+_WHAT_TO_DO: Final = (
+    "Restore the log; only if what is missing is known to be lost, delete the read model: it is made of the log anew"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -88,9 +91,6 @@ def refuse_ahead(log: LogReader, heads: Sequence[Head]) -> None:
         if sha256_hex(there[0]) != head.sha256:
             reason = f"the log holds another record there, it is not the log that was folded. {_WHAT_TO_DO}"
             raise ReadModelAhead(partition, head.seq, reason)
-
-
-_WHAT_TO_DO: Final = "Restore the log; only if what is missing is known to be lost, delete the read model, which is made of the log anew"
 
 
 class Follower:
@@ -235,9 +235,7 @@ class Follower:
             self._more = False
             return False
         share = max(1, self._batch // len(behind))
-        folded: list[tuple[PartitionFolder, Run]] = []
-        for folder in behind:
-            folded.append((folder, await self._run(folder, share)))
+        folded = [(folder, await self._run(folder, share)) for folder in behind]
         await self._store.commit(self._generation.number, [run for _, run in folded])
         for folder, run in folded:
             folder.stored(run)
@@ -262,7 +260,8 @@ class Follower:
 
 
 def _standing_still(one: Quarantined) -> str:
-    return f"user {one.user_id} of partition {one.partition} stands still at seq {one.seq} in the read model: {one.reason}"
+    who = f"user {one.user_id} of partition {one.partition}"
+    return f"{who} stands still at seq {one.seq} in the read model: {one.reason}"
 
 
 def _still_waiting(state: RetryCallState) -> None:

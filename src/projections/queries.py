@@ -282,7 +282,7 @@ class Reads:
             seqs[partition] = min(seqs[partition], seq - 1)
             unknown_us.append(time_us)
         for partition, seq in seqs.items():
-            if not unknown_us and self._ends.end(partition) > seq:
+            if self._ends.end(partition) > seq:
                 unknown_us.append(await self._ends.time_us(partition, seq + 1))
         oldest_us = min(unknown_us, default=None)
         rows = sorted(
@@ -305,12 +305,12 @@ class Reads:
             return [Ask(statements.orders, values, conditions)]
         values |= dict(zip(("after_time_us", "after_partition", "after_seq"), at.after, strict=True))
         conditions |= {"after"}
-        status = filters.get("status")
-        if status is None:
-            return [Ask(statements.orders, values, conditions)]
         since_us, *seqs = at.snapshot
         values |= {"since_us": since_us, **{f"as_of_{number}": seq for number, seq in enumerate(seqs)}}
         conditions |= {f"partitions={self._partitions}"}
+        status = filters.get("status")
+        if status is None:
+            return [Ask(statements.orders, values, conditions)]
         asks = [Ask(statements.orders, values, conditions | {"kept"})]
         begun_as = _KIND_BEGUN_AS.get(status)
         if begun_as is not None and filters.get("kind", begun_as) == begun_as:

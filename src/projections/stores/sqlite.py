@@ -374,9 +374,8 @@ class SqliteReadModelStore:
             }
         )
         if connection.execute(_ADVANCE.text, values).rowcount != 1:
-            raise Overtaken(
-                f"partition {run.partition} of generation {generation} is not at seq {run.before.head.seq}, or its rows changed meanwhile"
-            )
+            where = f"partition {run.partition} of generation {generation}"
+            raise Overtaken(f"{where} is not at seq {run.before.head.seq}, or its rows are others")
 
     def _keep_quarantine(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
         here = (generation, run.partition)

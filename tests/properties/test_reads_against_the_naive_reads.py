@@ -1,0 +1,244 @@
+"""The product's reads, folded from a log run by run, and the reference model's of the same log, must agree."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from ledger.partitioning import partition_of
+from projections.documents import Page
+from projections.folding import PartitionFolder
+from projections.folds import VERSION
+from projections.queries import Found, Reads
+from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from properties import naive_reads
+from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
+from properties.reads_story import USERS, Story, tell
+
+NOW_US: Final = 2**52
+
+
+def seeds(first: int, number: int) -> list[Any]:
+    """The first story for every commit, the others for `make test`."""
+    others = range(first + 1, first + number)
+    return [first, *(pytest.param(seed, marks=pytest.mark.system) for seed in others)]
+
+
+class Ends:
+    """The log's end, for reads that are compared at a place they have reached."""
+
+    def __init__(self, told: Story) -> None:
+        self._partitions = told.partitions
+        self.partitions = len(told.partitions)
+
+    def end(self, partition: int) -> int:
+        return len(self._partitions[partition])
+
+    async def time_us(self, partition: int, seq: int) -> int:
+        time_us: int = msgspec.json.decode(self._partitions[partition][seq - 1])["time_us"]
+        return time_us
+
+
+class Folded:
+    """A read model that is folded as far as a test says."""
+
+    def __init__(self, told: Story, store: SqliteReadModelStore, reads: Reads, generation: int) -> None:
+        self._told, self._store, self.reads, self._generation = told, store, reads, generation
+        self._folders: list[PartitionFolder] = []
+
+    async def fold(self, chance: Random, part: float, rows_max: int) -> None:
+        """Every partition up to that part of its length, in runs of any size."""
+        if not self._folders:
+            checkpoints = await self._store.checkpoints(self._generation)
+            self._folders = [
+                PartitionFolder(self._store, self._generation, partition, checkpoint, [], rows_max=rows_max)
+                for partition, checkpoint in enumerate(checkpoints)
+            ]
+        for folder in self._folders:
+            records = self._told.partitions[folder.partition]
+            end = int(len(records) * part)
+            while folder.head.seq < end:
+                step = chance.choice((1, 2, 7, 30, 1_000))
+                run = await folder.fold(records[folder.head.seq : min(folder.head.seq + step, end)])
+                assert run is not None
+                assert not run.quarantined, run.quarantined
+                await self._store.commit(self._generation, [run])
+                folder.stored(run)
+
+    @property
+    def cut(self) -> dict[int, int]:
+        return {folder.partition: folder.head.seq for folder in self._folders}
+
+
+@asynccontextmanager
+async def folded(told: Story, folder: Path) -> AsyncIterator[Folded]:
+    store = SqliteReadModelStore(folder / "read-model.sqlite3")
+    generation = await store.make_generation(VERSION, len(told.partitions), live=True)
+    model = SqliteReadModel(folder / "read-model.sqlite3")
+    try:
+        yield Folded(told, store, Reads(model, Ends(told), lambda: NOW_US), generation.number)
+    finally:
+        await model.close()
+        await store.close()
+
+
+def plain(found: Found) -> Doc | NotFound:
+    """In the contract's JSON, less ``as_of`` and the cursor."""
+    if found.document is None:
+        return NotFound(found.missing)
+    document: Doc = msgspec.json.decode(msgspec.json.encode(found.document))
+    document.pop("next_cursor", None)
+    return document
+
+
+async def ask(reads: Reads, name: str, user_id: str, params: Mapping[str, Any], limit: int) -> Doc | NotFound:
+    """A read by the reference model's names; lists are walked to their end."""
+    match name:
+        case "history" | "bets" | "holds" | "orders":
+            return await walk(reads, name, user_id, params, limit)
+        case "stats":
+            return plain(await reads.statistics(user_id))
+        case "balance":
+            found = plain(await reads.balance(user_id, params.get("at_us")))
+            if isinstance(found, dict) and "at_us" not in params:
+                found["at_us"] = None
+            return found
+        case _:
+            return plain(await getattr(reads, name)(user_id, *params.values()))
+
+
+async def page_of(
+    reads: Reads, name: str, user_id: str, params: Mapping[str, Any], limit: int, cursor: str | None
+) -> Found:
+    match name:
+        case "orders":
+            return await reads.orders(params, limit, cursor)
+        case "holds":
+            return await reads.holds(user_id, limit, cursor)
+        case "history":
+            return await reads.history(user_id, params, limit, cursor)
+        case _:
+            return await reads.bets(user_id, params, limit, cursor)
+
+
+async def walk(reads: Reads, name: str, user_id: str, params: Mapping[str, Any], limit: int) -> Doc | NotFound:
+    items: list[Doc] = []
+    cursor: str | None = None
+    while True:
+        found = await page_of(reads, name, user_id, params, limit, cursor)
+        answer = plain(found)
+        if isinstance(answer, NotFound):
+            return answer
+        assert isinstance(found.document, Page)
+        assert len(answer["items"]) <= limit
+        items += answer["items"]
+        cursor = found.document.next_cursor
+        if cursor is None:
+            return {"items": items}
+
+
+def without_now(expected: Doc | NotFound, name: str, params: Mapping[str, Any]) -> Doc | NotFound:
+    if name == "balance" and "at_us" not in params and isinstance(expected, dict):
+        return {**expected, "at_us": None}
+    return expected
+
+
+@pytest.mark.parametrize("seed", seeds(0, 6))
+async def test_every_read_is_what_the_reference_model_says(seed: int, tmp_path: Path) -> None:
+    told = await tell(seed)
+    chance = Random(seed)
+    model = NaiveReads(told.records)
+    async with folded(told, tmp_path) as product:
+        await product.fold(chance, 1.0, rows_max=chance.choice((3, 40, 400_000)))
+        for user_id in USERS:
+            for name, params, expected in every_read(model, user_id):
+                limit = chance.choice((1, 3, 200))
+                found = await ask(product.reads, name, user_id, params, limit)
+                assert found == without_now(expected, name, params), (user_id, name, params)
+        for name, params, expected in every_queue(model):
+            assert await ask(product.reads, name, "", params, chance.choice((1, 7, 200))) == expected, params
+
+
+@pytest.mark.parametrize("seed", seeds(100, 6))
+async def test_reads_are_true_at_the_position_that_they_name(seed: int, tmp_path: Path) -> None:
+    told = await tell(seed, commands=200)
+    chance = Random(seed)
+    async with folded(told, tmp_path) as product:
+        for part in (0.3, 0.6, 0.9):
+            await product.fold(chance, part, rows_max=40)
+            model = NaiveReads(told.records).at(product.cut)
+            for user_id in USERS:
+                found = await product.reads.wallet(user_id)
+                assert found.seqs == {
+                    partition_of(user_id, len(told.partitions)): product.cut[
+                        partition_of(user_id, len(told.partitions))
+                    ]
+                }
+                assert plain(found) == model.wallet(user_id)
+                assert plain(await product.reads.statistics(user_id)) == model.stats(user_id)
+
+
+LISTS: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (
+    ("history", {}),
+    ("bets", {}),
+    ("bets", {"status": "open"}),
+    ("bets", {"status": "won"}),
+    ("bets", {"status": "lost"}),
+    ("bets", {"status": "cancelled"}),
+    ("holds", {}),
+    ("orders", {}),
+    ("orders", {"status": "pending"}),
+    ("orders", {"kind": "withdrawal", "status": "pending"}),
+    ("orders", {"kind": "deposit", "status": "completed"}),
+    ("orders", {"kind": "deposit", "status": "pending"}),
+    ("orders", {"status": "approved"}),
+    ("orders", {"status": "reversed"}),
+    ("orders", {"kind": "withdrawal"}),
+)
+
+
+@pytest.mark.parametrize("seed", seeds(200, 20))
+async def test_a_list_is_walked_without_a_skip_or_a_repeat_while_events_arrive(seed: int, tmp_path: Path) -> None:
+    told = await tell(seed)
+    chance = Random(seed)
+    walks: dict[tuple[str, str, str], tuple[Mapping[str, Any], list[naive_reads.Page], str | None]] = {}
+    async with folded(told, tmp_path) as product:
+        for part in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+            await product.fold(chance, part, rows_max=400_000)
+            for name, params in LISTS:
+                for user_id in USERS if name != "orders" else ("",):
+                    key = (name, str(params), user_id)
+                    _, pages, cursor = walks.get(key, (params, [], None))
+                    if pages and cursor is None:
+                        continue
+                    found = await page_of(product.reads, name, user_id, params, chance.choice((1, 2, 5)), cursor)
+                    answer = plain(found)
+                    if isinstance(answer, NotFound):
+                        continue
+                    assert isinstance(found.document, Page)
+                    pages.append(naive_reads.Page(answer["items"], product.cut))
+                    walks[key] = (params, pages, found.document.next_cursor)
+        reference = NaiveReads(told.records)
+        for (name, _, user_id), (params, pages, cursor) in walks.items():
+            following = cursor
+            while following is not None:
+                found = await page_of(product.reads, name, user_id, params, 3, following)
+                assert isinstance(found.document, Page)
+                answer = plain(found)
+                assert isinstance(answer, dict)
+                pages.append(naive_reads.Page(answer["items"], product.cut))
+                following = found.document.next_cursor
+            fixed = {key: value for key, value in params.items() if key != "status"}
+            moving = {key: value for key, value in params.items() if key == "status"}
+
+            def listed(
+                at: NaiveReads, name: str = name, user_id: str = user_id, fixed: Doc = fixed, **more: Any
+            ) -> Doc | NotFound:
+                answer: Doc | NotFound = getattr(at, name)(*([user_id] if user_id else []), **fixed, **more)
+                return answer
+
+            assert_walked(pages, reference, listed, **moving)
