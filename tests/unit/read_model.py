@@ -1,4 +1,4 @@
-"""A read model on a real SQLite file, folded from records in lists.
+"""A read model on a real SQLite file, folded from records in lists; and the rows of a scene's events, in memory.
 
 model = await ReadModel.folded(tmp_path, story(1).partitions)
 model.sql("UPDATE {asset} SET cash = cash + 1")     # by hand, behind everybody's back
@@ -9,18 +9,22 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ledger.folder import EVENTS, READ_MODEL
 from ledger.logs.sqlite import SqliteEventLog
 from ledger.ports import NewRecord
 from ledger.record import EMPTY, decode
+from ledger.wallet import Place
 from projections import folds
+from projections.book import Book
 from projections.folding import PartitionFolder
-from projections.rows import ROW_TYPES, Row
+from projections.rows import ROW_TYPES, Row, key_of
 from projections.store import Checkpoint, Run
 from projections.stores.sqlite import SqliteReadModelStore
+from unit.given import PARTITION, Scene
 
+RowT = TypeVar("RowT", bound=Row)
 Tables = dict[str, list[Row]]
 
 
@@ -95,3 +99,24 @@ class ReadModel:
         names = {kind.table: f"{kind.table}_g{self.generation}" for kind in ROW_TYPES}
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             return connection.execute(statement.format(**names), parameters).rowcount
+
+
+def book_of(scene: Scene) -> Book:
+    """The rows of a scene's events, by all folds, in memory."""
+    book = Book({}, complete=True)
+    for seq, event in enumerate(scene.events, start=1):
+        for fold in folds.FOLDS:
+            fold(event, Place(PARTITION, seq), book)
+    return book
+
+
+def rows_of(scene: Scene, kind: type[RowT]) -> list[RowT]:
+    """The rows of one table, in the order of their keys."""
+    (shelf,) = (shelf for shelf in book_of(scene).shelves if shelf.kind is kind)
+    return shelf.changed
+
+
+def row_of(scene: Scene, kind: type[RowT], *key: Any) -> RowT:
+    """One row by its key inside the partition. AssertionError where there is none."""
+    (row,) = (row for row in rows_of(scene, kind) if key_of(row) == key)
+    return row
