@@ -116,6 +116,7 @@ class PartitionFolder:
         self.partition = partition
         self._checkpoint = checkpoint
         self.forks = 0
+        """Records of stored runs, and of what came alone, that did not continue the chain."""
         self.quarantined = {one.user_id for one in quarantined}
         self._store, self._generation = store, generation
         empty = checkpoint.head.seq == 0
@@ -125,6 +126,7 @@ class PartitionFolder:
             else Book(checkpoint.digests, complete=empty, rows_max=rows_max)
         )
         self._next_quarantined: set[str] = set()
+        self._next_forks = 0
 
     @property
     def head(self) -> Head:
@@ -137,9 +139,10 @@ class PartitionFolder:
         Store it, then ``stored``; or ``not_stored``. Raises LogDamaged, ReadModelUnavailable.
         """
         chained = continue_chain(self.partition, self.head, records)
-        self.forks += chained.forks
         if not chained.links:
+            self.forks += chained.forks
             return None
+        self._next_forks = chained.forks
         return await self._fold(chained.links, chained.head)
 
     async def _fold(self, links: Sequence[Link], head: Head) -> Run:
@@ -187,6 +190,7 @@ class PartitionFolder:
         if not links:
             return None
         self._next_quarantined = self.quarantined - ({one.user_id} if rest is None else set())
+        self._next_forks = 0
         return self._run(
             self.head,
             quarantined=() if rest is None else (rest,),
@@ -242,6 +246,7 @@ class PartitionFolder:
         """The run is in the tables."""
         self._checkpoint = run.after
         self.quarantined = set(self._next_quarantined)
+        self.forks, self._next_forks = self.forks + self._next_forks, 0
         self._book.settle(run.after.digests)
 
     def not_stored(self) -> None:
