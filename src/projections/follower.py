@@ -149,10 +149,10 @@ class Follower:
         """
         try:
             if self._generation is None:
-                return await self._take_up()
-            if not self._log.changed() and not self._more:
+                self._generation = await self._take_up()
+            if self._generation is None or (not self._log.changed() and not self._more):
                 return False
-            return await self._fold()
+            return await self._fold(self._generation)
         except (Overtaken, Switched) as error:
             _log.debug("%s; reading the read model again", error)
             self._forget()
@@ -166,7 +166,8 @@ class Follower:
 
     # --- where to begin ------------------------------------------------------------------------------------------
 
-    async def _take_up(self) -> bool:
+    async def _take_up(self) -> Generation | None:
+        """The live generation, with its folders; None where others fill it."""
         store, log = self._store, self._log
         live = next((one for one in await store.generations() if one.status == "live"), None)
         if live is None:
@@ -176,7 +177,7 @@ class Follower:
         self._stands_still = live.version != VERSION
         if self._stands_still:
             self._tell(live)
-            return False
+            return None
         quarantined = await store.quarantine(live.number)
         self._folders = [
             PartitionFolder(
@@ -197,8 +198,7 @@ class Follower:
             self._told = live
             behind = sum(log.ends()) - sum(checkpoint.head.seq for checkpoint in checkpoints)
             _log.info("following into generation %d, %d events behind", live.number, behind)
-        self._generation = live
-        return True
+        return live
 
     def _tell(self, live: Generation) -> None:
         if self._told != live:
@@ -227,8 +227,7 @@ class Follower:
 
     # --- folding -------------------------------------------------------------------------------------------------
 
-    async def _fold(self) -> bool:
-        assert self._generation is not None
+    async def _fold(self, live: Generation) -> bool:
         ends = self._log.ends()
         behind = [folder for folder in self._folders if self._is_behind(folder, ends[folder.partition])]
         if not behind:
@@ -236,7 +235,7 @@ class Follower:
             return False
         share = max(1, self._batch // len(behind))
         folded = [(folder, await self._run(folder, share)) for folder in behind]
-        await self._store.commit(self._generation.number, [run for _, run in folded])
+        await self._store.commit(live.number, [run for _, run in folded])
         for folder, run in folded:
             folder.stored(run)
             for one in run.quarantined:
