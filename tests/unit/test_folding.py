@@ -9,8 +9,10 @@ from typing import Final
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ledger.events import Event
+from ledger.money import AMOUNT_MAX
 from ledger.ports import LogDamaged
 from ledger.record import EMPTY, Head, decode, encode, sha256_hex
 from ledger.wallet import Place
@@ -387,6 +389,24 @@ async def test_an_event_about_what_is_not_there_stops_its_user(tmp_path: Path) -
     await model.fold(await model.folder(), [record])
     assert [one.user_id for one in await model.store.quarantine(1)] == ["u1"]
     assert all(rows == [] for rows in (await model.rows()).values())
+    await model.store.close()
+
+
+async def test_sums_over_all_time_have_no_bound(tmp_path: Path) -> None:
+    """2^53 − 1 again and again: no integer of a database holds what a user has staked in the end."""
+    many = 1_100
+    scene = Scene().given(open_wallet())
+    stake = AMOUNT_MAX
+    played = scene.given(deposit(stake), place_bet(stake), settle_bet(stake)).events
+    again = [replace(event, data=replace(event.data, bet_id=f"{n}")) for n in range(many) for event in played[2:]]
+    given = [replace(played[1], data=replace(played[1].data, order_id=f"{n}")) for n in range(many)]
+    records = chained([played[0], *given, *again])
+    model = await ReadModel.empty(tmp_path, [records])
+    await model.fold(await model.folder(), records)
+    assert await model.store.quarantine(1) == []
+    by_game = {row.game: row for row in (await model.rows())["statistics"]}  # type: ignore[attr-defined]
+    assert int(by_game["external"].staked) == int(by_game["external"].paid_out) == many * stake > 2**63
+    assert int(by_game[""].deposits) == many * stake
     await model.store.close()
 
 
