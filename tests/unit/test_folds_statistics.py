@@ -26,7 +26,7 @@ def sums(scene: Scene, game: str = "", asset: str = "INR") -> dict[str, Any]:
         row for row in rows_of(scene, StatisticsRow) if (row.user_id, row.asset, row.game) == ("u1", asset, game)
     )
     fields = row.__struct_fields__[row.key_length :]
-    return {name: value for name in fields if (value := getattr(row, name))}
+    return {name: value for name in fields if (value := int(getattr(row, name)))}
 
 
 def test_an_open_bet_counts_with_its_stake() -> None:
