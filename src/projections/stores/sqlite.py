@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from time import time_ns
@@ -176,13 +177,18 @@ class _Ready:
             self.get[kind] = _ready(here).text
 
 
+@lru_cache(maxsize=4)
+def _ready_for(generation: int) -> _Ready:
+    """Kept beyond one store: to compile them takes 50 ms. Four: the live generation, its successor, and a margin."""
+    return _Ready(generation)
+
+
 class SqliteReadModelStore:
     """``ReadModelStore`` in one file."""
 
     def __init__(self, path: Path) -> None:
         """Open or create; one of another format is made anew. Raises ReadModelUnavailable."""
         self._path = path
-        self._ready: dict[int, _Ready] = {}
         self._turn: int | None = None
         try:
             self._turn = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -249,9 +255,7 @@ class SqliteReadModelStore:
             raise self._unavailable(error) from error
 
     def _of(self, generation: int) -> _Ready:
-        if generation not in self._ready:
-            self._ready[generation] = _Ready(generation)
-        return self._ready[generation]
+        return _ready_for(generation)
 
     # --- generations ---------------------------------------------------------------------------------------------
 
