@@ -453,8 +453,8 @@ def _assets(events: Sequence[Event]) -> list[str]:
 
 
 def _newest_first(items: Iterable[Doc], time_name: str) -> list[Doc]:
-    by_asset = sorted(items, key=lambda item: str(item["asset"]))
-    return sorted(by_asset, key=lambda item: (item[time_name], *_place(item["position"])), reverse=True)
+    """Of one event they stay as they stand."""
+    return sorted(items, key=lambda item: (item[time_name], *_place(item["position"])), reverse=True)
 
 
 def _listed(items: Iterable[Doc]) -> Doc:
