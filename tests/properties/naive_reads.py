@@ -453,8 +453,8 @@ def _assets(events: Sequence[Event]) -> list[str]:
 
 
 def _newest_first(items: Iterable[Doc], time_name: str) -> list[Doc]:
-    by_asset = sorted(items, key=lambda item: str(item["asset"]))
-    return sorted(by_asset, key=lambda item: (item[time_name], *_place(item["position"])), reverse=True)
+    """Of one event they stay as they stand."""
+    return sorted(items, key=lambda item: (item[time_name], *_place(item["position"])), reverse=True)
 
 
 def _listed(items: Iterable[Doc]) -> Doc:
@@ -494,7 +494,7 @@ Read = tuple[str, dict[str, Any], Doc | NotFound]
 """The name of a read, its parameters, and the document that it must answer."""
 
 _TIMES_MAX: Final = 12
-_NONE_SUCH: Final = "none-such"
+NONE_SUCH: Final = "none-such"
 
 
 def every_read(reads: NaiveReads, user_id: str) -> Iterator[Read]:
@@ -530,13 +530,13 @@ def _questions(reads: NaiveReads, user_id: str) -> Iterator[tuple[str, dict[str,
     for at_us in sorted({time_us + step for time_us in times for step in (-1, 0, 1)}):
         yield "balance", {"at_us": at_us}
 
-    for type_ in (*types, _NONE_SUCH):
+    for type_ in (*types, NONE_SUCH):
         yield "history", {"type": type_}
         for asset in assets:
             yield "history", {"type": type_, "asset": asset}
-    for asset in (*assets, _NONE_SUCH):
+    for asset in (*assets, NONE_SUCH):
         yield "history", {"asset": asset}
-    for game in (*games, _NONE_SUCH):
+    for game in (*games, NONE_SUCH):
         yield "history", {"game": game}
         for type_ in types:
             yield "history", {"game": game, "type": type_}
@@ -546,13 +546,13 @@ def _questions(reads: NaiveReads, user_id: str) -> Iterator[tuple[str, dict[str,
         yield "history", {"from_us": first, "to_us": last}
         yield "history", {"from_us": first, "to_us": last + 1, **_given(asset=assets[0] if assets else None)}
 
-    for game in (None, *games, _NONE_SUCH):
-        for period in (None, *periods, _NONE_SUCH):
+    for game in (None, *games, NONE_SUCH):
+        for period in (None, *periods, NONE_SUCH):
             for status in (None, *BET_STATUSES):
                 yield "bets", _given(game=game, period=period, status=status)
 
     for name, id_name in (("bet", "bet_id"), ("hold", "hold_id"), ("transfer", "transfer_id"), ("order", "order_id")):
-        for id_ in sorted({event["data"][id_name] for event in events if id_name in event["data"]} | {_NONE_SUCH}):
+        for id_ in sorted({event["data"][id_name] for event in events if id_name in event["data"]} | {NONE_SUCH}):
             yield name, {id_name: id_}
 
 
