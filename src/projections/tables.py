@@ -26,6 +26,7 @@ from projections.rows import (
     OrderRow,
     ReferralRow,
     Row,
+    StandingRow,
     StatisticsRow,
     TransferRow,
     WalletRow,
@@ -214,6 +215,15 @@ class Tables:
                 )
             ),
         )
+        self.standing = self._table(
+            StandingRow,
+            _key("day", Integer),
+            _key("asset", _text(_ASSET)),
+            _key("user_id", _text(_USER)),
+            _must("staked", _INT),
+            _must("won", _INT),
+            _must("net", _INT),
+        )
         self.referral = self._table(
             ReferralRow, _key("user_id", _text(_USER)), _key("level", Integer), _must("members", _INT)
         )
@@ -234,6 +244,7 @@ class Tables:
             HoldRow: self.hold,
             TransferRow: self.transfer,
             StatisticsRow: self.statistics,
+            StandingRow: self.standing,
             ReferralRow: self.referral,
             AccountRow: self.account,
         }
@@ -248,6 +259,7 @@ class Tables:
     def _indexes(self) -> tuple[Index, ...]:
         """Beside the primary keys: what lists are found by. Made after a rebuild has filled the tables."""
         history, bet, orders, hold = self.history.c, self.bet.c, self.orders.c, self.hold.c
+        standing = self.standing.c
         lists = {
             "history_by_asset": (history.partition, history.user_id, history.asset, history.time_us, history.seq),
             "history_by_type": (history.partition, history.user_id, history.type, history.time_us, history.seq),
@@ -257,6 +269,7 @@ class Tables:
             "bet_by_game": (bet.partition, bet.user_id, bet.game, bet.placed_at_us, bet.seq),
             "bet_by_period": (bet.partition, bet.user_id, bet.period, bet.placed_at_us, bet.seq),
             "hold_by_time": (hold.partition, hold.user_id, hold.created_at_us, hold.seq),
+            "standing_by_day": (standing.asset, standing.day),
             "orders_by_time": (orders.created_at_us, orders.partition, orders.seq),
             "orders_by_status": (orders.status, orders.created_at_us, orders.partition, orders.seq),
             "orders_by_resolution": (orders.resolved_at_us,),

@@ -35,8 +35,10 @@ Where two readers could read the contract and docs/reads.md differently, this mo
 from __future__ import annotations
 
 import json
+from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -210,6 +212,37 @@ class NaiveReads:
         )
 
     # ---- sums
+
+    def leaderboard(self, name: str, asset: str, at_us: int, limit: int) -> Doc:
+        """The day, ISO week or month of `at_us`, found by trying each user and each bet."""
+        measure, span = name.split("_")
+        window = _span_of(span, at_us)
+        values: dict[str, int] = {}
+        for placed in self.events:
+            if placed["type"] != "bet_placed" or placed["data"]["asset"] != asset:
+                continue
+            end = self._resolution(placed, "bet_id", "bet_settled", "bet_cancelled")
+            if end is not None and end["type"] == "bet_cancelled":
+                continue
+            counted, value = placed, placed["data"]["stake"]
+            if measure != "staked":
+                if end is None:
+                    continue
+                counted, value = end, end["data"]["payout"] - (value if measure == "net" else 0)
+            if _span_of(span, counted["time_us"]) == window:
+                values[placed["user_id"]] = values.get(placed["user_id"], 0) + value
+        ranked = sorted((-value, user_id) for user_id, value in values.items() if value)
+        first, end_ = window
+        return {
+            "name": name,
+            "asset": asset,
+            "from_us": first,
+            "to_us": end_,
+            "items": [
+                {"rank": rank, "user_id": user_id, "value": -value}
+                for rank, (value, user_id) in enumerate(ranked[:limit], 1)
+            ],
+        }
 
     def stats(self, user_id: str) -> Doc | NotFound:
         if self._opening(user_id) is None:
@@ -416,6 +449,14 @@ def _events(records: Iterable[bytes | Event]) -> Iterator[Event]:
         if (event["seq"], event["prev"]) == (seq + 1, head):
             ends[event["partition"]] = event["seq"], sha256(record).hexdigest()
             yield event
+
+
+def _span_of(span: str, time_us: int) -> tuple[int, int]:
+    """From when to when, in microseconds, the day, ISO week or month (UTC) of a time goes."""
+    at = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(hour=0, minute=0, second=0)
+    first = {"day": at, "week": at - timedelta(days=at.isoweekday() - 1), "month": at.replace(day=1)}[span]
+    days = {"day": 1, "week": 7, "month": monthrange(at.year, at.month)[1]}[span]
+    return int(first.timestamp()) * 1_000_000, int((first + timedelta(days=days)).timestamp()) * 1_000_000
 
 
 def _position(event: Event) -> str:
