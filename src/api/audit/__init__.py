@@ -3,6 +3,7 @@
 import click
 
 from api.audit.export import export
+from api.audit.reconcile import reconcile
 from api.audit.replay import replay
 from api.audit.verify import verify
 
@@ -15,3 +16,4 @@ def audit() -> None:
 audit.add_command(verify)
 audit.add_command(replay)
 audit.add_command(export)
+audit.add_command(reconcile)
