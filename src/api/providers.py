@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from typing import NewType
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
@@ -24,12 +25,16 @@ from ledger.ports import CheckpointAhead, Clock, EventLog, FolderInUse, FolderUn
 from ledger.state_stores.sqlite import SqliteStateStore
 from projections.folds import VERSION
 from projections.follower import LogReader, refuse_ahead
+from projections.proof import Check, Pace, Proof
 from projections.queries import Reads
 from projections.read_model import ReadModel
 from projections.rebuild import ReadSide
 from projections.standing import standing_of
 from projections.store import ReadModelUnavailable
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+
+Checking = NewType("Checking", Child)
+"""The process that holds the read model against the log."""
 
 
 def system_clock() -> int:
@@ -106,8 +111,18 @@ class Embedded(Provider):
         await child.stop()
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, follower: Child, settings: Settings) -> Rim:
-        return build_app(node, reads, ReadModelGauges(node, model, follower), settings.advertise)
+    async def check(self, _: Child) -> AsyncIterator[Checking]:
+        """Started; the follower is there first, for there is nothing to check before."""
+        child = Child("the check of the read model", ("project", "check", "--with-parent"))
+        child.start()
+        yield Checking(child)
+        await child.stop()
+
+    @provide
+    def app(
+        self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
+    ) -> Rim:
+        return build_app(node, reads, ReadModelGauges(node, model, follower, check), settings.advertise)
 
 
 def _refuse_gone_log(data: Path) -> None:
@@ -158,6 +173,17 @@ def rebuild_lock(data: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@asynccontextmanager
+async def open_check(settings: Settings, pace: Pace) -> AsyncIterator[Check]:
+    """The check of this folder's read model; whoever has it runs it. Raises LedgerError."""
+    with closing(SqliteLogReader(settings.data / EVENTS)) as log:
+        store = SqliteReadModelStore(settings.data / READ_MODEL)
+        try:
+            yield Check(store, Proof(store, log, pace), pace, system_clock)
+        finally:
+            await store.close()
 
 
 def make_container(settings: Settings) -> AsyncContainer:

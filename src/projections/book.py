@@ -25,6 +25,7 @@ from projections.rows import (
     OrderRow,
     ReferralRow,
     Row,
+    StandingRow,
     StatisticsRow,
     TransferRow,
     WalletRow,
@@ -100,12 +101,10 @@ class Shelf(Generic[RowT]):
         """The rows that this run made or changed, in the order of their keys, so that databases lock in one order."""
         return [cast("RowT", self._rows[key]) for key in sorted(self._before)]
 
-    def digest_change(self) -> int:
-        """By how much this run changed the digest of the partition's rows."""
-        total = 0
-        for key, before in self._before.items():
-            total += self._digest_of(cast("RowT", self._rows[key])) - before
-        return total
+    def digest_changes(self) -> Iterator[tuple[Key, int]]:
+        """By how much this run changed the digest of each row that it made or changed."""
+        rows, digest_of = self._rows, self._digest_of
+        return ((key, digest_of(cast("RowT", rows[key])) - before) for key, before in self._before.items())
 
     def settle(self, rows_max: int) -> bool:
         """The run is stored. Answers whether rows had to be let go."""
@@ -130,6 +129,8 @@ class Book:
         self.complete = complete
         self._rows_max = rows_max
         self._digests = dict(digests)
+        self.placed: dict[Key, str] = {}
+        """Bets that this run places: (user_id, bet_id) → asset, for those whose rows are not made yet."""
         self.wallets = Shelf(WalletRow, self)
         self.assets = Shelf(AssetRow, self)
         self.history = Shelf(HistoryRow, self)
@@ -139,6 +140,7 @@ class Book:
         self.holds = Shelf(HoldRow, self)
         self.transfers = Shelf(TransferRow, self)
         self.statistics = Shelf(StatisticsRow, self)
+        self.standings = Shelf(StandingRow, self)
         self.referrals = Shelf(ReferralRow, self)
         self.accounts = Shelf(AccountRow, self)
         self.shelves: tuple[Shelf[Any], ...] = (
@@ -151,6 +153,7 @@ class Book:
             self.holds,
             self.transfers,
             self.statistics,
+            self.standings,
             self.referrals,
             self.accounts,
         )
@@ -175,13 +178,16 @@ class Book:
     def digests(self) -> Digests:
         """Of the tables as they are once the run is stored."""
         return {
-            shelf.kind.table: add_digests(self._digests.get(shelf.kind.table, 0), shelf.digest_change())
+            shelf.kind.table: add_digests(
+                self._digests.get(shelf.kind.table, 0), sum(change for _, change in shelf.digest_changes())
+            )
             for shelf in self.shelves
         }
 
     def settle(self, digests: Digests) -> None:
         """The run is stored, with these digests."""
         self._digests = digests
+        self.placed.clear()
         self.history.forget()  # nobody reads a line of history again
         for shelf in self.shelves:
             if shelf.settle(self._rows_max):
@@ -190,5 +196,6 @@ class Book:
     def forget(self) -> None:
         """The run was not stored: begin again from the tables."""
         self.complete = False
+        self.placed.clear()
         for shelf in self.shelves:
             shelf.forget()

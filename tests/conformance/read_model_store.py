@@ -23,6 +23,7 @@ from projections.rows import (
     OrderRow,
     ReferralRow,
     Row,
+    StandingRow,
     StatisticsRow,
     TransferRow,
     WalletRow,
@@ -30,6 +31,7 @@ from projections.rows import (
     key_of,
 )
 from projections.store import (
+    EVERYBODY,
     Checkpoint,
     Difference,
     Differs,
@@ -41,6 +43,7 @@ from projections.store import (
     ReadModelStore,
     Run,
     Switched,
+    Users,
 )
 
 PARTITIONS: Final = 4
@@ -58,7 +61,8 @@ ONE_OF_EACH: Final[tuple[Row, ...]] = (
     BetRow("u1", "b%1_", "external", "", "a \\ 'b' \"c\"", "INR", 5, "won", 0, 7, 2, 8, INT_MAX),
     HoldRow("u1", "h1", "INR", 5, "open", None, None, 7, 2, None, None),
     TransferRow("u1", "t1", "u2", "INR", 5, "returned", "wallet_closed", 7, 2, 3),
-    StatisticsRow("u1", "INR", "", *range(14)),
+    StatisticsRow("u1", "INR", "", 1, 2, "9" * 40, "4", "5", 6, 7, "8", 9, "10", 11, "12", 13, "14"),
+    StandingRow(20_000, "INR", "u1", 1, AMOUNT_MAX, -AMOUNT_MAX),
     ReferralRow("u1", 6, 10**12),
     AccountRow("house/stakes", "INR", "9" * 40, "0"),
 )
@@ -137,7 +141,7 @@ class ReadModelStoreContract:
             made.number, [run(0, Checkpoint(), 1, *ONE_OF_EACH, quarantined=[stopped], held=[held])], building=True
         )
         await store.make_indexes(made.number)
-        await store.report(made.number, 0, 1, 6, [Difference(0, "u1", "wallet", "u1", "status")])
+        await store.report(made.number, 0, 1, 6, [Difference(0, "u1", "wallet", "u1", "status", "open", "none")])
         await store.drop_generation(made.number)
         assert await store.generations() == [live]
         assert await store.checkpoints(made.number) == []
@@ -171,6 +175,7 @@ class ReadModelStoreContract:
     # --- rows and checkpoint ---------------------------------------------------------------------------------------
 
     async def test_every_kind_of_row_comes_back_as_it_was(self, open_store: OpenStore) -> None:
+        assert tuple(map(type, ONE_OF_EACH)) == ROW_TYPES
         store, other = await open_store(), await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         first = run(2, Checkpoint(), 7, *ONE_OF_EACH)
@@ -439,6 +444,22 @@ class ReadModelStoreContract:
         assert [row for _, _, page in pages for row in page] == [*wallets, *referrals]
         await store.close()
 
+    async def test_a_scan_takes_only_the_tables_and_users_that_are_asked_for(self, open_store: OpenStore) -> None:
+        store = await open_store()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        names = ["A", "B", "a", "aa", "b", "ä"]
+        wallets, accounts = [WalletRow(name) for name in names], [AccountRow("house/stakes", "INR")]
+        await store.commit(live.number, [run(0, Checkpoint(), 1, *wallets, *accounts)])
+
+        async def scanned(kinds: Sequence[type[Row]], users: Users) -> list[Row]:
+            return [row async for _, _, page in store.scan(live.number, 0, kinds, users) for row in page]
+
+        assert await scanned((WalletRow,), EVERYBODY) == wallets
+        assert await scanned((AccountRow,), Users("A", "B")) == accounts, "of no one user"
+        assert await scanned((WalletRow, AccountRow), Users("B", "b")) == [*wallets[1:4], *accounts]
+        assert await scanned((WalletRow,), Users("b")) == wallets[4:]
+        await store.close()
+
     async def test_a_scan_of_nothing_still_tells_the_checkpoint(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
@@ -468,7 +489,7 @@ class ReadModelStoreContract:
     async def test_what_is_found_of_a_generation_that_is_gone_is_refused(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
-        found = [Difference(0, "u1", "wallet", "u1", "status: open, not none")]
+        found = [Difference(0, "u1", "wallet", "u1", "status", "open", "none")]
         await store.report(live.number, 0, 5, 6, found)
         await store.report(live.number, 0, 5, 7, found)
         with pytest.raises(Switched):

@@ -14,10 +14,12 @@ from typing import Final
 from projections.folds import (
     accounts,
     bets,
+    deposits,
     history,
     holds,
     orders,
     referrals,
+    standings,
     statistics,
     transfers,
     wallets,
@@ -27,18 +29,20 @@ VERSION: Final = 1
 """Of what the rows mean. Raise it with every change that makes other rows of the same events: generations of other
 versions are not folded on, and a rebuild lists what differs. A test notices a change that did not raise it."""
 
-# bets comes last: history and statistics look at a bet as it was before its event.
+# bets comes last: the others look at a bet as it was before its event.
 NEEDS: Final = (
     wallets.needs,
+    deposits.needs,
     orders.needs,
     holds.needs,
     transfers.needs,
     statistics.needs,
+    standings.needs,
     referrals.needs,
     accounts.needs,
     bets.needs,
 )
-THEN_NEEDS: Final = (orders.then_needs, statistics.then_needs)
+THEN_NEEDS: Final = (orders.then_needs, statistics.then_needs, standings.then_needs)
 FOLDS: Final = (
     wallets.fold,
     history.fold,
@@ -46,7 +50,11 @@ FOLDS: Final = (
     holds.fold,
     transfers.fold,
     statistics.fold,
+    standings.fold,
     referrals.fold,
+    deposits.fold,
     accounts.fold,
     bets.fold,
 )
+WHOLE_FOLDS: Final = (deposits.fold, accounts.fold)
+"""Those of the tables whose rows are not of one user each; they read no rows of the others."""
