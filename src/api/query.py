@@ -32,6 +32,13 @@ class Query:
     def text(self, name: str, default: str | None = None) -> str | None:
         return self._values.get(name, default)
 
+    def required(self, name: str) -> str:
+        """Raises Problem where it is absent."""
+        value = self._values.get(name)
+        if value is None:
+            raise Problem("malformed_request", f"the query parameter {name} is missing", field=name)
+        return value
+
     def flag(self, name: str) -> bool:
         return self.choice(name, ("false", "true")) == "true"
 
@@ -68,9 +75,7 @@ class Query:
         """Raises Problem where it is absent and has no default, is no integer, or out of range."""
         text = self._values.get(name)
         if text is None:
-            if default is None:
-                raise Problem("malformed_request", f"the query parameter {name} is missing", field=name)
-            return default
+            return int(self.required(name)) if default is None else default
         if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
             raise Problem("malformed_request", f"{name} must be an integer from {least} to {most}", field=name)
         return int(text)

@@ -25,6 +25,7 @@ from projections.rows import (
     OrderRow,
     ReferralRow,
     Row,
+    StandingRow,
     StatisticsRow,
     TransferRow,
     WalletRow,
@@ -128,6 +129,8 @@ class Book:
         self.complete = complete
         self._rows_max = rows_max
         self._digests = dict(digests)
+        self.placed: dict[Key, str] = {}
+        """Bets that this run places: (user_id, bet_id) → asset, for those whose rows are not made yet."""
         self.wallets = Shelf(WalletRow, self)
         self.assets = Shelf(AssetRow, self)
         self.history = Shelf(HistoryRow, self)
@@ -137,6 +140,7 @@ class Book:
         self.holds = Shelf(HoldRow, self)
         self.transfers = Shelf(TransferRow, self)
         self.statistics = Shelf(StatisticsRow, self)
+        self.standings = Shelf(StandingRow, self)
         self.referrals = Shelf(ReferralRow, self)
         self.accounts = Shelf(AccountRow, self)
         self.shelves: tuple[Shelf[Any], ...] = (
@@ -149,6 +153,7 @@ class Book:
             self.holds,
             self.transfers,
             self.statistics,
+            self.standings,
             self.referrals,
             self.accounts,
         )
@@ -182,6 +187,7 @@ class Book:
     def settle(self, digests: Digests) -> None:
         """The run is stored, with these digests."""
         self._digests = digests
+        self.placed.clear()
         self.history.forget()  # nobody reads a line of history again
         for shelf in self.shelves:
             if shelf.settle(self._rows_max):
@@ -190,5 +196,6 @@ class Book:
     def forget(self) -> None:
         """The run was not stored: begin again from the tables."""
         self.complete = False
+        self.placed.clear()
         for shelf in self.shelves:
             shelf.forget()

@@ -167,6 +167,22 @@ class Order(Struct, gc=False):
     resolved_at_us: int | None
 
 
+class Leader(Struct, gc=False):
+    rank: int
+    user_id: str
+    value: int
+
+
+class Leaderboard(Struct, gc=False):
+    """The largest first, ties by user_id; who has 0 is left out. Of times ``from_us`` ≤ time < ``to_us``."""
+
+    name: str
+    asset: str
+    from_us: int
+    to_us: int
+    items: list[Leader]
+
+
 class Page(Struct, gc=False):
     """One page of a list, the newest first; ``next_cursor`` is null at the end."""
 
@@ -174,7 +190,7 @@ class Page(Struct, gc=False):
     next_cursor: str | None
 
 
-Document = Wallet | BalanceAt | Bet | Hold | Transfer | Statistics | Referrals | Order | Page
+Document = Wallet | BalanceAt | Bet | Hold | Transfer | Statistics | Referrals | Order | Leaderboard | Page
 
 REFERRAL_LEVELS: Final = 6
 """From the domain: commission is paid over six levels."""

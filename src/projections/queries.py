@@ -9,12 +9,15 @@ Truths:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date as date_of
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from ledger.partitioning import partition_of
+from ledger.wallet import DAY_US
 from projections import statements
 from projections.cursors import Cursor, MalformedCursor, read_cursor, write_cursor
 from projections.documents import (
@@ -29,6 +32,8 @@ from projections.documents import (
     GameStatistics,
     HistoryItem,
     Hold,
+    Leader,
+    Leaderboard,
     Level,
     Limits,
     Order,
@@ -41,12 +46,35 @@ from projections.documents import (
 )
 from projections.read_model import NO_CONDITIONS, Ask, ReadModel, Rows
 
-__all__ = ["Found", "LogEnds", "MalformedCursor", "Reads"]
+__all__ = ["LEADERBOARDS", "Found", "LogEnds", "MalformedCursor", "Reads"]
 
 # Chosen: more than any clock here steps back, so that what a first page did not know is never missed by its time.
 _CLOCK_MARGIN_US: Final = 2_000_000
+_EPOCH: Final = date_of(1970, 1, 1)
 _KIND_BEGUN_AS: Final = {"pending": "withdrawal", "completed": "deposit"}
 """Statuses that an order leaves again, and the kind of order that begins with them."""
+
+
+_STANDINGS: Final = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}))
+
+LEADERBOARDS: Final = {
+    f"{measure}_{span}": (measure, span) for measure in ("staked", "won", "net") for span in ("day", "week", "month")
+}
+"""Name → what is added up, and over how long."""
+
+
+def days_of(span: str, at_us: int) -> tuple[int, int]:
+    """The first day, and the first one after, of the day, ISO week or month (UTC) of a time; in days since 1970."""
+    day = at_us // DAY_US
+    if span == "day":
+        return day, day + 1
+    date = _EPOCH + timedelta(days=day)
+    if span == "week":
+        first = day - date.weekday()
+        return first, first + 7
+    first_date = date.replace(day=1)
+    next_date = (first_date + timedelta(days=31)).replace(day=1)
+    return (first_date - _EPOCH).days, (next_date - _EPOCH).days
 
 
 class LogEnds(Protocol):
@@ -265,17 +293,24 @@ class Reads:
         rows = [row for rows in lists for row in rows]
         return await self._found(user_id, standing, page(standing.seq, rows), "")
 
-    # --- the approval queue ---------------------------------------------------------------------------------------
+    # --- everybody -------------------------------------------------------------------------------------------------
 
-    async def orders(self, filters: Mapping[str, str], limit: int, cursor: str | None) -> Found:
-        """Everybody's orders. ``filters``: some of kind, status."""
-        at = self._resume("orders", "", filters, cursor, after="iii", snapshot=self._partitions + 1)
-        asks = [
-            Ask(statements.checkpoints, {}),
-            Ask(statements.quarantine, {}),
-            *self._order_asks(filters, limit, at),
-        ]
-        checkpoint_rows, quarantine_rows, *lists = await self._model.fetch(asks)
+    async def leaderboard(self, name: str, asset: str, at_us: int | None, limit: int) -> Found:
+        """``name``: one of ``LEADERBOARDS``; of the day, the ISO week or the month (UTC) that ``at_us`` is in."""
+        measure, span = LEADERBOARDS[name]
+        first_day, end_day = days_of(span, self._clock() if at_us is None else at_us)
+        values = {"of_asset": asset, "first_day": first_day, "end_day": end_day, "most": limit}
+        asks = [*_STANDINGS, Ask(statements.leaders, values, frozenset({measure}))]
+        checkpoint_rows, quarantine_rows, rows = await self._model.fetch(asks)
+        seqs, oldest_us = await self._standing_of_all(checkpoint_rows, quarantine_rows)
+        leaders = [Leader(rank, user_id, value) for rank, (user_id, value) in enumerate(rows, 1)]
+        board = Leaderboard(name, asset, first_day * DAY_US, end_day * DAY_US, leaders)
+        return Found(board, "", seqs, True, self._age_ms(oldest_us))
+
+    async def _standing_of_all(
+        self, checkpoint_rows: Rows, quarantine_rows: Rows
+    ) -> tuple[dict[int, int], int | None]:
+        """Where every partition stands, and the time of the oldest event that is known and not folded."""
         seqs: dict[int, int] = dict(checkpoint_rows)
         unknown_us: list[int] = []
         for partition, _, seq, time_us in quarantine_rows:
@@ -284,7 +319,16 @@ class Reads:
         for partition, seq in seqs.items():
             if self._ends.end(partition) > seq:
                 unknown_us.append(await self._ends.time_us(partition, seq + 1))
-        oldest_us = min(unknown_us, default=None)
+        return seqs, min(unknown_us, default=None)
+
+    # --- the approval queue ---------------------------------------------------------------------------------------
+
+    async def orders(self, filters: Mapping[str, str], limit: int, cursor: str | None) -> Found:
+        """Everybody's orders. ``filters``: some of kind, status."""
+        at = self._resume("orders", "", filters, cursor, after="iii", snapshot=self._partitions + 1)
+        asks = [*_STANDINGS, *self._order_asks(filters, limit, at)]
+        checkpoint_rows, quarantine_rows, *lists = await self._model.fetch(asks)
+        seqs, oldest_us = await self._standing_of_all(checkpoint_rows, quarantine_rows)
         rows = sorted(
             (row for rows in lists for row in rows), key=lambda row: (row[10], row[0], row[9]), reverse=True
         )

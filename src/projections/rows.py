@@ -199,6 +199,24 @@ class StatisticsRow(Row):
     commissions: str = "0"
 
 
+class StandingRow(Row):
+    """A user's bets of one UTC day (days since 1970) in one asset: what leaderboards are added up from.
+
+    ``staked`` counts on the day of the bet, ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of
+    the settlement.
+    """
+
+    table = "standing"
+    key_length = 3
+
+    day: int
+    asset: str
+    user_id: str
+    staked: int = 0
+    won: int = 0
+    net: int = 0
+
+
 class ReferralRow(Row):
     """How many members opened a wallet ``level`` steps below."""
 
@@ -236,6 +254,7 @@ ROW_TYPES: Final[tuple[type[Row], ...]] = (
     HoldRow,
     TransferRow,
     StatisticsRow,
+    StandingRow,
     ReferralRow,
     AccountRow,
 )

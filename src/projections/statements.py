@@ -7,7 +7,7 @@ comes after a cursor is written out, because not every database uses an index fo
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
 
 from projections.tables import CHECKPOINT, DIFFERENCE, PROOF, QUARANTINE, Tables
 
@@ -202,6 +202,24 @@ def orders(tables: Tables, conditions: Conditions) -> Select[Any]:
         select(*c)
         .where(*wanted)
         .order_by(c.created_at_us.desc(), c.partition.desc(), c.seq.desc())
+        .limit(_value("most"))
+    )
+
+
+def leaders(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """(user_id, value), the largest first, ties by user_id. Conditions: the one measure, ``staked`` ``won`` ``net``.
+
+    The standings of the days are found by an index and added up: of a month of 10,000 players some 300,000 rows.
+    """
+    c = tables.standing.c
+    (measure,) = conditions
+    value = func.sum(c[measure])
+    return (
+        select(c.user_id, value)
+        .where(c.asset == _value("of_asset"), c.day >= _value("first_day"), c.day < _value("end_day"))
+        .group_by(c.user_id)
+        .having(value != 0)
+        .order_by(value.desc(), c.user_id)
         .limit(_value("most"))
     )
 

@@ -14,7 +14,6 @@ compare byte for byte: MySQL's default collation takes ``Bob`` and ``bob`` for o
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
-from sqlalchemy.dialects import mysql, postgresql
 
 from projections.rows import (
     AccountRow,
@@ -26,6 +25,7 @@ from projections.rows import (
     OrderRow,
     ReferralRow,
     Row,
+    StandingRow,
     StatisticsRow,
     TransferRow,
     WalletRow,
@@ -35,20 +35,25 @@ SQLITE_FORMAT: Final = 1
 """Of the tables' shapes. A read model of another format is made anew."""
 
 
+_4_GIB: Final = 2**32 - 1
+"""MySQL wants to be told how long a text or blob may get, and takes the type that is large enough."""
+
+
+# Plain types with variants, not the dialects' own: to import a dialect takes longer than to start a follower without.
 def _text(length: int) -> Any:
     """A text of at most ``length`` code points, compared byte for byte."""
     return (
         String(length)
-        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
-        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+        .with_variant(String(length, collation="C"), "postgresql")
+        .with_variant(String(length, collation="utf8mb4_bin"), "mysql", "mariadb")
     )
 
 
 def _long_text() -> Any:
     return (
         Text()
-        .with_variant(postgresql.TEXT(collation="C"), "postgresql")
-        .with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+        .with_variant(Text(collation="C"), "postgresql")
+        .with_variant(Text(_4_GIB, collation="utf8mb4_bin"), "mysql", "mariadb")
     )
 
 
@@ -209,6 +214,15 @@ class Tables:
             _must("commissions_count", _INT),
             _must("commissions", _text(_SUM)),
         )
+        self.standing = self._table(
+            StandingRow,
+            _key("day", Integer),
+            _key("asset", _text(_ASSET)),
+            _key("user_id", _text(_USER)),
+            _must("staked", _INT),
+            _must("won", _INT),
+            _must("net", _INT),
+        )
         self.referral = self._table(
             ReferralRow, _key("user_id", _text(_USER)), _key("level", Integer), _must("members", _INT)
         )
@@ -229,6 +243,7 @@ class Tables:
             HoldRow: self.hold,
             TransferRow: self.transfer,
             StatisticsRow: self.statistics,
+            StandingRow: self.standing,
             ReferralRow: self.referral,
             AccountRow: self.account,
         }
@@ -243,6 +258,7 @@ class Tables:
     def _indexes(self) -> tuple[Index, ...]:
         """Beside the primary keys: what lists are found by. Made after a rebuild has filled the tables."""
         history, bet, orders, hold = self.history.c, self.bet.c, self.orders.c, self.hold.c
+        standing = self.standing.c
         lists = {
             "history_by_asset": (history.partition, history.user_id, history.asset, history.time_us, history.seq),
             "history_by_type": (history.partition, history.user_id, history.type, history.time_us, history.seq),
@@ -252,6 +268,7 @@ class Tables:
             "bet_by_game": (bet.partition, bet.user_id, bet.game, bet.placed_at_us, bet.seq),
             "bet_by_period": (bet.partition, bet.user_id, bet.period, bet.placed_at_us, bet.seq),
             "hold_by_time": (hold.partition, hold.user_id, hold.created_at_us, hold.seq),
+            "standing_by_day": (standing.asset, standing.day),
             "orders_by_time": (orders.created_at_us, orders.partition, orders.seq),
             "orders_by_status": (orders.status, orders.created_at_us, orders.partition, orders.seq),
             "orders_by_resolution": (orders.resolved_at_us,),
@@ -298,7 +315,7 @@ QUARANTINED_EVENT: Final = Table(
     _partition(),
     _key("user_id", _text(_USER)),
     _key("seq", _INT),
-    _must("record", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")),
+    _must("record", LargeBinary().with_variant(LargeBinary(_4_GIB), "mysql", "mariadb")),
     sqlite_with_rowid=False,
 )
 PROOF: Final = Table(

@@ -35,8 +35,10 @@ Where two readers could read the contract and docs/reads.md differently, this mo
 from __future__ import annotations
 
 import json
+from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -210,6 +212,37 @@ class NaiveReads:
         )
 
     # ---- sums
+
+    def leaderboard(self, name: str, asset: str, at_us: int, limit: int) -> Doc:
+        """The day, ISO week or month of `at_us`, found by trying each user and each bet."""
+        measure, span = name.split("_")
+        window = _span_of(span, at_us)
+        values: dict[str, int] = {}
+        for placed in self.events:
+            if placed["type"] != "bet_placed" or placed["data"]["asset"] != asset:
+                continue
+            end = self._resolution(placed, "bet_id", "bet_settled", "bet_cancelled")
+            if end is not None and end["type"] == "bet_cancelled":
+                continue
+            counted, value = placed, placed["data"]["stake"]
+            if measure != "staked":
+                if end is None:
+                    continue
+                counted, value = end, end["data"]["payout"] - (value if measure == "net" else 0)
+            if _span_of(span, counted["time_us"]) == window:
+                values[placed["user_id"]] = values.get(placed["user_id"], 0) + value
+        ranked = sorted((-value, user_id) for user_id, value in values.items() if value)
+        first, end_ = window
+        return {
+            "name": name,
+            "asset": asset,
+            "from_us": first,
+            "to_us": end_,
+            "items": [
+                {"rank": rank, "user_id": user_id, "value": -value}
+                for rank, (value, user_id) in enumerate(ranked[:limit], 1)
+            ],
+        }
 
     def stats(self, user_id: str) -> Doc | NotFound:
         if self._opening(user_id) is None:
@@ -418,6 +451,14 @@ def _events(records: Iterable[bytes | Event]) -> Iterator[Event]:
             yield event
 
 
+def _span_of(span: str, time_us: int) -> tuple[int, int]:
+    """From when to when, in microseconds, the day, ISO week or month (UTC) of a time goes."""
+    at = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(hour=0, minute=0, second=0)
+    first = {"day": at, "week": at - timedelta(days=at.isoweekday() - 1), "month": at.replace(day=1)}[span]
+    days = {"day": 1, "week": 7, "month": monthrange(at.year, at.month)[1]}[span]
+    return int(first.timestamp()) * 1_000_000, int((first + timedelta(days=days)).timestamp()) * 1_000_000
+
+
 def _position(event: Event) -> str:
     return f"{event['partition']}:{event['seq']}"
 
@@ -453,8 +494,8 @@ def _assets(events: Sequence[Event]) -> list[str]:
 
 
 def _newest_first(items: Iterable[Doc], time_name: str) -> list[Doc]:
-    by_asset = sorted(items, key=lambda item: str(item["asset"]))
-    return sorted(by_asset, key=lambda item: (item[time_name], *_place(item["position"])), reverse=True)
+    """Of one event they stay as they stand."""
+    return sorted(items, key=lambda item: (item[time_name], *_place(item["position"])), reverse=True)
 
 
 def _listed(items: Iterable[Doc]) -> Doc:
@@ -494,7 +535,7 @@ Read = tuple[str, dict[str, Any], Doc | NotFound]
 """The name of a read, its parameters, and the document that it must answer."""
 
 _TIMES_MAX: Final = 12
-_NONE_SUCH: Final = "none-such"
+NONE_SUCH: Final = "none-such"
 
 
 def every_read(reads: NaiveReads, user_id: str) -> Iterator[Read]:
@@ -530,13 +571,13 @@ def _questions(reads: NaiveReads, user_id: str) -> Iterator[tuple[str, dict[str,
     for at_us in sorted({time_us + step for time_us in times for step in (-1, 0, 1)}):
         yield "balance", {"at_us": at_us}
 
-    for type_ in (*types, _NONE_SUCH):
+    for type_ in (*types, NONE_SUCH):
         yield "history", {"type": type_}
         for asset in assets:
             yield "history", {"type": type_, "asset": asset}
-    for asset in (*assets, _NONE_SUCH):
+    for asset in (*assets, NONE_SUCH):
         yield "history", {"asset": asset}
-    for game in (*games, _NONE_SUCH):
+    for game in (*games, NONE_SUCH):
         yield "history", {"game": game}
         for type_ in types:
             yield "history", {"game": game, "type": type_}
@@ -546,13 +587,13 @@ def _questions(reads: NaiveReads, user_id: str) -> Iterator[tuple[str, dict[str,
         yield "history", {"from_us": first, "to_us": last}
         yield "history", {"from_us": first, "to_us": last + 1, **_given(asset=assets[0] if assets else None)}
 
-    for game in (None, *games, _NONE_SUCH):
-        for period in (None, *periods, _NONE_SUCH):
+    for game in (None, *games, NONE_SUCH):
+        for period in (None, *periods, NONE_SUCH):
             for status in (None, *BET_STATUSES):
                 yield "bets", _given(game=game, period=period, status=status)
 
     for name, id_name in (("bet", "bet_id"), ("hold", "hold_id"), ("transfer", "transfer_id"), ("order", "order_id")):
-        for id_ in sorted({event["data"][id_name] for event in events if id_name in event["data"]} | {_NONE_SUCH}):
+        for id_ in sorted({event["data"][id_name] for event in events if id_name in event["data"]} | {NONE_SUCH}):
             yield name, {id_name: id_}
 
 

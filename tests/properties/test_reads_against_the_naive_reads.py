@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from ledger.partitioning import partition_of
+from ledger.wallet import DAY_US
 from projections.documents import Page
 from projections.folding import PartitionFolder
 from projections.folds import VERSION
-from projections.queries import Found, Reads
+from projections.queries import LEADERBOARDS, Found, Reads
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties import naive_reads
 from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
@@ -161,6 +162,24 @@ async def test_every_read_is_what_the_reference_model_says(seed: int, tmp_path: 
                 assert found == without_now(expected, name, params), (user_id, name, params)
         for name, params, expected in every_queue(model):
             assert await ask(product.reads, name, "", params, chance.choice((1, 7, 200))) == expected, params
+
+
+@pytest.mark.parametrize("seed", seeds(300, 6))
+async def test_every_leaderboard_is_what_the_reference_model_says(seed: int, tmp_path: Path) -> None:
+    told = await tell(seed)
+    chance = Random(seed)
+    model = NaiveReads(told.records)
+    times = sorted({event["time_us"] for event in model.events})
+    days = sorted({time_us // DAY_US for time_us in times})
+    assert len(days) > 1, "a story of one day would say little"
+    async with folded(told, tmp_path) as product:
+        await product.fold(chance, 1.0, rows_max=40)
+        for name in LEADERBOARDS:
+            for asset in ("INR", "GOLD", "none-such"):
+                for at_us in (days[0] * DAY_US, days[-1] * DAY_US + DAY_US - 1, times[len(times) // 2]):
+                    limit = chance.choice((1, 3, 200))
+                    found = plain(await product.reads.leaderboard(name, asset, at_us, limit))
+                    assert found == model.leaderboard(name, asset, at_us, limit), (name, asset, at_us)
 
 
 @pytest.mark.parametrize("seed", seeds(100, 6))

@@ -1,5 +1,5 @@
-"""``/v1/wallets/…`` and ``/v1/orders``: what client apps read. The wallet itself is a plain ASGI application, called
-by path like the command routes: it is what every client asks for all the time."""
+"""``/v1/wallets/…``, ``/v1/orders``, ``/v1/leaderboards``: what client apps read. The wallet itself is a plain ASGI
+application, called by path like the command routes: it is what every client asks for all the time."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ from api.reading import (
 from ledger.events import DATA_OF
 from ledger.node import Node
 from ledger.tickets import Failed
-from projections.queries import Found, Reads
+from projections.queries import LEADERBOARDS, Found, Reads
 
 _PAGED: Final = ("limit", "cursor", *SHARED_PARAMETERS)
 _BET_STATUSES: Final = ("open", "won", "lost", "cancelled")
@@ -141,6 +141,17 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         query = _query(request, *SHARED_PARAMETERS)
         return await _answered(query, user_id, lambda: reads.order(user_id, order_id))
 
+    @get("/v1/leaderboards/{name:str}")
+    async def get_leaderboard(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name = segments_of(request.scope, 3)[2]
+        query = _query(request, "asset", "at_us", "limit", *SHARED_PARAMETERS)
+        if name not in LEADERBOARDS:
+            raise Problem("not_found", f"there is no leaderboard {name}; there are {', '.join(LEADERBOARDS)}")
+        asset = query.required("asset")
+        at_us = query.optional_integer("at_us", -_TIME_US_MAX, _TIME_US_MAX)
+        limit = limit_of(query)
+        return as_response(await answer(query, node, None, lambda: reads.leaderboard(name, asset, at_us, limit)))
+
     async def _answered(query: Query, user_id: str, ask: Any) -> Response[bytes]:
         return as_response(await answer(query, node, reads.partition_of(user_id), ask))
 
@@ -156,6 +167,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         get_referrals,
         get_orders,
         get_order,
+        get_leaderboard,
     ]
 
 

@@ -19,6 +19,7 @@ from projections.folds import (
     holds,
     orders,
     referrals,
+    standings,
     statistics,
     transfers,
     wallets,
@@ -28,7 +29,7 @@ VERSION: Final = 1
 """Of what the rows mean. Raise it with every change that makes other rows of the same events: generations of other
 versions are not folded on, and a rebuild lists what differs. A test notices a change that did not raise it."""
 
-# bets comes last: history and statistics look at a bet as it was before its event.
+# bets comes last: the others look at a bet as it was before its event.
 NEEDS: Final = (
     wallets.needs,
     deposits.needs,
@@ -36,11 +37,12 @@ NEEDS: Final = (
     holds.needs,
     transfers.needs,
     statistics.needs,
+    standings.needs,
     referrals.needs,
     accounts.needs,
     bets.needs,
 )
-THEN_NEEDS: Final = (orders.then_needs, statistics.then_needs)
+THEN_NEEDS: Final = (orders.then_needs, statistics.then_needs, standings.then_needs)
 FOLDS: Final = (
     wallets.fold,
     history.fold,
@@ -48,6 +50,7 @@ FOLDS: Final = (
     holds.fold,
     transfers.fold,
     statistics.fold,
+    standings.fold,
     referrals.fold,
     deposits.fold,
     accounts.fold,

@@ -1,0 +1,227 @@
+"""Every statement of the reads goes by an index: shown by its plan on 100,000 rows of a wallet, and more of others.
+
+The planner has seen the rows (ANALYZE), so it chooses as it will in a service that has run for a while.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from itertools import chain, combinations
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import msgspec
+import pytest
+from sqlalchemy.dialects import sqlite
+
+from projections import statements
+from projections.read_model import Builder
+from projections.rows import (
+    AssetRow,
+    BetRow,
+    HistoryRow,
+    HoldRow,
+    OrderRow,
+    Row,
+    StandingRow,
+    StatisticsRow,
+    TransferRow,
+    WalletRow,
+)
+from projections.sql import create_index, create_table, ready
+from projections.tables import CHECKPOINT, COMMON, Tables
+
+pytestmark = pytest.mark.system
+
+BIG: Final = "big"
+LINES: Final = 100_000
+PARTITIONS: Final = 4
+TYPES: Final = ("bet_placed", "bet_settled", "deposited", "hold_placed")
+GAMES: Final = ("external", "roulette", None)
+TABLES: Final = Tables(1)
+
+
+def some(names: tuple[str, ...]) -> list[frozenset[str]]:
+    """Every subset."""
+    return [frozenset(chosen) for number in range(len(names) + 1) for chosen in combinations(names, number)]
+
+
+HISTORY: Final = some(("type", "asset", "game", "from_us", "to_us", "after"))
+BETS: Final = [
+    *some(("game", "period", "status", "after")),
+    *(conditions | {"after", "kept", "status"} for conditions in some(("game", "period"))),
+    *(conditions | {"after", "left"} for conditions in some(("game", "period"))),
+]
+PAGED: Final = frozenset({"after", f"partitions={PARTITIONS}"})
+ORDERS: Final = [
+    *some(("kind", "status")),
+    *(conditions | PAGED for conditions in some(("kind",))),
+    *(conditions | PAGED | {"kept", "status"} for conditions in some(("kind",))),
+    PAGED | {"kind", "left"},
+]
+NONE: Final = frozenset[str]()
+ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
+    *((statements.history, conditions) for conditions in HISTORY),
+    *((statements.bets, conditions) for conditions in BETS),
+    *((statements.orders, conditions) for conditions in ORDERS),
+    *((statements.leaders, frozenset({measure})) for measure in ("staked", "won", "net")),
+    *((statements.holds, conditions) for conditions in some(("after",))),
+    *(
+        (builder, NONE)
+        for builder in (
+            statements.standing,
+            statements.assets,
+            statements.balances_at,
+            statements.bet,
+            statements.hold,
+            statements.transfer,
+            statements.order,
+            statements.statistics,
+            statements.referrals,
+        )
+    ),
+]
+SORTED: Final = frozenset({"left", "staked", "won", "net"})
+"""What may be sorted in memory: what has changed since a walk began is few, and a leaderboard is made of sums."""
+
+
+def rows(chance: Random) -> Iterator[tuple[int, Row]]:
+    """100,000 lines of one wallet, and as many of a thousand others."""
+    users = [f"player-{number}" for number in range(1_000)]
+    for number, user_id in enumerate(chain([BIG] * LINES, (users[number % 1_000] for number in range(LINES)))):
+        partition = 1 if user_id == BIG else int(user_id[7:]) % PARTITIONS
+        seq, time_us = number + 1, 1_700_000_000_000_000 + number * 1_000
+        game, asset = chance.choice(GAMES), chance.choice(("INR", "GOLD"))
+        yield (
+            partition,
+            HistoryRow(
+                user_id, time_us, seq, asset, chance.choice(TYPES), f"c-{seq}", game, -5, 0, 0, 95, 0, 0, '{"a":1}'
+            ),
+        )
+        settled = chance.random() < 0.99
+        status = chance.choice(("won", "lost", "cancelled")) if settled else "open"
+        yield (
+            partition,
+            BetRow(
+                user_id,
+                f"bet-{seq}",
+                game or "external",
+                f"round-{seq // 100}",
+                "red",
+                asset,
+                5,
+                status,
+                None,
+                seq,
+                time_us,
+                seq + 9 if settled else None,
+                time_us + 9 if settled else None,
+            ),
+        )
+        if number % 4 == 0:
+            pending = chance.random() < 0.01
+            yield (
+                partition,
+                OrderRow(
+                    user_id,
+                    f"o-{seq}",
+                    "withdrawal",
+                    asset,
+                    5,
+                    0,
+                    "pending" if pending else "approved",
+                    None,
+                    seq,
+                    time_us,
+                    None if pending else seq + 9,
+                    None if pending else time_us + 9,
+                ),
+            )
+            yield (
+                partition,
+                HoldRow(user_id, f"h-{seq}", asset, 5, "released", None, None, seq, time_us, seq + 1, time_us),
+            )
+            yield (
+                partition,
+                TransferRow(user_id, f"t-{seq}", "player-1", asset, 5, "delivered", None, seq, time_us, time_us),
+            )
+    for user_id in (BIG, *users):
+        partition = 1 if user_id == BIG else int(user_id[7:]) % PARTITIONS
+        yield partition, WalletRow(user_id, "open", 1)
+        for asset in ("INR", "GOLD"):
+            yield partition, AssetRow(user_id, asset, 1)
+            yield partition, StatisticsRow(user_id, asset, "external")
+            for day in range(20):
+                yield partition, StandingRow(day, asset, user_id, 5, 0, -5)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    dialect = sqlite.dialect()
+    connection = sqlite3.connect(tmp_path_factory.mktemp("plans") / Path("read-model.sqlite3"), isolation_level=None)
+    connection.execute("PRAGMA synchronous=OFF")
+    for table in (*COMMON.sorted_tables, *TABLES.metadata.sorted_tables):
+        connection.execute(create_table(table, dialect))
+    connection.execute("BEGIN")
+    put = {
+        kind: f"INSERT INTO {table.name} VALUES ({','.join('?' * len(table.c))})" for kind, table in TABLES.of.items()
+    }
+    for partition, row in rows(Random(1)):
+        connection.execute(put[type(row)], (partition, *msgspec.structs.astuple(row)))
+    for partition in range(PARTITIONS):
+        connection.execute(f"INSERT INTO {CHECKPOINT.name} VALUES (1, {partition}, 1, '', '')")
+    connection.execute("COMMIT")
+    for index in TABLES.indexes:
+        connection.execute(create_index(index, dialect))
+    connection.execute("ANALYZE")
+    yield connection
+    connection.close()
+
+
+def plan(database: sqlite3.Connection, builder: Builder, conditions: frozenset[str]) -> list[str]:
+    statement = ready(builder(TABLES, conditions), sqlite.dialect())
+    values: list[Any] = [statement.constants.get(name, 1) for name in statement.names]
+    return [row[3] for row in database.execute("EXPLAIN QUERY PLAN " + statement.text, values)]
+
+
+@pytest.mark.parametrize(
+    ("builder", "conditions"),
+    ASKED,
+    ids=lambda value: value.__name__ if callable(value) else "+".join(sorted(value)) or "plain",
+)
+def test_a_statement_goes_by_an_index_and_needs_no_sorting(
+    database: sqlite3.Connection, builder: Builder, conditions: frozenset[str]
+) -> None:
+    steps = plan(database, builder, conditions)
+    ordered_by_index = builder is statements.orders and not conditions & {"kind", "status", "after", "left"}
+    for step in steps:
+        if step.startswith("SCAN"):  # the whole queue, page by page: the index gives its order, nothing narrows it
+            assert ordered_by_index, steps
+            assert "USING INDEX" in step, steps
+        if step.startswith("SEARCH"):
+            assert "INDEX" in step or "PRIMARY KEY" in step, steps
+        if "TEMP B-TREE" in step:
+            assert SORTED & conditions, steps
+
+
+@pytest.mark.parametrize(
+    ("conditions", "index"),
+    [
+        (NONE, "PRIMARY KEY"),
+        ({"asset"}, "history_by_asset"),
+        ({"type"}, "history_by_type"),
+        ({"game"}, "history_by_game"),
+        ({"after"}, "PRIMARY KEY"),
+    ],
+)
+def test_a_page_of_history_is_found_by_the_index_of_its_filter(
+    database: sqlite3.Connection, conditions: frozenset[str], index: str
+) -> None:
+    (step,) = plan(database, statements.history, frozenset(conditions))
+    assert index in step, step
+
+
+def test_a_balance_at_a_time_looks_at_one_line_an_asset(database: sqlite3.Connection) -> None:
+    steps = [step for step in plan(database, statements.balances_at, NONE) if "history" in step]
+    assert len(steps) == 3, steps
+    assert all("history_by_asset" in step and "asset=?" in step and "time_us<?" in step for step in steps), steps
