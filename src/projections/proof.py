@@ -45,12 +45,12 @@ from projections.store import (
 from projections.tables import QUARANTINE, QUARANTINED_EVENT
 
 QUICK_SHARE: Final = 0.04
-"""Of one core, at most, for the quick passes. Chosen. Measured: they cost 0.9 s for a log of 300,000 events, so that a
-changed row is found within half a minute there, within a minute on 800,000 events, and in proportion on larger logs."""
+"""Of one core, at most, for the quick passes. Chosen. Measured: they cost 0.9 s for a log of 300,000 events, so that
+a changed row is found within half a minute there, within a minute on 800,000 events, in proportion on larger logs."""
 
 THOROUGH_SHARE: Final = 0.02
-"""… and for the thorough ones. Chosen: they cost 26 µs an event, twice that where a partition has more than EVENTS_MAX,
-so that 300,000 events are held against the log every seven minutes."""
+"""… and for the thorough ones. Chosen: they cost 26 µs an event, twice that where a partition has more than
+``EVENTS_MAX``, so that 300,000 events are held against the log every seven minutes."""
 
 HURRIED_SHARE: Final = 0.5
 """While a difference is being named. Chosen: somebody may be waiting for it, and everybody else goes first anyway."""
