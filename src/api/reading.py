@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from litestar import Response
-
 from api.contract import encode
 from api.problems import NotThere, Problem
 from api.query import Query
+from ledger.ports import LogUnavailable
 from projections.queries import Found, LogEnds, MalformedCursor
 from projections.store import ReadModelUnavailable
 
@@ -26,7 +25,8 @@ _TIMEOUT_MS: Final = 2_000
 _TIMEOUT_MS_MAX: Final = 10_000
 _LOOK_AGAIN_S: Final = 0.004
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})")
-_WEAK: Final = re.compile(r'(?:W/)?("[^"]*")')
+_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+_BETWEEN_TAGS: Final = " \t,"
 _ETAG_BYTES: Final = 9
 
 Asked = Callable[[], Awaitable[Found]]
@@ -71,7 +71,7 @@ async def _once(ask: Asked) -> Found:
         return await ask()
     except MalformedCursor as error:
         raise Problem("malformed_request", f"the cursor cannot be used: {error}", field="cursor") from None
-    except ReadModelUnavailable as error:
+    except (ReadModelUnavailable, LogUnavailable) as error:
         raise Problem("log_unavailable", str(error)) from error
 
 
@@ -122,8 +122,8 @@ def is_known(etag: str, if_none_match: str | None) -> bool:
     """Whether the client has what ``etag`` names already (RFC 9110, weak comparison)."""
     if if_none_match is None:
         return False
-    return if_none_match.strip() == "*" or etag[2:] in _WEAK.findall(if_none_match)
-
-
-def as_response(found: Found) -> Response[bytes]:
-    return Response(body_of(found), media_type="application/json")
+    if if_none_match.strip() == "*":
+        return True
+    if _TAG.sub("", if_none_match).strip(_BETWEEN_TAGS):
+        return False  # it is no list of tags: as if it was not sent
+    return etag.removeprefix("W/") in _TAG.findall(if_none_match)
