@@ -16,7 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from api.http import drain, path_of, respond_problem
-from api.metrics import Metrics
+from api.metrics import Metrics, ReadModelGauges
 from api.problems import Problem
 from api.routes.admin import admin_routes
 from api.routes.audit import audit_routes
@@ -153,9 +153,9 @@ def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
     return Problem(code, detail, **fields)
 
 
-def build_app(node: Node, reads: Reads, owner: str) -> Rim:
+def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str) -> Rim:
     """The application that serves ``node``, which others reach at the address ``owner``."""
-    metrics = Metrics(node)
+    metrics = Metrics(node, read_model)
     direct, routed = command_routes(node, metrics)
     wallet, lists = wallet_routes(node, reads)
     litestar = Litestar(

@@ -9,6 +9,7 @@ import click
 from api.audit import audit
 from api.bench.command import bench
 from api.demo.command import demo
+from api.project import project
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,6 +45,7 @@ def serve() -> None:
 
 
 stakelog.add_command(demo)
+stakelog.add_command(project)
 stakelog.add_command(audit)
 stakelog.add_command(bench)
 

@@ -5,17 +5,23 @@ Counting costs about a microsecond a command; a batch is counted once per kind o
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from time import perf_counter
+from contextlib import suppress
+from time import perf_counter, time_ns
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client import Counter as Total
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from api.children import Child
 from api.problems import Problem
 from ledger.node import Node
+from ledger.ports import LedgerError
 from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused
+from projections.read_model import ReadModel
+from projections.standing import Standing, standing_of
+from projections.store import ReadModelUnavailable
 
 _BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -40,8 +46,9 @@ def outcome_of(answer: Answer | Problem) -> str:
 class Metrics:
     """Counters of this process, and gauges read from the node when they are asked for."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, read_model: "ReadModelGauges") -> None:
         self._registry = CollectorRegistry()
+        self._read_model = read_model
         self._commands = Total("stakelog_commands", "Commands by their outcome", ["outcome"], registry=self._registry)
         self._children: dict[str, Total] = {}
         self._seconds = Histogram(
@@ -54,6 +61,7 @@ class Metrics:
         self._single = self._seconds.labels("command")
         self._batch = self._seconds.labels("batch")
         self._registry.register(_NodeGauges(node))
+        self._registry.register(read_model)
 
     def count(self, outcome: str, number: int = 1) -> None:
         child = self._children.get(outcome)
@@ -72,7 +80,8 @@ class Metrics:
     def batch_took(self, began: float) -> None:
         self._batch.observe(perf_counter() - began)
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
+        await self._read_model.look()
         return generate_latest(self._registry)
 
 
@@ -94,7 +103,54 @@ class _NodeGauges(Collector):
         yield ready
 
 
-def _gauge(name: str, text: str, values: Sequence[int]) -> Metric:
+class ReadModelGauges(Collector):
+    """How far the read model is behind the log, as last looked at."""
+
+    def __init__(self, node: Node, model: ReadModel, follower: Child) -> None:
+        self._node, self._model, self._follower = node, model, follower
+        self._standing: Standing | None = None
+        self._lag_events: list[int] = []
+        self._lag_s: list[float] = []
+
+    async def look(self) -> None:
+        """Look anew. Where the tables cannot be read they are taken to stand still."""
+        with suppress(ReadModelUnavailable):
+            self._standing = await standing_of(self._model)
+        if self._standing is None:
+            return
+        now_us = time_ns() // 1_000
+        self._lag_events, self._lag_s = [], []
+        for partition, head in enumerate(self._standing.heads):
+            behind = max(0, self._node.end(partition) - head.seq)
+            since_us = now_us
+            if behind:
+                with suppress(LedgerError):
+                    since_us = await self._node.time_us(partition, head.seq + 1)
+            self._lag_events.append(behind)
+            self._lag_s.append(max(0, now_us - since_us) / 1_000_000)
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("stakelog_follower_up", "1 while the follower's process runs")
+        up.add_metric([], float(self._follower.up))
+        yield up
+        restarts = CounterMetricFamily("stakelog_follower_restarts", "How often the follower had to be started again")
+        restarts.add_metric([], self._follower.restarts)
+        yield restarts
+        if self._standing is None:
+            return
+        yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", self._lag_events)
+        yield _gauge("stakelog_read_model_lag_seconds", "Age of the oldest event not folded, 0: none", self._lag_s)
+        yield _single("stakelog_quarantined_users", "Users whose rows stand still", self._standing.quarantined)
+        yield _single("stakelog_read_model_generation", "The live generation", self._standing.generation)
+
+
+def _single(name: str, text: str, value: float) -> Metric:
+    gauge = GaugeMetricFamily(name, text)
+    gauge.add_metric([], value)
+    return gauge
+
+
+def _gauge(name: str, text: str, values: Sequence[float]) -> Metric:
     gauge = GaugeMetricFamily(name, text, labels=["partition"])
     for partition, value in enumerate(values):
         gauge.add_metric([str(partition)], value)

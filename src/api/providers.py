@@ -6,20 +6,25 @@ folder's lock is the first thing taken and the last released.
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
 from api.app import Rim, build_app
+from api.children import Child
+from api.metrics import ReadModelGauges
 from api.settings import Settings
 from ledger.folder import EVENTS, READ_MODEL, STATE, FolderLock
-from ledger.logs.sqlite import SqliteEventLog
+from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader
 from ledger.node import Node
 from ledger.ports import CheckpointAhead, Clock, EventLog, LedgerError, StateStore
 from ledger.state_stores.sqlite import SqliteStateStore
 from projections.folds import VERSION
+from projections.follower import Follower, refuse_ahead
 from projections.queries import Reads
 from projections.read_model import ReadModel
+from projections.standing import standing_of
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
 
 
@@ -87,8 +92,18 @@ class Embedded(Provider):
         return Reads(model, node, clock)
 
     @provide
-    def app(self, node: Node, reads: Reads, settings: Settings) -> Rim:
-        return build_app(node, reads, settings.advertise)
+    async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
+        """Started; the node is there first, so that there is a log to follow."""
+        with closing(SqliteLogReader(settings.data / EVENTS)) as log:
+            refuse_ahead(log, (await standing_of(model)).heads)
+        child = Child("the follower", ("project", "follow", "--with-parent"))
+        child.start()
+        yield child
+        await child.stop()
+
+    @provide
+    def app(self, node: Node, reads: Reads, model: ReadModel, follower: Child, settings: Settings) -> Rim:
+        return build_app(node, reads, ReadModelGauges(node, model, follower), settings.advertise)
 
 
 def _refuse_gone_log(data: Path) -> None:
@@ -98,6 +113,20 @@ def _refuse_gone_log(data: Path) -> None:
             f"{data} has a state ({STATE}) but no log ({EVENTS}): the log is gone. Nothing was changed; restore the "
             "log, or name another folder. Only if there never was one, delete the state"
         )
+
+
+@asynccontextmanager
+async def open_follower(settings: Settings) -> AsyncIterator[Follower]:
+    """The follower of this folder's log; whoever has it runs it. Raises LedgerError."""
+    log = SqliteLogReader(settings.data / EVENTS)
+    try:
+        store = SqliteReadModelStore(settings.data / READ_MODEL)
+        try:
+            yield Follower(log, store)
+        finally:
+            await store.close()
+    finally:
+        log.close()
 
 
 def make_container(settings: Settings) -> AsyncContainer:

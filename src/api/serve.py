@@ -20,6 +20,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from api.app import Rim
+from api.children import Child
 from api.providers import make_container
 from api.settings import Settings
 from ledger.node import Node
@@ -54,10 +55,11 @@ async def _serve(settings: Settings) -> None:
     try:
         try:
             node = await container.get(Node)
+            follower = await container.get(Child)
             app = await container.get(Rim)
         except LedgerError as error:
             raise CannotServe(str(error)) from error
-        await _serve_node(settings, node, app, stop)
+        await _serve_node(settings, node, follower, app, stop)
     finally:
         await _close(container)
 
@@ -72,7 +74,7 @@ async def _close(container: AsyncContainer) -> None:
         raise CannotServe(f"the state was not saved, the log has everything: {expected.exceptions[0]}") from errors
 
 
-async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Event) -> None:
+async def _serve_node(settings: Settings, node: Node, follower: Child, app: Rim, stop: asyncio.Event) -> None:
     server = Server(
         app,
         address=settings.host,
@@ -99,12 +101,13 @@ async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Ev
         settings.partitions,
         settings.data,
     )
-    await asyncio.wait((serving, stopping, node.halted), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((serving, stopping, node.halted, follower.halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
     if given_up := await app.finish(_FINISH_WITHIN_S):
         _log.warning("%d requests were half sent or unanswered and are given up", given_up)
     # The server hands answers to its own thread; give the last ones the time to leave.
     await asyncio.sleep(_FLUSH_S)
+    await follower.stop()
     stopping.cancel()
     if serving.done():
         raise CannotServe(f"the HTTP server ended: {serving.exception() or 'without a reason'}")
@@ -112,6 +115,8 @@ async def _serve_node(settings: Settings, node: Node, app: Rim, stop: asyncio.Ev
     await serving
     if node.halted.done():
         raise CannotServe(str(node.halted.result()))
+    if follower.halted.done():
+        raise CannotServe(follower.halted.result())
     _log.info("stopped")
 
 

@@ -114,7 +114,7 @@ class PartitionFolder:
     ) -> None:
         """``quarantined``: the partition's."""
         self.partition = partition
-        self.head = checkpoint.head
+        self._checkpoint = checkpoint
         self.forks = 0
         self.quarantined = {one.user_id for one in quarantined}
         self._store, self._generation = store, generation
@@ -125,6 +125,11 @@ class PartitionFolder:
             else Book(checkpoint.digests, complete=empty, rows_max=rows_max)
         )
         self._next_quarantined: set[str] = set()
+
+    @property
+    def head(self) -> Head:
+        """Of the last event that is in the tables, or held there."""
+        return self._checkpoint.head
 
     async def fold(self, records: Sequence[bytes]) -> Run | None:
         """The run that takes the partition past ``records``; None where none of them continues the chain.
@@ -224,7 +229,7 @@ class PartitionFolder:
         book = self._book
         return Run(
             self.partition,
-            self.head,
+            self._checkpoint,
             Checkpoint(head, book.digests()),
             list(book.changes()),
             quarantined,
@@ -235,7 +240,7 @@ class PartitionFolder:
 
     def stored(self, run: Run) -> None:
         """The run is in the tables."""
-        self.head = run.after.head
+        self._checkpoint = run.after
         self.quarantined = set(self._next_quarantined)
         self._book.settle(run.after.digests)
 

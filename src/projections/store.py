@@ -40,7 +40,12 @@ class OutOfStep(ReadModelError):
 
 
 class ReadModelAhead(ReadModelError):
-    """The log got shorter, or is another one: a disaster to report, not to continue."""
+    """The log does not hold the event at ``partition``, ``seq`` that the rows are true at: it got shorter, or is
+    another one. A disaster to report, not to continue."""
+
+    def __init__(self, partition: int, seq: int, reason: str) -> None:
+        super().__init__(f"the read model is ahead of the log at partition {partition}, seq {seq}: {reason}")
+        self.partition, self.seq, self.reason = partition, seq, reason
 
 
 class ReadModelUnavailable(ReadModelError):
@@ -81,10 +86,14 @@ class Held(NamedTuple):
 
 
 class Run(Struct, frozen=True):
-    """What a run of one partition's events changes: from one checkpoint to the next, all of it or nothing."""
+    """What a run of one partition's events changes: from one checkpoint to the next, all of it or nothing.
+
+    ``before`` has the digests, too: taking a quarantined user's events again moves the rows and not the head, and two
+    who do so at once must not write over each other.
+    """
 
     partition: int
-    before: Head
+    before: Checkpoint
     after: Checkpoint
     rows: Sequence[tuple[type[Row], Sequence[Row]]]
     quarantined: Sequence[Quarantined] = ()

@@ -155,10 +155,10 @@ def data(yesterday: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of three megabytes."""
+    """A file system of sixteen megabytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         assert "CI" not in os.environ, "the tests must be able to mount a small disk here"
         pytest.skip("only root may mount a disk small enough to fill")
@@ -168,7 +168,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_refuses_writes_definitely_and_goes_on_when_there_is_space(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(1_000_000))
+    ballast.write_bytes(bytes(13_500_000))
     with service_of(small_disk / "data") as service:
         assert statuses(post(service, *OPENINGS)) == {201}
         written = 8

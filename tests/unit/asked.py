@@ -16,6 +16,8 @@ from urllib.parse import unquote
 import msgspec
 
 from api.app import Rim, build_app
+from api.children import Child
+from api.metrics import ReadModelGauges
 from ledger.record import EMPTY
 from projections.folding import PartitionFolder
 from projections.folds import VERSION
@@ -53,9 +55,9 @@ class Asked:
             for partition in range(self._partitions)
         ]
         self.model = SqliteReadModel(self._path)
-        self.app = build_app(
-            self.world.node, Reads(self.model, self.world.node, self.world.clock), "http://127.0.0.1:8080"
-        )
+        node = self.world.node
+        gauges = ReadModelGauges(node, self.model, Child("follower", ()))
+        self.app = build_app(node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080")
         return self
 
     async def __aexit__(

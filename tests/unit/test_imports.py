@@ -71,14 +71,14 @@ def test_the_core_has_no_clock_no_io_and_no_randomness(module: str) -> None:
 
 
 def test_only_the_providers_name_adapters_of_a_running_service() -> None:
-    adapters = ("ledger.logs.", "ledger.state_stores.")
+    adapters = ("ledger.logs.", "ledger.state_stores.", "projections.stores.")
     allowed = {
         "api.providers",
         "api.audit",  # the auditor reads a folder without a service
         "api.schemas",  # the vectors are made by a node in memory
     }
     for module, path in modules().items():
-        inside_adapters = module.startswith(("ledger.logs", "ledger.state_stores"))
+        inside_adapters = module.startswith(("ledger.logs", "ledger.state_stores", "projections.stores"))
         if not inside_adapters and module not in allowed and not module.startswith("api.bench"):
             named = {name for name in imported(path) if name.startswith(adapters)}
             assert not named, f"{module} names {named}"

@@ -35,7 +35,7 @@ def admin_routes(node: Node, metrics: Metrics) -> list[Any]:
     @get("/metrics")
     async def get_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         Query(request.scope["query_string"], ())
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
+        return Response(await metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     @get("/schema")
     async def get_schema(request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -27,6 +27,7 @@ from ledger.money import Assets
 from ledger.ports import (
     DuplicateCommand,
     LedgerError,
+    LogDamaged,
     LogUnavailable,
     LogUnreadable,
     NewRecord,
@@ -527,6 +528,62 @@ class SqliteRecords:
             return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise LogUnreadable(f"{self._path} cannot be read: {error}") from error
+
+
+class SqliteLogReader:
+    """The log in its file for those who follow it: read-only, beside a live writer or without one.
+
+    ``projections.follower.LogReader``. Every read is a short transaction of its own, so that a writer's WAL can be
+    reset.
+    """
+
+    # One look-up in the index a partition; a GROUP BY would walk through all of it.
+    _ENDS: Final = """WITH RECURSIVE every(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM every WHERE n + 1 < ?)
+        SELECT (SELECT max(seq) FROM event WHERE partition = n) FROM every ORDER BY n"""
+    _RUN: Final = """SELECT seq, CAST(record AS BLOB) FROM event
+        WHERE partition = ? AND seq >= ? ORDER BY seq LIMIT ?"""
+    _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+    def __init__(self, path: Path) -> None:
+        """Raises LogUnreadable."""
+        self._path = path
+        if not path.exists():
+            raise LogUnreadable(f"there is no event log at {path}")
+        check_length(path)
+        self._connection = connect(path, read_only=True)
+        self.partitions = stored_partitions(self._connection, path)
+        self._version: int | None = None
+
+    def changed(self) -> bool:
+        version: int = self._rows("PRAGMA data_version", ())[0][0]
+        if version == self._version:
+            return False
+        self._version = version
+        return True
+
+    def ends(self) -> list[int]:
+        return [row[0] or 0 for row in self._rows(self._ENDS, (self.partitions,))]
+
+    def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        try:
+            rows = self._rows(self._RUN, (partition, from_seq, limit))
+        except LogUnavailable as error:
+            if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in self._DAMAGED:
+                raise LogDamaged(partition, from_seq, str(error.__cause__)) from error
+            raise
+        for expected, (seq, _) in enumerate(rows, from_seq):
+            if seq != expected:
+                raise LogDamaged(partition, expected, f"the record is missing, the next one there has seq {seq}")
+        return [record for _, record in rows]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _rows(self, sql: str, parameters: tuple[int, ...]) -> list[Any]:
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
 
 
 def _inserts(partition: int, records: Sequence[NewRecord]) -> Iterator[tuple[str, list[int | str | bytes]]]:

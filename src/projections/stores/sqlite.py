@@ -88,6 +88,7 @@ _ADVANCE: Final = _ready(
         CHECKPOINT.c.partition == bindparam("of_partition"),
         CHECKPOINT.c.seq == bindparam("old_seq"),
         CHECKPOINT.c.head == bindparam("old_head"),
+        CHECKPOINT.c.digests == bindparam("old_digests"),
     )
     .values(seq=bindparam("new_seq"), head=bindparam("new_head"), digests=bindparam("new_digests"))
 )
@@ -339,15 +340,17 @@ class SqliteReadModelStore:
             {
                 "number": generation,
                 "of_partition": run.partition,
-                "old_seq": run.before.seq,
-                "old_head": run.before.sha256,
+                "old_seq": run.before.head.seq,
+                "old_head": run.before.head.sha256,
+                "old_digests": _digests_text(run.before),
                 "new_seq": run.after.head.seq,
                 "new_head": run.after.head.sha256,
                 "new_digests": _digests_text(run.after),
             }
         )
         if connection.execute(_ADVANCE.text, values).rowcount != 1:
-            raise Overtaken(f"partition {run.partition} of generation {generation} is not at seq {run.before.seq}")
+            where = f"partition {run.partition} of generation {generation}"
+            raise Overtaken(f"{where} is not at seq {run.before.head.seq}, or its rows are others")
 
     def _keep_quarantine(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
         here = (generation, run.partition)

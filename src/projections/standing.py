@@ -1,0 +1,92 @@
+"""Where the read model stands: which generation is live, up to where it is folded, and who stands still in it."""
+
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Select, bindparam, func, select
+
+from ledger.record import Head
+from projections.read_model import Ask, ReadModel
+from projections.store import Quarantined
+from projections.tables import CHECKPOINT, DIFFERENCE, GENERATION, PROOF, QUARANTINE, Tables
+
+
+class Standing(Struct, frozen=True):
+    """The live generation: its number, the version of the folds that fill it, and the head of every partition."""
+
+    generation: int
+    version: int
+    heads: list[Head]
+    quarantined: int
+
+
+class Proof(Struct, frozen=True):
+    """What the check of a partition last found, and when; its rows were held against the log up to ``seq``."""
+
+    partition: int
+    seq: int
+    checked_at_us: int
+    differences: int
+
+
+class Details(Struct, frozen=True):
+    """What an operator may want to look into: the first users who stand still, the proofs, and who differs."""
+
+    quarantined: list[Quarantined]
+    proofs: list[Proof]
+    differing: list[tuple[int, str, str]]
+    """Partition, user or account, table."""
+
+
+_LISTED: int = 100
+
+
+async def standing_of(model: ReadModel) -> Standing:
+    """Raises ReadModelUnavailable, also where there is no live generation yet."""
+    (generation,), checkpoints, (quarantined,) = await model.fetch(
+        [Ask(_generation, {}), Ask(_checkpoints, {}), Ask(_quarantined_count, {})], quick=True
+    )
+    heads = [Head(seq, sha256) for seq, sha256 in checkpoints]
+    return Standing(generation[0], generation[1], heads, quarantined[0])
+
+
+async def details_of(model: ReadModel) -> Details:
+    """Raises ReadModelUnavailable."""
+    quarantined, proofs, differing = await model.fetch([Ask(_quarantined, {}), Ask(_proofs, {}), Ask(_differing, {})])
+    return Details(
+        [Quarantined(*row) for row in quarantined],
+        [Proof(*row) for row in proofs],
+        [(row[0], row[1], row[2]) for row in differing],
+    )
+
+
+def _generation(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = GENERATION.c
+    return select(of.generation, of.fold_version).where(of.generation == bindparam("generation"))
+
+
+def _checkpoints(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = CHECKPOINT.c
+    return select(of.seq, of.head).where(of.generation == bindparam("generation")).order_by(of.partition)
+
+
+def _quarantined_count(_: Tables, __: frozenset[str]) -> Select[Any]:
+    return select(func.count()).select_from(QUARANTINE).where(QUARANTINE.c.generation == bindparam("generation"))
+
+
+def _quarantined(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = QUARANTINE.c
+    here = select(of.partition, of.user_id, of.seq, of.time_us, of.reason)
+    return here.where(of.generation == bindparam("generation")).order_by(of.partition, of.user_id).limit(_LISTED)
+
+
+def _proofs(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = PROOF.c
+    here = select(of.partition, of.seq, of.checked_at_us, of.differences)
+    return here.where(of.generation == bindparam("generation")).order_by(of.partition)
+
+
+def _differing(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = DIFFERENCE.c
+    here = select(of.partition, of.place, of.row_table).distinct()
+    return here.where(of.generation == bindparam("generation")).order_by(of.partition, of.place).limit(_LISTED)
