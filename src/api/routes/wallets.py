@@ -24,17 +24,17 @@ from api.reading import (
     min_positions,
     with_as_of,
 )
+from ledger.commands import TIME_US_MAX
 from ledger.events import DATA_OF
 from ledger.node import Node
 from ledger.tickets import Failed
 from projections.queries import Found, Reads
 
 _PAGED: Final = ("limit", "cursor", *SHARED_PARAMETERS)
-_BET_STATUSES: Final = ("open", "won", "lost", "cancelled")
-_ORDER_KINDS: Final = ("deposit", "withdrawal")
-_ORDER_STATUSES: Final = ("completed", "pending", "approved", "rejected", "reversed")
+BET_STATUSES: Final = ("open", "won", "lost", "cancelled")
+ORDER_KINDS: Final = ("deposit", "withdrawal")
+ORDER_STATUSES: Final = ("completed", "pending", "approved", "rejected", "reversed")
 _LOOK_AGAIN_S: Final = 0.005
-_TIME_US_MAX: Final = 2**53 - 1
 
 
 def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
@@ -61,7 +61,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
     async def get_balance(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id = _user_id(request)
         query = _query(request, "at_us", *SHARED_PARAMETERS)
-        at_us = query.optional_integer("at_us", -_TIME_US_MAX, _TIME_US_MAX)
+        at_us = query.optional_integer("at_us", -TIME_US_MAX, TIME_US_MAX)
         return await _answered(request, query, user_id, lambda: reads.balance(user_id, at_us))
 
     @get("/v1/wallets/{user_id:str}/history")
@@ -73,7 +73,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
             **query.given_choice("type", tuple(DATA_OF)),
         }
         for name in ("from_us", "to_us"):
-            if (time_us := query.optional_integer(name, -_TIME_US_MAX, _TIME_US_MAX)) is not None:
+            if (time_us := query.optional_integer(name, -TIME_US_MAX, TIME_US_MAX)) is not None:
                 filters[name] = time_us
         limit, cursor = limit_of(query), query.text("cursor")
         return await _answered(request, query, user_id, lambda: reads.history(user_id, filters, limit, cursor))
@@ -82,7 +82,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
     async def get_bets(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id = _user_id(request)
         query = _query(request, "game", "period", "status", *_PAGED)
-        filters = {**query.given("game", "period"), **query.given_choice("status", _BET_STATUSES)}
+        filters = {**query.given("game", "period"), **query.given_choice("status", BET_STATUSES)}
         limit, cursor = limit_of(query), query.text("cursor")
         return await _answered(request, query, user_id, lambda: reads.bets(user_id, filters, limit, cursor))
 
@@ -131,7 +131,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
     @get("/v1/orders")
     async def get_orders(request: Request[Any, Any, Any]) -> Response[bytes]:
         query = _query(request, "kind", "status", *_PAGED)
-        filters = {**query.given_choice("kind", _ORDER_KINDS), **query.given_choice("status", _ORDER_STATUSES)}
+        filters = {**query.given_choice("kind", ORDER_KINDS), **query.given_choice("status", ORDER_STATUSES)}
         limit, cursor = limit_of(query), query.text("cursor")
         found = await answer(query, node, None, lambda: reads.orders(filters, limit, cursor))
         return json_response(request, body_of(found))
