@@ -5,21 +5,24 @@ not what it must be, and starting again cannot mend it.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
     from api.settings import Settings
 
+_NICE: Final = 10  # chosen: a tenth of what the service gets where both want a core
+
 
 @click.group()
 def project() -> None:
-    """Fold the log into the tables that client apps read: follow, rebuild, status."""
+    """Fold the log into the tables that client apps read: follow, check, rebuild, status."""
 
 
 @project.command()
@@ -56,6 +59,52 @@ async def _follow(settings: "Settings") -> None:
         gc.freeze()  # what is loaded by now stays
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
         await follower.run(stop)
+
+
+@project.command()
+@click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that holds its other end.")
+@click.option("--once", is_flag=True, help="Check every partition at full speed, say what differs, and end.")
+def check(with_parent: bool, once: bool) -> None:
+    """Hold the read model against the log, round after round. `serve` does this by itself.
+
+    What differs is kept in the read model, logged, and counted in /metrics. With --once, exit status 1 if any does.
+    """
+    from api.children import end_with_parent
+    from ledger.ports import LedgerError
+
+    if with_parent:
+        end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = _settings("check")
+    try:
+        found = asyncio.run(_check(settings, once=once))
+    except LedgerError as error:
+        click.echo(f"stakelog project check: {error}", err=True)
+        sys.exit(1)
+    if once:
+        click.echo(f"{found} differences" if found else "well: every row is what the log says")
+        sys.exit(1 if found else 0)
+
+
+async def _check(settings: "Settings", *, once: bool) -> int:
+    import gc
+
+    from api.providers import open_check
+    from projections.proof import Pace
+
+    os.nice(_NICE)
+    async with open_check(settings, Pace(1.0) if once else Pace()) as checking:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        if once:
+            return await checking.all_partitions()
+        task = asyncio.ensure_future(checking.for_ever())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    return 0
 
 
 def _settings(command: str) -> "Settings":

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import NewType
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
@@ -22,10 +23,14 @@ from ledger.ports import CheckpointAhead, Clock, EventLog, LedgerError, StateSto
 from ledger.state_stores.sqlite import SqliteStateStore
 from projections.folds import VERSION
 from projections.follower import Follower, refuse_ahead
+from projections.proof import Check, Pace, Proof
 from projections.queries import Reads
 from projections.read_model import ReadModel
 from projections.standing import standing_of
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+
+Checking = NewType("Checking", Child)
+"""The process that holds the read model against the log."""
 
 
 def system_clock() -> int:
@@ -102,8 +107,18 @@ class Embedded(Provider):
         await child.stop()
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, follower: Child, settings: Settings) -> Rim:
-        return build_app(node, reads, ReadModelGauges(node, model, follower), settings.advertise)
+    async def check(self, _: Child) -> AsyncIterator[Checking]:
+        """Started; the follower is there first, for there is nothing to check before."""
+        child = Child("the check of the read model", ("project", "check", "--with-parent"))
+        child.start()
+        yield Checking(child)
+        await child.stop()
+
+    @provide
+    def app(
+        self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
+    ) -> Rim:
+        return build_app(node, reads, ReadModelGauges(node, model, follower, check), settings.advertise)
 
 
 def _refuse_gone_log(data: Path) -> None:
@@ -127,6 +142,17 @@ async def open_follower(settings: Settings) -> AsyncIterator[Follower]:
             await store.close()
     finally:
         log.close()
+
+
+@asynccontextmanager
+async def open_check(settings: Settings, pace: Pace) -> AsyncIterator[Check]:
+    """The check of this folder's read model; whoever has it runs it. Raises LedgerError."""
+    with closing(SqliteLogReader(settings.data / EVENTS)) as log:
+        store = SqliteReadModelStore(settings.data / READ_MODEL)
+        try:
+            yield Check(store, Proof(store, log, pace), pace, system_clock)
+        finally:
+            await store.close()
 
 
 def make_container(settings: Settings) -> AsyncContainer:

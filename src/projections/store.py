@@ -13,14 +13,16 @@ Each adapter passes ``tests/conformance/test_read_model_stores.py``.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from ledger.ports import LedgerError
 from ledger.record import EMPTY, Head
 from projections.book import Digests
-from projections.rows import Key, Row
+from projections.rows import ROW_TYPES, Key, Row
+
+_SHOWN_MAX: Final = 200
 
 
 class ReadModelError(LedgerError):
@@ -105,13 +107,55 @@ class Run(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """A row that is not what the log says. ``place`` is the user, or the account where no user is meant."""
+    """A field that is not what the log says.
+
+    ``place`` is the user, or the account where no user is meant, "" where it is the partition's own. ``key`` is the
+    row's key inside its partition, ``expected`` and ``found`` are values, as JSON. ``field`` is "" for a whole row,
+    which is ``null`` where there is none.
+    """
 
     partition: int
     place: str
     table: str
     key: str
-    detail: str
+    field: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        of = f" of {self.place}" if self.place else ""
+        field = f", {self.field}" if self.field else ""
+        key = f" {self.key}" if self.key else ""
+        return (
+            f"partition {self.partition}: {self.table}{key}{of}{field}: "
+            f"the log says {_short(self.expected)}, the read model {_short(self.found)}"
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
+
+
+class Proved(Struct, frozen=True):
+    """When a partition's rows were last held against the log, up to which event; how many differences are kept."""
+
+    partition: int
+    seq: int
+    checked_at_us: int
+    differences: int
+
+
+class Users(NamedTuple):
+    """The users from ``first`` on, below ``last``, in the order of their bytes."""
+
+    first: str = ""
+    last: str = "\U0010ffff"
+
+    def __contains__(self, user_id: object) -> bool:
+        return isinstance(user_id, str) and self.first <= user_id < self.last
+
+
+EVERYBODY: Final = Users()
 
 
 class ReadModelStore(Protocol):
@@ -162,14 +206,27 @@ class ReadModelStore(Protocol):
         """
         ...
 
-    def scan(self, generation: int, partition: int) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
-        """Every row of the partition, table by table in the order of keys, and the checkpoint, of one moment."""
+    def scan(
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
+    ) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
+        """Every row of these tables in the partition, table by table in the order of keys, and the checkpoint, all of
+        one moment, which lasts until the last page is taken. Of tables whose rows are each of one user, those of
+        ``users``. There is at least one page, which may be empty. Raises Switched where the generation is gone."""
         ...
 
     async def report(
         self, generation: int, partition: int, seq: int, now_us: int, found: Sequence[Difference]
     ) -> None:
-        """Keep what the check of a partition found, in place of what it found before."""
+        """Keep what the check of a partition found, in place of what it found before. Raises Switched where the
+        generation is gone."""
+        ...
+
+    async def proved(self, generation: int) -> list[Proved]:
+        """The partitions that were checked, in order."""
+        ...
+
+    async def differences(self, generation: int, limit: int) -> list[Difference]:
+        """The first differences that are kept, by partition and place."""
         ...
 
     async def close(self) -> None:

@@ -14,7 +14,6 @@ compare byte for byte: MySQL's default collation takes ``Bob`` and ``bob`` for o
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
-from sqlalchemy.dialects import mysql, postgresql
 
 from projections.rows import (
     AccountRow,
@@ -36,20 +35,25 @@ SQLITE_FORMAT: Final = 1
 """Of the tables' shapes. A read model of another format is made anew."""
 
 
+_4_GIB: Final = 2**32 - 1
+"""MySQL wants to be told how long a text or blob may get, and takes the type that is large enough."""
+
+
+# Plain types with variants, not the dialects' own: to import a dialect takes longer than to start a follower without.
 def _text(length: int) -> Any:
     """A text of at most ``length`` code points, compared byte for byte."""
     return (
         String(length)
-        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
-        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+        .with_variant(String(length, collation="C"), "postgresql")
+        .with_variant(String(length, collation="utf8mb4_bin"), "mysql", "mariadb")
     )
 
 
 def _long_text() -> Any:
     return (
         Text()
-        .with_variant(postgresql.TEXT(collation="C"), "postgresql")
-        .with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+        .with_variant(Text(collation="C"), "postgresql")
+        .with_variant(Text(_4_GIB, collation="utf8mb4_bin"), "mysql", "mariadb")
     )
 
 
@@ -195,25 +199,20 @@ class Tables:
             _key("user_id", _text(_USER)),
             _key("asset", _text(_ASSET)),
             _key("game", _text(_GAME)),
-            *(
-                _must(name, _INT)
-                for name in (
-                    "bets",
-                    "wins",
-                    "staked",
-                    "settled_stake",
-                    "paid_out",
-                    "biggest_win",
-                    "deposits_count",
-                    "deposits",
-                    "withdrawals_count",
-                    "withdrawals",
-                    "bonuses_count",
-                    "bonuses",
-                    "commissions_count",
-                    "commissions",
-                )
-            ),
+            _must("bets", _INT),
+            _must("wins", _INT),
+            _must("staked", _text(_SUM)),
+            _must("settled_stake", _text(_SUM)),
+            _must("paid_out", _text(_SUM)),
+            _must("biggest_win", _INT),
+            _must("deposits_count", _INT),
+            _must("deposits", _text(_SUM)),
+            _must("withdrawals_count", _INT),
+            _must("withdrawals", _text(_SUM)),
+            _must("bonuses_count", _INT),
+            _must("bonuses", _text(_SUM)),
+            _must("commissions_count", _INT),
+            _must("commissions", _text(_SUM)),
         )
         self.standing = self._table(
             StandingRow,
@@ -316,7 +315,7 @@ QUARANTINED_EVENT: Final = Table(
     _partition(),
     _key("user_id", _text(_USER)),
     _key("seq", _INT),
-    _must("record", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")),
+    _must("record", LargeBinary().with_variant(LargeBinary(_4_GIB), "mysql", "mariadb")),
     sqlite_with_rowid=False,
 )
 PROOF: Final = Table(
@@ -337,7 +336,9 @@ DIFFERENCE: Final = Table(
     _key("place", _text(_USER)),  # the user, or the account
     _key("row_table", _text(_TYPE)),
     _key("row_key", _text(_REASON)),
-    _must("detail", _long_text()),
+    _key("field", _text(_TYPE)),
+    _must("expected", _long_text()),
+    _must("found", _long_text()),
     _must("found_at_us", _INT),
     sqlite_with_rowid=False,
 )

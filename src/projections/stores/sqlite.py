@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from time import time_ns
@@ -25,19 +26,22 @@ from sqlalchemy.sql.expression import ClauseElement
 
 from ledger.record import EMPTY, Head
 from projections.read_model import Ask, Builder, Rows
-from projections.rows import ROW_TYPES, Key, Row
+from projections.rows import BY_USER, ROW_TYPES, Key, Row
 from projections.sql import Statement, create_index, create_table, ready
 from projections.store import (
+    EVERYBODY,
     Checkpoint,
     Difference,
     Generation,
     Held,
     OutOfStep,
     Overtaken,
+    Proved,
     Quarantined,
     ReadModelUnavailable,
     Run,
     Switched,
+    Users,
 )
 from projections.tables import (
     CHECKPOINT,
@@ -131,10 +135,22 @@ _CLEAR_DIFFERENCES: Final = _ready(
     )
 )
 _PUT_DIFFERENCE: Final = _ready(sqlite.insert(DIFFERENCE).prefix_with("OR REPLACE"))
-_DROPPED_WITH: Final = tuple(
-    _ready(delete(table).where(table.c.generation == bindparam("number")))
-    for table in (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, PROOF, DIFFERENCE, GENERATION)
+_PROVED: Final = _ready(
+    select(PROOF.c.partition, PROOF.c.seq, PROOF.c.checked_at_us, PROOF.c.differences)
+    .where(PROOF.c.generation == bindparam("number"))
+    .order_by(PROOF.c.partition)
 )
+_DIFFERENCES: Final = _ready(
+    select(*(column for column in DIFFERENCE.c if column.name not in ("generation", "found_at_us")))
+    .where(DIFFERENCE.c.generation == bindparam("number"))
+    .order_by(*DIFFERENCE.primary_key)
+    .limit(bindparam("most"))
+)
+_DROPPED_FIRST: Final = tuple(
+    _ready(delete(table).where(table.c.generation == bindparam("number")))
+    for table in (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, PROOF, DIFFERENCE)
+)
+_DROP_GENERATION: Final = _ready(delete(GENERATION).where(GENERATION.c.generation == bindparam("number")))
 
 
 class _Ready:
@@ -152,10 +168,19 @@ class _Ready:
             self.put[kind] = _ready(added.on_conflict_do_update(index_elements=keys, set_=rest)).text
             members = [column for column in table.c if column.name != "partition"]
             here = select(*members).where(table.c.partition == bindparam("of_partition"))
-            self.scan[kind] = _ready(here.order_by(*members[: kind.key_length])).text
+            scanned = here
+            if kind in BY_USER:
+                scanned = here.where(members[0] >= bindparam("first"), members[0] < bindparam("last"))
+            self.scan[kind] = _ready(scanned.order_by(*members[: kind.key_length])).text
             for column in members[: kind.key_length]:
                 here = here.where(column == bindparam(f"of_{column.name}"))
             self.get[kind] = _ready(here).text
+
+
+@lru_cache(maxsize=4)
+def _ready_for(generation: int) -> _Ready:
+    """Kept beyond one store: to compile them takes 50 ms. Four: the live generation, its successor, and a margin."""
+    return _Ready(generation)
 
 
 class SqliteReadModelStore:
@@ -164,7 +189,6 @@ class SqliteReadModelStore:
     def __init__(self, path: Path) -> None:
         """Open or create; one of another format is made anew. Raises ReadModelUnavailable."""
         self._path = path
-        self._ready: dict[int, _Ready] = {}
         self._turn: int | None = None
         try:
             self._turn = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -231,9 +255,7 @@ class SqliteReadModelStore:
             raise self._unavailable(error) from error
 
     def _of(self, generation: int) -> _Ready:
-        if generation not in self._ready:
-            self._ready[generation] = _Ready(generation)
-        return self._ready[generation]
+        return _ready_for(generation)
 
     # --- generations ---------------------------------------------------------------------------------------------
 
@@ -269,15 +291,22 @@ class SqliteReadModelStore:
             connection.execute(create_index(index, _DIALECT))
 
     async def drop_generation(self, generation: int) -> None:
+        # Its checkpoints go first, so that nobody looks for tables that are gone; what names it goes last, so that
+        # whoever finds it half dropped drops it again.
+        with self._transaction() as connection:
+            self._refuse_live(connection, generation)
+            for statement in _DROPPED_FIRST:
+                connection.execute(statement.text, (generation,))
         for table in self._of(generation).tables.metadata.sorted_tables:
             with self._transaction() as connection:
-                status = connection.execute(_STATUS.text, (generation,)).fetchone()
-                if status is not None and status[0] == "live":
-                    raise OutOfStep(f"generation {generation} is live")
                 connection.execute(f"DROP TABLE IF EXISTS {table.name}")
         with self._transaction() as connection:
-            for statement in _DROPPED_WITH:
-                connection.execute(statement.text, (generation,))
+            connection.execute(_DROP_GENERATION.text, (generation,))
+
+    def _refuse_live(self, connection: sqlite3.Connection, generation: int) -> None:
+        status = connection.execute(_STATUS.text, (generation,)).fetchone()
+        if status is not None and status[0] == "live":
+            raise OutOfStep(f"generation {generation} is live")
 
     async def checkpoints(self, generation: int) -> list[Checkpoint]:
         rows = self._rows(_CHECKPOINTS, number=generation)
@@ -371,7 +400,7 @@ class SqliteReadModelStore:
     # --- checking ------------------------------------------------------------------------------------------------
 
     async def scan(
-        self, generation: int, partition: int
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
     ) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
         scan = self._of(generation).scan
         try:
@@ -382,11 +411,12 @@ class SqliteReadModelStore:
                 if at is None:
                     raise Switched(f"generation {generation} is gone")
                 checkpoint = _checkpoint(*at)
-                for kind in ROW_TYPES:
-                    rows = connection.execute(scan[kind], (partition,))
+                for kind in kinds:
+                    here = (partition, *users) if kind in BY_USER else (partition,)
+                    rows = connection.execute(scan[kind], here)
                     while page := [kind(*row) for row in islice(rows, _SCANNED_AT_ONCE)]:
                         yield checkpoint, kind, page
-                yield checkpoint, ROW_TYPES[-1], ()
+                yield checkpoint, kinds[-1], ()
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -402,8 +432,14 @@ class SqliteReadModelStore:
             connection.execute(_CLEAR_DIFFERENCES.text, (generation, partition))
             connection.executemany(
                 _PUT_DIFFERENCE.text,
-                [(generation, partition, one.place, one.table, one.key[:500], one.detail, now_us) for one in found],
+                [(generation, *msgspec.structs.astuple(one), now_us) for one in found],
             )
+
+    async def proved(self, generation: int) -> list[Proved]:
+        return [Proved(*row) for row in self._rows(_PROVED, number=generation)]
+
+    async def differences(self, generation: int, limit: int) -> list[Difference]:
+        return [Difference(*row) for row in self._rows(_DIFFERENCES, number=generation, most=limit)]
 
     async def close(self) -> None:
         self._connection.close()
@@ -423,8 +459,15 @@ def _unavailable(path: Path, error: Exception) -> ReadModelUnavailable:
 
 
 def _checkpoint(seq: int, head: str, digests: str) -> Checkpoint:
-    texts: dict[str, str] = msgspec.json.decode(digests)
-    return Checkpoint(Head(seq, head), {table: int(text, 16) for table, text in texts.items()})
+    """Raises ReadModelUnavailable where somebody wrote other digests than we do."""
+    try:
+        texts = msgspec.json.decode(digests, type=dict[str, str])
+        return Checkpoint(Head(seq, head), {table: int(text, 16) for table, text in texts.items()})
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ReadModelUnavailable(
+            f"a checkpoint of the read model is damaged, at seq {seq}: {error}. The read model is made of the log: "
+            "rebuild it with stakelog project rebuild, or delete it and start again"
+        ) from error
 
 
 def _digests_text(checkpoint: Checkpoint) -> str:
