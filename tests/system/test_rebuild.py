@@ -51,7 +51,7 @@ def data(long_log: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def write_many(service: Service, users: int = 400, bets: int = 30) -> None:
+def write_many(service: Service, users: int = 300, bets: int = 20) -> None:
     """Wallets, and their bets, half of them lost."""
     from system.test_follower import post
 
@@ -229,7 +229,6 @@ def test_two_rebuilds_at_once_are_one_too_many(data: Path) -> None:
 
 
 def test_other_folds_list_what_differs_and_need_accept(data: Path, tmp_path: Path) -> None:
-    """200 lost bets a round, 15 rounds: so many rows are others."""
     lost = count(data, "bet", "status = 'lost'")
     before = live(data)
     done = rebuild(data, other_folds="next")
