@@ -5,14 +5,15 @@
     ReadModelError
     ├── Overtaken           nothing was written: the checkpoint is not where this folder thought; read again
     ├── Switched            nothing was written: another generation is live
-    ├── OutOfStep           a rebuild may not go live: the generations are not at the same place, or differ
+    ├── OutOfStep           a rebuild may not go live: the generations are not at the same place
+    ├── Differs             a rebuild may not go live unasked: its rows are not those of the live generation
     ├── ReadModelAhead      the read model knows what the log does not hold: the log got shorter or was exchanged
     └── ReadModelUnavailable  the database cannot be read or written now
 
 Each adapter passes ``tests/conformance/test_read_model_stores.py``.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -38,7 +39,11 @@ class Switched(ReadModelError):
 
 
 class OutOfStep(ReadModelError):
-    """The generation cannot become the live one as it is."""
+    """The generation cannot become the live one, or be dropped, as it is."""
+
+
+class Differs(ReadModelError):
+    """The generation holds other rows than the live one, and nobody accepted that."""
 
 
 class ReadModelAhead(ReadModelError):
@@ -48,6 +53,9 @@ class ReadModelAhead(ReadModelError):
     def __init__(self, partition: int, seq: int, reason: str) -> None:
         super().__init__(f"the read model is ahead of the log at partition {partition}, seq {seq}: {reason}")
         self.partition, self.seq, self.reason = partition, seq, reason
+
+    def __reduce__(self) -> tuple[type["ReadModelAhead"], tuple[int, int, str]]:
+        return type(self), (self.partition, self.seq, self.reason)  # it also comes from other processes
 
 
 class ReadModelUnavailable(ReadModelError):
@@ -158,6 +166,10 @@ class Users(NamedTuple):
 EVERYBODY: Final = Users()
 
 
+LastRuns = Callable[[Sequence[Checkpoint]], Awaitable[Sequence[Run]]]
+"""From where the live generation is, partition by partition, to the runs that another one lacks."""
+
+
 class ReadModelStore(Protocol):
     """The tables, written. All methods raise ReadModelUnavailable where the database does."""
 
@@ -174,7 +186,10 @@ class ReadModelStore(Protocol):
         ...
 
     async def drop_generation(self, generation: int) -> None:
-        """Throw a generation that is not live away, with all that names it."""
+        """Throw a generation that is not live away, with all that names it, in steps that hold nobody up for long.
+
+        Raises OutOfStep for the live one. Killed in between, it is gone on with by the next call.
+        """
         ...
 
     async def checkpoints(self, generation: int) -> list[Checkpoint]:
@@ -199,19 +214,22 @@ class ReadModelStore(Protocol):
         """The first of the user's events that wait, in order."""
         ...
 
-    async def switch(self, old: int, new: int, *, accept: bool) -> None:
+    async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
         """Make ``new`` the live generation: equal heads in every partition, equal digests unless ``accept``.
 
-        Raises OutOfStep (naming the first partition), Switched where ``old`` is not live.
+        While nobody can fold, ``last`` is asked for the runs that bring ``new`` to where ``old`` is; they are written
+        in the same transaction. Raises OutOfStep and Differs (naming the first partition), Switched where ``old`` is
+        not live, Overtaken; nothing was written then.
         """
         ...
 
     def scan(
         self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
-    ) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
+    ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         """Every row of these tables in the partition, table by table in the order of keys, and the checkpoint, all of
-        one moment, which lasts until the last page is taken. Of tables whose rows are each of one user, those of
-        ``users``. There is at least one page, which may be empty. Raises Switched where the generation is gone."""
+        one moment, which lasts until the last page is taken, or it is closed. Of tables whose rows are each of one
+        user, those of ``users``. There is at least one page, which may be empty. Raises Switched where the generation
+        is gone."""
         ...
 
     async def report(

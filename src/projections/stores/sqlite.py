@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,7 +20,9 @@ from time import time_ns
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import column as named_column
+from sqlalchemy import table as named_table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
@@ -32,8 +34,10 @@ from projections.store import (
     EVERYBODY,
     Checkpoint,
     Difference,
+    Differs,
     Generation,
     Held,
+    LastRuns,
     OutOfStep,
     Overtaken,
     Proved,
@@ -58,6 +62,10 @@ from projections.tables import (
 _DIALECT: Final = sqlite.dialect()
 _SCANNED_AT_ONCE: Final = 5_000
 _BUSY_S: Final = 10.0
+_DROPPED_AT_ONCE: Final = 10_000
+"""Rows. Chosen: some 20 ms."""
+_LET_OTHERS_S: Final = 0.005
+"""Between two steps of long work: the lock does not queue, so whoever takes it again at once starves the others."""
 _READERS: Final = 2
 """Threads for the reads that take longer. Chosen: as many as small machines have cores."""
 
@@ -127,6 +135,10 @@ _HELD: Final = _ready(
     )
     .order_by(QUARANTINED_EVENT.c.seq)
     .limit(bindparam("most"))
+)
+_SCHEMA = named_table("sqlite_master", named_column("type"), named_column("name"))
+_HAS_TABLE: Final = _ready(
+    select(_SCHEMA.c.name).where(_SCHEMA.c.type == "table", _SCHEMA.c.name == bindparam("wanted"))
 )
 _PUT_PROOF: Final = _ready(sqlite.insert(PROOF).prefix_with("OR REPLACE"))
 _CLEAR_DIFFERENCES: Final = _ready(
@@ -285,6 +297,7 @@ class SqliteReadModelStore:
         for index in self._of(generation).tables.indexes:
             with self._transaction() as connection:
                 connection.execute(create_index(index, _DIALECT))
+            await asyncio.sleep(_LET_OTHERS_S)
 
     def _make_indexes(self, connection: sqlite3.Connection, tables: Tables) -> None:
         for index in tables.indexes:
@@ -297,11 +310,27 @@ class SqliteReadModelStore:
             self._refuse_live(connection, generation)
             for statement in _DROPPED_FIRST:
                 connection.execute(statement.text, (generation,))
-        for table in self._of(generation).tables.metadata.sorted_tables:
-            with self._transaction() as connection:
-                connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+        tables = self._of(generation).tables
+        for index in tables.indexes:
+            await self._drop_piece(f"DROP INDEX IF EXISTS {index.name}")
+        for table in tables.metadata.sorted_tables:
+            if not self._rows(_HAS_TABLE, wanted=table.name):
+                continue
+            # A table is dropped page by page under the writers' lock, however large it is; so it is emptied first.
+            keys = list(table.primary_key)
+            some = select(*keys).order_by(*keys).limit(_DROPPED_AT_ONCE)
+            emptying = _ready(delete(table).where(tuple_(*keys).in_(some)))
+            while await self._drop_piece(emptying.text, emptying.values({})) == _DROPPED_AT_ONCE:
+                pass
+            await self._drop_piece(f"DROP TABLE IF EXISTS {table.name}")
         with self._transaction() as connection:
             connection.execute(_DROP_GENERATION.text, (generation,))
+
+    async def _drop_piece(self, sql: str, values: Sequence[Any] = ()) -> int:
+        with self._transaction() as connection:
+            dropped = connection.execute(sql, values).rowcount
+        await asyncio.sleep(_LET_OTHERS_S)
+        return dropped
 
     def _refuse_live(self, connection: sqlite3.Connection, generation: int) -> None:
         status = connection.execute(_STATUS.text, (generation,)).fetchone()
@@ -312,15 +341,18 @@ class SqliteReadModelStore:
         rows = self._rows(_CHECKPOINTS, number=generation)
         return [_checkpoint(seq, head, digests) for _, seq, head, digests in rows]
 
-    async def switch(self, old: int, new: int, *, accept: bool) -> None:
+    async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
         with self._transaction() as connection:
             statuses = {number: status for number, _, status in connection.execute(_GENERATIONS.text)}
             if statuses.get(old) != "live":
                 raise Switched(f"generation {old} is not the live one any more")
             if statuses.get(new) != "building":
                 raise OutOfStep(f"generation {new} is not being built")
-            ours = connection.execute(_CHECKPOINTS.text, (new,)).fetchall()
             theirs = connection.execute(_CHECKPOINTS.text, (old,)).fetchall()
+            if last is not None:
+                live = [_checkpoint(seq, head, digests) for _, seq, head, digests in theirs]
+                self._write(connection, new, await last(live))
+            ours = connection.execute(_CHECKPOINTS.text, (new,)).fetchall()
             if len(ours) != len(theirs):
                 raise OutOfStep(f"generations {old} and {new} are of different logs")
             for (partition, seq, head, digests), (_, old_seq, old_head, old_digests) in zip(
@@ -329,7 +361,7 @@ class SqliteReadModelStore:
                 if (seq, head) != (old_seq, old_head):
                     raise OutOfStep(f"partition {partition}: generation {new} is at {seq}, {old} at {old_seq}")
                 if not accept and _checkpoint(seq, head, digests) != _checkpoint(old_seq, old_head, old_digests):
-                    raise OutOfStep(f"partition {partition}: the rows of generations {old} and {new} differ")
+                    raise Differs(f"partition {partition}: the rows of generations {old} and {new} differ")
             connection.execute(_SET_STATUS.text, _SET_STATUS.values({"number": old, "new_status": "retired"}))
             connection.execute(_SET_STATUS.text, _SET_STATUS.values({"number": new, "new_status": "live"}))
 
@@ -350,19 +382,22 @@ class SqliteReadModelStore:
         return found
 
     async def commit(self, generation: int, runs: Sequence[Run], *, building: bool = False) -> None:
-        put = self._of(generation).put
         with self._transaction() as connection:
             status = connection.execute(_STATUS.text, (generation,)).fetchone()
             if status is None or status[0] != ("building" if building else "live"):
                 raise Switched(f"generation {generation} is {'gone' if status is None else status[0]}")
-            for run in runs:
-                self._advance(connection, generation, run)
-            for run in runs:
-                for kind, rows in run.rows:
-                    partition = run.partition
-                    values = [(partition, *msgspec.structs.astuple(row)) for row in rows]
-                    connection.executemany(put[kind], values)
-                self._keep_quarantine(connection, generation, run)
+            self._write(connection, generation, runs)
+
+    def _write(self, connection: sqlite3.Connection, generation: int, runs: Sequence[Run]) -> None:
+        put = self._of(generation).put
+        for run in runs:
+            self._advance(connection, generation, run)
+        for run in runs:
+            for kind, rows in run.rows:
+                partition = run.partition
+                values = [(partition, *msgspec.structs.astuple(row)) for row in rows]
+                connection.executemany(put[kind], values)
+            self._keep_quarantine(connection, generation, run)
 
     def _advance(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
         values = _ADVANCE.values(
@@ -401,7 +436,7 @@ class SqliteReadModelStore:
 
     async def scan(
         self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
-    ) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
+    ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         scan = self._of(generation).scan
         try:
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_S)
