@@ -1,12 +1,22 @@
 """`stakelog audit reconcile` as an auditor runs it: over HTTP, with a folder's log, against reads right and wrong."""
 
+import asyncio
+import json
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from projections.recomputed import Document
+from ledger.folder import EVENTS
+from ledger.logs.sqlite import SqliteRecords
+from ledger.partitioning import partition_of
+from projections.recomputed import Document, Story
+from system.players import Crowd
 from system.service import Service
 from system.told_service import Answer, serving
 from unit.folders import story_records, write_log
@@ -19,7 +29,11 @@ UNAVAILABLE = Answer(503, {"code": "overloaded"}, retry_after="0")
 
 def reconcile(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "api", "audit", "reconcile", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "api", "audit", "reconcile", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -57,6 +71,59 @@ def test_each_wallet_and_member_that_differs_is_named(tmp_path: Path) -> None:
         assert "NOT well: 1 differences" in done.stdout
         assert reconcile("--url", told.url, "--user", "bob").returncode == 0
         assert reconcile("--url", told.url, "--user", "alice").returncode == 1
+
+
+class FolderReads(ToldReads):
+    """True of a folder whose service is at work, as of the moment of each question."""
+
+    def __init__(self, data: Path, partitions: int) -> None:
+        super().__init__([[] for _ in range(partitions)], page=20)
+        self._data = data
+        self._lock = threading.RLock()
+        self._own: dict[str, list[bytes]] = {}
+
+    def _answer(self, read: str, user_id: str, document: Callable[[Story], Any]) -> Document | None:
+        with self._lock:
+            partition = partition_of(user_id, len(self.partitions))
+            with closing(SqliteRecords(self._data / EVENTS)) as records:
+                known = self.partitions[partition]
+                for page in records.read(partition, records.ends()[partition], len(known) + 1):
+                    known.extend(row[0] for row in page)
+                    for record, _, owner, _ in page:
+                        self._own.setdefault(str(owner), []).append(record)
+            return super()._answer(read, user_id, document)
+
+    def story(self, user_id: str, until_us: int | None = None) -> Story:
+        story = Story(user_id)
+        for record in self._own.get(user_id, []):
+            if until_us is None or json.loads(record)["time_us"] <= until_us:
+                story.take(record)
+        return story
+
+
+def test_a_service_at_work_is_reconciled_as_of_each_answer(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Service(data, PARTITIONS="2") as service, serving(FolderReads(data, 2)) as told:
+        done, accepted = asyncio.run(_reconciled_under_load(service, told.url, data))
+    assert done.returncode == 0, done
+    assert "well: 0 differences" in done.stdout
+    assert accepted > 100, "there was no load to speak of"
+
+
+async def _reconciled_under_load(
+    service: Service, url: str, data: Path
+) -> tuple[subprocess.CompletedProcess[str], int]:
+    """What was said, and how many commands were accepted while it was made."""
+    crowd = Crowd(service, seed=5, clients=4, patient=True)
+    playing = asyncio.create_task(crowd.play())
+    await asyncio.sleep(1.5)
+    before = sum(len(asked.told) for asked in crowd.asked)
+    reconciling = asyncio.create_task(asyncio.to_thread(reconcile, "--url", url, "--data", str(data)))
+    await asyncio.sleep(2.5)
+    crowd.stop = True
+    await playing
+    accepted = sum(len(asked.told) for asked in crowd.asked) - before
+    return await reconciling, accepted
 
 
 def test_a_service_that_is_busy_is_asked_again() -> None:
