@@ -104,6 +104,7 @@ def changes() -> Iterator[tuple[str, str, str]]:
         ("hold", "expires_at_us", "7"),
         ("transfer", "to_user_id", "upper(to_user_id) || '.'"),
         ("statistics", "biggest_win", "biggest_win + 1"),
+        ("standing", "net_low", "net_low + 1"),
         ("referral", "members", "members + 1"),
         ("account", "credited", "credited || '0'"),
     ]
