@@ -241,7 +241,7 @@ def proofs(_: Tables, __: Conditions) -> Select[Any]:
 
 
 def differences(_: Tables, __: Conditions) -> Select[Any]:
-    """(partition, place, row_table, row_key, field, expected, found, found_at_us): what the background check found."""
+    """(partition, place, row_table, row_key, field, expected, found, found_at_us) of what the check found."""
     return select(*(column for column in DIFFERENCE.c if column.name != "generation")).where(
         DIFFERENCE.c.generation == _value("generation")
     )
