@@ -1,21 +1,17 @@
 """`stakelog audit reconcile` as an auditor runs it: over HTTP, with a folder's log, against reads right and wrong."""
 
 import asyncio
-import json
+import shutil
+import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ledger.folder import EVENTS
-from ledger.logs.sqlite import SqliteRecords
-from ledger.partitioning import partition_of
-from projections.recomputed import Document, Story
+from ledger.folder import READ_MODEL
+from projections.recomputed import Document
 from system.players import Crowd
 from system.service import Service
 from system.told_service import Answer, serving
@@ -73,52 +69,21 @@ def test_each_wallet_and_member_that_differs_is_named(tmp_path: Path) -> None:
         assert reconcile("--url", told.url, "--user", "alice").returncode == 1
 
 
-class FolderReads(ToldReads):
-    """True of a folder whose service is at work, as of the moment of each question."""
-
-    def __init__(self, data: Path, partitions: int) -> None:
-        super().__init__([[] for _ in range(partitions)], page=20)
-        self._data = data
-        self._lock = threading.RLock()
-        self._own: dict[str, list[bytes]] = {}
-
-    def _answer(self, read: str, user_id: str, document: Callable[[Story], Any]) -> Document | None:
-        with self._lock:
-            partition = partition_of(user_id, len(self.partitions))
-            with closing(SqliteRecords(self._data / EVENTS)) as records:
-                known = self.partitions[partition]
-                for page in records.read(partition, records.ends()[partition], len(known) + 1):
-                    known.extend(row[0] for row in page)
-                    for record, _, owner, _ in page:
-                        self._own.setdefault(str(owner), []).append(record)
-            return super()._answer(read, user_id, document)
-
-    def story(self, user_id: str, until_us: int | None = None) -> Story:
-        story = Story(user_id)
-        for record in self._own.get(user_id, []):
-            if until_us is None or json.loads(record)["time_us"] <= until_us:
-                story.take(record)
-        return story
-
-
 def test_a_service_at_work_is_reconciled_as_of_each_answer(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with Service(data, PARTITIONS="2") as service, serving(FolderReads(data, 2)) as told:
-        done, accepted = asyncio.run(_reconciled_under_load(service, told.url, data))
+    with Service(tmp_path / "data", PARTITIONS="2") as service:
+        done, accepted = asyncio.run(_reconciled_under_load(service))
     assert done.returncode == 0, done
     assert "well: 0 differences" in done.stdout
     assert accepted > 100, "there was no load to speak of"
 
 
-async def _reconciled_under_load(
-    service: Service, url: str, data: Path
-) -> tuple[subprocess.CompletedProcess[str], int]:
+async def _reconciled_under_load(service: Service) -> tuple[subprocess.CompletedProcess[str], int]:
     """What was said, and how many commands were accepted while it was made."""
     crowd = Crowd(service, seed=5, clients=4, patient=True)
     playing = asyncio.create_task(crowd.play())
     await asyncio.sleep(1.5)
     before = sum(len(asked.told) for asked in crowd.asked)
-    reconciling = asyncio.create_task(asyncio.to_thread(reconcile, "--url", url, "--data", str(data)))
+    reconciling = asyncio.create_task(asyncio.to_thread(reconcile, "--url", service.url))
     await asyncio.sleep(2.5)
     crowd.stop = True
     await playing
@@ -164,7 +129,8 @@ def assert_one_message(done: subprocess.CompletedProcess[str], said: str) -> Non
 
 def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
     two = write_log(tmp_path / "two", [[], []])
-    assert_one_message(reconcile(), "--url is missing")
+    assert_one_message(reconcile("--data", str(tmp_path / "none")), "there is no event log")
+    assert_one_message(reconcile("--data", str(two)), "there is no read model")
     assert_one_message(reconcile("--url", "http://127.0.0.1:1"), "cannot be read as a stakelog service")
     assert_one_message(reconcile("--url", "nonsense"), "is not an address")
     with serving(ToldReads(story_records())) as told:
@@ -177,8 +143,7 @@ def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
         assert_one_message(reconcile("--url", told.url), "answered 200: <html>")
 
 
-def test_a_service_without_such_reads_is_named(tmp_path: Path) -> None:
-    """Until the routes are there, the real service answers 404: that is said, and is no difference."""
+def test_a_read_that_the_service_does_not_have_is_named(tmp_path: Path) -> None:
     reads = ToldReads(story_records())
 
     def altered(read: str, _user_id: str, answer: Document | None) -> Document | None:
@@ -192,3 +157,43 @@ def test_a_service_without_such_reads_is_named(tmp_path: Path) -> None:
     with Service(tmp_path / "data", PARTITIONS="2") as service:
         done = reconcile("--url", service.url)
         assert done.returncode == 0, "an empty log has nobody to ask about"
+
+
+def test_a_folder_is_reconciled_in_use_and_at_rest_and_each_row_that_was_changed_by_hand_is_named(
+    tmp_path: Path,
+) -> None:
+    service = Service(tmp_path / "data", PARTITIONS="2")
+    with service:
+        crowd = Crowd(service, seed=7, clients=3, patient=True)
+
+        async def play() -> None:
+            playing = asyncio.create_task(crowd.play())
+            await asyncio.sleep(1.5)
+            in_use = await asyncio.to_thread(reconcile, "--data", str(service.data))
+            crowd.stop = True
+            await playing
+            assert in_use.returncode == 0, in_use
+
+        asyncio.run(play())
+        done = reconcile("--url", service.url)
+        assert done.returncode == 0, done
+    done = reconcile("--data", str(service.data))
+    assert done.returncode == 0, done
+    by_hand = [
+        (
+            "UPDATE asset_g1 SET cash = 1 + cash WHERE (user_id, asset) = (SELECT user_id, asset FROM asset_g1)",
+            "cash",
+        ),
+        (
+            "UPDATE account_g1 SET debited = debited || '0' WHERE account = 'house/deposits'",
+            "house/deposits accounts",
+        ),
+        ("DELETE FROM bet_g1 WHERE (user_id, bet_id) = (SELECT user_id, bet_id FROM bet_g1)", "bets"),
+    ]
+    for change, named in by_hand:
+        copy = Path(shutil.copytree(service.data, tmp_path / f"copy-{named}".replace("/", "-")))
+        with closing(sqlite3.connect(copy / READ_MODEL)) as connection, connection:
+            assert connection.execute(change).rowcount > 0, change
+        done = reconcile("--data", str(copy))
+        assert done.returncode == 1, (change, done)
+        assert named in done.stdout, (change, done.stdout)

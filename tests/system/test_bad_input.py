@@ -447,7 +447,7 @@ def test_null_means_absent(service: Service) -> None:
         assert post(service, body, query="?dry_run=true").json()["data"] == {
             "amount": 5,
             "asset": "INR",
-            "first_deposit": True,
+            "first_deposit": False,
             "order_id": "o-1",
         }
 

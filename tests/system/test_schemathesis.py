@@ -4,6 +4,7 @@ Each answer must have a documented status, content type, headers and shape, and 
 right must not be called malformed, and what it calls wrong must not be taken.
 """
 
+import re
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +16,14 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 from schemathesis import BaseSchema, Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from api.openapi import document
+from ledger.commands import USER_ID_PATTERN
 from ledger.partitioning import partition_of
 from system.service import Service
 
@@ -45,6 +50,8 @@ WITHOUT_PARAMETERS: Final = {"getPartitions", "getHealth", "getReadiness", "getM
 MAY_BE_MALFORMED: Final = {"getEvents"}
 """The document cannot know how many partitions this log has."""
 PARTITIONS: Final = 16
+REGISTRY: Final[Registry[Any]] = Registry().with_resource("urn:document", DRAFT202012.create_resource(document()))
+COMMAND: Final = {"$ref": "urn:document#/components/schemas/Command"}
 IDS: Final = ("a", "b", "c", "first")
 
 asked: Counter[tuple[str, str, int]] = Counter()
@@ -136,6 +143,16 @@ def is_malformed(answer: Response) -> bool:
     )
 
 
+def is_right(case: Case[Any]) -> bool:
+    """Whether a batch that was made wrong came out right: the generator writes the text "false" for false, too."""
+    body = Draft202012Validator({"type": "array", "minItems": 1, "items": COMMAND}, registry=REGISTRY)
+    headers: dict[str, str] = dict(case.headers or {})
+    actor = headers.get("Stakelog-Actor", "local")
+    dry_run = str((case.query or {}).get("dry_run", "false")).lower()
+    known = set(case.query or {}) <= {"dry_run"} and dry_run in ("false", "true")
+    return known and re.search(USER_ID_PATTERN, actor) is not None and body.is_valid(case.body)
+
+
 def run(schema: BaseSchema, operation_id: str, mode: GenerationMode, number: int) -> None:
     path, method = OPERATIONS[operation_id]
     operation = schema[path][method]
@@ -162,7 +179,9 @@ def run(schema: BaseSchema, operation_id: str, mode: GenerationMode, number: int
         if mode is GenerationMode.POSITIVE and operation_id not in MAY_BE_MALFORMED:
             assert not malformed, f"the document calls this right: {case.as_curl_command()}\n{answer.text}"
         if mode is GenerationMode.NEGATIVE and operation_id == "postCommands":
-            assert malformed, f"the document calls this wrong: {case.as_curl_command()}\n{answer.text}"
+            assert malformed or is_right(case), (
+                f"the document calls this wrong: {case.as_curl_command()}\n{answer.text}"
+            )
             left_out.append(negative_data_rejection)  # its malformed elements are answered within a 200
         case.validate_response(answer, excluded_checks=left_out)
 
