@@ -227,10 +227,20 @@ def test_a_queue_is_whole_in_order_and_without_what_was_decided() -> None:
 
 def test_an_order_that_is_being_decided_may_be_in_the_queue_or_not() -> None:
     books, items = desk("pending", "pending")
-    books.sending({"type": "reject_withdrawal", "command_id": "c", "user_id": "u1", "order_id": "o"})
     queue = views.Queue(books)
+    books.sending({"type": "reject_withdrawal", "command_id": "c", "user_id": "u1", "order_id": "o"})
+    queue.begun()
     assert queue.check(items) == queue.check(items[1:]) == []
     assert queue.check(items[:1])
+
+
+def test_an_order_that_is_decided_after_the_first_page_must_still_be_in_the_queue() -> None:
+    books, items = desk("pending", "pending")
+    queue = views.Queue(books)
+    queue.begun()
+    books.sending({"type": "reject_withdrawal", "command_id": "c", "user_id": "u1", "order_id": "o"})
+    assert queue.check(items) == []
+    assert any("lacks ('u1', 'o')" in line for line in queue.check(items[1:]))
 
 
 def test_a_board_is_ranked_and_right_for_those_who_are_known(honest: Looked) -> None:
