@@ -241,8 +241,7 @@ def proofs(_: Tables, __: Conditions) -> Select[Any]:
 
 
 def differences(_: Tables, __: Conditions) -> Select[Any]:
-    """(partition, place, row_table, row_key, detail, found_at_us): what the background check found."""
-    c = DIFFERENCE.c
-    return select(c.partition, c.place, c.row_table, c.row_key, c.detail, c.found_at_us).where(
-        c.generation == _value("generation")
+    """(partition, place, row_table, row_key, field, expected, found, found_at_us) of what the check found."""
+    return select(*(column for column in DIFFERENCE.c if column.name != "generation")).where(
+        DIFFERENCE.c.generation == _value("generation")
     )

@@ -27,7 +27,7 @@ from system.read_side import (
     until,
 )
 from system.service import Service
-from system.test_follower import betting, service_of
+from system.test_follower_process import betting, service_of
 
 pytestmark = pytest.mark.system
 
@@ -53,7 +53,7 @@ def data(long_log: Path, tmp_path: Path) -> Path:
 
 def write_many(service: Service, users: int = 300, bets: int = 20) -> None:
     """Wallets, and their bets, half of them lost."""
-    from system.test_follower import post
+    from system.test_follower_process import post
 
     names = [f"u{number}" for number in range(users)]
     post(service, *({"type": "open_wallet", "command_id": "open", "user_id": name} for name in names))
@@ -270,7 +270,7 @@ def write_some(service: Service) -> None:
         }
         for number in range(50)
     ]
-    from system.test_follower import post
+    from system.test_follower_process import post
 
     assert {answer["status"] for answer in post(service, *write_many_more)} == {201}
 
