@@ -55,7 +55,7 @@ class Paper(Client):
         if etag is not None and (etag == mark or self.always_304):
             return Read(304, {}, etag)
         place = f"0:{len(events)}"
-        several = kind in ("queue page", "leaderboard")
+        several = kind in ("queue page of 50", "leaderboard")
         as_of = {"positions": [place], "lag_ms": 0} if several else {"position": place, "lag_ms": 0}
         return Read(200, {**document, **({} if "as_of" in document else {"as_of": as_of})}, mark)
 
@@ -143,12 +143,14 @@ def _stale_as_of(_: str, document: Doc) -> Doc:
 
 def _without_second(kind: str, document: Doc) -> Doc:
     return (
-        {**document, "items": document["items"][:1] + document["items"][2:]} if kind == "history page" else document
+        {**document, "items": document["items"][:1] + document["items"][2:]}
+        if kind.startswith("history")
+        else document
     )
 
 
 def _without_oldest_bet(kind: str, document: Doc) -> Doc:
-    return {**document, "items": document["items"][:-1]} if kind == "bets page" else document
+    return {**document, "items": document["items"][:-1]} if kind.startswith("bets") else document
 
 
 def _a_win_less(kind: str, document: Doc) -> Doc:
@@ -164,7 +166,7 @@ def _one_more(kind: str, document: Doc) -> Doc:
 
 
 def _another_change(kind: str, document: Doc) -> Doc:
-    for item in document["items"][:1] if kind == "history page" else ():
+    for item in document["items"][:1] if kind.startswith("history") else ():
         item["change"]["cash"] += 1
     return document
 
@@ -174,7 +176,7 @@ def _other_status(kind: str, document: Doc) -> Doc:
 
 
 def _empty_queue(kind: str, document: Doc) -> Doc:
-    return {**document, "items": [], "next_cursor": None} if kind == "queue page" else document
+    return {**document, "items": [], "next_cursor": None} if kind.startswith("queue") else document
 
 
 def _no_shape(kind: str, document: Doc) -> Doc:

@@ -138,7 +138,7 @@ class Apps:
 
     async def _history(self, user_id: str, least: Mapping[int, int], *, pages: int | None, limit: int) -> None:
         path = f"/v1/wallets/{_path(user_id)}/history"
-        items, whole = await self._pages("history page", path, {}, least, pages=pages, limit=limit)
+        items, whole = await self._pages(f"history page of {limit}", path, {}, least, pages=pages, limit=limit)
         wallet = self._books.wallet(user_id)
         self._find(views.shaped(path, lambda: views.history(wallet, items, whole=whole)))
 
@@ -147,7 +147,7 @@ class Apps:
     ) -> None:
         path = f"/v1/wallets/{_path(user_id)}/bets"
         filters = {} if status is None else {"status": status}
-        items, whole = await self._pages("bets page", path, filters, least, pages=pages, limit=limit)
+        items, whole = await self._pages(f"bets page of {limit}", path, filters, least, pages=pages, limit=limit)
         wallet = self._books.wallet(user_id)
         self._find(views.shaped(path, lambda: views.bets(wallet, items, status, whole=whole)))
 
@@ -163,7 +163,7 @@ class Apps:
         queue = views.Queue(self._books)
         filters = {"kind": "withdrawal", "status": "pending"}
         items, _ = await self._pages(
-            "queue page",
+            "queue page of 50",
             "/v1/orders",
             filters,
             dict(self._books.ends),
