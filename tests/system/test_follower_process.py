@@ -45,7 +45,7 @@ pytestmark = pytest.mark.system
 SEED: Final = 20_261_124
 PARTITIONS: Final = 4
 CLIENTS: Final = 4
-KILLS: Final = 9
+KILLS: Final = 7
 STOPPED_WITHIN_S: Final = 9.0
 
 

@@ -27,7 +27,7 @@ from system.read_side import (
     until,
 )
 from system.service import Service
-from system.test_follower_process import betting, service_of
+from system.test_follower_process import betting, post, service_of
 
 pytestmark = pytest.mark.system
 
@@ -53,8 +53,6 @@ def data(long_log: Path, tmp_path: Path) -> Path:
 
 def write_many(service: Service, users: int = 300, bets: int = 20) -> None:
     """Wallets, and their bets, half of them lost."""
-    from system.test_follower_process import post
-
     names = [f"u{number}" for number in range(users)]
     post(service, *({"type": "open_wallet", "command_id": "open", "user_id": name} for name in names))
     money = {"order_id": "o", "asset": "INR", "amount": 1_000_000}
@@ -130,13 +128,6 @@ def test_nobody_reads_an_older_position_after_the_switch(data: Path) -> None:
         _, said = process.communicate()
         assert process.returncode == 0, said
         assert live(data)[0] == 2
-
-
-def test_a_rebuild_without_a_service(data: Path, tmp_path: Path) -> None:
-    done = rebuild(data, "--workers", "3")
-    assert done.returncode == 0, done.stderr
-    assert f"generation 2 is live: {sum(ends(data))} events folded" in done.stdout
-    assert_true_of_the_log(data, tmp_path / "scratch")
 
 
 def test_without_a_read_model_the_first_one_is_made(data: Path, tmp_path: Path) -> None:
@@ -270,8 +261,6 @@ def write_some(service: Service) -> None:
         }
         for number in range(50)
     ]
-    from system.test_follower_process import post
-
     assert {answer["status"] for answer in post(service, *write_many_more)} == {201}
 
 
@@ -292,10 +281,11 @@ def test_rows_changed_by_hand_are_mended_by_a_rebuild(data: Path, tmp_path: Path
     change_rows(data, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u17'")
     change_rows(data, "DELETE FROM bet_g1 WHERE user_id = 'u18' AND bet_id = 'b3'")
     change_rows(data, "INSERT INTO referral_g1 SELECT partition, user_id, 4, 9 FROM asset_g1 WHERE user_id = 'u19'")
-    done = rebuild(data)
+    done = rebuild(data, "--workers", "3")
     # The digests are of what was folded, so a row that was changed beside the folds differs from nothing here: to
     # find it is the check's work, and to make it again is this.
     assert done.returncode == 0, done.stdout
+    assert f"generation 2 is live: {sum(ends(data))} events folded" in done.stdout
     assert_true_of_the_log(data, tmp_path / "scratch")
 
 
