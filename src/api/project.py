@@ -177,6 +177,34 @@ async def _status(settings: "Settings") -> None:
 
 
 @project.command()
+def supply() -> None:
+    """Say where each asset's money came from, where it is, and where it went, from the folded totals."""
+    from ledger.ports import LedgerError
+
+    settings = _settings("supply")
+    try:
+        asyncio.run(_supply(settings))
+    except LedgerError as error:
+        click.echo(f"stakelog project supply: {error}", err=True)
+        sys.exit(1)
+
+
+async def _supply(settings: "Settings") -> None:
+    from api.providers import open_read_model
+    from projections.supply import account_totals
+
+    async with open_read_model(settings.data) as (_, model):
+        totals = await account_totals(model)
+    for asset in sorted({total.asset for total in totals}):
+        own = [total for total in totals if total.asset == asset]
+        click.echo(f"{asset + ', in minor units':<26}{'took in':>28}{'gave out':>28}{'balance':>28}")
+        for one in own:
+            click.echo(f"  {one.account:<24}{one.credited:>28,}{one.debited:>28,}{one.balance:>28,}")
+        click.echo(f"  {'sum':<80}{sum(one.balance for one in own):>28,}")
+    click.echo("a house account with a balance below zero is a source of money, above zero a sink")
+
+
+@project.command()
 @click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that holds its other end.")
 @click.option("--once", is_flag=True, help="Check every partition at full speed, say what differs, and end.")
 def check(with_parent: bool, once: bool) -> None:
