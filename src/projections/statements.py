@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, case, cast, func, or_, select
 
 from projections.rows import LOW_BITS, LOW_MASK
-from projections.tables import CHECKPOINT, DIFFERENCE, PROOF, QUARANTINE, Tables
+from projections.tables import CHECKPOINT, QUARANTINE, Tables
 
 Conditions = frozenset[str]
 
@@ -231,17 +231,3 @@ def leaders(tables: Tables, conditions: Conditions) -> Select[Any]:
 def accounts(tables: Tables, _: Conditions) -> Select[Any]:
     """(partition, account, asset, credited, debited) of all partitions."""
     return select(*tables.account.c)
-
-
-def proofs(_: Tables, __: Conditions) -> Select[Any]:
-    """(partition, seq, checked_at_us, differences) of each partition that was checked."""
-    return select(PROOF.c.partition, PROOF.c.seq, PROOF.c.checked_at_us, PROOF.c.differences).where(
-        PROOF.c.generation == _value("generation")
-    )
-
-
-def differences(_: Tables, __: Conditions) -> Select[Any]:
-    """(partition, place, row_table, row_key, field, expected, found, found_at_us) of what the check found."""
-    return select(*(column for column in DIFFERENCE.c if column.name != "generation")).where(
-        DIFFERENCE.c.generation == _value("generation")
-    )

@@ -12,7 +12,7 @@ from api.reading import body_of
 from ledger.folder import READ_MODEL
 from projections import statements
 from projections.queries import Found, Reads
-from projections.read_model import Ask, Rows
+from projections.read_model import Ask, Rows, at_once
 from projections.recomputed import Document
 from projections.reconcile import Accounts
 from projections.stores.sqlite import SqliteReadModel
@@ -44,7 +44,7 @@ class FolderReads:
         return model
 
     def _ask(self, ask: Callable[[Reads], Coroutine[Any, Any, Found]]) -> Document | None:
-        found = _now(ask(Reads(self._model(), self._ends, lambda: 0)))
+        found = at_once(ask(Reads(self._model(), self._ends, lambda: 0)))
         if found.document is None:
             return None
         document: Document = msgspec.json.decode(body_of(found))
@@ -85,7 +85,7 @@ class FolderReads:
 
     def accounts(self, partition: int) -> Accounts | None:
         asks = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}), Ask(statements.accounts, {}))
-        checkpoints, quarantined, rows = _now(self._model().fetch(asks))
+        checkpoints, quarantined, rows = at_once(self._model().fetch(asks))
         if any(row[0] == partition for row in quarantined):
             return None  # what is held is in no total: whoever is quarantined is named as behind
         totals = {(row[1], row[2]): (int(row[3]), int(row[4])) for row in rows if row[0] == partition}
@@ -93,7 +93,7 @@ class FolderReads:
 
     def close(self) -> None:
         for model in self._opened:
-            model.close_now()
+            model.closeat_once()
 
 
 class _AtOnce:
@@ -106,7 +106,7 @@ class _AtOnce:
         return await self._model.fetch(asks, quick=True)
 
     async def close(self) -> None:
-        self._model.close_now()
+        self._model.closeat_once()
 
 
 class _Ends:
@@ -120,12 +120,3 @@ class _Ends:
 
     async def time_us(self, partition: int, seq: int) -> int:
         raise AssertionError(f"nothing is known beyond what is folded, so not {partition}:{seq}")
-
-
-def _now(asked: Coroutine[Any, Any, Any]) -> Any:
-    """What it answers; it never has to wait."""
-    try:
-        asked.send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("a read that looks everything up at once had to wait")
