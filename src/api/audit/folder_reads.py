@@ -93,7 +93,7 @@ class FolderReads:
 
     def close(self) -> None:
         for model in self._opened:
-            model.closeat_once()
+            model.close_now()
 
 
 class _AtOnce:
@@ -106,7 +106,7 @@ class _AtOnce:
         return await self._model.fetch(asks, quick=True)
 
     async def close(self) -> None:
-        self._model.closeat_once()
+        self._model.close_now()
 
 
 class _Ends:
