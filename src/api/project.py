@@ -72,8 +72,9 @@ async def _follow(settings: "Settings") -> None:
 def rebuild(accept: bool, workers: int | None) -> None:
     """Make the tables anew from the log, compare them, and switch to them; the service may run meanwhile.
 
-    The new tables must hold what the live ones do, up to the same event of every partition. What differs is listed,
-    and the live ones stay, unless --accept says that it is meant: after a change of the folds, or to mend rows.
+    Both must have been folded to the same rows, up to the same event of every partition. What differs is listed, and
+    the live ones stay, unless --accept says that it is meant: after a change of the folds, or to mend a digest. Rows
+    that were changed beside the folds are right again in the new tables; what the check had found of them is listed.
     Killed at any time it changes nothing; run again it goes on.
     """
     from ledger.ports import LedgerError
@@ -114,6 +115,8 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
     took_s = monotonic() - began_s
     for one in outcome.differences:
         click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'nobody'}: {one.detail}")
+    for found in outcome.mended:
+        click.echo(f"MENDED {found}")
     if outcome.differing:
         listed = len(outcome.differences)
         rest = f", {listed} of them listed" if listed < outcome.differing else ""

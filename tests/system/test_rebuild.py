@@ -289,6 +289,29 @@ def test_rows_changed_by_hand_are_mended_by_a_rebuild(data: Path, tmp_path: Path
     assert_true_of_the_log(data, tmp_path / "scratch")
 
 
+def test_a_running_digest_that_is_wrong_is_listed_and_mended_where_that_is_accepted(
+    data: Path, tmp_path: Path
+) -> None:
+    change_rows(data, "UPDATE checkpoint SET digests = '{}' WHERE partition = 1")
+    refused = rebuild(data)
+    assert refused.returncode == 1, refused
+    assert "partition 1, asset of nobody: the rows are the same, their running digest is wrong" in refused.stdout
+    done = rebuild(data, "--accept")
+    assert done.returncode == 0, done
+    assert_true_of_the_log(data, tmp_path / "scratch")
+    again = rebuild(data)
+    assert again.returncode == 0, again
+
+
+def test_what_the_check_had_found_is_listed_when_it_is_mended(data: Path) -> None:
+    change_rows(data, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u17'")
+    assert program(data, "project", "check", "--once").returncode == 1
+    done = rebuild(data)
+    assert done.returncode == 0, done
+    assert "MENDED" in done.stdout
+    assert "u17" in done.stdout
+
+
 # --- a log that is not what it was ------------------------------------------------------------------------------
 
 

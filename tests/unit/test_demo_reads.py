@@ -236,6 +236,15 @@ def test_an_order_that_is_being_decided_may_be_in_the_queue_or_not() -> None:
     assert queue.check(items[:1])
 
 
+def test_an_order_that_was_decided_before_the_first_page_was_there_may_be_in_the_queue_or_not() -> None:
+    books, items = desk("pending", "pending")
+    queue = views.Queue(books)
+    books.wallets["u1"].orders["o"].status = "rejected"
+    queue.begun()
+    assert queue.check(items) == queue.check(items[1:]) == []
+    assert queue.check(items[:1])
+
+
 def test_an_order_that_is_decided_after_the_first_page_must_still_be_in_the_queue() -> None:
     books, items = desk("pending", "pending")
     queue = views.Queue(books)

@@ -254,8 +254,10 @@ class Queue:
                     self._must.add(key)
 
     def begun(self) -> None:
-        """The first page is there."""
-        self._must -= self._books.deciding
+        """The first page is there: what is being decided, or was decided since, may be in it or not."""
+        wallets = self._books.wallets
+        decided = {(user, order) for user, order in self._must if wallets[user].orders[order].status != "pending"}
+        self._must -= decided | self._books.deciding
 
     def check(self, items: Sequence[Seen]) -> list[str]:
         """``items``: of all pages."""
