@@ -228,7 +228,7 @@ class SqliteReadModelStore:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_S, cached_statements=256)
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA cache_size=-65536")
+        connection.execute("PRAGMA cache_size=-24576")
         connection.execute("PRAGMA temp_store=MEMORY")
         return connection
 
@@ -539,7 +539,7 @@ class SqliteReadModel:
                 timeout=_BUSY_S,
                 cached_statements=256,
             )
-            connection.execute("PRAGMA cache_size=-32768")
+            connection.execute("PRAGMA cache_size=-8192")
         except sqlite3.Error as error:
             raise _unavailable(self._path, error) from error
         return connection
