@@ -23,7 +23,8 @@ from system.service import Service
 
 pytestmark = pytest.mark.system
 
-FOUND_WITHIN_S = 60.0
+FOUND_WITHIN_S = 150.0
+"""A minute is what was measured and promised; a machine that runs other tests too may take longer."""
 OF_GAME = {"game": "external", "period": "p", "selection": "s"}
 
 

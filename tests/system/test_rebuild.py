@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -154,7 +154,7 @@ def test_a_rebuild_killed_at_any_moment_changes_nothing_and_is_gone_on_with(data
         )
         until(lambda: len(generations(data)) == 2 or process.poll() is not None)  # noqa: B023
         time.sleep(chance.uniform(0.0, 1.2))
-        workers = [one for one in psutil.Process(process.pid).children() if "spawn" in " ".join(one.cmdline())]
+        workers = folders_of(process.pid)
         process.kill()
         process.wait()
         until(lambda: all(gone(one) for one in workers), 5)  # noqa: B023
@@ -204,7 +204,14 @@ def test_a_worker_that_is_killed_is_told_and_gone_on_with(data: Path, tmp_path: 
 
 
 def folders_of(pid: int) -> list[psutil.Process]:
-    return [one for one in psutil.Process(pid).children() if "spawn_main" in " ".join(one.cmdline())]
+    """The processes that fold for it; one that ends while it is looked at is none."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for one in psutil.Process(pid).children():
+            with suppress(psutil.NoSuchProcess):  # a zombie is one of these too
+                if "spawn_main" in " ".join(one.cmdline()):
+                    found.append(one)
+    return found
 
 
 def test_two_rebuilds_at_once_are_one_too_many(data: Path) -> None:
