@@ -53,6 +53,13 @@ def quarantine(_: Tables, __: Conditions) -> Select[Any]:
     )
 
 
+def users(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """(user_id) of whoever has a row in one table of one partition. Conditions: the name of the table."""
+    (name,) = conditions
+    (c,) = (table.c for kind, table in tables.of.items() if kind.table == name)
+    return select(c.user_id).where(c.partition == _value("of_partition")).distinct()
+
+
 def _own(table: Any) -> ColumnElement[bool]:
     return and_(table.c.partition == _value("of_partition"), table.c.user_id == _value("user"))
 
