@@ -29,7 +29,7 @@ from sqlalchemy.sql.expression import ClauseElement
 from ledger.record import EMPTY, Head
 from projections.read_model import Ask, Builder, Rows
 from projections.rows import BY_USER, ROW_TYPES, Key, Row
-from projections.sql import Statement, create_index, create_table, ready
+from projections.sql import Statement, create_index, create_table, drop_index, drop_table, ready
 from projections.store import (
     EVERYBODY,
     Checkpoint,
@@ -312,7 +312,7 @@ class SqliteReadModelStore:
                 connection.execute(statement.text, (generation,))
         tables = self._of(generation).tables
         for index in tables.indexes:
-            await self._drop_piece(f"DROP INDEX IF EXISTS {index.name}")
+            await self._drop_piece(drop_index(index, _DIALECT))
         for table in tables.metadata.sorted_tables:
             if not self._rows(_HAS_TABLE, wanted=table.name):
                 continue
@@ -322,7 +322,7 @@ class SqliteReadModelStore:
             emptying = _ready(delete(table).where(tuple_(*keys).in_(some)))
             while await self._drop_piece(emptying.text, emptying.values({})) == _DROPPED_AT_ONCE:
                 pass
-            await self._drop_piece(f"DROP TABLE IF EXISTS {table.name}")
+            await self._drop_piece(drop_table(table, _DIALECT))
         with self._transaction() as connection:
             connection.execute(_DROP_GENERATION.text, (generation,))
 
