@@ -96,21 +96,17 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
     from functools import partial
     from time import monotonic
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from api.progress import progress_of_steps
     from api.providers import open_read_side, rebuild_lock
     from projections.rebuild import rebuild as rebuild_from_log
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     began_s = monotonic()
-    with rebuild_lock(settings.data), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("folding", total=None)
+    with rebuild_lock(settings.data), progress_of_steps() as tell:
         outcome = await rebuild_from_log(
             partial(open_read_side, settings.data),
             workers=workers,
             accept=accept,
-            progress=lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total),
+            progress=tell,
         )
     took_s = monotonic() - began_s
     for one in outcome.differences:

@@ -179,7 +179,7 @@ def rebuild_lock(data: Path) -> Iterator[None]:
 async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIterator[Check]:
     """The check of this folder's read model; whoever has it runs it. Raises LedgerError."""
     with closing(SqliteLogReader(settings.data / EVENTS)) as log:
-        store = SqliteReadModelStore(settings.data / READ_MODEL)
+        store = SqliteReadModelStore(settings.data / READ_MODEL, make=False)
         try:
             yield Check(store, Proof(store, log, quick), Proof(store, log, thorough), system_clock)
         finally:

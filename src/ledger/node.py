@@ -254,7 +254,10 @@ class Node:
             records = await self._log.read(partition, seq, 1)
             if not records:
                 raise LogDamaged(partition, seq, "the record is missing")
-            known = self._time_us_at[partition] = (seq, time_us_of(records[0]))
+            try:
+                known = self._time_us_at[partition] = (seq, time_us_of(records[0]))
+            except MalformedRecord as error:
+                raise LogDamaged(partition, seq, f"the record cannot be read: {error}") from error
         return known[1]
 
     # --- follow-ups and checkpoints --------------------------------------------------------------------------------

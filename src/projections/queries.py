@@ -107,10 +107,6 @@ class Found(Struct, gc=False):
     several: bool
     lag_ms: int
 
-    def behind(self, ends: LogEnds) -> bool:
-        """Whether the log has events that the answer does not know."""
-        return any(ends.end(partition) > seq for partition, seq in self.seqs.items())
-
 
 class _Standing(Struct, gc=False):
     """Where the user's partition and the user stand, and the wallet's row from ``user_id`` on."""

@@ -1,4 +1,4 @@
-"""The statements behind the reads. Each goes by an index; ``tests/unit/test_query_plans.py`` holds their plans.
+"""The statements behind the reads. Each goes by an index: ``tests/conformance/test_query_plans.py`` holds the plans.
 
 ``generation`` as a value is filled in by the adapter with the live one. Conditions that a read may or may not have
 are named in the set that each builder is handed. A list's order is (time_us, partition, seq), the newest first; what

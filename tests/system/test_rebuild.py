@@ -2,10 +2,12 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -171,6 +173,20 @@ def test_a_rebuild_killed_at_any_moment_changes_nothing_and_is_gone_on_with(data
         assert f"generation {left[-1][0]} is live" in done.stdout
     assert len(generations(data)) == 1
     assert_true_of_the_log(data, tmp_path / "scratch")
+
+
+def test_a_rebuild_says_how_far_it_is_where_stderr_is_no_terminal(data: Path) -> None:
+    often = "import api.progress; api.progress._LINE_EVERY_S = 0.3; from api.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", often, "project", "rebuild", "--workers", "1"],
+        env=environment(data),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("folding: ")]
+    events = sum(ends(data))
+    assert any(re.fullmatch(rf"folding: \d+ of {events} \(\d+ %\), about \d+ s left", line) for line in lines), lines
 
 
 def test_an_interrupted_rebuild_says_so_and_leaves_no_process(data: Path) -> None:

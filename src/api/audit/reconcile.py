@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.audit.progress import progress
 from api.audit.sources import CannotAudit, CheckFailed, HttpRecords, data_folder, opened, said_plainly
+from api.progress import progress
 
 if TYPE_CHECKING:
     from api.audit.folder_reads import FolderReads
