@@ -9,6 +9,7 @@
     ├── OutcomeUnknown      the append may or may not be in the log; only reading the log again can tell
     ├── LogDamaged          a record is not what the chain says; names partition, seq and reason
     ├── LogUnreadable       the log's file is no log, or truncated, or of a newer version
+    ├── LogMisconfigured    its address or its settings would lose or change records; names what to change
     ├── CheckpointAhead     a checkpoint names what the log does not hold: the log got shorter or was exchanged
     ├── WrongPartitions     the log was created with another number of partitions
     ├── WrongAssets         the log was written with another exponent of an asset
@@ -57,6 +58,10 @@ class LogDamaged(LedgerError):
 
 class LogUnreadable(LedgerError):
     """The log's file as a whole cannot be used."""
+
+
+class LogMisconfigured(LedgerError):
+    """The log's address or settings are wrong; nothing was written."""
 
 
 class CheckpointAhead(LedgerError):
