@@ -11,6 +11,7 @@
     ├── LogUnreadable       the log's file is no log, or truncated, or of a newer version
     ├── LogMisconfigured    its address or its settings would lose or change records; names what to change
     ├── CheckpointAhead     a checkpoint names what the log does not hold: the log got shorter or was exchanged
+    ├── Superseded          a writer of a higher generation has opened the partition: it is no longer this one's
     ├── WrongPartitions     the log was created with another number of partitions
     ├── WrongAssets         the log was written with another exponent of an asset
     ├── FolderInUse         another process has the folder
@@ -68,6 +69,10 @@ class CheckpointAhead(LedgerError):
     """What was derived from the log knows more than the log: a log that got shorter is a disaster to report."""
 
 
+class Superseded(LedgerError):
+    """The partition belongs to another writer now; what this one had not appended is not decided."""
+
+
 class WrongPartitions(LedgerError):
     """The number of partitions is fixed when a log is created."""
 
@@ -102,6 +107,17 @@ class EventLog(Protocol):
     @property
     def partitions(self) -> int:
         """How many partitions the log was created with."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may append too. Then a writer decides nothing before its ``writer_opened`` has
+        landed, and opens again after each ``StaleHead`` and ``OutcomeUnknown``."""
+        ...
+
+    @property
+    def append_bytes(self) -> int:
+        """How many bytes of records one append should hold: a writer ends its round there."""
         ...
 
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:

@@ -18,6 +18,7 @@ from conformance.event_log import append, run_of, whole
 from deploy.local.servers import Kafka
 from kafka_judge import Logs
 from ledger.logs.kafka import KafkaEventLog
+from ledger.logs.kafka_client import NO_OFFSET
 from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.record import EMPTY, Head
 
@@ -138,6 +139,19 @@ async def test_a_batch_that_landed_behind_forks_alone_is_an_event(logs: Logs) ->
     following = await append(ours, 0, base.head, "c")
     assert await whole(theirs, 0) == base.stored + following.stored
     assert (await logs.judged(0)).forks == 1
+
+
+async def test_an_answer_without_an_offset_is_settled_by_the_chain(logs: Logs) -> None:
+    """What a broker answers to a batch that it had already, and has forgotten where: only reading can tell."""
+    log = await logs.open()
+    base = await append(log, 0, EMPTY, "a")
+    ours, fork = run_of(0, base.head, ["b", "c"]), run_of(0, base.head, ["d"])
+    await log._client.append(0, ours.records)
+    await log._client.append(0, fork.records)
+    await log._settle(0, ours.records, NO_OFFSET)
+    with pytest.raises(StaleHead):
+        await log._settle(0, fork.records, NO_OFFSET)
+    assert await log.head(0) == ours.head
 
 
 async def test_only_the_end_of_the_topic_confirms(logs: Logs) -> None:

@@ -27,7 +27,7 @@ from msgspec import Struct
 
 from ledger.logs.kafka_address import KafkaAddress
 from ledger.logs.kafka_client import NO_OFFSET, KafkaClient, Page, Stored
-from ledger.logs.kafka_topic import prepare_topic
+from ledger.logs.kafka_topic import APPEND_BYTES_MAX, prepare_topic
 from ledger.ports import (
     CheckpointAhead,
     DuplicateCommand,
@@ -156,6 +156,9 @@ class _RecentCommands:
 
 class KafkaEventLog:
     """``EventLog`` over one topic. Made by ``open_log``."""
+
+    shared: Final = True
+    append_bytes: Final = APPEND_BYTES_MAX // 2  # a round ends behind this; the last command's events come on top
 
     def __init__(self, client: KafkaClient, partitions: int, timeout_s: float) -> None:
         self.partitions = partitions
