@@ -23,6 +23,10 @@ def new_topic() -> str:
     return f"events-{next(_numbers)}"
 
 
+async def open_at(url: str, topic: str, partitions: int = 2) -> KafkaEventLog:
+    return await open_log(parse_address(url), partitions, topic=topic)
+
+
 class Logs:
     """Opens logs of one broker, each a process's view of a topic, and closes them."""
 
@@ -54,6 +58,12 @@ class Judged(NamedTuple):
     @property
     def forks(self) -> int:
         return len(self.values) - len(self.events)
+
+    @property
+    def names(self) -> list[str]:
+        """``<user_id> <command_id>`` of every event."""
+        records = [json.loads(event) for event in self.events]
+        return [f"{record['user_id']} {record['command_id']}" for record in records]
 
     @property
     def commands(self) -> list[str]:
