@@ -36,7 +36,7 @@ test: setup ## everything: checks, all tests on real processes, coverage
 	@$(BIN)/ruff format --check src tests deploy
 	@$(BIN)/ruff check src tests deploy
 	@$(BIN)/mypy
-	@$(PYTHON) -m deploy.local install kafka
+	@$(PYTHON) -m deploy.local install
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest --hypothesis-profile=deep
 	@$(BIN)/coverage report

@@ -103,6 +103,20 @@ async def test_nobody_at_the_address_is_one_sentence() -> None:
         await open_log(parse_address("kafka://127.0.0.1:1"), 2, timeout_s=2)
 
 
+async def test_a_limit_that_was_lowered_meanwhile_refuses_a_batch_and_the_log_goes_on(
+    kafka: Kafka, logs: Logs
+) -> None:
+    log = await logs.open()
+    base = await append(log, 0, EMPTY, "a")
+    lowered = ConfigResource(ConfigResourceType.TOPIC, logs.topic, configs={"max.message.bytes": "10000"})
+    async with administered(kafka) as admin:
+        await admin.alter_configs([lowered])
+    with pytest.raises(LogUnavailable, match="bytes of one batch"):
+        await append(log, 0, base.head, *(f"b{number}" for number in range(100)))
+    following = await append(log, 0, base.head, "c")
+    assert await whole(log, 0) == base.stored + following.stored
+
+
 # --- TLS and SASL --------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ It cannot know every command that ever was, as an index in a database would: ``D
 
 import asyncio
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -141,17 +142,20 @@ class _RecentCommands:
     """The last ``COMMANDS_KEPT`` commands."""
 
     def __init__(self) -> None:
-        self._commands: dict[tuple[str, str], None] = {}  # a dict keeps the order in which they came
+        # A dict would keep the order, too, but to find its first item it walks over all that were deleted before it:
+        # measured, that more than halves the rate at which a topic is read.
+        self._commands: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def add(self, user_id: str, command_id: str) -> None:
         commands = self._commands
         commands[user_id, command_id] = None
         if len(commands) > COMMANDS_KEPT:
-            del commands[next(iter(commands))]
+            commands.popitem(last=False)
 
     def holds(self, records: Sequence[NewRecord]) -> bool:
         names = {(record.user_id, record.command_id) for record in records}
-        return len(names) < len(records) or not names.isdisjoint(self._commands)
+        # `isdisjoint` would walk over all that are kept, not over those that are asked for.
+        return len(names) < len(records) or any(name in self._commands for name in names)
 
 
 class KafkaEventLog:
