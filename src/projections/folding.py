@@ -201,7 +201,8 @@ class PartitionFolder:
     async def _digest(self, links: Sequence[Link]) -> None:
         """Load what the folds read, and fold. Raises Indigestible, ReadModelUnavailable."""
         book = self._book
-        for needs in (NEEDS, THEN_NEEDS):
+        # A complete book has every row there is: nothing has to be asked for. Measured: a sixth of a rebuild.
+        for needs in () if book.complete else (NEEDS, THEN_NEEDS):
             for link in links:
                 try:
                     event = event_of(link)
@@ -218,6 +219,8 @@ class PartitionFolder:
                 event, place = event_of(link), link.place
                 for fold in FOLDS:
                     fold(event, place, book)
+            except Indigestible:
+                raise
             except Exception as error:
                 raise Indigestible(link, words_of(error)) from error
 

@@ -33,8 +33,9 @@ from projections.store import (
 
 BATCH: Final = 4_000
 """Records of all partitions in one transaction. Chosen: some 100 ms of work, during which nobody else can write."""
-_ROWS_KEPT: Final = 400_000
-"""Rows of one table kept in memory, over all partitions. Chosen: a few hundred MB at the most."""
+_ROWS_KEPT: Final = 64_000
+"""Rows of one table kept in memory, over all partitions; the others are read again when they change. Chosen: what
+users who are about play with, in 100 MB at the most."""
 # Chosen: what is visible is some 10 ms behind what is acknowledged, and an idle follower takes no CPU to speak of.
 _BUSY_PAUSE_S: Final = 0.004
 _IDLE_PAUSE_S: Final = 0.02
