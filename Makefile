@@ -27,15 +27,16 @@ demo: setup ## a day of betting over HTTP, verified at the end
 	@STAKELOG_AUTH=off exec $(BIN)/stakelog demo
 
 check: setup ## format, lint, types and the fast tests: under a minute
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests deploy
+	@$(BIN)/ruff check src tests deploy
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 2 -m "not system"
 
-test: setup ## everything: checks, all tests on real processes
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+test: setup ## everything: checks, all tests on real processes and real servers
+	@$(BIN)/ruff format --check src tests deploy
+	@$(BIN)/ruff check src tests deploy
 	@$(BIN)/mypy
+	@$(PYTHON) -m deploy.local install
 	@$(BIN)/pytest -n 2 --dist loadfile --hypothesis-profile=deep
 
 coverage: setup ## which lines the fast tests reach; those that start the program are not counted
@@ -44,8 +45,8 @@ coverage: setup ## which lines the fast tests reach; those that start the progra
 	@$(BIN)/coverage report
 
 format: setup ## let the formatter and the linter mend what they can
-	@$(BIN)/ruff format src tests
-	@$(BIN)/ruff check --fix src tests
+	@$(BIN)/ruff format src tests deploy
+	@$(BIN)/ruff check --fix src tests deploy
 
 bench: setup ## measure, as ratios within one run: a table, and a JSON file in build/bench
 	@$(BIN)/stakelog bench
