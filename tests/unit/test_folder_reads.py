@@ -118,7 +118,7 @@ async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read
     [
         ("DELETE FROM {orders} WHERE user_id = 'judy' AND kind = 'withdrawal'", "orders"),
         (
-            f"INSERT INTO {{orders}} SELECT partition, user_id, 'more', {ORDER} FROM {{orders}} WHERE user_id = 'frank'",
+            f"INSERT INTO {{orders}} SELECT partition, user_id, 'x', {ORDER} FROM {{orders}} WHERE user_id = 'frank'",
             "orders",
         ),
         ("UPDATE {standing} SET staked_low = staked_low + 1 WHERE user_id = 'erin'", "leaderboards/staked_day"),
