@@ -27,22 +27,23 @@ demo: setup ## a day of betting over HTTP, verified at the end
 	@STAKELOG_AUTH=off exec $(BIN)/stakelog demo
 
 check: setup ## format, lint, types and the fast tests: under a minute
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests deploy
+	@$(BIN)/ruff check src tests deploy
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 2 -m "not system"
 
 test: setup ## everything: checks, all tests on real processes, coverage
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests deploy
+	@$(BIN)/ruff check src tests deploy
 	@$(BIN)/mypy
+	@$(PYTHON) -m deploy.local install kafka
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest --hypothesis-profile=deep
 	@$(BIN)/coverage report
 
 format: setup ## let the formatter and the linter mend what they can
-	@$(BIN)/ruff format src tests
-	@$(BIN)/ruff check --fix src tests
+	@$(BIN)/ruff format src tests deploy
+	@$(BIN)/ruff check --fix src tests deploy
 
 bench: setup ## measure, as ratios within one run: a table, and a JSON file in build/bench
 	@$(BIN)/stakelog bench

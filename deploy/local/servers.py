@@ -1,0 +1,217 @@
+"""Each server: how its data folder is made, how it is started, and how one sees that it takes requests."""
+
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.local.install import kafka_jars, program
+from deploy.local.server import Server, free_port
+
+# A constant id, so that a folder that is started again is known again.
+_CLUSTER_ID: Final = "c3Rha2Vsb2ctbG9jYWwtMQ"
+SASL_USER, SASL_PASSWORD = "stakelog", "of-this-machine-only"
+
+
+class Kafka(Server):
+    """One broker that is its own controller (KRaft): replication factor 1.
+
+    Beside the plain listener there is one with TLS and SASL/PLAIN (``SASL_USER``, ``SASL_PASSWORD``), whose
+    certificate is in ``certificate``.
+    """
+
+    name = "kafka"
+
+    def __init__(self, folder: Path | None = None, *, max_heap: str = "512m", settings: str = "") -> None:
+        """``settings``: lines of ``server.properties`` that come after ours, so that they win."""
+        super().__init__(folder)
+        self.controller_port = free_port()
+        self.secure_port = free_port()
+        self._max_heap, self._settings = max_heap, settings
+        self._properties = self.folder / "server.properties"
+        self.certificate = self.folder / "certificate.pem"
+
+    def prepare(self) -> None:
+        if not self.certificate.exists():
+            self._make_certificate()
+        self._properties.write_text(self._text())
+        if not (self.folder / "data").exists():
+            self.run([*self._java(), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", self._properties])
+
+    def _make_certificate(self) -> None:
+        self.run(
+            [
+                *(
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "rsa:2048",
+                    "-nodes",
+                    "-days",
+                    "30",
+                    "-subj",
+                    "/CN=localhost",
+                ),
+                *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+                *("-keyout", "plain-key.pem", "-out", self.certificate.name),
+            ]
+        )
+        self.run(["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", "plain-key.pem", "-out", "key.pem"])
+        key = (self.folder / "key.pem").read_text()
+        (self.folder / "keystore.pem").write_text(key + self.certificate.read_text())
+
+    def _text(self) -> str:
+        login = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        return f"""\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{self.controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{self.port},SECURE://127.0.0.1:{self.secure_port},CONTROLLER://127.0.0.1:{self.controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.port},SECURE://127.0.0.1:{self.secure_port}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location={self.folder / "keystore.pem"}
+listener.name.secure.sasl.enabled.mechanisms=PLAIN
+listener.name.secure.plain.sasl.jaas.config={login} required user_{SASL_USER}="{SASL_PASSWORD}";
+log.dirs={self.folder / "data"}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+# After a crash a broker may come back only when its old session is over: 9 s unless told.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+{self._settings}
+"""
+
+    def _java(self) -> list[str]:
+        # Serial collection: one broker for tests, beside them on few cores.
+        return [str(program("java")), f"-Xmx{self._max_heap}", "-XX:+UseSerialGC", "-cp", f"{kafka_jars()}/*"]
+
+    def command(self) -> Sequence[str | Path]:
+        return [*self._java(), "kafka.Kafka", self._properties]
+
+    def ready(self) -> bool:
+        with self.log.open("rb") as log:
+            log.seek(self._log_from)
+            return b"Kafka Server started" in log.read()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"kafka://{self.address}"
+
+
+class PostgreSql(Server):
+    """The database ``stakelog`` of the user ``postgres``, who needs no password from this machine."""
+
+    name = "postgresql"
+    user = "postgres"
+    stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for every client to leave
+
+    def prepare(self) -> None:
+        data = self.folder / "data"
+        if (data / "PG_VERSION").exists():
+            return
+        self.own(data)
+        initdb = program("postgres").with_name("initdb")
+        self.run([initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"])
+
+    def command(self) -> Sequence[str | Path]:
+        data = self.folder / "data"
+        return [program("postgres"), "-D", data, "-p", str(self.port), "-h", "127.0.0.1", "-k", data]
+
+    def ready(self) -> bool:
+        psql = program("postgres").with_name("psql")
+        base: list[str | Path] = [psql, "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-qAt"]
+        if not self.listens() or not self.succeeds([*base, "-c", "SELECT 1"]):
+            return False
+        found = [*base, "-d", "stakelog", "-c", "SELECT 1"]
+        return self.succeeds(found) or self.succeeds([*base, "-c", "CREATE DATABASE stakelog"])
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/stakelog"
+
+
+class MariaDb(Server):
+    """The database ``stakelog`` of the user ``stakelog``, who needs no password from this machine."""
+
+    name = "mariadb"
+    user = "mysql"
+
+    def prepare(self) -> None:
+        data = self.folder / "data"
+        if (data / "mysql").exists():
+            return
+        self.own(data)
+        self.run(
+            [
+                *(
+                    "mariadb-install-db",
+                    "--no-defaults",
+                    f"--datadir={data}",
+                    "--skip-test-db",
+                    "--skip-name-resolve",
+                ),
+                "--auth-root-authentication-method=normal",
+            ]
+        )
+        # Once, before the first start; the server reads it as it comes up.
+        (self.folder / "first.sql").write_text(
+            "CREATE DATABASE IF NOT EXISTS stakelog CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n"
+            "CREATE USER IF NOT EXISTS stakelog@'127.0.0.1';\nGRANT ALL ON stakelog.* TO stakelog@'127.0.0.1';\n"
+        )
+
+    def command(self) -> Sequence[str | Path]:
+        data = self.folder / "data"
+        return [
+            *(program("mariadbd"), "--no-defaults", f"--datadir={data}", f"--port={self.port}"),
+            *("--bind-address=127.0.0.1", f"--socket={data / 'sock'}", f"--pid-file={data / 'pid'}"),
+            *("--skip-name-resolve", f"--init-file={self.folder / 'first.sql'}", "--innodb-buffer-pool-size=128M"),
+        ]
+
+    def ready(self) -> bool:
+        client = ["mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", str(self.port), "-u", "stakelog"]
+        return self.listens() and self.succeeds([*client, "-e", "SELECT 1", "stakelog"])
+
+    @property
+    def url(self) -> str:
+        return f"mysql://stakelog@127.0.0.1:{self.port}/stakelog"
+
+
+class Redis(Server):
+    """Without persistence: what is in it can be made again."""
+
+    name = "redis"
+
+    def prepare(self) -> None:
+        """Nothing is kept."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [program("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+
+    def ready(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+SERVERS: Final[dict[str, type[Server]]] = {server.name: server for server in (Kafka, PostgreSql, MariaDb, Redis)}
