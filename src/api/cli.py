@@ -7,6 +7,7 @@ import sys
 import click
 
 from api.audit import audit
+from api.backup import backup
 from api.bench.command import bench
 from api.demo.command import demo
 from api.project import project
@@ -47,6 +48,7 @@ def serve() -> None:
 stakelog.add_command(demo)
 stakelog.add_command(project)
 stakelog.add_command(audit)
+stakelog.add_command(backup)
 stakelog.add_command(bench)
 
 

@@ -106,8 +106,8 @@ class _NodeGauges(Collector):
 class ReadModelGauges(Collector):
     """How far the read model is behind the log, as last looked at."""
 
-    def __init__(self, node: Node, model: ReadModel, follower: Child) -> None:
-        self._node, self._model, self._follower = node, model, follower
+    def __init__(self, node: Node, model: ReadModel, follower: Child, check: Child) -> None:
+        self._node, self._model, self._follower, self._check = node, model, follower, check
         self._standing: Standing | None = None
         self._lag_events: list[int] = []
         self._lag_s: list[float] = []
@@ -130,18 +130,27 @@ class ReadModelGauges(Collector):
             self._lag_s.append(max(0, now_us - since_us) / 1_000_000)
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("stakelog_follower_up", "1 while the follower's process runs")
-        up.add_metric([], float(self._follower.up))
-        yield up
-        restarts = CounterMetricFamily("stakelog_follower_restarts", "How often the follower had to be started again")
-        restarts.add_metric([], self._follower.restarts)
-        yield restarts
+        for name, child in (("follower", self._follower), ("check", self._check)):
+            yield _single(f"stakelog_{name}_up", f"1 while the process of {child.name} runs", float(child.up))
+            restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"How often {child.name} was started again")
+            restarts.add_metric([], child.restarts)
+            yield restarts
         if self._standing is None:
             return
         yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", self._lag_events)
         yield _gauge("stakelog_read_model_lag_seconds", "Age of the oldest event not folded, 0: none", self._lag_s)
         yield _single("stakelog_quarantined_users", "Users whose rows stand still", self._standing.quarantined)
         yield _single("stakelog_read_model_generation", "The live generation", self._standing.generation)
+        yield _single(
+            "stakelog_read_model_differences",
+            "What was found in the read model that the log does not say; should be 0",
+            self._standing.differences,
+        )
+        yield _single(
+            "stakelog_read_model_proof_age_seconds",
+            "Since when the partition that was checked longest ago was held against the log",
+            max(0, time_ns() // 1_000 - self._standing.proved_at_us) / 1_000_000,
+        )
 
 
 def _single(name: str, text: str, value: float) -> Metric:

@@ -5,21 +5,26 @@ not what it must be, and starting again cannot mend it.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
     from api.settings import Settings
 
+_NICE: Final = 10  # chosen: a tenth of what the service gets where both want a core
+
 
 @click.group()
 def project() -> None:
-    """Fold the log into the tables that client apps read: follow, rebuild, status."""
+    """Fold the log into the tables that client apps read: follow, check, rebuild, status."""
 
 
 @project.command()
@@ -46,16 +51,175 @@ def follow(with_parent: bool) -> None:
 async def _follow(settings: "Settings") -> None:
     import gc
 
-    from api.providers import open_follower
+    from api.providers import open_read_side
+    from projections.follower import Follower
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_follower(settings) as follower:
+    async with open_read_side(settings.data) as (log, store):
         gc.freeze()  # what is loaded by now stays
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
-        await follower.run(stop)
+        await Follower(log, store).run(stop)
+
+
+@project.command()
+@click.option("--accept", is_flag=True, help="Switch although the new rows are not those of now; they are listed.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Processes that fold; default as many as cores, at most 4."
+)
+def rebuild(accept: bool, workers: int | None) -> None:
+    """Make the tables anew from the log, compare them, and switch to them; the service may run meanwhile.
+
+    The new tables must hold what the live ones do, up to the same event of every partition. What differs is listed,
+    and the live ones stay, unless --accept says that it is meant: after a change of the folds, or to mend rows.
+    Killed at any time it changes nothing; run again it goes on.
+    """
+    from ledger.ports import LedgerError
+
+    settings = _settings("rebuild")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        switched = asyncio.run(_rebuild(settings, accept, workers or min(os.cpu_count() or 1, 4)))
+    except LedgerError as error:
+        click.echo(f"stakelog project rebuild: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("stakelog project rebuild: given up; what is done is kept, run it again to go on", err=True)
+        sys.exit(1)
+    sys.exit(0 if switched else 1)
+
+
+async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
+    from functools import partial
+    from time import monotonic
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from api.providers import open_read_side, rebuild_lock
+    from projections.rebuild import rebuild as rebuild_from_log
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    began_s = monotonic()
+    with rebuild_lock(settings.data), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("folding", total=None)
+        outcome = await rebuild_from_log(
+            partial(open_read_side, settings.data),
+            workers=workers,
+            accept=accept,
+            progress=lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total),
+        )
+    took_s = monotonic() - began_s
+    for one in outcome.differences:
+        click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'nobody'}: {one.detail}")
+    if outcome.differing:
+        listed = len(outcome.differences)
+        rest = f", {listed} of them listed" if listed < outcome.differing else ""
+        click.echo(f"{outcome.differing} rows differ from the live ones{rest}: " + _per_table(outcome.differing_in))
+    if not outcome.switched:
+        click.echo("the live tables stay; if the new rows are meant, run it with --accept", err=True)
+        return False
+    rate = f"{outcome.events} events folded in {took_s:.1f} s"
+    click.echo(f"generation {outcome.generation} is live: {rate}" + (", the first one" if outcome.first else ""))
+    return True
+
+
+def _per_table(differing: "Mapping[str, int]") -> str:
+    return ", ".join(f"{number} in {table}" for table, number in differing.items())
+
+
+@project.command()
+def status() -> None:
+    """Say which generation is live, how far it is folded, who stands still, and what the last check found."""
+    from ledger.ports import LedgerError
+
+    settings = _settings("status")
+    try:
+        asyncio.run(_status(settings))
+    except LedgerError as error:
+        click.echo(f"stakelog project status: {error}", err=True)
+        sys.exit(1)
+
+
+async def _status(settings: "Settings") -> None:
+    from time import time_ns
+
+    from api.providers import open_read_model
+    from ledger.record import time_us_of
+    from projections.folds import VERSION
+    from projections.standing import details_of, standing_of
+
+    async with open_read_model(settings.data) as (log, model):
+        standing, details = await standing_of(model), await details_of(model)
+        ends = log.ends()
+        now_us = time_ns() // 1_000
+        click.echo(f"generation {standing.generation}, folded by version {standing.version}")
+        if standing.version != VERSION:
+            click.echo(f"this program has version {VERSION}: run `stakelog project rebuild --accept`")
+        for partition, (head, end) in enumerate(zip(standing.heads, ends, strict=True)):
+            line = f"partition {partition}: seq {head.seq} {head.sha256[:16]}"
+            if head.seq < end:
+                age_s = (now_us - time_us_of(log.read(partition, head.seq + 1, 1)[0])) / 1_000_000
+                line += f", {end - head.seq} events behind, the oldest {age_s:.1f} s old"
+            click.echo(line)
+        for one in details.quarantined:
+            click.echo(f"STANDS STILL {one.user_id} (partition {one.partition}) at seq {one.seq}: {one.reason}")
+        if standing.quarantined > len(details.quarantined):
+            click.echo(f"… {standing.quarantined} users stand still in all")
+        for proof in details.proofs:
+            at = datetime.fromtimestamp(proof.checked_at_us / 1_000_000, UTC).isoformat(timespec="seconds")
+            found = f"{proof.differences} rows differ" if proof.differences else "all rows as the log says"
+            click.echo(f"checked partition {proof.partition} up to seq {proof.seq} at {at}: {found}")
+        for partition, place, table in details.differing:
+            click.echo(f"DIFFERS {place or 'nobody'} (partition {partition}) in {table}")
+
+
+@project.command()
+@click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that holds its other end.")
+@click.option("--once", is_flag=True, help="Check every partition at full speed, say what differs, and end.")
+def check(with_parent: bool, once: bool) -> None:
+    """Hold the read model against the log, round after round. `serve` does this by itself.
+
+    What differs is kept in the read model, logged, and counted in /metrics. With --once, exit status 1 if any does.
+    """
+    from api.children import end_with_parent
+    from ledger.ports import LedgerError
+
+    if with_parent:
+        end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = _settings("check")
+    try:
+        found = asyncio.run(_check(settings, once=once))
+    except LedgerError as error:
+        click.echo(f"stakelog project check: {error}", err=True)
+        sys.exit(1)
+    if once:
+        click.echo(f"{found} differences" if found else "well: every row is what the log says")
+        sys.exit(1 if found else 0)
+
+
+async def _check(settings: "Settings", *, once: bool) -> int:
+    import gc
+
+    from api.providers import open_check
+    from projections.proof import Pace
+
+    os.nice(_NICE)
+    async with open_check(settings, Pace(1.0) if once else Pace()) as checking:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        if once:
+            return await checking.all_partitions()
+        task = asyncio.ensure_future(checking.for_ever())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    return 0
 
 
 def _settings(command: str) -> "Settings":

@@ -4,10 +4,13 @@ Everything here lives as long as the process; dishka builds it in order and clos
 folder's lock is the first thing taken and the last released.
 """
 
+import fcntl
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from typing import NewType
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
@@ -15,17 +18,23 @@ from api.app import Rim, build_app
 from api.children import Child
 from api.metrics import ReadModelGauges
 from api.settings import Settings
-from ledger.folder import EVENTS, READ_MODEL, STATE, FolderLock
+from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
 from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader
 from ledger.node import Node
-from ledger.ports import CheckpointAhead, Clock, EventLog, LedgerError, StateStore
+from ledger.ports import CheckpointAhead, Clock, EventLog, FolderInUse, FolderUnusable, LedgerError, StateStore
 from ledger.state_stores.sqlite import SqliteStateStore
 from projections.folds import VERSION
-from projections.follower import Follower, refuse_ahead
+from projections.follower import LogReader, refuse_ahead
+from projections.proof import Check, Pace, Proof
 from projections.queries import Reads
 from projections.read_model import ReadModel
+from projections.rebuild import ReadSide
 from projections.standing import standing_of
+from projections.store import ReadModelUnavailable
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+
+Checking = NewType("Checking", Child)
+"""The process that holds the read model against the log."""
 
 
 def system_clock() -> int:
@@ -102,8 +111,18 @@ class Embedded(Provider):
         await child.stop()
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, follower: Child, settings: Settings) -> Rim:
-        return build_app(node, reads, ReadModelGauges(node, model, follower), settings.advertise)
+    async def check(self, _: Child) -> AsyncIterator[Checking]:
+        """Started; the follower is there first, for there is nothing to check before."""
+        child = Child("the check of the read model", ("project", "check", "--with-parent"))
+        child.start()
+        yield Checking(child)
+        await child.stop()
+
+    @provide
+    def app(
+        self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
+    ) -> Rim:
+        return build_app(node, reads, ReadModelGauges(node, model, follower, check), settings.advertise)
 
 
 def _refuse_gone_log(data: Path) -> None:
@@ -116,17 +135,55 @@ def _refuse_gone_log(data: Path) -> None:
 
 
 @asynccontextmanager
-async def open_follower(settings: Settings) -> AsyncIterator[Follower]:
-    """The follower of this folder's log; whoever has it runs it. Raises LedgerError."""
-    log = SqliteLogReader(settings.data / EVENTS)
-    try:
-        store = SqliteReadModelStore(settings.data / READ_MODEL)
+async def open_read_side(data: Path) -> AsyncIterator[ReadSide]:
+    """The folder's log, to read, and the tables made of it, to write. Raises LedgerError."""
+    with closing(SqliteLogReader(data / EVENTS)) as log:
+        store = SqliteReadModelStore(data / READ_MODEL)
         try:
-            yield Follower(log, store)
+            yield ReadSide(log, store)
         finally:
             await store.close()
+
+
+@asynccontextmanager
+async def open_read_model(data: Path) -> AsyncIterator[tuple[LogReader, ReadModel]]:
+    """The folder's log and its tables, to read. Raises LedgerError."""
+    with closing(SqliteLogReader(data / EVENTS)) as log:
+        if not (data / READ_MODEL).exists():
+            raise ReadModelUnavailable(f"there is no read model in {data}: `stakelog project rebuild` makes it")
+        model = SqliteReadModel(data / READ_MODEL)
+        try:
+            yield log, model
+        finally:
+            await model.close()
+
+
+@contextmanager
+def rebuild_lock(data: Path) -> Iterator[None]:
+    """One rebuild at a time in this folder. Raises FolderInUse, FolderUnusable."""
+    try:
+        descriptor = os.open(data / REBUILD_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise FolderUnusable(f"the data folder {data} cannot be used: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FolderInUse(f"another rebuild of the read model in {data} is under way: wait for its end") from None
+        yield
     finally:
-        log.close()
+        os.close(descriptor)
+
+
+@asynccontextmanager
+async def open_check(settings: Settings, pace: Pace) -> AsyncIterator[Check]:
+    """The check of this folder's read model; whoever has it runs it. Raises LedgerError."""
+    with closing(SqliteLogReader(settings.data / EVENTS)) as log:
+        store = SqliteReadModelStore(settings.data / READ_MODEL)
+        try:
+            yield Check(store, Proof(store, log, pace), pace, system_clock)
+        finally:
+            await store.close()
 
 
 def make_container(settings: Settings) -> AsyncContainer:

@@ -10,7 +10,8 @@ import logging
 import signal
 import socket
 import sys
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import uvloop
 from dishka import AsyncContainer
@@ -21,7 +22,7 @@ from granian.server.embed import Server
 
 from api.app import Rim
 from api.children import Child
-from api.providers import make_container
+from api.providers import Checking, make_container
 from api.settings import Settings
 from ledger.node import Node
 from ledger.ports import LedgerError
@@ -55,11 +56,11 @@ async def _serve(settings: Settings) -> None:
     try:
         try:
             node = await container.get(Node)
-            follower = await container.get(Child)
+            follower, check = await container.get(Child), await container.get(Checking)
             app = await container.get(Rim)
         except LedgerError as error:
             raise CannotServe(str(error)) from error
-        await _serve_node(settings, node, follower, app, stop)
+        await _serve_node(settings, node, (follower, check), app, stop)
     finally:
         await _close(container)
 
@@ -74,7 +75,9 @@ async def _close(container: AsyncContainer) -> None:
         raise CannotServe(f"the state was not saved, the log has everything: {expected.exceptions[0]}") from errors
 
 
-async def _serve_node(settings: Settings, node: Node, follower: Child, app: Rim, stop: asyncio.Event) -> None:
+async def _serve_node(
+    settings: Settings, node: Node, children: Sequence[Child], app: Rim, stop: asyncio.Event
+) -> None:
     server = Server(
         app,
         address=settings.host,
@@ -101,13 +104,14 @@ async def _serve_node(settings: Settings, node: Node, follower: Child, app: Rim,
         settings.partitions,
         settings.data,
     )
-    await asyncio.wait((serving, stopping, node.halted, follower.halted), return_when=asyncio.FIRST_COMPLETED)
+    halted: list[asyncio.Future[Any]] = [node.halted, *(child.halted for child in children)]
+    await asyncio.wait((serving, stopping, *halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
     if given_up := await app.finish(_FINISH_WITHIN_S):
         _log.warning("%d requests were half sent or unanswered and are given up", given_up)
     # The server hands answers to its own thread; give the last ones the time to leave.
     await asyncio.sleep(_FLUSH_S)
-    await follower.stop()
+    await asyncio.gather(*(child.stop() for child in children))
     stopping.cancel()
     if serving.done():
         raise CannotServe(f"the HTTP server ended: {serving.exception() or 'without a reason'}")
@@ -115,8 +119,9 @@ async def _serve_node(settings: Settings, node: Node, follower: Child, app: Rim,
     await serving
     if node.halted.done():
         raise CannotServe(str(node.halted.result()))
-    if follower.halted.done():
-        raise CannotServe(follower.halted.result())
+    for child in children:
+        if child.halted.done():
+            raise CannotServe(child.halted.result())
     _log.info("stopped")
 
 

@@ -65,6 +65,14 @@ class Records(Protocol):
         ...
 
 
+class RecordsFrom(Records, Protocol):
+    """Records that can also be read from the middle on."""
+
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+        """The partition's records from ``from_seq`` to ``to_seq``, in order, in pages."""
+        ...
+
+
 class Verified(Struct, frozen=True):
     """What was examined, and found well."""
 

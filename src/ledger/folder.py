@@ -14,6 +14,7 @@ from ledger.ports import FolderInUse, FolderUnusable
 EVENTS: Final = "events.sqlite3"
 STATE: Final = "state.sqlite3"
 READ_MODEL: Final = "read-model.sqlite3"
+REBUILD_LOCK: Final = "rebuild.lock"
 LOCK: Final = "stakelog.lock"
 
 

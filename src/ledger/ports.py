@@ -54,6 +54,9 @@ class LogDamaged(LedgerError):
         super().__init__(f"the log is damaged at partition {partition}, seq {seq}: {reason}")
         self.partition, self.seq, self.reason = partition, seq, reason
 
+    def __reduce__(self) -> tuple[type["LogDamaged"], tuple[int, int, str]]:
+        return type(self), (self.partition, self.seq, self.reason)  # it also comes from other processes
+
 
 class LogUnreadable(LedgerError):
     """The log's file as a whole cannot be used."""

@@ -101,12 +101,10 @@ class Shelf(Generic[RowT]):
         """The rows that this run made or changed, in the order of their keys, so that databases lock in one order."""
         return [cast("RowT", self._rows[key]) for key in sorted(self._before)]
 
-    def digest_change(self) -> int:
-        """By how much this run changed the digest of the partition's rows."""
-        total = 0
-        for key, before in self._before.items():
-            total += self._digest_of(cast("RowT", self._rows[key])) - before
-        return total
+    def digest_changes(self) -> Iterator[tuple[Key, int]]:
+        """By how much this run changed the digest of each row that it made or changed."""
+        rows, digest_of = self._rows, self._digest_of
+        return ((key, digest_of(cast("RowT", rows[key])) - before) for key, before in self._before.items())
 
     def settle(self, rows_max: int) -> bool:
         """The run is stored. Answers whether rows had to be let go."""
@@ -180,7 +178,9 @@ class Book:
     def digests(self) -> Digests:
         """Of the tables as they are once the run is stored."""
         return {
-            shelf.kind.table: add_digests(self._digests.get(shelf.kind.table, 0), shelf.digest_change())
+            shelf.kind.table: add_digests(
+                self._digests.get(shelf.kind.table, 0), sum(change for _, change in shelf.digest_changes())
+            )
             for shelf in self.shelves
         }
 

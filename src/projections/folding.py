@@ -91,7 +91,7 @@ def _read(partition: int, seq: int, record: bytes) -> tuple[Link, str]:
     return Link(place, envelope.user_id, envelope.time_us, record, None, reason), envelope.prev
 
 
-class _Indigestible(Exception):
+class Indigestible(Exception):
     """The first event of a run that a fold could not digest."""
 
     def __init__(self, link: Link, reason: str) -> None:
@@ -116,6 +116,7 @@ class PartitionFolder:
         self.partition = partition
         self._checkpoint = checkpoint
         self.forks = 0
+        """Records of stored runs, and of what came alone, that did not continue the chain."""
         self.quarantined = {one.user_id for one in quarantined}
         self._store, self._generation = store, generation
         empty = checkpoint.head.seq == 0
@@ -125,6 +126,7 @@ class PartitionFolder:
             else Book(checkpoint.digests, complete=empty, rows_max=rows_max)
         )
         self._next_quarantined: set[str] = set()
+        self._next_forks = 0
 
     @property
     def head(self) -> Head:
@@ -137,9 +139,10 @@ class PartitionFolder:
         Store it, then ``stored``; or ``not_stored``. Raises LogDamaged, ReadModelUnavailable.
         """
         chained = continue_chain(self.partition, self.head, records)
-        self.forks += chained.forks
         if not chained.links:
+            self.forks += chained.forks
             return None
+        self._next_forks = chained.forks
         return await self._fold(chained.links, chained.head)
 
     async def _fold(self, links: Sequence[Link], head: Head) -> Run:
@@ -154,14 +157,14 @@ class PartitionFolder:
             try:
                 await self._digest(taken)
                 break
-            except _Indigestible as failed:
+            except Indigestible as failed:
                 self._book.forget()
                 stopped[failed.link.user_id] = self._quarantined_by(failed)
         self._next_quarantined = self.quarantined | stopped.keys()
         held = tuple(_held(link) for link in links if waits(link))
         return self._run(head, quarantined=tuple(stopped.values()), held=held)
 
-    def _quarantined_by(self, failed: _Indigestible) -> Quarantined:
+    def _quarantined_by(self, failed: Indigestible) -> Quarantined:
         link = failed.link
         return Quarantined(self.partition, link.user_id, link.place.seq, link.time_us, failed.reason)
 
@@ -180,13 +183,14 @@ class PartitionFolder:
             try:
                 await self._digest(links)
                 break
-            except _Indigestible as failed:
+            except Indigestible as failed:
                 self._book.forget()
                 rest = self._quarantined_by(failed)
                 links = links[: links.index(failed.link)]
         if not links:
             return None
         self._next_quarantined = self.quarantined - ({one.user_id} if rest is None else set())
+        self._next_forks = 0
         return self._run(
             self.head,
             quarantined=() if rest is None else (rest,),
@@ -195,27 +199,27 @@ class PartitionFolder:
         )
 
     async def _digest(self, links: Sequence[Link]) -> None:
-        """Load what the folds read, and fold. Raises _Indigestible, ReadModelUnavailable."""
+        """Load what the folds read, and fold. Raises Indigestible, ReadModelUnavailable."""
         book = self._book
         for needs in (NEEDS, THEN_NEEDS):
             for link in links:
                 try:
-                    event = _event_of(link)
+                    event = event_of(link)
                     for need in needs:
                         need(event, book)
-                except _Indigestible:
+                except Indigestible:
                     raise
                 except Exception as error:
-                    raise _Indigestible(link, _words(error)) from error
+                    raise Indigestible(link, words_of(error)) from error
             if wanted := book.wanted():
                 book.fill(await self._store.load(self._generation, self.partition, wanted))
         for link in links:
             try:
-                event, place = _event_of(link), link.place
+                event, place = event_of(link), link.place
                 for fold in FOLDS:
                     fold(event, place, book)
             except Exception as error:
-                raise _Indigestible(link, _words(error)) from error
+                raise Indigestible(link, words_of(error)) from error
 
     def _run(
         self,
@@ -242,6 +246,7 @@ class PartitionFolder:
         """The run is in the tables."""
         self._checkpoint = run.after
         self.quarantined = set(self._next_quarantined)
+        self.forks, self._next_forks = self.forks + self._next_forks, 0
         self._book.settle(run.after.digests)
 
     def not_stored(self) -> None:
@@ -249,9 +254,10 @@ class PartitionFolder:
         self._book.forget()
 
 
-def _event_of(link: Link) -> Event:
+def event_of(link: Link) -> Event:
+    """Its event. Raises Indigestible where it could not be read."""
     if link.event is None:
-        raise _Indigestible(link, link.reason)
+        raise Indigestible(link, link.reason)
     return link.event
 
 
@@ -259,5 +265,6 @@ def _held(link: Link) -> Held:
     return Held(link.user_id, link.place.seq, link.record)
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """Why a fold could not digest an event."""
     return f"{type(error).__name__}: {error}"

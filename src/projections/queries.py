@@ -441,7 +441,8 @@ def _order(row: Sequence[Any]) -> Order:
 def _statistics(user_id: str, rows: Rows) -> Statistics:
     games: list[GameStatistics] = []
     totals: dict[str, Totals] = {}
-    for asset, game, *sums in rows:
+    for asset, game, *texts in rows:
+        sums = [int(text) for text in texts]
         if not any(sums):
             continue
         bets, wins, staked, settled_stake, paid_out, biggest_win, *counts = sums

@@ -173,7 +173,8 @@ class TransferRow(Row):
 class StatisticsRow(Row):
     """A user's sums in one asset, of one game; under ``game`` "" what no game has part in.
 
-    ``bets`` and ``staked`` are of the bets that are not cancelled, ``settled_stake`` of the settled ones.
+    ``bets`` and ``staked`` are of the bets that are not cancelled, ``settled_stake`` of the settled ones. Amounts add
+    up over all time, beyond every integer of a database: sums are decimal texts.
     """
 
     table = "statistics"
@@ -184,18 +185,18 @@ class StatisticsRow(Row):
     game: str
     bets: int = 0
     wins: int = 0
-    staked: int = 0
-    settled_stake: int = 0
-    paid_out: int = 0
+    staked: str = "0"
+    settled_stake: str = "0"
+    paid_out: str = "0"
     biggest_win: int = 0
     deposits_count: int = 0
-    deposits: int = 0
+    deposits: str = "0"
     withdrawals_count: int = 0
-    withdrawals: int = 0
+    withdrawals: str = "0"
     bonuses_count: int = 0
-    bonuses: int = 0
+    bonuses: str = "0"
     commissions_count: int = 0
-    commissions: int = 0
+    commissions: str = "0"
 
 
 class StandingRow(Row):
@@ -231,7 +232,7 @@ class AccountRow(Row):
     """What one account of a partition took in and gave out, in minor units.
 
     Accounts are ``house/…``, ``transit/…``, and ``wallet/cash|bonus|held`` for all wallets of the partition together.
-    House accounts have no bound, so the sums are decimal texts: no database's integer is large enough for ever.
+    Sums are decimal texts, as in statistics: house accounts have no bound.
     """
 
     table = "account"
@@ -258,12 +259,23 @@ ROW_TYPES: Final[tuple[type[Row], ...]] = (
     AccountRow,
 )
 
+BY_USER: Final[tuple[type[Row], ...]] = tuple(kind for kind in ROW_TYPES if kind.__struct_fields__[0] == "user_id")
+"""The tables whose rows are each of one user, whose id is the first member."""
+
+WHOLE: Final[tuple[type[Row], ...]] = tuple(kind for kind in ROW_TYPES if kind not in BY_USER)
+"""The tables whose rows are the partition's."""
+
 _encode = msgspec.msgpack.encode
 
 
 def key_of(row: Row) -> Key:
     """The row's key inside its partition."""
     return msgspec.structs.astuple(row)[: row.key_length]
+
+
+def plus(total: str, amount: int) -> str:
+    """A sum as a decimal text, and ``amount`` added to it."""
+    return str(int(total) + amount)
 
 
 def digest_function(table: str) -> Callable[[Row | list[Any]], int]:

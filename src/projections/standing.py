@@ -3,11 +3,11 @@
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
 
 from ledger.record import Head
 from projections.read_model import Ask, ReadModel
-from projections.store import Quarantined
+from projections.store import Proved, Quarantined
 from projections.tables import CHECKPOINT, DIFFERENCE, GENERATION, PROOF, QUARANTINE, Tables
 
 
@@ -18,22 +18,18 @@ class Standing(Struct, frozen=True):
     version: int
     heads: list[Head]
     quarantined: int
-
-
-class Proof(Struct, frozen=True):
-    """What the check of a partition last found, and when; its rows were held against the log up to ``seq``."""
-
-    partition: int
-    seq: int
-    checked_at_us: int
     differences: int
+    """Fields and rows of which the check keeps that they are not what the log says."""
+    proved_at_us: int
+    """When that partition was held against the log for which it is longest ago; one that never was: when the
+    generation was made."""
 
 
 class Details(Struct, frozen=True):
     """What an operator may want to look into: the first users who stand still, the proofs, and who differs."""
 
     quarantined: list[Quarantined]
-    proofs: list[Proof]
+    proofs: list[Proved]
     differing: list[tuple[int, str, str]]
     """Partition, user or account, table."""
 
@@ -43,11 +39,13 @@ _LISTED: int = 100
 
 async def standing_of(model: ReadModel) -> Standing:
     """Raises ReadModelUnavailable, also where there is no live generation yet."""
-    (generation,), checkpoints, (quarantined,) = await model.fetch(
-        [Ask(_generation, {}), Ask(_checkpoints, {}), Ask(_quarantined_count, {})], quick=True
+    (generation,), checkpoints, (quarantined,), ((proved, differences, oldest_us),) = await model.fetch(
+        [Ask(_generation, {}), Ask(_checkpoints, {}), Ask(_quarantined_count, {}), Ask(_proof_sums, {})], quick=True
     )
+    number, version, made_at_us = generation
     heads = [Head(seq, sha256) for seq, sha256 in checkpoints]
-    return Standing(generation[0], generation[1], heads, quarantined[0])
+    proved_at_us = oldest_us if proved == len(heads) else made_at_us
+    return Standing(number, version, heads, quarantined[0], int(differences or 0), proved_at_us)
 
 
 async def details_of(model: ReadModel) -> Details:
@@ -55,14 +53,14 @@ async def details_of(model: ReadModel) -> Details:
     quarantined, proofs, differing = await model.fetch([Ask(_quarantined, {}), Ask(_proofs, {}), Ask(_differing, {})])
     return Details(
         [Quarantined(*row) for row in quarantined],
-        [Proof(*row) for row in proofs],
+        [Proved(*row) for row in proofs],
         [(row[0], row[1], row[2]) for row in differing],
     )
 
 
 def _generation(_: Tables, __: frozenset[str]) -> Select[Any]:
     of = GENERATION.c
-    return select(of.generation, of.fold_version).where(of.generation == bindparam("generation"))
+    return select(of.generation, of.fold_version, of.made_at_us).where(of.generation == bindparam("generation"))
 
 
 def _checkpoints(_: Tables, __: frozenset[str]) -> Select[Any]:
@@ -72,6 +70,12 @@ def _checkpoints(_: Tables, __: frozenset[str]) -> Select[Any]:
 
 def _quarantined_count(_: Tables, __: frozenset[str]) -> Select[Any]:
     return select(func.count()).select_from(QUARANTINE).where(QUARANTINE.c.generation == bindparam("generation"))
+
+
+def _proof_sums(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = PROOF.c
+    columns: list[ColumnElement[Any]] = [func.count(), func.sum(of.differences), func.min(of.checked_at_us)]
+    return select(*columns).where(of.generation == bindparam("generation"))
 
 
 def _quarantined(_: Tables, __: frozenset[str]) -> Select[Any]:

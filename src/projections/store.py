@@ -5,22 +5,25 @@
     ReadModelError
     ├── Overtaken           nothing was written: the checkpoint is not where this folder thought; read again
     ├── Switched            nothing was written: another generation is live
-    ├── OutOfStep           a rebuild may not go live: the generations are not at the same place, or differ
+    ├── OutOfStep           a rebuild may not go live: the generations are not at the same place
+    ├── Differs             a rebuild may not go live unasked: its rows are not those of the live generation
     ├── ReadModelAhead      the read model knows what the log does not hold: the log got shorter or was exchanged
     └── ReadModelUnavailable  the database cannot be read or written now
 
 Each adapter passes ``tests/conformance/test_read_model_stores.py``.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from ledger.ports import LedgerError
 from ledger.record import EMPTY, Head
 from projections.book import Digests
-from projections.rows import Key, Row
+from projections.rows import ROW_TYPES, Key, Row
+
+_SHOWN_MAX: Final = 200
 
 
 class ReadModelError(LedgerError):
@@ -36,7 +39,11 @@ class Switched(ReadModelError):
 
 
 class OutOfStep(ReadModelError):
-    """The generation cannot become the live one as it is."""
+    """The generation cannot become the live one, or be dropped, as it is."""
+
+
+class Differs(ReadModelError):
+    """The generation holds other rows than the live one, and nobody accepted that."""
 
 
 class ReadModelAhead(ReadModelError):
@@ -46,6 +53,9 @@ class ReadModelAhead(ReadModelError):
     def __init__(self, partition: int, seq: int, reason: str) -> None:
         super().__init__(f"the read model is ahead of the log at partition {partition}, seq {seq}: {reason}")
         self.partition, self.seq, self.reason = partition, seq, reason
+
+    def __reduce__(self) -> tuple[type["ReadModelAhead"], tuple[int, int, str]]:
+        return type(self), (self.partition, self.seq, self.reason)  # it also comes from other processes
 
 
 class ReadModelUnavailable(ReadModelError):
@@ -105,13 +115,59 @@ class Run(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """A row that is not what the log says. ``place`` is the user, or the account where no user is meant."""
+    """A field that is not what the log says.
+
+    ``place`` is the user, or the account where no user is meant, "" where it is the partition's own. ``key`` is the
+    row's key inside its partition, ``expected`` and ``found`` are values, as JSON. ``field`` is "" for a whole row,
+    which is ``null`` where there is none.
+    """
 
     partition: int
     place: str
     table: str
     key: str
-    detail: str
+    field: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        of = f" of {self.place}" if self.place else ""
+        field = f", {self.field}" if self.field else ""
+        key = f" {self.key}" if self.key else ""
+        return (
+            f"partition {self.partition}: {self.table}{key}{of}{field}: "
+            f"the log says {_short(self.expected)}, the read model {_short(self.found)}"
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
+
+
+class Proved(Struct, frozen=True):
+    """When a partition's rows were last held against the log, up to which event; how many differences are kept."""
+
+    partition: int
+    seq: int
+    checked_at_us: int
+    differences: int
+
+
+class Users(NamedTuple):
+    """The users from ``first`` on, below ``last``, in the order of their bytes."""
+
+    first: str = ""
+    last: str = "\U0010ffff"
+
+    def __contains__(self, user_id: object) -> bool:
+        return isinstance(user_id, str) and self.first <= user_id < self.last
+
+
+EVERYBODY: Final = Users()
+
+
+LastRuns = Callable[[Sequence[Checkpoint]], Awaitable[Sequence[Run]]]
+"""From where the live generation is, partition by partition, to the runs that another one lacks."""
 
 
 class ReadModelStore(Protocol):
@@ -130,7 +186,10 @@ class ReadModelStore(Protocol):
         ...
 
     async def drop_generation(self, generation: int) -> None:
-        """Throw a generation that is not live away, with all that names it."""
+        """Throw a generation that is not live away, with all that names it, in steps that hold nobody up for long.
+
+        Raises OutOfStep for the live one. Killed in between, it is gone on with by the next call.
+        """
         ...
 
     async def checkpoints(self, generation: int) -> list[Checkpoint]:
@@ -155,21 +214,37 @@ class ReadModelStore(Protocol):
         """The first of the user's events that wait, in order."""
         ...
 
-    async def switch(self, old: int, new: int, *, accept: bool) -> None:
+    async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
         """Make ``new`` the live generation: equal heads in every partition, equal digests unless ``accept``.
 
-        Raises OutOfStep (naming the first partition), Switched where ``old`` is not live.
+        While nobody can fold, ``last`` is asked for the runs that bring ``new`` to where ``old`` is; they are written
+        in the same transaction. Raises OutOfStep and Differs (naming the first partition), Switched where ``old`` is
+        not live, Overtaken; nothing was written then.
         """
         ...
 
-    def scan(self, generation: int, partition: int) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
-        """Every row of the partition, table by table in the order of keys, and the checkpoint, of one moment."""
+    def scan(
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
+    ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
+        """Every row of these tables in the partition, table by table in the order of keys, and the checkpoint, all of
+        one moment, which lasts until the last page is taken, or it is closed. Of tables whose rows are each of one
+        user, those of ``users``. There is at least one page, which may be empty. Raises Switched where the generation
+        is gone."""
         ...
 
     async def report(
         self, generation: int, partition: int, seq: int, now_us: int, found: Sequence[Difference]
     ) -> None:
-        """Keep what the check of a partition found, in place of what it found before."""
+        """Keep what the check of a partition found, in place of what it found before. Raises Switched where the
+        generation is gone."""
+        ...
+
+    async def proved(self, generation: int) -> list[Proved]:
+        """The partitions that were checked, in order."""
+        ...
+
+    async def differences(self, generation: int, limit: int) -> list[Difference]:
+        """The first differences that are kept, by partition and place."""
         ...
 
     async def close(self) -> None:

@@ -199,25 +199,20 @@ class Tables:
             _key("user_id", _text(_USER)),
             _key("asset", _text(_ASSET)),
             _key("game", _text(_GAME)),
-            *(
-                _must(name, _INT)
-                for name in (
-                    "bets",
-                    "wins",
-                    "staked",
-                    "settled_stake",
-                    "paid_out",
-                    "biggest_win",
-                    "deposits_count",
-                    "deposits",
-                    "withdrawals_count",
-                    "withdrawals",
-                    "bonuses_count",
-                    "bonuses",
-                    "commissions_count",
-                    "commissions",
-                )
-            ),
+            _must("bets", _INT),
+            _must("wins", _INT),
+            _must("staked", _text(_SUM)),
+            _must("settled_stake", _text(_SUM)),
+            _must("paid_out", _text(_SUM)),
+            _must("biggest_win", _INT),
+            _must("deposits_count", _INT),
+            _must("deposits", _text(_SUM)),
+            _must("withdrawals_count", _INT),
+            _must("withdrawals", _text(_SUM)),
+            _must("bonuses_count", _INT),
+            _must("bonuses", _text(_SUM)),
+            _must("commissions_count", _INT),
+            _must("commissions", _text(_SUM)),
         )
         self.standing = self._table(
             StandingRow,
@@ -341,7 +336,9 @@ DIFFERENCE: Final = Table(
     _key("place", _text(_USER)),  # the user, or the account
     _key("row_table", _text(_TYPE)),
     _key("row_key", _text(_REASON)),
-    _must("detail", _long_text()),
+    _key("field", _text(_TYPE)),
+    _must("expected", _long_text()),
+    _must("found", _long_text()),
     _must("found_at_us", _INT),
     sqlite_with_rowid=False,
 )

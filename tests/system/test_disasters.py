@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -153,23 +153,10 @@ def data(yesterday: Path, tmp_path: Path) -> Path:
 # --- a disk that is full, or broken ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of sixteen megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        assert "CI" not in os.environ, "the tests must be able to mount a small disk here"
-        pytest.skip("only root may mount a disk small enough to fill")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def test_a_full_disk_refuses_writes_definitely_and_goes_on_when_there_is_space(small_disk: Path) -> None:
-    ballast = small_disk / "ballast"
+def test_a_full_disk_refuses_writes_definitely_and_goes_on_when_there_is_space(service_disk: Path) -> None:
+    ballast = service_disk / "ballast"
     ballast.write_bytes(bytes(13_500_000))
-    with service_of(small_disk / "data") as service:
+    with service_of(service_disk / "data") as service:
         assert statuses(post(service, *OPENINGS)) == {201}
         written = 8
         for number in range(200):
@@ -185,15 +172,15 @@ def test_a_full_disk_refuses_writes_definitely_and_goes_on_when_there_is_space(s
             assert statuses(answers) <= {201, 503}
             written += sum(answer["status"] == 201 for answer in answers)
         assert post(service, *OPENINGS)[0]["idempotency_hit"] is True
-        assert len(records(small_disk / "data")) == written
-        assert_chained(records(small_disk / "data"))
+        assert len(records(service_disk / "data")) == written
+        assert_chained(records(service_disk / "data"))
         ballast.unlink()
         again = post(service, *deposits(f"full-{number}", 40, size=2))
         assert statuses(again) <= {200, 201}, "there is space again"
         written += sum(answer["status"] == 201 for answer in again)
-        assert len(records(small_disk / "data")) == written
-    assert_chained(records(small_disk / "data"))
-    with service_of(small_disk / "data") as service:
+        assert len(records(service_disk / "data")) == written
+    assert_chained(records(service_disk / "data"))
+    with service_of(service_disk / "data") as service:
         assert statuses(post(service, *OPENINGS)) == {200}
 
 
@@ -204,49 +191,49 @@ def fill(disk: Path) -> None:
 
 
 @pytest.mark.parametrize("ended", ["stopped", "never began"])
-def test_a_start_on_a_full_disk_is_one_message_and_harms_nothing(small_disk: Path, ended: str) -> None:
-    data = small_disk / "data"
+def test_a_start_on_a_full_disk_is_one_message_and_harms_nothing(service_disk: Path, ended: str) -> None:
+    data = service_disk / "data"
     service = service_of(data)
     if ended != "never began":
         service.start()
         post(service, *OPENINGS)
         service.stop()
     before = records(data) if ended != "never began" else []
-    fill(small_disk)
+    fill(service_disk)
     assert_refused(run(data), 1, str(data))
-    (small_disk / "ballast").unlink()
+    (service_disk / "ballast").unlink()
     with service:
         assert statuses(post(service, *OPENINGS)) == ({201} if ended == "never began" else {200})
         assert records(data)[: len(before)] == before
 
 
-def test_after_a_kill_the_service_starts_on_a_full_disk_too(small_disk: Path) -> None:
+def test_after_a_kill_the_service_starts_on_a_full_disk_too(service_disk: Path) -> None:
     """The files that a start needs are still there: it recovers, answers what it knows, and refuses to write."""
-    service = service_of(small_disk / "data")
+    service = service_of(service_disk / "data")
     service.start()
     post(service, *OPENINGS)
     service.kill()
-    fill(small_disk)
+    fill(service_disk)
     service.start()
     assert statuses(post(service, *OPENINGS)) == {200}
     assert codes(post(service, *deposits("full", 400, size=4))) == {"log_unavailable"}
-    (small_disk / "ballast").unlink()
+    (service_disk / "ballast").unlink()
     assert statuses(post(service, *deposits("full", 400, size=4))) <= {200, 201}
     service.stop()
 
 
-def test_a_service_on_a_full_disk_stops_with_one_message(small_disk: Path) -> None:
-    service = service_of(small_disk / "data")
+def test_a_service_on_a_full_disk_stops_with_one_message(service_disk: Path) -> None:
+    service = service_of(service_disk / "data")
     service.start()
     post(service, *OPENINGS)
-    fill(small_disk)
+    fill(service_disk)
     answers = post(service, *deposits("full", 400, size=4))
     assert codes(answers) == {"log_unavailable"}
     assert service.process is not None
     service.process.terminate()
     assert ended(service) == 1
     assert_one_message(service.log_text(), "the state was not saved, the log has everything")
-    (small_disk / "ballast").unlink()
+    (service_disk / "ballast").unlink()
     with service:
         assert statuses(post(service, *OPENINGS)) == {200}
 

@@ -14,6 +14,7 @@ from typing import Final
 from projections.folds import (
     accounts,
     bets,
+    deposits,
     history,
     holds,
     orders,
@@ -31,6 +32,7 @@ versions are not folded on, and a rebuild lists what differs. A test notices a c
 # bets comes last: the others look at a bet as it was before its event.
 NEEDS: Final = (
     wallets.needs,
+    deposits.needs,
     orders.needs,
     holds.needs,
     transfers.needs,
@@ -50,6 +52,9 @@ FOLDS: Final = (
     statistics.fold,
     standings.fold,
     referrals.fold,
+    deposits.fold,
     accounts.fold,
     bets.fold,
 )
+WHOLE_FOLDS: Final = (deposits.fold, accounts.fold)
+"""Those of the tables whose rows are not of one user each; they read no rows of the others."""

@@ -7,6 +7,7 @@ together sum to zero, because every event does.
 from ledger.events import Event
 from ledger.wallet import Place
 from projections.book import Book
+from projections.rows import plus
 
 
 def needs(event: Event, book: Book) -> None:
@@ -18,9 +19,9 @@ def fold(event: Event, _place: Place, book: Book) -> None:
     for account, asset, amount in event.postings:
         row = book.accounts.edit_or_add((_pooled(account), asset))
         if amount > 0:
-            row.credited = str(int(row.credited) + amount)
+            row.credited = plus(row.credited, amount)
         else:
-            row.debited = str(int(row.debited) - amount)
+            row.debited = plus(row.debited, -amount)
 
 
 def _pooled(account: str) -> str:

@@ -3,20 +3,19 @@
 from ledger.events import Deposited, Event, Reversed, WithdrawalApproved, WithdrawalRejected, WithdrawalRequested
 from ledger.wallet import Place
 from projections.book import Book
-from projections.rows import DepositRow, OrderRow
+from projections.folds.deposits import reversed_seq
+from projections.rows import OrderRow
 
 
 def needs(event: Event, book: Book) -> None:
     match event.data:
         case WithdrawalApproved(order_id=order_id) | WithdrawalRejected(order_id=order_id):
             book.orders.want((event.user_id, order_id))
-        case Reversed(position=position):
-            book.deposits.want((_seq_of(position),))
 
 
 def then_needs(event: Event, book: Book) -> None:
     if isinstance(event.data, Reversed):
-        deposit = book.deposits.peek((_seq_of(event.data.position),))
+        deposit = book.deposits.peek((reversed_seq(event.data),))
         if deposit is not None:
             book.orders.want((event.user_id, deposit.order_id))
 
@@ -40,7 +39,6 @@ def fold(event: Event, place: Place, book: Book) -> None:
                 event.time_us,
             )
             book.orders.add((user_id, data.order_id), row)
-            book.deposits.add((place.seq,), DepositRow(place.seq, data.order_id))
         case WithdrawalRequested():
             row = OrderRow(
                 user_id,
@@ -62,7 +60,7 @@ def fold(event: Event, place: Place, book: Book) -> None:
         case WithdrawalRejected():
             _resolve(event, place, book, data.order_id, "rejected", data.reason)
         case Reversed():
-            deposit = book.deposits.get((_seq_of(data.position),))
+            deposit = book.deposits.get((reversed_seq(data),))
             if deposit is not None:  # else a grant or an adjustment
                 _resolve(event, place, book, deposit.order_id, "reversed", data.reason)
 
@@ -71,8 +69,3 @@ def _resolve(event: Event, place: Place, book: Book, order_id: str, status: str,
     order = book.orders.edit((event.user_id, order_id))
     order.status, order.reason = status, reason
     order.resolved_seq, order.resolved_at_us = place.seq, event.time_us
-
-
-def _seq_of(position: str) -> int:
-    """A reversal is of an event of its own wallet, so of its own partition."""
-    return int(position.partition(":")[2])

@@ -19,7 +19,7 @@ from ledger.events import (
 )
 from ledger.wallet import Place
 from projections.book import Book
-from projections.rows import StatisticsRow
+from projections.rows import StatisticsRow, plus
 
 
 def needs(event: Event, book: Book) -> None:
@@ -45,38 +45,38 @@ def fold(event: Event, _place: Place, book: Book) -> None:
         case BetPlaced():
             row = book.statistics.edit_or_add((event.user_id, data.asset, data.game))
             row.bets += 1
-            row.staked += data.stake
+            row.staked = plus(row.staked, data.stake)
         case BetSettled():
             bet = book.bets.get((event.user_id, data.bet_id))
             assert bet is not None, event
             row = book.statistics.edit((event.user_id, bet.asset, bet.game))
             row.wins += data.payout > 0
-            row.settled_stake += bet.stake
-            row.paid_out += data.payout
+            row.settled_stake = plus(row.settled_stake, bet.stake)
+            row.paid_out = plus(row.paid_out, data.payout)
             row.biggest_win = max(row.biggest_win, data.payout)
         case BetCancelled(before_bet=False):
             bet = book.bets.get((event.user_id, data.bet_id))
             assert bet is not None, event
             row = book.statistics.edit((event.user_id, bet.asset, bet.game))
             row.bets -= 1
-            row.staked -= bet.stake
+            row.staked = plus(row.staked, -bet.stake)
         case Deposited():
             row = _money(event, book, data.asset)
             row.deposits_count += 1
-            row.deposits += data.amount
+            row.deposits = plus(row.deposits, data.amount)
             if data.bonus:
                 row.bonuses_count += 1
-                row.bonuses += data.bonus
+                row.bonuses = plus(row.bonuses, data.bonus)
         case BonusGranted():
             row = _money(event, book, data.asset)
             row.bonuses_count += 1
-            row.bonuses += data.amount
+            row.bonuses = plus(row.bonuses, data.amount)
         case WithdrawalApproved():
             for account, asset, amount in event.postings:
                 if account == HOUSE_WITHDRAWALS:
                     row = _money(event, book, asset)
                     row.withdrawals_count += 1
-                    row.withdrawals += amount
+                    row.withdrawals = plus(row.withdrawals, amount)
         case Reversed():
             _undo(event, book)
 
@@ -86,11 +86,11 @@ def _undo(event: Event, book: Book) -> None:
         if account == HOUSE_DEPOSITS:
             row = _money(event, book, asset)
             row.deposits_count -= 1
-            row.deposits -= amount
+            row.deposits = plus(row.deposits, -amount)
         elif account == HOUSE_BONUSES:
             row = _money(event, book, asset)
             row.bonuses_count -= 1
-            row.bonuses -= amount
+            row.bonuses = plus(row.bonuses, -amount)
 
 
 def _money(event: Event, book: Book, asset: str) -> StatisticsRow:

@@ -10,34 +10,42 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from time import time_ns
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import column as named_column
+from sqlalchemy import table as named_table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
 from ledger.record import EMPTY, Head
 from projections.read_model import Ask, Builder, Rows
-from projections.rows import ROW_TYPES, Key, Row
+from projections.rows import BY_USER, ROW_TYPES, Key, Row
 from projections.sql import Statement, create_index, create_table, ready
 from projections.store import (
+    EVERYBODY,
     Checkpoint,
     Difference,
+    Differs,
     Generation,
     Held,
+    LastRuns,
     OutOfStep,
     Overtaken,
+    Proved,
     Quarantined,
     ReadModelUnavailable,
     Run,
     Switched,
+    Users,
 )
 from projections.tables import (
     CHECKPOINT,
@@ -54,6 +62,10 @@ from projections.tables import (
 _DIALECT: Final = sqlite.dialect()
 _SCANNED_AT_ONCE: Final = 5_000
 _BUSY_S: Final = 10.0
+_DROPPED_AT_ONCE: Final = 10_000
+"""Rows. Chosen: some 20 ms."""
+_LET_OTHERS_S: Final = 0.005
+"""Between two steps of long work: the lock does not queue, so whoever takes it again at once starves the others."""
 _READERS: Final = 2
 """Threads for the reads that take longer. Chosen: as many as small machines have cores."""
 
@@ -124,6 +136,10 @@ _HELD: Final = _ready(
     .order_by(QUARANTINED_EVENT.c.seq)
     .limit(bindparam("most"))
 )
+_SCHEMA = named_table("sqlite_master", named_column("type"), named_column("name"))
+_HAS_TABLE: Final = _ready(
+    select(_SCHEMA.c.name).where(_SCHEMA.c.type == "table", _SCHEMA.c.name == bindparam("wanted"))
+)
 _PUT_PROOF: Final = _ready(sqlite.insert(PROOF).prefix_with("OR REPLACE"))
 _CLEAR_DIFFERENCES: Final = _ready(
     delete(DIFFERENCE).where(
@@ -131,10 +147,22 @@ _CLEAR_DIFFERENCES: Final = _ready(
     )
 )
 _PUT_DIFFERENCE: Final = _ready(sqlite.insert(DIFFERENCE).prefix_with("OR REPLACE"))
-_DROPPED_WITH: Final = tuple(
-    _ready(delete(table).where(table.c.generation == bindparam("number")))
-    for table in (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, PROOF, DIFFERENCE, GENERATION)
+_PROVED: Final = _ready(
+    select(PROOF.c.partition, PROOF.c.seq, PROOF.c.checked_at_us, PROOF.c.differences)
+    .where(PROOF.c.generation == bindparam("number"))
+    .order_by(PROOF.c.partition)
 )
+_DIFFERENCES: Final = _ready(
+    select(*(column for column in DIFFERENCE.c if column.name not in ("generation", "found_at_us")))
+    .where(DIFFERENCE.c.generation == bindparam("number"))
+    .order_by(*DIFFERENCE.primary_key)
+    .limit(bindparam("most"))
+)
+_DROPPED_FIRST: Final = tuple(
+    _ready(delete(table).where(table.c.generation == bindparam("number")))
+    for table in (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, PROOF, DIFFERENCE)
+)
+_DROP_GENERATION: Final = _ready(delete(GENERATION).where(GENERATION.c.generation == bindparam("number")))
 
 
 class _Ready:
@@ -152,10 +180,19 @@ class _Ready:
             self.put[kind] = _ready(added.on_conflict_do_update(index_elements=keys, set_=rest)).text
             members = [column for column in table.c if column.name != "partition"]
             here = select(*members).where(table.c.partition == bindparam("of_partition"))
-            self.scan[kind] = _ready(here.order_by(*members[: kind.key_length])).text
+            scanned = here
+            if kind in BY_USER:
+                scanned = here.where(members[0] >= bindparam("first"), members[0] < bindparam("last"))
+            self.scan[kind] = _ready(scanned.order_by(*members[: kind.key_length])).text
             for column in members[: kind.key_length]:
                 here = here.where(column == bindparam(f"of_{column.name}"))
             self.get[kind] = _ready(here).text
+
+
+@lru_cache(maxsize=4)
+def _ready_for(generation: int) -> _Ready:
+    """Kept beyond one store: to compile them takes 50 ms. Four: the live generation, its successor, and a margin."""
+    return _Ready(generation)
 
 
 class SqliteReadModelStore:
@@ -164,7 +201,6 @@ class SqliteReadModelStore:
     def __init__(self, path: Path) -> None:
         """Open or create; one of another format is made anew. Raises ReadModelUnavailable."""
         self._path = path
-        self._ready: dict[int, _Ready] = {}
         self._turn: int | None = None
         try:
             self._turn = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -231,9 +267,7 @@ class SqliteReadModelStore:
             raise self._unavailable(error) from error
 
     def _of(self, generation: int) -> _Ready:
-        if generation not in self._ready:
-            self._ready[generation] = _Ready(generation)
-        return self._ready[generation]
+        return _ready_for(generation)
 
     # --- generations ---------------------------------------------------------------------------------------------
 
@@ -263,35 +297,62 @@ class SqliteReadModelStore:
         for index in self._of(generation).tables.indexes:
             with self._transaction() as connection:
                 connection.execute(create_index(index, _DIALECT))
+            await asyncio.sleep(_LET_OTHERS_S)
 
     def _make_indexes(self, connection: sqlite3.Connection, tables: Tables) -> None:
         for index in tables.indexes:
             connection.execute(create_index(index, _DIALECT))
 
     async def drop_generation(self, generation: int) -> None:
-        for table in self._of(generation).tables.metadata.sorted_tables:
-            with self._transaction() as connection:
-                status = connection.execute(_STATUS.text, (generation,)).fetchone()
-                if status is not None and status[0] == "live":
-                    raise OutOfStep(f"generation {generation} is live")
-                connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+        # Its checkpoints go first, so that nobody looks for tables that are gone; what names it goes last, so that
+        # whoever finds it half dropped drops it again.
         with self._transaction() as connection:
-            for statement in _DROPPED_WITH:
+            self._refuse_live(connection, generation)
+            for statement in _DROPPED_FIRST:
                 connection.execute(statement.text, (generation,))
+        tables = self._of(generation).tables
+        for index in tables.indexes:
+            await self._drop_piece(f"DROP INDEX IF EXISTS {index.name}")
+        for table in tables.metadata.sorted_tables:
+            if not self._rows(_HAS_TABLE, wanted=table.name):
+                continue
+            # A table is dropped page by page under the writers' lock, however large it is; so it is emptied first.
+            keys = list(table.primary_key)
+            some = select(*keys).order_by(*keys).limit(_DROPPED_AT_ONCE)
+            emptying = _ready(delete(table).where(tuple_(*keys).in_(some)))
+            while await self._drop_piece(emptying.text, emptying.values({})) == _DROPPED_AT_ONCE:
+                pass
+            await self._drop_piece(f"DROP TABLE IF EXISTS {table.name}")
+        with self._transaction() as connection:
+            connection.execute(_DROP_GENERATION.text, (generation,))
+
+    async def _drop_piece(self, sql: str, values: Sequence[Any] = ()) -> int:
+        with self._transaction() as connection:
+            dropped = connection.execute(sql, values).rowcount
+        await asyncio.sleep(_LET_OTHERS_S)
+        return dropped
+
+    def _refuse_live(self, connection: sqlite3.Connection, generation: int) -> None:
+        status = connection.execute(_STATUS.text, (generation,)).fetchone()
+        if status is not None and status[0] == "live":
+            raise OutOfStep(f"generation {generation} is live")
 
     async def checkpoints(self, generation: int) -> list[Checkpoint]:
         rows = self._rows(_CHECKPOINTS, number=generation)
         return [_checkpoint(seq, head, digests) for _, seq, head, digests in rows]
 
-    async def switch(self, old: int, new: int, *, accept: bool) -> None:
+    async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
         with self._transaction() as connection:
             statuses = {number: status for number, _, status in connection.execute(_GENERATIONS.text)}
             if statuses.get(old) != "live":
                 raise Switched(f"generation {old} is not the live one any more")
             if statuses.get(new) != "building":
                 raise OutOfStep(f"generation {new} is not being built")
-            ours = connection.execute(_CHECKPOINTS.text, (new,)).fetchall()
             theirs = connection.execute(_CHECKPOINTS.text, (old,)).fetchall()
+            if last is not None:
+                live = [_checkpoint(seq, head, digests) for _, seq, head, digests in theirs]
+                self._write(connection, new, await last(live))
+            ours = connection.execute(_CHECKPOINTS.text, (new,)).fetchall()
             if len(ours) != len(theirs):
                 raise OutOfStep(f"generations {old} and {new} are of different logs")
             for (partition, seq, head, digests), (_, old_seq, old_head, old_digests) in zip(
@@ -300,7 +361,7 @@ class SqliteReadModelStore:
                 if (seq, head) != (old_seq, old_head):
                     raise OutOfStep(f"partition {partition}: generation {new} is at {seq}, {old} at {old_seq}")
                 if not accept and _checkpoint(seq, head, digests) != _checkpoint(old_seq, old_head, old_digests):
-                    raise OutOfStep(f"partition {partition}: the rows of generations {old} and {new} differ")
+                    raise Differs(f"partition {partition}: the rows of generations {old} and {new} differ")
             connection.execute(_SET_STATUS.text, _SET_STATUS.values({"number": old, "new_status": "retired"}))
             connection.execute(_SET_STATUS.text, _SET_STATUS.values({"number": new, "new_status": "live"}))
 
@@ -321,19 +382,22 @@ class SqliteReadModelStore:
         return found
 
     async def commit(self, generation: int, runs: Sequence[Run], *, building: bool = False) -> None:
-        put = self._of(generation).put
         with self._transaction() as connection:
             status = connection.execute(_STATUS.text, (generation,)).fetchone()
             if status is None or status[0] != ("building" if building else "live"):
                 raise Switched(f"generation {generation} is {'gone' if status is None else status[0]}")
-            for run in runs:
-                self._advance(connection, generation, run)
-            for run in runs:
-                for kind, rows in run.rows:
-                    partition = run.partition
-                    values = [(partition, *msgspec.structs.astuple(row)) for row in rows]
-                    connection.executemany(put[kind], values)
-                self._keep_quarantine(connection, generation, run)
+            self._write(connection, generation, runs)
+
+    def _write(self, connection: sqlite3.Connection, generation: int, runs: Sequence[Run]) -> None:
+        put = self._of(generation).put
+        for run in runs:
+            self._advance(connection, generation, run)
+        for run in runs:
+            for kind, rows in run.rows:
+                partition = run.partition
+                values = [(partition, *msgspec.structs.astuple(row)) for row in rows]
+                connection.executemany(put[kind], values)
+            self._keep_quarantine(connection, generation, run)
 
     def _advance(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
         values = _ADVANCE.values(
@@ -371,8 +435,8 @@ class SqliteReadModelStore:
     # --- checking ------------------------------------------------------------------------------------------------
 
     async def scan(
-        self, generation: int, partition: int
-    ) -> AsyncIterator[tuple[Checkpoint, type[Row], Sequence[Row]]]:
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
+    ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         scan = self._of(generation).scan
         try:
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_S)
@@ -382,11 +446,12 @@ class SqliteReadModelStore:
                 if at is None:
                     raise Switched(f"generation {generation} is gone")
                 checkpoint = _checkpoint(*at)
-                for kind in ROW_TYPES:
-                    rows = connection.execute(scan[kind], (partition,))
+                for kind in kinds:
+                    here = (partition, *users) if kind in BY_USER else (partition,)
+                    rows = connection.execute(scan[kind], here)
                     while page := [kind(*row) for row in islice(rows, _SCANNED_AT_ONCE)]:
                         yield checkpoint, kind, page
-                yield checkpoint, ROW_TYPES[-1], ()
+                yield checkpoint, kinds[-1], ()
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -402,8 +467,14 @@ class SqliteReadModelStore:
             connection.execute(_CLEAR_DIFFERENCES.text, (generation, partition))
             connection.executemany(
                 _PUT_DIFFERENCE.text,
-                [(generation, partition, one.place, one.table, one.key[:500], one.detail, now_us) for one in found],
+                [(generation, *msgspec.structs.astuple(one), now_us) for one in found],
             )
+
+    async def proved(self, generation: int) -> list[Proved]:
+        return [Proved(*row) for row in self._rows(_PROVED, number=generation)]
+
+    async def differences(self, generation: int, limit: int) -> list[Difference]:
+        return [Difference(*row) for row in self._rows(_DIFFERENCES, number=generation, most=limit)]
 
     async def close(self) -> None:
         self._connection.close()
@@ -423,8 +494,15 @@ def _unavailable(path: Path, error: Exception) -> ReadModelUnavailable:
 
 
 def _checkpoint(seq: int, head: str, digests: str) -> Checkpoint:
-    texts: dict[str, str] = msgspec.json.decode(digests)
-    return Checkpoint(Head(seq, head), {table: int(text, 16) for table, text in texts.items()})
+    """Raises ReadModelUnavailable where somebody wrote other digests than we do."""
+    try:
+        texts = msgspec.json.decode(digests, type=dict[str, str])
+        return Checkpoint(Head(seq, head), {table: int(text, 16) for table, text in texts.items()})
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ReadModelUnavailable(
+            f"a checkpoint of the read model is damaged, at seq {seq}: {error}. The read model is made of the log: "
+            "rebuild it with stakelog project rebuild, or delete it and start again"
+        ) from error
 
 
 def _digests_text(checkpoint: Checkpoint) -> str:

@@ -1,0 +1,120 @@
+"""``stakelog audit reconcile``: do the reads say what the log says?"""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from api.audit.progress import progress
+from api.audit.sources import CannotAudit, CheckFailed, HttpRecords, opened, said_plainly
+
+if TYPE_CHECKING:
+    from projections.recomputed import Supply
+    from projections.reconcile import Difference, Reconciled
+
+_AT_ONCE: Final = 4  # chosen: keeps a service of a few cores busy, and leaves it time for its clients
+_PATIENCE_S: Final = 60.0
+_NAMED_MOST: Final = 20
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Read the log from this folder instead of from the service.",
+)
+@click.option("--url", help="The service whose reads are compared, such as http://127.0.0.1:8080.")
+@click.option("--user", "users", multiple=True, help="Compare this wallet only; may be given again.")
+@click.option(
+    "--wait",
+    "patience_s",
+    type=click.FloatRange(0),
+    default=_PATIENCE_S,
+    show_default=True,
+    help="Seconds to wait for reads that are behind the log.",
+)
+@click.option(
+    "--at-once", type=click.IntRange(1, 64), default=_AT_ONCE, show_default=True, help="Requests at a time."
+)
+def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patience_s: float, at_once: int) -> None:
+    """Recompute every wallet from the log, and compare with it what the reads say.
+
+    Each difference is named: wallet, read, member, what is expected and what is found. The service may be in use:
+    an answer is held against the log as of the position that it names.
+    """
+    if url is None:
+        raise click.UsageError("--url is missing: name the service whose reads are to be compared")
+    from api.audit.http_reads import HttpReads
+    from projections.recomputed import NotUnderstood
+    from projections.reconcile import reconcile as reconcile_reads
+
+    with said_plainly("stakelog audit reconcile"):
+        with opened(data, None if data is not None else url) as records, closing(HttpRecords(url)) as service:
+            if data is not None and service.partitions != records.partitions:
+                raise CannotAudit(
+                    f"{url} has {service.partitions} partitions, the log in {data} {records.partitions}: "
+                    "they do not belong together"
+                )
+            with closing(HttpReads(url)) as reads, progress("reconciling", "events") as tell:
+                try:
+                    result = reconcile_reads(
+                        records,
+                        reads,
+                        only=users,
+                        at_once=at_once,
+                        patience_s=patience_s,
+                        differs=_print_difference,
+                        says=lambda text: click.echo(text, err=True),
+                        progress=tell,
+                    )
+                except NotUnderstood as error:
+                    raise CheckFailed(f"{error}; `stakelog audit verify` proves the log itself") from error
+        if users and result.wallets < len(set(users)):
+            raise CannotAudit(f"the log has no event of {len(set(users)) - result.wallets} of the wallets named")
+    _print_supply(result.supply)
+    _print_summary(result)
+    sys.exit(0 if result.well else 1)
+
+
+def _print_difference(difference: "Difference") -> None:
+    user_id, read, field, position, expected, found = difference
+    click.echo(f"DIFFERS {user_id} {read} {field or '(all)'} as of {position}: expected {expected}, found {found}")
+
+
+def _print_supply(supply: "Supply") -> None:
+    """Every account's total, in minor units: wallets by bucket, transit, and where money came from and went."""
+    for asset, accounts in sorted(supply.accounts.items()):
+        click.echo(f"money supply of {asset}, in minor units:")
+        for account, amount in sorted(accounts.items(), key=_rank):
+            click.echo(f"  {account:<24} {amount:>24}")
+        click.echo(f"  {'sum':<24} {sum(accounts.values()):>24}")
+
+
+def _rank(item: tuple[str, int]) -> tuple[int, str]:
+    account, _ = item
+    return (0 if account.startswith("wallets/") else 1 if account.startswith("transit/") else 2), account
+
+
+def _print_summary(result: "Reconciled") -> None:
+    for late in result.late:
+        click.echo(
+            f"BEHIND the reads of partition {late.partition} are at seq {late.seq}, the log at {late.end}: "
+            "what they say is true where they are, but not yet of all"
+        )
+    for behind in result.behind[:_NAMED_MOST]:
+        click.echo(
+            f"behind: the answers of {behind.user_id} are as of {behind.partition}:{behind.seq}, older than those of "
+            "its partition (quarantined?); they are compared as of then"
+        )
+    if len(result.behind) > _NAMED_MOST:
+        click.echo(f"behind: {len(result.behind) - _NAMED_MOST} more wallets")
+    for asset, remainder in result.supply.remainders().items():
+        click.echo(f"FAULT the postings of {asset} sum to {remainder}, not to zero")
+    click.echo(
+        f"{'well' if result.well else 'NOT well'}: {result.differences} differences in {result.answers} answers "
+        f"about {result.wallets} wallets, held against {result.events} events in {result.partitions} partitions"
+        + (f"; {result.asked_again} wallets were asked again" if result.asked_again else "")
+        + (f"; {len(result.behind)} wallets are behind" if result.behind else "")
+    )

@@ -1,0 +1,408 @@
+"""What every read must say of a wallet, computed from the records and the public contract alone.
+
+This is the auditor's second opinion: it shares no code with the folds, nor with the writer. It reads records as plain
+JSON, keeps no totals that could drift (a statistic is counted from the bets when it is asked for), and prefers the
+slow and obvious way. Where the contract can be read in two ways, ``docs/reads.md`` says how it was read.
+
+A ``Story`` takes one wallet's records in order and answers, at any moment, the documents that the reads must give as
+of the last record taken. All that a wallet's reads say follows from the wallet's own records: what other wallets did
+to it is an event of its own.
+
+Documents are the contract's JSON objects without ``as_of``; in lists, newest first.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+Document = dict[str, Any]
+
+LEVELS: Final = 6
+_BUCKETS: Final = ("cash", "bonus", "held")
+_LIMITS: Final = ("credit_limit", "balance_max", "stake_max_per_day", "withdrawal_max_per_day")
+_RESERVED: Final = ("game:", "partition:")
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class NotUnderstood(Exception):
+    """A record that this recomputation cannot follow: its place, and why."""
+
+
+def is_wallet(user_id: str) -> bool:
+    """Whether the id is a wallet's, and not that of a stream of a game or a partition."""
+    return not user_id.startswith(_RESERVED)
+
+
+def history_key(item: Document) -> str:
+    """What tells one item of a history from another. Raises KeyError."""
+    return f"{item['position']} {item['asset']}"
+
+
+class Story:
+    """One wallet, record by record."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        self.history: dict[str, Document] = {}
+        """By ``history_key``."""
+        self.bets: dict[str, Document] = {}
+        self.holds: dict[str, Document] = {}
+        self.transfers: dict[str, Document] = {}
+        self.orders: dict[str, Document] = {}
+        """By id. All of these are in the order of their first events: the oldest first."""
+        self._opened: Document | None = None
+        self._status = "open"
+        self._balances: dict[str, dict[str, int]] = {}
+        self._limits: dict[str, dict[str, int | None]] = {}
+        self._first_deposit: Document | None = None
+        self._members = [0] * LEVELS
+        self._grants: dict[str, Document] = {}
+        self._by_position: dict[str, tuple[str, str]] = {}
+
+    # --- the documents -------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the wallet was ever opened: else every read of it says ``wallet_not_found``."""
+        return self._opened is not None
+
+    def wallet(self) -> Document:
+        assert self._opened is not None
+        assets = sorted(self._balances.keys() | self._limits.keys())
+        limits = {asset: {"credit_limit": 0} | dict.fromkeys(_LIMITS[1:]) for asset in assets}
+        for asset, declared in self._limits.items():
+            limits[asset] |= declared
+        balances = self.balances()
+        for asset in assets:
+            balances[asset]["available"] = balances[asset]["cash"] + (limits[asset]["credit_limit"] or 0)
+        return {
+            "user_id": self.user_id,
+            "status": self._status,
+            **self._opened,
+            "balances": balances,
+            "limits": limits,
+            "first_deposit": self._first_deposit,
+        }
+
+    def balances(self) -> Document:
+        """Of each asset that moved or was limited so far."""
+        assets = sorted(self._balances.keys() | self._limits.keys())
+        return {asset: dict(self._balances.get(asset, dict.fromkeys(_BUCKETS, 0))) for asset in assets}
+
+    def stats(self) -> Document:
+        games: dict[tuple[str, ...], Document] = {}
+        totals: dict[tuple[str, ...], Document] = {}
+        for bet in self.bets.values():
+            if bet["status"] != "cancelled":
+                _count_bet(games.setdefault((bet["asset"], bet["game"]), _no_bets()), bet)
+                _count_bet(totals.setdefault((bet["asset"],), _no_totals()), bet)
+        for order in self.orders.values():
+            total = totals.setdefault((order["asset"],), _no_totals())
+            if (order["kind"], order["status"]) == ("deposit", "completed"):
+                _count(total["deposits"], order["amount"])
+                if order["bonus"] > 0:
+                    _count(total["bonuses"], order["bonus"])
+            elif order["status"] == "approved":
+                _count(total["withdrawals"], order["amount"])
+        for grant in self._grants.values():
+            if not grant["reversed"]:
+                _count(totals.setdefault((grant["asset"],), _no_totals())["bonuses"], grant["amount"])
+        return {
+            "user_id": self.user_id,
+            "games": [
+                {"asset": key[0], "game": key[1], **row} for key, row in sorted(games.items()) if _is_something(row)
+            ],
+            "totals": [{"asset": key[0], **row} for key, row in sorted(totals.items()) if _is_something(row)],
+        }
+
+    def referrals(self) -> Document:
+        assert self._opened is not None
+        return {
+            "user_id": self.user_id,
+            "referrer_id": self._opened["referrer_id"],
+            "direct_count": self._members[0],
+            "levels": [{"level": level, "members": members} for level, members in enumerate(self._members, 1)],
+            "commissions": {},
+        }
+
+    # --- the records ---------------------------------------------------------------------------------------------
+
+    def take(self, record: bytes) -> None:
+        """Raises NotUnderstood."""
+        try:
+            event: Document = _decode(record)
+            place = f"{event['partition']}:{event['seq']}"
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise NotUnderstood(f"a record of {self.user_id} cannot be read: {error}") from error
+        if event.get("v") != 1:
+            raise NotUnderstood(f"the record {place} is of version {event.get('v')}, which is not known here")
+        handler = _HANDLERS.get(event["type"])
+        if handler is None:
+            raise NotUnderstood(f"the record {place} is of type {event['type']}, which is not known here")
+        try:
+            handler(self, place, event["time_us"], event["data"])
+            self._move(place, event)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotUnderstood(f"the record {place} refers to what was never there: {error!r}") from error
+
+    def _move(self, place: str, event: Document) -> None:
+        own = f"wallet/{self.user_id}/"
+        change: dict[str, dict[str, int]] = {}
+        for account, asset, amount in event["postings"]:
+            if account.startswith(own):
+                change.setdefault(asset, dict.fromkeys(_BUCKETS, 0))[account.removeprefix(own)] += amount
+        for asset in sorted(change):
+            balance = self._balances.setdefault(asset, dict.fromkeys(_BUCKETS, 0))
+            for bucket in _BUCKETS:
+                balance[bucket] += change[asset][bucket]
+            item = {
+                "position": place,
+                "time_us": event["time_us"],
+                "type": event["type"],
+                "command_id": event["command_id"],
+                "asset": asset,
+                "game": self._game(event["data"]) if event["type"].startswith("bet_") else None,
+                "change": change[asset],
+                "balances": dict(balance),
+                "data": event["data"],
+            }
+            self.history[history_key(item)] = item
+
+    def _game(self, data: Document) -> str:
+        game: str = self.bets[data["bet_id"]]["game"]
+        return game
+
+    def _wallet_opened(self, _place: str, time_us: int, data: Document) -> None:
+        self._opened = {"opened_at_us": time_us, "referrer_id": data.get("referrer_id")}
+
+    def _referral_counted(self, _place: str, _time_us: int, data: Document) -> None:
+        self._members[data["level"] - 1] += 1
+
+    def _deposited(self, place: str, time_us: int, data: Document) -> None:
+        self.orders[data["order_id"]] = {
+            **_order(self.user_id, "deposit", place, time_us, data),
+            "status": "completed",
+            "resolved_at_us": time_us,
+        }
+        self._by_position[place] = ("order", data["order_id"])
+        if self._first_deposit is None:
+            self._first_deposit = {
+                "order_id": data["order_id"],
+                "asset": data["asset"],
+                "amount": data["amount"],
+                "position": place,
+                "time_us": time_us,
+            }
+
+    def _withdrawal_requested(self, place: str, time_us: int, data: Document) -> None:
+        self.orders[data["order_id"]] = _order(self.user_id, "withdrawal", place, time_us, data)
+
+    def _withdrawal_approved(self, _place: str, time_us: int, data: Document) -> None:
+        self.orders[data["order_id"]] |= _resolved("approved", time_us, data)
+
+    def _withdrawal_rejected(self, _place: str, time_us: int, data: Document) -> None:
+        self.orders[data["order_id"]] |= _resolved("rejected", time_us, data)
+
+    def _bet_placed(self, place: str, time_us: int, data: Document) -> None:
+        self.bets[data["bet_id"]] = {
+            **{name: data[name] for name in ("bet_id", "game", "period", "selection", "asset", "stake")},
+            "status": "open",
+            "payout": None,
+            "position": place,
+            "placed_at_us": time_us,
+            "settled_position": None,
+            "settled_at_us": None,
+        }
+
+    def _bet_settled(self, place: str, time_us: int, data: Document) -> None:
+        payout = data["payout"]
+        self.bets[data["bet_id"]] |= {
+            "status": "won" if payout > 0 else "lost",
+            "payout": payout,
+            "settled_position": place,
+            "settled_at_us": time_us,
+        }
+
+    def _bet_cancelled(self, place: str, time_us: int, data: Document) -> None:
+        if not data["before_bet"]:
+            end = {"status": "cancelled", "settled_position": place, "settled_at_us": time_us}
+            self.bets[data["bet_id"]] |= end
+
+    def _hold_placed(self, place: str, time_us: int, data: Document) -> None:
+        self.holds[data["hold_id"]] = {
+            "hold_id": data["hold_id"],
+            "asset": data["asset"],
+            "amount": data["amount"],
+            "status": "open",
+            "captured": None,
+            "expires_at_us": data.get("expires_at_us"),
+            "position": place,
+            "created_at_us": time_us,
+            "resolved_at_us": None,
+        }
+
+    def _hold_captured(self, _place: str, time_us: int, data: Document) -> None:
+        hold = self.holds[data["hold_id"]]
+        captured = data.get("amount")
+        hold |= {
+            "status": "captured",
+            "captured": hold["amount"] if captured is None else captured,
+            "resolved_at_us": time_us,
+        }
+
+    def _hold_released(self, _place: str, time_us: int, data: Document) -> None:
+        self.holds[data["hold_id"]] |= {"status": "released", "resolved_at_us": time_us}
+
+    def _hold_expired(self, _place: str, time_us: int, data: Document) -> None:
+        self.holds[data["hold_id"]] |= {"status": "expired", "resolved_at_us": time_us}
+
+    def _transfer_sent(self, place: str, time_us: int, data: Document) -> None:
+        self.transfers[data["transfer_id"]] = {
+            **{name: data[name] for name in ("transfer_id", "to_user_id", "asset", "amount")},
+            "status": "sent",
+            "reason": None,
+            "position": place,
+            "created_at_us": time_us,
+            "resolved_at_us": None,
+        }
+
+    def _transfer_delivered(self, _place: str, time_us: int, data: Document) -> None:
+        self.transfers[data["transfer_id"]] |= {"status": "delivered", "resolved_at_us": time_us}
+
+    def _transfer_returned(self, _place: str, time_us: int, data: Document) -> None:
+        self.transfers[data["transfer_id"]] |= _resolved("returned", time_us, data)
+
+    def _bonus_granted(self, place: str, _time_us: int, data: Document) -> None:
+        self._grants[place] = {"asset": data["asset"], "amount": data["amount"], "reversed": False}
+        self._by_position[place] = ("grant", place)
+
+    def _adjusted(self, place: str, _time_us: int, _data: Document) -> None:
+        self._by_position[place] = ("adjustment", place)
+
+    def _reversed(self, _place: str, time_us: int, data: Document) -> None:
+        kind, name = self._by_position[data["position"]]
+        if kind == "order":
+            self.orders[name] |= _resolved("reversed", time_us, data)
+        elif kind == "grant":
+            self._grants[name]["reversed"] = True
+
+    def _limits_set(self, _place: str, _time_us: int, data: Document) -> None:
+        limits = self._limits.setdefault(data["asset"], {})
+        for name in _LIMITS:
+            if name in data:
+                limits[name] = 0 if name == "credit_limit" and data[name] is None else data[name]
+
+    def _wallet_frozen(self, _place: str, _time_us: int, _data: Document) -> None:
+        self._status = "frozen"
+
+    def _wallet_unfrozen(self, _place: str, _time_us: int, _data: Document) -> None:
+        self._status = "open"
+
+    def _wallet_closed(self, _place: str, _time_us: int, _data: Document) -> None:
+        self._status = "closed"
+
+    def _only_money(self, _place: str, _time_us: int, _data: Document) -> None:
+        """Its postings say all that a read tells of it."""
+
+
+_HANDLERS: Final[dict[str, Callable[[Story, str, int, Document], None]]] = {
+    "wallet_opened": Story._wallet_opened,
+    "referral_counted": Story._referral_counted,
+    "referral_void": Story._only_money,
+    "deposited": Story._deposited,
+    "withdrawal_requested": Story._withdrawal_requested,
+    "withdrawal_approved": Story._withdrawal_approved,
+    "withdrawal_rejected": Story._withdrawal_rejected,
+    "bet_placed": Story._bet_placed,
+    "bet_settled": Story._bet_settled,
+    "bet_cancelled": Story._bet_cancelled,
+    "hold_placed": Story._hold_placed,
+    "hold_captured": Story._hold_captured,
+    "hold_released": Story._hold_released,
+    "hold_expired": Story._hold_expired,
+    "transfer_sent": Story._transfer_sent,
+    "transfer_received": Story._only_money,
+    "transfer_refused": Story._only_money,
+    "transfer_delivered": Story._transfer_delivered,
+    "transfer_returned": Story._transfer_returned,
+    "bonus_granted": Story._bonus_granted,
+    "bonus_expired": Story._only_money,
+    "adjusted": Story._adjusted,
+    "adjustment_proposed": Story._only_money,
+    "adjustment_approved": Story._only_money,
+    "adjustment_rejected": Story._only_money,
+    "reversed": Story._reversed,
+    "limits_set": Story._limits_set,
+    "wallet_frozen": Story._wallet_frozen,
+    "wallet_unfrozen": Story._wallet_unfrozen,
+    "wallet_closed": Story._wallet_closed,
+}
+
+
+def _order(user_id: str, kind: str, place: str, time_us: int, data: Document) -> Document:
+    return {
+        "user_id": user_id,
+        "order_id": data["order_id"],
+        "kind": kind,
+        "asset": data["asset"],
+        "amount": data["amount"],
+        "bonus": data.get("bonus") or 0,
+        "status": "pending",
+        "reason": None,
+        "position": place,
+        "created_at_us": time_us,
+        "resolved_at_us": None,
+    }
+
+
+def _resolved(status: str, time_us: int, data: Document) -> Document:
+    return {"status": status, "reason": data.get("reason"), "resolved_at_us": time_us}
+
+
+def _no_bets() -> Document:
+    return dict.fromkeys(("bets", "wins", "staked", "paid_out", "net", "biggest_win"), 0)
+
+
+def _no_totals() -> Document:
+    kinds = ("deposits", "withdrawals", "bonuses", "commissions")
+    return _no_bets() | {kind: {"count": 0, "amount": 0} for kind in kinds}
+
+
+def _count_bet(row: Document, bet: Document) -> None:
+    row["bets"] += 1
+    row["staked"] += bet["stake"]
+    if bet["payout"] is not None:
+        row["wins"] += bet["payout"] > 0
+        row["paid_out"] += bet["payout"]
+        row["net"] += bet["payout"] - bet["stake"]
+        row["biggest_win"] = max(row["biggest_win"], bet["payout"])
+
+
+def _count(counted: Document, amount: int) -> None:
+    counted["count"] += 1
+    counted["amount"] += amount
+
+
+def _is_something(row: Document) -> bool:
+    return any(any(value.values()) if isinstance(value, dict) else value for value in row.values())
+
+
+class Supply:
+    """All money there is, by asset: where it came from, where it is, where it went. Sums to zero."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, dict[str, int]] = {}
+        """Asset → account → amount; all wallets' buckets together are ``wallets/cash``, ``wallets/bonus`` …"""
+
+    def take(self, postings: Iterable[tuple[str, str, int]]) -> None:
+        for account, asset, amount in postings:
+            name = f"wallets/{account.rpartition('/')[2]}" if account.startswith("wallet/") else account
+            accounts = self.accounts.setdefault(asset, {})
+            accounts[name] = accounts.get(name, 0) + amount
+
+    def remainders(self) -> Mapping[str, int]:
+        """Asset → what its accounts do not sum to zero by; empty when all is well."""
+        sums = {asset: sum(accounts.values()) for asset, accounts in self.accounts.items()}
+        return {asset: remainder for asset, remainder in sums.items() if remainder}

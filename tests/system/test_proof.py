@@ -1,0 +1,187 @@
+"""The check beside a running service: what somebody changes by hand is found, and nothing else is."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ledger.folder import READ_MODEL
+from system.service import Service
+
+pytestmark = pytest.mark.system
+
+FOUND_WITHIN_S = 60.0
+OF_GAME = {"game": "external", "period": "p", "selection": "s"}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with Service(tmp_path / "data", PARTITIONS="4") as running:
+        yield running
+
+
+def post(service: Service, *commands: dict[str, object]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection.request("POST", "/v1/commands/batch", json.dumps(commands), {"Content-Type": "application/json"})
+    answers = json.loads(connection.getresponse().read())
+    connection.close()
+    assert all(answer["status"] in (200, 201) for answer in answers), answers
+
+
+def play(service: Service, users: range) -> None:
+    """Some events of each user."""
+    for user in users:
+        name = f"u{user}"
+        steps: list[dict[str, object]] = [
+            {"type": "open_wallet"},
+            {"type": "deposit", "order_id": "o", "asset": "INR", "amount": 1_000},
+            {"type": "place_bet", "bet_id": "b", "asset": "INR", "stake": 10, **OF_GAME},
+            {"type": "settle_bet", "bet_id": "b", "payout": 5},
+        ]
+        post(service, *({"command_id": f"c{n}", "user_id": name, **step} for n, step in enumerate(steps)))
+
+
+def metrics(service: Service) -> dict[str, float]:
+    """Those without labels."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    return {
+        name: float(value)
+        for name, _, value in (line.partition(" ") for line in lines)
+        if not name.startswith("#") and "{" not in name
+    }
+
+
+def until(what: str, true: Callable[[], bool], seconds: float = FOUND_WITHIN_S) -> float:
+    """Wait for it, and say how long it took."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+def checks(service: Service) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(service.pid).children()
+        return [child for child in children if "check" in child.cmdline()]
+    return []
+
+
+def by_hand(service: Service, statement: str) -> int:
+    """On the tables of the first generation."""
+    with closing(sqlite3.connect(service.data / READ_MODEL, isolation_level=None, timeout=10)) as connection:
+        return connection.execute(statement).rowcount
+
+
+def proved(service: Service) -> None:
+    """Every partition was held against the log since now."""
+    now = time.time()
+    until(
+        "every partition proved anew",
+        lambda: metrics(service)["stakelog_read_model_proof_age_seconds"] < time.time() - now,
+    )
+
+
+def test_a_row_changed_by_hand_is_found_within_a_minute_and_clears_once_it_is_mended(service: Service) -> None:
+    play(service, range(20))
+    proved(service)
+    assert metrics(service)["stakelog_read_model_differences"] == 0
+    assert by_hand(service, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u7'") == 1
+    until("the changed row", lambda: metrics(service)["stakelog_read_model_differences"] == 1)
+    assert '["u7","INR"] of u7, cash: the log says 995, the read model 1002' in service.log_text()
+    assert by_hand(service, "DELETE FROM history_g1 WHERE user_id = 'u3' AND type = 'bet_placed'") == 1
+    until("the deleted row", lambda: metrics(service)["stakelog_read_model_differences"] == 2)
+    assert by_hand(service, "UPDATE asset_g1 SET cash = cash - 7 WHERE user_id = 'u7'") == 1
+    until("one of two mended", lambda: metrics(service)["stakelog_read_model_differences"] == 1)
+    assert service.log_text().count("of u7, cash: the log says 995") == 1, "logged once, however many rounds found it"
+
+
+def test_nothing_is_found_in_a_healthy_read_model_under_load(service: Service) -> None:
+    failed: list[BaseException] = []
+
+    def load(of: range) -> None:
+        try:
+            play(service, of)
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            failed.append(error)
+
+    clients = [threading.Thread(target=load, args=(range(first, first + 1_500),)) for first in (0, 10_000)]
+    for client in clients:
+        client.start()
+    proved(service)
+    busy = any(client.is_alive() for client in clients)
+    for client in clients:
+        client.join()
+    proved(service)
+    assert not failed, failed
+    assert busy, "the proof was over before the load: make it longer"
+    assert metrics(service)["stakelog_read_model_differences"] == 0
+    assert "differs" not in service.log_text()
+    assert "cannot be checked" not in service.log_text()
+
+
+def test_a_killed_check_is_started_again_and_goes_on(service: Service) -> None:
+    play(service, range(5))
+    until("the check runs", lambda: len(checks(service)) == 1)
+    (first,) = checks(service)
+    os.kill(first.pid, signal.SIGKILL)
+    until("another check runs", lambda: bool(checks(service)) and checks(service)[0].pid != first.pid)
+    assert metrics(service)["stakelog_check_restarts_total"] == 1
+    change = "UPDATE wallet_g1 SET status = 'closed' WHERE user_id = 'u2'"
+    until("u2 is folded, and changed", lambda: by_hand(service, change) == 1)
+    until("the changed row", lambda: metrics(service)["stakelog_read_model_differences"] == 1)
+
+
+def test_the_check_ends_with_its_service_however_that_ends(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", PARTITIONS="4")
+    service.start()
+    until("the check runs", lambda: len(checks(service)) == 1)
+    (check,) = checks(service)
+    service.stop()
+    assert not check.is_running()
+    service.start()
+    until("the check runs", lambda: len(checks(service)) == 1)
+    (check,) = checks(service)
+    service.kill()
+    until("it ends with the killed service", lambda: not check.is_running(), 10.0)
+
+
+def test_one_check_by_hand_says_what_differs(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", PARTITIONS="4")
+    with service:
+        play(service, range(5))
+        proved(service)
+    assert check_once(service) == (0, "well: every row is what the log says\n")
+    assert by_hand(service, "DELETE FROM bet_g1 WHERE user_id = 'u2'") == 1
+    assert check_once(service) == (1, "1 differences\n")
+    (service.data / READ_MODEL).write_bytes(b"no database at all")
+    status, said = check_once(service)
+    assert (status, said) == (1, "")
+
+
+def check_once(service: Service) -> tuple[int, str]:
+    ended = subprocess.run(
+        [sys.executable, "-m", "api", "project", "check", "--once"],
+        env={**os.environ, "STAKELOG_DATA": str(service.data), "STAKELOG_PARTITIONS": "4"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, ended.stdout

@@ -1,0 +1,43 @@
+"""Data folders whose logs hold given records, without a service that wrote them."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ledger.folder import EVENTS
+from ledger.logs.sqlite import SqliteEventLog
+from ledger.ports import NewRecord
+from ledger.record import EMPTY, Head, sha256_hex
+
+_STORY = Path(__file__).parents[2] / "schemas" / "vectors" / "story.json"
+
+
+def story_records() -> list[list[bytes]]:
+    """The published story of seven wallets: every event type, over four partitions."""
+    story: dict[str, Any] = json.loads(_STORY.read_text())
+    return [[record.encode() for record in partition["records"]] for partition in story["partitions"]]
+
+
+def write_log(folder: Path, partitions: Sequence[Sequence[bytes]]) -> Path:
+    """A folder with a log of these records, or the log that is there with those of them that are new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(_write(folder / EVENTS, partitions))
+    return folder
+
+
+async def _write(path: Path, partitions: Sequence[Sequence[bytes]]) -> None:
+    log = SqliteEventLog(path, len(partitions))
+    for partition, records in enumerate(partitions):
+        head = await log.head(partition)
+        new = [_new(record) for record in records[head.seq :]]
+        if new:
+            before = records[head.seq - 1] if head.seq else None
+            await log.append(partition, EMPTY if before is None else Head(head.seq, sha256_hex(before)), new)
+    await log.close()
+
+
+def _new(record: bytes) -> NewRecord:
+    event = json.loads(record)
+    return NewRecord(event["seq"], event["user_id"], event["command_id"], record)

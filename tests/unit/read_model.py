@@ -1,0 +1,122 @@
+"""A read model on a real SQLite file, folded from records in lists; and the rows of a scene's events, in memory.
+
+model = await ReadModel.folded(tmp_path, story(1).partitions)
+model.sql("UPDATE {asset} SET cash = cash + 1")     # by hand, behind everybody's back
+await model.rows()                                  # what the tables hold
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ledger.folder import EVENTS, READ_MODEL
+from ledger.logs.sqlite import SqliteEventLog
+from ledger.ports import NewRecord
+from ledger.record import EMPTY, decode
+from ledger.wallet import Place
+from projections import folds
+from projections.book import Book
+from projections.folding import PartitionFolder
+from projections.rows import ROW_TYPES, Row, key_of
+from projections.store import Checkpoint, Run
+from projections.stores.sqlite import SqliteReadModelStore
+from unit.given import PARTITION, Scene
+
+RowT = TypeVar("RowT", bound=Row)
+Tables = dict[str, list[Row]]
+
+
+async def write_log(folder: Path, partitions: Sequence[Sequence[bytes]]) -> None:
+    """An event log that holds these records."""
+    log = SqliteEventLog(folder / EVENTS, len(partitions))
+    for partition, records in enumerate(partitions):
+        if records:
+            await log.append(partition, EMPTY, [new_record(record) for record in records])
+    await log.close()
+
+
+def new_record(record: bytes) -> NewRecord:
+    place, _, event = decode(record)
+    return NewRecord(place.seq, event.user_id, event.command_id, record)
+
+
+class ReadModel:
+    """The live generation of a store of its own, and the log that it is folded from."""
+
+    def __init__(self, folder: Path, partitions: Sequence[Sequence[bytes]]) -> None:
+        self.path = folder / READ_MODEL
+        self.partitions = partitions
+        self.store = SqliteReadModelStore(self.path)
+        self.generation = 1
+
+    @classmethod
+    async def empty(cls, folder: Path, partitions: Sequence[Sequence[bytes]]) -> "ReadModel":
+        model = cls(folder, partitions)
+        made = await model.store.make_generation(folds.VERSION, len(partitions), live=True)
+        model.generation = made.number
+        return model
+
+    @classmethod
+    async def folded(cls, folder: Path, partitions: Sequence[Sequence[bytes]]) -> "ReadModel":
+        """With every record folded, each partition at once."""
+        model = await cls.empty(folder, partitions)
+        for partition, records in enumerate(partitions):
+            await model.fold(await model.folder(partition), records)
+        return model
+
+    async def folder(self, partition: int = 0, rows_max: int | None = None) -> PartitionFolder:
+        """A new one, which begins where the tables are."""
+        quarantined = [one for one in await self.store.quarantine(self.generation) if one.partition == partition]
+        return PartitionFolder(
+            self.store, self.generation, partition, await self.checkpoint(partition), quarantined, rows_max=rows_max
+        )
+
+    async def fold(self, folder: PartitionFolder, records: Sequence[bytes]) -> Run | None:
+        """Fold and store; None where nothing continued the chain."""
+        run = await folder.fold(records)
+        if run is not None:
+            await self.keep(folder, run)
+        return run
+
+    async def keep(self, folder: PartitionFolder, run: Run) -> None:
+        await self.store.commit(self.generation, [run])
+        folder.stored(run)
+
+    async def checkpoint(self, partition: int = 0) -> Checkpoint:
+        return (await self.store.checkpoints(self.generation))[partition]
+
+    async def rows(self, partition: int = 0) -> Tables:
+        """All rows of the partition, in the order of keys, by their tables' names."""
+        tables: Tables = {kind.table: [] for kind in ROW_TYPES}
+        async for _, kind, page in self.store.scan(self.generation, partition):
+            tables[kind.table] += page
+        return tables
+
+    def sql(self, statement: str, *parameters: Any) -> int:
+        """By hand, on a connection of its own; ``{wallet}`` is the live table. Answers how many rows were changed."""
+        names = {kind.table: f"{kind.table}_g{self.generation}" for kind in ROW_TYPES}
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            return connection.execute(statement.format(**names), parameters).rowcount
+
+
+def book_of(scene: Scene) -> Book:
+    """The rows of a scene's events, by all folds, in memory."""
+    book = Book({}, complete=True)
+    for seq, event in enumerate(scene.events, start=1):
+        for fold in folds.FOLDS:
+            fold(event, Place(PARTITION, seq), book)
+    return book
+
+
+def rows_of(scene: Scene, kind: type[RowT]) -> list[RowT]:
+    """The rows of one table, in the order of their keys."""
+    (shelf,) = (shelf for shelf in book_of(scene).shelves if shelf.kind is kind)
+    return shelf.changed
+
+
+def row_of(scene: Scene, kind: type[RowT], *key: Any) -> RowT:
+    """One row by its key inside the partition. AssertionError where there is none."""
+    (row,) = (row for row in rows_of(scene, kind) if key_of(row) == key)
+    return row

@@ -1,0 +1,479 @@
+"""What the proof finds in a read model that somebody changed by hand, and what it does not take for a fault."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from ledger.events import BetSettled, Event
+from ledger.folder import EVENTS, READ_MODEL
+from ledger.logs.sqlite import SqliteLogReader
+from ledger.wallet import Place
+from projections import folds
+from projections.book import Book
+from projections.proof import KEPT_MAX, NAMED_MAX, Check, Pace, Proof
+from projections.rows import BY_USER, ROW_TYPES, Row
+from projections.store import Difference, Users
+from properties.reads_story import story
+from unit.read_model import ReadModel, write_log
+
+PARTITIONS: Final = 3
+
+
+class Restless(Pace):
+    """Takes all the time there is, and counts how often it might have rested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rests = 0
+
+    async def rest(self) -> None:
+        self.rests += 1
+
+
+@dataclass
+class Desk:
+    model: ReadModel
+    log: SqliteLogReader
+    pace: Restless
+    now_us: int = 1_000
+
+    def proof(self, events_max: int = 100_000) -> Proof:
+        return Proof(self.model.store, self.log, self.pace, events_max=events_max)
+
+    async def quick(self) -> list[Difference]:
+        proof = self.proof()
+        return [one for p in range(PARTITIONS) for one in await proof.quick(self.model.generation, p)]
+
+    async def thorough(self, events_max: int = 100_000) -> list[Difference]:
+        proof = self.proof(events_max)
+        return [one for p in range(PARTITIONS) for one in (await proof.thorough(self.model.generation, p))[1]]
+
+    def check(self) -> Check:
+        return Check(self.model.store, self.proof(), self.pace, lambda: self.now_us)
+
+    async def kept(self) -> list[Difference]:
+        return await self.model.store.differences(self.model.generation, 100)
+
+
+@pytest.fixture(scope="module")
+def told() -> list[list[bytes]]:
+    return story(19, partitions=PARTITIONS).partitions
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory: pytest.TempPathFactory, told: list[list[bytes]]) -> Path:
+    """A log and a read model that has all of it."""
+    path = tmp_path_factory.mktemp("folded")
+
+    async def fold() -> None:
+        await write_log(path, told)
+        model = await ReadModel.folded(path, told)
+        await model.store.close()
+
+    asyncio.run(fold())
+    return path
+
+
+@pytest.fixture
+async def desk(folded: Path, tmp_path: Path, told: list[list[bytes]]) -> AsyncIterator[Desk]:
+    shutil.copytree(folded, tmp_path / "data")
+    model = ReadModel(tmp_path / "data", told)
+    log = SqliteLogReader(tmp_path / "data" / EVENTS)
+    yield Desk(model, log, Restless())
+    await model.store.close()
+    log.close()
+
+
+def changes() -> Iterator[tuple[str, str, str]]:
+    """For each table one of its fields that is no key, and a value that it does not have."""
+    yield from [
+        ("wallet", "status", "'closed '"),
+        ("asset", "cash", "cash + 1"),
+        ("history", "held_change", "held_change - 1"),
+        ("orders", "amount", "amount + 1"),
+        ("deposit", "order_id", "order_id || 'x'"),
+        ("bet", "stake", "stake + 1"),
+        ("hold", "expires_at_us", "7"),
+        ("transfer", "to_user_id", "upper(to_user_id) || '.'"),
+        ("statistics", "biggest_win", "biggest_win + 1"),
+        ("referral", "members", "members + 1"),
+        ("account", "credited", "credited || '0'"),
+    ]
+
+
+async def first_row(desk: Desk, table: str) -> tuple[int, Row, list[str]]:
+    """A partition that has rows of the table, its first one, and its columns' names."""
+    for partition in range(PARTITIONS):
+        if rows := (await desk.model.rows(partition))[table]:
+            return partition, rows[0], list(type(rows[0]).__struct_fields__)
+    raise AssertionError(f"the story has no row of {table}")
+
+
+def where(row: Row, fields: list[str]) -> tuple[str, list[object]]:
+    keys = fields[: row.key_length]
+    return " AND ".join(["partition = ?", *(f"{name} = ?" for name in keys)]), [getattr(row, name) for name in keys]
+
+
+async def test_a_read_model_that_is_what_the_log_says_has_no_difference(desk: Desk) -> None:
+    assert await desk.quick() == []
+    assert await desk.thorough() == []
+    assert await desk.thorough(events_max=20) == []
+
+
+def test_every_table_is_changed_once() -> None:
+    assert [table for table, _, _ in changes()] == [kind.table for kind in ROW_TYPES]
+
+
+@pytest.mark.parametrize("events_max", [100_000, 20], ids=["at once", "by ranges of users"])
+@pytest.mark.parametrize(("table", "field", "value"), list(changes()), ids=lambda value: str(value))
+async def test_a_field_changed_by_hand_is_named(
+    desk: Desk, table: str, field: str, value: str, events_max: int
+) -> None:
+    partition, row, fields = await first_row(desk, table)
+    which, key = where(row, fields)
+    assert desk.model.sql(f"UPDATE {{{table}}} SET {field} = {value} WHERE {which}", partition, *key) == 1
+    assert [(one.partition, one.table, one.field) for one in await desk.quick()] == [(partition, table, "digest")]
+    (found,) = await desk.thorough(events_max)
+    assert (found.partition, found.table, found.field) == (partition, table, field)
+    assert found.place == ("" if table == "deposit" else key[0])
+    assert found.expected == encoded(getattr(row, field))
+    assert found.found != found.expected
+
+
+@pytest.mark.parametrize("table", [kind.table for kind in ROW_TYPES])
+async def test_a_row_deleted_by_hand_is_named(desk: Desk, table: str) -> None:
+    partition, row, fields = await first_row(desk, table)
+    which, key = where(row, fields)
+    assert desk.model.sql(f"DELETE FROM {{{table}}} WHERE {which}", partition, *key) == 1
+    assert [(one.partition, one.table) for one in await desk.quick()] == [(partition, table)]
+    (found,) = await desk.thorough()
+    assert (found.partition, found.table, found.field) == (partition, table, "")
+    assert (found.expected, found.found) == (encoded(row), "null")
+
+
+@pytest.mark.parametrize("table", [kind.table for kind in ROW_TYPES])
+async def test_a_row_inserted_by_hand_is_named(desk: Desk, table: str) -> None:
+    partition, row, fields = await first_row(desk, table)
+    key = fields[row.key_length - 1]
+    other = "999999" if isinstance(getattr(row, key), int) else "'zz'"
+    columns = ", ".join(other if name == key else name for name in fields)
+    which, values = where(row, fields)
+    added = f"INSERT INTO {{{table}}} SELECT partition, {columns} FROM {{{table}}} WHERE {which}"
+    assert desk.model.sql(added, partition, *values) == 1
+    assert [(one.partition, one.table) for one in await desk.quick()] == [(partition, table)]
+    (found,) = await desk.thorough(events_max=20)
+    assert (found.partition, found.table, found.expected) == (partition, table, "null")
+    assert "999999" in found.found or "zz" in found.found
+
+
+@pytest.mark.parametrize("table", [kind.table for kind in ROW_TYPES])
+async def test_an_emptied_table_is_found(desk: Desk, table: str) -> None:
+    assert desk.model.sql(f"DELETE FROM {{{table}}}") > 0
+    assert {one.table for one in await desk.quick()} == {table}
+    assert {one.table for one in await desk.thorough()} == {table}
+
+
+async def test_a_row_that_was_moved_to_another_user_differs_twice(desk: Desk) -> None:
+    partition, row, fields = await first_row(desk, "bet")
+    which, key = where(row, fields)
+    desk.model.sql(f"UPDATE {{bet}} SET user_id = 'thief' WHERE {which}", partition, *key)
+    found = await desk.thorough()
+    assert sorted((one.place, one.found == "null") for one in found) == sorted([(key[0], True), ("thief", False)])
+
+
+async def test_a_value_of_another_type_is_a_difference(desk: Desk) -> None:
+    partition, row, fields = await first_row(desk, "bet")
+    which, key = where(row, fields)
+    desk.model.sql(f"UPDATE {{bet}} SET period = CAST(period AS BLOB) WHERE {which}", partition, *key)
+    assert [one.field for one in await desk.thorough()] == ["period"]
+
+
+async def test_a_digest_changed_together_with_its_row_is_found_by_the_thorough_pass(desk: Desk) -> None:
+    partition, row, fields = await first_row(desk, "asset")
+    which, key = where(row, fields)
+    desk.model.sql(f"UPDATE {{asset}} SET cash = cash + 5 WHERE {which}", partition, *key)
+    (digest,) = await desk.quick()
+    desk.model.sql(
+        "UPDATE checkpoint SET digests = replace(digests, ?, ?) WHERE partition = ?",
+        digest.found.strip('"'),
+        digest.expected.strip('"'),
+        partition,
+    )
+    assert await desk.quick() == []
+    assert [(one.table, one.field) for one in await desk.thorough()] == [("asset", "cash")]
+
+
+async def test_a_digest_changed_alone_is_found(desk: Desk) -> None:
+    digest = (await desk.model.checkpoint(1)).digests["bet"]
+    desk.model.sql("UPDATE checkpoint SET digests = replace(digests, ?, ?)", f"{digest:032x}", f"{digest ^ 1:032x}")
+    for found in (await desk.quick(), await desk.thorough(), await desk.thorough(events_max=20)):
+        assert [(one.partition, one.table, one.field) for one in found] == [(1, "bet", "digest")]
+        assert (found[0].expected, found[0].found) == (f'"{digest:032x}"', f'"{digest ^ 1:032x}"')
+
+
+async def test_a_log_that_does_not_go_through_the_checkpoint_is_said_and_nothing_else(desk: Desk) -> None:
+    desk.model.sql("UPDATE checkpoint SET head = replace(head, '0', '1') WHERE partition = 2")
+    assert [(one.partition, one.table, one.field) for one in await desk.thorough()] == [(2, "checkpoint", "head")]
+
+
+async def test_a_fold_that_went_wrong_is_found_though_the_digests_agree(
+    folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(event: Event, place: Place, book: Book) -> None:
+        if isinstance(event.data, BetSettled):
+            book.bets.edit((event.user_id, event.data.bet_id)).stake += 1
+
+    shutil.copytree(folded, tmp_path / "data")
+    (tmp_path / "data" / READ_MODEL).unlink()
+    with monkeypatch.context() as broken:
+        broken.setattr("projections.folding.FOLDS", (*folds.FOLDS, wrong))
+        model = await ReadModel.folded(tmp_path / "data", told)
+    desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
+    assert await desk.quick() == []
+    found = await desk.thorough()
+    assert found
+    assert {(one.table, one.field) for one in found} == {("bet", "stake")}
+    await model.store.close()
+
+
+async def test_users_beyond_the_first_hundred_that_differ_are_said_to_differ(desk: Desk) -> None:
+    many = NAMED_MAX + 20
+    for number in range(many):
+        desk.model.sql("INSERT INTO {referral} VALUES (0, ?, 1, 1)", f"zz{number:03}")
+    found = await desk.thorough()
+    assert [one.field for one in found] == [""] * NAMED_MAX + ["digest"] * 20
+    assert len({one.place for one in found}) == many
+
+
+# --- the check, round after round -----------------------------------------------------------------------------------
+
+
+async def test_a_mended_row_clears_what_was_kept(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    check = desk.check()
+    partition, row, fields = await first_row(desk, "wallet")
+    which, key = where(row, fields)
+    desk.model.sql(f"UPDATE {{wallet}} SET status = 'gone' WHERE {which}", partition, *key)
+    for _ in range(3):
+        await check.go_round()
+        assert [(one.place, one.field, one.found) for one in await desk.kept()] == [(key[0], "status", '"gone"')]
+    assert caplog.text.count("status: the log says") == 1, "logged once"
+    desk.model.sql(f"UPDATE {{wallet}} SET status = ? WHERE {which}", getattr(row, "status"), partition, *key)  # noqa: B009
+    await check.go_round()
+    assert await desk.kept() == []
+
+
+async def test_a_changed_row_is_named_in_the_first_round_whosever_turn_it_is(desk: Desk) -> None:
+    desk.model.sql("UPDATE {account} SET debited = '1' WHERE partition = 2 AND account = 'house/stakes'")
+    await desk.check().go_round()
+    assert {(one.partition, one.place, one.field) for one in await desk.kept()} == {(2, "house/stakes", "debited")}
+
+
+async def test_each_round_holds_the_next_partition_against_the_log(desk: Desk) -> None:
+    check = desk.check()
+    for proved in ([0], [0, 1], [0, 1, 2], [0, 1, 2]):
+        await check.go_round()
+        there = await desk.model.store.proved(desk.model.generation)
+        assert [one.partition for one in there] == proved
+        desk.now_us += 1
+    assert [one.checked_at_us for one in there] == [1_003, 1_001, 1_002]
+    assert [one.seq for one in there] == [len(records) for records in desk.model.partitions]
+
+
+async def test_rows_of_older_folds_are_held_against_their_digests_only(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "VERSION", folds.VERSION + 1)
+    desk.model.sql("UPDATE {asset} SET held = held + 1")
+    for _ in range(PARTITIONS):
+        await desk.check().go_round()
+    kept = await desk.kept()
+    assert kept
+    assert {(one.table, one.field) for one in kept} == {("asset", "digest")}
+
+
+async def test_a_generation_that_goes_away_under_the_check_is_no_error(desk: Desk) -> None:
+    store, old = desk.model.store, desk.model.generation
+    made = await store.make_generation(folds.VERSION, PARTITIONS, live=False)
+    desk.model.generation = made.number
+    for partition, records in enumerate(desk.model.partitions):
+        folder = await desk.model.folder(partition)
+        run = await folder.fold(records)
+        if run is not None:
+            await store.commit(made.number, [run], building=True)
+
+    class Switching(Restless):
+        async def rest(self) -> None:
+            await super().rest()
+            if self.rests == 5:
+                await store.switch(old, made.number, accept=False)
+                await store.drop_generation(old)
+
+    pace = Switching()
+    check = Check(store, Proof(store, desk.log, pace), pace, lambda: 1, round_s=0.01)
+    task = asyncio.create_task(check.for_ever())
+    async with asyncio.timeout(10):
+        while len(await store.proved(made.number)) < PARTITIONS:  # noqa: ASYNC110 - it is another file's change
+            await asyncio.sleep(0.01)
+    assert not task.done()
+    task.cancel()
+    assert await store.differences(made.number, 1) == []
+
+
+async def test_nothing_live_is_nothing_to_check(tmp_path: Path) -> None:
+    model = ReadModel(tmp_path, [])
+    pace = Restless()
+    await write_log(tmp_path, [[]])
+    reader = SqliteLogReader(tmp_path / EVENTS)
+    await Check(model.store, Proof(model.store, reader, pace), pace, lambda: 1).go_round()
+    reader.close()
+    await model.store.close()
+
+
+async def test_no_more_is_kept_than_anybody_reads(desk: Desk) -> None:
+    desk.model.sql(
+        "INSERT INTO {referral} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000)"
+        " SELECT 0, 'zz', i + 10, 1 FROM n"
+    )
+    await desk.check().go_round()
+    (proved, *_) = await desk.model.store.proved(desk.model.generation)
+    assert proved.differences == KEPT_MAX
+
+
+# --- while events arrive --------------------------------------------------------------------------------------------
+
+
+async def test_rows_that_change_while_the_proof_computes_are_no_difference(
+    folded: Path, tmp_path: Path, told: list[list[bytes]]
+) -> None:
+    """The log is all there, the read model takes it event by event, one at each rest of the proof."""
+    shutil.copytree(folded, tmp_path / "data")
+    (tmp_path / "data" / READ_MODEL).unlink()
+    model = await ReadModel.empty(tmp_path / "data", told)
+    folders = [await model.folder(partition) for partition in range(PARTITIONS)]
+    busy = [partition for partition in range(PARTITIONS) for _ in told[partition]]
+
+    class Busy(Restless):
+        async def rest(self) -> None:
+            await super().rest()
+            if busy:
+                folder = folders[busy.pop()]
+                seq = folder.head.seq
+                await model.fold(folder, told[folder.partition][seq : seq + 1])
+
+    desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Busy())
+    passes = 0
+    while busy:
+        assert await desk.quick() == []
+        assert await desk.thorough(events_max=(100_000, 20)[passes % 2]) == []
+        passes += 1
+    assert passes > 2
+    await model.store.close()
+
+
+# --- quarantine -----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_held_for_a_quarantined_user_is_no_difference(
+    folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while the folds cannot digest it, and not after the fix, when it can be taken and was not yet."""
+
+    def picky(event: Event, place: Place, book: Book) -> None:
+        if event.user_id == "anna" and event.data.type == "bet_settled":
+            raise ValueError("no bets of anna")
+
+    shutil.copytree(folded, tmp_path / "data")
+    (tmp_path / "data" / READ_MODEL).unlink()
+    with monkeypatch.context() as broken:
+        for module in ("projections.folding", "projections.proof"):
+            broken.setattr(f"{module}.FOLDS", (*folds.FOLDS, picky))
+        model = await ReadModel.folded(tmp_path / "data", told)
+        desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
+        assert [one.user_id for one in await model.store.quarantine(1)] == ["anna"]
+        assert await desk.thorough() == []
+        assert await desk.thorough(events_max=20) == []
+    assert await desk.quick() == []
+    assert await desk.thorough() == []
+    assert await desk.thorough(events_max=20) == []
+    desk.model.sql("UPDATE {asset} SET cash = cash + 1 WHERE user_id = 'anna'")
+    assert {(one.place, one.field) for one in await desk.thorough()} == {("anna", "cash")}, "but what she has is"
+    await model.store.close()
+
+
+async def test_an_event_in_the_rows_that_the_folds_cannot_digest_is_a_difference(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(event: Event, place: Place, book: Book) -> None:
+        if event.user_id == "anna" and event.data.type == "bet_settled":
+            raise ValueError("no bets of anna")
+
+    monkeypatch.setattr("projections.proof.FOLDS", (*folds.FOLDS, picky))
+    found = await desk.thorough()
+    (stop,) = (one for one in found if one.table == "quarantine")
+    assert (stop.place, stop.expected, stop.found) == ("anna", '"ValueError: no bets of anna"', "null")
+
+
+async def test_held_events_that_were_deleted_or_changed_by_hand_are_named(
+    folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(event: Event, place: Place, book: Book) -> None:
+        if event.user_id == "anna" and event.data.type == "bet_settled":
+            raise ValueError("no bets of anna")
+
+    shutil.copytree(folded, tmp_path / "data")
+    (tmp_path / "data" / READ_MODEL).unlink()
+    with monkeypatch.context() as broken:
+        broken.setattr("projections.folding.FOLDS", (*folds.FOLDS, picky))
+        model = await ReadModel.folded(tmp_path / "data", told)
+    desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
+    (anna,) = await model.store.quarantine(1)
+    held = await model.store.held(1, anna.partition, "anna", 1_000)
+    assert len(held) > 2
+    model.sql("DELETE FROM quarantined_event WHERE seq = ?", held[1].seq)
+    model.sql("UPDATE quarantined_event SET record = x'7b7d' WHERE seq = ?", held[2].seq)
+    for events_max in (100_000, 20):
+        found = await desk.thorough(events_max)
+        assert [(one.place, one.table, one.key) for one in found] == [
+            ("anna", "quarantined_event", f"[{held[1].seq}]"),
+            ("anna", "quarantined_event", f"[{held[2].seq}]"),
+        ]
+    await model.store.close()
+
+
+# --- share of a core ------------------------------------------------------------------------------------------------
+
+
+async def test_the_check_rests_nine_times_as_long_as_it_worked() -> None:
+    clock_s, slept = [100.0], []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    pace = Pace(0.1, cpu_s=lambda: clock_s[0], sleep=sleep)
+    clock_s[0] += 2.0
+    await pace.rest()
+    await pace.rest()
+    pace.hurried = True
+    clock_s[0] += 2.0
+    await pace.rest()
+    assert slept == pytest.approx([18.0, 0.0, 2.0])
+
+
+def test_ranges_of_users_cover_everybody_once() -> None:
+    one, two = Users(last="bob"), Users(first="bob")
+    for user_id in ("0", "Bob", "anna", "bob", "bob1", "~", "ü"):
+        assert (user_id in one) != (user_id in two)
+
+
+def test_each_table_but_two_is_of_users() -> None:
+    assert [kind.table for kind in ROW_TYPES if kind not in BY_USER] == ["deposit", "account"]
+
+
+def encoded(value: object) -> str:
+    return msgspec.json.encode(value).decode()

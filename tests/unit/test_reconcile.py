@@ -1,0 +1,301 @@
+"""Reconciling: what agrees, what differs and is named, what is behind, and what is only newer."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from projections import reconcile as module
+from projections.recomputed import Document, NotUnderstood
+from projections.reconcile import Behind, Difference, Late, Reconciled, reconcile
+from unit.folders import story_records
+from unit.told_reads import Records, ToldReads
+
+WALLETS = 7
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAUSE_S", 0.001)
+
+
+def run(reads: ToldReads, **options: Any) -> tuple[Reconciled, list[Difference]]:
+    differences: list[Difference] = []
+    records = options.pop("records", Records(story_records()))
+    result = reconcile(records, reads, differs=differences.append, patience_s=options.pop("patience_s", 0), **options)
+    assert result.differences == len(differences)
+    return result, differences
+
+
+def told() -> ToldReads:
+    return ToldReads(story_records())
+
+
+def test_reads_that_say_what_the_log_says_are_well() -> None:
+    reads = told()
+    result, differences = run(reads)
+    assert differences == []
+    assert result.well
+    assert (result.wallets, result.partitions) == (WALLETS + 1, 4), "nobody was never opened, and is asked for too"
+    assert result.events == sum(map(len, story_records()))
+    assert (result.asked_again, result.behind, result.late) == (0, [], [])
+    assert {read for read, user_id in reads.asked if user_id == "alice"} == {
+        *("wallet", "stats", "referrals", "balance", "history", "bets", "holds", "bet", "transfer", "order")
+    }
+    assert ("hold", "bob") in reads.asked
+    assert result.answers == len(reads.asked) - WALLETS, "before each partition, it is asked how far its reads are"
+
+
+def test_the_money_supply_of_a_whole_log_sums_to_zero() -> None:
+    supply = run(told())[0].supply
+    assert set(supply.accounts) == {"INR", "USDT", "GOLD"}
+    assert supply.remainders() == {}
+    assert supply.accounts["USDT"] == {"house/deposits": -25_000_000, "wallets/cash": 25_000_000}
+
+
+def test_money_that_comes_from_nowhere_is_not_well() -> None:
+    records = story_records()
+    forged = json.loads(records[0][-1])
+    assert forged["postings"]
+    forged["postings"][0][2] += 1
+    records[0][-1] = json.dumps(forged).encode()
+    result = reconcile(Records(records), ToldReads(records), patience_s=0)
+    assert not result.well
+    assert list(result.supply.remainders().values()) == [1]
+
+
+Alter = Callable[[Document], None]
+
+
+def _set(*path: Any) -> Alter:
+    *way, name, value = path
+
+    def alter(answer: Document) -> None:
+        inner: Any = answer
+        for step in way:
+            inner = inner[step]
+        inner[name] = value
+
+    return alter
+
+
+def _drop_item(answer: Document) -> None:
+    if answer["items"]:
+        answer["items"].pop(0)
+
+
+def _twice(answer: Document) -> None:
+    answer["items"].insert(0, answer["items"][0])
+
+
+@pytest.mark.parametrize(
+    ("read", "alter", "field"),
+    [
+        ("wallet", _set("status", "frozen"), "status"),
+        ("wallet", _set("balances", "INR", "cash", 1), "balances.INR.cash"),
+        ("wallet", _set("balances", "INR", "available", 1), "balances.INR.available"),
+        ("wallet", _set("balances", "BTC", {}), "balances.BTC"),
+        ("wallet", _set("limits", "INR", "balance_max", 0), "limits.INR.balance_max"),
+        ("wallet", _set("opened_at_us", 1), "opened_at_us"),
+        ("wallet", _set("first_deposit", None), "first_deposit"),
+        ("wallet", _set("more", 1), "more"),
+        ("wallet", lambda answer: answer.pop("referrer_id"), "referrer_id"),
+        ("balance", _set("balances", {}), "balances.INR"),
+        ("balance", _set("at_us", 1), "at_us"),
+        ("stats", _set("games", 0, "biggest_win", 1), "games[0].biggest_win"),
+        ("stats", _set("totals", 0, "withdrawals", "amount", 1), "totals[0].withdrawals.amount"),
+        ("stats", lambda answer: answer["totals"].pop(), "totals, length"),
+        ("referrals", _set("direct_count", 7), "direct_count"),
+        ("referrals", _set("levels", 5, "members", 1), "levels[5].members"),
+        ("referrals", _set("commissions", "INR", 1), "commissions.INR"),
+        ("history", _set("items", 0, "change", "cash", 7), "].change.cash"),
+        ("history", _set("items", 0, "data", {}), "].data."),
+        ("history", _drop_item, "items["),
+        ("history", _twice, "items["),
+        ("history", lambda answer: answer.pop("next_cursor"), ""),
+        ("bets", _set("items", 0, "payout", 7), "].payout"),
+        ("bets", _drop_item, "items["),
+        ("bet", _set("status", "open"), "status"),
+        ("transfer", _set("reason", "no"), "reason"),
+        ("order", _set("resolved_at_us", 1), "resolved_at_us"),
+        ("order", _set("amount", 100.0), "amount"),
+        ("wallet", _set("as_of", {"position": "3:1"}), "as_of.position"),
+        ("wallet", _set("as_of", {"position": "1:99999"}), "as_of.position"),
+        ("stats", _set("as_of", None), "as_of.position"),
+    ],
+)
+def test_an_answer_that_differs_is_named_with_wallet_read_and_member(read: str, alter: Alter, field: str) -> None:
+    reads = told()
+
+    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
+        if asked == read and user_id == "alice":
+            assert answer is not None
+            answer = json.loads(json.dumps(answer))
+            assert answer is not None
+            alter(answer)
+        return answer
+
+    reads.altered = altered
+    result, differences = run(reads, only=["alice"])
+    assert not result.well
+    assert differences
+    assert {difference.user_id for difference in differences} == {"alice"}
+    assert any(
+        difference.read.split("?")[0].split("/")[0].startswith(read) and field in difference.field
+        for difference in differences
+    ), differences
+
+
+def test_expected_and_found_are_given() -> None:
+    reads = told()
+
+    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
+        return answer if asked != "wallet" or answer is None else {**answer, "status": "odd"}
+
+    reads.altered = altered
+    _, differences = run(reads, only=["frank"])
+    (difference,) = differences
+    assert (difference.expected, difference.found, difference.read) == ('"frozen"', '"odd"', "wallet")
+    assert difference.position == _last_position_of("frank")
+
+
+def _last_position_of(user_id: str) -> str:
+    events = [json.loads(record) for records in story_records() for record in records]
+    last = [event for event in events if event["user_id"] == user_id][-1]
+    return f"{last['partition']}:{last['seq']}"
+
+
+@pytest.mark.parametrize("read", ["wallet", "stats", "history", "bet", "order", "transfer", "balance"])
+def test_a_document_that_is_missing_differs(read: str) -> None:
+    reads = told()
+    reads.altered = lambda asked, user_id, answer: None if (asked, user_id) == (read, "alice") else answer
+    _, differences = run(reads)
+    assert {difference.user_id for difference in differences} == {"alice"}
+    assert all(difference.found == "null" for difference in differences)
+
+
+def test_a_wallet_that_was_never_opened_must_not_be_found() -> None:
+    reads = told()
+    reads.altered = lambda asked, user_id, answer: (
+        {"user_id": user_id, "as_of": {"position": "1:5"}} if (asked, user_id) == ("wallet", "nobody") else answer
+    )
+    _, differences = run(reads)
+    assert [difference.user_id for difference in differences] == ["nobody"]
+
+
+def test_what_is_right_when_asked_again_is_no_difference_and_is_counted() -> None:
+    reads = told()
+    wrong = iter([True, True])
+
+    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
+        if (asked, user_id) == ("stats", "alice") and answer is not None and next(wrong, False):
+            return {**answer, "games": []}
+        return answer
+
+    reads.altered = altered
+    result, differences = run(reads)
+    assert differences == []
+    assert result.well
+    assert result.asked_again == 1
+
+
+def test_an_answer_that_is_newer_than_what_was_read_is_held_against_the_newer_records() -> None:
+    whole = story_records()
+    growing = Records([records[: len(records) * 2 // 3] for records in whole])
+    first_ends = growing.ends()
+
+    class Ends(Records):
+        """The log grows as soon as it was looked at."""
+
+        def ends(self) -> list[int]:
+            self.partitions = whole
+            return list(first_ends)
+
+    reads = ToldReads(whole)
+    result, differences = run(reads, records=Ends(growing.partitions))
+    assert differences == []
+    assert result.well
+    assert result.events == sum(first_ends)
+
+
+def test_a_list_that_grows_while_it_is_paged_is_what_was_there_at_its_first_page() -> None:
+    whole = story_records()
+    reads = ToldReads(whole, page=2)
+    reads.ends = {partition: len(records) // 2 for partition, records in enumerate(whole)}
+
+    class Ends(Records):
+        def ends(self) -> list[int]:
+            return [len(records) // 2 for records in whole]
+
+    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
+        if asked in ("history", "bets", "holds"):  # something happens after every page
+            partition, _ = reads.seq(user_id)
+            reads.ends[partition] = min(reads.ends[partition] + 1, len(whole[partition]))
+        return answer
+
+    reads.altered = altered
+    result, differences = run(reads, records=Ends(whole), at_once=1)
+    assert differences == []
+    assert result.well
+    assert sum(reads.ends.values()) > sum(len(records) // 2 for records in whole) + 10
+
+
+def test_a_wallet_that_stays_behind_is_named_and_no_difference_where_it_is_true() -> None:
+    reads = told()
+    reads.behind["bob"] = 12
+    result, differences = run(reads)
+    assert differences == []
+    assert result.behind == [Behind("bob", 2, 12)]
+    assert result.well
+
+
+def test_a_wallet_that_is_behind_and_wrong_there_differs() -> None:
+    reads = told()
+    reads.behind["bob"] = 12
+    reads.altered = lambda asked, user_id, answer: (
+        {**answer, "direct_count": 9} if (asked, user_id) == ("referrals", "bob") and answer else answer
+    )
+    result, differences = run(reads)
+    assert [difference.field for difference in differences] == ["direct_count"]
+    assert not result.well
+
+
+def test_reads_that_are_behind_are_waited_for() -> None:
+    reads = told()
+    reads.ends = {1: 5}
+    waits: list[str] = []
+
+    def says(text: str) -> None:
+        waits.append(text)
+        reads.ends = {}
+
+    result, differences = run(reads, says=says, patience_s=5)
+    assert differences == []
+    assert result.well
+    assert len(waits) == 1
+    assert waits[0].startswith("the reads of partition 1 are at seq 5, the log at ")
+
+
+def test_reads_that_stay_behind_are_not_well_but_do_not_differ() -> None:
+    reads = told()
+    reads.ends = {1: 30}
+    result, differences = run(reads, patience_s=0.01)
+    assert differences == []
+    assert result.late == [Late(1, 30, len(story_records()[1]))]
+    assert not result.well
+
+
+def test_a_record_that_is_not_understood_ends_it() -> None:
+    records = story_records()
+    records[1][3] = records[1][3].replace(b'"referral_counted"', b'"of_tomorrow"')
+    with pytest.raises(NotUnderstood, match="1:4 is of type of_tomorrow"):
+        run(told(), records=Records(records))
+
+
+def test_progress_ends_with_all() -> None:
+    seen: list[tuple[int, int]] = []
+    run(told(), progress=lambda done, total: seen.append((done, total)))
+    total = sum(map(len, story_records()))
+    assert seen[-1] == (total, total)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)

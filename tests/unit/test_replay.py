@@ -1,0 +1,164 @@
+"""`stakelog audit replay`: a wallet's or a partition's story, exact, in order, up to any time."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import stakelog
+from ledger.folder import EVENTS
+from ledger.logs.sqlite import SqliteRecords
+from ledger.replay import Unreadable, line_of, parse_time, utc
+from unit.folders import story_records, write_log
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_log(tmp_path_factory.mktemp("story") / "data", story_records())
+
+
+def replay(data: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(stakelog, ["audit", "replay", "--data", str(data), *arguments])
+
+
+def ndjson(done: Result) -> list[bytes]:
+    assert done.exit_code == 0, done.output
+    return done.stdout_bytes.splitlines()
+
+
+def of(user_id: str) -> list[bytes]:
+    return [
+        record for partition in story_records() for record in partition if json.loads(record)["user_id"] == user_id
+    ]
+
+
+def test_a_wallets_story_is_its_records_byte_for_byte_in_order(data: Path) -> None:
+    assert ndjson(replay(data, "--user", "alice", "--format", "ndjson")) == of("alice")
+
+
+def test_a_partitions_story_is_all_its_records(data: Path) -> None:
+    assert ndjson(replay(data, "--partition", "2", "--format", "ndjson")) == story_records()[2]
+
+
+def test_a_story_may_end_at_a_time_which_is_still_part_of_it(data: Path) -> None:
+    records = of("bob")
+    until_us = json.loads(records[5])["time_us"]
+    expected = [record for record in records if json.loads(record)["time_us"] <= until_us]
+    assert 5 < len(expected) < len(records)
+    for text in (str(until_us), utc(until_us)):
+        assert ndjson(replay(data, "--user", "bob", "--format", "ndjson", "--until", text)) == expected
+    just_before = ndjson(replay(data, "--user", "bob", "--format", "ndjson", "--until", str(until_us - 1)))
+    assert len(just_before) < len(expected)
+
+
+def test_the_story_of_a_known_wallet_before_its_beginning_is_empty(data: Path) -> None:
+    done = replay(data, "--user", "bob", "--until", "2020-01-01T00:00:00Z")
+    assert done.exit_code == 0
+    assert done.output == "0 events\n"
+
+
+def test_the_table_has_place_time_type_ids_change_and_balances(data: Path) -> None:
+    done = replay(data, "--user", "alice")
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    assert "position" in lines[0]
+    assert "balances after" in lines[0]
+    (bet,) = [number for number, line in enumerate(lines) if "bet_placed" in line and "bet_id b1" in line]
+    assert "1:" in lines[bet]
+    assert "2026-11-23T13:00:11.000000Z" in lines[bet]
+    assert "INR cash" in lines[bet]
+    cells = " ".join(lines[bet : bet + 3])
+    assert "game external" in cells
+    assert "INR bonus -2200" in cells
+    assert done.output.endswith(f"{len(of('alice'))} events\n")
+
+
+def test_the_table_of_a_partition_names_the_wallets(data: Path) -> None:
+    assert "heidi" in replay(data, "--partition", str(partition_with("heidi"))).output
+
+
+def partition_with(user_id: str) -> int:
+    partition: int = json.loads(of(user_id)[0])["partition"]
+    return partition
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--user", "nobody-here"), "no event of nobody-here is in the log"),
+        (("--partition", "4"), "there is no partition 4: the log has 4"),
+        ((), "--user or --partition, one of them"),
+        (("--user", "u", "--partition", "1"), "--user or --partition, one of them"),
+        (("--user", "u", "--until", "yesterday"), "is no time: write 2026"),
+        (("--user", "u", "--until", "2026-11-23T18:00:00"), "is no time: write 2026"),
+    ],
+)
+def test_wrong_use_is_said_plainly_and_ends_with_2(data: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = replay(data, *arguments)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_record_that_cannot_be_read_ends_the_table_in_words_and_with_1(tmp_path: Path) -> None:
+    records = story_records()
+    data = write_log(tmp_path / "data", records)
+    with closing(sqlite3.connect(data / EVENTS, isolation_level=None)) as forger:
+        forger.execute("DROP TRIGGER event_is_unchanged")
+        forger.execute("UPDATE event SET record = x'7b' WHERE partition = 2 AND seq = 3")
+    done = replay(data, "--partition", "2")
+    assert done.exit_code == 1
+    assert "record number 3 of this story cannot be read" in done.stderr
+    assert ndjson(replay(data, "--partition", "2", "--format", "ndjson"))[2] == b"{"
+
+
+def test_a_wallets_story_is_found_by_the_index(data: Path) -> None:
+    with closing(sqlite3.connect(data / EVENTS)) as log:
+        plan = [row[3] for row in log.execute(f"EXPLAIN QUERY PLAN {SqliteRecords.PLACES}", ("alice",))]
+    assert any("SEARCH event USING INDEX" in step and "(user_id=?)" in step for step in plan), plan
+    assert not any(step.startswith("SCAN") for step in plan), plan
+
+
+def test_records_can_be_read_from_the_middle_on(data: Path) -> None:
+    with closing(SqliteRecords(data / EVENTS)) as records:
+        found = [row[0] for page in records.read(2, 6, 3) for row in page]
+    assert found == story_records()[2][2:6]
+
+
+@pytest.mark.parametrize(
+    ("text", "time_us"),
+    [
+        ("0", 0),
+        ("-5", -5),
+        ("1970-01-01T00:00:01Z", 1_000_000),
+        ("1970-01-01t05:30:00.000001+05:30", 1),
+        ("1969-12-31 23:59:59.999999+00:00", -1),
+    ],
+)
+def test_times_are_rfc_3339_or_microseconds(text: str, time_us: int) -> None:
+    assert parse_time(text) == time_us
+
+
+def test_a_time_is_shown_with_all_its_digits() -> None:
+    assert utc(1_795_438_800_000_001) == "2026-11-23T13:00:00.000001Z"
+    assert utc(10**20) == f"{10**20} µs"
+
+
+def a_record(**changed: Any) -> bytes:
+    event = json.loads(story_records()[0][0]) | changed
+    return json.dumps(event).encode()
+
+
+def test_an_event_type_that_nobody_knows_has_its_line_too() -> None:
+    postings = [["wallet/erin/cash", "INR", 5], ["wallet/erin/cash", "INR", 2], ["house/x", "INR", -7]]
+    line = line_of(a_record(user_id="erin", type="of_tomorrow", data={"reason": "r", "new": 1}, postings=postings))
+    assert (line.type, line.about, line.change) == ("of_tomorrow", "reason r", {"INR": {"cash": 7}})
+
+
+def test_what_is_no_record_is_said() -> None:
+    with pytest.raises(Unreadable):
+        line_of(b'{"partition":1}')
