@@ -58,7 +58,7 @@ async def _follow(settings: "Settings") -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_read_side(settings.data) as (log, store):
+    async with open_read_side(settings.data, settings.read_model) as (log, store):
         gc.freeze()  # what is loaded by now stays
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
         await Follower(log, store).run(stop)
@@ -106,7 +106,7 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
     with rebuild_lock(settings.data), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("folding", total=None)
         outcome = await rebuild_from_log(
-            partial(open_read_side, settings.data),
+            partial(open_read_side, settings.data, settings.read_model),
             workers=workers,
             accept=accept,
             progress=lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total),
@@ -151,7 +151,7 @@ async def _status(settings: "Settings") -> None:
     from projections.folds import VERSION
     from projections.standing import details_of, standing_of
 
-    async with open_read_model(settings.data) as (log, model):
+    async with open_read_model(settings) as (log, model):
         standing, details = await standing_of(model), await details_of(model)
         ends = log.ends()
         now_us = time_ns() // 1_000

@@ -26,6 +26,26 @@ class Ask(NamedTuple):
     conditions: frozenset[str] = NO_CONDITIONS
 
 
+class Pool(NamedTuple):
+    """The connections of this process: how many there are, how many of them are in use, and may be at the most."""
+
+    size: int
+    used: int
+    size_max: int
+
+
+class Pooled(Protocol):
+    """What an operator watches of a read model in a database server."""
+
+    @property
+    def pool(self) -> Pool: ...
+
+    async def retries(self) -> Mapping[str, int]:
+        """How often the database ended a transaction of anybody's for another one's sake, by its code, since the
+        tables were made; should stay at 0. Raises ReadModelUnavailable."""
+        ...
+
+
 class ReadModel(Protocol):
     """The live generation, read."""
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import CreateIndex, CreateTable, Index
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, Index
 from sqlalchemy.sql.expression import ClauseElement
 
 
@@ -38,4 +38,9 @@ def create_table(table: Table, dialect: Dialect) -> str:
 
 
 def create_index(index: Index, dialect: Dialect) -> str:
-    return str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect))
+    """MySQL has no IF NOT EXISTS for it."""
+    return str(CreateIndex(index, if_not_exists=dialect.name != "mysql").compile(dialect=dialect))
+
+
+def drop_table(table: Table, dialect: Dialect) -> str:
+    return str(DropTable(table, if_exists=True).compile(dialect=dialect))
