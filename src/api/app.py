@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from litestar import Litestar
-from litestar.config.compression import CompressionConfig
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from api.http import drain, respond_problem
+from api.http import drain, path_of, respond_problem
 from api.metrics import Metrics, ReadModelGauges
 from api.problems import Problem
 from api.routes.admin import admin_routes
@@ -36,11 +35,6 @@ _OF_STATUS: Final = {
 
 _WALLETS: Final = "/v1/wallets/"
 _WALLET_SLASHES: Final = 3
-
-# Chosen: a page of history shrinks to a fifth at the cheapest level; a single wallet would not get smaller.
-_COMPRESSION: Final = CompressionConfig(
-    backend="gzip", minimum_size=2_048, gzip_compress_level=1, exclude=["^/v1/events", "^/metrics"]
-)
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +79,7 @@ class Rim:
         problem: Problem | None = None
         try:
             try:
+                scope["path"] = path_of(scope)
                 await self._application(scope["path"])(scope, receiving, sending)
             except Problem as raised:
                 problem = raised
@@ -153,7 +148,7 @@ def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
     }.get(code, error.detail)
     fields: dict[str, Any] = {}
     if code == "method_not_allowed":
-        allowed = (error.headers or {}).get("Allow", "GET")
+        allowed = (error.headers or {}).get("allow", "GET")
         fields["allow"] = [method.strip() for method in allowed.split(",")]
     return Problem(code, detail, **fields)
 
@@ -171,7 +166,6 @@ def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str)
             *admin_routes(node, metrics),
         ],
         openapi_config=None,
-        compression_config=_COMPRESSION,
         logging_config=None,
         # Without a handler of its own Litestar answers exceptions itself, in its own shape; the rim wants them.
         exception_handlers={Exception: _reraise, HTTPException: _reraise},

@@ -25,8 +25,8 @@ DISASTER: Final = 3
 END_WITHIN_S: Final = 3.0
 """Chosen: a child needs a tenth of a second to finish its batch."""
 _PAUSE_S_MIN: Final = 0.1
-_PAUSE_S_MAX: Final = 5.0
-_LIVED_WELL_S: Final = 10.0
+_PAUSE_S_MAX: Final = 2.0
+_LIVED_WELL_S: Final = 5.0
 _TAIL_MAX: Final = 4_096
 _SPEAKER: Final = re.compile(r"^stakelog [a-z ]+: ")
 

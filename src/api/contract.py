@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from api.problems import Problem, problem_of
-from ledger.commands import COMMAND_TYPES, USER_ID_PATTERN, AnyCommand, Command, canonical
+from ledger.commands import COMMAND_TYPES, ID_PATTERN, USER_ID_PATTERN, AnyCommand, Command, canonical
 from ledger.events import LEDGER, AnyData, Balance
 from ledger.record import Head
 from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
@@ -40,6 +40,7 @@ _decode: Final = msgspec.json.Decoder(AnyCommand).decode
 _decode_elements: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _USER_ID: Final = re.compile(USER_ID_PATTERN)
+_ID: Final = re.compile(ID_PATTERN)
 _ANY_COMMAND_ID: Final = re.compile(r"[!-~]{1,128}")
 _PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`")
@@ -135,8 +136,8 @@ def read_command_id(text: str) -> str:
 
 
 def read_asked_id(text: str, name: str) -> str:
-    """The id of a bet, order … in a path. Raises Problem ``malformed_request``."""
-    if not _ANY_COMMAND_ID.fullmatch(text):
+    """The id of a bet, order … in a path: never one of the ledger's own. Raises Problem ``malformed_request``."""
+    if not _ID.search(text):
         raise Problem("malformed_request", f"the {name} is malformed", field=name)
     return text
 
@@ -173,7 +174,7 @@ def _refuse_surrogates(body: bytes) -> None:
     except (ValueError, RecursionError):
         return
     for name, value in members.items() if isinstance(members, dict) else ():
-        if _has_control_character(value):
+        if has_control_character(value):
             raise Problem("malformed_request", f"{name} has a control character or a lone surrogate", field=name)
 
 
@@ -231,11 +232,12 @@ def _refuse_duplicates(body: bytes) -> None:
 
 def _refuse_control_characters(command: Command) -> None:
     for name, value in msgspec.to_builtins(command).items():
-        if _has_control_character(value):
+        if has_control_character(value):
             raise Problem("malformed_request", f"{name} has a control character or a lone surrogate", field=name)
 
 
-def _has_control_character(value: Any) -> bool:
+def has_control_character(value: Any) -> bool:
+    """Whether a text, or one of a map's, has one, or a lone surrogate."""
     texts = [text for item in value.items() for text in item] if isinstance(value, dict) else [value]
     return any(isinstance(text, str) and _CONTROL.search(text) for text in texts)
 

@@ -8,20 +8,20 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from api.contract import encode_results, read_command, result_of, wallet_document
+from api.contract import encode_results, read_command, result_of
 from ledger.decide import Case, decide, needs
 from ledger.entries import Entry
 from ledger.events import Event
 from ledger.money import parse_assets
 from ledger.record import EMPTY, Head, encode
-from ledger.tickets import Accepted, WalletRead
+from ledger.tickets import Accepted
 from ledger.wallet import Place, Wallet, evolve
 
 PARTITION: Final = 3
 START_US: Final = 1_795_438_800_000_000
 ASSETS: Final = parse_assets("INR:2,USDT:6,GOLD:0")
 
-_USER: Final = "player-15"
+USER: Final = "player-15"
 _ACTORS: Final = {"approve_adjustment": "back-office:meera"}
 
 _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
@@ -87,20 +87,19 @@ _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
 
 
 class Example(NamedTuple):
-    """A command as it is posted, who posted it, what it answers, its record, and the wallet as a read has it then."""
+    """A command as it is posted, who posted it, what it answers, and its record."""
 
     command: dict[str, Any]
     actor: str
     answer: dict[str, Any]
     record: str
-    wallet: dict[str, Any]
 
 
 def examples() -> list[Example]:
     """The whole play, in order; every command type is in it."""
     played = _Play()
     found = [
-        played.post({**command, "command_id": f"c-{number}", "user_id": _USER})
+        played.post({**command, "command_id": f"c-{number}", "user_id": USER})
         for number, command in enumerate(_COMMANDS, 1)
     ]
     closed = {
@@ -145,9 +144,4 @@ class _Play:
         self._head = Head(place.seq, sha256(record).hexdigest())
         self._time_us += 1_000_000
         answer = msgspec.json.decode(encode_results(result_of(Accepted(event, place, self._head.sha256))))
-        return Example(values, actor, answer, record.decode(), _wallet(after, place))
-
-
-def _wallet(wallet: Wallet, place: Place) -> dict[str, Any]:
-    read: dict[str, Any] = msgspec.to_builtins(wallet_document(WalletRead(wallet, place)))
-    return {**read, "as_of": {"position": str(place), "lag_ms": 0}}
+        return Example(values, actor, answer, record.decode())

@@ -35,23 +35,32 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     return dict(scope["headers"])
 
 
-def ids_of(scope: Scope, prefix: str, number: int) -> list[str]:
-    """The ids that follow ``prefix`` in the path as it was sent, each percent-decoded by itself.
+def list_header(scope: Scope, name: bytes) -> str | None:
+    """A header whose value is a list, which may be sent in several lines: all of it, or None where there is none."""
+    lines = [value.decode("latin-1") for known, value in scope["headers"] if known.lower() == name]
+    return ", ".join(lines) if lines else None
 
-    An id may hold a slash, which the framework's decoded and tidied path no longer tells from a separator. Raises
-    Problem ``not_found`` where the path does not begin with ``prefix`` or has fewer ids.
+
+def path_of(scope: HTTPScope) -> str:
+    """The path to route by: decoded segment by segment, so that an id's ``%2F`` does not become a separator.
+
+    Raises Problem ``not_found`` for a path with an empty segment, such as one with a slash at its end: a router that
+    tidies paths would answer it as another one.
     """
-    path = http_scope(scope)["raw_path"].decode("latin-1")
-    ids = path[len(prefix) :].split("/", number - 1)
-    if not path.startswith(prefix) or len(ids) < number:
-        raise Problem("not_found", f"there is nothing at {path}")
-    return [unquote(text) for text in ids]
+    raw_path = scope["raw_path"].decode("latin-1")
+    segments = raw_path[1:].split("/")
+    if "" in segments:
+        raise Problem("not_found", f"there is nothing at {raw_path}")
+    if "%" not in raw_path:
+        return raw_path
+    return "/" + "/".join(unquote(segment).replace("/", "%2F") for segment in segments)
 
 
 def segments_of(scope: Scope, number: int) -> list[str]:
     """The path as it was sent, in ``number`` segments, each percent-decoded by itself; the last takes the rest.
 
-    Raises Problem ``not_found`` where it has fewer.
+    An id may hold a slash, which a decoded path no longer tells from a separator. Raises Problem ``not_found`` where
+    there are fewer.
     """
     path = http_scope(scope)["raw_path"].decode("latin-1")
     segments = path[1:].split("/", number - 1)

@@ -27,6 +27,7 @@ KINDS: Final[dict[str, Kind]] = {
     "unauthenticated": Kind(401, "Who asks is not known"),
     "forbidden": Kind(403, "The caller may not do this"),
     "wallet_not_found": Kind(404, "There is no such wallet"),
+    "transfer_not_found": Kind(404, "The wallet has sent no such transfer"),
     "event_not_found": Kind(404, "There is no event at this position"),
     "not_found": Kind(404, "There is nothing here"),
     "method_not_allowed": Kind(405, "The method is not allowed here"),
@@ -54,7 +55,7 @@ KINDS: Final[dict[str, Kind]] = {
     "withdrawal_max_exceeded": Kind(422, "The day's withdrawals would exceed their limit"),
     "bet_not_found": Kind(422, "The wallet has no such bet"),
     "hold_not_found": Kind(422, "The wallet has no such hold"),
-    "order_not_found": Kind(422, "The wallet has no such withdrawal"),
+    "order_not_found": Kind(422, "The wallet has no such order"),
     "adjustment_not_found": Kind(422, "The wallet has no such adjustment"),
     "hold_expired": Kind(422, "The hold has expired"),
     "capture_exceeds_hold": Kind(422, "The hold is smaller than that"),
@@ -67,10 +68,15 @@ KINDS: Final[dict[str, Kind]] = {
     "outcome_unknown": Kind(503, "It is not known whether the command was taken; retry the same command_id", 1),
     "not_owner": Kind(503, "Another node owns the partition", 1),
     "overloaded": Kind(503, "Too many commands are waiting", 1),
-    "log_unavailable": Kind(503, "The log takes nothing now; nothing was written", 1),
+    "log_unavailable": Kind(503, "The log or its read model cannot be used now; nothing was written", 1),
     "shutting_down": Kind(503, "The service is shutting down", 2),
-    "not_yet_visible": Kind(504, "min_position was not reached in time"),
+    "not_yet_visible": Kind(504, "The events asked for did not become visible in time"),
 }
+
+NOT_THERE: Final = frozenset(
+    {"wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"}
+)
+"""What a read may miss: 404, also where the same code refuses a command with 422."""
 
 
 class Problem(Exception):
@@ -103,11 +109,15 @@ class Problem(Exception):
 
 
 class NotThere(Problem):
-    """What a read asked for is not there: 404, also where the same code refuses a command with 422."""
+    """What a read asked for is not there; its code is one of ``NOT_THERE``."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        assert code in NOT_THERE, code
+        super().__init__(code, detail)
 
     @property
     def kind(self) -> Kind:
-        return Kind(404, "There is no such thing")
+        return KINDS[self.code]._replace(status=404)
 
 
 def problem_of(answer: Refused | IdReused | Failed) -> Problem:

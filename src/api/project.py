@@ -205,10 +205,11 @@ async def _check(settings: "Settings", *, once: bool) -> int:
     import gc
 
     from api.providers import open_check
-    from projections.proof import Pace
+    from projections.proof import QUICK_SHARE, THOROUGH_SHARE, Pace
 
     os.nice(_NICE)
-    async with open_check(settings, Pace(1.0) if once else Pace()) as checking:
+    paces = (Pace(1.0), Pace(1.0)) if once else (Pace(QUICK_SHARE), Pace(THOROUGH_SHARE))
+    async with open_check(settings, *paces) as checking:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         if once:

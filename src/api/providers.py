@@ -224,12 +224,12 @@ def rebuild_lock(data: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_check(settings: Settings, pace: Pace) -> AsyncIterator[Check]:
+async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIterator[Check]:
     """The check of this folder's read model; whoever has it runs it. Raises LedgerError."""
     with closing(SqliteLogReader(settings.data / EVENTS)) as log:
         store = _store_of(settings.data, settings.read_model)
         try:
-            yield Check(store, Proof(store, log, pace), pace, system_clock)
+            yield Check(store, Proof(store, log, quick), Proof(store, log, thorough), system_clock)
         finally:
             await store.close()
 

@@ -4,8 +4,11 @@ import re
 from typing import Final
 from urllib.parse import parse_qsl
 
+from api.contract import has_control_character
 from api.problems import Problem
 
+_TEXT_MAX: Final = 128
+"""From the contract: no asset, game or period is longer."""
 _INTEGER: Final = re.compile("-?[0-9]{1,19}")
 
 
@@ -50,8 +53,13 @@ class Query:
         return value
 
     def given(self, *names: str) -> dict[str, str]:
-        """Those of ``names`` that were given, with their texts."""
-        return {name: self._values[name] for name in names if name in self._values}
+        """Those of ``names`` that were given, with their texts. Raises Problem for a text that no event can have."""
+        found = {name: self._values[name] for name in names if name in self._values}
+        for name, text in found.items():
+            if len(text) > _TEXT_MAX or has_control_character(text):
+                detail = f"{name} must have at most {_TEXT_MAX} characters, none of them a control character"
+                raise Problem("malformed_request", detail, field=name)
+        return found
 
     def given_choice(self, name: str, choices: tuple[str, ...]) -> dict[str, str]:
         """``name`` with one of ``choices``, or nothing where it is absent. Raises Problem for anything else."""

@@ -11,27 +11,27 @@ from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from litestar import Response
-
 from api.contract import encode
 from api.problems import NotThere, Problem
 from api.query import Query
+from ledger.ports import LogUnavailable
 from projections.queries import Found, LogEnds, MalformedCursor
 from projections.store import ReadModelUnavailable
 
 SHARED_PARAMETERS: Final = ("min_position", "timeout_ms")
 LIMIT_MAX: Final = 200
-_LIMIT: Final = 50
-_TIMEOUT_MS: Final = 2_000
-_TIMEOUT_MS_MAX: Final = 10_000
+LIMIT: Final = 50
+TIMEOUT_MS: Final = 2_000
+TIMEOUT_MS_MAX: Final = 10_000
 _LOOK_AGAIN_S: Final = 0.004
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})")
-_WEAK: Final = re.compile(r'(?:W/)?("[^"]*")')
+_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+_BETWEEN_TAGS: Final = " \t,"
 _ETAG_BYTES: Final = 9
 
 Asked = Callable[[], Awaitable[Found]]
 
-_DETAILS: Final = {
+DETAILS: Final = {
     "wallet_not_found": "this wallet was never opened",
     "bet_not_found": "this wallet has no such bet",
     "hold_not_found": "this wallet has no such hold",
@@ -45,7 +45,7 @@ async def answer(query: Query, ends: LogEnds, draws_on: int | None, ask: Asked) 
 
     Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``.
     """
-    timeout_ms = query.integer("timeout_ms", _TIMEOUT_MS, 0, _TIMEOUT_MS_MAX)
+    timeout_ms = query.integer("timeout_ms", TIMEOUT_MS, 0, TIMEOUT_MS_MAX)
     least = min_positions(query.text("min_position"), ends.partitions, draws_on)
     deadline = time.monotonic() + timeout_ms / 1_000
     known: dict[int, int] | None = None
@@ -62,7 +62,7 @@ async def answer(query: Query, ends: LogEnds, draws_on: int | None, ask: Asked) 
             raise Problem("not_yet_visible", detail, position=f"{partition}:{found.seqs[partition]}")
         await asyncio.sleep(_LOOK_AGAIN_S)
     if found.document is None:
-        raise NotThere(found.missing, _DETAILS[found.missing])
+        raise NotThere(found.missing, DETAILS[found.missing])
     return found
 
 
@@ -71,7 +71,7 @@ async def _once(ask: Asked) -> Found:
         return await ask()
     except MalformedCursor as error:
         raise Problem("malformed_request", f"the cursor cannot be used: {error}", field="cursor") from None
-    except ReadModelUnavailable as error:
+    except (ReadModelUnavailable, LogUnavailable) as error:
         raise Problem("log_unavailable", str(error)) from error
 
 
@@ -98,7 +98,7 @@ def min_positions(text: str | None, partitions: int, draws_on: int | None) -> di
 
 
 def limit_of(query: Query) -> int:
-    return query.integer("limit", _LIMIT, 1, LIMIT_MAX)
+    return query.integer("limit", LIMIT, 1, LIMIT_MAX)
 
 
 def body_of(found: Found) -> bytes:
@@ -122,8 +122,8 @@ def is_known(etag: str, if_none_match: str | None) -> bool:
     """Whether the client has what ``etag`` names already (RFC 9110, weak comparison)."""
     if if_none_match is None:
         return False
-    return if_none_match.strip() == "*" or etag[2:] in _WEAK.findall(if_none_match)
-
-
-def as_response(found: Found) -> Response[bytes]:
-    return Response(body_of(found), media_type="application/json")
+    if if_none_match.strip() == "*":
+        return True
+    if _TAG.sub("", if_none_match).strip(_BETWEEN_TAGS):
+        return False  # it is no list of tags: as if it was not sent
+    return etag.removeprefix("W/") in _TAG.findall(if_none_match)

@@ -51,7 +51,7 @@ def read_cursor(text: str, of: List, after: str, snapshot: int) -> Cursor:
         raise MalformedCursor("it is not a cursor that was given out")
     try:
         written = _decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-    except (binascii.Error, msgspec.MsgspecError):
+    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
         raise MalformedCursor("it is not a cursor that was given out") from None
     if written.of != _digest(of):
         raise MalformedCursor("it belongs to another list, or to other filters")

@@ -45,6 +45,7 @@ from projections.documents import (
     Wallet,
 )
 from projections.read_model import NO_CONDITIONS, Ask, ReadModel, Rows
+from projections.rows import LOW_BITS
 
 __all__ = ["LEADERBOARDS", "Found", "LogEnds", "MalformedCursor", "Reads"]
 
@@ -303,7 +304,7 @@ class Reads:
         asks = [*_STANDINGS, Ask(statements.leaders, values, frozenset({measure}))]
         checkpoint_rows, quarantine_rows, rows = await self._model.fetch(asks)
         seqs, oldest_us = await self._standing_of_all(checkpoint_rows, quarantine_rows)
-        leaders = [Leader(rank, user_id, value) for rank, (user_id, value) in enumerate(rows, 1)]
+        leaders = [Leader(at, user_id, (high << LOW_BITS) + low) for at, (user_id, high, low) in enumerate(rows, 1)]
         board = Leaderboard(name, asset, first_day * DAY_US, end_day * DAY_US, leaders)
         return Found(board, "", seqs, True, self._age_ms(oldest_us))
 

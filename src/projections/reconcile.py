@@ -34,6 +34,14 @@ _IDS_SAMPLED: Final = 2
 _ABSENT: Final = "(nothing)"
 
 
+class Accounts(NamedTuple):
+    """A partition's totals at ``seq``: (account, asset) → (credited, debited), all wallets' buckets together as
+    ``wallet/cash``, ``wallet/bonus`` and ``wallet/held``."""
+
+    seq: int
+    totals: dict[tuple[str, str], tuple[int, int]]
+
+
 class Reads(Protocol):
     """What is said of wallets: the contract's documents, each with its ``as_of``. Called by several threads at once.
 
@@ -53,6 +61,10 @@ class Reads(Protocol):
     def order(self, user_id: str, order_id: str) -> Document | None: ...
     def stats(self, user_id: str) -> Document | None: ...
     def referrals(self, user_id: str) -> Document | None: ...
+
+    def accounts(self, partition: int) -> Accounts | None:
+        """None where they are not told, or not of all its events."""
+        ...
 
 
 class Difference(NamedTuple):
@@ -137,6 +149,9 @@ def reconcile(
             if reached < stories.first_end:
                 result.late.append(Late(partition, reached, stories.first_end))
             target = min(reached, stories.first_end)
+            for difference in _accounts(reads, stories):
+                result.differences += 1
+                differs(difference)
             for verdict in _verdicts(reads, stories, wallets, at_once, target):
                 result.wallets += 1
                 result.answers += verdict.answers
@@ -173,6 +188,11 @@ class _Partition:
     def story(self, user_id: str) -> tuple[list[int], list[bytes]]:
         """The seqs and the records; both grow at their end only."""
         return self._stories[user_id]
+
+    def records_to(self, seq: int) -> Iterator[bytes]:
+        """Every record up to there, wallet by wallet."""
+        for seqs, records in list(self._stories.values()):
+            yield from records[: bisect_right(seqs, seq)]
 
     def opens(self, user_id: str) -> bool:
         return any(b'"type":"wallet_opened"' in record for record in self._stories[user_id][1])
@@ -234,6 +254,31 @@ def _seq_of(answer: Document | None, stories: _Partition) -> int:
         return int(seq) if int(partition) == stories.partition else -1
     except (KeyError, TypeError, AttributeError, ValueError):
         return -1
+
+
+def _accounts(reads: Reads, stories: _Partition) -> Iterator[Difference]:
+    """House, transit and all wallets together, held against every posting so far."""
+    told = reads.accounts(stories.partition)
+    if told is None:
+        return
+    position = f"{stories.partition}:{told.seq}"
+    if not stories.reaches(told.seq):
+        end = f"at most seq {stories.end}, where the log ends"
+        yield Difference("accounts", "accounts", "as_of", position, end, str(told.seq))
+        return
+    totals: dict[tuple[str, str], list[int]] = {}
+    for record in stories.records_to(told.seq):
+        for account, asset, amount in _decode(record).postings:
+            parts = account.split("/")
+            name = f"wallet/{parts[-1]}" if parts[0] == "wallet" else account
+            total = totals.setdefault((name, asset), [0, 0])
+            total[amount < 0] += abs(amount)
+    for account, asset in sorted(totals.keys() | told.totals.keys()):
+        expected = totals.get((account, asset))
+        found = told.totals.get((account, asset))
+        if expected is None or found is None or tuple(expected) != found:
+            shown = (_shown(None if value is None else list(value)) for value in (expected, found))
+            yield Difference(account, "accounts", f"{asset}: credited, debited", position, *shown)
 
 
 class _Verdict(NamedTuple):

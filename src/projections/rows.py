@@ -199,22 +199,30 @@ class StatisticsRow(Row):
     commissions: str = "0"
 
 
+LOW_BITS: Final = 48
+LOW_MASK: Final = (1 << LOW_BITS) - 1
+
+
 class StandingRow(Row):
     """A user's bets of one UTC day (days since 1970) in one asset: what leaderboards are added up from.
 
     ``staked`` counts on the day of the bet, ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of
-    the settlement.
+    the settlement. Databases add these up and sort by them, which no text can be, and a thousand largest stakes are
+    beyond 64 bits: so a sum is high × 2^48 + low, 0 ≤ low < 2^48.
     """
 
     table = "standing"
     key_length = 3
 
-    day: int
-    asset: str
     user_id: str
-    staked: int = 0
-    won: int = 0
-    net: int = 0
+    asset: str
+    day: int
+    staked_high: int = 0
+    staked_low: int = 0
+    won_high: int = 0
+    won_low: int = 0
+    net_high: int = 0
+    net_low: int = 0
 
 
 class ReferralRow(Row):

@@ -7,8 +7,9 @@ comes after a cursor is written out, because not every database uses an index fo
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, case, cast, func, or_, select
 
+from projections.rows import LOW_BITS, LOW_MASK
 from projections.tables import CHECKPOINT, DIFFERENCE, PROOF, QUARANTINE, Tables
 
 Conditions = frozenset[str]
@@ -207,19 +208,22 @@ def orders(tables: Tables, conditions: Conditions) -> Select[Any]:
 
 
 def leaders(tables: Tables, conditions: Conditions) -> Select[Any]:
-    """(user_id, value), the largest first, ties by user_id. Conditions: the one measure, ``staked`` ``won`` ``net``.
+    """(user_id, high, low), the largest first, ties by user_id. Conditions: the one measure, staked, won or net.
 
     The standings of the days are found by an index and added up: of a month of 10,000 players some 300,000 rows.
     """
     c = tables.standing.c
     (measure,) = conditions
-    value = func.sum(c[measure])
+    # A sum of integers is a decimal to some databases, which they cannot shift.
+    lows = cast(func.sum(c[f"{measure}_low"]), BigInteger)
+    high = cast(func.sum(c[f"{measure}_high"]), BigInteger) + lows.bitwise_rshift(LOW_BITS)
+    low = lows.bitwise_and(LOW_MASK)
     return (
-        select(c.user_id, value)
+        select(c.user_id, high, low)
         .where(c.asset == _value("of_asset"), c.day >= _value("first_day"), c.day < _value("end_day"))
         .group_by(c.user_id)
-        .having(value != 0)
-        .order_by(value.desc(), c.user_id)
+        .having(or_(high != 0, low != 0))
+        .order_by(high.desc(), low.desc(), c.user_id)
         .limit(_value("most"))
     )
 
@@ -237,8 +241,7 @@ def proofs(_: Tables, __: Conditions) -> Select[Any]:
 
 
 def differences(_: Tables, __: Conditions) -> Select[Any]:
-    """(partition, place, row_table, row_key, detail, found_at_us): what the background check found."""
-    c = DIFFERENCE.c
-    return select(c.partition, c.place, c.row_table, c.row_key, c.detail, c.found_at_us).where(
-        c.generation == _value("generation")
+    """(partition, place, row_table, row_key, field, expected, found, found_at_us) of what the check found."""
+    return select(*(column for column in DIFFERENCE.c if column.name != "generation")).where(
+        DIFFERENCE.c.generation == _value("generation")
     )

@@ -222,12 +222,10 @@ class Tables:
         )
         self.standing = self._table(
             StandingRow,
-            _key("day", Integer),
-            _key("asset", _text(_ASSET)),
             _key("user_id", _text(_USER)),
-            _must("staked", _INT),
-            _must("won", _INT),
-            _must("net", _INT),
+            _key("asset", _text(_ASSET)),
+            _key("day", Integer),
+            *(_must(f"{measure}_{part}", _INT) for measure in ("staked", "won", "net") for part in ("high", "low")),
         )
         self.referral = self._table(
             ReferralRow, _key("user_id", _text(_USER)), _key("level", Integer), _must("members", _INT)

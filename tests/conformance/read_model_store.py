@@ -62,7 +62,7 @@ ONE_OF_EACH: Final[tuple[Row, ...]] = (
     HoldRow("u1", "h1", "INR", 5, "open", None, None, 7, 2, None, None),
     TransferRow("u1", "t1", "u2", "INR", 5, "returned", "wallet_closed", 7, 2, 3),
     StatisticsRow("u1", "INR", "", 1, 2, "9" * 40, "4", "5", 6, 7, "8", 9, "10", 11, "12", 13, "14"),
-    StandingRow(20_000, "INR", "u1", 1, AMOUNT_MAX, -AMOUNT_MAX),
+    StandingRow("u1", "INR", 20_000, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
     ReferralRow("u1", 6, 10**12),
     AccountRow("house/stakes", "INR", "9" * 40, "0"),
 )

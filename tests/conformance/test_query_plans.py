@@ -152,7 +152,7 @@ def rows(chance: Random) -> Iterator[tuple[int, Row]]:
             yield partition, AssetRow(user_id, asset, 1)
             yield partition, StatisticsRow(user_id, asset, "external")
             for day in range(20):
-                yield partition, StandingRow(day, asset, user_id, 5, 0, -5)
+                yield partition, StandingRow(user_id, asset, day, 0, 5, 0, 0, -1, 5)
 
 
 @pytest.fixture(scope="module")

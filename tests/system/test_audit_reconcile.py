@@ -1,12 +1,18 @@
 """`stakelog audit reconcile` as an auditor runs it: over HTTP, with a folder's log, against reads right and wrong."""
 
+import asyncio
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from ledger.folder import READ_MODEL
 from projections.recomputed import Document
+from system.players import Crowd
 from system.service import Service
 from system.told_service import Answer, serving
 from unit.folders import story_records, write_log
@@ -19,7 +25,11 @@ UNAVAILABLE = Answer(503, {"code": "overloaded"}, retry_after="0")
 
 def reconcile(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "api", "audit", "reconcile", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "api", "audit", "reconcile", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -57,6 +67,28 @@ def test_each_wallet_and_member_that_differs_is_named(tmp_path: Path) -> None:
         assert "NOT well: 1 differences" in done.stdout
         assert reconcile("--url", told.url, "--user", "bob").returncode == 0
         assert reconcile("--url", told.url, "--user", "alice").returncode == 1
+
+
+def test_a_service_at_work_is_reconciled_as_of_each_answer(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", PARTITIONS="2") as service:
+        done, accepted = asyncio.run(_reconciled_under_load(service))
+    assert done.returncode == 0, done
+    assert "well: 0 differences" in done.stdout
+    assert accepted > 100, "there was no load to speak of"
+
+
+async def _reconciled_under_load(service: Service) -> tuple[subprocess.CompletedProcess[str], int]:
+    """What was said, and how many commands were accepted while it was made."""
+    crowd = Crowd(service, seed=5, clients=4, patient=True)
+    playing = asyncio.create_task(crowd.play())
+    await asyncio.sleep(1.5)
+    before = sum(len(asked.told) for asked in crowd.asked)
+    reconciling = asyncio.create_task(asyncio.to_thread(reconcile, "--url", service.url))
+    await asyncio.sleep(2.5)
+    crowd.stop = True
+    await playing
+    accepted = sum(len(asked.told) for asked in crowd.asked) - before
+    return await reconciling, accepted
 
 
 def test_a_service_that_is_busy_is_asked_again() -> None:
@@ -97,7 +129,8 @@ def assert_one_message(done: subprocess.CompletedProcess[str], said: str) -> Non
 
 def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
     two = write_log(tmp_path / "two", [[], []])
-    assert_one_message(reconcile(), "--url is missing")
+    assert_one_message(reconcile("--data", str(tmp_path / "none")), "there is no event log")
+    assert_one_message(reconcile("--data", str(two)), "there is no read model")
     assert_one_message(reconcile("--url", "http://127.0.0.1:1"), "cannot be read as a stakelog service")
     assert_one_message(reconcile("--url", "nonsense"), "is not an address")
     with serving(ToldReads(story_records())) as told:
@@ -110,8 +143,7 @@ def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
         assert_one_message(reconcile("--url", told.url), "answered 200: <html>")
 
 
-def test_a_service_without_such_reads_is_named(tmp_path: Path) -> None:
-    """Until the routes are there, the real service answers 404: that is said, and is no difference."""
+def test_a_read_that_the_service_does_not_have_is_named(tmp_path: Path) -> None:
     reads = ToldReads(story_records())
 
     def altered(read: str, _user_id: str, answer: Document | None) -> Document | None:
@@ -125,3 +157,43 @@ def test_a_service_without_such_reads_is_named(tmp_path: Path) -> None:
     with Service(tmp_path / "data", PARTITIONS="2") as service:
         done = reconcile("--url", service.url)
         assert done.returncode == 0, "an empty log has nobody to ask about"
+
+
+def test_a_folder_is_reconciled_in_use_and_at_rest_and_each_row_that_was_changed_by_hand_is_named(
+    tmp_path: Path,
+) -> None:
+    service = Service(tmp_path / "data", PARTITIONS="2")
+    with service:
+        crowd = Crowd(service, seed=7, clients=3, patient=True)
+
+        async def play() -> None:
+            playing = asyncio.create_task(crowd.play())
+            await asyncio.sleep(1.5)
+            in_use = await asyncio.to_thread(reconcile, "--data", str(service.data))
+            crowd.stop = True
+            await playing
+            assert in_use.returncode == 0, in_use
+
+        asyncio.run(play())
+        done = reconcile("--url", service.url)
+        assert done.returncode == 0, done
+    done = reconcile("--data", str(service.data))
+    assert done.returncode == 0, done
+    by_hand = [
+        (
+            "UPDATE asset_g1 SET cash = 1 + cash WHERE (user_id, asset) = (SELECT user_id, asset FROM asset_g1)",
+            "cash",
+        ),
+        (
+            "UPDATE account_g1 SET debited = debited || '0' WHERE account = 'house/deposits'",
+            "house/deposits accounts",
+        ),
+        ("DELETE FROM bet_g1 WHERE (user_id, bet_id) = (SELECT user_id, bet_id FROM bet_g1)", "bets"),
+    ]
+    for change, named in by_hand:
+        copy = Path(shutil.copytree(service.data, tmp_path / f"copy-{named}".replace("/", "-")))
+        with closing(sqlite3.connect(copy / READ_MODEL)) as connection, connection:
+            assert connection.execute(change).rowcount > 0, change
+        done = reconcile("--data", str(copy))
+        assert done.returncode == 1, (change, done)
+        assert named in done.stdout, (change, done.stdout)

@@ -23,6 +23,17 @@ DEPOSIT: Final = (
 )
 
 
+ODD_ID: Final = "a/b//%2F?#&+=%20"
+ODD_IN_PATH: Final = "".join(f"%{byte:02X}" for byte in ODD_ID.encode()).encode()
+HAS_DONE: Final[list[dict[str, Any]]] = [
+    {"type": "deposit", "order_id": ODD_ID, "amount": 1_000},
+    {"type": "place_bet", "bet_id": ODD_ID, "game": "external", "period": "p", "selection": "red", "stake": 5},
+    {"type": "hold", "hold_id": ODD_ID, "amount": 5},
+    {"type": "transfer", "transfer_id": ODD_ID, "to_user_id": "nobody", "amount": 5},
+]
+"""What u1 has, for the reads: one of each, under an id that a path must spell with care."""
+
+
 class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
@@ -36,9 +47,24 @@ class Answer(NamedTuple):
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("bad-input") / "data", PARTITIONS="4") as service:
         assert post(service, b'{"type":"open_wallet","command_id":"c-0","user_id":"u1"}').status == 201
+        for number, fields in enumerate(HAS_DONE, 1):
+            done = {"command_id": f"done-{number}", "user_id": "u1", "asset": "INR", **fields}
+            assert post(service, json.dumps(done).encode()).status == 201
+        wait_until_returned(service)
         yield service
     assert "Traceback" not in service.log_text()
     assert "internal_error" not in service.log_text()
+
+
+def wait_until_returned(service: Service) -> None:
+    """Until the transfer to nobody has come back, the last of what was begun, and the reads know it."""
+    deadline_s = time.monotonic() + 30
+    while True:
+        answer = ask(service, b"/v1/wallets/u1/transfers/" + ODD_IN_PATH)
+        if answer.status == 200 and answer.json()["status"] == "returned":
+            return
+        assert time.monotonic() < deadline_s, answer
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -421,7 +447,7 @@ def test_null_means_absent(service: Service) -> None:
         assert post(service, body, query="?dry_run=true").json()["data"] == {
             "amount": 5,
             "asset": "INR",
-            "first_deposit": True,
+            "first_deposit": False,
             "order_id": "o-1",
         }
 
@@ -607,6 +633,17 @@ ROUTES: Final = {
     b"/v1/commands/batch": "POST",
     b"/v1/commands/u1/c-0": "GET",
     b"/v1/wallets/u1": "GET",
+    b"/v1/wallets/u1/balance": "GET",
+    b"/v1/wallets/u1/history": "GET",
+    b"/v1/wallets/u1/bets": "GET",
+    b"/v1/wallets/u1/bets/" + ODD_IN_PATH: "GET",
+    b"/v1/wallets/u1/holds": "GET",
+    b"/v1/wallets/u1/holds/" + ODD_IN_PATH: "GET",
+    b"/v1/wallets/u1/transfers/" + ODD_IN_PATH: "GET",
+    b"/v1/wallets/u1/stats": "GET",
+    b"/v1/wallets/u1/referrals": "GET",
+    b"/v1/orders": "GET",
+    b"/v1/orders/u1/" + ODD_IN_PATH: "GET",
     b"/v1/partitions": "GET",
     b"/v1/events": "GET",
     b"/v1/events/0:1": "GET",
@@ -642,6 +679,7 @@ def test_a_method_that_is_not_there_is_refused_and_the_right_one_named(
             b"/v1/%2e%2e/healthz",
         ),
         *(b"/healthz/x", b"//v1/wallets/u1", b"/%00", b"/" + b"a" * 10_000),
+        *(b"/v1/wallets/u1/", b"/v1/wallets//u1", b"/v1/wallets/u1/bets/", b"/v1/orders/u1/", b"/v1/partitions/"),
     ],
     ids=short,
 )
@@ -655,13 +693,15 @@ def test_ids_in_paths_are_percent_decoded(service: Service) -> None:
 
 
 def test_an_id_keeps_its_slashes_and_signs(running: Service) -> None:
-    command_id = "a/b//%2F?#&+=%20"
-    body = {"type": "open_wallet", "command_id": command_id, "user_id": "batch"}
+    body = {"type": "open_wallet", "command_id": ODD_ID, "user_id": "batch"}
     first = post(running, json.dumps(body).encode())
     assert first.status == 201
-    encoded = "".join(f"%{byte:02X}" for byte in command_id.encode()).encode()
-    assert ask(running, b"/v1/commands/batch/" + encoded).json() == first.json()
+    assert ask(running, b"/v1/commands/batch/" + ODD_IN_PATH).json() == first.json()
     assert_problem(ask(running, b"/v1/commands/batch/a/b"), "not_found")
+    for path in (b"wallets/u1/bets/", b"wallets/u1/holds/", b"wallets/u1/transfers/", b"orders/u1/"):
+        answer = ask(running, b"/v1/" + path + ODD_IN_PATH)
+        assert (answer.status, ODD_ID in answer.json().values()) == (200, True), answer
+        assert answer.headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize(
@@ -669,7 +709,7 @@ def test_an_id_keeps_its_slashes_and_signs(running: Service) -> None:
     [
         *(b"/v1/wallets/%ff", b"/v1/wallets/%00", b"/v1/wallets/%zz", b"/v1/wallets/%", b"/v1/wallets/u1%2F"),
         *(b"/v1/wallets/u1%0A", b"/v1/wallets/game:x", b"/v1/wallets/~", b"/v1/wallets/" + b"a" * 65),
-        *(b"/v1/wallets/u1/", b"/v1/wallets//u1", b"/v1/wallets/%C3%A9"),
+        *(b"/v1/wallets/u1%2F%2F", b"/v1/wallets/%2Fu1", b"/v1/wallets/%C3%A9"),
         *(b"/v1/commands/%ff/c-0", b"/v1/commands/game:x/c-0"),
     ],
 )
@@ -696,6 +736,13 @@ def test_a_position_without_an_event_is_not_found(service: Service, position: by
 
 def test_reads_of_what_is_not_there_are_not_found(service: Service) -> None:
     assert_problem(ask(service, b"/v1/wallets/nobody"), "wallet_not_found")
+    for rest in (b"balance", b"history", b"bets", b"bets/b", b"holds", b"transfers/t", b"stats", b"referrals"):
+        assert_problem(ask(service, b"/v1/wallets/nobody/" + rest), "wallet_not_found")
+    assert_problem(ask(service, b"/v1/wallets/u1/transfers/%2F"), "transfer_not_found")
+    for path in (b"wallets/u1/bets/%2F", b"wallets/u1/holds/%2F", b"orders/u1/%2F"):
+        answer = ask(service, b"/v1/" + path)
+        assert (answer.status, answer.json()["status"]) == (404, 404)
+        assert answer.json()["code"] in ("bet_not_found", "hold_not_found", "order_not_found")
     assert_problem(ask(service, b"/v1/commands/u1/never"), "not_found")
 
 
@@ -750,6 +797,46 @@ def test_a_malformed_query_of_events_is_named(service: Service, query: bytes, fi
 )
 def test_a_malformed_query_of_a_wallet_is_named(service: Service, query: bytes, field: str) -> None:
     assert_problem(ask(service, b"/v1/wallets/u1" + query), "malformed_request", field=field)
+
+
+@pytest.mark.parametrize(
+    ("target", "field"),
+    [
+        (b"wallets/u1/balance?at_us=" + b"9" * 5_000, "at_us"),
+        (b"wallets/u1/balance?at_us=9007199254740992", "at_us"),
+        (b"wallets/u1/balance?at_us=1.0", "at_us"),
+        (b"wallets/u1/history?from_us=-9007199254740992", "from_us"),
+        (b"wallets/u1/history?to_us=18446744073709551616", "to_us"),
+        (b"wallets/u1/history?type=nothing", "type"),
+        (b"wallets/u1/history?asset=%00", "asset"),
+        (b"wallets/u1/history?game=%C2%85", "game"),
+        (b"wallets/u1/bets?status=pending", "status"),
+        (b"wallets/u1/bets?period=" + b"p" * 129, "period"),
+        (b"wallets/u1/holds?status=open", "status"),
+        (b"wallets/u1/stats?min_position=0:1&min_position=0:1", "min_position"),
+        (b"orders?kind=refund", "kind"),
+        (b"orders?status=open", "status"),
+        (b"orders?min_position=4:1", "min_position"),
+        *(
+            (path + b"?limit=" + limit, "limit")
+            for path in (b"orders", b"wallets/u1/bets")
+            for limit in (b"0", b"201")
+        ),
+        *(
+            (path + b"?cursor=" + cursor, "cursor")
+            for path in (b"orders", b"wallets/u1/history", b"wallets/u1/bets", b"wallets/u1/holds")
+            for cursor in (b"", b"x", b"A" * 30_000, b"%00", b"%C3%A9", b"k8QIMTIzNDU2Nzgrkaz_kA", b"kaH_")
+        ),
+        (b"wallets/u1/bets/~1", "bet_id"),
+        (b"wallets/u1/holds/%20", "hold_id"),
+        (b"wallets/u1/transfers/%ff", "transfer_id"),
+        (b"orders/u1/" + b"a" * 129, "order_id"),
+        (b"orders/game:x/o", "user_id"),
+        (b"wallets/a%2Fb/stats", "user_id"),
+    ],
+)
+def test_a_malformed_read_is_named(service: Service, target: bytes, field: str) -> None:
+    assert_problem(ask(service, b"/v1/" + target), "malformed_request", field=field)
 
 
 def test_a_position_that_is_not_reached_is_not_yet_visible(service: Service) -> None:

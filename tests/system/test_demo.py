@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from system.service import Service
 
 pytestmark = pytest.mark.system
 
@@ -25,10 +30,18 @@ def demo(*options: str, **settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def well(report: str) -> set[str]:
+    """The checks that looked at something and found nothing wrong."""
+    return {
+        match[1].strip() for match in re.finditer(r"^│ ([a-z ]+)│ (?!0 )[^│]+│ nothing wrong", report, re.MULTILINE)
+    }
+
+
 def test_a_quick_day_ends_with_no_difference() -> None:
     done = demo("--quick", "--seed", "7")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 differences" in done.stdout
+    assert well(done.stdout) >= {"reads during the day", "reads of every wallet", "audit reconcile", "audit verify"}
 
 
 def test_a_second_day_on_the_same_folder_is_well_too(tmp_path: Path) -> None:
@@ -36,6 +49,26 @@ def test_a_second_day_on_the_same_folder_is_well_too(tmp_path: Path) -> None:
         done = demo("--quick", "--users", "40", "--commands", "400", "--data", str(tmp_path / "day"))
         assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "day" / "events.sqlite3").exists()
+
+
+def test_a_row_that_was_changed_by_hand_fails_the_day_by_its_last_check_and_is_named(tmp_path: Path) -> None:
+    day = ("--quick", "--users", "20", "--commands", "100", "--data", str(tmp_path / "day"))
+    assert demo(*day).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "day" / "read-model.sqlite3")) as rows, rows:
+        changed = rows.execute("UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u00000' AND asset = 'INR'")
+        assert changed.rowcount == 1
+    done = demo(*day)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "reads during the day" in well(done.stdout)
+    assert "audit reconcile" not in well(done.stdout)
+    assert re.search(r"audit reconcile: .*u00000.*cash", done.stdout)
+
+
+def test_a_day_is_played_and_reconciled_against_a_service_that_runs_already(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        done = demo("--quick", "--users", "30", "--commands", "300", "--url", service.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "audit reconcile" in well(done.stdout)
 
 
 def test_no_service_at_the_url_is_wrong_use_and_one_line() -> None:

@@ -83,7 +83,7 @@ def answer(reads: ToldReads, path: str) -> Any:
         case "partitions", []:
             return {
                 "items": [
-                    {"partition": partition, "seq": len(records), "head": sha256(records[-1]).hexdigest()}
+                    {"partition": partition, "seq": len(records), "head": _head(records)}
                     for partition, records in enumerate(reads.partitions)
                 ]
             }
@@ -113,6 +113,10 @@ def answer(reads: ToldReads, path: str) -> Any:
         case "orders", [user_id, order_id]:
             return found(reads.order(user_id, order_id), "order")
     raise Answer(404, {"code": "not_found"})
+
+
+def _head(records: list[bytes]) -> str:
+    return sha256(records[-1]).hexdigest() if records else "0" * 64
 
 
 def found(document: Document | None, kind: str) -> Document:

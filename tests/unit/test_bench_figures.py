@@ -9,7 +9,8 @@ from rich.console import Console
 from api.bench import bodies
 from api.bench.command import NAMES
 from api.bench.figures import BenchError, Bound, Row, Slice, Target, percentile, ratio_of, slice_of, summary_of
-from api.bench.measures import MEASURES, QUICK, steps
+from api.bench.lab import QUICK
+from api.bench.measures import MEASURES, steps
 from api.bench.report import load_text, table_of, three_figures
 from ledger.commands import AnyCommand
 
@@ -17,6 +18,7 @@ from ledger.commands import AnyCommand
 def test_a_percentile_is_one_of_the_values_by_nearest_rank() -> None:
     ordered = [float(value) for value in range(1, 101)]
     assert percentile(ordered, 0.50) == 50
+    assert percentile(ordered, 0.95) == 95
     assert percentile(ordered, 0.99) == 99
     assert percentile(ordered, 1) == 100
     assert percentile([7.0], 0.99) == 7
@@ -26,7 +28,12 @@ def test_a_percentile_is_one_of_the_values_by_nearest_rank() -> None:
 def test_a_slice_gives_its_rate_and_its_latencies_in_milliseconds() -> None:
     one = slice_of(done=300, took_s=1.5, latencies_s=[0.003, 0.001, 0.002])
     assert one.rate == 200
-    assert (one.p50_ms, one.p99_ms) == (2, 3)
+    assert (one.p50_ms, one.p95_ms, one.p99_ms) == (2, 3, 3)
+
+
+def test_a_slice_tells_its_median_its_slowest_twentieth_and_its_slowest_hundredth_apart() -> None:
+    one = slice_of(done=200, took_s=1.0, latencies_s=[value / 1000 for value in range(200, 0, -1)])
+    assert (one.p50_ms, one.p95_ms, one.p99_ms) == (100, 190, 198)
 
 
 def test_a_slice_in_which_nothing_was_answered_is_an_error_and_not_a_rate() -> None:
@@ -35,9 +42,9 @@ def test_a_slice_in_which_nothing_was_answered_is_an_error_and_not_a_rate() -> N
 
 
 def test_a_summary_takes_each_median_by_itself() -> None:
-    taken = [Slice(100, 1.0, 1.0, 9.0), Slice(300, 1.0, 3.0, 8.0), Slice(200, 1.0, 2.0, 7.0)]
+    taken = [Slice(100, 1.0, 1.0, 5.0, 9.0), Slice(300, 1.0, 3.0, 4.0, 8.0), Slice(200, 1.0, 2.0, 6.0, 7.0)]
     summary = summary_of(taken)
-    assert (summary.rate, summary.p50_ms, summary.p99_ms) == (200, 2, 8)
+    assert (summary.rate, summary.p50_ms, summary.p95_ms, summary.p99_ms) == (200, 2, 5, 8)
 
 
 def test_a_ratio_is_made_pair_by_pair_so_that_weather_that_hits_both_sides_of_a_pair_does_not_count() -> None:
@@ -71,7 +78,7 @@ def test_a_row_without_a_target_has_no_verdict() -> None:
 def test_numbers_are_shown_with_three_figures() -> None:
     shown = [three_figures(number) for number in (0.2134, 12.345, 999.4, 4_567, 43_217, 123_456)]
     assert shown == ["0.213", "12.3", "999", "4,570", "43,200", "123,000"]
-    assert load_text(Slice(20_412, 1.0, 2.834, 15.61)) == "20,400/s (2.83 · 15.6 ms)"
+    assert load_text(Slice(20_412, 1.0, 2.834, 9.0, 15.61)) == "20,400/s (2.83 · 15.6 ms)"
 
 
 def test_the_table_says_the_verdict_in_words() -> None:

@@ -24,6 +24,9 @@ class Table:
         self.rng = Random(seed)
         self.now_us = NOON_US
         self.first: dict[tuple[str, str], dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
+        self.seqs: dict[tuple[str, int], int] = {}
+        self.numbered: Counter[str] = Counter()
 
     def post(self, planned: Planned, actor: str | None) -> Answer:
         self.now_us += self.rng.choice((1, 900, 40_000))
@@ -32,6 +35,7 @@ class Table:
         if planned.may == {"malformed_request"}:  # the naive ledger takes commands of valid shape only
             return Answer(400, False, {"code": "malformed_request"})
         result = self.ledger.post(dict(planned.command), now_us=self.now_us, actor=actor or "local")
+        self._number()
         if isinstance(result, Refused):
             return Answer(422, False, {"code": result.code})
         key = (result.fact.user_id, result.fact.command_id)
@@ -43,12 +47,34 @@ class Table:
         while self.ledger.pending:
             self.ledger.deliver(0, now_us=now_us)
         self.ledger.fire_due(now_us)
+        self._number()
+
+    def _number(self) -> None:
+        """Put what has happened since into one log, in partition 0."""
+        for user_id, facts in self.ledger.facts.items():
+            for index in range(self.numbered[user_id], len(facts)):
+                fact, seq = facts[index], len(self.events) + 1
+                self.ledger.position_of[f"0:{seq}"] = (user_id, index)
+                self.seqs[user_id, index] = seq
+                self.events.append(
+                    {
+                        "partition": 0,
+                        "seq": seq,
+                        "time_us": fact.time_us,
+                        "user_id": user_id,
+                        "command_id": fact.command_id,
+                        "type": fact.type,
+                        "data": fact.data,
+                        "postings": [list(posting) for posting in fact.postings],
+                        "balances": fact.balances,
+                    }
+                )
+            self.numbered[user_id] = len(facts)
 
     def _body(self, fact: Fact) -> dict[str, Any]:
-        seq = len(self.first) + 1
         facts = self.ledger.facts[fact.user_id]
         index = next(at for at, known in enumerate(facts) if known is fact)
-        self.ledger.position_of[f"0:{seq}"] = (fact.user_id, index)
+        seq = self.seqs[fact.user_id, index]
         return {
             "position": f"0:{seq}",
             "partition": 0,

@@ -223,7 +223,7 @@ async def fold_in_any_runs(told: list[list[bytes]], chance: Random, rows_max: in
             size = chance.choice((1, 1, 2, 3, 10, 50))
             run = await folder.fold(records[max(0, done - chance.choice((0, 0, 2))) : done + size])
             assert run is not None
-            match chance.randrange(10):
+            match chance.randrange(10) if partition else None:  # partition 0 has a calm day: its book stays complete
                 case 0:
                     folder.not_stored()
                     continue
@@ -412,7 +412,7 @@ async def test_sums_over_all_time_have_no_bound(tmp_path: Path) -> None:
 
 # --- what the rows mean ---------------------------------------------------------------------------------------------
 
-MEANING: Final = {1: "f8a3a39a6f444bb4"}
+MEANING: Final = {1: "4b3d1dba25f6d32e"}
 """Version of the folds → the digest of the rows that it makes of the published story of every event."""
 
 

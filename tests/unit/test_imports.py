@@ -75,6 +75,7 @@ def test_only_the_providers_name_adapters_of_a_running_service() -> None:
     allowed = {
         "api.providers",
         "api.audit.sources",  # the auditor reads a folder without a service
+        "api.audit.folder_reads",
         "api.backup",  # … and so does whoever proves a copy of it
         "api.schemas",  # the vectors are made by a node in memory
     }
@@ -90,6 +91,16 @@ def test_the_auditor_shares_no_rule_with_the_writer() -> None:
     assert shared == {"record", "partitioning"}
     names = {name for name in imported(SRC / "ledger" / "audit.py") if first(name) == "ledger"}
     assert names == {"ledger.record.EMPTY_SHA256", "ledger.record.Head", "ledger.partitioning.partition_of"}
+
+
+def test_the_recomputation_shares_no_code_with_the_folds_or_the_writer() -> None:
+    outside = {
+        name for name in imported(SRC / "projections" / "recomputed.py") if first(name) not in STANDARD | {"msgspec"}
+    }
+    assert outside <= {"ledger.partitioning.partition_of"}
+    comparer = {name.rsplit(".", 1)[0] for name in imported(SRC / "projections" / "reconcile.py")}
+    ours = {name for name in comparer if name.startswith(("ledger", "projections"))}
+    assert ours == {"ledger.audit", "projections.recomputed"}
 
 
 def test_importing_a_module_reads_no_environment() -> None:

@@ -5,7 +5,8 @@ import typing
 import msgspec
 import pytest
 
-from api.problems import KINDS, Problem, problem_of
+from api.problems import KINDS, NOT_THERE, NotThere, Problem, problem_of
+from api.reading import DETAILS
 from ledger.rejections import Code, Rejection
 from ledger.tickets import Failed, IdReused, Refused
 
@@ -46,3 +47,14 @@ def test_a_reused_command_id_names_the_fields_that_differ() -> None:
 def test_a_problem_encodes_as_its_body() -> None:
     problem = Problem("not_found", "there is nothing", field="x")
     assert msgspec.json.decode(problem.encoded()) == problem.body()
+
+
+def test_what_a_read_misses_is_a_404_also_where_a_command_gets_422() -> None:
+    assert set(DETAILS) == NOT_THERE
+    for code in NOT_THERE:
+        missed = NotThere(code, DETAILS[code])
+        assert (missed.status, missed.body()["status"]) == (404, 404)
+        assert missed.body()["title"] == Problem(code, "").body()["title"], "the title belongs to the code"
+        assert KINDS[code].status in (404, 422)
+    with pytest.raises(AssertionError):
+        NotThere("insufficient_funds", "")

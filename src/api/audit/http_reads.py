@@ -70,6 +70,9 @@ class HttpReads:
     def referrals(self, user_id: str) -> Document | None:
         return self._get(f"/v1/wallets/{_id(user_id)}/referrals")
 
+    def accounts(self, _partition: int) -> None:
+        """No route tells them; a folder does."""
+
     def close(self) -> None:
         for connection in self._all:
             connection.close()

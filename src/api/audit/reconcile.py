@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from api.audit.progress import progress
-from api.audit.sources import CannotAudit, CheckFailed, HttpRecords, opened, said_plainly
+from api.audit.sources import CannotAudit, CheckFailed, HttpRecords, data_folder, opened, said_plainly
 
 if TYPE_CHECKING:
+    from api.audit.folder_reads import FolderReads
+    from api.audit.http_reads import HttpReads
     from projections.recomputed import Supply
     from projections.reconcile import Difference, Reconciled
 
@@ -23,9 +25,9 @@ _NAMED_MOST: Final = 20
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Read the log from this folder instead of from the service.",
+    help="The data folder; default STAKELOG_DATA or ./data. With --url only its log is read.",
 )
-@click.option("--url", help="The service whose reads are compared, such as http://127.0.0.1:8080.")
+@click.option("--url", help="Compare what this service answers, such as http://127.0.0.1:8080.")
 @click.option("--user", "users", multiple=True, help="Compare this wallet only; may be given again.")
 @click.option(
     "--wait",
@@ -41,41 +43,54 @@ _NAMED_MOST: Final = 20
 def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patience_s: float, at_once: int) -> None:
     """Recompute every wallet from the log, and compare with it what the reads say.
 
-    Each difference is named: wallet, read, member, what is expected and what is found. The service may be in use:
-    an answer is held against the log as of the position that it names.
+    Each difference is named: wallet, read, member, what is expected and what is found. Folder and service may be in
+    use: an answer is held against the log as of the position that it names. A folder's account totals are compared
+    too, which no read tells.
     """
-    if url is None:
-        raise click.UsageError("--url is missing: name the service whose reads are to be compared")
-    from api.audit.http_reads import HttpReads
     from projections.recomputed import NotUnderstood
     from projections.reconcile import reconcile as reconcile_reads
 
     with said_plainly("stakelog audit reconcile"):
-        with opened(data, None if data is not None else url) as records, closing(HttpRecords(url)) as service:
-            if data is not None and service.partitions != records.partitions:
-                raise CannotAudit(
-                    f"{url} has {service.partitions} partitions, the log in {data} {records.partitions}: "
-                    "they do not belong together"
+        with (
+            opened(data, None if data is not None else url) as records,
+            closing(_reads(data, url, records.partitions)) as reads,
+            progress("reconciling", "events") as tell,
+        ):
+            try:
+                result = reconcile_reads(
+                    records,
+                    reads,
+                    only=users,
+                    at_once=at_once,
+                    patience_s=patience_s,
+                    differs=_print_difference,
+                    says=lambda text: click.echo(text, err=True),
+                    progress=tell,
                 )
-            with closing(HttpReads(url)) as reads, progress("reconciling", "events") as tell:
-                try:
-                    result = reconcile_reads(
-                        records,
-                        reads,
-                        only=users,
-                        at_once=at_once,
-                        patience_s=patience_s,
-                        differs=_print_difference,
-                        says=lambda text: click.echo(text, err=True),
-                        progress=tell,
-                    )
-                except NotUnderstood as error:
-                    raise CheckFailed(f"{error}; `stakelog audit verify` proves the log itself") from error
+            except NotUnderstood as error:
+                raise CheckFailed(f"{error}; `stakelog audit verify` proves the log itself") from error
         if users and result.wallets < len(set(users)):
             raise CannotAudit(f"the log has no event of {len(set(users)) - result.wallets} of the wallets named")
     _print_supply(result.supply)
     _print_summary(result)
     sys.exit(0 if result.well else 1)
+
+
+def _reads(data: Path | None, url: str | None, partitions: int) -> "FolderReads | HttpReads":
+    """Raises CannotAudit where there are none, or not of such a log."""
+    if url is None:
+        from api.audit.folder_reads import FolderReads
+
+        return FolderReads(data_folder(data), partitions)
+    from api.audit.http_reads import HttpReads
+
+    with closing(HttpRecords(url)) as service:
+        if service.partitions != partitions:
+            raise CannotAudit(
+                f"{url} has {service.partitions} partitions, the log in {data} {partitions}: "
+                "they do not belong together"
+            )
+    return HttpReads(url)
 
 
 def _print_difference(difference: "Difference") -> None:

@@ -19,11 +19,15 @@ From pure to worldly:
 - `report`: the table and the JSON file.
 - `bodies`: the requests, as bytes; which wallets they go to.
 - `load`: the generator: HTTP/1.1 over `asyncio.Protocol`.
-- `yardsticks`: the bare fsynced commit, the bare loop over a log, and the verification that is compared with it.
-- `bare_route`: the bare Litestar route on granian.
-- `worker`: a child process that runs `load` and `yardsticks` when asked.
+- `asking`: a client that hands answers out, for what must be looked into; on it
+- `paging`: a long history, page by page; and
+- `following`: how far the tables are behind the log, and how soon a command shows in them.
+- `yardsticks`: the bare fsynced commit, the bare loop over a log, and the verification and the folding of that log.
+- `bare_route`: the bare Litestar routes on granian.
+- `worker`: a child process that does one of these when asked.
 - `programs`: starting, watching and stopping all those processes.
-- `measures`: the seven measures.
+- `lab`: the processes and logs of one run.
+- `measures`, `read_measures`: the measures, of the write side and of the read side.
 - `machine`: what the numbers were measured on.
 - `command`: the `click` command.
 """

@@ -12,7 +12,11 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Literal
 
+import msgspec
+
 Spread = Literal["uniform", "zipf", "hot"]
+What = Literal["wallet", "history", "stats"]
+"""What a client app reads of one wallet."""
 
 WALLETS = 10_000
 """How many wallets uniform and Zipf load spreads over. From the brief of the measure."""
@@ -22,6 +26,21 @@ ZIPF_EXPONENT = 1.1
 
 FUNDS_MINOR = 10**12
 """What a wallet is given: no run can stake it away. Far below 2^53 − 1, which cash and open stakes may not pass."""
+
+PLAYERS = 200
+"""How many of the wallets have a history that fills pages, and statistics worth reading. Chosen."""
+BETS_EACH = 80
+"""Bets of each of them: with its deposit, more than one page of ``PAGE``."""
+PAGE = 50
+"""Items of a history page. The contract's default."""
+
+LONG = "w-long"
+"""The wallet with the long history."""
+LONG_PERIOD = 100
+"""Its lines come in blocks of this many: ``_LONG_DEPOSITS`` deposits, ``_LONG_GOLD`` bets in GOLD, else bets in INR
+and their settlements."""
+_LONG_DEPOSITS = 8
+_LONG_GOLD = 2
 
 _SINGLE = "/v1/commands"
 _BATCH = "/v1/commands/batch"
@@ -41,6 +60,59 @@ def request(path: str, body: bytes) -> bytes:
     """A whole HTTP/1.1 request."""
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
+
+
+def get(path: str) -> bytes:
+    """A whole HTTP/1.1 request without a body."""
+    return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
+
+
+def wallet_path(wallet: int, what: What) -> str:
+    """Where a client app reads ``what`` of a wallet of that number."""
+    user = f"/v1/wallets/w-{wallet:07d}"
+    return {"wallet": user, "history": f"{user}/history?limit={PAGE}", "stats": f"{user}/stats"}[what]
+
+
+def reads(what: What, wallets: Iterable[int]) -> list[bytes]:
+    """One request for each of ``wallets``."""
+    return [get(wallet_path(wallet, what)) for wallet in wallets]
+
+
+def players_bets(players: int) -> list[bytes]:
+    """``BETS_EACH`` bets for each of the first ``players`` wallets, as batches."""
+    return batches(bets("player", (wallet for _ in range(BETS_EACH) for wallet in range(players))), players)
+
+
+def long_wallet(blocks: int) -> list[list[bytes]]:
+    """What opens the wallet ``LONG``, and then ``LONG_PERIOD`` lines of history a block; to be posted in order."""
+    opening = [
+        _long("open_wallet", "open"),
+        _long("deposit", "deposit", order_id="o", asset="INR", amount=FUNDS_MINOR),
+        _long("deposit", "gold", order_id="o-gold", asset="GOLD", amount=FUNDS_MINOR),
+    ]
+    return [opening, *(_long_block(block) for block in range(blocks))]
+
+
+def _long_block(block: int) -> list[bytes]:
+    made: list[bytes] = []
+    for at in range(_LONG_DEPOSITS):
+        name = f"{block}-{at}"
+        made.append(_long("deposit", f"d-{name}", order_id=f"o-{name}", asset="INR", amount=1))
+    for at in range((LONG_PERIOD - _LONG_DEPOSITS - _LONG_GOLD) // 2):
+        name = f"{block}-{at}"
+        made.append(_long_bet(name, "INR"))
+        made.append(_long("settle_bet", f"s-{name}", bet_id=f"b-{name}", payout=1))
+    made += [_long_bet(f"g-{block}-{at}", "GOLD") for at in range(_LONG_GOLD)]
+    return made
+
+
+def _long_bet(name: str, asset: str) -> bytes:
+    bet = {"game": "external", "period": "20261101-0042", "selection": "red", "asset": asset, "stake": 1}
+    return _long("place_bet", f"c-{name}", bet_id=f"b-{name}", **bet)
+
+
+def _long(kind: str, command_id: str, **fields: object) -> bytes:
+    return msgspec.json.encode({"type": kind, "command_id": command_id, "user_id": LONG, **fields})
 
 
 def picks(spread: Spread, count: int, seed: int) -> list[int]:

@@ -26,11 +26,12 @@ class Slice(Struct, frozen=True):
     done: int
     took_s: float
     p50_ms: float
+    p95_ms: float
     p99_ms: float
 
     @property
     def rate(self) -> float:
-        """Commands, commits or events a second."""
+        """Commands, reads, commits or events a second."""
         return self.done / self.took_s
 
 
@@ -39,6 +40,7 @@ class Summary(Struct, frozen=True):
 
     rate: float
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     slices: list[Slice]
 
@@ -111,7 +113,8 @@ def slice_of(done: int, took_s: float, latencies_s: Sequence[float]) -> Slice:
     if not done or not latencies_s or took_s <= 0:
         raise BenchError("a slice ended before anything was answered")
     ordered = sorted(latencies_s)
-    return Slice(done, took_s, percentile(ordered, 0.50) * 1e3, percentile(ordered, 0.99) * 1e3)
+    p50_s, p95_s, p99_s = (percentile(ordered, share) for share in (0.50, 0.95, 0.99))
+    return Slice(done, took_s, p50_s * 1e3, p95_s * 1e3, p99_s * 1e3)
 
 
 def summary_of(slices: Sequence[Slice]) -> Summary:
@@ -119,6 +122,7 @@ def summary_of(slices: Sequence[Slice]) -> Summary:
     return Summary(
         statistics.median(one.rate for one in slices),
         statistics.median(one.p50_ms for one in slices),
+        statistics.median(one.p95_ms for one in slices),
         statistics.median(one.p99_ms for one in slices),
         list(slices),
     )

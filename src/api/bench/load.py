@@ -4,7 +4,7 @@ It does as little as it can, so that on a small machine it takes the same small 
 HTTP client library costs several times more than a bare route does. The price is that it reads one kind of answer:
 
 1. An answer is complete at ``Content-Length``. One without it, or with another status than the one expected
-   (201 for a command, 200 for a batch), ends the slice with BenchError; so does a lost connection.
+   (201 for a command, 200 for a batch or a read), ends the slice with BenchError; so does a lost connection.
 2. A batch counts only if each of its elements has status 201.
 3. No request is sent after the slice's end; those under way are waited for and counted, and the time counted ends
    with the last of them.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 from array import array
 from collections.abc import Iterator
 from time import perf_counter
@@ -23,7 +24,7 @@ import msgspec
 import uvloop
 
 from api.bench import bodies
-from api.bench.bodies import Spread
+from api.bench.bodies import Spread, What
 from api.bench.figures import BenchError, Slice, slice_of
 
 ANSWER_TIMEOUT_S = 60.0
@@ -40,13 +41,31 @@ WALLETS_PER_BATCH = 333
 _ACCEPTED = b'"status":201'
 
 
+def length_of(data: bytes, end: int, expected: bytes) -> int:
+    """The Content-Length of an answer whose head ends at ``end``; raises BenchError as truth 1 says."""
+    at = data.find(b"content-length:", 0, end)
+    if at < 0:
+        at = data.lower().find(b"content-length:", 0, end)
+    status = data[9:12]
+    if status != expected:
+        shown = data[end + 4 : end + 304].decode("utf-8", "replace")
+        raise BenchError(f"a request that cannot be refused was answered {status.decode()}: {shown}")
+    if at < 0:
+        raise BenchError("an answer has no Content-Length")
+    line_end = data.find(b"\r\n", at)
+    length = int(data[at + 15 : line_end])
+    if not length:
+        raise BenchError("an answer is empty")
+    return length
+
+
 class _Load:
     """What the connections of one slice share."""
 
-    def __init__(self, requests: list[bytes], per_request: int) -> None:
+    def __init__(self, requests: list[bytes], per_request: int, expected: bytes) -> None:
         self.requests: Iterator[bytes] = iter(requests)
         self.per_request = per_request
-        self.expected = b"201" if per_request == 1 else b"200"
+        self.expected = expected
         self.deadline = float("inf")
         self.latencies_s = array("d")
         self.last_at = 0.0
@@ -107,7 +126,7 @@ class _Connection(asyncio.Protocol):
                 return
             self._head = b""
             try:
-                self._missing = self._length(data, end)
+                self._missing = length_of(data, end, self._load.expected)
             except BenchError as error:
                 self._load.fail(str(error))
                 return
@@ -126,23 +145,6 @@ class _Connection(asyncio.Protocol):
             self._load.answered(took_s, now)
             self.post()
 
-    def _length(self, data: bytes, end: int) -> int:
-        """The Content-Length of an answer whose head ends at ``end``; raises BenchError as truth 1 says."""
-        at = data.find(b"content-length:", 0, end)
-        if at < 0:
-            at = data.lower().find(b"content-length:", 0, end)
-        status = data[9:12]
-        if status != self._load.expected:
-            shown = data[end + 4 : end + 304].decode("utf-8", "replace")
-            raise BenchError(f"a request that cannot be refused was answered {status.decode()}: {shown}")
-        if at < 0:
-            raise BenchError("an answer has no Content-Length")
-        line_end = data.find(b"\r\n", at)
-        length = int(data[at + 15 : line_end])
-        if not length:
-            raise BenchError("an answer is empty")
-        return length
-
     def _all_accepted(self) -> bool:
         answer = b"".join(self._body)
         # Counting bytes costs microseconds, decoding half a megabyte costs milliseconds of the same two cores.
@@ -156,9 +158,11 @@ class _Connection(asyncio.Protocol):
         return False
 
 
-async def _post_all(port: int, connections: int, requests: list[bytes], per_request: int, limit_s: float) -> Slice:
+async def _post_all(
+    port: int, connections: int, requests: list[bytes], per_request: int, expected: bytes, limit_s: float
+) -> Slice:
     loop = asyncio.get_running_loop()
-    load = _Load(requests, per_request)
+    load = _Load(requests, per_request, expected)
     opened: list[_Connection] = []
     try:
         for _ in range(connections):
@@ -183,12 +187,21 @@ async def _post_all(port: int, connections: int, requests: list[bytes], per_requ
     return slice_of(len(load.latencies_s) * per_request, load.last_at - began, load.latencies_s)
 
 
-def _run(port: int, connections: int, requests: list[bytes], per_request: int, limit_s: float) -> Slice:
+def _run(
+    port: int,
+    connections: int,
+    requests: list[bytes],
+    per_request: int,
+    limit_s: float = float("inf"),
+    *,
+    read: bool = False,
+) -> Slice:
+    expected = b"201" if per_request == 1 and not read else b"200"
     # A collection in the middle of a slice walks tens of thousands of requests; nothing here makes cycles.
     gc.collect()
     gc.disable()
     try:
-        return uvloop.run(_post_all(port, connections, requests, per_request, limit_s))
+        return uvloop.run(_post_all(port, connections, requests, per_request, expected, limit_s))
     finally:
         gc.enable()
 
@@ -208,6 +221,26 @@ def post_bets(
     return _run(port, connections, bodies.batches(commands, per_request), per_request, limit_s)
 
 
+def read_wallets(port: int, *, connections: int, what: What, wallets: int, limit_s: float, seed: int) -> Slice:
+    """Read ``what`` of the first ``wallets`` wallets, in any order, for ``limit_s`` seconds. Raises BenchError."""
+    count = int(SINGLES_PER_S_MAX * limit_s)
+    chooser = random.Random(seed)  # noqa: S311 - repeatable load, no secret
+    requests = bodies.reads(what, chooser.choices(range(wallets), k=count))
+    return _run(port, connections, requests, 1, limit_s, read=True)
+
+
+def fill_players(port: int, *, players: int) -> Slice:
+    """Bets for the first ``players`` wallets, so that each has more than one page of history. Raises BenchError."""
+    return _run(port, 4, bodies.players_bets(players), players)
+
+
+def fill_long(port: int, *, blocks: int) -> Slice:
+    """Open the wallet with the long history and fill it, over one connection. Raises BenchError."""
+    opening, *each = bodies.long_wallet(blocks)
+    _run(port, 1, [bodies.batch_of([opening])], len(opening))
+    return _run(port, 1, [bodies.batch_of([block]) for block in each], len(each[0]))
+
+
 def open_wallets(port: int, *, first: int, end: int, with_bet: bool) -> Slice:
     """Open and fund wallets ``first`` … ``end`` − 1 in batches over four connections. Raises BenchError.
 
@@ -218,7 +251,8 @@ def open_wallets(port: int, *, first: int, end: int, with_bet: bool) -> Slice:
     whole = len(each) // WALLETS_PER_BATCH * WALLETS_PER_BATCH
     full = [bodies.batch_of(each[at : at + WALLETS_PER_BATCH]) for at in range(0, whole, WALLETS_PER_BATCH)]
     rest = [bodies.batch_of(each[whole:])] if whole < len(each) else []
-    opened = [_run(port, 4, full, WALLETS_PER_BATCH * commands, float("inf"))] if full else []
-    opened += [_run(port, 1, rest, (len(each) - whole) * commands, float("inf"))] if rest else []
+    opened = [_run(port, 4, full, WALLETS_PER_BATCH * commands)] if full else []
+    opened += [_run(port, 1, rest, (len(each) - whole) * commands)] if rest else []
     done, took_s = sum(one.done for one in opened), sum(one.took_s for one in opened)
-    return Slice(done, took_s, max(one.p50_ms for one in opened), max(one.p99_ms for one in opened))
+    slowest = [max(getattr(one, name) for one in opened) for name in ("p50_ms", "p95_ms", "p99_ms")]
+    return Slice(done, took_s, *slowest)

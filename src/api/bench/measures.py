@@ -1,12 +1,14 @@
-"""The seven measures, each a function from the laboratory to rows of the report.
+"""The measures of the write side, each a function from the laboratory to rows of the report; and the list of all.
 
-They share two logs, so that a run stays within minutes:
+They share three logs, so that a run stays within minutes:
 
 1. *the busy log*: 10,000 funded wallets, which takes all the load (`singles`, `commit`, `batches`, `spread`);
-2. *the wide log*: ``Plan.wallets`` wallets with one bet each, whose size does not depend on how fast the machine is
-   (`memory`, `startup`, `verify`).
+2. *the read log*: 10,000 wallets, some with a long history (`reads`, `history`, `visible`, `lag`);
+3. *the wide log*: ``Plan.wallets`` wallets with one bet each, whose size does not depend on how fast the machine is
+   (`memory`, `startup`, `rebuild`, `fold`, `verify`).
 
-Every number is the median over slices that were taken in turns with those of the other side; see `figures`.
+Every number is the median over slices that were taken in turns with those of the other side; see `figures`. The
+service is measured with all that belongs to it: while commands arrive its follower works too, on the same processor.
 """
 
 from __future__ import annotations
@@ -14,19 +16,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from functools import cached_property
-from itertools import count
-from pathlib import Path
 
-from msgspec import Struct
-
-from api.bench import bodies, programs
+from api.bench import read_measures
 from api.bench.bodies import Spread
 from api.bench.figures import BenchError, Bound, Row, Slice, Target, ratio_of, summary_of
-from api.bench.programs import Program, Worker
-from api.bench.report import load_text, rate_text
-from api.bench.worker import BareLoop, Bets, Commits, Job, OpenWallets, Verification
+from api.bench.lab import Lab, Plan
+from api.bench.report import load_text, mib_text, rate_text
+from api.bench.worker import BareLoop, Commits, Verification
 
 # From the promises of the project: what the ledger may cost beside what it cannot do without.
 OF_BARE_ROUTE = Target(Bound.AT_LEAST, 0.65, "×")
@@ -44,147 +40,10 @@ BATCH_CONNECTIONS = (2, 4)
 BATCH_SIZES = (100, 1000)
 SPREADS: tuple[Spread, ...] = ("uniform", "hot", "zipf")
 
-WALLETS_PER_STEP = 10_000
-AFTERWORK_S_MAX = 3.0
-"""How long a yardstick waits for the service's afterwork. Chosen; `Lab.unsettled` counts when it was too short."""
 BETWEEN_SPREADS_S_MAX = 1.0
 """Shorter: hot, Zipf and uniform load leave the same afterwork, so what is left of it falls on each alike."""
 VERIFY_S_MAX = 60.0
 """No further pair of verifications is begun after this long, so that a million wallets do not take an hour."""
-
-
-class Plan(Struct, frozen=True, kw_only=True):
-    """How much of everything. ``pairs`` ≥ 5 for figures worth keeping."""
-
-    pairs: int
-    restarts: int
-    slice_s: float
-    short_slice_s: float
-    warm_up_s: float
-    wallets: int
-
-
-FULL = Plan(pairs=5, restarts=3, slice_s=1.5, short_slice_s=1.0, warm_up_s=2.0, wallets=100_000)
-QUICK = Plan(pairs=2, restarts=1, slice_s=0.4, short_slice_s=0.4, warm_up_s=0.5, wallets=10_000)
-
-
-class Lab:
-    """The processes and folders of one run, made when first needed. Use as a context manager: it ends them all.
-
-    ``say`` is told what is being done, ``step`` that one of `steps` is.
-    """
-
-    def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None], step: Callable[[], None]) -> None:
-        self.plan = plan
-        self.folder = folder
-        self.say = say
-        self.step = step
-        self.unsettled = 0
-        self._stack = ExitStack()
-        self._numbers = count()
-
-    def __enter__(self) -> Lab:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    @cached_property
-    def generator(self) -> Worker:
-        """The load generator, kept warm."""
-        return self._stack.enter_context(Worker())
-
-    @cached_property
-    def yardstick(self) -> Worker:
-        """A second process, for bare commits: it must not share the generator's."""
-        return self._stack.enter_context(Worker())
-
-    @cached_property
-    def busy(self) -> Program:
-        """The service on the busy log: 10,000 wallets funded, warmed up."""
-        self.say("opening and funding 10,000 wallets")
-        service = self._service("busy")
-        service.start()
-        self.generator.ask(OpenWallets(port=service.port, first=0, end=bodies.WALLETS, with_bet=False))
-        self._warm_up(service)
-        return service
-
-    @cached_property
-    def bare(self) -> Program:
-        """The bare route, warmed up."""
-        route = programs.bare_route(self.folder / "bare-route.log")
-        self._stack.callback(route.kill)
-        route.start()
-        self._warm_up(route)
-        return route
-
-    @cached_property
-    def wide(self) -> Wide:
-        """The wide log, just filled, with the service that filled it still running."""
-        self.end_busy()
-        service = self._service("wide")
-        first_start_s = service.start()
-        time.sleep(0.5)
-        empty = service.resident_bytes()
-        wallets = self.plan.wallets
-        for first in range(0, wallets, WALLETS_PER_STEP):
-            self.say(f"opening {wallets:,} wallets with one bet each: {first:,}")
-            end = min(first + WALLETS_PER_STEP, wallets)
-            self.generator.ask(OpenWallets(port=service.port, first=first, end=end, with_bet=True))
-        self.settle(service)
-        return Wide(service, self.folder / "wide", first_start_s, empty, service.resident_bytes())
-
-    def end_busy(self) -> None:
-        """Stop the service on the busy log, if it was started, and give its disk space back."""
-        if "busy" in self.__dict__:
-            self.busy.stop()
-            for file in (self.folder / "busy").rglob("*.sqlite3*"):
-                file.unlink()
-            del self.__dict__["busy"]
-
-    def bets(self, program: Program, connections: int, per_request: int, limit_s: float, spread: Spread) -> Slice:
-        """One slice of load, with ids of its own."""
-        number = next(self._numbers)
-        return self.generator.ask(
-            Bets(
-                port=program.port,
-                connections=connections,
-                per_request=per_request,
-                limit_s=limit_s,
-                spread=spread,
-                tag=f"s{number}",
-                seed=number,
-            )
-        )
-
-    def settle(self, service: Program) -> None:
-        """Let the service finish its afterwork."""
-        self.unsettled += not service.settle(AFTERWORK_S_MAX)
-
-    def once(self, job: Job) -> Slice:
-        """``job`` in a new process of its own."""
-        with Worker() as worker:
-            return worker.ask(job)
-
-    def _service(self, name: str) -> Program:
-        service = programs.service(self.folder / name, self.folder / f"{name}.log")
-        self._stack.callback(service.kill)
-        return service
-
-    def _warm_up(self, program: Program) -> None:
-        self.say(f"warming up {program.name}")
-        for connections in (64, 1):
-            self.bets(program, connections, 1, self.plan.warm_up_s / 2, "uniform")
-
-
-class Wide(Struct):
-    """The wide log, and what was seen while it was made."""
-
-    service: Program
-    data: Path
-    first_start_s: float
-    empty_bytes: dict[str, int]
-    full_bytes: dict[str, int]
 
 
 def singles(lab: Lab) -> list[Row]:
@@ -310,8 +169,8 @@ def memory(lab: Lab) -> list[Row]:
         Row(
             "memory",
             f"memory, {wallets:,} wallets, one bet each",
-            f"{_mib(full)}, {full / wallets:,.0f} bytes a wallet",
-            f"empty log {_mib(empty)}, so {per_wallet:,.0f} bytes more",
+            f"{mib_text(full)}, {full / wallets:,.0f} bytes a wallet: {_each(wide.full_bytes)}",
+            f"empty log {mib_text(empty)}, so {per_wallet:,.0f} bytes more: {_each(wide.empty_bytes)}",
             target=RESIDENT if wallets >= CLAIMED_WALLETS else None,
             judged=full / 2**20,
             figures={
@@ -409,12 +268,14 @@ MEASURES: dict[str, Callable[[Lab], list[Row]]] = {
     "commit": commit,
     "batches": batches,
     "spread": spread,
+    **read_measures.OF_READ_LOG,
     "memory": memory,
     "startup": startup,
+    **read_measures.OF_WIDE_LOG,
     "verify": verify,
 }
-"""In the order in which they run: first those of the busy log, then those of the wide one, `verify` at the very end,
-because it stops the service."""
+"""In the order in which they run: those of the busy log, of the read log, of the wide log; `fold` and `verify` at the
+very end, because they stop the service."""
 
 
 def steps(plan: Plan, names: Sequence[str]) -> int:
@@ -427,6 +288,7 @@ def steps(plan: Plan, names: Sequence[str]) -> int:
         "memory": 1,
         "startup": 2 * plan.restarts,
         "verify": 2 * plan.pairs,
+        **read_measures.steps(plan),
     }
     return sum(each[name] for name in names)
 
@@ -435,5 +297,5 @@ def _connections(number: int) -> str:
     return "1 connection" if number == 1 else f"{number} connections"
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
+def _each(processes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {mib_text(size)}" for name, size in processes.items())

@@ -20,10 +20,12 @@ from types import TracebackType
 import msgspec
 
 from api.bench.figures import BenchError, Slice
-from api.bench.worker import Done, Job, Reply
+from api.bench.following import Following
+from api.bench.worker import Arrivals, Done, Job, Reply
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 600.0
 POLL_S = 0.005
 """How often readiness is asked for: the precision of a start-up time."""
 
@@ -109,8 +111,8 @@ class Program:
         return [] if self._process is None else _tree(self._process.pid)
 
     def resident_bytes(self) -> dict[str, int]:
-        """Resident memory by process: ``{"<pid>": bytes}``, the program's own first."""
-        return {str(pid): _status_bytes(pid, "VmRSS") for pid in self.tree()}
+        """Resident memory by process, the program's own first: ``{"serve": bytes, "project follow": bytes}``."""
+        return {_name(pid): _status_bytes(pid, "VmRSS") for pid in self.tree()}
 
     def settle(self, limit_s: float) -> bool:
         """Wait until the program has nothing left to do, at most ``limit_s``; whether it has not."""
@@ -146,8 +148,7 @@ class Program:
             connection.close()
 
     def _last_words(self) -> str:
-        lines = [line for line in self._log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        return lines[-1].strip()[:300] if lines else "it said nothing"
+        return _last_line(self._log.read_bytes())
 
 
 def service(data: Path, log: Path) -> Program:
@@ -163,6 +164,38 @@ def service(data: Path, log: Path) -> Program:
 def bare_route(log: Path) -> Program:
     """The yardstick of the HTTP path; see `bare_route`."""
     return Program("the bare route", [sys.executable, "-m", "api.bench.bare_route", "{port}"], {}, log)
+
+
+def run_command(arguments: list[str], data: Path, log: Path) -> float:
+    """Seconds from exec to the end of ``stakelog`` with ``arguments`` on the folder ``data``.
+
+    Raises BenchError if it ends with another status than 0, with its last words.
+    """
+    began = time.perf_counter()
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "api", *arguments],
+            env=_environment_without_settings() | {"STAKELOG_DATA": str(data)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"stakelog {' '.join(arguments)} did not end within {COMMAND_TIMEOUT_S:.0f} s") from error
+    took_s = time.perf_counter() - began
+    log.write_bytes(done.stdout)
+    if done.returncode:
+        raise BenchError(
+            f"stakelog {' '.join(arguments)} ended with status {done.returncode}: {_last_line(done.stdout)}"
+        )
+    return took_s
+
+
+def _last_line(said: bytes) -> str:
+    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
 
 
 class Worker:
@@ -189,6 +222,15 @@ class Worker:
 
     def ask(self, job: Job) -> Slice:
         """Do ``job`` there and wait. Raises BenchError if it failed, or the worker did."""
+        return self._ask(job).figures
+
+    def follow(self, job: Arrivals) -> Following:
+        """Do ``job`` there, and what was seen of the follower meanwhile. Raises BenchError as `ask` does."""
+        following = self._ask(job).following
+        assert following is not None
+        return following
+
+    def _ask(self, job: Job) -> Done:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -199,7 +241,7 @@ class Worker:
             raise BenchError(f"the worker process ended during {type(job).__name__}")
         reply = self._decoder.decode(line)
         if isinstance(reply, Done):
-            return reply.figures
+            return reply
         raise BenchError(reply.why)
 
 
@@ -231,6 +273,20 @@ def _cpu_s(pids: list[int]) -> float:
             stat = _stat(_PROC / str(pid) / "stat")
             ticks += int(stat[11]) + int(stat[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _name(pid: int) -> str:
+    """What a process of the program does: what follows ``-m api`` in its command line, less the options."""
+    with contextlib.suppress(OSError):
+        return name_of((_PROC / str(pid) / "cmdline").read_bytes(), str(pid))
+    return str(pid)
+
+
+def name_of(command_line: bytes, otherwise: str) -> str:
+    """``serve``, ``project follow``: the words after ``api`` of a NUL-separated command line."""
+    words = command_line.decode("utf-8", "replace").split("\0")
+    said = words[words.index("api") + 1 :] if "api" in words else []
+    return " ".join(word for word in said if word and not word.startswith("-")) or otherwise
 
 
 def _status_bytes(pid: int, member: str) -> int:

@@ -29,6 +29,16 @@ def load_text(one: Summary | Slice) -> str:
     return f"{rate_text(one.rate)} ({three_figures(one.p50_ms)} · {three_figures(one.p99_ms)} ms)"
 
 
+def page_text(one: Summary | Slice) -> str:
+    """``1.10 · 2.31 · 4.02 ms``: p50, p95 and p99 of a request."""
+    return f"{' · '.join(three_figures(ms) for ms in (one.p50_ms, one.p95_ms, one.p99_ms))} ms"
+
+
+def mib_text(size: float) -> str:
+    """``428 MiB``."""
+    return f"{size / 2**20:,.0f} MiB"
+
+
 def ratio_text(ratio: Ratio | None) -> str:
     """``0.61 · 0.64 · 0.70``: smallest, median and largest of the pairs."""
     return "" if ratio is None else f"{ratio.min:.2f} · [b]{ratio.median:.2f}[/] · {ratio.max:.2f}"

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from api.bench import machine, measures, report
+from api.bench import lab, machine, measures, report
 from api.bench.figures import BenchError, Row
 
 REPORT_WIDTH = 150
@@ -28,7 +28,7 @@ REPORT_WIDTH = 150
 def run(names: Sequence[str], *, quick: bool, wallets: int | None, out: Path) -> None:
     """Measure ``names`` and report. Raises click.ClickException (one line) if that is not possible; what was measured
     before the trouble is reported all the same."""
-    plan = measures.QUICK if quick else measures.FULL
+    plan = lab.QUICK if quick else lab.FULL
     if wallets is not None:
         plan = msgspec.structs.replace(plan, wallets=wallets)
     console = Console()
@@ -64,32 +64,35 @@ def run(names: Sequence[str], *, quick: bool, wallets: int | None, out: Path) ->
 
 
 def _caption(facts: dict[str, object]) -> str:
-    return f"in brackets: p50 and p99 of a request; medians of pairs taken in turns\n{machine.summary(facts)}"
+    how = (
+        "in brackets: p50 and p99 of a request; of pages and what is visible: p50, p95 and p99; pairs taken in turns"
+    )
+    return f"{how}\n{machine.summary(facts)}"
 
 
 def _measured(
-    names: Sequence[str], plan: measures.Plan, folder: Path, console: Console
+    names: Sequence[str], plan: lab.Plan, folder: Path, console: Console
 ) -> tuple[list[Row], int, str | None]:
     """The rows, how often a yardstick could not wait until the service was idle, and what ended it early if so."""
     rows: list[Row] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=measures.steps(plan, names))
-        lab = measures.Lab(
+        laboratory = lab.Lab(
             plan,
             folder,
             lambda doing: progress.update(task, description=escape(doing)),
             lambda: progress.advance(task),
         )
-        with lab:
+        with laboratory:
             for name in names:
                 if not console.is_terminal:
                     console.print(f"measuring {name} …")
                 try:
-                    rows += measures.MEASURES[name](lab)
+                    rows += measures.MEASURES[name](laboratory)
                 except BenchError as error:
-                    return rows, lab.unsettled, f"{name}: {error}"
-        return rows, lab.unsettled, None
+                    return rows, laboratory.unsettled, f"{name}: {error}"
+        return rows, laboratory.unsettled, None
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from api.bench.bodies import Spread
+from api.bench.bodies import Spread, What
 from api.bench.figures import BenchError, Slice
+from api.bench.following import Following
 
 
 class Bets(Struct, frozen=True, kw_only=True, tag=True):
@@ -37,6 +38,68 @@ class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
     with_bet: bool
 
 
+class FillPlayers(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.fill_players`."""
+
+    port: int
+    players: int
+
+
+class FillLong(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.fill_long`."""
+
+    port: int
+    blocks: int
+
+
+class WalletReads(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.read_wallets`."""
+
+    port: int
+    connections: int
+    what: What
+    wallets: int
+    limit_s: float
+    seed: int = 0
+
+
+class HistoryPages(Struct, frozen=True, kw_only=True, tag=True):
+    """See `paging.history_pages`; ``middle``: with times as filters, the middle fifth of the history's."""
+
+    port: int
+    filters: dict[str, str] = {}
+    middle: bool = False
+    pages: int
+    first_only: bool = False
+
+
+class Visible(Struct, frozen=True, kw_only=True, tag=True):
+    """See `following.visible`."""
+
+    port: int
+    per_s: float
+    limit_s: float
+    waits: bool
+    tag: str
+    seed: int = 0
+
+
+class Arrivals(Struct, frozen=True, kw_only=True, tag=True):
+    """See `following.arrivals`; answered with ``following``, too."""
+
+    port: int
+    per_s: float
+    limit_s: float
+    tag: str
+    seed: int = 0
+
+
+class CatchUp(Struct, frozen=True, kw_only=True, tag=True):
+    """See `following.catch_up`."""
+
+    port: int
+
+
 class Commits(Struct, frozen=True, kw_only=True, tag=True):
     """See `yardsticks.bare_commits`."""
 
@@ -56,10 +119,19 @@ class Verification(Struct, frozen=True, kw_only=True, tag=True):
     data: str
 
 
+class Folding(Struct, frozen=True, kw_only=True, tag=True):
+    """See `yardsticks.folding`."""
+
+    data: str
+    into: str
+    events: int
+
+
 class Done(Struct, frozen=True, tag=True):
     """The job as figures."""
 
     figures: Slice
+    following: Following | None = None
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -68,16 +140,34 @@ class Failed(Struct, frozen=True, tag=True):
     why: str
 
 
-Job = Bets | OpenWallets | Commits | BareLoop | Verification
+Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads
+Followed = HistoryPages | Visible | CatchUp
+Alone = Commits | BareLoop | Verification | Folding
+Job = Load | Followed | Arrivals | Alone
 Reply = Done | Failed
 
 
-def run(job: Job) -> Slice:
+def run(job: Job) -> Done:
     """Do ``job`` in this process. Raises BenchError."""
     match job:
-        case Bets():
-            from api.bench import load
+        case Bets() | OpenWallets() | FillPlayers() | FillLong() | WalletReads():
+            return Done(_load(job))
+        case HistoryPages() | Visible() | CatchUp():
+            return Done(_followed(job))
+        case Arrivals():
+            from api.bench import following
 
+            came = following.arrivals(job.port, per_s=job.per_s, limit_s=job.limit_s, tag=job.tag, seed=job.seed)
+            return Done(came.arrived, came)
+        case Commits() | BareLoop() | Verification() | Folding():
+            return Done(_alone(job))
+
+
+def _load(job: Load) -> Slice:
+    from api.bench import load
+
+    match job:
+        case Bets():
             return load.post_bets(
                 job.port,
                 connections=job.connections,
@@ -88,21 +178,53 @@ def run(job: Job) -> Slice:
                 seed=job.seed,
             )
         case OpenWallets():
-            from api.bench import load
-
             return load.open_wallets(job.port, first=job.first, end=job.end, with_bet=job.with_bet)
-        case Commits():
-            from api.bench import yardsticks
+        case FillPlayers():
+            return load.fill_players(job.port, players=job.players)
+        case FillLong():
+            return load.fill_long(job.port, blocks=job.blocks)
+        case WalletReads():
+            return load.read_wallets(
+                job.port,
+                connections=job.connections,
+                what=job.what,
+                wallets=job.wallets,
+                limit_s=job.limit_s,
+                seed=job.seed,
+            )
 
+
+def _followed(job: Followed) -> Slice:
+    from api.bench import following, paging
+
+    match job:
+        case HistoryPages():
+            filters = dict(job.filters)
+            if job.middle:
+                first_us, last_us = paging.times_of(job.port)
+                fifth_us = (last_us - first_us) // 5
+                filters |= {"from_us": str(first_us + 2 * fifth_us), "to_us": str(first_us + 3 * fifth_us)}
+            return paging.history_pages(job.port, filters=filters, pages=job.pages, first_only=job.first_only)
+        case Visible():
+            return following.visible(
+                job.port, per_s=job.per_s, limit_s=job.limit_s, waits=job.waits, tag=job.tag, seed=job.seed
+            )
+        case CatchUp():
+            return following.catch_up(job.port)
+
+
+def _alone(job: Alone) -> Slice:
+    from api.bench import yardsticks
+
+    match job:
+        case Commits():
             return yardsticks.bare_commits(Path(job.folder), job.limit_s)
         case BareLoop():
-            from api.bench import yardsticks
-
             return yardsticks.bare_loop(Path(job.data))
         case Verification():
-            from api.bench import yardsticks
-
             return yardsticks.verification(Path(job.data))
+        case Folding():
+            return yardsticks.folding(Path(job.data), Path(job.into), job.events)
 
 
 def main() -> None:
@@ -112,7 +234,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         reply: Reply
         try:
-            reply = Done(run(decoder.decode(line)))
+            reply = run(decoder.decode(line))
         except BenchError as error:
             reply = Failed(str(error))
         sys.stdout.buffer.write(encode(reply) + b"\n")

@@ -1,12 +1,14 @@
-"""What the service is held against on this very disk and processor, and the verification that is one of the measures.
+"""What the service is held against on this very disk and processor, and what is measured beside it without a service:
+verification and folding.
 
 1. The bare commit is what no durable ledger on SQLite can undercut: one row, one fsynced commit, nothing else.
 2. The bare loop is what no verification can undercut by much: every record read, decoded without a type and hashed.
-3. Both read or write the disk that the service's data folder is on, and call nothing of the ledger.
+3. Both yardsticks read or write the disk that the service's data folder is on, and call nothing of the ledger.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import sqlite3
 from array import array
@@ -15,12 +17,15 @@ from pathlib import Path
 from time import perf_counter
 
 import msgspec
+import uvloop
 
 from api.bench.figures import BenchError, Slice, slice_of
 from ledger.audit import Fault, verify
-from ledger.folder import EVENTS
-from ledger.logs.sqlite import SqliteRecords
+from ledger.folder import EVENTS, READ_MODEL
+from ledger.logs.sqlite import SqliteLogReader, SqliteRecords
 from ledger.ports import LedgerError
+from projections.follower import Follower
+from projections.stores.sqlite import SqliteReadModelStore
 
 RECORD_BYTES = 600
 """About the size of a ``bet_placed`` record."""
@@ -80,3 +85,38 @@ def verification(data: Path) -> Slice:
         raise BenchError(f"the log in {data} is not well: {error}") from error
     took_s = perf_counter() - began
     return slice_of(events, took_s, [took_s])
+
+
+def folding(data: Path, into: Path, events: int) -> Slice:
+    """What the follower does with the log in ``data``, into empty tables in the folder ``into``, as fast as it can.
+
+    Ends when at least ``events`` events, or all of the log, are in the tables; ``done`` is events, each latency a
+    round's. Raises BenchError.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+
+    async def run() -> Slice:
+        took_s = array("d")
+        with closing(SqliteLogReader(data / EVENTS)) as log:
+            store = SqliteReadModelStore(into / READ_MODEL)
+            try:
+                follower = Follower(log, store)
+                gc.freeze()  # as `stakelog project follow` does
+                gc.set_threshold(50_000, 20, 50)
+                folded = 0
+                began = at = perf_counter()
+                while folded < events and await follower.step():
+                    now = perf_counter()
+                    took_s.append(now - at)
+                    at = now
+                    assert follower.generation is not None
+                    heads = [checkpoint.head for checkpoint in await store.checkpoints(follower.generation.number)]
+                    folded = sum(head.seq for head in heads)
+                return slice_of(folded, at - began, took_s)
+            finally:
+                await store.close()
+
+    try:
+        return uvloop.run(run())
+    except LedgerError as error:
+        raise BenchError(f"the log in {data} cannot be folded: {error}") from error

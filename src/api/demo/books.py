@@ -100,6 +100,7 @@ class Grant:
     expires_at_us: int | None
     left: int
     untouched: bool = True
+    reversed: bool = False
 
 
 @dataclass(slots=True)
@@ -112,7 +113,18 @@ class Bet:
     bonus: int
     grants: list[tuple[str, int]]
     placed_at_us: int
+    game: str = ""
+    period: str = ""
+    seq: int = 0
     status: str = "open"
+    payout: int | None = None
+    settled_at_us: int | None = None
+
+    def shown(self) -> str:
+        """The status as reads show it: a settled bet is won or lost."""
+        if self.status != "settled":
+            return self.status
+        return "won" if self.payout else "lost"
 
 
 @dataclass(slots=True)
@@ -134,6 +146,16 @@ class Order:
     amount: int
     at_us: int
     status: str
+    bonus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An answer that moved money: what the wallet's history must show at that seq."""
+
+    type: str
+    command_id: str
+    balances: dict[str, dict[str, int]]
 
 
 @dataclass(slots=True)
@@ -171,7 +193,10 @@ LIMITS = tuple(item.name for item in fields(Limits))
 
 @dataclass(slots=True)
 class Wallet:
-    """One user's accounts as the books have them. `status` is None until the wallet was opened."""
+    """One user's accounts as the books have them. `status` is None until the wallet was opened.
+
+    `partition` and `seq` are of the last answer; `lines` what moved money, by seq.
+    """
 
     user_id: str
     status: str | None = None
@@ -188,6 +213,9 @@ class Wallet:
     staked: Counter[tuple[str, int]] = field(default_factory=Counter)
     withdrawn: Counter[tuple[str, int]] = field(default_factory=Counter)
     first_deposit: tuple[str, str, int] | None = None
+    partition: int = -1
+    seq: int = 0
+    lines: dict[int, Line] = field(default_factory=dict)
 
     def bonus(self, asset: str) -> int:
         """What is left of all grants of the asset."""
@@ -234,7 +262,11 @@ class Transfer:
 
 
 class Books:
-    """The books of one day. Feed `sending` before each post and `heard` with each answer; then `settle`."""
+    """The books of one day. Feed `sending` before each post and `heard` with each answer; then `settle`.
+
+    `ends`: the last seq that was told of each partition. `deciding`: (user, order) of each withdrawal on which a
+    decision was sent, so that nobody knows for how long it stays pending.
+    """
 
     def __init__(self) -> None:
         """Start with empty books."""
@@ -243,6 +275,8 @@ class Books:
         self.surprises: list[str] = []
         self.flows: Counter[tuple[str, str]] = Counter()
         self.clock_us = 0
+        self.ends: dict[int, int] = {}
+        self.deciding: set[tuple[str, str]] = set()
         self._first: dict[tuple[str, str], dict[str, Any]] = {}
         self._under_way: dict[tuple[str, str], Transfer] = {}
 
@@ -262,9 +296,11 @@ class Books:
             yield user_id, command_id, body
 
     def sending(self, command: Command) -> None:
-        """Note a transfer before it is posted: it may arrive before its own answer does."""
+        """Note what may take effect before its own answer is there: a transfer, a decision on a withdrawal."""
         if command["type"] == "transfer" and not self.accepted(command):
             self._expect_arrival(command)
+        if command["type"] in ("approve_withdrawal", "reject_withdrawal"):
+            self.deciding.add((command["user_id"], command["order_id"]))
 
     def heard(self, command: Command, answer: Answer, may: frozenset[str] = frozenset()) -> None:
         """Take one answer into the books.
@@ -303,9 +339,15 @@ class Books:
         for wallet in self.wallets.values():
             self._fire(wallet, now_us)
 
-    def differences(self, user_id: str, seen: dict[str, Any] | None) -> list[str]:
-        """Each point in which the service's wallet (None: not found) is not what the books say; after `settle`."""
+    def differences(self, user_id: str, seen: dict[str, Any] | None, *, settled: bool = True) -> list[str]:
+        """Each point in which the service's wallet (None: not found) is not what the books say.
+
+        `settled`: after `settle`, so that every amount is sure. Else the wallet is one on which no command is under
+        way, read after all that was heard of it: cash may hold what is coming; and where a timer may have fired, the
+        amounts say nothing.
+        """
         wallet = self.wallet(user_id)
+        sure = settled or not self.may_fire(wallet)
         if wallet.status is None or seen is None:
             if (wallet.status is None) == (seen is None):
                 return []
@@ -331,12 +373,21 @@ class Books:
                 "held": wallet.held(asset),
                 "available": wallet.cash[asset] + limit.credit_limit,
             }
-            for bucket, amount in ours.items():
-                compare(f"{asset} {bucket}", balances.get(asset, {}).get(bucket, 0), amount)
+            theirs_of = balances.get(asset, {})
+            if not settled:
+                cash = theirs_of.get("cash", 0)
+                if wallet.cash[asset] <= cash <= wallet.cash[asset] + wallet.coming[asset]:
+                    ours |= {"cash": cash, "available": cash + limit.credit_limit}
+            for bucket, amount in ours.items() if sure else ():
+                compare(f"{asset} {bucket}", theirs_of.get(bucket, 0), amount)
             for name in LIMITS:
                 default = getattr(Limits(), name)
                 compare(f"{asset} {name}", limits.get(asset, {}).get(name, default), getattr(limit, name))
         return found
+
+    def may_fire(self, wallet: Wallet) -> bool:
+        """Whether a timer of the wallet is due by now or within the horizon."""
+        return any(due <= self.clock_us + HORIZON_US for due in _dues(wallet))
 
     # -- what an answer means ------------------------------------------------------------------------------------
 
@@ -356,6 +407,7 @@ class Books:
         now_us: int = body.get("time_us", self.clock_us)
         self.clock_us = max(self.clock_us, now_us)
         wallet = self.wallet(command["user_id"])
+        self._note_place(wallet, command, body)
         if body.get("type") != EVENT_OF.get(kind):
             self._surprise(command, f"was answered with the event {body.get('type')}")
         if wallet.status == "closed" or (wallet.status is None) != (kind == "open_wallet"):
@@ -369,6 +421,16 @@ class Books:
             self._surprise(command, f"was taken though the books know no {missing}")
         self._check_balances(wallet, command, body)
         self._fire(wallet, now_us)
+
+    def _note_place(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
+        partition, seq = body.get("partition"), body.get("seq")
+        if not isinstance(partition, int) or not isinstance(seq, int):
+            self._surprise(command, "was answered without its place")
+            return
+        wallet.partition, wallet.seq = partition, max(wallet.seq, seq)
+        self.ends[partition] = max(self.ends.get(partition, 0), seq)
+        if body.get("balances"):
+            wallet.lines[seq] = Line(str(body.get("type")), command["command_id"], body["balances"])
 
     def _apply(self, wallet: Wallet, command: Command, body: dict[str, Any], now_us: int) -> None:
         match command["type"]:
@@ -388,7 +450,7 @@ class Books:
             case "place_bet":
                 self._bet_placed(wallet, command, body, now_us)
             case "settle_bet":
-                self._bet_settled(wallet, command)
+                self._bet_settled(wallet, command, now_us)
             case "cancel_bet":
                 self._bet_cancelled(wallet, command)
             case "hold":
@@ -437,7 +499,7 @@ class Books:
         asset, amount, bonus = command["asset"], command["amount"], command.get("bonus") or 0
         order_id = command["order_id"]
         wallet.cash[asset] += amount
-        wallet.orders[order_id] = Order("deposit", asset, amount, now_us, "completed")
+        wallet.orders[order_id] = Order("deposit", asset, amount, now_us, "completed", bonus)
         wallet.first_deposit = wallet.first_deposit or (order_id, asset, amount)
         self.flows["deposited", asset] += amount
         if bonus:
@@ -478,12 +540,22 @@ class Books:
         stake_max = wallet.limit(asset).stake_max_per_day
         if stake_max is not None and wallet.staked[asset, now_us // DAY_US] > stake_max:
             self._surprise(command, f"was taken above stake_max_per_day {stake_max}")
-        wallet.bets[command["bet_id"]] = Bet(asset, stake, stake - bonus, bonus, grants, now_us)
+        wallet.bets[command["bet_id"]] = Bet(
+            asset,
+            stake,
+            stake - bonus,
+            bonus,
+            grants,
+            now_us,
+            game=command["game"],
+            period=command["period"],
+            seq=body.get("seq", 0),
+        )
         self.flows["staked", asset] += stake
 
-    def _bet_settled(self, wallet: Wallet, command: Command) -> None:
+    def _bet_settled(self, wallet: Wallet, command: Command, now_us: int) -> None:
         bet, payout = wallet.bets[command["bet_id"]], command["payout"]
-        bet.status = "settled"
+        bet.status, bet.payout, bet.settled_at_us = "settled", payout, now_us
         bonus = payout * bet.bonus // bet.stake
         wallet.cash[bet.asset] += payout - bonus
         if bonus:
@@ -539,7 +611,7 @@ class Books:
         if item.grant_id is not None:
             grant = wallet.grants[item.grant_id]
             self.flows["bonus", item.asset] -= grant.left
-            grant.left, grant.untouched = 0, False
+            grant.left, grant.untouched, grant.reversed = 0, False, True
         if item.order_id is not None:
             wallet.orders[item.order_id].status = "reversed"
         self.flows["deposited" if item.order_id is not None else "adjusted", item.asset] -= item.cash

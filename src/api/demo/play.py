@@ -1,4 +1,4 @@
-"""Game servers over real HTTP: they post the day's traffic, and read the wallets back at the end.
+"""Game servers over real HTTP: they post the day's traffic, and read the wallets back at the end, from their writers.
 
 Numbered truths:
 
@@ -27,7 +27,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_base, wait_random_exponential
 
 from api.demo.books import ACCEPTED, Answer, Books
-from api.demo.traffic import Fault, GameServer, Planned, Post
+from api.demo.traffic import Fault, GameServer, Planned, Post, Wave
 
 PATIENCE_S = 60.0
 """Chosen: longer than a restart of the service, shorter than a visitor's patience with the demo."""
@@ -44,6 +44,10 @@ Progress = Callable[[str, int], None]
 """Called with the players' time ("18:30") and the number of commands just answered."""
 
 
+Look = Callable[[GameServer, Wave], Awaitable[None]]
+"""Called when a server's wave is answered; the server waits for it."""
+
+
 class UnreachableError(Exception):
     """The service gave no definite answer for `PATIENCE_S`, or answered what no such service answers."""
 
@@ -58,7 +62,8 @@ class _AgainError(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """What happened on the wire. Latencies are in milliseconds, of single commands and of whole batches."""
+    """What happened on the wire. Latencies are in milliseconds, of single commands, of whole batches, and of each
+    kind of read; a read with `min_position` waits until its answer may be given."""
 
     commands: int = 0
     accepted: int = 0
@@ -71,6 +76,13 @@ class Tally:
     retries: int = 0
     single_ms: array[float] = field(default_factory=lambda: array("d"))
     batch_ms: array[float] = field(default_factory=lambda: array("d"))
+    reads_ms: dict[str, array[float]] = field(default_factory=dict)
+    not_modified: int = 0
+
+    @property
+    def reads(self) -> int:
+        """Reads of all kinds that were answered."""
+        return sum(len(of_kind) for of_kind in self.reads_ms.values())
 
 
 @dataclass(slots=True)
@@ -79,6 +91,15 @@ class Comparison:
 
     wallets: int = 0
     differences: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A client app's read. `document` is empty where the status is not 200."""
+
+    status: int
+    document: dict[str, Any]
+    etag: str | None
 
 
 class _Wait(wait_base):
@@ -135,6 +156,28 @@ class Client:
 
         return await self._patiently(once)
 
+    async def get(self, kind: str, path: str, etag: str | None = None) -> Read:
+        """GET as client apps do, counted under `kind`; with an ETag the answer may be 304.
+
+        Raises UnreachableError as `post` does.
+        """
+        headers = {} if etag is None else {"If-None-Match": etag}
+
+        async def once() -> Read:
+            began = time.perf_counter()
+            try:
+                async with self._session.get(f"{self._url}{path}", headers=headers) as response:
+                    body = await response.read()
+                    _check_definite(response.status, response.headers.get("Retry-After"), body)
+                    self._tally.reads_ms.setdefault(kind, array("d")).append((time.perf_counter() - began) * 1e3)
+                    self._tally.not_modified += response.status == 304
+                    document = _decoded(body) if response.status == 200 else {}
+                    return Read(response.status, document, response.headers.get("ETag"))
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise _AgainError(_name(error)) from error
+
+        return await self._patiently(once)
+
     async def wallet(self, user_id: str) -> dict[str, Any] | None:
         """The wallet as its writer knows it, or None if it was never opened."""
         status, body = await self.read(f"/v1/wallets/{quote(user_id, safe='')}?consistency=strong")
@@ -167,7 +210,7 @@ class Client:
             self._tally.copies_sent += again
             self._tally.copies_hit += sum(a.hit for p, a in zip(planned, answers, strict=True) if p.again)
             return list(zip(planned, answers, strict=True))
-        both = await _together(self._post(planned, actor, batch=batch) for _ in range(2))
+        both = await together(self._post(planned, actor, batch=batch) for _ in range(2))
         heard: list[tuple[Planned, Answer]] = []
         for item, one, two in zip(planned, *both, strict=True):
             self._tally.copies_sent += 1
@@ -247,16 +290,20 @@ class Client:
 
 
 async def play_day(
-    client: Client, servers: Sequence[GameServer], books: Books, tally: Tally, progress: Progress
+    client: Client, servers: Sequence[GameServer], books: Books, tally: Tally, progress: Progress, look: Look
 ) -> None:
-    """Play all servers at once, to the end of the day. Raises UnreachableError; then the other servers stop too."""
+    """Play all servers at once, to the end of the day; after each wave the apps of its users `look`.
+
+    Raises UnreachableError; then the other servers stop too.
+    """
 
     async def one(server: GameServer) -> None:
         for wave in server.waves():
             for post in wave.posts:
                 for planned in post.planned:
                     books.sending(planned.command)
-            await _together(heard(post) for post in wave.posts)
+            await together(heard(post) for post in wave.posts)
+            await look(server, wave)
             progress(wave.clock, wave.size())
 
     async def heard(post: Post) -> None:
@@ -272,7 +319,7 @@ async def play_day(
             else:
                 tally.refused[outcome] += 1
 
-    await _together(one(server) for server in servers)
+    await together(one(server) for server in servers)
 
 
 async def compare(client: Client, books: Books, progress: Callable[[int], None]) -> Comparison:
@@ -293,7 +340,7 @@ async def compare(client: Client, books: Books, progress: Callable[[int], None])
     unsettled = sorted(books.wallets)
     deadline_s = time.monotonic() + QUIET_TIMEOUT_S
     while True:
-        looked = await _together(look(user_id) for user_id in unsettled)
+        looked = await together(look(user_id) for user_id in unsettled)
         differing = {user_id: found for user_id, found in looked if found}
         progress(result.wallets - len(differing))
         if not differing or time.monotonic() > deadline_s:
@@ -303,7 +350,7 @@ async def compare(client: Client, books: Books, progress: Callable[[int], None])
         await asyncio.sleep(0.3)
 
 
-async def _together(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def together(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Run all at once; the results in order. After a failure the others are stopped, and the first is raised.
 
     Not `asyncio.gather`, which lets the others run on after the first failure.

@@ -47,6 +47,7 @@ class Summary:
 def show(console: Console, summary: Summary) -> None:
     """Print the summary."""
     console.print(_commands(summary))
+    console.print(_reads(summary.tally))
     console.print(_refusals(summary.tally))
     console.print(_money(summary.books))
     console.print(_checks(summary.checks))
@@ -107,6 +108,18 @@ def _commands(summary: Summary) -> Table:
 
 def _latency(samples_ms: Sequence[float]) -> str:
     return f"{percentile_ms(samples_ms, 50):.1f} ms, {percentile_ms(samples_ms, 99):.1f} ms"
+
+
+def _reads(tally: Tally) -> Table:
+    table = Table("read", title="Reads of client apps", title_justify="left")
+    table.add_column("answered", justify="right")
+    table.add_column("p50", justify="right")
+    table.add_column("p99", justify="right")
+    for kind, samples_ms in sorted(tally.reads_ms.items(), key=lambda item: -len(item[1])):
+        p50, p99 = (f"{percentile_ms(samples_ms, percent):.1f} ms" for percent in (50, 99))
+        table.add_row(kind, f"{len(samples_ms):,}", p50, p99)
+    table.add_row("not modified, known by its ETag", f"{tally.not_modified:,}", "", "")
+    return table
 
 
 def _refusals(tally: Tally) -> Table:

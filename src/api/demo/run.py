@@ -1,7 +1,8 @@
 """One run of the demo, from the service's start to the last line of the report.
 
-The order matters: the day is played and the wallets and records are read while the service runs; then it is stopped;
-then the log in its folder is verified by the product's own auditor, so that a stop that loses something shows.
+The order matters: the day is played, every wallet is compared, the records are read, and the product's own auditor
+reconciles the reads with the log while the service runs; then it is stopped; then the log in its folder is verified,
+so that a stop that loses something shows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from api.demo import proof, service
+from api.demo.apps import Apps
 from api.demo.books import Books
 from api.demo.play import Client, Comparison, Tally, UnreachableError, compare, play_day
 from api.demo.report import Check, Summary, show
@@ -56,6 +58,11 @@ class Played:
     books: Books
     comparison: Comparison
     proof: proof.Proof
+    day_reads: int
+    day_findings: list[str]
+    end_reads: int
+    end_findings: list[str]
+    reconciled: list[str]
 
 
 def main(options: Options) -> int:
@@ -101,7 +108,7 @@ async def _play_at(url: str, options: Options, console: Console) -> Played:
             if time.monotonic() > deadline_s:
                 raise CannotStartError(f"no service is ready at {url}")
             await asyncio.sleep(0.2)
-        return await _play(client, tally, options, console, tag=_tag())
+        return await _play(client, url, tally, options, console, tag=_tag())
 
 
 async def _play_on(data: Path, log: Path, options: Options, console: Console) -> Played:
@@ -131,13 +138,14 @@ async def _play_when_ready(child: service.Service, options: Options, console: Co
                         f"the service was not ready after {service.START_TIMEOUT_S:.0f} s"
                     )
                 await asyncio.sleep(0.1)
-        return await _play(client, tally, options, console, tag)
+        return await _play(client, child.url, tally, options, console, tag)
 
 
-async def _play(client: Client, tally: Tally, options: Options, console: Console, tag: str) -> Played:
+async def _play(client: Client, url: str, tally: Tally, options: Options, console: Console, tag: str) -> Played:
     day = Day(options.users, options.commands, options.seed, periods=options.periods, tag=tag)
     books = Books()
     servers = [GameServer(day, number, books) for number in range(day.servers)]
+    apps = Apps(client, books, options.seed)
     before = await proof.places(client)
     columns = (
         SpinnerColumn(),
@@ -156,19 +164,39 @@ async def _play(client: Client, tally: Tally, options: Options, console: Console
                 playing,
                 advance=commands,
                 description=f"Playing the day  {clock}",
-                note=f"{refused:,} refused, {tally.retries:,} retries",
+                note=f"{refused:,} refused, {tally.retries:,} retries, {tally.reads:,} reads",
             )
 
         began = time.perf_counter()
-        await play_day(client, servers, books, tally, answered)
+        await play_day(client, servers, books, tally, answered, apps.look)
         seconds = time.perf_counter() - began
         bar.update(playing, total=tally.commands, completed=tally.commands)
         comparing = bar.add_task("Comparing wallets", total=len(books.wallets), note="")
         comparison = await compare(client, books, lambda agree: bar.update(comparing, completed=agree))
+        day_reads, day_findings = tally.reads, apps.findings
+        apps.findings = []
+        least = {partition: place.seq for partition, place in (await proof.places(client)).items()}
+        reading_all = bar.add_task("Reading every wallet", total=len(books.wallets), note="")
+        await apps.every_wallet(least, lambda read: bar.update(reading_all, completed=read))
         reading = bar.add_task("Reading the records", total=None, note="")
         proved = await proof.prove(client, books, before)
         bar.update(reading, total=proved.records, completed=proved.records)
-    return Played(seconds, tally, books, comparison, proved)
+        reconciling = bar.add_task("Reconciling", total=None, note="")
+        reconciled = await service.reconcile(url)
+        bar.update(reconciling, total=1, completed=1)
+    end_reads = tally.reads - day_reads
+    return Played(
+        seconds,
+        tally,
+        books,
+        comparison,
+        proved,
+        day_reads,
+        day_findings,
+        end_reads,
+        apps.findings,
+        reconciled,
+    )
 
 
 def _checks(played: Played) -> list[Check]:
@@ -179,7 +207,10 @@ def _checks(played: Played) -> list[Check]:
         Check("answers", f"{tally.commands:,} commands", played.books.surprises),
         Check("copies", f"{tally.copies_sent:,} copies", copies),
         Check("wallets", f"{played.comparison.wallets:,} wallets", played.comparison.differences),
+        Check("reads during the day", f"{played.day_reads:,} reads", played.day_findings),
+        Check("reads of every wallet", f"{played.end_reads:,} reads", played.end_findings),
         Check("records", f"{played.proof.records:,} records", played.proof.faults),
+        Check("audit reconcile", "every wallet's reads beside the log", played.reconciled),
     ]
 
 

@@ -65,9 +65,23 @@ async def running(data: Path, log: Path) -> AsyncIterator[Service]:
 
 async def verify(data: Path) -> str | None:
     """`python -m api audit verify` on the folder: None if all is well, else what it said."""
+    status, said = await _audit("verify", "--data", str(data))
+    return None if status == 0 else f"audit verify ended with status {status}: {said}"
+
+
+async def reconcile(url: str) -> list[str]:
+    """`python -m api audit reconcile` against the service at `url`, all over HTTP: [] if all is well, else lines."""
+    status, said = await _audit("reconcile", "--url", url)
+    if status == 0:
+        return []
+    return [f"audit reconcile ended with status {status}", *said.splitlines()]
+
+
+async def _audit(*arguments: str) -> tuple[int, str]:
+    """The exit status of `python -m api audit` with `arguments`, and what it said."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "api", "audit", "verify", "--data", str(data)),
-        env=environment(data),
+        *(sys.executable, "-m", "api", "audit", *arguments),
+        env={name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -76,9 +90,8 @@ async def verify(data: Path) -> str | None:
         said, _ = await process.communicate()
     finally:
         await _stop(process, group=False)
-    if process.returncode == 0:
-        return None
-    return f"audit verify ended with status {process.returncode}: {said.decode(errors='replace').strip()}"
+    assert process.returncode is not None
+    return process.returncode, said.decode(errors="replace").strip()
 
 
 def environment(data: Path) -> dict[str, str]:

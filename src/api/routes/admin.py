@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 
+from api.compression import json_response
 from api.contract import encode
 from api.metrics import Metrics
 from api.openapi import document
@@ -39,6 +40,6 @@ def admin_routes(node: Node, metrics: Metrics) -> list[Any]:
     @get("/schema")
     async def get_schema(request: Request[Any, Any, Any]) -> Response[bytes]:
         Query(request.scope["query_string"], ())
-        return Response(openapi, media_type="application/json")
+        return json_response(request, openapi)
 
     return [get_health, get_readiness, get_metrics, get_schema]

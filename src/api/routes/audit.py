@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from litestar import Request, Response, get
 
+from api.compression import json_response
 from api.contract import encode, partitions_body
-from api.http import ids_of
+from api.http import segments_of
 from api.problems import Problem
 from api.query import Query
 from ledger.node import Node
@@ -26,7 +27,7 @@ def audit_routes(node: Node, owner: str) -> list[Any]:
             heads = await node.heads()
         except LogUnavailable as error:
             raise Problem("log_unavailable", str(error)) from error
-        return Response(encode(partitions_body(heads, owner)), media_type="application/json")
+        return json_response(request, encode(partitions_body(heads, owner)))
 
     @get("/v1/events")
     async def get_events(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -41,7 +42,7 @@ def audit_routes(node: Node, owner: str) -> list[Any]:
     @get("/v1/events/{position:str}")
     async def get_event(request: Request[Any, Any, Any]) -> Response[bytes]:
         Query(request.scope["query_string"], ())
-        (position,) = ids_of(request.scope, "/v1/events/", 1)
+        position = segments_of(request.scope, 3)[2]
         match = _POSITION.fullmatch(position)
         if match is None:
             raise Problem("malformed_request", f"{position!r} is not a position", field="position")

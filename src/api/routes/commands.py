@@ -17,7 +17,7 @@ from api.contract import (
     read_user_id,
     result_of,
 )
-from api.http import headers_of, http_scope, ids_of, read_body, require_json, respond, respond_problem
+from api.http import headers_of, http_scope, read_body, require_json, respond, respond_problem, segments_of
 from api.metrics import Metrics, outcome_of
 from api.problems import Problem, problem_of
 from api.query import Query
@@ -58,7 +58,7 @@ def command_routes(node: Node, metrics: Metrics) -> tuple[dict[str, ASGIApp], li
     @get("/v1/commands/{user_id:str}/{command_id:path}")
     async def get_command(request: Request[Any, Any, Any]) -> Response[bytes]:
         Query(request.scope["query_string"], ())
-        user_id, command_id = ids_of(request.scope, "/v1/commands/", 2)
+        user_id, command_id = segments_of(request.scope, 4)[2:]
         read_user_id(user_id)
         read_command_id(command_id)
         first = await node.first_answer(user_id, command_id)

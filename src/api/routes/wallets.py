@@ -8,31 +8,33 @@ from typing import Any, Final
 from litestar import Request, Response, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from api.compression import json_response, not_modified
 from api.contract import encode, read_asked_id, read_user_id, wallet_document
-from api.http import headers_of, http_scope, respond, respond_not_modified, segments_of
+from api.http import http_scope, list_header, respond, respond_not_modified, segments_of
 from api.problems import NotThere, Problem, problem_of
 from api.query import Query
 from api.reading import (
     SHARED_PARAMETERS,
+    Asked,
     answer,
-    as_response,
+    body_of,
     etag_of,
     is_known,
     limit_of,
     min_positions,
     with_as_of,
 )
+from ledger.commands import TIME_US_MAX
 from ledger.events import DATA_OF
 from ledger.node import Node
 from ledger.tickets import Failed
 from projections.queries import LEADERBOARDS, Found, Reads
 
 _PAGED: Final = ("limit", "cursor", *SHARED_PARAMETERS)
-_BET_STATUSES: Final = ("open", "won", "lost", "cancelled")
-_ORDER_KINDS: Final = ("deposit", "withdrawal")
-_ORDER_STATUSES: Final = ("completed", "pending", "approved", "rejected", "reversed")
+BET_STATUSES: Final = ("open", "won", "lost", "cancelled")
+ORDER_KINDS: Final = ("deposit", "withdrawal")
+ORDER_STATUSES: Final = ("completed", "pending", "approved", "rejected", "reversed")
 _LOOK_AGAIN_S: Final = 0.005
-_TIME_US_MAX: Final = 2**53 - 1
 
 
 def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
@@ -50,8 +52,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
             document = encode(found.document)
             body = with_as_of(document, found)
         etag = etag_of(document)
-        asked = headers_of(scope).get(b"if-none-match")
-        if asked is not None and is_known(etag, asked.decode("latin-1")):
+        if is_known(etag, list_header(scope, b"if-none-match")):
             await respond_not_modified(send, etag)
         else:
             await respond(send, 200, body, ((b"etag", etag.encode()),))
@@ -60,8 +61,8 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
     async def get_balance(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id = _user_id(request)
         query = _query(request, "at_us", *SHARED_PARAMETERS)
-        at_us = query.optional_integer("at_us", -_TIME_US_MAX, _TIME_US_MAX)
-        return await _answered(query, user_id, lambda: reads.balance(user_id, at_us))
+        at_us = query.optional_integer("at_us", -TIME_US_MAX, TIME_US_MAX)
+        return await _answered(request, query, user_id, lambda: reads.balance(user_id, at_us))
 
     @get("/v1/wallets/{user_id:str}/history")
     async def get_history(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -72,43 +73,43 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
             **query.given_choice("type", tuple(DATA_OF)),
         }
         for name in ("from_us", "to_us"):
-            if (time_us := query.optional_integer(name, -_TIME_US_MAX, _TIME_US_MAX)) is not None:
+            if (time_us := query.optional_integer(name, -TIME_US_MAX, TIME_US_MAX)) is not None:
                 filters[name] = time_us
         limit, cursor = limit_of(query), query.text("cursor")
-        return await _answered(query, user_id, lambda: reads.history(user_id, filters, limit, cursor))
+        return await _answered(request, query, user_id, lambda: reads.history(user_id, filters, limit, cursor))
 
     @get("/v1/wallets/{user_id:str}/bets")
     async def get_bets(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id = _user_id(request)
         query = _query(request, "game", "period", "status", *_PAGED)
-        filters = {**query.given("game", "period"), **query.given_choice("status", _BET_STATUSES)}
+        filters = {**query.given("game", "period"), **query.given_choice("status", BET_STATUSES)}
         limit, cursor = limit_of(query), query.text("cursor")
-        return await _answered(query, user_id, lambda: reads.bets(user_id, filters, limit, cursor))
+        return await _answered(request, query, user_id, lambda: reads.bets(user_id, filters, limit, cursor))
 
     @get("/v1/wallets/{user_id:str}/bets/{bet_id:path}")
     async def get_bet(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id, bet_id = _user_id(request), _item_id(request, "bet_id")
         query = _query(request, *SHARED_PARAMETERS)
-        return await _answered(query, user_id, lambda: reads.bet(user_id, bet_id))
+        return await _answered(request, query, user_id, lambda: reads.bet(user_id, bet_id))
 
     @get("/v1/wallets/{user_id:str}/holds")
     async def get_holds(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id = _user_id(request)
         query = _query(request, *_PAGED)
         limit, cursor = limit_of(query), query.text("cursor")
-        return await _answered(query, user_id, lambda: reads.holds(user_id, limit, cursor))
+        return await _answered(request, query, user_id, lambda: reads.holds(user_id, limit, cursor))
 
     @get("/v1/wallets/{user_id:str}/holds/{hold_id:path}")
     async def get_hold(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id, hold_id = _user_id(request), _item_id(request, "hold_id")
         query = _query(request, *SHARED_PARAMETERS)
-        return await _answered(query, user_id, lambda: reads.hold(user_id, hold_id))
+        return await _answered(request, query, user_id, lambda: reads.hold(user_id, hold_id))
 
     @get("/v1/wallets/{user_id:str}/transfers/{transfer_id:path}")
     async def get_transfer(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id, transfer_id = _user_id(request), _item_id(request, "transfer_id")
         query = _query(request, *SHARED_PARAMETERS)
-        return await _answered(query, user_id, lambda: reads.transfer(user_id, transfer_id))
+        return await _answered(request, query, user_id, lambda: reads.transfer(user_id, transfer_id))
 
     @get("/v1/wallets/{user_id:str}/stats")
     async def get_statistics(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -117,29 +118,30 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         found = await answer(query, node, reads.partition_of(user_id), lambda: reads.statistics(user_id))
         document = encode(found.document)
         etag = etag_of(document)
-        if is_known(etag, request.headers.get("if-none-match")):
-            return Response(b"", status_code=304, headers={"etag": etag})
-        return Response(with_as_of(document, found), media_type="application/json", headers={"etag": etag})
+        if is_known(etag, list_header(request.scope, b"if-none-match")):
+            return not_modified(etag)
+        return json_response(request, with_as_of(document, found), {"etag": etag})
 
     @get("/v1/wallets/{user_id:str}/referrals")
     async def get_referrals(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id = _user_id(request)
         query = _query(request, *SHARED_PARAMETERS)
-        return await _answered(query, user_id, lambda: reads.referrals(user_id))
+        return await _answered(request, query, user_id, lambda: reads.referrals(user_id))
 
     @get("/v1/orders")
     async def get_orders(request: Request[Any, Any, Any]) -> Response[bytes]:
         query = _query(request, "kind", "status", *_PAGED)
-        filters = {**query.given_choice("kind", _ORDER_KINDS), **query.given_choice("status", _ORDER_STATUSES)}
+        filters = {**query.given_choice("kind", ORDER_KINDS), **query.given_choice("status", ORDER_STATUSES)}
         limit, cursor = limit_of(query), query.text("cursor")
-        return as_response(await answer(query, node, None, lambda: reads.orders(filters, limit, cursor)))
+        found = await answer(query, node, None, lambda: reads.orders(filters, limit, cursor))
+        return json_response(request, body_of(found))
 
     @get("/v1/orders/{user_id:str}/{order_id:path}")
     async def get_order(request: Request[Any, Any, Any]) -> Response[bytes]:
         segments = segments_of(request.scope, 4)
         user_id, order_id = read_user_id(segments[2]), read_asked_id(segments[3], "order_id")
         query = _query(request, *SHARED_PARAMETERS)
-        return await _answered(query, user_id, lambda: reads.order(user_id, order_id))
+        return await _answered(request, query, user_id, lambda: reads.order(user_id, order_id))
 
     @get("/v1/leaderboards/{name:str}")
     async def get_leaderboard(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -148,12 +150,13 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         if name not in LEADERBOARDS:
             raise Problem("not_found", f"there is no leaderboard {name}; there are {', '.join(LEADERBOARDS)}")
         asset = query.required("asset")
-        at_us = query.optional_integer("at_us", -_TIME_US_MAX, _TIME_US_MAX)
+        at_us = query.optional_integer("at_us", -TIME_US_MAX, TIME_US_MAX)
         limit = limit_of(query)
-        return as_response(await answer(query, node, None, lambda: reads.leaderboard(name, asset, at_us, limit)))
+        found = await answer(query, node, None, lambda: reads.leaderboard(name, asset, at_us, limit))
+        return json_response(request, body_of(found))
 
-    async def _answered(query: Query, user_id: str, ask: Any) -> Response[bytes]:
-        return as_response(await answer(query, node, reads.partition_of(user_id), ask))
+    async def _answered(request: Request[Any, Any, Any], query: Query, user_id: str, ask: Asked) -> Response[bytes]:
+        return json_response(request, body_of(await answer(query, node, reads.partition_of(user_id), ask)))
 
     return get_wallet, [
         get_balance,

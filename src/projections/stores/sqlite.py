@@ -587,6 +587,10 @@ class SqliteReadModel:
         return statement
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """``close``, for who has no event loop."""
+        self._threads.shutdown()
         for connection in self._opened:
             connection.close()

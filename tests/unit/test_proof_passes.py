@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from ledger.events import BetSettled, Event
 from ledger.folder import EVENTS, READ_MODEL
 from ledger.logs.sqlite import SqliteLogReader
+from ledger.ports import LogDamaged
 from ledger.wallet import Place
 from projections import folds
 from projections.book import Book
@@ -29,7 +31,7 @@ class Restless(Pace):
     """Takes all the time there is, and counts how often it might have rested."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(1.0)
         self.rests = 0
 
     async def rest(self) -> None:
@@ -55,7 +57,7 @@ class Desk:
         return [one for p in range(PARTITIONS) for one in (await proof.thorough(self.model.generation, p))[1]]
 
     def check(self) -> Check:
-        return Check(self.model.store, self.proof(), self.pace, lambda: self.now_us)
+        return Check(self.model.store, self.proof(), self.proof(), lambda: self.now_us)
 
     async def kept(self) -> list[Difference]:
         return await self.model.store.differences(self.model.generation, 100)
@@ -102,6 +104,7 @@ def changes() -> Iterator[tuple[str, str, str]]:
         ("hold", "expires_at_us", "7"),
         ("transfer", "to_user_id", "upper(to_user_id) || '.'"),
         ("statistics", "biggest_win", "biggest_win + 1"),
+        ("standing", "net_low", "net_low + 1"),
         ("referral", "members", "members + 1"),
         ("account", "credited", "credited || '0'"),
     ]
@@ -254,30 +257,54 @@ async def test_users_beyond_the_first_hundred_that_differ_are_said_to_differ(des
 # --- the check, round after round -----------------------------------------------------------------------------------
 
 
+async def go_round(check: Check) -> None:
+    await check.quick_round()
+    await check.next_partition()
+
+
 async def test_a_mended_row_clears_what_was_kept(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     check = desk.check()
     partition, row, fields = await first_row(desk, "wallet")
     which, key = where(row, fields)
     desk.model.sql(f"UPDATE {{wallet}} SET status = 'gone' WHERE {which}", partition, *key)
     for _ in range(3):
-        await check.go_round()
+        await go_round(check)
         assert [(one.place, one.field, one.found) for one in await desk.kept()] == [(key[0], "status", '"gone"')]
     assert caplog.text.count("status: the log says") == 1, "logged once"
     desk.model.sql(f"UPDATE {{wallet}} SET status = ? WHERE {which}", getattr(row, "status"), partition, *key)  # noqa: B009
-    await check.go_round()
+    await go_round(check)
     assert await desk.kept() == []
 
 
-async def test_a_changed_row_is_named_in_the_first_round_whosever_turn_it_is(desk: Desk) -> None:
+async def test_a_changed_row_is_named_in_the_first_quick_round(desk: Desk) -> None:
     desk.model.sql("UPDATE {account} SET debited = '1' WHERE partition = 2 AND account = 'house/stakes'")
-    await desk.check().go_round()
+    await desk.check().quick_round()
     assert {(one.partition, one.place, one.field) for one in await desk.kept()} == {(2, "house/stakes", "debited")}
 
 
-async def test_each_round_holds_the_next_partition_against_the_log(desk: Desk) -> None:
+async def test_a_quick_round_holds_nothing_against_the_log_where_the_sums_agree(desk: Desk) -> None:
+    await desk.check().quick_round()
+    assert await desk.model.store.proved(desk.model.generation) == []
+
+
+async def test_partitions_that_cannot_be_proved_do_not_keep_the_others_from_it(desk: Desk) -> None:
+    """The log of partition 1 is damaged: that is said, and the next one has its turn."""
+    connection = sqlite3.connect(desk.model.path.with_name(EVENTS), isolation_level=None)
+    connection.execute("DROP TRIGGER event_is_unchanged")
+    connection.execute("UPDATE event SET record = x'00' WHERE partition = 1 AND seq = 3")
+    connection.close()
+    check = desk.check()
+    await check.next_partition()
+    with pytest.raises(LogDamaged):
+        await check.next_partition()
+    await check.next_partition()
+    assert [one.partition for one in await desk.model.store.proved(1)] == [0, 2]
+
+
+async def test_each_turn_holds_the_next_partition_against_the_log(desk: Desk) -> None:
     check = desk.check()
     for proved in ([0], [0, 1], [0, 1, 2], [0, 1, 2]):
-        await check.go_round()
+        await go_round(check)
         there = await desk.model.store.proved(desk.model.generation)
         assert [one.partition for one in there] == proved
         desk.now_us += 1
@@ -291,7 +318,7 @@ async def test_rows_of_older_folds_are_held_against_their_digests_only(
     monkeypatch.setattr(folds, "VERSION", folds.VERSION + 1)
     desk.model.sql("UPDATE {asset} SET held = held + 1")
     for _ in range(PARTITIONS):
-        await desk.check().go_round()
+        await go_round(desk.check())
     kept = await desk.kept()
     assert kept
     assert {(one.table, one.field) for one in kept} == {("asset", "digest")}
@@ -314,8 +341,8 @@ async def test_a_generation_that_goes_away_under_the_check_is_no_error(desk: Des
                 await store.switch(old, made.number, accept=False)
                 await store.drop_generation(old)
 
-    pace = Switching()
-    check = Check(store, Proof(store, desk.log, pace), pace, lambda: 1, round_s=0.01)
+    proof = Proof(store, desk.log, Switching())
+    check = Check(store, proof, proof, lambda: 1, round_s=0.01)
     task = asyncio.create_task(check.for_ever())
     async with asyncio.timeout(10):
         while len(await store.proved(made.number)) < PARTITIONS:  # noqa: ASYNC110 - it is another file's change
@@ -327,10 +354,10 @@ async def test_a_generation_that_goes_away_under_the_check_is_no_error(desk: Des
 
 async def test_nothing_live_is_nothing_to_check(tmp_path: Path) -> None:
     model = ReadModel(tmp_path, [])
-    pace = Restless()
     await write_log(tmp_path, [[]])
     reader = SqliteLogReader(tmp_path / EVENTS)
-    await Check(model.store, Proof(model.store, reader, pace), pace, lambda: 1).go_round()
+    proof = Proof(model.store, reader, Restless())
+    await go_round(Check(model.store, proof, proof, lambda: 1))
     reader.close()
     await model.store.close()
 
@@ -340,7 +367,7 @@ async def test_no_more_is_kept_than_anybody_reads(desk: Desk) -> None:
         "INSERT INTO {referral} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000)"
         " SELECT 0, 'zz', i + 10, 1 FROM n"
     )
-    await desk.check().go_round()
+    await go_round(desk.check())
     (proved, *_) = await desk.model.store.proved(desk.model.generation)
     assert proved.differences == KEPT_MAX
 
@@ -373,6 +400,27 @@ async def test_rows_that_change_while_the_proof_computes_are_no_difference(
         assert await desk.thorough(events_max=(100_000, 20)[passes % 2]) == []
         passes += 1
     assert passes > 2
+    await model.store.close()
+
+
+async def test_a_scan_is_of_one_moment_whatever_is_stored_while_it_lasts(
+    tmp_path: Path, told: list[list[bytes]]
+) -> None:
+    records = max(told, key=len)
+    model = await ReadModel.empty(tmp_path, [[], [], []])
+    partition = told.index(records)
+    folder = await model.folder(partition)
+    await model.fold(folder, records[: len(records) // 2])
+    before, rows = await model.rows(partition), dict[str, list[Row]]()
+    head = folder.head
+    async for checkpoint, kind, page in model.store.scan(1, partition):
+        rows.setdefault(kind.table, []).extend(page)
+        assert checkpoint.head == head
+        await model.fold(folder, records[folder.head.seq : folder.head.seq + 10])
+    assert {table: page for table, page in before.items() if page} == {
+        table: page for table, page in rows.items() if page
+    }
+    assert folder.head.seq > head.seq
     await model.store.close()
 
 

@@ -1,0 +1,131 @@
+"""The reads of a data folder, as a service on it would answer them: ``projections.reconcile.Reads`` without one."""
+
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from api.audit.sources import CannotAudit
+from api.reading import body_of
+from ledger.folder import READ_MODEL
+from projections import statements
+from projections.queries import Found, Reads
+from projections.read_model import Ask, Rows
+from projections.recomputed import Document
+from projections.reconcile import Accounts
+from projections.stores.sqlite import SqliteReadModel
+
+_LIMIT: Final = 200
+
+
+class FolderReads:
+    """Asked by several threads at once; each has a read model of its own."""
+
+    def __init__(self, data: Path, partitions: int) -> None:
+        """Raises CannotAudit where the folder has no read model."""
+        self._path = data / READ_MODEL
+        self._ends = _Ends(partitions)
+        self._here = threading.local()
+        self._opened: list[SqliteReadModel] = []
+        if not self._path.exists():
+            raise CannotAudit(
+                f"there is no read model in {data}: `stakelog serve` makes and fills it, or compare a running "
+                "service with --url"
+            )
+
+    def _model(self) -> "_AtOnce":
+        model: _AtOnce | None = getattr(self._here, "model", None)
+        if model is None:
+            opened = SqliteReadModel(self._path)
+            self._opened.append(opened)
+            model = self._here.model = _AtOnce(opened)
+        return model
+
+    def _ask(self, ask: Callable[[Reads], Coroutine[Any, Any, Found]]) -> Document | None:
+        found = _now(ask(Reads(self._model(), self._ends, lambda: 0)))
+        if found.document is None:
+            return None
+        document: Document = msgspec.json.decode(body_of(found))
+        return document
+
+    def wallet(self, user_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.wallet(user_id))
+
+    def balance_at(self, user_id: str, at_us: int) -> Document | None:
+        return self._ask(lambda reads: reads.balance(user_id, at_us))
+
+    def history(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._ask(lambda reads: reads.history(user_id, {}, _LIMIT, cursor))
+
+    def bets(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._ask(lambda reads: reads.bets(user_id, {}, _LIMIT, cursor))
+
+    def bet(self, user_id: str, bet_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.bet(user_id, bet_id))
+
+    def holds(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._ask(lambda reads: reads.holds(user_id, _LIMIT, cursor))
+
+    def hold(self, user_id: str, hold_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.hold(user_id, hold_id))
+
+    def transfer(self, user_id: str, transfer_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.transfer(user_id, transfer_id))
+
+    def order(self, user_id: str, order_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.order(user_id, order_id))
+
+    def stats(self, user_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.statistics(user_id))
+
+    def referrals(self, user_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.referrals(user_id))
+
+    def accounts(self, partition: int) -> Accounts | None:
+        asks = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}), Ask(statements.accounts, {}))
+        checkpoints, quarantined, rows = _now(self._model().fetch(asks))
+        if any(row[0] == partition for row in quarantined):
+            return None  # what is held is in no total: whoever is quarantined is named as behind
+        totals = {(row[1], row[2]): (int(row[3]), int(row[4])) for row in rows if row[0] == partition}
+        return Accounts(dict(checkpoints)[partition], totals)
+
+    def close(self) -> None:
+        for model in self._opened:
+            model.close_now()
+
+
+class _AtOnce:
+    """``ReadModel`` that looks everything up in the caller's thread."""
+
+    def __init__(self, model: SqliteReadModel) -> None:
+        self._model = model
+
+    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
+        return await self._model.fetch(asks, quick=True)
+
+    async def close(self) -> None:
+        self._model.close_now()
+
+
+class _Ends:
+    """``LogEnds`` of an auditor, who holds every answer against the log at its own position: no lag is told."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+
+    def end(self, _partition: int) -> int:
+        return 0
+
+    async def time_us(self, partition: int, seq: int) -> int:
+        raise AssertionError(f"nothing is known beyond what is folded, so not {partition}:{seq}")
+
+
+def _now(asked: Coroutine[Any, Any, Any]) -> Any:
+    """What it answers; it never has to wait."""
+    try:
+        asked.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("a read that looks everything up at once had to wait")

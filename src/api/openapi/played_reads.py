@@ -1,0 +1,125 @@
+"""What the reads answer of the play in ``examples``: folded by the product's folds, asked through ``Reads``.
+
+The rows stand in SQLite in memory for as long as it takes; nothing here waits, so the reads are run without a loop.
+"""
+
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import insert
+from sqlalchemy.dialects import sqlite
+
+from api.examples import PARTITION, START_US, USER, Example
+from api.reading import body_of
+from ledger.record import EMPTY, Head
+from projections.book import Book
+from projections.folding import continue_chain
+from projections.folds import FOLDS, VERSION
+from projections.queries import Found, Reads
+from projections.read_model import Ask, Rows
+from projections.sql import create_table, ready
+from projections.tables import CHECKPOINT, COMMON, GENERATION, Tables
+
+PARTITIONS: Final = 4
+"""Chosen: few enough to name them all in ``as_of``; the play's wallets are in its partition 3 of 4, as of 16."""
+_DAY_US: Final = 86_400_000_000
+_DIALECT: Final = sqlite.dialect()
+_GENERATION: Final = 1
+
+Asked = Callable[[Reads], Coroutine[Any, Any, Found]]
+
+_ASKED: Final[dict[str, Asked]] = {
+    "wallet": lambda reads: reads.wallet(USER),
+    "balance": lambda reads: reads.balance(USER, START_US + 2_000_000),
+    "history": lambda reads: reads.history(USER, {"asset": "INR"}, 3, None),
+    "bets": lambda reads: reads.bets(USER, {}, 50, None),
+    "bet": lambda reads: reads.bet(USER, "bet-1"),
+    "holds": lambda reads: reads.holds(USER, 50, None),
+    "hold": lambda reads: reads.hold(USER, "hold-1"),
+    "transfer": lambda reads: reads.transfer(USER, "tr-1"),
+    "statistics": lambda reads: reads.statistics(USER),
+    "referrals": lambda reads: reads.referrals(USER),
+    "orders": lambda reads: reads.orders({"kind": "withdrawal"}, 1, None),
+    "order": lambda reads: reads.order(USER, "wd-1"),
+    "leaderboard": lambda reads: reads.leaderboard("staked_week", "INR", START_US, 50),
+}
+"""Name of the example → the read that gives it."""
+
+
+def answers(played: Sequence[Example]) -> dict[str, Any]:
+    """The body of each, as a client gets it once the whole play is visible."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        model = _Model(connection)
+        head = _fold(connection, model.tables, [example.record.encode() for example in played])
+        reads = Reads(model, _Ends(head), lambda: START_US + _DAY_US)
+        return {name: msgspec.json.decode(body_of(_run(ask(reads)))) for name, ask in _ASKED.items()}
+
+
+def _fold(connection: sqlite3.Connection, tables: Tables, records: Sequence[bytes]) -> Head:
+    """Write the rows of these records, the whole of ``PARTITION``, and the checkpoints; answers the last head."""
+    chained = continue_chain(PARTITION, EMPTY, records)
+    book = Book({}, complete=True)
+    for link in chained.links:
+        assert link.event is not None, link.reason
+        for fold in FOLDS:
+            fold(link.event, link.place, book)
+    for metadata in (COMMON, tables.metadata):
+        for table in metadata.sorted_tables:
+            connection.execute(create_table(table, _DIALECT))
+    for kind, rows in book.changes():
+        values = [(PARTITION, *msgspec.structs.astuple(row)) for row in rows]
+        connection.executemany(str(insert(tables.of[kind]).compile(dialect=_DIALECT)), values)
+    connection.execute(str(insert(GENERATION).compile(dialect=_DIALECT)), (_GENERATION, VERSION, "live", START_US))
+    heads = [chained.head if partition == PARTITION else EMPTY for partition in range(PARTITIONS)]
+    connection.executemany(
+        str(insert(CHECKPOINT).compile(dialect=_DIALECT)),
+        [(_GENERATION, partition, head.seq, head.sha256, "{}") for partition, head in enumerate(heads)],
+    )
+    return chained.head
+
+
+class _Model:
+    """``ReadModel`` over one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.tables = Tables(_GENERATION)
+
+    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
+        found = []
+        for ask in asks:
+            statement = ready(ask.builder(self.tables, ask.conditions), _DIALECT)
+            values = statement.values({"generation": _GENERATION, **ask.values})
+            found.append(self._connection.execute(statement.text, values).fetchall())
+        return found
+
+    async def close(self) -> None:
+        self._connection.close()
+
+
+class _Ends:
+    """``LogEnds`` of the play: nothing is beyond what is folded."""
+
+    partitions = PARTITIONS
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+
+    def end(self, partition: int) -> int:
+        return self._head.seq if partition == PARTITION else 0
+
+    async def time_us(self, partition: int, seq: int) -> int:
+        raise AssertionError(f"the read model knows all, {partition}:{seq} too")
+
+
+def _run(asked: Coroutine[Any, Any, Found]) -> Found:
+    """What it answers, at once."""
+    try:
+        asked.send(None)
+    except StopIteration as done:
+        found: Found = done.value
+        return found
+    raise AssertionError("a read of rows in memory has waited")

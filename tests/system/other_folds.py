@@ -1,0 +1,43 @@
+"""The program with other folds: `python tests/system/other_folds.py <what> <arguments of stakelog>`.
+
+    next      the next version: a bet that is lost is called "missed"
+    same      the same, but called this version: a change that did not raise it
+    choking   this version, which cannot digest what the user NOBODY_CAN does
+
+A change of the code, as a new release would bring it; worker processes run this file again, and are changed too.
+"""
+
+import sys
+from typing import Final
+
+from ledger.events import BetSettled, Event
+from ledger.wallet import Place
+from projections import folds
+from projections.book import Book
+
+NOBODY_CAN: Final = "p0-0"
+
+
+def missed(event: Event, place: Place, book: Book) -> None:
+    if isinstance(event.data, BetSettled) and event.data.payout == 0:
+        book.bets.edit((event.user_id, event.data.bet_id)).status = "missed"
+
+
+def choke(event: Event, place: Place, book: Book) -> None:
+    if event.user_id == NOBODY_CAN:
+        raise ValueError(f"no taste for {event.data.type}")
+
+
+def change(what: str) -> None:
+    more = {"next": missed, "same": missed, "choking": choke}[what]
+    vars(folds)["FOLDS"] = (*folds.FOLDS, more)
+    vars(folds)["VERSION"] = folds.VERSION + (what == "next")
+
+
+if __name__ in ("__main__", "__mp_main__"):
+    change(sys.argv[1])
+
+if __name__ == "__main__":
+    from api.cli import stakelog
+
+    stakelog(sys.argv[2:])

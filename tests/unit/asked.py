@@ -1,0 +1,113 @@
+"""The application over a node and a read model, asked as its server asks it: no socket, no second process.
+
+async with Asked(tmp_path) as asked:
+    await asked.world.given(open_wallet(), deposit(500))
+    await asked.fold()                                  # the read model knows all of it, and nothing before
+    answer = await asked.get("/v1/wallets/u1/history?limit=1")
+
+A target is sent as it stands: percent-encoded, as it comes over the wire.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from urllib.parse import unquote
+
+import msgspec
+
+from api.app import Rim, build_app
+from api.children import Child
+from api.metrics import ReadModelGauges
+from ledger.record import EMPTY
+from projections.folding import PartitionFolder
+from projections.folds import VERSION
+from projections.queries import Reads
+from projections.store import Checkpoint
+from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from unit.node_in_memory import World
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    """Names in lower case; a header that stands twice fails the request."""
+    body: bytes
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Asked:
+    """One node in memory, its read model in a folder, and the application on top."""
+
+    def __init__(self, folder: Path, partitions: int = 4) -> None:
+        self.world = World(partitions)
+        self._path = folder / "read-model.sqlite3"
+        self._partitions = partitions
+        self.app: Rim
+
+    async def __aenter__(self) -> Self:
+        await self.world.start()
+        self._store = SqliteReadModelStore(self._path)
+        self._generation = (await self._store.make_generation(VERSION, self._partitions, live=True)).number
+        self._folders = [
+            PartitionFolder(self._store, self._generation, partition, Checkpoint(EMPTY), [])
+            for partition in range(self._partitions)
+        ]
+        self.model = SqliteReadModel(self._path)
+        node = self.world.node
+        gauges = ReadModelGauges(node, self.model, Child("follower", ()), Child("check", ()))
+        self.app = build_app(node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.model.close()
+        await self._store.close()
+        await self.world.stop()
+
+    async def fold(self) -> None:
+        """Bring the read model to the end of the log."""
+        await self.world.quiet()
+        for folder, records in zip(self._folders, self.world.appended.records, strict=True):
+            if run := await folder.fold(records[folder.head.seq :]):
+                await self._store.commit(self._generation, [run])
+                folder.stored(run)
+
+    async def get(self, target: str, *headers: tuple[str, str]) -> Answer:
+        return await self.ask("GET", target, *headers)
+
+    async def ask(self, method: str, target: str, *headers: tuple[str, str]) -> Answer:
+        raw_path, _, query = target.partition("?")
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(raw_path),
+            "raw_path": raw_path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(b"host", b"stakelog"), *((name.encode(), text.encode()) for name, text in headers)],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 8080),
+            "state": {},
+        }
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        start, *parts = sent
+        found: dict[str, str] = {}
+        for name, text in start["headers"]:
+            key = name.decode().lower()
+            assert key not in found, f"{key} stands twice"
+            found[key] = text.decode()
+        return Answer(start["status"], found, b"".join(part["body"] for part in parts))

@@ -1,0 +1,278 @@
+"""The day's reads and what the demo says of them: a service on paper that answers rightly, and ones that lie."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from random import Random
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+import pytest
+
+from api.demo import views
+from api.demo.apps import Apps
+from api.demo.books import Books, Order
+from api.demo.play import Client, Read, Tally
+from api.demo.traffic import Day, GameServer
+from properties.naive_reads import NaiveReads, NotFound
+from unit.test_demo_traffic import Played, Table
+
+DAY = Day(users=20, commands=320, seed=5, servers=1, periods=4)
+
+Doc = dict[str, Any]
+
+
+class Paper(Client):
+    """A service whose reads are the naive reads of the table's log; ``lie`` changes a document before it leaves."""
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        late: int = 0,
+        lie: Callable[[str, Doc], Doc] = lambda _, document: document,
+        always_304: bool = False,
+    ) -> None:
+        """``late``: events that it does not know, though it says it does."""
+        super().__init__("http://paper", Tally())
+        self.table, self.late, self.lie, self.always_304 = table, late, lie, always_304
+        self.asked: list[str] = []
+
+    async def get(self, kind: str, path: str, etag: str | None = None) -> Read:
+        self.asked.append(path)
+        url = urlsplit(path)
+        query = dict(parse_qsl(url.query))
+        events = self.table.events
+        reads = NaiveReads(events[: len(events) - self.late])
+        document = self._document(reads, [unquote(part) for part in url.path.split("/")[2:]], query)
+        if isinstance(document, NotFound):
+            return Read(404, {}, None)
+        document = self.lie(kind, msgspec.json.decode(msgspec.json.encode(document)))
+        mark = sha256(msgspec.json.encode(document)).hexdigest()
+        if etag is not None and (etag == mark or self.always_304):
+            return Read(304, {}, etag)
+        place = f"0:{len(events)}"
+        several = kind in ("queue page", "leaderboard")
+        as_of = {"positions": [place], "lag_ms": 0} if several else {"position": place, "lag_ms": 0}
+        return Read(200, {**document, **({} if "as_of" in document else {"as_of": as_of})}, mark)
+
+    def _document(self, reads: NaiveReads, parts: Sequence[str], query: dict[str, str]) -> Doc | NotFound:
+        match parts:
+            case ["wallets", user]:
+                return reads.wallet(user)
+            case ["wallets", user, "stats"]:
+                return reads.stats(user)
+            case ["wallets", user, "history"]:
+                return _page(reads.history(user), query)
+            case ["wallets", user, "bets"]:
+                return _page(reads.bets(user, status=query.get("status")), query)
+            case ["orders"]:
+                return _page(reads.orders(kind=query["kind"], status=query["status"]), query)
+            case ["orders", user, order_id]:
+                return reads.order(user, order_id)
+            case ["leaderboards", name]:
+                return reads.leaderboard(name, query["asset"], self.table.now_us, int(query["limit"]))
+        raise AssertionError(parts)
+
+
+def _page(listed: Doc | NotFound, query: dict[str, str]) -> Doc | NotFound:
+    if isinstance(listed, NotFound):
+        return listed
+    begin, limit = int(query.get("cursor", 0)), int(query["limit"])
+    items, end = listed["items"], begin + limit
+    return {"items": items[begin:end], "next_cursor": str(end) if end < len(items) else None}
+
+
+class Looked(Played):
+    """A day at which the apps look after each wave."""
+
+    def __init__(self, day: Day, **service: Any) -> None:
+        self.books, self.waves, self.sent = Books(), [], []
+        self.table = Table(day.seed)
+        self.paper = Paper(self.table, **service)
+        self.apps = Apps(self.paper, self.books, day.seed)
+        server = GameServer(day, 0, self.books)
+        rng = Random(day.seed)
+        for wave in server.waves():
+            posts = list(wave.posts)
+            rng.shuffle(posts)
+            for post in posts:
+                self._play(post)
+            asyncio.run(self.apps.look(server, wave))
+
+    def end(self) -> list[str]:
+        """What is found when everything has settled and every wallet is read whole."""
+        due_us = self.books.latest_due_us()
+        self.books.settle(due_us)
+        self.table.quiet(max(due_us, self.table.now_us))
+        self.apps.findings = []
+        asyncio.run(self.apps.every_wallet({0: len(self.table.events)}, lambda _: None))
+        return self.apps.findings
+
+
+@pytest.fixture(scope="module")
+def honest() -> Looked:
+    return Looked(DAY)
+
+
+def test_a_day_of_reads_that_are_right_has_no_findings_nor_has_its_end(honest: Looked) -> None:
+    assert honest.apps.findings == []
+    assert honest.end() == []
+    kinds = {path.split("?")[0].rpartition("/")[2] for path in honest.paper.asked}
+    assert {"history", "bets", "stats", "orders"} <= kinds
+
+
+def test_apps_ask_for_no_less_than_the_last_answer_they_heard(honest: Looked) -> None:
+    assert sum("min_position=0:" in path for path in honest.paper.asked) > len(honest.paper.asked) * 0.9
+
+
+def test_a_service_that_has_not_seen_the_last_events_but_says_so_is_found_out() -> None:
+    assert Looked(DAY, late=4).apps.findings
+
+
+def test_a_service_that_says_not_modified_of_what_was_modified_is_found_out() -> None:
+    assert any("in the books" in line for line in Looked(DAY, always_304=True).apps.findings)
+
+
+def _stale_as_of(_: str, document: Doc) -> Doc:
+    return {**document, "as_of": {"position": "0:1", "positions": ["0:1"], "lag_ms": 0}}
+
+
+def _without_second(kind: str, document: Doc) -> Doc:
+    return (
+        {**document, "items": document["items"][:1] + document["items"][2:]} if kind == "history page" else document
+    )
+
+
+def _without_oldest_bet(kind: str, document: Doc) -> Doc:
+    return {**document, "items": document["items"][:-1]} if kind == "bets page" else document
+
+
+def _a_win_less(kind: str, document: Doc) -> Doc:
+    for row in document["games"] if kind == "statistics" else ():
+        row["wins"] -= 1
+    return document
+
+
+def _one_more(kind: str, document: Doc) -> Doc:
+    for balance in document["balances"].values() if kind == "wallet" else ():
+        balance["bonus"] += 1
+    return document
+
+
+def _another_change(kind: str, document: Doc) -> Doc:
+    for item in document["items"][:1] if kind == "history page" else ():
+        item["change"]["cash"] += 1
+    return document
+
+
+def _other_status(kind: str, document: Doc) -> Doc:
+    return {**document, "status": "rejected"} if kind == "order" else document
+
+
+def _empty_queue(kind: str, document: Doc) -> Doc:
+    return {**document, "items": [], "next_cursor": None} if kind == "queue page" else document
+
+
+def _no_shape(kind: str, document: Doc) -> Doc:
+    return {"lost": True} if kind == "statistics" else document
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        (_stale_as_of, "was asked for"),
+        (_without_second, "history"),
+        (_without_oldest_bet, "bets"),
+        (_a_win_less, "statistics games"),
+        (_one_more, "bonus is"),
+        (_another_change, "does not follow"),
+        (_other_status, "has status rejected"),
+        (_empty_queue, "queue: lacks"),
+        (_no_shape, "has not the contract's shape"),
+    ],
+)
+def test_a_service_that_lies_is_found_out_during_the_day(lie: Callable[[str, Doc], Doc], said: str) -> None:
+    findings = Looked(DAY, lie=lie).apps.findings
+    assert any(said in line for line in findings), findings[:3]
+
+
+# -- everybody's lists, each lie alone --
+
+
+def desk(*statuses: str) -> tuple[Books, list[Doc]]:
+    """Books with a withdrawal of each status, and as queue items, newest first."""
+    books = Books()
+    items: list[Doc] = []
+    for at, status in enumerate(statuses):
+        books.wallet(f"u{at}").orders["o"] = Order("withdrawal", "INR", 100 + at, at, status)
+        item = {"user_id": f"u{at}", "order_id": "o", "asset": "INR", "amount": 100 + at, "created_at_us": at}
+        items.insert(0, {**item, "position": f"0:{at}"})
+    return books, items
+
+
+def test_a_queue_is_whole_in_order_and_without_what_was_decided() -> None:
+    books, (decided, *items) = desk("pending", "pending", "pending", "approved")
+    queue = views.Queue(books)
+    assert queue.check(items) == []
+    assert any("lacks" in line for line in queue.check(items[1:]))
+    assert any("in order" in line for line in queue.check(items[::-1]))
+    assert any("times" in line for line in queue.check([items[0], *items]))
+    assert any("not its amount" in line for line in queue.check([{**items[0], "amount": 1}, *items[1:]]))
+    assert any("not pending" in line for line in queue.check([decided, *items]))
+
+
+def test_an_order_that_is_being_decided_may_be_in_the_queue_or_not() -> None:
+    books, items = desk("pending", "pending")
+    books.sending({"type": "reject_withdrawal", "command_id": "c", "user_id": "u1", "order_id": "o"})
+    queue = views.Queue(books)
+    assert queue.check(items) == queue.check(items[1:]) == []
+    assert queue.check(items[:1])
+
+
+def test_a_board_is_ranked_and_right_for_those_who_are_known(honest: Looked) -> None:
+    books = honest.books
+    seen = NaiveReads(honest.table.events).leaderboard("net_day", "INR", honest.table.now_us, 200)
+    users = list(books.wallets)
+
+    def findings(items: list[Doc], limit: int = 200) -> list[str]:
+        return views.leaderboard(books, users, "net_day", "INR", {**seen, "items": items}, limit)
+
+    items = seen["items"]
+    assert len(items) > 3
+    assert findings(items) == []
+    assert findings(items[:3], limit=3) == []
+    assert any("in the books" in line for line in findings(items[:3]))
+    assert any("not in order" in line for line in findings(items[::-1]))
+    assert any("not ranked" in line for line in findings(items[1:]))
+    assert any(
+        "in the books" in line for line in findings([{**items[0], "value": items[0]["value"] + 1}, *items[1:]])
+    )
+
+
+# -- what the books may believe while money is under way --
+
+
+def test_money_that_is_coming_may_be_there_or_not_yet_while_the_day_goes_on() -> None:
+    books = Books()
+    wallet = books.wallet("u1")
+    wallet.status = "open"
+    wallet.cash["INR"], wallet.coming["INR"] = 100, 30
+
+    def found(cash: int) -> list[str]:
+        balances = {"INR": {"cash": cash, "bonus": 0, "held": 0, "available": cash}}
+        return books.differences("u1", {"status": "open", "balances": balances}, settled=False)
+
+    assert found(100) == found(130) == []
+    assert found(99)
+    assert found(131)
+
+
+def test_an_answer_of_another_partition_or_a_lag_below_zero_is_named() -> None:
+    assert views.as_of("w", {"as_of": {"position": "4:50", "lag_ms": 0}}, {3: 42})
+    assert views.as_of("w", {"as_of": {"position": "3:50", "lag_ms": -1}}, {3: 42})
+    assert views.as_of("w", {"as_of": {"position": "3:42", "lag_ms": 7}}, {3: 42}) == []
+    assert views.as_of("w", {"as_of": {"positions": ["3:50"], "lag_ms": 0}}, {3: 42, 4: 1}, several=True)

@@ -1,0 +1,235 @@
+"""The document and the service say the same of the reads: the routes, the documents, the examples."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+from jsonschema import Draft202012Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from api.examples import PARTITION, USER, examples
+from api.openapi import document
+from api.problems import KINDS
+from projections import documents
+from unit.asked import Answer, Asked
+from unit.given import (
+    approve_withdrawal,
+    cancel_bet,
+    capture_hold,
+    deposit,
+    grant_bonus,
+    hold,
+    open_wallet,
+    place_bet,
+    reject_withdrawal,
+    release_hold,
+    request_withdrawal,
+    set_limits,
+    settle_bet,
+    transfer,
+)
+
+DOCUMENT: Final = document()
+URN: Final = "urn:stakelog:document"
+REGISTRY: Final[Registry[Any]] = Registry().with_resource(URN, DRAFT202012.create_resource(DOCUMENT))
+READS: Final = {
+    operation["operationId"]: path
+    for path, operations in DOCUMENT["paths"].items()
+    for operation in operations.values()
+    if operation["tags"][0] in ("wallets", "orders")
+}
+
+
+def schema_of(path: str, status: int) -> Draft202012Validator:
+    """Of the body that the document promises at this path for this status."""
+    at = f"#/paths/{path.replace('~', '~0').replace('/', '~1')}/get/responses/{status}/content"
+    (media_type,) = DOCUMENT["paths"][path]["get"]["responses"][str(status)]["content"]
+    reference = f"{URN}{at}/{media_type.replace('/', '~1')}/schema"
+    return Draft202012Validator({"$ref": reference.replace("{", "%7B").replace("}", "%7D")}, registry=REGISTRY)
+
+
+# --- routes ----------------------------------------
+
+
+async def test_the_document_has_the_services_routes_and_no_others(tmp_path: Path) -> None:
+    documented = {(path, method.upper()) for path, operations in DOCUMENT["paths"].items() for method in operations}
+    async with Asked(tmp_path) as asked:
+        # The direct ones are asked: a method that no route has is answered with those that this one has.
+        for path in DOCUMENT["paths"]:
+            answer = await asked.ask("PURGE", re.sub(r"{[a-z_]+}", "x", path))
+            allowed = set(answer.headers["allow"].split(", ")) - {"OPTIONS"}
+            assert (answer.status, allowed) == (405, {method for at, method in documented if at == path}), path
+        routed = {(route.path_format, method) for route in inner_of(asked).routes for method in route.methods}
+        direct = {(path, "POST") for path in asked.app._direct} | {("/v1/wallets/{user_id}", "GET")}
+    assert {(path, method) for path, method in routed | direct if method != "OPTIONS"} == documented
+
+
+def inner_of(asked: Asked) -> Any:
+    return cast("Any", asked.app._inner)
+
+
+# --- documents ----------------------------------------
+
+STORY: Final = (
+    open_wallet("top"),
+    open_wallet("u1", referrer_id="top"),
+    open_wallet("u2"),
+    deposit(100_000, order_id="d1", bonus=500),
+    deposit(70, order_id="d2", asset="GOLD"),
+    set_limits(credit_limit=1_000, stake_max_per_day=900_000),
+    *(place_bet(500, bet_id=f"b{number}") for number in range(4)),
+    settle_bet(0, "b0"),
+    settle_bet(900, "b1"),
+    cancel_bet("b2"),
+    *(hold(100, hold_id=f"h{number}") for number in range(3)),
+    capture_hold("h0", 40),
+    release_hold("h1"),
+    request_withdrawal(1_000, order_id="w1"),
+    request_withdrawal(2_000, order_id="w2"),
+    request_withdrawal(3_000, order_id="w3"),
+    approve_withdrawal(order_id="w1"),
+    reject_withdrawal(order_id="w2", reason="the name differs"),
+    transfer(50, "u2", transfer_id="t1"),
+    transfer(60, "nobody", transfer_id="t2"),
+    grant_bonus(5, grant_id="g1", expires_at_us=0),
+    place_bet(96_000, bet_id="all", spend="bonus_first"),
+)
+
+PATHS: Final = {
+    "getWallet": ["/u1", "/top", "/u2", "/u1?consistency=strong", "/nobody"],
+    "getBalance": ["/u1/balance", "/u1/balance?at_us=0", "/nobody/balance"],
+    "getHistory": [
+        "/u1/history",
+        "/u1/history?limit=3",
+        "/u1/history?type=bet_settled",
+        "/u2/history",
+        "/nobody/history",
+    ],
+    "getBets": ["/u1/bets", "/u1/bets?limit=1", "/u1/bets?status=open", "/top/bets", "/nobody/bets"],
+    "getBet": [*(f"/u1/bets/b{number}" for number in range(4)), "/u1/bets/all", "/u1/bets/x", "/nobody/bets/x"],
+    "getHolds": ["/u1/holds", "/u1/holds?limit=1", "/nobody/holds"],
+    "getHold": ["/u1/holds/h0", "/u1/holds/h1", "/u1/holds/h2", "/u1/holds/x", "/nobody/holds/x"],
+    "getTransfer": ["/u1/transfers/t1", "/u1/transfers/t2", "/u2/transfers/t1", "/nobody/transfers/x"],
+    "getStatistics": ["/u1/stats", "/top/stats", "/nobody/stats"],
+    "getReferrals": ["/top/referrals", "/u1/referrals", "/nobody/referrals"],
+    "getOrders": ["", "?limit=1", "?kind=withdrawal&status=pending", "?status=rejected"],
+    "getOrder": [*(f"/u1/{order}" for order in ("d1", "d2", "w1", "w2", "w3", "x")), "/nobody/x"],
+}
+WRONG: Final = ("?limit=0", "?timeout_ms=x", "?min_position=0:9007199254740991,1:1&timeout_ms=0", "?unknown=1")
+
+
+async def answered(asked: Asked) -> list[tuple[str, str, Answer]]:
+    """(operation, path of the document, answer) of every read of the story."""
+    found = []
+    for operation, asks in PATHS.items():
+        root = "/v1/orders" if operation.startswith("getOrder") else "/v1/wallets"
+        wrong = [asks[0].split("?")[0] + query for query in WRONG]
+        found += [(operation, READS[operation], await asked.get(root + ask)) for ask in (*asks, *wrong)]
+    return found
+
+
+async def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
+    assert set(PATHS) == set(READS)
+    statuses: dict[str, set[int]] = {operation: set() for operation in READS}
+    async with Asked(tmp_path) as asked:
+        await asked.world.given(*STORY)
+        await asked.fold()
+        for operation, path, answer in await answered(asked):
+            schema_of(path, answer.status).validate(answer.json())
+            statuses[operation].add(answer.status)
+            codes = DOCUMENT["paths"][path]["get"]["responses"]
+            assert str(answer.status) in codes
+    for operation, seen in statuses.items():
+        assert seen >= {200, 400} | ({404} if operation != "getOrders" else set()), (operation, seen)
+
+
+async def test_an_answer_that_differs_in_one_thing_is_not_what_the_document_says(tmp_path: Path) -> None:
+    async with Asked(tmp_path) as asked:
+        await asked.world.given(*STORY)
+        await asked.fold()
+        for operation, path, answer in await answered(asked):
+            if answer.status != 200:
+                continue
+            validator = schema_of(path, 200)
+            for wrong in spoiled(answer.json()):
+                assert not validator.is_valid(wrong), (operation, wrong)
+
+
+def spoiled(body: Any) -> Iterator[Any]:
+    """Each member left out, each made another kind, and one too many, at the top and in a page's first item."""
+    depths = (0, 1) if body.get("items") else (0,)
+    for depth in depths:
+        for name in members_at(body, depth):
+            for change in ("left out", "another kind", "one too many"):
+                copy = msgspec.json.decode(msgspec.json.encode(body))
+                members = members_at(copy, depth)
+                if change == "left out":
+                    del members[name]
+                elif change == "another kind":
+                    members[name] = 5.5
+                else:
+                    members[f"{name}_too"] = None
+                yield copy
+
+
+def members_at(body: Any, depth: int) -> dict[str, Any]:
+    found: dict[str, Any] = body["items"][0] if depth else body
+    return found
+
+
+def test_every_member_of_every_document_is_described() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    for kind in vars(documents).values():
+        if (
+            not isinstance(kind, type)
+            or not issubclass(kind, msgspec.Struct)
+            or kind in (msgspec.Struct, documents.Page)
+        ):
+            continue
+        name = "SentTransfer" if kind is documents.Transfer else kind.__name__
+        members = [field.encode_name for field in msgspec.structs.fields(kind)]
+        assert [member for member in schemas[name]["properties"] if member != "as_of"] == members, name
+        assert schemas[name]["description"]
+
+
+# --- examples ----------------------------------------
+
+
+async def test_the_examples_are_what_a_service_answers_after_the_play(tmp_path: Path) -> None:
+    """Folded run by run in files and asked over HTTP, where the document has them from rows in memory."""
+    async with Asked(tmp_path) as asked:
+        asked.world.appended.records[PARTITION].extend(example.record.encode() for example in examples())
+        await asked.world.restart()
+        await asked.fold()
+        said = DOCUMENT["components"]["examples"]
+        for name, path in {
+            "wallet": f"/v1/wallets/{USER}",
+            "balance": f"/v1/wallets/{USER}/balance?at_us={said['balance']['value']['at_us']}",
+            "history": f"/v1/wallets/{USER}/history?asset=INR&limit=3",
+            "bets": f"/v1/wallets/{USER}/bets",
+            "bet": f"/v1/wallets/{USER}/bets/bet-1",
+            "holds": f"/v1/wallets/{USER}/holds",
+            "hold": f"/v1/wallets/{USER}/holds/hold-1",
+            "transfer": f"/v1/wallets/{USER}/transfers/tr-1",
+            "statistics": f"/v1/wallets/{USER}/stats",
+            "referrals": f"/v1/wallets/{USER}/referrals",
+            "order": f"/v1/orders/{USER}/wd-1",
+        }.items():
+            body = (await asked.get(path)).json()
+            assert body == said[name]["value"], name
+
+
+def test_every_code_of_the_reads_stands_on_its_route() -> None:
+    for operation, path in READS.items():
+        responses = DOCUMENT["paths"][path]["get"]["responses"]
+        assert {"400", "405", "500", "503", "504"} <= set(responses), operation
+        assert ("404" in responses) == (operation != "getOrders")
+        assert ("304" in responses) == (operation in ("getWallet", "getStatistics"))
+        if operation in ("getBet", "getHold", "getTransfer", "getOrder"):
+            code = f"{operation[3:].lower()}_not_found"
+            (content,) = responses["404"]["content"].values()
+            assert list(content["examples"]) == ["wallet_not_found", code]
+            assert code in KINDS

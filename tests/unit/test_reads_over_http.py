@@ -1,0 +1,362 @@
+"""How the reads are asked: paths, parameters, conditions, and what is said when there is no answer."""
+
+import base64
+import gzip
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from api.problems import KINDS, MEDIA_TYPE
+from ledger.partitioning import partition_of
+from ledger.ports import LogUnavailable
+from unit.asked import Answer, Asked
+from unit.given import deposit, hold, open_wallet, place_bet, request_withdrawal, set_limits, transfer
+
+ODD_ID: Final = "a/b//%2F?#&+=%20/"
+ODD_IN_PATH: Final = "".join(f"%{byte:02X}" for byte in ODD_ID.encode())
+HERE: Final = partition_of("u1", 4)
+ELSEWHERE: Final = (HERE + 1) % 4
+OF_ONE_WALLET: Final = ("", "/balance", "/history", "/bets", "/holds", "/stats", "/referrals")
+LISTS: Final = ("/v1/wallets/u1/history", "/v1/wallets/u1/bets", "/v1/wallets/u1/holds", "/v1/orders")
+ITEMS: Final = {
+    "/v1/wallets/u1/bets/": "bet",
+    "/v1/wallets/u1/holds/": "hold",
+    "/v1/wallets/u1/transfers/": "transfer",
+    "/v1/orders/u1/": "order",
+}
+EVERY: Final = (
+    *(f"/v1/wallets/u1{rest}" for rest in OF_ONE_WALLET),
+    "/v1/orders",
+    *(f"{path}{ODD_IN_PATH}" for path in ITEMS),
+)
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@asynccontextmanager
+async def two_wallets(folder: Path) -> AsyncIterator[Asked]:
+    """u1 has one of everything, under an id that a path must spell with care."""
+    async with Asked(folder) as asked:
+        await asked.world.given(
+            open_wallet("u2"),
+            open_wallet(),
+            deposit(100_000, order_id=ODD_ID),
+            place_bet(500, bet_id=ODD_ID),
+            hold(100, hold_id=ODD_ID),
+            transfer(50, "u2", transfer_id=ODD_ID),
+        )
+        await asked.fold()
+        yield asked
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def asked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Asked]:
+    """For those who only read."""
+    async with two_wallets(tmp_path_factory.mktemp("reads")) as asked:
+        yield asked
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own(tmp_path: Path) -> AsyncIterator[Asked]:
+    """For those who change something."""
+    async with two_wallets(tmp_path) as asked:
+        yield asked
+
+
+def assert_problem(answer: Answer, code: str, status: int | None = None, **fields: Any) -> None:
+    assert answer.headers["content-type"] == MEDIA_TYPE, answer
+    problem = answer.json()
+    expected = KINDS[code].status if status is None else status
+    assert (answer.status, problem["status"], problem["code"]) == (expected, expected, code), problem
+    assert fields.items() <= problem.items(), problem
+
+
+# --- paths ----------------------------------------
+
+
+@pytest.mark.parametrize(("path", "kind"), ITEMS.items())
+async def test_an_id_keeps_its_slashes_and_signs(asked: Asked, path: str, kind: str) -> None:
+    answer = await asked.get(path + ODD_IN_PATH)
+    assert (answer.status, answer.json()[f"{kind}_id"]) == (200, ODD_ID)
+
+
+@pytest.mark.parametrize(("path", "kind"), ITEMS.items())
+@pytest.mark.parametrize("there_is_not", ["nothing", "%2F", "%2F%2F", "x%2F", "%2Fx", "..", "%2E%2E", "%25"])
+async def test_an_id_that_is_not_there_is_not_found_however_odd(
+    asked: Asked, path: str, kind: str, there_is_not: str
+) -> None:
+    assert_problem(await asked.get(path + there_is_not), f"{kind}_not_found", 404)
+
+
+@pytest.mark.parametrize(("path", "kind"), ITEMS.items())
+@pytest.mark.parametrize("malformed", ["%20", "%00", "%ff", "%C3%A9", "x%0A", "~1", "a" * 129])
+async def test_a_malformed_id_is_named(asked: Asked, path: str, kind: str, malformed: str) -> None:
+    assert_problem(await asked.get(path + malformed), "malformed_request", field=f"{kind}_id")
+
+
+@pytest.mark.parametrize("rest", [*OF_ONE_WALLET, "/bets/b", "/holds/h", "/transfers/t"])
+@pytest.mark.parametrize(
+    "user_id", ["~", "game:x", "partition:1", "%20", "u1%0A", "u1%2F", "%2F", "a%2Fb", "a%2Fbets", "a" * 65]
+)
+async def test_a_malformed_user_id_is_named(asked: Asked, rest: str, user_id: str) -> None:
+    assert_problem(await asked.get(f"/v1/wallets/{user_id}{rest}"), "malformed_request", field="user_id")
+
+
+async def test_a_percent_encoded_user_id_is_the_same_user(asked: Asked) -> None:
+    for path in EVERY:
+        assert await asked.get(path.replace("u1", "%75%31")) == await asked.get(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/v1/wallets",
+            "/v1/wallets/",
+            "/v1/wallets/u1/",
+            "/v1/wallets//u1",
+            "/v1/wallets/u1/nothing",
+            "/v1//orders",
+        ),
+        *(
+            "/v1/wallets/u1/bets/",
+            "/v1/wallets/u1//bets",
+            "/v1/wallets//bets",
+            "/v1/wallets/u1/stats/x",
+            "//v1/orders",
+        ),
+        *("/v1/orders/", "/v1/orders/u1", "/v1/orders/u1/", "/v1/orders//x", "/v1/partitions/", "/v1/events/", "//"),
+        *("/v1%2Forders", "/V1/orders", "/healthz/", "/v1/commands/", "/"),
+    ],
+)
+async def test_another_path_is_not_found(asked: Asked, path: str) -> None:
+    assert_problem(await asked.get(path), "not_found")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"])
+@pytest.mark.parametrize("path", EVERY)
+async def test_only_get_is_allowed(asked: Asked, path: str, method: str) -> None:
+    answer = await asked.ask(method, path)
+    assert answer.headers["allow"].split(", ")[0] == "GET"
+    assert_problem(answer, "method_not_allowed", allow=answer.headers["allow"].split(", "))
+
+
+# --- parameters ----------------------------------------
+
+
+@pytest.mark.parametrize("path", EVERY)
+async def test_each_parameter_is_known_and_stands_once(asked: Asked, path: str) -> None:
+    assert_problem(await asked.get(f"{path}?unknown=1"), "malformed_request", field="unknown")
+    assert_problem(await asked.get(f"{path}?timeout_ms=1&timeout_ms=1"), "malformed_request", field="timeout_ms")
+    assert_problem(await asked.get(f"{path}?%ff=1"), "malformed_request")
+    assert_problem(await asked.get(f"{path}?Limit=1"), "malformed_request", field="Limit")
+
+
+@pytest.mark.parametrize("path", EVERY)
+@pytest.mark.parametrize("timeout_ms", ["-1", "10001", "1.0", "", "+1", "1e3", "%D9%A1", "9" * 5_000])
+async def test_a_malformed_timeout_is_named(asked: Asked, path: str, timeout_ms: str) -> None:
+    assert_problem(await asked.get(f"{path}?timeout_ms={timeout_ms}"), "malformed_request", field="timeout_ms")
+
+
+@pytest.mark.parametrize("path", EVERY)
+@pytest.mark.parametrize(
+    "position", ["", "x", "1", "0:-1", "00:1", "0:01", "9999:1", "0:1,", ",", "0:" + "9" * 5_000]
+)
+async def test_a_malformed_min_position_is_named(asked: Asked, path: str, position: str) -> None:
+    assert_problem(await asked.get(f"{path}?min_position={position}"), "malformed_request", field="min_position")
+
+
+@pytest.mark.parametrize("path", EVERY)
+async def test_a_min_position_is_waited_for_no_longer_than_asked(asked: Asked, path: str) -> None:
+    assert (await asked.get(f"{path}?min_position={HERE}:1,{HERE}:0&timeout_ms=0")).status == 200
+    answer = await asked.get(f"{path}?min_position={HERE}:9007199254740991&timeout_ms=1")
+    assert_problem(answer, "not_yet_visible", position=f"{HERE}:{asked.world.node.end(HERE)}")
+    elsewhere = await asked.get(f"{path}?min_position={ELSEWHERE}:0")
+    if path == "/v1/orders":
+        assert elsewhere.status == 200
+    else:
+        assert_problem(elsewhere, "malformed_request", field="min_position")
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("limit", ["0", "201", "-1", "1.0", "", "9" * 5_000])
+async def test_a_limit_is_of_1_to_200(asked: Asked, path: str, limit: str) -> None:
+    assert_problem(await asked.get(f"{path}?limit={limit}"), "malformed_request", field="limit")
+    assert (await asked.get(f"{path}?limit=1")).status == 200
+    assert (await asked.get(f"{path}?limit=200")).status == 200
+
+
+def as_cursor(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def cursor_of(*values: Any) -> str:
+    return as_cursor(msgspec.msgpack.encode(values))
+
+
+MALFORMED_CURSORS: Final = {
+    "empty": "",
+    "no base64": "!",
+    "half a byte": "A",
+    "padding": "AAAA====",
+    "plus is a space": "A+A+",
+    "not ASCII": "%C3%A9",
+    "NUL": "%00",
+    "no text": as_cursor(msgspec.msgpack.encode((b"12345678", ("x",), ())).replace(b"\xa1x", b"\xa1\xff")),
+    "another shape": cursor_of(1, 2, 3),
+    "a map": cursor_of({}),
+    "another digest": cursor_of(b"12345678", (1, 1), (1,)),
+    "huge": "A" * 20_000,
+    "deep": as_cursor(b"\x91" * 9_000),
+}
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("cursor", MALFORMED_CURSORS.values(), ids=MALFORMED_CURSORS)
+async def test_a_cursor_that_was_never_given_out_is_malformed(asked: Asked, path: str, cursor: str) -> None:
+    assert_problem(await asked.get(f"{path}?cursor={cursor}"), "malformed_request", field="cursor")
+
+
+@pytest.mark.parametrize("name", ["at_us", "from_us", "to_us"])
+async def test_a_time_is_an_integer_of_bearable_size(asked: Asked, name: str) -> None:
+    path = "/v1/wallets/u1/balance" if name == "at_us" else "/v1/wallets/u1/history"
+    for text in ("", "x", "1.0", "--1", "1e3", str(2**53), str(-(2**53)), str(2**63), str(2**64), "9" * 5_000):
+        assert_problem(await asked.get(f"{path}?{name}={text}"), "malformed_request", field=name)
+    for time_us in (0, -1, 2**53 - 1, 1 - 2**53):
+        assert (await asked.get(f"{path}?{name}={time_us}")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        *(("/v1/wallets/u1/history", name) for name in ("type", "asset", "game")),
+        *(("/v1/wallets/u1/bets", name) for name in ("game", "period", "status")),
+        *(("/v1/orders", name) for name in ("kind", "status")),
+    ],
+)
+async def test_a_filter_is_a_text_as_it_can_be_in_an_event(asked: Asked, path: str, name: str) -> None:
+    for text in ("%00", "x%0Ay", "%C2%85", "%7F", "a" * 129):
+        assert_problem(await asked.get(f"{path}?{name}={text}"), "malformed_request", field=name)
+
+
+@pytest.mark.parametrize("query", ["type=nothing", "type=", "type=deposited,adjusted"])
+async def test_a_type_is_one_that_there_is(asked: Asked, query: str) -> None:
+    assert_problem(await asked.get(f"/v1/wallets/u1/history?{query}"), "malformed_request", field="type")
+
+
+async def test_a_wallet_is_asked_strongly_or_not(asked: Asked) -> None:
+    usual, strong = await asked.get("/v1/wallets/u1"), await asked.get("/v1/wallets/u1?consistency=strong")
+    assert usual == strong
+    for text in ("", "weak", "STRONG"):
+        answer = await asked.get(f"/v1/wallets/u1?consistency={text}")
+        assert_problem(answer, "malformed_request", field="consistency")
+
+
+# --- ETag ----------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/wallets/u1", "/v1/wallets/u1?consistency=strong", "/v1/wallets/u1/stats"])
+async def test_what_a_client_has_is_not_sent_again(asked: Asked, path: str) -> None:
+    etag = (await asked.get(path)).headers["etag"]
+    assert etag.startswith('W/"')
+    strong = etag.removeprefix("W/")
+    for known in (etag, strong, "*", f'"x", {etag}', f'{strong},W/"y"', f' "a,b" ,\t{etag} '):
+        answer = await asked.get(path, ("if-none-match", known))
+        assert (answer.status, answer.body) == (304, b"")
+        assert answer.headers["etag"] == etag
+        assert not answer.headers.keys() & {"content-type", "content-length", "content-encoding"}
+    answer = await asked.get(path, ("If-None-Match", '"x"'), ("If-None-Match", etag))
+    assert answer.status == 304
+    for unknown in ("", '"x"', strong.strip('"'), f"x{strong}x", f'"{strong}', etag.upper(), '"*"', "w/" + strong):
+        assert (await asked.get(path, ("if-none-match", unknown))).status == 200, unknown
+
+
+async def test_an_etag_changes_with_the_wallet_and_with_nothing_else(own: Asked) -> None:
+    before = [(await own.get(path)).headers["etag"] for path in ("/v1/wallets/u1", "/v1/wallets/u1/stats")]
+    await own.world.given(deposit(1, user_id="u2", order_id="other", command_id="other"))
+    await own.fold()
+    assert [(await own.get(f"/v1/wallets/u1{rest}")).headers["etag"] for rest in ("", "/stats")] == before
+    await own.world.given(deposit(1, order_id="own", command_id="own"))
+    await own.fold()
+    for old, rest in zip(before, ("", "/stats"), strict=True):
+        assert (await own.get(f"/v1/wallets/u1{rest}", ("if-none-match", old))).status == 200
+
+
+# --- compression ----------------------------------------
+
+
+async def with_a_long_history(asked: Asked) -> str:
+    for number in range(20):
+        await asked.world.given(deposit(1, order_id=f"d{number}", command_id=f"d{number}"))
+    await asked.fold()
+    return "/v1/wallets/u1/history"
+
+
+async def test_a_long_answer_is_compressed_for_who_takes_it_and_nobody_else(own: Asked) -> None:
+    path = await with_a_long_history(own)
+    plain = await own.get(path)
+    assert plain.headers["vary"] == "Accept-Encoding"
+    for accepted in ("gzip", "GZIP", "br, gzip;q=0.5", "deflate,gzip", "*", "x-gzip", "gzip;q=1.0", "gzip;q=0.001"):
+        packed = await own.get(path, ("accept-encoding", accepted))
+        assert packed.headers["content-encoding"] == "gzip", accepted
+        assert packed.headers["content-length"] == str(len(packed.body))
+        assert packed.headers["vary"] == "Accept-Encoding"
+        assert gzip.decompress(packed.body) == plain.body
+    for refused in ("", "gzip;q=0", "gzip; q=0.0", "*;q=0", "identity", "gzipped", "br", "*, gzip;q=0"):
+        assert await own.get(path, ("accept-encoding", refused)) == plain, refused
+
+
+async def test_a_short_answer_stays_as_it_is(asked: Asked) -> None:
+    answer = await asked.get("/v1/wallets/u1/balance", ("accept-encoding", "gzip"))
+    assert "content-encoding" not in answer.headers
+    assert answer.json()["user_id"] == "u1"
+
+
+# --- what is not known, and what is broken ----------------------------------------
+
+
+async def test_what_was_never_there_is_not_found(asked: Asked) -> None:
+    for rest in OF_ONE_WALLET:
+        assert_problem(await asked.get(f"/v1/wallets/nobody{rest}"), "wallet_not_found")
+    for path in ITEMS:
+        assert_problem(await asked.get(path.replace("u1", "nobody") + "x"), "wallet_not_found")
+
+
+async def test_what_may_be_there_by_now_is_not_called_absent(own: Asked) -> None:
+    await own.world.given(open_wallet("u3"), request_withdrawal(5, order_id="w", command_id="w"))
+    assert_problem(await own.get("/v1/wallets/u3?timeout_ms=1"), "not_yet_visible")
+    assert_problem(await own.get("/v1/orders/u1/w?timeout_ms=1"), "not_yet_visible")
+    assert (await own.get("/v1/wallets/u1?timeout_ms=0")).status == 200
+    await own.fold()
+    assert (await own.get("/v1/wallets/u3?timeout_ms=0")).status == 200
+    assert (await own.get("/v1/orders/u1/w?timeout_ms=0")).json()["status"] == "pending"
+
+
+async def test_a_read_model_that_cannot_be_read_is_said_so(own: Asked, tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "read-model.sqlite3", isolation_level=None)
+    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        connection.execute(f"DROP TABLE {table}")
+    connection.close()
+    for path in EVERY:
+        answer = await own.get(path)
+        assert_problem(answer, "log_unavailable")
+        assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_log_that_cannot_be_read_is_said_so(own: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How old what an answer does not know is, the log alone can tell."""
+
+    async def fails(*_: Any) -> list[bytes]:
+        raise LogUnavailable("the disk does not answer")
+
+    await own.world.given(set_limits(credit_limit=1))
+    monkeypatch.setattr(own.world.log, "read", fails)
+    for path in EVERY:
+        assert_problem(await own.get(path), "log_unavailable")
