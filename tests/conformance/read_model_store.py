@@ -234,23 +234,25 @@ class ReadModelStoreContract:
         await other.close()
 
     @pytest.mark.parametrize(
-        "before",
+        "beginning",
         [
-            pytest.param(Checkpoint(), id="behind"),
-            pytest.param(Checkpoint(head(5, "fork")), id="at another record"),
-            pytest.param(Checkpoint(head(6)), id="ahead"),
-            pytest.param(Checkpoint(head(5)), id="with other rows"),
+            pytest.param(lambda there: Checkpoint(EMPTY, there.digests), id="at the beginning"),
+            pytest.param(lambda there: Checkpoint(head(5, "fork"), there.digests), id="at another record"),
+            pytest.param(lambda there: Checkpoint(Head(4, there.head.sha256), there.digests), id="behind"),
+            pytest.param(lambda there: Checkpoint(Head(6, there.head.sha256), there.digests), id="ahead"),
+            pytest.param(lambda there: Checkpoint(there.head, {"wallet": 1}), id="with other rows"),
+            pytest.param(lambda there: Checkpoint(there.head), id="with no rows"),
         ],
     )
     async def test_a_run_that_begins_elsewhere_changes_nothing(
-        self, open_store: OpenStore, before: Checkpoint
+        self, open_store: OpenStore, beginning: Callable[[Checkpoint], Checkpoint]
     ) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         first = run(0, Checkpoint(), 5, WalletRow("u1"))
         await store.commit(live.number, [first])
         with pytest.raises(Overtaken):
-            await store.commit(live.number, [run(0, before, 9, WalletRow("u1", "closed"))])
+            await store.commit(live.number, [run(0, beginning(first.after), 9, WalletRow("u1", "closed"))])
         assert (await store.checkpoints(live.number))[0] == first.after
         assert await stored(store, live.number, 0) == [WalletRow("u1")]
         await store.close()

@@ -74,8 +74,8 @@ def command(other_folds: str | None = None) -> list[str]:
 
 def environment(data: Path) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
-    tests = str(Path(__file__).parents[1])
-    return inherited | {"STAKELOG_DATA": str(data), "PYTHONPATH": tests}
+    paths = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    return inherited | {"STAKELOG_DATA": str(data), "PYTHONPATH": paths}
 
 
 def log_of(data: Path) -> list[list[bytes]]:

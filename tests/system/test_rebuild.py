@@ -196,7 +196,7 @@ def test_an_interrupted_rebuild_says_so_and_leaves_no_process(data: Path) -> Non
     assert process.returncode == 1
     assert b"given up" in said
     assert b"Traceback" not in said, said.decode()
-    assert all(gone(one) for one in workers)
+    until(lambda: all(gone(one) for one in workers), 5)
     assert live(data) == before
 
 

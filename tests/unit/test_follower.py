@@ -11,12 +11,12 @@ import pytest
 from ledger.events import Event
 from ledger.folder import EVENTS, READ_MODEL
 from ledger.ports import LogDamaged
-from ledger.record import Head, decode, encode, sha256_hex
+from ledger.record import EMPTY, Head, decode, encode, sha256_hex
 from ledger.wallet import Place
 from projections import folding
 from projections.book import Book
 from projections.folds import FOLDS, VERSION
-from projections.follower import Follower
+from projections.follower import Follower, refuse_ahead
 from projections.store import Overtaken, ReadModelAhead, ReadModelUnavailable, Run
 from projections.stores.sqlite import SqliteReadModelStore
 from properties.reads_story import Story, story, tell
@@ -121,6 +121,7 @@ async def test_a_run_delivered_again_changes_nothing(folder: Folder) -> None:
     await to_the_end(Follower(log, store, batch=40))
     before = await live_tables(folder.path, 3)
     assert len(stored) > 3
+    assert max(len(runs) for _, runs in stored) == 3, "the runs of a round share a transaction"
     for generation, runs in stored:
         with pytest.raises(Overtaken):
             await commit(generation, runs)
@@ -162,6 +163,24 @@ async def test_a_log_that_got_shorter_is_a_disaster(folder: Folder) -> None:
     async with following(folder) as again:
         with pytest.raises(ReadModelAhead, match=rf"partition 1, seq {head.seq}: .*got shorter"):
             await again.step()
+
+
+async def test_heads_that_the_log_does_not_hold_are_refused_before_anything_is_folded(
+    folder: Folder, told: Story
+) -> None:
+    log = folder.reader()
+    ends = log.ends()
+    heads = [Head(seq, sha256_hex(told.partitions[partition][seq - 1])) for partition, seq in enumerate(ends)]
+    refuse_ahead(log, heads)
+    refuse_ahead(log, [EMPTY] * 3)
+    for head, reason in (
+        (Head(ends[2] + 1, heads[2].sha256), "the log ends before it"),
+        (Head(ends[2], heads[1].sha256), "the log holds another record there"),
+        (Head(ends[2] - 1, heads[2].sha256), "the log holds another record there"),
+    ):
+        with pytest.raises(ReadModelAhead, match=f"partition 2, seq {head.seq}: {reason}"):
+            refuse_ahead(log, [*heads[:2], head])
+    log.close()
 
 
 async def test_another_log_is_a_disaster(folder: Folder, tmp_path: Path) -> None:
