@@ -21,8 +21,6 @@ class TestSqliteReadModelStore(ReadModelStoreContract):
 
 
 class TestSqliteReadModel(ReadModelContract):
-    sums_have_no_end = False
-
     @pytest.fixture
     def open_both(self, tmp_path: Path) -> OpenBoth:
         path = tmp_path / "read-model.sqlite3"

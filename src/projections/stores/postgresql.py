@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, S
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from logging import ERROR, getLogger
 from typing import Any, Final, NamedTuple
 
 from psycopg import AsyncConnection, Error, IsolationLevel, OperationalError, errors, sql
@@ -193,10 +194,14 @@ class PostgreSqlDatabase:
                     max_size=self._connections,
                     open=False,
                     timeout=_WAIT_S,
+                    # Give up soon: who wants a connection next makes the pool try at once, and not as late as its
+                    # own ever longer pauses would have it.
+                    reconnect_timeout=1.0,
                     kwargs={"autocommit": True, "application_name": "stakelog", "connect_timeout": 3},
                     configure=_configure,
                     name="stakelog",
                 )
+                getLogger("psycopg.pool").setLevel(ERROR)  # what it warns of, whoever asked is told
                 await pool.open()
                 self._pool = pool
         return self._pool
