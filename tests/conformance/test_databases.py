@@ -12,10 +12,11 @@ from conformance.read_model_store import AMOUNT_MAX, PARTITIONS, run
 from databases import EmptyDatabases, open_database
 from deploy.local.server import Server
 from deploy.local.servers import MariaDb, PostgreSql
-from projections.rows import AssetRow, HistoryRow, WalletRow, key_of
+from projections.rows import AssetRow, DepositRow, HistoryRow, WalletRow, key_of
 from projections.sql import Statement
 from projections.store import Checkpoint, Overtaken, Quarantined, ReadModelUnavailable, Switched
 from projections.stores.server import ServerReadModel, ServerReadModelStore
+from projections.tables import Tables
 from real_servers import running
 
 pytestmark = pytest.mark.system
@@ -171,6 +172,20 @@ async def test_a_run_of_many_long_rows_is_stored(database_url: str) -> None:
     async for _, kind, page in store.scan(live.number, 0):
         if kind is HistoryRow:
             assert all(row == line for row, line in zip(page, lines, strict=True))
+    await store.close()
+
+
+@EACH
+async def test_rows_that_are_written_twice_in_a_transaction_are_the_later_ones(database_url: str) -> None:
+    database = open_database(database_url)
+    store = ServerReadModelStore(database)
+    live = await store.make_generation(1, PARTITIONS, live=True)
+    table, number = Tables(live.number).deposit, 200
+    async with database.writing() as session:
+        for order_id, seqs in (("old", range(number)), ("new", range(number // 2)), ("last", range(number // 4))):
+            await session.put(table, [(0, seq, order_id) for seq in seqs])
+    found = [row.order_id async for _, _, page in store.scan(live.number, 0, [DepositRow]) for row in page]  # type: ignore[attr-defined]
+    assert found == ["last"] * 50 + ["new"] * 50 + ["old"] * 100
     await store.close()
 
 

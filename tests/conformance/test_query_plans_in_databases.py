@@ -8,11 +8,12 @@ from random import Random
 from typing import Any, Final
 
 import pytest
+from sqlalchemy.engine import Dialect
 
 from conformance.test_query_plans import ASKED, LINES, PARTITIONS, SORTED, rows
 from databases import EmptyDatabases, open_database
 from projections.read_model import Builder
-from projections.rows import Row, key_of
+from projections.rows import ReferralRow, Row, key_of
 from projections.sql import Statement, ready
 from projections.stores.server import Database, ServerReadModelStore
 from projections.tables import Tables
@@ -20,7 +21,7 @@ from projections.tables import Tables
 pytestmark = pytest.mark.system
 
 SMALL: Final = ("checkpoint", "quarantine")
-"""A page or two: to read them whole is the fastest way."""
+"""A page, if any: to read it whole is the fastest way."""
 
 
 class Filled:
@@ -29,11 +30,10 @@ class Filled:
     def __init__(self, databases: EmptyDatabases, url: str, generation: int) -> None:
         self.kind, self.tables = databases.kind, Tables(generation)
         self._databases, self._name = databases, url.rpartition("/")[2]
-        self._database = open_database(url)
-        asyncio.run(self._database.opened())
+        self._dialect = asyncio.run(_dialect_of(url))
 
     def plan(self, builder: Builder, conditions: frozenset[str]) -> Any:
-        statement = ready(builder(self.tables, conditions), self._database.dialect)
+        statement = ready(builder(self.tables, conditions), self._dialect)
         text = _written_out(statement)
         explain = "EXPLAIN (FORMAT JSON)" if self.kind == "postgresql" else "EXPLAIN FORMAT=JSON"
         printed = self._databases.ask(f"{explain} {text}", self._name)
@@ -55,6 +55,8 @@ def _written_out(statement: Statement) -> str:
         "generation": "1",
         "most": "51",
         "id": "'bet-5'",
+        "from_us": str(1_700_000_000_000_000 + LINES // 8 * 1_000),
+        "after_asset": "'INR'",
         "first_day": "3",
         "end_day": "10",
     }
@@ -79,12 +81,20 @@ def filled(request: pytest.FixtureRequest) -> Iterator[Filled]:
         yield Filled(databases, url, asyncio.run(_fill(url)))
 
 
+async def _dialect_of(url: str) -> Dialect:
+    database = open_database(url)
+    await database.opened()
+    await database.close()
+    return database.dialect
+
+
 async def _fill(url: str) -> int:
     store = ServerReadModelStore(open_database(url))
     made = await store.make_generation(1, PARTITIONS, live=False)
     parts: dict[tuple[int, type[Row]], list[Row]] = defaultdict(list)
     for partition, row in rows(Random(1), LINES // 2):
         parts[partition, type(row)].append(row)
+    parts[1, ReferralRow] = [ReferralRow(f"player-{number}", level) for number in range(1_000) for level in (1, 2)]
     database: Database = store._database
     tables = Tables(made.number)
     await database.make_room(tables, [1_700_000_000_000_000, 1_700_000_000_000_000 + LINES * 1_000])

@@ -59,6 +59,7 @@ class _Put(NamedTuple):
 
     one: str
     incoming: str
+    empty: sql.Composed
     copy: sql.Composed
     merge: str
 
@@ -73,11 +74,12 @@ def _put_for(table: Table) -> _Put:
         prefixes=["TEMPORARY"],
     )
     incoming.dialect_options["postgresql"]["on_commit"] = "DELETE ROWS"
+    empty = sql.SQL("TRUNCATE {}").format(sql.Identifier(incoming.name))
     copy = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(incoming.name))
     one = _upsert(table, postgresql.insert(table))
     # Read in the order in which it was copied, which is that of the keys: all write rows in one order.
     merge = _upsert(table, postgresql.insert(table).from_select(names, select(*incoming.c)))
-    return _Put(one, create_table(incoming, _DIALECT), copy, merge)
+    return _Put(one, create_table(incoming, _DIALECT), empty, copy, merge)
 
 
 def _upsert(table: Table, added: postgresql.Insert) -> str:
@@ -111,6 +113,8 @@ class PostgreSqlSession:
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
+        self._filled: set[Table] = set()
+        """Tables whose temporary one has rows of this transaction, which end with it."""
 
     async def rows(self, statement: Statement, values: Sequence[Any] = ()) -> Rows:
         cursor = await self._connection.execute(statement.text, values)
@@ -131,6 +135,9 @@ class PostgreSqlSession:
                 await cursor.executemany(put.one, rows)
                 return
             await cursor.execute(put.incoming)
+            if table in self._filled:
+                await cursor.execute(put.empty)
+            self._filled.add(table)
             async with cursor.copy(put.copy) as copy:
                 for row in rows:
                     await copy.write_row(row)
