@@ -5,12 +5,17 @@ not tested on Kafka is not kept.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import pytest
 
+from databases import EmptyDatabases
 from deploy.local.install import install
-from deploy.local.servers import Kafka
+from deploy.local.server import Server
+from deploy.local.servers import Kafka, MariaDb, PostgreSql
+
+ServerT = TypeVar("ServerT", bound=Server)
 
 
 @pytest.fixture(scope="session")
@@ -27,10 +32,40 @@ def own_kafka() -> Iterator[Kafka]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[EmptyDatabases]:
+    """One server for all tests. Each test has a database of its own; who kills servers has a server of its own."""
+    with running(PostgreSql(arguments=PostgreSql.careless)) as server:
+        yield EmptyDatabases(server.url)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[EmptyDatabases]:
+    with running(MariaDb(arguments=MariaDb.careless)) as server:
+        yield EmptyDatabases(server.url)
+
+
+@pytest.fixture
+def databases(request: pytest.FixtureRequest) -> EmptyDatabases:
+    """The server that the test is parametrised with, indirectly: ``postgresql`` or ``mariadb``."""
+    found: EmptyDatabases = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def database_url(databases: EmptyDatabases) -> Iterator[str]:
+    """An empty database on it."""
+    with databases.one() as url:
+        yield url
+
+
+def running_kafka() -> AbstractContextManager[Kafka]:
+    return running(Kafka())
+
+
 @contextmanager
-def running_kafka() -> Iterator[Kafka]:
-    install(["kafka"])
-    server = Kafka()
+def running(server: ServerT) -> Iterator[ServerT]:
+    install([server.name])
     try:
         server.start()
         yield server

@@ -118,6 +118,12 @@ class PostgreSql(Server):
     name = "postgresql"
     user = "postgres"
     stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for every client to leave
+    careless = ("-c", "fsync=off", "-c", "full_page_writes=off")
+    """Arguments for tests: a power cut would destroy its data, a kill does not."""
+
+    def __init__(self, folder: Path | None = None, *, arguments: Sequence[str] = ()) -> None:
+        super().__init__(folder)
+        self._arguments = arguments
 
     def prepare(self) -> None:
         data = self.folder / "data"
@@ -129,7 +135,8 @@ class PostgreSql(Server):
 
     def command(self) -> Sequence[str | Path]:
         data = self.folder / "data"
-        return [program("postgres"), "-D", data, "-p", str(self.port), "-h", "127.0.0.1", "-k", data]
+        listen: list[str | Path] = ["-p", str(self.port), "-h", "127.0.0.1", "-k", data]
+        return [program("postgres"), "-D", data, *listen, *self._arguments]
 
     def ready(self) -> bool:
         psql = program("postgres").with_name("psql")
@@ -149,6 +156,12 @@ class MariaDb(Server):
 
     name = "mariadb"
     user = "mysql"
+    careless = ("--debug-no-sync", "--innodb-file-per-table=0")
+    """Arguments for tests: a power cut would destroy its data, a kill does not."""
+
+    def __init__(self, folder: Path | None = None, *, arguments: Sequence[str] = ()) -> None:
+        super().__init__(folder)
+        self._arguments = arguments
 
     def prepare(self) -> None:
         data = self.folder / "data"
@@ -179,6 +192,7 @@ class MariaDb(Server):
             *(program("mariadbd"), "--no-defaults", f"--datadir={data}", f"--port={self.port}"),
             *("--bind-address=127.0.0.1", f"--socket={data / 'sock'}", f"--pid-file={data / 'pid'}"),
             *("--skip-name-resolve", f"--init-file={self.folder / 'first.sql'}", "--innodb-buffer-pool-size=128M"),
+            *self._arguments,
         ]
 
     def ready(self) -> bool:

@@ -4,7 +4,7 @@ Counting costs about a microsecond a command; a batch is counted once per kind o
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import perf_counter, time_ns
 from typing import Final
@@ -19,7 +19,7 @@ from api.problems import Problem
 from ledger.node import Node
 from ledger.ports import LedgerError
 from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused
-from projections.read_model import ReadModel
+from projections.read_model import Pool, Pooled, ReadModel
 from projections.standing import Standing, standing_of
 from projections.store import ReadModelUnavailable
 from projections.supply import AccountTotal, account_totals
@@ -107,8 +107,13 @@ class _NodeGauges(Collector):
 class ReadModelGauges(Collector):
     """How far the read model is behind the log, as last looked at."""
 
-    def __init__(self, node: Node, model: ReadModel, follower: Child, check: Child) -> None:
+    def __init__(
+        self, node: Node, model: ReadModel, follower: Child, check: Child, pooled: Pooled | None = None
+    ) -> None:
+        """``pooled``: the model again, where it is in a database server."""
         self._node, self._model, self._follower, self._check = node, model, follower, check
+        self._pooled = pooled
+        self._retries: Mapping[str, int] = {}
         self._standing: Standing | None = None
         self._lag_events: list[int] = []
         self._lag_s: list[float] = []
@@ -119,6 +124,8 @@ class ReadModelGauges(Collector):
         with suppress(ReadModelUnavailable):
             self._standing = await standing_of(self._model)
             self._accounts = await account_totals(self._model)
+            if self._pooled is not None:
+                self._retries = await self._pooled.retries()
         if self._standing is None:
             return
         now_us = time_ns() // 1_000
@@ -138,6 +145,8 @@ class ReadModelGauges(Collector):
             restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"How often {child.name} was started again")
             restarts.add_metric([], child.restarts)
             yield restarts
+        if self._pooled is not None:
+            yield from _database_gauges(self._pooled.pool, self._retries)
         if self._standing is None:
             return
         yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", self._lag_events)
@@ -160,6 +169,23 @@ class ReadModelGauges(Collector):
             "Since when the partition that was checked longest ago was held against the log",
             max(0, time_ns() // 1_000 - self._standing.proved_at_us) / 1_000_000,
         )
+
+
+def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily(
+        "stakelog_database_connections", "Connections of this process to the read model's database", labels=["state"]
+    )
+    for state, number in (("used", pool.used), ("idle", pool.size - pool.used), ("max", pool.size_max)):
+        connections.add_metric([state], number)
+    yield connections
+    retried = CounterMetricFamily(
+        "stakelog_database_retries",
+        "Transactions that the database ended for another one's sake, of all processes, by its code; should be 0",
+        labels=["code"],
+    )
+    for code, number in sorted(retries.items()):
+        retried.add_metric([code], number)
+    yield retried
 
 
 def _single(name: str, text: str, value: float) -> Metric:

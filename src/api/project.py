@@ -58,7 +58,7 @@ async def _follow(settings: "Settings") -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_read_side(settings.data) as (log, store):
+    async with open_read_side(settings.data, settings.read_model) as (log, store):
         gc.freeze()  # what is loaded by now stays
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
         await Follower(log, store).run(stop)
@@ -103,7 +103,7 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
     began_s = monotonic()
     with rebuild_lock(settings.data), progress_of_steps() as tell:
         outcome = await rebuild_from_log(
-            partial(open_read_side, settings.data),
+            partial(open_read_side, settings.data, settings.read_model),
             workers=workers,
             accept=accept,
             progress=tell,
@@ -150,7 +150,7 @@ async def _status(settings: "Settings") -> None:
     from projections.folds import VERSION
     from projections.standing import details_of, standing_of
 
-    async with open_read_model(settings.data) as (log, model):
+    async with open_read_model(settings) as (log, model):
         standing, details = await standing_of(model), await details_of(model)
         ends = log.ends()
         now_us = time_ns() // 1_000
@@ -192,7 +192,7 @@ async def _supply(settings: "Settings") -> None:
     from api.providers import open_read_model
     from projections.supply import account_totals
 
-    async with open_read_model(settings.data) as (_, model):
+    async with open_read_model(settings) as (_, model):
         totals = await account_totals(model)
     for asset in sorted({total.asset for total in totals}):
         own = [total for total in totals if total.asset == asset]

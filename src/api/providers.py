@@ -9,15 +9,17 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from logging import getLogger
 from pathlib import Path
 from typing import NewType
+from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
 from api.app import Rim, build_app
 from api.children import Child
 from api.metrics import ReadModelGauges
-from api.settings import Settings
+from api.settings import SQLITE, Settings
 from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
 from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader
 from ledger.node import Node
@@ -30,11 +32,14 @@ from projections.queries import Reads
 from projections.read_model import ReadModel
 from projections.rebuild import ReadSide
 from projections.standing import standing_of
-from projections.store import ReadModelUnavailable
+from projections.store import ReadModelStore, ReadModelUnavailable, Switched
+from projections.stores.server import Database, ServerReadModel, ServerReadModelStore
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
 
 Checking = NewType("Checking", Child)
 """The process that holds the read model against the log."""
+
+_log = getLogger(__name__)
 
 
 def system_clock() -> int:
@@ -86,13 +91,15 @@ class Embedded(Provider):
 
     @provide
     async def read_model(self, settings: Settings, _: FolderLock) -> AsyncIterator[ReadModel]:
-        store = SqliteReadModelStore(settings.data / READ_MODEL)
-        try:
-            if not any(generation.status == "live" for generation in await store.generations()):
-                await store.make_generation(VERSION, settings.partitions, live=True)
-        finally:
-            await store.close()
-        model = SqliteReadModel(settings.data / READ_MODEL)
+        """A database that cannot be reached is no reason not to take commands: reads say so until it is there."""
+        if settings.read_model == SQLITE:
+            await _make_first_generation(SqliteReadModelStore(settings.data / READ_MODEL), settings.partitions)
+        model = _model_of(settings)
+        if settings.read_model != SQLITE:
+            try:
+                await _make_first_generation(_store_of(settings.data, settings.read_model), settings.partitions)
+            except (ReadModelUnavailable, Switched) as error:
+                _log.warning("reads are not there yet: %s", error)
         yield model
         await model.close()
 
@@ -104,7 +111,12 @@ class Embedded(Provider):
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
         """Started; the node is there first, so that there is a log to follow."""
         with closing(SqliteLogReader(settings.data / EVENTS)) as log:
-            refuse_ahead(log, (await standing_of(model)).heads)
+            try:
+                refuse_ahead(log, (await standing_of(model)).heads)
+            except ReadModelUnavailable:
+                if settings.read_model == SQLITE:
+                    raise
+                # The follower asks the same as soon as the database can be reached, and halts the service.
         child = Child("the follower", ("project", "follow", "--with-parent"))
         child.start()
         yield child
@@ -122,7 +134,8 @@ class Embedded(Provider):
     def app(
         self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
     ) -> Rim:
-        return build_app(node, reads, ReadModelGauges(node, model, follower, check), settings.advertise)
+        pooled = model if isinstance(model, ServerReadModel) else None
+        return build_app(node, reads, ReadModelGauges(node, model, follower, check, pooled), settings.advertise)
 
 
 def _refuse_gone_log(data: Path) -> None:
@@ -134,11 +147,45 @@ def _refuse_gone_log(data: Path) -> None:
         )
 
 
+def _store_of(data: Path, read_model: str, *, make: bool = True) -> ReadModelStore:
+    """The tables, to write. ``read_model``: as in the settings; ``make`` the file where there is none."""
+    if read_model == SQLITE:
+        return SqliteReadModelStore(data / READ_MODEL, make=make)
+    return ServerReadModelStore(_database_of(read_model))
+
+
+def _model_of(settings: Settings) -> ReadModel:
+    """The tables, to read."""
+    if settings.read_model == SQLITE:
+        return SqliteReadModel(settings.data / READ_MODEL)
+    return ServerReadModel(_database_of(settings.read_model_replica or settings.read_model))
+
+
+def _database_of(url: str) -> Database:
+    # A driver is loaded by those who use it: that takes as long as all the rest of a start.
+    if urlsplit(url).scheme == "postgresql":
+        from projections.stores.postgresql import PostgreSqlDatabase
+
+        return PostgreSqlDatabase(url)
+    from projections.stores.mysql import MySqlDatabase
+
+    return MySqlDatabase(url)
+
+
+async def _make_first_generation(store: ReadModelStore, partitions: int) -> None:
+    """Where there is none yet. Closes the store."""
+    try:
+        if not any(generation.status == "live" for generation in await store.generations()):
+            await store.make_generation(VERSION, partitions, live=True)
+    finally:
+        await store.close()
+
+
 @asynccontextmanager
-async def open_read_side(data: Path) -> AsyncIterator[ReadSide]:
+async def open_read_side(data: Path, read_model: str) -> AsyncIterator[ReadSide]:
     """The folder's log, to read, and the tables made of it, to write. Raises LedgerError."""
     with closing(SqliteLogReader(data / EVENTS)) as log:
-        store = SqliteReadModelStore(data / READ_MODEL)
+        store = _store_of(data, read_model)
         try:
             yield ReadSide(log, store)
         finally:
@@ -146,12 +193,13 @@ async def open_read_side(data: Path) -> AsyncIterator[ReadSide]:
 
 
 @asynccontextmanager
-async def open_read_model(data: Path) -> AsyncIterator[tuple[LogReader, ReadModel]]:
+async def open_read_model(settings: Settings) -> AsyncIterator[tuple[LogReader, ReadModel]]:
     """The folder's log and its tables, to read. Raises LedgerError."""
+    data = settings.data
     with closing(SqliteLogReader(data / EVENTS)) as log:
-        if not (data / READ_MODEL).exists():
+        if settings.read_model == SQLITE and not (data / READ_MODEL).exists():
             raise ReadModelUnavailable(f"there is no read model in {data}: `stakelog project rebuild` makes it")
-        model = SqliteReadModel(data / READ_MODEL)
+        model = _model_of(settings)
         try:
             yield log, model
         finally:
@@ -179,7 +227,7 @@ def rebuild_lock(data: Path) -> Iterator[None]:
 async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIterator[Check]:
     """The check of this folder's read model; whoever has it runs it. Raises LedgerError."""
     with closing(SqliteLogReader(settings.data / EVENTS)) as log:
-        store = SqliteReadModelStore(settings.data / READ_MODEL, make=False)
+        store = _store_of(settings.data, settings.read_model, make=False)
         try:
             yield Check(store, Proof(store, log, quick), Proof(store, log, thorough), system_clock)
         finally:

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -29,8 +30,12 @@ KNOWN: Final = frozenset(
         "RULES",
     )
 )
-_ONLY: Final = {"STAKELOG_LOG": "sqlite", "STAKELOG_READ_MODEL": "sqlite", "STAKELOG_CACHE": "memory"}
-_NOT_BUILT: Final = ("STAKELOG_READ_MODEL_REPLICA", "STAKELOG_RULES")
+_ONLY: Final = {"STAKELOG_LOG": "sqlite", "STAKELOG_CACHE": "memory"}
+_NOT_BUILT: Final = ("STAKELOG_RULES",)
+
+SQLITE: Final = "sqlite"
+"""The read model that needs no server: a file in the data folder."""
+_DATABASES: Final = ("postgresql", "mysql")
 
 
 class SettingsError(Exception):
@@ -47,6 +52,10 @@ class Settings(Struct, frozen=True):
     advertise: str
     auth: bool
     assets: Assets
+    read_model: str = SQLITE
+    """Or the URL of a database."""
+    read_model_replica: str | None = None
+    """The URL that reads go to, where it is another one."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -77,7 +86,43 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         advertise=environment.get("STAKELOG_ADVERTISE", f"http://{f'[{host}]' if ':' in host else host}:{port}"),
         auth=auth == "on",
         assets=assets,
+        read_model=_read_model(environment),
+        read_model_replica=_replica(environment),
     )
+
+
+def _read_model(environment: Mapping[str, str]) -> str:
+    name = "STAKELOG_READ_MODEL"
+    url = environment.get(name, SQLITE)
+    return url if url == SQLITE else _database(name, url)
+
+
+def _replica(environment: Mapping[str, str]) -> str | None:
+    name = "STAKELOG_READ_MODEL_REPLICA"
+    url = environment.get(name)
+    if not url:
+        return None
+    model = _read_model(environment)
+    if model == SQLITE:
+        raise SettingsError(f"{name} is of a database: set STAKELOG_READ_MODEL to the one that it copies")
+    if urlsplit(model).scheme != urlsplit(_database(name, url)).scheme:
+        raise SettingsError(f"{name} is of another kind of database than STAKELOG_READ_MODEL: it cannot be its copy")
+    return url
+
+
+def _database(name: str, url: str) -> str:
+    """Its URL, checked as far as it can be without asking it. Never quoted: it may hold a password."""
+    what = "sqlite, or postgresql://user:password@host:port/database, or mysql://… alike"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 — raises where it is no port
+    except ValueError:
+        raise SettingsError(f"{name} is no URL: {what}") from None
+    if parts.scheme not in _DATABASES:
+        raise SettingsError(f"{name} names no database that is known: {what}")
+    if not parts.hostname or not parts.path.strip("/"):
+        raise SettingsError(f"{name} lacks the {'database' if parts.hostname else 'host'}: {what}")
+    return url
 
 
 def refuse_unsafe(settings: Settings) -> None:

@@ -37,6 +37,26 @@ def at_once(read: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("a read that looks everything up at once had to wait")
 
 
+class Pool(NamedTuple):
+    """The connections of this process: how many there are, how many of them are in use, and may be at the most."""
+
+    size: int
+    used: int
+    size_max: int
+
+
+class Pooled(Protocol):
+    """What an operator watches of a read model in a database server."""
+
+    @property
+    def pool(self) -> Pool: ...
+
+    async def retries(self) -> Mapping[str, int]:
+        """How often the database ended a transaction of anybody's for another one's sake, by its code, since the
+        tables were made; should stay at 0. Raises ReadModelUnavailable."""
+        ...
+
+
 class ReadModel(Protocol):
     """The live generation, read."""
 

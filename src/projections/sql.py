@@ -38,7 +38,8 @@ def create_table(table: Table, dialect: Dialect) -> str:
 
 
 def create_index(index: Index, dialect: Dialect) -> str:
-    return str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect))
+    """MySQL has no IF NOT EXISTS for it."""
+    return str(CreateIndex(index, if_not_exists=dialect.name != "mysql").compile(dialect=dialect))
 
 
 def drop_table(table: Table, dialect: Dialect) -> str:

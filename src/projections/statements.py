@@ -7,7 +7,7 @@ comes after a cursor is written out, because not every database uses an index fo
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, case, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, bindparam, case, cast, func, or_, select
 
 from projections.rows import LOW_BITS, LOW_MASK
 from projections.tables import CHECKPOINT, QUARANTINE, Tables
@@ -221,9 +221,11 @@ def leaders(tables: Tables, conditions: Conditions) -> Select[Any]:
     """
     c = tables.standing.c
     (measure,) = conditions
-    # A sum of integers is a decimal to some databases, which they cannot shift.
+    # A sum of integers is a decimal to some databases, which they cannot shift; PostgreSQL shifts by a small integer
+    # only; what MySQL has shifted has no sign, and takes it from what it is added to.
     lows = cast(func.sum(c[f"{measure}_low"]), BigInteger)
-    high = cast(func.sum(c[f"{measure}_high"]), BigInteger) + lows.bitwise_rshift(LOW_BITS)
+    carried = cast(lows.bitwise_rshift(cast(LOW_BITS, Integer)), BigInteger)
+    high = cast(func.sum(c[f"{measure}_high"]), BigInteger) + carried
     low = lows.bitwise_and(LOW_MASK)
     return (
         select(c.user_id, high, low)

@@ -85,10 +85,10 @@ SORTED: Final = frozenset({"left", "staked", "won", "net"})
 """What may be sorted in memory: what has changed since a walk began is few, and a leaderboard is made of sums."""
 
 
-def rows(chance: Random) -> Iterator[tuple[int, Row]]:
-    """100,000 lines of one wallet, and as many of a thousand others."""
+def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
+    """``lines`` of one wallet, and as many of a thousand others."""
     users = [f"player-{number}" for number in range(1_000)]
-    for number, user_id in enumerate(chain([BIG] * LINES, (users[number % 1_000] for number in range(LINES)))):
+    for number, user_id in enumerate(chain([BIG] * lines, (users[number % 1_000] for number in range(lines)))):
         partition = 1 if user_id == BIG else int(user_id[7:]) % PARTITIONS
         seq, time_us = number + 1, 1_700_000_000_000_000 + number * 1_000
         game, asset = chance.choice(GAMES), chance.choice(("INR", "GOLD"))

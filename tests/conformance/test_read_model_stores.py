@@ -1,12 +1,14 @@
-"""The read model's store on SQLite passes the one contract."""
+"""The read model on SQLite passes the one contract of stores, and that of reads."""
 
 from pathlib import Path
 
 import pytest
 
+from conformance.read_model import OpenBoth, ReadModelContract
 from conformance.read_model_store import OpenStore, ReadModelStoreContract
+from projections.read_model import ReadModel
 from projections.store import ReadModelStore
-from projections.stores.sqlite import SqliteReadModelStore
+from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
 
 
 class TestSqliteReadModelStore(ReadModelStoreContract):
@@ -14,5 +16,16 @@ class TestSqliteReadModelStore(ReadModelStoreContract):
     def open_store(self, tmp_path: Path) -> OpenStore:
         async def opened() -> ReadModelStore:
             return SqliteReadModelStore(tmp_path / "read-model.sqlite3")
+
+        return opened
+
+
+class TestSqliteReadModel(ReadModelContract):
+    @pytest.fixture
+    def open_both(self, tmp_path: Path) -> OpenBoth:
+        path = tmp_path / "read-model.sqlite3"
+
+        async def opened() -> tuple[ReadModelStore, ReadModel]:
+            return SqliteReadModelStore(path), SqliteReadModel(path)
 
         return opened

@@ -1,6 +1,9 @@
-"""The product's reads, folded from a log run by run, and the reference model's of the same log, must agree."""
+"""The product's reads, folded from a log run by run, and the reference model's of the same log, must agree.
 
-from collections.abc import AsyncIterator, Mapping
+The read model is a file for every commit, and a file, PostgreSQL and MariaDB for `make test`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -9,13 +12,16 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from databases import EmptyDatabases, open_database
 from ledger.partitioning import partition_of
 from ledger.wallet import DAY_US
 from projections.documents import Page
 from projections.folding import PartitionFolder
 from projections.folds import VERSION
 from projections.queries import LEADERBOARDS, Found, Reads
-from projections.store import Quarantined, Run
+from projections.read_model import ReadModel
+from projections.store import Quarantined, ReadModelStore, Run
+from projections.stores.server import ServerReadModel, ServerReadModelStore
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties import naive_reads
 from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
@@ -24,10 +30,35 @@ from properties.reads_story import USERS, Story, tell
 NOW_US: Final = 2**52
 
 
-def seeds(first: int, number: int) -> list[Any]:
-    """The first story for every commit, the others for `make test`."""
+SERVERS: Final = ("postgresql", "mariadb")
+
+OpenBoth = Callable[[], tuple[ReadModelStore, ReadModel]]
+"""A store, and a model of the same, at first empty, storage."""
+
+
+def seeds(first: int, number: int) -> pytest.MarkDecorator:
+    """The first story for every commit, the others, and one more on each server, for `make test`."""
     others = range(first + 1, first + number)
-    return [first, *(pytest.param(seed, marks=pytest.mark.system) for seed in others)]
+    return pytest.mark.parametrize(
+        ("seed", "open_both"),
+        [
+            (first, "sqlite"),
+            *(pytest.param(seed, "sqlite", marks=pytest.mark.system) for seed in others),
+            *(pytest.param(first + 50, server, marks=pytest.mark.system) for server in SERVERS),
+        ],
+        indirect=["open_both"],
+    )
+
+
+@pytest.fixture
+def open_both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenBoth]:
+    if request.param == "sqlite":
+        path = tmp_path / "read-model.sqlite3"
+        yield lambda: (SqliteReadModelStore(path), SqliteReadModel(path))
+        return
+    databases: EmptyDatabases = request.getfixturevalue(request.param)
+    with databases.one() as url:
+        yield lambda: (ServerReadModelStore(open_database(url)), ServerReadModel(open_database(url)))
 
 
 class Ends:
@@ -48,7 +79,7 @@ class Ends:
 class Folded:
     """A read model that is folded as far as a test says."""
 
-    def __init__(self, told: Story, store: SqliteReadModelStore, reads: Reads, generation: int) -> None:
+    def __init__(self, told: Story, store: ReadModelStore, reads: Reads, generation: int) -> None:
         self._told, self._store, self.reads, self._generation = told, store, reads, generation
         self._folders: list[PartitionFolder] = []
 
@@ -83,10 +114,9 @@ class Folded:
 
 
 @asynccontextmanager
-async def folded(told: Story, folder: Path) -> AsyncIterator[Folded]:
-    store = SqliteReadModelStore(folder / "read-model.sqlite3")
+async def folded(told: Story, open_both: OpenBoth) -> AsyncIterator[Folded]:
+    store, model = open_both()
     generation = await store.make_generation(VERSION, len(told.partitions), live=True)
-    model = SqliteReadModel(folder / "read-model.sqlite3")
     try:
         yield Folded(told, store, Reads(model, Ends(told), lambda: NOW_US), generation.number)
     finally:
@@ -155,12 +185,12 @@ def without_now(expected: Doc | NotFound, name: str, params: Mapping[str, Any]) 
     return expected
 
 
-@pytest.mark.parametrize("seed", seeds(0, 6))
-async def test_every_read_is_what_the_reference_model_says(seed: int, tmp_path: Path) -> None:
+@seeds(0, 6)
+async def test_every_read_is_what_the_reference_model_says(seed: int, open_both: OpenBoth) -> None:
     told = await tell(seed)
     chance = Random(seed)
     model = NaiveReads(told.records)
-    async with folded(told, tmp_path) as product:
+    async with folded(told, open_both) as product:
         await product.fold(chance, 1.0, rows_max=chance.choice((3, 40, 400_000)))
         for user_id in USERS:
             for name, params, expected in every_read(model, user_id):
@@ -171,15 +201,15 @@ async def test_every_read_is_what_the_reference_model_says(seed: int, tmp_path: 
             assert await ask(product.reads, name, "", params, chance.choice((1, 7, 200))) == expected, params
 
 
-@pytest.mark.parametrize("seed", seeds(300, 6))
-async def test_every_leaderboard_is_what_the_reference_model_says(seed: int, tmp_path: Path) -> None:
+@seeds(300, 6)
+async def test_every_leaderboard_is_what_the_reference_model_says(seed: int, open_both: OpenBoth) -> None:
     told = await tell(seed)
     chance = Random(seed)
     model = NaiveReads(told.records)
     times = sorted({event["time_us"] for event in model.events})
     days = sorted({time_us // DAY_US for time_us in times})
     assert len(days) > 1, "a story of one day would say little"
-    async with folded(told, tmp_path) as product:
+    async with folded(told, open_both) as product:
         await product.fold(chance, 1.0, rows_max=40)
         for name in LEADERBOARDS:
             for asset in ("INR", "GOLD", "none-such"):
@@ -189,11 +219,11 @@ async def test_every_leaderboard_is_what_the_reference_model_says(seed: int, tmp
                     assert found == model.leaderboard(name, asset, at_us, limit), (name, asset, at_us)
 
 
-@pytest.mark.parametrize("seed", seeds(100, 6))
-async def test_reads_are_true_at_the_position_that_they_name(seed: int, tmp_path: Path) -> None:
+@seeds(100, 6)
+async def test_reads_are_true_at_the_position_that_they_name(seed: int, open_both: OpenBoth) -> None:
     told = await tell(seed, commands=200)
     chance = Random(seed)
-    async with folded(told, tmp_path) as product:
+    async with folded(told, open_both) as product:
         for part in (0.3, 0.6, 0.9):
             await product.fold(chance, part, rows_max=40)
             model = NaiveReads(told.records).at(product.cut)
@@ -208,9 +238,9 @@ async def test_reads_are_true_at_the_position_that_they_name(seed: int, tmp_path
                 assert plain(await product.reads.statistics(user_id)) == model.stats(user_id)
 
 
-async def test_a_user_who_stands_still_hides_nobody_elses_orders(tmp_path: Path) -> None:
+async def test_a_user_who_stands_still_hides_nobody_elses_orders(open_both: OpenBoth) -> None:
     told = await tell(400)
-    async with folded(told, tmp_path) as product:
+    async with folded(told, open_both) as product:
         await product.fold(Random(400), 1.0, rows_max=400_000)
         before = await walk(product.reads, "orders", "", {}, 200)
         assert isinstance(before, dict)
@@ -244,12 +274,14 @@ LISTS: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (
 )
 
 
-@pytest.mark.parametrize("seed", seeds(200, 20))
-async def test_a_list_is_walked_without_a_skip_or_a_repeat_while_events_arrive(seed: int, tmp_path: Path) -> None:
+@seeds(200, 20)
+async def test_a_list_is_walked_without_a_skip_or_a_repeat_while_events_arrive(
+    seed: int, open_both: OpenBoth
+) -> None:
     told = await tell(seed)
     chance = Random(seed)
     walks: dict[tuple[str, str, str], tuple[Mapping[str, Any], list[naive_reads.Page], str | None]] = {}
-    async with folded(told, tmp_path) as product:
+    async with folded(told, open_both) as product:
         for part in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
             await product.fold(chance, part, rows_max=400_000)
             for name, params in LISTS:

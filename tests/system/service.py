@@ -38,6 +38,10 @@ class Service:
         self._settings = {f"STAKELOG_{name}": value for name, value in settings.items()}
         self._log = data.parent / f"{data.name}.log"
 
+    def setting(self, name: str) -> str:
+        """One that it was given."""
+        return self._settings[f"STAKELOG_{name}"]
+
     @property
     def port(self) -> int:
         return int(self.url.rsplit(":", 1)[1])

@@ -1,0 +1,228 @@
+"""What every ``ReadModel`` must do. An adapter passes if a subclass of ``ReadModelContract`` passes.
+
+The subclass has a fixture ``open_both``: each call opens one more store, and a model of the same, at first empty,
+storage.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import pytest
+
+from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
+from projections import statements
+from projections.read_model import Ask, ReadModel, Rows
+from projections.rows import LOW_BITS, LOW_MASK, AssetRow, HistoryRow, StandingRow, WalletRow, key_of
+from projections.store import Checkpoint, ReadModelStore, ReadModelUnavailable
+
+OpenBoth = Callable[[], Awaitable[tuple[ReadModelStore, ReadModel]]]
+
+# Each is another user; databases have taken some of them for the same.
+LOOKALIKES: Final = (
+    "Bob",
+    "BOB",
+    "bob",
+    "bob ",
+    "bob  ",
+    " bob",
+    "bób",
+    "bo\u0301b",
+    "bo\u200bb",
+    "strasse",
+    "straße",
+    "ΣΑΣ",
+    "σας",
+    "ı",
+    "i",
+    "🙂",
+    "🙃",
+    "👍",
+    "👍🏽",
+    "ﬁ",
+    "fi",
+    "100%_",
+    "100\\%_",
+    "'; --",
+)
+
+
+def wallet_of(user_id: str) -> Ask:
+    return Ask(statements.standing, {"of_partition": 0, "user": user_id})
+
+
+def assets_of(user_id: str) -> Ask:
+    return Ask(statements.assets, {"of_partition": 0, "user": user_id})
+
+
+def leaders(measure: str, most: int = 50) -> Ask:
+    values = {"of_asset": "INR", "first_day": 0, "end_day": 100, "most": most}
+    return Ask(statements.leaders, values, frozenset({measure}))
+
+
+CHECKPOINTS: Final = Ask(statements.checkpoints, {})
+
+
+class ReadModelContract:
+    """The tests; ``open_both`` comes from the subclass."""
+
+    async def test_without_a_live_generation_it_says_so(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        with pytest.raises(ReadModelUnavailable, match="no live generation"):
+            await model.fetch([CHECKPOINTS])
+        await store.make_generation(1, PARTITIONS, live=False)
+        with pytest.raises(ReadModelUnavailable, match="no live generation"):
+            await model.fetch([CHECKPOINTS], quick=True)
+        await store.make_generation(1, PARTITIONS, live=True)
+        assert await model.fetch([CHECKPOINTS]) == [[(partition, 0) for partition in range(PARTITIONS)]]
+        await model.close()
+        await store.close()
+
+    async def test_what_is_asked_is_answered_in_its_order(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        await store.commit(live.number, [run(0, Checkpoint(), 7, *ONE_OF_EACH)])
+        standing, assets, checkpoints = await model.fetch([wallet_of("u1"), assets_of("u1"), CHECKPOINTS])
+        wallet = ("u1", "open", 1, "r1", "o1", "INR", AMOUNT_MAX, "0:7", 2)
+        assert plain(standing) == [(7, None, None, *wallet)]
+        assert plain(assets) == [("INR", 1, -AMOUNT_MAX, AMOUNT_MAX, 0, 5, None, 0, AMOUNT_MAX)]
+        assert plain(checkpoints) == [(0, 7), (1, 0), (2, 0), (3, 0)]
+        assert await model.fetch([assets_of("u2")], quick=True) == [[]]
+        assert await model.fetch([]) == []
+        await model.close()
+        await store.close()
+
+    async def test_users_are_told_apart_by_every_byte(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        assert len(set(LOOKALIKES)) == len(LOOKALIKES)
+        wallets = [WalletRow(name, "open", number) for number, name in enumerate(LOOKALIKES)]
+        assets = [AssetRow(name, "INR", 1, cash=number) for number, name in enumerate(LOOKALIKES)]
+        standings = [StandingRow(name, "INR", 5, 0, 1) for name in LOOKALIKES]
+        await store.commit(live.number, [run(0, Checkpoint(), 1, *wallets, *assets, *standings)])
+        for number, name in enumerate(LOOKALIKES):
+            standing, found = await model.fetch([wallet_of(name), assets_of(name)])
+            assert standing[0][3:6] == (name, "open", number)
+            assert [row[2] for row in found] == [number]
+            loaded = await store.load(live.number, 0, {WalletRow: {(name,)}, AssetRow: {(name, "INR")}})
+            assert loaded == {WalletRow: [wallets[number]], AssetRow: [assets[number]]}
+        (board,) = await model.fetch([leaders("staked")])
+        assert plain(board) == [(name, 0, 1) for name in sorted(LOOKALIKES)], "one line each, in the order of bytes"
+        assert (await model.fetch([wallet_of("bOB")]))[0][0][3] is None
+        await model.close()
+        await store.close()
+
+    async def test_sums_are_whole_numbers_beyond_64_bits(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        days, high = range(99), 2**50
+        winners = [StandingRow("u1", "INR", day, won_high=high, won_low=LOW_MASK) for day in days]
+        losers = [StandingRow("u2", "INR", day, net_high=-high, net_low=LOW_MASK) for day in days]
+        small = [StandingRow("u3", "INR", day, net_high=-1, net_low=LOW_MASK) for day in days]
+        rows = sorted((*winners, *losers, *small), key=key_of)
+        await store.commit(live.number, [run(0, Checkpoint(), 1, *rows)])
+        won, net = await model.fetch([leaders("won"), leaders("net")])
+        assert [whole(row) for row in won] == [("u1", 99 * (high * 2**LOW_BITS + LOW_MASK))]
+        assert [whole(row) for row in net] == [("u3", -99), ("u2", 99 * (LOW_MASK - high * 2**LOW_BITS))]
+        assert all(type(value) is int for row in (*won, *net) for value in row[1:])
+        await model.close()
+        await store.close()
+
+    async def test_all_is_of_one_moment_while_runs_are_stored(self, open_both: OpenBoth) -> None:
+        """Every run moves all partitions by one event, and one user's cash with them."""
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        done = asyncio.Event()
+
+        async def fold() -> None:
+            before = [Checkpoint()] * PARTITIONS
+            for seq in range(1, 60):
+                runs = [
+                    run(partition, before[partition], seq, AssetRow("u1", "INR", 1, cash=seq))
+                    for partition in range(PARTITIONS)
+                ]
+                await store.commit(live.number, runs)
+                before = [one.after for one in runs]
+                await asyncio.sleep(0)
+            done.set()
+
+        async def look() -> int:
+            seen = set()
+            while not done.is_set():
+                first, assets, last = await model.fetch([CHECKPOINTS, assets_of("u1"), CHECKPOINTS])
+                seqs = {row[1] for row in (*first, *last)} | {row[2] for row in assets or [(0, 0, 0)]}
+                assert len(seqs) == 1, (first, assets, last)
+                seen |= seqs
+                await asyncio.sleep(0)
+            return len(seen)
+
+        _, seen, _ = await asyncio.gather(fold(), look(), look())
+        assert seen > 1, "nothing was seen to move"
+        await model.close()
+        await store.close()
+
+    async def test_it_goes_over_to_the_generation_that_becomes_live(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        made = await store.make_generation(2, PARTITIONS, live=False)
+        old, new = (run(0, Checkpoint(), 1, WalletRow("u1", status)) for status in ("frozen", "open"))
+        await store.commit(live.number, [old])
+        await store.commit(made.number, [new], building=True)
+        assert (await model.fetch([wallet_of("u1")]))[0][0][4] == "frozen"
+        await store.switch(live.number, made.number, accept=True)
+        assert (await model.fetch([wallet_of("u1")]))[0][0][4] == "open"
+        await store.drop_generation(live.number)
+        assert (await model.fetch([wallet_of("u1")], quick=True))[0][0][4] == "open"
+        await model.close()
+        await store.close()
+
+    async def test_it_finds_its_way_when_generations_change_unseen(self, open_both: OpenBoth) -> None:
+        """What it last knew is dropped by the time it looks again."""
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        await model.fetch([CHECKPOINTS])
+        for version in (2, 3):
+            made = await store.make_generation(version, PARTITIONS, live=False)
+            await store.make_indexes(made.number)
+            await store.switch(live.number, made.number, accept=True)
+            await store.drop_generation(live.number)
+            live = made
+        await store.commit(live.number, [run(0, Checkpoint(), 1, WalletRow("u1", "open"))])
+        assert (await model.fetch([wallet_of("u1")]))[0][0][4] == "open"
+        await model.close()
+        await store.close()
+
+    async def test_many_ask_at_once(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        lines = [
+            HistoryRow(f"u{number % 7}", number, number, "INR", "deposited", "c", None, 1, 0, 0, 1, 0, 0, "{}")
+            for number in range(1, 500)
+        ]
+        await store.commit(live.number, [run(0, Checkpoint(), 500, *lines)])
+
+        async def page(user: int) -> Rows:
+            values = {"of_partition": 0, "user": f"u{user}", "most": 5}
+            return (await model.fetch([wallet_of(f"u{user}"), Ask(statements.history, values)]))[1]
+
+        pages = await asyncio.gather(*(page(number % 7) for number in range(60)))
+        for number, found in enumerate(pages):
+            newest = [row.seq for row in reversed(lines) if row.user_id == f"u{number % 7}"][:5]
+            assert [row[1] for row in found] == newest
+        await model.close()
+        await store.close()
+
+    async def test_closing_again_is_harmless(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        for one in (model, model, store):
+            await one.close()
+
+
+def whole(row: Any) -> tuple[str, int]:
+    user_id, high, low = row
+    assert 0 <= low <= LOW_MASK
+    return user_id, high * 2**LOW_BITS + low
+
+
+def plain(rows: Rows) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in rows]
