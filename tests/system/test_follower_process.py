@@ -433,6 +433,3 @@ def test_follow_says_in_a_line_why_it_cannot(tmp_path: Path) -> None:
     assert nothing.returncode == 1
     assert nothing.stderr.startswith("stakelog project follow: there is no event log at")
     assert len(nothing.stderr.splitlines()) == 1
-    status = program(tmp_path / "nothing", "project", "status")
-    assert status.returncode == 1
-    assert status.stderr.startswith("stakelog project status: there is no event log at")
