@@ -369,7 +369,7 @@ def test_a_read_model_deleted_under_the_service_is_made_anew_and_read_again(
         assert reconciled.returncode == 0, reconciled.stdout + reconciled.stderr
         assert program(service.data, "audit", "reconcile").returncode == 0
     assert "Traceback" not in service.log_text()
-    assert "is started again" not in service.log_text()
+    assert "the follower ended" not in service.log_text(), service.log_text()
     assert_true_of_the_log(service.data, tmp_path / "scratch")
 
 
