@@ -1,7 +1,7 @@
 """``stakelog project``: what fills the read model, and where it stands.
 
-Exit status 0 well, 1 it failed or was refused, 2 wrong use or settings, 3 (``follow``) the log or the read model is
-not what it must be, and starting again cannot mend it.
+Exit status 0 well, 1 it failed or was refused, 2 wrong use or settings, or there is no log, 3 (``follow``)
+the log or the read model is not what it must be, and starting again cannot mend it.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import click
 
 if TYPE_CHECKING:
     from api.settings import Settings
+    from projections.follower import LogReader
 
 _NICE: Final = 10  # chosen: a tenth of what the service gets where both want a core
 
@@ -79,7 +80,7 @@ def rebuild(accept: bool, workers: int | None) -> None:
     """
     from ledger.ports import LedgerError
 
-    settings = _settings("rebuild")
+    settings = _settings_of_a_log("rebuild")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         switched = asyncio.run(_rebuild(settings, accept, workers or min(os.cpu_count() or 1, 4)))
@@ -131,38 +132,47 @@ def _per_table(differing: "Mapping[str, int]") -> str:
 
 @project.command()
 def status() -> None:
-    """Say which generation is live, how far it is folded, who stands still, and what the last check found."""
-    from ledger.ports import LedgerError
+    """Say which generation is live, how far it is folded, who stands still, and what the last check found.
 
-    settings = _settings("status")
+    Exit status 1 where the read model is AHEAD of the log: the log got shorter, or is another one.
+    """
+    from ledger.ports import LedgerError, WrongPartitions
+
+    settings = _settings_of_a_log("status")
     try:
-        asyncio.run(_status(settings))
+        ahead = asyncio.run(_status(settings, settings.partitions if "STAKELOG_PARTITIONS" in os.environ else None))
     except LedgerError as error:
         click.echo(f"stakelog project status: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, WrongPartitions) else 1)
+    sys.exit(1 if ahead else 0)
 
 
-async def _status(settings: "Settings") -> None:
+async def _status(settings: "Settings", wanted: int | None) -> bool:
+    """Whether the read model is ahead. ``wanted``: how many partitions the log must have; None where nobody says."""
     from time import time_ns
 
     from api.providers import open_read_model
-    from ledger.record import time_us_of
     from projections.folds import VERSION
+    from projections.follower import every_ahead
     from projections.standing import details_of, standing_of
 
-    async with open_read_model(settings) as (log, model):
+    async with open_read_model(settings, wanted) as (log, model):
         standing, details = await standing_of(model), await details_of(model)
         ends = log.ends()
         now_us = time_ns() // 1_000
         click.echo(f"generation {standing.generation}, folded by version {standing.version}")
         if standing.version != VERSION:
             click.echo(f"this program has version {VERSION}: run `stakelog project rebuild --accept`")
-        for partition, (head, end) in enumerate(zip(standing.heads, ends, strict=True)):
+        # A read model of another log may have more partitions, or fewer: that is said below.
+        for partition, (head, end) in enumerate(zip(standing.heads, ends, strict=False)):
             line = f"partition {partition}: seq {head.seq} {head.sha256[:16]}"
             if head.seq < end:
-                age_s = (now_us - time_us_of(log.read(partition, head.seq + 1, 1)[0])) / 1_000_000
+                age_s = (now_us - _time_us(log, partition, head.seq + 1)) / 1_000_000
                 line += f", {end - head.seq} events behind, the oldest {age_s:.1f} s old"
             click.echo(line)
+        ahead = list(every_ahead(log, standing.heads))
+        for why in ahead:
+            click.echo(f"AHEAD partition {why.partition}, seq {why.seq}: {why.reason}")
         for one in details.quarantined:
             click.echo(f"STANDS STILL {one.user_id} (partition {one.partition}) at seq {one.seq}: {one.reason}")
         if standing.quarantined > len(details.quarantined):
@@ -173,6 +183,18 @@ async def _status(settings: "Settings") -> None:
             click.echo(f"checked partition {proof.partition} up to seq {proof.seq} at {at}: {found}")
         for partition, place, table in details.differing:
             click.echo(f"DIFFERS {place or 'nobody'} (partition {partition}) in {table}")
+    return bool(ahead)
+
+
+def _time_us(log: "LogReader", partition: int, seq: int) -> int:
+    """Raises LogDamaged, LogUnavailable."""
+    from ledger.ports import LogDamaged
+    from ledger.record import MalformedRecord, time_us_of
+
+    try:
+        return time_us_of(log.read(partition, seq, 1)[0])
+    except MalformedRecord as error:
+        raise LogDamaged(partition, seq, f"the record cannot be read: {error}") from error
 
 
 @project.command()
@@ -180,7 +202,7 @@ def supply() -> None:
     """Say where each asset's money came from, where it is, and where it went, from the folded totals."""
     from ledger.ports import LedgerError
 
-    settings = _settings("supply")
+    settings = _settings_of_a_log("supply")
     try:
         asyncio.run(_supply(settings))
     except LedgerError as error:
@@ -258,3 +280,18 @@ def _settings(command: str) -> "Settings":
     except SettingsError as error:
         click.echo(f"stakelog project {command}: {error}", err=True)
         sys.exit(2)
+
+
+def _settings_of_a_log(command: str) -> "Settings":
+    """For what needs a log to be there."""
+    from ledger.folder import EVENTS
+
+    settings = _settings(command)
+    try:
+        if (settings.data / EVENTS).exists():
+            return settings
+        why = f"there is no event log in {settings.data}"
+    except OSError as error:
+        why = f"the folder {settings.data} cannot be read: {error.strerror}"
+    click.echo(f"stakelog project {command}: {why}: name the folder of a log with STAKELOG_DATA", err=True)
+    sys.exit(2)

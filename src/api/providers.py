@@ -21,7 +21,7 @@ from api.children import Child
 from api.metrics import ReadModelGauges
 from api.settings import SQLITE, Settings
 from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
-from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader
+from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader, wrong_partitions
 from ledger.node import Node
 from ledger.ports import CheckpointAhead, Clock, EventLog, FolderInUse, FolderUnusable, LedgerError, StateStore
 from ledger.state_stores.sqlite import SqliteStateStore
@@ -193,10 +193,14 @@ async def open_read_side(data: Path, read_model: str) -> AsyncIterator[ReadSide]
 
 
 @asynccontextmanager
-async def open_read_model(settings: Settings) -> AsyncIterator[tuple[LogReader, ReadModel]]:
-    """The folder's log and its tables, to read. Raises LedgerError."""
+async def open_read_model(
+    settings: Settings, partitions: int | None = None
+) -> AsyncIterator[tuple[LogReader, ReadModel]]:
+    """The folder's log and its tables, to read. Raises LedgerError; WrongPartitions unless there are as many."""
     data = settings.data
     with closing(SqliteLogReader(data / EVENTS)) as log:
+        if partitions is not None and partitions != log.partitions:
+            raise wrong_partitions(data / EVENTS, log.partitions, partitions)
         if settings.read_model == SQLITE and not (data / READ_MODEL).exists():
             raise ReadModelUnavailable(f"there is no read model in {data}: `stakelog project rebuild` makes it")
         model = _model_of(settings)

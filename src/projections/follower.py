@@ -12,7 +12,7 @@ Truths:
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Final, Protocol
 
@@ -82,20 +82,27 @@ class LogReader(Protocol):
 
 def refuse_ahead(log: LogReader, heads: Sequence[Head]) -> None:
     """Raise ReadModelAhead unless every one of ``heads``, the read model's, is on the log."""
+    for ahead in every_ahead(log, heads):
+        raise ahead
+
+
+def every_ahead(log: LogReader, heads: Sequence[Head]) -> Iterator[ReadModelAhead]:
+    """For each partition whose head, the read model's, is not on the log, why."""
     if len(heads) != log.partitions:
         partition = min(len(heads), log.partitions)
         seq = heads[partition].seq if partition < len(heads) else 0
         reason = f"it was made of a log of {len(heads)} partitions, this one has {log.partitions}. {_WHAT_TO_DO}"
-        raise ReadModelAhead(partition, seq, reason)
+        yield ReadModelAhead(partition, seq, reason)
+        return
     for partition, head in enumerate(heads):
         if head.seq == 0:
             continue
         there = log.read(partition, head.seq, 1)
         if not there:
-            raise ReadModelAhead(partition, head.seq, f"the log ends before it: it got shorter. {_WHAT_TO_DO}")
-        if sha256_hex(there[0]) != head.sha256:
+            yield ReadModelAhead(partition, head.seq, f"the log ends before it: it got shorter. {_WHAT_TO_DO}")
+        elif sha256_hex(there[0]) != head.sha256:
             reason = f"the log holds another record there, it is not the log that was folded. {_WHAT_TO_DO}"
-            raise ReadModelAhead(partition, head.seq, reason)
+            yield ReadModelAhead(partition, head.seq, reason)
 
 
 class Follower:

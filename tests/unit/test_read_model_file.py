@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from projections import statements
 from projections.folds import VERSION
 from projections.follower import Follower
 from projections.read_model import Ask
+from projections.sql import create_table
 from projections.standing import standing_of
 from projections.store import ReadModelUnavailable, Switched
 from projections.stores import sqlite
@@ -149,6 +151,28 @@ async def test_a_store_writes_nothing_into_a_deleted_file_and_begins_with_a_new_
     beside = SqliteReadModelStore(path)
     assert await beside.generations() == [made]
     await beside.close()
+    await store.close()
+
+
+@pytest.mark.parametrize("after", [1, 5])
+async def test_a_file_deleted_while_it_is_made_is_noticed_too(
+    path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+
+    def deleting(*given: Any) -> str:
+        nonlocal made
+        made += 1
+        if made == after:
+            delete(path)
+        return create_table(*given)
+
+    monkeypatch.setattr(sqlite, "create_table", deleting)
+    store = SqliteReadModelStore(path)
+    with pytest.raises(Switched):
+        await store.generations()
+    assert await store.generations() == []
+    assert is_there(path)
     await store.close()
 
 

@@ -144,6 +144,13 @@ def stored_partitions(connection: sqlite3.Connection, path: Path) -> int:
     return int(partitions)
 
 
+def wrong_partitions(path: Path, stored: int, wanted: int) -> WrongPartitions:
+    return WrongPartitions(
+        f"the log in {path.parent} was created with {stored} partitions, not {wanted}: "
+        f"set STAKELOG_PARTITIONS={stored}, or use another folder"
+    )
+
+
 def last_head(connection: sqlite3.Connection, partition: int) -> Head:
     """The seq and the hash of the partition's last record."""
     row = connection.execute(_LAST, (partition,)).fetchone()
@@ -224,10 +231,7 @@ class SqliteEventLog:
             writer.execute("COMMIT")
         stored = stored_partitions(writer, self._path)
         if stored != partitions:
-            raise WrongPartitions(
-                f"the log in {self._path.parent} was created with {stored} partitions, not {partitions}: "
-                f"set STAKELOG_PARTITIONS={stored}, or use another folder"
-            )
+            raise wrong_partitions(self._path, stored, partitions)
         return stored
 
     def declare(self, assets: Assets) -> None:

@@ -235,6 +235,7 @@ class SqliteReadModelStore:
 
     def _open(self) -> tuple[sqlite3.Connection, _Identity | None]:
         """In turn, so that nobody else makes it meanwhile. Raises OSError, sqlite3.Error, ReadModelUnavailable."""
+        # Looked at before it is opened: where it is exchanged in between, the next look finds another and opens that.
         file = _identity_at(self._path)
         if file is None and not self._make:
             raise _gone(self._path)
@@ -245,6 +246,8 @@ class SqliteReadModelStore:
                 raise ReadModelUnavailable(f"{self._path} has no tables of this program's format: {_HOW_TO_MAKE}")
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._path.touch()
+            file = _identity_at(self._path)
             connection = self._connect()
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
@@ -252,7 +255,6 @@ class SqliteReadModelStore:
                 connection.execute(create_table(table, _DIALECT))
             connection.execute(f"PRAGMA user_version={SQLITE_FORMAT}")
             connection.execute("COMMIT")
-            file = _identity_at(self._path)
         return connection, file
 
     def _connect(self) -> sqlite3.Connection:
@@ -287,13 +289,17 @@ class SqliteReadModelStore:
 
     def _look(self) -> None:
         """Raises Switched where another file than ours is at the path, or none; it is opened, or made, then."""
-        if self._file != _identity_at(self._path):
+        if not self._is_at_the_path():
             with self._in_turn():
                 self._keep_to_the_path()
 
+    def _is_at_the_path(self) -> bool:
+        # A file that was gone before it could be looked at is None, as is one that is not there: not the same.
+        return self._file is not None and self._file == _identity_at(self._path)
+
     def _keep_to_the_path(self) -> None:
         """``_look``, in turn."""
-        if self._file == _identity_at(self._path):
+        if self._is_at_the_path():
             return
         try:
             another = self._open()
