@@ -364,7 +364,11 @@ async def test_a_reader_that_is_given_up_leaves_a_pool_that_works(database_url: 
 @pytest.fixture(params=["postgresql", "mariadb"])
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """To be killed, paused and started again."""
-    server: Server = {"postgresql": PostgreSql, "mariadb": MariaDb}[request.param]()
+    server: Server
+    if request.param == "postgresql":
+        server = PostgreSql(arguments=PostgreSql.careless)
+    else:
+        server = MariaDb(arguments=MariaDb.careless)
     with running(server):
         yield server
 
