@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 
-.PHONY: help setup run demo test check format bench schemas lock clean
+.PHONY: help setup run demo test coverage check format bench schemas lock clean
 
 help: ## these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -32,13 +32,16 @@ check: setup ## format, lint, types and the fast tests: under a minute
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 2 -m "not system"
 
-test: setup ## everything: checks, all tests on real processes, coverage
+test: setup ## everything: checks, all tests on real processes and real servers
 	@$(BIN)/ruff format --check src tests deploy
 	@$(BIN)/ruff check src tests deploy
 	@$(BIN)/mypy
-	@$(PYTHON) -m deploy.local install kafka
+	@$(PYTHON) -m deploy.local install
+	@$(BIN)/pytest -n 2 --dist loadfile --hypothesis-profile=deep
+
+coverage: setup ## which lines the fast tests reach; those that start the program are not counted
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --hypothesis-profile=deep
+	@$(BIN)/coverage run -m pytest -m "not system"
 	@$(BIN)/coverage report
 
 format: setup ## let the formatter and the linter mend what they can

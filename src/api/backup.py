@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from api.audit.progress import progress
 from api.audit.sources import CannotAudit, data_folder, said_plainly
+from api.progress import progress
 
 
 @click.command()

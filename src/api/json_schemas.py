@@ -31,6 +31,7 @@ ANY_COMMAND_ID_PATTERN: Final = r"^[!-~]{1,128}$(?!\n)"
 _USER_ID: Final = USER_ID_PATTERN.removeprefix("^").removesuffix(r"$(?!\n)")
 _SHA256_PATTERN: Final = r"^[0-9a-f]{64}$(?!\n)"
 _EXPIRY_PATTERN: Final = r"^~expiry:[1-9][0-9]{0,15}$(?!\n)"
+_OPEN_PATTERN: Final = r"^~open:[1-9][0-9]{0,15}$(?!\n)"
 _FOLLOW_UP_PATTERN: Final = r"^~[0-9a-f]{64}:0$(?!\n)"
 
 
@@ -53,6 +54,7 @@ def _object(properties: Schema, required: list[str] | None = None) -> Schema:
 
 SHA256: Final[Schema] = {"type": "string", "pattern": _SHA256_PATTERN}
 USER_ID: Final[Schema] = {"type": "string", "pattern": USER_ID_PATTERN}
+_PARTITION_STREAM: Final[Schema] = {"type": "string", "pattern": r"^partition:(0|[1-9][0-9]{0,3})$(?!\n)"}
 ASSET: Final[Schema] = {"type": "string", "pattern": ASSET_PATTERN}
 POSITION: Final[Schema] = {"type": "string", "pattern": EVENT_POSITION_PATTERN}
 SEQ: Final[Schema] = _integer(1, SEQ_MAX)
@@ -108,6 +110,7 @@ _MEMBERS: Final[dict[str, Schema]] = {
     ),
     "from_user_id": USER_ID,
     "game": _text(128),
+    "generation": _integer(0, SEQ_MAX),
     "grant_id": _ID,
     "hold_id": _ID,
     "level": _integer(1, REFERRAL_LEVELS),
@@ -246,7 +249,7 @@ def record_schema(data: type[AnyData], data_reference: str | None = None) -> Sch
             "seq": SEQ,
             "prev": {**SHA256, "description": "the head before this record; 64 zeros for seq 1"},
             "time_us": TIME_US,
-            "user_id": USER_ID,
+            "user_id": _PARTITION_STREAM if kind == "writer_opened" else USER_ID,
             "command_id": {"type": "string", "pattern": _own_id_pattern(kind) if own else ID_PATTERN},
             "request_sha256": {"const": NO_REQUEST} if own else SHA256,
             "actor": {"const": LEDGER} if own else USER_ID,
@@ -275,6 +278,8 @@ def record_schema(data: type[AnyData], data_reference: str | None = None) -> Sch
 
 
 def _own_id_pattern(kind: str) -> str:
+    if kind == "writer_opened":
+        return _OPEN_PATTERN
     return _EXPIRY_PATTERN if kind.endswith("_expired") else _FOLLOW_UP_PATTERN
 
 

@@ -22,6 +22,7 @@ from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused
 from projections.read_model import Pool, Pooled, ReadModel
 from projections.standing import Standing, standing_of
 from projections.store import ReadModelUnavailable
+from projections.supply import AccountTotal, account_totals
 
 _BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -116,11 +117,13 @@ class ReadModelGauges(Collector):
         self._standing: Standing | None = None
         self._lag_events: list[int] = []
         self._lag_s: list[float] = []
+        self._accounts: list[AccountTotal] = []
 
     async def look(self) -> None:
         """Look anew. Where the tables cannot be read they are taken to stand still."""
         with suppress(ReadModelUnavailable):
             self._standing = await standing_of(self._model)
+            self._accounts = await account_totals(self._model)
             if self._pooled is not None:
                 self._retries = await self._pooled.retries()
         if self._standing is None:
@@ -148,6 +151,12 @@ class ReadModelGauges(Collector):
             return
         yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", self._lag_events)
         yield _gauge("stakelog_read_model_lag_seconds", "Age of the oldest event not folded, 0: none", self._lag_s)
+        accounts = GaugeMetricFamily(
+            "stakelog_account_minor", "An account's folded balance, in minor units", labels=["account", "asset"]
+        )
+        for total in self._accounts:
+            accounts.add_metric([total.account, total.asset], float(total.balance))
+        yield accounts
         yield _single("stakelog_quarantined_users", "Users whose rows stand still", self._standing.quarantined)
         yield _single("stakelog_read_model_generation", "The live generation", self._standing.generation)
         yield _single(

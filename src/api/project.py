@@ -72,8 +72,9 @@ async def _follow(settings: "Settings") -> None:
 def rebuild(accept: bool, workers: int | None) -> None:
     """Make the tables anew from the log, compare them, and switch to them; the service may run meanwhile.
 
-    The new tables must hold what the live ones do, up to the same event of every partition. What differs is listed,
-    and the live ones stay, unless --accept says that it is meant: after a change of the folds, or to mend rows.
+    Both must have been folded to the same rows, up to the same event of every partition. What differs is listed, and
+    the live ones stay, unless --accept says that it is meant: after a change of the folds, or to mend a digest. Rows
+    that were changed beside the folds are right again in the new tables; what the check had found of them is listed.
     Killed at any time it changes nothing; run again it goes on.
     """
     from ledger.ports import LedgerError
@@ -95,25 +96,23 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
     from functools import partial
     from time import monotonic
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from api.progress import progress_of_steps
     from api.providers import open_read_side, rebuild_lock
     from projections.rebuild import rebuild as rebuild_from_log
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     began_s = monotonic()
-    with rebuild_lock(settings.data), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("folding", total=None)
+    with rebuild_lock(settings.data), progress_of_steps() as tell:
         outcome = await rebuild_from_log(
             partial(open_read_side, settings.data, settings.read_model),
             workers=workers,
             accept=accept,
-            progress=lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total),
+            progress=tell,
         )
     took_s = monotonic() - began_s
     for one in outcome.differences:
         click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'nobody'}: {one.detail}")
+    for found in outcome.mended:
+        click.echo(f"MENDED {found}")
     if outcome.differing:
         listed = len(outcome.differences)
         rest = f", {listed} of them listed" if listed < outcome.differing else ""
@@ -174,6 +173,34 @@ async def _status(settings: "Settings") -> None:
             click.echo(f"checked partition {proof.partition} up to seq {proof.seq} at {at}: {found}")
         for partition, place, table in details.differing:
             click.echo(f"DIFFERS {place or 'nobody'} (partition {partition}) in {table}")
+
+
+@project.command()
+def supply() -> None:
+    """Say where each asset's money came from, where it is, and where it went, from the folded totals."""
+    from ledger.ports import LedgerError
+
+    settings = _settings("supply")
+    try:
+        asyncio.run(_supply(settings))
+    except LedgerError as error:
+        click.echo(f"stakelog project supply: {error}", err=True)
+        sys.exit(1)
+
+
+async def _supply(settings: "Settings") -> None:
+    from api.providers import open_read_model
+    from projections.supply import account_totals
+
+    async with open_read_model(settings) as (_, model):
+        totals = await account_totals(model)
+    for asset in sorted({total.asset for total in totals}):
+        own = [total for total in totals if total.asset == asset]
+        click.echo(f"{asset + ', in minor units':<26}{'took in':>28}{'gave out':>28}{'balance':>28}")
+        for one in own:
+            click.echo(f"  {one.account:<24}{one.credited:>28,}{one.debited:>28,}{one.balance:>28,}")
+        click.echo(f"  {'sum':<80}{sum(one.balance for one in own):>28,}")
+    click.echo("a house account with a balance below zero is a source of money, above zero a sink")
 
 
 @project.command()

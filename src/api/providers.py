@@ -147,11 +147,11 @@ def _refuse_gone_log(data: Path) -> None:
         )
 
 
-def _store_of(data: Path, read_model: str) -> ReadModelStore:
-    """The tables, to write. ``read_model``: as in the settings."""
+def _store_of(data: Path, read_model: str, *, make: bool = True) -> ReadModelStore:
+    """The tables, to write. ``read_model``: as in the settings. Unless ``make``: those that others have made."""
     if read_model == SQLITE:
-        return SqliteReadModelStore(data / READ_MODEL)
-    return ServerReadModelStore(_database_of(read_model))
+        return SqliteReadModelStore(data / READ_MODEL, make=make)
+    return ServerReadModelStore(_database_of(read_model), make=make)
 
 
 def _model_of(settings: Settings) -> ReadModel:
@@ -227,7 +227,7 @@ def rebuild_lock(data: Path) -> Iterator[None]:
 async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIterator[Check]:
     """The check of this folder's read model; whoever has it runs it. Raises LedgerError."""
     with closing(SqliteLogReader(settings.data / EVENTS)) as log:
-        store = _store_of(settings.data, settings.read_model)
+        store = _store_of(settings.data, settings.read_model, make=False)
         try:
             yield Check(store, Proof(store, log, quick), Proof(store, log, thorough), system_clock)
         finally:

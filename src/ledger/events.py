@@ -4,7 +4,8 @@ Truths that the constructors and ``record.decode`` assert:
 (1) the postings of an event sum to zero in each asset;
 (2) the members of every data Struct are declared in the order of their names, because records are sorted so;
 (3) ``data`` holds the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
-(4) the ledger's own events name their ``cause``, the position of the event that led to them.
+(4) the ledger's own events name their ``cause``, the position of the event that led to them; ``writer_opened`` has
+    none.
 """
 
 from typing import ClassVar
@@ -338,6 +339,15 @@ class WalletClosed(Data, frozen=True, kw_only=True):
     reason: str
 
 
+class WriterOpened(Data, frozen=True, kw_only=True):
+    """A writer took the partition: ``generation`` grows with each owner. Whatever was under way on the head before it
+    is a fork. Only in logs that more than one process may write."""
+
+    type = "writer_opened"
+
+    generation: int
+
+
 AnyData = (
     WalletOpened
     | ReferralCounted
@@ -369,6 +379,7 @@ AnyData = (
     | WalletFrozen
     | WalletUnfrozen
     | WalletClosed
+    | WriterOpened
 )
 
 DATA_TYPES: tuple[type[AnyData], ...] = AnyData.__args__

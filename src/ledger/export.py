@@ -37,7 +37,7 @@ _NAME: Final = re.compile(r"(\d{12})-(\d{12})\.(\w+)")
 
 
 class WrongFolder(Exception):
-    """The folder holds something else: another log's export, another format's, or no export at all."""
+    """The folder holds something else: another format's export, or none at all; or somebody else exports into it."""
 
 
 class DamagedExport(Exception):
@@ -115,7 +115,8 @@ def export(
     """Bring the export in ``folder`` up to where the log ends now, or begin it.
 
     ``progress`` is told (events looked at or written, in all) now and then. Raises WrongFolder, DamagedExport,
-    UnfitRecord, Fault where the log itself does not continue, OSError, and what ``records`` raises.
+    UnfitRecord, Fault where the log itself does not continue or the export is of another one, OSError, and what
+    ``records`` raises.
     """
     ends = records.ends()
     with _locked(folder, form, len(ends)):
@@ -152,7 +153,7 @@ class _Kept:
         self._folder, self._partition, self._form = folder, partition, form
 
     def examine(self, work: _Work) -> tuple[Head, bytes | None]:
-        """Where they end, and the last record. Raises DamagedExport, WrongFolder."""
+        """Where they end, and the last record. Raises DamagedExport, WrongFolder, OSError."""
         seq, head, last = 0, EMPTY_SHA256, None
         for path, first, end in self._files():
             if first != seq + 1:
@@ -196,19 +197,20 @@ def _breaks(record: bytes, partition: int, seq: int, head: str) -> str | None:
 
 
 def _require_same_log(records: RecordsFrom, partition: int, end: int, head: Head, last: bytes | None) -> None:
+    """Raises Fault."""
     if last is None:
         return
     if head.seq > end:
-        raise WrongFolder(
-            f"the export goes to seq {head.seq} of partition {partition}, the log to {end}: it is of another log, "
-            "or the log got shorter"
+        raise Fault(
+            partition,
+            end + 1,
+            f"the log ends before it, the export goes on to seq {head.seq}: it is of another log, choose another "
+            "folder; or the log got shorter",
         )
     in_log = next((row[0] for page in records.read(partition, head.seq, head.seq) for row in page), None)
     if in_log != last:
-        raise WrongFolder(
-            f"the log has another record at partition {partition}, seq {head.seq} than the export: it is of another "
-            "log; choose another folder"
-        )
+        reason = "the log has another record there than the export: it is of another log; choose another folder"
+        raise Fault(partition, head.seq, reason)
 
 
 def _write_file(
@@ -240,7 +242,7 @@ def _write_file(
 
 @contextmanager
 def _locked(folder: Path, form: Format, partitions: int) -> Iterator[None]:
-    """The folder, made or recognised, and nobody else's until the end. Raises WrongFolder, OSError."""
+    """The folder, made or recognised, and nobody else's until the end. Raises WrongFolder, Fault, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -269,9 +271,11 @@ def _recognise(folder: Path, ours: _Manifest) -> None:
     if theirs.format != ours.format:
         raise WrongFolder(f"{folder} is an export in {theirs.format}: continue it with --format {theirs.format}")
     if theirs.partitions != ours.partitions:
-        raise WrongFolder(
-            f"{folder} is of a log with {theirs.partitions} partitions, this one has {ours.partitions}: it is of "
-            "another log; choose another folder"
+        raise Fault(
+            min(theirs.partitions, ours.partitions),
+            1,
+            f"the export is of a log with {theirs.partitions} partitions, this one has {ours.partitions}: it is of "
+            "another log; choose another folder",
         )
     if theirs.stakelog_export != ours.stakelog_export:
         raise WrongFolder(f"{folder} is an export of version {theirs.stakelog_export}; this program knows {_VERSION}")

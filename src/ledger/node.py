@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from ledger.commands import AnyFollowUp, Command
 from ledger.money import Assets
@@ -68,10 +68,12 @@ class Node:
         mailbox_max: int = MAILBOX_MAX,
         changes_per_checkpoint: int = CHANGES_PER_CHECKPOINT,
         checked_at_start: int = CHECKED_AT_START,
+        generation: int = 0,
     ) -> None:
         self._log, self._store, self._clock = log, store, clock
         self._changes_per_checkpoint = changes_per_checkpoint
         self._checked_at_start = checked_at_start
+        self._generation = generation
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.ready = False
@@ -123,10 +125,23 @@ class Node:
             time.monotonic() - began,
         )
         for writer in self.writers:
-            writer.start()
+            writer.start(self._generation)
+        await self._opened()
         self._stores = asyncio.get_running_loop().create_task(self._look_after_stores(), name="stores")
         self.ready = True
         return replayed
+
+    async def _opened(self) -> None:
+        """Wait until every writer may decide; at once where nobody else can write. Raises Superseded."""
+        for writer in self.writers:
+            if writer.opened.is_set():
+                continue
+            opening = asyncio.get_running_loop().create_task(writer.opened.wait())
+            waited: list[asyncio.Future[Any]] = [opening, self.halted]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                opening.cancel()
+                raise self.halted.result()
 
     async def _check_tail(self, partition: int) -> None:
         """Check the chain of the partition's last records up to its checkpoint; the rest is checked in the replay."""
@@ -254,7 +269,10 @@ class Node:
             records = await self._log.read(partition, seq, 1)
             if not records:
                 raise LogDamaged(partition, seq, "the record is missing")
-            known = self._time_us_at[partition] = (seq, time_us_of(records[0]))
+            try:
+                known = self._time_us_at[partition] = (seq, time_us_of(records[0]))
+            except MalformedRecord as error:
+                raise LogDamaged(partition, seq, f"the record cannot be read: {error}") from error
         return known[1]
 
     # --- follow-ups and checkpoints --------------------------------------------------------------------------------

@@ -9,7 +9,9 @@
     ├── OutcomeUnknown      the append may or may not be in the log; only reading the log again can tell
     ├── LogDamaged          a record is not what the chain says; names partition, seq and reason
     ├── LogUnreadable       the log's file is no log, or truncated, or of a newer version
+    ├── LogMisconfigured    its address or its settings would lose or change records; names what to change
     ├── CheckpointAhead     a checkpoint names what the log does not hold: the log got shorter or was exchanged
+    ├── Superseded          a writer of a higher generation has opened the partition: it is no longer this one's
     ├── WrongPartitions     the log was created with another number of partitions
     ├── WrongAssets         the log was written with another exponent of an asset
     ├── FolderInUse         another process has the folder
@@ -62,8 +64,16 @@ class LogUnreadable(LedgerError):
     """The log's file as a whole cannot be used."""
 
 
+class LogMisconfigured(LedgerError):
+    """The log's address or settings are wrong; nothing was written."""
+
+
 class CheckpointAhead(LedgerError):
     """What was derived from the log knows more than the log: a log that got shorter is a disaster to report."""
+
+
+class Superseded(LedgerError):
+    """The partition belongs to another writer now; what this one had not appended is not decided."""
 
 
 class WrongPartitions(LedgerError):
@@ -100,6 +110,17 @@ class EventLog(Protocol):
     @property
     def partitions(self) -> int:
         """How many partitions the log was created with."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may append too. Then a writer decides nothing before its ``writer_opened`` has
+        landed, and opens again after each ``StaleHead`` and ``OutcomeUnknown``."""
+        ...
+
+    @property
+    def append_bytes(self) -> int:
+        """How many bytes of records one append should hold: a writer ends its round there."""
         ...
 
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:

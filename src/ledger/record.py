@@ -94,8 +94,11 @@ _decode_timed = msgspec.json.Decoder(_Timed).decode
 
 
 def time_us_of(record: bytes) -> int:
-    """When the event of a stored record happened, in Unix microseconds."""
-    return _decode_timed(record).time_us
+    """When the event of a stored record happened, in Unix microseconds. Raises MalformedRecord."""
+    try:
+        return _decode_timed(record).time_us
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedRecord(str(error)) from None
 
 
 def encode(event: Event, place: Place, prev: str) -> bytes:

@@ -49,12 +49,7 @@ class _Record(Struct, gc=False):
     balances: dict[str, dict[str, int]]
 
 
-class _Time(Struct, gc=False):
-    time_us: int
-
-
 _decode: Final = msgspec.json.Decoder(_Record).decode
-_decode_time: Final = msgspec.json.Decoder(_Time).decode
 
 
 def line_of(record: bytes) -> Line:
@@ -74,14 +69,6 @@ def line_of(record: bytes) -> Line:
     return Line(
         f"{event.partition}:{event.seq}", event.time_us, event.user_id, event.type, about, change, event.balances
     )
-
-
-def time_us_of(record: bytes) -> int:
-    """Raises Unreadable."""
-    try:
-        return _decode_time(record).time_us
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unreadable(str(error)) from None
 
 
 def utc(time_us: int) -> str:

@@ -14,7 +14,8 @@ Truths:
 (3) ``get`` never touches the disk for a key that was prefetched: a batch asks the store once.
 
 Keys: a wallet under its user_id; ``<user_id> <entry key>``; ``<user_id> c:<command_id>`` → its seq;
-``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → a timer's mark. No user_id begins with ``!``.
+``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → a timer's mark; ``!w`` → the highest generation that
+opened the partition. No user_id begins with ``!``.
 """
 
 import heapq
@@ -26,6 +27,8 @@ from ledger.ports import StateStore, Value
 from ledger.record import Head
 from ledger.seen import SeenKeys
 from ledger.wallet import Wallet, next_due_us
+
+GENERATION_KEY: Final = "!w"
 
 _FOLLOW_UPS: Final = ("!f", "!g")
 _TIMERS: Final = ("!t", "!u")
@@ -157,6 +160,12 @@ class PartitionState:
     def open_follow_ups(self) -> list[tuple[int, AnyFollowUp]]:
         """Every follow-up that is not known to have arrived, with the seq of the event that sent it."""
         return [(int(key[2:]), value) for key, value in self._scan(*_FOLLOW_UPS) if isinstance(value, FollowUp)]
+
+    def saved_generation(self) -> int:
+        """The highest generation that had opened the partition by the checkpoint; 0 if none had."""
+        value = self._store.get(self.partition, (GENERATION_KEY,)).get(GENERATION_KEY, 0)
+        assert isinstance(value, int), value
+        return value
 
     # --- timers --------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,7 @@ from ledger.events import (
     WithdrawalApproved,
     WithdrawalRejected,
     WithdrawalRequested,
+    WriterOpened,
 )
 
 DAY_US: Final = 86_400_000_000
@@ -599,4 +600,5 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Entry]]] = {
     WalletFrozen: _frozen,
     WalletUnfrozen: _unfrozen,
     WalletClosed: _closed,
+    WriterOpened: _balances_only,  # of the partition's own stream, which has no wallet
 }

@@ -11,7 +11,11 @@ Truths:
 (3) ``outcome_unknown`` is the answer where the append's fate is; the log is read again before the next round;
 (4) a command's id is never forgotten: the same command again gets its first answer, read from the log;
 (5) a follow-up always leaves an event, at most one however often it is delivered;
-(6) an event's time never goes back, and is never before its cause's.
+(6) an event's time never goes back, and is never before its cause's;
+(7) on a log that other processes may write, nothing is decided before a ``writer_opened`` of this writer, appended
+    alone, has landed: when it takes the partition, and again whenever an append's outcome is unknown or the head was
+    another than it thought. After it, whatever was under way on an older head is a fork. Until the first one of its
+    generation, commands are answered ``not_owner``; who reads a higher generation stops.
 """
 
 import asyncio
@@ -27,8 +31,9 @@ from msgspec import UNSET, Struct
 from ledger.commands import AnyFollowUp, Command
 from ledger.decide import EXPIRY, Case, decide, decide_follow_up, expire, follow_up_of
 from ledger.entries import Entry
-from ledger.events import ADDED_BY_DECISION, COMMAND_OF, Event
+from ledger.events import ADDED_BY_DECISION, COMMAND_OF, LEDGER, NO_REQUEST, Event, WriterOpened
 from ledger.money import Assets
+from ledger.partitioning import RESERVED_PARTITION_PREFIX
 from ledger.ports import (
     CheckpointAhead,
     Clock,
@@ -41,11 +46,12 @@ from ledger.ports import (
     OutcomeUnknown,
     StaleHead,
     StateStore,
+    Superseded,
 )
 from ledger.record import EMPTY, Decoded, Head, MalformedRecord, decode, encode, sha256_hex
 from ledger.rejections import Rejection
 from ledger.seen import SeenKeys
-from ledger.state import PartitionState, command_key, follow_up_key
+from ledger.state import GENERATION_KEY, PartitionState, command_key, follow_up_key
 from ledger.tickets import (
     Accepted,
     Answer,
@@ -90,12 +96,15 @@ class _Sent(Struct, frozen=True, gc=False):
 class _Round:
     """What one round decided; nothing of it is known outside before its append is durable."""
 
-    __slots__ = ("answers", "arrived", "due", "head", "hits", "records", "sent", "time_us")
+    __slots__ = ("answers", "arrived", "bytes", "due", "head", "hits", "records", "sent", "taken", "time_us")
 
     def __init__(self, head: Head, time_us: int) -> None:
         self.head = head
         self.time_us = time_us
         self.records: list[NewRecord] = []
+        self.bytes = 0
+        self.taken = 0
+        """How many of the tickets it decided, from the first on: no more than go into one append."""
         self.answers: list[tuple[Ticket, Answer]] = []
         self.hits: list[tuple[Ticket, int]] = []
         self.arrived: list[_FollowUpTicket] = []
@@ -139,6 +148,15 @@ class Writer:
         self._accepting = True
         self._stopping = False
         self._halt: LedgerError | None = None
+        self._generation = 0
+        self._highest_generation = 0
+        self._append_bytes = log.append_bytes
+        self._must_open = log.shared
+        self._stale_rounds = 0
+        self.opened = asyncio.Event()
+        """Whether it takes commands: it has opened the partition, or nobody else can write."""
+        if not log.shared:
+            self.opened.set()
         self._between_rounds = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._arrivals: dict[int, array[int]] = {}
@@ -155,6 +173,7 @@ class Writer:
         checkpoint = self._store.checkpoint(self.partition)
         seen = SeenKeys(self._log.partitions)
         self.state = PartitionState(self.partition, self._store, self._recent_max, seen)
+        self._highest_generation = self.state.saved_generation()
         end = await self._log.head(self.partition)
         self.head = checkpoint or EMPTY
         await self._check_checkpoint(end)
@@ -201,8 +220,10 @@ class Writer:
         finally:
             self.state.end_checkpoint(saved=saved)
 
-    def start(self) -> None:
-        """Begin to answer, and deliver again every follow-up that is not known to have arrived."""
+    def start(self, generation: int = 0) -> None:
+        """Begin to answer, and deliver again every follow-up that is not known to have arrived. On a shared log the
+        partition is opened first, with the ``generation`` of its owners' group; ``opened`` tells when."""
+        self._generation = generation
         for seq, follow_up in self.state.open_follow_ups():
             self._deliver(self.partition, seq, follow_up)
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer-{self.partition}")
@@ -241,7 +262,10 @@ class Writer:
         elif not self._accepting:
             ticket.close(Failed("shutting_down", "the service is shutting down"))
         elif self._halt is not None:
-            ticket.close(Failed("log_unavailable", str(self._halt)))
+            ticket.close(Failed(_reason_of(self._halt), str(self._halt)))
+        elif not self.opened.is_set():
+            # Were it to wait, it could be taken after the owner of before, asked again, has rightly refused it.
+            ticket.close(Failed("not_owner", f"partition {self.partition} is not open here yet"))
         elif len(self._mailbox) >= self._mailbox_max:
             ticket.close(Failed("overloaded", f"{self._mailbox_max} commands wait for partition {self.partition}"))
         else:
@@ -275,8 +299,12 @@ class Writer:
         try:
             while await self._something_to_do():
                 async with self._between_rounds:
-                    tickets = self._take_tickets()
-                    await self._round(tickets, self._take_follow_ups())
+                    tickets = []
+                    if not self._must_open or await self._open():
+                        tickets = self._take_tickets()
+                        await self._round(tickets, self._take_follow_ups())
+                        continue
+                await asyncio.sleep(_RETRY_S)
         except LedgerError as error:
             self._stop_for(error, tickets)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must end in an answer and a halt
@@ -291,7 +319,7 @@ class Writer:
             if not ticket.closed:
                 ticket.close(Failed("outcome_unknown", str(error)))
         while self._mailbox:
-            self._mailbox.popleft().close(Failed("log_unavailable", str(error)))
+            self._mailbox.popleft().close(Failed(_reason_of(error), str(error)))
         self._halted(self.partition, error)
 
     def _take_tickets(self) -> list[Ticket]:
@@ -311,6 +339,8 @@ class Writer:
         while not self._mailbox and not self._follow_ups:
             if self._stopping:
                 return False
+            if self._must_open:
+                return True
             due_us = self.state.next_due_us()
             wait_s = None if due_us is None else (due_us - self._clock()) / 1e6
             if wait_s is not None and wait_s <= 0:
@@ -327,7 +357,7 @@ class Writer:
                 continue
         return True
 
-    async def _round(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
+    async def _round(self, tickets: list[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
         """Decide, append, answer. Raises LedgerError where the partition cannot go on; every ticket is answered."""
         for attempt in range(_STALE_MAX):
             try:
@@ -336,6 +366,9 @@ class Writer:
                 self.state.roll_back()
                 self._fail(tickets, follow_ups, "log_unavailable", str(error))
                 raise
+            if decided.taken < len(tickets):  # the others go into the next append
+                self._mailbox.extendleft(reversed(tickets[decided.taken :]))
+                del tickets[decided.taken :]
             try:
                 if decided.records:
                     await self._log.append(self.partition, self.head, decided.records)
@@ -345,6 +378,9 @@ class Writer:
                 # Somebody else wrote. Nothing of this round is true any more: learn what they did, decide again.
                 _log.warning("partition %d: %s (attempt %d)", self.partition, error, attempt + 1)
                 self._undo(decided)
+                if self._log.shared:
+                    self._decide_again(tickets, follow_ups)
+                    return
                 await self._learn(tickets, follow_ups)
             except LogUnavailable as error:
                 self._undo(decided)
@@ -359,12 +395,79 @@ class Writer:
             except OutcomeUnknown as error:
                 self._undo(decided)
                 self._fail(tickets, follow_ups, "outcome_unknown", str(error))
-                await self._catch_up_wholly()
+                if self._log.shared:
+                    self._must_open = True  # it reads first
+                else:
+                    await self._catch_up_wholly()
                 return
             else:
                 await self._conclude(decided)
                 return
         self._fail(tickets, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
+
+    # --- a log that others may write ---------------------------------------------------------------------------
+
+    def _decide_again(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
+        """After another *Open*, from the true head, in the same order."""
+        self._must_open = True
+        self._stale_rounds += 1
+        if self._stale_rounds >= _STALE_MAX:
+            self._stale_rounds = 0
+            self._fail(tickets, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
+            return
+        self._put_back(follow_ups)
+        self._mailbox.extendleft(reversed(tickets))
+
+    async def _open(self) -> bool:
+        """Append this generation's ``writer_opened``, alone; answers whether it has landed. If the log is away, who
+        waits is told so. Raises Superseded, LogDamaged."""
+        while True:
+            try:
+                await self._catch_up_wholly()
+                opened = self._writer_opened()
+                await self._log.append(self.partition, self.head, [opened])
+            except (StaleHead, OutcomeUnknown) as error:
+                _log.warning("partition %d is not open yet: %s", self.partition, error)
+            except LogUnavailable as error:
+                self._complain(error)
+                while self._mailbox:
+                    self._mailbox.popleft().close(Failed("log_unavailable", str(error)))
+                if self._stopping:
+                    self._follow_ups.clear()  # the next start delivers them again
+                return False
+            else:
+                break
+        self.head = Head(opened.seq, sha256_hex(opened.record))
+        self._time_us = self._decoded(opened.record, opened.seq).event.time_us
+        self._notice_owner(self._generation)
+        self.state.commit()
+        self._must_open = False
+        self.opened.set()
+        return True
+
+    def _writer_opened(self) -> NewRecord:
+        seq = self.head.seq + 1
+        user_id, command_id = f"{RESERVED_PARTITION_PREFIX}{self.partition}", f"~open:{seq}"
+        time_us = max(self._clock(), self._time_us)
+        data = WriterOpened(generation=self._generation)
+        event = Event(time_us, user_id, command_id, NO_REQUEST, LEDGER, data, (), {})
+        record = encode(event, Place(self.partition, seq), self.head.sha256)
+        return NewRecord(seq, user_id, command_id, record)
+
+    def _notice_owner(self, generation: int) -> None:
+        if generation > self._highest_generation:
+            self._highest_generation = generation
+            self.state.put(GENERATION_KEY, generation)
+
+    def _check_still_owner(self) -> None:
+        """Raises Superseded."""
+        if self._log.shared and self._highest_generation > self._generation:
+            raise Superseded(
+                f"partition {self.partition} was opened by a writer of generation {self._highest_generation}; this "
+                f"one is of generation {self._generation}, and stops"
+            )
+
+    # --- what becomes of a round -----------------------------------------------------------------------------------
 
     def _complain(self, error: LogUnavailable) -> None:
         """Tell the operator, now and then: a disk that is full fails every round."""
@@ -383,6 +486,7 @@ class Writer:
     async def _conclude(self, decided: _Round) -> None:
         """The append is durable: make it true in memory, answer, and send what it sends."""
         self.state.commit()
+        self._stale_rounds = 0
         before = self.head.seq
         self.head = decided.head
         if decided.records:
@@ -484,6 +588,9 @@ class Writer:
         for follow_up in follow_ups:
             self._decide_follow_up(decided, follow_up)
         for ticket in tickets:
+            if decided.bytes >= self._append_bytes:
+                break
+            decided.taken += 1
             if type(ticket) is CommandTicket:
                 self._decide_command(decided, ticket)
             elif type(ticket) is LookupTicket:
@@ -589,6 +696,7 @@ class Writer:
         record = encode(event, place, prev)
         decided.head = Head(place.seq, sha256_hex(record))
         decided.records.append(NewRecord(place.seq, event.user_id, event.command_id, record))
+        decided.bytes += len(record)
         after = self._apply(wallet, event, place, entries)
         follow_up = follow_up_of(event, after, place, decided.head.sha256)
         if follow_up is not None:
@@ -608,8 +716,10 @@ class Writer:
     # --- reading the log ------------------------------------------------------------------------------
 
     async def _catch_up_wholly(self) -> None:
+        """Raises Superseded, LogDamaged, LogUnavailable."""
         while await self._catch_up(_REPLAY_PAGE):
             pass
+        self._check_still_owner()
 
     async def _catch_up(self, limit: int) -> int:
         """Fold in at most ``limit`` events after the head; answers how many. What they sent is delivered when the
@@ -632,6 +742,10 @@ class Writer:
         return len(events)
 
     def _apply_stored(self, event: Event, at: Head) -> None:
+        if type(event.data) is WriterOpened:
+            self._notice_owner(event.data.generation)
+            self._time_us = max(self._time_us, event.time_us)
+            return
         place = Place(self.partition, at.seq)
         entries = {key: self.state.get(f"{event.user_id} {key}") for key in touched(event)}
         after = self._apply(self.state.wallet(event.user_id), event, place, entries)
@@ -650,6 +764,11 @@ class Writer:
             return decode(record)
         except MalformedRecord as error:
             raise LogDamaged(self.partition, seq, str(error)) from error
+
+
+def _reason_of(error: LedgerError) -> Literal["not_owner", "log_unavailable"]:
+    """Why a writer that has stopped answers nothing."""
+    return "not_owner" if isinstance(error, Superseded) else "log_unavailable"
 
 
 def differing_fields(command: Command, event: Event) -> tuple[str, ...]:

@@ -154,12 +154,11 @@ class PartitionFolder:
 
         while True:
             taken = [link for link in links if not waits(link)] if stopped or self.quarantined else links
-            try:
-                await self._digest(taken)
+            failures = await self._digest(taken)
+            if not failures:
                 break
-            except Indigestible as failed:
-                self._book.forget()
-                stopped[failed.link.user_id] = self._quarantined_by(failed)
+            self._book.forget()
+            stopped |= {failed.link.user_id: self._quarantined_by(failed) for failed in failures}
         self._next_quarantined = self.quarantined | stopped.keys()
         held = tuple(_held(link) for link in links if waits(link))
         return self._run(head, quarantined=tuple(stopped.values()), held=held)
@@ -179,14 +178,11 @@ class PartitionFolder:
         if len(links) > _HELD_AT_ONCE:
             last = links.pop()
             rest = Quarantined(self.partition, one.user_id, last.place.seq, last.time_us, one.reason)
-        while True:
-            try:
-                await self._digest(links)
-                break
-            except Indigestible as failed:
-                self._book.forget()
-                rest = self._quarantined_by(failed)
-                links = links[: links.index(failed.link)]
+        while failures := await self._digest(links):
+            (failed,) = failures
+            self._book.forget()
+            rest = self._quarantined_by(failed)
+            links = links[: links.index(failed.link)]
         if not links:
             return None
         self._next_quarantined = self.quarantined - ({one.user_id} if rest is None else set())
@@ -198,28 +194,37 @@ class PartitionFolder:
             free=(one.user_id,) if rest is None else (),
         )
 
-    async def _digest(self, links: Sequence[Link]) -> None:
-        """Load what the folds read, and fold. Raises Indigestible, ReadModelUnavailable."""
+    async def _digest(self, links: Sequence[Link]) -> list[Indigestible]:
+        """Load what the folds read, and fold. Answers the first event of each user that could not be digested: then
+        the book is to be forgotten. All of them at once, for a fold that went wrong may stop everybody.
+
+        Raises ReadModelUnavailable.
+        """
         book = self._book
-        for needs in (NEEDS, THEN_NEEDS):
+        failed: dict[str, Indigestible] = {}
+        # A complete book has every row there is: nothing has to be asked for. Measured: a sixth of a rebuild.
+        for needs in () if book.complete else (NEEDS, THEN_NEEDS):
             for link in links:
+                if failed and link.user_id in failed:
+                    continue
                 try:
                     event = event_of(link)
                     for need in needs:
                         need(event, book)
-                except Indigestible:
-                    raise
-                except Exception as error:
-                    raise Indigestible(link, words_of(error)) from error
+                except Exception as error:  # noqa: BLE001 - whatever it is, it must stop one user only
+                    failed[link.user_id] = _as_indigestible(link, error)
             if wanted := book.wanted():
                 book.fill(await self._store.load(self._generation, self.partition, wanted))
         for link in links:
+            if failed and link.user_id in failed:
+                continue
             try:
                 event, place = event_of(link), link.place
                 for fold in FOLDS:
                     fold(event, place, book)
-            except Exception as error:
-                raise Indigestible(link, words_of(error)) from error
+            except Exception as error:  # noqa: BLE001 - as above
+                failed[link.user_id] = _as_indigestible(link, error)
+        return list(failed.values())
 
     def _run(
         self,
@@ -263,6 +268,10 @@ def event_of(link: Link) -> Event:
 
 def _held(link: Link) -> Held:
     return Held(link.user_id, link.place.seq, link.record)
+
+
+def _as_indigestible(link: Link, error: Exception) -> Indigestible:
+    return error if isinstance(error, Indigestible) else Indigestible(link, words_of(error))
 
 
 def words_of(error: Exception) -> str:

@@ -6,12 +6,14 @@ Truths:
 (2) the runs of a round, of whatever partitions, are stored in one transaction with their checkpoints, or not at all;
     whatever went wrong, the next round begins from the tables again;
 (3) any number of followers may run at once: the checkpoints' compare-and-set lets one of them through;
-(4) a generation that other folds filled is left as it is; a rebuild makes the next one.
+(4) a generation that other folds filled is left as it is; a rebuild makes the next one;
+(5) tables that are deleted or exchanged meanwhile are noticed within about a second, also where nothing new arrives.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from time import monotonic
 from typing import Final, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
@@ -33,13 +35,16 @@ from projections.store import (
 
 BATCH: Final = 4_000
 """Records of all partitions in one transaction. Chosen: some 100 ms of work, during which nobody else can write."""
-_ROWS_KEPT: Final = 400_000
-"""Rows of one table kept in memory, over all partitions. Chosen: a few hundred MB at the most."""
+_ROWS_KEPT: Final = 48_000
+"""Rows of one table kept in memory, over all partitions; the others are read again when they change. Chosen: what
+users who are about play with, in 100 MB at the most."""
 # Chosen: what is visible is some 10 ms behind what is acknowledged, and an idle follower takes no CPU to speak of.
 _BUSY_PAUSE_S: Final = 0.004
 _IDLE_PAUSE_S: Final = 0.02
 _WAITING_PAUSE_S: Final = 0.5
 _RETRY_S_MAX: Final = 2.0
+_LOOK_S: Final = 1.0
+"""How often a follower with nothing to do looks whether its tables are still there. Chosen: a look is some 20 µs."""
 _WHAT_TO_DO: Final = (
     "Restore the log; only if what is missing is known to be lost, delete the read model: it is made of the log anew"
 )
@@ -104,6 +109,7 @@ class Follower:
         self._retaken: set[int] = set()
         self._more = True
         self._stands_still = False
+        self._look_at_s = 0.0
 
     @property
     def generation(self) -> Generation | None:
@@ -150,7 +156,10 @@ class Follower:
         try:
             if self._generation is None:
                 self._generation = await self._take_up()
-            if self._generation is None or (not self._log.changed() and not self._more):
+            if self._generation is None:
+                return False
+            if not self._log.changed() and not self._more:
+                await self._look()
                 return False
             return await self._fold(self._generation)
         except (Overtaken, Switched) as error:
@@ -160,6 +169,12 @@ class Follower:
         except BaseException:
             self._forget()
             raise
+
+    async def _look(self) -> None:
+        """Once a second: are the tables still there? Raises Switched, ReadModelUnavailable where they are not."""
+        if monotonic() >= self._look_at_s:
+            await self._store.generations()
+            self._look_at_s = monotonic() + _LOOK_S
 
     def _forget(self) -> None:
         self._generation, self._folders, self._more = None, [], True

@@ -3,7 +3,8 @@
 Truths:
 (1) an answer is of one moment of the read model: its rows and its positions were read together;
 (2) a wallet without ``wallet_opened`` is not there, whatever else it has;
-(3) ``seqs`` is honest for a quarantined user too: the last event before the first one that could not be digested;
+(3) ``seqs`` is honest for a quarantined user too: the last event before the first one that could not be digested; in
+    answers about everybody such users show in ``lag_ms`` only;
 (4) a list goes on from its cursor, whatever arrived meanwhile: what matched at the first page comes once, and what
     has changed its status since is still delivered, as it is now.
 """
@@ -105,10 +106,6 @@ class Found(Struct, gc=False):
     seqs: dict[int, int]
     several: bool
     lag_ms: int
-
-    def behind(self, ends: LogEnds) -> bool:
-        """Whether the log has events that the answer does not know."""
-        return any(ends.end(partition) > seq for partition, seq in self.seqs.items())
 
 
 class _Standing(Struct, gc=False):
@@ -311,12 +308,13 @@ class Reads:
     async def _standing_of_all(
         self, checkpoint_rows: Rows, quarantine_rows: Rows
     ) -> tuple[dict[int, int], int | None]:
-        """Where every partition stands, and the time of the oldest event that is known and not folded."""
+        """Where every partition stands, and the time of the oldest event that is known and not in the rows.
+
+        A quarantined user's events that wait count into the age, not into the positions: one user who stands still
+        must not make everybody's answers look old, nor hide what belongs to others.
+        """
         seqs: dict[int, int] = dict(checkpoint_rows)
-        unknown_us: list[int] = []
-        for partition, _, seq, time_us in quarantine_rows:
-            seqs[partition] = min(seqs[partition], seq - 1)
-            unknown_us.append(time_us)
+        unknown_us = [time_us for _, _, _, time_us in quarantine_rows]
         for partition, seq in seqs.items():
             if self._ends.end(partition) > seq:
                 unknown_us.append(await self._ends.time_us(partition, seq + 1))

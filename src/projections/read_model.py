@@ -4,13 +4,14 @@ A read is a list of ``Ask``; its rows become a document by pure functions (``que
 only, and whether it answers in the caller's thread, in another, or over a connection is the adapter's matter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Select
 
 from projections.tables import Tables
 
+T = TypeVar("T")
 Rows = list[Any]
 Builder = Callable[[Tables, frozenset[str]], Select[Any]]
 """Makes a statement for one generation's tables; the set names which optional conditions it has."""
@@ -44,6 +45,16 @@ class Pooled(Protocol):
         """How often the database ended a transaction of anybody's for another one's sake, by its code, since the
         tables were made; should stay at 0. Raises ReadModelUnavailable."""
         ...
+
+
+def at_once(read: Coroutine[Any, Any, T]) -> T:
+    """What a read answers that looks everything up in the caller's thread, and so never waits."""
+    try:
+        read.send(None)
+    except StopIteration as done:
+        answer: T = done.value
+        return answer
+    raise AssertionError("a read that looks everything up at once had to wait")
 
 
 class ReadModel(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, Index
+from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex, DropTable, Index
 from sqlalchemy.sql.expression import ClauseElement
 
 
@@ -44,3 +44,7 @@ def create_index(index: Index, dialect: Dialect) -> str:
 
 def drop_table(table: Table, dialect: Dialect) -> str:
     return str(DropTable(table, if_exists=True).compile(dialect=dialect))
+
+
+def drop_index(index: Index, dialect: Dialect) -> str:
+    return str(DropIndex(index, if_exists=True).compile(dialect=dialect))

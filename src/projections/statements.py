@@ -1,4 +1,4 @@
-"""The statements behind the reads. Each goes by an index; ``tests/unit/test_query_plans.py`` holds their plans.
+"""The statements behind the reads. Each goes by an index: ``tests/conformance/test_query_plans.py`` holds the plans.
 
 ``generation`` as a value is filled in by the adapter with the live one. Conditions that a read may or may not have
 are named in the set that each builder is handed. A list's order is (time_us, partition, seq), the newest first; what
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, bindparam, case, cast, func, or_, select
 
 from projections.rows import LOW_BITS, LOW_MASK
-from projections.tables import CHECKPOINT, DIFFERENCE, PROOF, QUARANTINE, Tables
+from projections.tables import CHECKPOINT, QUARANTINE, Tables
 
 Conditions = frozenset[str]
 
@@ -51,6 +51,13 @@ def quarantine(_: Tables, __: Conditions) -> Select[Any]:
     return select(QUARANTINE.c.partition, QUARANTINE.c.user_id, QUARANTINE.c.seq, QUARANTINE.c.time_us).where(
         QUARANTINE.c.generation == _value("generation")
     )
+
+
+def users(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """(user_id) of whoever has a row in one table of one partition. Conditions: the name of the table."""
+    (name,) = conditions
+    (c,) = (table.c for kind, table in tables.of.items() if kind.table == name)
+    return select(c.user_id).where(c.partition == _value("of_partition")).distinct()
 
 
 def _own(table: Any) -> ColumnElement[bool]:
@@ -233,17 +240,3 @@ def leaders(tables: Tables, conditions: Conditions) -> Select[Any]:
 def accounts(tables: Tables, _: Conditions) -> Select[Any]:
     """(partition, account, asset, credited, debited) of all partitions."""
     return select(*tables.account.c)
-
-
-def proofs(_: Tables, __: Conditions) -> Select[Any]:
-    """(partition, seq, checked_at_us, differences) of each partition that was checked."""
-    return select(PROOF.c.partition, PROOF.c.seq, PROOF.c.checked_at_us, PROOF.c.differences).where(
-        PROOF.c.generation == _value("generation")
-    )
-
-
-def differences(_: Tables, __: Conditions) -> Select[Any]:
-    """(partition, place, row_table, row_key, field, expected, found, found_at_us) of what the check found."""
-    return select(*(column for column in DIFFERENCE.c if column.name != "generation")).where(
-        DIFFERENCE.c.generation == _value("generation")
-    )

@@ -4,7 +4,7 @@
 
     ReadModelError
     ├── Overtaken           nothing was written: the checkpoint is not where this folder thought; read again
-    ├── Switched            nothing was written: another generation is live
+    ├── Switched            nothing was written: another generation is live, or the tables were exchanged
     ├── OutOfStep           a rebuild may not go live: the generations are not at the same place
     ├── Differs             a rebuild may not go live unasked: its rows are not those of the live generation
     ├── ReadModelAhead      the read model knows what the log does not hold: the log got shorter or was exchanged
@@ -35,7 +35,7 @@ class Overtaken(ReadModelError):
 
 
 class Switched(ReadModelError):
-    """Another generation has become the live one."""
+    """Another generation has become the live one, or all the tables are others: begin from them again."""
 
 
 class OutOfStep(ReadModelError):
@@ -174,7 +174,7 @@ class ReadModelStore(Protocol):
     """The tables, written. All methods raise ReadModelUnavailable where the database does."""
 
     async def generations(self) -> list[Generation]:
-        """All that there are, the oldest first."""
+        """All that there are, the oldest first. Raises Switched once, where the tables are not those of before."""
         ...
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:

@@ -5,6 +5,7 @@ The subclass has a fixture ``open_log``: each call opens one more log on the sam
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import pytest
@@ -74,7 +75,7 @@ class EventLogContract:
         assert await whole(log, 2) == []
         await log.close()
 
-    @pytest.mark.parametrize("records", [1, 2, 511, 512, 513, 1_000, 1_337])
+    @pytest.mark.parametrize("records", [1, 2, 511, 512, 513, 1_000, 1_337, 4_096])
     async def test_an_append_of_any_size_lands_in_order(self, open_log: OpenLog, records: int) -> None:
         log = await open_log()
         run = await append(log, 0, EMPTY, *(f"c{number}" for number in range(records)))
@@ -247,6 +248,33 @@ class EventLogContract:
                 await log.confirm(0, no_head)
         with pytest.raises(StaleHead):
             await log.confirm(1, base.head)
+        await log.close()
+
+    async def test_reads_are_right_while_appends_are_under_way(self, open_log: OpenLog) -> None:
+        log = await open_log()
+        base = await append(log, 0, EMPTY, *(f"a{number}" for number in range(20)))
+        runs = [base]
+        for number in range(10):
+            runs.append(run_of(0, runs[-1].head, [f"b{number}", f"c{number}"]))
+        appends = [asyncio.create_task(log.append(0, before.head, run.records)) for before, run in pairwise(runs)]
+        expected = [record for run in runs for record in run.stored]
+        while not all(task.done() for task in appends):
+            seen = await whole(log, 0)
+            assert seen == expected[: len(seen)]
+            assert await log.read(0, 7, 3) == expected[6:9]
+            assert await log.head(0) in [run.head for run in runs]
+            await asyncio.sleep(0)
+        await asyncio.gather(*appends)
+        assert await whole(log, 0) == expected
+        await log.close()
+
+    async def test_what_was_refused_leaves_the_head_to_be_confirmed(self, open_log: OpenLog) -> None:
+        log = await open_log()
+        base = await append(log, 0, EMPTY, "a")
+        for after, command_id in ((EMPTY, "b"), (base.head, "a")):
+            with pytest.raises(LedgerError):
+                await append(log, 0, after, command_id)
+            await log.confirm(0, base.head)
         await log.close()
 
     # --- many at once, and the end -------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from projections.folding import PartitionFolder
 from projections.folds import VERSION
 from projections.queries import LEADERBOARDS, Found, Reads
 from projections.read_model import ReadModel
-from projections.store import ReadModelStore
+from projections.store import Quarantined, ReadModelStore, Run
 from projections.stores.server import ServerReadModel, ServerReadModelStore
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties import naive_reads
@@ -101,6 +101,12 @@ class Folded:
                 assert not run.quarantined, run.quarantined
                 await self._store.commit(self._generation, [run])
                 folder.stored(run)
+
+    async def quarantine(self, partition: int, user_id: str, seq: int) -> None:
+        """As if the user's event there could not be digested."""
+        checkpoint = (await self._store.checkpoints(self._generation))[partition]
+        stopped = Quarantined(partition, user_id, seq, 1, "a test")
+        await self._store.commit(self._generation, [Run(partition, checkpoint, checkpoint, (), (stopped,))])
 
     @property
     def cut(self) -> dict[int, int]:
@@ -230,6 +236,24 @@ async def test_reads_are_true_at_the_position_that_they_name(seed: int, open_bot
                 }
                 assert plain(found) == model.wallet(user_id)
                 assert plain(await product.reads.statistics(user_id)) == model.stats(user_id)
+
+
+@seeds(400, 1)
+async def test_a_user_who_stands_still_hides_nobody_elses_orders(seed: int, open_both: OpenBoth) -> None:
+    told = await tell(seed)
+    async with folded(told, open_both) as product:
+        await product.fold(Random(seed), 1.0, rows_max=400_000)
+        before = await walk(product.reads, "orders", "", {}, 200)
+        assert isinstance(before, dict)
+        assert len(before["items"]) > 20
+        await product.quarantine(partition=1, user_id="anna", seq=2)
+        for filters in ({}, {"kind": "deposit"}, {"status": "completed"}):
+            whole = await walk(product.reads, "orders", "", filters, 200)
+            assert await walk(product.reads, "orders", "", filters, 3) == whole
+        assert await walk(product.reads, "orders", "", {}, 3) == before
+        found = await product.reads.orders({}, 3, None)
+        assert found.seqs == product.cut
+        assert found.lag_ms > 0
 
 
 LISTS: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (

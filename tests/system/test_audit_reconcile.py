@@ -43,6 +43,7 @@ def test_reads_that_are_right_are_well_over_http_and_against_a_folder(tmp_path: 
             assert done.stderr == ""
             assert done.stdout.splitlines()[-1].startswith("well: 0 differences in ")
             assert "about 8 wallets, held against 85 events in 4 partitions" in done.stdout
+            assert done.stdout.rstrip().endswith("; 11 orders in the queue and 9 leaderboards compared")
             assert "money supply of INR, in minor units:\n  wallets/bonus" in done.stdout
             assert "house/deposits" in done.stdout
             assert len(told.connections) < 20, "connections are kept alive"
@@ -137,10 +138,97 @@ def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
         assert_one_message(reconcile("--url", told.url, "--data", str(two)), "do not belong together")
         assert_one_message(reconcile("--url", told.url, "--data", str(tmp_path)), "there is no event log")
         assert_one_message(reconcile("--url", told.url, "--user", "stranger"), "no event of 1 of the wallets")
-        told.fail_next = [Answer(500, {"code": "internal_error"})]
-        assert_one_message(reconcile("--url", told.url), "answered 500")
-        told.fail_next = [Answer(200, b"<html>")]
+        told.fail_next = [Answer(502, b"<html>", content_type="text/html")]
+        assert_one_message(reconcile("--url", told.url), "answered 502: <html>")
+        told.fail_next = [Answer(200, b"<html>", content_type="text/html")]
         assert_one_message(reconcile("--url", told.url), "answered 200: <html>")
+
+
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [
+        (Answer(500, {"code": "internal_error", "request_id": "r1"}), "r1"),
+        (Answer(400, {"code": "malformed_request", "field": "cursor"}), "cursor"),
+        (Answer(200, b'{"items":[{"data":{"x"}]}'), "it is no JSON"),
+        (Answer(200, b"[" * 100_000), "it is no JSON"),
+    ],
+)
+def test_a_read_that_is_broken_is_a_difference_and_the_others_are_compared(instead: Answer, said: str) -> None:
+    reads = ToldReads(story_records())
+
+    def altered(read: str, user_id: str, answer: Document | None) -> Document | None:
+        if (read, user_id) == ("history", "alice"):
+            raise instead
+        return answer
+
+    reads.altered = altered
+    with serving(reads) as told:
+        done = reconcile("--url", told.url)
+    assert done.returncode == 1, done
+    assert done.stderr == ""
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("DIFFERS")]
+    assert line.startswith("DIFFERS alice history (all) as of 1:")
+    assert 'expected "a page", found "unreadable: ' in line
+    assert said in line
+    assert "about 8 wallets" in done.stdout
+
+
+def test_rows_that_were_broken_by_hand_are_named_by_service_and_folder_alike(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", PARTITIONS="2")
+    with service:
+        crowd = Crowd(service, seed=11, clients=3, patient=True)
+
+        async def play() -> None:
+            playing = asyncio.create_task(crowd.play())
+            await asyncio.sleep(1.5)
+            crowd.stop = True
+            await playing
+
+        asyncio.run(play())
+        assert reconcile("--url", service.url).returncode == 0
+        for change in BROKEN:
+            with closing(sqlite3.connect(service.data / READ_MODEL, timeout=30)) as connection, connection:
+                assert connection.execute(change).rowcount > 0, change
+        over_http = reconcile("--url", service.url)
+        in_folder = reconcile("--data", str(service.data))
+    for done in (over_http, in_folder):
+        assert done.returncode == 1, done
+        assert done.stderr == ""
+        for read in (" history ", " stats ", " wallet "):
+            assert any(read in line and "unreadable" in line for line in done.stdout.splitlines()), (read, done)
+        assert " orders items[" in done.stdout
+        assert " leaderboards/staked_day?" in done.stdout
+    assert "DIFFERS mallory rows (all)" in in_folder.stdout
+
+
+BROKEN = (
+    """UPDATE history_g1 SET data = '{"x"'""",
+    "UPDATE statistics_g1 SET staked = 'abc'",
+    "UPDATE asset_g1 SET cash = 'abc'",
+    "UPDATE standing_g1 SET staked_low = staked_low + 1",
+    "UPDATE orders_g1 SET user_id = 'mallory' WHERE (user_id, order_id) = (SELECT user_id, order_id FROM orders_g1)",
+)
+
+
+def test_an_empty_log_beside_a_filled_read_model_is_not_well(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", PARTITIONS="2")
+    with service:
+        crowd = Crowd(service, seed=11, clients=2, patient=True)
+
+        async def play() -> None:
+            playing = asyncio.create_task(crowd.play())
+            await asyncio.sleep(1)
+            crowd.stop = True
+            await playing
+
+        asyncio.run(play())
+    empty = write_log(tmp_path / "empty", [[], []])
+    with closing(sqlite3.connect(service.data / READ_MODEL)) as connection:
+        connection.execute("VACUUM INTO ?", (str(empty / READ_MODEL),))
+    done = reconcile("--data", str(empty))
+    assert done.returncode == 1, done
+    for partition in range(2):
+        assert f"DIFFERS partition:{partition} checkpoint seq as of {partition}:" in done.stdout
 
 
 def test_a_read_that_the_service_does_not_have_is_named(tmp_path: Path) -> None:

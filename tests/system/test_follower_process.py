@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ pytestmark = pytest.mark.system
 SEED: Final = 20_261_124
 PARTITIONS: Final = 4
 CLIENTS: Final = 4
-KILLS: Final = 9
+KILLS: Final = 7
 STOPPED_WITHIN_S: Final = 9.0
 
 
@@ -333,6 +334,59 @@ def test_a_full_disk_of_the_read_model_stops_no_command_and_is_waited_out(tmp_pa
         (service.data / READ_MODEL).unlink()
         move_read_model(disk, service.data)
     assert_true_of_the_log(service.data, tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("suffixes", [("", "-wal", "-shm", ".lock"), ("",)], ids=["all of it", "the file alone"])
+def test_a_read_model_deleted_under_the_service_is_made_anew_and_read_again(
+    tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    service = service_of(tmp_path / "data")
+    with service:
+        post(service, *open_wallets(), *deposits("d", 400))
+        until(lambda: folded(service.data))
+        statuses: set[int] = set()
+        for number in range(1, 4):
+            for target in ("/v1/wallets/u0", "/v1/wallets/u0/history?limit=200"):
+                assert read(service, target)[0] == 200  # quick ones and others: each connection has the file open
+            for suffix in suffixes:
+                (service.data / f"{READ_MODEL}{suffix}").unlink(missing_ok=True)
+            if number > 1:  # also where nothing is posted
+                until(lambda: made_anew(service.data), 5)
+            (written,) = post(service, *deposits(f"after-{number}", 1))
+            position = written["result"]["position"]
+            target = f"/v1/wallets/u0/history?limit=200&min_position={position}&timeout_ms=10000"
+            deadline_s = time.monotonic() + 5
+            while (answer := read(service, target))[0] != 200 and time.monotonic() < deadline_s:
+                statuses.add(answer[0])
+                time.sleep(0.05)
+            assert answer[0] == 200, answer
+            assert len(answer[1]["items"]) == 50 + number, answer
+            wallet = read(service, "/v1/wallets/u0")[1]
+            assert wallet["balances"]["INR"]["cash"] == 100 * (50 + number), wallet
+        assert statuses <= {503}
+        until(lambda: made_anew(service.data), 5)
+        reconciled = program(service.data, "audit", "reconcile", "--url", service.url)
+        assert reconciled.returncode == 0, reconciled.stdout + reconciled.stderr
+        assert program(service.data, "audit", "reconcile").returncode == 0
+    assert "Traceback" not in service.log_text()
+    assert "is started again" not in service.log_text()
+    assert_true_of_the_log(service.data, tmp_path / "scratch")
+
+
+def made_anew(data: Path) -> bool:
+    """``folded``, of a file that may be missing or empty."""
+    try:
+        return folded(data)
+    except sqlite3.Error:
+        return False
+
+
+def read(service: Service, target: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(f"{service.url}{target}", timeout=30) as response:  # noqa: S310
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
 
 
 # --- who cannot be folded ----------------------------------------------------------------------------------------

@@ -959,3 +959,36 @@ def test_problems_and_records_are_what_they_were_for_who_takes_gzip(client: Clie
     packed = client.ask("/v1/events?partition=0", Accept_Encoding="gzip")
     body = gzip.decompress(packed.body) if packed.headers.get("content-encoding") == "gzip" else packed.body
     assert body.startswith(plain.body)
+
+
+# --- leaderboards -------------------------------------------------------------------------------------------------
+
+
+def test_a_leaderboard_is_what_the_bets_of_its_days_say(client: Client, wallet: str) -> None:
+    client.post(wallet, "place_bet", **bet("leader", 700))
+    last = client.post(wallet, "settle_bet", bet_id="leader", payout=1_900)
+    for name in ("staked_day", "won_week", "net_month"):
+        found = client.read(f"/v1/leaderboards/{name}", asset="INR", limit=200, min_position=last["position"])
+        as_of = cut_of(found)
+        del found["as_of"]
+        assert found == client.reads().at(as_of).leaderboard(name, "INR", last["time_us"], 200)
+        assert wallet in {item["user_id"] for item in found["items"]}
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "code"),
+    [
+        ("/v1/leaderboards/lost_day?asset=INR", 404, "not_found"),
+        ("/v1/leaderboards/staked_year?asset=INR", 404, "not_found"),
+        ("/v1/leaderboards/staked_day", 400, "malformed_request"),
+        ("/v1/leaderboards/staked_day?asset=", 400, "malformed_request"),
+        ("/v1/leaderboards/staked_day?asset=INR&at_us=now", 400, "malformed_request"),
+        ("/v1/leaderboards/staked_day?asset=INR&limit=201", 400, "malformed_request"),
+        ("/v1/leaderboards/staked_day?asset=INR&cursor=x", 400, "malformed_request"),
+    ],
+)
+def test_a_leaderboard_that_cannot_be_asked_for_is_refused(
+    client: Client, target: str, status: int, code: str
+) -> None:
+    answer = client.ask(target)
+    assert (answer.status, answer.json()["code"]) == (status, code)

@@ -2,12 +2,14 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +29,7 @@ from system.read_side import (
     until,
 )
 from system.service import Service
-from system.test_follower_process import betting, service_of
+from system.test_follower_process import betting, post, service_of
 
 pytestmark = pytest.mark.system
 
@@ -53,8 +55,6 @@ def data(long_log: Path, tmp_path: Path) -> Path:
 
 def write_many(service: Service, users: int = 300, bets: int = 20) -> None:
     """Wallets, and their bets, half of them lost."""
-    from system.test_follower_process import post
-
     names = [f"u{number}" for number in range(users)]
     post(service, *({"type": "open_wallet", "command_id": "open", "user_id": name} for name in names))
     money = {"order_id": "o", "asset": "INR", "amount": 1_000_000}
@@ -132,13 +132,6 @@ def test_nobody_reads_an_older_position_after_the_switch(data: Path) -> None:
         assert live(data)[0] == 2
 
 
-def test_a_rebuild_without_a_service(data: Path, tmp_path: Path) -> None:
-    done = rebuild(data, "--workers", "3")
-    assert done.returncode == 0, done.stderr
-    assert f"generation 2 is live: {sum(ends(data))} events folded" in done.stdout
-    assert_true_of_the_log(data, tmp_path / "scratch")
-
-
 def test_without_a_read_model_the_first_one_is_made(data: Path, tmp_path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         (data / f"{READ_MODEL}{suffix}").unlink(missing_ok=True)
@@ -163,7 +156,7 @@ def test_a_rebuild_killed_at_any_moment_changes_nothing_and_is_gone_on_with(data
         )
         until(lambda: len(generations(data)) == 2 or process.poll() is not None)  # noqa: B023
         time.sleep(chance.uniform(0.0, 1.2))
-        workers = [one for one in psutil.Process(process.pid).children() if "spawn" in " ".join(one.cmdline())]
+        workers = folders_of(process.pid)
         process.kill()
         process.wait()
         until(lambda: all(gone(one) for one in workers), 5)  # noqa: B023
@@ -180,6 +173,20 @@ def test_a_rebuild_killed_at_any_moment_changes_nothing_and_is_gone_on_with(data
         assert f"generation {left[-1][0]} is live" in done.stdout
     assert len(generations(data)) == 1
     assert_true_of_the_log(data, tmp_path / "scratch")
+
+
+def test_a_rebuild_says_how_far_it_is_where_stderr_is_no_terminal(data: Path) -> None:
+    often = "import api.progress; api.progress._LINE_EVERY_S = 0.3; from api.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", often, "project", "rebuild", "--workers", "1"],
+        env=environment(data),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("folding: ")]
+    events = sum(ends(data))
+    assert any(re.fullmatch(rf"folding: \d+ of {events} \(\d+ %\), about \d+ s left", line) for line in lines), lines
 
 
 def test_an_interrupted_rebuild_says_so_and_leaves_no_process(data: Path) -> None:
@@ -213,7 +220,14 @@ def test_a_worker_that_is_killed_is_told_and_gone_on_with(data: Path, tmp_path: 
 
 
 def folders_of(pid: int) -> list[psutil.Process]:
-    return [one for one in psutil.Process(pid).children() if "spawn_main" in " ".join(one.cmdline())]
+    """The processes that fold for it; one that ends while it is looked at is none."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for one in psutil.Process(pid).children():
+            with suppress(psutil.NoSuchProcess):  # a zombie is one of these too
+                if "spawn_main" in " ".join(one.cmdline()):
+                    found.append(one)
+    return found
 
 
 def test_two_rebuilds_at_once_are_one_too_many(data: Path) -> None:
@@ -270,8 +284,6 @@ def write_some(service: Service) -> None:
         }
         for number in range(50)
     ]
-    from system.test_follower_process import post
-
     assert {answer["status"] for answer in post(service, *write_many_more)} == {201}
 
 
@@ -292,11 +304,35 @@ def test_rows_changed_by_hand_are_mended_by_a_rebuild(data: Path, tmp_path: Path
     change_rows(data, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u17'")
     change_rows(data, "DELETE FROM bet_g1 WHERE user_id = 'u18' AND bet_id = 'b3'")
     change_rows(data, "INSERT INTO referral_g1 SELECT partition, user_id, 4, 9 FROM asset_g1 WHERE user_id = 'u19'")
-    done = rebuild(data)
+    done = rebuild(data, "--workers", "3")
     # The digests are of what was folded, so a row that was changed beside the folds differs from nothing here: to
     # find it is the check's work, and to make it again is this.
     assert done.returncode == 0, done.stdout
+    assert f"generation 2 is live: {sum(ends(data))} events folded" in done.stdout
     assert_true_of_the_log(data, tmp_path / "scratch")
+
+
+def test_a_running_digest_that_is_wrong_is_listed_and_mended_where_that_is_accepted(
+    data: Path, tmp_path: Path
+) -> None:
+    change_rows(data, "UPDATE checkpoint SET digests = '{}' WHERE partition = 1")
+    refused = rebuild(data)
+    assert refused.returncode == 1, refused
+    assert "partition 1, asset of nobody: the rows are the same, their running digest is wrong" in refused.stdout
+    done = rebuild(data, "--accept")
+    assert done.returncode == 0, done
+    assert_true_of_the_log(data, tmp_path / "scratch")
+    again = rebuild(data)
+    assert again.returncode == 0, again
+
+
+def test_what_the_check_had_found_is_listed_when_it_is_mended(data: Path) -> None:
+    change_rows(data, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u17'")
+    assert program(data, "project", "check", "--once").returncode == 1
+    done = rebuild(data)
+    assert done.returncode == 0, done
+    assert "MENDED" in done.stdout
+    assert "u17" in done.stdout
 
 
 # --- a log that is not what it was ------------------------------------------------------------------------------

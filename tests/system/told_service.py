@@ -47,13 +47,13 @@ def serving(reads: ToldReads) -> Iterator[Told]:
             try:
                 if told.fail_next and "/wallets/" in self.path:
                     raise told.fail_next.pop()
-                status, body, headers = 200, answer(reads, self.path), {}
+                status, body, headers = 200, answer(reads, self.path), dict[str, str]()
             except Answer as instead:
                 status, body, headers = instead.status, instead.body, instead.headers
             encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(encoded)))
-            for name, value in headers.items():
+            for name, value in ({"content_type": "application/json"} | headers).items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(encoded)
@@ -110,6 +110,10 @@ def answer(reads: ToldReads, path: str) -> Any:
             return found(reads.stats(user_id), "wallet")
         case "wallets", [user_id, "referrals"]:
             return found(reads.referrals(user_id), "wallet")
+        case "orders", []:
+            return found(reads.orders(cursor), "order")
+        case "leaderboards", [name]:
+            return found(reads.leaderboard(name, query["asset"], int(query["at_us"])), "leaderboard")
         case "orders", [user_id, order_id]:
             return found(reads.order(user_id, order_id), "order")
     raise Answer(404, {"code": "not_found"})

@@ -42,8 +42,8 @@ class Clock:
 class WatchedLog(MemoryEventLog):
     """Counts its appends, and can be made to wait: while ``gate`` is shut, appends are under way."""
 
-    def __init__(self, partitions: int, appended: Appended | None = None) -> None:
-        super().__init__(partitions, appended)
+    def __init__(self, partitions: int, appended: Appended | None = None, *, shared: bool = False) -> None:
+        super().__init__(partitions, appended, shared=shared)
         self.sizes: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -75,8 +75,11 @@ class BrittleStore(MemoryStateStore):
 class World:
     """A log and a store that outlive the nodes that are started on them."""
 
-    def __init__(self, partitions: int = 1, store: StateStore | None = None, **options: Any) -> None:
+    def __init__(
+        self, partitions: int = 1, store: StateStore | None = None, *, shared: bool = False, **options: Any
+    ) -> None:
         self.clock = Clock()
+        self.shared = shared
         self.appended = Appended(partitions)
         self.store = BrittleStore() if store is None else store
         self.options = options
@@ -92,7 +95,7 @@ class World:
         return self
 
     def new_log(self) -> WatchedLog:
-        return WatchedLog(len(self.appended.records), self.appended)
+        return WatchedLog(len(self.appended.records), self.appended, shared=self.shared)
 
     async def crash(self) -> None:
         """The process ends here: its tasks stop wherever they are."""

@@ -105,8 +105,9 @@ def test_a_folder_of_another_log_is_refused_before_anything_is_written(
     assert run(write_log(tmp_path / "other", other), dest, kind).exit_code == 0
     before = names(dest)
     done = run(data, dest, kind)
-    assert done.exit_code == 2
-    assert "it is of another log" in done.stderr
+    assert done.exit_code == 1
+    assert done.stdout.startswith("FAULT partition 0, seq 5: the log has another record there than the export")
+    assert "it is of another log; choose another folder" in done.stdout
     assert names(dest) == before
 
 
@@ -123,15 +124,18 @@ def rechained(records: list[bytes]) -> list[bytes]:
 def test_an_export_that_goes_further_than_the_log_is_refused(tmp_path: Path, data: Path, dest: Path) -> None:
     assert run(data, dest).exit_code == 0
     done = run(write_log(tmp_path / "shorter", chopped(story_records(), 3)), dest)
-    assert done.exit_code == 2
-    assert "or the log got shorter" in done.stderr
+    assert done.exit_code == 1
+    assert done.stdout.startswith("FAULT partition 0, seq 4: the log ends before it, the export goes on to seq ")
+    assert "or the log got shorter" in done.stdout
 
 
 def test_a_log_with_another_number_of_partitions_is_refused(tmp_path: Path, data: Path, dest: Path) -> None:
     assert run(data, dest).exit_code == 0
     done = run(write_log(tmp_path / "two", [[], []]), dest)
-    assert done.exit_code == 2
-    assert "4 partitions, this one has 2" in done.stderr
+    assert done.exit_code == 1
+    assert done.stdout.startswith(
+        "FAULT partition 2, seq 1: the export is of a log with 4 partitions, this one has 2"
+    )
 
 
 def test_a_folder_that_is_no_export_is_left_alone(data: Path, dest: Path) -> None:

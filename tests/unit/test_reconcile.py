@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from projections import reconcile as module
+from projections import reconcile as reconcile_module
+from projections import reconcile_everybody, reconcile_wallets
 from projections.recomputed import Document, NotUnderstood
-from projections.reconcile import Behind, Difference, Late, Reconciled, reconcile
+from projections.reconcile import Behind, Difference, Late, Reconciled, Unreadable, reconcile
 from unit.folders import story_records
 from unit.told_reads import Records, ToldReads
 
@@ -17,7 +18,8 @@ WALLETS = 7
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSE_S", 0.001)
+    for module in (reconcile_module, reconcile_wallets, reconcile_everybody):
+        monkeypatch.setattr(module, "_PAUSE_S", 0.001)
 
 
 def run(reads: ToldReads, **options: Any) -> tuple[Reconciled, list[Difference]]:
@@ -312,3 +314,325 @@ def test_progress_ends_with_all() -> None:
     total = sum(map(len, story_records()))
     assert seen[-1] == (total, total)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+# --- answers that are no documents -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "read", ["wallet", "stats", "referrals", "balance", "history", "bets", "holds", "bet", "transfer", "order"]
+)
+def test_an_answer_that_cannot_be_read_is_a_difference_and_the_others_are_asked_for(read: str) -> None:
+    reads = told()
+
+    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
+        if (asked, user_id) == (read, "alice"):
+            raise Unreadable("this is why")
+        return answer
+
+    reads.altered = altered
+    result, differences = run(reads)
+    assert {difference.user_id for difference in differences} == {"alice"}
+    assert all(difference.read.startswith(read) for difference in differences)
+    assert all("this is why" in difference.found for difference in differences)
+    assert result.wallets == WALLETS + 1
+    assert not result.well
+    assert {"history", "bets", "order"} <= {asked for asked, user_id in reads.asked if user_id == "alice"}
+
+
+def test_what_cannot_be_read_once_only_is_no_difference() -> None:
+    reads = told()
+    broken = iter([True])
+
+    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
+        if (asked, user_id) == ("stats", "alice") and next(broken, False):
+            raise Unreadable("once")
+        return answer
+
+    reads.altered = altered
+    result, differences = run(reads)
+    assert (differences, result.asked_again) == ([], 1)
+
+
+def test_where_no_wallet_can_be_read_nobody_is_waited_for() -> None:
+    reads = told()
+
+    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
+        if asked == "wallet":
+            raise Unreadable("all of them")
+        return answer
+
+    reads.altered = altered
+    result, differences = run(reads, patience_s=600)
+    assert len(differences) == WALLETS + 1
+    assert result.late == []
+
+
+def test_half_a_character_in_an_answer_is_shown() -> None:
+    reads = told()
+    reads.altered = lambda asked, user_id, answer: (
+        {**answer, "status": "\ud800"} if (asked, user_id) == ("wallet", "alice") and answer else answer
+    )
+    _, (difference,) = run(reads)
+    assert difference.found == '"\\ud800"'
+
+
+# --- whose rows there are ----------------------------------------------------------------------------------------
+
+
+def users_of(partition: int) -> set[str]:
+    return {json.loads(record)["user_id"] for record in story_records()[partition]}
+
+
+def test_rows_of_somebody_whom_the_log_does_not_know_differ() -> None:
+    reads = told()
+    reads.told_users = {1: (len(story_records()[1]), users_of(1) | {"mallory"})}
+    result, differences = run(reads)
+    assert [(one.user_id, one.read, one.found) for one in differences] == [("mallory", "rows", '"some"')]
+    assert not result.well
+    assert run(reads, only=["bob"])[1] == []
+    assert run(reads, only=["mallory"])[0].strangers == 1
+
+
+def test_rows_are_held_against_the_log_as_of_their_checkpoint() -> None:
+    first = json.loads(story_records()[2][0])["user_id"]
+    later = sorted(users_of(2) - {first})
+    reads = told()
+    reads.told_users = {2: (1, users_of(2))}
+    assert [one.user_id for one in run(reads)[1]] == later
+    reads.told_users = {2: (1, {first})}
+    assert run(reads)[1] == []
+
+
+@pytest.mark.parametrize("partition", [0, 1])
+def test_a_log_that_has_fewer_events_than_the_rows_differs_also_where_it_has_no_wallet(partition: int) -> None:
+    shorter = story_records()
+    shorter[partition] = shorter[partition][: 0 if partition == 0 else -1]
+    end = len(shorter[partition])
+    reads = ToldReads(shorter)
+    reads.told_users = {partition: (end + 1, set())}
+    result, differences = run(reads, records=Records(shorter))
+    (difference,) = differences
+    assert (difference.user_id, difference.read, difference.field) == (f"partition:{partition}", "checkpoint", "seq")
+    assert difference.position == f"{partition}:{end + 1}"
+    assert difference.expected == f'"at most {end}, where the log ends"'
+    assert not result.well
+
+
+# --- the queue, and the leaderboards -----------------------------------------------------------------------------
+
+
+def everybody_of(result: Reconciled) -> reconcile_everybody.Everybody:
+    assert result.everybody is not None
+    return result.everybody
+
+
+def test_the_queue_and_every_leaderboard_are_compared() -> None:
+    reads = told()
+    everybody = everybody_of(run(reads)[0])
+    orders = sum(len(story.orders) for story in reads._stories())
+    assert everybody.orders == orders > 8
+    assert everybody.leaderboards == 9, "all bets of the story are of one day and asset"
+    assert (everybody.not_compared, everybody.days_left_out) == ("", 0)
+    assert [read for read, user_id in reads.asked if user_id == ""].count("orders") == -(-orders // reads.page)
+    assert run(reads, only=["alice"])[0].everybody is None
+
+
+def _insert_order(answer: Document) -> None:
+    answer["items"].insert(1, {**answer["items"][1], "user_id": "mallory"})
+
+
+def _swap_orders(answer: Document) -> None:
+    answer["items"][0], answer["items"][1] = answer["items"][1], answer["items"][0]
+
+
+@pytest.mark.parametrize(
+    ("alter", "field"),
+    [
+        (lambda answer: answer["items"].pop(0), "items[0]"),
+        (lambda answer: answer["items"].pop(), "items["),
+        (_insert_order, "items[1]"),
+        (_swap_orders, "items[0]"),
+        (_set("next_cursor", None), "items["),
+        (_set("items", 0, "order_id", "other"), "items[0]"),
+        (_set("items", 7), ""),
+        (_set("as_of", {"positions": ["0:1"]}), "as_of.positions"),
+        (_set("as_of", {"positions": ["0:1", "1:1", "2:1", "3:99999"]}), "as_of.positions"),
+    ],
+)
+def test_an_order_that_is_missing_or_too_much_or_elsewhere_in_the_queue_differs(alter: Alter, field: str) -> None:
+    reads = told()
+
+    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
+        if asked == "orders":
+            assert answer is not None
+            alter(answer)
+        return answer
+
+    reads.altered = altered
+    if field == "as_of.positions":
+        reads.ends = dict.fromkeys(range(4), 1)
+    result, differences = run(reads, records=_at_one() if field == "as_of.positions" else Records(story_records()))
+    assert [one.read for one in differences if one.read == "orders"] == ["orders"], differences
+    assert any(field in one.field for one in differences), differences
+    assert not result.well
+
+
+class _AtOne(Records):
+    """A log that looked as if each partition had one event."""
+
+    def ends(self) -> list[int]:
+        return [1 for _ in self.partitions]
+
+
+def _at_one() -> Records:
+    return _AtOne(story_records())
+
+
+def test_who_stands_in_the_queue_and_is_not_in_the_log_is_named() -> None:
+    reads = told()
+
+    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
+        if asked == "orders" and answer is not None:
+            _insert_order(answer)
+        return answer
+
+    reads.altered = altered
+    _, (difference,) = run(reads)
+    assert difference.user_id == "mallory"
+    assert difference.found.startswith('["mallory",')
+
+
+def _first_leader_more(answer: Document) -> None:
+    answer["items"][0]["value"] += 1
+
+
+@pytest.mark.parametrize("measure", ["staked", "won", "net"])
+@pytest.mark.parametrize("span", ["day", "week", "month"])
+@pytest.mark.parametrize(
+    ("alter", "field"),
+    [
+        (_first_leader_more, "value"),
+        (lambda answer: answer["items"].pop(0), "value"),
+        (lambda answer: answer["items"].append({"rank": 9, "user_id": "mallory", "value": -9_000}), "value"),
+        (_set("items", 0, "rank", 2), "items[0].rank"),
+        (_set("from_us", 1), "from_us"),
+        (_set("to_us", 1), "to_us"),
+        (_set("items", 7), "items"),
+        (_set("as_of", {}), "as_of.positions"),
+    ],
+)
+def test_a_leaderboard_that_differs_is_named_with_member_and_user(
+    measure: str, span: str, alter: Alter, field: str
+) -> None:
+    reads = told()
+
+    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
+        if asked == "leaderboard" and answer is not None and answer["name"] == f"{measure}_{span}":
+            alter(answer)
+        return answer
+
+    reads.altered = altered
+    result, (difference,) = run(reads)
+    assert difference.read.startswith(f"leaderboards/{measure}_{span}?asset=INR&at_us=")
+    assert difference.field == field
+    assert (difference.user_id in ("alice", "erin", "mallory")) is (field == "value")
+    assert not result.well
+
+
+def test_queue_and_leaderboards_that_cannot_be_read_are_differences() -> None:
+    reads = told()
+
+    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
+        if asked in ("orders", "leaderboard"):
+            raise Unreadable("broken")
+        return answer
+
+    reads.altered = altered
+    result, differences = run(reads)
+    assert len(differences) == 1 + 9
+    assert all("broken" in difference.found for difference in differences)
+    assert not result.well
+
+
+def test_while_somebody_is_quarantined_queue_and_leaderboards_are_not_compared_and_that_is_said() -> None:
+    reads = told()
+    reads.behind["bob"] = 12
+    result, differences = run(reads)
+    assert differences == []
+    assert "as of seq 12 of partition 2" in everybody_of(result).not_compared
+
+
+def test_leaderboards_that_are_newer_each_time_are_held_against_the_log_as_of_each() -> None:
+    whole = story_records()
+    reads = ToldReads(whole)
+    reads.ends = dict.fromkeys(range(4), 1)
+
+    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
+        if asked in ("orders", "leaderboard"):
+            reads.ends = {partition: min(end + 1, len(whole[partition])) for partition, end in reads.ends.items()}
+        return answer
+
+    reads.altered = altered
+    bets_by_seq_9 = Records(whole)
+    bets_by_seq_9.ends = lambda: [3, 9, 1, 1]  # type: ignore[method-assign]
+    reads.ends = {0: 3, 1: 9, 2: 1, 3: 1}
+    result, differences = run(reads, records=bets_by_seq_9)
+    assert differences == []
+    assert everybody_of(result).leaderboards == 9
+    assert everybody_of(result).not_compared == ""
+    assert reads.ends[1] > 15, "settled and cancelled meanwhile"
+
+
+DAY_US = 86_400_000_000
+
+
+def bets_of_days(days: int) -> list[list[bytes]]:
+    """One bet a day, settled on the day after, and one that is cancelled then."""
+    events: list[tuple[int, str, dict[str, Any]]] = [(0, "wallet_opened", {})]
+    for day in range(days):
+        placed = {"game": "g", "period": "p", "selection": "s", "asset": "INR"}
+        events += [
+            (day, "bet_placed", {"bet_id": f"b{day}", "stake": 10 + day, **placed}),
+            (day, "bet_placed", {"bet_id": f"c{day}", "stake": 5, **placed}),
+            (day + 1, "bet_settled", {"bet_id": f"b{day}", "payout": 3 * day}),
+            (day + 1, "bet_cancelled", {"bet_id": f"c{day}", "before_bet": False}),
+        ]
+    start_us = 19_722 * DAY_US + 5  # 2023-12-31, a Sunday: the next day begins a week, a month and a year
+    return [
+        [
+            json.dumps(
+                {
+                    "v": 1,
+                    "partition": 0,
+                    "seq": seq,
+                    "time_us": start_us + day * DAY_US,
+                    "user_id": "alice",
+                    "command_id": f"c{seq}",
+                    "type": kind,
+                    "postings": [],
+                    "data": data,
+                },
+                separators=(",", ":"),
+            ).encode()
+            for seq, (day, kind, data) in enumerate(sorted(events, key=lambda event: event[0]), start=1)
+        ]
+    ]
+
+
+def test_days_weeks_and_months_each_have_their_leaderboards() -> None:
+    records = bets_of_days(3)
+    reads = ToldReads(records)
+    result, differences = run(reads, records=Records(records))
+    assert differences == []
+    # four days, two weeks (Sunday is of the old one), two months
+    assert everybody_of(result).leaderboards == 3 * (4 + 2 + 2)
+
+
+def test_of_many_days_the_latest_are_compared_and_how_many_are_left_out_is_told() -> None:
+    records = bets_of_days(reconcile_everybody.DAYS_MOST + 6)
+    reads = ToldReads(records)
+    result, differences = run(reads, records=Records(records))
+    assert differences == []
+    assert everybody_of(result).days_left_out == 7
+    assert [read for read, _ in reads.asked].count("leaderboard") == everybody_of(result).leaderboards

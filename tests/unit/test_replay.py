@@ -114,6 +114,9 @@ def test_a_record_that_cannot_be_read_ends_the_table_in_words_and_with_1(tmp_pat
     assert done.exit_code == 1
     assert "record number 3 of this story cannot be read" in done.stderr
     assert ndjson(replay(data, "--partition", "2", "--format", "ndjson"))[2] == b"{"
+    until = replay(data, "--partition", "2", "--format", "ndjson", "--until", "2030-01-01T00:00:00Z")
+    assert until.exit_code == 1
+    assert "record number 3 of this story cannot be read" in until.stderr
 
 
 def test_a_wallets_story_is_found_by_the_index(data: Path) -> None:

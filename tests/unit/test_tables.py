@@ -1,5 +1,7 @@
 """The tables: they say what the rows say, on four databases alike."""
 
+import sqlite3
+from contextlib import closing
 from typing import Any, Final, get_args, get_type_hints
 
 import pytest
@@ -11,7 +13,7 @@ from sqlalchemy.types import String
 
 from ledger.events import DATA_TYPES
 from projections.rows import BY_USER, ROW_TYPES, WHOLE, Row
-from projections.sql import create_index, create_table
+from projections.sql import create_index, create_table, drop_index, drop_table
 from projections.tables import COMMON, Tables
 
 TABLES: Final = Tables(7)
@@ -111,3 +113,17 @@ def test_every_event_type_fits_into_its_column() -> None:
 
 def test_indexes_are_named_after_their_generation() -> None:
     assert all(str(index.name).endswith("_g7") for index in TABLES.indexes)
+
+
+def test_what_is_made_can_be_dropped_and_dropped_again() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for table in EVERY_TABLE:
+            connection.execute(create_table(table, DIALECTS["sqlite"]))
+        for index in TABLES.indexes:
+            connection.execute(create_index(index, DIALECTS["sqlite"]))
+        for _ in range(2):
+            for index in TABLES.indexes:
+                connection.execute(drop_index(index, DIALECTS["sqlite"]))
+            for table in EVERY_TABLE:
+                connection.execute(drop_table(table, DIALECTS["sqlite"]))
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []

@@ -5,6 +5,7 @@ What it says can be altered on its way out, and it may be behind the log, as a w
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 from ledger.audit import Stored
@@ -38,6 +39,8 @@ class ToldReads:
         """Wallet → the seq that its answers stay at."""
         self.ends: dict[int, int] = {}
         """Partition → the seq that its reads are at; all of the log where it is absent."""
+        self.told_users: dict[int, tuple[int, set[str]]] = {}
+        """Partition → the seq that its rows are at, and whoever has one."""
         self.altered: Callable[[str, str, Document | None], Document | None] = lambda _read, _user_id, answer: answer
         self.asked: list[tuple[str, str]] = []
 
@@ -117,3 +120,79 @@ class ToldReads:
 
     def accounts(self, partition: int) -> Accounts | None:
         return None
+
+    def users(self, partition: int) -> tuple[int, set[str]] | None:
+        return self.told_users.get(partition)
+
+    def orders(self, cursor: str | None) -> Document | None:
+        """A cursor is the ids that are left, as of the first page."""
+        everybody = [order for story in self._stories() for order in story.orders.values()]
+        everybody.sort(key=lambda order: (order["created_at_us"], *_place_of(order)), reverse=True)
+        if cursor is not None:
+            left = {tuple(name) for name in json.loads(cursor)}
+            everybody = [order for order in everybody if (order["user_id"], order["order_id"]) in left]
+        rest = [(order["user_id"], order["order_id"]) for order in everybody[self.page :]]
+        page = {"items": everybody[: self.page], "next_cursor": json.dumps(rest) if rest else None}
+        return self._of_everybody("orders", page)
+
+    def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
+        measure, span = name.split("_")
+        first_us, end_us = _span(span, at_us)
+        totals: dict[str, int] = {}
+        for story in self._stories():
+            for bet in story.bets.values():
+                if bet["status"] == "cancelled" or bet["asset"] != asset:
+                    continue
+                counts_us = bet["placed_at_us"] if measure == "staked" else bet["settled_at_us"]
+                if counts_us is not None and first_us <= counts_us < end_us:
+                    totals[story.user_id] = totals.get(story.user_id, 0) + _value(measure, bet)
+        ranked = sorted((-value, user_id) for user_id, value in totals.items() if value != 0)
+        items = [
+            {"rank": rank, "user_id": user_id, "value": -value} for rank, (value, user_id) in enumerate(ranked, 1)
+        ]
+        board = {"name": name, "asset": asset, "from_us": first_us, "to_us": end_us, "items": items[:200]}
+        return self._of_everybody("leaderboard", board)
+
+    def _stories(self) -> list[Story]:
+        users = {json.loads(record)["user_id"] for records in self.partitions for record in records}
+        return [self.story(user_id) for user_id in sorted(users)]
+
+    def _of_everybody(self, read: str, document: Document) -> Document | None:
+        self.asked.append((read, ""))
+        ends = [self.ends.get(partition, len(records)) for partition, records in enumerate(self.partitions)]
+        for user_id, seq in self.behind.items():
+            partition, _ = self.seq(user_id)
+            ends[partition] = min(ends[partition], seq)
+        as_of = {"positions": [f"{partition}:{seq}" for partition, seq in enumerate(ends)], "lag_ms": 0}
+        return self.altered(read, "", {**document, "as_of": as_of})
+
+
+def _value(measure: str, bet: Document) -> int:
+    stake: int = bet["stake"]
+    if measure == "staked":
+        return stake
+    payout: int = bet["payout"]
+    return payout if measure == "won" else payout - stake
+
+
+def _place_of(order: Document) -> tuple[int, int]:
+    partition, _, seq = order["position"].partition(":")
+    return int(partition), int(seq)
+
+
+def _span(span: str, at_us: int) -> tuple[int, int]:
+    day = date(1970, 1, 1) + timedelta(microseconds=at_us)
+    match span:
+        case "day":
+            first, end = day, day + timedelta(days=1)
+        case "week":
+            first = date.fromisocalendar(*day.isocalendar()[:2], 1)
+            end = first + timedelta(days=7)
+        case _:
+            first = day.replace(day=1)
+            end = date(day.year + day.month // 12, day.month % 12 + 1, 1)
+    return _us(first), _us(end)
+
+
+def _us(day: date) -> int:
+    return (day - date(1970, 1, 1)).days * 86_400_000_000

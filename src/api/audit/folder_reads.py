@@ -3,28 +3,36 @@
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from api.audit.sources import CannotAudit
 from api.reading import body_of
 from ledger.folder import READ_MODEL
+from ledger.ports import LedgerError
 from projections import statements
 from projections.queries import Found, Reads
-from projections.read_model import Ask, Rows
+from projections.read_model import Ask, Rows, at_once
 from projections.recomputed import Document
-from projections.reconcile import Accounts
+from projections.reconcile import Accounts, Unreadable
+from projections.reconcile_reads import LEADERS
+from projections.rows import BY_USER
+from projections.store import ReadModelUnavailable
 from projections.stores.sqlite import SqliteReadModel
 
 _LIMIT: Final = 200
+_NOT_TEXT: Final = "Could not decode to UTF-8"
+"""As SQLite's driver says of a text that is none; all else that it raises is about the file."""
+
+Told = TypeVar("Told")
 
 
 class FolderReads:
     """Asked by several threads at once; each has a read model of its own."""
 
     def __init__(self, data: Path, partitions: int) -> None:
-        """Raises CannotAudit where the folder has no read model."""
+        """Raises CannotAudit where the folder has no read model, or one of another log; ReadModelUnavailable."""
         self._path = data / READ_MODEL
         self._ends = _Ends(partitions)
         self._here = threading.local()
@@ -33,6 +41,13 @@ class FolderReads:
             raise CannotAudit(
                 f"there is no read model in {data}: `stakelog serve` makes and fills it, or compare a running "
                 "service with --url"
+            )
+        (checkpoints,) = self._fetch((Ask(statements.checkpoints, {}),))
+        if len(checkpoints) != partitions:
+            self.close()
+            raise CannotAudit(
+                f"the read model in {data} has {len(checkpoints)} partitions, its log {partitions}: "
+                "they do not belong together"
             )
 
     def _model(self) -> "_AtOnce":
@@ -43,12 +58,17 @@ class FolderReads:
             model = self._here.model = _AtOnce(opened)
         return model
 
+    def _fetch(self, asks: Sequence[Ask]) -> list[Rows]:
+        return at_once(self._model().fetch(asks))
+
     def _ask(self, ask: Callable[[Reads], Coroutine[Any, Any, Found]]) -> Document | None:
-        found = _now(ask(Reads(self._model(), self._ends, lambda: 0)))
-        if found.document is None:
-            return None
-        document: Document = msgspec.json.decode(body_of(found))
-        return document
+        """Raises Unreadable, ReadModelUnavailable."""
+
+        def document() -> Document | None:
+            found = at_once(ask(Reads(self._model(), self._ends, lambda: 0)))
+            return None if found.document is None else msgspec.json.decode(body_of(found), type=dict[str, Any])
+
+        return _readable(document)
 
     def wallet(self, user_id: str) -> Document | None:
         return self._ask(lambda reads: reads.wallet(user_id))
@@ -83,17 +103,50 @@ class FolderReads:
     def referrals(self, user_id: str) -> Document | None:
         return self._ask(lambda reads: reads.referrals(user_id))
 
+    def orders(self, cursor: str | None) -> Document | None:
+        return self._ask(lambda reads: reads.orders({}, _LIMIT, cursor))
+
+    def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
+        return self._ask(lambda reads: reads.leaderboard(name, asset, at_us, LEADERS))
+
     def accounts(self, partition: int) -> Accounts | None:
         asks = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}), Ask(statements.accounts, {}))
-        checkpoints, quarantined, rows = _now(self._model().fetch(asks))
-        if any(row[0] == partition for row in quarantined):
-            return None  # what is held is in no total: whoever is quarantined is named as behind
-        totals = {(row[1], row[2]): (int(row[3]), int(row[4])) for row in rows if row[0] == partition}
-        return Accounts(dict(checkpoints)[partition], totals)
+
+        def told() -> Accounts | None:
+            checkpoints, quarantined, rows = self._fetch(asks)
+            if any(row[0] == partition for row in quarantined):
+                return None  # what is held is in no total: whoever is quarantined is named as behind
+            totals = {(row[1], row[2]): (int(row[3]), int(row[4])) for row in rows if row[0] == partition}
+            return Accounts(int(dict(checkpoints)[partition]), totals)
+
+        return _readable(told)
+
+    def users(self, partition: int) -> tuple[int, set[str]]:
+        of_table = [Ask(statements.users, {"of_partition": partition}, frozenset({kind.table})) for kind in BY_USER]
+
+        def told() -> tuple[int, set[str]]:
+            checkpoints, *tables = self._fetch((Ask(statements.checkpoints, {}), *of_table))
+            return int(dict(checkpoints)[partition]), {str(row[0]) for rows in tables for row in rows}
+
+        return _readable(told)
 
     def close(self) -> None:
         for model in self._opened:
             model.close_now()
+
+
+def _readable(told: Callable[[], Told]) -> Told:
+    """Whatever rows somebody wrote by hand do to it, a read that fails is one. Raises Unreadable, LedgerError."""
+    try:
+        return told()
+    except ReadModelUnavailable as error:
+        if _NOT_TEXT in str(error):
+            raise Unreadable(str(error)) from error
+        raise
+    except LedgerError:
+        raise
+    except Exception as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from error
 
 
 class _AtOnce:
@@ -120,12 +173,3 @@ class _Ends:
 
     async def time_us(self, partition: int, seq: int) -> int:
         raise AssertionError(f"nothing is known beyond what is folded, so not {partition}:{seq}")
-
-
-def _now(asked: Coroutine[Any, Any, Any]) -> Any:
-    """What it answers; it never has to wait."""
-    try:
-        asked.send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("a read that looks everything up at once had to wait")

@@ -6,27 +6,42 @@ One kept-alive connection for each thread that asks.
 import json
 import threading
 import time
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from api.audit.sources import CannotAudit
+from projections.reconcile import Unreadable
+from projections.reconcile_reads import LEADERS
 
 _TIMEOUT_S: Final = 60
 _ATTEMPTS: Final = 5
 _PAUSE_S: Final = 0.2
 _PAUSE_MOST_S: Final = 5.0
 _PAGE: Final = "200"
+_SHOWN_MOST: Final = 200
 _LATER: Final = frozenset({429, 503})
 _ABSENT: Final = frozenset(
     {"wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"}
 )
 
+_BROKEN: Final = {(500, "internal_error"), (400, "malformed_request")}
+"""What a read answers whose rows make no document; the second, where a cursor came from one of them."""
+
 Document = dict[str, Any]
 
 
+class _Answer(NamedTuple):
+    status: int
+    body: bytes
+    is_json: bool
+    retry_after: str
+
+
 class HttpReads:
-    """All raise CannotAudit where the service cannot be asked, does not have the read, or answers something else."""
+    """All raise Unreadable where the service says that it is broken, or answers what should be JSON and is not;
+    CannotAudit where it cannot be asked, does not have the read, or answers something else."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -70,7 +85,17 @@ class HttpReads:
     def referrals(self, user_id: str) -> Document | None:
         return self._get(f"/v1/wallets/{_id(user_id)}/referrals")
 
+    def orders(self, cursor: str | None) -> Document | None:
+        return self._page("/v1/orders", cursor)
+
+    def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
+        query = {"asset": asset, "at_us": at_us, "limit": LEADERS}
+        return self._get(f"/v1/leaderboards/{_id(name)}?{urlencode(query)}")
+
     def accounts(self, _partition: int) -> None:
+        """No route tells them; a folder does."""
+
+    def users(self, _partition: int) -> None:
         """No route tells them; a folder does."""
 
     def close(self) -> None:
@@ -84,18 +109,19 @@ class HttpReads:
     def _get(self, path: str) -> Document | None:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                status, body, retry_after = self._ask(path)
+                answer = self._ask(path)
             except (OSError, HTTPException) as error:
                 if attempt == _ATTEMPTS:
                     raise CannotAudit(f"{self._url} cannot be asked any more: {error}") from error
                 time.sleep(_PAUSE_S * attempt)
                 continue
-            if status not in _LATER or attempt == _ATTEMPTS:
-                return self._document(path, status, body)
-            time.sleep(min(float(retry_after) if retry_after.isdigit() else _PAUSE_S * attempt, _PAUSE_MOST_S))
+            if answer.status not in _LATER or attempt == _ATTEMPTS:
+                return self._document(path, answer)
+            after = answer.retry_after
+            time.sleep(min(float(after) if after.isdigit() else _PAUSE_S * attempt, _PAUSE_MOST_S))
         raise AssertionError("the last attempt answers or raises")
 
-    def _ask(self, path: str) -> tuple[int, bytes, str]:
+    def _ask(self, path: str) -> _Answer:
         connection: HTTPConnection | None = getattr(self._own, "connection", None)
         if connection is None:
             connection = self._own.connection = self._new(self._host, self._port, timeout=_TIMEOUT_S)
@@ -103,22 +129,30 @@ class HttpReads:
         try:
             connection.request("GET", self._prefix + path)
             response = connection.getresponse()
-            return response.status, response.read(), response.getheader("retry-after", "")
+            header = response.getheader
+            is_json = "json" in header("content-type", "")
+            return _Answer(response.status, response.read(), is_json, header("retry-after", ""))
         except (OSError, HTTPException):
             connection.close()  # the next request opens it again
             raise
 
-    def _document(self, path: str, status: int, body: bytes) -> Document | None:
+    def _document(self, path: str, answer: _Answer) -> Document | None:
+        status, body, is_json, _ = answer
+        shown = body[:_SHOWN_MOST].decode(errors="replace")
         try:
             document = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError) as error:
+            if status == HTTPStatus.OK and is_json:
+                raise Unreadable(f"it is no JSON: {error}") from error
             document = None
         if isinstance(document, dict):
-            if status == 200:
+            if status == HTTPStatus.OK:
                 return document
-            if status == 404 and document.get("code") in _ABSENT:
+            code = document.get("code")
+            if status == HTTPStatus.NOT_FOUND and code in _ABSENT:
                 return None
-        shown = body[:200].decode(errors="replace")
+            if (status, code) in _BROKEN:
+                raise Unreadable(f"answered {status}: {shown}")
         raise CannotAudit(f"GET {path} of {self._url} answered {status}: {shown}")
 
 

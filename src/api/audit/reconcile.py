@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.audit.progress import progress
 from api.audit.sources import CannotAudit, CheckFailed, HttpRecords, data_folder, opened, said_plainly
+from api.progress import progress
 
 if TYPE_CHECKING:
     from api.audit.folder_reads import FolderReads
     from api.audit.http_reads import HttpReads
     from projections.recomputed import Supply
     from projections.reconcile import Difference, Reconciled
+    from projections.reconcile_everybody import Everybody
 
 _AT_ONCE: Final = 4  # chosen: keeps a service of a few cores busy, and leaves it time for its clients
 _PATIENCE_S: Final = 60.0
@@ -44,8 +45,9 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
     """Recompute every wallet from the log, and compare with it what the reads say.
 
     Each difference is named: wallet, read, member, what is expected and what is found. Folder and service may be in
-    use: an answer is held against the log as of the position that it names. A folder's account totals are compared
-    too, which no read tells.
+    use: an answer is held against the log as of the position that it names. Without --user the queue of orders and
+    the leaderboards are compared too. A folder tells more than any read: its account totals, who has rows, and how
+    far they go are held against the log as well.
     """
     from projections.recomputed import NotUnderstood
     from projections.reconcile import reconcile as reconcile_reads
@@ -69,8 +71,9 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
                 )
             except NotUnderstood as error:
                 raise CheckFailed(f"{error}; `stakelog audit verify` proves the log itself") from error
-        if users and result.wallets < len(set(users)):
-            raise CannotAudit(f"the log has no event of {len(set(users)) - result.wallets} of the wallets named")
+        unknown = len(set(users)) - result.wallets - result.strangers
+        if unknown > 0:
+            raise CannotAudit(f"the log has no event of {unknown} of the wallets named")
     _print_supply(result.supply)
     _print_summary(result)
     sys.exit(0 if result.well else 1)
@@ -132,4 +135,16 @@ def _print_summary(result: "Reconciled") -> None:
         f"about {result.wallets} wallets, held against {result.events} events in {result.partitions} partitions"
         + (f"; {result.asked_again} wallets were asked again" if result.asked_again else "")
         + (f"; {len(result.behind)} wallets are behind" if result.behind else "")
+        + ("" if result.everybody is None else _of_everybody(result.everybody))
+    )
+
+
+def _of_everybody(everybody: "Everybody") -> str:
+    if everybody.not_compared:
+        return f"; queue and leaderboards could not be compared: {everybody.not_compared}"
+    days = everybody.days_left_out
+    return (
+        f"; {everybody.orders} orders in the queue and {everybody.leaderboards} leaderboards compared"
+        + (f", but of {days} days with bets, by asset, before the latest 40" if days else "")
+        + (f"; {everybody.asked_again} of these were asked for again" if everybody.asked_again else "")
     )

@@ -85,12 +85,12 @@ def _of_partition(records: "RecordsFrom", partition: int) -> Iterator[list[bytes
 
 def _until(records: Iterator[bytes], until_us: int) -> Iterator[bytes]:
     """Up to the first that is later: in a partition time never goes back."""
-    from ledger.replay import Unreadable, time_us_of
+    from ledger.record import MalformedRecord, time_us_of
 
     for number, record in enumerate(records, 1):
         try:
             later = time_us_of(record) > until_us
-        except Unreadable as error:
+        except MalformedRecord as error:
             raise _cannot_be_read(number, error) from None
         if later:
             return

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.audit.progress import progress
 from api.audit.sources import CannotAudit, opened, said_plainly, source_options
+from api.progress import progress
 
 if TYPE_CHECKING:
     from ledger.record import Head

@@ -138,7 +138,7 @@ class Apps:
 
     async def _history(self, user_id: str, least: Mapping[int, int], *, pages: int | None, limit: int) -> None:
         path = f"/v1/wallets/{_path(user_id)}/history"
-        items, whole = await self._pages("history page", path, {}, least, pages=pages, limit=limit)
+        items, whole = await self._pages(f"history page of {limit}", path, {}, least, pages=pages, limit=limit)
         wallet = self._books.wallet(user_id)
         self._find(views.shaped(path, lambda: views.history(wallet, items, whole=whole)))
 
@@ -147,7 +147,7 @@ class Apps:
     ) -> None:
         path = f"/v1/wallets/{_path(user_id)}/bets"
         filters = {} if status is None else {"status": status}
-        items, whole = await self._pages("bets page", path, filters, least, pages=pages, limit=limit)
+        items, whole = await self._pages(f"bets page of {limit}", path, filters, least, pages=pages, limit=limit)
         wallet = self._books.wallet(user_id)
         self._find(views.shaped(path, lambda: views.bets(wallet, items, status, whole=whole)))
 
@@ -163,7 +163,14 @@ class Apps:
         queue = views.Queue(self._books)
         filters = {"kind": "withdrawal", "status": "pending"}
         items, _ = await self._pages(
-            "queue page", "/v1/orders", filters, dict(self._books.ends), pages=None, limit=50, several=True
+            "queue page of 50",
+            "/v1/orders",
+            filters,
+            dict(self._books.ends),
+            pages=None,
+            limit=50,
+            several=True,
+            begun=queue.begun,
         )
         self._find(views.shaped("/v1/orders", lambda: queue.check(items)))
 
@@ -188,8 +195,9 @@ class Apps:
         pages: int | None,
         limit: int,
         several: bool = False,
+        begun: Callable[[], None] = lambda: None,
     ) -> tuple[list[dict[str, Any]], bool]:
-        """The items of at most so many pages (None: all), and whether those are all."""
+        """The items of at most so many pages (None: all), and whether those are all; ``begun`` after the first."""
         items: list[dict[str, Any]] = []
         cursor: str | None = None
         while pages is None or pages > 0:
@@ -198,6 +206,8 @@ class Apps:
             seen = await self._found(kind, path, asked, least, several=several)
             if seen is None:
                 break
+            if cursor is None:
+                begun()
             items += seen.get("items", [])
             cursor = seen.get("next_cursor")
             if cursor is None:

@@ -65,11 +65,13 @@ def statistics(wallet: Wallet, seen: Seen) -> list[str]:
         theirs = {tuple(row[key] for key in key_of): row for row in seen[name]}
         if list(theirs) != sorted(theirs) or len(theirs) != len(seen[name]):
             found.append(f"{where} {name} are not in order, or one comes twice")
-        found += [
-            f"{where} {name} {key} are {theirs.get(key)}, in the books {ours.get(key)}"
-            for key in sorted(ours.keys() | theirs.keys())
-            if ours.get(key) != theirs.get(key)
-        ]
+        for key in sorted(ours.keys() | theirs.keys()):
+            mine, their = ours.get(key, {}), theirs.get(key, {})
+            found += [
+                f"{where} {name} {' '.join(key)}: {member} is {their.get(member)}, in the books {mine.get(member)}"
+                for member in sorted(mine.keys() | their.keys())
+                if mine.get(member) != their.get(member)
+            ]
     return found
 
 
@@ -233,7 +235,11 @@ def order(wallet: Wallet, order_id: str, seen: Seen) -> list[str]:
 
 
 class Queue:
-    """What the queue of pending withdrawals must and must not hold, as known before it is read."""
+    """What the queue of pending withdrawals must and must not hold: made before it is read, told of the first page.
+
+    Which orders are in the list is decided at its first page. So what was pending before it was asked for, and what
+    nobody had sent a decision on when it was there, must be in the list, whatever is decided while it is read on.
+    """
 
     def __init__(self, books: Books) -> None:
         self._books = books
@@ -244,8 +250,14 @@ class Queue:
                 key = (wallet.user_id, order_id)
                 if known.kind == "deposit" or known.status in ("approved", "rejected"):
                     self._must_not.add(key)
-                elif key not in books.deciding:
+                else:
                     self._must.add(key)
+
+    def begun(self) -> None:
+        """The first page is there: what is being decided, or was decided since, may be in it or not."""
+        wallets = self._books.wallets
+        decided = {(user, order) for user, order in self._must if wallets[user].orders[order].status != "pending"}
+        self._must -= decided | self._books.deciding
 
     def check(self, items: Sequence[Seen]) -> list[str]:
         """``items``: of all pages."""

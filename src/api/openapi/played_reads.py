@@ -19,7 +19,7 @@ from projections.book import Book
 from projections.folding import continue_chain
 from projections.folds import FOLDS, VERSION
 from projections.queries import Found, Reads
-from projections.read_model import Ask, Rows
+from projections.read_model import Ask, Rows, at_once
 from projections.sql import create_table, ready
 from projections.tables import CHECKPOINT, COMMON, GENERATION, Tables
 
@@ -55,7 +55,7 @@ def answers(played: Sequence[Example]) -> dict[str, Any]:
         model = _Model(connection)
         head = _fold(connection, model.tables, [example.record.encode() for example in played])
         reads = Reads(model, _Ends(head), lambda: START_US + _DAY_US)
-        return {name: msgspec.json.decode(body_of(_run(ask(reads)))) for name, ask in _ASKED.items()}
+        return {name: msgspec.json.decode(body_of(at_once(ask(reads)))) for name, ask in _ASKED.items()}
 
 
 def _fold(connection: sqlite3.Connection, tables: Tables, records: Sequence[bytes]) -> Head:
@@ -113,13 +113,3 @@ class _Ends:
 
     async def time_us(self, partition: int, seq: int) -> int:
         raise AssertionError(f"the read model knows all, {partition}:{seq} too")
-
-
-def _run(asked: Coroutine[Any, Any, Found]) -> Found:
-    """What it answers, at once."""
-    try:
-        asked.send(None)
-    except StopIteration as done:
-        found: Found = done.value
-        return found
-    raise AssertionError("a read of rows in memory has waited")

@@ -396,7 +396,7 @@ def parameters() -> dict[str, Any]:
             "schema": {"enum": list(LEADERBOARDS)},
             "example": "staked_week",
         },
-        "board_asset": {**in_query("asset", _TEXT, "of this asset"), "required": True, "example": "INR"},
+        "board_asset": {**in_query("asset", json_schemas.ASSET, "of this asset"), "required": True, "example": "INR"},
         "consistency": in_query(
             "consistency", {"enum": ["strong"]}, "strong asks the wallet's writer itself, not the read model"
         ),

@@ -26,6 +26,7 @@ from api.reading import (
 )
 from ledger.commands import TIME_US_MAX
 from ledger.events import DATA_OF
+from ledger.money import is_asset_code
 from ledger.node import Node
 from ledger.tickets import Failed
 from projections.queries import LEADERBOARDS, Found, Reads
@@ -150,6 +151,8 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         if name not in LEADERBOARDS:
             raise Problem("not_found", f"there is no leaderboard {name}; there are {', '.join(LEADERBOARDS)}")
         asset = query.required("asset")
+        if not is_asset_code(asset):
+            raise Problem("malformed_request", "asset must be an asset's code, such as INR", field="asset")
         at_us = query.optional_integer("at_us", -TIME_US_MAX, TIME_US_MAX)
         limit = limit_of(query)
         found = await answer(query, node, None, lambda: reads.leaderboard(name, asset, at_us, limit))

@@ -8,10 +8,13 @@ an append that goes well.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ledger.ports import DuplicateCommand, LedgerError, NewRecord, StaleHead
 from ledger.record import EMPTY, Head, sha256_hex
+
+APPEND_BYTES: Final = 64 * 1024 * 1024
+"""Chosen: no round comes near it."""
 
 
 class Failure(NamedTuple):
@@ -33,8 +36,11 @@ class Appended:
 class MemoryEventLog:
     """``EventLog`` over lists."""
 
-    def __init__(self, partitions: int, appended: Appended | None = None) -> None:
+    append_bytes = APPEND_BYTES
+
+    def __init__(self, partitions: int, appended: Appended | None = None, *, shared: bool = False) -> None:
         self.appended = appended if appended is not None else Appended(partitions)
+        self.shared = shared
         self.fail_next: deque[Failure | None] = deque()
 
     @property

@@ -174,6 +174,9 @@ class _CommitFailed(Exception):
 class SqliteEventLog:
     """``EventLog`` in one file. One process at a time may hold it: take the folder's lock first."""
 
+    shared: Final = False
+    append_bytes: Final = 64 * 1024 * 1024  # chosen: a WAL of that size is no trouble, and no round comes near it
+
     def __init__(self, path: Path, partitions: int) -> None:
         """Open or create. Raises LogUnreadable, WrongPartitions."""
         self._path = path

@@ -3,6 +3,12 @@
 ``synchronous=NORMAL``: after a power cut the last runs may be missing, never half there, and the log tells the rest.
 Writers (the follower, a rebuild's workers, the background check) take turns by a lock on a file of its own: SQLite's
 own busy handler sleeps for up to 100 ms at a time, the kernel wakes the next one at once.
+
+Somebody may delete the file, or put another in its place, under those who have it open. Truths:
+(1) a store writes nothing unless its file is the one at the path, which it looks at in its turn: ``Switched``, with
+    what is there now opened, or made anew;
+(2) whoever reads looks once a second, and opens what is there now; while nothing is, it says so;
+(3) whoever may not make the file, the check, never does: an empty one would pass for a read model.
 """
 
 import asyncio
@@ -16,7 +22,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +35,7 @@ from sqlalchemy.sql.expression import ClauseElement
 from ledger.record import EMPTY, Head
 from projections.read_model import Ask, Builder, Rows
 from projections.rows import BY_USER, ROW_TYPES, Key, Row
-from projections.sql import Statement, create_index, create_table, ready
+from projections.sql import Statement, create_index, create_table, drop_index, drop_table, ready
 from projections.store import (
     EVERYBODY,
     Checkpoint,
@@ -68,6 +74,11 @@ _LET_OTHERS_S: Final = 0.005
 """Between two steps of long work: the lock does not queue, so whoever takes it again at once starves the others."""
 _READERS: Final = 2
 """Threads for the reads that take longer. Chosen: as many as small machines have cores."""
+_LOOK_S: Final = 1.0
+"""How often a connection that reads looks whether its file is still the one at the path. Chosen: a look is 2 µs."""
+
+_Identity = tuple[int, int]
+"""Device and inode. While anybody has a file open, no other one can have its inode."""
 
 
 def _ready(clause: ClauseElement) -> Statement:
@@ -198,22 +209,40 @@ def _ready_for(generation: int) -> _Ready:
 class SqliteReadModelStore:
     """``ReadModelStore`` in one file."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create; one of another format is made anew. Raises ReadModelUnavailable."""
-        self._path = path
+    def __init__(self, path: Path, *, make: bool = True) -> None:
+        """Open or create; one of another format is made anew. Unless ``make``: open what others have made.
+
+        Raises ReadModelUnavailable.
+        """
+        self._path, self._make = path, make
+        self._lock_path = path.with_name(path.name + ".lock")
         self._turn: int | None = None
         try:
-            self._turn = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if not make and _identity_at(path) is None:
+                raise _gone(path)
+            self._turn = self._open_turn()
             with self._in_turn():
-                self._connection = self._open()
+                self._connection, self._file = self._open()
+        except ReadModelUnavailable:
+            self._close_turn()
+            raise
         except (OSError, sqlite3.Error) as error:
             self._close_turn()
             raise self._unavailable(error) from error
 
-    def _open(self) -> sqlite3.Connection:
+    def _open_turn(self) -> int:
+        return os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def _open(self) -> tuple[sqlite3.Connection, _Identity | None]:
+        """In turn, so that nobody else makes it meanwhile. Raises OSError, sqlite3.Error, ReadModelUnavailable."""
+        file = _identity_at(self._path)
+        if file is None and not self._make:
+            raise _gone(self._path)
         connection = self._connect()
         if connection.execute("PRAGMA user_version").fetchone()[0] != SQLITE_FORMAT:
             connection.close()
+            if not self._make:
+                raise ReadModelUnavailable(f"{self._path} has no tables of this program's format: {_HOW_TO_MAKE}")
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             connection = self._connect()
@@ -223,28 +252,63 @@ class SqliteReadModelStore:
                 connection.execute(create_table(table, _DIALECT))
             connection.execute(f"PRAGMA user_version={SQLITE_FORMAT}")
             connection.execute("COMMIT")
-        return connection
+            file = _identity_at(self._path)
+        return connection, file
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_S, cached_statements=256)
+        uri = _uri(self._path, "rwc" if self._make else "rw")
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_S, cached_statements=256)
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA cache_size=-65536")
+        connection.execute("PRAGMA cache_size=-24576")
         connection.execute("PRAGMA temp_store=MEMORY")
         return connection
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
-        assert self._turn is not None, "the store is closed"
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        self._take_turn()
+        assert self._turn is not None
         try:
             yield
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
 
+    def _take_turn(self) -> None:
+        assert self._turn is not None, "the store is closed"
+        try:
+            fcntl.flock(self._turn, fcntl.LOCK_EX)
+            while _identity(os.fstat(self._turn)) != _identity_at(self._lock_path):
+                # Deleted: whoever comes now takes turns by another file.
+                another = self._open_turn()
+                os.close(self._turn)
+                self._turn = another
+                fcntl.flock(self._turn, fcntl.LOCK_EX)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _look(self) -> None:
+        """Raises Switched where another file than ours is at the path, or none; it is opened, or made, then."""
+        if self._file != _identity_at(self._path):
+            with self._in_turn():
+                self._keep_to_the_path()
+
+    def _keep_to_the_path(self) -> None:
+        """``_look``, in turn."""
+        if self._file == _identity_at(self._path):
+            return
+        try:
+            another = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise self._unavailable(error) from error
+        # SQLite sees that the file has moved, and leaves the -wal and the -shm at the path to the one that is there.
+        self._connection.close()
+        self._connection, self._file = another
+        raise Switched(f"the read model {self._path} was deleted or exchanged: another file is there now")
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """One write transaction: committed, or rolled back with whatever was raised."""
         with self._in_turn():
+            self._keep_to_the_path()
             connection = self._connection
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -272,6 +336,7 @@ class SqliteReadModelStore:
     # --- generations ---------------------------------------------------------------------------------------------
 
     async def generations(self) -> list[Generation]:
+        self._look()
         return [Generation(*row) for row in self._rows(_GENERATIONS)]
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
@@ -312,7 +377,7 @@ class SqliteReadModelStore:
                 connection.execute(statement.text, (generation,))
         tables = self._of(generation).tables
         for index in tables.indexes:
-            await self._drop_piece(f"DROP INDEX IF EXISTS {index.name}")
+            await self._drop_piece(drop_index(index, _DIALECT))
         for table in tables.metadata.sorted_tables:
             if not self._rows(_HAS_TABLE, wanted=table.name):
                 continue
@@ -322,7 +387,7 @@ class SqliteReadModelStore:
             emptying = _ready(delete(table).where(tuple_(*keys).in_(some)))
             while await self._drop_piece(emptying.text, emptying.values({})) == _DROPPED_AT_ONCE:
                 pass
-            await self._drop_piece(f"DROP TABLE IF EXISTS {table.name}")
+            await self._drop_piece(drop_table(table, _DIALECT))
         with self._transaction() as connection:
             connection.execute(_DROP_GENERATION.text, (generation,))
 
@@ -438,8 +503,12 @@ class SqliteReadModelStore:
         self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         scan = self._of(generation).scan
+        if _identity_at(self._path) is None:
+            raise _gone(self._path)
         try:
-            connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_S)
+            # Not to be made here: an empty file in place of a deleted one would pass for a read model.
+            uri = _uri(self._path, "rw")
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_S)
             try:
                 connection.execute("BEGIN")  # one moment for all tables; ended in seconds, so the WAL can be reset
                 at = connection.execute(_CHECKPOINT_OF.text, (generation, partition)).fetchone()
@@ -493,6 +562,32 @@ def _unavailable(path: Path, error: Exception) -> ReadModelUnavailable:
     )
 
 
+_HOW_TO_MAKE: Final = (
+    "the follower of a running service makes it of the log within seconds; where none runs, `stakelog project "
+    "rebuild` does"
+)
+
+
+def _gone(path: Path) -> ReadModelUnavailable:
+    return ReadModelUnavailable(f"there is no read model at {path}: {_HOW_TO_MAKE}")
+
+
+def _identity_at(path: Path) -> _Identity | None:
+    """None where there is no file, or none that can be looked at."""
+    try:
+        return _identity(path.stat())
+    except OSError:
+        return None
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return found.st_dev, found.st_ino
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"{path.absolute().as_uri()}?mode={mode}"
+
+
 def _checkpoint(seq: int, head: str, digests: str) -> Checkpoint:
     """Raises ReadModelUnavailable where somebody wrote other digests than we do."""
     try:
@@ -522,27 +617,12 @@ class SqliteReadModel:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._inline = self._connect()
+        self._inline = _Reader(path)
         self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
         self._own = threading.local()
-        self._opened: list[sqlite3.Connection] = [self._inline]
+        self._opened: list[_Reader] = [self._inline]
         self._tables: dict[int, Tables] = {}
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="stakelog-read")
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro",
-                uri=True,
-                isolation_level=None,
-                check_same_thread=False,
-                timeout=_BUSY_S,
-                cached_statements=256,
-            )
-            connection.execute("PRAGMA cache_size=-32768")
-        except sqlite3.Error as error:
-            raise _unavailable(self._path, error) from error
-        return connection
 
     async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:
         if quick:
@@ -550,14 +630,14 @@ class SqliteReadModel:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch_here, asks)
 
     def _fetch_here(self, asks: Sequence[Ask]) -> list[Rows]:
-        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = self._connect()
-            self._opened.append(connection)
-        return self._fetch(connection, asks)
+        reader: _Reader | None = getattr(self._own, "reader", None)
+        if reader is None:
+            reader = self._own.reader = _Reader(self._path)
+            self._opened.append(reader)
+        return self._fetch(reader, asks)
 
-    def _fetch(self, connection: sqlite3.Connection, asks: Sequence[Ask]) -> list[Rows]:
-        execute = connection.execute
+    def _fetch(self, reader: "_Reader", asks: Sequence[Ask]) -> list[Rows]:
+        execute = reader.current().execute
         try:
             execute("BEGIN")  # deferred: the first look fixes the moment for all of them
             try:
@@ -592,5 +672,49 @@ class SqliteReadModel:
     def close_now(self) -> None:
         """``close``, for who has no event loop."""
         self._threads.shutdown()
-        for connection in self._opened:
-            connection.close()
+        for reader in self._opened:
+            reader.close()
+
+
+class _Reader:
+    """One connection that reads the file at the path, also where that becomes another one. Not for two at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ReadModelUnavailable."""
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._file: _Identity | None = None
+        self._look_at_s = 0.0
+        self.current()
+
+    def current(self) -> sqlite3.Connection:
+        """To the file that is there, or was a second ago. Raises ReadModelUnavailable where there is none."""
+        if self._connection is None or monotonic() >= self._look_at_s:
+            file = _identity_at(self._path)  # before it is opened: exchanged in between, it is opened once more
+            if file is None:
+                raise _gone(self._path)
+            if self._connection is None or file != self._file:
+                self.close()
+                self._connection, self._file = self._connect(), file
+            self._look_at_s = monotonic() + _LOOK_S
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                _uri(self._path, "ro"),
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=_BUSY_S,
+                cached_statements=256,
+            )
+            connection.execute("PRAGMA cache_size=-8192")
+        except sqlite3.Error as error:
+            raise _unavailable(self._path, error) from error
+        return connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,79 @@
+"""Progress on stderr, with the time that is left: a bar on a terminal, a line now and then in a file."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Final
+
+_LINE_EVERY_S: Final = 5.0  # chosen: a short run is silent, a long one shows in a log that it lives
+
+Tell = Callable[[str, int, int | None], None]
+"""What is being done, how much of it is done, and of how much; None where nobody knows."""
+
+
+@contextmanager
+def progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Answers what is to be told (done, in all) now and then, as often as one likes."""
+    with progress_of_steps(unit) as tell:
+        yield lambda done, total: tell(doing, done, total)
+
+
+@contextmanager
+def progress_of_steps(unit: str = "") -> Iterator[Tell]:
+    """The same for work of several steps, one after the other."""
+    if sys.stderr.isatty():
+        with _bar(unit) as tell:
+            yield tell
+    else:
+        yield Lines(unit)
+
+
+@contextmanager
+def _bar(unit: str) -> Iterator[Tell]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total)
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+class Lines:
+    """A line every few seconds. The time left is reckoned from what was done since the step was told of first."""
+
+    def __init__(
+        self, unit: str, *, write: Callable[[str], None] = _write_line, now_s: Callable[[], float] = monotonic
+    ) -> None:
+        self._unit = f" {unit}" if unit else ""
+        self._write, self._now_s = write, now_s
+        self._told_s = now_s()
+        self._doing, self._began_s, self._before = "", self._told_s, 0
+
+    def __call__(self, doing: str, done: int, total: int | None) -> None:
+        now_s = self._now_s()
+        if doing != self._doing:
+            self._doing, self._began_s, self._before = doing, now_s, done
+        if now_s - self._told_s < _LINE_EVERY_S:
+            return
+        self._told_s = now_s
+        if not total:
+            self._write(doing)
+            return
+        line = f"{doing}: {done} of {total}{self._unit} ({100 * done // total} %)"
+        if done > self._before:
+            left_s = (now_s - self._began_s) / (done - self._before) * (total - done)
+            line += f", about {left_s:.0f} s left"
+        self._write(line)

@@ -1,0 +1,118 @@
+"""What stands in a topic, read by aiokafka's own consumer, and the chain rule written down once more.
+
+It shares no code with the log that it judges.
+"""
+
+import hashlib
+import json
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from deploy.local.servers import Kafka
+from ledger.logs.kafka import KafkaEventLog, open_log
+from ledger.logs.kafka_address import parse_address
+
+_numbers: Final = count(1)
+
+
+def new_topic() -> str:
+    """A name that no other test of this broker has."""
+    return f"events-{next(_numbers)}"
+
+
+async def open_at(url: str, topic: str, partitions: int = 2) -> KafkaEventLog:
+    return await open_log(parse_address(url), partitions, topic=topic)
+
+
+class Logs:
+    """Opens logs of one broker, each a process's view of a topic, and closes them."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._opened: list[KafkaEventLog] = []
+        self.topic = new_topic()
+
+    async def open(self, *, partitions: int = 2, timeout_s: float = 10.0) -> KafkaEventLog:
+        address = parse_address(f"{self._kafka.url}?replication_factor=1")
+        log = await open_log(address, partitions, topic=self.topic, timeout_s=timeout_s)
+        self._opened.append(log)
+        return log
+
+    async def judged(self, partition: int) -> "Judged":
+        return await judged(self._kafka, self.topic, partition)
+
+    async def close(self) -> None:
+        for log in self._opened:
+            await log.close()
+
+
+class Judged(NamedTuple):
+    """All values of a partition in the order of offsets, and which of them are events."""
+
+    values: list[bytes]
+    events: list[bytes]
+
+    @property
+    def forks(self) -> int:
+        return len(self.values) - len(self.events)
+
+    @property
+    def names(self) -> list[str]:
+        """``<user_id> <command_id>`` of every event."""
+        records = [json.loads(event) for event in self.events]
+        return [f"{record['user_id']} {record['command_id']}" for record in records]
+
+    @property
+    def commands(self) -> list[str]:
+        return [json.loads(event)["command_id"] for event in self.events]
+
+
+async def judged(kafka: Kafka, topic: str, partition: int) -> Judged:
+    values = await raw_values(kafka, topic, partition)
+    events: list[bytes] = []
+    seq, head = 0, "0" * 64
+    for value in values:
+        try:
+            record = json.loads(value)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and (record.get("seq"), record.get("prev")) == (seq + 1, head):
+            events.append(value)
+            seq, head = seq + 1, hashlib.sha256(value).hexdigest()
+    return Judged(values, events)
+
+
+async def raw_values(kafka: Kafka, topic: str, partition: int) -> list[bytes]:
+    place = TopicPartition(topic, partition)
+    consumer: Any = AIOKafkaConsumer(
+        bootstrap_servers=kafka.address, enable_auto_commit=False, auto_offset_reset="none"
+    )
+    await consumer.start()
+    try:
+        consumer.assign([place])
+        end = (await consumer.end_offsets([place]))[place]
+        consumer.seek(place, 0)
+        values: list[bytes] = []
+        while await consumer.position(place) < end:
+            for records in (await consumer.getmany(place, timeout_ms=500)).values():
+                values += [record.value or b"" for record in records]
+        return values
+    finally:
+        await consumer.stop()
+
+
+class administered:  # noqa: N801 - used like a function
+    """``async with administered(kafka) as admin``"""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._admin: Any = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+
+    async def __aenter__(self) -> Any:
+        await self._admin.start()
+        return self._admin
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._admin.close()

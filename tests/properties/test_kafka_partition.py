@@ -1,0 +1,60 @@
+"""What the log on Kafka knows of a partition, against the chain rule written down plainly, over any topic."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conformance.event_log import run_of
+from ledger.logs.kafka import _Partition
+from ledger.logs.kafka_client import Stored
+from ledger.record import EMPTY, Head, decode, sha256_hex
+
+
+def topic(seed: int, length: int) -> list[bytes]:
+    """Values as several writers might have left them: most continue the chain, some an old head, some are garbage."""
+    chance = random.Random(seed)
+    heads, values = [EMPTY], []
+    for number in range(length):
+        after = heads[-1] if chance.random() < 0.7 else chance.choice(heads)
+        run = run_of(0, after, [f"c{number}"])
+        heads.append(run.head)
+        values.append(run.stored[0] if chance.random() < 0.9 else chance.choice([b"", b"{}", b"no record"]))
+        if chance.random() < 0.1:
+            values.append(chance.choice(values))  # a batch that landed twice
+    return values
+
+
+def events_of(values: list[bytes]) -> list[int]:
+    """The offsets of the events."""
+    found: list[int] = []
+    head = EMPTY
+    for offset, value in enumerate(values):
+        if not value.startswith(b'{"v"'):
+            continue
+        place, prev, _ = decode(value)
+        if (place.seq, prev) == (head.seq + 1, head.sha256):
+            found.append(offset)
+            head = Head(place.seq, sha256_hex(value))
+    return found
+
+
+@given(st.integers(0, 10_000_000), st.integers(0, 60), st.integers(0, 60))
+def test_it_knows_the_place_of_every_event_and_what_is_none(seed: int, length: int, begin: int) -> None:
+    values = topic(seed, length)
+    known = _Partition()
+    for offset, value in enumerate(values):
+        if offset == begin:  # going on in another process
+            before = known.known()
+            known = _Partition()
+            known.begin_at(before)
+        known.take(Stored(offset, value))
+    events = events_of(values)
+    assert known.head.seq == len(events)
+    assert known.forks == len(values) - len(events)
+    assert known.next_offset == len(values)
+    assert [known.offset_of(seq) for seq in range(1, len(events) + 1)] == events
+    seqs = {offset: seq for seq, offset in enumerate(events, start=1)}
+    assert [known.seq_at(offset) for offset in range(len(values) + 2)] == [
+        seqs.get(offset) for offset in range(len(values) + 2)
+    ]

@@ -1,0 +1,205 @@
+"""Two nodes that both believe that they own one partition, over a log whose appends may land late, or twice.
+
+One run is one seed: clients post deposits, bets and strong reads against one wallet to either node, and ask again
+under the same id until they have a last word, while ownership moves with a generation that grows, nodes hear of it
+late or not at all, appends are held up, and answers get lost. At the end everything that is held up lands, and
+`wrongs` reads the log and every last word. It is to the product what `fence_model.py` is to the design.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ledger.commands import Command
+from ledger.logs.memory import Appended, MemoryEventLog
+from ledger.node import Node
+from ledger.ports import NewRecord, OutcomeUnknown, StaleHead
+from ledger.record import Head, decode
+from ledger.state_stores.memory import MemoryStateStore
+from ledger.tickets import Accepted, Answer, Refused, WalletRead
+from unit.given import ASSETS, NOON, deposit, open_wallet, place_bet
+from unit.node_in_memory import request_sha256
+
+CLIENTS: Final = 14
+STEPS: Final = 140
+
+
+class HeldUpLog(MemoryEventLog):
+    """Holds appends up. One that is given up may land later all the same, if it still continues the chain then."""
+
+    def __init__(self, appended: Appended, chance: random.Random) -> None:
+        super().__init__(1, appended, shared=True)
+        self._chance = chance
+        self.late: list[tuple[Head, Sequence[NewRecord]]] = []
+        self.landed_late = 0
+
+    async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        await self._delay()
+        if self._chance.random() < 0.15:
+            self.late.append((after, records))
+            await self._delay()
+            raise OutcomeUnknown("held up")
+        self._land(partition, after, records)
+        if self._chance.random() < 0.05:
+            raise OutcomeUnknown("the answer got lost")
+
+    async def confirm(self, partition: int, head: Head) -> None:
+        await self._delay()
+        await super().confirm(partition, head)
+
+    async def _delay(self) -> None:
+        for _ in range(self._chance.choice((1, 1, 2, 5, 30))):
+            await asyncio.sleep(0)
+
+    def let_one_land(self) -> None:
+        if not self.late:
+            return
+        after, records = self.late.pop(self._chance.randrange(len(self.late)))
+        try:
+            self._land(0, after, records)
+            self.landed_late += 1
+        except StaleHead:
+            pass  # on a broker it lies in the topic, and is no event
+
+
+class Client:
+    """Asks for one command until it has its last word."""
+
+    def __init__(self, command: Command | None) -> None:
+        self.command = command
+        self.word: Answer = None
+        self.asked_at = 0
+        """How many events the log had when it asked the question that was answered."""
+        self.answered_at = 0
+
+
+class Run:
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.appended = Appended(1)
+        self.nodes: list[Node] = []
+        self.logs: list[HeldUpLog] = []
+        self.generation = 0
+        self.spread = self.chance.choice((2, 10, 60))  # what comes at once is decided, and appended, at once
+        self.clients: list[Client] = []
+        self.words: Counter[str] = Counter()
+
+    @property
+    def events(self) -> int:
+        return len(self.appended.records[0])
+
+    async def play(self) -> None:
+        starting = [self._new_owner()]
+        clients = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
+        for _ in range(STEPS):
+            await asyncio.sleep(0)
+            happens = self.chance.random()
+            if happens < 0.03 and len(self.nodes) < 5:
+                starting.append(self._new_owner())
+            elif happens < 0.15:
+                self.chance.choice(self.logs).let_one_land()
+        while not all(client.done() for client in clients):
+            await asyncio.sleep(0)
+            self.chance.choice(self.logs).let_one_land()
+        for log in self.logs:
+            while log.late:
+                log.let_one_land()
+        for task in (*clients, *starting):
+            task.cancel()
+        await asyncio.wait([*clients, *starting])
+        for node in self.nodes:
+            for writer in node.writers:
+                if writer._task is not None:
+                    writer._task.cancel()
+            if node._stores is not None:
+                node._stores.cancel()
+        await asyncio.sleep(0.001)
+
+    def _new_owner(self) -> "asyncio.Task[Any]":
+        self.generation += 1
+        log = HeldUpLog(self.appended, self.chance)
+        node = Node(log, MemoryStateStore(), lambda: NOON, ASSETS, generation=self.generation)
+        self.logs.append(log)
+        self.nodes.append(node)
+        return asyncio.get_running_loop().create_task(self._start(node))
+
+    async def _start(self, node: Node) -> None:
+        try:
+            await node.start()
+        except Exception as error:  # noqa: BLE001 - superseded before it began
+            self.words[type(error).__name__] += 1
+
+    async def _client(self, number: int) -> None:
+        chance = random.Random(self.chance.random())
+        kind = chance.random()
+        if number == 0:
+            command: Command | None = open_wallet()
+        elif kind < 0.35:
+            command = deposit(chance.randint(1, 5), f"o{number}")
+        elif kind < 0.85:
+            command = place_bet(chance.randint(1, 8), f"b{number}")
+        else:
+            command = None
+        client = Client(command)
+        self.clients.append(client)
+        for _ in range(chance.randrange(self.spread)):
+            await asyncio.sleep(0)
+        while True:
+            node = self.nodes[-1] if chance.random() < 0.6 else chance.choice(self.nodes)
+            client.asked_at = self.events
+            if not hasattr(node.writers[0], "state"):
+                await asyncio.sleep(0)
+                continue
+            asking = asyncio.ensure_future(
+                node.wallet("u1") if command is None else node.post(command, request_sha256(command), "local")
+            )
+            patience = chance.choice((5, 20, 10_000))
+            while not asking.done() and patience:
+                patience -= 1
+                await asyncio.sleep(0)
+            if not asking.done():
+                self.words["given up"] += 1  # it may still be decided; nobody hears the answer
+                asking.add_done_callback(asyncio.Future.exception)
+                continue
+            word = asking.result()
+            self.words[getattr(word, "reason", type(word).__name__)] += 1
+            if isinstance(word, Accepted | Refused | WalletRead):
+                client.word, client.answered_at = word, self.events
+                return
+            for _ in range(chance.randrange(20)):
+                await asyncio.sleep(0)
+
+    def wrongs(self) -> set[str]:
+        """What the log and the last words say against each other."""
+        found: set[str] = set()
+        events = [decode(record) for record in self.appended.records[0]]
+        cash = [0]
+        for decoded in events:
+            change = sum(amount for account, _, amount in decoded.event.postings if account == "wallet/u1/cash")
+            cash.append(cash[-1] + change)
+        commands = Counter((event.user_id, event.command_id) for _, _, event in events)
+        if max(commands.values(), default=1) > 1:
+            found.add("doubled")
+        if min(cash) < 0:
+            found.add("overdrawn")
+        for client in self.clients:
+            word, moments = client.word, range(client.asked_at, client.answered_at + 1)
+            if isinstance(word, Accepted):
+                seq = word.place.seq
+                if seq > len(events) or events[seq - 1].event != word.event:
+                    found.add("success without its event")
+            elif isinstance(word, Refused):
+                assert client.command is not None
+                if commands["u1", client.command.command_id]:
+                    found.add("refused, and taken")
+                amount = getattr(client.command, "stake", None)
+                enough = amount is not None and all(cash[n] >= amount for n in moments if n < len(cash))
+                if enough and word.rejection.code == "insufficient_funds":
+                    found.add("a wrong refusal")
+            elif isinstance(word, WalletRead):
+                balance = word.wallet.balances.get("INR")
+                if all(cash[n] != (balance.cash if balance else 0) for n in moments if n < len(cash)):
+                    found.add("a stale read")
+        return found

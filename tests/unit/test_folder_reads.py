@@ -1,0 +1,158 @@
+"""A folder's read model, changed by hand, held against its log: each change is named, and no traceback."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from api.audit.folder_reads import FolderReads
+from api.audit.sources import CannotAudit
+from ledger.folder import READ_MODEL
+from projections import reconcile_everybody, reconcile_wallets
+from projections.reconcile import Difference, Reconciled, reconcile
+from projections.store import ReadModelUnavailable
+from unit.folders import story_records
+from unit.read_model import ReadModel
+from unit.told_reads import Records
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (reconcile_wallets, reconcile_everybody):
+        monkeypatch.setattr(module, "_PAUSE_S", 0.001)
+
+
+async def changed(folder: Path, *statements: str) -> ReadModel:
+    """The read model of the story, all of it folded, and then this."""
+    model = await ReadModel.folded(folder, story_records())
+    for statement in statements:
+        assert model.sql(statement) > 0, statement
+    return model
+
+
+def held_against(
+    folder: Path, records: Sequence[list[bytes]], only: Sequence[str] = ()
+) -> tuple[Reconciled, list[Difference]]:
+    differences: list[Difference] = []
+    with closing(FolderReads(folder, len(records))) as reads:
+        result = reconcile(Records(list(records)), reads, only=only, patience_s=0, differs=differences.append)
+    return result, differences
+
+
+async def test_a_read_model_as_it_was_folded_is_well(tmp_path: Path) -> None:
+    await changed(tmp_path)
+    result, differences = held_against(tmp_path, story_records())
+    assert differences == []
+    assert result.well
+    assert result.everybody is not None
+    assert result.everybody.leaderboards == 9
+    assert result.everybody.orders == 11
+
+
+OF = "WHERE user_id = 'alice'"
+ORDER = "kind, asset, amount, bonus, status, reason, seq, created_at_us, resolved_seq, resolved_at_us"
+
+
+@pytest.mark.parametrize(
+    ("statement", "read"),
+    [
+        (f"UPDATE {{history}} SET data = '{{{{\"x\"' {OF}", "history"),
+        (f"UPDATE {{history}} SET data = CAST(X'ff' AS TEXT) {OF}", "history"),
+        (f"UPDATE {{history}} SET time_us = 'abc' || seq {OF}", "history"),
+        (f"UPDATE {{history}} SET cash = 'abc' {OF}", "balance"),
+        (f"UPDATE {{statistics}} SET staked = 'abc' {OF}", "stats"),
+        (f"UPDATE {{statistics}} SET biggest_win = X'00' {OF}", "stats"),
+        (f"UPDATE {{asset}} SET cash = 'abc' {OF}", "wallet"),
+        (f"UPDATE {{asset}} SET credit_limit = X'ff' {OF}", "wallet"),
+        (f"UPDATE {{wallet}} SET opened_at_us = X'ff' {OF}", "wallet"),
+        (f"UPDATE {{bet}} SET placed_at_us = 'abc' {OF}", "bets"),
+        (f"UPDATE {{bet}} SET settled_seq = X'ff' {OF}", "bets"),
+        (f"UPDATE {{referral}} SET members = 'many' {OF}", "referrals"),
+        (f"UPDATE {{orders}} SET created_at_us = 'abc' {OF}", "orders"),
+        (f"UPDATE {{orders}} SET seq = X'ff' {OF}", "orders"),
+        (f"UPDATE {{orders}} SET reason = CAST(X'ff' AS TEXT) {OF}", "orders"),
+        (f"UPDATE {{standing}} SET staked_low = 'abc' {OF}", "leaderboards"),
+        (f"UPDATE {{standing}} SET user_id = CAST(X'ff' AS TEXT) {OF}", "checkpoint"),
+        ("UPDATE {account} SET debited = 'abc'", "accounts"),
+        ("UPDATE checkpoint SET seq = 'abc' WHERE partition = 1", "checkpoint"),
+    ],
+)
+async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_are_compared(
+    tmp_path: Path, statement: str, read: str
+) -> None:
+    await changed(tmp_path, statement)
+    result, differences = held_against(tmp_path, story_records())
+    assert not result.well
+    assert any(one.read.startswith(read) for one in differences), differences
+    assert result.wallets == 8
+    named = {one.user_id for one in differences} - {"alice", "accounts", "everybody", "partition:1", "\ufffd"}
+    if "checkpoint" not in statement:
+        assert not named, differences
+
+
+@pytest.mark.parametrize(
+    ("statement", "read"),
+    [
+        ("INSERT INTO {wallet} (partition, user_id, status) VALUES (1, 'mallory', 'open')", "rows"),
+        (
+            f"INSERT INTO {{orders}} SELECT partition, 'mallory', order_id, {ORDER} FROM {{orders}} {OF}",
+            "rows",
+        ),
+        ("INSERT INTO {referral} VALUES (3, 'mallory', 1, 1)", "rows"),
+        ("INSERT INTO {standing} VALUES (2, 'mallory', 'INR', 20780, 0, 9, 0, 0, 0, 0)", "rows"),
+        ("UPDATE {bet} SET user_id = 'mallory' WHERE user_id = 'erin'", "rows"),
+    ],
+)
+async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read: str) -> None:
+    await changed(tmp_path, statement)
+    result, differences = held_against(tmp_path, story_records())
+    assert ("mallory", read) in {(one.user_id, one.read) for one in differences}
+    assert not result.well
+    assert held_against(tmp_path, story_records(), only=["mallory"])[0].strangers == 1
+    assert held_against(tmp_path, story_records(), only=["bob"])[1] == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "read"),
+    [
+        ("DELETE FROM {orders} WHERE user_id = 'judy' AND kind = 'withdrawal'", "orders"),
+        (
+            f"INSERT INTO {{orders}} SELECT partition, user_id, 'x', {ORDER} FROM {{orders}} WHERE user_id = 'frank'",
+            "orders",
+        ),
+        ("UPDATE {standing} SET staked_low = staked_low + 1 WHERE user_id = 'erin'", "leaderboards/staked_day"),
+        ("DELETE FROM {standing} WHERE user_id = 'alice'", "leaderboards/net_month"),
+    ],
+)
+async def test_a_row_changed_behind_queue_and_leaderboards_is_named(
+    tmp_path: Path, statement: str, read: str
+) -> None:
+    await changed(tmp_path, statement)
+    result, differences = held_against(tmp_path, story_records())
+    assert any(one.read.startswith(read) for one in differences), differences
+    assert not result.well
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+async def test_a_log_that_has_fewer_events_than_the_read_model_differs_in_each_such_partition(
+    tmp_path: Path, kept: int
+) -> None:
+    await changed(tmp_path)
+    shorter = [records[:kept] for records in story_records()]
+    result, differences = held_against(tmp_path, shorter)
+    beyond = [(one.user_id, one.found) for one in differences if one.read == "checkpoint"]
+    assert beyond == [(f"partition:{number}", str(len(records))) for number, records in enumerate(story_records())]
+    assert not result.well
+
+
+async def test_a_read_model_of_another_number_of_partitions_is_refused(tmp_path: Path) -> None:
+    await changed(tmp_path)
+    with pytest.raises(CannotAudit, match="has 4 partitions, its log 2"):
+        FolderReads(tmp_path, 2)
+
+
+async def test_what_is_wrong_with_the_file_is_no_difference(tmp_path: Path) -> None:
+    (tmp_path / READ_MODEL).write_bytes(b"no database" * 1_000)
+    with pytest.raises(ReadModelUnavailable, match="not a database"):
+        FolderReads(tmp_path, 4)

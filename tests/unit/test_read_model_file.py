@@ -1,0 +1,257 @@
+"""The read model's file, deleted or exchanged under those who have it open."""
+
+import asyncio
+import fcntl
+import time
+from pathlib import Path
+
+import pytest
+
+from ledger.folder import READ_MODEL
+from projections import follower as follower_module
+from projections import statements
+from projections.folds import VERSION
+from projections.follower import Follower
+from projections.read_model import Ask
+from projections.standing import standing_of
+from projections.store import ReadModelUnavailable, Switched
+from projections.stores import sqlite
+from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from properties.reads_story import Story, story
+from unit.asked import Asked
+from unit.folded import Folder, from_scratch, live_tables
+from unit.given import open_wallet
+
+BESIDE = ("", "-wal", "-shm", ".lock")
+
+
+def delete(path: Path, *suffixes: str) -> None:
+    for suffix in suffixes or BESIDE:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def is_there(path: Path) -> bool:
+    return path.exists()
+
+
+def make_empty(path: Path) -> None:
+    path.touch()
+
+
+def is_empty(path: Path) -> bool:
+    return path.stat().st_size == 0
+
+
+async def live_store(path: Path, partitions: int) -> SqliteReadModelStore:
+    store = SqliteReadModelStore(path)
+    await store.make_generation(VERSION, partitions, live=True)
+    return store
+
+
+@pytest.fixture(scope="module")
+def told() -> Story:
+    return story(5, commands=120)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / READ_MODEL
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits a second to look again."""
+    monkeypatch.setattr(sqlite, "_LOOK_S", 0.0)
+    monkeypatch.setattr(follower_module, "_LOOK_S", 0.0)
+
+
+# --- those who read ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quick", [True, False])
+async def test_a_reader_opens_what_is_there_instead_a_second_later(path: Path, quick: bool) -> None:
+    store = await live_store(path, 3)
+    model = SqliteReadModel(path)
+    assert await partitions_of(model, quick) == 3
+    delete(path)
+    other = await live_store(path, 5)
+    await asyncio.sleep(1.05)
+    assert await partitions_of(model, quick) == 5
+    for one in (model, store, other):
+        await one.close()
+
+
+async def partitions_of(model: SqliteReadModel, quick: bool) -> int:
+    (checkpoints,) = await model.fetch([Ask(statements.checkpoints, {})], quick=quick)
+    return len(checkpoints)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_reader_of_a_deleted_file_says_what_to_do_and_makes_none(path: Path) -> None:
+    store = await live_store(path, 3)
+    model = SqliteReadModel(path)
+    delete(path)
+    for _ in range(2):
+        with pytest.raises(ReadModelUnavailable, match=r"there is no read model at .*: the follower .* rebuild"):
+            await standing_of(model)
+    assert not is_there(path)
+    with pytest.raises(ReadModelUnavailable, match="there is no read model at"):
+        SqliteReadModel(path)
+    await model.close()
+    await store.close()
+
+
+async def test_a_reader_looks_at_most_once_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await live_store(path, 3)
+    model = SqliteReadModel(path)
+    looked = 0
+    look = sqlite._identity_at
+
+    def counted(at: Path) -> tuple[int, int] | None:
+        nonlocal looked
+        looked += 1
+        return look(at)
+
+    monkeypatch.setattr(sqlite, "_identity_at", counted)
+    ends_s = time.monotonic() + 0.5
+    while time.monotonic() < ends_s:
+        await standing_of(model)
+    assert looked <= 1
+    await model.close()
+    await store.close()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_reads_over_http_are_unavailable_while_the_file_is_missing(tmp_path: Path) -> None:
+    async with Asked(tmp_path) as asked:
+        await asked.world.given(open_wallet())
+        await asked.fold()
+        assert (await asked.get("/v1/wallets/u1/history")).status == 200
+        delete(tmp_path / READ_MODEL)
+        answer = await asked.get("/v1/wallets/u1/history")
+        assert (answer.status, answer.json()["code"]) == (503, "log_unavailable")
+        assert "stakelog project rebuild" in answer.json()["detail"]
+
+
+# --- those who write --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", [(), ("",)], ids=["all deleted", "the -wal and the -shm left"])
+async def test_a_store_writes_nothing_into_a_deleted_file_and_begins_with_a_new_one(
+    path: Path, left: tuple[str, ...]
+) -> None:
+    store = await live_store(path, 3)
+    delete(path, *left)
+    with pytest.raises(Switched, match="was deleted or exchanged"):
+        await store.make_generation(VERSION, 3, live=False)
+    assert await store.generations() == []
+    made = await store.make_generation(VERSION, 2, live=True)
+    beside = SqliteReadModelStore(path)
+    assert await beside.generations() == [made]
+    await beside.close()
+    await store.close()
+
+
+async def test_a_store_says_once_that_its_file_was_exchanged(path: Path, tmp_path: Path) -> None:
+    store, other = await live_store(path, 3), await live_store(tmp_path / "other", 5)
+    await other.close()
+    delete(path)
+    (tmp_path / "other").replace(path)
+    with pytest.raises(Switched):
+        await store.generations()
+    (made,) = await store.generations()
+    assert len(await store.checkpoints(made.number)) == 5
+    await store.close()
+
+
+async def test_two_stores_of_a_deleted_file_agree_on_the_next_one(path: Path) -> None:
+    stores = [await live_store(path, 3), SqliteReadModelStore(path)]
+    delete(path)
+    for store in stores:
+        with pytest.raises(Switched):
+            await store.generations()
+    made = await stores[0].make_generation(VERSION, 3, live=True)
+    assert await stores[1].generations() == [made]
+    with pytest.raises(Switched, match="another process"):
+        await stores[1].make_generation(VERSION, 3, live=True)
+    for store in stores:
+        await store.close()
+    again = SqliteReadModelStore(path)
+    assert await again.generations() == [made], "whoever closed the old file left the new one's WAL alone"
+    await again.close()
+
+
+async def test_writers_go_on_taking_turns_where_the_file_that_they_do_so_by_is_deleted(path: Path) -> None:
+    store = await live_store(path, 3)
+    delete(path, ".lock")
+    beside = SqliteReadModelStore(path)
+    with (
+        store._in_turn(),
+        path.with_name(path.name + ".lock").open("rb") as another,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    await beside.close()
+    await store.close()
+
+
+async def test_one_that_may_not_make_the_file_leaves_none(path: Path) -> None:
+    with pytest.raises(ReadModelUnavailable, match="there is no read model at"):
+        SqliteReadModelStore(path, make=False)
+    assert list(path.parent.iterdir()) == []
+    store = await live_store(path, 3)
+    checking = SqliteReadModelStore(path, make=False)
+    delete(path)
+    for _ in range(2):
+        with pytest.raises(ReadModelUnavailable, match="there is no read model at"):
+            await checking.generations()
+        with pytest.raises(ReadModelUnavailable, match="there is no read model at"):
+            await anext(checking.scan(1, 0))
+    assert not is_there(path)
+    make_empty(path)
+    with pytest.raises(ReadModelUnavailable, match="has no tables of this program's format"):
+        await checking.generations()
+    assert is_empty(path)
+    await checking.close()
+    await store.close()
+
+
+# --- the follower -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("news", [True, False], ids=["while events come", "while nothing comes"])
+async def test_a_follower_makes_deleted_tables_anew_and_fills_them(tmp_path: Path, told: Story, news: bool) -> None:
+    expected = await from_scratch(tmp_path / "scratch", told.partitions)
+    folder = Folder(tmp_path / "data", told.partitions)
+    await folder.append(0.6 if news else 1.0)
+    log, store, stop = folder.reader(), folder.store(), asyncio.Event()
+    path = folder.path / READ_MODEL
+    running = asyncio.create_task(Follower(log, store, batch=50).run(stop))
+    await until_heads(path, log.ends())
+    delete(path)
+    if news:
+        await folder.append()
+    began_s = time.monotonic()
+    await until_heads(path, log.ends())
+    assert time.monotonic() - began_s < 3
+    stop.set()
+    await running
+    log.close()
+    await store.close()
+    assert await live_tables(folder.path, len(told.partitions)) == expected
+
+
+async def until_heads(path: Path, ends: list[int]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                model = SqliteReadModel(path)
+                try:
+                    heads = (await standing_of(model)).heads
+                finally:
+                    await model.close()
+                if [head.seq for head in heads] == ends:
+                    return
+            except ReadModelUnavailable:
+                pass
+            await asyncio.sleep(0.02)

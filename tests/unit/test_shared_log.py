@@ -1,0 +1,286 @@
+"""A writer on a log that others may write, too: it opens before it decides, and stops where it is not the owner.
+
+Two worlds on one log are two nodes that both believe that they own it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ledger import writer as writer_module
+from ledger.events import LEDGER, NO_REQUEST, WriterOpened
+from ledger.logs.memory import Failure
+from ledger.ports import LogUnavailable, OutcomeUnknown, StaleHead, Superseded
+from ledger.record import decode
+from ledger.rejections import Code
+from ledger.tickets import Accepted, Failed, Refused
+from unit.given import deposit, open_wallet, place_bet, transfer
+from unit.node_in_memory import WatchedLog, World
+
+UNKNOWN = OutcomeUnknown("nobody answered")
+AWAY = LogUnavailable("no broker answers")
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = await World(shared=True, generation=5).start()
+    yield world
+    await world.crash()
+
+
+def beside(world: World, generation: int) -> World:
+    """Another node, of another generation, on the same log."""
+    other = World(shared=True, generation=generation)
+    other.appended = world.appended
+    return other
+
+
+async def settled() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+# --- opening -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_writer_opens_its_partition_alone_before_it_decides_anything(world: World) -> None:
+    await world.given(open_wallet(), deposit(500))
+    assert world.types() == ["writer_opened", "wallet_opened", "deposited"]
+    assert world.log.sizes[0] == 1
+    opened = world.events()[0]
+    assert opened.data == WriterOpened(generation=5)
+    assert (opened.user_id, opened.command_id) == ("partition:0", "~open:1")
+    assert (opened.actor, opened.request_sha256) == (LEDGER, NO_REQUEST)
+    assert (opened.postings, opened.balances) == ((), {})
+    await world.assert_true_of_the_log()
+
+
+async def test_every_partition_is_opened_by_its_writer() -> None:
+    world = await World(partitions=4, shared=True, generation=1).start()
+    assert [event.user_id for event in world.events()] == [f"partition:{number}" for number in range(4)]
+    await world.crash()
+
+
+async def test_a_log_of_one_process_is_not_opened() -> None:
+    world = await World().start()
+    await world.given(open_wallet())
+    assert world.types() == ["wallet_opened"]
+    await world.crash()
+
+
+async def test_each_start_opens_again_under_the_place_that_it_has_then(world: World) -> None:
+    await world.given(open_wallet())
+    world.options["generation"] = 6
+    await world.restart()
+    opened = world.events("partition:0")
+    assert [(event.command_id, event.data) for event in opened] == [
+        ("~open:1", WriterOpened(generation=5)),
+        ("~open:3", WriterOpened(generation=6)),
+    ]
+    await world.given(deposit(5))
+
+
+async def test_what_is_asked_before_it_has_opened_is_not_kept() -> None:
+    """Kept, it could be taken after the owner of before, whom the client asked next, had rightly refused it."""
+    world = World(shared=True, generation=1)
+    log = WatchedLog(1, world.appended, shared=True)
+    log.gate.clear()
+    world.new_log = lambda: log  # type: ignore[method-assign]
+    starting = asyncio.create_task(world.start())
+    await settled()
+    assert not starting.done()
+    assert not world.node.ready
+    assert (await world.failed(open_wallet())).reason == "not_owner"
+    log.gate.set()
+    await starting
+    assert world.types() == ["writer_opened"]
+    await world.given(open_wallet())
+    await world.crash()
+
+
+@pytest.mark.parametrize("lands", [False, True])
+async def test_an_open_of_unknown_outcome_is_followed_by_another(lands: bool) -> None:
+    world = World(shared=True, generation=1)
+    log = WatchedLog(1, world.appended, shared=True)
+    log.fail_next.append(Failure(UNKNOWN, lands))
+    world.new_log = lambda: log  # type: ignore[method-assign]
+    await world.start()
+    assert world.types() == ["writer_opened"] * (2 if lands else 1)
+    await world.given(open_wallet())
+    await world.crash()
+
+
+async def test_a_log_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "_RETRY_S", 0.001)
+    world = World(shared=True, generation=1)
+    log = WatchedLog(1, world.appended, shared=True)
+    log.fail_next.extend([Failure(AWAY, lands=False)] * 3)
+    world.new_log = lambda: log  # type: ignore[method-assign]
+    await world.start()
+    assert log.sizes == [1] * 4
+    await world.crash()
+
+
+# --- in doubt -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lands", [False, True])
+async def test_after_an_unknown_outcome_it_opens_before_it_decides(world: World, lands: bool) -> None:
+    await world.given(open_wallet(), deposit(500))
+    world.log.fail_next.append(Failure(UNKNOWN, lands))
+    bet = place_bet(400, "b1")
+    assert (await world.failed(bet)).reason == "outcome_unknown"
+    other = await world.post(place_bet(400, "b2"))
+    assert isinstance(other, Refused) == lands
+    opens = [number for number, kind in enumerate(world.types()) if kind == "writer_opened"]
+    assert opens == ([0, 4] if lands else [0, 3])
+    answer = await world.post(bet)
+    assert isinstance(answer, Accepted) == lands
+    await world.assert_true_of_the_log()
+
+
+async def test_after_a_head_that_was_another_it_opens_and_decides_again_in_order(world: World) -> None:
+    await world.given(open_wallet(), deposit(500))
+    other = await beside(world, 5).start()  # opens, so the head is another
+    answers = await world.post_many(place_bet(300, "b1"), place_bet(300, "b2"), place_bet(200, "b3"))
+    assert [type(answer) for answer in answers] == [Accepted, Refused, Accepted]
+    assert world.types()[3:] == ["writer_opened", "writer_opened", "bet_placed", "bet_placed"]
+    await other.crash()
+
+
+async def test_a_refusal_is_decided_again_where_the_head_was_another(world: World) -> None:
+    await world.given(open_wallet())
+    other = await beside(world, 5).start()
+    await other.given(deposit(500))
+    await world.accepted(place_bet(300))
+    assert world.types()[-2:] == ["writer_opened", "bet_placed"]
+    await other.crash()
+
+
+async def test_what_waits_while_it_opens_again_is_decided_after_it(world: World) -> None:
+    await world.given(open_wallet())
+    world.log.fail_next.append(Failure(UNKNOWN, lands=False))
+    assert (await world.failed(deposit(5, "o1"))).reason == "outcome_unknown"
+    world.log.gate.clear()
+    posting = asyncio.create_task(world.post(deposit(5, "o2")))
+    await settled()
+    assert not posting.done()
+    world.log.gate.set()
+    assert isinstance(await posting, Accepted)
+    assert world.types()[-2:] == ["writer_opened", "deposited"]
+
+
+async def test_while_the_log_is_away_who_waits_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "_RETRY_S", 0.01)
+    await world.given(open_wallet())
+    world.log.fail_next.extend([Failure(UNKNOWN, lands=False), *[Failure(AWAY, lands=False)] * 3])
+    assert (await world.failed(deposit(5, "o1"))).reason == "outcome_unknown"
+    assert (await world.failed(deposit(5, "o2"))).reason == "log_unavailable"
+    async with asyncio.timeout(5):
+        while not isinstance(await world.post(deposit(5, "o3")), Accepted):  # noqa: ASYNC110 - as a client would
+            await asyncio.sleep(0.01)
+    assert world.types("u1") == ["wallet_opened", "deposited"]
+
+
+async def test_a_stop_does_not_wait_for_a_log_that_is_away(world: World) -> None:
+    await world.given(open_wallet())
+    world.log.fail_next.extend([Failure(UNKNOWN, lands=False), *[Failure(AWAY, lands=False)] * 1_000])
+    assert (await world.failed(deposit(5, "o1"))).reason == "outcome_unknown"
+    await settled()
+    async with asyncio.timeout(5):
+        await world.node.stop(quiet_within_s=0.1)
+
+
+async def test_who_is_always_overtaken_says_so(world: World) -> None:
+    await world.given(open_wallet())
+    overtaken = Failure(StaleHead("somebody was quicker"), lands=False)
+    world.log.fail_next.extend([overtaken, None] * 7 + [overtaken])  # each time it opens well, and then is too late
+    assert (await world.failed(deposit(5, "o1"))).reason == "not_owner"
+    await world.given(deposit(5, "o2"))
+    assert world.types("u1") == ["wallet_opened", "deposited"]
+
+
+# --- generations --------------------------------------------------------------------------------------------------
+
+
+async def test_who_reads_a_higher_generation_stops_and_decides_nothing(world: World) -> None:
+    await world.given(open_wallet(), deposit(500))
+    newer = await beside(world, 6).start()
+    failed = await world.failed(place_bet(100))
+    assert failed.reason == "not_owner"
+    assert isinstance(world.node.halted.result(), Superseded)
+    assert (await world.failed(deposit(5, "o2"))).reason == "not_owner"
+    await newer.given(place_bet(500))
+    assert newer.types()[3:] == ["writer_opened", "bet_placed"]
+    await newer.crash()
+
+
+async def test_an_owner_of_yesterday_refuses_nothing_from_its_memory(world: World) -> None:
+    await world.given(open_wallet())
+    newer = await beside(world, 6).start()
+    await newer.given(deposit(500))
+    assert (await world.failed(place_bet(100))).reason == "not_owner"
+    assert isinstance(await world.node.wallet("u1"), Failed)
+    assert (await newer.refused(place_bet(501))).code is Code.INSUFFICIENT_FUNDS
+    await newer.crash()
+
+
+async def test_an_append_that_comes_late_finds_the_partition_opened_by_another(world: World) -> None:
+    await world.given(open_wallet(), deposit(500))
+    world.log.gate.clear()
+    late = asyncio.create_task(world.post(place_bet(500, "late")))
+    await settled()
+    newer = await beside(world, 6).start()
+    bet = place_bet(500, "b1")
+    await newer.given(bet)
+    world.log.gate.set()
+    answer = await late
+    assert isinstance(answer, Failed)
+    assert answer.reason == "not_owner"
+    assert [event.command_id for event in newer.events("u1")][2:] == [bet.command_id]
+    await newer.crash()
+
+
+async def test_a_lower_generation_does_not_open(world: World) -> None:
+    with pytest.raises(Superseded):
+        await beside(world, 4).start()
+    assert world.types() == ["writer_opened"]
+
+
+async def test_the_generation_is_known_after_a_checkpoint_too(world: World) -> None:
+    await world.given(open_wallet())
+    await world.save()
+    await world.node._learn_keys()
+    world.options["generation"] = 4
+    with pytest.raises(Superseded, match="generation 5"):
+        await world.restart()
+
+
+async def test_what_was_open_when_the_partition_changed_hands_arrives_under_the_new_owner(world: World) -> None:
+    await world.given(open_wallet("u1"), open_wallet("u2"), deposit(500))
+    world.log.gate.clear()
+    sending = asyncio.create_task(world.post(transfer(200, "u2")))
+    await settled()
+    world.log.gate.set()
+    await sending
+    newer = await beside(world, 6).start()
+    await newer.quiet()
+    assert await newer.cash("u2") == 200
+    assert newer.types().count("transfer_received") == 1
+    assert newer.total("transit/") == 0
+    await newer.crash()
+
+
+# --- rounds of a bounded size --------------------------------------------------------------------------------------
+
+
+async def test_a_round_ends_where_an_append_is_full(world: World) -> None:
+    world.writer._append_bytes = 3 * len(world.appended.records[0][0])
+    answers = await world.post_many(*(open_wallet(f"u{number}") for number in range(20)))
+    assert all(isinstance(answer, Accepted) for answer in answers)
+    assert max(world.log.sizes) <= 4
+    assert sum(world.log.sizes) == 21
+    assert [decode(record).event.user_id for record in world.appended.records[0][1:]] == [
+        f"u{number}" for number in range(20)
+    ]

@@ -1,0 +1,44 @@
+"""The money supply: account totals of all partitions together."""
+
+from pathlib import Path
+
+import msgspec
+
+from projections.folding import PartitionFolder
+from projections.folds import VERSION
+from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.supply import AccountTotal, account_totals
+from properties.reads_story import tell
+
+
+async def test_the_supply_is_every_posting_of_every_partition_and_sums_to_zero(tmp_path: Path) -> None:
+    told = await tell(3)
+    path = tmp_path / "read-model.sqlite3"
+    store = SqliteReadModelStore(path)
+    generation = await store.make_generation(VERSION, len(told.partitions), live=True)
+    for partition, checkpoint in enumerate(await store.checkpoints(generation.number)):
+        folder = PartitionFolder(store, generation.number, partition, checkpoint, [])
+        run = await folder.fold(told.partitions[partition])
+        assert run is not None
+        await store.commit(generation.number, [run])
+    await store.close()
+    model = SqliteReadModel(path)
+    totals = await account_totals(model)
+    await model.close()
+
+    posted: dict[tuple[str, str], list[int]] = {}
+    for event in map(msgspec.json.decode, told.records):
+        for account, asset, amount in event["postings"]:
+            name = f"wallet/{account.rpartition('/')[2]}" if account.startswith("wallet/") else account
+            posted.setdefault((asset, name), [0, 0])[amount < 0] += abs(amount)
+    assert {(one.asset, one.account): [one.credited, one.debited] for one in totals} == posted
+    assert {one.asset for one in totals} == {"INR", "USDT", "GOLD"}
+    for asset in ("INR", "USDT", "GOLD"):
+        own = [one for one in totals if one.asset == asset]
+        assert sum(one.balance for one in own) == 0
+        roots = [one.account.partition("/")[0] for one in own]
+        assert roots == sorted(roots, key=["wallet", "transit", "house"].index)
+
+
+def test_a_balance_is_what_came_in_less_what_went_out() -> None:
+    assert AccountTotal("house/stakes", "INR", 7, 9).balance == -2
