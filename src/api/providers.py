@@ -148,10 +148,10 @@ def _refuse_gone_log(data: Path) -> None:
 
 
 def _store_of(data: Path, read_model: str, *, make: bool = True) -> ReadModelStore:
-    """The tables, to write. ``read_model``: as in the settings; ``make`` the file where there is none."""
+    """The tables, to write. ``read_model``: as in the settings. Unless ``make``: those that others have made."""
     if read_model == SQLITE:
         return SqliteReadModelStore(data / READ_MODEL, make=make)
-    return ServerReadModelStore(_database_of(read_model))
+    return ServerReadModelStore(_database_of(read_model), make=make)
 
 
 def _model_of(settings: Settings) -> ReadModel:

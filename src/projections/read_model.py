@@ -27,16 +27,6 @@ class Ask(NamedTuple):
     conditions: frozenset[str] = NO_CONDITIONS
 
 
-def at_once(read: Coroutine[Any, Any, T]) -> T:
-    """What a read answers that looks everything up in the caller's thread, and so never waits."""
-    try:
-        read.send(None)
-    except StopIteration as done:
-        answer: T = done.value
-        return answer
-    raise AssertionError("a read that looks everything up at once had to wait")
-
-
 class Pool(NamedTuple):
     """The connections of this process: how many there are, how many of them are in use, and may be at the most."""
 
@@ -55,6 +45,16 @@ class Pooled(Protocol):
         """How often the database ended a transaction of anybody's for another one's sake, by its code, since the
         tables were made; should stay at 0. Raises ReadModelUnavailable."""
         ...
+
+
+def at_once(read: Coroutine[Any, Any, T]) -> T:
+    """What a read answers that looks everything up in the caller's thread, and so never waits."""
+    try:
+        read.send(None)
+    except StopIteration as done:
+        answer: T = done.value
+        return answer
+    raise AssertionError("a read that looks everything up at once had to wait")
 
 
 class ReadModel(Protocol):

@@ -250,6 +250,25 @@ async def test_a_database_of_another_format_is_refused(databases: EmptyDatabases
 
 
 @EACH
+async def test_a_database_that_was_emptied_is_filled_anew(databases: EmptyDatabases, database_url: str) -> None:
+    store, looking = (ServerReadModelStore(open_database(database_url), make=make) for make in (True, False))
+    with pytest.raises(ReadModelUnavailable, match="holds no read model yet"):
+        await looking.generations()
+    live = await store.make_generation(1, PARTITIONS, live=True)
+    assert await looking.generations() == [live]
+    names = ["generation", "checkpoint", "read_model_format", *(table.name for table in Tables(1).of.values())]
+    databases.ask(f"DROP TABLE {', '.join(names)}", name_of(database_url))
+    with pytest.raises(Switched):
+        await store.commit(live.number, [run(0, Checkpoint(), 1, WalletRow("u1"))])
+    with pytest.raises(Switched):
+        await store.generations()
+    assert await store.generations() == []
+    assert await store.make_generation(1, PARTITIONS, live=True) == live
+    await store.close()
+    await looking.close()
+
+
+@EACH
 async def test_many_may_find_the_database_empty_at_once(database_url: str) -> None:
     stores = [ServerReadModelStore(open_database(database_url, connections=2)) for _ in range(5)]
 
@@ -364,7 +383,11 @@ async def test_a_reader_that_is_given_up_leaves_a_pool_that_works(database_url: 
 @pytest.fixture(params=["postgresql", "mariadb"])
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """To be killed, paused and started again."""
-    server: Server = {"postgresql": PostgreSql, "mariadb": MariaDb}[request.param]()
+    server: Server
+    if request.param == "postgresql":
+        server = PostgreSql(arguments=PostgreSql.careless)
+    else:
+        server = MariaDb(arguments=MariaDb.careless)
     with running(server):
         yield server
 

@@ -238,10 +238,11 @@ async def test_reads_are_true_at_the_position_that_they_name(seed: int, open_bot
                 assert plain(await product.reads.statistics(user_id)) == model.stats(user_id)
 
 
-async def test_a_user_who_stands_still_hides_nobody_elses_orders(open_both: OpenBoth) -> None:
-    told = await tell(400)
+@seeds(400, 1)
+async def test_a_user_who_stands_still_hides_nobody_elses_orders(seed: int, open_both: OpenBoth) -> None:
+    told = await tell(seed)
     async with folded(told, open_both) as product:
-        await product.fold(Random(400), 1.0, rows_max=400_000)
+        await product.fold(Random(seed), 1.0, rows_max=400_000)
         before = await walk(product.reads, "orders", "", {}, 200)
         assert isinstance(before, dict)
         assert len(before["items"]) > 20

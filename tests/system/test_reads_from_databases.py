@@ -276,7 +276,11 @@ def project(service: Service, *arguments: str) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(params=SERVERS)
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    server: Server = {"postgresql": PostgreSql, "mariadb": MariaDb}[request.param]()
+    server: Server
+    if request.param == "postgresql":
+        server = PostgreSql(arguments=PostgreSql.careless)
+    else:
+        server = MariaDb(arguments=MariaDb.careless)
     with running(server):
         yield server
 

@@ -277,8 +277,9 @@ class _Statements:
 class ServerReadModelStore:
     """``ReadModelStore`` in a database. It closes the database with itself."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, make: bool = True) -> None:
+        """Unless ``make``: what others have made, and never an empty one, which would pass for a read model."""
+        self._database, self._make = database, make
         self._tables: dict[int, Tables] = {}
         self._scans: dict[tuple[int, type[Row]], Statement] = {}
         self._statements: _Statements | None = None
@@ -301,6 +302,8 @@ class ServerReadModelStore:
             except TableGone:
                 found = [[]]
             if found == [[]]:
+                if not self._make:
+                    raise ReadModelUnavailable("the database holds no read model yet: its follower makes it")
                 await self._prepare(statements)
             elif found != [[(SERVER_FORMAT,)]]:
                 raise ReadModelUnavailable(
@@ -369,7 +372,11 @@ class ServerReadModelStore:
     # --- generations ---------------------------------------------------------------------------------------------
 
     async def generations(self) -> list[Generation]:
-        return [Generation(*row) for row in await self._rows("generations")]
+        try:
+            return [Generation(*row) for row in await self._rows("generations")]
+        except Switched:
+            self._statements = None  # somebody emptied the database: all is made anew from here on
+            raise
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
         statements = await self._sql()
