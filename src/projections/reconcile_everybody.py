@@ -13,7 +13,6 @@ settlement, a cancelled bet nowhere; who has 0 is left out, ties go by user_id; 
 """
 
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
@@ -65,7 +64,6 @@ class _Part:
         self.partition = partition
         self.end = 0
         self.orders: list[_Order] = []
-        """By seq."""
         self.amounts: dict[tuple[str, datetime], dict[str, list[int]]] = {}
         """(Asset, day) → user → staked, won, net."""
         self._open: dict[tuple[str, str], _Bet] = {}
@@ -100,9 +98,6 @@ class _Part:
     def _add(self, user_id: str, asset: str, day: datetime, amounts: Iterable[int]) -> None:
         own = self.amounts.setdefault((asset, day), {}).setdefault(user_id, [0, 0, 0])
         own[:] = [total + amount for total, amount in zip(own, amounts, strict=True)]
-
-    def orders_to(self, seq: int) -> list[_Order]:
-        return self.orders[: bisect_right(self.orders, seq, key=lambda order: order.seq)]
 
 
 class Everybody:
@@ -169,8 +164,7 @@ class Everybody:
                 if (short := self._reach(positions)) is not None:
                     return [_differs("orders", "as_of.positions", *short)]
                 place = _place(positions)
-                parts = zip(self._parts, positions, strict=True)
-                expected = sorted(chain(*(part.orders_to(seq) for part, seq in parts)), reverse=True)
+                expected = sorted(chain(*(part.orders for part in self._parts)), reverse=True)
                 self.orders = len(expected)
             try:
                 found = [(item["user_id"], item["order_id"]) for item in page["items"]]

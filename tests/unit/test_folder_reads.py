@@ -51,6 +51,7 @@ async def test_a_read_model_as_it_was_folded_is_well(tmp_path: Path) -> None:
 
 
 OF = "WHERE user_id = 'alice'"
+FRANKS = "WHERE user_id = 'frank'"
 ORDER = "kind, asset, amount, bonus, status, reason, seq, created_at_us, resolved_seq, resolved_at_us"
 
 
@@ -118,7 +119,7 @@ async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read
     [
         ("DELETE FROM {orders} WHERE user_id = 'judy' AND kind = 'withdrawal'", "orders"),
         (
-            f"INSERT INTO {{orders}} SELECT partition, user_id, 'x', {ORDER} FROM {{orders}} WHERE user_id = 'frank'",
+            f"INSERT INTO {{orders}} SELECT partition, user_id, 'more', {ORDER} FROM {{orders}} {FRANKS}",
             "orders",
         ),
         ("UPDATE {standing} SET staked_low = staked_low + 1 WHERE user_id = 'erin'", "leaderboards/staked_day"),
