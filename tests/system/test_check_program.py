@@ -26,7 +26,7 @@ pytestmark = pytest.mark.system
 FOUND_WITHIN_S = 150.0
 """A minute is what was measured and promised; a machine that runs other tests too may take longer."""
 PAUSE_S = 0.1
-"""Between two users of a client: a log that grows faster than the check's share of a core lets it read is never done."""
+"""Between two users of a client: a log that grows faster than the check may read is never read to its end."""
 OF_GAME = {"game": "external", "period": "p", "selection": "s"}
 
 
