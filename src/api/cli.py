@@ -24,7 +24,8 @@ def serve() -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C.
 
     Settings come from the environment: STAKELOG_DATA (./data), STAKELOG_HOST and STAKELOG_PORT (127.0.0.1:8080),
-    STAKELOG_PARTITIONS (16), STAKELOG_ASSETS (INR:2,USDT:6,GOLD:0), STAKELOG_AUTH (on; off serves on loopback only).
+    STAKELOG_PARTITIONS (16), STAKELOG_ASSETS (INR:2,USDT:6,GOLD:0), STAKELOG_AUTH (on; off serves on loopback only),
+    STAKELOG_READ_MODEL (sqlite, postgresql://… or mysql://…) and STAKELOG_READ_MODEL_REPLICA (none).
     """
     from api.serve import CannotServe
     from api.serve import serve as serve_until_stopped
