@@ -148,8 +148,11 @@ class Server:
             self._process = None
 
     def pause(self) -> None:
-        """SIGSTOP: it answers nothing, and its connections stay open."""
+        """SIGSTOP: it answers nothing, and its connections stay open. Returns when each of its threads stands still:
+        the kernel stops one after the other, and one that still runs may answer."""
         os.kill(self.pid, signal.SIGSTOP)
+        while not all(_is_stopped(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir()):
+            time.sleep(0.001)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -187,3 +190,11 @@ class Server:
             user = pwd.getpwnam(self.user)
             os.chown(folder, user.pw_uid, user.pw_gid)
         folder.chmod(0o700)
+
+
+def _is_stopped(thread: Path) -> bool:
+    """By its state, which stands behind the name in brackets. A thread that has ended stands still, too."""
+    try:
+        return (thread / "stat").read_text().rpartition(") ")[2].startswith(("T", "Z", "X"))
+    except (FileNotFoundError, ProcessLookupError):
+        return True
