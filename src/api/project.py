@@ -79,11 +79,12 @@ def rebuild(accept: bool, workers: int | None) -> None:
     Killed at any time it changes nothing; run again it goes on.
     """
     from ledger.ports import LedgerError
+    from projections.rebuild import WORKERS_MAX
 
     settings = _settings_of_a_log("rebuild")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        switched = asyncio.run(_rebuild(settings, accept, workers or min(os.cpu_count() or 1, 4)))
+        switched = asyncio.run(_rebuild(settings, accept, workers or min(os.cpu_count() or 1, WORKERS_MAX)))
     except LedgerError as error:
         click.echo(f"stakelog project rebuild: {error}", err=True)
         sys.exit(1)
