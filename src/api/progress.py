@@ -72,6 +72,7 @@ class Lines:
         if not total:
             self._write(doing)
             return
+        total = max(total, done)  # what is counted may grow while it is counted
         line = f"{doing}: {done} of {total}{self._unit} ({100 * done // total} %)"
         if done > self._before:
             left_s = (now_s - self._began_s) / (done - self._before) * (total - done)

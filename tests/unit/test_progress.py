@@ -46,6 +46,12 @@ def test_another_step_is_reckoned_anew() -> None:
     ]
 
 
+def test_what_grows_while_it_is_counted_is_never_more_than_all() -> None:
+    assert told((0, "reconciling", 0, 100), (6, "reconciling", 105, 100)) == [
+        "reconciling: 105 of 105 events (100 %), about 0 s left"
+    ]
+
+
 def test_nothing_is_reckoned_from_nothing() -> None:
     assert told((1, "folding", 0, 100), (7, "folding", 0, 100)) == ["folding: 0 of 100 events (0 %)"]
     assert told((7, "dropping the tables of before", 0, None)) == ["dropping the tables of before"]
