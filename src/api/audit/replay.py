@@ -19,7 +19,7 @@ _BLOCK: Final = 100
 _WIDTH_IN_A_FILE: Final = 200
 
 
-class _Time(click.ParamType[int]):
+class _Time(click.ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
