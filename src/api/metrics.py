@@ -124,11 +124,11 @@ class ReadModelGauges(Collector):
     """How far the read model is behind the log, as last looked at."""
 
     def __init__(
-        self, node: Node, model: ReadModel, follower: Child, check: Child, pooled: Pooled | None = None
+        self, node: Node, model: ReadModel, children: Mapping[str, Child], pooled: Pooled | None = None
     ) -> None:
-        """``pooled``: the model again, where it is in a database server."""
-        self._node, self._model, self._follower, self._check = node, model, follower, check
-        self._pooled = pooled
+        """``children``: the processes beside this one, by their names in metrics; ``pooled``: the model again, where
+        it is in a database server."""
+        self._node, self._model, self._children, self._pooled = node, model, children, pooled
         self._retries: Mapping[str, int] = {}
         self._standing: Standing | None = None
         self._lag_events: list[int] = []
@@ -156,7 +156,7 @@ class ReadModelGauges(Collector):
             self._lag_s.append(max(0, now_us - since_us) / 1_000_000)
 
     def collect(self) -> Iterator[Metric]:
-        for name, child in (("follower", self._follower), ("check", self._check)):
+        for name, child in self._children.items():
             yield _single(f"stakelog_{name}_up", f"1 while the process of {child.name} runs", float(child.up))
             restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"How often {child.name} was started again")
             restarts.add_metric([], child.restarts)

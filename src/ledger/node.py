@@ -18,13 +18,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ledger.cluster import Owners, Remote
+from ledger.cluster import End, Owners, Peers, PeerSilent, PeerUnreachable, Remote
 from ledger.commands import AnyFollowUp, Command
 from ledger.holdings import Holdings, Prepare, Takeovers
 from ledger.money import Assets
 from ledger.no_peers import NOT_OPEN, NoPeers
 from ledger.partitioning import partition_of
-from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
+from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, LogUnavailable, StateStore
 from ledger.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex, time_us_of
 from ledger.tickets import (
     Accepted,
@@ -57,6 +57,7 @@ _UNSAVED_MAX: Final = 20
 """How many checkpoints may be missed before the process stops rather than let memory grow; chosen: some 1.2 GB."""
 
 CLOCK_BEHIND_MAX_US: Final = 1_000_000
+CLOCK_OFF_MAX_US: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Node:
         generation: int = 0,
         owners: Owners | None = None,
         remote: Remote | None = None,
+        peers: Peers | None = None,
         prepare: Prepare | None = None,
         clock_off_us: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -104,7 +106,7 @@ class Node:
         self._to_learn: deque[Writer] = deque()
         # The first event that a read does not know yet is asked for again and again until it is folded.
         self._time_us_at: dict[int, tuple[int, int]] = {}
-        self._owners = owners
+        self._owners, self._peers = owners, peers
         self._remote: Remote = remote if remote is not None else NoPeers()
         self._remote.begin(self)
         self.writers: dict[int, Writer] = {}
@@ -320,6 +322,11 @@ class Node:
         """Whether this machine's clock is more than a second behind what is written already."""
         return any(writer.behind_us > CLOCK_BEHIND_MAX_US for writer in self.writers.values())
 
+    @property
+    def clock_off(self) -> bool:
+        """Whether this machine's clock is more than a second away from the log's."""
+        return abs(self.clock_off_us()) > CLOCK_OFF_MAX_US
+
     # --- asking --------------------------------------------------------------------------------------------------
 
     def _open_writer_of(self, user_id: str) -> Writer | None:
@@ -408,8 +415,35 @@ class Node:
             writer.submit(ticket)
 
     async def heads(self) -> list[Head]:
-        """Where every partition ends, as its log says. Raises LogUnavailable."""
-        return [await self._log.head(partition) for partition in range(self.partitions)]
+        """Where every partition ends, as its owner says, or else its log. Raises LogUnavailable."""
+        theirs = await self._ends_elsewhere()
+        return [
+            Head(*theirs[partition][:2]) if partition in theirs else await self._log.head(partition)
+            for partition in range(self.partitions)
+        ]
+
+    async def owners(self, address: str) -> list[str | None]:
+        """Where each partition's owner can be reached; ``address`` is this node's own."""
+        if self._owners is None:
+            return [address] * self.partitions
+        with contextlib.suppress(LogUnavailable):  # what was heard last is better than nothing
+            await self._owners.refresh()
+        return [
+            address if partition in self.writers else self._owners.address_of(partition)
+            for partition in range(self.partitions)
+        ]
+
+    async def _ends_elsewhere(self) -> dict[int, End]:
+        """Of the partitions that other nodes have open; without those whose node does not answer."""
+        found: dict[int, End] = {}
+        if self._owners is None or self._peers is None:
+            return found
+        away = (partition for partition in range(self.partitions) if partition not in self.writers)
+        for address in {self._owners.address_of(partition) for partition in away} - {None}:
+            assert address is not None
+            with contextlib.suppress(PeerUnreachable, PeerSilent):
+                found.update(await self._peers.ends(address))
+        return {partition: end for partition, end in found.items() if partition not in self.writers}
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         """Durable records. Raises LogUnavailable."""
