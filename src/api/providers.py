@@ -184,6 +184,7 @@ class Distributed(Provider):
     def owners(self, settings: Settings) -> Owners:
         from ledger.logs.kafka import TOPIC
         from ledger.logs.kafka_address import parse_address
+        from ledger.owners.kafka import KafkaOwners
 
         return KafkaOwners(parse_address(settings.log), settings.advertise, topic=TOPIC)
 
@@ -191,7 +192,7 @@ class Distributed(Provider):
     async def node(
         self, log: EventLog, store: StateStore, clock: Clock, owners: Owners, settings: Settings
     ) -> AsyncIterator[Node]:
-        """Taking part in the group; closing it finishes what is in flight, leaves, and closes log and store."""
+        """Started, and not yet joined; closing it finishes what is in flight, leaves, and closes log and store."""
         from ledger.logs.kafka import KafkaEventLog
 
         assert isinstance(log, KafkaEventLog)
