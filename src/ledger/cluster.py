@@ -23,6 +23,22 @@ Lost = Callable[[frozenset[int]], Awaitable[None]]
 finished."""
 
 
+class Inheritance(Protocol):
+    """What a node keeps ready of partitions that are others'."""
+
+    def inherit(self, partitions: frozenset[int]) -> None:
+        """Keep the state of these ready, and of no others."""
+        ...
+
+    def holds(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Partition → the seq that was reached, of those that are this node's, and of those that it keeps ready."""
+        ...
+
+    def is_ready_for(self, partition: int) -> bool:
+        """Whether to take this one over would take no longer than a moment."""
+        ...
+
+
 class Owners(Protocol):
     """The agreement between nodes on who has which partition, and this node's part in it."""
 
@@ -31,9 +47,10 @@ class Owners(Protocol):
         """Done, with the reason, where this node can take no part in it."""
         ...
 
-    async def join(self, gained: Gained, lost: Lost) -> None:
+    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
         """Take part: returns at once, and the first of the calls says what this node has. The two are called one at a
-        time. Raises LogUnavailable, LogMisconfigured."""
+        time. ``inheritance`` is told what to keep ready, and asked what there is. Raises LogUnavailable,
+        LogMisconfigured."""
         ...
 
     async def leave(self) -> None:
@@ -86,6 +103,11 @@ class Peers(Protocol):
 
     async def ends(self, address: str) -> Mapping[int, End]:
         """Where the partitions end that the node there has open. Raises PeerUnreachable, PeerSilent."""
+        ...
+
+    async def open_follow_ups(self, address: str) -> Mapping[int, tuple[int, Sequence[int]]]:
+        """Of each partition that the node there has open: its last seq, and the seqs of the events whose follow-ups
+        are not known there to have arrived. Raises PeerUnreachable, PeerSilent."""
         ...
 
     async def close(self) -> None:

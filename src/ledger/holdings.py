@@ -24,7 +24,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ledger.cluster import Owners
-from ledger.ports import CheckpointAhead, LedgerError, LogDamaged, LogUnreadable, Superseded
+from ledger.heirs import Heirs, OpenFollowUps
+from ledger.ports import DISASTERS, LedgerError, Superseded
 from ledger.writer import Writer
 
 Prepare = Callable[[int], Awaitable[None]]
@@ -37,8 +38,6 @@ FINISH_WITHIN_S: Final = 2.0
 _PAUSE_S_MIN: Final = 0.1
 _PAUSE_S_MAX: Final = 30.0
 _WENT_WELL_S: Final = 60.0
-
-DISASTERS: Final = (CheckpointAhead, LogDamaged, LogUnreadable)
 
 _log = logging.getLogger(__name__)
 
@@ -68,14 +67,24 @@ class Holdings:
         make: Callable[[int], Writer],
         prepare: Prepare | None,
         save_every: int,
+        open_follow_ups: OpenFollowUps,
         recovered: Callable[[Writer], None],
         dropped: Callable[[Writer], None],
         disaster: Callable[[int, LedgerError], None],
     ) -> None:
-        """``recovered``: called before a writer starts; ``dropped``: after it has ended, and is no longer there."""
+        """``open_follow_ups``: see ``Heirs``; ``recovered``: called before a writer starts; ``dropped``: after it has
+        ended, and is no longer there."""
         self._owners, self._writers = owners, writers
         self._make, self._prepare, self._save_every = make, prepare, save_every
         self._recovered, self._dropped, self._disaster = recovered, dropped, disaster
+        self.heirs = Heirs(
+            make=make,
+            prepare=prepare,
+            free=self._free,
+            save_every=save_every,
+            open_follow_ups=open_follow_ups,
+            disaster=disaster,
+        )
         self._mine: dict[int, int] = {}
         self._taking: dict[int, asyncio.Task[None]] = {}
         self._retiring: dict[int, asyncio.Task[None]] = {}
@@ -126,8 +135,25 @@ class Holdings:
         if self._mine:
             await self.lose(frozenset(self._mine))
 
+    def inherit(self, partitions: frozenset[int]) -> None:
+        self.heirs.inherit(partitions - self._mine.keys())
+
+    def holds(self) -> tuple[dict[int, int], dict[int, int]]:
+        reached = {partition: self._writers[partition].head.seq for partition in self._writers}
+        return {partition: reached.get(partition, 0) for partition in self._mine}, self.heirs.ready
+
+    def is_ready_for(self, partition: int) -> bool:
+        return self.heirs.has_caught_up(partition)
+
+    async def _free(self, partition: int) -> None:
+        """Wait until nothing here uses the partition's state."""
+        using = [task for task in (self._taking.get(partition), self._retiring.get(partition)) if task is not None]
+        if using:
+            await asyncio.wait(using)
+
     async def settle(self) -> None:
-        """Wait for what is being saved."""
+        """Follow nothing any more, and wait for what is being saved."""
+        await self.heirs.close()
         if self._retiring:
             await asyncio.wait(self._retiring.values())
 
@@ -202,10 +228,14 @@ class Holdings:
 
     async def _open(self, partition: int) -> bool:
         """Whether the partition has been opened here. Raises LedgerError."""
-        if self._prepare is not None:
-            await self._prepare(partition)
-        writer = self._make(partition)
-        await writer.recover(save_every=self._save_every)
+        writer = await self.heirs.take(partition)
+        if writer is not None:
+            await writer.follow(save_every=self._save_every)
+        else:
+            if self._prepare is not None:
+                await self._prepare(partition)
+            writer = self._make(partition)
+            await writer.recover(save_every=self._save_every)
         generation = self._mine[partition]
         if generation <= writer.highest_generation:
             if not await self._owners.is_mine(partition):

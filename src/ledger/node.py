@@ -15,7 +15,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from ledger.cluster import End, Owners, Peers, PeerSilent, PeerUnreachable, Remote
@@ -121,6 +121,7 @@ class Node:
                 make=self._new_writer,
                 prepare=prepare,
                 save_every=self._save_every,
+                open_follow_ups=self._open_elsewhere,
                 recovered=self._on_recovered,
                 dropped=self._on_dropped,
                 disaster=self._halt,
@@ -164,7 +165,7 @@ class Node:
         is asked of its partitions. What it gains is recovered and opened by and by; where there are no others
         nothing happens. Raises LogUnavailable, LogMisconfigured."""
         if self._owners is not None and self._holdings is not None:
-            await self._owners.join(self._holdings.gain, self._holdings.lose)
+            await self._owners.join(self._holdings.gain, self._holdings.lose, self._holdings)
             self._owners.failed.add_done_callback(self._on_owners_failed)
 
     async def _start_all(self) -> int:
@@ -448,6 +449,26 @@ class Node:
             with contextlib.suppress(PeerUnreachable, PeerSilent):
                 found.update(await self._peers.ends(address))
         return {partition: end for partition, end in found.items() if partition not in self.writers}
+
+    def open_follow_ups(self) -> dict[int, tuple[int, list[int]]]:
+        """For heirs: of each partition that is open here, its last seq, and the events whose follow-ups are not known
+        to have arrived."""
+        return {
+            partition: (writer.head.seq, [seq for seq, _ in writer.state.open_follow_ups()])
+            for partition, writer in self.writers.items()
+            if writer.opened.is_set() and not writer.halted
+        }
+
+    async def _open_elsewhere(self, partitions: Iterable[int]) -> dict[int, tuple[int, Sequence[int]]]:
+        """The same of partitions that other nodes have, as far as those answer."""
+        found: dict[int, tuple[int, Sequence[int]]] = {}
+        if self._owners is None or self._peers is None:
+            return found
+        for address in {self._owners.address_of(partition) for partition in partitions} - {None}:
+            assert address is not None
+            with contextlib.suppress(PeerUnreachable, PeerSilent):
+                found.update(await self._peers.open_follow_ups(address))
+        return found
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         """Durable records. Raises LogUnavailable."""

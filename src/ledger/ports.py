@@ -21,7 +21,7 @@ Each adapter of a port passes the port's one conformance suite (``tests/conforma
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ledger.commands import AnyFollowUp
 from ledger.entries import Entry
@@ -90,6 +90,10 @@ class FolderInUse(LedgerError):
 
 class FolderUnusable(LedgerError):
     """The folder or a file in it cannot be created, read or written."""
+
+
+DISASTERS: Final = (CheckpointAhead, LogDamaged, LogUnreadable)
+"""The log lost or changed records: whoever finds this stops, and says so."""
 
 
 class NewRecord(NamedTuple):

@@ -209,6 +209,18 @@ class Writer:
                 self.save_now()
         return replayed
 
+    async def follow(self, *, save_every: int) -> int:
+        """Before the start: fold in what others have written meanwhile; answers how many events that were. Raises
+        LogDamaged, LogUnavailable, LogUnreadable."""
+        followed = 0
+        while read := await self._catch_up(_REPLAY_PAGE_BESIDE):
+            followed += read
+            self._arrivals.clear()
+            await asyncio.sleep(0)
+            if self.state.changes >= save_every:
+                await self.save_or_warn()
+        return followed
+
     @property
     def generation(self) -> int:
         """Of its owners' group, with which it opens the partition."""

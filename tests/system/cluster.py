@@ -1,4 +1,4 @@
-"""Nodes as real processes that share the partitions of one Kafka topic, and clients that ask until they have an answer.
+"""Nodes as real processes that share the partitions of one Kafka topic, and clients that ask until they are answered.
 
     with Cluster(kafka, tmp_path, nodes=3, session_timeout_ms=2_000) as cluster:
         crowd = Crowd(cluster, "a")
@@ -90,7 +90,13 @@ class Cluster:
         async with asyncio.timeout(SETTLED_WITHIN_S):
             while True:
                 owners = {partition: url for partition, url in (await self.owners()).items() if url in self.urls}
-                if len(owners) == self.partitions and all(node.ready() for node in self.nodes if node.process):
+                loads = Counter(owners.values())
+                even = max(loads.values(), default=0) - min(loads[url] for url in self.urls) <= 1
+                if (
+                    len(owners) == self.partitions
+                    and even
+                    and all(node.ready() for node in self.nodes if node.process)
+                ):
                     return {partition: url for partition, url in owners.items() if url is not None}
                 await asyncio.sleep(0.05)
 

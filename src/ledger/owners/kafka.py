@@ -11,27 +11,30 @@ Truths:
     anything else it is lost first, and gained anew;
 (3) ``gained`` and ``lost`` are called by one task, in the order of the generations: while they take their time the
     member goes on to tell its coordinator that it lives;
-(4) partitions stay where they are as far as they can (sticky), and members differ by one at most.
+(4) who gets what is ``ledger.sharing``: partitions stay where they are, and move, to even out or when their owner has
+    gone, to who has their state ready. A member that is ready for more than it has asks for another division.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+import time
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
-from ledger.cluster import Gained, Lost
+from ledger.cluster import Gained, Inheritance, Lost
 from ledger.logs.kafka_address import KafkaAddress
+from ledger.logs.kafka_assignor import Division, SharingAssignor
 from ledger.ports import LedgerError, LogMisconfigured, LogUnavailable
+from ledger.sharing import Member
 
 GROUP: Final = "stakelog-nodes"
 
@@ -45,6 +48,9 @@ _REFRESH_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.5
 _TRY_AGAIN_S: Final = 0.05
 _LEAVE_WITHIN_S: Final = 3.0
+_ASK_AGAIN_S_MIN: Final = 2.0
+_ASK_AGAIN_S_MAX: Final = 60.0
+"""How often, at most, a member asks for another division. Chosen: it stops nobody, but who has more may keep it."""
 _NEVER_MS: Final = 2**53
 """aiokafka would leave a group in whose name nothing is fetched for so long."""
 
@@ -60,26 +66,13 @@ class _News(NamedTuple):
     partitions: frozenset[int]
     generation: int
     member_id: str
+    inherits: frozenset[int] = frozenset()
 
 
 class _Member(NamedTuple):
     member_id: str
     address: str
     partitions: frozenset[int]
-
-
-class _Sticky(StickyPartitionAssignor):  # type: ignore[misc]
-    """aiokafka's own keeps what it was given in its class, for all members of a process, and never its generation."""
-
-    def __init__(self) -> None:
-        self.held: list[TopicPartition] | None = None
-        self.held_in = StickyPartitionAssignor.DEFAULT_GENERATION_ID
-
-    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        return self._metadata(topics, self.held, self.held_in)
-
-    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        self.held = assignment.partitions()
 
 
 class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -90,12 +83,15 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         """``advertise``: where the other nodes reach this one; ``timeout_s``: how long a broker may take."""
         self._address, self._topic, self._group, self._timeout_s = address, topic, group, timeout_s
+        self._advertise = advertise
         self._options = address.client_options() | {
             "client_id": advertise,
             "request_timeout_ms": int(timeout_s * 1_000),
             "retry_backoff_ms": _RETRY_MS,
         }
-        self._assignor = _Sticky()
+        self._assignor = SharingAssignor(topic, self._describe_self, self._hear)
+        self._inheritance: Inheritance | None = None
+        self._division = Division({}, {})
         self._client: Any = None
         self._coordinator: Any = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -107,7 +103,8 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # --- taking part ---------------------------------------------------------------------------------------------
 
-    async def join(self, gained: Gained, lost: Lost) -> None:
+    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
+        self._inheritance = inheritance
         self._client = AIOKafkaClient(**self._options)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -134,8 +131,9 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         start = asyncio.get_running_loop().create_task
         self._tasks = [
-            start(self._tell(gained, lost), name="owners-tell"),
+            start(self._tell(gained, lost, inheritance), name="owners-tell"),
             start(self._watch(), name="owners-watch"),
+            start(self._ask_for_more(inheritance), name="owners-even-out"),
             start(self._keep_addresses(), name="owners-addresses"),
         ]
 
@@ -161,10 +159,18 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: "set[TopicPartition]") -> None:
         partitions = frozenset(place.partition for place in assigned if place.topic == self._topic)
-        self._assignor.held_in = self._coordinator.generation
-        self._news.put_nowait(_News(partitions, self._coordinator.generation, self._coordinator.member_id))
+        heirs = self._division.heirs.items()
+        inherits = frozenset(partition for partition, heir in heirs if heir == self._advertise)
+        self._news.put_nowait(_News(partitions, self._coordinator.generation, self._coordinator.member_id, inherits))
 
-    async def _tell(self, gained: Gained, lost: Lost) -> None:
+    def _describe_self(self) -> Member:
+        return Member(self._advertise, *(self._inheritance.holds() if self._inheritance is not None else ({}, {})))
+
+    def _hear(self, division: Division) -> None:
+        self._division = division
+        self._addresses = dict(division.owners)
+
+    async def _tell(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
         try:
             while True:
                 news, before = await self._news.get(), self._held
@@ -173,6 +179,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
                 if gone := before.partitions - kept:
                     await lost(gone)
                 await gained(news.partitions, news.generation)
+                inheritance.inherit(news.inherits)
         except Exception as error:  # noqa: BLE001 - nobody would ever hear of it
             _log.exception("what the group says is no longer handed on")
             self._fail(LedgerError(f"what the group {self._group} says is no longer handed on: {error!r}"))
@@ -195,6 +202,28 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._fail(LedgerError(f"this node's part in the group {self._group} has ended: {error!r}"))
                 else:
                     _log.error("the group %s cannot be joined: %r", self._group, error)
+
+    async def _ask_for_more(self, inheritance: Inheritance) -> None:
+        """Ask for another division where this member has too little and is ready for what it should have."""
+        asked_s, pause_s = 0.0, _ASK_AGAIN_S_MIN
+        while True:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            promised = self._promised()
+            if not promised:
+                pause_s = _ASK_AGAIN_S_MIN
+            elif all(map(inheritance.is_ready_for, promised)) and time.monotonic() - asked_s > pause_s:
+                _log.info("ready for %s, which others have: asking for another division", promised)
+                asked_s, pause_s = time.monotonic(), min(2 * pause_s, _ASK_AGAIN_S_MAX)
+                self._coordinator.request_rejoin()
+
+    def _promised(self) -> list[int]:
+        """The partitions whose heir this member is, and whose owner has two more than it."""
+        loads = Counter(self._division.owners.values())
+        return [
+            partition
+            for partition, heir in self._division.heirs.items()
+            if heir == self._advertise and loads[self._division.owners[partition]] - loads[self._advertise] >= 2
+        ]
 
     def _fail(self, error: LedgerError) -> None:
         if not self.failed.done():
