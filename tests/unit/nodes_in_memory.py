@@ -46,13 +46,13 @@ class Member:
 
     async def hear(self, partitions: frozenset[int], generation: int) -> None:
         """As a member of a real group: what it had in the very generation before it has kept."""
-        if self._gained is None or self._lost is None:
+        if self.left or self._gained is None or self._lost is None:
             return
         kept = self.held & partitions if self.heard == generation - 1 else frozenset()
         before, self.held, self.heard = self.held, partitions, generation
         if before - kept:
             await self._lost(before - kept)
-        if self._gained is not None:
+        if not self.left and self._gained is not None:
             await self._gained(partitions, generation)
 
     def address_of(self, partition: int) -> str | None:
@@ -154,6 +154,22 @@ class Cluster:
     def owner_of(self, user_id: str) -> World:
         partition = partition_of(user_id, self.partitions)
         return self.worlds[next(name for name, share in self.shares.items() if partition in share)]
+
+    async def crash_one(self, name: str) -> None:
+        """That process ends here: what it was asked is never answered."""
+        world = self.worlds[name]
+        node, self.members[name].left = world.node, True
+        assert node._holdings is not None
+        tasks = [writer._task for writer in node.writers.values()]
+        tasks += [*node._holdings._taking.values(), *node._holdings._retiring.values(), node._stores]
+        if isinstance(node._remote, Neighbours):
+            tasks += node._remote._tasks
+        node.writers.clear()
+        live = {task for task in tasks if task is not None and not task.done()}
+        for task in live:
+            task.cancel()
+        if live:
+            await asyncio.wait(live)
 
     async def crash(self) -> None:
         for world in self.worlds.values():

@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 
 from ledger import holdings as holdings_module
+from ledger.commands import ConcludeTransfer
+from ledger.decide import follow_up_of
 from ledger.events import WriterOpened
 from ledger.logs.memory import Failure
 from ledger.partitioning import partition_of
 from ledger.ports import CheckpointAhead, LogUnavailable, OutcomeUnknown, Value
-from ledger.record import Head
-from ledger.tickets import Accepted, Failed
-from unit.given import deposit, open_wallet, place_bet, transfer
-from unit.node_in_memory import BrittleStore, World
+from ledger.record import Head, decode, sha256_hex
+from ledger.tickets import Accepted, CommandTicket, Failed, Parcel
+from unit.given import deposit, open_wallet, transfer
+from unit.node_in_memory import BrittleStore, World, request_sha256
 from unit.nodes_in_memory import Cluster
 
 PARTITIONS = 4
@@ -458,7 +460,12 @@ async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(clus
     await cluster.give(b={0, 1}, deaf={"a"})
     await until(lambda: b.node.open == 2)
     await b.given(deposit(100, user_id=U0), transfer(60, U1, user_id=U0))
-    await until(lambda: "transfer_delivered" in b.types())  # the neighbours gave it to both of them
+    await until(lambda: "transfer_delivered" in b.types())
+    arrivals = (decode(record) for record in cluster.appended.records[1])
+    place, _, event = next(arrival for arrival in arrivals if arrival.event.data.type == "transfer_received")
+    word = follow_up_of(event, await b.wallet(U1), place, sha256_hex(cluster.appended.records[1][place.seq - 1]))
+    assert isinstance(word, ConcludeTransfer)
+    assert a.node.receive_here(word, lambda: None)
     await until(lambda: 0 not in a.node.writers)
     assert not a.node.halted.done()
     assert b.types().count("transfer_delivered") == 1
@@ -472,8 +479,6 @@ async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
     await cluster.give(a={0})
     await cluster.settled()
     await a.given(open_wallet(U0))
-    from ledger.tickets import CommandTicket, Parcel
-    from unit.node_in_memory import request_sha256
 
     def ticket(command_id: str, deadline_us: int | None) -> CommandTicket:
         command = deposit(5, command_id, user_id=U0)
@@ -491,4 +496,3 @@ async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
     assert isinstance(late, Failed)
     assert late.reason == "not_owner"
     assert await a.cash(U0) == 10
-    assert (await a.post(place_bet(10, user_id=U0))).__class__ is Accepted
