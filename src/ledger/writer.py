@@ -78,6 +78,8 @@ _RETRY_S: Final = 0.25
 _STALE_MAX: Final = 8
 _COMPLAIN_EVERY_US: Final = 10_000_000
 
+_TOO_LATE: Final = Failed("not_owner", "the time in which this was to be decided is over; nothing was written")
+
 _log = logging.getLogger(__name__)
 
 
@@ -578,7 +580,8 @@ class Writer:
     ) -> _Round:
         """Decide all in order, within the state's batch, and first, unless ``timers`` says no, what is due in other
         wallets. Raises LedgerError where the state cannot be read."""
-        now_us = max(self._clock(), self._time_us)
+        clock_us = self._clock()
+        now_us = max(clock_us, self._time_us)
         decided = _Round(self.head, now_us)
         if timers:
             decided.due = self.state.take_due(now_us, _TIMERS_PER_ROUND)
@@ -591,7 +594,9 @@ class Writer:
             if decided.bytes >= self._append_bytes:
                 break
             decided.taken += 1
-            if type(ticket) is CommandTicket:
+            if ticket.deadline_us is not None and clock_us > ticket.deadline_us:
+                decided.answers.append((ticket, _TOO_LATE))
+            elif type(ticket) is CommandTicket:
                 self._decide_command(decided, ticket)
             elif type(ticket) is LookupTicket:
                 seq = self.state.get(command_key(ticket.user_id, ticket.command_id))
