@@ -22,7 +22,7 @@ from granian.server.embed import Server
 
 from api.app import Rim
 from api.children import Child
-from api.providers import Checking, make_container
+from api.providers import Children, make_container
 from api.settings import Settings
 from ledger.node import Node
 from ledger.ports import LedgerError
@@ -56,11 +56,11 @@ async def _serve(settings: Settings) -> None:
     try:
         try:
             node = await container.get(Node)
-            follower, check = await container.get(Child), await container.get(Checking)
+            children = await container.get(Children)
             app = await container.get(Rim)
         except LedgerError as error:
             raise CannotServe(str(error)) from error
-        await _serve_node(settings, node, (follower, check), app, stop)
+        await _serve_node(settings, node, children, app, stop)
     finally:
         await _close(container)
 
@@ -107,6 +107,7 @@ async def _serve_node(
     halted: list[asyncio.Future[Any]] = [node.halted, *(child.halted for child in children)]
     await asyncio.wait((serving, stopping, *halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
+    await node.leave()
     if given_up := await app.finish(_FINISH_WITHIN_S):
         _log.warning("%d requests were half sent or unanswered and are given up", given_up)
     # The server hands answers to its own thread; give the last ones the time to leave.
@@ -118,7 +119,8 @@ async def _serve_node(
     server.stop()  # type: ignore[no-untyped-call]
     await serving
     if node.halted.done():
-        raise CannotServe(str(node.halted.result()))
+        reason = node.halted.result()
+        raise CannotServe(str(reason)) from reason
     for child in children:
         if child.halted.done():
             raise CannotServe(child.halted.result())

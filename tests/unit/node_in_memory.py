@@ -121,7 +121,7 @@ class World:
         return self.node.writers[0]
 
     async def save(self) -> None:
-        for writer in self.node.writers:
+        for writer in self.node.writers.values():
             await writer.save()
 
     async def quiet(self) -> None:
@@ -129,7 +129,7 @@ class World:
         async with asyncio.timeout(10):
             for _ in range(3):
                 await asyncio.sleep(0)
-                while not all(writer.idle for writer in self.node.writers):  # noqa: ASYNC110
+                while not all(writer.idle for writer in self.node.writers.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
 
     async def logged(self, event_type: str) -> None:
@@ -223,7 +223,7 @@ class World:
             assert await self.wallet(user_id) == wallet
 
     def open_follow_ups(self) -> list[AnyFollowUp]:
-        return [follow_up for writer in self.node.writers for _, follow_up in writer.state.open_follow_ups()]
+        return [follow_up for writer in self.node.writers.values() for _, follow_up in writer.state.open_follow_ups()]
 
 
 class _Known(dict[str, Entry | None]):
