@@ -143,8 +143,7 @@ def read_asking(body: bytes) -> tuple[list[Ticket], int]:
     tickets: list[Ticket] = []
     for request in asking.requests:
         parcel = Parcel(len(request))
-        for asked in request:
-            tickets.append(_ticket(asked, parcel))
+        tickets.extend(_ticket(asked, parcel) for asked in request)
     return tickets, asking.deadline_us
 
 
@@ -211,7 +210,7 @@ def _answer(said: Said) -> Answer:
             return None
 
 
-# --- follow-ups and ends ---------------------------------------------------------------------------------------------
+# --- follow-ups and ends -------------------------------------------------------------------------------------------
 
 
 def write_follow_ups(follow_ups: Sequence[AnyFollowUp]) -> bytes:
