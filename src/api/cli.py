@@ -35,6 +35,7 @@ def serve() -> None:
     from ledger.ports import LogMisconfigured, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # each change of the group would be ten lines, warnings too
     try:
         settings = read_settings(os.environ)
         refuse_unsafe(settings)

@@ -198,7 +198,7 @@ class Distributed(Provider):
     async def node(
         self, log: EventLog, store: StateStore, clock: Clock, owners: Owners, peers: Peers, settings: Settings
     ) -> AsyncIterator[Node]:
-        """Taking part in the group; closing it finishes what is in flight, leaves, and closes log and store."""
+        """Started, and not yet joined; closing it finishes what is in flight, leaves, and closes log and store."""
         from ledger.logs.kafka import KafkaEventLog
 
         assert isinstance(log, KafkaEventLog)

@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ from ledger.ports import LedgerError
 
 _FINISH_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1
+_LISTEN_WITHIN_S: Final = 10.0
+_LOOK_AGAIN_S: Final = 0.01
 _BACKLOG: Final = 4096
 _SWITCH_S: Final = 0.000_5
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
@@ -98,6 +101,14 @@ async def _serve_node(
     # Measured at 64 connections: a third more commands than with the default.
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
+    await _listening(settings, serving)
+    try:
+        await node.join()
+    except LedgerError as error:
+        stopping.cancel()
+        server.stop()  # type: ignore[no-untyped-call]
+        await serving
+        raise CannotServe(str(error)) from error
     _log.info(
         "stakelog serves on %s, %d partitions in %s; Ctrl-C stops it",
         settings.advertise,
@@ -125,6 +136,19 @@ async def _serve_node(
         if child.halted.done():
             raise CannotServe(child.halted.result())
     _log.info("stopped")
+
+
+async def _listening(settings: Settings, serving: "asyncio.Future[Any]") -> None:
+    """Until the server takes connections; it does not tell when."""
+    deadline_s = time.monotonic() + _LISTEN_WITHIN_S
+    while not serving.done() and time.monotonic() < deadline_s:
+        try:
+            _, writer = await asyncio.open_connection(settings.host, settings.port)
+        except OSError:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        else:
+            writer.close()
+            return
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -147,21 +147,25 @@ class Node:
     # --- life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> int:
-        """Recover every partition, then begin to answer. Answers how many records were replayed. Among other nodes:
-        join them; what is gained is recovered and opened by and by.
+        """Recover every partition, then begin to answer. Answers how many records were replayed. Among other nodes
+        there is none before ``join``.
 
-        Raises CheckpointAhead, LogDamaged, LogUnavailable, LogMisconfigured, LedgerError: nothing has been written
-        then.
+        Raises CheckpointAhead, LogDamaged, LogUnavailable, LedgerError: nothing has been written then.
         """
         replayed = 0
         if self._owners is None:
             replayed = await self._start_all()
         self._stores = asyncio.get_running_loop().create_task(self._look_after_stores(), name="stores")
         self._started = True
+        return replayed
+
+    async def join(self) -> None:
+        """Among other nodes: take part. Once this node can be reached, and not before, for the others send it what
+        is asked of its partitions. What it gains is recovered and opened by and by; where there are no others
+        nothing happens. Raises LogUnavailable, LogMisconfigured."""
         if self._owners is not None and self._holdings is not None:
             await self._owners.join(self._holdings.gain, self._holdings.lose)
             self._owners.failed.add_done_callback(self._on_owners_failed)
-        return replayed
 
     async def _start_all(self) -> int:
         began = time.monotonic()
