@@ -21,8 +21,11 @@ from api.problems import Problem
 from api.routes.admin import admin_routes
 from api.routes.audit import audit_routes
 from api.routes.commands import command_routes
+from api.routes.peers import peer_routes
 from api.routes.wallets import wallet_routes
+from ledger.answering import Answering
 from ledger.node import Node
+from ledger.whole_log import WholeLog
 from projections.queries import Reads
 
 _OF_STATUS: Final = {
@@ -153,8 +156,12 @@ def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
     return Problem(code, detail, **fields)
 
 
-def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str) -> Rim:
-    """The application that serves ``node``, which others reach at the address ``owner``."""
+def build_app(
+    node: Node, reads: Reads, read_model: ReadModelGauges, owner: str, whole: WholeLog | None = None
+) -> Rim:
+    """The application that serves ``node``, which others reach at the address ``owner``. ``whole``: the log, also
+    where others have its partitions; None: it is all here."""
+    whole = WholeLog(node) if whole is None else whole
     metrics = Metrics(node, read_model)
     direct, routed = command_routes(node, metrics)
     wallet, lists = wallet_routes(node, reads)
@@ -162,7 +169,7 @@ def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str)
         route_handlers=[
             *routed,
             *lists,
-            *audit_routes(node, owner),
+            *audit_routes(node, whole, owner),
             *admin_routes(node, metrics),
         ],
         openapi_config=None,
@@ -170,6 +177,8 @@ def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str)
         # Without a handler of its own Litestar answers exceptions itself, in its own shape; the rim wants them.
         exception_handlers={Exception: _reraise, HTTPException: _reraise},
     )
+    if whole.among_others:
+        direct = {**direct, **peer_routes(Answering(node), whole)}
     return Rim(litestar, direct, wallet)
 
 

@@ -92,11 +92,11 @@ def require_json(headers: dict[bytes, bytes]) -> None:
         raise Problem("request_too_large", f"the body may have {BODY_MAX} bytes, it has {int(length)}")
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive, most: int = BODY_MAX) -> bytes:
     """The whole body. Raises Problem: ``request_too_large``, or ``malformed_request`` where it ends early."""
     message: Any = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
-        return _bounded(message.get("body", b""))
+        return _bounded(message.get("body", b""), most)
     chunks, size = [], 0
     while True:
         if message["type"] == "http.disconnect":
@@ -105,8 +105,8 @@ async def read_body(receive: Receive) -> bytes:
         chunk = message.get("body", b"")
         chunks.append(chunk)
         size += len(chunk)
-        if size > BODY_MAX:
-            raise Problem("request_too_large", f"the body may have {BODY_MAX} bytes, it has more")
+        if size > most:
+            raise Problem("request_too_large", f"the body may have {most} bytes, it has more")
         if not message.get("more_body"):
             return b"".join(chunks)
         message = await receive()
@@ -127,9 +127,9 @@ async def drain(receive: Receive) -> None:
                     return
 
 
-def _bounded(body: bytes) -> bytes:
-    if len(body) > BODY_MAX:
-        raise Problem("request_too_large", f"the body may have {BODY_MAX} bytes, it has {len(body)}")
+def _bounded(body: bytes, most: int) -> bytes:
+    if len(body) > most:
+        raise Problem("request_too_large", f"the body may have {most} bytes, it has {len(body)}")
     return body
 
 

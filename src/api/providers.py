@@ -20,8 +20,9 @@ from api.app import Rim, build_app
 from api.children import Child
 from api.metrics import ReadModelGauges
 from api.settings import SQLITE, Settings
-from ledger.cluster import Owners
+from ledger.cluster import Owners, Peers
 from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
+from ledger.forwarding import Forwarding
 from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader, wrong_partitions
 from ledger.node import Node
 from ledger.ports import (
@@ -35,6 +36,7 @@ from ledger.ports import (
     StateStore,
 )
 from ledger.state_stores.sqlite import SqliteStateStore
+from ledger.whole_log import WholeLog
 from projections.folds import VERSION
 from projections.follower import LogReader, refuse_ahead
 from projections.proof import Check, Pace, Proof
@@ -96,8 +98,8 @@ class Local(Provider):
         await model.close()
 
     @provide
-    def reads(self, model: ReadModel, node: Node, clock: Clock) -> Reads:
-        return Reads(model, node, clock)
+    def reads(self, model: ReadModel, whole: WholeLog, clock: Clock) -> Reads:
+        return Reads(model, whole, clock)
 
 
 class Embedded(Provider):
@@ -125,6 +127,10 @@ class Embedded(Provider):
         await node.start()
         yield node
         await node.stop()
+
+    @provide
+    def whole(self, node: Node) -> WholeLog:
+        return WholeLog(node)
 
     @provide
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
@@ -190,24 +196,47 @@ class Distributed(Provider):
 
     @provide
     async def node(
-        self, log: EventLog, store: StateStore, clock: Clock, owners: Owners, settings: Settings
+        self, log: EventLog, store: StateStore, clock: Clock, owners: Owners, peers: Peers, settings: Settings
     ) -> AsyncIterator[Node]:
         """Started, and not yet joined; closing it finishes what is in flight, leaves, and closes log and store."""
         from ledger.logs.kafka import KafkaEventLog
 
         assert isinstance(log, KafkaEventLog)
-        node = Node(log, store, clock, settings.assets, owners=owners, clock_off_us=log.clock_off_us)
+        node = Node(
+            log,
+            store,
+            clock,
+            settings.assets,
+            owners=owners,
+            remote=Forwarding(owners, peers, clock, log.partitions, settings.advertise),
+            peers=peers,
+            clock_off_us=log.clock_off_us,
+        )
         await node.start()
         yield node
         await node.stop()
+
+    @provide
+    def peers(self) -> Peers:
+        """Closed with the node."""
+        from api.peers import HttpPeers
+
+        return HttpPeers()
+
+    @provide
+    async def whole(self, node: Node, owners: Owners, peers: Peers) -> AsyncIterator[WholeLog]:
+        whole = WholeLog(node, owners, peers)
+        yield whole
+        await whole.close()
 
     @provide
     def children(self) -> Children:
         return Children(())
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, settings: Settings) -> Rim:
-        return build_app(node, reads, ReadModelGauges(node, model, {}, _pooled(model)), settings.advertise)
+    def app(self, node: Node, reads: Reads, model: ReadModel, whole: WholeLog, settings: Settings) -> Rim:
+        gauges = ReadModelGauges(node, model, {}, _pooled(model))
+        return build_app(node, reads, gauges, settings.advertise, whole)
 
 
 def _pooled(model: ReadModel) -> ServerReadModel | None:

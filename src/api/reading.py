@@ -12,9 +12,10 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from api.contract import encode
-from api.problems import NotThere, Problem
+from api.problems import NotThere, Problem, problem_of
 from api.query import Query
 from ledger.ports import LogUnavailable
+from ledger.tickets import Failed
 from projections.queries import Found, LogEnds, MalformedCursor
 from projections.store import ReadModelUnavailable
 
@@ -43,7 +44,8 @@ DETAILS: Final = {
 async def answer(query: Query, ends: LogEnds, draws_on: int | None, ask: Asked) -> Found:
     """Ask until the answer is true at ``min_position``; ``draws_on`` is its one partition, None all of them.
 
-    Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``.
+    Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and why nobody can say
+    what is durable now.
     """
     timeout_ms = query.integer("timeout_ms", TIMEOUT_MS, 0, TIMEOUT_MS_MAX)
     least = min_positions(query.text("min_position"), ends.partitions, draws_on)
@@ -52,7 +54,7 @@ async def answer(query: Query, ends: LogEnds, draws_on: int | None, ask: Asked) 
     while True:
         found = await _once(ask)
         if found.document is None and known is None:
-            known = {partition: ends.end(partition) for partition in found.seqs}
+            known = {partition: await _end_now(ends, partition) for partition in found.seqs}
         short = {**_short_of(least, found), **(_short_of(known, found) if known and found.document is None else {})}
         if not short:
             break
@@ -64,6 +66,13 @@ async def answer(query: Query, ends: LogEnds, draws_on: int | None, ask: Asked) 
     if found.document is None:
         raise NotThere(found.missing, DETAILS[found.missing])
     return found
+
+
+async def _end_now(ends: LogEnds, partition: int) -> int:
+    end = await ends.end_now(partition)
+    if isinstance(end, Failed):
+        raise problem_of(end)
+    return end
 
 
 async def _once(ask: Asked) -> Found:

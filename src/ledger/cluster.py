@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from ledger.commands import AnyFollowUp
 from ledger.ports import LedgerError
-from ledger.tickets import Ticket
+from ledger.tickets import Answer, Ticket
 
 Gained = Callable[[frozenset[int], int], Awaitable[None]]
 """(partitions, generation): they are this node's now, all that it has; none at all where there are more nodes than
@@ -91,9 +91,10 @@ class End(NamedTuple):
 class Peers(Protocol):
     """The other nodes, by the addresses that they advertise."""
 
-    async def ask(self, address: str, tickets: Sequence[Ticket], deadline_us: int) -> None:
-        """Have the node there answer all of the tickets, which are closed then. It decides none of them after
-        ``deadline_us`` (Unix microseconds). Raises PeerUnreachable, PeerSilent: none is closed then."""
+    async def ask(self, address: str, tickets: Sequence[Ticket], deadline_us: int) -> Sequence[Answer]:
+        """What the node there answers to each of the tickets, which it takes request by request, as their parcels
+        say. It decides none of them after ``deadline_us`` (Unix microseconds), and hands none on. The tickets
+        themselves stay open. Raises PeerUnreachable, PeerSilent."""
         ...
 
     async def deliver(self, address: str, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
@@ -103,6 +104,11 @@ class Peers(Protocol):
 
     async def ends(self, address: str) -> Mapping[int, End]:
         """Where the partitions end that the node there has open. Raises PeerUnreachable, PeerSilent."""
+        ...
+
+    async def records(self, address: str, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        """As ``EventLog.read``, of a partition that the node there has open.
+        Raises PeerUnreachable, also where it has it not; PeerSilent."""
         ...
 
     async def open_follow_ups(self, address: str) -> Mapping[int, tuple[int, Sequence[int]]]:

@@ -23,7 +23,7 @@ from ledger.commands import AnyFollowUp, Command
 from ledger.holdings import Holdings, Prepare, Takeovers
 from ledger.money import Assets
 from ledger.no_peers import NOT_OPEN, NoPeers
-from ledger.partitioning import partition_of
+from ledger.partitioning import RESERVED_PARTITION_PREFIX, partition_of
 from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, LogUnavailable, StateStore
 from ledger.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex, time_us_of
 from ledger.tickets import (
@@ -478,6 +478,14 @@ class Node:
         """The partition's last durable seq; 0 where it is not here."""
         writer = self.writers.get(partition)
         return 0 if writer is None else writer.head.seq
+
+    async def end_now(self, partition: int) -> int | Failed:
+        """The partition's last durable seq at a moment after this call began. On a log that others may write, its
+        owner's writer is asked, wherever that is."""
+        if not self._log.shared:
+            return self.end(partition)
+        read = await self.wallet(f"{RESERVED_PARTITION_PREFIX}{partition}")
+        return read if isinstance(read, Failed) else read.place.seq
 
     async def time_us(self, partition: int, seq: int) -> int:
         """When the event there happened. Raises LogUnavailable, LogDamaged."""

@@ -399,6 +399,11 @@ class Writer:
         return self._halt is not None
 
     @property
+    def time_us(self) -> int:
+        """When the partition's last event happened; 0 while it is empty."""
+        return self._time_us
+
+    @property
     def behind_us(self) -> int:
         """How far the clock is behind the partition's last event."""
         return max(self._time_us - self._clock(), 0)

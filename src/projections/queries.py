@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.partitioning import partition_of
+from ledger.tickets import Failed
 from ledger.wallet import DAY_US
 from projections import statements
 from projections.cursors import Cursor, MalformedCursor, read_cursor, write_cursor
@@ -86,11 +87,15 @@ class LogEnds(Protocol):
     def partitions(self) -> int: ...
 
     def end(self, partition: int) -> int:
-        """The last seq of the partition."""
+        """The last seq of the partition that is known here."""
+        ...
+
+    async def end_now(self, partition: int) -> int | Failed:
+        """The last seq of the partition at a moment after this call began; Failed where nobody can say so now."""
         ...
 
     async def time_us(self, partition: int, seq: int) -> int:
-        """The time of the event there. Raises LedgerError."""
+        """The time of the event there, or of the first after it that is known here. Raises LedgerError."""
         ...
 
 
@@ -125,6 +130,7 @@ class Reads:
 
     def __init__(self, model: ReadModel, ends: LogEnds, clock: Callable[[], int]) -> None:
         self._model, self._ends, self._clock = model, ends, clock
+        self.ends = ends
         self._partitions = ends.partitions
 
     def partition_of(self, user_id: str) -> int:

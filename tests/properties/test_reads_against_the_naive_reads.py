@@ -71,6 +71,9 @@ class Ends:
     def end(self, partition: int) -> int:
         return len(self._partitions[partition])
 
+    async def end_now(self, partition: int) -> int:
+        return self.end(partition)
+
     async def time_us(self, partition: int, seq: int) -> int:
         time_us: int = msgspec.json.decode(self._partitions[partition][seq - 1])["time_us"]
         return time_us

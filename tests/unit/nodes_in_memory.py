@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ledger.cluster import Gained, Here, Lost
+from ledger.cluster import Gained, Here, Inheritance, Lost
 from ledger.commands import AnyFollowUp
 from ledger.logs.memory import Appended
 from ledger.partitioning import partition_of
@@ -36,9 +36,10 @@ class Member:
         """The partitions of which it was asked whether they are its node's."""
         self._gained: Gained | None = None
         self._lost: Lost | None = None
+        self.inheritance: Inheritance | None = None
 
-    async def join(self, gained: Gained, lost: Lost) -> None:
-        self._gained, self._lost = gained, lost
+    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
+        self._gained, self._lost, self.inheritance = gained, lost, inheritance
 
     async def leave(self) -> None:
         self.left = True
@@ -162,6 +163,8 @@ class Cluster:
         assert node._holdings is not None
         tasks = [writer._task for writer in node.writers.values()]
         tasks += [*node._holdings._taking.values(), *node._holdings._retiring.values(), node._stores]
+        heirs = node._holdings.heirs
+        tasks += [*heirs._following.values(), *heirs._ending.values(), heirs._closing]
         if isinstance(node._remote, Neighbours):
             tasks += node._remote._tasks
         node.writers.clear()

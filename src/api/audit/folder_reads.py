@@ -171,5 +171,8 @@ class _Ends:
     def end(self, _partition: int) -> int:
         return 0
 
+    async def end_now(self, partition: int) -> int:
+        return self.end(partition)
+
     async def time_us(self, partition: int, seq: int) -> int:
         raise AssertionError(f"nothing is known beyond what is folded, so not {partition}:{seq}")

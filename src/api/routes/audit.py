@@ -12,12 +12,13 @@ from api.problems import Problem
 from api.query import Query
 from ledger.node import Node
 from ledger.ports import LogUnavailable
+from ledger.whole_log import WholeLog
 
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):([1-9][0-9]{0,15})")
 _SEQ_MAX: Final = 2**53 - 1
 
 
-def audit_routes(node: Node, owner: str) -> list[Any]:
+def audit_routes(node: Node, whole: WholeLog, owner: str) -> list[Any]:
     """The handlers, bound to the node they ask; ``owner`` is where it can be reached."""
 
     @get("/v1/partitions")
@@ -35,7 +36,7 @@ def audit_routes(node: Node, owner: str) -> list[Any]:
         partition = query.integer("partition", None, 0, node.partitions - 1)
         from_seq = query.integer("from_seq", 1, 1, _SEQ_MAX)
         limit = query.integer("limit", 1_000, 1, 10_000)
-        records = await _records(node, partition, from_seq, limit)
+        records = await _records(whole, partition, from_seq, limit)
         body = b"".join(part for record in records for part in (record, b"\n"))
         return Response(body, media_type="application/x-ndjson")
 
@@ -47,7 +48,7 @@ def audit_routes(node: Node, owner: str) -> list[Any]:
         if match is None:
             raise Problem("malformed_request", f"{position!r} is not a position", field="position")
         partition, seq = int(match[1]), int(match[2])
-        records = await _records(node, partition, seq, 1) if partition < node.partitions else []
+        records = await _records(whole, partition, seq, 1) if partition < node.partitions else []
         if not records:
             raise Problem("event_not_found", f"there is no event at {position}")
         return Response(records[0], media_type="application/json")
@@ -55,8 +56,8 @@ def audit_routes(node: Node, owner: str) -> list[Any]:
     return [get_partitions, get_events, get_event]
 
 
-async def _records(node: Node, partition: int, from_seq: int, limit: int) -> list[bytes]:
+async def _records(whole: WholeLog, partition: int, from_seq: int, limit: int) -> list[bytes]:
     try:
-        return await node.records(partition, from_seq, limit)
+        return await whole.records(partition, from_seq, limit)
     except LogUnavailable as error:
         raise Problem("log_unavailable", str(error)) from error

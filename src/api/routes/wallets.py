@@ -50,7 +50,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         if query.given_choice("consistency", ("strong",)):
             document, body = await _strong(node, user_id, query)
         else:
-            found = await answer(query, node, reads.partition_of(user_id), lambda: reads.wallet(user_id))
+            found = await answer(query, reads.ends, reads.partition_of(user_id), lambda: reads.wallet(user_id))
             document = encode(found.document)
             body = with_as_of(document, found)
         etag = etag_of(document)
@@ -117,7 +117,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
     async def get_statistics(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id = _user_id(request)
         query = _query(request, *SHARED_PARAMETERS)
-        found = await answer(query, node, reads.partition_of(user_id), lambda: reads.statistics(user_id))
+        found = await answer(query, reads.ends, reads.partition_of(user_id), lambda: reads.statistics(user_id))
         document = encode(found.document)
         etag = etag_of(document)
         if is_known(etag, list_header(request.scope, b"if-none-match")):
@@ -135,7 +135,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         query = _query(request, "kind", "status", *_PAGED)
         filters = {**query.given_choice("kind", ORDER_KINDS), **query.given_choice("status", ORDER_STATUSES)}
         limit, cursor = limit_of(query), query.text("cursor")
-        found = await answer(query, node, None, lambda: reads.orders(filters, limit, cursor))
+        found = await answer(query, reads.ends, None, lambda: reads.orders(filters, limit, cursor))
         return json_response(request, body_of(found))
 
     @get("/v1/orders/{user_id:str}/{order_id:path}")
@@ -156,11 +156,11 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
             raise Problem("malformed_request", "asset must be an asset's code, such as INR", field="asset")
         at_us = query.optional_integer("at_us", -TIME_US_MAX, TIME_US_MAX)
         limit = limit_of(query)
-        found = await answer(query, node, None, lambda: reads.leaderboard(name, asset, at_us, limit))
+        found = await answer(query, reads.ends, None, lambda: reads.leaderboard(name, asset, at_us, limit))
         return json_response(request, body_of(found))
 
     async def _answered(request: Request[Any, Any, Any], query: Query, user_id: str, ask: Asked) -> Response[bytes]:
-        return json_response(request, body_of(await answer(query, node, reads.partition_of(user_id), ask)))
+        return json_response(request, body_of(await answer(query, reads.ends, reads.partition_of(user_id), ask)))
 
     return get_wallet, [
         get_balance,
@@ -196,14 +196,16 @@ async def _strong(node: Node, user_id: str, query: Query) -> tuple[bytes, bytes]
     timeout_ms = query.integer("timeout_ms", 2_000, 0, 10_000)
     least = min_positions(query.text("min_position"), node.partitions, partition).get(partition, 0)
     deadline = time.monotonic() + timeout_ms / 1000
-    while node.end(partition) < least:
+    while True:
+        read = await node.wallet(user_id)
+        if isinstance(read, Failed):
+            raise problem_of(read)
+        if read.place.seq >= least:
+            break
         if time.monotonic() >= deadline:
-            detail = f"partition {partition} is at seq {node.end(partition)}, {least} was asked for"
-            raise Problem("not_yet_visible", detail, position=f"{partition}:{node.end(partition)}")
+            detail = f"partition {partition} is at seq {read.place.seq}, {least} was asked for"
+            raise Problem("not_yet_visible", detail, position=f"{partition}:{read.place.seq}")
         await asyncio.sleep(_LOOK_AGAIN_S)
-    read = await node.wallet(user_id)
-    if isinstance(read, Failed):
-        raise problem_of(read)
     if read.wallet.status == "none":
         raise NotThere("wallet_not_found", f"the wallet {user_id} was never opened")
     document = encode(wallet_document(read))
