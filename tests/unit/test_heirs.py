@@ -1,0 +1,194 @@
+"""Partitions of others whose state is kept ready: taken over at once, left alone, followed again after trouble."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ledger import heirs as heirs_module
+from ledger.heirs import Heirs
+from ledger.partitioning import partition_of
+from ledger.ports import LogUnavailable
+from ledger.record import Head, sha256_hex
+from ledger.tickets import Accepted
+from unit.given import deposit, open_wallet, place_bet, transfer
+from unit.node_in_memory import BrittleStore, World
+from unit.nodes_in_memory import Cluster
+from unit.test_holdings import until
+
+PARTITIONS = 2
+
+
+def user_in(partition: int, other_than: str = "") -> str:
+    users = (f"u{n}" for n in range(1_000))
+    return next(user for user in users if partition_of(user, PARTITIONS) == partition and user != other_than)
+
+
+U0, U1 = user_in(0), user_in(1)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heirs_module, "LOOK_EVERY_S", 0.002)
+    monkeypatch.setattr(heirs_module, "CLOSE_EVERY_S", 0.01)
+    monkeypatch.setattr(heirs_module, "_PAUSE_S", 0.002)
+
+
+class PeersInMemory:
+    """What the other nodes of the process say."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def open_follow_ups(self, address: str) -> dict[int, tuple[int, list[int]]]:
+        return self._cluster.worlds[address].node.open_follow_ups()
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    cluster = Cluster(PARTITIONS)
+    cluster.options["peers"] = PeersInMemory(cluster)
+    yield cluster
+    await cluster.crash()
+
+
+def heirs_of(world: World) -> Heirs:
+    assert world.node._holdings is not None
+    return world.node._holdings.heirs
+
+
+def end_of(cluster: Cluster, partition: int) -> int:
+    return len(cluster.appended.records[partition])
+
+
+def inherit(cluster: Cluster, name: str, *partitions: int) -> None:
+    inheritance = cluster.members[name].inheritance
+    assert inheritance is not None
+    inheritance.inherit(frozenset(partitions))
+
+
+async def ready(cluster: Cluster, name: str, partition: int) -> None:
+    heirs = heirs_of(cluster.worlds[name])
+    await until(lambda: heirs.ready.get(partition, -1) == end_of(cluster, partition))
+    await until(lambda: heirs.has_caught_up(partition))
+
+
+async def test_an_heir_has_what_the_owner_wrote_and_takes_over_without_reading_it_again(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    inherit(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
+    await ready(cluster, "b", 0)
+    bet = place_bet(100, "b1", user_id=U0)
+    first = await a.accepted(bet)
+    await ready(cluster, "b", 0)
+    kept = heirs_of(b)._writers[0]
+    await cluster.give(a={1}, b={0})
+    await cluster.settled()
+    assert b.node.writers[0] is kept, "the very writer that followed"
+    assert heirs_of(b).ready == {}
+    again = await b.post(bet)
+    assert isinstance(again, Accepted)
+    assert (again.hit, again.place) == (True, first.place)
+    refused = await b.refused(place_bet(500, "b2", user_id=U0))
+    assert refused.code == "insufficient_funds"
+
+
+async def test_an_heir_writes_nothing_and_answers_nobody(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    inherit(cluster, "b", 0, 1)
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
+    await a.accepted(transfer(100, U1, user_id=U0))
+    for partition in (0, 1):
+        await ready(cluster, "b", partition)
+    before = [end_of(cluster, partition) for partition in (0, 1)]
+    assert (await b.failed(deposit(5, "o2", user_id=U0))).reason == "not_owner"
+    await asyncio.sleep(0.05)
+    assert [end_of(cluster, partition) for partition in (0, 1)] == before
+    assert b.node.writers == {}
+
+
+async def test_what_the_owner_knows_to_have_arrived_is_not_delivered_again(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    inherit(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
+    for number in range(5):
+        await a.accepted(transfer(10, U1, f"t{number}", user_id=U0))
+    await until(lambda: a.node.open_follow_ups()[0][1] == [])
+    await ready(cluster, "b", 0)
+    state = heirs_of(b)._writers[0].state
+    await until(lambda: state.open_follow_ups() == [])
+
+
+async def test_what_is_under_way_is_delivered_by_the_heir_who_takes_over(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0}, b=set())  # nobody has the receiver's partition
+    await cluster.settled()
+    inherit(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
+    await a.accepted(transfer(10, U1, "t1", user_id=U0))
+    await ready(cluster, "b", 0)
+    await asyncio.sleep(0.03)
+    assert len(heirs_of(b)._writers[0].state.open_follow_ups()) == 1, "the owner says that it is open"
+    await cluster.crash_one("a")
+    await cluster.give(b={0, 1})
+    await cluster.settled()
+    await until(lambda: any(event.data.type == "transfer_returned" for event in b.events(U0)))
+
+
+async def test_who_is_no_heir_any_more_keeps_what_it_has_on_disk(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    inherit(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
+    await ready(cluster, "b", 0)
+    inherit(cluster, "b")
+    inherit(cluster, "b", 0)  # before the save is over
+    inherit(cluster, "b")
+    await until(
+        lambda: b.store.checkpoint(0) == Head(end_of(cluster, 0), sha256_hex(cluster.appended.records[0][-1]))
+    )
+    assert heirs_of(b).ready == {}
+
+
+async def test_an_heir_whose_log_is_away_goes_on_when_it_is_back(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    inherit(cluster, "b", 0)
+    await a.given(open_wallet(U0))
+    await ready(cluster, "b", 0)
+    read = b.log.read
+    asked = 0
+
+    async def away(*_: object) -> list[bytes]:
+        nonlocal asked
+        asked += 1
+        raise LogUnavailable("the broker is away")
+
+    monkeypatch.setattr(b.log, "read", away)
+    await until(lambda: asked > 2)
+    assert not heirs_of(b).has_caught_up(0)
+    monkeypatch.setattr(b.log, "read", read)
+    await a.given(deposit(500, "o1", user_id=U0))
+    await ready(cluster, "b", 0)
+
+
+async def test_a_state_that_is_not_on_the_log_halts_the_heir_as_it_would_an_owner(cluster: Cluster) -> None:
+    store = BrittleStore()
+    store.save(0, {}, Head(7, "ab" * 32))
+    await cluster.node("a")
+    b = await cluster.node("b", store=store)
+    await cluster.give(a={0, 1}, b=set())
+    inherit(cluster, "b", 0)
+    async with asyncio.timeout(10):
+        error = await b.node.halted
+    assert "seq 7" in str(error)
