@@ -8,14 +8,16 @@ and referrals cross partitions, and so nodes. In the end all hear who has what, 
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from ledger.commands import Command
-from ledger.logs.memory import Failure
-from ledger.ports import LogUnavailable, OutcomeUnknown
+from ledger.logs.memory import Appended, Failure
+from ledger.ports import LogUnavailable, NewRecord, OutcomeUnknown
+from ledger.record import Head, decode
 from ledger.tickets import Accepted, Failed, Refused
 from unit.given import deposit, open_wallet, place_bet, transfer
-from unit.node_in_memory import request_sha256
+from unit.node_in_memory import WatchedLog, request_sha256
 from unit.nodes_in_memory import Cluster
 
 NODES: Final = ("a", "b", "c")
@@ -24,10 +26,31 @@ USERS: Final = 10
 COMMANDS_EACH: Final = 8
 
 
+class SlowLog(WatchedLog):
+    """Appends and confirmations take their time, so that everything else happens in the middle of them."""
+
+    def __init__(self, appended: Appended, chance: random.Random) -> None:
+        super().__init__(len(appended.records), appended, shared=True)
+        self._chance = chance
+
+    async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        await self._delay()
+        await super().append(partition, after, records)
+        await self._delay()
+
+    async def confirm(self, partition: int, head: Head) -> None:
+        await self._delay()
+        await super().confirm(partition, head)
+
+    async def _delay(self) -> None:
+        if self._chance.random() < 0.5:
+            await asyncio.sleep(0.001 * self._chance.choice((0, 1, 2, 5)))
+
+
 class Run:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.cluster = Cluster(PARTITIONS, recent_wallets=64)
+        self.cluster = Cluster(PARTITIONS, new_log=lambda appended: SlowLog(appended, self.chance), recent_wallets=64)
         self.users = [f"u{number}" for number in range(USERS)]
         self.accepted: dict[str, Accepted] = {}
         self.refused: set[str] = set()
@@ -42,11 +65,11 @@ class Run:
         while not all(client.done() for client in clients):
             await asyncio.sleep(0.001 * self.chance.choice((0, 1, 3)))
             happens = self.chance.random()
-            if happens < 0.08:
+            if happens < 0.06:
                 await self._move(deaf={name for name in NODES if self.chance.random() < 0.25})
-            elif happens < 0.10:
+            elif happens < 0.09:
                 await self._die(self.chance.choice(NODES))
-            elif happens < 0.16:
+            elif happens < 0.2:
                 self._trouble(self.chance.choice(NODES))
         for client in clients:
             client.result()
@@ -149,7 +172,5 @@ class Run:
 
 
 def events_at(records: list[list[bytes]], accepted: Accepted) -> str:
-    from ledger.record import decode
-
     event = decode(records[accepted.place.partition][accepted.place.seq - 1]).event
     return f"{event.user_id} {event.command_id}"

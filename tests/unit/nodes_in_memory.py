@@ -10,6 +10,7 @@ Nodes reach each other by `Neighbours`, as forwarding would: what is not here go
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from ledger.logs.memory import Appended
 from ledger.partitioning import partition_of
 from ledger.ports import LedgerError, LogUnavailable
 from ledger.tickets import Ticket
-from unit.node_in_memory import World
+from unit.node_in_memory import WatchedLog, World
 
 
 class Member:
@@ -112,7 +113,16 @@ class Neighbours:
 class Cluster:
     """The log, and who has what."""
 
-    def __init__(self, partitions: int = 4, *, neighbours: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        partitions: int = 4,
+        *,
+        neighbours: bool = True,
+        new_log: Callable[[Appended], WatchedLog] | None = None,
+        **options: Any,
+    ) -> None:
+        """``new_log``: each node's view of the log."""
+        self.new_log = new_log
         self.appended = Appended(partitions)
         self.partitions = partitions
         self.neighbours = neighbours
@@ -133,6 +143,8 @@ class Cluster:
         else:
             self.worlds[name] = World(self.partitions, shared=True, **given)
             self.worlds[name].appended = self.appended
+            if self.new_log is not None:
+                self.worlds[name].new_log = functools.partial(self.new_log, self.appended)  # type: ignore[method-assign]
         self.worlds[name].clock = next(iter(self.worlds.values())).clock
         return await self.worlds[name].start()
 

@@ -386,14 +386,35 @@ async def test_two_never_open_with_the_same_generation(cluster: Cluster) -> None
     assert b.node.writers == {}
 
 
+async def test_of_two_that_would_open_with_the_same_generation_the_later_does_not(cluster: Cluster) -> None:
+    """Both were owners when they asked, one after the other, and the group is younger than the log."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    cluster.generation = 40
+    await cluster.give(b={0})
+    await cluster.settled()
+    await b.given(open_wallet(U0))
+    await cluster.give()
+    cluster.generation = 0
+    a.log.gate.clear()
+    await cluster.give(a={0})
+    await until(lambda: len(a.log.sizes) == 1)  # its open is under way
+    await cluster.give(b={0}, deaf={"a"})
+    await until(lambda: b.node.open == 1)
+    a.log.gate.set()
+    await until(lambda: a.node.writers == {})
+    await b.given(deposit(5, user_id=U0))
+    assert generations(b, 0) == [41, 42]
+
+
 @pytest.mark.parametrize("lands", [False, True])
-async def test_an_open_of_unknown_outcome_is_no_other_s(cluster: Cluster, lands: bool) -> None:
+async def test_an_open_of_unknown_outcome_that_landed_may_be_another_s(cluster: Cluster, lands: bool) -> None:
     a = await cluster.node("a")
     a.log.fail_next.append(Failure(OutcomeUnknown("nobody answered"), lands))
     await cluster.give(a={0})
     await cluster.settled()
-    assert generations(a, 0) == [1] * (2 if lands else 1)
-    assert cluster.members["a"].asked == []
+    await until(lambda: a.node.open == 1)
+    assert generations(a, 0) == ([1, 2] if lands else [1])
+    assert set(cluster.members["a"].asked) == ({0} if lands else set())
     await a.given(open_wallet(U0))
 
 
