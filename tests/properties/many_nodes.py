@@ -1,8 +1,9 @@
 """Three nodes on one log, whose partitions wander, while appends fail, processes die and nodes hear of changes late.
 
-One run is one seed. Clients post to any node and ask again, under the same id, until they have a last word; transfers
-and referrals cross partitions, and so nodes. In the end all hear who has what, everything comes to rest, and
-`wrongs` holds the log and what the owners say against every last word.
+One run is one seed; in every other one each node keeps ready what the others have. Clients post to any node and ask
+again, under the same id, until they have a last word; transfers and referrals cross partitions, and so nodes. In the
+end all hear who has what, everything comes to rest, and `wrongs` holds the log and what the owners say against every
+last word.
 """
 
 import asyncio
@@ -51,6 +52,7 @@ class Run:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.cluster = Cluster(PARTITIONS, new_log=lambda appended: SlowLog(appended, self.chance), recent_wallets=64)
+        self.cluster.with_heirs = seed % 2 == 1
         self.users = [f"u{number}" for number in range(USERS)]
         self.accepted: dict[str, Accepted] = {}
         self.refused: set[str] = set()

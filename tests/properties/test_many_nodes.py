@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from ledger import heirs as heirs_module
 from ledger import holdings as holdings_module
 from ledger import writer as writer_module
 from properties.many_nodes import Run
@@ -16,6 +17,7 @@ async def test_whatever_wanders_fails_or_dies_every_command_takes_effect_once(
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.002)
     monkeypatch.setattr(holdings_module, "_PAUSE_S_MIN", 0.001)
     monkeypatch.setattr(holdings_module, "_PAUSE_S_MAX", 0.01)
+    monkeypatch.setattr(heirs_module, "LOOK_EVERY_S", 0.002)
     run = Run(seed)
     await run.play()
     assert await run.wrongs() == set()
@@ -26,6 +28,7 @@ async def test_the_runs_meet_what_they_are_about(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.002)
     monkeypatch.setattr(holdings_module, "_PAUSE_S_MIN", 0.001)
     monkeypatch.setattr(holdings_module, "_PAUSE_S_MAX", 0.01)
+    monkeypatch.setattr(heirs_module, "LOOK_EVERY_S", 0.002)
     words: Counter[str] = Counter()
     for seed in range(100, 106):
         run = Run(seed)

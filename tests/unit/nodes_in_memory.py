@@ -56,6 +56,8 @@ class Member:
             await self._lost(before - kept)
         if not self.left and self._gained is not None:
             await self._gained(partitions, generation)
+            if self._cluster.with_heirs and self.inheritance is not None:
+                self.inheritance.inherit(frozenset(range(self._cluster.partitions)) - partitions)
 
     def address_of(self, partition: int) -> str | None:
         return next((name for name, share in self._cluster.shares.items() if partition in share), None)
@@ -126,6 +128,8 @@ class Cluster:
         self.appended = Appended(partitions)
         self.partitions = partitions
         self.neighbours = neighbours
+        self.with_heirs = False
+        """Whether each node keeps ready what others have."""
         self.options = options
         self.generation = 0
         self.shares: dict[str, frozenset[int]] = {}

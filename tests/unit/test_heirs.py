@@ -14,7 +14,7 @@ from ledger.tickets import Accepted
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import BrittleStore, World
 from unit.nodes_in_memory import Cluster
-from unit.test_holdings import until
+from unit.test_holdings import SlowStore, until
 
 PARTITIONS = 2
 
@@ -155,6 +155,44 @@ async def test_who_is_no_heir_any_more_keeps_what_it_has_on_disk(cluster: Cluste
         lambda: b.store.checkpoint(0) == Head(end_of(cluster, 0), sha256_hex(cluster.appended.records[0][-1]))
     )
     assert heirs_of(b).ready == {}
+
+
+async def test_nobody_follows_anew_while_the_state_is_still_being_saved(cluster: Cluster) -> None:
+    """An older checkpoint with newer values below it would fold in events twice."""
+    store = SlowStore()
+    a, b = await cluster.node("a"), await cluster.node("b", store=store)
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    inherit(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(5, user_id=U0))
+    await ready(cluster, "b", 0)
+    store.let.clear()
+    inherit(cluster, "b")
+    inherit(cluster, "b", 0)
+    await asyncio.sleep(0.02)
+    assert heirs_of(b).ready == {}, "what it had as an heir is being saved"
+    store.let.set()
+    await ready(cluster, "b", 0)
+    await a.given(deposit(1, "o0", user_id=U0))
+    await ready(cluster, "b", 0)
+    store.let.clear()
+    inherit(cluster, "b")
+    await cluster.give(b={0}, a={1})
+    await asyncio.sleep(0.02)
+    assert b.node.writers == {}, "the same for one that becomes the owner"
+    store.let.set()
+    await cluster.settled()
+    await b.given(deposit(7, "o2", user_id=U0))
+    store.let.clear()
+    await cluster.give(a={0, 1}, b=set())
+    inherit(cluster, "b", 0)
+    await asyncio.sleep(0.02)
+    assert heirs_of(b).ready == {}, "the same for what it had as an owner"
+    store.let.set()
+    await ready(cluster, "b", 0)
+    await cluster.give(a={1}, b={0})
+    await cluster.settled()
+    assert await b.cash(U0) == 13
 
 
 async def test_an_heir_whose_log_is_away_goes_on_when_it_is_back(
