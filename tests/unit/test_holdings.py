@@ -272,6 +272,19 @@ async def test_whoever_takes_a_partition_again_waits_until_its_state_is_saved(cl
     assert wallet == a.replayed()[U0]
 
 
+async def test_a_checkpoint_that_comes_late_is_not_made_any_more(cluster: Cluster) -> None:
+    """It waited for its turn while its partition was dropped, and taken again by another writer."""
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    assert isinstance(a.store, BrittleStore)
+    writer, saves = a.node.writers[0], a.store.saves
+    await writer.retire(save=False)
+    await writer.save()
+    assert a.store.saves == saves
+
+
 async def test_a_node_that_leaves_finishes_and_gives_everything_away(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1, 2, 3})
