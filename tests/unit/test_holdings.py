@@ -484,7 +484,9 @@ async def test_a_follow_up_in_the_hands_of_a_partition_that_is_lost_reaches_the_
     assert a.types().count("transfer_received") == 1
 
 
-async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(cluster: Cluster) -> None:
+async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
     """The answer to a transfer that its successor has sent comes to it: no rule of ours is broken by that."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0}, b={1})
@@ -502,6 +504,7 @@ async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(clus
     assert a.node.receive_here(word, lambda: None)
     await until(lambda: 0 not in a.node.writers)
     assert not a.node.halted.done()
+    assert not [said for said in caplog.records if said.levelname == "ERROR"], "a rule of ours was broken"
     assert b.types().count("transfer_delivered") == 1
 
 
