@@ -99,7 +99,7 @@ _decode_asking: Final = msgspec.json.Decoder(Asking)
 _decode_said: Final = msgspec.json.Decoder(list[Said])
 _decode_follow_ups: Final = msgspec.json.Decoder(list[AnyFollowUp])
 _decode_arrived: Final = msgspec.json.Decoder(list[bool])
-_decode_ends: Final = msgspec.json.Decoder(dict[int, End])
+_decode_ends: Final = msgspec.json.Decoder(list[tuple[int, End]])
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
@@ -234,10 +234,9 @@ def read_arrived(body: bytes) -> list[bool]:
 
 
 def write_ends(ends: dict[int, End]) -> bytes:
-    return _encode(ends)
+    return _encode(list(ends.items()))
 
 
 def read_ends(body: bytes) -> dict[int, End]:
     """Raises MalformedMessage."""
-    ends: dict[int, End] = _decoded(_decode_ends, body)
-    return ends
+    return dict(_decoded(_decode_ends, body))

@@ -19,9 +19,11 @@ from typing import Any, Final, Self
 from api.peer_messages import (
     read_answers,
     read_asking,
+    read_ends,
     read_follow_ups,
     write_answers,
     write_asking,
+    write_ends,
     write_follow_ups,
 )
 from ledger.answering import Answering
@@ -158,7 +160,7 @@ class MemoryPeers:
 
     async def ends(self, address: str) -> Mapping[int, End]:
         await asyncio.sleep(0.001)
-        return self._site(address).whole.ends_here()
+        return read_ends(write_ends(self._site(address).whole.ends_here()))
 
     async def records(self, address: str, partition: int, from_seq: int, limit: int) -> list[bytes]:
         await asyncio.sleep(0.001)
