@@ -99,8 +99,8 @@ _decode_asking: Final = msgspec.json.Decoder(Asking)
 _decode_said: Final = msgspec.json.Decoder(list[Said])
 _decode_follow_ups: Final = msgspec.json.Decoder(list[AnyFollowUp])
 _decode_arrived: Final = msgspec.json.Decoder(list[bool])
-_decode_ends: Final = msgspec.json.Decoder(dict[int, End])
-_decode_open_follow_ups: Final = msgspec.json.Decoder(dict[int, tuple[int, list[int]]])
+_decode_ends: Final = msgspec.json.Decoder(list[tuple[int, End]])
+_decode_open_follow_ups: Final = msgspec.json.Decoder(list[tuple[int, tuple[int, list[int]]]])
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
@@ -235,20 +235,18 @@ def read_arrived(body: bytes) -> list[bool]:
 
 
 def write_ends(ends: dict[int, End]) -> bytes:
-    return _encode(ends)
+    return _encode(list(ends.items()))
 
 
 def read_ends(body: bytes) -> dict[int, End]:
     """Raises MalformedMessage."""
-    ends: dict[int, End] = _decoded(_decode_ends, body)
-    return ends
+    return dict(_decoded(_decode_ends, body))
 
 
 def write_open_follow_ups(open_seqs: dict[int, tuple[int, list[int]]]) -> bytes:
-    return _encode(open_seqs)
+    return _encode(list(open_seqs.items()))
 
 
 def read_open_follow_ups(body: bytes) -> dict[int, tuple[int, list[int]]]:
     """Raises MalformedMessage."""
-    open_seqs: dict[int, tuple[int, list[int]]] = _decoded(_decode_open_follow_ups, body)
-    return open_seqs
+    return dict(_decoded(_decode_open_follow_ups, body))

@@ -56,7 +56,7 @@ LANE_MAX: Final = 16_384
 HELD_MAX: Final = 65_536
 """Tickets held for all addresses, and for none; chosen: some 100 MB of large commands."""
 
-_LOOK_AGAIN_S_MIN: Final = 0.02
+_LOOK_AGAIN_S: Final = 0.02
 _LOOK_AGAIN_S_MAX: Final = 0.1
 _REFRESH_S: Final = 1.0
 _COMPLAIN_EVERY_S: Final = 10.0
@@ -83,12 +83,13 @@ class _Errand:
 
 
 class _Bundle:
-    """What one request asks of one owner, in its order. ``said``: why it has no answer yet."""
+    """What one request asks of one owner, in its order. ``said``: why it has no answer yet; ``tries``: how often."""
 
-    __slots__ = ("errands", "said", "until_s")
+    __slots__ = ("errands", "said", "tries", "until_s")
 
     def __init__(self, errands: list[_Errand], until_s: float) -> None:
         self.errands, self.until_s = errands, until_s
+        self.tries = 0
         self.said = Failed("not_owner", "no node is known to have the wallet's partition")
 
     def to_ask(self) -> list[_Errand]:
@@ -237,16 +238,16 @@ class Forwarding:
             call.add_done_callback(self._calls.discard)
 
     def _look_again(self, bundle: _Bundle) -> None:
+        bundle.tries += 1
         self._astray.append(bundle)
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look(), name="forwarding")
 
     async def _look(self) -> None:
         """Hear anew who has what, and ask again, while there is anything to ask for."""
-        pause_s = _LOOK_AGAIN_S_MIN
         while self._astray:
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _LOOK_AGAIN_S_MAX)
+            tries = min(bundle.tries for bundle in self._astray)
+            await asyncio.sleep(min(tries * _LOOK_AGAIN_S, _LOOK_AGAIN_S_MAX))
             await self._hear_owners()
             now_s = asyncio.get_running_loop().time()
             bundles, self._astray = self._astray, []
@@ -256,7 +257,7 @@ class Forwarding:
                     continue
                 for address, errands in self._by_address(bundle.errands).items():
                     part = _Bundle(errands, bundle.until_s)
-                    part.said = bundle.said
+                    part.said, part.tries = bundle.said, bundle.tries
                     self._put(None if address is None else self._lane(address), part)
         self._looking = None
 

@@ -11,7 +11,6 @@ The loop does not wait: where nothing is ready its time jumps to the next timer,
 import asyncio
 import contextlib
 import random
-import selectors
 import shutil
 import tempfile
 from abc import abstractmethod
@@ -36,6 +35,7 @@ from ledger.state_stores.sqlite import SqliteStateStore
 from ledger.tickets import Accepted, Failed, WalletRead
 from ledger.writer import Writer
 from properties.busy_days import Wait, busy_day
+from properties.jumping_loop import JumpingLoop
 from properties.naive_ledger import DAY_US
 from properties.stories import USERS, Post, beginnings, commands, seen
 from properties.witness import Asked, Witness
@@ -45,33 +45,6 @@ PARTITIONS: Final = 3
 """u1 and u3 share one, u2 has another, the third stays empty."""
 
 ReturnedT = TypeVar("ReturnedT")
-
-
-class _Jumping(selectors.DefaultSelector):
-    """Instead of waiting for a timer it skips the time; for threads it waits ``patience_s`` before each skip."""
-
-    patience_s = 0.0
-    skipped_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout <= 0:
-            return super().select(timeout)
-        ready = super().select(self.patience_s)
-        if not ready:
-            self.skipped_s += timeout
-        return ready
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose timers are due as soon as nothing else is to be done."""
-
-    def __init__(self, patience_s: float) -> None:
-        self._jumping = _Jumping()
-        self._jumping.patience_s = patience_s
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return super().time() + self._jumping.skipped_s
 
 
 class Clock:

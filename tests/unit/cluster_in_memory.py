@@ -1,0 +1,364 @@
+"""Nodes of one process that share a log in memory, and forward to each other over ways that can be broken.
+
+    async with ClusterInMemory(partitions=4, nodes=2) as cluster:
+        cluster.give(0, "a")
+        await cluster.settled()
+        b.peers.troubles.append(Trouble.ANSWER_LOST)
+        answer = await cluster["b"].post(deposit(500))
+
+What they say to each other goes through the very bytes of the HTTP transport. Time is that of the event loop.
+"""
+
+import asyncio
+import enum
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from api.peer_messages import (
+    read_answers,
+    read_asking,
+    read_ends,
+    read_follow_ups,
+    write_answers,
+    write_asking,
+    write_ends,
+    write_follow_ups,
+)
+from ledger.answering import Answering
+from ledger.cluster import End, Gained, Lost, PeerSilent, PeerUnreachable
+from ledger.commands import AnyFollowUp, Command
+from ledger.events import Event
+from ledger.forwarding import Forwarding
+from ledger.logs.memory import Appended, MemoryEventLog
+from ledger.node import Node
+from ledger.partitioning import partition_of
+from ledger.ports import LedgerError, LogUnavailable
+from ledger.record import decode
+from ledger.state_stores.memory import MemoryStateStore
+from ledger.tickets import Accepted, Answer, Failed, Ticket
+from ledger.whole_log import WholeLog
+from unit.given import ASSETS, NOON
+from unit.node_in_memory import request_sha256
+
+_SETTLED_WITHIN_S: Final = 30.0
+
+
+class Trouble(enum.Enum):
+    """What becomes of one call."""
+
+    NONE = enum.auto()
+    UNREACHABLE = enum.auto()
+    LOST = enum.auto()
+    """It never arrives, and nobody says so."""
+    LATE = enum.auto()
+    """It arrives, ``ClusterInMemory.late_s`` after its sender was told that the connection broke."""
+    ANSWER_LOST = enum.auto()
+    """It is taken, and answered; the answer never arrives."""
+    SLOW = enum.auto()
+    """It takes ``ClusterInMemory.slow_s`` to arrive, and is answered."""
+    HANGS = enum.auto()
+    """It is taken, and the connection stays open without an answer."""
+
+
+class Agreement:
+    """Who has what: the truth, that members hear of when they ask."""
+
+    def __init__(self) -> None:
+        self.owners: dict[int, str] = {}
+        self.members: dict[str, MemoryOwners] = {}
+        self.generation = 0
+        self.away = False
+        self._turn = asyncio.Lock()
+
+    async def give(self, partitions: Sequence[int], address: str | None) -> None:
+        """From now on they are that node's; None: nobody's."""
+        async with self._turn:
+            before = {name: self.of(name) for name in self.members}
+            for partition in partitions:
+                if address is None:
+                    self.owners.pop(partition, None)
+                else:
+                    self.owners[partition] = address
+            self.generation += 1
+            members = list(self.members.items())
+            for name, member in members:
+                if gone := before[name] - self.of(name):
+                    await member.lost(gone)
+            for name, member in members:
+                if name in self.members:
+                    await member.gained(self.of(name), self.generation)
+
+    def of(self, address: str) -> frozenset[int]:
+        return frozenset(partition for partition, owner in self.owners.items() if owner == address)
+
+
+class MemoryOwners:
+    """``Owners`` of one member."""
+
+    def __init__(self, agreement: Agreement, address: str) -> None:
+        self._agreement, self._address = agreement, address
+        self.heard: dict[int, str] = {}
+        self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
+        self.gained: Gained
+        self.lost: Lost
+
+    async def join(self, gained: Gained, lost: Lost) -> None:
+        self.gained, self.lost = gained, lost
+        self._agreement.members[self._address] = self
+
+    async def leave(self) -> None:
+        self._agreement.members.pop(self._address, None)
+
+    def address_of(self, partition: int) -> str | None:
+        return self.heard.get(partition)
+
+    async def refresh(self) -> None:
+        await asyncio.sleep(0.005)
+        if self._agreement.away:
+            raise LogUnavailable("the group's coordinator does not answer")
+        self.heard = dict(self._agreement.owners)
+
+    async def is_mine(self, partition: int) -> bool:
+        await asyncio.sleep(0)
+        return self._agreement.owners.get(partition) == self._address
+
+
+class MemoryPeers:
+    """``Peers`` of one node: to each other node of the cluster, by its troubles."""
+
+    def __init__(self, cluster: "ClusterInMemory", name: str) -> None:
+        self._cluster, self._name = cluster, name
+        self.troubles: deque[Trouble] = deque()
+        """What the next calls meet; those after them none."""
+        self.asked: list[tuple[str, list[Ticket]]] = []
+        self.delivered: list[tuple[str, list[AnyFollowUp]]] = []
+        self.late: set[asyncio.Task[Any]] = set()
+
+    async def ask(self, address: str, tickets: Sequence[Ticket], deadline_us: int) -> Sequence[Answer]:
+        self.asked.append((address, list(tickets)))
+        body, places = write_asking(tickets, deadline_us)
+
+        async def taken(there: Answering) -> list[Answer]:
+            arrived, until_us = read_asking(body)
+            await there.decide(arrived, until_us)
+            answers = read_answers(write_answers([ticket.answer for ticket in arrived]))
+            return [answers[place] for place in places]
+
+        answers: list[Answer] = await self._through(address, taken)
+        return answers
+
+    async def deliver(self, address: str, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
+        self.delivered.append((address, list(follow_ups)))
+
+        async def taken(there: Answering) -> list[bool]:
+            return await there.take(read_follow_ups(write_follow_ups(follow_ups)))
+
+        arrived: list[bool] = await self._through(address, taken)
+        return arrived
+
+    async def ends(self, address: str) -> Mapping[int, End]:
+        await asyncio.sleep(0.001)
+        return read_ends(write_ends(self._site(address).whole.ends_here()))
+
+    async def records(self, address: str, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        await asyncio.sleep(0.001)
+        records = await self._site(address).whole.records_here(partition, from_seq, limit)
+        if records is None:
+            raise PeerUnreachable(f"partition {partition} is not at {address}")
+        return records
+
+    async def close(self) -> None:
+        pass
+
+    def _site(self, address: str) -> "Site":
+        site = self._cluster.sites.get(address)
+        if site is None:
+            raise PeerUnreachable(f"nobody listens at {address}")
+        return site
+
+    async def _through(self, address: str, taken: Any) -> Any:
+        trouble = self.troubles.popleft() if self.troubles else Trouble.NONE
+        await asyncio.sleep(0.001)
+        if trouble is Trouble.UNREACHABLE:
+            raise PeerUnreachable(f"nobody answers at {address}")
+        there = Answering(self._site(address).node)
+        if trouble is Trouble.LOST:
+            raise PeerSilent(f"{address} broke off")
+        if trouble is Trouble.LATE:
+            late = asyncio.create_task(self._later(there, taken), name=f"late-{self._name}")
+            self.late.add(late)
+            raise PeerSilent(f"{address} broke off")
+        if trouble is Trouble.SLOW:
+            await asyncio.sleep(self._cluster.slow_s)
+        answer = await self._cluster.while_there(address, taken(there))
+        if trouble is Trouble.HANGS:
+            await asyncio.sleep(3_600)
+        if trouble is Trouble.ANSWER_LOST:
+            raise PeerSilent(f"{address} broke off")
+        return answer
+
+    async def _later(self, there: Answering, taken: Any) -> None:
+        await asyncio.sleep(self._cluster.late_s)
+        await taken(there)
+
+
+class Site:
+    """One node and what it has for itself."""
+
+    def __init__(self, cluster: "ClusterInMemory", name: str) -> None:
+        self.name = name
+        self.owners = MemoryOwners(cluster.agreement, name)
+        self.peers = MemoryPeers(cluster, name)
+        self.forwarding = Forwarding(
+            self.owners, self.peers, cluster.clock, cluster.partitions, name, **cluster.forwarding
+        )
+        self.log = MemoryEventLog(cluster.partitions, cluster.appended, shared=True)
+        self.node = Node(
+            self.log,
+            MemoryStateStore(),
+            cluster.clock,
+            ASSETS,
+            owners=self.owners,
+            remote=self.forwarding,
+            peers=self.peers,
+        )
+        self.whole = WholeLog(self.node, self.owners, self.peers)
+        self.gone = asyncio.Event()
+
+    async def post(self, command: Command, *, dry_run: bool = False) -> Answer:
+        return await self.node.post(command, request_sha256(command), "local", dry_run=dry_run)
+
+    async def post_many(self, *commands: Command) -> list[Answer]:
+        return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
+
+    async def accepted(self, command: Command) -> Accepted:
+        answer = await self.post(command)
+        assert isinstance(answer, Accepted), answer
+        return answer
+
+    async def failed(self, command: Command) -> Failed:
+        answer = await self.post(command)
+        assert isinstance(answer, Failed), answer
+        return answer
+
+    async def cash(self, user_id: str) -> int:
+        read = await self.node.wallet(user_id)
+        assert not isinstance(read, Failed), read
+        balance = read.wallet.balances.get("INR")
+        return 0 if balance is None else balance.cash
+
+
+class ClusterInMemory:
+    """Some nodes, named a, b, c …, which are their addresses too."""
+
+    def __init__(self, partitions: int = 2, nodes: int = 2, **forwarding: Any) -> None:
+        self.partitions, self.forwarding = partitions, forwarding
+        self.appended = Appended(partitions)
+        self.agreement = Agreement()
+        self.sites: dict[str, Site] = {}
+        self.late_s = self.slow_s = 0.5
+        self._names = "abcdefgh"[:nodes]
+        self._began_s = asyncio.get_running_loop().time()
+
+    def clock(self) -> int:
+        return NOON + round((asyncio.get_running_loop().time() - self._began_s) * 1e6)
+
+    def __getitem__(self, name: str) -> Site:
+        return self.sites[name]
+
+    def user(self, partition: int, number: int = 0) -> str:
+        """The name of a user whose wallet is in that partition."""
+        found = (f"u{count}" for count in range(10_000) if partition_of(f"u{count}", self.partitions) == partition)
+        for _ in range(number):
+            next(found)
+        return next(found)
+
+    async def start(self, name: str) -> Site:
+        site = self.sites[name] = Site(self, name)
+        await site.node.start()
+        await site.node.join()
+        return site
+
+    async def give(self, partitions: Sequence[int], name: str | None) -> None:
+        await self.agreement.give(partitions, name)
+
+    async def settled(self) -> None:
+        """Until each partition that somebody has is open there."""
+        async with asyncio.timeout(_SETTLED_WITHIN_S):
+            while not all(  # noqa: ASYNC110 - a state of many writers
+                partition in self.sites[name].whole.ends_here() for partition, name in self.agreement.owners.items()
+            ):
+                await asyncio.sleep(0.001)
+
+    async def hear(self) -> None:
+        """Every node hears who has what."""
+        for site in self.sites.values():
+            await site.owners.refresh()
+
+    async def while_there(self, address: str, answering: Any) -> Any:
+        """The answer, or the end of the connection where the node goes before it is there."""
+        site = self.sites[address]
+        asking = asyncio.ensure_future(answering)
+        going = asyncio.ensure_future(site.gone.wait())
+        try:
+            await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+            raise PeerSilent(f"{address} broke off")
+        finally:
+            asking.cancel()
+            going.cancel()
+
+    async def crash(self, name: str) -> None:
+        """The process is gone: nothing is finished, nothing is saved. Its partitions are its own until given away."""
+        site = self.sites.pop(name)
+        self.agreement.members.pop(name, None)
+        site.gone.set()
+        node: Any = site.node
+        forwarding: Any = site.forwarding
+        tasks = [writer._task for writer in node.writers.values()]
+        tasks += [node._stores, *node._holdings._taking.values(), *node._holdings._retiring.values()]
+        tasks += [*forwarding._calls, forwarding._looking, *forwarding._deliveries._carriers.values()]
+        ours = {task for task in tasks if task is not None and not task.done()}
+        for task in ours:
+            task.cancel()
+        if ours:
+            await asyncio.wait(ours)
+
+    async def __aenter__(self) -> Self:
+        for name in self._names:
+            await self.start(name)
+        share = -(-self.partitions // len(self._names))
+        for number, name in enumerate(self._names):
+            await self.give(range(number * share, min((number + 1) * share, self.partitions)), name)
+        await self.settled()
+        await self.hear()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for site in list(self.sites.values()):
+            late = [task for task in site.peers.late if not task.done()]
+            for task in late:
+                task.cancel()
+            await self.crash(site.name)
+
+    # --- what the log says ---------------------------------------------------------------------------------------
+
+    def events(self, user_id: str | None = None) -> list[Event]:
+        found = [decode(record).event for records in self.appended.records for record in records]
+        return [event for event in found if user_id in (None, event.user_id)]
+
+    def commands(self, user_id: str) -> list[str]:
+        return [event.command_id for event in self.events(user_id)]
+
+    def types(self, user_id: str) -> list[str]:
+        return [event.data.type for event in self.events(user_id)]
+
+    def total(self, account: str) -> int:
+        return sum(
+            amount for event in self.events() for posted, _, amount in event.postings if posted.startswith(account)
+        )

@@ -1,0 +1,487 @@
+"""A node takes any request: what belongs to another node's partition is asked there, and nobody is told a wrong word.
+
+Node ``a`` has partition 0 and node ``b`` partition 1; most is asked of ``b`` for a wallet of ``a``'s.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from ledger.commands import Command
+from ledger.forwarding import CALL_S, SKEW_S, WAIT_S
+from ledger.rejections import Code
+from ledger.tickets import Accepted, Failed, IdReused, Refused, WalletRead, WouldBe
+from properties.jumping_loop import in_skipped_time
+from unit.cluster_in_memory import ClusterInMemory, Trouble
+from unit.given import deposit, open_wallet, place_bet, set_limits, transfer
+from unit.node_in_memory import request_sha256
+
+
+@asynccontextmanager
+async def cluster_with(user_cash: int = 500, **options: Any) -> AsyncIterator[ClusterInMemory]:
+    """Two nodes, and a wallet in ``a``'s partition with so much cash."""
+    async with ClusterInMemory(**options) as cluster:
+        user_id = cluster.user(0)
+        await cluster["a"].accepted(open_wallet(user_id=user_id))
+        await cluster["a"].accepted(deposit(user_cash, "o-first", user_id=user_id))
+        yield cluster
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+# --- who owns it answers -------------------------------------------------------------------------------------------
+
+
+@in_skipped_time
+async def test_a_command_is_decided_by_its_owner_whoever_was_asked() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        answer = await b.accepted(place_bet(400, "b1", user_id=user_id))
+        assert answer.place.partition == 0
+        assert answer.event == cluster.events(user_id)[-1]
+        assert answer.head == cluster.appended.heads[0].sha256
+        refused = await b.post(place_bet(400, "b2", user_id=user_id))
+        assert isinstance(refused, Refused)
+        assert refused.rejection.code is Code.INSUFFICIENT_FUNDS
+        assert refused.rejection.fields["available"] == 100
+        assert await b.cash(user_id) == 100
+
+
+@in_skipped_time
+async def test_every_kind_of_answer_comes_through_as_the_owner_gave_it() -> None:
+    async with cluster_with() as cluster:
+        user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
+        bet = place_bet(100, "b1", user_id=user_id, metadata={"ß": "\u2028"})
+        first = await b.accepted(bet)
+        again = await b.accepted(bet)
+        assert again.hit
+        assert (again.event, again.place, again.head) == (first.event, first.place, first.head)
+        assert await b.node.first_answer(user_id, bet.command_id) == again
+        assert await b.node.first_answer(user_id, "never") is None
+        other = place_bet(101, "b1", user_id=user_id, command_id=bet.command_id)
+        assert await b.post(other) == await a.post(other)
+        assert isinstance(await b.post(other), IdReused)
+        would_be = await b.post(place_bet(7, "b7", user_id=user_id), dry_run=True)
+        assert isinstance(would_be, WouldBe)
+        assert await b.node.wallet(user_id) == await a.node.wallet(user_id)
+        enormous = deposit(10**28, "o9", user_id=user_id)
+        assert await b.post(enormous) == await a.post(enormous)
+        unset = set_limits(user_id=user_id, balance_max=None)
+        assert (await b.accepted(unset)).event.request_sha256 == request_sha256(unset)
+
+
+@in_skipped_time
+async def test_a_batch_goes_to_each_owner_in_one_call_and_its_answers_come_in_order() -> None:
+    async with cluster_with(partitions=6, nodes=3) as cluster:
+        users = [cluster.user(partition) for partition in range(6)]
+        commands: list[Command] = [open_wallet(user_id=user_id) for user_id in users[1:]]
+        commands += [deposit(5, f"o-{user_id}", user_id=user_id) for user_id in users]
+        answers = await cluster["c"].post_many(*commands)
+        assert all(isinstance(answer, Accepted) for answer in answers)
+        assert [answer.event.command_id for answer in answers if isinstance(answer, Accepted)] == [
+            command.command_id for command in commands
+        ]
+        assert sorted(address for address, _ in cluster["c"].peers.asked) == ["a", "b"]
+
+
+@in_skipped_time
+async def test_what_is_asked_at_once_goes_together() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        answers = await asyncio.gather(*(b.post(deposit(1, f"o{n}", user_id=user_id)) for n in range(200)))
+        assert all(isinstance(answer, Accepted) for answer in answers)
+        assert len(b.peers.asked) == 1
+        b.peers.troubles.append(Trouble.SLOW)
+        more = [asyncio.create_task(b.post(deposit(1, f"p{n}", user_id=user_id))) for n in range(50)]
+        for _ in range(5):
+            await asyncio.sleep(0.002)
+            more.append(asyncio.create_task(b.post(deposit(1, f"q{len(more)}", user_id=user_id))))
+        await asyncio.gather(*more)
+        assert await b.cash(user_id) == 500 + 200 + 55
+
+
+@in_skipped_time
+async def test_commands_of_a_wallet_keep_the_order_of_their_request() -> None:
+    async with cluster_with(user_cash=1) as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        commands = [deposit(n, f"o{n}", user_id=user_id) for n in range(1, 60)]
+        await b.post_many(*commands)
+        assert cluster.commands(user_id)[2:] == [command.command_id for command in commands]
+
+
+# --- a hand-over ---------------------------------------------------------------------------------------------------
+
+
+@in_skipped_time
+async def test_a_command_waits_for_the_next_owner() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        await cluster.give([0], None)
+        await cluster.hear()
+        asking = asyncio.create_task(b.post(place_bet(10, "b1", user_id=user_id)))
+        await asyncio.sleep(WAIT_S / 2)
+        assert not asking.done()
+        await cluster.give([0], "a")
+        assert isinstance(await asking, Accepted)
+
+
+@in_skipped_time
+async def test_a_command_that_comes_here_while_it_waits_is_decided_here() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        await cluster.give([0], None)
+        asking = asyncio.create_task(b.post(place_bet(10, "b1", user_id=user_id)))
+        await asyncio.sleep(0.2)
+        await cluster.give([0], "b")
+        assert isinstance(await asking, Accepted)
+
+
+@in_skipped_time
+async def test_who_finds_no_owner_in_time_is_told_so_and_nothing_is_written() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        await cluster.give([0], None)
+        began_s = now_s()
+        failed = await b.failed(place_bet(10, "b1", user_id=user_id))
+        assert failed.reason == "not_owner"
+        assert WAIT_S <= now_s() - began_s < WAIT_S + 0.5
+        assert cluster.types(user_id) == ["wallet_opened", "deposited"]
+
+
+@in_skipped_time
+async def test_who_was_told_of_an_owner_of_before_finds_the_new_one() -> None:
+    async with cluster_with(nodes=3, partitions=3) as cluster:
+        user_id, c = cluster.user(0), cluster["c"]
+        await cluster.give([0], "b")
+        await cluster.settled()
+        assert c.owners.address_of(0) == "a"
+        assert isinstance(await c.post(place_bet(10, "b1", user_id=user_id)), Accepted)
+        assert [address for address, _ in c.peers.asked] == ["a", "b"]
+
+
+@in_skipped_time
+async def test_a_node_that_cannot_be_reached_is_asked_again() -> None:
+    async with cluster_with() as cluster:
+        b = cluster["b"]
+        b.peers.troubles.extend([Trouble.UNREACHABLE] * 5)
+        assert not (await b.accepted(place_bet(10, "b1", user_id=cluster.user(0)))).hit
+
+
+@in_skipped_time
+async def test_the_group_that_cannot_be_heard_stops_nobody_who_knows_the_owner() -> None:
+    async with cluster_with() as cluster:
+        b = cluster["b"]
+        cluster.agreement.away = True
+        b.peers.troubles.append(Trouble.UNREACHABLE)
+        assert isinstance(await b.post(place_bet(10, "b1", user_id=cluster.user(0))), Accepted)
+
+
+@in_skipped_time
+async def test_a_question_is_forwarded_once() -> None:
+    """Each takes the other for the owner: neither sends on what was sent to it."""
+    async with cluster_with() as cluster:
+        user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
+        await cluster.give([0], None)
+        cluster.agreement.away = True
+        a.owners.heard[0], b.owners.heard[0] = "b", "a"
+        assert (await b.failed(place_bet(10, "b1", user_id=user_id))).reason == "not_owner"
+        assert a.peers.asked == []
+        assert len(b.peers.asked) < 40
+
+
+# --- silence -------------------------------------------------------------------------------------------------------
+
+
+@in_skipped_time
+async def test_whose_answer_was_lost_is_asked_again_and_was_taken_once() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        b.peers.troubles.append(Trouble.ANSWER_LOST)
+        answer = await b.accepted(place_bet(400, "b1", user_id=user_id))
+        assert answer.hit
+        assert cluster.types(user_id) == ["wallet_opened", "deposited", "bet_placed"]
+
+
+@in_skipped_time
+async def test_what_never_arrived_is_asked_again() -> None:
+    async with cluster_with() as cluster:
+        b = cluster["b"]
+        b.peers.troubles.extend([Trouble.LOST] * 3)
+        assert not (await b.accepted(place_bet(400, "b1", user_id=cluster.user(0)))).hit
+
+
+@pytest.mark.parametrize("trouble", [Trouble.LOST, Trouble.ANSWER_LOST])
+@in_skipped_time
+async def test_a_refusal_after_silence_is_no_last_word_until_nothing_is_in_doubt(trouble: Trouble) -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        b.peers.troubles.append(trouble)
+        began_s = now_s()
+        failed = await b.failed(place_bet(501, "b1", user_id=user_id))
+        assert failed.reason == "outcome_unknown"
+        assert CALL_S + SKEW_S < now_s() - began_s < CALL_S + SKEW_S + 0.5
+        assert isinstance(await b.post(place_bet(501, "b2", user_id=user_id)), Refused), "nothing is in doubt here"
+
+
+@in_skipped_time
+async def test_what_comes_late_after_a_refusal_may_be_taken_and_is_found_by_who_asks_again() -> None:
+    async with cluster_with() as cluster:
+        user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
+        cluster.late_s = CALL_S - 0.5
+        b.peers.troubles.append(Trouble.LATE)
+        bet = place_bet(501, "b1", user_id=user_id)
+        asking = asyncio.create_task(b.failed(bet))
+        await asyncio.sleep(0.5)
+        await a.accepted(deposit(1, "o2", user_id=user_id))
+        assert (await asking).reason == "outcome_unknown"
+        assert (await b.accepted(bet)).hit
+        assert cluster.types(user_id).count("bet_placed") == 1
+
+
+@in_skipped_time
+async def test_what_comes_after_its_deadline_is_never_taken() -> None:
+    async with cluster_with() as cluster:
+        user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
+        cluster.late_s = CALL_S + 0.1
+        b.peers.troubles.append(Trouble.LATE)
+        bet = place_bet(501, "b1", user_id=user_id)
+        assert (await b.failed(bet)).reason == "outcome_unknown"
+        assert isinstance(await b.post(bet), Refused)
+        await a.accepted(deposit(1, "o2", user_id=user_id))
+        await asyncio.gather(*b.peers.late)
+        await asyncio.sleep(1)
+        assert "bet_placed" not in cluster.types(user_id)
+
+
+@in_skipped_time
+async def test_after_silence_that_nothing_was_written_is_no_last_word_either() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        b.peers.troubles.append(Trouble.ANSWER_LOST)
+        asking = asyncio.create_task(b.failed(place_bet(10, "b1", user_id=user_id)))
+        await asyncio.sleep(0.005)
+        await cluster.crash("a")
+        assert (await asking).reason == "outcome_unknown"
+
+
+@in_skipped_time
+async def test_a_node_that_hangs_is_silent_in_the_end() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        b.peers.troubles.append(Trouble.HANGS)
+        began_s = now_s()
+        failed = await b.failed(place_bet(10, "b1", user_id=user_id))
+        assert failed.reason == "outcome_unknown"
+        assert now_s() - began_s < WAIT_S + CALL_S + SKEW_S + 0.5
+
+
+@in_skipped_time
+async def test_an_id_that_was_used_for_another_command_is_a_last_word_also_after_silence() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        bet = place_bet(10, "b1", user_id=user_id)
+        await b.accepted(bet)
+        b.peers.troubles.append(Trouble.LOST)
+        assert isinstance(await b.post(place_bet(11, "b1", user_id=user_id, command_id=bet.command_id)), IdReused)
+
+
+@in_skipped_time
+async def test_what_changes_nothing_is_never_in_doubt() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        began_s = now_s()
+        for _ in range(4):
+            b.peers.troubles.append(Trouble.LOST)
+            assert await b.node.first_answer(user_id, "never") is None
+            b.peers.troubles.append(Trouble.ANSWER_LOST)
+            assert isinstance(await b.node.wallet(user_id), WalletRead)
+            b.peers.troubles.append(Trouble.LOST)
+            assert isinstance(await b.post(place_bet(501, "b9", user_id=user_id), dry_run=True), Refused)
+        assert now_s() - began_s < 1
+
+
+@in_skipped_time
+async def test_in_doubt_a_wallets_later_commands_wait_for_the_one_before() -> None:
+    """The bet is refused, and its call before may still be taken: the deposit after it must not come first."""
+    async with cluster_with(user_cash=10) as cluster:
+        user_id, other, b = cluster.user(0), cluster.user(0, 1), cluster["b"]
+        await b.accepted(open_wallet(user_id=other))
+        b.peers.troubles.append(Trouble.LOST)
+        bet, later = place_bet(11, "b1", user_id=user_id), deposit(5, "o2", user_id=user_id)
+        mine, after, others = await b.post_many(bet, later, deposit(1, "o1", user_id=other))
+        assert isinstance(mine, Failed)
+        assert mine.reason == "outcome_unknown"
+        assert after == mine
+        assert isinstance(others, Accepted), "another wallet waits for nothing"
+        assert cluster.types(user_id) == ["wallet_opened", "deposited"]
+
+
+@in_skipped_time
+async def test_in_doubt_the_commands_of_a_wallet_are_taken_one_after_the_other() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        b.peers.troubles.append(Trouble.LATE)
+        commands = [deposit(n, f"o{n}", user_id=user_id) for n in range(1, 9)]
+        answers = await b.post_many(*commands)
+        assert all(isinstance(answer, Accepted) for answer in answers)
+        assert cluster.commands(user_id)[2:] == [command.command_id for command in commands]
+
+
+# --- bounds and ends -----------------------------------------------------------------------------------------------
+
+
+@in_skipped_time
+async def test_too_much_that_waits_for_a_node_is_refused_as_overload() -> None:
+    async with cluster_with(lane_max=50, held_max=60) as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        b.peers.troubles.extend([Trouble.SLOW] * 10)
+        posts = [asyncio.create_task(b.post(deposit(1, f"o{n}", user_id=user_id))) for n in range(100)]
+        answers = await asyncio.gather(*posts)
+        reasons = [answer.reason for answer in answers if isinstance(answer, Failed)]
+        assert reasons == ["overloaded"] * 50
+        assert isinstance(await b.post(deposit(1, "o-later", user_id=user_id)), Accepted)
+        await cluster.give([0], None)
+        await cluster.hear()
+        posts = [asyncio.create_task(b.post(deposit(1, f"p{n}", user_id=user_id))) for n in range(70)]
+        answers = await asyncio.gather(*posts)
+        assert sorted(answer.reason for answer in answers if isinstance(answer, Failed)) == (
+            ["not_owner"] * 60 + ["overloaded"] * 10
+        )
+
+
+@in_skipped_time
+async def test_who_closes_answers_what_waits_and_waits_out_what_is_in_doubt() -> None:
+    async with cluster_with() as cluster:
+        user_id, other, b = cluster.user(0), cluster.user(0, 1), cluster["b"]
+        b.peers.troubles.append(Trouble.LOST)
+        doubtful = asyncio.create_task(b.failed(place_bet(501, "b1", user_id=user_id)))
+        await asyncio.sleep(0.1)
+        await cluster.give([0], None)
+        await cluster.hear()
+        waiting = asyncio.create_task(b.failed(deposit(5, "o5", user_id=other)))
+        await asyncio.sleep(0.1)
+        began_s = now_s()
+        closing = asyncio.create_task(b.forwarding.close())
+        assert (await waiting).reason == "shutting_down"
+        assert now_s() - began_s < 0.2
+        assert (await doubtful).reason == "outcome_unknown"
+        await closing
+        assert now_s() - began_s > CALL_S + SKEW_S - 0.5
+        assert (await b.failed(deposit(6, "o6", user_id=other))).reason == "shutting_down"
+
+
+# --- follow-ups ----------------------------------------------------------------------------------------------------
+
+
+async def until(done: Any) -> None:
+    async with asyncio.timeout(60):
+        while not done():  # noqa: ASYNC110 - the log tells nobody
+            await asyncio.sleep(0.01)
+
+
+def open_follow_ups(cluster: ClusterInMemory) -> int:
+    return sum(
+        len(writer.state.open_follow_ups())
+        for site in cluster.sites.values()
+        for writer in site.node.writers.values()
+    )
+
+
+@pytest.mark.parametrize(
+    "troubles",
+    [
+        [],
+        [Trouble.UNREACHABLE] * 4,
+        [Trouble.LOST] * 4,
+        [Trouble.ANSWER_LOST] * 4,
+        [Trouble.LATE] * 4,
+        [Trouble.SLOW, Trouble.ANSWER_LOST, Trouble.UNREACHABLE, Trouble.LATE],
+        [Trouble.HANGS],
+    ],
+)
+@in_skipped_time
+async def test_a_transfer_between_nodes_arrives_once_whatever_becomes_of_its_calls(troubles: list[Trouble]) -> None:
+    async with cluster_with() as cluster:
+        mine, theirs = cluster.user(0), cluster.user(1)
+        await cluster["b"].accepted(open_wallet(user_id=theirs))
+        for name in ("a", "b"):
+            cluster[name].peers.troubles.extend(troubles)
+        await cluster["a"].accepted(transfer(200, to_user_id=theirs, user_id=mine))
+        await until(lambda: "transfer_delivered" in cluster.types(mine) and not open_follow_ups(cluster))
+        assert cluster.types(theirs) == ["wallet_opened", "transfer_received"]
+        assert cluster.types(mine).count("transfer_delivered") == 1
+        assert cluster.total("transit/") == 0
+        assert cluster["a"].forwarding._deliveries.waiting == 0
+
+
+@in_skipped_time
+async def test_many_transfers_travel_together() -> None:
+    async with cluster_with(user_cash=1_000) as cluster:
+        mine, theirs = cluster.user(0), cluster.user(1)
+        await cluster["b"].accepted(open_wallet(user_id=theirs))
+        sent = [transfer(1, theirs, f"t{n}", user_id=mine) for n in range(300)]
+        await cluster["a"].post_many(*sent)
+        await until(lambda: not open_follow_ups(cluster))
+        assert cluster.types(theirs).count("transfer_received") == 300
+        assert len(cluster["a"].peers.delivered) < 10
+
+
+@pytest.mark.parametrize("dies", ["a", "b"])
+@pytest.mark.parametrize("after_ms", [0, 1, 2, 3, 5, 8, 20])
+@in_skipped_time
+async def test_a_transfer_survives_the_crash_of_either_end_at_any_moment(dies: str, after_ms: int) -> None:
+    async with cluster_with(nodes=2) as cluster:
+        mine, theirs = cluster.user(0), cluster.user(1)
+        await cluster["b"].accepted(open_wallet(user_id=theirs))
+        await cluster["a"].accepted(transfer(200, to_user_id=theirs, user_id=mine))
+        await asyncio.sleep(after_ms / 1_000)
+        lives = "b" if dies == "a" else "a"
+        await cluster.crash(dies)
+        await asyncio.sleep(0.1)
+        await cluster.give([0, 1], lives)
+        await cluster.settled()
+        await until(lambda: "transfer_delivered" in cluster.types(mine) and not open_follow_ups(cluster))
+        assert cluster.types(theirs) == ["wallet_opened", "transfer_received"]
+        assert cluster.types(mine).count("transfer_delivered") == 1
+        assert cluster.total("transit/") == 0
+
+
+# --- the log as a whole --------------------------------------------------------------------------------------------
+
+
+@in_skipped_time
+async def test_any_node_knows_where_every_partition_ends() -> None:
+    async with cluster_with() as cluster:
+        b, seq = cluster["b"].whole, cluster.appended.heads[0].seq
+        assert await b.end_now(0) == seq
+        b.end(0)
+        await asyncio.sleep(0.3)
+        assert b.end(0) == seq
+        assert await b.time_us(0, seq) == cluster.events(cluster.user(0))[-1].time_us
+        await cluster["a"].accepted(deposit(1, "o2", user_id=cluster.user(0)))
+        assert b.end(0) == seq, "as it was heard last"
+        assert await b.end_now(0) == seq + 1, "as it is now"
+        assert await b.records(0, 1, 10) == cluster.appended.records[0]
+        await asyncio.sleep(3)
+        asked = len(cluster["b"].peers.asked)
+        await asyncio.sleep(3)
+        assert b._listening is None, "nobody reads, so nobody is asked"
+        assert len(cluster["b"].peers.asked) == asked
+
+
+@in_skipped_time
+async def test_without_an_owner_nobody_says_where_a_partition_ends_now() -> None:
+    async with cluster_with() as cluster:
+        await cluster.give([0], None)
+        await cluster.hear()
+        end = await cluster["b"].whole.end_now(0)
+        assert isinstance(end, Failed)
+        assert end.reason == "not_owner"
+        assert await cluster["b"].whole.records(0, 1, 10) == cluster.appended.records[0], (
+            "the log has them all the same"
+        )

@@ -1,0 +1,340 @@
+"""``HttpPeers`` over real sockets, to nodes that answer, close, hang, or say half of it; and what a node answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.app import Rim
+from api.peer_messages import MalformedMessage, read_answers, read_asking, read_ends, write_answers, write_asking
+from api.peers import DECIDE, ENDS, FOLLOW_UPS, RECORDS, HttpPeers
+from api.problems import Problem
+from api.routes.peers import peer_routes
+from ledger.answering import Answering
+from ledger.cluster import End, PeerSilent, PeerUnreachable
+from ledger.commands import ReceiveTransfer
+from ledger.tickets import Accepted, CommandTicket, LookupTicket, Parcel, Refused, Ticket, WalletRead, WalletTicket
+from properties.jumping_loop import in_skipped_time
+from unit.cluster_in_memory import ClusterInMemory
+from unit.given import NOON, deposit, open_wallet, place_bet
+from unit.node_in_memory import request_sha256
+
+Served = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""(the request's head and body, …): answers one request, or does not."""
+
+
+class Listener:
+    """A server that does with each request what a test says. ``heads``: the requests' first lines."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.heads: list[str] = []
+        self.connections = 0
+        self.serve: Served = answer(200, write_answers([None]))
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.writers.append(writer)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.heads.append(head.split(b"\r\n")[0].decode())
+                length = next(
+                    (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line), 0
+                )
+                await self.serve(await reader.readexactly(length), reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[Listener]:
+    listener = Listener()
+    server = await asyncio.start_server(listener._connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    listener.address = f"http://127.0.0.1:{port}"
+    try:
+        yield listener
+    finally:
+        server.close()
+        for writer in listener.writers:
+            writer.close()
+        await server.wait_closed()
+
+
+def answer(status: int, body: bytes) -> Served:
+    async def serve(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
+        await writer.drain()
+
+    return serve
+
+
+def problem(code: str) -> bytes:
+    return Problem(code, "for a reason").encoded()
+
+
+async def close_at_once(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    raise ConnectionError
+
+
+async def reset(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    raise ConnectionError
+
+
+async def half_a_head(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-le")
+    writer.close()
+    raise ConnectionError
+
+
+async def half_a_body(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[["noth')
+    writer.close()
+    raise ConnectionError
+
+
+async def no_http(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x15\x03\x01\x00\x02\x02\x46\r\n\r\n")
+
+
+def question() -> list[Ticket]:
+    return [LookupTicket("u1", "c1", Parcel(1))]
+
+
+@asynccontextmanager
+async def asking() -> AsyncIterator[tuple[HttpPeers, Listener]]:
+    async with listening() as listener:
+        peers = HttpPeers()
+        try:
+            yield peers, listener
+        finally:
+            await peers.close()
+
+
+async def test_connections_are_kept() -> None:
+    async with asking() as (peers, listener):
+        for _ in range(5):
+            assert await peers.ask(listener.address, question(), NOON) == [None]
+        assert listener.connections == 1
+        assert listener.heads == [f"POST {DECIDE} HTTP/1.1"] * 5
+
+
+async def test_who_does_not_listen_was_not_asked() -> None:
+    async with listening() as listener:
+        gone = listener.address
+    peers = HttpPeers()
+    for address in (gone, "http://no-such-host.invalid:1", "no address"):
+        with pytest.raises(PeerUnreachable):
+            await peers.ask(address, question(), NOON)
+    await peers.close()
+
+
+@pytest.mark.parametrize("serve", [close_at_once, reset, half_a_head, half_a_body, no_http])
+async def test_whoever_breaks_off_was_asked_once_and_is_silent(serve: Served) -> None:
+    """Also on a kept connection: a second try that nobody knows of would make a refusal look like the last word."""
+    async with asking() as (peers, listener):
+        listener.serve = serve
+        with pytest.raises(PeerSilent):
+            await peers.ask(listener.address, question(), NOON)
+        listener.serve = answer(200, write_answers([None]))
+        await peers.ask(listener.address, question(), NOON)
+        listener.serve, asked = serve, len(listener.heads)
+        with pytest.raises(PeerSilent):
+            await peers.ask(listener.address, question(), NOON)
+        assert len(listener.heads) == asked + 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"[]"),
+        (200, b'[["accepted",{},"h",false]]'),
+        (200, b'[["said_by_a_later_release"]]'),
+        (200, b"<html>"),
+        (200, b"\xff"),
+        (302, b""),
+        (500, problem("internal_error")),
+        (502, b"<html>a gateway</html>"),
+        (503, problem("outcome_unknown")),
+    ],
+)
+async def test_an_answer_that_says_nothing_is_silence(status: int, body: bytes) -> None:
+    async with asking() as (peers, listener):
+        listener.serve = answer(status, body)
+        with pytest.raises(PeerSilent):
+            await peers.ask(listener.address, question(), NOON)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, problem("not_found")), (400, problem("malformed_request")), (503, problem("shutting_down")), (413, b"")],
+)
+async def test_an_answer_that_says_that_nothing_was_taken_is_as_good_as_no_connection(
+    status: int, body: bytes
+) -> None:
+    async with asking() as (peers, listener):
+        listener.serve = answer(status, body)
+        with pytest.raises(PeerUnreachable):
+            await peers.ask(listener.address, question(), NOON)
+
+
+async def test_a_connection_that_was_closed_while_nobody_used_it_is_not_used_again() -> None:
+    async with asking() as (peers, listener):
+        for _ in range(20):
+            await peers.ask(listener.address, question(), NOON)
+            listener.writers[-1].close()
+            await listener.writers[-1].wait_closed()
+            await asyncio.sleep(0.001)  # the news has come as far as the client's loop
+        assert listener.connections == 20
+
+
+async def test_who_hangs_is_given_up_by_who_asks() -> None:
+    async with asking() as (peers, listener):
+
+        async def hang(_: bytes, __: asyncio.StreamReader, ___: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(3_600)
+
+        listener.serve = hang
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await peers.ask(listener.address, question(), NOON)
+        listener.serve = answer(200, write_answers([None]))
+        assert await peers.ask(listener.address, question(), NOON) == [None]
+        assert listener.connections == 2, "an answer that comes late is nobody else's"
+
+
+async def test_answers_find_their_questions_whatever_requests_they_came_from() -> None:
+    one, other = Parcel(2), Parcel(1)
+    tickets: list[Ticket] = [LookupTicket("u1", "c1", one), WalletTicket("u2", other), LookupTicket("u3", "c3", one)]
+    body, places = write_asking(tickets, NOON)
+    arrived, deadline_us = read_asking(body)
+    assert deadline_us == NOON
+    assert [arrived[place].user_id for place in places] == ["u1", "u2", "u3"]
+    assert arrived[0].parcel is arrived[1].parcel
+    assert arrived[0].parcel.open == 2
+
+
+# --- what a node answers -------------------------------------------------------------------------------------------
+
+
+async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Node ``a``, by the application that its server would call."""
+    site = cluster["a"]
+
+    async def nothing(*_: Any) -> None:
+        raise AssertionError("no other route")
+
+    rim = Rim(nothing, peer_routes(Answering(site.node), site.whole), nothing)
+    path, _, query = target.partition("?")
+    scope: Any = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [],
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await rim(scope, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+@in_skipped_time
+async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
+    async with ClusterInMemory() as cluster:
+        mine, theirs = cluster.user(0), cluster.user(1)
+        parcel = Parcel(4)
+        commands = [open_wallet(user_id=mine), deposit(5, user_id=mine), place_bet(6, user_id=mine)]
+        commands.append(open_wallet(user_id=theirs))
+        tickets: list[Ticket] = [CommandTicket(c, request_sha256(c), "shop", parcel) for c in commands]
+        tickets.append(WalletTicket(mine, Parcel(1)))
+        body, _ = write_asking(tickets, cluster.clock() + 1_000_000)
+        status, answered = await called(cluster, "POST", DECIDE, body)
+        assert status == 200
+        opened, deposited, refused, foreign, read = read_answers(answered)
+        assert isinstance(opened, Accepted)
+        assert isinstance(deposited, Accepted)
+        assert deposited.event.actor == "shop"
+        assert isinstance(refused, Refused)
+        assert getattr(foreign, "reason", None) == "not_owner"
+        assert isinstance(read, WalletRead)
+        assert cluster["a"].peers.asked == []
+        late, _ = write_asking(question_of(mine), cluster.clock() - 1)
+        _, answered = await called(cluster, "POST", DECIDE, late)
+        assert getattr(read_answers(answered)[0], "reason", None) == "not_owner"
+
+
+def question_of(user_id: str) -> list[Ticket]:
+    command = deposit(7, "o-late", user_id=user_id)
+    return [CommandTicket(command, request_sha256(command), "shop", Parcel(1))]
+
+
+@in_skipped_time
+async def test_a_node_says_where_its_partitions_end_and_shows_their_records() -> None:
+    async with ClusterInMemory() as cluster:
+        head = cluster.appended.heads[0]
+        status, body = await called(cluster, "GET", ENDS)
+        assert (status, read_ends(body)) == (200, {0: End(*head, cluster.events()[0].time_us)})
+        status, body = await called(cluster, "GET", f"{RECORDS}?partition=0&from_seq=1&limit=10")
+        assert (status, body.splitlines()) == (200, cluster.appended.records[0])
+        status, body = await called(cluster, "GET", f"{RECORDS}?partition=1&from_seq=1&limit=10")
+        assert (status, msgspec.json.decode(body)["code"]) == (503, "not_owner")
+
+
+@in_skipped_time
+async def test_a_follow_up_is_durable_when_it_is_said_to_be() -> None:
+    async with ClusterInMemory() as cluster:
+        names = {"command_id": "~x:0", "cause": "1:1", "cause_time_us": NOON, "transfer_id": "t", "asset": "INR"}
+        follow_ups = [
+            ReceiveTransfer(user_id=cluster.user(partition), from_user_id="u", amount=1, **names)  # type: ignore[arg-type]
+            for partition in (0, 1)
+        ]
+        status, body = await called(cluster, "POST", FOLLOW_UPS, msgspec.json.encode(follow_ups))
+        assert (status, msgspec.json.decode(body)) == (200, [True, False])
+        assert cluster.types(cluster.user(0)) == ["transfer_refused"]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "code"),
+    [
+        ("GET", DECIDE, b"", "method_not_allowed"),
+        ("POST", ENDS, b"", "method_not_allowed"),
+        ("POST", DECIDE, b"{", "malformed_request"),
+        (
+            "POST",
+            DECIDE,
+            b'{"deadline_us":1,"requests":[[["command",{"type":"no"},"","",false]]]}',
+            "malformed_request",
+        ),
+        ("POST", FOLLOW_UPS, b"[1]", "malformed_request"),
+        ("GET", f"{RECORDS}?partition=7&from_seq=1&limit=1", b"", "malformed_request"),
+    ],
+)
+async def test_what_no_node_would_say_is_refused_whole(method: str, target: str, body: bytes, code: str) -> None:
+    async with ClusterInMemory() as cluster:
+        status, answered = await called(cluster, method, target, body)
+        assert msgspec.json.decode(answered)["code"] == code
+        assert 400 <= status < 500
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[[1]]", b"{}"])
+def test_bytes_that_are_no_message_are_said_to_be_none(body: bytes) -> None:
+    for read in (read_answers, read_asking, read_ends):
+        with pytest.raises(MalformedMessage):
+            read(body)
