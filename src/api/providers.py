@@ -64,7 +64,7 @@ class Embedded(Provider):
         _refuse_gone_log(settings.data)
         log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
         try:
-            log.declare(settings.assets)
+            await log.declare(settings.assets)
         except LedgerError:
             await log.close()
             raise

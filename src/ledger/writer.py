@@ -168,9 +168,11 @@ class Writer:
         """Load the checkpoint and fold in the records after it; answers how many.
 
         Saves the state whenever ``save_every`` values have changed, so that a start without a checkpoint needs no
-        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable.
+        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable, LogUnreadable.
         """
         checkpoint = self._store.checkpoint(self.partition)
+        if checkpoint is not None:
+            await self._log.begin_at(self.partition, checkpoint, self._store.place(self.partition))
         seen = SeenKeys(self._log.partitions)
         self.state = PartitionState(self.partition, self._store, self._recent_max, seen)
         self._highest_generation = self.state.saved_generation()
@@ -213,7 +215,7 @@ class Writer:
         changes = self.state.begin_checkpoint()
         saved = False
         try:
-            self.state.save(changes, self.head)
+            self.state.save(changes, self.head, self._log.place(self.partition, self.head))
             saved = True
         except LedgerError as error:
             _log.warning("no checkpoint of partition %d: %s", self.partition, error)
@@ -244,10 +246,11 @@ class Writer:
         """Make a checkpoint while commands go on. Raises LedgerError: nothing is lost but the time."""
         async with self._between_rounds:
             changes, at = self.state.begin_checkpoint(), self.head
+            place = self._log.place(self.partition, at)
         saved = False
         try:
             if changes:
-                await asyncio.to_thread(self.state.save, changes, at)
+                await asyncio.to_thread(self.state.save, changes, at, place)
             saved = True
         finally:
             self.state.end_checkpoint(saved=saved)
