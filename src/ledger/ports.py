@@ -160,8 +160,8 @@ class EventLog(Protocol):
     async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
         """Read the partition from behind ``head``, by what ``place`` answered once, instead of from its start.
 
-        What was read further already stays known. A place that cannot be read is None with a warning: the log is then
-        read from its start. A log that is read by its seqs has nothing to do, and leaves it to its caller to read the
+        What was read further already stays known. A place that cannot be read is None with a warning: the log is
+        then read from its start. A log that is read by its seqs has nothing to do, and leaves it to its caller to read the
         head there. Raises CheckpointAhead, ForeignCheckpoint, LogUnavailable, LogUnreadable.
         """
         ...
@@ -236,9 +236,7 @@ class StateStore(Protocol):
         """At most ``limit`` keys > ``after``, in order. Called in the thread that saves."""
         ...
 
-    def save(
-        self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None
-    ) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         """Write ``changes`` (None deletes) and the checkpoint with the log's place there, as one whole.
 
         Raises LedgerError: nothing changed.

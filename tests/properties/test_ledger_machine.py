@@ -91,9 +91,7 @@ class FaultyStore(MemoryStateStore):
         super().__init__()
         self.failing_saves = 0
 
-    def save(
-        self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None
-    ) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         if self.failing_saves:
             self.failing_saves -= 1
             raise LedgerError("the disk is full")

@@ -18,7 +18,14 @@ from kafka_judge import Logs, administered, new_topic
 from ledger.logs.kafka import Known, Run, open_log
 from ledger.logs.kafka_address import parse_address
 from ledger.logs.kafka_topic import settings_of
-from ledger.ports import CheckpointAhead, ForeignCheckpoint, LogMisconfigured, LogUnavailable, LogUnreadable, WrongPartitions
+from ledger.ports import (
+    CheckpointAhead,
+    ForeignCheckpoint,
+    LogMisconfigured,
+    LogUnavailable,
+    LogUnreadable,
+    WrongPartitions,
+)
 from ledger.record import EMPTY, Head, sha256_hex
 
 pytestmark = pytest.mark.system

@@ -62,9 +62,7 @@ class BrittleStore(MemoryStateStore):
         self.fails: LedgerError | None = None
         self.saves = 0
 
-    def save(
-        self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None
-    ) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         self.saves += 1
         if self.fails is not None:
             raise self.fails

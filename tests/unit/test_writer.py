@@ -858,9 +858,7 @@ class SlowStore(MemoryStateStore):
         self.begun, self.go = threading.Event(), threading.Event()
         self.at_once, self.most_at_once = 0, 0
 
-    def save(
-        self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None
-    ) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.begun.set()

@@ -1,9 +1,9 @@
 """The topics: made where they are missing, checked where they are there.
 
 Truths:
-(1) nothing that the broker does by itself may remove, change or un-acknowledge a record of events or declarations: no
-    retention, no compaction, no unclean leader, and as many copies as were asked for before an append is acknowledged;
-    snapshots, which can be made again, are compacted;
+(1) nothing that the broker does by itself may remove, change or un-acknowledge a record of events or declarations:
+    no retention, no compaction, no unclean leader, and as many copies as were asked for before an append is
+    acknowledged; snapshots, which can be made again, are compacted;
 (2) a topic that breaks this is refused with every wrong setting, its value, and what to type; it is never changed
     here: whoever set it may have had a reason.
 """

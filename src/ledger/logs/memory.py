@@ -77,6 +77,7 @@ class MemoryEventLog:
         return self.appended.heads[partition]
 
     def place(self, partition: int, head: Head) -> bytes | None:
+        assert head.seq <= self.appended.heads[partition].seq, (partition, head)
         return None
 
     async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:

@@ -484,6 +484,7 @@ class SqliteEventLog:
         return self._heads[partition]
 
     def place(self, partition: int, head: Head) -> bytes | None:
+        assert head.seq <= self._heads[partition].seq, (partition, head)
         return None
 
     async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:

@@ -36,9 +36,7 @@ class MemoryStateStore:
     def keys(self, partition: int, after: str, limit: int) -> list[str]:
         return sorted(key for key in self._values.get(partition, {}) if key > after)[:limit]
 
-    def save(
-        self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None
-    ) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         # A copy, put in place whole: `save` runs in a thread of its own, and a reader must not see half of it.
         values = dict(self._values.get(partition, {}))
         for key, value in changes.items():
@@ -61,7 +59,9 @@ class MemoryStateStore:
         for page in pages:
             lines = page.split(b"\n")
             if len(lines) % 2:
-                raise LedgerError(f"a page of the state of partition {partition} is damaged: it has {len(lines)} lines")
+                raise LedgerError(
+                    f"a page of the state of partition {partition} is damaged: it has {len(lines)} lines"
+                )
             values.update(zip(map(bytes.decode, lines[::2]), lines[1::2], strict=True))
         self._values[partition] = values
         self._checkpoints[partition], self._places[partition] = at, place

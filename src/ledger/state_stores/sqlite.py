@@ -4,9 +4,9 @@
 the rest. Two connections: look-ups of the writers, and ``save`` in a thread of its own, which in WAL mode do not
 wait for each other. A copy and a replacement have each a connection of their own.
 
-A partition's values count if and only if it has a checkpoint: a replacement deletes the checkpoint first and writes the
-new one last, in many small transactions, so that other partitions are saved in between; what a crash leaves of it has
-none, and is deleted when the file is opened.
+A partition's values count if and only if it has a checkpoint: a replacement deletes the checkpoint first and writes
+the new one last, in many small transactions, so that other partitions are saved in between; what a crash leaves of it
+has none, and is deleted when the file is opened.
 """
 
 import sqlite3
@@ -148,9 +148,7 @@ class SqliteStateStore:
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
 
-    def save(
-        self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None
-    ) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         saver = self._saver
         # Sorted, so that neighbours in the tree are written together.
         kept = sorted((key, encode_value(value)) for key, value in changes.items() if value is not None)
@@ -270,9 +268,7 @@ def _fill(filler: sqlite3.Connection, partition: int, page: Page) -> None:
 class SqliteStateCopy:
     """``StateCopy`` by a read transaction: the WAL grows while it is open."""
 
-    def __init__(
-        self, path: Path, reader: sqlite3.Connection, partition: int, at: Head, place: bytes | None
-    ) -> None:
+    def __init__(self, path: Path, reader: sqlite3.Connection, partition: int, at: Head, place: bytes | None) -> None:
         self.at, self.place = at, place
         self._path, self._reader, self._partition = path, reader, partition
         self._entries_max: int | None = None  # fewer than asked for, where they were too large
