@@ -146,8 +146,6 @@ class Node:
     async def _check_tail(self, partition: int) -> None:
         """Check the chain of the partition's last records up to its checkpoint; the rest is checked in the replay."""
         checkpoint = self._store.checkpoint(partition)
-        if checkpoint is not None:
-            await self._log.begin_at(partition, checkpoint, self._store.place(partition))
         end = await self._log.head(partition)
         if checkpoint is None or checkpoint.seq > end.seq:
             return

@@ -161,8 +161,8 @@ class EventLog(Protocol):
         """Read the partition from behind ``head``, by what ``place`` answered once, instead of from its start.
 
         What was read further already stays known. A place that cannot be read is None with a warning: the log is
-        then read from its start. A log that is read by its seqs has nothing to do, and leaves it to its caller to read the
-        head there. Raises CheckpointAhead, ForeignCheckpoint, LogUnavailable, LogUnreadable.
+        then read from its start. A log that is read by its seqs has nothing to do, and leaves it to its caller to
+        read the head there. Raises CheckpointAhead, ForeignCheckpoint, LogUnavailable, LogUnreadable.
         """
         ...
 
@@ -181,8 +181,10 @@ UTF-8 without control characters; lines are parted, not ended, by a newline, so 
 
 
 class StateCopy(Protocol):
-    """A partition's whole state at one checkpoint, whatever becomes of the store meanwhile. Used in any one thread at
-    a time, and closed in any."""
+    """A partition's whole state at one checkpoint, whatever becomes of the store meanwhile.
+
+    Used by one thread at a time, and closed by any.
+    """
 
     @property
     def at(self) -> Head:

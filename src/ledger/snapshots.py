@@ -17,8 +17,9 @@ Truths:
 import asyncio
 import logging
 import tempfile
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ from ledger.ports import (
     ForeignCheckpoint,
     LedgerError,
     LogUnreadable,
+    Page,
     StateCopy,
     StateStore,
 )
@@ -62,6 +64,7 @@ CHUNK_BYTES: Final = 4 * 1024 * 1024
 DUTY: Final = 0.25
 """The share of the time in which a snapshot is worked on. Chosen: a million events' takes a minute or so."""
 
+_LOOK_AGAIN_S: Final = 5.0  # chosen: well within the time between two local checkpoints
 _PAUSE_S: Final = 60.0
 """How long after one that failed the next is tried. Chosen: a broker that is away is away for a while."""
 
@@ -174,6 +177,7 @@ class Snapshots:
         self._log, self._states, self._kept = log, states, kept
         self._spool, self._events_min, self._chunk_entries, self._duty = spool, events_min, chunk_entries, duty
         self._shelves = [_Shelf() for _ in range(log.partitions)]
+        self._storing: dict[int, asyncio.Future[None]] = {}
         self._not_before_s = 0.0
         self._turn = asyncio.Lock()
 
@@ -183,8 +187,10 @@ class Snapshots:
         """Make the local state as new as it can be without replaying, and let the log begin there.
 
         Before the partition's writer recovers; nobody uses its state meanwhile. Raises CheckpointAhead,
-        LogUnavailable, LogUnreadable, LedgerError where the local state cannot be written.
+        LogUnavailable, LogUnreadable, LedgerError where the local state cannot be written. May be cancelled.
         """
+        if (before := self._storing.get(partition)) is not None:
+            await asyncio.wait({before})  # of a call that was cancelled
         local = self._states.checkpoint(partition) or EMPTY
         await self._check_on_log(partition, local, self._states.place(partition))
         shelf = await self._look(partition)
@@ -230,8 +236,7 @@ class Snapshots:
             await self._check_on_log(partition, marker.head, marker.place)
             fetched_s = time.monotonic()
             spool.seek(0)
-            pages = pages_of(_chunks(spool, sizes), marker.entries)
-            await asyncio.to_thread(self._states.replace, partition, pages, marker.head, marker.place)
+            await self._store(partition, marker, pages_of(_chunks(spool, sizes), marker.entries))
         _log.info(
             "partition %d: snapshot at seq %d loaded, %d entries; fetched in %.1f s, stored in %.1f s",
             partition,
@@ -240,6 +245,20 @@ class Snapshots:
             fetched_s - began_s,
             time.monotonic() - fetched_s,
         )
+
+    async def _store(self, partition: int, marker: Marker, pages: Iterable[Page]) -> None:
+        """Replace the local state; who is cancelled meanwhile leaves none, and nobody at work."""
+        cancelled = threading.Event()
+        work = asyncio.ensure_future(
+            asyncio.to_thread(self._states.replace, partition, _unless(cancelled, pages), marker.head, marker.place)
+        )
+        self._storing[partition] = work
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.wait({work})
+            raise
 
     def _check_marker(self, partition: int, marker: Marker) -> None:
         if marker.partition != partition or marker.partitions != self._log.partitions:
@@ -290,6 +309,13 @@ class Snapshots:
         return shelf
 
     # --- taking one ------------------------------------------------------------------------------------------------
+
+    async def look_after(self, partitions: Callable[[], Iterable[int]]) -> None:
+        """Take what is due of ``partitions``, asked for each time, until it is cancelled."""
+        while True:
+            for partition in list(partitions()):
+                await self.snapshot_if_due(partition)
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def snapshot_if_due(self, partition: int) -> bool:
         """Take a snapshot where it pays; answers whether. Slowly, beside the writers; it may be cancelled.
@@ -387,6 +413,13 @@ class Snapshots:
 
     async def close(self) -> None:
         await self._kept.close()
+
+
+def _unless(cancelled: threading.Event, pages: Iterable[Page]) -> Iterator[Page]:
+    for page in pages:
+        if cancelled.is_set():
+            raise LedgerError("a snapshot is no longer loaded: the partition was lost meanwhile")
+        yield page
 
 
 def _chunks(spool: IO[bytes], sizes: Sequence[int]) -> Iterator[bytes]:

@@ -35,7 +35,6 @@ _SET_CHECKPOINT: Final = "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)"
 _SCAN: Final = "SELECT key, value FROM value WHERE partition = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
 _KEYS: Final = "SELECT key FROM value WHERE partition = ? AND key > ? ORDER BY key LIMIT ?"
 _DELETE: Final = "DELETE FROM value WHERE partition = ? AND key = ?"
-_FORGET_VALUES: Final = "DELETE FROM value WHERE partition = ?"
 _FORGET_SOME_VALUES: Final = """DELETE FROM value WHERE partition = ?1 AND key IN (
     SELECT key FROM value WHERE partition = ?1 ORDER BY key LIMIT ?2)"""
 _NEXT_PARTITION: Final = "SELECT partition FROM value WHERE partition > ? ORDER BY partition LIMIT 1"
@@ -80,6 +79,7 @@ class SqliteStateStore:
         """Open, create, or make anew where the format is another. Raises LedgerError."""
         self._path = path
         try:
+            self._writing = threading.Lock()  # in turns, rather than by SQLite's looking again and again
             self._reader, self._saver = self._open()
             self.forget(self._half_replaced())
         except sqlite3.DatabaseError as error:
@@ -152,6 +152,7 @@ class SqliteStateStore:
         saver = self._saver
         # Sorted, so that neighbours in the tree are written together.
         kept = sorted((key, encode_value(value)) for key, value in changes.items() if value is not None)
+        self._writing.acquire()
         try:
             saver.execute("BEGIN IMMEDIATE")
             for key, value in changes.items():
@@ -171,6 +172,8 @@ class SqliteStateStore:
             if saver.in_transaction:
                 saver.execute("ROLLBACK")
             raise LedgerError(f"{self._path} cannot be written: {error}") from error
+        finally:
+            self._writing.release()
 
     def copy(self, partition: int) -> StateCopy | None:
         reader = None
@@ -194,17 +197,15 @@ class SqliteStateStore:
             filler = self._connect()
             filler.execute("PRAGMA synchronous=NORMAL")
             filler.execute(f"PRAGMA wal_autocheckpoint={_FILL_WAL_PAGES}")
-            filler.execute(_FORGET_CHECKPOINT, (partition,))
-            self._forget_values(filler, partition)
+            self._forget(filler, partition)
             try:
                 for page in pages:
-                    _fill(filler, partition, page)
+                    self._fill(filler, partition, page)
             except BaseException:
-                if filler.in_transaction:
-                    filler.execute("ROLLBACK")
-                self._forget_values(filler, partition)
+                self._forget(filler, partition)
                 raise
-            filler.execute(_SET_CHECKPOINT, (partition, at.seq, at.sha256, place))
+            with self._writing:
+                filler.execute(_SET_CHECKPOINT, (partition, at.seq, at.sha256, place))
         except sqlite3.Error as error:
             raise LedgerError(f"{self._path} cannot be written: {error}") from error
         finally:
@@ -214,10 +215,32 @@ class SqliteStateStore:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
 
-    @staticmethod
-    def _forget_values(connection: sqlite3.Connection, partition: int) -> None:
-        while connection.execute(_FORGET_SOME_VALUES, (partition, _FILL_ENTRIES)).rowcount > 0:
-            pass
+    def _fill(self, filler: sqlite3.Connection, partition: int, page: Page) -> None:
+        """Add a page, in transactions of ``_FILL_ENTRIES``. The values' bytes stay as they are."""
+        lines = page.split(b"\n")
+        if len(lines) % 2:
+            raise LedgerError(f"a page of the state of partition {partition} is damaged: it has {len(lines)} lines")
+        done = 0
+        while done < len(lines):
+            end = min(done + 2 * _FILL_ENTRIES, len(lines))
+            with self._writing:
+                filler.execute("BEGIN IMMEDIATE")
+                try:
+                    while done < end:
+                        size = next(size for size in _SIZES if 2 * size <= end - done)
+                        filler.execute(_FILL[size], (partition, *lines[done : done + 2 * size]))
+                        done += 2 * size
+                finally:  # what is half there is forgotten by who asked
+                    filler.execute("COMMIT")
+
+    def _forget(self, connection: sqlite3.Connection, partition: int) -> None:
+        """The checkpoint first: without it the values do not count."""
+        with self._writing:
+            connection.execute(_FORGET_CHECKPOINT, (partition,))
+        some = 1
+        while some > 0:
+            with self._writing:
+                some = connection.execute(_FORGET_SOME_VALUES, (partition, _FILL_ENTRIES)).rowcount
 
     def _half_replaced(self) -> list[int]:
         """The partitions that have values and no checkpoint."""
@@ -232,10 +255,7 @@ class SqliteStateStore:
     def forget(self, partitions: Iterable[int]) -> None:
         try:
             for partition in partitions:
-                self._saver.execute("BEGIN IMMEDIATE")
-                self._saver.execute(_FORGET_CHECKPOINT, (partition,))
-                self._saver.execute(_FORGET_VALUES, (partition,))
-                self._saver.execute("COMMIT")
+                self._forget(self._saver, partition)
         except sqlite3.Error as error:
             raise LedgerError(f"{self._path} cannot be written: {error}") from error
 
@@ -247,22 +267,6 @@ class SqliteStateStore:
         return LedgerError(
             f"{self._path} cannot be read: {error}; it is a cache of the log: stop, delete it and start again"
         )
-
-
-def _fill(filler: sqlite3.Connection, partition: int, page: Page) -> None:
-    """Add a page, in transactions of ``_FILL_ENTRIES``. The values' bytes stay as they are."""
-    lines = page.split(b"\n")
-    if len(lines) % 2:
-        raise LedgerError(f"a page of the state of partition {partition} is damaged: it has {len(lines)} lines")
-    done = 0
-    while done < len(lines):
-        end = min(done + 2 * _FILL_ENTRIES, len(lines))
-        filler.execute("BEGIN IMMEDIATE")
-        while done < end:
-            size = next(size for size in _SIZES if 2 * size <= end - done)
-            filler.execute(_FILL[size], (partition, *lines[done : done + 2 * size]))
-            done += 2 * size
-        filler.execute("COMMIT")
 
 
 class SqliteStateCopy:
