@@ -177,7 +177,7 @@ Value = Wallet | Entry | AnyFollowUp | int | bool
 
 Page = bytes
 """Some of a state's entries, in the order of keys: a line the key, a line the value as the store encodes it, both
-UTF-8 without control characters; lines are parted, not ended, by a newline, so that N entries have 2 N - 1 of them."""
+UTF-8 without control characters. Lines are parted, not ended, by a newline: N entries have 2 N - 1 of them."""
 
 
 class StateCopy(Protocol):

@@ -159,6 +159,8 @@ def pages_of(chunks: Iterable[bytes], entries: int) -> Iterable[Page]:
     found = 0
     for chunk in chunks:
         page = unpack(chunk)
+        if page.count(b"\n") % 2 == 0:
+            raise SnapshotBroken("a chunk is no page of pairs")
         found += entries_of(page)
         yield page
     if found != entries:
