@@ -19,7 +19,7 @@ from ledger.logs.kafka_address import KafkaAddress
 from ledger.logs.kafka_client import KafkaClient
 from ledger.logs.kafka_topic import prepare_topic
 from ledger.money import Assets
-from ledger.ports import LogUnavailable, OutcomeUnknown, WrongAssets
+from ledger.ports import LogMisconfigured, LogUnavailable, OutcomeUnknown, WrongAssets, WrongPartitions
 
 DECLARATIONS: Final = "stakelog.declarations"
 
@@ -41,7 +41,13 @@ _decode = msgspec.json.Decoder(_Declaration).decode
 
 async def declare(address: KafkaAddress, assets: Assets, *, topic: str, timeout_s: float) -> None:
     """Raises WrongAssets where an asset was declared with another exponent; LogMisconfigured, LogUnavailable."""
-    await prepare_topic(address, topic, 1, timeout_s=timeout_s)
+    try:
+        await prepare_topic(address, topic, 1, timeout_s=timeout_s)
+    except WrongPartitions as error:
+        raise LogMisconfigured(
+            f"the topic {topic} must have one partition: what was declared in another would not be seen. Nothing was "
+            "written; use another cluster, or, where no asset was declared in it yet, delete the topic"
+        ) from error
     client = KafkaClient(address, topic, timeout_s=timeout_s)
     await client.start()
     try:
