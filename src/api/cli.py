@@ -25,14 +25,17 @@ def serve() -> None:
 
     Settings come from the environment: STAKELOG_DATA (./data), STAKELOG_HOST and STAKELOG_PORT (127.0.0.1:8080),
     STAKELOG_PARTITIONS (16), STAKELOG_ASSETS (INR:2,USDT:6,GOLD:0), STAKELOG_AUTH (on; off serves on loopback only),
-    STAKELOG_READ_MODEL (sqlite, postgresql://… or mysql://…) and STAKELOG_READ_MODEL_REPLICA (none).
+    STAKELOG_LOG (sqlite, or kafka://host:port,…, of which any number of nodes share the partitions, each reached by
+    the others at STAKELOG_ADVERTISE), STAKELOG_READ_MODEL (sqlite, postgresql://… or mysql://…) and
+    STAKELOG_READ_MODEL_REPLICA (none).
     """
     from api.serve import CannotServe
     from api.serve import serve as serve_until_stopped
     from api.settings import SettingsError, read_settings, refuse_unsafe
-    from ledger.ports import WrongAssets, WrongPartitions
+    from ledger.ports import LogMisconfigured, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # each change of the group would be ten lines, warnings too
     try:
         settings = read_settings(os.environ)
         refuse_unsafe(settings)
@@ -43,7 +46,7 @@ def serve() -> None:
         serve_until_stopped(settings)
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
-        sys.exit(2 if isinstance(error.__cause__, WrongPartitions | WrongAssets) else 1)
+        sys.exit(2 if isinstance(error.__cause__, LogMisconfigured | WrongPartitions | WrongAssets) else 1)
 
 
 stakelog.add_command(demo)

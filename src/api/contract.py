@@ -370,11 +370,11 @@ def _limits(wallet: Wallet, asset: str) -> documents.Limits:
     )
 
 
-def partitions_body(heads: Sequence[Head], owner: str) -> dict[str, Any]:
-    """``GET /v1/partitions``."""
+def partitions_body(heads: Sequence[Head], owners: Sequence[str | None]) -> dict[str, Any]:
+    """``GET /v1/partitions``; an owner is None where nobody has the partition."""
     return {
         "items": [
             {"partition": partition, "seq": head.seq, "head": head.sha256, "owner": owner}
-            for partition, head in enumerate(heads)
+            for partition, (head, owner) in enumerate(zip(heads, owners, strict=True))
         ]
     }

@@ -4,7 +4,7 @@ Counting costs about a microsecond a command; a batch is counted once per kind o
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from time import perf_counter, time_ns
 from typing import Final
@@ -91,14 +91,30 @@ class _NodeGauges(Collector):
         self._node = node
 
     def collect(self) -> Iterator[Metric]:
-        writers = self._node.writers
-        yield _gauge("stakelog_partition_seq", "Last seq of the partition", [w.head.seq for w in writers])
-        yield _gauge("stakelog_partition_waiting", "Commands and follow-ups waiting", [w.waiting for w in writers])
+        node = self._node
+        writers = sorted(node.writers.items())
+        yield _gauge("stakelog_partition_seq", "Last seq of the partition", [(p, w.head.seq) for p, w in writers])
+        yield _gauge(
+            "stakelog_partition_waiting", "Commands and follow-ups waiting", [(p, w.waiting) for p, w in writers]
+        )
         yield _gauge(
             "stakelog_partition_unsaved_values",
             "Values changed since the last checkpoint",
-            [w.state.changes for w in writers],
+            [(p, w.state.changes) for p, w in writers],
         )
+        yield _single("stakelog_partitions_owned", "Partitions that are this node's", node.owned)
+        yield _single("stakelog_partitions_open", "Partitions in which commands are taken", node.open)
+        yield _single("stakelog_clock_off_seconds", "How far the clock is from the log's", node.clock_off_us() / 1e6)
+        yield _single(
+            "stakelog_takeover_last_seconds", "How long the last took, from gain to open", node.takeovers.seconds_last
+        )
+        for name, text, value in (
+            ("stakelog_takeovers", "Partitions opened after they were gained", node.takeovers.number),
+            ("stakelog_takeover_seconds", "How long they took together", node.takeovers.seconds),
+        ):
+            total = CounterMetricFamily(name, text)
+            total.add_metric([], value)
+            yield total
         ready = GaugeMetricFamily("stakelog_ready", "1 while commands are taken")
         ready.add_metric([], float(self._node.ready))
         yield ready
@@ -108,11 +124,11 @@ class ReadModelGauges(Collector):
     """How far the read model is behind the log, as last looked at."""
 
     def __init__(
-        self, node: Node, model: ReadModel, follower: Child, check: Child, pooled: Pooled | None = None
+        self, node: Node, model: ReadModel, children: Mapping[str, Child], pooled: Pooled | None = None
     ) -> None:
-        """``pooled``: the model again, where it is in a database server."""
-        self._node, self._model, self._follower, self._check = node, model, follower, check
-        self._pooled = pooled
+        """``children``: the processes beside this one, by their names in metrics; ``pooled``: the model again, where
+        it is in a database server."""
+        self._node, self._model, self._children, self._pooled = node, model, children, pooled
         self._retries: Mapping[str, int] = {}
         self._standing: Standing | None = None
         self._lag_events: list[int] = []
@@ -140,7 +156,7 @@ class ReadModelGauges(Collector):
             self._lag_s.append(max(0, now_us - since_us) / 1_000_000)
 
     def collect(self) -> Iterator[Metric]:
-        for name, child in (("follower", self._follower), ("check", self._check)):
+        for name, child in self._children.items():
             yield _single(f"stakelog_{name}_up", f"1 while the process of {child.name} runs", float(child.up))
             restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"How often {child.name} was started again")
             restarts.add_metric([], child.restarts)
@@ -149,8 +165,10 @@ class ReadModelGauges(Collector):
             yield from _database_gauges(self._pooled.pool, self._retries)
         if self._standing is None:
             return
-        yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", self._lag_events)
-        yield _gauge("stakelog_read_model_lag_seconds", "Age of the oldest event not folded, 0: none", self._lag_s)
+        yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", enumerate(self._lag_events))
+        yield _gauge(
+            "stakelog_read_model_lag_seconds", "Age of the oldest event not folded, 0: none", enumerate(self._lag_s)
+        )
         accounts = GaugeMetricFamily(
             "stakelog_account_minor", "An account's folded balance, in minor units", labels=["account", "asset"]
         )
@@ -194,8 +212,8 @@ def _single(name: str, text: str, value: float) -> Metric:
     return gauge
 
 
-def _gauge(name: str, text: str, values: Sequence[float]) -> Metric:
+def _gauge(name: str, text: str, values: Iterable[tuple[int, float]]) -> Metric:
     gauge = GaugeMetricFamily(name, text, labels=["partition"])
-    for partition, value in enumerate(values):
+    for partition, value in values:
         gauge.add_metric([str(partition)], value)
     return gauge

@@ -4,6 +4,7 @@ Everything here lives as long as the process; dishka builds it in order and clos
 folder's lock is the first thing taken and the last released.
 """
 
+import asyncio
 import fcntl
 import os
 import time
@@ -20,10 +21,21 @@ from api.app import Rim, build_app
 from api.children import Child
 from api.metrics import ReadModelGauges
 from api.settings import SQLITE, Settings
+from ledger.cluster import Owners
 from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
 from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader, wrong_partitions
 from ledger.node import Node
-from ledger.ports import CheckpointAhead, Clock, EventLog, FolderInUse, FolderUnusable, LedgerError, StateStore
+from ledger.ports import (
+    CheckpointAhead,
+    Clock,
+    EventLog,
+    FolderInUse,
+    FolderUnusable,
+    LedgerError,
+    LogMisconfigured,
+    StateStore,
+)
+from ledger.snapshots import Snapshots
 from ledger.state_stores.sqlite import SqliteStateStore
 from projections.folds import VERSION
 from projections.follower import LogReader, refuse_ahead
@@ -38,6 +50,8 @@ from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
 
 Checking = NewType("Checking", Child)
 """The process that holds the read model against the log."""
+Children = NewType("Children", tuple[Child, ...])
+"""All processes that the service has started beside itself."""
 
 _log = getLogger(__name__)
 
@@ -47,8 +61,8 @@ def system_clock() -> int:
     return time.time_ns() // 1000
 
 
-class Embedded(Provider):
-    """One process, SQLite log, SQLite state."""
+class Local(Provider):
+    """What every service has on its own machine."""
 
     scope = Scope.APP
     settings = from_context(Settings)
@@ -60,18 +74,6 @@ class Embedded(Provider):
         lock.release()
 
     @provide
-    async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
-        _refuse_gone_log(settings.data)
-        log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
-        try:
-            await log.declare(settings.assets)
-        except LedgerError:
-            await log.close()
-            raise
-        yield log
-        await log.close()  # for the node that never started; one that did has closed it
-
-    @provide
     def store(self, settings: Settings, _: FolderLock) -> Iterator[StateStore]:
         store = SqliteStateStore(settings.data / STATE)
         yield store
@@ -80,14 +82,6 @@ class Embedded(Provider):
     @provide
     def clock(self) -> Clock:
         return system_clock
-
-    @provide
-    async def node(self, log: EventLog, store: StateStore, clock: Clock, settings: Settings) -> AsyncIterator[Node]:
-        """Started; closing it answers what waits, saves the state, and closes log and store."""
-        node = Node(log, store, clock, settings.assets)
-        await node.start()
-        yield node
-        await node.stop()
 
     @provide
     async def read_model(self, settings: Settings, _: FolderLock) -> AsyncIterator[ReadModel]:
@@ -106,6 +100,33 @@ class Embedded(Provider):
     @provide
     def reads(self, model: ReadModel, node: Node, clock: Clock) -> Reads:
         return Reads(model, node, clock)
+
+
+class Embedded(Provider):
+    """One process, SQLite log."""
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
+        _refuse_gone_log(settings.data)
+        log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
+        try:
+            await log.declare(settings.assets)
+        except LedgerError:
+            await log.close()
+            raise
+        yield log
+        await log.close()  # for the node that never started; one that did has closed it
+
+    @provide
+    async def node(self, log: EventLog, store: StateStore, clock: Clock, settings: Settings) -> AsyncIterator[Node]:
+        """Started; closing it answers what waits, saves the state, and closes log and store."""
+        node = Node(log, store, clock, settings.assets)
+        await node.start()
+        yield node
+        await node.stop()
 
     @provide
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
@@ -131,11 +152,109 @@ class Embedded(Provider):
         await child.stop()
 
     @provide
+    def children(self, follower: Child, check: Checking) -> Children:
+        return Children((follower, check))
+
+    @provide
     def app(
         self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
     ) -> Rim:
-        pooled = model if isinstance(model, ServerReadModel) else None
-        return build_app(node, reads, ReadModelGauges(node, model, follower, check, pooled), settings.advertise)
+        children = {"follower": follower, "check": check}
+        return build_app(node, reads, ReadModelGauges(node, model, children, _pooled(model)), settings.advertise)
+
+
+class Distributed(Provider):
+    """One of many nodes: their log in Kafka, and a read model that `stakelog project` fills.
+
+    What speaks to Kafka is loaded by those who use it: that takes as long as all the rest of a start.
+    """
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
+        from ledger.logs.kafka import open_log
+        from ledger.logs.kafka_address import parse_address
+
+        _refuse_own_log(settings.data)
+        log = await open_log(parse_address(settings.log), settings.partitions)
+        try:
+            await log.declare(settings.assets)
+        except LedgerError:
+            await log.close()
+            raise
+        yield log
+        await log.close()  # for the node that never started; one that did has closed it
+
+    @provide
+    async def snapshots(self, log: EventLog, store: StateStore, settings: Settings) -> AsyncIterator[Snapshots]:
+        from ledger.logs.kafka_address import parse_address
+        from ledger.logs.kafka_snapshots import open_snapshots
+
+        kept = await open_snapshots(parse_address(settings.log), settings.partitions)
+        yield Snapshots(log, store, kept, spool=settings.data)
+        await kept.close()
+
+    @provide
+    def owners(self, settings: Settings) -> Owners:
+        from ledger.logs.kafka import TOPIC
+        from ledger.logs.kafka_address import parse_address
+        from ledger.owners.kafka import KafkaOwners
+
+        return KafkaOwners(parse_address(settings.log), settings.advertise, topic=TOPIC)
+
+    @provide
+    async def node(
+        self,
+        log: EventLog,
+        store: StateStore,
+        snapshots: Snapshots,
+        clock: Clock,
+        owners: Owners,
+        settings: Settings,
+    ) -> AsyncIterator[Node]:
+        """Started, and not yet joined; closing it finishes what is in flight, leaves, and closes log and store."""
+        from ledger.logs.kafka import KafkaEventLog
+
+        assert isinstance(log, KafkaEventLog)
+        node = Node(
+            log,
+            store,
+            clock,
+            settings.assets,
+            owners=owners,
+            clock_off_us=log.clock_off_us,
+            prepare=snapshots.prepare,
+        )
+        await node.start()
+        taking = asyncio.get_running_loop().create_task(
+            snapshots.look_after(lambda: tuple(node.writers)), name="snapshots"
+        )
+        yield node
+        taking.cancel()
+        await asyncio.wait({taking})
+        await node.stop()
+
+    @provide
+    def children(self) -> Children:
+        return Children(())
+
+    @provide
+    def app(self, node: Node, reads: Reads, model: ReadModel, settings: Settings) -> Rim:
+        return build_app(node, reads, ReadModelGauges(node, model, {}, _pooled(model)), settings.advertise)
+
+
+def _pooled(model: ReadModel) -> ServerReadModel | None:
+    return model if isinstance(model, ServerReadModel) else None
+
+
+def _refuse_own_log(data: Path) -> None:
+    """A folder with a log of its own: its state is of that log, and its events would be left behind."""
+    if (data / EVENTS).exists():
+        raise LogMisconfigured(
+            f"{data} holds a log of its own ({EVENTS}), and STAKELOG_LOG names Kafka: name another folder"
+        )
 
 
 def _refuse_gone_log(data: Path) -> None:
@@ -239,4 +358,5 @@ async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIt
 
 
 def make_container(settings: Settings) -> AsyncContainer:
-    return make_async_container(Embedded(), context={Settings: settings})
+    own = Embedded() if settings.log == SQLITE else Distributed()
+    return make_async_container(Local(), own, context={Settings: settings})

@@ -155,7 +155,7 @@ class _Stage:
         """Until every follow-up has arrived and every due timer has fired: so each event has its one place."""
         # What is waited for is a state of all writers, which no single event tells.
         while not all(  # noqa: ASYNC110
-            writer.idle and not self._due(writer.state.next_due_us()) for writer in self.node.writers
+            writer.idle and not self._due(writer.state.next_due_us()) for writer in self.node.writers.values()
         ):
             await asyncio.sleep(0.001)
 

@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,13 +23,15 @@ from granian.server.embed import Server
 
 from api.app import Rim
 from api.children import Child
-from api.providers import Checking, make_container
+from api.providers import Children, make_container
 from api.settings import Settings
 from ledger.node import Node
 from ledger.ports import LedgerError
 
 _FINISH_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1
+_LISTEN_WITHIN_S: Final = 10.0
+_LOOK_AGAIN_S: Final = 0.01
 _BACKLOG: Final = 4096
 _SWITCH_S: Final = 0.000_5
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
@@ -56,11 +59,11 @@ async def _serve(settings: Settings) -> None:
     try:
         try:
             node = await container.get(Node)
-            follower, check = await container.get(Child), await container.get(Checking)
+            children = await container.get(Children)
             app = await container.get(Rim)
         except LedgerError as error:
             raise CannotServe(str(error)) from error
-        await _serve_node(settings, node, (follower, check), app, stop)
+        await _serve_node(settings, node, children, app, stop)
     finally:
         await _close(container)
 
@@ -98,6 +101,14 @@ async def _serve_node(
     # Measured at 64 connections: a third more commands than with the default.
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
+    await _listening(settings, serving)
+    try:
+        await node.join()
+    except LedgerError as error:
+        stopping.cancel()
+        server.stop()  # type: ignore[no-untyped-call]
+        await serving
+        raise CannotServe(str(error)) from error
     _log.info(
         "stakelog serves on %s, %d partitions in %s; Ctrl-C stops it",
         settings.advertise,
@@ -107,6 +118,7 @@ async def _serve_node(
     halted: list[asyncio.Future[Any]] = [node.halted, *(child.halted for child in children)]
     await asyncio.wait((serving, stopping, *halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
+    await node.leave()
     if given_up := await app.finish(_FINISH_WITHIN_S):
         _log.warning("%d requests were half sent or unanswered and are given up", given_up)
     # The server hands answers to its own thread; give the last ones the time to leave.
@@ -118,11 +130,25 @@ async def _serve_node(
     server.stop()  # type: ignore[no-untyped-call]
     await serving
     if node.halted.done():
-        raise CannotServe(str(node.halted.result()))
+        reason = node.halted.result()
+        raise CannotServe(str(reason)) from reason
     for child in children:
         if child.halted.done():
             raise CannotServe(child.halted.result())
     _log.info("stopped")
+
+
+async def _listening(settings: Settings, serving: "asyncio.Future[Any]") -> None:
+    """Until the server takes connections; it does not tell when."""
+    deadline_s = time.monotonic() + _LISTEN_WITHIN_S
+    while not serving.done() and time.monotonic() < deadline_s:
+        try:
+            _, writer = await asyncio.open_connection(settings.host, settings.port)
+        except OSError:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        else:
+            writer.close()
+            return
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -5,6 +5,7 @@ owner at a time *by agreement*; that nobody else's append counts is the chain's 
 (``ledger/logs/kafka.py``, truth (7) of ``ledger/writer.py``).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -13,21 +14,31 @@ from ledger.ports import LedgerError
 from ledger.tickets import Ticket
 
 Gained = Callable[[frozenset[int], int], Awaitable[None]]
-"""(partitions, generation): they are this node's now. Returns once their writers have begun to open them."""
+"""(partitions, generation): they are this node's now, all that it has; none at all where there are more nodes than
+partitions. One that it had already, and was not told to have lost, it has had all the while: nobody had it in
+between. Returns at once: they are opened by and by."""
 
 Lost = Callable[[frozenset[int]], Awaitable[None]]
-"""These are this node's no longer, or not for now. Returns once what was in flight is finished."""
+"""These are this node's no longer, or somebody may have had them in between. Returns once what was in flight is
+finished."""
 
 
 class Owners(Protocol):
     """The agreement between nodes on who has which partition, and this node's part in it."""
 
+    @property
+    def failed(self) -> asyncio.Future[LedgerError]:
+        """Done, with the reason, where this node can take no part in it."""
+        ...
+
     async def join(self, gained: Gained, lost: Lost) -> None:
-        """Take part. The two are called one at a time. Raises LogUnavailable."""
+        """Take part: returns at once, and the first of the calls says what this node has. The two are called one at a
+        time. Raises LogUnavailable, LogMisconfigured."""
         ...
 
     async def leave(self) -> None:
-        """Tell the others at once, after ``lost`` has been called. Leaving again is harmless."""
+        """Tell the others at once that this node has nothing any more; neither is called after that. The caller has
+        finished what was in flight. Leaving again, or without having joined, is harmless."""
         ...
 
     def address_of(self, partition: int) -> str | None:
@@ -39,7 +50,8 @@ class Owners(Protocol):
         ...
 
     async def is_mine(self, partition: int) -> bool:
-        """Whether the agreement, asked after the call, says that this node has it. Raises LogUnavailable."""
+        """Whether the agreement, asked after the call, says that this node has it. False, too, while it is being
+        made anew: the next ``gained`` tells. Raises LogUnavailable."""
         ...
 
 
@@ -78,4 +90,44 @@ class Peers(Protocol):
 
     async def close(self) -> None:
         """Release everything."""
+        ...
+
+
+class Here(Protocol):
+    """This node's own writers, as whoever works for other nodes sees them."""
+
+    def submit_here(self, tickets: Sequence[Ticket]) -> None:
+        """Put the tickets, in their order, to the writers here; those whose partition is not open here are answered
+        ``not_owner`` at once."""
+        ...
+
+    def receive_here(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> bool:
+        """Whether there is a writer for it here. ``arrived`` is called once its event is durable, and never if the
+        partition is lost before: wait for it with a time limit, and deliver again."""
+        ...
+
+
+class Remote(Protocol):
+    """What becomes of what is asked of partitions that are not open here: the node's one way to other nodes.
+
+    ``ledger/no_peers.py`` is a node without one.
+    """
+
+    def begin(self, here: Here) -> None:
+        """Before anything else is called: where partitions are that have come here meanwhile."""
+        ...
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """See to it that each ticket is closed in time. They come from one request, in its order, and a wallet's must
+        be decided in that order. Some partition may be open here by the time it is looked for."""
+        ...
+
+    def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+        """See to it that the follow-up, which the event ``seq`` of partition ``origin`` sent, arrives at least once,
+        however long it takes, and call ``arrived`` once its event is durable. The origin offers it again when it is
+        opened anew, here or elsewhere, so it may be given up when this node stops."""
+        ...
+
+    async def close(self) -> None:
+        """Close what still waits as ``shutting_down``, give up what is not delivered, release everything."""
         ...

@@ -1,9 +1,12 @@
 """Which partitions live in this process: routing of commands and follow-ups, start, checkpoints, stop.
 
+A log for itself: all partitions, from start to stop. A log that is shared: those that ``Owners`` says
+(``ledger/holdings.py``); what is asked of the others goes to ``Remote``.
+
 Truths:
 (1) a command reaches the one writer of its user's partition, and a wallet's commands reach it in the order given;
 (2) a follow-up leaves only after the event that sends it is durable; it stays open, on disk too, until its arrival
-    is durable, and is delivered again at every start while it is open;
+    is durable, and is delivered again at every start, and whenever its partition is gained, while it is open;
 (3) ``stop`` answers everything that was accepted, then saves the state, then closes the log.
 """
 
@@ -11,13 +14,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ledger.cluster import End, Owners, Peers, PeerSilent, PeerUnreachable, Remote
 from ledger.commands import AnyFollowUp, Command
+from ledger.holdings import Holdings, Prepare, Takeovers
 from ledger.money import Assets
+from ledger.no_peers import NOT_OPEN, NoPeers
 from ledger.partitioning import partition_of
-from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
+from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, LogUnavailable, StateStore
 from ledger.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex, time_us_of
 from ledger.tickets import (
     Accepted,
@@ -30,7 +37,7 @@ from ledger.tickets import (
     WalletRead,
     WalletTicket,
 )
-from ledger.writer import MAILBOX_MAX, Writer
+from ledger.writer import MAILBOX_MAX, SHUTTING_DOWN, Writer
 
 CHANGES_PER_CHECKPOINT: Final = 150_000
 """Values that wait before all partitions are saved. Chosen: some 60 MB of memory and 2 s of replay after a crash."""
@@ -50,12 +57,13 @@ _UNSAVED_MAX: Final = 20
 """How many checkpoints may be missed before the process stops rather than let memory grow; chosen: some 1.2 GB."""
 
 CLOCK_BEHIND_MAX_US: Final = 1_000_000
+CLOCK_OFF_MAX_US: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
 
 
 class Node:
-    """All partitions of a log, in this process."""
+    """All partitions of a log in this process, or those that ``owners`` gives it."""
 
     def __init__(
         self,
@@ -69,54 +77,108 @@ class Node:
         changes_per_checkpoint: int = CHANGES_PER_CHECKPOINT,
         checked_at_start: int = CHECKED_AT_START,
         generation: int = 0,
+        owners: Owners | None = None,
+        remote: Remote | None = None,
+        peers: Peers | None = None,
+        prepare: Prepare | None = None,
+        clock_off_us: Callable[[], int] = lambda: 0,
     ) -> None:
+        """``owners``: who else has partitions of this log; None: nobody. ``generation``: with which all are opened
+        then, where the log is shared all the same. ``clock_off_us``: how far this clock is from the log's."""
         self._log, self._store, self._clock = log, store, clock
         self._changes_per_checkpoint = changes_per_checkpoint
         self._checked_at_start = checked_at_start
         self._generation = generation
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
-        self.ready = False
+        self.store_turn = asyncio.Lock()
+        """Held while anything is written to the state store: it takes one change at a time."""
+        self.clock_off_us = clock_off_us
+        self._assets = assets
+        self._recent_max = max(recent_wallets // log.partitions, 16)
+        self._mailbox_max = mailbox_max
+        self._started = False
+        self._accepting = True
         self._stores: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._checkpoint_at_s = time.monotonic()
         self._pause_s = 0.0
+        self._to_learn: deque[Writer] = deque()
         # The first event that a read does not know yet is asked for again and again until it is folded.
         self._time_us_at: dict[int, tuple[int, int]] = {}
-        self.writers = [
-            Writer(
-                partition,
-                log,
-                store,
-                clock,
-                assets,
-                deliver=self._deliver,
-                halted=self._on_halt,
-                recent_max=max(recent_wallets // log.partitions, 16),
-                mailbox_max=mailbox_max,
+        self._owners, self._peers = owners, peers
+        self._remote: Remote = remote if remote is not None else NoPeers()
+        self._remote.begin(self)
+        self.writers: dict[int, Writer] = {}
+        """Of the partitions that are here."""
+        self._holdings: Holdings | None = None
+        if owners is None:
+            self.writers.update((partition, self._new_writer(partition)) for partition in range(log.partitions))
+        else:
+            self._holdings = Holdings(
+                owners,
+                self.writers,
+                make=self._new_writer,
+                prepare=prepare,
+                save_every=self._save_every,
+                recovered=self._on_recovered,
+                dropped=self._on_dropped,
+                disaster=self._halt,
             )
-            for partition in range(log.partitions)
-        ]
+
+    def _new_writer(self, partition: int) -> Writer:
+        return Writer(
+            partition,
+            self._log,
+            self._store,
+            self._clock,
+            self._assets,
+            deliver=self._deliver,
+            halted=self._on_halt,
+            recent_max=self._recent_max,
+            mailbox_max=self._mailbox_max,
+            store_turn=self.store_turn,
+        )
+
+    @property
+    def _save_every(self) -> int:
+        return max(self._changes_per_checkpoint // self.partitions, 1)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> int:
-        """Recover every partition, then begin to answer. Answers how many records were replayed.
+        """Recover every partition, then begin to answer. Answers how many records were replayed. Among other nodes
+        there is none before ``join``.
 
         Raises CheckpointAhead, LogDamaged, LogUnavailable, LedgerError: nothing has been written then.
         """
+        replayed = 0
+        if self._owners is None:
+            replayed = await self._start_all()
+        self._stores = asyncio.get_running_loop().create_task(self._look_after_stores(), name="stores")
+        self._started = True
+        return replayed
+
+    async def join(self) -> None:
+        """Among other nodes: take part. Once this node can be reached, and not before, for the others send it what
+        is asked of its partitions. What it gains is recovered and opened by and by; where there are no others
+        nothing happens. Raises LogUnavailable, LogMisconfigured."""
+        if self._owners is not None and self._holdings is not None:
+            await self._owners.join(self._holdings.gain, self._holdings.lose)
+            self._owners.failed.add_done_callback(self._on_owners_failed)
+
+    async def _start_all(self) -> int:
         began = time.monotonic()
         replayed = 0
-        save_every = max(self._changes_per_checkpoint // self.partitions, 1)
-        for writer in self.writers:
+        for writer in self.writers.values():
             await self._check_tail(writer.partition)
-            replayed += await writer.recover(save_every=save_every)
-        for writer in self.writers:
+            replayed += await writer.recover(save_every=self._save_every)
+        for writer in self.writers.values():
             for partition, seq in writer.take_arrivals():
                 assert partition < self.partitions, "a cause is an event of this log"
                 origin = self.writers[partition]
                 origin.state.close_follow_up(seq)
-                if origin.state.changes >= save_every:
+                if origin.state.changes >= self._save_every:
                     origin.save_now()
         _log.info(
             "recovered %d partitions, %d records replayed, in %.1f s",
@@ -124,16 +186,15 @@ class Node:
             replayed,
             time.monotonic() - began,
         )
-        for writer in self.writers:
+        self._to_learn.extend(self.writers.values())
+        for writer in self.writers.values():
             writer.start(self._generation)
         await self._opened()
-        self._stores = asyncio.get_running_loop().create_task(self._look_after_stores(), name="stores")
-        self.ready = True
         return replayed
 
     async def _opened(self) -> None:
         """Wait until every writer may decide; at once where nobody else can write. Raises Superseded."""
-        for writer in self.writers:
+        for writer in self.writers.values():
             if writer.opened.is_set():
                 continue
             opening = asyncio.get_running_loop().create_task(writer.opened.wait())
@@ -165,54 +226,148 @@ class Node:
                     raise LogDamaged(partition, seq, "the record does not continue the chain")
                 prev = sha256_hex(record)
 
+    @property
+    def ready(self) -> bool:
+        """Whether commands are taken in every partition that is this node's."""
+        if not self._started or not self._accepting or self.halted.done():
+            return False
+        return self._holdings is None or self._holdings.settled
+
+    @property
+    def owned(self) -> int:
+        """How many partitions are this node's by agreement."""
+        return self.partitions if self._holdings is None else self._holdings.owned
+
+    @property
+    def open(self) -> int:
+        """In how many of them commands are taken."""
+        if self._holdings is not None:
+            return self._holdings.open
+        return sum(writer.opened.is_set() and not writer.halted for writer in self.writers.values())
+
+    @property
+    def takeovers(self) -> Takeovers:
+        """The partitions that were gained since the start."""
+        return Takeovers() if self._holdings is None else self._holdings.takeovers
+
     def stop_accepting(self) -> None:
         """Answer every new ticket ``shutting_down``."""
-        self.ready = False
-        for writer in self.writers:
+        self._accepting = False
+        for writer in self.writers.values():
             writer.stop_accepting()
+
+    async def leave(self) -> None:
+        """Among other nodes: finish what is in flight, and tell them at once, so that they go on. Leaving again is
+        harmless; where there are no others nothing happens."""
+        if self._owners is None or self._holdings is None:
+            return
+        self.stop_accepting()
+        await self._holdings.lose_all()
+        await self._owners.leave()
+        await self._holdings.lose_all()  # what was gained meanwhile
 
     async def stop(self, *, quiet_within_s: float = 5.0) -> None:
         """Answer all that was accepted, let follow-ups arrive (those that don't in time are delivered at the next
         start), save the state, close the log. Raises LedgerError where the state cannot be saved."""
         self.stop_accepting()
+        await self.leave()
         self._stopping.set()
         if self._stores is not None:
             await self._stores  # never cancelled: its thread would go on saving beside the last checkpoint
         deadline = time.monotonic() + quiet_within_s
         # Follow-ups wander between writers, so quiet is a state of all of them, which no single event tells.
-        while not all(writer.idle for writer in self.writers) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while not all(writer.idle for writer in self.writers.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
         try:
-            for writer in self.writers:
+            await self._remote.close()
+            for writer in self.writers.values():
                 await writer.stop()
             if not self.halted.done():
-                for writer in self.writers:
+                for writer in self.writers.values():
                     await writer.save()
+            if self._holdings is not None:
+                await self._holdings.settle()
         finally:
             await self._log.close()
             self._store.close()
 
     def _on_halt(self, partition: int, error: LedgerError) -> None:
+        """A writer has stopped."""
+        if self._holdings is None:
+            self._halt(partition, error)
+        else:
+            self._holdings.ended(partition, error)
+
+    def _halt(self, partition: int, error: LedgerError) -> None:
+        """The node must stop."""
         _log.error("partition %d has stopped: %s", partition, error)
-        self.ready = False
         if not self.halted.done():
             self.halted.set_result(error)
+
+    def _on_owners_failed(self, failed: "asyncio.Future[LedgerError]") -> None:
+        if not failed.cancelled() and not self.halted.done():
+            self.halted.set_result(failed.result())
+
+    def _on_recovered(self, writer: Writer) -> None:
+        for partition, seq in writer.take_arrivals():
+            origin = self.writers.get(partition)
+            if origin is not None:
+                origin.state.close_follow_up(seq)
+        self._to_learn.append(writer)
+
+    def _on_dropped(self, writer: Writer) -> None:
+        """What it has not decided goes to whoever has the partition next. Its own follow-ups do so, too, when it is
+        opened there."""
+        for follow_up, arrived in writer.left_follow_ups():
+            self._remote.deliver(*_origin_of(follow_up), follow_up, arrived)
 
     @property
     def clock_behind(self) -> bool:
         """Whether this machine's clock is more than a second behind what is written already."""
-        return any(writer.behind_us > CLOCK_BEHIND_MAX_US for writer in self.writers)
+        return any(writer.behind_us > CLOCK_BEHIND_MAX_US for writer in self.writers.values())
+
+    @property
+    def clock_off(self) -> bool:
+        """Whether this machine's clock is more than a second away from the log's."""
+        return abs(self.clock_off_us()) > CLOCK_OFF_MAX_US
 
     # --- asking --------------------------------------------------------------------------------------------------
 
-    def writer_of(self, user_id: str) -> Writer:
-        return self.writers[partition_of(user_id, self.partitions)]
+    def _open_writer_of(self, user_id: str) -> Writer | None:
+        """The writer that takes what is asked of this user; None where it is not here, or not yet."""
+        writer = self.writers.get(partition_of(user_id, self.partitions))
+        return writer if writer is not None and writer.opened.is_set() else None
+
+    def _submit_elsewhere(self, tickets: Sequence[Ticket]) -> None:
+        if self._accepting:
+            self._remote.submit(tickets)
+            return
+        for ticket in tickets:
+            ticket.close(SHUTTING_DOWN)
+
+    def submit_here(self, tickets: Sequence[Ticket]) -> None:
+        """For ``Remote``: to the writers here, in this order; ``not_owner`` where there is none that is open."""
+        for ticket in tickets:
+            writer = self._open_writer_of(ticket.user_id)
+            if writer is None:
+                ticket.close(NOT_OPEN)
+            else:
+                writer.submit(ticket)
+
+    def receive_here(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> bool:
+        """For ``Remote``: whether a writer here has taken the follow-up. ``arrived`` is called once its event is
+        durable, and not at all if the partition is lost before."""
+        writer = self.writers.get(partition_of(follow_up.user_id, self.partitions))
+        if writer is None:
+            return False
+        writer.receive(follow_up, arrived)
+        return True
 
     async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> Answer:
         """Decide one command. The answer is final but for ``Failed``."""
         parcel = Parcel(1)
         ticket = CommandTicket(command, request_sha256, actor, parcel, dry_run=dry_run)
-        self.writer_of(command.user_id).submit(ticket)
+        self._submit(ticket)
         await parcel.done
         return ticket.answer
 
@@ -227,9 +382,15 @@ class Node:
             CommandTicket(command, request_sha256, actor, parcel, dry_run=dry_run)
             for command, request_sha256 in commands
         ]
-        writers, partitions = self.writers, self.partitions
+        elsewhere: list[Ticket] = []
         for ticket in tickets:
-            writers[partition_of(ticket.user_id, partitions)].submit(ticket)
+            writer = self._open_writer_of(ticket.user_id)
+            if writer is None:
+                elsewhere.append(ticket)
+            else:
+                writer.submit(ticket)
+        if elsewhere:
+            self._submit_elsewhere(elsewhere)
         await parcel.done
         return [ticket.answer for ticket in tickets]
 
@@ -246,21 +407,56 @@ class Node:
         return answer
 
     async def _ask(self, ticket: Ticket) -> Answer:
-        self.writer_of(ticket.user_id).submit(ticket)
+        self._submit(ticket)
         await ticket.parcel.done
         return ticket.answer
 
+    def _submit(self, ticket: Ticket) -> None:
+        writer = self._open_writer_of(ticket.user_id)
+        if writer is None:
+            self._submit_elsewhere((ticket,))
+        else:
+            writer.submit(ticket)
+
     async def heads(self) -> list[Head]:
-        """Where every partition ends, as its log says. Raises LogUnavailable."""
-        return [await self._log.head(partition) for partition in range(self.partitions)]
+        """Where every partition ends, as its owner says, or else its log. Raises LogUnavailable."""
+        theirs = await self._ends_elsewhere()
+        return [
+            Head(*theirs[partition][:2]) if partition in theirs else await self._log.head(partition)
+            for partition in range(self.partitions)
+        ]
+
+    async def owners(self, address: str) -> list[str | None]:
+        """Where each partition's owner can be reached; ``address`` is this node's own."""
+        if self._owners is None:
+            return [address] * self.partitions
+        with contextlib.suppress(LogUnavailable):  # what was heard last is better than nothing
+            await self._owners.refresh()
+        return [
+            address if partition in self.writers else self._owners.address_of(partition)
+            for partition in range(self.partitions)
+        ]
+
+    async def _ends_elsewhere(self) -> dict[int, End]:
+        """Of the partitions that other nodes have open; without those whose node does not answer."""
+        found: dict[int, End] = {}
+        if self._owners is None or self._peers is None:
+            return found
+        away = (partition for partition in range(self.partitions) if partition not in self.writers)
+        for address in {self._owners.address_of(partition) for partition in away} - {None}:
+            assert address is not None
+            with contextlib.suppress(PeerUnreachable, PeerSilent):
+                found.update(await self._peers.ends(address))
+        return {partition: end for partition, end in found.items() if partition not in self.writers}
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         """Durable records. Raises LogUnavailable."""
         return await self._log.read(partition, from_seq, limit)
 
     def end(self, partition: int) -> int:
-        """The partition's last durable seq."""
-        return self.writers[partition].head.seq
+        """The partition's last durable seq; 0 where it is not here."""
+        writer = self.writers.get(partition)
+        return 0 if writer is None else writer.head.seq
 
     async def time_us(self, partition: int, seq: int) -> int:
         """When the event there happened. Raises LogUnavailable, LogDamaged."""
@@ -278,41 +474,53 @@ class Node:
     # --- follow-ups and checkpoints --------------------------------------------------------------------------------
 
     def _deliver(self, origin: int, seq: int, follow_up: AnyFollowUp) -> None:
-        state = self.writers[origin].state
-        self.writer_of(follow_up.user_id).receive(follow_up, lambda: state.close_follow_up(seq))
+        sender = self.writers.get(origin)
+        if sender is None:
+            return  # it is being lost: whoever opens it next sends the follow-up
+        state = sender.state
+
+        def arrived() -> None:
+            state.close_follow_up(seq)
+
+        if not self.receive_here(follow_up, arrived):
+            self._remote.deliver(origin, seq, follow_up, arrived)
 
     async def _look_after_stores(self) -> None:
         """Learn which keys the stores hold, then make checkpoints; one thing at a time, until ``stop``."""
         try:
-            await self._learn_keys()
             while not self._stopping.is_set():
+                await self._learn_keys()
                 await self._checkpoint_if_due()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_AGAIN_S):
                         await self._stopping.wait()
         except Exception as error:  # noqa: BLE001 - without checkpoints memory grows: to stop is better, and heard
             _log.exception("checkpoints have ended")
-            self._on_halt(-1, LedgerError(f"checkpoints have ended: {error!r}; the log has everything, start again"))
+            self._halt(-1, LedgerError(f"checkpoints have ended: {error!r}; the log has everything, start again"))
 
     async def _learn_keys(self) -> None:
         try:
-            for writer in self.writers:
+            while self._to_learn:
+                writer = self._to_learn.popleft()
                 after: str | None = ""
                 while after is not None and not self._stopping.is_set():
-                    after = await asyncio.to_thread(writer.state.learn_keys, after)
+                    if self.writers.get(writer.partition) is not writer:
+                        break
+                    async with self.store_turn:
+                        after = await asyncio.to_thread(writer.state.learn_keys, after)
                     await self._checkpoint_if_due()
         except LedgerError as error:
             _log.warning("the state store's keys cannot be read, each new id is looked up on disk: %s", error)
 
     async def _checkpoint_if_due(self) -> None:
-        changes = sum(writer.state.changes for writer in self.writers)
+        changes = sum(writer.state.changes for writer in self.writers.values())
         elapsed_s = time.monotonic() - self._checkpoint_at_s
         if changes == 0 or elapsed_s < self._pause_s:
             return
         if changes < self._changes_per_checkpoint and elapsed_s < CHECKPOINT_S:
             return
         self._pause_s = 0.0
-        for writer in self.writers:
+        for writer in list(self.writers.values()):
             try:
                 await writer.save()
             except LedgerError as error:
@@ -322,6 +530,12 @@ class Node:
                 self._pause_s = CHECKPOINT_S
                 if changes > _UNSAVED_MAX * self._changes_per_checkpoint:
                     why = f"the state cannot be saved, and {changes} changes wait in memory: {error}"
-                    self._on_halt(writer.partition, LedgerError(f"{why}. The log has everything; start again"))
+                    self._halt(writer.partition, LedgerError(f"{why}. The log has everything; start again"))
                 break
         self._checkpoint_at_s = time.monotonic()
+
+
+def _origin_of(follow_up: AnyFollowUp) -> tuple[int, int]:
+    """The partition and seq of the event that sent it."""
+    partition, seq = follow_up.cause.split(":")
+    return int(partition), int(seq)

@@ -332,8 +332,10 @@ class Snapshots:
                 return await self.take(partition)
         except LedgerError as error:
             _log.warning("no snapshot of partition %d: %s", partition, error)
-            self._not_before_s = time.monotonic() + _PAUSE_S
-            return False
+        except Exception:  # noqa: BLE001 - whatever it is, it must not end the snapshots of all partitions unheard
+            _log.exception("no snapshot of partition %d", partition)
+        self._not_before_s = time.monotonic() + _PAUSE_S
+        return False
 
     async def _is_due(self, partition: int, at: Head) -> bool:
         if not self._due_after(self._shelves[partition], at):

@@ -87,15 +87,20 @@ class Parcel:
 
 
 class Ticket:
-    """Something asked of a partition, and in time its answer."""
+    """Something asked of a partition, and in time its answer.
 
-    __slots__ = ("answer", "closed", "parcel", "user_id")
+    ``deadline_us`` (Unix microseconds, None: none): it is not decided after this, but answered ``not_owner`` with
+    nothing written. Whoever asked for somebody else knows then that it never will be.
+    """
+
+    __slots__ = ("answer", "closed", "deadline_us", "parcel", "user_id")
 
     def __init__(self, user_id: str, parcel: Parcel) -> None:
         self.user_id = user_id
         self.parcel = parcel
         self.answer: Answer = None
         self.closed = False
+        self.deadline_us: int | None = None
 
     def close(self, answer: Answer) -> None:
         assert not self.closed, "a ticket is answered once"
@@ -118,6 +123,7 @@ class CommandTicket(Ticket):
         self.parcel = parcel
         self.answer = None
         self.closed = False
+        self.deadline_us = None
         self.command = command
         self.command_key = f"{user_id} c:{command.command_id}"
         self.entry_keys = [(key, f"{user_id} {key}") for key in needs(command)]

@@ -15,7 +15,10 @@ Truths:
 (7) on a log that other processes may write, nothing is decided before a ``writer_opened`` of this writer, appended
     alone, has landed: when it takes the partition, and again whenever an append's outcome is unknown or the head was
     another than it thought. After it, whatever was under way on an older head is a fork. Until the first one of its
-    generation, commands are answered ``not_owner``; who reads a higher generation stops.
+    generation, commands are answered ``not_owner``; who reads a higher generation stops. Started ``strictly``, its
+    first one must be higher than every other in the log, and one of its own that it only finds there ends it, too: so
+    no two writers ever go on with the same;
+(8) a ticket is not decided after its deadline.
 """
 
 import asyncio
@@ -28,9 +31,9 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Struct
 
-from ledger.commands import AnyFollowUp, Command
+from ledger.commands import AnyFollowUp, Command, ConcludeTransfer
 from ledger.decide import EXPIRY, Case, decide, decide_follow_up, expire, follow_up_of
-from ledger.entries import Entry
+from ledger.entries import Entry, transfer_key
 from ledger.events import ADDED_BY_DECISION, COMMAND_OF, LEDGER, NO_REQUEST, Event, WriterOpened
 from ledger.money import Assets
 from ledger.partitioning import RESERVED_PARTITION_PREFIX
@@ -74,9 +77,14 @@ MAILBOX_MAX: Final = 16_384
 
 _TIMERS_PER_ROUND: Final = 1_024
 _REPLAY_PAGE: Final = 2_000
+_REPLAY_PAGE_BESIDE: Final = 250
+"""Chosen: some 6 ms at a time, where the partitions that are open already are served beside it."""
 _RETRY_S: Final = 0.25
 _STALE_MAX: Final = 8
 _COMPLAIN_EVERY_US: Final = 10_000_000
+
+SHUTTING_DOWN: Final = Failed("shutting_down", "the service is shutting down")
+_TOO_LATE: Final = Failed("not_owner", "the time in which this was to be decided is over; nothing was written")
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +142,9 @@ class Writer:
         halted: Halted,
         recent_max: int = 10_000,
         mailbox_max: int = MAILBOX_MAX,
+        store_turn: asyncio.Lock | None = None,
     ) -> None:
+        """``store_turn``: held while the state is saved; the store takes one save at a time."""
         self.partition = partition
         self.head = EMPTY
         self._log, self._store, self._clock, self._assets = log, store, clock, assets
@@ -144,12 +154,19 @@ class Writer:
         self._complained_us = 0
         self._mailbox: deque[Ticket] = deque()
         self._follow_ups: deque[_FollowUpTicket] = deque()
+        self._in_round: list[Ticket] = []
+        self._follow_ups_in_round: Sequence[_FollowUpTicket] = ()
+        self._left: list[_FollowUpTicket] = []
+        self._retired = False
+        self._opened_for: str | None = None
         self._awake = asyncio.Event()
-        self._accepting = True
+        self._refusal: Failed | None = None
         self._stopping = False
         self._halt: LedgerError | None = None
         self._generation = 0
         self._highest_generation = 0
+        self._read_generation = 0
+        self._strictly = False
         self._append_bytes = log.append_bytes
         self._must_open = log.shared
         self._stale_rounds = 0
@@ -158,6 +175,7 @@ class Writer:
         if not log.shared:
             self.opened.set()
         self._between_rounds = asyncio.Lock()
+        self._store_turn = store_turn if store_turn is not None else asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._arrivals: dict[int, array[int]] = {}
         self.state: PartitionState
@@ -175,16 +193,33 @@ class Writer:
             await self._log.begin_at(self.partition, checkpoint, self._store.place(self.partition))
         seen = SeenKeys(self._log.partitions)
         self.state = PartitionState(self.partition, self._store, self._recent_max, seen)
-        self._highest_generation = self.state.saved_generation()
+        self._highest_generation = self._read_generation = self.state.saved_generation()
         end = await self._log.head(self.partition)
         self.head = checkpoint or EMPTY
         await self._check_checkpoint(end)
         replayed = 0
+        page = _REPLAY_PAGE_BESIDE if self._log.shared else _REPLAY_PAGE
         while self.head.seq < end.seq:
-            replayed += await self._catch_up(_REPLAY_PAGE)
-            if self.state.changes >= save_every:
+            replayed += await self._catch_up(page)
+            if self._log.shared:
+                await asyncio.sleep(0)  # a log that has the page in memory gives nobody else a turn
+            if self.state.changes < save_every:
+                continue
+            if self._log.shared:
+                await self.save_or_warn()
+            else:
                 self.save_now()
         return replayed
+
+    @property
+    def generation(self) -> int:
+        """Of its owners' group, with which it opens the partition."""
+        return self._generation
+
+    @property
+    def highest_generation(self) -> int:
+        """The highest with which anybody has opened the partition, as far as it has read."""
+        return self._highest_generation
 
     def take_arrivals(self) -> list[tuple[int, int]]:
         """The (partition, seq) of the events whose follow-ups the replay has seen arrive here; once."""
@@ -222,17 +257,36 @@ class Writer:
         finally:
             self.state.end_checkpoint(saved=saved)
 
-    def start(self, generation: int = 0) -> None:
+    async def save_or_warn(self) -> None:
+        """Save the state beside whatever goes on. What cannot be saved stays in memory."""
+        try:
+            await self.save()
+        except LedgerError as error:
+            _log.warning("no checkpoint of partition %d: %s", self.partition, error)
+
+    def start(self, generation: int = 0, *, strictly: bool = False) -> None:
         """Begin to answer, and deliver again every follow-up that is not known to have arrived. On a shared log the
-        partition is opened first, with the ``generation`` of its owners' group; ``opened`` tells when."""
-        self._generation = generation
+        partition is opened first, with the ``generation`` of its owners' group; ``opened`` tells when. ``strictly``:
+        it is superseded, too, by an open of the same generation that it reads."""
+        self._generation, self._strictly = generation, strictly
         for seq, follow_up in self.state.open_follow_ups():
             self._deliver(self.partition, seq, follow_up)
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer-{self.partition}")
 
+    def open_again(self, generation: int) -> None:
+        """The partition stayed with its owner while the owners' group moved on to ``generation``. Nobody had it in
+        between, so what waits may go on waiting."""
+        self._generation = generation
+        self._must_open = True
+        self._awake.set()
+
     def stop_accepting(self) -> None:
         """From now on tickets are answered ``shutting_down``; what waits, and follow-ups, are still decided."""
-        self._accepting = False
+        self._refuse(SHUTTING_DOWN)
+
+    def _refuse(self, refusal: Failed) -> None:
+        if self._refusal is None:
+            self._refusal = refusal
 
     async def stop(self) -> None:
         """Answer all that waits, then stop."""
@@ -242,18 +296,58 @@ class Writer:
         if self._task is not None:
             await self._task
 
+    async def release(self, within_s: float) -> None:
+        """The partition is no longer this one's: answer ``not_owner``, decide what waits, stop. What is still under
+        way after ``within_s`` is ``outcome_unknown``."""
+        self._refuse(Failed("not_owner", f"partition {self.partition} has been handed over"))
+        self._left.extend(self._follow_ups)  # they wait for whoever has it next
+        self._follow_ups.clear()
+        self._stopping = True
+        self._awake.set()
+        if self._task is None:
+            return
+        await asyncio.wait({self._task}, timeout=within_s)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self.state.roll_back()
+            error = LogUnavailable(f"partition {self.partition} was handed over before its log answered")
+            self._close_all(error, self._in_round)
+
+    def left_follow_ups(self) -> list[tuple[AnyFollowUp, Callable[[], None]]]:
+        """After the end: what it was given to decide, and has not, as ``receive`` got it."""
+        left = [*self._left, *self._follow_ups_in_round, *self._follow_ups]
+        return [(waiting.follow_up, waiting.arrived) for waiting in left]
+
+    async def retire(self, *, save: bool) -> None:
+        """After the end: save the state, if it may be, and never again. Another writer may read it when this returns;
+        were an older state saved then, it would fold in events twice."""
+        if save:
+            await self.save_or_warn()
+        self._retired = True
+        async with self._store_turn:
+            pass  # what was under way is over
+
     async def save(self) -> None:
         """Make a checkpoint while commands go on. Raises LedgerError: nothing is lost but the time."""
-        async with self._between_rounds:
-            changes, at = self.state.begin_checkpoint(), self.head
-            place = self._log.place(self.partition, at)
-        saved = False
-        try:
-            if changes:
-                await asyncio.to_thread(self.state.save, changes, at, place)
-            saved = True
-        finally:
-            self.state.end_checkpoint(saved=saved)
+        async with self._store_turn:
+            if self._retired:
+                return
+            async with self._between_rounds:
+                changes, at = self.state.begin_checkpoint(), self.head
+                place = self._log.place(self.partition, at)
+            saved = False
+            try:
+                if changes:
+                    saving = asyncio.ensure_future(asyncio.to_thread(self.state.save, changes, at, place))
+                    try:
+                        await asyncio.shield(saving)
+                    except asyncio.CancelledError:
+                        await asyncio.wait({saving})  # its thread goes on; nobody else may save beside it
+                        raise
+                saved = True
+            finally:
+                self.state.end_checkpoint(saved=saved)
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -262,8 +356,8 @@ class Writer:
         failed = ticket.parcel.failed
         if failed is not None and ticket.user_id in failed:
             ticket.close(failed[ticket.user_id])
-        elif not self._accepting:
-            ticket.close(Failed("shutting_down", "the service is shutting down"))
+        elif self._refusal is not None:
+            ticket.close(self._refusal)
         elif self._halt is not None:
             ticket.close(Failed(_reason_of(self._halt), str(self._halt)))
         elif not self.opened.is_set():
@@ -291,6 +385,11 @@ class Writer:
         return self._halt is not None or (self.waiting == 0 and not self._between_rounds.locked())
 
     @property
+    def halted(self) -> bool:
+        """Whether the partition could not go on here."""
+        return self._halt is not None
+
+    @property
     def behind_us(self) -> int:
         """How far the clock is behind the partition's last event."""
         return max(self._time_us - self._clock(), 0)
@@ -298,32 +397,36 @@ class Writer:
     # --- rounds --------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        tickets: list[Ticket] = []
         try:
             while await self._something_to_do():
                 async with self._between_rounds:
-                    tickets = []
+                    self._in_round = []
                     if not self._must_open or await self._open():
-                        tickets = self._take_tickets()
-                        await self._round(tickets, self._take_follow_ups())
+                        tickets = self._in_round = self._take_tickets()
+                        follow_ups = self._follow_ups_in_round = self._take_follow_ups()
+                        await self._round(tickets, follow_ups)
+                        self._follow_ups_in_round = ()
                         continue
                 await asyncio.sleep(_RETRY_S)
         except LedgerError as error:
-            self._stop_for(error, tickets)
+            self._stop_for(error, self._in_round)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must end in an answer and a halt
             # An invariant of ours is broken: stop the partition rather than write nonsense.
             _log.exception("partition %d stops", self.partition)
-            self._stop_for(LedgerError(f"partition {self.partition} stopped: {error!r}"), tickets)
+            self._stop_for(LedgerError(f"partition {self.partition} stopped: {error!r}"), self._in_round)
 
     def _stop_for(self, error: LedgerError, tickets: Sequence[Ticket]) -> None:
         self._halt = error
         self.state.roll_back()  # a checkpoint may still be made: nothing that was only thought may be in it
+        self._close_all(error, tickets)
+        self._halted(self.partition, error)
+
+    def _close_all(self, error: LedgerError, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets:
             if not ticket.closed:
                 ticket.close(Failed("outcome_unknown", str(error)))
         while self._mailbox:
             self._mailbox.popleft().close(Failed(_reason_of(error), str(error)))
-        self._halted(self.partition, error)
 
     def _take_tickets(self) -> list[Ticket]:
         if len(self._mailbox) <= ROUND_MAX:
@@ -364,6 +467,10 @@ class Writer:
         """Decide, append, answer. Raises LedgerError where the partition cannot go on; every ticket is answered."""
         for attempt in range(_STALE_MAX):
             try:
+                if self._log.shared and self._is_behind(follow_ups):
+                    self._must_open = True
+                    self._wait_again(tickets, follow_ups)
+                    return
                 decided = self._decide(tickets, follow_ups)
             except LedgerError as error:  # the state store cannot be read: nothing was decided
                 self.state.roll_back()
@@ -410,6 +517,19 @@ class Writer:
 
     # --- a log that others may write ---------------------------------------------------------------------------
 
+    def _is_behind(self, follow_ups: Sequence[_FollowUpTicket]) -> bool:
+        """Whether a transfer comes to its end that this one has never read of. Others have written since: it must
+        read, and open, before it decides. What it does not know after that, it will never know."""
+        for waiting in follow_ups:
+            follow_up = waiting.follow_up
+            if not isinstance(follow_up, ConcludeTransfer):
+                continue
+            sent = self.state.get(f"{follow_up.user_id} {transfer_key(follow_up.transfer_id)}")
+            if sent is None and self._opened_for != follow_up.command_id:
+                self._opened_for = follow_up.command_id
+                return True
+        return False
+
     def _decide_again(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
         """After another *Open*, from the true head, in the same order."""
         self._must_open = True
@@ -418,8 +538,12 @@ class Writer:
             self._stale_rounds = 0
             self._fail(tickets, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
             return
+        self._wait_again(tickets, follow_ups)
+
+    def _wait_again(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
         self._put_back(follow_ups)
         self._mailbox.extendleft(reversed(tickets))
+        self._in_round = []
 
     async def _open(self) -> bool:
         """Append this generation's ``writer_opened``, alone; answers whether it has landed. If the log is away, who
@@ -436,7 +560,8 @@ class Writer:
                 while self._mailbox:
                     self._mailbox.popleft().close(Failed("log_unavailable", str(error)))
                 if self._stopping:
-                    self._follow_ups.clear()  # the next start delivers them again
+                    self._left.extend(self._follow_ups)  # the next start delivers them again
+                    self._follow_ups.clear()
                 return False
             else:
                 break
@@ -464,7 +589,11 @@ class Writer:
 
     def _check_still_owner(self) -> None:
         """Raises Superseded."""
-        if self._log.shared and self._highest_generation > self._generation:
+        if not self._log.shared:
+            return
+        # What it has read it has not written, or cannot tell: another's open may be the same, byte for byte.
+        same = self._strictly and self._read_generation == self._generation
+        if same or self._highest_generation > self._generation:
             raise Superseded(
                 f"partition {self.partition} was opened by a writer of generation {self._highest_generation}; this "
                 f"one is of generation {self._generation}, and stops"
@@ -541,7 +670,10 @@ class Writer:
             ticket.close(Failed(reason, detail))
 
     def _put_back(self, follow_ups: Sequence[_FollowUpTicket]) -> None:
-        if not self._stopping:  # else the next start delivers them again; to wait for a log that is gone has no end
+        self._follow_ups_in_round = ()
+        if self._stopping:  # the next start delivers them again; to wait for a log that is gone has no end
+            self._left.extend(follow_ups)
+        else:
             self._follow_ups.extendleft(reversed(follow_ups))
 
     async def _refuse_writes(
@@ -581,7 +713,8 @@ class Writer:
     ) -> _Round:
         """Decide all in order, within the state's batch, and first, unless ``timers`` says no, what is due in other
         wallets. Raises LedgerError where the state cannot be read."""
-        now_us = max(self._clock(), self._time_us)
+        clock_us = self._clock()
+        now_us = max(clock_us, self._time_us)
         decided = _Round(self.head, now_us)
         if timers:
             decided.due = self.state.take_due(now_us, _TIMERS_PER_ROUND)
@@ -594,7 +727,9 @@ class Writer:
             if decided.bytes >= self._append_bytes:
                 break
             decided.taken += 1
-            if type(ticket) is CommandTicket:
+            if ticket.deadline_us is not None and clock_us > ticket.deadline_us:
+                decided.answers.append((ticket, _TOO_LATE))
+            elif type(ticket) is CommandTicket:
                 self._decide_command(decided, ticket)
             elif type(ticket) is LookupTicket:
                 seq = self.state.get(command_key(ticket.user_id, ticket.command_id))
@@ -747,6 +882,7 @@ class Writer:
     def _apply_stored(self, event: Event, at: Head) -> None:
         if type(event.data) is WriterOpened:
             self._notice_owner(event.data.generation)
+            self._read_generation = max(self._read_generation, event.data.generation)
             self._time_us = max(self._time_us, event.time_us)
             return
         place = Place(self.partition, at.seq)

@@ -147,7 +147,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.saves_by_itself:
             await asyncio.sleep(0.3)  # it looks every 0.25 s
         else:
-            for writer in self.node.writers:
+            for writer in self.node.writers.values():
                 await writer.save()
 
     def end(self) -> None:
@@ -214,7 +214,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     async def quiet(self) -> None:
         await asyncio.sleep(0.11)  # a writer looks at the clock at least every 0.1 s
-        while not all(writer.idle for writer in self.node.writers):  # noqa: ASYNC110 - a state of many writers
+        while not all(writer.idle for writer in self.node.writers.values()):  # noqa: ASYNC110 - a state of many writers
             await asyncio.sleep(0.01)
         assert not self.node.halted.done(), self.node.halted
 
@@ -331,7 +331,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_under_way_and_every_asset_adds_up(self) -> None:
-        assert all(writer.state.open_follow_ups() == [] for writer in self.node.writers)
+        assert all(writer.state.open_follow_ups() == [] for writer in self.node.writers.values())
         self.witness.assert_quiet(self.clock.now_us)
 
     @invariant()
@@ -347,7 +347,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_log_alone_gives_the_same_state(self) -> None:
-        for live in self.node.writers:
+        for live in self.node.writers.values():
             replayed = Writer(
                 live.partition,
                 self.log,

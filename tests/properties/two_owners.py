@@ -110,7 +110,7 @@ class Run:
             task.cancel()
         await asyncio.wait([*clients, *starting])
         for node in self.nodes:
-            for writer in node.writers:
+            for writer in node.writers.values():
                 if writer._task is not None:
                     writer._task.cancel()
             if node._stores is not None:

@@ -56,7 +56,7 @@ class Asked:
         ]
         self.model = SqliteReadModel(self._path)
         node = self.world.node
-        gauges = ReadModelGauges(node, self.model, Child("follower", ()), Child("check", ()))
+        gauges = ReadModelGauges(node, self.model, {"follower": Child("follower", ()), "check": Child("check", ())})
         self.app = build_app(node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080")
         return self
 

@@ -92,6 +92,7 @@ class World:
         self.log = self.new_log()
         self.node = Node(self.log, self.store, self.clock, ASSETS, **self.options)
         await self.node.start()
+        await self.node.join()
         return self
 
     def new_log(self) -> WatchedLog:
@@ -102,7 +103,7 @@ class World:
         ours = [
             task
             for task in asyncio.all_tasks()
-            if task.get_name().startswith("writer-") or task.get_name() == "stores"
+            if task.get_name().startswith(("writer-", "take-", "retire-")) or task.get_name() == "stores"
         ]
         for task in ours:
             task.cancel()
@@ -121,7 +122,7 @@ class World:
         return self.node.writers[0]
 
     async def save(self) -> None:
-        for writer in self.node.writers:
+        for writer in self.node.writers.values():
             await writer.save()
 
     async def quiet(self) -> None:
@@ -129,7 +130,7 @@ class World:
         async with asyncio.timeout(10):
             for _ in range(3):
                 await asyncio.sleep(0)
-                while not all(writer.idle for writer in self.node.writers):  # noqa: ASYNC110
+                while not all(writer.idle for writer in self.node.writers.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
 
     async def logged(self, event_type: str) -> None:
@@ -223,7 +224,7 @@ class World:
             assert await self.wallet(user_id) == wallet
 
     def open_follow_ups(self) -> list[AnyFollowUp]:
-        return [follow_up for writer in self.node.writers for _, follow_up in writer.state.open_follow_ups()]
+        return [follow_up for writer in self.node.writers.values() for _, follow_up in writer.state.open_follow_ups()]
 
 
 class _Known(dict[str, Entry | None]):

@@ -104,7 +104,7 @@ async def test_a_start_without_a_state_reopens_no_follow_up_that_has_arrived() -
     await world.crash()
     world.store = BrittleStore()
     await world.start()
-    assert all(writer.state.open_follow_ups() == [] for writer in world.node.writers)
+    assert all(writer.state.open_follow_ups() == [] for writer in world.node.writers.values())
     await world.stop()
 
 

@@ -61,7 +61,9 @@ async def test_every_command_reaches_the_partition_of_its_user() -> None:
     for user_id, answer in zip(users, answers, strict=True):
         assert isinstance(answer, Accepted)
         assert answer.place.partition == partition_of(user_id, PARTITIONS)
-    assert all(writer.head == head for writer, head in zip(world.node.writers, world.appended.heads, strict=True))
+    assert all(
+        writer.head == head for writer, head in zip(world.node.writers.values(), world.appended.heads, strict=True)
+    )
     assert await world.node.heads() == world.appended.heads
     await world.crash()
 

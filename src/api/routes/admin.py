@@ -27,8 +27,12 @@ def admin_routes(node: Node, metrics: Metrics) -> list[Any]:
         reasons = []
         if not node.ready:
             reasons.append("commands are not taken: the service is starting, stopping, or its log is unavailable")
+            if node.open < node.owned:
+                reasons.append(f"{node.owned - node.open} of {node.owned} partitions are not open yet")
         if node.clock_behind:
             reasons.append("the clock is more than 1 s behind the log's last event")
+        if node.clock_off:
+            reasons.append(f"the clock is {node.clock_off_us() / 1e6:+.1f} s off the log's: set it right")
         body = {"status": "not_ready", "reasons": reasons} if reasons else {"status": "ready"}
         return Response(encode(body), media_type="application/json", status_code=503 if reasons else 200)
 

@@ -27,7 +27,7 @@ def audit_routes(node: Node, owner: str) -> list[Any]:
             heads = await node.heads()
         except LogUnavailable as error:
             raise Problem("log_unavailable", str(error)) from error
-        return json_response(request, encode(partitions_body(heads, owner)))
+        return json_response(request, encode(partitions_body(heads, await node.owners(owner))))
 
     @get("/v1/events")
     async def get_events(request: Request[Any, Any, Any]) -> Response[bytes]:

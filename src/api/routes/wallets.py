@@ -28,6 +28,7 @@ from ledger.commands import TIME_US_MAX
 from ledger.events import DATA_OF
 from ledger.money import is_asset_code
 from ledger.node import Node
+from ledger.partitioning import partition_of
 from ledger.tickets import Failed
 from projections.queries import LEADERBOARDS, Found, Reads
 
@@ -191,14 +192,14 @@ def _item_id(request: Request[Any, Any, Any], name: str) -> str:
 
 async def _strong(node: Node, user_id: str, query: Query) -> tuple[bytes, bytes]:
     """The wallet as its writer knows it: the document, and the same with ``as_of``."""
-    writer = node.writer_of(user_id)
+    partition = partition_of(user_id, node.partitions)
     timeout_ms = query.integer("timeout_ms", 2_000, 0, 10_000)
-    least = min_positions(query.text("min_position"), node.partitions, writer.partition).get(writer.partition, 0)
+    least = min_positions(query.text("min_position"), node.partitions, partition).get(partition, 0)
     deadline = time.monotonic() + timeout_ms / 1000
-    while writer.head.seq < least:
+    while node.end(partition) < least:
         if time.monotonic() >= deadline:
-            detail = f"partition {writer.partition} is at seq {writer.head.seq}, {least} was asked for"
-            raise Problem("not_yet_visible", detail, position=f"{writer.partition}:{writer.head.seq}")
+            detail = f"partition {partition} is at seq {node.end(partition)}, {least} was asked for"
+            raise Problem("not_yet_visible", detail, position=f"{partition}:{node.end(partition)}")
         await asyncio.sleep(_LOOK_AGAIN_S)
     read = await node.wallet(user_id)
     if isinstance(read, Failed):

@@ -356,6 +356,10 @@ class KafkaEventLog:
         except TimeoutError:
             raise LogUnavailable(f"partition {partition} does not show its offset {offset}") from None
 
+    def clock_off_us(self) -> int:
+        """How far this machine's clock is ahead of the broker's, as the last append said."""
+        return self._client.clock.off_us()
+
     def forks(self, partition: int) -> int:
         """How many records of the partition are no events, of those that were read."""
         return self._known[partition].forks

@@ -8,6 +8,8 @@
 ``sasl_username``, ``sasl_password``
 ``replication_factor``      3 unless told; 1 only where it is told
 ``min_insync_replicas``     as many as may be lost but one: replication_factor − 1, at least 2 where there are 2
+``session_timeout_ms``      how long a node may be silent before its partitions go to others: 6000 unless told; a
+                            broker takes no less than its ``group.min.session.timeout.ms``
 ==========================  =============================================================================
 
 Values are percent-encoded where they hold ``&``, ``%``, ``+`` or ``#``. Whatever is wrong is refused by its name; a
@@ -24,6 +26,9 @@ from msgspec import Struct
 from ledger.ports import LogMisconfigured
 
 _PORT: Final = 9_092
+SESSION_TIMEOUT_MS: Final = 6_000
+"""Documented: the shortest that a broker takes unless its settings say otherwise."""
+_SESSION_TIMEOUT_MS_MIN, _SESSION_TIMEOUT_MS_MAX = 1_000, 300_000
 _PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
@@ -41,6 +46,7 @@ class KafkaAddress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sasl_password: str | None = None
     replication_factor: int = 3
     min_insync_replicas: int = 2
+    session_timeout_ms: int = SESSION_TIMEOUT_MS
 
     def __repr__(self) -> str:
         return f"kafka://{','.join(self.servers)} ({self.security_protocol})"
@@ -100,6 +106,7 @@ def parse_address(url: str) -> KafkaAddress:
         sasl_password=given.get("sasl_password"),
         replication_factor=replication_factor,
         min_insync_replicas=_number(given, "min_insync_replicas", least),
+        session_timeout_ms=_milliseconds(given, "session_timeout_ms", SESSION_TIMEOUT_MS),
     )
     _check(address, given)
     return address
@@ -142,4 +149,12 @@ def _number(given: dict[str, str], name: str, default: int) -> int:
     value = given.get(name, str(default))
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 99:
         raise LogMisconfigured(f"{name}={value!r}: it is a number of brokers, from 1")
+    return int(value)
+
+
+def _milliseconds(given: dict[str, str], name: str, default: int) -> int:
+    value = given.get(name, str(default))
+    least, most = _SESSION_TIMEOUT_MS_MIN, _SESSION_TIMEOUT_MS_MAX
+    if not value.isascii() or not value.isdigit() or not least <= int(value[:9]) <= most:
+        raise LogMisconfigured(f"{name}={value!r}: it is a number of milliseconds, from {least} to {most}")
     return int(value)

@@ -31,6 +31,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from ledger.logs.broker_clock import BrokerClock
 from ledger.logs.kafka_address import KafkaAddress
 from ledger.logs.kafka_topic import APPEND_BYTES_MAX
 from ledger.ports import LogUnavailable, LogUnreadable, NewRecord, OutcomeUnknown
@@ -82,6 +83,7 @@ class KafkaClient:
         self._client: Any = AIOKafkaClient(**self._options)
         self._producer: _Producer | None = None
         self._making = asyncio.Lock()
+        self.clock = BrokerClock()
         self._abandoning: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -120,9 +122,12 @@ class KafkaClient:
         current.waiting += 1
         try:
             async with asyncio.timeout(self._timeout_s):
+                sent_us = self.clock.sent()
                 landed = await current.producer.send_batch(batch, self._topic, partition=partition)
                 sent = True
-                return int((await landed).offset)
+                answer = await landed
+                self.clock.answered(sent_us, answer.timestamp)
+                return int(answer.offset)
         except _NOTHING_WRITTEN as error:
             self._give_up(current)  # the broker did not count the batch, the producer did
             raise LogUnavailable(_too_large(partition, len(records))) from error

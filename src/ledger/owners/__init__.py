@@ -1,0 +1,1 @@
+"""Adapters of ``cluster.Owners``: one technology each."""
