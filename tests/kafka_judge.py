@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.local.servers import Kafka
 from ledger.logs.kafka import KafkaEventLog, open_log
 from ledger.logs.kafka_address import parse_address
+from ledger.logs.kafka_snapshots import KafkaSnapshotStore, open_snapshots
 
 _numbers: Final = count(1)
 
@@ -116,3 +117,22 @@ class administered:  # noqa: N801 - used like a function
 
     async def __aexit__(self, *_: object) -> None:
         await self._admin.close()
+
+
+class SnapshotTopics:
+    """Opens snapshot stores of one broker, each a process's view of a topic, and closes them."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._opened: list[KafkaSnapshotStore] = []
+        self.topic = new_topic() + ".snapshots"
+
+    async def open(self, *, partitions: int = 2) -> KafkaSnapshotStore:
+        address = parse_address(f"{self._kafka.url}?replication_factor=1")
+        store = await open_snapshots(address, partitions, topic=self.topic)
+        self._opened.append(store)
+        return store
+
+    async def close(self) -> None:
+        for store in self._opened:
+            await store.close()

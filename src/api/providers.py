@@ -4,6 +4,7 @@ Everything here lives as long as the process; dishka builds it in order and clos
 folder's lock is the first thing taken and the last released.
 """
 
+import asyncio
 import fcntl
 import os
 import time
@@ -35,6 +36,7 @@ from ledger.ports import (
     LogMisconfigured,
     StateStore,
 )
+from ledger.snapshots import Snapshots
 from ledger.state_stores.sqlite import SqliteStateStore
 from ledger.whole_log import WholeLog
 from projections.folds import VERSION
@@ -113,7 +115,7 @@ class Embedded(Provider):
         _refuse_gone_log(settings.data)
         log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
         try:
-            log.declare(settings.assets)
+            await log.declare(settings.assets)
         except LedgerError:
             await log.close()
             raise
@@ -183,8 +185,22 @@ class Distributed(Provider):
 
         _refuse_own_log(settings.data)
         log = await open_log(parse_address(settings.log), settings.partitions)
+        try:
+            await log.declare(settings.assets)
+        except LedgerError:
+            await log.close()
+            raise
         yield log
         await log.close()  # for the node that never started; one that did has closed it
+
+    @provide
+    async def snapshots(self, log: EventLog, store: StateStore, settings: Settings) -> AsyncIterator[Snapshots]:
+        from ledger.logs.kafka_address import parse_address
+        from ledger.logs.kafka_snapshots import open_snapshots
+
+        kept = await open_snapshots(parse_address(settings.log), settings.partitions)
+        yield Snapshots(log, store, kept, spool=settings.data)
+        await kept.close()
 
     @provide
     def owners(self, settings: Settings) -> Owners:
@@ -196,7 +212,14 @@ class Distributed(Provider):
 
     @provide
     async def node(
-        self, log: EventLog, store: StateStore, clock: Clock, owners: Owners, peers: Peers, settings: Settings
+        self,
+        log: EventLog,
+        store: StateStore,
+        snapshots: Snapshots,
+        clock: Clock,
+        owners: Owners,
+        peers: Peers,
+        settings: Settings,
     ) -> AsyncIterator[Node]:
         """Started, and not yet joined; closing it finishes what is in flight, leaves, and closes log and store."""
         from ledger.logs.kafka import KafkaEventLog
@@ -211,9 +234,15 @@ class Distributed(Provider):
             remote=Forwarding(owners, peers, clock, log.partitions, settings.advertise),
             peers=peers,
             clock_off_us=log.clock_off_us,
+            prepare=snapshots.prepare,
         )
         await node.start()
+        taking = asyncio.get_running_loop().create_task(
+            snapshots.look_after(lambda: tuple(node.writers)), name="snapshots"
+        )
         yield node
+        taking.cancel()
+        await asyncio.wait({taking})
         await node.stop()
 
     @provide

@@ -11,6 +11,7 @@
     ├── LogUnreadable       the log's file is no log, or truncated, or of a newer version
     ├── LogMisconfigured    its address or its settings would lose or change records; names what to change
     ├── CheckpointAhead     a checkpoint names what the log does not hold: the log got shorter or was exchanged
+    │   └── ForeignCheckpoint   … and the log is long enough: it holds another record there
     ├── Superseded          a writer of a higher generation has opened the partition: it is no longer this one's
     ├── WrongPartitions     the log was created with another number of partitions
     ├── WrongAssets         the log was written with another exponent of an asset
@@ -70,6 +71,10 @@ class LogMisconfigured(LedgerError):
 
 class CheckpointAhead(LedgerError):
     """What was derived from the log knows more than the log: a log that got shorter is a disaster to report."""
+
+
+class ForeignCheckpoint(CheckpointAhead):
+    """The log reaches to the checkpoint, but holds another record there: one of the two is another ledger's."""
 
 
 class Superseded(LedgerError):
@@ -149,6 +154,22 @@ class EventLog(Protocol):
         """Where the partition ends. Raises LogUnavailable, LogDamaged."""
         ...
 
+    def place(self, partition: int, head: Head) -> bytes | None:
+        """What another process needs to begin reading behind ``head``, a head that was read or written here.
+
+        Opaque, of some hundred bytes; None where a log is read by its seqs and needs nothing.
+        """
+        ...
+
+    async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
+        """Read the partition from behind ``head``, by what ``place`` answered once, instead of from its start.
+
+        What was read further already stays known. A place that cannot be read is None with a warning: the log is
+        then read from its start. A log that is read by its seqs has nothing to do, and leaves it to its caller to
+        read the head there. Raises CheckpointAhead, ForeignCheckpoint, LogUnavailable, LogUnreadable.
+        """
+        ...
+
     async def close(self) -> None:
         """Release everything. Appends under way are finished first. Closing again is harmless."""
         ...
@@ -158,15 +179,55 @@ Value = Wallet | Entry | AnyFollowUp | int | bool
 """What a state store keeps under a key: a wallet, an entry, an open follow-up, a command's seq, a timer's mark."""
 
 
+Page = bytes
+"""Some of a state's entries, in the order of keys: a line the key, a line the value as the store encodes it, both
+UTF-8 without control characters. Lines are parted, not ended, by a newline: N entries have 2 N - 1 of them."""
+
+
+class StateCopy(Protocol):
+    """A partition's whole state at one checkpoint, whatever becomes of the store meanwhile.
+
+    Used by one thread at a time, and closed by any.
+    """
+
+    @property
+    def at(self) -> Head:
+        """The checkpoint."""
+        ...
+
+    @property
+    def place(self) -> bytes | None:
+        """The log's place there."""
+        ...
+
+    def page(self, after: str, entries_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
+        """The entries with keys > ``after``: at most so many, at most about so many bytes, but at least one; how many
+        they are, and the last one's key. None if there are no more. Raises LedgerError."""
+        ...
+
+    def close(self) -> None:
+        """Let the store go on without it. Closing again is harmless."""
+        ...
+
+
 class StateStore(Protocol):
     """A partition's state on disk: a cache of the log at one checkpoint, safe to throw away.
 
     Values are absolute, so writing the same changes twice is harmless. Synchronous: it is local, and a look-up costs
-    less than a task switch; ``save`` is called in a thread of its own.
+    less than a task switch; ``save``, ``copy`` and ``replace`` are called in threads of their own.
     """
+
+    @property
+    def values_format(self) -> int:
+        """Changes with every change of the values' shapes: pages of another format cannot be read here."""
+        ...
 
     def checkpoint(self, partition: int) -> Head | None:
         """Where in the log the partition's state is true; None if there is none."""
+        ...
+
+    def place(self, partition: int) -> bytes | None:
+        """The log's place at the checkpoint, as it was saved."""
         ...
 
     def get(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
@@ -181,8 +242,23 @@ class StateStore(Protocol):
         """At most ``limit`` keys > ``after``, in order. Called in the thread that saves."""
         ...
 
-    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
-        """Write ``changes`` (None deletes) and the checkpoint, as one whole. Raises LedgerError: nothing changed."""
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
+        """Write ``changes`` (None deletes) and the checkpoint with the log's place there, as one whole.
+
+        Raises LedgerError: nothing changed.
+        """
+        ...
+
+    def copy(self, partition: int) -> StateCopy | None:
+        """The partition's state as it is now; None if there is none. Raises LedgerError."""
+        ...
+
+    def replace(self, partition: int, pages: Iterable[Page], at: Head, place: bytes | None) -> None:
+        """Throw the partition's state away and put all of ``pages``, which a copy gave, in its place.
+
+        Others may be saved meanwhile; nobody reads this partition. Whatever ends it in the middle, a crash or what
+        ``pages`` raises, which is raised on: then there is no state at all, never a part. Raises LedgerError.
+        """
         ...
 
     def forget(self, partitions: Iterable[int]) -> None:

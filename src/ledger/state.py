@@ -231,11 +231,12 @@ class PartitionState:
         """How many values wait for a checkpoint."""
         return len(self._changed) + len(self._saving)
 
-    def save(self, changes: Mapping[str, Value | None], at: Head) -> None:
-        """Save what ``begin_checkpoint`` gave, in a thread of its own. Raises LedgerError."""
+    def save(self, changes: Mapping[str, Value | None], at: Head, place: bytes | None) -> None:
+        """Save what ``begin_checkpoint`` gave, with the log's place there, in a thread of its own. Raises
+        LedgerError."""
         # Marks are found by scanning, and what is deleted need not be found: neither belongs in the filter.
         self._seen.add(key for key, value in changes.items() if value is not None and key[0] != "!")
-        self._store.save(self.partition, changes, at)
+        self._store.save(self.partition, changes, at, place)
 
     def learn_keys(self, after: str) -> str | None:
         """Bring some of the store's keys after ``after`` into the filter, in the thread that saves.

@@ -186,9 +186,11 @@ class Writer:
         """Load the checkpoint and fold in the records after it; answers how many.
 
         Saves the state whenever ``save_every`` values have changed, so that a start without a checkpoint needs no
-        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable.
+        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable, LogUnreadable.
         """
         checkpoint = self._store.checkpoint(self.partition)
+        if checkpoint is not None:
+            await self._log.begin_at(self.partition, checkpoint, self._store.place(self.partition))
         seen = SeenKeys(self._log.partitions)
         self.state = PartitionState(self.partition, self._store, self._recent_max, seen)
         self._highest_generation = self._read_generation = self.state.saved_generation()
@@ -260,7 +262,7 @@ class Writer:
         changes = self.state.begin_checkpoint()
         saved = False
         try:
-            self.state.save(changes, self.head)
+            self.state.save(changes, self.head, self._log.place(self.partition, self.head))
             saved = True
         except LedgerError as error:
             _log.warning("no checkpoint of partition %d: %s", self.partition, error)
@@ -345,10 +347,11 @@ class Writer:
                 return
             async with self._between_rounds:
                 changes, at = self.state.begin_checkpoint(), self.head
+                place = self._log.place(self.partition, at)
             saved = False
             try:
                 if changes:
-                    saving = asyncio.ensure_future(asyncio.to_thread(self.state.save, changes, at))
+                    saving = asyncio.ensure_future(asyncio.to_thread(self.state.save, changes, at, place))
                     try:
                         await asyncio.shield(saving)
                     except asyncio.CancelledError:

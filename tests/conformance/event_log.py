@@ -277,6 +277,30 @@ class EventLogContract:
             await log.confirm(0, base.head)
         await log.close()
 
+    # --- beginning in the middle -----------------------------------------------------------------------------------
+
+    async def test_who_begins_at_a_place_reads_what_everybody_reads(self, open_log: OpenLog) -> None:
+        log = await open_log()
+        first = await append(log, 0, EMPTY, *(f"a{number}" for number in range(20)))
+        second = await append(log, 0, first.head, "b", "c")
+        for head in (EMPTY, first.head, second.head):
+            late = await open_log()
+            await late.begin_at(0, head, log.place(0, head))
+            assert await late.head(0) == second.head
+            assert await whole(late, 0) == first.stored + second.stored
+            assert await late.read(0, 3, 1) == first.stored[2:3]
+            await late.confirm(0, second.head)
+            await late.begin_at(0, first.head, log.place(0, first.head))  # it has read further already
+            assert await late.head(0) == second.head
+            await late.close()
+        late = await open_log()
+        await late.begin_at(0, second.head, None)  # nobody knows where
+        assert await late.read(0, 21, 10) == second.stored
+        third = await append(late, 0, second.head, "d")
+        assert await whole(log, 0) == first.stored + second.stored + third.stored
+        await log.close()
+        await late.close()
+
     # --- many at once, and the end -------------------------------------------------------------------------------
 
     async def test_appends_to_many_partitions_at_once_all_land(self, open_log: OpenLog) -> None:

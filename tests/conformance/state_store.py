@@ -4,7 +4,7 @@ The subclass has a fixture ``open_store``: each call opens the same, at first em
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from ledger.commands import ConcludeTransfer, CountReferral, ReceiveTransfer
 from ledger.entries import Bet, Drawn, GrantTaken, Hold, Order, Proposal, Reversible, SentTransfer
 from ledger.events import Balance
-from ledger.ports import StateStore, Value
+from ledger.ports import LedgerError, StateStore, Value
 from ledger.record import Head
 from ledger.wallet import DayCount, ExpiringHold, FirstDeposit, Grant, Limits, Wallet
 
@@ -82,6 +82,23 @@ VALUES: Final[dict[str, Value]] = {
     "the last seq": 2**53,
     "a mark": True,
 }
+
+
+def copied(store: StateStore, partition: int, entries_max: int, bytes_max: int) -> list[bytes]:
+    """All pages of a copy, whose counts and keys are right."""
+    copy = store.copy(partition)
+    assert copy is not None
+    pages: list[bytes] = []
+    after = ""
+    while (found := copy.page(after, entries_max, bytes_max)) is not None:
+        page, entries, after = found
+        lines = page.split(b"\n")
+        assert len(lines) == 2 * entries <= 2 * entries_max
+        assert lines[-2].decode() == after
+        assert entries == 1 or len(page) <= bytes_max
+        pages.append(page)
+    copy.close()
+    return pages
 
 
 class StateStoreContract:
@@ -267,6 +284,105 @@ class StateStoreContract:
         saver.join()
         assert store.checkpoint(0) == Head(11, "0" * 64)
         assert {value for _, value in store.scan(0, "k", "l", size)} == {10}
+        store.close()
+
+    # --- the log's place, copies and replacements ------------------------------------------------------------------
+
+    def test_the_logs_place_is_kept_with_the_checkpoint(self, open_store: OpenStore) -> None:
+        store = open_store()
+        assert store.place(0) is None
+        store.save(0, {"a": 1}, FIRST, b"\x00here\xff")
+        store.save(1, {"a": 1}, FIRST)
+        for seen in (store, open_store()):
+            assert (seen.place(0), seen.place(1), seen.place(2)) == (b"\x00here\xff", None, None)
+        store.save(0, {}, SECOND, b"there")
+        assert (store.checkpoint(0), store.place(0)) == (SECOND, b"there")
+        store.save(0, {}, SECOND)
+        assert store.place(0) is None
+        store.close()
+
+    @pytest.mark.parametrize(("entries_max", "bytes_max"), [(1, 10**6), (3, 10**6), (1_000, 10**6), (1_000, 300)])
+    def test_what_was_copied_replaces_a_state_byte_for_byte(
+        self, open_store: OpenStore, entries_max: int, bytes_max: int
+    ) -> None:
+        store = open_store()
+        store.save(3, VALUES, SECOND, b"place")
+        pages = copied(store, 3, entries_max, bytes_max)
+        assert len(pages) > 1 or entries_max == 1_000
+        store.save(0, {"u9": Wallet("u9"), "a wallet with all": Wallet("u1")}, FIRST)
+        store.save(1, {"u9": Wallet("u9")}, FIRST)
+        store.replace(0, pages, SECOND, b"other place")
+        assert dict(store.scan(0, "", "\U0010ffff", 1_000)) == VALUES
+        assert (store.checkpoint(0), store.place(0)) == (SECOND, b"other place")
+        assert copied(store, 0, 1_000, 10**6) == copied(store, 3, 1_000, 10**6)
+        assert store.get(1, ["u9"]) == {"u9": Wallet("u9")}
+        store.save(0, {"u9": Wallet("u9"), "a mark": None}, Head(3, "c" * 64))
+        assert store.get(0, ["u9", "a mark"]) == {"u9": Wallet("u9")}
+        store.close()
+
+    def test_there_is_no_copy_of_a_state_that_is_not_there(self, open_store: OpenStore) -> None:
+        store = open_store()
+        assert store.copy(0) is None
+        store.save(0, {}, FIRST)
+        assert copied(store, 0, 10, 10**6) == []
+        store.replace(1, [], SECOND, None)
+        assert (store.checkpoint(1), store.place(1)) == (SECOND, None)
+        store.close()
+
+    def test_a_copy_is_of_one_moment_whatever_comes_after(self, open_store: OpenStore) -> None:
+        store = open_store()
+        store.save(0, {"a": 1, "b": 2, "c": 3}, FIRST, b"place")
+        copy = store.copy(0)
+        assert copy is not None
+        assert copy.page("", 1, 10**6) == (b"a\n1", 1, "a")
+        store.save(0, {"a": 10, "b": None, "d": 4}, SECOND, b"later")
+        assert copy.page("a", 10, 10**6) == (b"b\n2\nc\n3", 2, "c")
+        assert copy.page("c", 10, 10**6) is None
+        assert (copy.at, copy.place) == (FIRST, b"place")
+        copy.close()
+        copy.close()
+        store.forget([0])
+        assert store.copy(0) is None
+        store.close()
+
+    def test_a_replacement_that_ends_in_the_middle_leaves_no_state(self, open_store: OpenStore) -> None:
+        store = open_store()
+        store.save(0, {"before": 1}, FIRST, b"place")
+
+        def broken() -> Iterator[bytes]:
+            yield b"a\n1"
+            raise LedgerError("a chunk is missing")
+
+        with pytest.raises(LedgerError, match="a chunk is missing"):
+            store.replace(0, broken(), SECOND, b"place")
+        for seen in (store, open_store()):
+            assert (seen.checkpoint(0), seen.place(0)) == (None, None)
+            assert seen.scan(0, "", "\U0010ffff", 10) == []
+        store.replace(0, [b"a\n1"], SECOND, b"place")
+        assert store.get(0, ["a", "before"]) == {"a": 1}
+        store.close()
+
+    def test_a_page_that_is_not_made_of_pairs_replaces_nothing(self, open_store: OpenStore) -> None:
+        store = open_store()
+        with pytest.raises(LedgerError, match="damaged"):
+            store.replace(0, [b"a\n1", b"b"], SECOND, None)
+        assert (store.checkpoint(0), store.scan(0, "", "z", 10)) == (None, [])
+        store.close()
+
+    def test_a_replacement_in_another_thread_leaves_the_others_be(self, open_store: OpenStore) -> None:
+        store = open_store()
+        store.save(0, {f"k{number:05d}": number for number in range(20_000)}, FIRST)
+        pages = copied(store, 0, 1_000, 10**6)
+        replacing = threading.Thread(target=store.replace, args=(1, pages, SECOND, None))
+        replacing.start()
+        turn = 0
+        while replacing.is_alive():
+            turn += 1
+            store.save(2, {"turn": turn}, Head(turn, "0" * 64))
+        replacing.join()
+        store.save(2, {"turn": turn}, Head(turn, "0" * 64))
+        assert store.get(2, ["turn"]) == {"turn": turn}
+        assert copied(store, 1, 1_000, 10**6) == pages
         store.close()
 
     def test_a_store_that_is_opened_again_is_the_same(self, open_store: OpenStore) -> None:

@@ -120,6 +120,50 @@ def test_a_process_killed_in_mid_save_leaves_whole_saves(tmp_path: Path) -> None
         assert number >= confirmed, "a save that had returned is gone, though the machine did not lose power"
 
 
+_REPLACER = """
+import sys
+from pathlib import Path
+from ledger.record import Head
+from ledger.state_stores.sqlite import SqliteStateStore
+
+store = SqliteStateStore(Path(sys.argv[1]))
+number = int(sys.argv[2])
+while True:
+    number += 1
+    pages = [b"\\n".join(b"k%05d\\n%d" % (index, number) for index in range(begin, begin + 500))
+             for begin in range(0, 40_000, 500)]
+    sys.stdout.write(f"{number}\\n")
+    sys.stdout.flush()
+    store.replace(0, pages, Head(number, f"{number:064d}"), b"%d" % number)
+"""
+
+
+def test_a_process_killed_in_mid_replacement_leaves_a_whole_state_or_none(tmp_path: Path) -> None:
+    src = Path(__file__).parents[2] / "src"
+    path = tmp_path / "state.sqlite3"
+    chance = random.Random(17)
+    number, seen = 0, set()
+    for _ in range(10):
+        with subprocess.Popen(
+            [sys.executable, "-c", _REPLACER, str(path), str(number)],
+            env={"PYTHONPATH": str(src)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            number = int(process.stdout.readline())
+            time.sleep(chance.uniform(0.0, 0.12))
+            process.send_signal(signal.SIGKILL)
+            number = max([number, *map(int, process.stdout.read().split("\n")[:-1])])
+        store = SqliteStateStore(path)
+        at, values = store.checkpoint(0), {value for _, value in store.scan(0, "", "z", 100_000)}
+        assert (values, store.place(0)) == ((set(), None) if at is None else ({at.seq}, b"%d" % at.seq))
+        assert len(store.keys(0, "", 100_000)) == (0 if at is None else 40_000)
+        seen.add(at is None)
+        store.close()
+    assert True in seen, "it was never killed in the middle"
+
+
 # --- a cache that cannot be used ---------------------------------------------------------------------------------
 
 

@@ -64,11 +64,11 @@ class FaultyStore(MemoryStateStore):
         super().__init__()
         self.failing_saves = 0
 
-    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         if self.failing_saves:
             self.failing_saves -= 1
             raise LedgerError("the disk is full")
-        super().save(partition, changes, at)
+        super().save(partition, changes, at, place)
 
 
 several = st.lists(commands, min_size=2, max_size=6)

@@ -21,17 +21,28 @@ _groups = count(1)
 
 
 class Member:
-    """A member of the test's group, and what it was told."""
+    """A member of the test's group, ready at once for what it inherits, and what it was told: each change once."""
 
     def __init__(self, owners: KafkaOwners, address: str) -> None:
         self.owners, self.address = owners, address
         self.has: frozenset[int] = frozenset()
         self.generation = 0
         self.told: list[tuple[str, frozenset[int]]] = []
+        self.inherits: frozenset[int] = frozenset()
 
     async def gained(self, partitions: frozenset[int], generation: int) -> None:
         self.has, self.generation = partitions, generation
-        self.told.append(("gained", partitions))
+        if not self.told or self.told[-1] != ("gained", partitions):
+            self.told.append(("gained", partitions))
+
+    def inherit(self, partitions: frozenset[int]) -> None:
+        self.inherits = partitions
+
+    def holds(self) -> tuple[dict[int, int], dict[int, int]]:
+        return dict.fromkeys(self.has, 1), dict.fromkeys(self.inherits, 1)
+
+    def is_ready_for(self, partition: int) -> bool:
+        return partition in self.inherits
 
     async def lost(self, partitions: frozenset[int]) -> None:
         self.told.append(("lost", partitions))
@@ -39,16 +50,21 @@ class Member:
 
 class Group:
     def __init__(self, kafka: Kafka, topic: str) -> None:
-        self._kafka, self._topic = kafka, topic
-        self._name = f"group-{next(_groups)}"
+        self._kafka, self.topic = kafka, topic
+        self.name = f"group-{next(_groups)}"
         self.members: list[Member] = []
 
     async def join(self, *, parameters: str = "") -> Member:
+        member = self.member(parameters)
+        await member.owners.join(member.gained, member.lost, member)
+        return member
+
+    def member(self, parameters: str = "") -> Member:
+        """One that has not joined."""
         address = f"http://node-{len(self.members)}"
         kafka = parse_address(f"{self._kafka.url}?replication_factor=1{parameters}")
-        member = Member(KafkaOwners(kafka, address, topic=self._topic, group=self._name), address)
+        member = Member(KafkaOwners(kafka, address, topic=self.topic, group=self.name), address)
         self.members.append(member)
-        await member.owners.join(member.gained, member.lost)
         return member
 
     async def shared(self, *members: Member) -> None:
@@ -112,6 +128,34 @@ async def test_what_stays_is_not_lost_when_somebody_comes_or_goes(group: Group) 
     assert theirs == ALL - stayed
 
 
+async def test_each_partition_has_an_heir_who_inherits_it(group: Group) -> None:
+    a, b, c = [await group.join() for _ in range(3)]
+    await group.shared(a, b, c)
+    await until(lambda: _is(a.inherits | b.inherits | c.inherits == ALL))
+    assert not any(member.has & member.inherits for member in (a, b, c))
+    left, to_b, to_c = a.has, a.has & b.inherits, a.has & c.inherits
+    await a.owners.leave()
+    await group.shared(b, c)
+    assert to_b | to_c == left
+    assert to_b <= b.has
+    assert to_c <= c.has
+
+
+async def test_who_is_not_ready_waits_until_it_is(group: Group) -> None:
+    a = await group.join()
+    await group.shared(a)
+    b = group.member()
+    ready = False
+    b.is_ready_for = lambda partition: ready  # type: ignore[method-assign]  # noqa: ARG005
+    b.holds = lambda: (dict.fromkeys(b.has, 1), dict.fromkeys(b.inherits if ready else (), 1))  # type: ignore[method-assign]
+    await b.owners.join(b.gained, b.lost, b)
+    await until(lambda: _is(bool(b.inherits)))
+    await asyncio.sleep(1.5)
+    assert a.has == ALL
+    ready = True
+    await group.shared(a, b)
+
+
 async def test_a_member_that_was_forgotten_loses_what_it_had_before_it_has_it_again(group: Group) -> None:
     a = await group.join()
     await group.shared(a)
@@ -142,10 +186,10 @@ async def test_a_member_that_gets_nothing_is_told_so(group: Group) -> None:
 
     def shared() -> bool:
         idle = [member for member in members if not member.has]
-        return len(idle) == 1 and ("gained", frozenset()) in idle[0].told
+        each = sorted(len(member.has) for member in members)
+        return each == [0] + [1] * PARTITIONS and ("gained", frozenset()) in idle[0].told
 
     await until(lambda: _is(shared()))
-    assert sorted(len(member.has) for member in members) == [0] + [1] * PARTITIONS
 
 
 async def test_a_session_that_the_broker_does_not_take_is_named(group: Group) -> None:
@@ -157,12 +201,7 @@ async def test_a_session_that_the_broker_does_not_take_is_named(group: Group) ->
 
 async def test_without_a_broker_nobody_joins() -> None:
     owners = KafkaOwners(parse_address("kafka://127.0.0.1:9"), "http://node", topic="nowhere", timeout_s=1.0)
+    member = Member(owners, "http://node")
     with pytest.raises(LogUnavailable):
-        await owners.join(_ignore, _forget)
+        await owners.join(member.gained, member.lost, member)
     await owners.leave()
-
-
-async def _ignore(_: frozenset[int], __: int) -> None: ...
-
-
-async def _forget(_: frozenset[int]) -> None: ...

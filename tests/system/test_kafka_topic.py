@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
@@ -14,11 +15,18 @@ from aiokafka.structs import TopicPartition
 from conformance.event_log import append, whole
 from deploy.local.servers import SASL_PASSWORD, SASL_USER, Kafka
 from kafka_judge import Logs, administered, new_topic
-from ledger.logs.kafka import Known, open_log
+from ledger.logs.kafka import Known, Run, open_log
 from ledger.logs.kafka_address import parse_address
 from ledger.logs.kafka_topic import settings_of
-from ledger.ports import CheckpointAhead, LogMisconfigured, LogUnavailable, LogUnreadable, WrongPartitions
-from ledger.record import EMPTY, sha256_hex
+from ledger.ports import (
+    CheckpointAhead,
+    ForeignCheckpoint,
+    LogMisconfigured,
+    LogUnavailable,
+    LogUnreadable,
+    WrongPartitions,
+)
+from ledger.record import EMPTY, Head, sha256_hex
 
 pytestmark = pytest.mark.system
 
@@ -203,9 +211,10 @@ async def test_reading_goes_on_from_what_was_verified(kafka: Kafka, logs: Logs) 
     first = await append(log, 0, EMPTY, *(f"a{number}" for number in range(10)))
     await write(kafka, logs.topic, b"a fork")
     second = await append(log, 0, first.head, "b", "c")
-    known = log.known(0)
     third = await append(log, 0, second.head, "d")
-    await other.begin_at(0, known)
+    place = log.place(0, second.head)  # of a head that is the last no longer
+    await other.begin_at(0, second.head, place)
+    assert other._known[0].next_offset == 13, "nothing before it is read"
     everything = first.stored + second.stored + third.stored
     assert await other.head(0) == third.head
     assert await whole(other, 0) == everything
@@ -214,16 +223,56 @@ async def test_reading_goes_on_from_what_was_verified(kafka: Kafka, logs: Logs) 
     await append(other, 0, third.head, "e")
 
 
+def place_of(head: Head, next_offset: int, *runs: Run) -> bytes:
+    return msgspec.msgpack.encode(Known(head.seq, head.sha256, next_offset, 0, runs))
+
+
 async def test_who_knows_more_than_the_topic_stops_and_says_so(logs: Logs) -> None:
     log = await logs.open()
     base = await append(log, 0, EMPTY, "a", "b", "c")
-    known = log.known(0)
-    other_history = Known(known.seq, sha256_hex(b"x"), known.next_offset, 0, known.runs)
-    longer = Known(known.seq + 1, known.sha256, known.next_offset + 1, 0, known.runs)
-    elsewhere = Known(2, sha256_hex(base.stored[2]), 3, 0, known.runs)
-    for wrong in (other_history, longer, elsewhere):
-        with pytest.raises(CheckpointAhead):
-            await (await logs.open()).begin_at(0, wrong)
+    foreign = Head(3, sha256_hex(b"x"))
+    longer = Head(4, base.head.sha256)
+    elsewhere = Head(2, sha256_hex(base.stored[2]))
+    for head, error in ((foreign, ForeignCheckpoint), (longer, CheckpointAhead), (elsewhere, ForeignCheckpoint)):
+        late = await logs.open()
+        with pytest.raises(error):
+            await late.begin_at(0, head, place_of(head, head.seq, Run(1, 0)))
+        assert await whole(late, 0) == base.stored
+    for head in (foreign, elsewhere):
+        with pytest.raises(ForeignCheckpoint):
+            await log.begin_at(0, head, None)  # it has read that far
+
+
+async def test_what_is_known_already_is_not_forgotten_for_a_place_before_it(logs: Logs) -> None:
+    log = await logs.open()
+    first = await append(log, 0, EMPTY, "a", "b")
+    second = await append(log, 0, first.head, "c")
+    await log.begin_at(0, first.head, log.place(0, first.head))
+    assert log.place(0, second.head) is not None
+    assert await whole(log, 0) == first.stored + second.stored
+
+
+async def test_a_place_that_is_damaged_is_not_trusted(logs: Logs) -> None:
+    log = await logs.open()
+    base = await append(log, 0, EMPTY, "a", "b", "c")
+    good = log.place(0, base.head)
+    assert good == place_of(base.head, 3, Run(1, 0))
+    for bad in (
+        None,
+        b"",
+        b"x",
+        good[:-1],
+        place_of(base.head, 3),
+        place_of(base.head, 4, Run(1, 0)),
+        place_of(base.head, 3, Run(2, 1)),
+        place_of(base.head, 3, Run(1, 0), Run(1, 0)),
+        place_of(base.head, 4, Run(1, 0), Run(4, 4)),
+        place_of(Head(2, base.head.sha256), 2, Run(1, 0)),
+    ):
+        late = await logs.open()
+        await late.begin_at(0, base.head, bad)
+        assert late._known[0].next_offset == 0
+        assert await whole(late, 0) == base.stored
 
 
 async def test_a_topic_that_was_made_anew_is_not_gone_on_with(kafka: Kafka, logs: Logs) -> None:

@@ -21,13 +21,15 @@ from api.peer_messages import (
     read_asking,
     read_ends,
     read_follow_ups,
+    read_open_follow_ups,
     write_answers,
     write_asking,
     write_ends,
     write_follow_ups,
+    write_open_follow_ups,
 )
 from ledger.answering import Answering
-from ledger.cluster import End, Gained, Lost, PeerSilent, PeerUnreachable
+from ledger.cluster import End, Gained, Inheritance, Lost, PeerSilent, PeerUnreachable
 from ledger.commands import AnyFollowUp, Command
 from ledger.events import Event
 from ledger.forwarding import Forwarding
@@ -104,8 +106,8 @@ class MemoryOwners:
         self.gained: Gained
         self.lost: Lost
 
-    async def join(self, gained: Gained, lost: Lost) -> None:
-        self.gained, self.lost = gained, lost
+    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
+        self.gained, self.lost, self.inheritance = gained, lost, inheritance
         self._agreement.members[self._address] = self
 
     async def leave(self) -> None:
@@ -161,6 +163,10 @@ class MemoryPeers:
     async def ends(self, address: str) -> Mapping[int, End]:
         await asyncio.sleep(0.001)
         return read_ends(write_ends(self._site(address).whole.ends_here()))
+
+    async def open_follow_ups(self, address: str) -> Mapping[int, tuple[int, Sequence[int]]]:
+        await asyncio.sleep(0.001)
+        return read_open_follow_ups(write_open_follow_ups(self._site(address).whole.open_follow_ups_here()))
 
     async def records(self, address: str, partition: int, from_seq: int, limit: int) -> list[bytes]:
         await asyncio.sleep(0.001)

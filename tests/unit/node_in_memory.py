@@ -62,11 +62,11 @@ class BrittleStore(MemoryStateStore):
         self.fails: LedgerError | None = None
         self.saves = 0
 
-    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         self.saves += 1
         if self.fails is not None:
             raise self.fails
-        super().save(partition, changes, at)
+        super().save(partition, changes, at, place)
 
     def get(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
         return super().get(partition, keys)

@@ -243,9 +243,9 @@ class SlowStore(BrittleStore):
         self.let = threading.Event()
         self.let.set()
 
-    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         self.let.wait(10)
-        super().save(partition, changes, at)
+        super().save(partition, changes, at, place)
 
 
 async def test_whoever_takes_a_partition_again_waits_until_its_state_is_saved(cluster: Cluster) -> None:

@@ -858,12 +858,12 @@ class SlowStore(MemoryStateStore):
         self.begun, self.go = threading.Event(), threading.Event()
         self.at_once, self.most_at_once = 0, 0
 
-    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.begun.set()
         self.go.wait(5)
-        super().save(partition, dict(changes), at)
+        super().save(partition, dict(changes), at, place)
         self.at_once -= 1
 
 

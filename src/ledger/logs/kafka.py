@@ -11,16 +11,20 @@ partition at any time, so what stands in the topic is not yet an event. Truths:
 (3) where nobody says whether it landed, ``OutcomeUnknown``, and a new producer: the batch may still come later;
 (4) ``confirm`` rests on the topic's end, asked for after the call;
 (5) a seq has one offset: offsets and seqs run beside each other between forks, so that a few pairs tell them all;
-(6) a topic that does not hold what was read from it before is ``LogUnreadable``: it got shorter.
+(6) a verified (seq, head) with the pairs up to it is a *place*: who trusts it begins there, once the topic shows that
+    head at that offset;
+(7) a topic that does not hold what was read from it before is ``LogUnreadable``: it got shorter.
 
 It cannot know every command that ever was, as an index in a database would: ``DuplicateCommand`` is told of the last
 ``COMMANDS_KEPT`` commands that this process has read or written. The writer's state knows them all.
 """
 
 import asyncio
+import logging
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -28,10 +32,13 @@ from msgspec import Struct
 
 from ledger.logs.kafka_address import KafkaAddress
 from ledger.logs.kafka_client import NO_OFFSET, KafkaClient, Page, Stored
+from ledger.logs.kafka_declarations import DECLARATIONS, declare
 from ledger.logs.kafka_topic import APPEND_BYTES_MAX, prepare_topic
+from ledger.money import Assets
 from ledger.ports import (
     CheckpointAhead,
     DuplicateCommand,
+    ForeignCheckpoint,
     LogUnavailable,
     LogUnreadable,
     NewRecord,
@@ -52,11 +59,15 @@ _PAGE_BYTES: Final = 1 << 20
 _RECORD_BYTES: Final = 1_024  # chosen: what a record takes, generously, so that a page is asked for in one fetch
 
 
+_log = logging.getLogger(__name__)
+
+
 class Run(Struct, frozen=True, array_like=True):
-    """From this seq on, to the next run, offsets and seqs grow together."""
+    """From this seq on, to the next run, offsets and seqs grow together; so many forks stand before it."""
 
     seq: int
     offset: int
+    forks: int = 0
 
 
 class Known(Struct, frozen=True):
@@ -67,6 +78,10 @@ class Known(Struct, frozen=True):
     next_offset: int
     forks: int
     runs: tuple[Run, ...]
+
+
+_encode_place = msgspec.msgpack.Encoder().encode
+_decode_place = msgspec.msgpack.Decoder(Known).decode
 
 
 class _Link(Struct, gc=False):
@@ -95,6 +110,12 @@ class _Partition:
     def known(self) -> Known:
         return Known(self.head.seq, self.head.sha256, self.next_offset, self.forks, tuple(self.runs))
 
+    def known_at(self, head: Head) -> Known:
+        """What is known right behind the event ``head``."""
+        assert 0 < head.seq <= self.head.seq, (head, self.head)
+        runs = self.runs[: bisect_right(self.runs, head.seq, key=lambda run: run.seq)]
+        return Known(head.seq, head.sha256, self.offset_of(head.seq) + 1, runs[-1].forks, tuple(runs))
+
     def begin_at(self, known: Known) -> None:
         self.head = Head(known.seq, known.sha256)
         self.next_offset, self.forks, self.runs = known.next_offset, known.forks, list(known.runs)
@@ -122,7 +143,7 @@ class _Partition:
 
     def _place(self, seq: int, offset: int) -> None:
         if not self.runs or offset - seq != self.runs[-1].offset - self.runs[-1].seq:
-            self.runs.append(Run(seq, offset))
+            self.runs.append(Run(seq, offset, self.forks))
 
     def offset_of(self, seq: int) -> int:
         run = self.runs[bisect_right(self.runs, seq, key=lambda run: run.seq) - 1]
@@ -164,8 +185,11 @@ class KafkaEventLog:
     shared: Final = True
     append_bytes: Final = APPEND_BYTES_MAX // 2  # a round ends behind this; the last command's events come on top
 
-    def __init__(self, client: KafkaClient, partitions: int, timeout_s: float) -> None:
+    def __init__(
+        self, client: KafkaClient, address: KafkaAddress, partitions: int, declarations: str, timeout_s: float
+    ) -> None:
         self.partitions = partitions
+        self._address, self._declarations = address, declarations
         self._timeout_s = timeout_s
         self._client = client
         self._known = [_Partition() for _ in range(partitions)]
@@ -342,30 +366,37 @@ class KafkaEventLog:
 
     # --- going on from what was verified before ------------------------------------------------------------------
 
-    def known(self, partition: int) -> Known:
-        """Where reading may go on, in this or another process."""
-        return self._known[partition].known()
+    def place(self, partition: int, head: Head) -> bytes | None:
+        return _encode_place(self._known[partition].known_at(head)) if head.seq else None
 
-    async def begin_at(self, partition: int, known: Known) -> None:
-        """Read the partition from there instead of from its start.
-
-        Raises CheckpointAhead where the topic does not hold that head there; LogUnavailable.
-        """
-        if known.seq == 0:
+    async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
+        self._check_open()
+        if head.seq == 0:
             return
-        place = _Partition()
-        place.begin_at(known)
-        offset = place.offset_of(known.seq)
+        known = self._known[partition]
+        async with known.turn:
+            if known.head.seq >= head.seq:
+                if sha256_hex((await self._page(partition, head.seq, 1))[0]) != head.sha256:
+                    raise ForeignCheckpoint(_foreign(partition, head, known.offset_of(head.seq)))
+            elif (then := _known_then(partition, head, place)) is not None:
+                await self._check_there(partition, head, then)
+                known.begin_at(then)
+
+    async def _check_there(self, partition: int, head: Head, then: Known) -> None:
+        offset = then.next_offset - 1
         end = await self._client.end_offset(partition)
-        if end < known.next_offset:
-            raise CheckpointAhead(_shorter(partition, end, known.next_offset))
+        if end < then.next_offset:
+            raise CheckpointAhead(_shorter(partition, end, then.next_offset))
         found = (await self._some(partition, offset, 1)).records
-        if not found or found[0].offset != offset or sha256_hex(found[0].value) != known.sha256:
-            raise CheckpointAhead(
-                f"partition {partition} does not hold the head of seq {known.seq} at offset {offset}: this is "
-                "another topic. Nothing was changed; restore the one that belongs to it"
-            )
-        self._known[partition].begin_at(known)
+        if not found or found[0].offset != offset or sha256_hex(found[0].value) != head.sha256:
+            raise ForeignCheckpoint(_foreign(partition, head, offset))
+
+    # --- declarations --------------------------------------------------------------------------------------------
+
+    async def declare(self, assets: Assets) -> None:
+        """Remember the assets' exponents in a topic of their own. Raises WrongAssets where one of them was another
+        before, in whichever node; LogMisconfigured, LogUnavailable."""
+        await declare(self._address, assets, topic=self._declarations, timeout_s=self._timeout_s)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
@@ -383,17 +414,52 @@ class KafkaEventLog:
 
 
 async def open_log(
-    address: KafkaAddress, partitions: int, *, topic: str = TOPIC, timeout_s: float = TIMEOUT_S
+    address: KafkaAddress,
+    partitions: int,
+    *,
+    topic: str = TOPIC,
+    declarations: str = DECLARATIONS,
+    timeout_s: float = TIMEOUT_S,
 ) -> KafkaEventLog:
     """Make or check the topic, and open it. Raises LogMisconfigured, WrongPartitions, LogUnavailable."""
     await prepare_topic(address, topic, partitions, timeout_s=timeout_s)
     client = KafkaClient(address, topic, timeout_s=timeout_s)
     await client.start()
-    return KafkaEventLog(client, partitions, timeout_s)
+    return KafkaEventLog(client, address, partitions, declarations, timeout_s)
+
+
+def _known_then(partition: int, head: Head, place: bytes | None) -> Known | None:
+    """What ``place`` says; None if it says nothing that can be of ``head``."""
+    if place is None:
+        return None
+    try:
+        then = _decode_place(place)
+    except msgspec.MsgspecError:
+        then = None
+    if (
+        then is None
+        or (then.seq, then.sha256) != head
+        or not then.runs
+        or then.runs[0].seq != 1
+        or any(before.seq >= run.seq or before.offset >= run.offset for before, run in pairwise(then.runs))
+        or then.runs[-1].seq > then.seq
+        or then.runs[-1].offset + then.seq - then.runs[-1].seq + 1 != then.next_offset
+    ):
+        _log.warning("the place in the log of partition %d is damaged: it is read from its start", partition)
+        return None
+    return then
 
 
 def _shorter(partition: int, end: int, known: int) -> str:
     return (
         f"partition {partition} got shorter: it ends at offset {end}, but everything before {known} had been read. "
         "The topic lost records that were acknowledged; nothing was changed. Stop, and restore it"
+    )
+
+
+def _foreign(partition: int, head: Head, offset: int) -> str:
+    return (
+        f"partition {partition} does not hold the head of seq {head.seq} at offset {offset}: this is another topic. "
+        "Nothing was changed; restore the one that belongs to it, or, if it is known to be right, delete the state "
+        "(state.sqlite3) that is not of it"
     )

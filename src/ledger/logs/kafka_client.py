@@ -55,6 +55,7 @@ class Stored(NamedTuple):
 
     offset: int
     value: bytes
+    key: bytes = b""
 
 
 class Page(NamedTuple):
@@ -107,10 +108,14 @@ class KafkaClient:
 
     async def append(self, partition: int, records: Sequence[NewRecord]) -> int:
         """The offset of the first record, or NO_OFFSET. Raises LogUnavailable (nothing left), OutcomeUnknown."""
+        return await self.append_keyed(partition, [(record.user_id.encode(), record.record) for record in records])
+
+    async def append_keyed(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> int:
+        """The same with (key, value), where None deletes what a compacted topic has under the key."""
         current = await self._current_producer()
         batch = current.producer.create_batch()
-        for record in records:
-            if batch.append(timestamp=None, key=record.user_id.encode(), value=record.record) is None:
+        for key, value in records:
+            if batch.append(timestamp=None, key=key, value=value) is None:
                 raise LogUnavailable(_too_large(partition, len(records)))
         batch.close()
         sent = False
@@ -208,7 +213,11 @@ class KafkaClient:
                 )
             if not batch.is_control_batch:
                 # A batch comes whole, also where its middle was asked for.
-                found += [Stored(record.offset, record.value or b"") for record in batch if record.offset >= offset]
+                found += [
+                    Stored(record.offset, record.value or b"", record.key or b"")
+                    for record in batch
+                    if record.offset >= offset
+                ]
             next_offset = batch.next_offset
         return Page(found, next_offset)
 

@@ -1,8 +1,9 @@
-"""The topic of the events: made where it is missing, checked where it is there.
+"""The topics: made where they are missing, checked where they are there.
 
 Truths:
-(1) nothing that the broker does by itself may remove, change or un-acknowledge a record: no retention, no compaction,
-    no unclean leader, and as many copies as were asked for before an append is acknowledged;
+(1) nothing that the broker does by itself may remove, change or un-acknowledge a record of events or declarations:
+    no retention, no compaction, no unclean leader, and as many copies as were asked for before an append is
+    acknowledged; snapshots, which can be made again, are compacted;
 (2) a topic that breaks this is refused with every wrong setting, its value, and what to type; it is never changed
     here: whoever set it may have had a reason.
 """
@@ -21,34 +22,50 @@ from ledger.ports import LogMisconfigured, LogUnavailable, WrongPartitions
 APPEND_BYTES_MAX: Final = 8 * 1024 * 1024
 """The largest batch that a topic must take. Chosen: 4,096 commands of the usual half kilobyte, four times over."""
 
-_SAFE: Final = {
+KEPT: Final = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
     "retention.bytes": "-1",
     "unclean.leader.election.enable": "false",
     "message.timestamp.type": "LogAppendTime",
 }
+"""A topic that keeps every record."""
+
+COMPACTED: Final = {"cleanup.policy": "compact", "unclean.leader.election.enable": "false"}
+"""A topic that keeps the last record of each key."""
+
 _BATCH_OVERHEAD: Final = 1_024
 _LOOK_AGAIN_S: Final = 0.1
 
 
-def settings_of(address: KafkaAddress) -> dict[str, str]:
+def settings_of(address: KafkaAddress, safe: Mapping[str, str] = KEPT) -> dict[str, str]:
     """The settings of a new topic."""
-    return _SAFE | {
+    return dict(safe) | {
         "min.insync.replicas": str(address.min_insync_replicas),
         "max.message.bytes": str(APPEND_BYTES_MAX + _BATCH_OVERHEAD),
     }
 
 
-async def prepare_topic(address: KafkaAddress, topic: str, partitions: int, *, timeout_s: float) -> None:
-    """Make or check ``topic``. Raises LogMisconfigured, WrongPartitions, LogUnavailable."""
+async def prepare_topic(
+    address: KafkaAddress,
+    topic: str,
+    partitions: int,
+    *,
+    timeout_s: float,
+    safe: Mapping[str, str] = KEPT,
+    chosen: Mapping[str, str] | None = None,
+) -> None:
+    """Make or check ``topic``: it must have the settings ``safe``; a new one gets ``chosen``, too.
+
+    Raises LogMisconfigured, WrongPartitions, LogUnavailable.
+    """
     admin = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=int(timeout_s * 1_000))
     try:
         async with asyncio.timeout(timeout_s):
             await admin.start()
             described = await _described(admin, topic)
             if described is None:
-                await _create(admin, address, topic, partitions)
+                await _create(admin, address, topic, partitions, settings_of(address, safe) | dict(chosen or {}))
             while described is None or not _complete(described):
                 await asyncio.sleep(_LOOK_AGAIN_S)
                 described = await _described(admin, topic)
@@ -63,7 +80,7 @@ async def prepare_topic(address: KafkaAddress, topic: str, partitions: int, *, t
         await admin.close()
     _check_partitions(described, topic, partitions)
     _check_copies(described, address, topic)
-    _check_settings(found, address, topic)
+    _check_settings(found, address, topic, safe)
 
 
 async def _described(admin: AIOKafkaAdminClient, topic: str) -> Mapping[str, Any] | None:
@@ -81,8 +98,10 @@ def _complete(described: Mapping[str, Any]) -> bool:
     return bool(described["partitions"]) and all(partition["leader"] >= 0 for partition in described["partitions"])
 
 
-async def _create(admin: AIOKafkaAdminClient, address: KafkaAddress, topic: str, partitions: int) -> None:
-    new = NewTopic(topic, partitions, address.replication_factor, topic_configs=settings_of(address))
+async def _create(
+    admin: AIOKafkaAdminClient, address: KafkaAddress, topic: str, partitions: int, settings: Mapping[str, str]
+) -> None:
+    new = NewTopic(topic, partitions, address.replication_factor, topic_configs=dict(settings))
     for _, code, message in (await admin.create_topics([new])).topic_errors:
         error = for_code(code)
         if error.errno == 0 or error is TopicAlreadyExistsError:  # another node was quicker: its topic is checked
@@ -124,8 +143,8 @@ def _check_copies(described: Mapping[str, Any], address: KafkaAddress, topic: st
         )
 
 
-def _check_settings(found: Mapping[str, str], address: KafkaAddress, topic: str) -> None:
-    wrong = {name: value for name, value in _SAFE.items() if found.get(name) != value}
+def _check_settings(found: Mapping[str, str], address: KafkaAddress, topic: str, safe: Mapping[str, str]) -> None:
+    wrong = {name: value for name, value in safe.items() if found.get(name) != value}
     for name, least in (
         ("min.insync.replicas", address.min_insync_replicas),
         ("max.message.bytes", APPEND_BYTES_MAX + _BATCH_OVERHEAD),

@@ -76,5 +76,12 @@ class MemoryEventLog:
     async def head(self, partition: int) -> Head:
         return self.appended.heads[partition]
 
+    def place(self, partition: int, head: Head) -> bytes | None:
+        assert head.seq <= self.appended.heads[partition].seq, (partition, head)
+        return None
+
+    async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
+        """It is read by its seqs: nothing to do."""
+
     async def close(self) -> None:
         """Nothing to release."""

@@ -234,7 +234,7 @@ class SqliteEventLog:
             raise wrong_partitions(self._path, stored, partitions)
         return stored
 
-    def declare(self, assets: Assets) -> None:
+    async def declare(self, assets: Assets) -> None:
         """Remember the assets' exponents beside the log. Raises WrongAssets where one of them was another before, so
         that no amount that is written changes its meaning; LogUnreadable where that cannot be kept."""
         try:
@@ -482,6 +482,13 @@ class SqliteEventLog:
         if self._broken is not None:
             raise LogUnavailable(self._broken)
         return self._heads[partition]
+
+    def place(self, partition: int, head: Head) -> bytes | None:
+        assert head.seq <= self._heads[partition].seq, (partition, head)
+        return None
+
+    async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
+        """It is read by its seqs: nothing to do."""
 
     async def close(self) -> None:
         while under_way := [append.landed for append in (*self._under_way, *self._waiting)]:

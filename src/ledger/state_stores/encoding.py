@@ -3,7 +3,7 @@
 JSON, because its integers have no bound: what a wallet staked in a day has none either, and MessagePack ends at 2^64.
 """
 
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
@@ -11,6 +11,9 @@ from ledger.commands import AnyFollowUp
 from ledger.entries import Entry
 from ledger.ports import Value
 from ledger.wallet import Wallet
+
+VALUES_FORMAT: Final = 2
+"""Changes with every change of the values' shapes."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(int | bool | Wallet | Entry).decode

@@ -1,0 +1,156 @@
+"""A state that comes by way of a snapshot, against the same told by the log alone, as whole content.
+
+One run is one seed: a day of plain chance (``busy_days``) over two partitions, some of it before a snapshot is taken
+of each, some after; now and then writers of snapshots are killed and started again, and broken ones stand among the
+whole. Then a fresh node loads what is there.
+"""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ledger.commands import AnyFollowUp
+from ledger.events import Event
+from ledger.logs.memory_snapshots import MemorySnapshotStore
+from ledger.ports import LedgerError, LogUnavailable, StateStore, Value
+from ledger.record import decode
+from ledger.snapshots import Snapshots
+from ledger.state_stores.memory import MemoryStateStore
+from ledger.state_stores.sqlite import SqliteStateStore
+from ledger.tickets import Accepted
+from ledger.writer import Writer
+from properties.busy_days import Step, Wait, busy_day
+from properties.stories import Post
+from properties.witness import Asked
+from unit.given import ASSETS
+from unit.node_in_memory import World
+
+PARTITIONS: Final = 2
+"""u1 and u3 share one, u2 has the other."""
+
+Content = list[dict[str, Value]]
+
+
+class Day:
+    """A node in memory, and what clients were told."""
+
+    def __init__(self, world: World, chance: random.Random) -> None:
+        self.world, self.chance = world, chance
+        self.accepted: list[tuple[Asked, Accepted]] = []
+        self._asked = 0
+
+    def _events(self) -> list[tuple[str, Event]]:
+        found = []
+        for partition, records in enumerate(self.world.appended.records):
+            for seq, record in enumerate(records, start=1):
+                found.append((f"{partition}:{seq}", decode(record).event))
+        return sorted(found, key=lambda at: at[1].time_us)
+
+    async def live(self, steps: list[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Wait):
+                self.world.clock.now_us += step.us
+            elif isinstance(step, Post):
+                self._asked += 1
+                asked = Asked(step.command(f"c-{self._asked}", self.world.clock.now_us, self._events()), step.actor)
+                answer = await self.world.node.post(asked.command, asked.request_sha256, asked.actor)
+                if isinstance(answer, Accepted):
+                    self.accepted.append((asked, answer))
+            if self.chance.random() < 0.1:
+                await self.world.save()
+        await asyncio.sleep(0.11)  # a writer looks at the clock at least every 0.1 s
+        await self.world.quiet()
+        await self.world.save()
+
+    async def snapshot(self, kept: MemorySnapshotStore, partition: int) -> bool:
+        """Answers whether it was finished."""
+        snapshots = Snapshots(
+            self.world.new_log(), self.world.store, kept, chunk_entries=self.chance.choice((1, 3, 10, 100)), duty=1.0
+        )
+        if self.chance.random() < 0.3:
+            kept.fail_next.extend([None] * self.chance.randrange(12) + [LogUnavailable("killed")])
+        try:
+            return await snapshots.take(partition)
+        except LogUnavailable:
+            return False
+        finally:
+            kept.fail_next.clear()
+
+
+def content(store: StateStore) -> Content:
+    return [dict(store.scan(partition, "", "\U0010ffff", 1_000_000)) for partition in range(PARTITIONS)]
+
+
+def _nowhere(_: int, __: int, ___: AnyFollowUp) -> None:
+    raise AssertionError("nothing is delivered before the start")
+
+
+def _halted(_: int, error: LedgerError) -> None:
+    raise error
+
+
+async def recovered(world: World, store: StateStore) -> tuple[Content, int]:
+    """What a start makes of the store and the log, all of it saved; and how many records it replayed."""
+    log = world.new_log()
+    writers = [
+        Writer(partition, log, store, world.clock, ASSETS, deliver=_nowhere, halted=_halted)
+        for partition in range(PARTITIONS)
+    ]
+    replayed = 0
+    for writer in writers:
+        replayed += await writer.recover(save_every=1_000)
+    for writer in writers:
+        for partition, seq in writer.take_arrivals():
+            writers[partition].state.close_follow_up(seq)
+    for writer in writers:
+        writer.save_now()
+        assert store.checkpoint(writer.partition) == writer.head
+    return content(store), replayed
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_state_from_a_snapshot_is_the_state_that_the_log_tells(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    world = await World(PARTITIONS, shared=True, generation=1).start()
+    day = Day(world, chance)
+    kept = MemorySnapshotStore()
+    steps = busy_day(seed)
+    at = sorted(chance.randrange(len(steps) + 1) for _ in range(3))
+    finished = [0] * PARTITIONS
+    for begin, end in zip([0, *at], [*at, len(steps)], strict=True):
+        await day.live(steps[begin:end])
+        if end == len(steps):
+            break
+        for partition in range(PARTITIONS):
+            before = world.store.checkpoint(partition)
+            if await day.snapshot(kept, partition) and before is not None:
+                finished[partition] = before.seq
+            if chance.random() < 0.5:
+                kept.compact(partition)
+
+    store: StateStore = MemoryStateStore() if chance.random() < 0.5 else SqliteStateStore(tmp_path / "fresh.sqlite3")
+    snapshots = Snapshots(world.new_log(), store, kept)
+    for partition in range(PARTITIONS):
+        await snapshots.prepare(partition)
+        loaded = store.checkpoint(partition)
+        # One whose writer was killed while it deleted those before is whole, too.
+        assert (0 if loaded is None else loaded.seq) >= finished[partition]
+    by_snapshot, replayed = await recovered(world, store)
+    by_log, records = await recovered(world, MemoryStateStore())
+    assert by_snapshot == by_log
+    assert replayed <= records - sum(finished)
+    assert content(world.store) == by_log
+
+    await world.crash()
+    heir = World(PARTITIONS, store, shared=True, generation=2)
+    heir.appended, heir.clock = world.appended, world.clock
+    await heir.start()
+    for asked, answer in day.accepted:
+        again = await heir.node.post(asked.command, asked.request_sha256, asked.actor)
+        assert isinstance(again, Accepted)
+        assert (again.place, again.head, again.event, again.hit) == (answer.place, answer.head, answer.event, True)
+    await heir.assert_true_of_the_log()
+    await heir.stop()

@@ -1,0 +1,103 @@
+"""Assets on Kafka: an exponent is fixed by whoever declared it first, and no other goes on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
+
+from deploy.local.servers import Kafka
+from kafka_judge import administered, new_topic, raw_values
+from ledger.logs.kafka import KafkaEventLog, open_log
+from ledger.logs.kafka_address import parse_address
+from ledger.logs.kafka_topic import settings_of
+from ledger.ports import LogMisconfigured, WrongAssets
+
+pytestmark = pytest.mark.system
+
+
+class Declared:
+    """Logs of one topic with one topic of declarations."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.kafka = kafka
+        self.topic, self.declarations = new_topic(), new_topic()
+        self.opened: list[KafkaEventLog] = []
+
+    async def open(self) -> KafkaEventLog:
+        address = parse_address(f"{self.kafka.url}?replication_factor=1")
+        log = await open_log(address, 2, topic=self.topic, declarations=self.declarations)
+        self.opened.append(log)
+        return log
+
+
+@pytest.fixture
+async def logs(kafka: Kafka) -> AsyncIterator[Declared]:
+    declared = Declared(kafka)
+    yield declared
+    for log in declared.opened:
+        await log.close()
+
+
+async def test_the_same_assets_are_declared_once_however_often(logs: Declared) -> None:
+    for _ in range(3):
+        await (await logs.open()).declare({"INR": 2, "GOLD": 0})
+    assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 2
+
+
+async def test_another_exponent_is_refused_and_nothing_is_written(logs: Declared) -> None:
+    await (await logs.open()).declare({"INR": 2})
+    for again in ({"INR": 3}, {"USDT": 6, "INR": 0}):
+        with pytest.raises(WrongAssets, match=r"INR:2.*STAKELOG_ASSETS"):
+            await (await logs.open()).declare(again)
+    await (await logs.open()).declare({"INR": 2})
+    assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 1
+
+
+async def test_an_asset_that_comes_later_and_one_that_is_left_out_are_well(logs: Declared) -> None:
+    await (await logs.open()).declare({"INR": 2})
+    await (await logs.open()).declare({"GOLD": 0})
+    with pytest.raises(WrongAssets):
+        await (await logs.open()).declare({"INR": 2, "GOLD": 1})
+
+
+async def test_of_nodes_that_declare_at_once_those_with_one_exponent_go_on(logs: Declared) -> None:
+    for turn in range(5):
+        nodes = [await logs.open() for _ in range(6)]
+        results = await asyncio.gather(
+            *(node.declare({f"A{turn}": number % 3}) for number, node in enumerate(nodes)), return_exceptions=True
+        )
+        well = {number % 3 for number, result in enumerate(results) if result is None}
+        assert len(well) == 1, results
+        assert all(result is None or isinstance(result, WrongAssets) for result in results)
+        with pytest.raises(WrongAssets):
+            await nodes[0].declare({f"A{turn}": (well.pop() + 1) % 3})
+
+
+async def test_what_is_no_declaration_is_skipped(logs: Declared) -> None:
+    await (await logs.open()).declare({"INR": 2})
+    producer = AIOKafkaProducer(bootstrap_servers=logs.kafka.address)
+    await producer.start()
+    for value in (b"", None, b"{}", b'{"asset":"GOLD"}', b'{"asset":"GOLD","exponent":"2"}', b"\xff"):
+        await producer.send_and_wait(logs.declarations, value, key=b"GOLD")
+    await producer.stop()
+    await (await logs.open()).declare({"INR": 2, "GOLD": 0})
+    with pytest.raises(WrongAssets):
+        await (await logs.open()).declare({"GOLD": 2})
+
+
+async def test_a_topic_that_forgets_is_refused(logs: Declared) -> None:
+    right = settings_of(parse_address("kafka://x?replication_factor=1"))
+    async with administered(logs.kafka) as admin:
+        await admin.create_topics([NewTopic(logs.declarations, 1, 1, topic_configs=right | {"retention.ms": "1000"})])
+    with pytest.raises(LogMisconfigured, match=r"retention\.ms=1000"):
+        await (await logs.open()).declare({"INR": 2})
+
+
+async def test_a_topic_of_several_partitions_is_refused(logs: Declared) -> None:
+    right = settings_of(parse_address("kafka://x?replication_factor=1"))
+    async with administered(logs.kafka) as admin:
+        await admin.create_topics([NewTopic(logs.declarations, 2, 1, topic_configs=right)])
+    with pytest.raises(LogMisconfigured, match="one partition"):
+        await (await logs.open()).declare({"INR": 2})
