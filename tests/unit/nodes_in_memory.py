@@ -127,6 +127,8 @@ class Cluster:
         self.neighbours = neighbours
         self.options = options
         self.generation = 0
+        self.clock_off_us = 0
+        """For a node that is made with ``clock_off_us=lambda: cluster.clock_off_us``."""
         self.shares: dict[str, frozenset[int]] = {}
         self.members: dict[str, Member] = {}
         self.worlds: dict[str, World] = {}
