@@ -113,7 +113,7 @@ class Run:
 
     async def _happens(self) -> None:
         cluster, chance = self.cluster, self.chance
-        cluster.late_s = chance.choice((0.05, 0.5, 1.5, CALL_S - 0.1, CALL_S + 0.6, CALL_S + 2))
+        cluster.late_s = chance.choice((0.05, 0.5, 1.5, CALL_S - 0.1, CALL_S + 1.4, CALL_S + 2))
         cluster.slow_s = chance.choice((0.05, 0.5, 1.5))
         cluster.agreement.away = chance.random() < 0.1
         for site in cluster.sites.values():
