@@ -247,7 +247,7 @@ async def test_what_comes_late_after_a_refusal_may_be_taken_and_is_found_by_who_
 async def test_what_comes_after_its_deadline_is_never_taken() -> None:
     async with cluster_with() as cluster:
         user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
-        cluster.late_s = CALL_S + 0.1
+        cluster.late_s = CALL_S + SKEW_S + 1
         b.peers.troubles.append(Trouble.LATE)
         bet = place_bet(501, "b1", user_id=user_id)
         assert (await b.failed(bet)).reason == "outcome_unknown"
