@@ -16,7 +16,8 @@ Truths:
     alone, has landed: when it takes the partition, and again whenever an append's outcome is unknown or the head was
     another than it thought. After it, whatever was under way on an older head is a fork. Until the first one of its
     generation, commands are answered ``not_owner``; who reads a higher generation stops. Started ``strictly``, its
-    first one must be higher than every other in the log: so no two writers ever have the same;
+    first one must be higher than every other in the log, and one of its own that it only finds there ends it, too: so
+    no two writers ever go on with the same;
 (8) a ticket is not decided after its deadline.
 """
 
@@ -164,9 +165,8 @@ class Writer:
         self._halt: LedgerError | None = None
         self._generation = 0
         self._highest_generation = 0
-        self._others_generation = 0
+        self._read_generation = 0
         self._strictly = False
-        self._own_opens: set[str] = set()
         self._append_bytes = log.append_bytes
         self._must_open = log.shared
         self._stale_rounds = 0
@@ -191,7 +191,7 @@ class Writer:
         checkpoint = self._store.checkpoint(self.partition)
         seen = SeenKeys(self._log.partitions)
         self.state = PartitionState(self.partition, self._store, self._recent_max, seen)
-        self._highest_generation = self._others_generation = self.state.saved_generation()
+        self._highest_generation = self._read_generation = self.state.saved_generation()
         end = await self._log.head(self.partition)
         self.head = checkpoint or EMPTY
         await self._check_checkpoint(end)
@@ -265,7 +265,7 @@ class Writer:
     def start(self, generation: int = 0, *, strictly: bool = False) -> None:
         """Begin to answer, and deliver again every follow-up that is not known to have arrived. On a shared log the
         partition is opened first, with the ``generation`` of its owners' group; ``opened`` tells when. ``strictly``:
-        it is superseded, too, by another's open of the same generation."""
+        it is superseded, too, by an open of the same generation that it reads."""
         self._generation, self._strictly = generation, strictly
         for seq, follow_up in self.state.open_follow_ups():
             self._deliver(self.partition, seq, follow_up)
@@ -554,7 +554,6 @@ class Writer:
             try:
                 await self._catch_up_wholly()
                 opened = self._writer_opened()
-                self._own_opens.add(sha256_hex(opened.record))
                 await self._log.append(self.partition, self.head, [opened])
             except (StaleHead, OutcomeUnknown) as error:
                 _log.warning("partition %d is not open yet: %s", self.partition, error)
@@ -572,7 +571,6 @@ class Writer:
         self._time_us = self._decoded(opened.record, opened.seq).event.time_us
         self._notice_owner(self._generation)
         self.state.commit()
-        self._own_opens.clear()
         self._must_open = False
         self.opened.set()
         return True
@@ -595,7 +593,8 @@ class Writer:
         """Raises Superseded."""
         if not self._log.shared:
             return
-        same = self._strictly and self._others_generation == self._generation
+        # What it has read it has not written, or cannot tell: another's open may be the same, byte for byte.
+        same = self._strictly and self._read_generation == self._generation
         if same or self._highest_generation > self._generation:
             raise Superseded(
                 f"partition {self.partition} was opened by a writer of generation {self._highest_generation}; this "
@@ -885,8 +884,7 @@ class Writer:
     def _apply_stored(self, event: Event, at: Head) -> None:
         if type(event.data) is WriterOpened:
             self._notice_owner(event.data.generation)
-            if at.sha256 not in self._own_opens:
-                self._others_generation = max(self._others_generation, event.data.generation)
+            self._read_generation = max(self._read_generation, event.data.generation)
             self._time_us = max(self._time_us, event.time_us)
             return
         place = Place(self.partition, at.seq)

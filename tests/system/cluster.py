@@ -1,4 +1,4 @@
-"""Nodes as real processes that share the partitions of one Kafka topic, and clients that ask until they are answered.
+"""Nodes as real processes that share the partitions of a Kafka topic, and clients that ask until they are answered.
 
     with Cluster(kafka, tmp_path, nodes=3, session_timeout_ms=2_000) as cluster:
         crowd = Crowd(cluster, "a")

@@ -92,6 +92,7 @@ class World:
         self.log = self.new_log()
         self.node = Node(self.log, self.store, self.clock, ASSETS, **self.options)
         await self.node.start()
+        await self.node.join()
         return self
 
     def new_log(self) -> WatchedLog:
@@ -102,7 +103,7 @@ class World:
         ours = [
             task
             for task in asyncio.all_tasks()
-            if task.get_name().startswith("writer-") or task.get_name() == "stores"
+            if task.get_name().startswith(("writer-", "take-", "retire-")) or task.get_name() == "stores"
         ]
         for task in ours:
             task.cancel()

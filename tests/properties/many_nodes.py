@@ -1,0 +1,176 @@
+"""Three nodes on one log, whose partitions wander, while appends fail, processes die and nodes hear of changes late.
+
+One run is one seed. Clients post to any node and ask again, under the same id, until they have a last word; transfers
+and referrals cross partitions, and so nodes. In the end all hear who has what, everything comes to rest, and
+`wrongs` holds the log and what the owners say against every last word.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from ledger.commands import Command
+from ledger.logs.memory import Appended, Failure
+from ledger.ports import LogUnavailable, NewRecord, OutcomeUnknown
+from ledger.record import Head, decode
+from ledger.tickets import Accepted, Failed, Refused
+from unit.given import deposit, open_wallet, place_bet, transfer
+from unit.node_in_memory import WatchedLog, request_sha256
+from unit.nodes_in_memory import Cluster
+
+NODES: Final = ("a", "b", "c")
+PARTITIONS: Final = 4
+USERS: Final = 10
+COMMANDS_EACH: Final = 8
+
+
+class SlowLog(WatchedLog):
+    """Appends and confirmations take their time, so that everything else happens in the middle of them."""
+
+    def __init__(self, appended: Appended, chance: random.Random) -> None:
+        super().__init__(len(appended.records), appended, shared=True)
+        self._chance = chance
+
+    async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        await self._delay()
+        await super().append(partition, after, records)
+        await self._delay()
+
+    async def confirm(self, partition: int, head: Head) -> None:
+        await self._delay()
+        await super().confirm(partition, head)
+
+    async def _delay(self) -> None:
+        if self._chance.random() < 0.5:
+            await asyncio.sleep(0.001 * self._chance.choice((0, 1, 2, 5)))
+
+
+class Run:
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.cluster = Cluster(PARTITIONS, new_log=lambda appended: SlowLog(appended, self.chance), recent_wallets=64)
+        self.users = [f"u{number}" for number in range(USERS)]
+        self.accepted: dict[str, Accepted] = {}
+        self.refused: set[str] = set()
+        self.words: Counter[str] = Counter()
+        self._asking: dict[str, set[asyncio.Task[object]]] = {name: set() for name in NODES}
+
+    async def play(self) -> None:
+        for name in NODES:
+            await self.cluster.node(name)
+        await self._move(deaf=set())
+        clients = [asyncio.create_task(self._client(user_id)) for user_id in self.users]
+        while not all(client.done() for client in clients):
+            await asyncio.sleep(0.001 * self.chance.choice((0, 1, 3)))
+            happens = self.chance.random()
+            if happens < 0.06:
+                await self._move(deaf={name for name in NODES if self.chance.random() < 0.25})
+            elif happens < 0.09:
+                await self._die(self.chance.choice(NODES))
+            elif happens < 0.2:
+                self._trouble(self.chance.choice(NODES))
+        for client in clients:
+            client.result()
+        for world in self.cluster.worlds.values():
+            world.log.fail_next.clear()
+        await self._move(deaf=set())
+        await self._rest()
+
+    async def _move(self, deaf: set[str]) -> None:
+        shares: dict[str, set[int]] = {name: set() for name in NODES}
+        for partition in range(PARTITIONS):
+            before = self.cluster.members[NODES[0]].address_of(partition)
+            stays = before is not None and self.chance.random() < 0.6
+            shares[before if stays and before is not None else self.chance.choice(NODES)].add(partition)
+        await self.cluster.give(deaf=deaf, **shares)
+
+    async def _die(self, name: str) -> None:
+        await self.cluster.crash_one(name)
+        for asking in self._asking[name]:
+            asking.cancel()
+        await self.cluster.node(name)
+
+    def _trouble(self, name: str) -> None:
+        error = self.chance.choice((LogUnavailable("full"), OutcomeUnknown("nobody answered")))
+        lands = isinstance(error, OutcomeUnknown) and self.chance.random() < 0.5
+        self.cluster.worlds[name].log.fail_next.append(Failure(error, lands=lands))
+
+    async def _client(self, user_id: str) -> None:
+        chance = random.Random(f"{user_id} {self.chance.random()}")
+        others = [other for other in self.users if other != user_id]
+        await self._last_word(open_wallet(user_id, chance.choice([None, *others])), chance)
+        await self._last_word(deposit(100, "first", user_id=user_id), chance)
+        for number in range(COMMANDS_EACH):
+            kind = chance.random()
+            if kind < 0.3:
+                command: Command = deposit(chance.randint(1, 20), f"o{number}", user_id=user_id)
+            elif kind < 0.6:
+                command = place_bet(chance.randint(1, 150), f"b{number}", user_id=user_id)
+            else:
+                to = chance.choice([*others, "nobody"])
+                command = transfer(chance.randint(1, 90), to, f"t{number}", user_id=user_id)
+            await self._last_word(command, chance)
+
+    async def _last_word(self, command: Command, chance: random.Random) -> None:
+        name = f"{command.user_id} {command.command_id}"
+        while True:
+            at = chance.choice(NODES)
+            asking: asyncio.Task[object] = asyncio.create_task(
+                self.cluster.worlds[at].node.post(command, request_sha256(command), "local")
+            )
+            self._asking[at].add(asking)
+            await asyncio.wait({asking})
+            self._asking[at].discard(asking)
+            answer = None if asking.cancelled() else asking.result()
+            self.words[getattr(answer, "reason", type(answer).__name__)] += 1
+            if isinstance(answer, Accepted):
+                self.accepted[name] = answer
+                return
+            if isinstance(answer, Refused):
+                self.refused.add(name)
+                return
+            assert answer is None or isinstance(answer, Failed), answer
+            await asyncio.sleep(0.001 * chance.choice((0, 1, 2)))
+
+    async def _rest(self) -> None:
+        """Until everything is open, every follow-up has arrived, and nothing is under way."""
+        await self.cluster.settled()
+        worlds = self.cluster.worlds.values()
+        async with asyncio.timeout(20):
+            while any(world.open_follow_ups() for world in worlds) or not all(  # noqa: ASYNC110
+                writer.idle for world in worlds for writer in world.node.writers.values()
+            ):
+                await asyncio.sleep(0.005)
+
+    async def wrongs(self) -> set[str]:
+        found: set[str] = set()
+        world = next(iter(self.cluster.worlds.values()))
+        events = world.events()  # checks the chain on the way
+        commands = Counter(f"{event.user_id} {event.command_id}" for event in events)
+        if max(commands.values()) > 1:
+            found.add("doubled")
+        if any(commands[name] != 1 for name in self.accepted):
+            found.add("acknowledged, and lost")
+        if any(commands[name] for name in self.refused):
+            found.add("refused, and taken")
+        if world.total("transit/"):
+            found.add("money under way")
+        for user_id, wallet in world.replayed().items():
+            if user_id.startswith("partition:"):
+                continue
+            if await self.cluster.owner_of(user_id).wallet(user_id) != wallet:
+                found.add("an owner says what is not in the log")
+        halted = [each.node.halted for each in self.cluster.worlds.values() if each.node.halted.done()]
+        if halted:
+            found.add(f"halted: {halted[0].result()}")
+        for name, accepted in self.accepted.items():
+            if commands[name] == 1 and events_at(world.appended.records, accepted) != name:
+                found.add("not where its answer said")
+        return found
+
+
+def events_at(records: list[list[bytes]], accepted: Accepted) -> str:
+    event = decode(records[accepted.place.partition][accepted.place.seq - 1]).event
+    return f"{event.user_id} {event.command_id}"

@@ -1,0 +1,535 @@
+"""The partitions that are a node's by agreement: gained, kept, superseded, lost, and what is asked meanwhile."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+
+from ledger import holdings as holdings_module
+from ledger.commands import ConcludeTransfer
+from ledger.decide import follow_up_of
+from ledger.events import WriterOpened
+from ledger.logs.memory import Failure
+from ledger.partitioning import partition_of
+from ledger.ports import CheckpointAhead, LogUnavailable, OutcomeUnknown, Value
+from ledger.record import Head, decode, sha256_hex
+from ledger.tickets import Accepted, CommandTicket, Failed, Parcel
+from unit.given import deposit, open_wallet, transfer
+from unit.node_in_memory import BrittleStore, World, request_sha256
+from unit.nodes_in_memory import Cluster
+
+PARTITIONS = 4
+
+
+def user_in(partition: int) -> str:
+    return next(user for user in (f"u{n}" for n in range(1_000)) if partition_of(user, PARTITIONS) == partition)
+
+
+U0, U1, U2, U3 = (user_in(partition) for partition in range(PARTITIONS))
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    cluster = Cluster(PARTITIONS)
+    yield cluster
+    await cluster.crash()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdings_module, "_PAUSE_S_MIN", 0.002)
+    monkeypatch.setattr(holdings_module, "_PAUSE_S_MAX", 0.02)
+
+
+def generations(world: World, partition: int) -> list[int]:
+    """With which the partition was opened, in order."""
+    opened = [event.data for event in world.events(f"partition:{partition}")]
+    return [data.generation for data in opened if isinstance(data, WriterOpened)]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - a state that nobody announces
+            await asyncio.sleep(0.001)
+
+
+# --- gaining -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_gained_is_opened_with_the_generation_of_the_group_and_the_rest_is_not_here(
+    cluster: Cluster,
+) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    assert not a.node.ready, "nobody has said yet what it has"
+    await cluster.give(a={0, 1}, b={2, 3})
+    await cluster.settled()
+    assert [generations(a, partition) for partition in range(PARTITIONS)] == [[1]] * PARTITIONS
+    await a.given(open_wallet(U0), open_wallet(U1))
+    assert (await a.failed(open_wallet(U2))).reason == "not_owner"
+    await b.given(open_wallet(U2))
+    assert (sorted(a.node.writers), sorted(b.node.writers)) == ([0, 1], [2, 3])
+
+
+async def test_a_node_that_gets_nothing_is_ready(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1, 2, 3})
+    await cluster.settled()
+    assert b.node.ready
+    assert (a.node.owned, a.node.open, b.node.owned) == (4, 4, 0)
+
+
+async def test_a_long_partition_keeps_no_short_one_closed(cluster: Cluster) -> None:
+    long = asyncio.Event()
+
+    async def prepare(partition: int) -> None:
+        if partition == 0:
+            await long.wait()
+
+    a = await cluster.node("a", prepare=prepare)
+    await cluster.give(a={0, 1, 2, 3})
+    await until(lambda: a.node.open == 3)
+    await a.given(open_wallet(U1))
+    assert (await a.failed(open_wallet(U0))).reason == "not_owner"
+    assert not a.node.ready
+    long.set()
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    assert a.node.takeovers.number == 4
+
+
+async def test_what_cannot_be_had_yet_is_tried_again(cluster: Cluster) -> None:
+    tries: list[int] = []
+
+    async def prepare(partition: int) -> None:
+        tries.append(partition)
+        if len(tries) < 4:
+            raise LogUnavailable("no broker answers")
+
+    a = await cluster.node("a", prepare=prepare)
+    await cluster.give(a={0})
+    await cluster.settled()
+    assert tries == [0] * 4
+    await a.given(open_wallet(U0))
+
+
+async def test_a_partition_that_is_lost_while_it_is_gained_is_not_opened(cluster: Cluster) -> None:
+    async def prepare(_: int) -> None:
+        await asyncio.sleep(60)
+
+    a = await cluster.node("a", prepare=prepare)
+    await cluster.node("b")
+    await cluster.give(a={0})
+    await asyncio.sleep(0.01)
+    await cluster.give(b={0})
+    await cluster.settled()
+    assert a.node.writers == {}
+    assert generations(a, 0) == [2]
+
+
+async def test_a_disaster_halts_the_node(cluster: Cluster) -> None:
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0), deposit(5, user_id=U0))
+    await cluster.give()  # which saves the state
+    await until(lambda: a.store.checkpoint(0) is not None)
+    del cluster.appended.records[0][1:]
+    cluster.appended.heads[0] = Head(1, "0" * 64)
+    await cluster.give(a={0})
+    assert isinstance(await asyncio.wait_for(a.node.halted, 5), CheckpointAhead)
+    assert not a.node.ready
+
+
+# --- staying -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_stays_keeps_its_memory_and_is_opened_again(cluster: Cluster) -> None:
+    a = await cluster.node("a")
+    await cluster.node("b")
+    await cluster.give(a={0, 1})
+    await cluster.settled()
+    writer = a.node.writers[0]
+    await a.given(open_wallet(U0))
+    await cluster.give(a={0}, b={1})
+    await a.given(deposit(5, user_id=U0))
+    assert a.node.writers[0] is writer
+    assert generations(a, 0) == [1, 2]
+    assert generations(a, 1) == [1, 2]
+
+
+async def test_what_waits_while_a_partition_stays_is_decided(cluster: Cluster) -> None:
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    a.log.gate.clear()
+    first = asyncio.create_task(a.post(deposit(5, "o1", user_id=U0)))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(a.post(deposit(5, "o2", user_id=U0)))
+    await cluster.give(a={0})
+    a.log.gate.set()
+    assert [type(answer) for answer in await asyncio.gather(first, second)] == [Accepted, Accepted]
+    assert a.types()[2:] == ["deposited", "writer_opened", "deposited"]
+
+
+async def test_who_missed_a_generation_loses_what_it_had_first(cluster: Cluster) -> None:
+    """Somebody else may have had it, and refused what waits here."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    writer = a.node.writers[0]
+    await cluster.give(b={0}, deaf={"a"})
+    await until(lambda: b.node.open == 1)
+    await b.given(deposit(5, user_id=U0))
+    await cluster.give(a={0})
+    await cluster.settled()
+    assert a.node.writers[0] is not writer
+    assert await a.cash(U0) == 5
+    assert generations(a, 0) == [1, 2, 3]
+
+
+# --- losing --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_in_flight_is_finished_and_what_comes_later_is_refused(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    a.log.gate.clear()
+    under_way = asyncio.create_task(a.post(deposit(5, "o1", user_id=U0)))
+    await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(a.post(deposit(5, "o2", user_id=U0)))
+    await asyncio.sleep(0.01)
+    losing = asyncio.create_task(cluster.give(b={0}, deaf={"b"}))
+    await asyncio.sleep(0.01)
+    assert (await a.failed(deposit(5, "o3", user_id=U0))).reason == "not_owner"
+    a.log.gate.set()
+    await losing
+    assert [type(answer) for answer in await asyncio.gather(under_way, waiting)] == [Accepted, Accepted]
+    assert a.node.writers == {}
+    assert await a.failed(deposit(5, "o4", user_id=U0))
+    await cluster.give(b={0})
+    await cluster.settled()
+    assert await b.cash(U0) == 10
+
+
+async def test_what_does_not_end_in_time_is_unknown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdings_module, "FINISH_WITHIN_S", 0.02)
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    a.log.gate.clear()
+    under_way = asyncio.create_task(a.post(deposit(5, "o1", user_id=U0)))
+    await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(a.post(deposit(5, "o2", user_id=U0)))
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(cluster.give(), 5)
+    answers = await asyncio.gather(under_way, waiting)
+    assert [answer.reason for answer in answers if isinstance(answer, Failed)] == [
+        "outcome_unknown",
+        "log_unavailable",
+    ]
+
+
+class SlowStore(BrittleStore):
+    """Saves when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+        self.let.set()
+
+    def save(self, partition: int, changes: Mapping[str, Value | None], at: Head) -> None:
+        self.let.wait(10)
+        super().save(partition, changes, at)
+
+
+async def test_whoever_takes_a_partition_again_waits_until_its_state_is_saved(cluster: Cluster) -> None:
+    """An older checkpoint with newer values below it would fold in events twice."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    a.store = SlowStore()
+    await a.restart()
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0), deposit(5, user_id=U0))
+    a.store.let.clear()
+    await cluster.give(b={0})
+    await cluster.settled()
+    await b.given(deposit(7, "o2", user_id=U0))
+    await cluster.give(a={0})
+    await asyncio.sleep(0.02)
+    assert a.node.writers == {}, "the state is still being saved"
+    a.store.let.set()
+    await cluster.settled()
+    assert await a.cash(U0) == 12
+    await a.given(deposit(1, "o3", user_id=U0))
+    wallet = await a.wallet(U0)
+    await a.crash()
+    assert wallet == a.replayed()[U0]
+
+
+async def test_a_checkpoint_that_comes_late_is_not_made_any_more(cluster: Cluster) -> None:
+    """It waited for its turn while its partition was dropped, and taken again by another writer."""
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    assert isinstance(a.store, BrittleStore)
+    writer, saves = a.node.writers[0], a.store.saves
+    await writer.retire(save=False)
+    await writer.save()
+    assert a.store.saves == saves
+
+
+async def test_a_node_that_leaves_finishes_and_gives_everything_away(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1, 2, 3})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    posting = asyncio.create_task(a.post(deposit(5, user_id=U0)))
+    await asyncio.sleep(0)
+    await a.node.leave()
+    assert isinstance(await posting, Accepted)
+    assert cluster.members["a"].left
+    assert (a.node.writers, a.node.ready) == ({}, False)
+    assert (await a.failed(deposit(5, "o2", user_id=U0))).reason == "shutting_down"
+    await a.stop()
+    assert a.store.checkpoint(0) == cluster.appended.heads[0]
+    await cluster.give(b={0, 1, 2, 3})
+    await cluster.settled()
+    assert await b.cash(U0) == 5
+
+
+# --- superseded ----------------------------------------------------------------------------------------------------
+
+
+async def test_who_is_superseded_drops_that_partition_only(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1})
+    await cluster.settled()
+    await a.given(open_wallet(U0), open_wallet(U1))
+    await cluster.give(a={1}, b={0}, deaf={"a"})
+    await until(lambda: b.node.open == 1)
+    assert (await a.failed(deposit(5, user_id=U0))).reason == "not_owner"
+    await a.given(deposit(5, user_id=U1))
+    await until(lambda: cluster.members["a"].asked == [0])
+    assert sorted(a.node.writers) == [1]
+    assert not a.node.halted.done()
+    await b.given(deposit(5, user_id=U0))
+
+
+async def test_who_is_superseded_and_still_the_owner_takes_it_again(cluster: Cluster) -> None:
+    """As after the group's metadata were lost: somebody of another age has opened it."""
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    stranger = World(PARTITIONS, shared=True, generation=70)
+    stranger.appended = cluster.appended
+    await stranger.start()
+    assert (await a.failed(deposit(5, user_id=U0))).reason == "not_owner"
+    await cluster.settled()
+    await until(lambda: a.node.open == 1)
+    await a.given(deposit(5, user_id=U0))
+    assert generations(a, 0) == [1, 70, 71]
+    await stranger.crash()
+
+
+async def test_a_group_that_began_again_opens_above_the_highest_generation_if_it_says_so(cluster: Cluster) -> None:
+    a = await cluster.node("a")
+    cluster.generation = 40
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    await a.crash()
+    cluster.generation = 0
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    assert cluster.members["a"].asked == [0]
+    await a.given(deposit(5, user_id=U0))
+    assert generations(a, 0) == [41, 42]
+
+
+async def test_who_is_not_the_owner_any_more_does_not_open_above_the_highest_generation(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    cluster.generation = 40
+    await cluster.give(b={0})
+    await cluster.settled()
+    await b.given(open_wallet(U0))
+    cluster.generation = 0
+    await cluster.members["a"].hear(frozenset({0}), 3)  # late: it is b's by now
+    await until(lambda: cluster.members["a"].asked == [0])
+    await asyncio.sleep(0.01)
+    assert a.node.writers == {}
+    assert generations(b, 0) == [41]
+
+
+async def test_whom_the_coordinator_does_not_answer_does_not_open_above_the_highest_generation(
+    cluster: Cluster,
+) -> None:
+    a = await cluster.node("a")
+    cluster.generation = 40
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.crash()
+    cluster.generation = 0
+    a = await cluster.node("a")
+    cluster.members["a"].away = True
+    await cluster.give(a={0})
+    await until(lambda: len(cluster.members["a"].asked) > 2)
+    assert generations(a, 0) == [41]
+    cluster.members["a"].away = False
+    await cluster.settled()
+    assert generations(a, 0) == [41, 42]
+
+
+async def test_two_never_open_with_the_same_generation(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    await cluster.members["b"].hear(frozenset({0}), 1)  # it cannot be, and if it is
+    await until(lambda: cluster.members["b"].asked == [0])
+    assert generations(a, 0) == [1]
+    assert b.node.writers == {}
+
+
+async def test_of_two_that_would_open_with_the_same_generation_the_later_does_not(cluster: Cluster) -> None:
+    """Both were owners when they asked, one after the other, and the group is younger than the log."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    cluster.generation = 40
+    await cluster.give(b={0})
+    await cluster.settled()
+    await b.given(open_wallet(U0))
+    await cluster.give()
+    cluster.generation = 0
+    a.log.gate.clear()
+    await cluster.give(a={0})
+    await until(lambda: len(a.log.sizes) == 1)  # its open is under way
+    await cluster.give(b={0}, deaf={"a"})
+    await until(lambda: b.node.open == 1)
+    a.log.gate.set()
+    await until(lambda: a.node.writers == {})
+    await b.given(deposit(5, user_id=U0))
+    assert generations(b, 0) == [41, 42]
+
+
+@pytest.mark.parametrize("lands", [False, True])
+async def test_an_open_of_unknown_outcome_that_landed_may_be_another_s(cluster: Cluster, lands: bool) -> None:
+    a = await cluster.node("a")
+    a.log.fail_next.append(Failure(OutcomeUnknown("nobody answered"), lands))
+    await cluster.give(a={0})
+    await cluster.settled()
+    await until(lambda: a.node.open == 1)
+    assert generations(a, 0) == ([1, 2] if lands else [1])
+    assert set(cluster.members["a"].asked) == ({0} if lands else set())
+    await a.given(open_wallet(U0))
+
+
+async def test_a_partition_that_cannot_go_on_is_taken_again_and_closes_no_other(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await cluster.node("a")
+    await cluster.give(a={0, 1})
+    await cluster.settled()
+    await a.given(open_wallet(U0), open_wallet(U1))
+
+    def broken(*_: object) -> None:
+        raise AssertionError("a rule of ours is broken")
+
+    monkeypatch.setattr(a.node.writers[0], "_decide_command", broken)
+    assert (await a.failed(deposit(5, user_id=U0))).reason == "outcome_unknown"
+    await a.given(deposit(5, user_id=U1))
+    await cluster.settled()
+    await until(lambda: a.node.open == 2)
+    await a.given(deposit(5, user_id=U0))
+    assert not a.node.halted.done()
+
+
+# --- follow-ups ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_follow_up_waits_for_its_partition_to_come() -> None:
+    cluster = Cluster(PARTITIONS, neighbours=False)
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0), deposit(100, user_id=U0), transfer(60, U1, user_id=U0))
+    await cluster.give(a={0, 1})
+    await until(lambda: "transfer_returned" in a.types())  # nobody ever opened the receiver's wallet
+    await a.quiet()
+    assert a.open_follow_ups() == []
+    assert await a.cash(U0) == 100
+    await cluster.crash()
+
+
+async def test_a_follow_up_in_the_hands_of_a_partition_that_is_lost_reaches_the_next_owner(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0, 1})
+    await cluster.settled()
+    await a.given(open_wallet(U0), open_wallet(U1), deposit(100, user_id=U0))
+    received = a.node.writers[1]
+    received._must_open = True
+    a.log.fail_next.extend([None, *[Failure(LogUnavailable("away"), lands=False)] * 3])
+    await a.given(transfer(60, U1, user_id=U0))  # it waits there for the log
+    await cluster.give(a={0}, b={1})
+    await cluster.settled()
+    await until(lambda: "transfer_delivered" in a.types())
+    assert await b.cash(U1) == 60
+    assert a.types().count("transfer_received") == 1
+
+
+async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer to a transfer that its successor has sent comes to it: no rule of ours is broken by that."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await cluster.give(a={0}, b={1})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    await b.given(open_wallet(U1))
+    await cluster.give(b={0, 1}, deaf={"a"})
+    await until(lambda: b.node.open == 2)
+    await b.given(deposit(100, user_id=U0), transfer(60, U1, user_id=U0))
+    await until(lambda: "transfer_delivered" in b.types())
+    arrivals = (decode(record) for record in cluster.appended.records[1])
+    place, _, event = next(arrival for arrival in arrivals if arrival.event.data.type == "transfer_received")
+    word = follow_up_of(event, await b.wallet(U1), place, sha256_hex(cluster.appended.records[1][place.seq - 1]))
+    assert isinstance(word, ConcludeTransfer)
+    assert a.node.receive_here(word, lambda: None)
+    await until(lambda: 0 not in a.node.writers)
+    assert not a.node.halted.done()
+    assert not [said for said in caplog.records if said.levelname == "ERROR"], "a rule of ours was broken"
+    assert b.types().count("transfer_delivered") == 1
+
+
+# --- deadlines -----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+
+    def ticket(command_id: str, deadline_us: int | None) -> CommandTicket:
+        command = deposit(5, command_id, user_id=U0)
+        ticket = CommandTicket(command, request_sha256(command), "local", Parcel(1))
+        ticket.deadline_us = deadline_us
+        return ticket
+
+    now_us = a.clock.now_us
+    tickets = [ticket("late", now_us - 1), ticket("in time", now_us), ticket("any time", None)]
+    a.node.submit_here(tickets)
+    for asked in tickets:
+        await asked.parcel.done
+    assert [type(asked.answer) for asked in tickets] == [Failed, Accepted, Accepted]
+    late = tickets[0].answer
+    assert isinstance(late, Failed)
+    assert late.reason == "not_owner"
+    assert await a.cash(U0) == 10
