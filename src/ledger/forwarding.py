@@ -9,7 +9,8 @@
 
 Truths:
 (1) a wallet's commands are decided in the order of their request: what one request asks of one owner goes in one
-    call, and once a wallet's command is in doubt, its later ones wait until it is known to be taken;
+    call, and where several of a wallet are in doubt they are only asked for again by dry runs, which tell whether
+    they were taken: one that was refused then, and would be taken now, would come after those that followed it;
 (2) a call that was not answered leaves its commands *in doubt* until its deadline and the clocks' skew are over:
     until then it may still be decided. They may be asked again, for that is harmless, and that a command *is* in the
     log is the last word. But a refusal, or that nothing was written, is none: the call before may still be taken.
@@ -23,7 +24,7 @@ Truths:
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
@@ -33,7 +34,7 @@ from ledger.commands import AnyFollowUp
 from ledger.deliveries import Deliveries
 from ledger.partitioning import partition_of
 from ledger.ports import Clock, LogUnavailable
-from ledger.tickets import Accepted, Answer, CommandTicket, Failed, IdReused, Ticket
+from ledger.tickets import Accepted, Answer, CommandTicket, Failed, IdReused, Parcel, Ticket
 
 WAIT_S: Final = 2.0
 """How long a request looks for its owner. Chosen: twice what a hand-over between two that live takes."""
@@ -92,19 +93,25 @@ class _Bundle:
         self.tries = 0
         self.said = Failed("not_owner", "no node is known to have the wallet's partition")
 
-    def to_ask(self) -> list[_Errand]:
-        """All, but of a wallet in doubt the first only."""
+    def questions(self) -> list[Ticket]:
+        """What to ask for each errand: its own ticket, or, where several of one wallet are open and in doubt, whether
+        it was taken."""
         if not any(errand.doubt_us for errand in self.errands):
-            return self.errands
-        in_doubt = {errand.ticket.user_id for errand in self.errands if errand.doubt_us}
-        asked: list[_Errand] = []
-        begun: set[str] = set()
-        for errand in self.errands:
-            user_id = errand.ticket.user_id
-            if user_id not in in_doubt or user_id not in begun:
-                asked.append(errand)
-            begun.add(user_id)
-        return asked
+            return [errand.ticket for errand in self.errands]
+        wallets = Counter(errand.ticket.user_id for errand in self.errands)
+        doubtful = {errand.ticket.user_id for errand in self.errands if errand.doubt_us}
+        return [
+            errand.ticket
+            if wallets[errand.ticket.user_id] == 1 or errand.ticket.user_id not in doubtful
+            else _whether_taken(errand.ticket)
+            for errand in self.errands
+        ]
+
+
+def _whether_taken(ticket: Ticket) -> Ticket:
+    """A dry run: it finds the command's event where there is one, and writes nothing where there is none."""
+    assert isinstance(ticket, CommandTicket)
+    return CommandTicket(ticket.command, ticket.request_sha256, ticket.actor, Parcel(1), dry_run=True)
 
 
 class _Lane:
@@ -271,8 +278,7 @@ class Forwarding:
     # --- a call --------------------------------------------------------------------------------------------------
 
     async def _call(self, lane: _Lane, bundles: Sequence[_Bundle]) -> None:
-        asked = [bundle.to_ask() for bundle in bundles]
-        tickets = [errand.ticket for errands in asked for errand in errands]
+        tickets = [ticket for bundle in bundles for ticket in bundle.questions()]
         deadline_us = self._clock() + self._call_us
         answers: Sequence[Answer] | None = None
         unanswered = True
@@ -293,14 +299,14 @@ class Forwarding:
             self._wake(lane)
         if answers is not None:
             rest = iter(answers)
-            for bundle, errands in zip(bundles, asked, strict=True):
-                self._settle(lane, bundle, [(errand, next(rest)) for errand in errands])
+            for bundle in bundles:
+                self._settle(bundle, [(errand, next(rest)) for errand in bundle.errands])
             return
         self._complain("the node at %s: %s", lane.address, why)
-        for bundle, errands in zip(bundles, asked, strict=True):
+        for bundle in bundles:
             bundle.said = Failed("not_owner", why)
             if unanswered:
-                self._doubt(errands, deadline_us)
+                self._doubt(bundle.errands, deadline_us)
             self._look_again(bundle)
 
     async def _ask(self, address: str, tickets: Sequence[Ticket], deadline_us: int) -> Sequence[Answer]:
@@ -318,24 +324,24 @@ class Forwarding:
             if not errand.changes_nothing:
                 errand.doubt_us = max(errand.doubt_us, deadline_us)
 
-    def _settle(self, lane: _Lane, bundle: _Bundle, answered: Sequence[tuple[_Errand, Answer]]) -> None:
-        """Close what is answered; ask again for what the node there does not have, and for what waits its turn."""
-        again = False
+    def _settle(self, bundle: _Bundle, answered: Sequence[tuple[_Errand, Answer]]) -> None:
+        """Close what is answered; ask again for what the node there does not have."""
         ended: set[str] = set()
         for errand, answer in answered:
+            user_id = errand.ticket.user_id
             if type(answer) is Failed and answer.reason in _AGAIN:
-                again, bundle.said = True, answer
+                bundle.said = answer
+            elif user_id in ended:
+                pass  # after a failure of one of a wallet's commands its later ones fail the same way
             elif errand.doubt_us and not isinstance(answer, Accepted | IdReused):
-                ended.add(errand.ticket.user_id)  # the call before it may still be taken, whatever this one said
+                ended.add(user_id)  # the call before may still be taken, whatever this one said
             else:
                 self._close(errand, answer)
-        open_errands = [errand for errand in bundle.errands if not errand.ticket.closed]
-        self._end([errand for errand in open_errands if errand.ticket.user_id in ended], bundle.said)
-        bundle.errands = [errand for errand in open_errands if errand.ticket.user_id not in ended]
-        if bundle.errands and again:
+        left = [errand for errand in bundle.errands if not errand.ticket.closed]
+        self._end([errand for errand in left if errand.ticket.user_id in ended], bundle.said)
+        bundle.errands = [errand for errand in left if errand.ticket.user_id not in ended]
+        if bundle.errands:
             self._look_again(bundle)
-        elif bundle.errands:
-            self._put(lane, bundle)
 
     # --- the last word -------------------------------------------------------------------------------------------
 

@@ -189,7 +189,8 @@ class MemoryPeers:
         await asyncio.sleep(0.001)
         if trouble is Trouble.UNREACHABLE:
             raise PeerUnreachable(f"nobody answers at {address}")
-        there = Answering(self._site(address).node)
+        site = self._site(address)
+        there = Answering(site.node)
         if trouble is Trouble.LOST:
             raise PeerSilent(f"{address} broke off")
         if trouble is Trouble.LATE:
@@ -198,7 +199,7 @@ class MemoryPeers:
             raise PeerSilent(f"{address} broke off")
         if trouble is Trouble.SLOW:
             await asyncio.sleep(self._cluster.slow_s)
-        answer = await self._cluster.while_there(address, taken(there))
+        answer = await while_there(site, taken(there))
         if trouble is Trouble.HANGS:
             await asyncio.sleep(3_600)
         if trouble is Trouble.ANSWER_LOST:
@@ -215,16 +216,19 @@ class Site:
 
     def __init__(self, cluster: "ClusterInMemory", name: str) -> None:
         self.name = name
+        ahead_us = cluster.ahead_us.get(name, 0)
+
+        def clock() -> int:
+            return cluster.clock() + ahead_us
+
         self.owners = MemoryOwners(cluster.agreement, name)
         self.peers = MemoryPeers(cluster, name)
-        self.forwarding = Forwarding(
-            self.owners, self.peers, cluster.clock, cluster.partitions, name, **cluster.forwarding
-        )
+        self.forwarding = Forwarding(self.owners, self.peers, clock, cluster.partitions, name, **cluster.forwarding)
         self.log = MemoryEventLog(cluster.partitions, cluster.appended, shared=True)
         self.node = Node(
             self.log,
             MemoryStateStore(),
-            cluster.clock,
+            clock,
             ASSETS,
             owners=self.owners,
             remote=self.forwarding,
@@ -265,6 +269,8 @@ class ClusterInMemory:
         self.agreement = Agreement()
         self.sites: dict[str, Site] = {}
         self.late_s = self.slow_s = 0.5
+        self.ahead_us: dict[str, int] = {}
+        """By how much the clocks of nodes that are started later are ahead."""
         self._names = "abcdefgh"[:nodes]
         self._began_s = asyncio.get_running_loop().time()
 
@@ -302,20 +308,6 @@ class ClusterInMemory:
         """Every node hears who has what."""
         for site in self.sites.values():
             await site.owners.refresh()
-
-    async def while_there(self, address: str, answering: Any) -> Any:
-        """The answer, or the end of the connection where the node goes before it is there."""
-        site = self.sites[address]
-        asking = asyncio.ensure_future(answering)
-        going = asyncio.ensure_future(site.gone.wait())
-        try:
-            await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done():
-                return asking.result()
-            raise PeerSilent(f"{address} broke off")
-        finally:
-            asking.cancel()
-            going.cancel()
 
     async def crash(self, name: str) -> None:
         """The process is gone: nothing is finished, nothing is saved. Its partitions are its own until given away."""
@@ -368,3 +360,17 @@ class ClusterInMemory:
         return sum(
             amount for event in self.events() for posted, _, amount in event.postings if posted.startswith(account)
         )
+
+
+async def while_there(site: Site, answering: Any) -> Any:
+    """The answer, or the end of the connection where the node goes before it is there."""
+    asking = asyncio.ensure_future(answering)
+    going = asyncio.ensure_future(site.gone.wait())
+    try:
+        await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            return asking.result()
+        raise PeerSilent(f"{site.name} broke off")
+    finally:
+        asking.cancel()
+        going.cancel()

@@ -247,7 +247,7 @@ async def test_what_comes_late_after_a_refusal_may_be_taken_and_is_found_by_who_
 async def test_what_comes_after_its_deadline_is_never_taken() -> None:
     async with cluster_with() as cluster:
         user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
-        cluster.late_s = CALL_S + 0.1
+        cluster.late_s = CALL_S + SKEW_S + 1
         b.peers.troubles.append(Trouble.LATE)
         bet = place_bet(501, "b1", user_id=user_id)
         assert (await b.failed(bet)).reason == "outcome_unknown"
@@ -306,8 +306,8 @@ async def test_what_changes_nothing_is_never_in_doubt() -> None:
 
 
 @in_skipped_time
-async def test_in_doubt_a_wallets_later_commands_wait_for_the_one_before() -> None:
-    """The bet is refused, and its call before may still be taken: the deposit after it must not come first."""
+async def test_in_doubt_several_commands_of_a_wallet_are_not_posted_again() -> None:
+    """The call before may still be taken: were the deposit taken now, the bet before it might come after it."""
     async with cluster_with(user_cash=10) as cluster:
         user_id, other, b = cluster.user(0), cluster.user(0, 1), cluster["b"]
         await b.accepted(open_wallet(user_id=other))
@@ -322,14 +322,30 @@ async def test_in_doubt_a_wallets_later_commands_wait_for_the_one_before() -> No
 
 
 @in_skipped_time
-async def test_in_doubt_the_commands_of_a_wallet_are_taken_one_after_the_other() -> None:
+async def test_in_doubt_what_was_taken_is_found_with_its_first_answers() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
-        b.peers.troubles.append(Trouble.LATE)
+        b.peers.troubles.append(Trouble.ANSWER_LOST)
         commands = [deposit(n, f"o{n}", user_id=user_id) for n in range(1, 9)]
         answers = await b.post_many(*commands)
-        assert all(isinstance(answer, Accepted) for answer in answers)
+        assert [answer.hit for answer in answers if isinstance(answer, Accepted)] == [True] * 8
         assert cluster.commands(user_id)[2:] == [command.command_id for command in commands]
+
+
+@in_skipped_time
+async def test_in_doubt_what_was_refused_before_what_was_taken_is_unknown() -> None:
+    """Posted again the bet would be taken now, after the deposit that followed it."""
+    async with cluster_with(user_cash=10) as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        b.peers.troubles.append(Trouble.ANSWER_LOST)
+        first, bet = deposit(1, "o2", user_id=user_id), place_bet(12, "b1", user_id=user_id)
+        later = deposit(5, "o3", user_id=user_id)
+        answers = await b.post_many(first, bet, later)
+        assert isinstance(answers[0], Accepted)
+        assert [getattr(answer, "reason", None) for answer in answers[1:]] == ["outcome_unknown"] * 2
+        assert cluster.commands(user_id)[2:] == [first.command_id, later.command_id]
+        again = await b.post_many(bet, later)
+        assert [getattr(answer, "hit", None) for answer in again] == [False, True]
 
 
 # --- bounds and ends -----------------------------------------------------------------------------------------------

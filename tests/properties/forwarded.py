@@ -1,0 +1,272 @@
+"""Clients that ask any node, nodes that forward, and everything between them that can go wrong, over one log.
+
+One run is one seed: partitions change hands, nodes crash and come back, calls are lost, late, slow or lose their
+answers, appends are of unknown outcome, nodes hear of owners late, and their clocks differ by up to what is allowed.
+Clients post commands and batches, and ask again, under the same ids, wherever they like, until they have a last word.
+At the end `wrongs` reads the log and every last word. `Rules` says which of the product's rules hold in the run.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ledger.answering import Answering
+from ledger.commands import Command, Deposit, OpenWallet
+from ledger.forwarding import CALL_S, SKEW_S, Forwarding, _Bundle
+from ledger.logs.memory import Failure
+from ledger.ports import OutcomeUnknown
+from ledger.record import decode
+from ledger.tickets import Accepted, Answer, Failed, Refused, WalletRead
+from unit.cluster_in_memory import ClusterInMemory, MemoryPeers, Site, Trouble
+from unit.given import deposit, open_wallet, place_bet
+
+CLIENTS: Final = 12
+STEPS: Final = 40
+PARTITIONS: Final = 2
+NODES: Final = ("a", "b", "c")
+_AHEAD_US_MAX: Final = 450_000
+
+
+class Rules(Struct, frozen=True):
+    """Each is a rule of the product; without it a run must go wrong sooner or later."""
+
+    doubt: bool = True
+    """A refusal is no last word while a call before it is unanswered."""
+    wait: bool = True
+    """… and `outcome_unknown` leaves only when nothing is in doubt any more."""
+    deadline: bool = True
+    """An owner decides nothing after its deadline."""
+    ask_only: bool = True
+    """Several commands of a wallet that are in doubt are not posted again, but asked for."""
+
+
+class Removed:
+    """The product without some of its rules, for as long as the block lasts."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._kept: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> None:
+        if not self._rules.doubt:
+            self._put(Forwarding, "_doubt", lambda *_: None)
+        if not self._rules.wait:
+            close_after: Any = Forwarding._close_after
+            self._put(Forwarding, "_close_after", lambda ours, _, errands: close_after(ours, 0, errands))
+        if not self._rules.deadline:
+            decide: Any = Answering.decide
+            self._put(Answering, "decide", lambda ours, tickets, _: decide(ours, tickets, 2**60))
+        if not self._rules.ask_only:
+            self._put(_Bundle, "questions", lambda bundle: [errand.ticket for errand in bundle.errands])
+
+    def _put(self, owner: Any, name: str, value: Any) -> None:
+        self._kept.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    def __exit__(self, *_: object) -> None:
+        for owner, name, value in reversed(self._kept):
+            setattr(owner, name, value)
+
+
+class Word(Struct):
+    """A last word, and how many events the wallet's partition had when it was asked for and when it came."""
+
+    command: Command | None
+    answer: Answer
+    asked_at: int
+    answered_at: int
+
+
+class Run:
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.words: list[Word] = []
+        self.requests: list[tuple[Sequence[Command], int, int]] = []
+        """What was asked together, and how many events the wallet had before and after."""
+        self.heard: Counter[str] = Counter()
+        self.cluster: ClusterInMemory
+        self.read_at_the_end: dict[str, int] = {}
+
+    async def play(self) -> None:
+        chance = self.chance
+        self.cluster = ClusterInMemory(PARTITIONS, 3)
+        self.cluster.ahead_us = {name: chance.randint(-_AHEAD_US_MAX, _AHEAD_US_MAX) for name in NODES}
+        async with self.cluster as cluster:
+            users = [cluster.user(partition) for partition in range(PARTITIONS)]
+            for user_id in users:
+                await self._last_words([open_wallet(user_id=user_id)])
+            clients = [asyncio.create_task(self._client(chance.choice(users))) for _ in range(CLIENTS)]
+            for _ in range(STEPS):
+                await asyncio.sleep(chance.choice((0.001, 0.01, 0.1, 0.4)))
+                await self._happens()
+            await self._mend()
+            await asyncio.gather(*clients)
+            await asyncio.sleep(2 * (CALL_S + SKEW_S))  # what is late has come
+            for user_id in users:
+                self.read_at_the_end[user_id] = await cluster.sites[chance.choice(list(cluster.sites))].cash(user_id)
+
+    # --- what goes wrong -------------------------------------------------------------------------------------------
+
+    async def _happens(self) -> None:
+        cluster, chance = self.cluster, self.chance
+        cluster.late_s = chance.choice((0.05, 0.5, 1.5, CALL_S - 0.1, CALL_S + 1.4, CALL_S + 2))
+        cluster.slow_s = chance.choice((0.05, 0.5, 1.5))
+        cluster.agreement.away = chance.random() < 0.1
+        for site in cluster.sites.values():
+            while len(site.peers.troubles) < 6:
+                site.peers.troubles.append(chance.choice((*Trouble, Trouble.NONE, Trouble.NONE, Trouble.LATE)))
+        happens = chance.random()
+        partition = chance.randrange(PARTITIONS)
+        if happens < 0.25:
+            await cluster.give([partition], chance.choice(list(cluster.sites)))
+        elif happens < 0.35:
+            await cluster.give([partition], None)
+        elif happens < 0.45 and len(cluster.sites) == len(NODES):
+            name = chance.choice(NODES)
+            self._keep_late(cluster[name].peers)
+            await cluster.crash(name)
+        elif happens < 0.6:
+            await self._come_back()
+        elif happens < 0.7:
+            site = chance.choice(list(cluster.sites.values()))
+            site.log.fail_next.append(Failure(OutcomeUnknown("nobody answered"), lands=chance.random() < 0.5))
+
+    def _keep_late(self, peers: MemoryPeers) -> None:
+        """What is on its way arrives, whatever becomes of its sender."""
+        for site in self.cluster.sites.values():
+            site.peers.late |= peers.late
+
+    async def _come_back(self) -> None:
+        for name in NODES:
+            if name not in self.cluster.sites:
+                await self.cluster.start(name)
+                gone = [number for number, owner in self.cluster.agreement.owners.items() if owner == name]
+                await self.cluster.give(gone, self.chance.choice(list(self.cluster.sites)))
+
+    async def _mend(self) -> None:
+        await self._come_back()
+        self.cluster.agreement.away = False
+        for site in self.cluster.sites.values():
+            site.peers.troubles.clear()
+            site.log.fail_next.clear()
+        for partition in range(PARTITIONS):
+            await self.cluster.give([partition], self.chance.choice(NODES))
+
+    # --- clients ---------------------------------------------------------------------------------------------------
+
+    async def _client(self, user_id: str) -> None:
+        chance = random.Random(self.chance.random())
+        for _ in range(chance.randint(2, 6)):
+            await asyncio.sleep(chance.choice((0, 0.01, 0.3, 1)))
+            if chance.random() < 0.15:
+                await self._read(user_id)
+            else:
+                await self._last_words(
+                    [self._command(user_id, chance) for _ in range(chance.choice((1, 1, 1, 3, 5)))]
+                )
+
+    def _command(self, user_id: str, chance: random.Random) -> Command:
+        name = f"{user_id}-{chance.random()}"
+        if chance.random() < 0.4:
+            return deposit(chance.randint(1, 6), f"o{name}", user_id=user_id)
+        return place_bet(chance.randint(1, 6), f"b{name}", user_id=user_id)
+
+    async def _last_words(self, commands: list[Command]) -> None:
+        """Ask for all of them, in this order, until the last has its word. Who has one is asked for no more."""
+        user_id = commands[0].user_id
+        while commands:
+            asked_at, site = self._events(user_id), self._any_site()
+            answers: list[Answer] | None = await self._while_there(site, site.post_many(*commands))
+            if answers is None:
+                # Who got no answer knows that it may still be taken, for as long as that can last.
+                self.heard["broken off"] += 1
+                await asyncio.sleep(CALL_S + 2 * SKEW_S)
+            self.requests.append((commands, asked_at, self._events(user_id)))
+            if answers is None:
+                continue
+            left = []
+            for command, answer in zip(commands, answers, strict=True):
+                self.heard[getattr(answer, "reason", type(answer).__name__)] += 1
+                if isinstance(answer, Failed):
+                    left.append(command)
+                else:
+                    self.words.append(Word(command, answer, asked_at, self._events(user_id)))
+            commands = left
+            await asyncio.sleep(self.chance.choice((0, 0.01, 0.2)))
+
+    async def _read(self, user_id: str) -> None:
+        asked_at, site = self._events(user_id), self._any_site()
+        read = await self._while_there(site, site.node.wallet(user_id))
+        if isinstance(read, WalletRead):
+            self.heard["WalletRead"] += 1
+            self.words.append(Word(None, read, asked_at, self._events(user_id)))
+
+    def _any_site(self) -> Site:
+        return self.chance.choice(list(self.cluster.sites.values()))
+
+    async def _while_there(self, site: Site, asking: Any) -> Any:
+        """None where the node goes before it answers."""
+        asked = asyncio.ensure_future(asking)
+        going = asyncio.ensure_future(site.gone.wait())
+        await asyncio.wait({asked, going}, return_when=asyncio.FIRST_COMPLETED)
+        going.cancel()
+        if asked.done():
+            return asked.result()
+        asked.cancel()
+        return None
+
+    def _events(self, user_id: str) -> int:
+        return len(self.cluster.events(user_id))
+
+    # --- the judge -------------------------------------------------------------------------------------------------
+
+    def wrongs(self) -> set[str]:
+        """What the log and the last words say against each other."""
+        found: set[str] = set()
+        events = [decode(record) for records in self.cluster.appended.records for record in records]
+        names = [event.command_id for _, _, event in events]
+        taken = Counter(names)
+        if max(Counter((event.user_id, event.command_id) for _, _, event in events).values()) > 1:
+            found.add("doubled")
+        cash: dict[str, list[int]] = {user_id: [0] for user_id in self.read_at_the_end}
+        for _, _, event in events:
+            for user_id, balances in cash.items():
+                if event.user_id == user_id:
+                    account = f"wallet/{user_id}/cash"
+                    balances.append(balances[-1] + sum(p[2] for p in event.postings if p[0] == account))
+        for user_id, balances in cash.items():
+            if min(balances) < 0:
+                found.add("overdrawn")
+            if balances[-1] != self.read_at_the_end[user_id]:
+                found.add("a wallet that the log does not bear out")
+        for word in self.words:
+            found |= self._wrong(word, events, taken, cash)
+        for commands, asked_at, answered_at in self.requests:
+            user_id = commands[0].user_id
+            since = [e.command_id for _, _, e in events if e.user_id == user_id][asked_at:answered_at]
+            places = [since.index(command.command_id) for command in commands if command.command_id in since]
+            if places != sorted(places):
+                found.add("out of order")
+        return found
+
+    def _wrong(self, word: Word, events: Sequence[Any], taken: Counter[str], cash: dict[str, list[int]]) -> set[str]:
+        answer, moments = word.answer, slice(word.asked_at, word.answered_at + 1)
+        if isinstance(answer, Accepted):
+            places = {place: event for place, _, event in events}
+            return set() if places.get(answer.place) == answer.event else {"success without its event"}
+        if isinstance(answer, WalletRead):
+            balance = answer.wallet.balances.get("INR")
+            known = cash[answer.wallet.user_id][moments]
+            return set() if (balance.cash if balance else 0) in known else {"a stale read"}
+        assert isinstance(answer, Refused), answer
+        assert word.command is not None
+        assert not isinstance(word.command, OpenWallet | Deposit), answer
+        if taken[word.command.command_id]:
+            return {"refused, and taken"}
+        stake = getattr(word.command, "stake", 0)
+        enough = all(balance >= stake for balance in cash[word.command.user_id][moments])
+        return {"a wrong refusal"} if enough else set()

@@ -1,0 +1,41 @@
+"""Whoever was asked, and whatever became of the way there: nothing lost, doubled, reordered, or wrongly refused."""
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+import pytest
+
+from properties.forwarded import Run
+from properties.jumping_loop import JumpingLoop
+
+OFTEN: Final = ("Accepted", "Refused", "outcome_unknown")
+SELDOM: Final = (*OFTEN, "WalletRead", "not_owner", "broken off")
+
+
+def played(seed: int) -> Run:
+    run = Run(seed)
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(run.play())
+    return run
+
+
+def assert_borne_out(first: int, seeds: int, happens: tuple[str, ...]) -> None:
+    heard: Counter[str] = Counter()
+    for seed in range(first, first + seeds):
+        run = played(seed)
+        assert run.wrongs() == set(), f"seed {seed}"
+        heard += run.heard
+    for what in happens:
+        assert heard[what], f"{what} never happened"
+
+
+@pytest.mark.parametrize("first", range(0, 20, 10))
+def test_no_node_says_what_the_log_does_not_bear_out(first: int) -> None:
+    assert_borne_out(first, 10, OFTEN)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("first", range(100, 300, 50))
+def test_nor_in_many_more_runs(first: int) -> None:
+    assert_borne_out(first, 50, SELDOM)
