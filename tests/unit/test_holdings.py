@@ -272,6 +272,19 @@ async def test_whoever_takes_a_partition_again_waits_until_its_state_is_saved(cl
     assert wallet == a.replayed()[U0]
 
 
+async def test_a_checkpoint_that_comes_late_is_not_made_any_more(cluster: Cluster) -> None:
+    """It waited for its turn while its partition was dropped, and taken again by another writer."""
+    a = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    await a.given(open_wallet(U0))
+    assert isinstance(a.store, BrittleStore)
+    writer, saves = a.node.writers[0], a.store.saves
+    await writer.retire(save=False)
+    await writer.save()
+    assert a.store.saves == saves
+
+
 async def test_a_node_that_leaves_finishes_and_gives_everything_away(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1, 2, 3})
@@ -471,7 +484,9 @@ async def test_a_follow_up_in_the_hands_of_a_partition_that_is_lost_reaches_the_
     assert a.types().count("transfer_received") == 1
 
 
-async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(cluster: Cluster) -> None:
+async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
     """The answer to a transfer that its successor has sent comes to it: no rule of ours is broken by that."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0}, b={1})
@@ -489,6 +504,7 @@ async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(clus
     assert a.node.receive_here(word, lambda: None)
     await until(lambda: 0 not in a.node.writers)
     assert not a.node.halted.done()
+    assert not [said for said in caplog.records if said.levelname == "ERROR"], "a rule of ours was broken"
     assert b.types().count("transfer_delivered") == 1
 
 

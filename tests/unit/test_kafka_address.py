@@ -71,12 +71,20 @@ def test_one_broker_may_be_lost_and_no_record_with_it(asked: str, copies: int, a
         ("kafka://a?replication_factor=3&min_insync_replicas=1", "min_insync_replicas=1"),
         ("kafka://a?replication_factor=3&min_insync_replicas=4", "min_insync_replicas=4"),
         ("kafka://a?replication_factor=1&min_insync_replicas=2", "min_insync_replicas=1 only"),
+        ("kafka://a?session_timeout_ms=999", "session_timeout_ms='999'"),
+        ("kafka://a?session_timeout_ms=300001", "session_timeout_ms='300001'"),
+        ("kafka://a?session_timeout_ms=6s", "session_timeout_ms='6s'"),
     ],
 )
 def test_what_is_wrong_is_named(url: str, named: str) -> None:
     with pytest.raises(LogMisconfigured) as refused:
         parse_address(url)
     assert named in str(refused.value)
+
+
+def test_a_silent_node_is_given_up_after_six_seconds_unless_told() -> None:
+    assert parse_address("kafka://a").session_timeout_ms == 6_000
+    assert parse_address("kafka://a?session_timeout_ms=30000").session_timeout_ms == 30_000
 
 
 def test_no_text_of_it_shows_the_password() -> None:

@@ -118,6 +118,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             self._client = None
             raise LogUnavailable(f"{self._address} cannot be reached: {error!r}") from error
         subscription = SubscriptionState()
+        subscription.register_fetch_waiters(set())  # nobody fetches, but aiokafka looks for who waits for records
         subscription.subscribe({self._topic}, listener=self)
         session_ms = self._address.session_timeout_ms
         self._coordinator = GroupCoordinator(

@@ -1,0 +1,168 @@
+"""The group that says who has which partition, on a real broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
+
+import pytest
+
+from deploy.local.servers import Kafka
+from kafka_judge import Logs
+from ledger.logs.kafka_address import parse_address
+from ledger.owners.kafka import KafkaOwners
+from ledger.ports import LogMisconfigured, LogUnavailable
+
+pytestmark = pytest.mark.system
+
+PARTITIONS = 6
+ALL = frozenset(range(PARTITIONS))
+
+_groups = count(1)
+
+
+class Member:
+    """A member of the test's group, and what it was told."""
+
+    def __init__(self, owners: KafkaOwners, address: str) -> None:
+        self.owners, self.address = owners, address
+        self.has: frozenset[int] = frozenset()
+        self.generation = 0
+        self.told: list[tuple[str, frozenset[int]]] = []
+
+    async def gained(self, partitions: frozenset[int], generation: int) -> None:
+        self.has, self.generation = partitions, generation
+        self.told.append(("gained", partitions))
+
+    async def lost(self, partitions: frozenset[int]) -> None:
+        self.told.append(("lost", partitions))
+
+
+class Group:
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self._kafka, self._topic = kafka, topic
+        self._name = f"group-{next(_groups)}"
+        self.members: list[Member] = []
+
+    async def join(self, *, parameters: str = "") -> Member:
+        address = f"http://node-{len(self.members)}"
+        kafka = parse_address(f"{self._kafka.url}?replication_factor=1{parameters}")
+        member = Member(KafkaOwners(kafka, address, topic=self._topic, group=self._name), address)
+        self.members.append(member)
+        await member.owners.join(member.gained, member.lost)
+        return member
+
+    async def shared(self, *members: Member) -> None:
+        """Until these have all partitions, each of them some, and all in the same generation."""
+
+        async def done() -> bool:
+            has = [member.has for member in members]
+            return (
+                frozenset().union(*has) == ALL
+                and sum(map(len, has)) == PARTITIONS
+                and all(has)
+                and len({member.generation for member in members}) == 1
+            )
+
+        await until(done)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await condition():  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def group(kafka: Kafka) -> AsyncIterator[Group]:
+    logs = Logs(kafka)
+    await logs.open(partitions=PARTITIONS)
+    group = Group(kafka, logs.topic)
+    yield group
+    for member in group.members:
+        await member.owners.leave()
+    await logs.close()
+
+
+async def test_each_has_its_share_and_everybody_knows_where_who_is(group: Group) -> None:
+    a, b, c = [await group.join() for _ in range(3)]
+    await group.shared(a, b, c)
+    assert sorted(len(member.has) for member in (a, b, c)) == [2, 2, 2]
+
+    async def known() -> bool:
+        await a.owners.refresh()
+        return all(a.owners.address_of(partition) == m.address for m in (a, b, c) for partition in m.has)
+
+    await until(known)
+    for partition in range(PARTITIONS):
+        for member in (a, b, c):
+            assert await member.owners.is_mine(partition) == (partition in member.has)
+
+
+async def test_what_stays_is_not_lost_when_somebody_comes_or_goes(group: Group) -> None:
+    a = await group.join()
+    await group.shared(a)
+    b = await group.join()
+    await group.shared(a, b)
+    stayed = a.has
+    assert a.told == [("gained", ALL), ("lost", ALL - stayed), ("gained", stayed)]
+    theirs = b.has
+    await b.owners.leave()
+    await group.shared(a)
+    assert a.told[3:] == [("gained", ALL)], "what it had it keeps"
+    assert theirs == ALL - stayed
+
+
+async def test_a_member_that_was_forgotten_loses_what_it_had_before_it_has_it_again(group: Group) -> None:
+    a = await group.join()
+    await group.shared(a)
+    a.owners._coordinator.reset_generation()  # as when its session is over
+    await until(lambda: _is(len(a.told) >= 3))
+    assert a.told == [("gained", ALL), ("lost", ALL), ("gained", ALL)]
+
+
+async def _is(value: bool) -> bool:
+    return value
+
+
+async def test_who_leaves_is_gone_at_once(group: Group) -> None:
+    a, b = await group.join(), await group.join()
+    await group.shared(a, b)
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await b.owners.leave()
+    await group.shared(a)
+    assert loop.time() - began_s < 4, "it was waited for until its session was over"
+    await b.owners.leave()
+    with pytest.raises(LogUnavailable):
+        await b.owners.is_mine(0)
+
+
+async def test_a_member_that_gets_nothing_is_told_so(group: Group) -> None:
+    members = [await group.join() for _ in range(PARTITIONS + 1)]
+
+    def shared() -> bool:
+        idle = [member for member in members if not member.has]
+        return len(idle) == 1 and ("gained", frozenset()) in idle[0].told
+
+    await until(lambda: _is(shared()))
+    assert sorted(len(member.has) for member in members) == [0] + [1] * PARTITIONS
+
+
+async def test_a_session_that_the_broker_does_not_take_is_named(group: Group) -> None:
+    member = await group.join(parameters="&session_timeout_ms=1000")
+    failed = await asyncio.wait_for(member.owners.failed, 20)
+    assert isinstance(failed, LogMisconfigured)
+    assert "session_timeout_ms=1000" in str(failed)
+
+
+async def test_without_a_broker_nobody_joins() -> None:
+    owners = KafkaOwners(parse_address("kafka://127.0.0.1:9"), "http://node", topic="nowhere", timeout_s=1.0)
+    with pytest.raises(LogUnavailable):
+        await owners.join(_ignore, _forget)
+    await owners.leave()
+
+
+async def _ignore(_: frozenset[int], __: int) -> None: ...
+
+
+async def _forget(_: frozenset[int]) -> None: ...
