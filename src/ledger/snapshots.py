@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Protocol
 
@@ -68,6 +69,7 @@ _LOOK_AGAIN_S: Final = 5.0  # chosen: well within the time between two local che
 _PAUSE_S: Final = 60.0
 """How long after one that failed the next is tried. Chosen: a broker that is away is away for a while."""
 
+_LOADS_AT_ONCE: Final = 4  # chosen: so that a large one keeps no small one waiting, and there is memory for them
 _SPOOL_BYTES: Final = 16 * 1024 * 1024  # chosen: what of a snapshot is held in memory; the rest waits on disk
 _DELETIONS: Final = 500  # chosen: keys in one append
 
@@ -177,6 +179,8 @@ class Snapshots:
         self._log, self._states, self._kept = log, states, kept
         self._spool, self._events_min, self._chunk_entries, self._duty = spool, events_min, chunk_entries, duty
         self._shelves = [_Shelf() for _ in range(log.partitions)]
+        # Threads of their own: checkpoints of the partitions that are open must not wait for these.
+        self._loaders = ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load")
         self._storing: dict[int, asyncio.Future[None]] = {}
         self._not_before_s = 0.0
         self._turn = asyncio.Lock()
@@ -249,15 +253,15 @@ class Snapshots:
     async def _store(self, partition: int, marker: Marker, pages: Iterable[Page]) -> None:
         """Replace the local state; who is cancelled meanwhile leaves none, and nobody at work."""
         cancelled = threading.Event()
-        work = asyncio.ensure_future(
-            asyncio.to_thread(self._states.replace, partition, _unless(cancelled, pages), marker.head, marker.place)
-        )
-        self._storing[partition] = work
+        pages = _unless(cancelled, pages)
+        waiting = self._loaders.submit(self._states.replace, partition, pages, marker.head, marker.place)
+        work = self._storing[partition] = asyncio.wrap_future(waiting)
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            cancelled.set()
-            await asyncio.wait({work})
+            if not waiting.cancel():
+                cancelled.set()
+                await asyncio.wait({work})
             raise
 
     def _check_marker(self, partition: int, marker: Marker) -> None:
@@ -414,6 +418,8 @@ class Snapshots:
             await self._kept.append(partition, [(key, b"") for key in keys[begin : begin + _DELETIONS]])
 
     async def close(self) -> None:
+        """Loads have ended, or were cancelled. Closing again is harmless."""
+        self._loaders.shutdown(wait=False)
         await self._kept.close()
 
 
