@@ -14,7 +14,8 @@ from ledger.logs.memory_snapshots import MemorySnapshotStore
 from ledger.ports import CheckpointAhead, ForeignCheckpoint, LogUnavailable, Page, Value
 from ledger.record import Head, sha256_hex
 from ledger.snapshot_format import Digest, Marker, decode_marker, encode_marker, name_of, new_snapshot, pack
-from ledger.snapshots import Kept, Snapshots
+from ledger.snapshot_shelf import Kept
+from ledger.snapshots import Snapshots
 from ledger.state_stores.memory import MemoryStateStore
 from unit.given import deposit, open_wallet, place_bet
 from unit.node_in_memory import World
