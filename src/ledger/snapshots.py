@@ -247,7 +247,7 @@ class Snapshots:
                 at = self._states.checkpoint(partition)
                 if at is None or at.seq < self._events_min or not await self._is_due(partition, at):
                     return False
-                return await self.take(partition)
+                return await self.take(partition) is not None
         except LedgerError as error:
             _log.warning("no snapshot of partition %d: %s", partition, error)
         except Exception:  # noqa: BLE001 - whatever it is, it must not end the snapshots of all partitions unheard
@@ -269,15 +269,15 @@ class Snapshots:
         last = whole[0][1]
         return at.seq - last.seq >= max(self._events_min, last.entries // ENTRIES_SHARE)
 
-    async def take(self, partition: int) -> bool:
+    async def take(self, partition: int) -> Marker | None:
         """Write a snapshot of the local state at its checkpoint, then delete those before it.
 
-        False where there is no state. Raises LedgerError: the ones before are still there.
+        Answers its marker; None where there is no state. Raises LedgerError: the ones before are still there.
         """
         began_s = time.monotonic()
         copy = await asyncio.to_thread(self._states.copy, partition)
         if copy is None:
-            return False
+            return None
         snapshot = new_snapshot(copy.at.seq)
         try:
             marker = await self._write(partition, snapshot, copy)
@@ -294,7 +294,7 @@ class Snapshots:
             marker.chunks,
             time.monotonic() - began_s,
         )
-        return True
+        return marker
 
     async def _write(self, partition: int, snapshot: str, copy: StateCopy) -> Marker:
         digest, after, entries, chunks = Digest(), "", 0, 0
