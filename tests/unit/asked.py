@@ -40,14 +40,17 @@ class Answer(NamedTuple):
 class Asked:
     """One node in memory, its read model in a folder, and the application on top."""
 
-    def __init__(self, folder: Path, partitions: int = 4) -> None:
-        self.world = World(partitions)
+    def __init__(self, folder: Path, partitions: int = 4, *, started: World | None = None) -> None:
+        """``started``: a node that runs already, with as many partitions."""
+        self.world = World(partitions) if started is None else started
+        self._runs = started is not None
         self._path = folder / "read-model.sqlite3"
         self._partitions = partitions
         self.app: Rim
 
     async def __aenter__(self) -> Self:
-        await self.world.start()
+        if not self._runs:
+            await self.world.start()
         self._store = SqliteReadModelStore(self._path)
         self._generation = (await self._store.make_generation(VERSION, self._partitions, live=True)).number
         self._folders = [

@@ -11,7 +11,7 @@ Nodes reach each other by `Neighbours`, as forwarding would: what is not here go
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from ledger.cluster import Gained, Here, Lost
@@ -127,6 +127,8 @@ class Cluster:
         self.neighbours = neighbours
         self.options = options
         self.generation = 0
+        self.clock_off_us = 0
+        """For a node that is made with ``clock_off_us=lambda: cluster.clock_off_us``."""
         self.shares: dict[str, frozenset[int]] = {}
         self.members: dict[str, Member] = {}
         self.worlds: dict[str, World] = {}
@@ -147,7 +149,7 @@ class Cluster:
         self.worlds[name].clock = next(iter(self.worlds.values())).clock
         return await self.worlds[name].start()
 
-    async def give(self, *, deaf: set[str] = frozenset(), **shares: set[int]) -> None:  # type: ignore[assignment]
+    async def give(self, *, deaf: Collection[str] = (), **shares: set[int]) -> None:
         """The next generation; a node that is not named has nothing, one that is ``deaf`` does not hear of it."""
         self.generation += 1
         self.shares = {name: frozenset(share) for name, share in shares.items()}

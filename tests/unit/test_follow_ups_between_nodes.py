@@ -1,0 +1,151 @@
+"""What crosses from one node's wallets to another's takes effect once, though either of them dies at any append."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from ledger import holdings as holdings_module
+from ledger import writer as writer_module
+from ledger.logs.memory import Appended
+from ledger.partitioning import partition_of
+from ledger.ports import NewRecord
+from ledger.record import Head
+from ledger.tickets import Accepted
+from unit.given import deposit, open_wallet, transfer
+from unit.node_in_memory import WatchedLog
+from unit.nodes_in_memory import Cluster
+
+PARTITIONS = 2
+HERS, HIS = "a", "b"
+ALICE, BOB, CAROL = "alice", "bob", "carol"
+STORY = (
+    open_wallet(ALICE),
+    open_wallet(BOB, ALICE),
+    open_wallet(CAROL, BOB),
+    deposit(1_000, user_id=ALICE),
+    transfer(100, BOB, "t1", user_id=ALICE),
+    transfer(30, "never-opened", "t2", user_id=ALICE),
+    transfer(20, CAROL, "t3", user_id=BOB),
+)
+
+
+class MortalLog(WatchedLog):
+    """The process dies at one of its appends, which has landed or has not."""
+
+    def __init__(self, appended: Appended) -> None:
+        super().__init__(PARTITIONS, appended, shared=True)
+        self.dies_at, self.lands = -1, False
+        self.dead = asyncio.Event()
+
+    async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        self.dies_at -= 1
+        if self.dies_at == 0:
+            if self.lands:
+                await super().append(partition, after, records)
+            self.dead.set()
+        if self.dead.is_set():
+            await asyncio.Event().wait()
+        await super().append(partition, after, records)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "_RETRY_S", 0.002)
+    monkeypatch.setattr(holdings_module, "_PAUSE_S_MIN", 0.001)
+
+
+class Story:
+    """Alice's and Carol's partition is one node's, Bob's the other's; when one dies the other takes all, and gives
+    half of it back when it is there again."""
+
+    def __init__(self, dies: str, dies_at: int, *, lands: bool) -> None:
+        assert partition_of(ALICE, PARTITIONS) != partition_of(BOB, PARTITIONS)
+        self.cluster = Cluster(PARTITIONS, new_log=MortalLog)
+        self.shares = {HERS: {partition_of(ALICE, PARTITIONS)}, HIS: {partition_of(BOB, PARTITIONS)}}
+        self.dies, self.dies_at, self.lands = dies, dies_at, lands
+        self.died = False
+
+    async def tell(self) -> bool:
+        """Whether somebody died before the end of the story."""
+        for name in (HERS, HIS):
+            await self.cluster.node(name)
+        log = self.cluster.worlds[self.dies].log
+        assert isinstance(log, MortalLog)
+        log.dies_at, log.lands = self.dies_at, self.lands
+        undertaker = asyncio.create_task(self._bury(log))
+        await self.cluster.give(a=self.shares[HERS], b=self.shares[HIS])
+        for command in STORY:
+            while True:
+                world = self.cluster.owner_of(command.user_id)
+                node, posting = world.node, asyncio.create_task(world.post(command))
+                while not posting.done():
+                    await asyncio.wait({posting}, timeout=0.01)
+                    if log.dead.is_set():
+                        await undertaker
+                    if world.node is not node:  # whom it asked is gone
+                        posting.cancel()
+                        break
+                answer = posting.result() if posting.done() else None
+                if isinstance(answer, Accepted):
+                    break
+                await asyncio.sleep(0.002)
+            await self._rest()
+        undertaker.cancel()
+        return self.died
+
+    async def _bury(self, log: MortalLog) -> None:
+        await log.dead.wait()
+        await self.cluster.crash_one(self.dies)
+        survivor = HIS if self.dies == HERS else HERS
+        everything: set[int] = set(range(PARTITIONS))
+        await (self.cluster.give(a=everything) if survivor == HERS else self.cluster.give(b=everything))
+        await self.cluster.settled()
+        await self.cluster.node(self.dies)
+        await self.cluster.give(a=self.shares[HERS], b=self.shares[HIS])
+        self.died = True
+
+    async def _rest(self) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                worlds = self.cluster.worlds.values()
+                under_way = any(world.open_follow_ups() for world in worlds)
+                ready = all(world.node.ready for world in worlds)
+                log = self.cluster.worlds[self.dies].log
+                assert isinstance(log, MortalLog)
+                if ready and not under_way and not log.dead.is_set():
+                    return
+                await asyncio.sleep(0.002)
+
+    async def assert_told(self) -> None:
+        world = self.cluster.worlds[HERS]
+        commands = Counter((event.user_id, event.command_id) for event in world.events())
+        assert max(commands.values()) == 1
+        told = Counter(world.types())
+        del told["writer_opened"]
+        assert told == {
+            "wallet_opened": 3,
+            "referral_counted": 3,
+            "deposited": 1,
+            "transfer_sent": 3,
+            "transfer_received": 2,
+            "transfer_refused": 1,
+            "transfer_delivered": 2,
+            "transfer_returned": 1,
+        }
+        cash = [await self.cluster.owner_of(user_id).cash(user_id) for user_id in (ALICE, BOB, CAROL)]
+        assert cash == [900, 80, 20]
+        assert world.total("transit/") == 0
+
+
+@pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.parametrize("dies", [HERS, HIS])
+async def test_follow_ups_take_effect_once_though_a_node_dies_at_any_append(dies: str, lands: bool) -> None:
+    deaths = 0
+    for dies_at in range(1, 20):
+        story = Story(dies, dies_at, lands=lands)
+        deaths += await story.tell()
+        await story.assert_told()
+        await story.cluster.crash()
+    assert deaths >= 7, "the story has more appends than that to die at"
