@@ -199,8 +199,9 @@ class Distributed(Provider):
         from ledger.logs.kafka_snapshots import open_snapshots
 
         kept = await open_snapshots(parse_address(settings.log), settings.partitions)
-        yield Snapshots(log, store, kept, spool=settings.data)
-        await kept.close()
+        snapshots = Snapshots(log, store, kept, spool=settings.data)
+        yield snapshots
+        await snapshots.close()
 
     @provide
     def owners(self, settings: Settings) -> Owners:

@@ -19,9 +19,10 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Final, NamedTuple, Protocol
+from typing import IO, Final
 
 from ledger.ports import (
     CheckpointAhead,
@@ -40,15 +41,13 @@ from ledger.snapshot_format import (
     Marker,
     SnapshotBroken,
     chunk_key,
-    decode_marker,
     encode_marker,
     marker_key,
-    name_of,
     new_snapshot,
     pack,
     pages_of,
-    seq_of,
 )
+from ledger.snapshot_shelf import Shelf, SnapshotStore
 
 EVENTS_MIN: Final = 100_000
 """New events that a snapshot must save. Chosen: a few seconds of replay, against writing the whole state again."""
@@ -61,102 +60,19 @@ CHUNK_ENTRIES: Final = 8_192
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 """Chosen: with these a chunk takes a thread some 30 ms, and is well below a topic's largest message."""
 
-DUTY: Final = 0.25
-"""The share of the time in which a snapshot is worked on. Chosen: a million events' takes a minute or so."""
+DUTY: Final = 0.1
+"""The share of the time in which a snapshot is worked on, mostly beside the event loop. Chosen: a million events',
+measured 1.4 s of work on a quiet machine, take a quarter of a minute."""
 
 _LOOK_AGAIN_S: Final = 5.0  # chosen: well within the time between two local checkpoints
 _PAUSE_S: Final = 60.0
 """How long after one that failed the next is tried. Chosen: a broker that is away is away for a while."""
 
+_LOADS_AT_ONCE: Final = 4  # chosen: so that a large one keeps no small one waiting, and there is memory for them
 _SPOOL_BYTES: Final = 16 * 1024 * 1024  # chosen: what of a snapshot is held in memory; the rest waits on disk
 _DELETIONS: Final = 500  # chosen: keys in one append
 
 _log = logging.getLogger(__name__)
-
-
-class Kept(NamedTuple):
-    """A record in a snapshot store; ``value`` is empty where the key was deleted."""
-
-    place: int
-    key: str
-    value: bytes
-
-
-class SnapshotStore(Protocol):
-    """Records under keys, by partition, where all nodes find them; the last of a key counts."""
-
-    async def append(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
-        """Put them, durably and in order; an empty value deletes its key. Raises LogUnavailable (they may be there
-        nevertheless)."""
-        ...
-
-    def read(self, partition: int, from_place: int) -> AsyncIterator[Sequence[Kept]]:
-        """All that is there from ``from_place`` on, in order, to the end as it is when asked. What is no longer the
-        last of its key may be left out. Raises LogUnavailable; LogUnreadable where it was made anew."""
-        ...
-
-    async def close(self) -> None:
-        """Release everything. Closing again is harmless."""
-        ...
-
-
-class _Shelf:
-    """What is known to be in the store of one partition."""
-
-    def __init__(self) -> None:
-        self.next_place = 0
-        self.chunks: dict[str, dict[int, int]] = {}  # snapshot → number → place
-        self.markers: dict[str, Marker | None] = {}  # None: one that cannot be used
-        self.read_once = False
-
-    def put(self, kept: Kept, partition: int) -> None:
-        self.next_place = kept.place + 1
-        name = name_of(kept.key, partition)
-        if name is None:
-            return
-        if name.number is None:
-            if kept.value:
-                self.markers[name.snapshot] = _usable(kept.value, name.snapshot)
-            else:
-                self.markers.pop(name.snapshot, None)
-        elif kept.value:
-            self.chunks.setdefault(name.snapshot, {})[name.number] = kept.place
-        else:
-            chunks = self.chunks.get(name.snapshot, {})
-            chunks.pop(name.number, None)
-            if not chunks:
-                self.chunks.pop(name.snapshot, None)
-
-    def whole(self) -> list[tuple[str, Marker]]:
-        """Those that have a marker, the newest first."""
-        found = [(snapshot, marker) for snapshot, marker in self.markers.items() if marker is not None]
-        return sorted(found, key=lambda item: (item[1].seq, item[0]), reverse=True)
-
-    def replaced_by(self, newest: str) -> list[str]:
-        """The snapshots to delete now that ``newest`` is durable."""
-        seq = seq_of(newest)
-        before = [seq_of(snapshot) for snapshot in self.markers if seq_of(snapshot) < seq]
-        # A half one may be under way in another node, unless it is so old that nobody would take it.
-        halves_below = max(before, default=0)
-        snapshots = self.chunks.keys() | self.markers.keys()
-        return sorted(
-            snapshot
-            for snapshot in snapshots
-            if seq_of(snapshot) < (seq if snapshot in self.markers else halves_below)
-        )
-
-    def keys(self, partition: int, snapshot: str) -> list[str]:
-        """The marker first: without it the chunks do not count."""
-        keys = [marker_key(partition, snapshot)] if snapshot in self.markers else []
-        return keys + [chunk_key(partition, snapshot, number) for number in sorted(self.chunks.get(snapshot, {}))]
-
-
-def _usable(value: bytes, snapshot: str) -> Marker | None:
-    try:
-        return decode_marker(value, snapshot)
-    except SnapshotBroken as error:
-        _log.warning("snapshot %s is skipped: %s", snapshot, error)
-        return None
 
 
 class Snapshots:
@@ -176,7 +92,9 @@ class Snapshots:
         """``spool``: the folder where a snapshot waits on its way in, unless it fits into memory."""
         self._log, self._states, self._kept = log, states, kept
         self._spool, self._events_min, self._chunk_entries, self._duty = spool, events_min, chunk_entries, duty
-        self._shelves = [_Shelf() for _ in range(log.partitions)]
+        self._shelves = [Shelf() for _ in range(log.partitions)]
+        # Threads of their own: checkpoints of the partitions that are open must not wait for these.
+        self._loaders = ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load")
         self._storing: dict[int, asyncio.Future[None]] = {}
         self._not_before_s = 0.0
         self._turn = asyncio.Lock()
@@ -249,15 +167,15 @@ class Snapshots:
     async def _store(self, partition: int, marker: Marker, pages: Iterable[Page]) -> None:
         """Replace the local state; who is cancelled meanwhile leaves none, and nobody at work."""
         cancelled = threading.Event()
-        work = asyncio.ensure_future(
-            asyncio.to_thread(self._states.replace, partition, _unless(cancelled, pages), marker.head, marker.place)
-        )
-        self._storing[partition] = work
+        pages = _unless(cancelled, pages)
+        waiting = self._loaders.submit(self._states.replace, partition, pages, marker.head, marker.place)
+        work = self._storing[partition] = asyncio.wrap_future(waiting)
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            cancelled.set()
-            await asyncio.wait({work})
+            if not waiting.cancel():
+                cancelled.set()
+                await asyncio.wait({work})
             raise
 
     def _check_marker(self, partition: int, marker: Marker) -> None:
@@ -292,7 +210,7 @@ class Snapshots:
             raise SnapshotBroken("its digest is another than its marker says")
         return sizes
 
-    async def _look(self, partition: int) -> _Shelf:
+    async def _look(self, partition: int) -> Shelf:
         """What is in the store by now."""
         shelf = self._shelves[partition]
         try:
@@ -303,7 +221,7 @@ class Snapshots:
             if shelf.next_place == 0:
                 raise
             _log.warning("the snapshots of partition %d are read from their start: %s", partition, error)
-            self._shelves[partition] = _Shelf()
+            self._shelves[partition] = Shelf()
             return await self._look(partition)
         shelf.read_once = True
         return shelf
@@ -329,7 +247,7 @@ class Snapshots:
                 at = self._states.checkpoint(partition)
                 if at is None or at.seq < self._events_min or not await self._is_due(partition, at):
                     return False
-                return await self.take(partition)
+                return await self.take(partition) is not None
         except LedgerError as error:
             _log.warning("no snapshot of partition %d: %s", partition, error)
         except Exception:  # noqa: BLE001 - whatever it is, it must not end the snapshots of all partitions unheard
@@ -342,7 +260,7 @@ class Snapshots:
             return False
         return self._due_after(await self._look(partition), at)  # another owner may have taken one meanwhile
 
-    def _due_after(self, shelf: _Shelf, at: Head) -> bool:
+    def _due_after(self, shelf: Shelf, at: Head) -> bool:
         if not shelf.read_once:
             return True
         whole = shelf.whole()
@@ -351,15 +269,15 @@ class Snapshots:
         last = whole[0][1]
         return at.seq - last.seq >= max(self._events_min, last.entries // ENTRIES_SHARE)
 
-    async def take(self, partition: int) -> bool:
+    async def take(self, partition: int) -> Marker | None:
         """Write a snapshot of the local state at its checkpoint, then delete those before it.
 
-        False where there is no state. Raises LedgerError: the ones before are still there.
+        Answers its marker; None where there is no state. Raises LedgerError: the ones before are still there.
         """
         began_s = time.monotonic()
         copy = await asyncio.to_thread(self._states.copy, partition)
         if copy is None:
-            return False
+            return None
         snapshot = new_snapshot(copy.at.seq)
         try:
             marker = await self._write(partition, snapshot, copy)
@@ -376,7 +294,7 @@ class Snapshots:
             marker.chunks,
             time.monotonic() - began_s,
         )
-        return True
+        return marker
 
     async def _write(self, partition: int, snapshot: str, copy: StateCopy) -> Marker:
         digest, after, entries, chunks = Digest(), "", 0, 0
@@ -414,6 +332,8 @@ class Snapshots:
             await self._kept.append(partition, [(key, b"") for key in keys[begin : begin + _DELETIONS]])
 
     async def close(self) -> None:
+        """Loads have ended, or were cancelled. Closing again is harmless."""
+        self._loaders.shutdown(wait=False)
         await self._kept.close()
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.event_log import run_of
-from ledger.logs.kafka import _Partition
+from ledger.logs.kafka import Known, _Partition
 from ledger.logs.kafka_client import Stored
 from ledger.record import EMPTY, Head, decode, sha256_hex
 
@@ -58,3 +58,21 @@ def test_it_knows_the_place_of_every_event_and_what_is_none(seed: int, length: i
     assert [known.seq_at(offset) for offset in range(len(values) + 2)] == [
         seqs.get(offset) for offset in range(len(values) + 2)
     ]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60))
+def test_a_place_of_any_head_is_what_was_known_right_behind_it(seed: int, length: int) -> None:
+    values = topic(seed, length)
+    known, heads = _Partition(), []
+    then: list[Known] = []
+    for offset, value in enumerate(values):
+        if known.take(Stored(offset, value)) is not None:
+            heads.append(known.head)
+            then.append(known.known())
+    for head, right_behind in zip(heads, then, strict=True):
+        assert known.known_at(head) == right_behind
+        late = _Partition()
+        late.begin_at(known.known_at(head))
+        for offset, value in enumerate(values[late.next_offset :], start=late.next_offset):
+            late.take(Stored(offset, value))
+        assert late.known() == known.known()

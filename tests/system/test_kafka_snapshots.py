@@ -126,13 +126,13 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
 
     enough = asyncio.Event()
     playing = asyncio.gather(*(play(user, enough) for user in range(6)))
-    snapshots = Snapshots(log, store, await topics.open(partitions=1), events_min=300, chunk_entries=200)
-    taken = 0
-    async with asyncio.timeout(60):
-        while taken < 3:
+    snapshots = Snapshots(log, store, await topics.open(partitions=1), chunk_entries=100, duty=0.5)
+    async with asyncio.timeout(120):
+        for enough_events in (100, 300):
+            while node.end(0) < enough_events:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
             await node.writers[0].save()
-            taken += await snapshots.snapshot_if_due(0)
-            await asyncio.sleep(0.01)
+            assert await snapshots.take(0)
     last = store.checkpoint(0)
     enough.set()
     await playing

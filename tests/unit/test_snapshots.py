@@ -14,7 +14,8 @@ from ledger.logs.memory_snapshots import MemorySnapshotStore
 from ledger.ports import CheckpointAhead, ForeignCheckpoint, LogUnavailable, Page, Value
 from ledger.record import Head, sha256_hex
 from ledger.snapshot_format import Digest, Marker, decode_marker, encode_marker, name_of, new_snapshot, pack
-from ledger.snapshots import Kept, Snapshots
+from ledger.snapshot_shelf import Kept
+from ledger.snapshots import Snapshots
 from ledger.state_stores.memory import MemoryStateStore
 from unit.given import deposit, open_wallet, place_bet
 from unit.node_in_memory import World
@@ -479,6 +480,7 @@ class SlowLoads(MemoryStateStore):
     def __init__(self, pages: int) -> None:
         super().__init__()
         self.reached = asyncio.Event()
+        self.at_work = False
         self._pages, self._loop = pages, asyncio.get_running_loop()
 
     def replace(self, partition: int, pages: Iterable[Page], at: Head, place: bytes | None) -> None:
@@ -489,7 +491,11 @@ class SlowLoads(MemoryStateStore):
                     time.sleep(0.02)  # so that the cancellation arrives before the end
                 yield page
 
-        super().replace(partition, slowly(), at, place)
+        self.at_work = True
+        try:
+            super().replace(partition, slowly(), at, place)
+        finally:
+            self.at_work = False
 
 
 @pytest.mark.parametrize("pages", [0, 1, 3])
@@ -504,6 +510,7 @@ async def test_a_load_that_is_cancelled_leaves_no_state_and_the_next_one_loads(
     loading.cancel()
     await asyncio.wait([loading])
     assert loading.cancelled()
+    assert not store.at_work, "it goes on beside whoever comes next"
     assert (store.checkpoint(0), content(store)[0]) == (None, [])
     await here.prepare(0)
     assert store.checkpoint(0) == second

@@ -97,9 +97,9 @@ async def take_over(
         first = await _fill(address, folder / "first.sqlite3", topic, events)
         filled_s = time.monotonic() - began_s
         tell("taking a snapshot")
-        snapshot_s = await _take_snapshot(address, folder / "first.sqlite3", topic)
+        entries, snapshot_s = await _take_snapshot(address, folder / "first.sqlite3", topic)
         tell("taking the partition over")
-        return await _measured(address, folder / "fresh.sqlite3", topic, first, filled_s, snapshot_s)
+        return await _measured(address, folder / "fresh.sqlite3", topic, first, filled_s, entries, snapshot_s)
     except LedgerError as error:
         raise BenchError(f"the takeover cannot be measured: {error}") from error
 
@@ -136,14 +136,17 @@ async def _post(node: Node, batch: list[tuple[Command, str]]) -> Accepted:
     return first
 
 
-async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> float:
+async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> tuple[int, float]:
+    """Answers how many entries it has, and how long it took."""
     log = await open_log(address, 1, topic=topic)
     store = SqliteStateStore(state)
     snapshots = Snapshots(log, store, await open_snapshots(address, 1, topic=f"{topic}.snapshots"), duty=1.0)
     began_s = time.monotonic()
     try:
-        await snapshots.take(0)
-        return time.monotonic() - began_s
+        marker = await snapshots.take(0)
+        if marker is None:
+            raise BenchError("there is no state to take a snapshot of")
+        return marker.entries, time.monotonic() - began_s
     finally:
         await snapshots.close()
         await log.close()
@@ -151,7 +154,7 @@ async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> floa
 
 
 async def _measured(
-    address: KafkaAddress, state: Path, topic: str, first: Accepted, filled_s: float, snapshot_s: float
+    address: KafkaAddress, state: Path, topic: str, first: Accepted, filled_s: float, entries: int, snapshot_s: float
 ) -> Takeover:
     began_s = time.monotonic()
     log = await open_log(address, 1, topic=topic)
@@ -177,13 +180,12 @@ async def _measured(
         ):
             raise BenchError(f"the retry of the first command was answered {answer}, at first {first}")
         sizes = [len(record.value) async for page in kept.read(0, 0) for record in page]
-        (marker,) = [marker for _, marker in snapshots._shelves[0].whole()]
     finally:
         await node.stop()
         await snapshots.close()
     return Takeover(
         events=at.seq,
-        entries=marker.entries,
+        entries=entries,
         snapshot_bytes=sum(sizes),
         filled_s=filled_s,
         snapshot_s=snapshot_s,

@@ -13,7 +13,7 @@ from ledger.logs.kafka_address import KafkaAddress
 from ledger.logs.kafka_client import KafkaClient
 from ledger.logs.kafka_topic import COMPACTED, prepare_topic
 from ledger.ports import LogMisconfigured, LogUnavailable, LogUnreadable, OutcomeUnknown, WrongPartitions
-from ledger.snapshots import Kept
+from ledger.snapshot_shelf import Kept
 
 SNAPSHOTS: Final = "stakelog.snapshots"
 

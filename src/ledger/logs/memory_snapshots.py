@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from ledger.ports import LedgerError
-from ledger.snapshots import Kept
+from ledger.snapshot_shelf import Kept
 
 _PAGE: Final = 3  # chosen: small, so that what is read is in several pages
 
