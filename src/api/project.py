@@ -18,7 +18,7 @@ import click
 
 if TYPE_CHECKING:
     from api.settings import Settings
-    from projections.follower import LogReader
+    from projections.log_reader import LogReader
 
 _NICE: Final = 10  # chosen: a tenth of what the service gets where both want a core
 
@@ -154,7 +154,7 @@ async def _status(settings: "Settings", wanted: int | None) -> bool:
 
     from api.providers import open_read_model
     from projections.folds import VERSION
-    from projections.follower import every_ahead
+    from projections.log_reader import every_ahead
     from projections.standing import details_of, standing_of
 
     async with open_read_model(settings, wanted) as (log, model):

@@ -26,7 +26,7 @@ from ledger.node import Node
 from ledger.ports import CheckpointAhead, Clock, EventLog, FolderInUse, FolderUnusable, LedgerError, StateStore
 from ledger.state_stores.sqlite import SqliteStateStore
 from projections.folds import VERSION
-from projections.follower import LogReader, refuse_ahead
+from projections.log_reader import LogReader, refuse_ahead
 from projections.proof import Check, Pace, Proof
 from projections.queries import Reads
 from projections.read_model import ReadModel

@@ -363,6 +363,32 @@ class KafkaEventLog:
             )
         self._known[partition].begin_at(known)
 
+    async def find(self, partition: int, head: Head) -> Known | None:
+        """The place of an event of which no more than this is known; None where the topic does not hold it.
+
+        An event of seq s stands at offset s - 1 or behind, for each event before it takes one, and each fork one
+        more: so no more records are read than there are forks. ``head`` must be of an event: of a fork that stands in
+        the topic this says where it stands, too. Raises LogUnavailable, LogUnreadable.
+        """
+        offset, bytes_max = head.seq - 1, _RECORD_BYTES
+        end = await self._client.end_offset(partition)
+        while offset < end:
+            page = await self._some(partition, offset, bytes_max)
+            for stored in page.records:
+                if sha256_hex(stored.value) == head.sha256:
+                    return Known(head.seq, head.sha256, stored.offset + 1, 0, (Run(head.seq, stored.offset),))
+            offset, bytes_max = page.next_offset, _PAGE_BYTES
+        return None
+
+    def offset_of(self, partition: int, seq: int) -> int:
+        """Where an event that was read stands."""
+        return self._known[partition].offset_of(seq)
+
+    def last_read(self, partition: int) -> tuple[int, int]:
+        """The seq of the last event that was read, and the first offset that was not."""
+        known = self._known[partition]
+        return known.head.seq, known.next_offset
+
     # --- the end -------------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
