@@ -1,6 +1,6 @@
 """What every ``LogReader`` must do. An adapter passes if a subclass of ``LogReaderContract`` passes.
 
-The subclass has two fixtures: ``open_log`` opens a log on storage that is empty at first, as for ``EventLogContract``;
+The subclass has two fixtures: ``open_log`` opens a log on storage that is empty at first, as for event logs;
 ``open_reader`` opens a reader of the same storage, once there is a log.
 """
 

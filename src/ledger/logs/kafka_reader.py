@@ -68,8 +68,7 @@ class KafkaLogReader:
         self._seen: list[int] | None = None
 
     def changed(self) -> bool:
-        assert self._client is not None
-        ends = self._wait(self._client.end_offsets(self.partitions))
+        ends = self.end_offsets()
         if ends == self._seen:
             return False
         self._seen = ends
@@ -86,6 +85,11 @@ class KafkaLogReader:
     def offset_behind(self, partition: int, head: Head) -> int | None:
         """The offset behind the event ``head``, 0 where that is the empty log; None where the topic lacks it."""
         return self._wait(self._offset_behind(partition, head))
+
+    def end_offsets(self) -> list[int]:
+        """The offset behind the last record of every partition."""
+        assert self._client is not None
+        return self._wait(self._client.end_offsets(self.partitions))
 
     def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         return self._wait(self._read(partition, from_seq, limit))
