@@ -30,11 +30,12 @@ KNOWN: Final = frozenset(
         "RULES",
     )
 )
-_ONLY: Final = {"STAKELOG_LOG": "sqlite", "STAKELOG_CACHE": "memory"}
+_ONLY: Final = {"STAKELOG_CACHE": "memory"}
 _NOT_BUILT: Final = ("STAKELOG_RULES",)
 
 SQLITE: Final = "sqlite"
-"""The read model that needs no server: a file in the data folder."""
+"""The log, and the read model, that need no server: files in the data folder."""
+KAFKA: Final = "kafka://"
 _DATABASES: Final = ("postgresql", "mysql")
 
 
@@ -52,6 +53,8 @@ class Settings(Struct, frozen=True):
     advertise: str
     auth: bool
     assets: Assets
+    log: str = SQLITE
+    """Or the address of Kafka, checked where it is opened."""
     read_model: str = SQLITE
     """Or the URL of a database."""
     read_model_replica: str | None = None
@@ -86,9 +89,24 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         advertise=environment.get("STAKELOG_ADVERTISE", f"http://{f'[{host}]' if ':' in host else host}:{port}"),
         auth=auth == "on",
         assets=assets,
+        log=_log(environment),
         read_model=_read_model(environment),
         read_model_replica=_replica(environment),
     )
+
+
+def _log(environment: Mapping[str, str]) -> str:
+    log = environment.get("STAKELOG_LOG", SQLITE)
+    if log == SQLITE:
+        return log
+    if not log.startswith(KAFKA):  # not quoted: it may hold a password
+        raise SettingsError("STAKELOG_LOG names no log that is known: sqlite, or kafka://host:port,host:port")
+    if _read_model(environment) == SQLITE:
+        raise SettingsError(
+            "STAKELOG_LOG=kafka://… is shared by many nodes, so their read model must be too: set "
+            "STAKELOG_READ_MODEL to postgresql://… or mysql://…, and start `stakelog project` to fill it"
+        )
+    return log
 
 
 def _read_model(environment: Mapping[str, str]) -> str:

@@ -18,14 +18,12 @@ from time import monotonic
 from typing import Any, Final
 
 import faust
-from faust.types.auth import CredentialsArg
 from msgspec import Struct
 
 from ledger.ports import LedgerError
 from projections.intake import Delivered, Intake
 from projections.lag import Watched, as_json, as_text
 
-GROUP: Final = "stakelog-projections"
 BATCH: Final = 2_000
 """Records in one transaction. Measured: larger ones fold no faster, and are lost whole where another worker was
 quicker."""
@@ -50,10 +48,11 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     """How the worker reaches Kafka, and where its own pages are."""
 
     servers: Sequence[str]
+    """``host:port`` of some brokers."""
     topic: str
-    credentials: CredentialsArg | None = None
     ssl_context: SSLContext | None = None
-    group: str = GROUP
+    sasl: tuple[str, str, str] | None = None
+    """Mechanism, user name and password."""
     web_host: str = "127.0.0.1"
     web_port: int = WEB_PORT
     """0: no pages."""
@@ -63,6 +62,15 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
 class _App(faust.App):
     def _create_directories(self) -> None:
         """There are no tables of Faust's own, so nothing is kept on disk."""
+
+
+def _credentials(options: WorkerOptions) -> Any:
+    if options.sasl is not None:
+        mechanism, username, password = options.sasl
+        return faust.SASLCredentials(
+            mechanism=mechanism, username=username, password=password, ssl_context=options.ssl_context
+        )
+    return None if options.ssl_context is None else faust.SSLCredentials(options.ssl_context)
 
 
 class Worker:
@@ -77,10 +85,9 @@ class Worker:
     def _make_app(self) -> faust.App:
         options = self._options
         app = _App(
-            options.group,
+            f"{options.topic}.read-model",
             broker=[f"kafka://{server}" for server in options.servers],
-            broker_credentials=options.credentials,
-            ssl_context=options.ssl_context,
+            broker_credentials=_credentials(options),
             store="memory://",
             topic_allow_declare=False,
             topic_disable_leader=True,
