@@ -29,10 +29,16 @@ BATCH: Final = 2_000
 quicker."""
 BATCH_WITHIN_S: Final = 0.01
 """How long a batch is waited for. Chosen: what is visible is some 10 ms behind what was delivered."""
+GROUP_SUFFIX: Final = ".read-model"
+"""The group is named by the topic and this."""
+SESSION_S: Final = 10.0
+"""Chosen: so long the partitions of a worker that died stand still; the heart beats every three seconds, in a thread of
+its own."""
 STALLED_S: Final = 60.0
 """Chosen: longer than a rebalance and an election, shorter than somebody's patience."""
 END_WITHIN_S: Final = 10.0
 WEB_PORT: Final = 6066
+_HEARTBEAT_S: Final = 3.0
 _WATCH_S: Final = 1.0
 _LATE_S: Final = 3.0
 """Chosen: longer than a batch, shorter than a rebalance that goes well."""
@@ -60,6 +66,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
 
 
 class _App(faust.App):
+    logger = logging.getLogger("faust.app")
+
     def _create_directories(self) -> None:
         """There are no tables of Faust's own, so nothing is kept on disk."""
 
@@ -85,13 +93,15 @@ class Worker:
     def _make_app(self) -> faust.App:
         options = self._options
         app = _App(
-            f"{options.topic}.read-model",
+            f"{options.topic}{GROUP_SUFFIX}",
             broker=[f"kafka://{server}" for server in options.servers],
             broker_credentials=_credentials(options),
             store="memory://",
             topic_allow_declare=False,
             topic_disable_leader=True,
             consumer_auto_offset_reset="earliest",
+            broker_session_timeout=SESSION_S,
+            broker_heartbeat_interval=_HEARTBEAT_S,
             stream_wait_empty=False,
             stream_buffer_maxsize=4 * BATCH,
             broker_max_poll_records=BATCH,
@@ -115,8 +125,15 @@ class Worker:
                 await self._take(events)
 
         app.agent(topic, name="fold")(fold)
-        app.page("/metrics")(self._metrics_page)
-        app.page("/lag")(self._lag_page)
+
+        async def metrics_page(web: Any, _request: Any) -> Any:
+            return web.text(as_text(self._watched), content_type="text/plain")
+
+        async def lag_page(web: Any, _request: Any) -> Any:
+            return web.json(as_json(self._watched))
+
+        app.page("/metrics")(metrics_page)
+        app.page("/lag")(lag_page)
         app.finalize()
         app.web.init_server()
         return app
@@ -202,9 +219,3 @@ class Worker:
             return {place.partition for place in self.app.consumer.assignment()}
         except Exception:  # noqa: BLE001 - no consumer yet: Faust has no error of its own for that
             return set()
-
-    async def _metrics_page(self, web: Any, _request: Any) -> Any:
-        return web.text(as_text(self._watched), content_type="text/plain")
-
-    async def _lag_page(self, web: Any, _request: Any) -> Any:
-        return web.json(as_json(self._watched))
