@@ -163,6 +163,9 @@ class Intake:
     # --- what is to be folded ------------------------------------------------------------------------------------
 
     async def _fold_all(self, live: Generation, delivered: Mapping[int, Sequence[Delivered]]) -> None:
+        for partition, records in delivered.items():
+            next_offset = await self._next_offset(partition)
+            self.counts.skipped += sum(one.offset < next_offset for one in records)
         while not self._stop.is_set() and (rest := await self._rest(live, delivered)):
             await self._fold(live, rest)
 
@@ -182,7 +185,6 @@ class Intake:
             next_offset = await self._next_offset(partition)
             if (missing := _first_from(records, next_offset)) is None:
                 continue
-            self.counts.skipped += missing
             if records[missing].offset > next_offset:
                 next_offset = await self._fill_gap(live, partition, records[missing].offset, records[-1].offset)
                 missing = _first_from(records, next_offset)

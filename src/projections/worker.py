@@ -32,8 +32,7 @@ BATCH_WITHIN_S: Final = 0.01
 GROUP_SUFFIX: Final = ".read-model"
 """The group is named by the topic and this."""
 SESSION_S: Final = 10.0
-"""Chosen: so long the partitions of a worker that died stand still; the heart beats every three seconds, in a thread of
-its own."""
+"""Chosen: so long the partitions of a worker that died stand still; the heart beats in a thread of its own."""
 STALLED_S: Final = 60.0
 """Chosen: longer than a rebalance and an election, shorter than somebody's patience."""
 END_WITHIN_S: Final = 10.0
