@@ -11,13 +11,14 @@ Truths:
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from ssl import SSLContext
 from time import monotonic
 from typing import Any, Final
 
 import faust
+from faust.types import TP
 from msgspec import Struct
 
 from ledger.ports import LedgerError
@@ -39,6 +40,7 @@ END_WITHIN_S: Final = 10.0
 WEB_PORT: Final = 6066
 _HEARTBEAT_S: Final = 3.0
 _WATCH_S: Final = 1.0
+_SEEK_S: Final = 5.0
 _LATE_S: Final = 3.0
 """Chosen: longer than a batch, shorter than a rebalance that goes well."""
 
@@ -80,57 +82,55 @@ def _credentials(options: WorkerOptions) -> Any:
     return None if options.ssl_context is None else faust.SSLCredentials(options.ssl_context)
 
 
+def make_app(options: WorkerOptions, take: Callable[[Sequence[Any]], Awaitable[None]]) -> faust.App:
+    """A Faust app whose only agent gives batches of the topic's events to ``take``."""
+    app = _App(
+        f"{options.topic}{GROUP_SUFFIX}",
+        broker=[f"kafka://{server}" for server in options.servers],
+        broker_credentials=_credentials(options),
+        store="memory://",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=_HEARTBEAT_S,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=4 * BATCH,
+        broker_max_poll_records=BATCH,
+        web_enabled=bool(options.web_port),
+        web_bind=options.web_host,
+        web_port=options.web_port or WEB_PORT,
+        web_router_enabled=False,
+        web_tables_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+    topic = app.topic(options.topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    async def fold(stream: Any) -> None:
+        async for events in stream.take_events(BATCH, within=BATCH_WITHIN_S):
+            await take(events)
+
+    app.agent(topic, name="fold")(fold)
+    return app
+
+
 class Worker:
     """One process of the group."""
 
     def __init__(self, intake: Intake, watched: Watched, options: WorkerOptions) -> None:
-        self._intake, self._watched, self._options = intake, watched, options
+        self.intake, self._watched, self._options = intake, watched, options
         self._disaster: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ending = asyncio.Event()
         self.app = self._make_app()
 
     def _make_app(self) -> faust.App:
-        options = self._options
-        app = _App(
-            f"{options.topic}{GROUP_SUFFIX}",
-            broker=[f"kafka://{server}" for server in options.servers],
-            broker_credentials=_credentials(options),
-            store="memory://",
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            consumer_auto_offset_reset="earliest",
-            broker_session_timeout=SESSION_S,
-            broker_heartbeat_interval=_HEARTBEAT_S,
-            stream_wait_empty=False,
-            stream_buffer_maxsize=4 * BATCH,
-            broker_max_poll_records=BATCH,
-            web_enabled=bool(options.web_port),
-            web_bind=options.web_host,
-            web_port=options.web_port or WEB_PORT,
-            web_router_enabled=False,
-            web_tables_enabled=False,
-            worker_redirect_stdouts=False,
-        )
-        topic = app.topic(
-            options.topic,
-            key_type=bytes,
-            value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
-        )
-
-        async def fold(stream: Any) -> None:
-            async for events in stream.take_events(BATCH, within=BATCH_WITHIN_S):
-                await self._take(events)
-
-        app.agent(topic, name="fold")(fold)
-
         async def metrics_page(web: Any, _request: Any) -> Any:
             return web.text(as_text(self._watched), content_type="text/plain")
 
         async def lag_page(web: Any, _request: Any) -> Any:
             return web.json(as_json(self._watched))
 
+        app = make_app(self._options, self._take)
         app.page("/metrics")(metrics_page)
         app.page("/lag")(lag_page)
         app.finalize()
@@ -179,7 +179,7 @@ class Worker:
         for records in delivered.values():
             records.sort(key=lambda one: one.offset)
         try:
-            await self._intake.take(delivered)
+            await self.intake.take(delivered)
         except LedgerError as error:
             if not self._disaster.done():
                 self._disaster.set_exception(error)
@@ -195,16 +195,32 @@ class Worker:
                 raise Stalled(f"the consumer gave up: {self.app.crash_reason!r}")
             self._watched.assigned = self._assigned()
             await self._watched.look()
-            if not self._intake.waiting:
-                await self._intake.catch_up(self._watched.unknown())
+            if not self.intake.waiting:
+                await self._read(self._watched.unknown())
                 await self._read_late(self._watched.undelivered(_LATE_S))
+
+    async def _read(self, ends: Mapping[int, int]) -> None:
+        """Fold from the log up to there, and have Faust go on behind it, where it would deliver much in vain."""
+        if not ends:
+            return
+        await self.intake.catch_up(ends)
+        for partition in ends:
+            next_offset = self.intake.standings[partition].next_offset
+            place = TP(self._options.topic, partition)
+            try:
+                async with asyncio.timeout(_SEEK_S):
+                    position = await self.app.consumer.position(place)
+                    if position is not None and next_offset is not None and next_offset - position > BATCH:
+                        await self.app.consumer.seek_wait({place: next_offset})
+            except Exception as error:  # noqa: BLE001 - whatever it is: what is delivered in vain is skipped
+                _log.debug("partition %d is delivered from where it is: %r", partition, error)
 
     async def _read_late(self, late: Mapping[int, int]) -> None:
         """What is not delivered is read from the log: Faust may have begun behind it, or have lost its place."""
-        await self._intake.catch_up(late)
+        await self._read(late)
         now_s = monotonic()
         for partition in late:
-            standing = self._intake.standings[partition]
+            standing = self.intake.standings[partition]
             if standing.undelivered_since_s is None:
                 standing.undelivered_since_s = now_s
             elif now_s - standing.undelivered_since_s > self._options.stalled_s:
