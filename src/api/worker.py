@@ -31,7 +31,7 @@ def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> No
     """Never returns. Exit status 0 told to end, 1 to be started again, 2 wrong settings, 3 a disaster."""
     if settings.log == SQLITE:
         click.echo(
-            "stakelog project: this is the worker for a log on Kafka, with STAKELOG_LOG=sqlite `stakelog serve` "
+            "stakelog project: this is the worker for a log on Kafka; with STAKELOG_LOG=sqlite `stakelog serve` "
             "fills the read model by itself. `stakelog project --help` says what else there is",
             err=True,
         )
