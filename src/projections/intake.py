@@ -147,6 +147,7 @@ class Intake:
             self._forget()
             return False
         except BaseException:
+            self.waiting = True
             self._forget()
             raise
 

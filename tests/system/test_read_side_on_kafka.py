@@ -51,7 +51,7 @@ def test_a_read_model_is_built_rebuilt_and_checked_from_the_topic(
     side.assert_true_of_the_log()
     well = side.run("project", "check", "--once")
     assert (well.returncode, well.stdout) == (0, "well: every row is what the log says\n"), well.stderr
-    databases.ask("UPDATE wallet_2 SET status = 'closed'", side.url.rpartition("/")[2])
+    databases.ask("UPDATE wallet_g2 SET status = 'closed'", side.url.rpartition("/")[2])
     found = side.run("project", "check", "--once")
     assert found.returncode == 1
     assert "status" in found.stderr
