@@ -166,9 +166,32 @@ async def test_forks_behind_the_last_event_are_no_reason_to_read_for_ever(
     ends = table.topic.end_offsets()
     for partition, end in enumerate(ends):
         await intake.take(table.delivered(partition, end - 1, end))
-    await intake.catch_up(dict(enumerate(ends)))
-    assert [intake.standings[one].next_offset for one in range(3)] == ends
+    reader = table.intake()
+    await reader.catch_up(dict(enumerate(ends)))
+    for one in (intake, reader):
+        assert [one.standings[partition].next_offset for partition in range(3)] == ends
     assert await table.tables() == expected
+
+
+async def test_a_gap_inside_a_batch_is_filled(tmp_path: Path, told: Story) -> None:
+    table = plain(tmp_path / "data", told)
+    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+    batch = table.delivered(partition, 0, 10)[partition]
+    intake = table.intake()
+    await intake.take({partition: [*batch[:4], *batch[6:]]})
+    assert intake.standings[partition].seq >= 10
+    assert intake.counts.gaps == 1
+
+
+async def test_who_was_overtaken_is_done_only_when_its_batch_is_in_the_tables(tmp_path: Path, told: Story) -> None:
+    table = plain(tmp_path / "data", told)
+    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+    one, other = table.intake(), table.intake()
+    await one.take(table.delivered(partition, 0, 5))
+    await other.take(table.delivered(partition, 5, 7))
+    await one.take(table.delivered(partition, 5, 9))
+    assert one.counts.overtaken == 1
+    assert (await table.tables())[partition][0].head.seq == 9
 
 
 async def test_what_is_delivered_again_is_counted_and_asks_the_topic_nothing(tmp_path: Path, told: Story) -> None:
