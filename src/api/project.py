@@ -1,7 +1,7 @@
 """``stakelog project``: what fills the read model, and where it stands.
 
-Exit status 0 well, 1 it failed or was refused, 2 wrong use or settings, or there is no log, 3 (``follow``)
-the log or the read model is not what it must be, and starting again cannot mend it.
+Exit status 0 well, 1 it failed or was refused, 2 wrong use or settings, or there is no log, 3 (``follow`` and the
+worker) the log or the read model is not what it must be, and starting again cannot mend it.
 """
 
 import asyncio
@@ -18,14 +18,35 @@ import click
 
 if TYPE_CHECKING:
     from api.settings import Settings
-    from projections.follower import LogReader
+    from projections.log_reader import LogReader
 
 _NICE: Final = 10  # chosen: a tenth of what the service gets where both want a core
 
 
-@click.group()
-def project() -> None:
-    """Fold the log into the tables that client apps read: follow, check, rebuild, status."""
+@click.group(invoke_without_command=True)
+@click.option("--web-host", default="127.0.0.1", show_default=True, help="Where the worker's own pages are.")
+@click.option(
+    "--web-port",
+    type=click.IntRange(0, 65_535),
+    default=6066,
+    show_default=True,
+    help="Their port: /metrics for Prometheus, /lag as JSON; 0 for none.",
+)
+@click.option("--no-check", is_flag=True, help="Do not hold the read model against the log meanwhile.")
+@click.pass_context
+def project(context: click.Context, web_host: str, web_port: int, no_check: bool) -> None:
+    """Fold the log into the tables that client apps read.
+
+    Without a command: one of the workers that fill PostgreSQL or MySQL from Kafka, until SIGTERM or Ctrl-C. Start as
+    many as are needed, on any machine; they share the partitions. Settings are those of `serve`. With the log in
+    SQLite `serve` does this by itself.
+
+    Exit status 1: start it again; 3: the log or the read model is not what it must be, and that would not help.
+    """
+    if context.invoked_subcommand is None:
+        from api.worker import work
+
+        work(_settings(""), web_host=web_host, web_port=web_port, check=not no_check)
 
 
 @project.command()
@@ -59,7 +80,7 @@ async def _follow(settings: "Settings") -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_read_side(settings.data, settings.read_model) as (log, store):
+    async with open_read_side(settings) as (log, store):
         gc.freeze()  # what is loaded by now stays
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
         await Follower(log, store).run(stop)
@@ -103,13 +124,14 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
     from projections.rebuild import rebuild as rebuild_from_log
 
     began_s = monotonic()
-    with rebuild_lock(settings.data), progress_of_steps() as tell:
-        outcome = await rebuild_from_log(
-            partial(open_read_side, settings.data, settings.read_model),
-            workers=workers,
-            accept=accept,
-            progress=tell,
-        )
+    async with rebuild_lock(settings):
+        with progress_of_steps() as tell:
+            outcome = await rebuild_from_log(
+                partial(open_read_side, settings),
+                workers=workers,
+                accept=accept,
+                progress=tell,
+            )
     took_s = monotonic() - began_s
     for one in outcome.differences:
         click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'nobody'}: {one.detail}")
@@ -154,7 +176,7 @@ async def _status(settings: "Settings", wanted: int | None) -> bool:
 
     from api.providers import open_read_model
     from projections.folds import VERSION
-    from projections.follower import every_ahead
+    from projections.log_reader import every_ahead
     from projections.standing import details_of, standing_of
 
     async with open_read_model(settings, wanted) as (log, model):
@@ -279,15 +301,18 @@ def _settings(command: str) -> "Settings":
     try:
         return read_settings(os.environ)
     except SettingsError as error:
-        click.echo(f"stakelog project {command}: {error}", err=True)
+        click.echo(f"{f'stakelog project {command}'.rstrip()}: {error}", err=True)
         sys.exit(2)
 
 
 def _settings_of_a_log(command: str) -> "Settings":
     """For what needs a log to be there."""
+    from api.settings import SQLITE
     from ledger.folder import EVENTS
 
     settings = _settings(command)
+    if settings.log != SQLITE:
+        return settings
     try:
         if (settings.data / EVENTS).exists():
             return settings

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from logging import getLogger
 from pathlib import Path
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
@@ -30,25 +30,30 @@ from ledger.ports import (
     CheckpointAhead,
     Clock,
     EventLog,
-    FolderInUse,
     FolderUnusable,
     LedgerError,
     LogMisconfigured,
     StateStore,
+    WrongPartitions,
 )
 from ledger.snapshots import Snapshots
 from ledger.state_stores.sqlite import SqliteStateStore
 from ledger.whole_log import WholeLog
 from projections.folds import VERSION
-from projections.follower import LogReader, refuse_ahead
+from projections.intake import Intake, PlacedLogReader
+from projections.lag import Watched
+from projections.log_reader import LogReader, refuse_ahead
 from projections.proof import Check, Pace, Proof
 from projections.queries import Reads
 from projections.read_model import ReadModel
 from projections.rebuild import ReadSide
 from projections.standing import standing_of
-from projections.store import ReadModelStore, ReadModelUnavailable, Switched
+from projections.store import UNDER_WAY, ReadModelStore, ReadModelUnavailable, RebuildUnderWay, Switched
 from projections.stores.server import Database, ServerReadModel, ServerReadModelStore
 from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+
+if TYPE_CHECKING:
+    from projections.worker import Worker
 
 Checking = NewType("Checking", Child)
 """The process that holds the read model against the log."""
@@ -324,11 +329,27 @@ async def _make_first_generation(store: ReadModelStore, partitions: int) -> None
         await store.close()
 
 
+def _reader_of(settings: Settings) -> PlacedLogReader | SqliteLogReader:
+    """The log, to read. Raises LedgerError."""
+    if settings.log == SQLITE:
+        return SqliteLogReader(settings.data / EVENTS)
+    return _topic_of(settings)
+
+
+def _topic_of(settings: Settings) -> PlacedLogReader:
+    # As the drivers of databases: loaded by those who use it.
+    from ledger.logs.kafka import TOPIC
+    from ledger.logs.kafka_address import parse_address
+    from ledger.logs.kafka_reader import KafkaLogReader
+
+    return KafkaLogReader(parse_address(settings.log), topic=TOPIC)
+
+
 @asynccontextmanager
-async def open_read_side(data: Path, read_model: str) -> AsyncIterator[ReadSide]:
-    """The folder's log, to read, and the tables made of it, to write. Raises LedgerError."""
-    with closing(SqliteLogReader(data / EVENTS)) as log:
-        store = _store_of(data, read_model)
+async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
+    """The log, to read, and the tables made of it, to write. Raises LedgerError."""
+    with closing(_reader_of(settings)) as log:
+        store = _store_of(settings.data, settings.read_model)
         try:
             yield ReadSide(log, store)
         finally:
@@ -339,11 +360,16 @@ async def open_read_side(data: Path, read_model: str) -> AsyncIterator[ReadSide]
 async def open_read_model(
     settings: Settings, partitions: int | None = None
 ) -> AsyncIterator[tuple[LogReader, ReadModel]]:
-    """The folder's log and its tables, to read. Raises LedgerError; WrongPartitions unless there are as many."""
+    """The log and its tables, to read. Raises LedgerError; WrongPartitions unless there are as many."""
     data = settings.data
-    with closing(SqliteLogReader(data / EVENTS)) as log:
+    with closing(_reader_of(settings)) as log:
         if partitions is not None and partitions != log.partitions:
-            raise wrong_partitions(data / EVENTS, log.partitions, partitions)
+            if settings.log == SQLITE:
+                raise wrong_partitions(data / EVENTS, log.partitions, partitions)
+            raise WrongPartitions(
+                f"the topic was created with {log.partitions} partitions, not {partitions}: set "
+                f"STAKELOG_PARTITIONS={log.partitions}, or use another cluster"
+            )
         if settings.read_model == SQLITE and not (data / READ_MODEL).exists():
             raise ReadModelUnavailable(f"there is no read model in {data}: `stakelog project rebuild` makes it")
         model = _model_of(settings)
@@ -353,9 +379,24 @@ async def open_read_model(
             await model.close()
 
 
+@asynccontextmanager
+async def rebuild_lock(settings: Settings) -> AsyncIterator[None]:
+    """One rebuild at a time of this read model, wherever it is started. Raises RebuildUnderWay, FolderUnusable,
+    ReadModelUnavailable."""
+    if settings.read_model == SQLITE:
+        with _locked_file(settings.data):
+            yield
+        return
+    database = _database_of(settings.read_model)
+    try:
+        async with database.rebuilding():
+            yield
+    finally:
+        await database.close()
+
+
 @contextmanager
-def rebuild_lock(data: Path) -> Iterator[None]:
-    """One rebuild at a time in this folder. Raises FolderInUse, FolderUnusable."""
+def _locked_file(data: Path) -> Iterator[None]:
     try:
         descriptor = os.open(data / REBUILD_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -364,7 +405,7 @@ def rebuild_lock(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise FolderInUse(f"another rebuild of the read model in {data} is under way: wait for its end") from None
+            raise RebuildUnderWay(UNDER_WAY) from None
         yield
     finally:
         os.close(descriptor)
@@ -372,11 +413,44 @@ def rebuild_lock(data: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIterator[Check]:
-    """The check of this folder's read model; whoever has it runs it. Raises LedgerError."""
-    with closing(SqliteLogReader(settings.data / EVENTS)) as log:
+    """The check of this read model; whoever has it runs it. Raises LedgerError."""
+    with closing(_reader_of(settings)) as log:
         store = _store_of(settings.data, settings.read_model, make=False)
         try:
             yield Check(store, Proof(store, log, quick), Proof(store, log, thorough), system_clock)
+        finally:
+            await store.close()
+
+
+@asynccontextmanager
+async def open_worker(
+    settings: Settings, stop: asyncio.Event, *, web_host: str, web_port: int
+) -> AsyncIterator["Worker"]:
+    """A worker over the topic; whoever has it runs it. Raises LedgerError."""
+    from ledger.logs.kafka import TOPIC
+    from ledger.logs.kafka_address import parse_address
+    from projections.worker import Worker, WorkerOptions
+
+    address = parse_address(settings.log)
+    options = address.client_options()
+    sasl = (str(address.sasl_mechanism), str(address.sasl_username), str(address.sasl_password))
+    with closing(await asyncio.to_thread(_topic_of, settings)) as log:
+        store = ServerReadModelStore(_database_of(settings.read_model))
+        try:
+            intake = Intake(log, store, stop)
+            watched = Watched(log, intake, lambda: store.retries)
+            yield Worker(
+                intake,
+                watched,
+                WorkerOptions(
+                    servers=address.servers,
+                    topic=TOPIC,
+                    web_host=web_host,
+                    web_port=web_port,
+                    ssl_context=options.get("ssl_context"),
+                    sasl=sasl if address.security_protocol.startswith("SASL") else None,
+                ),
+            )
         finally:
             await store.close()
 

@@ -91,6 +91,15 @@ def _read(partition: int, seq: int, record: bytes) -> tuple[Link, str]:
     return Link(place, envelope.user_id, envelope.time_us, record, None, reason), envelope.prev
 
 
+def may_be_event(record: bytes) -> bool:
+    """Whether ``continue_chain`` can tell that it is an event, or a fork."""
+    try:
+        _decode_envelope(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
 class Indigestible(Exception):
     """The first event of a run that a fold could not digest."""
 

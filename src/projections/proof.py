@@ -30,7 +30,7 @@ from projections import folds
 from projections.book import Book
 from projections.folding import Indigestible, continue_chain, event_of, words_of
 from projections.folds import FOLDS, WHOLE_FOLDS
-from projections.follower import LogReader
+from projections.log_reader import LogReader
 from projections.rows import BY_USER, DIGEST_OF, ROW_TYPES, WHOLE, DepositRow, Key, Row, add_digests, key_of
 from projections.store import (
     EVERYBODY,

@@ -28,7 +28,7 @@ import msgspec
 from ledger.ports import LedgerError, LogDamaged
 from projections.folding import PartitionFolder
 from projections.folds import VERSION
-from projections.follower import LogReader, refuse_ahead
+from projections.log_reader import LogReader, ahead_at, refuse_ahead
 from projections.rows import ROW_TYPES, Key, Row, key_of
 from projections.store import (
     Checkpoint,
@@ -464,6 +464,8 @@ async def _fold_partition(side: ReadSide, work: _Work, partition: int, to_seq: i
             (await store.checkpoints(work.generation))[partition],
             [one for one in quarantined if one.partition == partition],
         )
+        if (ahead := ahead_at(log, partition, folder.head)) is not None:
+            raise ahead
         try:
             await _fold_to(log, store, work.generation, folder, to_seq, building=work.building)
             return

@@ -7,6 +7,7 @@
     ├── Switched            nothing was written: another generation is live, or the tables were exchanged
     ├── OutOfStep           a rebuild may not go live: the generations are not at the same place
     ├── Differs             a rebuild may not go live unasked: its rows are not those of the live generation
+    ├── RebuildUnderWay     another process rebuilds this read model
     ├── ReadModelAhead      the read model knows what the log does not hold: the log got shorter or was exchanged
     └── ReadModelUnavailable  the database cannot be read or written now
 
@@ -23,6 +24,7 @@ from ledger.record import EMPTY, Head
 from projections.book import Digests
 from projections.rows import ROW_TYPES, Key, Row
 
+UNDER_WAY: Final = "another rebuild of this read model is under way: wait for its end"
 _SHOWN_MAX: Final = 200
 
 
@@ -44,6 +46,10 @@ class OutOfStep(ReadModelError):
 
 class Differs(ReadModelError):
     """The generation holds other rows than the live one, and nobody accepted that."""
+
+
+class RebuildUnderWay(ReadModelError):
+    """Another process makes the next generation of these tables."""
 
 
 class ReadModelAhead(ReadModelError):

@@ -16,7 +16,8 @@ from ledger.wallet import Place
 from projections import folding
 from projections.book import Book
 from projections.folds import FOLDS, VERSION
-from projections.follower import Follower, refuse_ahead
+from projections.follower import Follower
+from projections.log_reader import refuse_ahead
 from projections.store import Overtaken, ReadModelAhead, ReadModelUnavailable, Run
 from projections.stores.sqlite import SqliteReadModelStore
 from properties.reads_story import Story, story, tell

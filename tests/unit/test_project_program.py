@@ -111,3 +111,13 @@ def test_the_status_of_a_read_model_before_a_record_that_is_none_names_its_place
     done = run(data, "status")
     assert done.exit_code == 1
     assert "the log is damaged at partition 1, seq 3: the record cannot be read" in done.stderr
+
+
+def test_without_a_command_it_is_the_worker_for_kafka_and_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path / "data")
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "stakelog project: this is the worker for a log on Kafka; with STAKELOG_LOG=sqlite `stakelog serve` fills "
+        "the read model by itself. `stakelog project --help` says what else there is\n"
+    )
+    assert not (tmp_path / "data").exists()

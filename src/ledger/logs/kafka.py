@@ -398,6 +398,38 @@ class KafkaEventLog:
         before, in whichever node; LogMisconfigured, LogUnavailable."""
         await declare(self._address, assets, topic=self._declarations, timeout_s=self._timeout_s)
 
+    async def begin_within(self, partition: int, head: Head) -> bool:
+        """Read the partition from an event of which no more than this is known; False where the topic does not hold
+        it. What stands before it cannot be read then.
+
+        An event of seq s stands at offset s - 1 or behind, for each event before it takes one, and each fork one
+        more: so no more records are read than there are forks. ``head`` must be of an event: a fork that stands in
+        the topic is found, too. Raises LogUnavailable, LogUnreadable.
+        """
+        offset, bytes_max = head.seq - 1, _RECORD_BYTES
+        end = await self._client.end_offset(partition)
+        while offset < end:
+            page = await self._some(partition, offset, bytes_max)
+            for stored in page.records:
+                if sha256_hex(stored.value) != head.sha256:
+                    continue
+                forks = stored.offset + 1 - head.seq
+                run = Run(head.seq, stored.offset, forks)
+                async with self._known[partition].turn:
+                    self._known[partition].begin_at(Known(*head, stored.offset + 1, forks, (run,)))
+                return True
+            offset, bytes_max = page.next_offset, _PAGE_BYTES
+        return False
+
+    def offset_of(self, partition: int, seq: int) -> int:
+        """Where an event that was read stands."""
+        return self._known[partition].offset_of(seq)
+
+    def last_read(self, partition: int) -> tuple[int, int]:
+        """The seq of the last event that was read, and the first offset that was not."""
+        known = self._known[partition]
+        return known.head.seq, known.next_offset
+
     # --- the end -------------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:

@@ -187,6 +187,35 @@ class KafkaClient:
         """
         return await self._offset(partition, _LATEST)
 
+    async def end_offsets(self, partitions: int) -> list[int]:
+        """``end_offset`` of every partition, in one request a broker. Raises LogUnavailable."""
+        ends: dict[int, int] = {}
+        by_leader: dict[int | None, list[int]] = {}
+        for partition in range(partitions):
+            leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
+            by_leader.setdefault(leader, []).append(partition)
+        for leader, led in by_leader.items():
+            if leader is not None and leader != -1:
+                ends |= await self._ends_at(leader, led)
+        for partition in range(partitions):
+            if partition not in ends:  # its leader changed, or does not answer: it is looked for
+                ends[partition] = await self.end_offset(partition)
+        return [ends[partition] for partition in range(partitions)]
+
+    async def _ends_at(self, leader: int, partitions: Sequence[int]) -> dict[int, int]:
+        """Of those partitions that it leads."""
+        asked = [(partition, _LATEST) for partition in partitions]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._client.send(
+                    leader, OffsetRequest(-1, _READ_UNCOMMITTED, [(self._topic, asked)])
+                )
+        except (KafkaError, TimeoutError) as error:
+            _log.debug("broker %s does not say where its partitions end: %r", leader, error)
+            return {}
+        answers = response.topics[0][1] if response.topics else ()
+        return {answer[0]: int(answer[-1]) for answer in answers if answer[1] == 0}
+
     async def start_offset(self, partition: int) -> int:
         """The offset of the first record that is still there. Raises LogUnavailable."""
         return await self._offset(partition, _EARLIEST)

@@ -83,6 +83,26 @@ async def prepare_topic(
     _check_settings(found, address, topic, safe)
 
 
+async def partitions_of(address: KafkaAddress, topic: str, *, timeout_s: float) -> int:
+    """How many partitions ``topic`` has; nothing is made. Raises LogUnavailable, also where there is no topic yet."""
+    admin = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=int(timeout_s * 1_000))
+    try:
+        async with asyncio.timeout(timeout_s):
+            await admin.start()
+            described = await _described(admin, topic)
+    except TimeoutError:
+        raise LogUnavailable(
+            f"{address} did not answer within {timeout_s:g} s: is it up, and the address right?"
+        ) from None
+    except (KafkaError, OSError) as error:
+        raise LogUnavailable(f"{address} cannot be used: {error!r}") from error
+    finally:
+        await admin.close()
+    if described is None or not _complete(described):
+        raise LogUnavailable(f"there is no topic {topic} at {address} yet: the first node makes it")
+    return len(described["partitions"])
+
+
 async def _described(admin: AIOKafkaAdminClient, topic: str) -> Mapping[str, Any] | None:
     for described in await admin.describe_topics([topic]):
         error = for_code(described["error_code"])

@@ -602,6 +602,9 @@ class SqliteLogReader:
                 raise LogDamaged(partition, expected, f"the record is missing, the next one there has seq {seq}")
         return [record for _, record in rows]
 
+    def holds(self, partition: int, head: Head) -> bool:
+        return [sha256_hex(record) for record in self.read(partition, head.seq, 1)] == [head.sha256]
+
     def close(self) -> None:
         self._connection.close()
 

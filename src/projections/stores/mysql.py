@@ -28,7 +28,7 @@ from sqlalchemy.engine import Dialect
 from projections.read_model import Pool, Rows
 from projections.rows import Key
 from projections.sql import Statement, create_index, create_table, drop_table, ready
-from projections.store import ReadModelUnavailable
+from projections.store import UNDER_WAY, ReadModelUnavailable, RebuildUnderWay
 from projections.stores.server import Conflict, TableGone
 from projections.tables import Tables
 
@@ -70,6 +70,8 @@ _NAMES: Final = {
 _WRITE: Final = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _HAS_INDEX: Final = "SELECT 1 FROM information_schema.statistics WHERE table_schema = DATABASE() AND index_name = %s"
 _LOCK: Final = "SELECT GET_LOCK(MD5(CONCAT('stakelog ', DATABASE())), %s)"
+_LOCK_REBUILD: Final = "SELECT GET_LOCK(MD5(CONCAT('stakelog rebuild ', DATABASE())), 0)"
+_UNLOCK_REBUILD: Final = "SELECT RELEASE_LOCK(MD5(CONCAT('stakelog rebuild ', DATABASE())))"
 _UNLOCK: Final = "SELECT RELEASE_LOCK(MD5(CONCAT('stakelog ', DATABASE())))"
 
 
@@ -220,6 +222,16 @@ class MySqlDatabase:
                 raise ReadModelUnavailable("another process makes or drops tables for too long")
             yield MySqlSession(connection, self._dialect)
             await _rows(connection, _UNLOCK)
+
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[None]:
+        async with self._connected() as connection:
+            if await _rows(connection, _LOCK_REBUILD) != [(1,)]:
+                raise RebuildUnderWay(UNDER_WAY)
+            try:
+                yield
+            finally:
+                await _rows(connection, _UNLOCK_REBUILD)
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[MySqlSession]:

@@ -26,7 +26,7 @@ from sqlalchemy.engine import Dialect
 from projections.read_model import Pool, Rows
 from projections.rows import Key
 from projections.sql import Statement, create_index, create_table, drop_table, ready
-from projections.store import ReadModelUnavailable
+from projections.store import UNDER_WAY, ReadModelUnavailable, RebuildUnderWay
 from projections.stores.server import Conflict, TableGone
 from projections.tables import Tables
 
@@ -43,6 +43,7 @@ a row does."""
 _LOADED_AT_ONCE: Final = 5_000
 _CONFLICTS: Final = ("40P01", "40001", "55P03")
 _ALONE: Final = 0x57A4E106
+_REBUILDING: Final = 0x57A4E107
 """The advisory lock of those who make and drop tables. Chosen: any number of our own."""
 
 _DIALECT: Final[Dialect] = postgresql.base.PGDialect(paramstyle="format")  # type: ignore[no-untyped-call]
@@ -242,6 +243,17 @@ class PostgreSqlDatabase:
         async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ALONE])
             yield connection
+
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[None]:
+        async with self._connected() as connection:
+            cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [_REBUILDING])
+            if await cursor.fetchone() != (True,):
+                raise RebuildUnderWay(UNDER_WAY)
+            try:
+                yield
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock(%s)", [_REBUILDING])
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[PostgreSqlSession]:

@@ -154,6 +154,13 @@ class Database(Protocol):
         """For those who make and drop tables: one at a time, in a transaction if the server has it for tables."""
         ...
 
+    def rebuilding(self) -> AbstractAsyncContextManager[None]:
+        """For those who rebuild: one at a time, whatever machine they are on. Raises RebuildUnderWay.
+
+        The server lets go of it when the connection ends, however its process died.
+        """
+        ...
+
     def looking(self) -> AbstractAsyncContextManager[Session]:
         """One READ ONLY transaction of one moment."""
         ...

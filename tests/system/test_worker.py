@@ -1,0 +1,141 @@
+"""The worker as a process, on a real broker and in real databases: whatever happens to it, the tables are those that
+a fold of the events makes from scratch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from databases import EmptyDatabases
+from deploy.local.servers import Kafka
+from properties.reads_story import Story, story
+from system.kafka_read_side import KafkaReadSide, fork_of, side_of, until
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def told() -> Story:
+    return story(23, commands=600, partitions=4)
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def any_side(request: pytest.FixtureRequest, kafka: Kafka, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
+    databases: EmptyDatabases = request.getfixturevalue(request.param)
+    with side_of(kafka, databases, tmp_path, told.partitions) as side:
+        yield side
+
+
+@pytest.fixture
+def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
+    with side_of(kafka, postgresql, tmp_path, told.partitions) as side:
+        yield side
+
+
+def test_it_folds_what_is_there_and_what_comes_and_ends_when_told(any_side: KafkaReadSide) -> None:
+    any_side.write(0.5)
+    worker = any_side.worker()
+    any_side.until_folded()
+    any_side.write(0.8, run=1)
+    any_side.until_folded()
+    any_side.assert_true_of_the_log()
+    until(lambda: [one["records"] for one in worker.lag()["partitions"]] == [0] * any_side.partitions, "no lag")
+    metrics = worker.page("/metrics")
+    assert 'stakelog_worker_lag_records{partition="3"} 0' in metrics
+    assert "stakelog_worker_database_retries_total 0" in metrics
+    assert worker.stop() == 0
+    said = worker.said()
+    assert "Traceback" not in said
+    assert "filling generation 1" in said
+
+
+def test_forks_and_what_is_no_record_change_nothing(any_side: KafkaReadSide) -> None:
+    any_side.write(0.3)
+    for partition, records in enumerate(any_side.story):
+        written = any_side.written[partition]
+        old, next_fork = fork_of(records[written // 2]), fork_of(records[written - 1])
+        any_side.write_raw(partition, [old, b"", b"no record", b"{}", next_fork, records[0], records[written - 1]])
+    worker = any_side.worker()
+    any_side.until_folded()
+    for partition, records in enumerate(any_side.story):
+        any_side.write_raw(partition, [fork_of(records[any_side.written[partition] - 1]), b"\xff"])
+    any_side.write()
+    any_side.until_folded()
+    any_side.assert_true_of_the_log()
+    until(lambda: [one["forks"] for one in worker.lag()["partitions"]] == [9] * any_side.partitions, "forks counted")
+    assert worker.stop() == 0
+    ends = any_side.run("project", "status").stdout
+    assert ends.count("partition ") == any_side.partitions
+    assert "behind" not in ends
+
+
+def test_what_is_delivered_again_is_skipped(any_side: KafkaReadSide) -> None:
+    any_side.write(0.6)
+    first = any_side.worker()
+    any_side.until_folded()
+    assert first.stop() == 0
+    any_side.commit_offsets([0] * any_side.partitions)
+    again = any_side.worker()
+    until(
+        lambda: (again.lag() or {"counts": {"skipped": 0}})["counts"]["skipped"] == sum(any_side.written), "skipped"
+    )
+    any_side.assert_true_of_the_log()
+    any_side.write()
+    any_side.until_folded()
+    any_side.assert_true_of_the_log()
+    assert again.stop() == 0
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["and more comes", "and nothing comes"])
+def test_what_is_never_delivered_is_read_from_the_log(side: KafkaReadSide, more: bool) -> None:
+    side.write(0.3)
+    first = side.worker()
+    side.until_folded()
+    assert first.stop() == 0
+    side.write(0.7)
+    side.commit_offsets(side.written)
+    after = side.worker()
+    if more:
+        until(lambda: len(after.assigned()) == side.partitions, "assigned")
+        side.write(0.9)
+    side.until_folded()
+    side.assert_true_of_the_log()
+    assert after.lag()["counts"]["gaps"] >= side.partitions
+    assert after.stop() == 0
+
+
+def test_a_new_database_is_filled_from_the_start_whatever_was_committed(side: KafkaReadSide) -> None:
+    side.write(0.5)
+    side.commit_offsets(side.written)
+    worker = side.worker()
+    side.until_folded()
+    side.assert_true_of_the_log()
+    assert worker.stop() == 0
+
+
+def test_a_log_that_got_shorter_ends_it_with_one_line(side: KafkaReadSide) -> None:
+    side.write(0.5)
+    first = side.worker()
+    side.until_folded()
+    assert first.stop() == 0
+    before = side.tables()
+    side.topic, side.written = f"{side.topic}-again", [0] * side.partitions
+    side.write(0.2)
+    worker = side.worker()
+    assert worker.process.wait(timeout=60) == 3
+    lines = worker.said().splitlines()
+    assert lines[-1].startswith("stakelog project: the read model is ahead of the log at partition")
+    assert "it got shorter" in lines[-1]
+    assert "Traceback" not in worker.said()
+    assert side.tables() == before
+    status = side.run("project", "status")
+    assert status.returncode == 1
+    assert "AHEAD partition 0" in status.stdout
+
+
+def test_without_a_topic_it_waits_for_the_first_node(side: KafkaReadSide) -> None:
+    worker = side.worker()
+    until(lambda: "there is no topic" in worker.said(), "it says what it waits for")
+    side.write(0.3)
+    side.until_folded()
+    assert worker.stop() == 0

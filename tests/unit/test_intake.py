@@ -1,0 +1,281 @@
+"""Whatever a consumer group delivers, the tables are those that a fold of the events makes from scratch."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ledger.events import Event
+from ledger.folder import READ_MODEL
+from ledger.ports import LogDamaged, LogUnavailable
+from ledger.record import EMPTY, Head, decode, encode, sha256_hex
+from ledger.wallet import Place
+from projections import folding
+from projections.book import Book
+from projections.folds import FOLDS, VERSION
+from projections.intake import Delivered, Intake
+from projections.store import ReadModelAhead
+from projections.stores.sqlite import SqliteReadModelStore
+from properties.reads_story import Story, story
+from system.kafka_read_side import fork_of
+from unit.folded import Tables, from_scratch, live_tables
+
+
+class TopicInMemory:
+    """``PlacedLogReader`` over lists of values: offsets are their indexes, events what the chain rule says."""
+
+    def __init__(self, values: Sequence[Sequence[bytes]]) -> None:
+        self.values = values
+        self.partitions = len(values)
+        self.asked = 0
+        self.away = 0
+        """So many questions are not answered."""
+
+    def _events(self, partition: int) -> list[tuple[int, bytes]]:
+        self.asked += 1
+        if self.away:
+            self.away -= 1
+            raise LogUnavailable("the topic is away")
+        found: list[tuple[int, bytes]] = []
+        head = EMPTY
+        for offset, value in enumerate(self.values[partition]):
+            if not value.startswith(b'{"v"'):
+                continue
+            place, prev, _ = decode(value)
+            if (place.seq, prev) == (head.seq + 1, head.sha256):
+                head = Head(place.seq, sha256_hex(value))
+                found.append((offset, value))
+        return found
+
+    def changed(self) -> bool:
+        return True
+
+    def ends(self) -> list[int]:
+        return [len(self._events(partition)) for partition in range(self.partitions)]
+
+    def end_offsets(self) -> list[int]:
+        return [len(values) for values in self.values]
+
+    def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        return [value for _, value in self._events(partition)[from_seq - 1 : from_seq - 1 + limit]]
+
+    def holds(self, partition: int, head: Head) -> bool:
+        return self.offset_behind(partition, head) is not None
+
+    def offset_behind(self, partition: int, head: Head) -> int | None:
+        if head.seq == 0:
+            return 0
+        for offset, value in self._events(partition)[head.seq - 1 : head.seq]:
+            if sha256_hex(value) == head.sha256:
+                return offset + 1
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def told() -> Story:
+    return story(17, commands=220, partitions=3)
+
+
+@pytest.fixture(scope="module")
+def expected(told: Story, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    return asyncio.run(from_scratch(tmp_path_factory.mktemp("scratch"), told.partitions))
+
+
+def as_topic(events: Sequence[bytes], chance: Random) -> list[bytes]:
+    """The events among forks of themselves, old records, and what is no record."""
+    values: list[bytes] = []
+    for number, event in enumerate(events):
+        while chance.random() < 0.1:
+            values.append(chance.choice([b"", b"no record", b"{}", events[chance.randrange(number + 1)]]))
+            if values[-1] == event:
+                values.pop()
+        values.append(event)
+        if chance.random() < 0.1:
+            values.append(fork_of(event))
+    return values
+
+
+class Table:
+    """A topic, a read model in a file, and those who fill it."""
+
+    def __init__(self, path: Path, values: Sequence[Sequence[bytes]]) -> None:
+        self.path = path
+        path.mkdir(exist_ok=True)
+        self.topic = TopicInMemory(values)
+        self.stop = asyncio.Event()
+        self._stores: list[SqliteReadModelStore] = []
+
+    def intake(self) -> Intake:
+        store = SqliteReadModelStore(self.path / READ_MODEL)
+        self._stores.append(store)
+        return Intake(self.topic, store, self.stop)
+
+    def delivered(self, partition: int, first: int, end: int) -> dict[int, list[Delivered]]:
+        values = self.topic.values[partition][first:end]
+        return {partition: [Delivered(offset, value) for offset, value in enumerate(values, first)]}
+
+    def everything(self) -> dict[int, list[Delivered]]:
+        ends = self.topic.end_offsets()
+        return {one: self.delivered(one, 0, end)[one] for one, end in enumerate(ends) if end}
+
+    async def tables(self) -> Tables:
+        for store in self._stores:
+            await store.close()
+        return await live_tables(self.path, self.topic.partitions)
+
+
+def plain(path: Path, told: Story) -> Table:
+    return Table(path, told.partitions)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_any_delivery_to_any_number_of_workers_makes_the_same_tables(
+    tmp_path: Path, told: Story, expected: Tables, seed: int
+) -> None:
+    chance = Random(seed)
+    table = Table(tmp_path / "data", [as_topic(events, chance) for events in told.partitions])
+    intakes = [table.intake() for _ in range(1 + seed % 3)]
+    ends = table.topic.end_offsets()
+    for _ in range(60):
+        delivered: dict[int, list[Delivered]] = {}
+        for partition in chance.sample(range(len(ends)), chance.randint(1, len(ends))):
+            first = chance.randrange(ends[partition])  # behind, beside or beyond what is folded
+            some = table.delivered(partition, first, first + chance.randint(1, 40))[partition]
+            if chance.random() < 0.2:
+                del some[len(some) // 2]
+            if some:
+                delivered[partition] = some
+        if chance.random() < 0.1:
+            table.topic.away = chance.randint(1, 3)
+        await chance.choice(intakes).take(delivered)
+    await intakes[0].catch_up(dict(enumerate(ends)))
+    assert await table.tables() == expected
+
+
+async def test_forks_behind_the_last_event_are_no_reason_to_read_for_ever(
+    tmp_path: Path, told: Story, expected: Tables
+) -> None:
+    table = Table(tmp_path / "data", [[*events, *map(fork_of, events[-3:]), b"?"] for events in told.partitions])
+    intake = table.intake()
+    await intake.take(table.everything())
+    ends = table.topic.end_offsets()
+    for partition, end in enumerate(ends):
+        await intake.take(table.delivered(partition, end - 1, end))
+    reader = table.intake()
+    await reader.catch_up(dict(enumerate(ends)))
+    for one in (intake, reader):
+        assert [one.standings[partition].next_offset for partition in range(3)] == ends
+    assert await table.tables() == expected
+
+
+async def test_a_gap_inside_a_batch_is_filled(tmp_path: Path, told: Story) -> None:
+    table = plain(tmp_path / "data", told)
+    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+    batch = table.delivered(partition, 0, 10)[partition]
+    intake = table.intake()
+    await intake.take({partition: [*batch[:4], *batch[6:]]})
+    assert intake.standings[partition].seq >= 10
+    assert intake.counts.gaps == 1
+
+
+async def test_who_was_overtaken_is_done_only_when_its_batch_is_in_the_tables(tmp_path: Path, told: Story) -> None:
+    table = plain(tmp_path / "data", told)
+    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+    one, other = table.intake(), table.intake()
+    await one.take(table.delivered(partition, 0, 5))
+    await other.take(table.delivered(partition, 5, 7))
+    await one.take(table.delivered(partition, 5, 9))
+    assert one.counts.overtaken == 1
+    assert (await table.tables())[partition][0].head.seq == 9
+
+
+async def test_what_is_delivered_again_is_counted_and_asks_the_topic_nothing(tmp_path: Path, told: Story) -> None:
+    table = plain(tmp_path / "data", told)
+    intake = table.intake()
+    await intake.take(table.everything())
+    asked, events = table.topic.asked, intake.counts.events
+    assert events == sum(map(len, told.partitions))
+    await intake.take(table.everything())
+    assert (table.topic.asked, intake.counts.events, intake.counts.skipped) == (asked, events, events)
+
+
+async def test_a_checkpoint_that_is_not_in_the_topic_is_a_disaster(tmp_path: Path, told: Story) -> None:
+    table = plain(tmp_path / "data", told)
+    await table.intake().take(table.everything())
+    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+    table.topic.values = [events[: len(events) // 2] for events in told.partitions]
+    with pytest.raises(ReadModelAhead, match=f"partition {partition}.*got shorter"):
+        await table.intake().take(table.delivered(partition, 0, 1))
+
+
+async def test_an_event_whose_chain_goes_on_and_that_cannot_be_read_is_never_passed_over(
+    tmp_path: Path, told: Story
+) -> None:
+    """A reader that hands out what does not continue the chain: nothing that comes later can mend that."""
+    table = plain(tmp_path / "data", told)
+    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+    table.topic.read = lambda *_: told.partitions[partition][2:3]  # type: ignore[method-assign]
+    with pytest.raises(LogDamaged, match=f"partition {partition}, seq 1"):
+        await table.intake().take(table.delivered(partition, 5, 6))
+
+
+async def test_a_stop_ends_a_wait(tmp_path: Path, told: Story) -> None:
+    table = plain(tmp_path / "data", told)
+    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+    await table.intake().take(table.delivered(partition, 0, 5))
+    table.topic.away = 1_000_000
+    intake = table.intake()
+    taking = asyncio.create_task(intake.take(table.delivered(partition, 0, 9)))
+    await waiting(intake)
+    table.stop.set()
+    await asyncio.wait_for(taking, timeout=5)
+
+
+async def waiting(intake: Intake) -> None:
+    async with asyncio.timeout(10):
+        while not intake.waiting:  # noqa: ASYNC110 - the intake says it to whoever looks, and to nobody else
+            await asyncio.sleep(0.01)
+
+
+async def test_users_who_stood_still_are_folded_after_the_fix(
+    tmp_path: Path, told: Story, expected: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = plain(tmp_path / "data", told)
+    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+    user_id = decode(told.partitions[partition][len(told.partitions[partition]) // 2]).event.user_id
+
+    def choke(event: Event, place: Place, book: Book) -> None:
+        if event.user_id == user_id:
+            raise ValueError("no taste")
+
+    with monkeypatch.context() as before:
+        before.setattr(folding, "FOLDS", (*FOLDS, choke))
+        await table.intake().take(table.everything())
+    after = table.intake()
+    await after.take(table.delivered(partition, 0, 1))
+    assert await table.tables() == expected
+
+
+async def test_a_generation_of_other_folds_is_left_as_it_is(tmp_path: Path, told: Story) -> None:
+    table = plain(tmp_path / "data", told)
+    store = SqliteReadModelStore(table.path / READ_MODEL)
+    made = await store.make_generation(VERSION + 1, 3, live=True)
+    intake = table.intake()
+    taking = asyncio.create_task(intake.take(table.everything()))
+    await waiting(intake)
+    assert [one.head.seq for one in await store.checkpoints(made.number)] == [0, 0, 0]
+    table.stop.set()
+    await asyncio.wait_for(taking, timeout=5)
+    await store.close()
+
+
+def test_a_fork_is_another_record_at_the_same_place(told: Story) -> None:
+    event = told.partitions[0][0] if told.partitions[0] else told.partitions[1][0]
+    (place, prev, _), (other, other_prev, _) = decode(event), decode(fork_of(event))
+    assert (place, prev) == (other, other_prev)
+    assert encode(decode(event).event, place, prev) == event != fork_of(event)
