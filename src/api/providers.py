@@ -19,12 +19,14 @@ from dishka import AsyncContainer, Provider, Scope, from_context, make_async_con
 from api.app import Rim, build_app
 from api.children import Child
 from api.metrics import ReadModelGauges
-from api.settings import SQLITE, Settings
+from api.settings import MEMORY, SQLITE, Settings
 from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
 from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader, wrong_partitions
 from ledger.node import Node
 from ledger.ports import CheckpointAhead, Clock, EventLog, FolderInUse, FolderUnusable, LedgerError, StateStore
 from ledger.state_stores.sqlite import SqliteStateStore
+from projections.after_commit import AfterCommit
+from projections.cached_reads import CachedReads
 from projections.folds import VERSION
 from projections.follower import LogReader, refuse_ahead
 from projections.proof import Check, Pace, Proof
@@ -104,8 +106,16 @@ class Embedded(Provider):
         await model.close()
 
     @provide
-    def reads(self, model: ReadModel, node: Node, clock: Clock) -> Reads:
-        return Reads(model, node, clock)
+    async def reads(self, model: ReadModel, node: Node, clock: Clock, settings: Settings) -> AsyncIterator[Reads]:
+        if settings.cache == MEMORY:
+            yield Reads(model, node, clock)
+            return
+        from projections.caches.redis import RedisCache
+        from projections.caches.redis_client import RedisClient
+
+        cached = CachedReads(model, node, clock, RedisCache(RedisClient(settings.cache)))
+        yield cached
+        await cached.close_cache()
 
     @provide
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
@@ -135,7 +145,10 @@ class Embedded(Provider):
         self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
     ) -> Rim:
         pooled = model if isinstance(model, ServerReadModel) else None
-        return build_app(node, reads, ReadModelGauges(node, model, follower, check, pooled), settings.advertise)
+        counts = reads.cache_counts if isinstance(reads, CachedReads) else None
+        return build_app(
+            node, reads, ReadModelGauges(node, model, follower, check, pooled, counts), settings.advertise
+        )
 
 
 def _refuse_gone_log(data: Path) -> None:
@@ -190,6 +203,18 @@ async def open_read_side(data: Path, read_model: str) -> AsyncIterator[ReadSide]
             yield ReadSide(log, store)
         finally:
             await store.close()
+
+
+def make_after_commit(cache: str) -> AfterCommit | None:
+    """Who is told of commits, in a process that folds; ``cache``: as in the settings. Whoever has it closes it."""
+    if cache == MEMORY:
+        return None
+    from projections.caches.redis import RedisCache
+    from projections.caches.redis_client import RedisClient
+    from projections.feeds.redis import RedisLive
+
+    client = RedisClient(cache, connections=2)
+    return AfterCommit(RedisCache(client), RedisLive(client))
 
 
 @asynccontextmanager

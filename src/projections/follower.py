@@ -7,7 +7,8 @@ Truths:
     whatever went wrong, the next round begins from the tables again;
 (3) any number of followers may run at once: the checkpoints' compare-and-set lets one of them through;
 (4) a generation that other folds filled is left as it is; a rebuild makes the next one;
-(5) tables that are deleted or exchanged meanwhile are noticed within about a second, also where nothing new arrives.
+(5) tables that are deleted or exchanged meanwhile are noticed within about a second, also where nothing new arrives;
+(6) the cache and the live feed are told of a commit after it is through, and before the next one.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from ledger.ports import LogDamaged, LogUnavailable
 from ledger.record import Head, sha256_hex
+from projections.after_commit import AfterCommit
 from projections.folding import PartitionFolder
 from projections.folds import VERSION
 from projections.store import (
@@ -108,8 +110,11 @@ def every_ahead(log: LogReader, heads: Sequence[Head]) -> Iterator[ReadModelAhea
 class Follower:
     """Follows ``log`` into ``store``. One coroutine at a time; blocks while it folds and stores a batch."""
 
-    def __init__(self, log: LogReader, store: ReadModelStore, *, batch: int = BATCH) -> None:
-        self._log, self._store, self._batch = log, store, batch
+    def __init__(
+        self, log: LogReader, store: ReadModelStore, *, batch: int = BATCH, after: AfterCommit | None = None
+    ) -> None:
+        """``after`` is told of every commit; None where there is nobody to tell."""
+        self._log, self._store, self._batch, self._after = log, store, batch, after
         self._generation: Generation | None = None
         self._folders: list[PartitionFolder] = []
         self._told: Generation | None = None
@@ -167,6 +172,8 @@ class Follower:
                 return False
             if not self._log.changed() and not self._more:
                 await self._look()
+                if self._after is not None:
+                    await self._after.idle()
                 return False
             return await self._fold(self._generation)
         except (Overtaken, Switched) as error:
@@ -185,6 +192,8 @@ class Follower:
 
     def _forget(self) -> None:
         self._generation, self._folders, self._more = None, [], True
+        if self._after is not None:
+            self._after.forget()
 
     # --- where to begin ------------------------------------------------------------------------------------------
 
@@ -216,6 +225,8 @@ class Follower:
             for one in quarantined:
                 await self._retake(live, one)
             self._retaken.add(live.number)
+        if self._after is not None:
+            await self._after.standing(live, {folder.partition: folder.checkpoint for folder in self._folders})
         if self._told != live:
             self._told = live
             behind = sum(log.ends()) - sum(checkpoint.head.seq for checkpoint in checkpoints)
@@ -242,7 +253,7 @@ class Follower:
             if run is None:
                 _log.warning("%s", _standing_still(waiting))
                 return
-            await self._store.commit(live.number, [run])
+            await self._commit(live, [run])
             folder.stored(run)
             waiting = next(iter(run.quarantined), None)
         _log.info("user %s of partition %d is folded again", one.user_id, one.partition)
@@ -257,13 +268,18 @@ class Follower:
             return False
         share = max(1, self._batch // len(behind))
         folded = [(folder, await self._run(folder, share)) for folder in behind]
-        await self._store.commit(live.number, [run for _, run in folded])
+        await self._commit(live, [run for _, run in folded])
         for folder, run in folded:
             folder.stored(run)
             for one in run.quarantined:
                 _log.error("%s", _standing_still(one))
         self._more = any(folder.head.seq < ends[folder.partition] for folder in behind)
         return True
+
+    async def _commit(self, live: Generation, runs: Sequence[Run]) -> None:
+        await self._store.commit(live.number, runs)
+        if self._after is not None:
+            await self._after.touched(live, runs)
 
     def _is_behind(self, folder: PartitionFolder, end: int) -> bool:
         if end < folder.head.seq:
