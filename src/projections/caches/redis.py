@@ -52,9 +52,10 @@ class RedisCache:
             await self._client.call_all([self._step(step) for step in steps])
 
     def _step(self, step: Step) -> Call:
+        # Texts, not bytes, for Redis' reader knows no others.
         touched = {
             user_id: {
-                kind: [part for field, row in fields.items() for part in (field.encode(), row)]
+                kind: [part for field, row in fields.items() for part in (field, row.decode())]
                 for kind, fields in aggregates.items()
             }
             for user_id, aggregates in step.touched.items()
