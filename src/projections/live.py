@@ -38,8 +38,8 @@ class Moved(Struct, frozen=True):
     partition: int
     before: int
     seq: int
-    users: Mapping[str, Sequence[str]] = {}
-    games: Sequence[str] = ()
+    users: Mapping[str, tuple[str, ...]] = {}
+    games: tuple[str, ...] = ()
     anybody: bool = False
 
 
@@ -82,8 +82,8 @@ def moved_by(run: Run) -> Moved:
     before, seq = run.before.head.seq, run.after.head.seq
     if len(users) > _USERS_MAX:
         return Moved(run.partition, before, seq, anybody=True)
-    named = {user_id: sorted(what) for user_id, what in sorted(users.items())}
-    return Moved(run.partition, before, seq, named, sorted(games))
+    named = {user_id: tuple(sorted(what)) for user_id, what in sorted(users.items())}
+    return Moved(run.partition, before, seq, named, tuple(sorted(games)))
 
 
 encode: Final = msgspec.json.Encoder().encode
