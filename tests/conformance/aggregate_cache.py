@@ -193,6 +193,9 @@ class AggregateCacheContract:
         await cache.step([step(10, 12, anew=True)])
         looked = await cache.look("wallet", 0, "u1")
         assert (looked.seq, looked.fields) == (12, None)
+        await kept(cache, "u1", 12, wallet(5))
+        await cache.step([step(12, 12, anew=True)])
+        assert (await cache.look("wallet", 0, "u1")).fields is None
 
     # --- readers that come late ------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class MemoryCache:
         if mark is None or mark.generation != step.generation:
             self._begin(step.partition, step.generation, step.after)
             return
-        if mark.place == step.after:
+        if mark.place == step.after and not step.anew:
             mark.at_s = self._clock_s()
             return
         if mark.place.seq > step.after.seq:

@@ -41,12 +41,13 @@ local before, before_tag, after, after_tag = tonumber(ARGV[3]), ARGV[4], tonumbe
 local mark = redis.call('HMGET', KEYS[1], 'gen', 'seq', 'tag', 'epoch')
 if mark[1] ~= gen then return begin(gen, epoch, after, after_tag) end
 local seq = tonumber(mark[2])
-if seq == after and mark[3] == after_tag then
+local anew = ARGV[7] == '1'
+if seq == after and mark[3] == after_tag and not anew then
   redis.call('HSET', KEYS[1], 'at', now)
   return 'known'
 end
 if seq > after then return 'late' end
-if seq ~= before or mark[3] ~= before_tag or ARGV[7] == '1' then return begin(gen, epoch, after, after_tag) end
+if seq ~= before or mark[3] ~= before_tag or anew then return begin(gen, epoch, after, after_tag) end
 local told = cmsgpack.unpack(ARGV[9])
 for user, aggregates in pairs(told.touched) do
   redis.call('ZADD', KEYS[2], after, user)
