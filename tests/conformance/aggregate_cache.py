@@ -152,6 +152,12 @@ class AggregateCacheContract:
         await cache.confirm(GENERATION, {0: place(10, "other rows")})
         assert (await cache.look("wallet", 0, "u1")).fields is None
 
+    async def test_a_step_from_other_rows_at_the_same_seq_is_one_too_many(self, cache: AggregateCache) -> None:
+        await cache.confirm(GENERATION, {0: place(10, "other rows")})
+        await kept(cache, "u1", 10, wallet(5))
+        await cache.step([step(10, 12)])
+        assert (await cache.look("wallet", 0, "u1"))[1:] == (12, None)
+
     async def test_a_step_told_twice_is_taken_once(self, cache: AggregateCache) -> None:
         await standing(cache)
         await kept(cache, "u1", 10, wallet(5))
