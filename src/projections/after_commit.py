@@ -14,6 +14,8 @@ from projections.cache import CONFIRM_S, AggregateCache, CacheUnavailable, Place
 from projections.live import Live, Moved, moved_by
 from projections.store import Checkpoint, Generation, Run
 
+_AWAY_S: Final = 2.0
+"""How long a cache that failed is left alone. Chosen: one that stands still takes a time-out of folding each time."""
 _BEAT_S: Final = 1.0
 """How often the feed says where each partition is, so that a loss is noticed where nothing else is said. Chosen."""
 
@@ -24,7 +26,7 @@ class AfterCommit:
     def __init__(self, cache: AggregateCache, live: Live, *, clock_s: Callable[[], float] = monotonic) -> None:
         """Both are closed with it."""
         self._cache, self._live, self._clock_s = cache, live, clock_s
-        self._breaker = Breaker("the cache of aggregates", clock_s=clock_s)
+        self._breaker = Breaker("the cache of aggregates", away_s=_AWAY_S, clock_s=clock_s)
         self._places: dict[int, Place] = {}
         self._generation: Generation | None = None
         self._confirm_at_s = self._beat_at_s = 0.0

@@ -226,6 +226,38 @@ async def until_it_answers(cache: RedisCache) -> None:
             return
 
 
+@pytest.mark.system
+async def test_a_thousand_readers_at_once_share_few_connections(redis_url: str) -> None:
+    cache = RedisCache(RedisClient(redis_url, connections=2), trust_s=LONG_S)
+    await standing(cache)
+    for number in range(20):
+        await kept(cache, f"u{number}", 10, wallet(number))
+
+    async def read(number: int) -> None:
+        for _ in range(5):
+            looked = await cache.look("wallet", 0, f"u{number % 20}")
+            assert looked.fields == wallet(number % 20)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(read(number) for number in range(1_000)))
+    await cache.close()
+
+
+@pytest.mark.system
+async def test_who_gives_up_takes_nothing_from_the_others(redis_url: str) -> None:
+    cache = RedisCache(RedisClient(redis_url), trust_s=LONG_S)
+    await standing(cache)
+    await kept(cache, "u1", 10, wallet(5))
+    for _ in range(50):
+        asking = [asyncio.ensure_future(cache.look("wallet", 0, "u1")) for _ in range(10)]
+        await asyncio.sleep(0)
+        for one in asking[::2]:
+            one.cancel()
+        async with asyncio.timeout(20):
+            assert [(await one).fields for one in asking[1::2]] == [wallet(5)] * 5
+    await cache.close()
+
+
 def test_its_address_is_told_without_the_password() -> None:
     client = RedisClient("rediss://me:secret@cache:6380/3")
     assert client.where == "rediss://cache:6380/3"

@@ -3,6 +3,7 @@
 ``decode_responses`` stays off: rows are bytes.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,12 @@ from projections.cache import CacheUnavailable
 
 TIMEOUT_S: Final = 0.25
 """Of every answer of Redis. Chosen: a hundred times what it takes; who waited so long goes to the database."""
-CONNECTIONS: Final = 32
-"""Chosen: as many reads at once as one process makes."""
+CONNECTIONS: Final = 8
+"""Chosen: for those who send, and some subscriptions."""
+_SENDERS_MAX: Final = 2
+"""Round trips under way at once. Chosen: while one is at Redis the other is made."""
+_TOGETHER_MAX: Final = 64
+"""Calls in one of them. Chosen: Redis answers nobody else meanwhile, for about a millisecond."""
 _SECRET: Final = re.compile(r"//[^@/]*@")
 
 
@@ -33,10 +38,15 @@ class Script:
 
 Call = tuple[Script, Sequence[str], Sequence[str | bytes | int]]
 """A script, its keys and its arguments."""
+_Waiting = tuple[Call, "asyncio.Future[Any]"]
 
 
 class RedisClient:
-    """Connects when first used. All methods raise CacheUnavailable."""
+    """Connects when first used. All methods raise CacheUnavailable.
+
+    Calls that come while others are under way wait for each other and go together: a round trip costs the driver ten
+    times what one more call in it does, and however many ask, few connections serve them.
+    """
 
     def __init__(self, url: str, *, connections: int = CONNECTIONS, timeout_s: float = TIMEOUT_S) -> None:
         pool = BlockingConnectionPool.from_url(
@@ -52,6 +62,9 @@ class RedisClient:
         self._pool = pool
         self.where = _SECRET.sub("//", url.partition("?")[0])
         """The address, without user and password."""
+        self._waiting: list[_Waiting] = []
+        self._sending = 0
+        self._senders: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def speaking(self) -> Iterator[None]:
@@ -59,34 +72,85 @@ class RedisClient:
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
-            raise CacheUnavailable(f"Redis at {self.where} cannot be used: {words_of(error)}") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> CacheUnavailable:
+        return CacheUnavailable(f"Redis at {self.where} cannot be used: {words_of(error)}")
 
     async def call(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
-        with self.speaking():
-            try:
-                return await self.redis.evalsha(script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return await self.redis.eval(script.text, len(keys), *keys, *arguments)
+        """Calls of this kind may overtake each other. Calling again what was called before must be harmless."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(((script, keys, arguments), answer))
+        if self._sending < _SENDERS_MAX:
+            self._sending += 1
+            sender = asyncio.create_task(self._send())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+        return await answer
 
-    async def call_all(self, calls: Sequence[Call], publish: Sequence[tuple[str, bytes]] = ()) -> None:
+    async def _send(self) -> None:
+        together: list[_Waiting] = []
+        try:
+            while self._waiting:
+                together, self._waiting = self._waiting[:_TOGETHER_MAX], self._waiting[_TOGETHER_MAX:]
+                try:
+                    answers = await self._execute([call for call, _ in together])
+                except (RedisError, OSError, TimeoutError) as error:
+                    # Whoever waits would only wait for the next time-out.
+                    together, self._waiting = together + self._waiting, []
+                    answers = [error] * len(together)
+                for (_, waiting), answer in zip(together, answers, strict=True):
+                    self._answer(waiting, answer)
+        finally:
+            self._sending -= (
+                1  # here, and not when the task is seen to be done: nobody would send what comes meanwhile
+            )
+            for _, waiting in together:  # those without an answer, where this was cancelled, or broke
+                self._answer(waiting, ConnectionError("it was closed"))
+
+    def _answer(self, waiting: "asyncio.Future[Any]", answer: Any) -> None:
+        if waiting.done():
+            return  # it has one, or its caller gave up
+        if isinstance(answer, Exception):
+            waiting.set_exception(self._unavailable(answer))
+        else:
+            waiting.set_result(answer)
+
+    async def call_all(self, calls: Sequence[Call]) -> None:
         """In one round trip and in this order. Calling again what was called before must be harmless."""
         with self.speaking():
-            try:
-                await self._call_all(calls, publish)
-            except NoScriptError:
-                for script in {call[0] for call in calls}:
-                    await self.redis.script_load(script.text)
-                await self._call_all(calls, publish)
+            for answer in await self._execute(calls):
+                if isinstance(answer, Exception):
+                    raise answer
 
-    async def _call_all(self, calls: Sequence[Call], publish: Sequence[tuple[str, bytes]]) -> None:
+    async def _execute(self, calls: Sequence[Call]) -> list[Any]:
+        """Each call's answer, or its error. Raises what the driver raises where the connection fails."""
+        answers = await self._execute_once(calls)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            for script in {script for script, _, _ in calls}:
+                await self.redis.script_load(script.text)
+            answers = await self._execute_once(calls)
+        return answers
+
+    async def _execute_once(self, calls: Sequence[Call]) -> list[Any]:
         pipeline = self.redis.pipeline(transaction=False)
         for script, keys, arguments in calls:
             pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
-        for channel, message in publish:
+        return await pipeline.execute(raise_on_error=False)
+
+    async def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Channel and message, in this order."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for channel, message in messages:
             pipeline.publish(channel, message)
-        await pipeline.execute()
+        with self.speaking():
+            await pipeline.execute()
 
     async def close(self) -> None:
+        senders = list(self._senders)
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
         with self.speaking():
             await self.redis.aclose()
             await self._pool.disconnect()

@@ -25,7 +25,7 @@ class RedisLive:
 
     async def publish(self, messages: Sequence[Moved]) -> None:
         if messages:
-            await self._client.call_all((), [(_channel(message.partition), encode(message)) for message in messages])
+            await self._client.publish([(_channel(message.partition), encode(message)) for message in messages])
 
     @asynccontextmanager
     async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Heard]:
