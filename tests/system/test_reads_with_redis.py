@@ -180,15 +180,16 @@ def with_reads_and_bets(service: Service, happens: Callable[[Service], None]) ->
     """Two clients read and two bet while it happens; all that was read is judged; the cache answers in the end."""
     with Client(service) as client:
         users = [fresh(client) for _ in range(8)]
-        readers = [Reading(users, seed) for seed in range(2)]
-        with ExitStack() as load:
-            for reader in readers:
-                load.enter_context(Writing(service, reader))
-            for _ in range(2):
-                load.enter_context(Writing(service, lambda writer: betting(writer, users)))
-            time.sleep(0.5)
-            happens(service)
-            time.sleep(0.5)
+    readers = [Reading(users, seed) for seed in range(2)]
+    with ExitStack() as load:
+        for reader in readers:
+            load.enter_context(Writing(service, reader))
+        for _ in range(2):
+            load.enter_context(Writing(service, lambda writer: betting(writer, users)))
+        time.sleep(0.5)
+        happens(service)
+        time.sleep(0.5)
+    with Client(service) as client:  # a new connection: one that was idle for so long may be closed
         for reader in readers:
             judge(client, reader.heard)
 
