@@ -279,6 +279,17 @@ class AggregateCacheContract:
         assert looked.ticket is not None
         assert (looked.ticket.generation, looked.fields) == (OTHER, None)
 
+    async def test_a_step_of_another_generation_shares_nothing_although_it_begins_at_the_same_place(
+        self, cache: AggregateCache
+    ) -> None:
+        """As after a rebuild, whose rows have the same digests."""
+        await standing(cache)
+        await kept(cache, "u1", 10, wallet(5))
+        await cache.step([step(10, 12, generation=OTHER)])
+        looked = await cache.look("wallet", 0, "u1")
+        assert looked.ticket is not None
+        assert (looked.ticket.generation, looked.seq, looked.fields) == (OTHER, 12, None)
+
     async def test_who_read_another_generation_keeps_nothing(self, cache: AggregateCache) -> None:
         await standing(cache)
         looked = await cache.look("wallet", 0, "u1")

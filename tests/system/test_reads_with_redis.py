@@ -269,7 +269,7 @@ def test_reads_are_right_while_followers_are_killed(tmp_path: Path, own_redis: R
 
 def test_reads_are_right_while_a_rebuild_goes_live(tmp_path: Path, own_redis: Redis) -> None:
     def happens(service: Service) -> None:
-        done = program(service.data, "project", "rebuild", "--workers", "1")
+        done = program(service.data, "project", "rebuild", "--workers", "1", timeout_s=180)
         assert done.returncode == 0, done.stdout + done.stderr
 
     with cached_service(tmp_path, own_redis) as service:
