@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import pytest
+from redis import Redis as RedisClient
 
 from databases import EmptyDatabases
 from deploy.local.install import install
 from deploy.local.server import Server
-from deploy.local.servers import Kafka, MariaDb, PostgreSql
+from deploy.local.servers import Kafka, MariaDb, PostgreSql, Redis
 
 ServerT = TypeVar("ServerT", bound=Server)
 
@@ -57,6 +58,33 @@ def database_url(databases: EmptyDatabases) -> Iterator[str]:
     """An empty database on it."""
     with databases.one() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """One server for all tests, which empty it; who kills servers has a server of its own."""
+    with running(Redis()) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis: Redis) -> str:
+    """An empty database on it."""
+    empty(redis.url)
+    return redis.url
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """A server for one test, to be killed, paused and started again."""
+    with running(Redis()) as server:
+        yield server
+
+
+def empty(redis_url: str) -> None:
+    """As if this Redis had lost all."""
+    with RedisClient.from_url(redis_url) as client:
+        client.flushall()
 
 
 def running_kafka() -> AbstractContextManager[Kafka]:

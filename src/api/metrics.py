@@ -4,7 +4,7 @@ Counting costs about a microsecond a command; a batch is counted once per kind o
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from time import perf_counter, time_ns
 from typing import Final
@@ -19,6 +19,7 @@ from api.problems import Problem
 from ledger.node import Node
 from ledger.ports import LedgerError
 from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused
+from projections.cached_reads import CacheCounts
 from projections.read_model import Pool, Pooled, ReadModel
 from projections.standing import Standing, standing_of
 from projections.store import ReadModelUnavailable
@@ -124,11 +125,17 @@ class ReadModelGauges(Collector):
     """How far the read model is behind the log, as last looked at."""
 
     def __init__(
-        self, node: Node, model: ReadModel, children: Mapping[str, Child], pooled: Pooled | None = None
+        self,
+        node: Node,
+        model: ReadModel,
+        children: Mapping[str, Child],
+        pooled: Pooled | None = None,
+        cache: Callable[[], CacheCounts] | None = None,
     ) -> None:
         """``children``: the processes beside this one, by their names in metrics; ``pooled``: the model again, where
-        it is in a database server."""
-        self._node, self._model, self._children, self._pooled = node, model, children, pooled
+        it is in a database server; ``cache``: what there is to say of one."""
+        self._node, self._model, self._children = node, model, children
+        self._pooled, self._cache = pooled, cache
         self._retries: Mapping[str, int] = {}
         self._standing: Standing | None = None
         self._lag_events: list[int] = []
@@ -163,6 +170,8 @@ class ReadModelGauges(Collector):
             yield restarts
         if self._pooled is not None:
             yield from _database_gauges(self._pooled.pool, self._retries)
+        if self._cache is not None:
+            yield from _cache_gauges(self._cache())
         if self._standing is None:
             return
         yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", enumerate(self._lag_events))
@@ -204,6 +213,18 @@ def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]
     for code, number in sorted(retries.items()):
         retried.add_metric([code], number)
     yield retried
+
+
+def _cache_gauges(counts: CacheCounts) -> Iterator[Metric]:
+    yield _single("stakelog_cache_up", "1 while the cache answers, as last seen by a read", float(counts.well))
+    reads = CounterMetricFamily(
+        "stakelog_cache_reads",
+        "Reads of aggregates by what the cache said: hit, miss, behind (too old after all), error, away (not asked)",
+        labels=["aggregate", "outcome"],
+    )
+    for (aggregate, outcome), number in counts.reads.items():
+        reads.add_metric([aggregate, outcome], number)
+    yield reads
 
 
 def _single(name: str, text: str, value: float) -> Metric:

@@ -73,7 +73,7 @@ def follow(with_parent: bool) -> None:
 async def _follow(settings: "Settings") -> None:
     import gc
 
-    from api.providers import open_read_side
+    from api.providers import make_after_commit, open_read_side
     from projections.follower import Follower
 
     stop = asyncio.Event()
@@ -83,7 +83,12 @@ async def _follow(settings: "Settings") -> None:
     async with open_read_side(settings) as (log, store):
         gc.freeze()  # what is loaded by now stays
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
-        await Follower(log, store).run(stop)
+        after = make_after_commit(settings.cache)
+        try:
+            await Follower(log, store, after=after).run(stop)
+        finally:
+            if after is not None:
+                await after.close()
 
 
 @project.command()

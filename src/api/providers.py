@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -20,7 +20,7 @@ from dishka import AsyncContainer, Provider, Scope, from_context, make_async_con
 from api.app import Rim, build_app
 from api.children import Child
 from api.metrics import ReadModelGauges
-from api.settings import SQLITE, Settings
+from api.settings import MEMORY, SQLITE, Settings
 from ledger.cluster import Owners, Peers
 from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
 from ledger.forwarding import Forwarding
@@ -39,6 +39,8 @@ from ledger.ports import (
 from ledger.snapshots import Snapshots
 from ledger.state_stores.sqlite import SqliteStateStore
 from ledger.whole_log import WholeLog
+from projections.after_commit import AfterCommit
+from projections.cached_reads import CacheCounts, CachedReads
 from projections.folds import VERSION
 from projections.intake import Intake, PlacedLogReader
 from projections.lag import Watched
@@ -105,8 +107,18 @@ class Local(Provider):
         await model.close()
 
     @provide
-    def reads(self, model: ReadModel, whole: WholeLog, clock: Clock) -> Reads:
-        return Reads(model, whole, clock)
+    async def reads(
+        self, model: ReadModel, whole: WholeLog, clock: Clock, settings: Settings
+    ) -> AsyncIterator[Reads]:
+        if settings.cache == MEMORY:
+            yield Reads(model, whole, clock)
+            return
+        from projections.caches.redis import RedisCache
+        from projections.caches.redis_client import RedisClient
+
+        cached = CachedReads(model, whole, clock, RedisCache(RedisClient(settings.cache)))
+        yield cached
+        await cached.close_cache()
 
 
 class Embedded(Provider):
@@ -171,7 +183,8 @@ class Embedded(Provider):
         self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
     ) -> Rim:
         children = {"follower": follower, "check": check}
-        return build_app(node, reads, ReadModelGauges(node, model, children, _pooled(model)), settings.advertise)
+        gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
+        return build_app(node, reads, gauges, settings.advertise)
 
 
 class Distributed(Provider):
@@ -270,12 +283,16 @@ class Distributed(Provider):
 
     @provide
     def app(self, node: Node, reads: Reads, model: ReadModel, whole: WholeLog, settings: Settings) -> Rim:
-        gauges = ReadModelGauges(node, model, {}, _pooled(model))
+        gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
         return build_app(node, reads, gauges, settings.advertise, whole)
 
 
 def _pooled(model: ReadModel) -> ServerReadModel | None:
     return model if isinstance(model, ServerReadModel) else None
+
+
+def _counted(reads: Reads) -> Callable[[], CacheCounts] | None:
+    return reads.cache_counts if isinstance(reads, CachedReads) else None
 
 
 def _refuse_own_log(data: Path) -> None:
@@ -354,6 +371,18 @@ async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
             yield ReadSide(log, store)
         finally:
             await store.close()
+
+
+def make_after_commit(cache: str) -> AfterCommit | None:
+    """Who is told of commits, in a process that folds; ``cache``: as in the settings. Whoever has it closes it."""
+    if cache == MEMORY:
+        return None
+    from projections.caches.redis import RedisCache
+    from projections.caches.redis_client import RedisClient
+    from projections.feeds.redis import RedisLive
+
+    client = RedisClient(cache, connections=2)
+    return AfterCommit(RedisCache(client), RedisLive(client))
 
 
 @asynccontextmanager
@@ -436,8 +465,9 @@ async def open_worker(
     sasl = (str(address.sasl_mechanism), str(address.sasl_username), str(address.sasl_password))
     with closing(await asyncio.to_thread(_topic_of, settings)) as log:
         store = ServerReadModelStore(_database_of(settings.read_model))
+        after = make_after_commit(settings.cache)
         try:
-            intake = Intake(log, store, stop)
+            intake = Intake(log, store, stop, after=after)
             watched = Watched(log, intake, lambda: store.retries)
             yield Worker(
                 intake,
@@ -452,6 +482,8 @@ async def open_worker(
                 ),
             )
         finally:
+            if after is not None:
+                await after.close()
             await store.close()
 
 

@@ -41,8 +41,11 @@ DETAILS: Final = {
 }
 
 
-async def answer(query: Query, ends: LogEnds, draws_on: int | None, ask: Asked) -> Found:
+async def answer(
+    query: Query, ends: LogEnds, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
+) -> Found:
     """Ask until the answer is true at ``min_position``; ``draws_on`` is its one partition, None all of them.
+    ``around_cache``: asks the tables themselves, for when ``ask`` did not go far enough.
 
     Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and why nobody can say
     what is durable now.
@@ -58,6 +61,9 @@ async def answer(query: Query, ends: LogEnds, draws_on: int | None, ask: Asked) 
         short = {**_short_of(least, found), **(_short_of(known, found) if known and found.document is None else {})}
         if not short:
             break
+        if around_cache is not None and ask is not around_cache:
+            ask = around_cache  # at once: the tables may be there already
+            continue
         if time.monotonic() >= deadline:
             partition, seq = next(iter(short.items()))
             detail = f"the read model of partition {partition} is at seq {found.seqs[partition]}, not yet at {seq}"

@@ -30,13 +30,16 @@ KNOWN: Final = frozenset(
         "RULES",
     )
 )
-_ONLY: Final = {"STAKELOG_CACHE": "memory"}
 _NOT_BUILT: Final = ("STAKELOG_RULES",)
 
 SQLITE: Final = "sqlite"
 """The log, and the read model, that need no server: files in the data folder."""
 KAFKA: Final = "kafka://"
 _DATABASES: Final = ("postgresql", "mysql")
+MEMORY: Final = "memory"
+"""No cache of aggregates beside the read model: it is in the machine's memory already."""
+_REDIS: Final = ("redis", "rediss")
+_REDIS_DATABASES: Final = 1_024
 
 
 class SettingsError(Exception):
@@ -59,6 +62,8 @@ class Settings(Struct, frozen=True):
     """Or the URL of a database."""
     read_model_replica: str | None = None
     """The URL that reads go to, where it is another one."""
+    cache: str = MEMORY
+    """Or the URL of a Redis."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -66,9 +71,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     unknown = sorted(name for name in environment if name.startswith("STAKELOG_") and name not in KNOWN)
     if unknown:
         raise SettingsError(f"{unknown[0]} is no setting; there are {', '.join(sorted(KNOWN))}")
-    for name, only in _ONLY.items():
-        if environment.get(name, only) != only:
-            raise SettingsError(f"{name}={environment[name]}: only {only} is built so far")
     for name in _NOT_BUILT:
         if environment.get(name):
             raise SettingsError(f"{name} is not built yet: leave it unset")
@@ -92,6 +94,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         log=_log(environment),
         read_model=_read_model(environment),
         read_model_replica=_replica(environment),
+        cache=_cache(environment),
     )
 
 
@@ -140,6 +143,30 @@ def _database(name: str, url: str) -> str:
         raise SettingsError(f"{name} names no database that is known: {what}")
     if not parts.hostname or not parts.path.strip("/"):
         raise SettingsError(f"{name} lacks the {'database' if parts.hostname else 'host'}: {what}")
+    return url
+
+
+def _cache(environment: Mapping[str, str]) -> str:
+    """``memory`` or the URL of a Redis, checked as far as it can be without asking it. Never quoted, as above."""
+    name = "STAKELOG_CACHE"
+    url = environment.get(name, MEMORY)
+    if url == MEMORY:
+        return url
+    what = "memory, or redis://user:password@host:port/number (rediss:// with TLS)"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 — raises where it is no port
+    except ValueError:
+        raise SettingsError(f"{name} is no URL: {what}") from None
+    if parts.scheme not in _REDIS:
+        raise SettingsError(f"{name} names no cache that is known: {what}")
+    if not parts.hostname:
+        raise SettingsError(f"{name} lacks the host: {what}")
+    if parts.query or parts.fragment:
+        raise SettingsError(f"{name} takes nothing after the database's number: {what}")
+    number = parts.path.removeprefix("/")
+    if number and not (number.isascii() and number.isdigit() and int(number[:9]) < _REDIS_DATABASES):
+        raise SettingsError(f"{name} names its database by a number, 0 unless told: {what}")
     return url
 
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from ledger.record import Head
+from projections.after_commit import AfterCommit
 from projections.folding import PartitionFolder
 from projections.folds import VERSION
 from projections.log_reader import LogReader, ahead_at, refuse_ahead
@@ -28,9 +29,17 @@ _log = logging.getLogger(__name__)
 class Filling:
     """The live generation of ``store``, filled from ``log`` by this process and perhaps by others."""
 
-    def __init__(self, log: LogReader, store: ReadModelStore, *, in_thread: bool = False) -> None:
-        """``in_thread``: the log may be asked from any thread, and is not asked in the event loop's."""
-        self._log, self._store, self._in_thread = log, store, in_thread
+    def __init__(
+        self,
+        log: LogReader,
+        store: ReadModelStore,
+        *,
+        in_thread: bool = False,
+        after: AfterCommit | None = None,
+    ) -> None:
+        """``in_thread``: the log may be asked from any thread, and is not asked in the event loop's; ``after`` is
+        told of every commit."""
+        self._log, self._store, self._in_thread, self._after = log, store, in_thread, after
         self.generation: Generation | None = None
         self.folders: list[PartitionFolder] = []
         """One a partition, while there is a generation to fill."""
@@ -44,6 +53,15 @@ class Filling:
         """What was known of the tables may not be so any more."""
         self.generation, self.folders = None, []
         self._verified.clear()
+        if self._after is not None:
+            self._after.forget()
+
+    async def idle(self, partitions: Collection[int] | None = None) -> None:
+        """Nothing is to be folded, of these partitions or of all."""
+        if self._after is not None:
+            if partitions is not None:
+                self._after.only(partitions)
+            await self._after.idle()
 
     async def take_up(self, partitions: Collection[int] | None = None) -> Generation | None:
         """The live generation, made where there is none, these partitions (or all) held against the log.
@@ -100,6 +118,8 @@ class Filling:
                     await self._retake(live, one)
         self._retaken |= {(live.number, one) for one in fresh}
         self._verified |= set(partitions)
+        if self._after is not None:
+            await self._after.standing(live, {one: self.folders[one].checkpoint for one in self._verified})
 
     async def _retake(self, live: Generation, one: Quarantined) -> None:
         """Take what is held of a user, in order, as far as it can be digested now."""
@@ -110,7 +130,7 @@ class Filling:
             if run is None:
                 _log.warning("%s", _standing_still(waiting))
                 return
-            await self._store.commit(live.number, [run])
+            await self._commit(live, [run])
             folder.stored(run)
             waiting = next(iter(run.quarantined), None)
         _log.info("user %s of partition %d is folded again", one.user_id, one.partition)
@@ -126,9 +146,14 @@ class Filling:
                 VERSION,
             )
 
+    async def _commit(self, live: Generation, runs: Sequence[Run]) -> None:
+        await self._store.commit(live.number, runs)
+        if self._after is not None:
+            await self._after.touched(live, runs)
+
     async def store(self, live: Generation, folded: Sequence[tuple[PartitionFolder, Run]]) -> None:
         """Write all of these runs, or none. Raises Overtaken, Switched, ReadModelUnavailable."""
-        await self._store.commit(live.number, [run for _, run in folded])
+        await self._commit(live, [run for _, run in folded])
         for folder, run in folded:
             folder.stored(run)
             for one in run.quarantined:

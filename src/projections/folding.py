@@ -142,6 +142,10 @@ class PartitionFolder:
         """Of the last event that is in the tables, or held there."""
         return self._checkpoint.head
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return self._checkpoint
+
     async def fold(self, records: Sequence[bytes]) -> Run | None:
         """The run that takes the partition past ``records``; None where none of them continues the chain.
 

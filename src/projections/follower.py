@@ -5,7 +5,8 @@ Truths:
 (2) the runs of a round, of whatever partitions, are stored in one transaction with their checkpoints, or not at all;
     whatever went wrong, the next round begins from the tables again;
 (3) any number of followers may run at once: the checkpoints' compare-and-set lets one of them through;
-(4) tables that are deleted or exchanged meanwhile are noticed within about a second, also where nothing new arrives.
+(4) tables that are deleted or exchanged meanwhile are noticed within about a second, also where nothing new arrives;
+(5) the cache and the live feed are told of a commit after it is through, and before the next one.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from time import monotonic
 from typing import Final
 
 from ledger.ports import LogDamaged
+from projections.after_commit import AfterCommit
 from projections.filling import Filling
 from projections.folding import PartitionFolder
 from projections.log_reader import WHAT_TO_DO, LogReader
@@ -35,9 +37,12 @@ _log = logging.getLogger(__name__)
 class Follower:
     """Follows ``log`` into ``store``. One coroutine at a time; blocks while it folds and stores a batch."""
 
-    def __init__(self, log: LogReader, store: ReadModelStore, *, batch: int = BATCH) -> None:
+    def __init__(
+        self, log: LogReader, store: ReadModelStore, *, batch: int = BATCH, after: AfterCommit | None = None
+    ) -> None:
+        """``after`` is told of every commit; None where there is nobody to tell."""
         self._log, self._store, self._batch = log, store, batch
-        self._filling = Filling(log, store)
+        self._filling = Filling(log, store, after=after)
         self._told: Generation | None = None
         self._more = True
         self._look_at_s = 0.0
@@ -73,6 +78,7 @@ class Follower:
                 self._tell(live)
             if not self._log.changed() and not self._more:
                 await self._look()
+                await self._filling.idle()
                 return False
             return await self._fold(live)
         except (Overtaken, Switched) as error:

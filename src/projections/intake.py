@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from ledger.ports import LogDamaged
 from ledger.record import Head, MalformedRecord, time_us_of
+from projections.after_commit import AfterCommit
 from projections.filling import Filling
 from projections.folding import PartitionFolder, may_be_event
 from projections.log_reader import LogReader
@@ -83,9 +84,12 @@ class Counts(Struct):
 class Intake:
     """One process's share of filling the live generation."""
 
-    def __init__(self, log: PlacedLogReader, store: ReadModelStore, stop: asyncio.Event) -> None:
+    def __init__(
+        self, log: PlacedLogReader, store: ReadModelStore, stop: asyncio.Event, *, after: AfterCommit | None = None
+    ) -> None:
+        """``after`` is told of every commit."""
         self._log, self._stop = log, stop
-        self._filling = Filling(log, store, in_thread=True)
+        self._filling = Filling(log, store, in_thread=True, after=after)
         self.counts = Counts()
         self.standings: dict[int, Standing] = {}
         """By partition, of those that something was ever delivered of."""
@@ -118,6 +122,12 @@ class Intake:
         for partition in ends:
             self._standing(partition)
         await self._until_done(ends.keys(), lambda live: self._read_up_to(live, ends))
+
+    async def idle(self, assigned: Collection[int]) -> None:
+        """Call it often: whoever reads from a cache relies on who folds ``assigned`` being there."""
+        if not self._turn.locked():
+            async with self._turn:
+                await self._filling.idle(assigned)
 
     def _standing(self, partition: int) -> Standing:
         return self.standings.setdefault(partition, Standing())

@@ -49,7 +49,7 @@ from projections.documents import (
 from projections.read_model import NO_CONDITIONS, Ask, ReadModel, Rows
 from projections.rows import LOW_BITS
 
-__all__ = ["LEADERBOARDS", "Found", "LogEnds", "MalformedCursor", "Reads"]
+__all__ = ["LEADERBOARDS", "Found", "LogEnds", "MalformedCursor", "Reads", "Standing"]
 
 # Chosen: more than any clock here steps back, so that what a first page did not know is never missed by its time.
 _CLOCK_MARGIN_US: Final = 2_000_000
@@ -58,7 +58,7 @@ _KIND_BEGUN_AS: Final = {"pending": "withdrawal", "completed": "deposit"}
 """Statuses that an order leaves again, and the kind of order that begins with them."""
 
 
-_STANDINGS: Final = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}))
+STANDINGS: Final = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}))
 
 LEADERBOARDS: Final = {
     f"{measure}_{span}": (measure, span) for measure in ("staked", "won", "net") for span in ("day", "week", "month")
@@ -113,7 +113,7 @@ class Found(Struct, gc=False):
     lag_ms: int
 
 
-class _Standing(Struct, gc=False):
+class Standing(Struct, gc=False):
     """Where the user's partition and the user stand, and the wallet's row from ``user_id`` on."""
 
     seq: int
@@ -138,9 +138,11 @@ class Reads:
 
     # --- one user ------------------------------------------------------------------------------------------------
 
-    async def wallet(self, user_id: str) -> Found:
-        def document(standing: _Standing, rows: Rows) -> Wallet:
-            return _wallet(standing.wallet, rows)
+    # ``fresh``: around every cache, for whoever has found that one too old. Here there is none.
+
+    async def wallet(self, user_id: str, *, fresh: bool = False) -> Found:  # noqa: ARG002
+        def document(standing: Standing, rows: Rows) -> Wallet:
+            return wallet_of(standing.wallet, rows)
 
         return await self._of_user(user_id, statements.assets, {}, "wallet_not_found", document)
 
@@ -148,21 +150,21 @@ class Reads:
         """The buckets at a time; None is now."""
         at_us = self._clock() if at_us is None else at_us
 
-        def document(_: _Standing, rows: Rows) -> BalanceAt:
+        def document(_: Standing, rows: Rows) -> BalanceAt:
             balances = {asset: Buckets(cash or 0, bonus or 0, held or 0) for asset, cash, bonus, held in rows}
             return BalanceAt(user_id, at_us, balances)
 
         values = {"at_us": at_us}
         return await self._of_user(user_id, statements.balances_at, values, "wallet_not_found", document)
 
-    async def statistics(self, user_id: str) -> Found:
-        def document(_: _Standing, rows: Rows) -> Statistics:
-            return _statistics(user_id, rows)
+    async def statistics(self, user_id: str, *, fresh: bool = False) -> Found:  # noqa: ARG002
+        def document(_: Standing, rows: Rows) -> Statistics:
+            return statistics_of(user_id, rows)
 
         return await self._of_user(user_id, statements.statistics, {}, "wallet_not_found", document)
 
     async def referrals(self, user_id: str) -> Found:
-        def document(standing: _Standing, rows: Rows) -> Referrals:
+        def document(standing: Standing, rows: Rows) -> Referrals:
             members: dict[int, int] = dict(rows)
             levels = [Level(level, members.get(level, 0)) for level in range(1, REFERRAL_LEVELS + 1)]
             return Referrals(user_id, standing.wallet[3], members.get(1, 0), levels, {})
@@ -194,7 +196,7 @@ class Reads:
     ) -> Found:
         partition = self.partition_of(user_id)
 
-        def document(_: _Standing, rows: Rows) -> Document | None:
+        def document(_: Standing, rows: Rows) -> Document | None:
             return build(partition, rows[0]) if rows else None
 
         return await self._of_user(user_id, builder, {"id": item_id}, missing, document)
@@ -205,18 +207,18 @@ class Reads:
         builder: Any,
         values: Mapping[str, Any],
         missing: str,
-        document: Callable[[_Standing, Rows], Document | None],
+        document: Callable[[Standing, Rows], Document | None],
     ) -> Found:
         """A read of few rows by primary key."""
         own = {"of_partition": self.partition_of(user_id), "user": user_id}
         asks = (Ask(statements.standing, own), Ask(builder, {**own, **values}))
         standing_rows, rows = await self._model.fetch(asks, quick=True)
-        standing = _standing(standing_rows)
+        standing = standing_of_rows(standing_rows)
         if not standing.is_open:
             return await self._found(user_id, standing, None, "wallet_not_found")
         return await self._found(user_id, standing, document(standing, rows), missing)
 
-    async def _found(self, user_id: str, standing: _Standing, document: Document | None, missing: str) -> Found:
+    async def _found(self, user_id: str, standing: Standing, document: Document | None, missing: str) -> Found:
         partition = self.partition_of(user_id)
         unknown_us = standing.quarantined_at_us
         if unknown_us is None and self._ends.end(partition) > standing.seq:
@@ -291,7 +293,7 @@ class Reads:
         asks = [Ask(statements.standing, own)]
         asks += [Ask(builder, {**own, **values}, conditions) for builder, conditions, values in asked]
         standing_rows, *lists = await self._model.fetch(asks)
-        standing = _standing(standing_rows)
+        standing = standing_of_rows(standing_rows)
         if not standing.is_open:
             return await self._found(user_id, standing, None, "wallet_not_found")
         rows = [row for rows in lists for row in rows]
@@ -299,17 +301,26 @@ class Reads:
 
     # --- everybody -------------------------------------------------------------------------------------------------
 
-    async def leaderboard(self, name: str, asset: str, at_us: int | None, limit: int) -> Found:
+    async def leaderboard(
+        self,
+        name: str,
+        asset: str,
+        at_us: int | None,
+        limit: int,
+        *,
+        fresh: bool = False,  # noqa: ARG002
+    ) -> Found:
         """``name``: one of ``LEADERBOARDS``; of the day, the ISO week or the month (UTC) that ``at_us`` is in."""
-        measure, span = LEADERBOARDS[name]
-        first_day, end_day = days_of(span, self._clock() if at_us is None else at_us)
-        values = {"of_asset": asset, "first_day": first_day, "end_day": end_day, "most": limit}
-        asks = [*_STANDINGS, Ask(statements.leaders, values, frozenset({measure}))]
+        first_day, end_day = self.days_of_board(name, at_us)
+        asks = [*STANDINGS, leaders_of(name, asset, first_day, end_day, limit)]
         checkpoint_rows, quarantine_rows, rows = await self._model.fetch(asks)
         seqs, oldest_us = await self._standing_of_all(checkpoint_rows, quarantine_rows)
-        leaders = [Leader(at, user_id, (high << LOW_BITS) + low) for at, (user_id, high, low) in enumerate(rows, 1)]
-        board = Leaderboard(name, asset, first_day * DAY_US, end_day * DAY_US, leaders)
+        board = board_of(name, asset, first_day, end_day, values_of(rows))
         return Found(board, "", seqs, True, self._age_ms(oldest_us))
+
+    def days_of_board(self, name: str, at_us: int | None) -> tuple[int, int]:
+        """The first day, and the first one after, that a leaderboard at this time is of; None is now."""
+        return days_of(LEADERBOARDS[name][1], self._clock() if at_us is None else at_us)
 
     async def _standing_of_all(
         self, checkpoint_rows: Rows, quarantine_rows: Rows
@@ -331,7 +342,7 @@ class Reads:
     async def orders(self, filters: Mapping[str, str], limit: int, cursor: str | None) -> Found:
         """Everybody's orders. ``filters``: some of kind, status."""
         at = self._resume("orders", "", filters, cursor, after="iii", snapshot=self._partitions + 1)
-        asks = [*_STANDINGS, *self._order_asks(filters, limit, at)]
+        asks = [*STANDINGS, *self._order_asks(filters, limit, at)]
         checkpoint_rows, quarantine_rows, *lists = await self._model.fetch(asks)
         seqs, oldest_us = await self._standing_of_all(checkpoint_rows, quarantine_rows)
         rows = sorted(
@@ -392,12 +403,27 @@ class Reads:
         return None if last is None else write_cursor((name, user_id, filters), Cursor(last, tuple(snapshot)))
 
 
-def _standing(rows: Rows) -> _Standing:
+def leaders_of(name: str, asset: str, first_day: int, end_day: int, most: int) -> Ask:
+    values = {"of_asset": asset, "first_day": first_day, "end_day": end_day, "most": most}
+    return Ask(statements.leaders, values, frozenset({LEADERBOARDS[name][0]}))
+
+
+def values_of(rows: Rows) -> list[tuple[str, int]]:
+    """User and value of each leader."""
+    return [(user_id, (high << LOW_BITS) + low) for user_id, high, low in rows]
+
+
+def board_of(name: str, asset: str, first_day: int, end_day: int, values: Sequence[tuple[str, int]]) -> Leaderboard:
+    leaders = [Leader(rank, user_id, value) for rank, (user_id, value) in enumerate(values, 1)]
+    return Leaderboard(name, asset, first_day * DAY_US, end_day * DAY_US, leaders)
+
+
+def standing_of_rows(rows: Rows) -> Standing:
     seq, quarantined_seq, quarantined_at_us, *wallet = rows[0]
-    return _Standing(seq if quarantined_seq is None else quarantined_seq - 1, quarantined_at_us, wallet)
+    return Standing(seq if quarantined_seq is None else quarantined_seq - 1, quarantined_at_us, wallet)
 
 
-def _wallet(row: Sequence[Any], assets: Rows) -> Wallet:
+def wallet_of(row: Sequence[Any], assets: Rows) -> Wallet:
     user_id, status, opened_at_us, referrer_id, order_id, asset, amount, position, time_us = row
     balances, limits = {}, {}
     for name, _, cash, bonus, held, credit_limit, *maxima in assets:
@@ -443,7 +469,7 @@ def _order(row: Sequence[Any]) -> Order:
     return Order(*(*members, f"{partition}:{seq}", created_at_us, resolved_at_us))
 
 
-def _statistics(user_id: str, rows: Rows) -> Statistics:
+def statistics_of(user_id: str, rows: Rows) -> Statistics:
     games: list[GameStatistics] = []
     totals: dict[str, Totals] = {}
     for asset, game, *texts in rows:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, bindparam, case, cast, func, or_, select
 
 from projections.rows import LOW_BITS, LOW_MASK
-from projections.tables import CHECKPOINT, QUARANTINE, Tables
+from projections.tables import CHECKPOINT, GENERATION, QUARANTINE, Tables
 
 Conditions = frozenset[str]
 
@@ -37,6 +37,13 @@ def standing(tables: Tables, _: Conditions) -> Select[Any]:
         )
         .select_from(CHECKPOINT.outerjoin(QUARANTINE, quarantined).outerjoin(wallet, owned))
         .where(CHECKPOINT.c.generation == _value("generation"), CHECKPOINT.c.partition == _value("of_partition"))
+    )
+
+
+def identity(_: Tables, __: Conditions) -> Select[Any]:
+    """One row, (generation, made_at_us): which of all generations these tables are."""
+    return select(GENERATION.c.generation, GENERATION.c.made_at_us).where(
+        GENERATION.c.generation == _value("generation")
     )
 
 

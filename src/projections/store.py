@@ -69,11 +69,20 @@ class ReadModelUnavailable(ReadModelError):
 
 
 class Generation(Struct, frozen=True):
-    """One set of tables. ``status``: building, live or retired; ``version``: of the folds that filled it."""
+    """One set of tables. ``status``: building, live or retired; ``version``: of the folds that filled it.
+
+    Numbers begin anew where the tables are deleted; ``made_at_us`` tells such generations apart.
+    """
 
     number: int
     version: int
     status: str
+    made_at_us: int
+
+    @property
+    def identity(self) -> str:
+        """Of all generations of whatever tables, this one."""
+        return f"{self.number}.{self.made_at_us}"
 
 
 class Checkpoint(Struct, frozen=True):

@@ -22,6 +22,7 @@ from faust.types import TP
 from msgspec import Struct
 
 from ledger.ports import LedgerError
+from projections.cache import CONFIRM_S
 from projections.intake import Delivered, Intake
 from projections.lag import Watched, as_json, as_text
 
@@ -40,6 +41,7 @@ END_WITHIN_S: Final = 10.0
 WEB_PORT: Final = 6066
 _HEARTBEAT_S: Final = 3.0
 _WATCH_S: Final = 1.0
+_BEAT_S: Final = CONFIRM_S / 2
 _SEEK_S: Final = 5.0
 _LATE_S: Final = 3.0
 """Chosen: longer than a batch, shorter than a rebalance that goes well."""
@@ -141,11 +143,14 @@ class Worker:
         """Until ``stop``. Raises ReadModelAhead, LogDamaged, LogUnreadable (disasters), Stalled."""
         stopping = asyncio.create_task(stop.wait())
         watching = asyncio.create_task(self._watch())
+        beating = asyncio.create_task(self._beat())
         starting = asyncio.create_task(self.app.start())
         try:
             await asyncio.wait((stopping, watching, self._disaster), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._ending.set()
+            beating.cancel()
+            await asyncio.wait({beating})
             await self._end(starting)
             stopping.cancel()
             if not watching.done():
@@ -186,6 +191,11 @@ class Worker:
             await asyncio.Event().wait()
 
     # --- watching ------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            await self.intake.idle(self._assigned())
 
     async def _watch(self) -> None:
         """Raises Stalled, and the disasters of ``Intake``."""

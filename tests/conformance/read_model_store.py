@@ -105,8 +105,8 @@ class ReadModelStoreContract:
         live = await store.make_generation(3, PARTITIONS, live=True)
         building = await store.make_generation(4, PARTITIONS, live=False)
         assert await store.generations() == [live, building]
-        assert live == Generation(live.number, 3, "live")
-        assert building == Generation(building.number, 4, "building")
+        assert live == Generation(live.number, 3, "live", live.made_at_us)
+        assert building == Generation(building.number, 4, "building", building.made_at_us)
         assert live.number < building.number
         for one in (live, building):
             assert await store.checkpoints(one.number) == [Checkpoint()] * PARTITIONS

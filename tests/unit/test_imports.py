@@ -71,7 +71,11 @@ def test_the_core_has_no_clock_no_io_and_no_randomness(module: str) -> None:
 
 
 def test_only_the_providers_name_adapters_of_a_running_service() -> None:
-    adapters = ("ledger.logs.", "ledger.owners.", "ledger.state_stores.", "projections.stores.")
+    inside = (
+        *("ledger.logs", "ledger.owners", "ledger.state_stores"),
+        *("projections.stores", "projections.caches", "projections.feeds"),
+    )
+    adapters = tuple(f"{package}." for package in inside)
     allowed = {
         "api.providers",
         "api.audit.sources",  # the auditor reads a folder without a service
@@ -80,7 +84,7 @@ def test_only_the_providers_name_adapters_of_a_running_service() -> None:
         "api.schemas",  # the vectors are made by a node in memory
     }
     for module, path in modules().items():
-        inside_adapters = module.startswith(tuple(name[:-1] for name in adapters))
+        inside_adapters = module.startswith(inside)
         if not inside_adapters and module not in allowed and not module.startswith("api.bench"):
             named = {name for name in imported(path) if name.startswith(adapters)}
             assert not named, f"{module} names {named}"

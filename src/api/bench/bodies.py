@@ -89,6 +89,21 @@ def reads(what: What, wallets: Iterable[int]) -> list[bytes]:
     return [get(wallet_path(wallet, what)) for wallet in wallets]
 
 
+def mixed_reads(count: int, now_us: int, seed: int) -> list[bytes]:
+    """Of 20 reads 15 of a wallet, 4 of statistics, all of wallets picked evenly, and 1 of a leaderboard."""
+    chooser = random.Random(seed)  # noqa: S311 - repeatable load, no secret
+    day_us = 86_400_000_000
+    boards = [
+        get(f"/v1/leaderboards/{name}?asset=INR&at_us={now_us - days * day_us}")
+        for name, days in (("staked_day", 0), ("net_week", 0), ("won_day", 1), ("net_week", 7))
+    ]
+    whats: list[What | None] = ["wallet", "stats", None]
+    return [
+        chooser.choice(boards) if what is None else get(wallet_path(chooser.randrange(WALLETS), what))
+        for what in chooser.choices(whats, (15, 4, 1), k=count)
+    ]
+
+
 def players_bets(players: int) -> list[bytes]:
     """``BETS_EACH`` bets for each of the first ``players`` wallets, as batches."""
     return batches(bets("player", (wallet for _ in range(BETS_EACH) for wallet in range(players))), players)

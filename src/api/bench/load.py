@@ -238,6 +238,17 @@ def read_wallets(port: int, *, connections: int, what: What, wallets: int, limit
     return _run(port, connections, requests, 1, limit_s, read=True)
 
 
+def read_each(port: int, *, connections: int, what: What) -> Slice:
+    """Read ``what`` of every wallet once. Raises BenchError."""
+    return _run(port, connections, bodies.reads(what, range(bodies.WALLETS)), 1, read=True)
+
+
+def read_mix(port: int, *, connections: int, limit_s: float, now_us: int, seed: int) -> Slice:
+    """The mix of `bodies.mixed_reads` for ``limit_s`` seconds. Raises BenchError."""
+    requests = bodies.mixed_reads(int(SINGLES_PER_S_MAX * limit_s), now_us, seed)
+    return _run(port, connections, requests, 1, limit_s, read=True)
+
+
 def fill_players(port: int, *, players: int) -> Slice:
     """Bets for the first ``players`` wallets, so that each has more than one page of history. Raises BenchError."""
     return _run(port, 4, bodies.players_bets(players), players)

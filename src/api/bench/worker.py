@@ -64,6 +64,24 @@ class WalletReads(Struct, frozen=True, kw_only=True, tag=True):
     seed: int = 0
 
 
+class ReadEach(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.read_each`."""
+
+    port: int
+    connections: int
+    what: What
+
+
+class MixedReads(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.read_mix`."""
+
+    port: int
+    connections: int
+    limit_s: float
+    now_us: int
+    seed: int = 0
+
+
 class HistoryPages(Struct, frozen=True, kw_only=True, tag=True):
     """See `paging.history_pages`; ``middle``: with times as filters, the middle fifth of the history's."""
 
@@ -148,7 +166,7 @@ class Failed(Struct, frozen=True, tag=True):
     why: str
 
 
-Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads
+Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads
 Followed = HistoryPages | Visible | CatchUp
 Alone = Commits | BareSends | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
@@ -158,7 +176,7 @@ Reply = Done | Failed
 def run(job: Job) -> Done:
     """Do ``job`` in this process. Raises BenchError."""
     match job:
-        case Bets() | OpenWallets() | FillPlayers() | FillLong() | WalletReads():
+        case Bets() | OpenWallets() | FillPlayers() | FillLong() | WalletReads() | ReadEach() | MixedReads():
             return Done(_load(job))
         case HistoryPages() | Visible() | CatchUp():
             return Done(_followed(job))
@@ -200,6 +218,12 @@ def _load(job: Load) -> Slice:
                 wallets=job.wallets,
                 limit_s=job.limit_s,
                 seed=job.seed,
+            )
+        case ReadEach():
+            return load.read_each(job.port, connections=job.connections, what=job.what)
+        case MixedReads():
+            return load.read_mix(
+                job.port, connections=job.connections, limit_s=job.limit_s, now_us=job.now_us, seed=job.seed
             )
 
 

@@ -50,7 +50,13 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         if query.given_choice("consistency", ("strong",)):
             document, body = await _strong(node, user_id, query)
         else:
-            found = await answer(query, reads.ends, reads.partition_of(user_id), lambda: reads.wallet(user_id))
+            found = await answer(
+                query,
+                reads.ends,
+                reads.partition_of(user_id),
+                lambda: reads.wallet(user_id),
+                lambda: reads.wallet(user_id, fresh=True),
+            )
             document = encode(found.document)
             body = with_as_of(document, found)
         etag = etag_of(document)
@@ -117,7 +123,13 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
     async def get_statistics(request: Request[Any, Any, Any]) -> Response[bytes]:
         user_id = _user_id(request)
         query = _query(request, *SHARED_PARAMETERS)
-        found = await answer(query, reads.ends, reads.partition_of(user_id), lambda: reads.statistics(user_id))
+        found = await answer(
+            query,
+            reads.ends,
+            reads.partition_of(user_id),
+            lambda: reads.statistics(user_id),
+            lambda: reads.statistics(user_id, fresh=True),
+        )
         document = encode(found.document)
         etag = etag_of(document)
         if is_known(etag, list_header(request.scope, b"if-none-match")):
@@ -156,7 +168,13 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
             raise Problem("malformed_request", "asset must be an asset's code, such as INR", field="asset")
         at_us = query.optional_integer("at_us", -TIME_US_MAX, TIME_US_MAX)
         limit = limit_of(query)
-        found = await answer(query, reads.ends, None, lambda: reads.leaderboard(name, asset, at_us, limit))
+        found = await answer(
+            query,
+            reads.ends,
+            None,
+            lambda: reads.leaderboard(name, asset, at_us, limit),
+            lambda: reads.leaderboard(name, asset, at_us, limit, fresh=True),
+        )
         return json_response(request, body_of(found))
 
     async def _answered(request: Request[Any, Any, Any], query: Query, user_id: str, ask: Asked) -> Response[bytes]:

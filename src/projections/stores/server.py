@@ -194,9 +194,9 @@ _CLAUSES: Final[Mapping[str, ClauseElement]] = {
     "count_retry": update(RETRIED)
     .where(RETRIED.c.code == bindparam("of_code"))
     .values(number=RETRIED.c.number + bindparam("more")),
-    "generations": select(GENERATION.c.generation, GENERATION.c.fold_version, GENERATION.c.status).order_by(
-        GENERATION.c.generation
-    ),
+    "generations": select(
+        GENERATION.c.generation, GENERATION.c.fold_version, GENERATION.c.status, GENERATION.c.made_at_us
+    ).order_by(GENERATION.c.generation),
     "live": select(GENERATION.c.generation).where(GENERATION.c.status == "live"),
     "status": select(GENERATION.c.status).where(GENERATION.c.generation == bindparam("number")),
     "set_status": update(GENERATION)
@@ -389,9 +389,10 @@ class ServerReadModelStore:
         statements = await self._sql()
         async with self._alone() as session:
             there = await session.rows(statements["generations"])
-            if live and any(status == "live" for _, _, status in there):
+            if live and any(status == "live" for _, _, status, _ in there):
                 raise Switched("another process has made a live generation meanwhile")
-            made = Generation(max((row[0] for row in there), default=0) + 1, version, "live" if live else "building")
+            number, status = max((row[0] for row in there), default=0) + 1, "live" if live else "building"
+            made = Generation(number, version, status, time_ns() // 1_000)
             tables = self._of(made.number)
             for table in tables.metadata.sorted_tables:
                 await session.drop_table(table)
@@ -401,7 +402,7 @@ class ServerReadModelStore:
             await self._drop_named(session, statements, made.number)
             empty = [(made.number, partition, EMPTY.seq, EMPTY.sha256, "{}") for partition in range(partitions)]
             await session.change(statements["add_checkpoint"], empty)
-            row = (made.number, version, made.status, time_ns() // 1_000)
+            row = (made.number, version, made.status, made.made_at_us)
             await session.change(statements["add_generation"], [row])
         self._database.forget_room(made.number)
         return made
@@ -443,7 +444,7 @@ class ServerReadModelStore:
             nonlocal runs, asked_at
             # Locked first, the lower number first: whoever folds holds one of these rows, or waits for it.
             locked = {number: await self._locked(session, statements, number) for number in sorted((old, new))}
-            statuses = {number: status for number, _, status in await session.rows(statements["generations"])}
+            statuses = {number: status for number, _, status, _ in await session.rows(statements["generations"])}
             if statuses.get(old) != "live":
                 raise Switched(f"generation {old} is not the live one any more")
             if statuses.get(new) != "building":

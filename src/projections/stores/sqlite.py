@@ -86,7 +86,9 @@ def _ready(clause: ClauseElement) -> Statement:
 
 
 _GENERATIONS: Final = _ready(
-    select(GENERATION.c.generation, GENERATION.c.fold_version, GENERATION.c.status).order_by(GENERATION.c.generation)
+    select(GENERATION.c.generation, GENERATION.c.fold_version, GENERATION.c.status, GENERATION.c.made_at_us).order_by(
+        GENERATION.c.generation
+    )
 )
 _STATUS: Final = _ready(select(GENERATION.c.status).where(GENERATION.c.generation == bindparam("number")))
 _SET_STATUS: Final = _ready(
@@ -348,10 +350,11 @@ class SqliteReadModelStore:
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
         with self._transaction() as connection:
             there = connection.execute(_GENERATIONS.text).fetchall()
-            if live and any(status == "live" for _, _, status in there):
+            if live and any(status == "live" for _, _, status, _ in there):
                 raise Switched("another process has made a live generation meanwhile")
-            made = Generation(max((row[0] for row in there), default=0) + 1, version, "live" if live else "building")
-            connection.execute(_ADD_GENERATION.text, (made.number, version, made.status, time_ns() // 1_000))
+            number, status = max((row[0] for row in there), default=0) + 1, "live" if live else "building"
+            made = Generation(number, version, status, time_ns() // 1_000)
+            connection.execute(_ADD_GENERATION.text, (made.number, version, made.status, made.made_at_us))
             connection.executemany(
                 _ADD_CHECKPOINT.text,
                 [(made.number, partition, EMPTY.seq, EMPTY.sha256, "{}") for partition in range(partitions)],
@@ -414,7 +417,7 @@ class SqliteReadModelStore:
 
     async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
         with self._transaction() as connection:
-            statuses = {number: status for number, _, status in connection.execute(_GENERATIONS.text)}
+            statuses = {number: status for number, _, status, _ in connection.execute(_GENERATIONS.text)}
             if statuses.get(old) != "live":
                 raise Switched(f"generation {old} is not the live one any more")
             if statuses.get(new) != "building":

@@ -1,0 +1,1 @@
+"""The adapters of the live feed: in this process, and over Redis."""
