@@ -10,6 +10,7 @@ from api.audit import audit
 from api.backup import backup
 from api.bench.command import bench
 from api.demo.command import demo
+from api.migrate import migrate
 from api.project import project
 
 
@@ -30,7 +31,7 @@ def serve() -> None:
     from api.serve import CannotServe
     from api.serve import serve as serve_until_stopped
     from api.settings import SettingsError, read_settings, refuse_unsafe
-    from ledger.ports import WrongAssets, WrongPartitions
+    from ledger.ports import FolderMigrated, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
@@ -43,13 +44,14 @@ def serve() -> None:
         serve_until_stopped(settings)
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
-        sys.exit(2 if isinstance(error.__cause__, WrongPartitions | WrongAssets) else 1)
+        sys.exit(2 if isinstance(error.__cause__, WrongPartitions | WrongAssets | FolderMigrated) else 1)
 
 
 stakelog.add_command(demo)
 stakelog.add_command(project)
 stakelog.add_command(audit)
 stakelog.add_command(backup)
+stakelog.add_command(migrate)
 stakelog.add_command(bench)
 
 

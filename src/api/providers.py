@@ -20,7 +20,7 @@ from api.app import Rim, build_app
 from api.children import Child
 from api.metrics import ReadModelGauges
 from api.settings import SQLITE, Settings
-from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
+from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock, refuse_migrated
 from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader, wrong_partitions
 from ledger.node import Node
 from ledger.ports import CheckpointAhead, Clock, EventLog, FolderInUse, FolderUnusable, LedgerError, StateStore
@@ -62,6 +62,7 @@ class Embedded(Provider):
     @provide
     async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
         _refuse_gone_log(settings.data)
+        refuse_migrated(settings.data)
         log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
         try:
             log.declare(settings.assets)
