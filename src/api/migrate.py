@@ -185,6 +185,7 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
             verify, records, progress=lambda done, total: tell("proving the folder", done, total)
         )
         async with _opened(move, records.partitions) as topic:
+            await _declare(topic, move.assets)
             copied_s = monotonic()
             copied = await migration.copy(records, verified.heads, topic, tell)
             copied_s = monotonic() - copied_s
@@ -207,6 +208,13 @@ async def _opened(move: _Move, partitions: int) -> AsyncIterator["EventLog"]:
         yield log
     finally:
         await log.close()
+
+
+async def _declare(topic: "EventLog", assets: "Assets") -> None:
+    """The exponents go along, so that no node can start with others. Raises WrongAssets."""
+    # A log that keeps no declarations has nothing to tell the nodes: they go by their settings.
+    if (declare := getattr(topic, "declare", None)) is not None:
+        await declare(assets)
 
 
 async def _refuse_nodes(move: _Move) -> None:
