@@ -62,7 +62,6 @@ class Embedded(Provider):
     @provide
     async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
         _refuse_gone_log(settings.data)
-        refuse_migrated(settings.data)
         log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
         try:
             log.declare(settings.assets)
@@ -140,7 +139,9 @@ class Embedded(Provider):
 
 
 def _refuse_gone_log(data: Path) -> None:
-    """A state without its log: to make an empty log beside it would look like a ledger that never had an event."""
+    """A log that was moved to Kafka, or a state without its log: to make an empty log beside it would look like a
+    ledger that never had an event."""
+    refuse_migrated(data)
     if (data / STATE).exists() and not (data / EVENTS).exists():
         raise CheckpointAhead(
             f"{data} has a state ({STATE}) but no log ({EVENTS}): the log is gone. Nothing was changed; restore the "
