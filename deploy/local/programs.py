@@ -86,7 +86,7 @@ class Worker(_Stakelog):
         return [stakelog(), "project", "--web-port", str(self.port), *check]
 
     def ready(self) -> bool:
-        return self.listens()
+        return answers(self.port, "/metrics")
 
 
 class Balancer(Server):

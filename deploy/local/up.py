@@ -117,7 +117,7 @@ def down(folder: Path, *, clean: bool) -> None:
                     )
                 time.sleep(_LOOK_S)
             tell()
-    if clean:
+    if clean and (folder / "lock").exists():  # it was a set's: whatever else is named stays
         shutil.rmtree(folder, ignore_errors=True)
         say(f"{folder} is removed.")
     elif folder.exists():

@@ -127,11 +127,9 @@ async def _append(target: EventLog, partition: int, after: Head, batch: Sequence
     """Append until it is known to be there; answers the new head. Waits ``PATIENCE_S`` for a target that is away."""
     landed = Head(batch[-1].seq, sha256_hex(batch[-1].record))
     until_s = monotonic() + PATIENCE_S
-    unsure = False  # whether an append of before may land yet
+    unsure = False  # whether one of these appends may have landed, or may yet
     while True:
         try:
-            if unsure and await target.head(partition) == landed:
-                return landed
             await target.append(partition, after, batch)
             return landed
         except (LogUnavailable, OutcomeUnknown) as error:
@@ -139,7 +137,7 @@ async def _append(target: EventLog, partition: int, after: Head, batch: Sequence
             if monotonic() > until_s:
                 raise
         except StaleHead as error:
-            # Where an append of ours landed late, the head is its end. All else is somebody else's.
+            # Where an append of ours landed unheard, the head is its end. All else is somebody else's.
             if not unsure or await target.head(partition) != landed:
                 raise Interleaved(
                     f"partition {partition}, seq {after.seq + 1}: somebody else appends to the target ({error}). Is "

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -188,12 +188,21 @@ async def test_the_reads_move_into_a_database_and_are_what_the_log_says(
         assert int(rows[0][0]) == sum(map(len, stored(data)))
 
 
-async def test_killed_again_and_again_it_goes_on_and_ends_with_the_same_log(
-    data: Path, cluster: Kafka, databases_url: str
+async def test_killed_again_and_again_it_goes_on_and_ends_with_the_same_log_and_whole_tables(
+    data: Path, cluster: Kafka, postgresql: EmptyDatabases
 ) -> None:
-    settings = environment({"STAKELOG_READ_MODEL": databases_url})
+    with postgresql.one() as url:
+        await _killed_until_done(data, cluster, environment({"STAKELOG_READ_MODEL": url}))
+        rows = postgresql.ask("SELECT sum(seq) FROM checkpoint", url.rpartition("/")[2])
+    before, after = stored(data), await in_topic(cluster)
+    assert [one.events for one in after] == before
+    assert int(rows[0][0]) == sum(map(len, before))
+
+
+async def _killed_until_done(data: Path, cluster: Kafka, settings: dict[str, str]) -> None:
+    """Each time a little later, so that every step is met."""
     killed = 0
-    delay_s = 0.4
+    delay_s = 0.5
     while True:
         running = start(data, cluster, settings)
         try:
@@ -203,17 +212,9 @@ async def test_killed_again_and_again_it_goes_on_and_ends_with_the_same_log(
             running.send_signal(signal.SIGKILL)
             await asyncio.to_thread(running.communicate)
             killed += 1
-            delay_s += 0.15
+            delay_s *= 1.25
     assert running.returncode == 0, said + errors
     assert killed >= 4
-    before, after = stored(data), await in_topic(cluster)
-    assert [one.events for one in after] == before
-
-
-@pytest.fixture
-def databases_url(postgresql: EmptyDatabases) -> Iterator[str]:
-    with postgresql.one() as url:
-        yield url
 
 
 # --- refused -------------------------------------------------------------------------------------------------------
