@@ -34,7 +34,7 @@ from unit.folders import write_log
 pytestmark = pytest.mark.system
 
 PARTITIONS = 4
-USERS = 4_000
+USERS = 2_000
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ async def _killed_until_done(data: Path, cluster: Kafka, settings: dict[str, str
             running.send_signal(signal.SIGKILL)
             await asyncio.to_thread(running.communicate)
             killed += 1
-            delay_s *= 1.25
+            delay_s *= 1.4
     assert running.returncode == 0, said + errors
     assert killed >= 4
 
