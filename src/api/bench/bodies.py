@@ -8,15 +8,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
+
+from ledger.partitioning import partition_of
 
 Spread = Literal["uniform", "zipf", "hot"]
 What = Literal["wallet", "history", "stats"]
 """What a client app reads of one wallet."""
+
+
+class Within(Struct, frozen=True):
+    """Some partitions, of so many."""
+
+    partitions: list[int]
+    of: int
+
 
 WALLETS = 10_000
 """How many wallets uniform and Zipf load spreads over. From the brief of the measure."""
@@ -115,17 +126,21 @@ def _long(kind: str, command_id: str, **fields: object) -> bytes:
     return msgspec.json.encode({"type": kind, "command_id": command_id, "user_id": LONG, **fields})
 
 
-def picks(spread: Spread, count: int, seed: int) -> list[int]:
-    """``count`` wallet numbers, each 0 … ``WALLETS`` − 1."""
+def picks(spread: Spread, count: int, seed: int, within: Within | None = None) -> list[int]:
+    """``count`` wallet numbers, each 0 … ``WALLETS`` − 1, and of these only such as are ``within``."""
     chooser = random.Random(seed)  # noqa: S311 - repeatable load, no secret
+    wallets: Sequence[int] = range(WALLETS)
+    if within is not None:
+        of, chosen = within.of, set(within.partitions)
+        wallets = [wallet for wallet in wallets if partition_of(f"w-{wallet:07d}", of) in chosen]
     match spread:
         case "hot":
-            return [0] * count
+            return [wallets[0]] * count
         case "uniform":
-            return chooser.choices(range(WALLETS), k=count)
+            return chooser.choices(wallets, k=count)
         case "zipf":
-            weights = list(accumulate(1 / rank**ZIPF_EXPONENT for rank in range(1, WALLETS + 1)))
-            return chooser.choices(range(WALLETS), cum_weights=weights, k=count)
+            weights = list(accumulate(1 / rank**ZIPF_EXPONENT for rank in range(1, len(wallets) + 1)))
+            return chooser.choices(wallets, cum_weights=weights, k=count)
 
 
 def bets(tag: str, wallets: Iterable[int]) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ import msgspec
 import uvloop
 
 from api.bench import bodies
-from api.bench.bodies import Spread, What
+from api.bench.bodies import Spread, What, Within
 from api.bench.figures import BenchError, Slice, slice_of
 
 ANSWER_TIMEOUT_S = 60.0
@@ -207,17 +207,26 @@ def _run(
 
 
 def post_bets(
-    port: int, *, connections: int, per_request: int, limit_s: float, spread: Spread, tag: str, seed: int
+    port: int,
+    *,
+    connections: int,
+    per_request: int,
+    limit_s: float,
+    spread: Spread,
+    within: Within | None = None,
+    tag: str,
+    seed: int,
 ) -> Slice:
-    """Bets for ``limit_s`` seconds; ``per_request`` 1 posts single commands, else batches of that many.
+    """Bets for ``limit_s`` seconds; ``per_request`` 1 posts single commands, else batches of that many. ``within``:
+    of wallets in these partitions only.
 
     Each of the slice's ``done`` is a command, each latency a request. Raises BenchError.
     """
     if per_request == 1:
-        commands = bodies.bets(tag, bodies.picks(spread, int(SINGLES_PER_S_MAX * limit_s), seed))
+        commands = bodies.bets(tag, bodies.picks(spread, int(SINGLES_PER_S_MAX * limit_s), seed, within))
         return _run(port, connections, bodies.singles(commands), 1, limit_s)
     count = max(int(BATCHED_PER_S_MAX * limit_s) // per_request, 2 * connections) * per_request
-    commands = bodies.bets(tag, bodies.picks(spread, count, seed))
+    commands = bodies.bets(tag, bodies.picks(spread, count, seed, within))
     return _run(port, connections, bodies.batches(commands, per_request), per_request, limit_s)
 
 

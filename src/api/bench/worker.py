@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from api.bench.bodies import Spread, What
+from api.bench.bodies import Spread, What, Within
 from api.bench.figures import BenchError, Slice
 from api.bench.following import Following
 
@@ -25,6 +25,7 @@ class Bets(Struct, frozen=True, kw_only=True, tag=True):
     per_request: int = 1
     limit_s: float
     spread: Spread = "uniform"
+    within: Within | None = None
     tag: str
     seed: int = 0
 
@@ -107,6 +108,13 @@ class Commits(Struct, frozen=True, kw_only=True, tag=True):
     limit_s: float
 
 
+class BareSends(Struct, frozen=True, kw_only=True, tag=True):
+    """See `yardsticks_kafka.bare_sends`."""
+
+    url: str
+    limit_s: float
+
+
 class BareLoop(Struct, frozen=True, kw_only=True, tag=True):
     """See `yardsticks.bare_loop`."""
 
@@ -142,7 +150,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads
 Followed = HistoryPages | Visible | CatchUp
-Alone = Commits | BareLoop | Verification | Folding
+Alone = Commits | BareSends | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
 Reply = Done | Failed
 
@@ -159,7 +167,7 @@ def run(job: Job) -> Done:
 
             came = following.arrivals(job.port, per_s=job.per_s, limit_s=job.limit_s, tag=job.tag, seed=job.seed)
             return Done(came.arrived, came)
-        case Commits() | BareLoop() | Verification() | Folding():
+        case Commits() | BareSends() | BareLoop() | Verification() | Folding():
             return Done(_alone(job))
 
 
@@ -174,6 +182,7 @@ def _load(job: Load) -> Slice:
                 per_request=job.per_request,
                 limit_s=job.limit_s,
                 spread=job.spread,
+                within=job.within,
                 tag=job.tag,
                 seed=job.seed,
             )
@@ -219,6 +228,10 @@ def _alone(job: Alone) -> Slice:
     match job:
         case Commits():
             return yardsticks.bare_commits(Path(job.folder), job.limit_s)
+        case BareSends():
+            from api.bench import yardsticks_kafka
+
+            return yardsticks_kafka.bare_sends(job.url, job.limit_s)
         case BareLoop():
             return yardsticks.bare_loop(Path(job.data))
         case Verification():
