@@ -36,9 +36,8 @@ class CannotMigrate(Exception):
 class _Move(Struct, frozen=True):
     """What is moved, and where to."""
 
-    data: Path
+    settings: "Settings"
     address: "KafkaAddress"
-    read_model: str
     workers: int
     assets: "Assets"
 
@@ -120,9 +119,8 @@ def _migrate(data: Path | None, to: str | None, workers: int | None) -> None:
         with closing(SqliteRecords(settings.data / EVENTS)) as records:
             _check_partitions(settings, records.partitions)
             move = _Move(
-                settings.data,
+                settings,
                 address,
-                settings.read_model,
                 workers or min(os.cpu_count() or 1, WORKERS_MAX),
                 _assets(settings, records.assets()),
             )
@@ -194,7 +192,9 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
             folded = await _read_model(move, tell)
             await _refuse_nodes(move)
             await _refuse_newer(verified, topic)
-        mark_migrated(move.data, Migrated(str(move.address), TOPIC, time_ns() // 1_000, tuple(verified.heads)))
+        mark_migrated(
+            move.settings.data, Migrated(str(move.address), TOPIC, time_ns() // 1_000, tuple(verified.heads))
+        )
     _say_done(move, verified, copied, copied_s, monotonic() - began_s, folded)
 
 
@@ -235,16 +235,14 @@ async def _read_model(move: _Move, tell: Tell) -> int | None:
     """Fold the log into the database; None where there is none to fold it into."""
     from functools import partial
 
-    from api.providers import open_read_side, rebuild_lock
+    from api.providers import open_read_side
     from api.settings import SQLITE
     from projections.rebuild import bring_up
 
-    if move.read_model == SQLITE:
+    if move.settings.read_model == SQLITE:
         return None
-    with rebuild_lock(move.data):
-        return await bring_up(
-            partial(open_read_side, move.data, move.read_model), workers=move.workers, progress=tell
-        )
+    opens = partial(open_read_side, move.settings.data, move.settings.read_model)
+    return await bring_up(opens, workers=move.workers, progress=tell)
 
 
 async def _refuse_newer(verified: "Verified", topic: "EventLog") -> None:
@@ -266,7 +264,7 @@ def _say_done(
     rate = f" ({copied / copied_s:,.0f}/s)" if copied and copied_s else ""
     click.echo(
         f"well: {verified.events} events in {len(verified.heads)} partitions are in {move.address} as they are in "
-        f"{move.data}, byte for byte: {copied} moved now{rate}, all read back, {took_s:.1f} s in all"
+        f"{move.settings.data}, byte for byte: {copied} moved now{rate}, all read back, {took_s:.1f} s in all"
     )
     if folded is None:
         click.echo("STAKELOG_READ_MODEL names no database: the workers fold the topic into theirs when they start")
