@@ -151,7 +151,10 @@ async def test_the_topic_holds_the_folders_records_byte_for_byte_and_the_folder_
     served = Service(data, PARTITIONS=str(PARTITIONS))
     served.launch()
     assert served.process is not None
-    assert await asyncio.to_thread(served.process.wait, 60) == 2
+    try:
+        assert await asyncio.to_thread(served.process.wait, 60) == 2
+    finally:
+        served.kill()
     assert cluster.address in served.log_text()
     assert "Traceback" not in served.log_text()
 
