@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 
-.PHONY: help setup run demo test coverage check format bench schemas lock clean
+UP ?= postgresql
+PORT ?= 8080
+CLEAN ?=
+
+.PHONY: help setup run up down demo test coverage check format bench schemas lock clean
 
 help: ## these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -25,6 +29,12 @@ run: setup ## serve on http://127.0.0.1:8080, data in ./data
 
 demo: setup ## a day of betting over HTTP, verified at the end
 	@STAKELOG_AUTH=off exec $(BIN)/stakelog demo
+
+up: setup ## the distributed set on this machine: Kafka, PostgreSQL (UP=mysql: MariaDB), Redis, three nodes, balancer
+	@$(PYTHON) -m deploy.local up --database $(UP) --port $(PORT)
+
+down: ## stop it; its data stays in build/up, unless CLEAN=1
+	@$(PYTHON) -m deploy.local down $(if $(CLEAN),--clean)
 
 check: setup ## format, lint, types and the fast tests: under a minute
 	@$(BIN)/ruff format --check src tests deploy

@@ -39,10 +39,11 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
     "postgresql": (_Needs("postgres", ("/usr/lib/postgresql/*/bin",), "postgresql"),),
     "mariadb": (_Needs("mariadbd", ("/usr/sbin",), "mariadb-server"),),
     "redis": (_Needs("redis-server", (), "redis-server"),),
+    "haproxy": (_Needs("haproxy", ("/usr/sbin",), "haproxy"),),
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""The servers there are."""
+"""What can be installed: the servers, and the balancer."""
 
 
 def say(text: str) -> None:

@@ -31,17 +31,18 @@ def free_port() -> int:
 class Server:
     """What all servers have in common. ``folder`` is made when None is given, and then removed by ``stop``."""
 
-    name: ClassVar[str]
+    name: str
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     user: ClassVar[str | None] = None
     """Whom it runs as if started by root; None: as who started it."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, port: int | None = None) -> None:
+        """``port``: a free one unless told."""
         self._made_folder = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix=f"stakelog-{self.name}-"))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)  # a server that may not be root must get in
-        self.port = free_port()
+        self.port = port or free_port()
         self.log = self.folder / "log.txt"
         self._process: subprocess.Popen[bytes] | None = None
         self._log_from = 0

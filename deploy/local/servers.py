@@ -23,11 +23,14 @@ class Kafka(Server):
 
     name = "kafka"
 
-    def __init__(self, folder: Path | None = None, *, max_heap: str = "512m", settings: str = "") -> None:
-        """``settings``: lines of ``server.properties`` that come after ours, so that they win."""
-        super().__init__(folder)
-        self.controller_port = free_port()
-        self.secure_port = free_port()
+    def __init__(
+        self, folder: Path | None = None, port: int | None = None, *, max_heap: str = "512m", settings: str = ""
+    ) -> None:
+        """``settings``: lines of ``server.properties`` that come after ours, so that they win. Two ports more are
+        taken: those that follow ``port``, or free ones."""
+        super().__init__(folder, port)
+        self.controller_port = free_port() if port is None else port + 1
+        self.secure_port = free_port() if port is None else port + 2
         self._max_heap, self._settings = max_heap, settings
         self._properties = self.folder / "server.properties"
         self.certificate = self.folder / "certificate.pem"
@@ -121,8 +124,8 @@ class PostgreSql(Server):
     careless = ("-c", "fsync=off", "-c", "full_page_writes=off")
     """Arguments for tests: a power cut would destroy its data, a kill does not."""
 
-    def __init__(self, folder: Path | None = None, *, arguments: Sequence[str] = ()) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path | None = None, port: int | None = None, *, arguments: Sequence[str] = ()) -> None:
+        super().__init__(folder, port)
         self._arguments = arguments
 
     def prepare(self) -> None:
@@ -159,8 +162,8 @@ class MariaDb(Server):
     careless = ("--debug-no-sync", "--innodb-file-per-table=0")
     """Arguments for tests: a power cut would destroy its data, a kill does not."""
 
-    def __init__(self, folder: Path | None = None, *, arguments: Sequence[str] = ()) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path | None = None, port: int | None = None, *, arguments: Sequence[str] = ()) -> None:
+        super().__init__(folder, port)
         self._arguments = arguments
 
     def prepare(self) -> None:

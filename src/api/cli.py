@@ -10,6 +10,7 @@ from api.audit import audit
 from api.backup import backup
 from api.bench.command import bench
 from api.demo.command import demo
+from api.migrate import migrate
 from api.project import project
 
 
@@ -32,7 +33,7 @@ def serve() -> None:
     from api.serve import CannotServe
     from api.serve import serve as serve_until_stopped
     from api.settings import SettingsError, read_settings, refuse_unsafe
-    from ledger.ports import LogMisconfigured, WrongAssets, WrongPartitions
+    from ledger.ports import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # each change of the group would be ten lines, warnings too
@@ -46,13 +47,15 @@ def serve() -> None:
         serve_until_stopped(settings)
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
-        sys.exit(2 if isinstance(error.__cause__, LogMisconfigured | WrongPartitions | WrongAssets) else 1)
+        wrong_settings = LogMisconfigured | WrongPartitions | WrongAssets | FolderMigrated
+        sys.exit(2 if isinstance(error.__cause__, wrong_settings) else 1)
 
 
 stakelog.add_command(demo)
 stakelog.add_command(project)
 stakelog.add_command(audit)
 stakelog.add_command(backup)
+stakelog.add_command(migrate)
 stakelog.add_command(bench)
 
 

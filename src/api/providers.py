@@ -22,7 +22,7 @@ from api.children import Child
 from api.metrics import ReadModelGauges
 from api.settings import MEMORY, SQLITE, Settings
 from ledger.cluster import Owners, Peers
-from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock
+from ledger.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock, refuse_migrated
 from ledger.forwarding import Forwarding
 from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader, wrong_partitions
 from ledger.node import Node
@@ -304,7 +304,9 @@ def _refuse_own_log(data: Path) -> None:
 
 
 def _refuse_gone_log(data: Path) -> None:
-    """A state without its log: to make an empty log beside it would look like a ledger that never had an event."""
+    """A log that was moved to Kafka, or a state without its log: to make an empty log beside it would look like a
+    ledger that never had an event."""
+    refuse_migrated(data)
     if (data / STATE).exists() and not (data / EVENTS).exists():
         raise CheckpointAhead(
             f"{data} has a state ({STATE}) but no log ({EVENTS}): the log is gone. Nothing was changed; restore the "

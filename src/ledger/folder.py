@@ -2,6 +2,9 @@
 
 The lock is the kernel's (``flock``), so it goes with the process however that ends; a lock file that is left behind
 means nothing.
+
+A folder whose log was moved to Kafka says so in ``migrated.json``: who went on writing here would part the ledger in
+two. It is written last, durably, when the move is proved; an operator who takes the move back deletes it.
 """
 
 import fcntl
@@ -9,13 +12,18 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ledger.ports import FolderInUse, FolderUnusable
+import msgspec
+from msgspec import Struct
+
+from ledger.ports import FolderInUse, FolderMigrated, FolderUnusable
+from ledger.record import Head
 
 EVENTS: Final = "events.sqlite3"
 STATE: Final = "state.sqlite3"
 READ_MODEL: Final = "read-model.sqlite3"
 REBUILD_LOCK: Final = "rebuild.lock"
 LOCK: Final = "stakelog.lock"
+MIGRATED: Final = "migrated.json"
 
 
 class FolderLock:
@@ -48,3 +56,55 @@ class FolderLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+class Migrated(Struct, frozen=True):
+    """Where a folder's log went. No password is in it."""
+
+    to: str
+    topic: str
+    at_us: int
+    heads: tuple[Head, ...]
+
+
+def migrated_to(folder: Path) -> Migrated | None:
+    """Where the folder's log went; None where it is here. Raises FolderUnusable where that cannot be told."""
+    try:
+        return msgspec.json.decode((folder / MIGRATED).read_bytes(), type=Migrated)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FolderUnusable(f"{folder / MIGRATED} cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FolderUnusable(
+            f"{folder / MIGRATED} says that the log of this folder was moved, but not where: {error}. Delete it only "
+            "if no node has written to where it went"
+        ) from error
+
+
+def refuse_migrated(folder: Path) -> None:
+    """Raise FolderMigrated where the folder's log went elsewhere; FolderUnusable."""
+    went = migrated_to(folder)
+    if went is not None:
+        raise FolderMigrated(
+            f"the log of {folder} was moved to {went.to}, topic {went.topic}: start nodes there (STAKELOG_LOG). To "
+            f"go on here instead, delete that topic and then {folder / MIGRATED}; what nodes accepted since is lost"
+        )
+
+
+def mark_migrated(folder: Path, migrated: Migrated) -> None:
+    """Write that the log went there: durable when this returns, and whole or not at all. Raises FolderUnusable."""
+    new = folder / f"{MIGRATED}.new"
+    try:
+        with new.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(migrated)))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(folder / MIGRATED)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise FolderUnusable(f"{folder / MIGRATED} cannot be written: {error.strerror}; run it again") from error

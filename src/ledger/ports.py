@@ -16,6 +16,7 @@
     ├── WrongPartitions     the log was created with another number of partitions
     ├── WrongAssets         the log was written with another exponent of an asset
     ├── FolderInUse         another process has the folder
+    ├── FolderMigrated      its log was moved to Kafka: to write here again would part the ledger in two
     └── FolderUnusable      it cannot be created, read or written
 
 Each adapter of a port passes the port's one conformance suite (``tests/conformance``).
@@ -91,6 +92,10 @@ class WrongAssets(LedgerError):
 
 class FolderInUse(LedgerError):
     """Another process has the folder's lock."""
+
+
+class FolderMigrated(LedgerError):
+    """The folder's log goes on elsewhere; the text says where, and how the move is taken back."""
 
 
 class FolderUnusable(LedgerError):

@@ -37,6 +37,7 @@ from projections.store import (
     Overtaken,
     ReadModelAhead,
     ReadModelStore,
+    ReadModelUnavailable,
     Run,
 )
 
@@ -109,6 +110,16 @@ async def rebuild(open_side: OpenReadSide, *, workers: int, accept: bool, progre
         return await _Rebuild(side, open_side, workers, progress).run(accept)
 
 
+async def bring_up(open_side: OpenReadSide, *, workers: int, progress: Progress) -> int:
+    """Fold what the live generation lacks of a log that stands still, by processes; make it where there is none.
+
+    Answers the events folded. One that is killed is gone on with. Raises as ``rebuild`` does; ReadModelUnavailable
+    where the live generation is of another version of the folds.
+    """
+    async with open_side() as side:
+        return await _Rebuild(side, open_side, workers, progress).bring_up()
+
+
 class _Rebuild:
     def __init__(self, side: ReadSide, open_side: OpenReadSide, workers: int, progress: Progress) -> None:
         self._log, self._store = side
@@ -147,6 +158,18 @@ class _Rebuild:
         made = await self._store.make_generation(VERSION, self._log.partitions, live=True)
         events = await self._fill(made, self._log.ends(), building=False)
         return Outcome(made.number, True, events, first=True)
+
+    async def bring_up(self) -> int:
+        live = await self._live()
+        if live is None:
+            return (await self._first()).events
+        if live.version != VERSION:
+            raise ReadModelUnavailable(
+                f"the read model there was folded by version {live.version}, this program has version {VERSION}: "
+                "name an empty database, or run `stakelog project rebuild --accept` first"
+            )
+        refuse_ahead(self._log, [checkpoint.head for checkpoint in await self._store.checkpoints(live.number)])
+        return await self._fill(live, self._log.ends(), building=False)
 
     async def _begin(self, live: Generation) -> Generation:
         """The generation to fill: what an earlier rebuild left, or a new one. What else it left is dropped."""

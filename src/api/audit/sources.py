@@ -7,8 +7,10 @@ be examined (one line on stderr).
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 5_000
 _TIMEOUT_S: Final = 60
+_PATIENCE_S: Final = 30.0
+"""How long a service may be unable to answer. Chosen: a partition that changes its owner, or a node that is started
+again behind a balancer, takes some seconds."""
+_PAUSE_S: Final = 0.2
+_PAUSE_S_MAX: Final = 5.0
+_LATER: Final = frozenset({429, 502, 503, 504})
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -99,7 +107,11 @@ def until_nobody_reads() -> Iterator[None]:
 
 
 class HttpRecords:
-    """The records of a running service, by ``/v1/partitions`` and ``/v1/events``. All raise CannotAudit."""
+    """The records of a running service, by ``/v1/partitions`` and ``/v1/events``. All raise CannotAudit.
+
+    A service that has answered before, or says that it cannot yet, is asked again for ``_PATIENCE_S``: a read changes
+    nothing, and what comes of it is proved.
+    """
 
     def __init__(self, url: str) -> None:
         try:
@@ -114,6 +126,7 @@ class HttpRecords:
         self._prefix = parts.path.rstrip("/")
         self._url = url
         self._partitions: int | None = None
+        self._has_answered = False
 
     @property
     def partitions(self) -> int:
@@ -162,16 +175,33 @@ class HttpRecords:
         self._connection.close()
 
     def _get(self, path: str) -> bytes:
+        until_s = time.monotonic() + _PATIENCE_S
+        pause_s = _PAUSE_S
+        while True:
+            try:
+                status, body, after = self._ask(path)
+            except (OSError, HTTPException, ValueError) as error:
+                if not self._has_answered or time.monotonic() > until_s:
+                    raise self._unreadable(error) from error
+            else:
+                self._has_answered = True
+                if status == HTTPStatus.OK:
+                    return body
+                if status not in _LATER or time.monotonic() > until_s:
+                    raise CannotAudit(f"GET {path} answered {status}: {body[:200].decode(errors='replace')}")
+                pause_s = float(after) if after.isdigit() else pause_s
+            time.sleep(min(pause_s, _PAUSE_S_MAX))
+            pause_s *= 2
+
+    def _ask(self, path: str) -> tuple[int, bytes, str]:
+        """Status, body, and ``Retry-After``."""
         try:
             self._connection.request("GET", self._prefix + path)
             response = self._connection.getresponse()
-            body = response.read()
-        except (OSError, HTTPException, ValueError) as error:
-            self._connection.close()
-            raise self._unreadable(error) from error
-        if response.status != 200:
-            raise CannotAudit(f"GET {path} answered {response.status}: {body[:200].decode(errors='replace')}")
-        return body
+            return response.status, response.read(), response.getheader("retry-after", "")
+        except (OSError, HTTPException):
+            self._connection.close()  # the next request opens it again
+            raise
 
     def _unreadable(self, error: Exception) -> CannotAudit:
         return CannotAudit(f"{self._url} cannot be read as a stakelog service: {error}")

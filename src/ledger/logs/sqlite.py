@@ -525,6 +525,14 @@ class SqliteRecords:
         self._connection = connect(path, read_only=True)
         self.partitions = stored_partitions(self._connection, path)
 
+    def assets(self) -> Assets:
+        """The assets' exponents that were declared beside the log; {} where nobody did."""
+        rows = self._rows("SELECT value FROM meta WHERE key = 'assets'", ())
+        try:
+            return {str(asset): int(exponent) for asset, exponent in json.loads(rows[0][0]).items()} if rows else {}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise LogUnreadable(f"the assets declared in {self._path} cannot be read: {error}") from error
+
     def ends(self) -> list[int]:
         ends = dict(self._rows(self._ENDS, ()))
         strangers = [partition for partition in ends if not 0 <= partition < self.partitions]

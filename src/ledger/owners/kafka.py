@@ -33,10 +33,9 @@ from aiokafka.protocol.admin import DescribeGroupsRequest
 from ledger.cluster import Gained, Inheritance, Lost
 from ledger.logs.kafka_address import KafkaAddress
 from ledger.logs.kafka_assignor import Division, SharingAssignor
+from ledger.logs.kafka_members import NODES_GROUP
 from ledger.ports import LedgerError, LogMisconfigured, LogUnavailable
 from ledger.sharing import Member
-
-GROUP: Final = "stakelog-nodes"
 
 HEARTBEAT_MS: Final = 150
 """How often a member asks whether the group changes. Chosen: most of what a clean hand-over takes is the wait for the
@@ -79,7 +78,13 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
     """``Owners`` of one topic, whose partitions a log has opened already."""
 
     def __init__(
-        self, address: KafkaAddress, advertise: str, *, topic: str, group: str = GROUP, timeout_s: float = TIMEOUT_S
+        self,
+        address: KafkaAddress,
+        advertise: str,
+        *,
+        topic: str,
+        group: str = NODES_GROUP,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         """``advertise``: where the other nodes reach this one; ``timeout_s``: how long a broker may take."""
         self._address, self._topic, self._group, self._timeout_s = address, topic, group, timeout_s

@@ -1,0 +1,117 @@
+"""The set's own programs: nodes, workers of the read side, and the balancer in front, each a process of this machine.
+
+What they are told is in the settings of the contract, as it would be on machines of their own.
+"""
+
+import http.client
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.local.install import ROOT, program
+from deploy.local.server import Server
+from deploy.local.trouble import Trouble
+
+_STAKELOG: Final = ROOT / ".venv" / "bin" / "stakelog"
+_BALANCER: Final = ROOT / "deploy" / "balancer" / "haproxy.cfg"
+
+
+def stakelog() -> Path:
+    """The program. Raises Trouble where the project is not set up."""
+    if not os.access(_STAKELOG, os.X_OK):
+        raise Trouble(f"{_STAKELOG} is missing: run `make setup`")
+    return _STAKELOG
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether an HTTP server of this machine answers GET with 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class _Stakelog(Server):
+    """A process of the program, with settings of its own and none of whoever starts it."""
+
+    def __init__(self, name: str, folder: Path, port: int, settings: Mapping[str, str]) -> None:
+        """``settings``: STAKELOG_…"""
+        self.name = name
+        super().__init__(folder, port)
+        self._settings = settings
+
+    def prepare(self) -> None:
+        """The program makes its data folder itself."""
+
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), **self._settings}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Node(_Stakelog):
+    """Serves on loopback; the data folder is in its own."""
+
+    def environment(self) -> Mapping[str, str]:
+        own = {"STAKELOG_DATA": str(self.folder / "data"), "STAKELOG_HOST": "127.0.0.1"}
+        return {**super().environment(), **own, "STAKELOG_PORT": str(self.port), "STAKELOG_AUTH": "off"}
+
+    def command(self) -> Sequence[str | Path]:
+        return [stakelog(), "serve"]
+
+    def ready(self) -> bool:
+        return answers(self.port, "/readyz")
+
+
+class Worker(_Stakelog):
+    """Folds the topic into the tables; its web server shows how far it is."""
+
+    def __init__(self, name: str, folder: Path, port: int, settings: Mapping[str, str], *, checks: bool) -> None:
+        """``checks``: whether it also starts the check of the read model, which one in a set does."""
+        super().__init__(name, folder, port, settings)
+        self._checks = checks
+
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), "STAKELOG_DATA": str(self.folder / "data")}
+
+    def command(self) -> Sequence[str | Path]:
+        check = () if self._checks else ("--no-check",)
+        return [stakelog(), "project", "--web-port", str(self.port), *check]
+
+    def ready(self) -> bool:
+        return answers(self.port, "/metrics")
+
+
+class Balancer(Server):
+    """haproxy, with the configuration that the containers use too. Always three nodes; one may be away."""
+
+    name = "balancer"
+
+    def __init__(self, folder: Path, port: int, nodes: Sequence[int]) -> None:
+        """``nodes``: their ports."""
+        super().__init__(folder, port)
+        self._nodes = nodes
+
+    def prepare(self) -> None:
+        """It keeps nothing."""
+
+    def environment(self) -> Mapping[str, str]:
+        nodes = {f"NODE_{number}": f"127.0.0.1:{port}" for number, port in enumerate(self._nodes, 1)}
+        return {**super().environment(), "BALANCER_BIND": f"127.0.0.1:{self.port}", **nodes}
+
+    def command(self) -> Sequence[str | Path]:
+        return [program("haproxy"), "-db", "-f", _BALANCER]
+
+    def ready(self) -> bool:
+        return self.listens()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"

@@ -1,0 +1,331 @@
+"""``up`` and ``down``: the whole set on this machine: broker, database, Redis, nodes, workers, balancer.
+
+Truths:
+(1) one process, the *keeper*, starts every part and holds ``build/up/lock`` for as long as it lives; whoever wants to
+    know whether the set is up tries the lock, which the kernel takes back however the keeper ends;
+(2) the keeper is the parent of all parts, and they end with it; ``down`` sends SIGTERM to the one process that holds
+    the lock, and to nobody else;
+(3) a part that ends by itself is started again on its own folder and port, with a pause that grows;
+(4) data is kept until it is asked to be removed.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from deploy.local.install import ROOT, install, say
+from deploy.local.programs import Balancer, Node, Worker, answers
+from deploy.local.server import Server
+from deploy.local.servers import Kafka, MariaDb, PostgreSql, Redis
+from deploy.local.trouble import Trouble
+
+FOLDER: Final = ROOT / "build" / "up"
+PORT: Final = 8_080
+"""The balancer's; the others' follow it."""
+
+DATABASES: Final = {"postgresql": PostgreSql, "mysql": MariaDb}
+_NODES, _WORKERS = 3, 2
+# From the balancer's port on. Nodes are where a reader expects them, beside it.
+_NODE_PORTS, _WORKER_PORTS, _KAFKA_PORT, _DATABASE_PORT, _REDIS_PORT = 1, 11, 20, 23, 24
+
+_UP_WITHIN_S: Final = 300.0
+_DOWN_WITHIN_S: Final = 240.0
+_READ_WITHIN_S: Final = 60.0
+_LOCK_WITHIN_S: Final = 2.0
+_LOOK_S: Final = 0.1
+_AGAIN_S_MAX: Final = 30.0
+
+
+class Plan(NamedTuple):
+    """What is to run. Fewer programs than three nodes and two workers are for tests."""
+
+    folder: Path = FOLDER
+    port: int = PORT
+    database: str = "postgresql"
+    nodes: int = _NODES
+    workers: int = _WORKERS
+
+    @property
+    def node_ports(self) -> list[int]:
+        return [self.port + _NODE_PORTS + number for number in range(_NODES)]
+
+    @property
+    def ports(self) -> list[int]:
+        workers = [self.port + _WORKER_PORTS + number for number in range(self.workers)]
+        kafka = [self.port + _KAFKA_PORT + number for number in range(3)]
+        return [
+            self.port,
+            *self.node_ports[: self.nodes],
+            *workers,
+            *kafka,
+            self.port + _DATABASE_PORT,
+            self.port + _REDIS_PORT,
+        ]
+
+
+class Running(NamedTuple):
+    """What the keeper says of the set."""
+
+    pid: int
+    database: str
+    ready: bool
+    parts: dict[str, list[str | int]]
+    """Name → address, process id."""
+
+
+# --- asked by whoever types it -------------------------------------------------------------------------------------
+
+
+def up(plan: Plan) -> None:
+    """Start the set, or find it running, and print where it is. Raises Trouble."""
+    found = _running(plan.folder)
+    if found is None:
+        for port in plan.ports:
+            _refuse_taken(port)
+        install(["kafka", "mariadb" if plan.database == "mysql" else plan.database, "redis", "haproxy"])
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        _start_keeper(plan)
+    elif found.database != plan.database:
+        raise Trouble(f"the set runs with {found.database} already: `make down` first")
+    _print(_until_ready(plan.folder))
+
+
+def down(folder: Path, *, clean: bool) -> None:
+    """Stop the set if it runs; ``clean``: remove its data too. Raises Trouble."""
+    pid = _keeper(folder)
+    if pid is None:
+        say("Nothing runs.")
+    else:
+        os.kill(pid, signal.SIGTERM)
+        with _told(folder / "log.txt") as tell:
+            until_s = time.monotonic() + _DOWN_WITHIN_S
+            while _keeper(folder) == pid:
+                tell()
+                if time.monotonic() > until_s:
+                    raise Trouble(
+                        f"process {pid} did not stop within {_DOWN_WITHIN_S:.0f} s: see {folder / 'log.txt'}"
+                    )
+                time.sleep(_LOOK_S)
+            tell()
+    if clean and (folder / "lock").exists():  # it was a set's: whatever else is named stays
+        shutil.rmtree(folder, ignore_errors=True)
+        say(f"{folder} is removed.")
+    elif folder.exists():
+        say(f"The data stays in {folder}; `make down CLEAN=1` removes it.")
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Trouble(
+                f"port {port} of 127.0.0.1 cannot be had: {error.strerror}. End what has it, or choose another "
+                "place: `make up PORT=9080` takes 9080 and some behind it"
+            ) from None
+
+
+def _start_keeper(plan: Plan) -> None:
+    log = plan.folder / "log.txt"
+    log.unlink(missing_ok=True)
+    (plan.folder / "running.json").unlink(missing_ok=True)
+    arguments = [f"--{name}={value}" for name, value in plan._asdict().items()]
+    with log.open("wb") as output:
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "deploy.local", "keep", *arguments],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a Ctrl-C at the terminal that it was started from is not for it
+        )
+    until_s = time.monotonic() + _UP_WITHIN_S
+    while _keeper(plan.folder) != keeper.pid:
+        if keeper.poll() is not None or time.monotonic() > until_s:
+            raise Trouble(f"the set cannot be kept: {log.read_text(errors='replace').strip()}")
+        time.sleep(_LOOK_S)
+
+
+def _until_ready(folder: Path) -> Running:
+    until_s = time.monotonic() + _UP_WITHIN_S
+    with _told(folder / "log.txt") as tell:
+        while True:
+            tell()
+            found = _running(folder)
+            if found is not None and found.ready:
+                return found
+            if _keeper(folder) is None:
+                tell()
+                raise Trouble("the set did not come up; what did is stopped again")
+            if time.monotonic() > until_s:
+                raise Trouble(f"the set was not up within {_UP_WITHIN_S:.0f} s; `make down` stops what is there")
+            time.sleep(_LOOK_S)
+
+
+@contextmanager
+def _told(log: Path) -> Iterator[Callable[[], None]]:
+    """What the keeper writes from now on is said here, too."""
+    with log.open() as lines:
+        lines.seek(0, os.SEEK_END if _running(log.parent) is not None else os.SEEK_SET)
+
+        def tell() -> None:
+            for line in lines:
+                say(line.rstrip("\n"))
+
+        yield tell
+
+
+def _keeper(folder: Path) -> int | None:
+    """Who holds the lock."""
+    try:
+        with (folder / "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = lock.read()
+                return int(text) if text else None
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def _running(folder: Path) -> Running | None:
+    """What the keeper that is alive has said so far."""
+    pid = _keeper(folder)
+    try:
+        said = Running(**json.loads((folder / "running.json").read_text()))
+    except FileNotFoundError:
+        return None
+    return said if said.pid == pid else None
+
+
+def _print(found: Running) -> None:
+    for name, (address, pid) in found.parts.items():
+        sys.stdout.write(f"{name:<12}{address}  (process {pid})\n")
+    sys.stdout.write(f"The set is up: {found.parts['balancer'][0]}\n")
+    sys.stdout.flush()
+
+
+# --- the keeper ----------------------------------------------------------------------------------------------------
+
+
+def keep(plan: Plan) -> None:
+    """Start every part, keep it running, and stop all of them on SIGTERM. Raises Trouble."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with (plan.folder / "lock").open("a+") as lock:
+        _take(lock.fileno())
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        started: list[Server] = []
+        try:
+            for part in _parts(plan):
+                _start(part, started)
+                _say_running(plan, started, ready=False)
+            if plan.nodes:
+                _wait_for_reads(plan)
+            _say_running(plan, started, ready=True)
+            _watch(plan, started)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it stops already
+            for part in reversed(started):
+                say(f"Stopping {part.name} …")
+                part.stop()
+            say("Stopped.")
+
+
+def _take(descriptor: int) -> None:
+    """Take the lock. Raises Trouble. Who only looks whether it is held holds it, too, for a moment."""
+    until_s = time.monotonic() + _LOCK_WITHIN_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until_s:
+                raise Trouble("another set is kept in this folder") from None
+        time.sleep(_LOOK_S / 10)
+
+
+def _parts(plan: Plan) -> Iterator[Server]:
+    """In the order of their start; the addresses of those before are known to those behind."""
+    folder = plan.folder
+    kafka = Kafka(folder / "kafka", plan.port + _KAFKA_PORT)
+    database = DATABASES[plan.database](folder / plan.database, plan.port + _DATABASE_PORT)
+    redis = Redis(folder / "redis", plan.port + _REDIS_PORT)
+    yield from (kafka, database, redis)
+    settings = {
+        "STAKELOG_LOG": f"{kafka.url}?replication_factor=1",
+        "STAKELOG_READ_MODEL": database.url,
+        "STAKELOG_CACHE": redis.url,
+    }
+    for number, port in enumerate(plan.node_ports[: plan.nodes], 1):
+        advertised = {"STAKELOG_ADVERTISE": f"http://127.0.0.1:{port}"}
+        yield Node(f"node-{number}", folder / f"node-{number}", port, settings | advertised)
+    for number in range(1, plan.workers + 1):
+        port = plan.port + _WORKER_PORTS + number - 1
+        yield Worker(f"worker-{number}", folder / f"worker-{number}", port, settings, checks=number == 1)
+    yield Balancer(folder / "balancer", plan.port, plan.node_ports)
+
+
+def _start(part: Server, started: list[Server]) -> None:
+    began_s = time.monotonic()
+    say(f"Starting {part.name} …")
+    started.append(part)
+    part.start()
+    say(f"  ready in {time.monotonic() - began_s:.1f} s, {part.url}, log in {part.log}")
+
+
+def _wait_for_reads(plan: Plan) -> None:
+    """Until the balancer has found a node that is ready."""
+    until_s = time.monotonic() + _READ_WITHIN_S
+    while not answers(plan.port, "/readyz"):
+        if time.monotonic() > until_s:
+            raise Trouble(f"no node answers through the balancer on port {plan.port}")
+        time.sleep(_LOOK_S)
+
+
+def _say_running(plan: Plan, started: Sequence[Server], *, ready: bool) -> None:
+    parts: dict[str, list[str | int]] = {part.name: [part.url, part.pid] for part in started}
+    said = Running(os.getpid(), plan.database, ready, parts)
+    new = plan.folder / "running.json.new"
+    new.write_text(json.dumps(said._asdict()))
+    new.rename(plan.folder / "running.json")
+
+
+def _watch(plan: Plan, started: Sequence[Server]) -> None:
+    """For ever: start again what ends."""
+    pauses_s = {part.name: 1.0 for part in started}
+    due_s: dict[str, float] = {}
+    while True:
+        time.sleep(_LOOK_S)
+        for part in started:
+            if part.running:
+                continue
+            if part.name not in due_s:
+                pause_s = pauses_s[part.name]
+                say(f"{part.name} has ended; it is started again in {pause_s:.0f} s. It said:\n{part.said()}")
+                due_s[part.name] = time.monotonic() + pause_s
+                pauses_s[part.name] = min(2 * pause_s, _AGAIN_S_MAX)
+                part.kill()  # what is left of it, so that it may be started again
+            elif time.monotonic() >= due_s[part.name]:
+                del due_s[part.name]
+                try:
+                    part.start()
+                except Trouble as trouble:
+                    say(f"error: {trouble}")
+                    continue
+                say(f"{part.name} is back, process {part.pid}")
+                _say_running(plan, [one for one in started if one.running], ready=True)

@@ -1,0 +1,189 @@
+"""`make up` and `make down`: the set's parts start, come back, and are stopped by process id; and the balancer."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.local.install import install
+from deploy.local.programs import Balancer
+from deploy.local.server import free_port
+from system.service import Service
+from system.test_audit_program import some_commands
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("kafka", "postgresql", "redis", "balancer")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that the database's own user may enter. Whatever runs in it is stopped."""
+    made = Path(tempfile.mkdtemp(prefix="stakelog-up-"))
+    made.chmod(0o755)
+    yield made
+    local("down", "--folder", str(made))
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def port() -> int:
+    """The first of thirty that nobody has."""
+    for first in range(21_000, 31_000, 100):
+        if all(_is_free(first + number) for number in range(30)):
+            return first
+    raise AssertionError("no thirty ports in a row are free")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def local(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.local", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def servers(folder: Path, port: int, what: str = "up", *more: str) -> subprocess.CompletedProcess[str]:
+    """The set without programs of its own."""
+    where = ("--folder", str(folder), "--port", str(port))
+    return local(what, *where, "--nodes", "0", "--workers", "0", *more)
+
+
+def processes(said: str) -> dict[str, int]:
+    """Name → process id, as `up` prints them."""
+    lines = [line.split() for line in said.splitlines() if "(process " in line]
+    return {line[0]: int(line[-1].rstrip(")")) for line in lines}
+
+
+def all_ended(pids: dict[str, int]) -> bool:
+    return not any(psutil.pid_exists(pid) for pid in pids.values())
+
+
+def within(seconds: float, condition: Callable[[], bool], what: str) -> None:
+    until_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until_s, what
+        time.sleep(0.05)
+
+
+def test_up_is_idempotent_and_down_stops_what_up_started_and_keeps_the_data(folder: Path, port: int) -> None:
+    first = servers(folder, port)
+    assert first.returncode == 0, first
+    started = processes(first.stdout)
+    assert tuple(started) == PARTS
+    again = servers(folder, port)
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+
+    other = servers(folder, port, "up", "--database", "mysql")
+    assert other.returncode == 1
+    assert "runs with postgresql already" in other.stderr
+
+    down = local("down", "--folder", str(folder))
+    assert down.returncode == 0, down
+    assert all_ended(started)
+    assert (folder / "kafka" / "data").is_dir()
+    assert "Nothing runs" in local("down", "--folder", str(folder)).stderr
+
+    once_more = servers(folder, port)
+    assert once_more.returncode == 0, "it starts again on its own data"
+    assert local("down", "--folder", str(folder), "--clean").returncode == 0
+    assert not folder.exists()
+
+
+def test_a_part_that_ends_comes_back_and_all_end_with_their_keeper(folder: Path, port: int) -> None:
+    started = processes(servers(folder, port).stdout)
+    os.kill(started["redis"], signal.SIGKILL)
+    within(20, lambda: redis_of(folder, port) not in {None, started["redis"]}, "redis did not come back")
+    parts = processes(servers(folder, port).stdout)
+    assert parts["kafka"] == started["kafka"]
+    os.kill(psutil.Process(parts["kafka"]).ppid(), signal.SIGKILL)
+    within(30, lambda: all_ended(parts), "a part outlived its keeper")
+    assert "Nothing runs" in local("down", "--folder", str(folder)).stderr
+
+
+def redis_of(folder: Path, port: int) -> int | None:
+    return processes(servers(folder, port).stdout).get("redis")
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_started(folder: Path, port: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port + 24))
+        other.listen()
+        done = servers(folder, port)
+    assert done.returncode == 1
+    assert f"port {port + 24} " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_set_whose_part_cannot_start_says_which_and_stops_the_others(folder: Path, port: int) -> None:
+    (folder / "kafka").mkdir()
+    (folder / "kafka" / "data").write_text("no folder")
+    done = servers(folder, port)
+    assert done.returncode == 1
+    assert "kafka" in done.stderr
+    assert "the set did not come up" in done.stderr
+    assert "Traceback" not in done.stderr
+    within(10, lambda: _is_free(port), "the balancer still listens")
+
+
+# --- the balancer --------------------------------------------------------------------------------------------------
+
+
+def test_a_node_that_is_killed_does_not_show_through_the_balancer(tmp_path: Path) -> None:
+    """Two services of one process each stand for nodes here: what is looked at is the balancer."""
+    install(["haproxy"])
+    one, two = Service(tmp_path / "one"), Service(tmp_path / "two")
+    balancer: Balancer | None = None
+    try:
+        one.start()
+        two.start()
+        balancer = Balancer(tmp_path / "balancer", free_port(), [one.port, two.port, free_port()])
+        balancer.start()
+        ready = balancer
+        within(20, lambda: status(ready, "GET", "/readyz") == 200, "no node was found")
+        for number in range(600):
+            if number == 200:
+                one.kill()
+            assert status(balancer, "GET", "/healthz") == 200, number
+            assert post(balancer, number) in (200, 201), number
+    finally:
+        if balancer is not None:
+            balancer.stop()
+        for service in (one, two):
+            if service.process is not None:
+                service.kill()
+
+
+def status(balancer: Balancer, method: str, path: str, body: str | None = None) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", balancer.port, timeout=10)
+    try:
+        connection.request(method, path, body, {"content-type": "application/json"} if body else {})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def post(balancer: Balancer, number: int) -> int:
+    return status(balancer, "POST", "/v1/commands", json.dumps(some_commands(number, 1)[0]))

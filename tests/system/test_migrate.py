@@ -1,0 +1,374 @@
+"""`stakelog migrate` on a real broker: moved as it is, gone on with after every kill, refused where it must be."""
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from databases import EmptyDatabases
+from deploy.local.servers import Kafka
+from kafka_judge import Judged, administered, judged
+from ledger.folder import EVENTS, MIGRATED, FolderLock
+from ledger.logs.kafka import TOPIC, open_log
+from ledger.logs.kafka_address import parse_address
+from ledger.logs.kafka_members import NODES_GROUP
+from ledger.ports import NewRecord
+from ledger.record import EMPTY
+from system.service import Service
+from system.test_audit_program import audit, post, some_commands
+from unit.folders import write_log
+
+pytestmark = pytest.mark.system
+
+PARTITIONS = 4
+USERS = 2_000
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that a real service wrote, and left in order."""
+    data = tmp_path_factory.mktemp("played") / "data"
+    with Service(data, PARTITIONS=str(PARTITIONS), ASSETS="INR:2,USDT:6") as service:
+        play(service, 0)
+    return data
+
+
+def play(service: Service, first: int) -> None:
+    """``USERS`` wallets, each opened and paid into."""
+    for user in range(first, first + USERS, 500):
+        post(service, some_commands(user, 500))
+
+
+@pytest.fixture
+def data(played: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return Path(shutil.copytree(played, tmp_path / "data"))
+
+
+@pytest.fixture
+async def cluster(kafka: Kafka) -> AsyncIterator[Kafka]:
+    """The broker without the topic of the events, before and after: the program knows one name only."""
+    await _without_topic(kafka)
+    yield kafka
+    await _without_topic(kafka)
+
+
+async def _without_topic(kafka: Kafka) -> None:
+    async with administered(kafka) as admin:
+        if TOPIC in await admin.list_topics():
+            await admin.delete_topics([TOPIC])
+        async with asyncio.timeout(30):
+            while TOPIC in await admin.list_topics():  # noqa: ASYNC110 - the broker tells nobody
+                await asyncio.sleep(0.05)
+
+
+def address(kafka: Kafka) -> str:
+    return f"{kafka.url}?replication_factor=1"
+
+
+def command(data: Path, kafka: Kafka) -> list[str]:
+    return [sys.executable, "-m", "api", "migrate", "--data", str(data), "--to", address(kafka)]
+
+
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
+    return ours | settings
+
+
+async def migrate(data: Path, kafka: Kafka, **settings: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(
+        subprocess.run,
+        command(data, kafka),
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def start(data: Path, kafka: Kafka, settings: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(data, kafka), env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def stored(data: Path) -> list[list[bytes]]:
+    """The folder's records, read by SQLite alone."""
+    with closing(sqlite3.connect(data / EVENTS)) as file:
+        return [
+            [
+                row[0]
+                for row in file.execute("SELECT record FROM event WHERE partition = ? ORDER BY seq", (partition,))
+            ]
+            for partition in range(PARTITIONS)
+        ]
+
+
+async def in_topic(kafka: Kafka) -> list[Judged]:
+    return [await judged(kafka, TOPIC, partition) for partition in range(PARTITIONS)]
+
+
+def heads_said(text: str) -> list[str]:
+    return [line.split()[-1] for line in text.splitlines() if line.startswith("partition ")]
+
+
+def refused(done: subprocess.CompletedProcess[str], status: int, *says: str) -> None:
+    assert done.returncode == status, done
+    assert "Traceback" not in done.stderr
+    for text in says:
+        assert text in done.stdout + done.stderr, done
+
+
+# --- moved ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_topic_holds_the_folders_records_byte_for_byte_and_the_folder_is_marked(
+    data: Path, cluster: Kafka, tmp_path: Path
+) -> None:
+    done = await migrate(data, cluster)
+    assert done.returncode == 0, done
+    before, after = stored(data), await in_topic(cluster)
+    assert [one.values for one in after] == before
+    assert [one.forks for one in after] == [0] * PARTITIONS
+    assert heads_said(done.stdout) == [hashlib.sha256(records[-1]).hexdigest() for records in before]
+    back = await asyncio.to_thread(write_log, tmp_path / "back", [one.events for one in after])
+    assert audit("--data", str(back)).returncode == 0
+
+    served = Service(data, PARTITIONS=str(PARTITIONS))
+    served.launch()
+    assert served.process is not None
+    try:
+        assert await asyncio.to_thread(served.process.wait, 60) == 2
+    finally:
+        served.kill()
+    assert cluster.address in served.log_text()
+    assert "Traceback" not in served.log_text()
+
+
+async def test_a_folder_that_was_moved_already_says_so_and_one_that_is_taken_back_serves_again(
+    data: Path, cluster: Kafka
+) -> None:
+    assert (await migrate(data, cluster)).returncode == 0
+    again = await migrate(data, cluster)
+    assert again.returncode == 0
+    assert "already" in again.stdout
+    (data / MIGRATED).unlink()
+    with Service(data, PARTITIONS=str(PARTITIONS), ASSETS="INR:2,USDT:6") as service:
+        post(service, some_commands(90_000, 10))
+
+
+@pytest.mark.parametrize("databases", ["postgresql", "mariadb"], indirect=True)
+async def test_the_reads_move_into_a_database_and_are_what_the_log_says(
+    data: Path, cluster: Kafka, databases: EmptyDatabases
+) -> None:
+    with databases.one() as url:
+        done = await migrate(data, cluster, STAKELOG_READ_MODEL=url)
+        assert done.returncode == 0, done
+        checked = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "api", "project", "check", "--once"],
+            env=environment({"STAKELOG_DATA": str(data), "STAKELOG_READ_MODEL": url}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 0, checked
+        rows = databases.ask("SELECT sum(seq) FROM checkpoint", url.rpartition("/")[2])
+        assert int(rows[0][0]) == sum(map(len, stored(data)))
+
+
+async def test_killed_again_and_again_it_goes_on_and_ends_with_the_same_log_and_whole_tables(
+    data: Path, cluster: Kafka, postgresql: EmptyDatabases
+) -> None:
+    with postgresql.one() as url:
+        await _killed_until_done(data, cluster, environment({"STAKELOG_READ_MODEL": url}))
+        rows = postgresql.ask("SELECT sum(seq) FROM checkpoint", url.rpartition("/")[2])
+    before, after = stored(data), await in_topic(cluster)
+    assert [one.events for one in after] == before
+    assert int(rows[0][0]) == sum(map(len, before))
+
+
+async def _killed_until_done(data: Path, cluster: Kafka, settings: dict[str, str]) -> None:
+    """Each time a little later, so that every step is met."""
+    killed = 0
+    delay_s = 0.5
+    while True:
+        running = start(data, cluster, settings)
+        try:
+            said, errors = await asyncio.to_thread(running.communicate, timeout=delay_s)
+            break
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(running.communicate)
+            killed += 1
+            delay_s *= 1.4
+    assert running.returncode == 0, said + errors
+    assert killed >= 4
+
+
+# --- refused -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_topic_with_another_logs_events_is_refused_and_named(
+    data: Path, cluster: Kafka, tmp_path: Path
+) -> None:
+    other = stored(data)
+    other[2][0] = other[2][0].replace(b'"actor":"local"', b'"actor":"lucal"')
+    log = await open_log(parse_address(address(cluster)), PARTITIONS)
+    names = json.loads(other[2][0])
+    await log.append(2, EMPTY, [NewRecord(1, names["user_id"], names["command_id"], other[2][0])])
+    await log.close()
+    done = await migrate(data, cluster)
+    refused(done, 1, "DIFFERS partition 2, seq 1: the target holds another record there")
+    assert [len(one.values) for one in await in_topic(cluster)] == [0, 0, 1, 0], "nothing was written"
+    assert not (data / MIGRATED).exists()
+
+
+async def test_a_topic_that_a_node_has_opened_is_refused(data: Path, cluster: Kafka) -> None:
+    assert (await migrate(data, cluster)).returncode == 0
+    (data / MIGRATED).unlink()
+    log = await open_log(parse_address(address(cluster)), PARTITIONS)
+    head = await log.head(1)
+    await log.append(1, head, [opened(1, head.seq + 1, head.sha256)])
+    await log.close()
+    refused(await migrate(data, cluster), 1, f"DIFFERS partition 1, seq {head.seq + 1}: ", "nodes have written")
+
+
+def opened(partition: int, seq: int, prev: str) -> NewRecord:
+    """What a node appends first; that it names its place and the hash before it is all that matters here."""
+    record = {"v": 1, "partition": partition, "seq": seq, "prev": prev, "type": "writer_opened"}
+    return NewRecord(seq, f"partition:{partition}", f"~open:{seq}", json.dumps(record).encode())
+
+
+async def test_it_is_refused_while_a_node_is_in_the_group_and_not_after(data: Path, cluster: Kafka) -> None:
+    log = await open_log(parse_address(address(cluster)), PARTITIONS)
+    await log.close()
+    async with member_of_the_nodes(cluster):
+        refused(await migrate(data, cluster), 2, "nodes are running", "http://node-1:8080", NODES_GROUP)
+        assert [one.values for one in await in_topic(cluster)] == [[]] * PARTITIONS
+    assert (await migrate(data, cluster)).returncode == 0
+
+
+async def test_a_node_that_starts_while_it_is_moved_is_noticed_before_it_says_done(
+    data: Path, cluster: Kafka
+) -> None:
+    """It comes when the first records have arrived: the first question to the group was answered by then."""
+    running = start(data, cluster, environment({}))
+    async with asyncio.timeout(60):
+        while not await _has_records(cluster):  # noqa: ASYNC110 - the broker tells nobody
+            await asyncio.sleep(0.005)
+        running.send_signal(signal.SIGSTOP)
+        async with member_of_the_nodes(cluster):
+            running.send_signal(signal.SIGCONT)
+            said, errors = await asyncio.to_thread(running.communicate)
+    refused(subprocess.CompletedProcess([], running.returncode, said, errors), 2, "nodes are running")
+    assert not (data / MIGRATED).exists()
+
+
+async def _has_records(kafka: Kafka) -> bool:
+    async with administered(kafka) as admin:
+        if TOPIC not in await admin.list_topics():
+            return False
+    return any(one.values for one in await in_topic(kafka))
+
+
+@asynccontextmanager
+async def member_of_the_nodes(kafka: Kafka) -> AsyncIterator[None]:
+    """Somebody who takes part in handing the partitions out, as nodes do."""
+    node: Any = AIOKafkaConsumer(
+        TOPIC, bootstrap_servers=kafka.address, group_id=NODES_GROUP, client_id="http://node-1:8080"
+    )
+    await node.start()
+    try:
+        async with asyncio.timeout(30):
+            while len(node.assignment()) < PARTITIONS:  # noqa: ASYNC110 - the client tells nobody
+                await asyncio.sleep(0.02)
+        yield
+    finally:
+        await node.stop()
+
+
+async def test_a_folder_in_use_is_refused(data: Path, cluster: Kafka) -> None:
+    lock = FolderLock(data)
+    try:
+        refused(await migrate(data, cluster), 2, "in use by another process")
+    finally:
+        lock.release()
+
+
+async def test_a_topic_with_another_number_of_partitions_is_refused(data: Path, cluster: Kafka) -> None:
+    log = await open_log(parse_address(address(cluster)), PARTITIONS + 1)
+    await log.close()
+    refused(await migrate(data, cluster), 2, f"{PARTITIONS + 1} partitions")
+
+
+async def test_settings_that_are_not_the_folders_are_refused(data: Path, cluster: Kafka) -> None:
+    refused(await migrate(data, cluster, STAKELOG_PARTITIONS="8"), 2, "has 4 partitions, not 8")
+    refused(await migrate(data, cluster, STAKELOG_ASSETS="INR:3"), 2, "written with INR:2, not with INR:3")
+    refused(await migrate(data.parent, cluster), 2, "no event log")
+    assert not (data.parent / "stakelog.lock").exists(), "nothing is made in a folder that was named by mistake"
+
+
+async def test_a_folder_whose_log_does_not_prove_itself_is_not_moved(data: Path, cluster: Kafka) -> None:
+    with closing(sqlite3.connect(data / EVENTS)) as file, file:
+        file.execute("DROP TRIGGER event_is_unchanged")
+        file.execute("UPDATE event SET record = replace(record, 'local', 'lucal') WHERE partition = 1 AND seq = 5")
+    refused(await migrate(data, cluster), 1, "FAULT partition 1, seq 5")
+    async with administered(cluster) as admin:
+        assert TOPIC not in await admin.list_topics()
+
+
+async def test_of_two_at_once_from_copies_of_one_folder_the_log_comes_out_once(
+    data: Path, cluster: Kafka, tmp_path: Path
+) -> None:
+    """Whoever loses says so; where both saw the other's records in time, the same log is there all the same."""
+    copy = Path(shutil.copytree(data, tmp_path / "copy"))
+    done = await asyncio.gather(migrate(data, cluster), migrate(copy, cluster))
+    for one in done:
+        assert one.returncode == 0 or (one.returncode == 1 and "somebody else appends" in one.stderr), one
+    assert 0 in {one.returncode for one in done}
+    assert [one.events for one in await in_topic(cluster)] == stored(data)
+    for folder in (data, copy):
+        assert (await migrate(folder, cluster)).returncode == 0
+
+
+async def test_of_two_folders_at_once_one_comes_out_whole(data: Path, cluster: Kafka, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with Service(other, PARTITIONS=str(PARTITIONS), ASSETS="INR:2,USDT:6") as service:
+        await asyncio.to_thread(play, service, 500_000)
+    done = await asyncio.gather(migrate(data, cluster), migrate(other, cluster))
+    assert sorted(one.returncode for one in done) == [0, 1], done
+    loser = next(one for one in done if one.returncode == 1)
+    assert "somebody else appends" in loser.stderr or "DIFFERS" in loser.stdout
+    winner = (data, other)[[one.returncode for one in done].index(0)]
+    after = await in_topic(cluster)
+    assert [one.events for one in after] == stored(winner)
+    assert sum(one.forks for one in after) <= 1, "the loser appended no more than its first record"
+
+
+async def test_a_cluster_that_is_not_there_is_named(data: Path, kafka: Kafka) -> None:
+    began_s = time.monotonic()
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*command(data, kafka)[:-1], "kafka://127.0.0.1:9"],
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused(done, 1, "127.0.0.1:9")
+    assert time.monotonic() - began_s < 60
