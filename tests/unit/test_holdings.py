@@ -88,7 +88,7 @@ async def test_a_long_partition_keeps_no_short_one_closed(cluster: Cluster) -> N
             await long.wait()
 
     a = await cluster.node("a", prepare=prepare)
-    await cluster.give(a={0, 1, 2, 3})
+    await asyncio.wait_for(cluster.give(a={0, 1, 2, 3}), 5)
     await until(lambda: a.node.open == 3)
     await a.given(open_wallet(U1))
     assert (await a.failed(open_wallet(U0))).reason == "not_owner"
