@@ -161,8 +161,6 @@ class Holdings:
         self._mine.pop(partition, None)
         taking = self._taking.pop(partition, None)
         writer = self._writers.pop(partition, None)
-        if taking is not None and writer is None:
-            taking.cancel()
         if writer is not None:
             await writer.release(FINISH_WITHIN_S)
             self._retire(writer, save=True)

@@ -143,7 +143,7 @@ class Cluster:
         member = self.members[name] = Member(self, name)
         given: dict[str, Any] = {"owners": member, **self.options, **options}
         if self.neighbours:
-            given["remote"] = Neighbours(self)
+            given.setdefault("remote", Neighbours(self))
         if name in self.worlds:
             self.worlds[name].options = given
         else:

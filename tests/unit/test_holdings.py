@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 
@@ -11,10 +11,11 @@ from ledger.commands import ConcludeTransfer
 from ledger.decide import follow_up_of
 from ledger.events import WriterOpened
 from ledger.logs.memory import Failure
+from ledger.no_peers import NoPeers
 from ledger.partitioning import partition_of
 from ledger.ports import CheckpointAhead, LogUnavailable, OutcomeUnknown, Value
 from ledger.record import Head, decode, sha256_hex
-from ledger.tickets import Accepted, CommandTicket, Failed, Parcel
+from ledger.tickets import Accepted, CommandTicket, Failed, Parcel, Ticket
 from unit.given import deposit, open_wallet, transfer
 from unit.node_in_memory import BrittleStore, World, request_sha256
 from unit.nodes_in_memory import Cluster
@@ -87,7 +88,7 @@ async def test_a_long_partition_keeps_no_short_one_closed(cluster: Cluster) -> N
             await long.wait()
 
     a = await cluster.node("a", prepare=prepare)
-    await cluster.give(a={0, 1, 2, 3})
+    await asyncio.wait_for(cluster.give(a={0, 1, 2, 3}), 5)
     await until(lambda: a.node.open == 3)
     await a.given(open_wallet(U1))
     assert (await a.failed(open_wallet(U0))).reason == "not_owner"
@@ -96,6 +97,28 @@ async def test_a_long_partition_keeps_no_short_one_closed(cluster: Cluster) -> N
     await cluster.settled()
     await a.given(open_wallet(U0))
     assert a.node.takeovers.number == 4
+
+
+async def test_what_is_not_open_yet_goes_to_the_way_to_others_which_may_wait(cluster: Cluster) -> None:
+    class Waits(NoPeers):
+        submitted: list[Ticket]
+
+        def submit(self, tickets: Sequence[Ticket]) -> None:
+            self.submitted = list(tickets)
+
+    remote = Waits()
+    a = await cluster.node("a", remote=remote)
+    a.log.gate.clear()
+    await cluster.give(a={0})
+    await until(lambda: 0 in a.node.writers)
+    posting = asyncio.create_task(a.post_many(open_wallet(U0), open_wallet(U1), deposit(5, user_id=U0)))
+    await until(lambda: hasattr(remote, "submitted"))
+    assert [ticket.user_id for ticket in remote.submitted] == [U0, U1, U0]
+    a.log.gate.set()
+    await cluster.settled()
+    a.node.submit_here(remote.submitted)
+    answers = await posting
+    assert [type(answer) for answer in answers] == [Accepted, Failed, Accepted]
 
 
 async def test_what_cannot_be_had_yet_is_tried_again(cluster: Cluster) -> None:
