@@ -54,6 +54,7 @@ class _Sharing:
         self._ids = sorted(members)
         self._share = -(-partitions // len(members))
         self.owners: dict[int, str] = {}
+        self._reached: dict[int, int] = {}
         self._loads: Counter[str] = Counter(dict.fromkeys(self._ids, 0))
 
     def _give(self, partition: int, to: str) -> None:
@@ -70,8 +71,9 @@ class _Sharing:
             for partition, seq in self._members[name].owned.items():
                 if partition < self._partitions and (seq, name) > claims.get(partition, (-1, "")):
                     claims[partition] = seq, name
-        for partition, (_, name) in sorted(claims.items()):
+        for partition, (seq, name) in sorted(claims.items()):
             self._give(partition, name)
+            self._reached[partition] = seq
 
     def give_away(self) -> None:
         """What nobody has. The best prepared node for any of them chooses first."""
@@ -112,8 +114,7 @@ class _Sharing:
     def _is_ready(self, partition: int, name: str) -> bool:
         """Whether ``name`` is as far with it as its owner, nearly."""
         reached = self._members[name].ready.get(partition)
-        owner = self._members[self.owners[partition]]
-        return reached is not None and reached >= owner.owned.get(partition, 0) - READY_BEHIND_MAX
+        return reached is not None and reached >= self._reached.get(partition, 0) - READY_BEHIND_MAX
 
     def heirs(self) -> dict[int, str]:
         """First of those that a node should have and is not ready for; then of all, evenly."""

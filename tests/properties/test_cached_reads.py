@@ -181,6 +181,8 @@ class Scene:
         if self.still is None:
             then = self.naive.at(found.seqs)
             assert plain(found) == then.leaderboard(name, "INR", day * DAY_US, limit), (name, day, found.seqs)
+        elif not isinstance(self.cache, Away):  # which may not have heard of it
+            assert found.lag_ms >= (NOW_US - self.still.time_us) // 1_000, "somebody stands still"
         self._goes_on(at, found.seqs)
 
     def _goes_on(self, at: int, seqs: dict[int, int]) -> None:
