@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger.sharing import READY_BEHIND_MAX, Member, Shares, share
@@ -62,6 +62,16 @@ def test_every_partition_has_an_owner_and_an_heir_who_is_another(asked: tuple[in
 
 
 @given(anything())
+@example(  # it is moved twice, and the one in the middle says nothing of where it was
+    (
+        5,
+        {
+            "node-0": Member("http://node-0", {}, {0: 1}),
+            "node-1": Member("http://node-1", {}, {0: 0}),
+            "node-2": Member("http://node-2", {0: READY_BEHIND_MAX + 1, 1: 0, 2: 0, 3: 0}),
+        },
+    )
+)
 def test_a_partition_leaves_an_owner_who_is_there_only_for_one_that_is_ready(
     asked: tuple[int, dict[str, Member]],
 ) -> None:
