@@ -6,6 +6,7 @@ knows every owner without having to ask.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -43,6 +44,11 @@ class SharingAssignor:
         self, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
         said = {member: _member(member, metadata.user_data) for member, metadata in members.items()}
+        for address, number in Counter(member.address for member in said.values()).items():
+            if number > 1:
+                _log.error(
+                    "%d nodes say that they are %s: set STAKELOG_ADVERTISE of each to its own", number, address
+                )
         shares = share(len(cluster.partitions_for_topic(self._topic) or ()), said)
         division = msgspec.json.encode(
             Division(
