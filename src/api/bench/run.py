@@ -80,10 +80,11 @@ def run(kind: Kind[Any], *, out: Path) -> None:
     try:
         with _ended_by_sigterm(), _folder(out) as folder:
             facts = machine.facts(folder)
-            rows, unsettled, trouble = _measured(kind, folder, console)
+            rows, unsettled, troubles = _measured(kind, folder, console)
     except (BenchError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    if trouble is not None and not rows:
+    trouble = "\n".join(troubles)
+    if trouble and not rows:
         raise click.ClickException(trouble)
     took_s = time.perf_counter() - began
     path = out / f"{began_at:%Y%m%dT%H%M%SZ}.json"
@@ -93,14 +94,14 @@ def run(kind: Kind[Any], *, out: Path) -> None:
         "machine": facts | {"load_average_after": list(os.getloadavg())},
         "plan": kind.plan,
         "unsettled": unsettled,
-        "failed": trouble,
+        "failed": troubles,
     }
     try:
         report.write_json(path, kept, rows)
     except OSError as error:
         raise click.ClickException(f"the report cannot be written: {error}") from error
     console.print(report.table_of(rows, f"{kind.title}, {took_s:.0f} s", f"{_caption(facts)}\n{path}"))
-    if trouble is not None:
+    if trouble:
         raise click.ClickException(trouble)
 
 
@@ -111,9 +112,10 @@ def _caption(facts: dict[str, object]) -> str:
     return f"{how}\n{machine.summary(facts)}"
 
 
-def _measured(kind: Kind[Any], folder: Path, console: Console) -> tuple[list[Row], int, str | None]:
-    """The rows, how often a yardstick could not wait until the service was idle, and what ended it early if so."""
+def _measured(kind: Kind[Any], folder: Path, console: Console) -> tuple[list[Row], int, list[str]]:
+    """The rows, how often a yardstick could not wait until the service was idle, and what could not be measured: a line each."""
     rows: list[Row] = []
+    troubles: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=kind.steps)
@@ -129,8 +131,8 @@ def _measured(kind: Kind[Any], folder: Path, console: Console) -> tuple[list[Row
                 try:
                     rows += measure(laboratory)
                 except BenchError as error:
-                    return rows, laboratory.unsettled, f"{name}: {error}"
-        return rows, laboratory.unsettled, None
+                    troubles.append(f"{name}: {error}")
+        return rows, laboratory.unsettled, troubles
 
 
 @contextlib.contextmanager
