@@ -113,7 +113,7 @@ def _caption(facts: dict[str, object]) -> str:
 
 
 def _measured(kind: Kind[Any], folder: Path, console: Console) -> tuple[list[Row], int, list[str]]:
-    """The rows, how often a yardstick could not wait until the service was idle, and what could not be measured: a line each."""
+    """The rows, how often a yardstick could not wait until the service was idle, and a line for each that failed."""
     rows: list[Row] = []
     troubles: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
