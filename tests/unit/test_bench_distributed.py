@@ -11,7 +11,7 @@ from api.bench.command import DISTRIBUTED_NAMES, bench
 from api.bench.crowd import Word, longest_s, wallets_in
 from api.bench.distributed_lab import QUICK, is_shared
 from api.bench.distributed_measures import MEASURES, steps
-from api.bench.figures import BenchError
+from api.bench.figures import BenchError, Row
 from api.bench.lab import Processes
 from api.bench.servers import servers_of
 from ledger.partitioning import partition_of
@@ -99,12 +99,12 @@ def test_a_measure_of_the_other_mode_is_wrong_use(arguments: list[str], said: st
 
 
 def test_a_measure_that_fails_leaves_the_others_of_the_run(tmp_path: Path) -> None:
-    def fails(_: Processes) -> list[run.Row]:
+    def fails(_: Processes) -> list[Row]:
         raise BenchError("no connection")
 
-    def works(lab: Processes) -> list[run.Row]:
+    def works(lab: Processes) -> list[Row]:
         lab.step()
-        return [run.Row("works", "one", "1/s")]
+        return [Row("works", "one", "1/s")]
 
     kind: run.Kind[Processes] = run.Kind("a run", QUICK, {"fails": fails, "works": works}, 2, Processes)
     with pytest.raises(click.ClickException, match="fails: no connection"):
