@@ -8,11 +8,12 @@ SETUP := $(VENV)/.set-up
 UP ?= postgresql
 PORT ?= 8080
 CLEAN ?=
+QUICK ?=
 
-.PHONY: help setup run up down demo test coverage check format bench schemas lock clean
+.PHONY: help setup run up down demo test coverage check format bench bench-distributed schemas lock clean
 
 help: ## these lines
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26
 
 setup: $(SETUP) ## a virtual environment in .venv, from the lock file
 
@@ -60,6 +61,10 @@ format: setup ## let the formatter and the linter mend what they can
 
 bench: setup ## measure, as ratios within one run: a table, and a JSON file in build/bench
 	@$(BIN)/stakelog bench
+
+bench-distributed: setup ## the same of three nodes on real servers, started for it (QUICK=1: a rough one, in two minutes)
+	@$(PYTHON) -m deploy.local with kafka postgresql mariadb redis -- \
+		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
 schemas: setup ## write schemas/ anew from the code
 	@$(BIN)/python -m api.schemas

@@ -1,33 +1,40 @@
-"""``python3 -m deploy.local install|run [kafka|redis …]``, without names: all of them; ``up`` and ``down``."""
+"""``python3 -m deploy.local install|run [kafka|redis …]``, without names all; ``with``, ``up``, ``down``."""
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from deploy.local.beside import beside, refuse_ended, started
 from deploy.local.install import NAMES, install, say
-from deploy.local.server import Server
 from deploy.local.servers import SERVERS
 from deploy.local.trouble import Trouble
 from deploy.local.up import DATABASES, FOLDER, PORT, Plan, down, keep, up
 
 _USAGE: Final = f"""usage: python3 -m deploy.local install [{"|".join(NAMES)} …]
        python3 -m deploy.local run [{"|".join(SERVERS)} …]
+       python3 -m deploy.local with {"|".join(SERVERS)} … -- command …
        python3 -m deploy.local up [--database postgresql|mysql] [--port {PORT}]
        python3 -m deploy.local down [--clean]"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0: done; 1: it could not be done, and stderr says why; 2: asked wrongly."""
-    if not arguments or arguments[0] not in {"install", "run", "up", "down", "keep"}:
+    """0: done; 1: it could not be done, and stderr says why; 2: asked wrongly; ``with``: its command's own."""
+    if not arguments or arguments[0] not in {"install", "run", "with", "up", "down", "keep"}:
         say(_USAGE)
         return 2
     what, rest = arguments[0], arguments[1:]
+    command: Sequence[str] = ()
+    if what == "with":
+        at = rest.index("--") if "--" in rest else len(rest)
+        rest, command = rest[:at], rest[at + 1 :]
+        if not rest or not command:
+            say(_USAGE)
+            return 2
     names = rest or (NAMES if what == "install" else tuple(SERVERS))
-    if what in {"install", "run"} and not set(names) <= set(NAMES if what == "install" else SERVERS):
+    if what in {"install", "run", "with"} and not set(names) <= set(NAMES if what == "install" else SERVERS):
         say(_USAGE)
         return 2
     try:
@@ -37,6 +44,9 @@ def main(arguments: Sequence[str]) -> int:
             case "run":
                 install(names)
                 _run(names)
+            case "with":
+                install(names)
+                return beside(names, command)
             case "down":
                 asked = _asked_of(rest, clean=True)
                 down(asked.folder, clean=asked.clean)
@@ -74,27 +84,14 @@ def _plan_of(arguments: Sequence[str]) -> Plan:
 
 def _run(names: Sequence[str]) -> None:
     """Start them, print their addresses, and stop them on Ctrl-C or SIGTERM, or as soon as one of them ends."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    started: list[Server] = []
-    try:
-        for name in names:
-            began = time.monotonic()
-            say(f"Starting {name} …")
-            server = SERVERS[name]()
-            started.append(server)
-            server.start()
-            say(f"  ready in {time.monotonic() - began:.1f} s, log in {server.log}")
-            sys.stdout.write(f"{name} {server.url}\n")
-            sys.stdout.flush()
+    with started(names) as servers:
+        for server in servers:
+            sys.stdout.write(f"{server.name} {server.url}\n")
+        sys.stdout.flush()
         say("All run. Ctrl-C stops them.")
-        while all(server.running for server in started):
+        while True:
+            refuse_ended(servers)
             time.sleep(0.5)
-        ended = next(server for server in started if not server.running)
-        raise Trouble(f"{ended.name} has ended:\n{ended.said()}")
-    finally:
-        for server in reversed(started):
-            say(f"Stopping {server.name} …")
-            server.stop()
 
 
 if __name__ == "__main__":

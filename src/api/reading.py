@@ -25,6 +25,10 @@ LIMIT: Final = 50
 TIMEOUT_MS: Final = 2_000
 TIMEOUT_MS_MAX: Final = 10_000
 _LOOK_AGAIN_S: Final = 0.004
+_SLOWER: Final = 1.3
+_LOOK_AGAIN_S_MAX: Final = 0.05
+"""Each pause is so much longer than the one before, up to that. Chosen: nobody waits more than a third longer than
+needed, and a read model that is behind is not asked hundreds of times a second by each who waits for it."""
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})")
 _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 _BETWEEN_TAGS: Final = " \t,"
@@ -54,6 +58,7 @@ async def answer(
     least = min_positions(query.text("min_position"), ends.partitions, draws_on)
     deadline = time.monotonic() + timeout_ms / 1_000
     known: dict[int, int] | None = None
+    pause_s = _LOOK_AGAIN_S
     while True:
         found = await _once(ask)
         if found.document is None and known is None:
@@ -64,11 +69,13 @@ async def answer(
         if around_cache is not None and ask is not around_cache:
             ask = around_cache  # at once: the tables may be there already
             continue
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= deadline:
             partition, seq = next(iter(short.items()))
             detail = f"the read model of partition {partition} is at seq {found.seqs[partition]}, not yet at {seq}"
             raise Problem("not_yet_visible", detail, position=f"{partition}:{found.seqs[partition]}")
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(min(pause_s, deadline - now))
+        pause_s = min(_SLOWER * pause_s, _LOOK_AGAIN_S_MAX)
     if found.document is None:
         raise NotThere(found.missing, DETAILS[found.missing])
     return found

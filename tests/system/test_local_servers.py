@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.local.beside import addresses
 from deploy.local.install import install
 from deploy.local.server import Server
 from deploy.local.servers import SERVERS, Kafka
@@ -101,3 +102,66 @@ def test_an_unknown_server_is_refused_with_the_names_there_are() -> None:
     done = subprocess.run([*RUN, "oracle"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "kafka|postgresql|mariadb|redis" in done.stderr
+
+
+# --- a command beside servers --------------------------------------------------------------------------------------
+
+WITH = [sys.executable, "-m", "deploy.local", "with"]
+WAITS = ["sh", "-c", "trap 'echo told; exit 5' TERM; echo $REDIS_URL; while :; do sleep 0.05; done"]
+
+
+@contextmanager
+def command_beside(*names: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """The starter, once its command runs, and all that it started."""
+    with subprocess.Popen(
+        [*WITH, *names, "--", *WAITS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline().startswith("redis://127.0.0.1:")
+        yield starter, psutil.Process(starter.pid).children()
+        starter.kill()
+
+
+def test_a_command_beside_servers_knows_them_and_its_status_is_handed_on() -> None:
+    shell = ["sh", "-c", "echo $REDIS_URL; exit 7"]
+    done = subprocess.run([*WITH, "redis", "--", *shell], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 7
+    assert done.stdout.startswith("redis://127.0.0.1:")
+    assert "Stopping redis" in done.stderr
+
+
+def test_a_broker_beside_a_command_is_told_to_be_alone() -> None:
+    server = Kafka(port=9_092)
+    try:
+        assert addresses([server]) == {"KAFKA_URL": "kafka://127.0.0.1:9092?replication_factor=1"}
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(("end", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+def test_the_command_and_the_servers_end_with_their_starter(end: signal.Signals, status: int) -> None:
+    with command_beside("redis") as (starter, processes):
+        assert len(processes) == 2
+        starter.send_signal(end)
+        said, _ = starter.communicate(timeout=30)
+        assert starter.returncode == status
+        assert ended(processes)
+        assert said.split() == ["told"], "one signal, and time to end well"
+
+
+def test_a_server_that_ends_ends_the_command_and_is_named() -> None:
+    with command_beside("redis") as (starter, processes):
+        next(one for one in processes if one.name().startswith("redis")).kill()
+        said, errors = starter.communicate(timeout=30)
+        assert starter.returncode == 1
+        assert "redis has ended" in errors
+        assert "Traceback" not in errors
+        assert ended(processes)
+        assert said.split() == ["told"]
+
+
+def test_with_needs_servers_and_a_command() -> None:
+    for wrong in (["redis"], ["redis", "--"], ["--", "true"], ["oracle", "--", "true"]):
+        done = subprocess.run([*WITH, *wrong], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, wrong
+        assert "with kafka|postgresql|mariadb|redis" in done.stderr

@@ -11,7 +11,8 @@ Numbered truths:
    error: no rate is made of failures.
 3. The yardstick runs only while the service is idle (`programs.settle`), so that the service's afterwork (folding)
    is not charged to the yardstick.
-4. A missed target is a result, not an error: the exit status is 0.
+4. A missed target is a result, not an error: the exit status is 0. A measure that fails ends with a line of its own
+   and status 1; the others of the run are measured and reported.
 
 From pure to worldly:
 
@@ -28,6 +29,12 @@ From pure to worldly:
 - `programs`: starting, watching and stopping all those processes.
 - `lab`: the processes and logs of one run.
 - `measures`, `read_measures`: the measures, of the write side and of the read side.
+- `servers`: the Kafka, databases and Redis of a distributed run, which must be empty.
+- `crowd`: clients that ask until they are answered, while nodes come and go.
+- `takeover`, `worker_measures`, `cache_measures`, `yardsticks_kafka`: what a fresh node, a worker, Redis and a bare
+  producer do.
+- `distributed_lab`, `distributed_measures`: three nodes on those servers, and the measures of the distributed mode.
 - `machine`: what the numbers were measured on.
+- `run`: one run of either mode, from folder to report.
 - `command`: the `click` command.
 """

@@ -109,8 +109,10 @@ def following_of(arrived: Slice, looks: Sequence[Lag], at_end: Lag, caught_up_s:
     )
 
 
-def visible(port: int, *, per_s: float, limit_s: float, waits: bool, tag: str, seed: int) -> Slice:
-    """Single commands at an even pace; after each answer, a read of its wallet.
+def visible(
+    port: int, *, per_s: float, limit_s: float, waits: bool, tag: str, seed: int, read_port: int | None = None
+) -> Slice:
+    """Single commands at an even pace; after each answer, a read of its wallet, at another node if one is named.
 
     ``waits``: with ``min_position`` of that command, else without, as the yardstick. Latencies are the reads'. Raises
     BenchError.
@@ -121,11 +123,12 @@ def visible(port: int, *, per_s: float, limit_s: float, waits: bool, tag: str, s
 
     async def run() -> Slice:
         took_s = array("d")
-        async with pool(port, CONNECTIONS) as connections:
+        async with pool(port, CONNECTIONS) as posting, pool(read_port or port, CONNECTIONS) as reading:
 
             async def one(post: bytes, wallet: int) -> None:
-                async with connections.client() as client:
+                async with posting.client() as client:
                     position = _position.decode(await client.ask(post, b"201")).position
+                async with reading.client() as client:
                     path = bodies.wallet_path(wallet, "wallet")
                     asked = f"{path}?min_position={position}&timeout_ms=10000" if waits else path
                     answer = await client.ask(bodies.get(asked))

@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from functools import cached_property
 from itertools import count
 from pathlib import Path
+from typing import Self
 
 from msgspec import Struct
 
 from api.bench import bodies, programs
-from api.bench.bodies import Spread
+from api.bench.bodies import Spread, Within
 from api.bench.figures import Slice
 from api.bench.programs import Program, Worker
 from api.bench.worker import Bets, CatchUp, FillLong, FillPlayers, Job, OpenWallets, WalletReads
@@ -68,14 +69,13 @@ QUICK = Plan(
 )
 
 
-class Lab:
-    """The processes and folders of one run, made when first needed. Use as a context manager: it ends them all.
+class Processes:
+    """What every laboratory has: load generators, and an end for whatever was started. Use as a context manager.
 
     ``say`` is told what is being done, ``step`` that one of `steps` is.
     """
 
-    def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None], step: Callable[[], None]) -> None:
-        self.plan = plan
+    def __init__(self, folder: Path, say: Callable[[str], None], step: Callable[[], None]) -> None:
         self.folder = folder
         self.say = say
         self.step = step
@@ -83,7 +83,7 @@ class Lab:
         self._stack = ExitStack()
         self._numbers = count()
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,8 +96,58 @@ class Lab:
 
     @cached_property
     def yardstick(self) -> Worker:
-        """A second process, for bare commits: it must not share the generator's."""
+        """A second process, for bare commits and sends: it must not share the generator's."""
         return self._stack.enter_context(Worker())
+
+    def number(self) -> int:
+        """A number that no slice had before: for ids of its own."""
+        return next(self._numbers)
+
+    def bets(
+        self,
+        program: Program,
+        connections: int,
+        per_request: int,
+        limit_s: float,
+        spread: Spread,
+        within: Within | None = None,
+    ) -> Slice:
+        """One slice of load, with ids of its own."""
+        number = self.number()
+        return self.generator.ask(
+            Bets(
+                port=program.port,
+                connections=connections,
+                per_request=per_request,
+                limit_s=limit_s,
+                spread=spread,
+                within=within,
+                tag=f"s{number}",
+                seed=number,
+            )
+        )
+
+    def settle(self, service: Program) -> None:
+        """Let the service finish its afterwork."""
+        self.unsettled += not service.settle(AFTERWORK_S_MAX)
+
+    def catch_up(self, service: Program) -> Slice:
+        """Let the tables get all that the service's log has."""
+        self.say("waiting until the tables have caught up")
+        return self.generator.ask(CatchUp(port=service.port))
+
+    def once(self, job: Job) -> Slice:
+        """``job`` in a new process of its own."""
+        with Worker() as worker:
+            return worker.ask(job)
+
+
+class Lab(Processes):
+    """The processes and folders of one run of the embedded service, made when first needed."""
+
+    def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None], step: Callable[[], None]) -> None:
+        super().__init__(folder, say, step)
+        self.plan = plan
 
     @cached_property
     def busy(self) -> Program:
@@ -174,39 +224,6 @@ class Lab:
                 self.__dict__.pop("long", None)
                 for file in (self.folder / name).rglob("*.sqlite3*"):
                     file.unlink()
-
-    def catch_up(self, service: Program) -> Slice:
-        """Let the follower fold all that the log has."""
-        self.say("waiting until the follower has caught up")
-        return self.generator.ask(CatchUp(port=service.port))
-
-    def number(self) -> int:
-        """A number that no slice had before: for ids of its own."""
-        return next(self._numbers)
-
-    def bets(self, program: Program, connections: int, per_request: int, limit_s: float, spread: Spread) -> Slice:
-        """One slice of load, with ids of its own."""
-        number = self.number()
-        return self.generator.ask(
-            Bets(
-                port=program.port,
-                connections=connections,
-                per_request=per_request,
-                limit_s=limit_s,
-                spread=spread,
-                tag=f"s{number}",
-                seed=number,
-            )
-        )
-
-    def settle(self, service: Program) -> None:
-        """Let the service finish its afterwork."""
-        self.unsettled += not service.settle(AFTERWORK_S_MAX)
-
-    def once(self, job: Job) -> Slice:
-        """``job`` in a new process of its own."""
-        with Worker() as worker:
-            return worker.ask(job)
 
     def _service(self, name: str) -> Program:
         service = programs.service(self.folder / name, self.folder / f"{name}.log")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -45,22 +47,26 @@ def free_port() -> int:
 class Program:
     """A server process with a port of its own, and a session of its own so that its children are found at the end.
 
-    ``argv`` gets the port appended where it holds ``{port}``; what the program says goes to ``log``.
+    ``argv`` gets the port appended where it holds ``{port}``; what the program says goes to ``log``. It is ready
+    when it answers ``page`` with 200. If the thread that starts it dies, the kernel ends it, where Linux can.
     """
 
-    def __init__(self, name: str, argv: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, argv: list[str], environment: Mapping[str, str], log: Path, page: str = "/readyz"
+    ) -> None:
         self.name = name
         self.port = 0
+        self._page = page
         self._argv = argv
         self._environment = environment
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
-        """Seconds from exec to the first 200 of ``/readyz``. Raises BenchError if it ends or does not get ready."""
+        """Seconds from exec to its first 200. Raises BenchError if it ends or does not get ready."""
         assert self._process is None, f"{self.name} is running"
         self.port = free_port()
-        argv = [part.format(port=self.port) for part in self._argv]
+        argv = [*_ends_with_us(), *(part.format(port=self.port) for part in self._argv)]
         environment = {key: value.format(port=self.port) for key, value in self._environment.items()}
         with self._log.open("ab") as log:
             began = time.perf_counter()
@@ -106,6 +112,16 @@ class Program:
             self._process.wait()
             self._reap()
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not ended from here."""
+        return self._process is not None
+
+    @property
+    def url(self) -> str:
+        """As the program itself says where it can be reached."""
+        return f"http://127.0.0.1:{self.port}"
+
     def tree(self) -> list[int]:
         """Its process and that process's descendants; empty where there is no ``/proc``."""
         return [] if self._process is None else _tree(self._process.pid)
@@ -140,7 +156,7 @@ class Program:
     def _ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", self._page)
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
@@ -151,14 +167,21 @@ class Program:
         return _last_line(self._log.read_bytes())
 
 
-def service(data: Path, log: Path) -> Program:
-    """The service under test on a log in ``data``, with default settings but for port and auth."""
-    return Program(
-        "the service",
-        [sys.executable, "-m", "api", "serve"],
-        {"STAKELOG_DATA": str(data), "STAKELOG_PORT": "{port}", "STAKELOG_HOST": "127.0.0.1", "STAKELOG_AUTH": "off"},
-        log,
-    )
+def service(data: Path, log: Path, more: Mapping[str, str] | None = None, name: str = "the service") -> Program:
+    """The service under test on a log in ``data``, with default settings but for port and auth, and ``more``."""
+    ours = {
+        "STAKELOG_DATA": str(data),
+        "STAKELOG_PORT": "{port}",
+        "STAKELOG_HOST": "127.0.0.1",
+        "STAKELOG_AUTH": "off",
+    }
+    return Program(name, [sys.executable, "-m", "api", "serve"], {**ours, **(more or {})}, log)
+
+
+def read_side_worker(data: Path, log: Path, more: Mapping[str, str]) -> Program:
+    """`stakelog project` with these settings, without the check of the read model."""
+    argv = [sys.executable, "-m", "api", "project", "--no-check", "--web-port", "{port}"]
+    return Program("the worker", argv, {"STAKELOG_DATA": str(data), **more}, log, page="/metrics")
 
 
 def bare_route(log: Path) -> Program:
@@ -166,8 +189,8 @@ def bare_route(log: Path) -> Program:
     return Program("the bare route", [sys.executable, "-m", "api.bench.bare_route", "{port}"], {}, log)
 
 
-def run_command(arguments: list[str], data: Path, log: Path) -> float:
-    """Seconds from exec to the end of ``stakelog`` with ``arguments`` on the folder ``data``.
+def run_command(arguments: list[str], data: Path, log: Path, more: Mapping[str, str] | None = None) -> float:
+    """Seconds from exec to the end of ``stakelog`` with ``arguments`` on the folder ``data``, ``more`` its settings.
 
     Raises BenchError if it ends with another status than 0, with its last words.
     """
@@ -175,7 +198,7 @@ def run_command(arguments: list[str], data: Path, log: Path) -> float:
     try:
         done = subprocess.run(  # noqa: S603 - our own program
             [sys.executable, "-m", "api", *arguments],
-            env=_environment_without_settings() | {"STAKELOG_DATA": str(data)},
+            env=_environment_without_settings() | {"STAKELOG_DATA": str(data), **(more or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -243,6 +266,11 @@ class Worker:
         if isinstance(reply, Done):
             return reply
         raise BenchError(reply.why)
+
+
+def _ends_with_us() -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "TERM", "--"]
 
 
 def _environment_without_settings() -> dict[str, str]:

@@ -8,29 +8,70 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import click
 import msgspec
+from msgspec import Struct
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from api.bench import lab, machine, measures, report
+from api.bench import machine, report
 from api.bench.figures import BenchError, Row
+from api.bench.lab import Processes
 
 REPORT_WIDTH = 150
 """Of the table where there is no terminal to ask: wide enough for its longest lines."""
 
 
-def run(names: Sequence[str], *, quick: bool, wallets: int | None, out: Path) -> None:
-    """Measure ``names`` and report. Raises click.ClickException (one line) if that is not possible; what was measured
-    before the trouble is reported all the same."""
+LabT = TypeVar("LabT", bound=Processes)
+MakeLab = Callable[[Path, Callable[[str], None], Callable[[], None]], LabT]
+
+
+class Kind(Struct, Generic[LabT], frozen=True):
+    """What is to be measured, and where. ``make``: a laboratory of a folder, which says what it does and counts
+    ``steps``."""
+
+    title: str
+    plan: Struct
+    measures: dict[str, Callable[[LabT], list[Row]]]
+    steps: int
+    make: MakeLab[LabT]
+
+
+def embedded(names: Sequence[str], *, quick: bool, wallets: int | None) -> Kind[Any]:
+    """The service on a log of its own."""
+    from api.bench import lab, measures
+
     plan = lab.QUICK if quick else lab.FULL
     if wallets is not None:
         plan = msgspec.structs.replace(plan, wallets=wallets)
+    chosen = {name: measure for name, measure in measures.MEASURES.items() if name in names}
+    return Kind("stakelog bench", plan, chosen, measures.steps(plan, names), partial(lab.Lab, plan))
+
+
+def distributed(names: Sequence[str], *, quick: bool, environment: Mapping[str, str]) -> Kind[Any]:
+    """Nodes, workers and the servers that ``environment`` names. Raises click.ClickException."""
+    from api.bench import distributed_lab, distributed_measures
+    from api.bench.servers import servers_of
+
+    plan = distributed_lab.QUICK if quick else distributed_lab.FULL
+    chosen = {name: measure for name, measure in distributed_measures.MEASURES.items() if name in names}
+    try:
+        make = partial(distributed_lab.DistributedLab, plan, servers_of(environment))
+    except BenchError as error:
+        raise click.ClickException(str(error)) from error
+    return Kind("stakelog bench --distributed", plan, chosen, distributed_measures.steps(plan, names), make)
+
+
+def run(kind: Kind[Any], *, out: Path) -> None:
+    """Measure and report. Raises click.ClickException (one line) if that is not possible; what was measured before
+    the trouble is reported all the same."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=REPORT_WIDTH)
@@ -39,10 +80,11 @@ def run(names: Sequence[str], *, quick: bool, wallets: int | None, out: Path) ->
     try:
         with _ended_by_sigterm(), _folder(out) as folder:
             facts = machine.facts(folder)
-            rows, unsettled, trouble = _measured(names, plan, folder, console)
+            rows, unsettled, troubles = _measured(kind, folder, console)
     except (BenchError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    if trouble is not None and not rows:
+    trouble = "\n".join(troubles)
+    if trouble and not rows:
         raise click.ClickException(trouble)
     took_s = time.perf_counter() - began
     path = out / f"{began_at:%Y%m%dT%H%M%SZ}.json"
@@ -50,16 +92,16 @@ def run(names: Sequence[str], *, quick: bool, wallets: int | None, out: Path) ->
         "at": began_at.isoformat(timespec="seconds"),
         "took_s": round(took_s, 1),
         "machine": facts | {"load_average_after": list(os.getloadavg())},
-        "plan": plan,
+        "plan": kind.plan,
         "unsettled": unsettled,
-        "failed": trouble,
+        "failed": troubles,
     }
     try:
         report.write_json(path, kept, rows)
     except OSError as error:
         raise click.ClickException(f"the report cannot be written: {error}") from error
-    console.print(report.table_of(rows, f"stakelog bench, {took_s:.0f} s", f"{_caption(facts)}\n{path}"))
-    if trouble is not None:
+    console.print(report.table_of(rows, f"{kind.title}, {took_s:.0f} s", f"{_caption(facts)}\n{path}"))
+    if trouble:
         raise click.ClickException(trouble)
 
 
@@ -70,29 +112,27 @@ def _caption(facts: dict[str, object]) -> str:
     return f"{how}\n{machine.summary(facts)}"
 
 
-def _measured(
-    names: Sequence[str], plan: lab.Plan, folder: Path, console: Console
-) -> tuple[list[Row], int, str | None]:
-    """The rows, how often a yardstick could not wait until the service was idle, and what ended it early if so."""
+def _measured(kind: Kind[Any], folder: Path, console: Console) -> tuple[list[Row], int, list[str]]:
+    """The rows, how often a yardstick could not wait until the service was idle, and a line for each that failed."""
     rows: list[Row] = []
+    troubles: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=measures.steps(plan, names))
-        laboratory = lab.Lab(
-            plan,
+        task = progress.add_task("", total=kind.steps)
+        laboratory = kind.make(
             folder,
             lambda doing: progress.update(task, description=escape(doing)),
             lambda: progress.advance(task),
         )
         with laboratory:
-            for name in names:
+            for name, measure in kind.measures.items():
                 if not console.is_terminal:
                     console.print(f"measuring {name} …")
                 try:
-                    rows += measures.MEASURES[name](laboratory)
+                    rows += measure(laboratory)
                 except BenchError as error:
-                    return rows, laboratory.unsettled, f"{name}: {error}"
-        return rows, laboratory.unsettled, None
+                    troubles.append(f"{name}: {error}")
+        return rows, laboratory.unsettled, troubles
 
 
 @contextlib.contextmanager

@@ -96,6 +96,7 @@ class Visible(Struct, frozen=True, kw_only=True, tag=True):
     """See `following.visible`."""
 
     port: int
+    read_port: int | None = None
     per_s: float
     limit_s: float
     waits: bool
@@ -240,7 +241,13 @@ def _followed(job: Followed) -> Slice:
             return paging.history_pages(job.port, filters=filters, pages=job.pages, first_only=job.first_only)
         case Visible():
             return following.visible(
-                job.port, per_s=job.per_s, limit_s=job.limit_s, waits=job.waits, tag=job.tag, seed=job.seed
+                job.port,
+                per_s=job.per_s,
+                limit_s=job.limit_s,
+                waits=job.waits,
+                tag=job.tag,
+                seed=job.seed,
+                read_port=job.read_port,
             )
         case CatchUp():
             return following.catch_up(job.port)
