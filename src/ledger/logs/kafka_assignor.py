@@ -46,8 +46,11 @@ class SharingAssignor:
         said = {member: _member(member, metadata.user_data) for member, metadata in members.items()}
         for address, number in Counter(member.address for member in said.values()).items():
             if number > 1:
-                _log.error(
-                    "%d nodes say that they are %s: set STAKELOG_ADVERTISE of each to its own", number, address
+                _log.warning(
+                    "%d members of the group are at %s: one of them was killed and will be forgotten, or "
+                    "STAKELOG_ADVERTISE of two nodes is the same, and nobody reaches the one of them",
+                    number,
+                    address,
                 )
         shares = share(len(cluster.partitions_for_topic(self._topic) or ()), said)
         division = msgspec.json.encode(
