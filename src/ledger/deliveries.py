@@ -125,6 +125,8 @@ class Deliveries:
                 await self._owners.refresh()
         except (LedgerError, TimeoutError) as error:
             self._complain("who has which partition cannot be heard: %s", error or "nobody answers")
+        except Exception:  # noqa: BLE001 - money is under way: whatever it was, deliver again
+            _log.exception("who has which partition cannot be heard")
 
     def _complain(self, *message: object) -> None:
         """Tell the operator, now and then."""
