@@ -11,7 +11,7 @@ Truths:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from ssl import SSLContext
 from time import monotonic
@@ -109,11 +109,36 @@ def make_app(options: WorkerOptions, take: Callable[[Sequence[Any]], Awaitable[N
     topic = app.topic(options.topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     async def fold(stream: Any) -> None:
-        async for events in stream.take_events(BATCH, within=BATCH_WITHIN_S):
+        async for events in _batches(stream):
             await take(events)
 
     app.agent(topic, name="fold")(fold)
     return app
+
+
+async def _batches(stream: Any) -> AsyncIterator[Sequence[Any]]:
+    """Events that wait for this agent, up to ``BATCH``; acknowledged when the next ones are asked for.
+
+    Faust's own ``take_events`` counts its time anew after each batch, and gathers only meanwhile: what came while a
+    batch was folded still waits, and batches stay small however far the agent is behind.
+    """
+    stream.enable_acks = False
+    waiting = stream.channel.queue
+    gathered: list[Any] = []
+    until_s = 0.0
+    async for event in stream.events():
+        if not gathered:
+            until_s = monotonic() + BATCH_WITHIN_S
+        gathered.append(event)
+        if len(gathered) < BATCH:
+            if waiting.empty() and (rest_s := until_s - monotonic()) > 0:
+                await asyncio.sleep(rest_s)
+            if not waiting.empty():
+                continue
+        yield tuple(gathered)
+        for one in gathered:
+            await stream.ack(one)
+        gathered.clear()
 
 
 class Worker:
