@@ -71,6 +71,11 @@ class Heirs:
         """Whether its state is as good as its owner's."""
         return partition in self._caught_up
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether the state of all that is followed is as good as its owner's."""
+        return self._caught_up >= self._following.keys()
+
     def inherit(self, partitions: frozenset[int]) -> None:
         """Follow these, and no others."""
         create = asyncio.get_running_loop().create_task

@@ -403,6 +403,11 @@ class Writer:
         return len(self._mailbox) + len(self._follow_ups)
 
     @property
+    def follow_ups_waiting(self) -> int:
+        """Follow-ups that no round has taken yet."""
+        return len(self._follow_ups)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and no round is under way; also where the partition has halted."""
         return self._halt is not None or (self.waiting == 0 and not self._between_rounds.locked())

@@ -271,3 +271,27 @@ async def test_a_state_that_is_not_on_the_log_halts_the_heir_as_it_would_an_owne
     async with asyncio.timeout(10):
         error = await b.node.halted
     assert "seq 7" in str(error)
+
+
+async def test_a_node_is_ready_only_once_it_is_ready_for_what_it_inherits(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever restarts nodes one by one goes by this: the next one's heir must be there."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    read = b.log.read
+
+    async def away(*_: object) -> list[bytes]:
+        raise LogUnavailable("the broker is away")
+
+    await cluster.give(a={0, 1}, b=set())
+    monkeypatch.setattr(b.log, "read", away)
+    inherit(cluster, "b", 0, 1)
+    await until(lambda: a.node.ready)
+    await a.given(open_wallet(U0))
+    await asyncio.sleep(0.02)
+    assert not b.node.ready
+    monkeypatch.setattr(b.log, "read", read)
+    await until(lambda: b.node.ready)
+    monkeypatch.setattr(b.log, "read", away)
+    await until(lambda: not heirs_of(b).caught_up)
+    assert b.node.ready, "later it is no reason to take a node out of service"
