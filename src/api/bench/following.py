@@ -223,7 +223,11 @@ async def _paced(per_s: float, each: Iterable[Coroutine[Any, Any, None]]) -> Non
             for number, one in enumerate(each):
                 early_s = began + number / per_s - perf_counter()
                 if early_s > 0:
-                    await asyncio.sleep(early_s)
+                    try:
+                        await asyncio.sleep(early_s)
+                    except asyncio.CancelledError:
+                        one.close()  # an earlier one has failed
+                        raise
                 group.create_task(one)
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from several
