@@ -9,13 +9,14 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from api.contract import encode
 from api.problems import NotThere, Problem, problem_of
 from api.query import Query
 from ledger.ports import LogUnavailable
 from ledger.tickets import Failed
+from projections.positions import Positions
 from projections.queries import Found, LogEnds, MalformedCursor
 from projections.store import ReadModelUnavailable
 
@@ -45,8 +46,18 @@ DETAILS: Final = {
 }
 
 
+class Waited(Protocol):
+    """What a read may have to wait for: ``Reads``."""
+
+    @property
+    def ends(self) -> LogEnds: ...
+
+    @property
+    def positions(self) -> Positions: ...
+
+
 async def answer(
-    query: Query, ends: LogEnds, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
+    query: Query, reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
 ) -> Found:
     """Ask until the answer is true at ``min_position``; ``draws_on`` is its one partition, None all of them.
     ``around_cache``: asks the tables themselves, for when ``ask`` did not go far enough.
@@ -54,11 +65,12 @@ async def answer(
     Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and why nobody can say
     what is durable now.
     """
+    ends = reads.ends
     timeout_ms = query.integer("timeout_ms", TIMEOUT_MS, 0, TIMEOUT_MS_MAX)
     least = min_positions(query.text("min_position"), ends.partitions, draws_on)
     deadline = time.monotonic() + timeout_ms / 1_000
     known: dict[int, int] | None = None
-    pause_s = _LOOK_AGAIN_S
+    pause_s = 0.0
     while True:
         found = await _once(ask)
         if found.document is None and known is None:
@@ -74,8 +86,10 @@ async def answer(
             partition, seq = next(iter(short.items()))
             detail = f"the read model of partition {partition} is at seq {found.seqs[partition]}, not yet at {seq}"
             raise Problem("not_yet_visible", detail, position=f"{partition}:{found.seqs[partition]}")
-        await asyncio.sleep(min(pause_s, deadline - now))
-        pause_s = min(_SLOWER * pause_s, _LOOK_AGAIN_S_MAX)
+        await reads.positions.reached(short, deadline - now)
+        # The tables may be there and the answer not: of a user who stands still, or from a copy that is behind.
+        await asyncio.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
+        pause_s = min(_SLOWER * max(pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_S_MAX)
     if found.document is None:
         raise NotThere(found.missing, DETAILS[found.missing])
     return found

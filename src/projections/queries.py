@@ -46,6 +46,7 @@ from projections.documents import (
     Transfer,
     Wallet,
 )
+from projections.positions import Positions
 from projections.read_model import NO_CONDITIONS, Ask, ReadModel, Rows
 from projections.rows import LOW_BITS
 
@@ -131,6 +132,7 @@ class Reads:
     def __init__(self, model: ReadModel, ends: LogEnds, clock: Callable[[], int]) -> None:
         self._model, self._ends, self._clock = model, ends, clock
         self.ends = ends
+        self.positions = Positions(model)
         self._partitions = ends.partitions
 
     def partition_of(self, user_id: str) -> int:

@@ -1,6 +1,9 @@
-"""How often a read that waits for a position asks: seldom enough for a read model that is behind."""
+"""How often reads that wait for a position ask the tables: one of them for all, and seldom where that is no help."""
 
+import asyncio
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -8,13 +11,32 @@ from api.problems import Problem
 from api.query import Query
 from api.reading import SHARED_PARAMETERS, answer
 from projections.documents import Page
+from projections.positions import LOOK_EVERY_S, Positions
 from projections.queries import Found
+from projections.read_model import Ask
+from projections.store import ReadModelUnavailable
+
+CALLS = 50
 
 
 class OnePartition:
-    """A log's end that nobody asks for here."""
+    """The tables' place, moved by the test; and a log's end that nobody asks for here."""
 
     partitions = 1
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+        self.looks = 0
+        self.away = False
+        self.positions = Positions(self)  # type: ignore[arg-type]
+        self.ends = self
+
+    async def fetch(self, _: Sequence[Ask], *, quick: bool = False) -> Sequence[Any]:
+        assert quick
+        self.looks += 1
+        if self.away:
+            raise ReadModelUnavailable("the database is away")
+        return [[(0, self.seq)]]
 
     def end(self, partition: int) -> int:
         raise AssertionError(partition)
@@ -26,29 +48,66 @@ class OnePartition:
         raise AssertionError((partition, seq))
 
 
-async def test_who_waits_asks_ever_more_seldom_and_not_beyond_its_time() -> None:
-    asked = 0
+class Asking:
+    """A read whose answer is where the tables are, or where its user stands still."""
 
-    async def behind() -> Found:
-        nonlocal asked
-        asked += 1
-        return Found(Page([], None), "", {0: 4}, False, 0)
+    def __init__(self, tables: OnePartition, stands_at: int | None = None) -> None:
+        self.tables, self.stands_at = tables, stands_at
+        self.asked = 0
 
-    query = Query(b"min_position=0:5&timeout_ms=400", SHARED_PARAMETERS)
+    async def __call__(self) -> Found:
+        self.asked += 1
+        seq = self.tables.seq if self.stands_at is None else self.stands_at
+        return Found(Page([], None), "", {0: seq}, False, 0)
+
+
+def query(timeout_ms: int = 2_000) -> Query:
+    return Query(f"min_position=0:5&timeout_ms={timeout_ms}".encode(), SHARED_PARAMETERS)
+
+
+async def test_who_waits_together_looks_together_and_asks_once_it_is_there() -> None:
+    tables = OnePartition(4)
+    asks = [Asking(tables) for _ in range(CALLS)]
+    began_s = time.monotonic()
+    waiting = [asyncio.create_task(answer(query(), tables, 0, ask)) for ask in asks]
+    await asyncio.sleep(0.1)
+    tables.seq = 5
+    found = await asyncio.gather(*waiting)
+    assert [one.seqs for one in found] == [{0: 5}] * CALLS
+    assert [ask.asked for ask in asks] == [2] * CALLS
+    assert tables.looks <= (time.monotonic() - began_s) / LOOK_EVERY_S + 1
+
+
+async def test_nobody_waits_beyond_its_time() -> None:
+    tables = OnePartition(4)
+    ask = Asking(tables)
     began_s = time.monotonic()
     with pytest.raises(Problem) as refused:
-        await answer(query, OnePartition(), 0, behind)
+        await answer(query(300), tables, 0, ask)
     assert refused.value.code == "not_yet_visible"
-    assert time.monotonic() - began_s >= 0.4
-    assert 2 <= asked <= 20, "every 4 ms it would be a hundred"
+    assert time.monotonic() - began_s >= 0.3
+    assert ask.asked == 2
 
 
-async def test_what_comes_while_one_waits_is_answered_soon_after() -> None:
-    began_s = time.monotonic()
-    visible_s = began_s + 0.1
+async def test_whose_user_stands_still_asks_ever_more_seldom() -> None:
+    tables = OnePartition(5)
+    ask = Asking(tables, stands_at=4)
+    with pytest.raises(Problem, match="not yet at 5"):
+        await answer(query(400), tables, 0, ask)
+    assert 3 <= ask.asked <= 20, "every 4 ms it would be a hundred"
+
+
+async def test_where_nobody_can_look_the_read_itself_says_so() -> None:
+    tables = OnePartition(4)
+    tables.away = True
+    asked = 0
 
     async def ask() -> Found:
-        return Found(Page([], None), "", {0: 5 if time.monotonic() >= visible_s else 4}, False, 0)
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise ReadModelUnavailable("the database is away")
+        return Found(Page([], None), "", {0: 4}, False, 0)
 
-    await answer(Query(b"min_position=0:5", SHARED_PARAMETERS), OnePartition(), 0, ask)
-    assert time.monotonic() >= visible_s
+    with pytest.raises(Problem, match="the database is away"):
+        await answer(query(), tables, 0, ask)

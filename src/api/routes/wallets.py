@@ -52,7 +52,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         else:
             found = await answer(
                 query,
-                reads.ends,
+                reads,
                 reads.partition_of(user_id),
                 lambda: reads.wallet(user_id),
                 lambda: reads.wallet(user_id, fresh=True),
@@ -125,7 +125,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         query = _query(request, *SHARED_PARAMETERS)
         found = await answer(
             query,
-            reads.ends,
+            reads,
             reads.partition_of(user_id),
             lambda: reads.statistics(user_id),
             lambda: reads.statistics(user_id, fresh=True),
@@ -147,7 +147,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         query = _query(request, "kind", "status", *_PAGED)
         filters = {**query.given_choice("kind", ORDER_KINDS), **query.given_choice("status", ORDER_STATUSES)}
         limit, cursor = limit_of(query), query.text("cursor")
-        found = await answer(query, reads.ends, None, lambda: reads.orders(filters, limit, cursor))
+        found = await answer(query, reads, None, lambda: reads.orders(filters, limit, cursor))
         return json_response(request, body_of(found))
 
     @get("/v1/orders/{user_id:str}/{order_id:path}")
@@ -170,7 +170,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         limit = limit_of(query)
         found = await answer(
             query,
-            reads.ends,
+            reads,
             None,
             lambda: reads.leaderboard(name, asset, at_us, limit),
             lambda: reads.leaderboard(name, asset, at_us, limit, fresh=True),
@@ -178,7 +178,7 @@ def wallet_routes(node: Node, reads: Reads) -> tuple[ASGIApp, list[Any]]:
         return json_response(request, body_of(found))
 
     async def _answered(request: Request[Any, Any, Any], query: Query, user_id: str, ask: Asked) -> Response[bytes]:
-        return json_response(request, body_of(await answer(query, reads.ends, reads.partition_of(user_id), ask)))
+        return json_response(request, body_of(await answer(query, reads, reads.partition_of(user_id), ask)))
 
     return get_wallet, [
         get_balance,
