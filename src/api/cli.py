@@ -36,7 +36,8 @@ def serve() -> None:
     from ledger.ports import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # each change of the group would be ten lines, warnings too
+    # What matters of it is told by whoever asked; by itself it says thousands of lines while a broker is away.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         settings = read_settings(os.environ)
         refuse_unsafe(settings)

@@ -42,8 +42,9 @@ WAIT_S: Final = 2.0
 CALL_S: Final = 2.0
 """How long a call may be decided. Chosen: longer than a full mailbox takes; all of it may be spent in doubt."""
 
-SKEW_S: Final = 1.0
-"""By how much two nodes' clocks may differ; beyond it a node is not ready (``node.CLOCK_BEHIND_MAX_US``)."""
+SKEW_S: Final = 2.0
+"""By how much two nodes' clocks may differ: a node whose clock is more than 1 s from the broker's is not ready
+(``node.CLOCK_OFF_MAX_US``), so that two of them are 2 s apart at most."""
 
 CALL_TICKETS: Final = 1_024
 """In one call, but that a request is never split. Chosen: as the largest batch of a client."""
