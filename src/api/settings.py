@@ -88,7 +88,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
         host=host,
         port=port,
-        advertise=environment.get("STAKELOG_ADVERTISE", f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        advertise=_advertise(environment, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
         auth=auth == "on",
         assets=assets,
         log=_log(environment),
@@ -96,6 +96,22 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         read_model_replica=_replica(environment),
         cache=_cache(environment),
     )
+
+
+def _advertise(environment: Mapping[str, str], default: str) -> str:
+    """Where other nodes reach this one: they put their paths behind it as it is."""
+    url = environment.get("STAKELOG_ADVERTISE", default)
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or url != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+        raise SettingsError(
+            f"STAKELOG_ADVERTISE={url}: the address at which other nodes reach this one, as http://host:port, and "
+            "nothing behind it"
+        )
+    return url
 
 
 def _log(environment: Mapping[str, str]) -> str:

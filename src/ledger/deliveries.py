@@ -114,7 +114,7 @@ class Deliveries:
             assert len(arrived) == len(follow_ups), "each follow-up has its word"
             return arrived
         except (LedgerError, TimeoutError) as error:
-            self._complain("follow-ups wait for the node at %s: %s", address, error or "it does not answer")
+            self._complain("follow-ups wait for the node at %s: %s", address, str(error) or "it does not answer")
         except Exception:  # noqa: BLE001 - money is under way: whatever it was, deliver again
             _log.exception("delivering follow-ups to the node at %s", address)
         return nothing
@@ -124,7 +124,9 @@ class Deliveries:
             async with asyncio.timeout(_REFRESH_S):
                 await self._owners.refresh()
         except (LedgerError, TimeoutError) as error:
-            self._complain("who has which partition cannot be heard: %s", error or "nobody answers")
+            self._complain("who has which partition cannot be heard: %s", str(error) or "nobody answers")
+        except Exception:  # noqa: BLE001 - money is under way: whatever it was, deliver again
+            _log.exception("who has which partition cannot be heard")
 
     def _complain(self, *message: object) -> None:
         """Tell the operator, now and then."""

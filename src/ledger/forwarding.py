@@ -273,7 +273,9 @@ class Forwarding:
             async with asyncio.timeout(_REFRESH_S):
                 await self._owners.refresh()
         except (LogUnavailable, TimeoutError) as error:
-            self._complain("who has which partition cannot be heard: %s", error or "nobody answers")
+            self._complain("who has which partition cannot be heard: %s", str(error) or "nobody answers")
+        except Exception:  # noqa: BLE001 - whatever it is: who waits here would wait for ever
+            _log.exception("who has which partition cannot be heard")
 
     # --- a call --------------------------------------------------------------------------------------------------
 

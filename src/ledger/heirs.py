@@ -71,6 +71,11 @@ class Heirs:
         """Whether its state is as good as its owner's."""
         return partition in self._caught_up
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether the state of all that is followed is as good as its owner's."""
+        return self._caught_up >= self._following.keys()
+
     def inherit(self, partitions: frozenset[int]) -> None:
         """Follow these, and no others."""
         create = asyncio.get_running_loop().create_task
@@ -86,10 +91,16 @@ class Heirs:
 
     async def take(self, partition: int) -> Writer | None:
         """Follow it no more. Its writer, not started, if there is one."""
-        following = self._drop(partition)
-        ends = [task for task in (following, self._ending.get(partition)) if task is not None]
-        if ends:
-            await asyncio.wait(ends)
+        ends = self._drop(partition)
+        if ends is not None:
+            try:
+                await asyncio.wait({ends})
+            except asyncio.CancelledError:
+                # What is being saved goes on: whoever comes next must wait for it.
+                self._ending[partition] = asyncio.get_running_loop().create_task(
+                    self._end(partition, ends), name=f"heir-{partition}-ends"
+                )
+                raise
         return self._writers.pop(partition, None)
 
     async def close(self) -> None:
@@ -100,15 +111,20 @@ class Heirs:
         await asyncio.wait({self._closing, *self._ending.values()})
 
     def _drop(self, partition: int) -> asyncio.Task[None] | None:
-        following = self._following.pop(partition, None)
+        """Follow it no more. Answers what is done once nobody follows it, and nobody saves what he had of it."""
+        following, before = self._following.pop(partition, None), self._ending.get(partition)
         self._caught_up.discard(partition)
-        if following is not None:
-            following.cancel()
-        return following
+        if following is None:
+            return before
+        following.cancel()
+        if before is None or before.done():
+            return following
+        # One that waited for the one before it ends at once, and that one has not.
+        return asyncio.get_running_loop().create_task(_wait_for(following, before), name=f"heir-{partition}-ends")
 
-    async def _end(self, partition: int, following: asyncio.Task[None] | None) -> None:
-        if following is not None:
-            await asyncio.wait({following})
+    async def _end(self, partition: int, ends: asyncio.Task[None] | None) -> None:
+        if ends is not None:
+            await asyncio.wait({ends})
         writer = self._writers.pop(partition, None)
         if writer is not None:
             await writer.retire(save=True)
@@ -155,6 +171,10 @@ class Heirs:
                 writer = self._writers.get(partition)
                 if writer is not None:
                     close_arrived(writer, known_to, seqs)
+
+
+async def _wait_for(*tasks: asyncio.Task[None]) -> None:
+    await asyncio.wait(tasks)
 
 
 def close_arrived(writer: Writer, known_to: int, open_seqs: Sequence[int]) -> None:

@@ -90,6 +90,7 @@ class Holdings:
         self._retiring: dict[int, asyncio.Task[None]] = {}
         self._pauses: dict[int, tuple[float, float]] = {}
         self._joined = False
+        self._was_settled = False
         self.takeovers = Takeovers()
 
     @property
@@ -104,8 +105,12 @@ class Holdings:
 
     @property
     def settled(self) -> bool:
-        """Whether the group was joined, and every partition that is this node's is open."""
-        return self._joined and self.open == len(self._mine)
+        """Whether the group was joined, and every partition that is this node's is open; at first also whether it is
+        ready for what it inherits: whoever restarts nodes one by one must not stop the next before."""
+        if not self._joined or self.open < len(self._mine):
+            return False
+        self._was_settled = self._was_settled or self.heirs.caught_up
+        return self._was_settled
 
     def _is_open(self, partition: int) -> bool:
         writer = self._writers.get(partition)

@@ -51,6 +51,10 @@ RECENT_WALLETS: Final = 100_000
 CHECKED_AT_START: Final = 100_000
 """Records before the checkpoints whose chain a start checks, so that fresh damage is found before it is built on."""
 
+FOLLOW_UPS_MAX: Final = 65_536
+"""Follow-ups that may wait for one partition; more are offered again later. Whoever delivers from elsewhere does so
+again and again while the log is away. Chosen: some 40 MB."""
+
 _LOOK_AGAIN_S: Final = 0.25
 
 _UNSAVED_MAX: Final = 20
@@ -359,7 +363,7 @@ class Node:
         """For ``Remote``: whether a writer here has taken the follow-up. ``arrived`` is called once its event is
         durable, and not at all if the partition is lost before."""
         writer = self.writers.get(partition_of(follow_up.user_id, self.partitions))
-        if writer is None:
+        if writer is None or writer.follow_ups_waiting >= FOLLOW_UPS_MAX:
             return False
         writer.receive(follow_up, arrived)
         return True

@@ -264,19 +264,28 @@ def _add_to_grant(after: Wallet, addition: Grant) -> None:
 
 
 def _take_from_grants(after: Wallet, taken: Mapping[str, int]) -> None:
-    left = []
-    for grant in after.grants:
+    grants = list(after.grants)
+    at = 0
+    missing = {grant_id for grant_id, amount in taken.items() if amount}
+    # What expires, or is spent, stands in front: a wallet of many grants is not walked for one of them.
+    while missing and at < len(grants):
+        grant = grants[at]
         amount = taken.get(grant.grant_id, 0)
         assert amount <= grant.remaining, (after, taken)
-        if amount == 0:
-            left.append(grant)
-        elif amount < grant.remaining:
-            left.append(replace(grant, remaining=grant.remaining - amount))
-    after.grants = tuple(left)
+        missing.discard(grant.grant_id)
+        if amount and amount == grant.remaining:
+            del grants[at]
+            continue
+        if amount:
+            grants[at] = replace(grant, remaining=grant.remaining - amount)
+        at += 1
+    after.grants = tuple(grants)
 
 
 def _drop_expiring_hold(after: Wallet, hold_id: str) -> None:
-    after.expiring_holds = tuple(hold for hold in after.expiring_holds if hold.hold_id != hold_id)
+    holds = after.expiring_holds
+    at = next((at for at, hold in enumerate(holds) if hold.hold_id == hold_id), len(holds))
+    after.expiring_holds = holds[:at] + holds[at + 1 :] if at else holds[1:]
 
 
 def _count(after: Wallet, asset: str, day: int, staked: int, withdrawn: int) -> None:

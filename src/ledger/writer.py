@@ -76,6 +76,9 @@ MAILBOX_MAX: Final = 16_384
 """Commands that may wait for one partition before ``overloaded``; chosen: under a second of work."""
 
 _TIMERS_PER_ROUND: Final = 1_024
+EXPIRIES_PER_ROUND: Final = 1_024
+"""However many are due, of one wallet or of many. Chosen: some 100 ms; what is asked of a wallet that has more due
+waits for the next round."""
 _REPLAY_PAGE: Final = 2_000
 _REPLAY_PAGE_BESIDE: Final = 250
 """Chosen: some 6 ms at a time, where the partitions that are open already are served beside it."""
@@ -104,7 +107,10 @@ class _Sent(Struct, frozen=True, gc=False):
 class _Round:
     """What one round decided; nothing of it is known outside before its append is durable."""
 
-    __slots__ = ("answers", "arrived", "bytes", "due", "head", "hits", "records", "sent", "taken", "time_us")
+    __slots__ = (
+        *("answers", "arrived", "bytes", "due", "expired", "head", "hits", "records", "sent", "taken", "time_us"),
+        *("unfinished", "waiting"),
+    )
 
     def __init__(self, head: Head, time_us: int) -> None:
         self.head = head
@@ -118,6 +124,11 @@ class _Round:
         self.arrived: list[_FollowUpTicket] = []
         self.sent: list[_Sent] = []
         self.due: list[tuple[int, str]] = []
+        self.expired = 0
+        self.unfinished: set[str] = set()
+        """Whose due expiries did not all go into it: nothing else may be decided of them before the others."""
+        self.waiting: list[_FollowUpTicket] = []
+        """Follow-ups that are for one of those."""
 
 
 Deliver = Callable[[int, int, AnyFollowUp], None]
@@ -392,6 +403,11 @@ class Writer:
         return len(self._mailbox) + len(self._follow_ups)
 
     @property
+    def follow_ups_waiting(self) -> int:
+        """Follow-ups that no round has taken yet."""
+        return len(self._follow_ups)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and no round is under way; also where the partition has halted."""
         return self._halt is not None or (self.waiting == 0 and not self._between_rounds.locked())
@@ -647,6 +663,10 @@ class Writer:
             arrived.arrived()
         for sent in decided.sent:
             self._deliver(self.partition, sent.seq, sent.follow_up)
+        for user_id in decided.unfinished:
+            self.state.set_timer(decided.time_us, user_id)
+        if decided.waiting:
+            self._put_back(decided.waiting)
         for ticket, seq in decided.hits:
             if seq > before:
                 ticket.close(self._first_answer(ticket, decided.records[seq - before - 1].record, seq))
@@ -741,13 +761,15 @@ class Writer:
         for follow_up in follow_ups:
             self._decide_follow_up(decided, follow_up)
         for ticket in tickets:
-            if decided.bytes >= self._append_bytes:
+            if decided.bytes >= self._append_bytes or ticket.user_id in decided.unfinished:
                 break
             decided.taken += 1
             if ticket.deadline_us is not None and clock_us > ticket.deadline_us:
                 decided.answers.append((ticket, _TOO_LATE))
             elif type(ticket) is CommandTicket:
-                self._decide_command(decided, ticket)
+                if not self._decide_command(decided, ticket):
+                    decided.taken -= 1
+                    break
             elif type(ticket) is LookupTicket:
                 seq = self.state.get(command_key(ticket.user_id, ticket.command_id))
                 if isinstance(seq, int):
@@ -778,26 +800,29 @@ class Writer:
             keys += (follow_up.user_id, command_key(follow_up.user_id, follow_up.command_id))
         self.state.prefetch(keys)
 
-    def _decide_command(self, decided: _Round, ticket: CommandTicket) -> None:
+    def _decide_command(self, decided: _Round, ticket: CommandTicket) -> bool:
+        """Whether it could be decided: False where more of its wallet is due than goes into this round."""
         failed = ticket.parcel.failed
         if failed is not None and ticket.user_id in failed:
             decided.answers.append((ticket, failed[ticket.user_id]))
-            return
+            return True
         state, command, user_id = self.state, ticket.command, ticket.user_id
         seq = state.get(ticket.command_key)
         if seq is not None:
             assert isinstance(seq, int)
             decided.hits.append((ticket, seq))
-            return
+            return True
         wallet = state.wallet(user_id)
         entries: dict[str, Entry | None] = {}
         for key, full_key in ticket.entry_keys:
             entries[key] = state.get(full_key)  # type: ignore[assignment]  # an entry key names an entry
         if ticket.dry_run:
             decided.answers.append((ticket, self._would_be(decided, ticket, wallet, entries)))
-            return
+            return True
         if wallet.grants or wallet.expiring_holds:
             wallet = self._fire_due(decided, wallet)
+            if user_id in decided.unfinished:
+                return False
             for key, full_key in ticket.entry_keys:
                 entries[key] = state.get(full_key)  # type: ignore[assignment]  # a hold may have expired
         decision = decide(
@@ -805,7 +830,7 @@ class Writer:
         )
         if type(decision) is Rejection:
             decided.answers.append((ticket, Refused(decision)))
-            return
+            return True
         assert type(decision) is Event
         after = self._accept(decided, wallet, decision, entries)
         decided.answers.append(
@@ -813,6 +838,7 @@ class Writer:
         )
         if after.grants or after.expiring_holds:
             self._fire_due(decided, after)  # what came back to an expired grant, a hold that began expired
+        return True
 
     def _would_be(
         self, decided: _Round, ticket: CommandTicket, wallet: Wallet, entries: dict[str, Entry | None]
@@ -832,16 +858,25 @@ class Writer:
     def _decide_follow_up(self, decided: _Round, waiting: _FollowUpTicket) -> None:
         follow_up = waiting.follow_up
         key = command_key(follow_up.user_id, follow_up.command_id)
-        decided.arrived.append(waiting)
         if self.state.get(key) is not None:
+            decided.arrived.append(waiting)
             return
         decided.time_us = max(decided.time_us, follow_up.cause_time_us)
         wallet = self._fire_due(decided, self.state.wallet(follow_up.user_id))
+        if follow_up.user_id in decided.unfinished:
+            decided.waiting.append(waiting)
+            return
+        decided.arrived.append(waiting)
         self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), {})
 
     def _fire_due(self, decided: _Round, wallet: Wallet) -> Wallet:
+        """All that is due in the wallet, or as much of it as goes into the round: then it is ``unfinished``."""
         while (event := expire(wallet, decided.time_us, decided.head.seq + 1)) is not None:
+            if decided.expired >= EXPIRIES_PER_ROUND or decided.bytes >= self._append_bytes:
+                decided.unfinished.add(wallet.user_id)
+                break
             wallet = self._accept(decided, wallet, event, {})
+            decided.expired += 1
         return wallet
 
     def _accept(self, decided: _Round, wallet: Wallet, event: Event, entries: dict[str, Entry | None]) -> Wallet:

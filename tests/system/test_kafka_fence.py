@@ -167,7 +167,7 @@ async def test_only_the_end_of_the_topic_confirms(logs: Logs) -> None:
 
 
 async def test_without_a_broker_nothing_is_confirmed_read_or_written(own_kafka: Kafka, own_logs: Logs) -> None:
-    log = await own_logs.open(timeout_s=1.0)
+    log = await own_logs.open(timeout_s=3.0)
     base = await append(log, 0, EMPTY, "a")
     own_kafka.pause()
     try:
@@ -287,7 +287,7 @@ async def test_a_paused_writer_that_wakes_up_late_cannot_land(kafka: Kafka, logs
 async def test_after_an_unknown_outcome_there_is_a_new_producer_and_the_old_one_ends(
     own_kafka: Kafka, own_logs: Logs
 ) -> None:
-    log = await own_logs.open(timeout_s=1.0)
+    log = await own_logs.open(timeout_s=3.0)
     base = await append(log, 0, EMPTY, "a")
     before = log._client._producer
     assert before is not None

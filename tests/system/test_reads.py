@@ -79,8 +79,16 @@ class Client:
     def ask(self, target: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
         """``headers`` are named with underscores for their dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._connection.request(method, target, body, named)
-        response = self._connection.getresponse()
+        try:
+            self._connection.request(method, target, body, named)
+            response = self._connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionResetError):
+            if method != "GET":
+                raise
+            # The service closes a connection that nobody used for a while; the next request opens another one.
+            self._connection.close()
+            self._connection.request(method, target, body, named)
+            response = self._connection.getresponse()
         return Answer(
             response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
         )

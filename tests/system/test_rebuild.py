@@ -239,7 +239,7 @@ def test_two_rebuilds_at_once_are_one_too_many(data: Path) -> None:
     until(lambda: len(generations(data)) == 2)
     second = rebuild(data)
     assert second.returncode == 1
-    assert "another rebuild of the read model in" in second.stderr
+    assert "another rebuild of this read model is under way" in second.stderr
     assert process.wait(60) == 0
 
 

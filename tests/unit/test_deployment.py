@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 
+from api.problems import KINDS, MEDIA_TYPE
 from api.settings import KNOWN
 from deploy.image.healthcheck import main as healthcheck
 from deploy.image.requirements import blocks_of, name_of, needed
@@ -97,7 +98,7 @@ def test_whatever_a_service_waits_for_or_mounts_is_there_and_tells_whether_it_is
             assert how["condition"] != "service_healthy" or "healthcheck" in other, f"{name} waits for {needed_name}"
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert source in volumes or (DEPLOY / source).is_file(), f"{name} mounts {source}"
+            assert source in volumes or (DEPLOY / source).exists(), f"{name} mounts {source}"
     database = "mysql" if len(files) > 1 else "postgresql"
     for name, service in ours(files).items():
         assert {database, "redis", "kafka-1", "kafka-2", "kafka-3"} <= service["depends_on"].keys(), name
@@ -327,3 +328,26 @@ def test_an_alert_is_of_metrics_that_there_are_and_says_what_to_do(rule: dict[st
     for name in names:
         declared = re.sub(r"_(total|bucket)$", "", name)
         assert f'"{declared}"' in source, f"no metric is named {name}"
+
+
+# --- the balancer --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "code"), [("nobody-took-it", "not_owner"), ("no-answer", "outcome_unknown")])
+def test_what_the_balancer_says_by_itself_is_a_problem_of_the_contract(name: str, code: str) -> None:
+    head, _, body = (DEPLOY / f"balancer/{name}.http").read_bytes().partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ") for line in lines)
+    problem = json.loads(body)
+    assert status == "HTTP/1.1 503 Service Unavailable"
+    assert headers["Content-Type"] == MEDIA_TYPE
+    assert int(headers["Content-Length"]) == len(body)
+    assert int(headers["Retry-After"]) >= (KINDS[code].retry_after_s or 0)
+    assert (problem["type"], problem["code"]) == (f"urn:stakelog:problem:{code}", code)
+    assert (problem["status"], problem["title"]) == (KINDS[code].status, KINDS[code].title)
+
+
+def test_what_was_sent_and_not_answered_is_not_sent_again_by_the_balancer() -> None:
+    """It may be decided yet; a refusal of the second attempt would be no last word, and nobody would know."""
+    (again,) = re.findall(r"retry-on (.*)", (DEPLOY / "balancer/haproxy.cfg").read_text())
+    assert again.split() == ["conn-failure"]

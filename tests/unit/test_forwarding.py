@@ -501,3 +501,24 @@ async def test_without_an_owner_nobody_says_where_a_partition_ends_now() -> None
         assert await cluster["b"].whole.records(0, 1, 10) == cluster.appended.records[0], (
             "the log has them all the same"
         )
+
+
+@in_skipped_time
+async def test_owners_that_cannot_be_heard_for_whatever_reason_keep_nobody_waiting_for_ever() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        await cluster.give([0], None)
+        owners = b.node._owners
+        assert owners is not None
+        refresh = owners.refresh
+
+        async def broken() -> None:
+            raise AssertionError("Did we not perform bootstrap?")
+
+        owners.refresh = broken  # type: ignore[method-assign]
+        began_s = now_s()
+        assert (await b.failed(deposit(1, "o1", user_id=user_id))).reason == "not_owner"
+        assert now_s() - began_s < WAIT_S + 1
+        owners.refresh = refresh  # type: ignore[method-assign]
+        await cluster.give([0], "a")
+        await b.accepted(deposit(1, "o2", user_id=user_id))

@@ -11,6 +11,7 @@ from ledger.partitioning import partition_of
 from ledger.ports import LogUnavailable
 from ledger.record import Head, sha256_hex
 from ledger.tickets import Accepted
+from ledger.writer import Writer
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import BrittleStore, World
 from unit.nodes_in_memory import Cluster
@@ -195,6 +196,46 @@ async def test_nobody_follows_anew_while_the_state_is_still_being_saved(cluster:
     assert await b.cash(U0) == 13
 
 
+@pytest.mark.parametrize("way", ["a gain that is lost again", "an heir again and again"])
+async def test_nobody_follows_anew_beside_a_save_whoever_gave_up_waiting_for_it(cluster: Cluster, way: str) -> None:
+    store = SlowStore()
+    a, b = await cluster.node("a"), await cluster.node("b", store=store, changes_per_checkpoint=PARTITIONS)
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    inherit(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(5, user_id=U0))
+    await ready(cluster, "b", 0)
+    heirs, made = heirs_of(b), list[int]()
+    make = heirs._make
+
+    def watched(partition: int) -> Writer:
+        made.append(partition)
+        return make(partition)
+
+    heirs._make = watched
+    store.let.clear()
+    await a.given(deposit(1, "o2", user_id=U0))
+    await asyncio.sleep(0.02)
+    if way == "a gain that is lost again":
+        await cluster.give(a={1}, b={0})
+        await asyncio.sleep(0.01)
+        await cluster.give(a={0, 1}, b=set())
+        inherit(cluster, "b", 0)
+    else:
+        for partitions in ((), (0,), (), (0,)):
+            inherit(cluster, "b", *partitions)
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.02)
+    began = list(made)
+    store.let.set()
+    assert began == [], "its state is still being saved"
+    await cluster.settled()
+    await ready(cluster, "b", 0)
+    await cluster.give(a={1}, b={0})
+    await cluster.settled()
+    assert await b.cash(U0) == 6
+
+
 async def test_an_heir_whose_log_is_away_goes_on_when_it_is_back(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,3 +271,27 @@ async def test_a_state_that_is_not_on_the_log_halts_the_heir_as_it_would_an_owne
     async with asyncio.timeout(10):
         error = await b.node.halted
     assert "seq 7" in str(error)
+
+
+async def test_a_node_is_ready_only_once_it_is_ready_for_what_it_inherits(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever restarts nodes one by one goes by this: the next one's heir must be there."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    read = b.log.read
+
+    async def away(*_: object) -> list[bytes]:
+        raise LogUnavailable("the broker is away")
+
+    await cluster.give(a={0, 1}, b=set())
+    monkeypatch.setattr(b.log, "read", away)
+    inherit(cluster, "b", 0, 1)
+    await until(lambda: a.node.ready)
+    await a.given(open_wallet(U0))
+    await asyncio.sleep(0.02)
+    assert not b.node.ready
+    monkeypatch.setattr(b.log, "read", read)
+    await until(lambda: b.node.ready)
+    monkeypatch.setattr(b.log, "read", away)
+    await until(lambda: not heirs_of(b).caught_up)
+    assert b.node.ready, "later it is no reason to take a node out of service"

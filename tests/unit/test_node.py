@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ledger import node as node_module
 from ledger import writer as writer_module
 from ledger.commands import Command
 from ledger.events import BetPlaced, ReferralCounted, TransferReceived
@@ -33,7 +34,7 @@ from unit.given import (
     settle_bet,
     transfer,
 )
-from unit.node_in_memory import WatchedLog, World
+from unit.node_in_memory import WatchedLog, World, request_sha256
 
 PARTITIONS = 4
 
@@ -538,3 +539,25 @@ def _prepare_trouble(chance: random.Random, world: World) -> None:
         error: LedgerError = chance.choice([LogUnavailable("full"), OutcomeUnknown("the disk broke")])
         lands = isinstance(error, OutcomeUnknown) and chance.random() < 0.5
         world.log.fail_next.append(chance.choice([None, Failure(error, lands=lands)]))
+
+
+async def test_follow_ups_that_wait_are_bounded_and_the_others_are_offered_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(node_module, "FOLLOW_UPS_MAX", 2)
+    world = World(partitions=1)
+    await world.start()
+    await world.given(open_wallet("u1"), deposit(100, user_id="u1"), *(open_wallet(f"r{n}") for n in range(6)))
+    answers = await world.node.post_many(
+        [
+            (command, request_sha256(command))
+            for command in (transfer(1, f"r{number}", f"t{number}", user_id="u1") for number in range(6))
+        ],
+        "local",
+    )
+    assert all(isinstance(answer, Accepted) for answer in answers)
+    async with asyncio.timeout(10):
+        while world.open_follow_ups():  # noqa: ASYNC110 - the writer's own doing
+            await asyncio.sleep(0.001)
+    assert sum(event.data.type == "transfer_received" for event in world.events()) == 6
+    await world.crash()

@@ -29,3 +29,24 @@ def test_what_cannot_be_meant_is_refused_without_telling_a_password(log: str) ->
     with pytest.raises(SettingsError, match="STAKELOG_LOG") as refused:
         read_settings({"STAKELOG_LOG": log, "STAKELOG_READ_MODEL": PG})
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://node-1:8080", "https://node-1", "http://[::1]:8080", "http://10.0.0.7:80"])
+def test_where_others_reach_a_node_is_an_address(url: str) -> None:
+    assert read_settings({"STAKELOG_ADVERTISE": url}).advertise == url
+
+
+def test_a_node_is_reached_where_it_listens_unless_told() -> None:
+    assert read_settings({"STAKELOG_HOST": "::1", "STAKELOG_PORT": "81"}).advertise == "http://[::1]:81"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "banana", "node-1:8080", "ftp://node-1", "http://", "http://node-1:port", "http://node-1:70000"),
+        *("http://node-1/", "http://node-1/api", "http://node-1?a=b", "http://u:p@node-1", "http://node-1:0"),
+    ],
+)
+def test_what_nobody_could_reach_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="STAKELOG_ADVERTISE"):
+        read_settings({"STAKELOG_ADVERTISE": url})

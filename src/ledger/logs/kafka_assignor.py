@@ -6,6 +6,7 @@ knows every owner without having to ask.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -43,6 +44,14 @@ class SharingAssignor:
         self, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
         said = {member: _member(member, metadata.user_data) for member, metadata in members.items()}
+        for address, number in Counter(member.address for member in said.values()).items():
+            if number > 1:
+                _log.warning(
+                    "%d members of the group are at %s: one of them was killed and will be forgotten, or "
+                    "STAKELOG_ADVERTISE of two nodes is the same, and nobody reaches the one of them",
+                    number,
+                    address,
+                )
         shares = share(len(cluster.partitions_for_topic(self._topic) or ()), said)
         division = msgspec.json.encode(
             Division(

@@ -16,7 +16,6 @@ Truths:
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter
@@ -266,8 +265,12 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             if self._held is held and pause_s > 0:
                 continue
             held, pause_s = self._held, _REFRESH_S
-            with contextlib.suppress(LogUnavailable):  # what was heard last stays
+            try:
                 await self.refresh()
+            except LogUnavailable:
+                pass  # what was heard last stays
+            except Exception:  # noqa: BLE001 - whatever it was, others must be heard again
+                _log.exception("who is in the group %s cannot be heard", self._group)
 
     async def _described(self) -> tuple[str, list[_Member]]:
         """The group's state and its members. Raises LogUnavailable."""
