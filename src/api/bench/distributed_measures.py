@@ -33,6 +33,8 @@ CLAIMED_EVENTS = 1_000_000
 CONNECTIONS = (64, 1)
 PACES = (100, 500)
 """Commands a second that must soon be visible: the promise's, and what a machine that holds all servers can do."""
+SHOWN = 80
+"""Characters of a failure in the table; the file has all."""
 BEFORE_S = 0.5
 AFTER_S = 0.5
 """How long clients play before a node leaves, and after its partitions have found their owners. Chosen."""
@@ -136,7 +138,7 @@ def _visible_at(lab: DistributedLab, per_s: float) -> Row:
                     "visible",
                     f"visible at another node, {per_s} commands/s",
                     "not kept up with",
-                    str(error),
+                    f"{str(error)[:SHOWN]} …",
                     figures={"per_s": per_s, "failed": str(error), "ours": taken[True], "beside": taken[False]},
                 )
             lab.step()
