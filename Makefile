@@ -48,7 +48,8 @@ test: setup ## everything: checks, all tests on real processes and real servers
 	@$(BIN)/ruff check src tests deploy
 	@$(BIN)/mypy
 	@$(PYTHON) -m deploy.local install
-	@$(BIN)/pytest -n 2 --dist loadfile --hypothesis-profile=deep
+	@# In the order of the folders: those that wait for servers begin early, and the short ones fill up the end.
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --hypothesis-profile=deep
 
 coverage: setup ## which lines the fast tests reach; those that start the program are not counted
 	@$(BIN)/coverage erase
