@@ -10,7 +10,7 @@ Truths:
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -74,8 +74,10 @@ class HttpPeers:
         path = f"{RECORDS}?partition={partition}&from_seq={from_seq}&limit={limit}"
         return (await self._within(address, path)).splitlines()
 
-    async def open_follow_ups(self, address: str) -> Mapping[int, tuple[int, Sequence[int]]]:
-        answer = await self._within(address, OPEN_FOLLOW_UPS)
+    async def open_follow_ups(
+        self, address: str, partitions: Collection[int]
+    ) -> Mapping[int, tuple[int, Sequence[int]]]:
+        answer = await self._within(address, f"{OPEN_FOLLOW_UPS}?partitions={','.join(map(str, partitions))}")
         found: dict[int, tuple[int, list[int]]] = self._read(read_open_follow_ups, address, answer)
         return found
 

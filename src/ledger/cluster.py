@@ -6,7 +6,7 @@ owner at a time *by agreement*; that nobody else's append counts is the chain's 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ledger.commands import AnyFollowUp
@@ -111,9 +111,11 @@ class Peers(Protocol):
         Raises PeerUnreachable, also where it has it not; PeerSilent."""
         ...
 
-    async def open_follow_ups(self, address: str) -> Mapping[int, tuple[int, Sequence[int]]]:
-        """Of each partition that the node there has open: its last seq, and the seqs of the events whose follow-ups
-        are not known there to have arrived. Raises PeerUnreachable, PeerSilent."""
+    async def open_follow_ups(
+        self, address: str, partitions: Collection[int]
+    ) -> Mapping[int, tuple[int, Sequence[int]]]:
+        """Of each of these partitions that the node there has open: its last seq, and the seqs of the events whose
+        follow-ups are not known there to have arrived. Raises PeerUnreachable, PeerSilent."""
         ...
 
     async def close(self) -> None:

@@ -114,7 +114,7 @@ class Holdings:
 
     def _is_open(self, partition: int) -> bool:
         writer = self._writers.get(partition)
-        return writer is not None and writer.opened.is_set() and not writer.halted
+        return writer is not None and writer.is_open
 
     # --- what the group says -------------------------------------------------------------------------------------
 

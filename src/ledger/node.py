@@ -15,16 +15,17 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ledger.cluster import End, Owners, Peers, PeerSilent, PeerUnreachable, Remote
+from ledger.asking_owners import asked_of_owners
+from ledger.cluster import Owners, Peers, Remote
 from ledger.commands import AnyFollowUp, Command
 from ledger.holdings import Holdings, Prepare, Takeovers
 from ledger.money import Assets
 from ledger.no_peers import NOT_OPEN, NoPeers
 from ledger.partitioning import RESERVED_PARTITION_PREFIX, partition_of
-from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, LogUnavailable, StateStore
+from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
 from ledger.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex, time_us_of
 from ledger.tickets import (
     Accepted,
@@ -248,7 +249,7 @@ class Node:
         """In how many of them commands are taken."""
         if self._holdings is not None:
             return self._holdings.open
-        return sum(writer.opened.is_set() and not writer.halted for writer in self.writers.values())
+        return sum(writer.is_open for writer in self.writers.values())
 
     @property
     def takeovers(self) -> Takeovers:
@@ -424,55 +425,27 @@ class Node:
             writer.submit(ticket)
 
     async def heads(self) -> list[Head]:
-        """Where every partition ends, as its owner says, or else its log. Raises LogUnavailable."""
-        theirs = await self._ends_elsewhere()
-        return [
-            Head(*theirs[partition][:2]) if partition in theirs else await self._log.head(partition)
-            for partition in range(self.partitions)
-        ]
+        """Where every partition ends, as the log says. Raises LogUnavailable."""
+        return [await self.head(partition) for partition in range(self.partitions)]
 
-    async def owners(self, address: str) -> list[str | None]:
-        """Where each partition's owner can be reached; ``address`` is this node's own."""
-        if self._owners is None:
-            return [address] * self.partitions
-        with contextlib.suppress(LogUnavailable):  # what was heard last is better than nothing
-            await self._owners.refresh()
-        return [
-            address if partition in self.writers else self._owners.address_of(partition)
-            for partition in range(self.partitions)
-        ]
+    async def head(self, partition: int) -> Head:
+        """Where the partition ends, as the log says. Raises LogUnavailable."""
+        return await self._log.head(partition)
 
-    async def _ends_elsewhere(self) -> dict[int, End]:
-        """Of the partitions that other nodes have open; without those whose node does not answer."""
-        found: dict[int, End] = {}
-        if self._owners is None or self._peers is None:
-            return found
-        away = (partition for partition in range(self.partitions) if partition not in self.writers)
-        for address in {self._owners.address_of(partition) for partition in away} - {None}:
-            assert address is not None
-            with contextlib.suppress(PeerUnreachable, PeerSilent):
-                found.update(await self._peers.ends(address))
-        return {partition: end for partition, end in found.items() if partition not in self.writers}
-
-    def open_follow_ups(self) -> dict[int, tuple[int, list[int]]]:
-        """For heirs: of each partition that is open here, its last seq, and the events whose follow-ups are not known
+    def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, tuple[int, list[int]]]:
+        """For heirs: of each of these that is open here, its last seq, and the events whose follow-ups are not known
         to have arrived."""
         return {
             partition: (writer.head.seq, [seq for seq, _ in writer.state.open_follow_ups()])
-            for partition, writer in self.writers.items()
-            if writer.opened.is_set() and not writer.halted
+            for partition in partitions
+            if (writer := self.writers.get(partition)) is not None and writer.is_open
         }
 
-    async def _open_elsewhere(self, partitions: Iterable[int]) -> dict[int, tuple[int, Sequence[int]]]:
+    async def _open_elsewhere(self, partitions: Iterable[int]) -> Mapping[int, tuple[int, Sequence[int]]]:
         """The same of partitions that other nodes have, as far as those answer."""
-        found: dict[int, tuple[int, Sequence[int]]] = {}
         if self._owners is None or self._peers is None:
-            return found
-        for address in {self._owners.address_of(partition) for partition in partitions} - {None}:
-            assert address is not None
-            with contextlib.suppress(PeerUnreachable, PeerSilent):
-                found.update(await self._peers.open_follow_ups(address))
-        return found
+            return {}
+        return await asked_of_owners(self._owners, partitions, self._peers.open_follow_ups)
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         """Durable records. Raises LogUnavailable."""

@@ -9,12 +9,15 @@ Truths:
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
+from ledger.asking_owners import asked_of_owners
 from ledger.cluster import End, Owners, Peers, PeerSilent, PeerUnreachable
 from ledger.node import Node
-from ledger.ports import LedgerError
+from ledger.ports import LogUnavailable
+from ledger.record import Head
 from ledger.tickets import Failed
 
 LISTEN_S: Final = 0.1
@@ -52,12 +55,12 @@ class WholeLog:
         return {
             partition: End(*writer.head, writer.time_us)
             for partition, writer in self._writers.items()
-            if writer.opened.is_set() and not writer.halted
+            if writer.is_open
         }
 
-    def open_follow_ups_here(self) -> dict[int, tuple[int, list[int]]]:
+    def open_follow_ups_here(self, partitions: Iterable[int]) -> dict[int, tuple[int, list[int]]]:
         """For heirs; see ``Node.open_follow_ups``."""
-        return self._node.open_follow_ups()
+        return self._node.open_follow_ups(partitions)
 
     async def records_here(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:
         """None where the partition is not open here. Raises LogUnavailable."""
@@ -106,29 +109,49 @@ class WholeLog:
                 pass  # the log has them, too; it only takes longer, for this node has never read them
         return await self._node.records(partition, from_seq, limit)
 
+    # --- who has what ----------------------------------------------------------------------------------------------
+
+    async def heads(self) -> list[Head]:
+        """Where every partition ends, as its owner says, or else the log. Raises LogUnavailable."""
+        ends = await self._ends_elsewhere()
+        return [
+            Head(ends[partition].seq, ends[partition].sha256)
+            if partition in ends and partition not in self._writers
+            else await self._node.head(partition)
+            for partition in range(self.partitions)
+        ]
+
+    async def owners(self, address: str) -> list[str | None]:
+        """Where each partition's owner can be reached; ``address`` is this node's own."""
+        if self._owners is None:
+            return [address] * self.partitions
+        with suppress(LogUnavailable):  # what was heard last is better than nothing
+            await self._owners.refresh()
+        return [
+            address if partition in self._writers else self._owners.address_of(partition)
+            for partition in range(self.partitions)
+        ]
+
     # --- listening -------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while loop.time() - self._wanted_s < _LISTENED_FOR_S:
-                away = [partition for partition in range(self.partitions) if partition not in self._writers]
-                assert self._owners is not None, "peers come with owners"
-                addresses = {self._owners.address_of(partition) for partition in away} - {None}
-                ends = await asyncio.gather(*(self._ends_of(address) for address in addresses if address is not None))
-                for of_node in ends:
-                    for partition, end in of_node.items():
-                        self._remember(partition, end)
+                for partition, end in (await self._ends_elsewhere()).items():
+                    self._remember(partition, end)
                 await asyncio.sleep(LISTEN_S)
         finally:
             self._listening = None
 
-    async def _ends_of(self, address: str) -> Mapping[int, End]:
-        assert self._peers is not None
-        try:
-            return await self._peers.ends(address)
-        except LedgerError:
-            return {}  # what was heard last stays true of the log, and is all that is known
+    async def _ends_elsewhere(self) -> dict[int, End]:
+        """Of the partitions that other nodes have open. Without those whose node does not answer: what was heard of
+        them last stays true of the log."""
+        owners, peers = self._owners, self._peers
+        if owners is None or peers is None:
+            return {}
+        away = [partition for partition in range(self.partitions) if partition not in self._writers]
+        return await asked_of_owners(owners, away, lambda address, _: peers.ends(address))
 
     def _remember(self, partition: int, end: End) -> None:
         heard = self._heard.setdefault(partition, deque())

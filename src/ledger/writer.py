@@ -413,6 +413,11 @@ class Writer:
         return self._halt is not None or (self.waiting == 0 and not self._between_rounds.locked())
 
     @property
+    def is_open(self) -> bool:
+        """Whether it takes commands."""
+        return self.opened.is_set() and self._halt is None
+
+    @property
     def halted(self) -> bool:
         """Whether the partition could not go on here."""
         return self._halt is not None

@@ -12,7 +12,7 @@ What they say to each other goes through the very bytes of the HTTP transport. T
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -164,9 +164,12 @@ class MemoryPeers:
         await asyncio.sleep(0.001)
         return read_ends(write_ends(self._site(address).whole.ends_here()))
 
-    async def open_follow_ups(self, address: str) -> Mapping[int, tuple[int, Sequence[int]]]:
+    async def open_follow_ups(
+        self, address: str, partitions: Collection[int]
+    ) -> Mapping[int, tuple[int, Sequence[int]]]:
         await asyncio.sleep(0.001)
-        return read_open_follow_ups(write_open_follow_ups(self._site(address).whole.open_follow_ups_here()))
+        there = self._site(address).whole.open_follow_ups_here(partitions)
+        return read_open_follow_ups(write_open_follow_ups(there))
 
     async def records(self, address: str, partition: int, from_seq: int, limit: int) -> list[bytes]:
         await asyncio.sleep(0.001)

@@ -1,7 +1,7 @@
 """Partitions of others whose state is kept ready: taken over at once, left alone, followed again after trouble."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
@@ -41,8 +41,8 @@ class PeersInMemory:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def open_follow_ups(self, address: str) -> dict[int, tuple[int, list[int]]]:
-        return self._cluster.worlds[address].node.open_follow_ups()
+    async def open_follow_ups(self, address: str, partitions: Collection[int]) -> dict[int, tuple[int, list[int]]]:
+        return self._cluster.worlds[address].node.open_follow_ups(partitions)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_what_the_owner_knows_to_have_arrived_is_not_delivered_again(clust
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
     for number in range(5):
         await a.accepted(transfer(10, U1, f"t{number}", user_id=U0))
-    await until(lambda: a.node.open_follow_ups()[0][1] == [])
+    await until(lambda: a.node.open_follow_ups([0])[0][1] == [])
     await ready(cluster, "b", 0)
     state = heirs_of(b)._writers[0].state
     await until(lambda: state.open_follow_ups() == [])

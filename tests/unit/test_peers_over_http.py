@@ -9,8 +9,16 @@ import msgspec
 import pytest
 
 from api.app import Rim
-from api.peer_messages import MalformedMessage, read_answers, read_asking, read_ends, write_answers, write_asking
-from api.peers import DECIDE, ENDS, FOLLOW_UPS, RECORDS, HttpPeers
+from api.peer_messages import (
+    MalformedMessage,
+    read_answers,
+    read_asking,
+    read_ends,
+    read_open_follow_ups,
+    write_answers,
+    write_asking,
+)
+from api.peers import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
 from api.problems import Problem
 from api.routes.peers import peer_routes
 from ledger.answering import Answering
@@ -291,6 +299,8 @@ async def test_a_node_says_where_its_partitions_end_and_shows_their_records() ->
         head = cluster.appended.heads[0]
         status, body = await called(cluster, "GET", ENDS)
         assert (status, read_ends(body)) == (200, {0: End(*head, cluster.events()[0].time_us)})
+        status, body = await called(cluster, "GET", f"{OPEN_FOLLOW_UPS}?partitions=0,1,7")
+        assert (status, read_open_follow_ups(body)) == (200, {0: (head.seq, [])})
         status, body = await called(cluster, "GET", f"{RECORDS}?partition=0&from_seq=1&limit=10")
         assert (status, body.splitlines()) == (200, cluster.appended.records[0])
         status, body = await called(cluster, "GET", f"{RECORDS}?partition=1&from_seq=1&limit=10")
@@ -315,6 +325,9 @@ async def test_a_follow_up_is_durable_when_it_is_said_to_be() -> None:
     [
         ("GET", DECIDE, b"", "method_not_allowed"),
         ("POST", ENDS, b"", "method_not_allowed"),
+        ("POST", OPEN_FOLLOW_UPS, b"", "method_not_allowed"),
+        ("GET", OPEN_FOLLOW_UPS, b"", "malformed_request"),
+        ("GET", f"{OPEN_FOLLOW_UPS}?partitions=0,a", b"", "malformed_request"),
         ("POST", DECIDE, b"{", "malformed_request"),
         (
             "POST",
@@ -335,6 +348,6 @@ async def test_what_no_node_would_say_is_refused_whole(method: str, target: str,
 
 @pytest.mark.parametrize("body", [b"", b"[", b"[[1]]", b"{}"])
 def test_bytes_that_are_no_message_are_said_to_be_none(body: bytes) -> None:
-    for read in (read_answers, read_asking, read_ends):
+    for read in (read_answers, read_asking, read_ends, read_open_follow_ups):
         with pytest.raises(MalformedMessage):
             read(body)

@@ -25,10 +25,10 @@ def audit_routes(node: Node, whole: WholeLog, owner: str) -> list[Any]:
     async def get_partitions(request: Request[Any, Any, Any]) -> Response[bytes]:
         Query(request.scope["query_string"], ())
         try:
-            heads = await node.heads()
+            heads = await whole.heads()
         except LogUnavailable as error:
             raise Problem("log_unavailable", str(error)) from error
-        return json_response(request, encode(partitions_body(heads, await node.owners(owner))))
+        return json_response(request, encode(partitions_body(heads, await whole.owners(owner))))
 
     @get("/v1/events")
     async def get_events(request: Request[Any, Any, Any]) -> Response[bytes]:

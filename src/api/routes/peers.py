@@ -77,8 +77,10 @@ def peer_routes(answering: Answering, whole: WholeLog) -> Mapping[str, ASGIApp]:
 
     async def get_open_follow_ups(scope: Scope, _: Receive, send: Send) -> None:
         _require(scope, "GET")
-        Query(scope["query_string"], ())
-        await respond(send, 200, write_open_follow_ups(whole.open_follow_ups_here()))
+        asked = (Query(scope["query_string"], ("partitions",)).text("partitions") or "").split(",")
+        if not all(one.isascii() and one.isdigit() for one in asked):
+            raise Problem("malformed_request", "partitions are numbers with commas between them", field="partitions")
+        await respond(send, 200, write_open_follow_ups(whole.open_follow_ups_here(map(int, asked))))
 
     return {
         DECIDE: post_decide,

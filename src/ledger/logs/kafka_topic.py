@@ -9,7 +9,8 @@ Truths:
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -59,25 +60,14 @@ async def prepare_topic(
 
     Raises LogMisconfigured, WrongPartitions, LogUnavailable.
     """
-    admin = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=int(timeout_s * 1_000))
-    try:
-        async with asyncio.timeout(timeout_s):
-            await admin.start()
+    async with _administering(address, timeout_s) as admin:
+        described = await _described(admin, topic)
+        if described is None:
+            await _create(admin, address, topic, partitions, settings_of(address, safe) | dict(chosen or {}))
+        while described is None or not _complete(described):
+            await asyncio.sleep(_LOOK_AGAIN_S)
             described = await _described(admin, topic)
-            if described is None:
-                await _create(admin, address, topic, partitions, settings_of(address, safe) | dict(chosen or {}))
-            while described is None or not _complete(described):
-                await asyncio.sleep(_LOOK_AGAIN_S)
-                described = await _described(admin, topic)
-            found = await _settings(admin, topic)
-    except TimeoutError:
-        raise LogUnavailable(
-            f"{address} did not answer within {timeout_s:g} s: is it up, and the address right?"
-        ) from None
-    except (KafkaError, OSError) as error:
-        raise LogUnavailable(f"{address} cannot be used: {error!r}") from error
-    finally:
-        await admin.close()
+        found = await _settings(admin, topic)
     _check_partitions(described, topic, partitions)
     _check_copies(described, address, topic)
     _check_settings(found, address, topic, safe)
@@ -85,11 +75,21 @@ async def prepare_topic(
 
 async def partitions_of(address: KafkaAddress, topic: str, *, timeout_s: float) -> int:
     """How many partitions ``topic`` has; nothing is made. Raises LogUnavailable, also where there is no topic yet."""
+    async with _administering(address, timeout_s) as admin:
+        described = await _described(admin, topic)
+    if described is None or not _complete(described):
+        raise LogUnavailable(f"there is no topic {topic} at {address} yet: the first node makes it")
+    return len(described["partitions"])
+
+
+@asynccontextmanager
+async def _administering(address: KafkaAddress, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client for the whole of what is asked, which has ``timeout_s``. Raises LogUnavailable."""
     admin = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=int(timeout_s * 1_000))
     try:
         async with asyncio.timeout(timeout_s):
             await admin.start()
-            described = await _described(admin, topic)
+            yield admin
     except TimeoutError:
         raise LogUnavailable(
             f"{address} did not answer within {timeout_s:g} s: is it up, and the address right?"
@@ -98,9 +98,6 @@ async def partitions_of(address: KafkaAddress, topic: str, *, timeout_s: float) 
         raise LogUnavailable(f"{address} cannot be used: {error!r}") from error
     finally:
         await admin.close()
-    if described is None or not _complete(described):
-        raise LogUnavailable(f"there is no topic {topic} at {address} yet: the first node makes it")
-    return len(described["partitions"])
 
 
 async def _described(admin: AIOKafkaAdminClient, topic: str) -> Mapping[str, Any] | None:
