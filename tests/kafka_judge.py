@@ -5,7 +5,10 @@ It shares no code with the log that it judges.
 
 import hashlib
 import json
+import subprocess
+import sys
 from itertools import count
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -22,6 +25,17 @@ _numbers: Final = count(1)
 def new_topic() -> str:
     """A name that no other test of this broker has."""
     return f"events-{next(_numbers)}"
+
+
+def in_a_process(program: str, kafka: Kafka, topic: str) -> "subprocess.Popen[str]":
+    """Python with the broker's address and the topic as its arguments; what it says is to be read."""
+    root = Path(__file__).parents[1]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, f"{kafka.url}?replication_factor=1", topic],
+        env={"PYTHONPATH": f"{root / 'src'}:{root / 'tests'}:{root}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 async def open_at(url: str, topic: str, partitions: int = 2) -> KafkaEventLog:

@@ -4,9 +4,9 @@ What is missing is installed. A server that cannot be had is a failure, never a 
 not tested on Kafka is not kept.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from redis import Redis as RedisClient
@@ -15,6 +15,9 @@ from databases import EmptyDatabases
 from deploy.local.install import install
 from deploy.local.server import Server
 from deploy.local.servers import Kafka, MariaDb, PostgreSql, Redis
+
+if TYPE_CHECKING:
+    from kafka_judge import Logs
 
 ServerT = TypeVar("ServerT", bound=Server)
 
@@ -31,6 +34,29 @@ def own_kafka() -> Iterator[Kafka]:
     """A broker for one test, to be killed, paused and started again."""
     with running_kafka() as server:
         yield server
+
+
+@pytest.fixture
+async def logs(kafka: Kafka) -> AsyncIterator["Logs"]:
+    """A topic of its own on the common broker."""
+    async with _logs_of(kafka) as logs:
+        yield logs
+
+
+@pytest.fixture
+async def own_logs(own_kafka: Kafka) -> AsyncIterator["Logs"]:
+    """A topic on a broker of its own."""
+    async with _logs_of(own_kafka) as logs:
+        yield logs
+
+
+@asynccontextmanager
+async def _logs_of(kafka: Kafka) -> AsyncIterator["Logs"]:
+    from kafka_judge import Logs  # what speaks to Kafka is loaded by those who use it
+
+    logs = Logs(kafka)
+    yield logs
+    await logs.close()
 
 
 @pytest.fixture(scope="session")

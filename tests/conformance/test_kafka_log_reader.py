@@ -1,6 +1,6 @@
 """The reader of the topic passes the one contract of log readers on a real broker, and is not fooled by forks."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,13 +15,6 @@ from ledger.ports import LogUnavailable
 from ledger.record import EMPTY, Head, sha256_hex
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-async def logs(kafka: Kafka) -> AsyncIterator[Logs]:
-    opened = Logs(kafka)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -7,29 +7,20 @@ import asyncio
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
 from conformance.event_log import append, run_of, whole
 from deploy.local.servers import Kafka
-from kafka_judge import Logs
+from kafka_judge import Logs, in_a_process
 from ledger.logs.kafka import KafkaEventLog
 from ledger.logs.kafka_client import NO_OFFSET
 from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.record import EMPTY, Head
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-async def logs(kafka: Kafka) -> AsyncIterator[Logs]:
-    logs = Logs(kafka)
-    yield logs
-    await logs.close()
 
 
 @pytest.fixture
@@ -247,13 +238,7 @@ asyncio.run(main())
 
 
 def late_writer(kafka: Kafka, topic: str) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", _LATE_WRITER, f"{kafka.url}?replication_factor=1", topic],
-        env={"PYTHONPATH": f"{root / 'src'}:{root / 'tests'}:{root}"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return in_a_process(_LATE_WRITER, kafka, topic)
 
 
 @pytest.mark.parametrize("seed", range(6))

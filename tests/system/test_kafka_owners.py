@@ -8,17 +8,14 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from conformance.event_log import run_of
 from deploy.local.servers import Kafka
-from kafka_judge import Logs
+from kafka_judge import Logs, in_a_process
 from ledger.commands import Command
 from ledger.node import Node
 from ledger.ports import StaleHead
@@ -30,20 +27,6 @@ from unit.node_in_memory import request_sha256
 pytestmark = pytest.mark.system
 
 PARTITIONS = 2
-
-
-@pytest.fixture
-async def logs(kafka: Kafka) -> AsyncIterator[Logs]:
-    logs = Logs(kafka)
-    yield logs
-    await logs.close()
-
-
-@pytest.fixture
-async def own_logs(own_kafka: Kafka) -> AsyncIterator[Logs]:
-    logs = Logs(own_kafka)
-    yield logs
-    await logs.close()
 
 
 def now_us() -> int:
@@ -215,13 +198,7 @@ asyncio.run(main())
 
 
 def old_owner(kafka: Kafka, topic: str) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", _NODE, f"{kafka.url}?replication_factor=1", topic],
-        env={"PYTHONPATH": f"{root / 'src'}:{root / 'tests'}:{root}"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return in_a_process(_NODE, kafka, topic)
 
 
 @pytest.mark.parametrize("seed", range(3))

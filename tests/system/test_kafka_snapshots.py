@@ -35,13 +35,6 @@ ONE_COPY = "?replication_factor=1"
 
 
 @pytest.fixture
-async def logs(kafka: Kafka) -> AsyncIterator[Logs]:
-    logs = Logs(kafka)
-    yield logs
-    await logs.close()
-
-
-@pytest.fixture
 async def topics(kafka: Kafka) -> AsyncIterator[SnapshotTopics]:
     topics = SnapshotTopics(kafka)
     yield topics

@@ -1,7 +1,6 @@
 """The topic: made right, refused where it is wrong, reached as its address says, read from where it was verified."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -29,13 +28,6 @@ from ledger.ports import (
 from ledger.record import EMPTY, Head, sha256_hex
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-async def logs(kafka: Kafka) -> AsyncIterator[Logs]:
-    logs = Logs(kafka)
-    yield logs
-    await logs.close()
 
 
 async def settings(kafka: Kafka, topic: str) -> dict[str, str]:
