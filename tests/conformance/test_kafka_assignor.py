@@ -87,7 +87,7 @@ async def test_every_member_hears_who_has_what_and_partitions_go_to_their_heirs(
     nodes: list[Node] = [await join("http://a:1")]
     await until(lambda: len(nodes[0].own) == PARTITIONS)
     nodes.append(await join("http://b:2"))
-    await until(lambda: nodes[1].division is not None)
+    await until(lambda: nodes[1].division is not None and nodes[0].division == nodes[1].division)
     assert nodes[1].own == set(), "what has an owner stays there until another is ready for it"
     assert len(nodes[0].own) == PARTITIONS
     assert nodes[0].division == nodes[1].division

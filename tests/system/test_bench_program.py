@@ -88,6 +88,14 @@ def _log_of(process: psutil.Process) -> str:
     return str((process.info["environ"] or {}).get("STAKELOG_LOG", ""))
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    """[] of one that has ended meanwhile."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # also of one that nobody has waited for yet
+        return []
+
+
 def test_a_run_that_is_told_to_end_takes_its_nodes_with_it(environment: dict[str, str], tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "api", "bench", "--distributed", "--only", "leaving", "--out", str(tmp_path)],
@@ -100,7 +108,7 @@ def test_a_run_that_is_told_to_end_takes_its_nodes_with_it(environment: dict[str
         deadline_s = time.monotonic() + 60
         while len(children) < 3:
             assert time.monotonic() < deadline_s, "three nodes"
-            children = [one for one in psutil.Process(running.pid).children() if "serve" in one.cmdline()]
+            children = [one for one in psutil.Process(running.pid).children() if "serve" in command_line(one)]
             time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
         _, said = running.communicate(timeout=60)

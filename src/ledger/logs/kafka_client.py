@@ -85,6 +85,10 @@ class KafkaClient:
         self._making = asyncio.Lock()
         self.clock = BrokerClock()
         self._abandoning: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._asking = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     async def start(self) -> None:
         """Raises LogUnavailable."""
@@ -102,6 +106,12 @@ class KafkaClient:
             self._give_up(self._producer)
         while self._abandoning:
             await asyncio.wait(self._abandoning)
+        self._closed = True
+        await self._client.close()
+        # Questions under way fail with their connections; but one that was just being made would outlive its client.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ABANDON_S):
+                await self._quiet.wait()
         await self._client.close()
 
     # --- appending -----------------------------------------------------------------------------------------------
@@ -252,10 +262,20 @@ class KafkaClient:
 
     async def _ask(self, partition: int, request: Any) -> Any:
         """The partition's part of the leader's answer."""
+        self._asking += 1
+        self._quiet.clear()
+        try:
+            return await self._ask_until_answered(partition, request)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._quiet.set()
+
+    async def _ask_until_answered(self, partition: int, request: Any) -> Any:
         error: BaseException | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                while True:
+                while not self._closed:
                     try:
                         return await self._ask_leader(partition, request)
                     except OffsetOutOfRangeError:
@@ -267,6 +287,7 @@ class KafkaClient:
         except TimeoutError:
             reason = "no answer" if error is None else repr(error)
             raise LogUnavailable(f"{self._address} does not answer for partition {partition}: {reason}") from error
+        raise LogUnavailable("the log is closed")
 
     async def _ask_leader(self, partition: int, request: Any) -> Any:
         leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
