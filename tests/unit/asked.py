@@ -19,6 +19,7 @@ from api.app import Rim, build_app
 from api.children import Child
 from api.metrics import ReadModelGauges
 from ledger.record import EMPTY
+from ledger.whole_log import WholeLog
 from projections.folding import PartitionFolder
 from projections.folds import VERSION
 from projections.queries import Reads
@@ -40,8 +41,11 @@ class Answer(NamedTuple):
 class Asked:
     """One node in memory, its read model in a folder, and the application on top."""
 
-    def __init__(self, folder: Path, partitions: int = 4, *, started: World | None = None) -> None:
-        """``started``: a node that runs already, with as many partitions."""
+    def __init__(
+        self, folder: Path, partitions: int = 4, *, started: World | None = None, whole: WholeLog | None = None
+    ) -> None:
+        """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes."""
+        self._whole = whole
         self.world = World(partitions) if started is None else started
         self._runs = started is not None
         self._path = folder / "read-model.sqlite3"
@@ -60,7 +64,9 @@ class Asked:
         self.model = SqliteReadModel(self._path)
         node = self.world.node
         gauges = ReadModelGauges(node, self.model, {"follower": Child("follower", ()), "check": Child("check", ())})
-        self.app = build_app(node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080")
+        self.app = build_app(
+            node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080", self._whole
+        )
         return self
 
     async def __aexit__(

@@ -1,12 +1,14 @@
 """What a node among nodes says of itself over HTTP: who has what, whether it is ready, and its figures."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from ledger.cluster import End
 from ledger.record import EMPTY_SHA256
+from ledger.whole_log import WholeLog
 from unit.asked import Asked
 from unit.nodes_in_memory import Cluster
 
@@ -34,8 +36,15 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def asked(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Asked]:
+    async with asked_by_way_of(None, cluster, tmp_path) as asked:
+        yield asked
+
+
+@asynccontextmanager
+async def asked_by_way_of(peers: TellingPeers | None, cluster: Cluster, folder: Path) -> AsyncIterator[Asked]:
     world = await cluster.node("a", clock_off_us=lambda: cluster.clock_off_us)
-    async with Asked(tmp_path, PARTITIONS, started=world) as asked:
+    whole = WholeLog(world.node, cluster.members["a"], peers)  # type: ignore[arg-type]  # it is asked nothing else
+    async with Asked(folder, PARTITIONS, started=world, whole=whole) as asked:
         yield asked
 
 
@@ -55,13 +64,13 @@ async def test_all_partitions_are_listed_with_their_owners_and_null_where_nobody
     assert items[3]["head"] == EMPTY_SHA256
 
 
-async def test_where_a_foreign_partition_ends_its_owner_says(cluster: Cluster, asked: Asked) -> None:
+async def test_where_a_foreign_partition_ends_its_owner_says(cluster: Cluster, tmp_path: Path) -> None:
     peers = TellingPeers()
-    asked.world.node._peers = peers  # type: ignore[assignment]  # it is asked nothing else
-    await cluster.node("b")
-    await cluster.give(a={0, 1}, b={2})
-    await cluster.settled()
-    items = (await asked.get("/v1/partitions")).json()["items"]
+    async with asked_by_way_of(peers, cluster, tmp_path) as asked:
+        await cluster.node("b")
+        await cluster.give(a={0, 1}, b={2})
+        await cluster.settled()
+        items = (await asked.get("/v1/partitions")).json()["items"]
     assert [item["seq"] for item in items] == [1, 1, 77, 0]
     assert peers.asked == ["b"]
 
