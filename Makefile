@@ -10,6 +10,9 @@ PORT ?= 8080
 CLEAN ?=
 QUICK ?=
 
+# Images for containers like to set it; then each of the hundreds of processes that the tests start compiles anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup run up down demo test coverage check format bench bench-distributed schemas lock clean
 
 help: ## these lines
@@ -41,7 +44,7 @@ check: setup ## format, lint, types and the fast tests: under a minute
 	@$(BIN)/ruff format --check src tests deploy
 	@$(BIN)/ruff check src tests deploy
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n 2 -m "not system"
+	@$(BIN)/pytest -n 4 -m "not system"
 
 test: setup ## everything: checks, all tests on real processes and real servers
 	@$(BIN)/ruff format --check src tests deploy

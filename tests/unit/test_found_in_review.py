@@ -57,7 +57,7 @@ async def test_failed_appends_leave_no_timers_behind() -> None:
     world = World()
     await world.start()
     await world.given(open_wallet(), deposit("d1"))
-    for number in range(20):
+    for number in range(4):
         world.log.fail_next.append(Failure(LogUnavailable("full"), False))
         hold = PlaceHold(
             command_id=f"h{number}",
