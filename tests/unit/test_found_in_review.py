@@ -53,11 +53,12 @@ async def test_what_writes_nothing_is_answered_though_timers_are_due_and_the_log
     await world.stop()
 
 
-async def test_failed_appends_leave_no_timers_behind() -> None:
+async def test_failed_appends_leave_no_timers_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.writer._RETRY_S", 0.01)
     world = World()
     await world.start()
     await world.given(open_wallet(), deposit("d1"))
-    for number in range(4):
+    for number in range(20):
         world.log.fail_next.append(Failure(LogUnavailable("full"), False))
         hold = PlaceHold(
             command_id=f"h{number}",
