@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.local.servers import Kafka
+from deploy.local.servers import SASL_PASSWORD, SASL_USER, Kafka
 from ledger.logs.kafka import KafkaEventLog, open_log
 from ledger.logs.kafka_address import parse_address
 from ledger.logs.kafka_snapshots import KafkaSnapshotStore, open_snapshots
@@ -25,6 +25,19 @@ _numbers: Final = count(1)
 def new_topic() -> str:
     """A name that no other test of this broker has."""
     return f"events-{next(_numbers)}"
+
+
+def secure_url(kafka: Kafka, **changes: str) -> str:
+    """The broker's address by way of TLS and SASL, with parts of it changed; an empty one is left out."""
+    parts = {
+        "security_protocol": "SASL_SSL",
+        "ssl_cafile": str(kafka.certificate),
+        "sasl_username": SASL_USER,
+        "sasl_password": SASL_PASSWORD,
+        "replication_factor": "1",
+    } | changes
+    query = "&".join(f"{name}={value}" for name, value in parts.items() if value)
+    return f"kafka://127.0.0.1:{kafka.secure_port}?{query}"
 
 
 def in_a_process(program: str, kafka: Kafka, topic: str) -> "subprocess.Popen[str]":

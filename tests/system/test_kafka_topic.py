@@ -12,8 +12,8 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from conformance.event_log import append, whole
-from deploy.local.servers import SASL_PASSWORD, SASL_USER, Kafka
-from kafka_judge import Logs, administered, new_topic
+from deploy.local.servers import SASL_PASSWORD, Kafka
+from kafka_judge import Logs, administered, new_topic, secure_url
 from ledger.logs.kafka import Known, Run, open_log
 from ledger.logs.kafka_address import parse_address
 from ledger.logs.kafka_topic import settings_of
@@ -120,20 +120,8 @@ async def test_a_limit_that_was_lowered_meanwhile_refuses_a_batch_and_the_log_go
 # --- TLS and SASL --------------------------------------------------------------------------------------------------
 
 
-def secure(kafka: Kafka, **changes: str) -> str:
-    parts = {
-        "security_protocol": "SASL_SSL",
-        "ssl_cafile": str(kafka.certificate),
-        "sasl_username": SASL_USER,
-        "sasl_password": SASL_PASSWORD,
-        "replication_factor": "1",
-    } | changes
-    query = "&".join(f"{name}={value}" for name, value in parts.items() if value)
-    return f"kafka://127.0.0.1:{kafka.secure_port}?{query}"
-
-
-async def test_tls_and_sasl_reach_every_client(kafka: Kafka) -> None:
-    log = await open_log(parse_address(secure(kafka)), 2, topic=new_topic())
+async def test_the_log_is_reached_through_tls_and_sasl(kafka: Kafka) -> None:
+    log = await open_log(parse_address(secure_url(kafka)), 2, topic=new_topic())
     run = await append(log, 0, EMPTY, "a", "b")
     await log.confirm(0, run.head)
     assert await whole(log, 0) == run.stored
@@ -151,13 +139,13 @@ async def test_tls_and_sasl_reach_every_client(kafka: Kafka) -> None:
 )
 async def test_who_cannot_be_let_in_is_told_and_no_password_is_shown(kafka: Kafka, changes: dict[str, str]) -> None:
     with pytest.raises(LogUnavailable) as refused:
-        await open_log(parse_address(secure(kafka, **changes)), 2, topic=new_topic(), timeout_s=3)
+        await open_log(parse_address(secure_url(kafka, **changes)), 2, topic=new_topic(), timeout_s=3)
     assert SASL_PASSWORD not in str(refused.value)
 
 
 async def test_a_certificate_that_cannot_be_read_is_named(kafka: Kafka) -> None:
     with pytest.raises(LogMisconfigured, match=r"/nowhere/ca\.pem"):
-        await open_log(parse_address(secure(kafka, ssl_cafile="/nowhere/ca.pem")), 2, topic=new_topic())
+        await open_log(parse_address(secure_url(kafka, ssl_cafile="/nowhere/ca.pem")), 2, topic=new_topic())
 
 
 # --- what else may stand in the topic ----------------------------------------------------------------------------

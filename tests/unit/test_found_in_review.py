@@ -70,6 +70,8 @@ async def test_failed_appends_leave_no_timers_behind(monkeypatch: pytest.MonkeyP
         )
         assert isinstance(await world.post(hold), Failed)
     assert world.writer.state.next_due_us() is None
+    await world.given(deposit("d2"))
+    assert world.writer.state.next_due_us() is None, "the next commit brings none of theirs"
     await world.stop()
 
 

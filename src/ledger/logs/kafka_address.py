@@ -51,6 +51,12 @@ class KafkaAddress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __repr__(self) -> str:
         return f"kafka://{','.join(self.servers)} ({self.security_protocol})"
 
+    def unreachable(self, error: BaseException) -> str:
+        """In words. Of a first contact aiokafka does not say whether nobody was there or nobody let in."""
+        named = [name for name in ("sasl_username", "sasl_password", "ssl_cafile") if getattr(self, name) is not None]
+        given = f" with this {', '.join(named)}" if named else ""
+        return f"{self} cannot be reached: {error!r}. Is it up, and does it take {self.security_protocol}{given}?"
+
     def client_options(self) -> dict[str, Any]:
         """What every aiokafka client gets. Raises LogMisconfigured where a certificate cannot be read."""
         options: dict[str, Any] = {

@@ -98,7 +98,7 @@ class KafkaClient:
                 await self._client.set_topics([self._topic])
         except (KafkaError, OSError, TimeoutError) as error:
             await self._client.close()
-            raise LogUnavailable(f"{self._address} cannot be reached: {error!r}") from error
+            raise LogUnavailable(self._address.unreachable(error)) from error
 
     async def close(self) -> None:
         """Appends under way are the caller's to await first."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from ledger.logs.kafka_address import KafkaAddress
 from ledger.ports import LogMisconfigured, LogUnavailable, WrongPartitions
@@ -94,6 +94,8 @@ async def _administering(address: KafkaAddress, timeout_s: float) -> AsyncIterat
         raise LogUnavailable(
             f"{address} did not answer within {timeout_s:g} s: is it up, and the address right?"
         ) from None
+    except KafkaConnectionError as error:
+        raise LogUnavailable(address.unreachable(error)) from error
     except (KafkaError, OSError) as error:
         raise LogUnavailable(f"{address} cannot be used: {error!r}") from error
     finally:

@@ -117,7 +117,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         except (KafkaError, OSError, TimeoutError) as error:
             await self._client.close()
             self._client = None
-            raise LogUnavailable(f"{self._address} cannot be reached: {error!r}") from error
+            raise LogUnavailable(self._address.unreachable(error)) from error
         subscription = SubscriptionState()
         subscription.register_fetch_waiters(set())  # nobody fetches, but aiokafka looks for who waits for records
         subscription.subscribe({self._topic}, listener=self)

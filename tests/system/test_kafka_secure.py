@@ -1,0 +1,71 @@
+"""TLS and SASL reach every client: a node's log, group and snapshots, the worker's consumer, the programs."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from databases import EmptyDatabases
+from deploy.local.servers import SASL_PASSWORD, Kafka
+from kafka_judge import secure_url
+from properties.reads_story import Story, story
+from system.cluster import Cluster, Crowd, assert_borne_out
+from system.kafka_read_side import KafkaReadSide, side_of, until
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def told() -> Story:
+    return story(37, commands=300, partitions=3)
+
+
+@pytest.fixture
+def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
+    """What is written goes the plain way; the programs go the secure one."""
+    with side_of(kafka, postgresql, tmp_path, told.partitions) as side:
+        side.environment["STAKELOG_LOG"] = secure_url(kafka)
+        yield side
+
+
+def test_a_worker_folds_what_is_delivered(side: KafkaReadSide) -> None:
+    side.write(0.4)
+    worker = side.worker()
+    until(lambda: len(worker.assigned()) == side.partitions, "assigned")
+    side.until_folded()
+    side.write()
+    side.until_folded()
+    side.assert_true_of_the_log()
+    assert worker.lag()["counts"]["gaps"] == 0, "by Faust's consumer, not by the reader of gaps"
+    assert worker.stop() == 0
+    assert SASL_PASSWORD not in worker.said()
+    for program in ("status", "rebuild", "supply"):
+        done = side.run("project", program)
+        assert done.returncode == 0, done.stderr
+    side.assert_true_of_the_log()
+
+
+def test_a_worker_that_is_not_let_in_says_so_and_ends_when_told(side: KafkaReadSide) -> None:
+    side.write(0.2)
+    side.environment["STAKELOG_LOG"] = secure_url(side.kafka, sasl_password="guessed-wrong")  # noqa: S106 - of nobody
+    worker = side.worker()
+    until(lambda: "trying again" in worker.said(), "it says that it cannot")
+    assert worker.stop() == 0
+    said = worker.said()
+    assert "does it take SASL_SSL with this sasl_username, sasl_password, ssl_cafile?" in said
+    assert "guessed-wrong" not in said
+    assert "Traceback" not in said
+    assert not side.folded()
+
+
+async def test_nodes_share_partitions_take_commands_and_hand_over(own_kafka: Kafka, tmp_path: Path) -> None:
+    with Cluster(own_kafka, tmp_path, nodes=2, url=secure_url(own_kafka)) as cluster:
+        await cluster.settled()
+        crowd = Crowd(cluster, "secure")
+        async with crowd.playing():
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(cluster.nodes[0].stop)
+            await cluster.settled()
+            await asyncio.sleep(0.5)
+        await assert_borne_out(cluster, crowd)
