@@ -95,10 +95,10 @@ class WorkerProcess:
 class KafkaReadSide:
     """A topic, an empty database, a story to tell, and whoever is started on them."""
 
-    def __init__(self, kafka: Kafka, url: str, path: Path, story: Sequence[Sequence[bytes]]) -> None:
+    def __init__(self, kafka: Kafka, url: str, path: Path, story: Sequence[Sequence[bytes]], topic: str = "") -> None:
         self.kafka, self.url, self.path, self.story = kafka, url, path, story
         self.partitions = len(story)
-        self.topic = new_topic()
+        self.topic = topic or new_topic()
         self.written = [0] * len(story)
         self._stack = ExitStack()
         self._numbers = 0
@@ -179,11 +179,13 @@ class KafkaReadSide:
 
     # --- the programs --------------------------------------------------------------------------------------------
 
-    def worker(self, *arguments: str, group: str = "") -> WorkerProcess:
-        """``group``: one of its own, where the worker is not to share partitions with others."""
+    def worker(self, *arguments: str, group: str = "", check: bool = False) -> WorkerProcess:
+        """``group``: one of its own, where the worker is not to share partitions with others; ``check``: with the
+        process that checks what it folds, which knows no topic but ``TOPIC``."""
         self._numbers += 1
         suffix = f"/{group}" if group else ""
-        started = WorkerProcess(self, self._numbers, ("--no-check", *arguments), suffix)
+        checked = () if check else ("--no-check",)
+        started = WorkerProcess(self, self._numbers, (*checked, *arguments), suffix)
         self._stack.callback(started.kill)
         return started
 
@@ -251,10 +253,10 @@ class KafkaReadSide:
 
 @contextmanager
 def side_of(
-    kafka: Kafka, databases: EmptyDatabases, path: Path, story: Sequence[Sequence[bytes]]
+    kafka: Kafka, databases: EmptyDatabases, path: Path, story: Sequence[Sequence[bytes]], topic: str = ""
 ) -> Iterator[KafkaReadSide]:
     with databases.one() as url:
-        side = KafkaReadSide(kafka, url, path, story)
+        side = KafkaReadSide(kafka, url, path, story, topic)
         try:
             yield side
         finally:

@@ -1,15 +1,20 @@
 """The worker as a process, on a real broker and in real databases: whatever happens to it, the tables are those that
 a fold of the events makes from scratch."""
 
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from databases import EmptyDatabases
 from deploy.local.servers import Kafka
+from ledger.logs.kafka import TOPIC
 from properties.reads_story import Story, story
-from system.kafka_read_side import KafkaReadSide, fork_of, side_of, until
+from system.kafka_read_side import KafkaReadSide, WorkerProcess, fork_of, side_of, until
+from system.on_topic import SILENT_S
 
 pytestmark = pytest.mark.system
 
@@ -139,3 +144,63 @@ def test_without_a_topic_it_waits_for_the_first_node(side: KafkaReadSide) -> Non
     side.write(0.3)
     side.until_folded()
     assert worker.stop() == 0
+
+
+def test_a_worker_to_whom_nothing_is_delivered_reads_the_log_and_then_ends_for_a_new_one(side: KafkaReadSide) -> None:
+    silent = side.path / "silent"
+    side.environment["SILENT_ONCE"] = str(silent)
+    side.write(0.3)
+    worker = side.worker()
+    side.until_folded()
+    silent.touch()
+    side.write(0.6)
+    side.until_folded()
+    side.assert_true_of_the_log()
+    assert worker.process.poll() is None, "what is not delivered once is no reason to end"
+    for step in range(60):  # the log goes on
+        side.write(0.6 + step / 200)
+        with suppress(subprocess.TimeoutExpired):
+            worker.process.wait(timeout=1)
+            break
+    assert worker.process.poll() == 1
+    said = worker.said()
+    assert f"nothing was delivered for {SILENT_S:g} s although the log went on" in said
+    assert "Traceback" not in said
+    silent.unlink()
+    again = side.worker()
+    side.write()
+    side.until_folded()
+    side.assert_true_of_the_log()
+    assert again.stop() == 0
+
+
+def test_its_check_names_who_differs_is_started_again_and_ends_with_it(
+    own_kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story
+) -> None:
+    with side_of(own_kafka, postgresql, tmp_path, told.partitions, TOPIC) as side:
+        side.write()
+        worker = side.worker(check=True)
+        side.until_folded()
+        until(lambda: len(checks_of(worker)) == 1, "its check runs")
+        (check,) = checks_of(worker)
+        check.kill()
+        until(lambda: checks_of(worker) not in ([], [check]), "its check runs again")
+        database = side.url.rpartition("/")[2]
+        ((user_id,),) = postgresql.ask("SELECT user_id FROM wallet_g1 WHERE status <> 'closed' LIMIT 1", database)
+        postgresql.ask(f"UPDATE wallet_g1 SET status = 'closed' WHERE user_id = '{user_id}'", database)
+        until(lambda: user_id in worker.said() and "status" in worker.said(), "who differs is named", 60)
+        checks = checks_of(worker)
+        worker.kill()
+        _, alive = psutil.wait_procs(checks, timeout=20)
+        assert checks
+        assert alive == []
+
+
+def checks_of(worker: WorkerProcess) -> list[psutil.Process]:
+    return [
+        one
+        for one in psutil.process_iter(["ppid", "status", "cmdline"])
+        if one.info["ppid"] == worker.process.pid
+        and one.info["status"] != psutil.STATUS_ZOMBIE
+        and "check" in (one.info["cmdline"] or ())
+    ]
