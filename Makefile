@@ -41,14 +41,14 @@ down: ## stop it; its data stays in build/up, unless CLEAN=1
 	@$(PYTHON) -m deploy.local down $(if $(CLEAN),--clean)
 
 check: setup ## format, lint, types and the fast tests: under a minute
-	@$(BIN)/ruff format --check src tests deploy
-	@$(BIN)/ruff check src tests deploy
+	@$(BIN)/ruff format --check src schemas tests deploy
+	@$(BIN)/ruff check src schemas tests deploy
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 4 -m "not system"
 
 test: setup ## everything: checks, all tests on real processes and real servers
-	@$(BIN)/ruff format --check src tests deploy
-	@$(BIN)/ruff check src tests deploy
+	@$(BIN)/ruff format --check src schemas tests deploy
+	@$(BIN)/ruff check src schemas tests deploy
 	@$(BIN)/mypy
 	@$(PYTHON) -m deploy.local install
 	@# In the order of the folders: those that wait for servers begin early, and the short ones fill up the end.
@@ -60,8 +60,8 @@ coverage: setup ## which lines the fast tests reach; those that start the progra
 	@$(BIN)/coverage report
 
 format: setup ## let the formatter and the linter mend what they can
-	@$(BIN)/ruff format src tests deploy
-	@$(BIN)/ruff check --fix src tests deploy
+	@$(BIN)/ruff format src schemas tests deploy
+	@$(BIN)/ruff check --fix src schemas tests deploy
 
 bench: setup ## measure, as ratios within one run: a table, and a JSON file in build/bench
 	@$(BIN)/stakelog bench
@@ -71,7 +71,7 @@ bench-distributed: setup ## the same of three nodes on real servers, started for
 		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
 schemas: setup ## write schemas/ anew from the code
-	@$(BIN)/python -m api.schemas
+	@$(BIN)/python -m schemas.generate
 
 lock: setup ## take the newest versions that pyproject.toml allows
 	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --generate-hashes --strip-extras --allow-unsafe \

@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.servers import SASL_PASSWORD, SASL_USER, Kafka
-from ledger.logs.kafka import KafkaEventLog, open_log
-from ledger.logs.kafka_address import parse_address
-from ledger.logs.kafka_snapshots import KafkaSnapshotStore, open_snapshots
+from ledger.kafka.address import parse_address
+from ledger.kafka.log import KafkaEventLog, open_log
+from ledger.kafka.snapshots import KafkaSnapshotStore, open_snapshots
 
 _numbers: Final = count(1)
 

@@ -25,10 +25,10 @@ Each adapter of a port passes the port's one conformance suite (``tests/conforma
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ledger.commands import AnyFollowUp
-from ledger.entries import Entry
-from ledger.record import Head
-from ledger.wallet import Wallet
+from ledger.core.commands import AnyFollowUp
+from ledger.core.items import Entry
+from ledger.core.record import Head
+from ledger.core.wallet import Wallet
 
 
 class LedgerError(Exception):

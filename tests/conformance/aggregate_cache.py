@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from projections.cache import (
+from projections.caching.port import (
     NOTHING,
     AggregateCache,
     Board,

@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from ledger.events import NO_REQUEST, Event, WalletOpened
+from ledger.core.events import NO_REQUEST, Event, WalletOpened
+from ledger.core.record import EMPTY, Head, encode, sha256_hex
+from ledger.core.wallet import Place
 from ledger.ports import DuplicateCommand, EventLog, LedgerError, NewRecord, StaleHead
-from ledger.record import EMPTY, Head, encode, sha256_hex
-from ledger.wallet import Place
 
 PARTITIONS: Final = 8
 TIME_US: Final = 1_795_438_800_000_000

@@ -6,7 +6,7 @@ The subclass has a fixture ``live``.
 import asyncio
 from typing import Final
 
-from projections.live import Heard, Live, Lost, Moved
+from projections.live.port import Heard, Live, Lost, Moved
 
 WITHIN_S: Final = 20.0
 BET: Final = {"u1": ("balance", "bet")}

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable
 
 from conformance.event_log import PARTITIONS, OpenLog, append
-from ledger.record import EMPTY, Head, sha256_hex
-from projections.log_reader import LogReader
+from ledger.core.record import EMPTY, Head, sha256_hex
+from projections.projecting.log_reader import LogReader
 
 OpenReader = Callable[[], LogReader]
 

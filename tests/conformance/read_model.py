@@ -11,10 +11,10 @@ from typing import Any, Final
 import pytest
 
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
-from projections import statements
-from projections.read_model import Ask, ReadModel, Rows
-from projections.rows import LOW_BITS, LOW_MASK, AssetRow, HistoryRow, StandingRow, WalletRow, key_of
-from projections.store import Checkpoint, ReadModelStore, ReadModelUnavailable
+from projections.models.rows import LOW_BITS, LOW_MASK, AssetRow, HistoryRow, StandingRow, WalletRow, key_of
+from projections.reads import statements
+from projections.reads.port import Ask, ReadModel, Rows
+from projections.storage.port import Checkpoint, ReadModelStore, ReadModelUnavailable
 
 OpenBoth = Callable[[], Awaitable[tuple[ReadModelStore, ReadModel]]]
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.record import EMPTY, Head, sha256_hex
-from projections.book import Digests
-from projections.rows import (
+from ledger.core.record import EMPTY, Head, sha256_hex
+from projections.models.rows import (
     DIGEST_OF,
     ROW_TYPES,
     AccountRow,
@@ -30,7 +29,7 @@ from projections.rows import (
     add_digests,
     key_of,
 )
-from projections.store import (
+from projections.storage.port import (
     EVERYBODY,
     Checkpoint,
     Difference,
@@ -45,6 +44,7 @@ from projections.store import (
     Switched,
     Users,
 )
+from projections.storage.row_buffer import Digests
 
 PARTITIONS: Final = 4
 AMOUNT_MAX: Final = 2**53 - 1

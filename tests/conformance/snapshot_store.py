@@ -6,7 +6,7 @@ The subclass has a fixture ``open_kept``: each call opens one more store on the 
 import random
 from collections.abc import Awaitable, Callable
 
-from ledger.snapshot_shelf import Kept, SnapshotStore
+from ledger.snapshots.catalogue import Kept, SnapshotStore
 
 OpenKept = Callable[[], Awaitable[SnapshotStore]]
 

@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-from ledger.commands import ConcludeTransfer, CountReferral, ReceiveTransfer
-from ledger.entries import Bet, Drawn, GrantTaken, Hold, Order, Proposal, Reversible, SentTransfer
-from ledger.events import Balance
+from ledger.core.commands import ConcludeTransfer, CountReferral, ReceiveTransfer
+from ledger.core.events import Balance
+from ledger.core.items import Bet, Drawn, GrantTaken, Hold, Order, Proposal, Reversible, SentTransfer
+from ledger.core.record import Head
+from ledger.core.wallet import DayCount, ExpiringHold, FirstDeposit, Grant, Limits, Wallet
 from ledger.ports import LedgerError, StateStore, Value
-from ledger.record import Head
-from ledger.wallet import DayCount, ExpiringHold, FirstDeposit, Grant, Limits, Wallet
 
 OpenStore = Callable[[], StateStore]
 

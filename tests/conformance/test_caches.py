@@ -22,11 +22,11 @@ from conformance.aggregate_cache import (
     wallet,
 )
 from deploy.local.servers import Redis
-from projections.cache import NO_BOARD, NOTHING, RECENT_MAX, AggregateCache, CacheUnavailable, Kind, Ticket
-from projections.caches.memory import MemoryCache
-from projections.caches.none import NoCache
-from projections.caches.redis import RedisCache
-from projections.caches.redis_client import TIMEOUT_S, RedisClient
+from projections.caching.memory import MemoryCache
+from projections.caching.none import NoCache
+from projections.caching.port import NO_BOARD, NOTHING, RECENT_MAX, AggregateCache, CacheUnavailable, Kind, Ticket
+from projections.caching.redis import RedisCache
+from projections.caching.redis_client import TIMEOUT_S, RedisClient
 from real_servers import empty
 
 

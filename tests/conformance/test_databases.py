@@ -12,11 +12,11 @@ from conformance.read_model_store import AMOUNT_MAX, PARTITIONS, run
 from databases import EmptyDatabases, open_database
 from deploy.local.server import Server
 from deploy.local.servers import MariaDb, PostgreSql
-from projections.rows import AssetRow, DepositRow, HistoryRow, WalletRow, key_of
-from projections.sql import Statement
-from projections.store import Checkpoint, Held, Overtaken, Quarantined, ReadModelUnavailable, Run, Switched
-from projections.stores.server import ServerReadModel, ServerReadModelStore
-from projections.tables import Tables
+from projections.models.rows import AssetRow, DepositRow, HistoryRow, WalletRow, key_of
+from projections.models.tables import Tables
+from projections.storage.common import Statement
+from projections.storage.port import Checkpoint, Held, Overtaken, Quarantined, ReadModelUnavailable, Run, Switched
+from projections.storage.server import ServerReadModel, ServerReadModelStore
 from real_servers import running
 
 pytestmark = pytest.mark.system

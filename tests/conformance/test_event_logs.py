@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from conformance.event_log import PARTITIONS, EventLogContract, OpenLog, append, whole
-from ledger.logs.memory import Appended, MemoryEventLog
-from ledger.logs.sqlite import SqliteEventLog
+from ledger.core.record import EMPTY, Head, decode, sha256_hex
+from ledger.memory.log import Appended, MemoryEventLog
 from ledger.ports import EventLog
-from ledger.record import EMPTY, Head, decode, sha256_hex
+from ledger.sqlite.log import SqliteEventLog
 
 
 class TestMemoryEventLog(EventLogContract):
@@ -109,7 +109,7 @@ _APPENDER = """
 import asyncio, sys
 from pathlib import Path
 from conformance.event_log import PARTITIONS, append
-from ledger.logs.sqlite import SqliteEventLog
+from ledger.sqlite.log import SqliteEventLog
 
 async def main():
     log = SqliteEventLog(Path(sys.argv[1]), PARTITIONS)

@@ -8,11 +8,11 @@ from conformance.event_log import PARTITIONS, OpenLog, append, run_of
 from conformance.log_reader import LogReaderContract, OpenReader
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, new_topic
-from ledger.logs.kafka import KafkaEventLog
-from ledger.logs.kafka_address import parse_address
-from ledger.logs.kafka_reader import KafkaLogReader
+from ledger.core.record import EMPTY, Head, sha256_hex
+from ledger.kafka.address import parse_address
+from ledger.kafka.log import KafkaEventLog
+from ledger.kafka.reader import KafkaLogReader
 from ledger.ports import LogUnavailable
-from ledger.record import EMPTY, Head, sha256_hex
 
 pytestmark = pytest.mark.system
 

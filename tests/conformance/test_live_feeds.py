@@ -10,11 +10,11 @@ from redis import Redis as RedisClientOfTests
 
 from conformance.live_feed import BET, LiveFeedContract, next_of
 from deploy.local.servers import Redis
-from projections.cache import CacheUnavailable
-from projections.caches.redis_client import RedisClient
-from projections.feeds.memory import MemoryLive
-from projections.feeds.redis import RedisLive
-from projections.live import Heard, Lost, Moved
+from projections.caching.port import CacheUnavailable
+from projections.caching.redis_client import RedisClient
+from projections.live.memory import MemoryLive
+from projections.live.port import Heard, Lost, Moved
+from projections.live.redis import RedisLive
 
 
 class TestMemoryLive(LiveFeedContract):

@@ -7,8 +7,8 @@ import pytest
 
 from conformance.event_log import PARTITIONS, OpenLog
 from conformance.log_reader import LogReaderContract, OpenReader
-from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader
 from ledger.ports import EventLog
+from ledger.sqlite.log import SqliteEventLog, SqliteLogReader
 
 
 class TestSqliteLogReader(LogReaderContract):

@@ -14,9 +14,7 @@ import msgspec
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from projections import statements
-from projections.read_model import Builder
-from projections.rows import (
+from projections.models.rows import (
     AssetRow,
     BetRow,
     HistoryRow,
@@ -28,8 +26,10 @@ from projections.rows import (
     TransferRow,
     WalletRow,
 )
-from projections.sql import create_index, create_table, ready
-from projections.tables import CHECKPOINT, COMMON, Tables
+from projections.models.tables import CHECKPOINT, COMMON, Tables
+from projections.reads import statements
+from projections.reads.port import Builder
+from projections.storage.common import create_index, create_table, ready
 
 pytestmark = pytest.mark.system
 

@@ -12,11 +12,11 @@ import pytest
 
 from conformance.test_query_plans import ASKED, LINES, PARTITIONS, SORTED, rows
 from databases import EmptyDatabases, open_database
-from projections.read_model import Builder
-from projections.rows import ReferralRow, Row, key_of
-from projections.sql import Statement, ready
-from projections.stores.server import Database, ServerReadModelStore
-from projections.tables import Tables
+from projections.models.rows import ReferralRow, Row, key_of
+from projections.models.tables import Tables
+from projections.reads.port import Builder
+from projections.storage.common import Statement, ready
+from projections.storage.server import Database, ServerReadModelStore
 
 pytestmark = pytest.mark.system
 

@@ -6,9 +6,9 @@ import pytest
 
 from conformance.read_model import OpenBoth, ReadModelContract
 from conformance.read_model_store import OpenStore, ReadModelStoreContract
-from projections.read_model import ReadModel
-from projections.store import ReadModelStore
-from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.reads.port import ReadModel
+from projections.storage.port import ReadModelStore
+from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 
 
 class TestSqliteReadModelStore(ReadModelStoreContract):

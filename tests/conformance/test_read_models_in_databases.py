@@ -5,9 +5,9 @@ import pytest
 from conformance.read_model import OpenBoth, ReadModelContract
 from conformance.read_model_store import OpenStore, ReadModelStoreContract
 from databases import open_database
-from projections.read_model import ReadModel
-from projections.store import ReadModelStore
-from projections.stores.server import ServerReadModel, ServerReadModelStore
+from projections.reads.port import ReadModel
+from projections.storage.port import ReadModelStore
+from projections.storage.server import ServerReadModel, ServerReadModelStore
 
 pytestmark = pytest.mark.system
 

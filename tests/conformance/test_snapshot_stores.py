@@ -7,8 +7,8 @@ import pytest
 from conformance.snapshot_store import OpenKept, SnapshotStoreContract
 from deploy.local.servers import Kafka
 from kafka_judge import SnapshotTopics
-from ledger.logs.memory_snapshots import MemorySnapshotStore
-from ledger.snapshot_shelf import Kept, SnapshotStore
+from ledger.memory.snapshots import MemorySnapshotStore
+from ledger.snapshots.catalogue import Kept, SnapshotStore
 
 
 class TestMemorySnapshotStore(SnapshotStoreContract):

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from conformance.state_store import FIRST, SECOND, OpenStore, StateStoreContract
+from ledger.core.record import Head
+from ledger.memory.state_store import MemoryStateStore
 from ledger.ports import LedgerError, StateStore
-from ledger.record import Head
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.state_stores.sqlite import FORMAT, SqliteStateStore
+from ledger.sqlite.state_store import FORMAT, SqliteStateStore
 
 
 class TestMemoryStateStore(StateStoreContract):
@@ -87,7 +87,7 @@ _SAVER = """
 import sys
 from pathlib import Path
 from conformance.test_state_stores import save_all_as
-from ledger.state_stores.sqlite import SqliteStateStore
+from ledger.sqlite.state_store import SqliteStateStore
 
 store = SqliteStateStore(Path(sys.argv[1]))
 number = int(sys.argv[2])
@@ -123,8 +123,8 @@ def test_a_process_killed_in_mid_save_leaves_whole_saves(tmp_path: Path) -> None
 _REPLACER = """
 import sys
 from pathlib import Path
-from ledger.record import Head
-from ledger.state_stores.sqlite import SqliteStateStore
+from ledger.core.record import Head
+from ledger.sqlite.state_store import SqliteStateStore
 
 store = SqliteStateStore(Path(sys.argv[1]))
 number = int(sys.argv[2])

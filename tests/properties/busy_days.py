@@ -13,8 +13,8 @@ from itertools import count
 from random import Random
 from typing import Any, Final
 
-from ledger.money import AMOUNT_MAX
-from ledger.wallet import DAY_US
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.wallet import DAY_US
 from properties.stories import USERS, Post, opening
 from unit.given import SECOND_US
 

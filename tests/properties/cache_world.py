@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Protocol
 
-from projections.cache import AggregateCache, Board, BoardTicket, Day, Fields, Kind, Place, Step, Ticket
+from projections.caching.port import AggregateCache, Board, BoardTicket, Day, Fields, Kind, Place, Step, Ticket
 
 PARTITIONS: Final = 2
 USERS: Final = {"u1": 0, "u2": 0, "u3": 1}

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ledger.answering import Answering
-from ledger.commands import Command, Deposit, OpenWallet
-from ledger.forwarding import CALL_S, SKEW_S, Forwarding, _Bundle
-from ledger.logs.memory import Failure
+from ledger.core.commands import Command, Deposit, OpenWallet
+from ledger.core.record import decode
+from ledger.memory.log import Failure
+from ledger.peers.forwarding import CALL_S, SKEW_S, Forwarding, _Bundle
+from ledger.peers.handler import Answering
 from ledger.ports import OutcomeUnknown
-from ledger.record import decode
-from ledger.tickets import Accepted, Answer, Failed, Refused, WalletRead
+from ledger.writer.requests import Accepted, Answer, Failed, Refused, WalletRead
 from unit.cluster_in_memory import ClusterInMemory, MemoryPeers, Site, Trouble
 from unit.given import deposit, open_wallet, place_bet
 

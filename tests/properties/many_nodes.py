@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.commands import Command
-from ledger.logs.memory import Appended, Failure
+from ledger.core.commands import Command
+from ledger.core.record import Head, decode
+from ledger.memory.log import Appended, Failure
 from ledger.ports import LogUnavailable, NewRecord, OutcomeUnknown
-from ledger.record import Head, decode
-from ledger.tickets import Accepted, Failed, Refused
+from ledger.writer.requests import Accepted, Failed, Refused
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import WatchedLog, request_sha256
 from unit.nodes_in_memory import Cluster

@@ -19,12 +19,12 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.commands import AnyCommand, Command
-from ledger.events import Event
-from ledger.money import AMOUNT_MAX
-from ledger.partitioning import partition_of
-from ledger.tickets import Accepted, Refused
-from ledger.wallet import DAY_US
+from ledger.core.commands import AnyCommand, Command
+from ledger.core.events import Event
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.position import partition_of
+from ledger.core.wallet import DAY_US
+from ledger.writer.requests import Accepted, Refused
 from unit.given import SECOND_US
 from unit.node_in_memory import World, request_sha256
 

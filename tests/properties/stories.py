@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 from hypothesis import strategies as st
 
-from ledger.events import Event
-from ledger.wallet import Wallet, limits_of
+from ledger.core.events import Event
+from ledger.core.wallet import Wallet, limits_of
 from properties.naive_ledger import AMOUNT_MAX, DAY_US, Fact
 from unit.given import SECOND_US
 

@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 from redis import Redis as RedisClientOfTests
 
-from projections.caches.memory import MemoryCache
-from projections.caches.redis import RedisCache
-from projections.caches.redis_client import RedisClient
+from projections.caching.memory import MemoryCache
+from projections.caching.redis import RedisCache
+from projections.caching.redis_client import RedisClient
 from properties.cache_world import Judged, play
 
 STEPS: Final = 400

@@ -13,19 +13,19 @@ from typing import Final
 import pytest
 from redis import Redis as RedisClientOfTests
 
-from ledger.wallet import DAY_US
-from projections.after_commit import AfterCommit
-from projections.cache import AggregateCache, CacheUnavailable, Kind, Looked, Step
-from projections.cached_reads import CachedReads
-from projections.caches.memory import MemoryCache
-from projections.caches.redis import RedisCache
-from projections.caches.redis_client import RedisClient
-from projections.feeds.memory import MemoryLive
-from projections.folding import PartitionFolder
-from projections.folds import VERSION
-from projections.queries import LEADERBOARDS
-from projections.store import Generation, Quarantined, Run
-from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from ledger.core.wallet import DAY_US
+from projections.caching.cached_reads import CachedReads
+from projections.caching.memory import MemoryCache
+from projections.caching.port import AggregateCache, CacheUnavailable, Kind, Looked, Step
+from projections.caching.redis import RedisCache
+from projections.caching.redis_client import RedisClient
+from projections.live.memory import MemoryLive
+from projections.models import VERSION
+from projections.projecting.partition import PartitionFolder
+from projections.projecting.post_commit import AfterCommit
+from projections.reads.queries import LEADERBOARDS
+from projections.storage.port import Generation, Quarantined, Run
+from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties.naive_reads import NaiveReads
 from properties.reads_story import USERS, Story, tell
 from properties.test_reads_against_the_naive_reads import NOW_US, Ends, plain

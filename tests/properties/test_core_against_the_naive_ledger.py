@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger.commands import AnyCommand, AnyFollowUp, Command
-from ledger.entries import Entry
-from ledger.rejections import Rejection
-from ledger.wallet import Wallet
+from ledger.core.commands import AnyCommand, AnyFollowUp, Command
+from ledger.core.items import Entry
+from ledger.core.rejections import Rejection
+from ledger.core.wallet import Wallet
 from properties.busy_days import Deliver, Redeliver, Step, Wait, busy_day, shortest
 from properties.naive_ledger import DAY_US, Accepted, FollowUp, NaiveLedger, Refused
 from properties.stories import USERS, Post, assert_same_event, beginnings, commands, mostly, seen

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.event_log import run_of
-from ledger.logs.kafka import Known, _Partition
-from ledger.logs.kafka_client import Stored
-from ledger.record import EMPTY, Head, decode, sha256_hex
+from ledger.core.record import EMPTY, Head, decode, sha256_hex
+from ledger.kafka.client import Stored
+from ledger.kafka.log import Known, _Partition
 
 
 def topic(seed: int, length: int) -> list[bytes]:

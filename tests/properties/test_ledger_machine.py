@@ -25,15 +25,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ledger.logs.memory import Failure, MemoryEventLog
-from ledger.logs.sqlite import SqliteEventLog
-from ledger.node import Node
+from ledger.core.record import Head
+from ledger.memory.log import Failure, MemoryEventLog
+from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
 from ledger.ports import EventLog, LedgerError, LogUnavailable, OutcomeUnknown, StaleHead, StateStore, Value
-from ledger.record import Head
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.state_stores.sqlite import SqliteStateStore
-from ledger.tickets import Accepted, Failed, WalletRead
-from ledger.writer import Writer
+from ledger.sqlite.log import SqliteEventLog
+from ledger.sqlite.state_store import SqliteStateStore
+from ledger.writer.requests import Accepted, Failed, WalletRead
+from ledger.writer.writer import Writer
 from properties.busy_days import Wait, busy_day
 from properties.jumping_loop import JumpingLoop
 from properties.naive_ledger import DAY_US

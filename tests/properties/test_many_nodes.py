@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from ledger import heirs as heirs_module
-from ledger import holdings as holdings_module
-from ledger import writer as writer_module
+from ledger.node import owned as holdings_module
+from ledger.node import standby as heirs_module
+from ledger.writer import writer as writer_module
 from properties.many_nodes import Run
 
 

@@ -13,16 +13,16 @@ import msgspec
 import pytest
 
 from databases import EmptyDatabases, open_database
-from ledger.partitioning import partition_of
-from ledger.wallet import DAY_US
-from projections.documents import Page
-from projections.folding import PartitionFolder
-from projections.folds import VERSION
-from projections.queries import LEADERBOARDS, Found, Reads
-from projections.read_model import ReadModel
-from projections.store import Quarantined, ReadModelStore, Run
-from projections.stores.server import ServerReadModel, ServerReadModelStore
-from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from ledger.core.position import partition_of
+from ledger.core.wallet import DAY_US
+from projections.models import VERSION
+from projections.projecting.partition import PartitionFolder
+from projections.reads.documents import Page
+from projections.reads.port import ReadModel
+from projections.reads.queries import LEADERBOARDS, Found, Reads
+from projections.storage.port import Quarantined, ReadModelStore, Run
+from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties import naive_reads
 from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
 from properties.reads_story import USERS, Story, tell

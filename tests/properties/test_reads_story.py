@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.events import DATA_OF
+from ledger.core.events import DATA_OF
 from properties.naive_reads import (
     BET_STATUSES,
     ORDER_STATUSES,

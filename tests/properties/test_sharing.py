@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ledger.sharing import READY_BEHIND_MAX, Member, Shares, share
+from ledger.node.assignment import READY_BEHIND_MAX, Member, Shares, share
 
 SEQ = 1_000_000
 

@@ -12,16 +12,16 @@ from typing import Final
 
 import pytest
 
-from ledger.commands import AnyFollowUp
-from ledger.events import Event
-from ledger.logs.memory_snapshots import MemorySnapshotStore
+from ledger.core.commands import AnyFollowUp
+from ledger.core.events import Event
+from ledger.core.record import decode
+from ledger.memory.snapshots import MemorySnapshotStore
+from ledger.memory.state_store import MemoryStateStore
 from ledger.ports import LedgerError, LogUnavailable, StateStore, Value
-from ledger.record import decode
-from ledger.snapshots import Snapshots
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.state_stores.sqlite import SqliteStateStore
-from ledger.tickets import Accepted
-from ledger.writer import Writer
+from ledger.snapshots.snapshots import Snapshots
+from ledger.sqlite.state_store import SqliteStateStore
+from ledger.writer.requests import Accepted
+from ledger.writer.writer import Writer
 from properties.busy_days import Step, Wait, busy_day
 from properties.stories import Post
 from properties.witness import Asked

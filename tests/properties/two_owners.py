@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ledger.commands import Command
-from ledger.logs.memory import Appended, MemoryEventLog
-from ledger.node import Node
+from ledger.core.commands import Command
+from ledger.core.record import Head, decode
+from ledger.memory.log import Appended, MemoryEventLog
+from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
 from ledger.ports import NewRecord, OutcomeUnknown, StaleHead
-from ledger.record import Head, decode
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.tickets import Accepted, Answer, Refused, WalletRead
+from ledger.writer.requests import Accepted, Answer, Refused, WalletRead
 from unit.given import ASSETS, NOON, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 

@@ -24,12 +24,12 @@ from typing import Any
 
 import msgspec
 
-from ledger.commands import AnyCommand, Command
-from ledger.events import LEDGER, BonusExpired, Event, HoldExpired, LimitsSet
-from ledger.partitioning import partition_of
-from ledger.record import EMPTY_SHA256, decode
-from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused, WouldBe
-from ledger.wallet import Place
+from ledger.core.commands import AnyCommand, Command
+from ledger.core.events import LEDGER, BonusExpired, Event, HoldExpired, LimitsSet
+from ledger.core.position import partition_of
+from ledger.core.record import EMPTY_SHA256, decode
+from ledger.core.wallet import Place
+from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
 from properties import naive_ledger
 from properties.naive_ledger import NaiveLedger
 from properties.stories import assert_same_event

@@ -25,8 +25,8 @@ import aiohttp
 
 from deploy.local.servers import Kafka
 from kafka_judge import judged
-from ledger.logs.kafka import TOPIC
-from ledger.partitioning import partition_of
+from ledger.core.position import partition_of
+from ledger.kafka.log import TOPIC
 from system.service import Service
 
 NO_READ_MODEL: Final = "postgresql://postgres@127.0.0.1:1/none"

@@ -21,12 +21,12 @@ from msgspec.structs import replace
 from databases import EmptyDatabases, open_database
 from deploy.local.servers import Kafka
 from kafka_judge import new_topic
-from ledger.logs.kafka import KafkaEventLog, open_log
-from ledger.logs.kafka_address import parse_address
-from ledger.record import EMPTY, Head, decode, encode, sha256_hex
-from projections.store import ReadModelUnavailable
-from projections.stores.server import ServerReadModelStore
-from projections.worker import GROUP_SUFFIX
+from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
+from ledger.kafka.address import parse_address
+from ledger.kafka.log import KafkaEventLog, open_log
+from projections.projecting.worker import GROUP_SUFFIX
+from projections.storage.port import ReadModelUnavailable
+from projections.storage.server import ServerReadModelStore
 from unit.folded import Tables, from_scratch, new_records, tables
 
 WITHIN_S: Final = 90.0

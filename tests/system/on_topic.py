@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.logs import kafka
-from projections import worker
+from ledger.kafka import log as kafka
+from projections.projecting import worker
 
 SILENT_S: Final = 6.0
 
@@ -42,6 +42,6 @@ if __name__ in ("__main__", "__mp_main__"):
         make_silent_once(Path(silent_once).exists)
 
 if __name__ == "__main__":
-    from api.cli import stakelog
+    from api.cli.main import stakelog
 
     stakelog(sys.argv[2:])

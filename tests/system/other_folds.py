@@ -10,10 +10,10 @@ A change of the code, as a new release would bring it; worker processes run this
 import sys
 from typing import Final
 
-from ledger.events import BetSettled, Event
-from ledger.wallet import Place
-from projections import folds
-from projections.book import Book
+from ledger.core.events import BetSettled, Event
+from ledger.core.wallet import Place
+from projections import models as folds
+from projections.storage.row_buffer import Book
 
 NOBODY_CAN: Final = "p0-0"
 
@@ -38,6 +38,6 @@ if __name__ in ("__main__", "__mp_main__"):
     change(sys.argv[1])
 
 if __name__ == "__main__":
-    from api.cli import stakelog
+    from api.cli.main import stakelog
 
     stakelog(sys.argv[2:])

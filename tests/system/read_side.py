@@ -13,7 +13,7 @@ from typing import Final
 
 import psutil
 
-from ledger.folder import EVENTS, READ_MODEL
+from ledger.sqlite.folder import EVENTS, READ_MODEL
 from system.service import Service
 from unit.folded import from_scratch, live_tables
 

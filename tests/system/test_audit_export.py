@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from api.audit.sources import HttpRecords
-from ledger.export import Format, Ndjson
-from ledger.parquet import Parquet
+from api.cli.audit.sources import HttpRecords
+from ledger.operations.export import Format, Ndjson
+from ledger.operations.parquet import Parquet
 from system.service import Service
 from system.test_audit_program import post, some_commands
 
@@ -106,7 +106,7 @@ def test_a_full_disk_is_one_message_and_what_is_whole_stays(tmp_path: Path, smal
 
 
 def test_without_pyarrow_the_program_says_how_to_install_it(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['pyarrow'] = None; from api.cli import main; main()"
+    code = "import sys; sys.modules['pyarrow'] = None; from api.cli.main import main; main()"
     arguments = ["audit", "export", str(tmp_path / "dest"), "--data", str(tmp_path), "--format", "parquet"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2

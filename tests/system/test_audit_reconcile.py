@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.folder import READ_MODEL
-from projections.recomputed import Document
+from ledger.sqlite.folder import READ_MODEL
+from projections.auditing.oracle import Document
 from system.players import HOLD_MAX_S, Crowd
 from system.service import Service
 from system.told_service import Answer, serving

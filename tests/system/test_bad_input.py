@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from api.contract import BODY_MAX
-from api.problems import KINDS
+from api.http.commands import BODY_MAX
+from api.http.problems import KINDS
 from system.service import Service
 
 pytestmark = pytest.mark.system

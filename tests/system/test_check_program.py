@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ledger.folder import READ_MODEL
+from ledger.sqlite.folder import READ_MODEL
 from system.service import Service
 
 pytestmark = pytest.mark.system

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.record import Head, decode, sha256_hex
+from ledger.core.record import Head, decode, sha256_hex
 from system.service import Service, free_port
 
 pytestmark = pytest.mark.system

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.folder import EVENTS, READ_MODEL, STATE
-from ledger.record import decode, encode
+from ledger.core.record import decode, encode
+from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 from system.conftest import disk_of
 from system.other_folds import NOBODY_CAN
 from system.players import Crowd

@@ -9,9 +9,9 @@ from aiokafka.admin import NewTopic
 
 from deploy.local.servers import Kafka
 from kafka_judge import administered, new_topic, raw_values
-from ledger.logs.kafka import KafkaEventLog, open_log
-from ledger.logs.kafka_address import parse_address
-from ledger.logs.kafka_topic import settings_of
+from ledger.kafka.address import parse_address
+from ledger.kafka.log import KafkaEventLog, open_log
+from ledger.kafka.topic import settings_of
 from ledger.ports import LogMisconfigured, WrongAssets
 
 pytestmark = pytest.mark.system

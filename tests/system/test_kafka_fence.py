@@ -15,10 +15,10 @@ import pytest
 from conformance.event_log import append, run_of, whole
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, in_a_process
-from ledger.logs.kafka import KafkaEventLog
-from ledger.logs.kafka_client import NO_OFFSET
+from ledger.core.record import EMPTY, Head
+from ledger.kafka.client import NO_OFFSET
+from ledger.kafka.log import KafkaEventLog
 from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
-from ledger.record import EMPTY, Head
 
 pytestmark = pytest.mark.system
 
@@ -212,8 +212,8 @@ async def test_a_broker_killed_during_appends_loses_and_doubles_nothing(own_kafk
 _LATE_WRITER = """
 import asyncio, sys
 from conformance.event_log import append
-from ledger.logs.kafka import open_log
-from ledger.logs.kafka_address import parse_address
+from ledger.kafka.log import open_log
+from ledger.kafka.address import parse_address
 from ledger.ports import LedgerError
 
 async def main():

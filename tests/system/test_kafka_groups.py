@@ -8,8 +8,8 @@ import pytest
 
 from deploy.local.servers import Kafka
 from kafka_judge import Logs
-from ledger.logs.kafka_address import parse_address
-from ledger.owners.kafka import KafkaOwners
+from ledger.kafka.address import parse_address
+from ledger.kafka.owners import KafkaOwners
 from ledger.ports import LogMisconfigured, LogUnavailable
 
 pytestmark = pytest.mark.system

@@ -16,11 +16,11 @@ import pytest
 from conformance.event_log import run_of
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, in_a_process
-from ledger.commands import Command
-from ledger.node import Node
+from ledger.core.commands import Command
+from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
 from ledger.ports import StaleHead
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.tickets import Accepted, Answer, Failed, Refused
+from ledger.writer.requests import Accepted, Answer, Failed, Refused
 from unit.given import ASSETS, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 
@@ -161,8 +161,8 @@ async def test_a_broker_killed_under_two_nodes_loses_doubles_and_wrongly_refuses
 _NODE = """
 import asyncio, os, sys, time
 from kafka_judge import open_at
-from ledger.node import Node
-from ledger.state_stores.memory import MemoryStateStore
+from ledger.node.node import Node
+from ledger.memory.state_store import MemoryStateStore
 from system.test_kafka_owners import Clients, now_us
 from unit.given import ASSETS
 

@@ -11,21 +11,21 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from api.bench.takeover import take_over
+from bench.takeover import take_over
 from conformance.snapshot_store import everything
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, SnapshotTopics, administered, new_topic
-from ledger.commands import Command
-from ledger.logs.kafka_address import parse_address
-from ledger.logs.kafka_snapshots import open_snapshots
-from ledger.logs.kafka_topic import COMPACTED, settings_of
-from ledger.node import Node
+from ledger.core.commands import Command
+from ledger.kafka.address import parse_address
+from ledger.kafka.snapshots import open_snapshots
+from ledger.kafka.topic import COMPACTED, settings_of
+from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
 from ledger.ports import CheckpointAhead, LogMisconfigured
-from ledger.snapshots import Snapshots
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.state_stores.sqlite import SqliteStateStore
-from ledger.tickets import Accepted, Answer
-from ledger.writer import Writer
+from ledger.snapshots.snapshots import Snapshots
+from ledger.sqlite.state_store import SqliteStateStore
+from ledger.writer.requests import Accepted, Answer
+from ledger.writer.writer import Writer
 from unit.given import ASSETS, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 

@@ -14,9 +14,10 @@ from aiokafka.structs import TopicPartition
 from conformance.event_log import append, whole
 from deploy.local.servers import SASL_PASSWORD, Kafka
 from kafka_judge import Logs, administered, new_topic, secure_url
-from ledger.logs.kafka import Known, Run, open_log
-from ledger.logs.kafka_address import parse_address
-from ledger.logs.kafka_topic import settings_of
+from ledger.core.record import EMPTY, Head, sha256_hex
+from ledger.kafka.address import parse_address
+from ledger.kafka.log import Known, Run, open_log
+from ledger.kafka.topic import settings_of
 from ledger.ports import (
     CheckpointAhead,
     ForeignCheckpoint,
@@ -25,7 +26,6 @@ from ledger.ports import (
     LogUnreadable,
     WrongPartitions,
 )
-from ledger.record import EMPTY, Head, sha256_hex
 
 pytestmark = pytest.mark.system
 

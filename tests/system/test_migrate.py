@@ -21,12 +21,12 @@ from aiokafka import AIOKafkaConsumer
 from databases import EmptyDatabases
 from deploy.local.servers import Kafka
 from kafka_judge import Judged, administered, judged
-from ledger.folder import EVENTS, MIGRATED, FolderLock
-from ledger.logs.kafka import TOPIC, open_log
-from ledger.logs.kafka_address import parse_address
-from ledger.logs.kafka_members import NODES_GROUP
+from ledger.core.record import EMPTY
+from ledger.kafka.address import parse_address
+from ledger.kafka.log import TOPIC, open_log
+from ledger.kafka.members import NODES_GROUP
 from ledger.ports import NewRecord
-from ledger.record import EMPTY
+from ledger.sqlite.folder import EVENTS, MIGRATED, FolderLock
 from system.service import Service
 from system.test_audit_program import audit, post, some_commands
 from unit.folders import write_log

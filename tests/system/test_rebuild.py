@@ -16,7 +16,7 @@ from typing import Final
 import psutil
 import pytest
 
-from ledger.folder import EVENTS, READ_MODEL
+from ledger.sqlite.folder import EVENTS, READ_MODEL
 from system.read_side import (
     assert_true_of_the_log,
     command,
@@ -180,7 +180,7 @@ def test_a_rebuild_killed_at_any_moment_changes_nothing_and_is_gone_on_with(data
 
 
 def test_a_rebuild_says_how_far_it_is_where_stderr_is_no_terminal(data: Path) -> None:
-    often = "import api.progress; api.progress._LINE_EVERY_S = 0.3; from api.cli import main; main()"
+    often = "import api.cli.progress; api.cli.progress._LINE_EVERY_S = 0.3; from api.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", often, "project", "rebuild", "--workers", "1"],
         env=environment(data),

@@ -23,8 +23,8 @@ from schemathesis import BaseSchema, Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from api.openapi import document
-from ledger.commands import USER_ID_PATTERN
-from ledger.partitioning import partition_of
+from ledger.core.commands import USER_ID_PATTERN
+from ledger.core.position import partition_of
 from system.service import Service
 
 pytestmark = pytest.mark.system

@@ -11,7 +11,7 @@ import pytest
 
 from databases import EmptyDatabases
 from deploy.local.servers import Kafka
-from ledger.logs.kafka import TOPIC
+from ledger.kafka.log import TOPIC
 from properties.reads_story import Story, story
 from system.kafka_read_side import KafkaReadSide, WorkerProcess, fork_of, side_of, until
 from system.on_topic import SILENT_S

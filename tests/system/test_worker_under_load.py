@@ -12,9 +12,9 @@ import pytest
 
 from databases import EmptyDatabases, open_database
 from deploy.local.servers import Kafka, PostgreSql
-from projections.standing import standing_of
-from projections.store import ReadModelUnavailable
-from projections.stores.server import ServerReadModel
+from projections.reads.status import standing_of
+from projections.storage.port import ReadModelUnavailable
+from projections.storage.server import ServerReadModel
 from properties.reads_story import Story, story
 from real_servers import running
 from system.kafka_read_side import KafkaReadSide, side_of, until

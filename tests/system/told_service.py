@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from projections.recomputed import Document
+from projections.auditing.oracle import Document
 from unit.told_reads import ToldReads
 
 

@@ -15,16 +15,16 @@ from urllib.parse import unquote
 
 import msgspec
 
-from api.app import Rim, build_app
-from api.children import Child
-from api.metrics import ReadModelGauges
-from ledger.record import EMPTY
-from ledger.whole_log import WholeLog
-from projections.folding import PartitionFolder
-from projections.folds import VERSION
-from projections.queries import Reads
-from projections.store import Checkpoint
-from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from api.cli.child_process import Child
+from api.http.application import Rim, build_app
+from api.http.metrics import ReadModelGauges
+from ledger.core.record import EMPTY
+from ledger.peers.log_view import WholeLog
+from projections.models import VERSION
+from projections.projecting.partition import PartitionFolder
+from projections.reads.queries import Reads
+from projections.storage.port import Checkpoint
+from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from unit.node_in_memory import World
 
 

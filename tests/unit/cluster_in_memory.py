@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from api.peer_messages import (
+from api.nodes.messages import (
     read_answers,
     read_asking,
     read_ends,
@@ -28,19 +28,19 @@ from api.peer_messages import (
     write_follow_ups,
     write_open_follow_ups,
 )
-from ledger.answering import Answering
-from ledger.cluster import End, Gained, Inheritance, Lost, PeerSilent, PeerUnreachable
-from ledger.commands import AnyFollowUp, Command
-from ledger.events import Event
-from ledger.forwarding import Forwarding
-from ledger.logs.memory import Appended, MemoryEventLog
-from ledger.node import Node
-from ledger.partitioning import partition_of
+from ledger.core.commands import AnyFollowUp, Command
+from ledger.core.events import Event
+from ledger.core.position import partition_of
+from ledger.core.record import decode
+from ledger.memory.log import Appended, MemoryEventLog
+from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
+from ledger.node.ports import End, Gained, Inheritance, Lost, PeerSilent, PeerUnreachable
+from ledger.peers.forwarding import Forwarding
+from ledger.peers.handler import Answering
+from ledger.peers.log_view import WholeLog
 from ledger.ports import LedgerError, LogUnavailable
-from ledger.record import decode
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.tickets import Accepted, Answer, Failed, Ticket
-from ledger.whole_log import WholeLog
+from ledger.writer.requests import Accepted, Answer, Failed, Ticket
 from unit.given import ASSETS, NOON
 from unit.node_in_memory import request_sha256
 

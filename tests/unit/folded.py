@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.folder import EVENTS, READ_MODEL
-from ledger.logs.sqlite import SqliteEventLog, SqliteLogReader
+from ledger.core.record import EMPTY, Head, decode, sha256_hex
 from ledger.ports import NewRecord
-from ledger.record import EMPTY, Head, decode, sha256_hex
-from projections.folding import PartitionFolder
-from projections.folds import VERSION
-from projections.rows import DIGEST_OF, ROW_TYPES, add_digests
-from projections.store import Checkpoint, ReadModelStore
-from projections.stores.sqlite import SqliteReadModelStore
+from ledger.sqlite.folder import EVENTS, READ_MODEL
+from ledger.sqlite.log import SqliteEventLog, SqliteLogReader
+from projections.models import VERSION
+from projections.models.rows import DIGEST_OF, ROW_TYPES, add_digests
+from projections.projecting.partition import PartitionFolder
+from projections.storage.port import Checkpoint, ReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
 
 PAGE: Final = 97
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ledger.folder import EVENTS
-from ledger.logs.sqlite import SqliteEventLog
+from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.ports import NewRecord
-from ledger.record import EMPTY, Head, sha256_hex
+from ledger.sqlite.folder import EVENTS
+from ledger.sqlite.log import SqliteEventLog
 
 _STORY = Path(__file__).parents[2] / "schemas" / "vectors" / "story.json"
 

@@ -17,7 +17,7 @@ from hashlib import sha256
 from itertools import count
 from typing import Any, Final, TypeVar
 
-from ledger.commands import (
+from ledger.core.commands import (
     Adjust,
     AnyFollowUp,
     ApproveAdjustment,
@@ -44,11 +44,11 @@ from ledger.commands import (
     UnfreezeWallet,
     canonical,
 )
-from ledger.decide import Case, Decision, decide, decide_follow_up, expire, follow_up_of, needs
-from ledger.entries import Bet, Entry, Hold, Order, Proposal, SentTransfer
-from ledger.events import Balance, Data, Event, sums_to_zero
-from ledger.rejections import Rejection
-from ledger.wallet import DAY_US, Place, Wallet, balance_of, evolve, spending_order, touched
+from ledger.core.decide import Case, Decision, decide, decide_follow_up, expire, follow_up_of, needs
+from ledger.core.events import Balance, Data, Event, sums_to_zero
+from ledger.core.items import Bet, Entry, Hold, Order, Proposal, SentTransfer
+from ledger.core.rejections import Rejection
+from ledger.core.wallet import DAY_US, Place, Wallet, balance_of, evolve, spending_order, touched
 
 NOON: Final = 20_000 * DAY_US + DAY_US // 2
 SECOND_US: Final = 1_000_000

@@ -14,18 +14,18 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from ledger.commands import AnyFollowUp, Command, canonical
-from ledger.entries import Entry
-from ledger.events import Event, sums_to_zero
-from ledger.logs.memory import Appended, MemoryEventLog
-from ledger.node import Node
+from ledger.core.commands import AnyFollowUp, Command, canonical
+from ledger.core.events import Event, sums_to_zero
+from ledger.core.items import Entry
+from ledger.core.record import EMPTY_SHA256, Head, decode, sha256_hex
+from ledger.core.rejections import Rejection
+from ledger.core.wallet import Place, Wallet, evolve
+from ledger.memory.log import Appended, MemoryEventLog
+from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
 from ledger.ports import LedgerError, NewRecord, StateStore, Value
-from ledger.record import EMPTY_SHA256, Head, decode, sha256_hex
-from ledger.rejections import Rejection
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.tickets import Accepted, Answer, Failed, Refused
-from ledger.wallet import Place, Wallet, evolve
-from ledger.writer import Writer
+from ledger.writer.requests import Accepted, Answer, Failed, Refused
+from ledger.writer.writer import Writer
 from unit.given import ASSETS, NOON
 
 MS: Final = 1_000

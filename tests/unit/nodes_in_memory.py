@@ -14,12 +14,12 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from ledger.cluster import Gained, Here, Inheritance, Lost
-from ledger.commands import AnyFollowUp
-from ledger.logs.memory import Appended
-from ledger.partitioning import partition_of
+from ledger.core.commands import AnyFollowUp
+from ledger.core.position import partition_of
+from ledger.memory.log import Appended
+from ledger.node.ports import Gained, Here, Inheritance, Lost
 from ledger.ports import LedgerError, LogUnavailable
-from ledger.tickets import Ticket
+from ledger.writer.requests import Ticket
 from unit.node_in_memory import WatchedLog, World
 
 

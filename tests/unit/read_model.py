@@ -11,17 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ledger.folder import EVENTS, READ_MODEL
-from ledger.logs.sqlite import SqliteEventLog
+from ledger.core.record import EMPTY, decode
+from ledger.core.wallet import Place
 from ledger.ports import NewRecord
-from ledger.record import EMPTY, decode
-from ledger.wallet import Place
-from projections import folds
-from projections.book import Book
-from projections.folding import PartitionFolder
-from projections.rows import ROW_TYPES, Row, key_of
-from projections.store import Checkpoint, Run
-from projections.stores.sqlite import SqliteReadModelStore
+from ledger.sqlite.folder import EVENTS, READ_MODEL
+from ledger.sqlite.log import SqliteEventLog
+from projections import models as folds
+from projections.models.rows import ROW_TYPES, Row, key_of
+from projections.projecting.partition import PartitionFolder
+from projections.storage.port import Checkpoint, Run
+from projections.storage.row_buffer import Book
+from projections.storage.sqlite import SqliteReadModelStore
 from unit.given import PARTITION, Scene
 
 RowT = TypeVar("RowT", bound=Row)

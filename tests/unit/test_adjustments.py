@@ -2,10 +2,10 @@
 
 import pytest
 
-from ledger.commands import Command
-from ledger.events import Adjusted, AdjustmentApproved, AdjustmentProposed, AdjustmentRejected, Balance
-from ledger.money import AMOUNT_MAX
-from ledger.rejections import Code
+from ledger.core.commands import Command
+from ledger.core.events import Adjusted, AdjustmentApproved, AdjustmentProposed, AdjustmentRejected, Balance
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.rejections import Code
 from unit.given import (
     Scene,
     adjust,

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from ledger.record import Head
-from projections.after_commit import AfterCommit
-from projections.cache import CONFIRM_S, TOUCHED_MAX, CacheUnavailable, Place, Step, place_of, step_of
-from projections.caches.memory import MemoryCache
-from projections.feeds.memory import MemoryLive
-from projections.live import Moved, moved_by
-from projections.rows import (
+from ledger.core.record import Head
+from projections.caching.memory import MemoryCache
+from projections.caching.port import CONFIRM_S, TOUCHED_MAX, CacheUnavailable, Place, Step, place_of, step_of
+from projections.live.memory import MemoryLive
+from projections.live.port import Moved, moved_by
+from projections.models.rows import (
     AccountRow,
     AssetRow,
     BetRow,
@@ -20,7 +19,8 @@ from projections.rows import (
     StatisticsRow,
     WalletRow,
 )
-from projections.store import Checkpoint, Generation, Held, Quarantined, Run
+from projections.projecting.post_commit import AfterCommit
+from projections.storage.port import Checkpoint, Generation, Held, Quarantined, Run
 
 LIVE = Generation(1, 1, "live", 1_000)
 BEFORE, AFTER = Checkpoint(Head(10, "a"), {"wallet": 1}), Checkpoint(Head(12, "b"), {"wallet": 2})

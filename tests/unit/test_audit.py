@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from ledger.audit import Fault, Stored, verify
-from ledger.commands import (
+from ledger.core.commands import (
     Command,
     Deposit,
     GrantBonus,
@@ -23,11 +22,12 @@ from ledger.commands import (
     Transfer,
     canonical,
 )
-from ledger.logs.memory import MemoryEventLog
-from ledger.node import Node
-from ledger.partitioning import partition_of
-from ledger.record import EMPTY_SHA256, Head
-from ledger.state_stores.memory import MemoryStateStore
+from ledger.core.position import partition_of
+from ledger.core.record import EMPTY_SHA256, Head
+from ledger.memory.log import MemoryEventLog
+from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
+from ledger.operations.audit import Fault, Stored, verify
 
 PARTITIONS = 4
 ADA, BOB = "ada", "bob"

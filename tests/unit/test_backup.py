@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli import stakelog
-from ledger.backup import back_up
-from ledger.folder import EVENTS, READ_MODEL, STATE
+from api.cli.main import stakelog
+from ledger.operations.backup import back_up
 from ledger.ports import FolderInUse, FolderUnusable
+from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 from unit.folders import story_records, write_log
 
 

@@ -6,15 +6,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from api.bench import run
-from api.bench.command import DISTRIBUTED_NAMES, bench
-from api.bench.crowd import Word, longest_s, wallets_in
-from api.bench.distributed_lab import QUICK, is_shared
-from api.bench.distributed_measures import MEASURES, steps
-from api.bench.figures import BenchError, Row
-from api.bench.lab import Processes
-from api.bench.servers import servers_of
-from ledger.partitioning import partition_of
+from bench import run
+from bench.command import DISTRIBUTED_NAMES, bench
+from bench.crowd import Word, longest_s, wallets_in
+from bench.distributed_lab import QUICK, is_shared
+from bench.distributed_measures import MEASURES, steps
+from bench.figures import BenchError, Row
+from bench.lab import Processes
+from bench.servers import servers_of
+from ledger.core.position import partition_of
 
 ENVIRONMENT = {
     "KAFKA_URL": "kafka://127.0.0.1:9092?replication_factor=1",

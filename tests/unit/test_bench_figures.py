@@ -6,13 +6,13 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from api.bench import bodies
-from api.bench.command import NAMES
-from api.bench.figures import BenchError, Bound, Row, Slice, Target, percentile, ratio_of, slice_of, summary_of
-from api.bench.lab import QUICK
-from api.bench.measures import MEASURES, steps
-from api.bench.report import load_text, table_of, three_figures
-from ledger.commands import AnyCommand
+from bench import bodies
+from bench.command import NAMES
+from bench.figures import BenchError, Bound, Row, Slice, Target, percentile, ratio_of, slice_of, summary_of
+from bench.lab import QUICK
+from bench.measures import MEASURES, steps
+from bench.report import load_text, table_of, three_figures
+from ledger.core.commands import AnyCommand
 
 
 def test_a_percentile_is_one_of_the_values_by_nearest_rank() -> None:

@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.bench import bodies
-from api.bench.asking import pool
-from api.bench.bare_route import bare_wallet
-from api.bench.figures import BenchError, Slice
-from api.bench.following import Lag, following_of, knows, lag_of
-from api.bench.paging import history_pages
-from api.bench.programs import name_of
-from api.bench.report import page_text
-from ledger.commands import AnyCommand
-from projections.documents import Available, FirstDeposit, Limits, Wallet
+from bench import bodies
+from bench.asking import pool
+from bench.bare_route import bare_wallet
+from bench.figures import BenchError, Slice
+from bench.following import Lag, following_of, knows, lag_of
+from bench.paging import history_pages
+from bench.programs import name_of
+from bench.report import page_text
+from ledger.core.commands import AnyCommand
+from projections.reads.documents import Available, FirstDeposit, Limits, Wallet
 
 EXPOSITION = """\
 # HELP stakelog_read_model_lag_events Events that are not folded yet

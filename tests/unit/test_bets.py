@@ -2,10 +2,10 @@
 
 import pytest
 
-from ledger.commands import CancelBet, SettleBet
-from ledger.events import Balance, BetCancelled, BetPlaced, BetSettled, StakeSource
-from ledger.money import AMOUNT_MAX
-from ledger.rejections import Code
+from ledger.core.commands import CancelBet, SettleBet
+from ledger.core.events import Balance, BetCancelled, BetPlaced, BetSettled, StakeSource
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.rejections import Code
 from unit.given import (
     NOON,
     SECOND_US,

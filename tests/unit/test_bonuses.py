@@ -2,9 +2,9 @@
 
 import pytest
 
-from ledger.events import LEDGER, NO_REQUEST, Balance, BonusExpired, BonusGranted
-from ledger.money import AMOUNT_MAX
-from ledger.rejections import Code
+from ledger.core.events import LEDGER, NO_REQUEST, Balance, BonusExpired, BonusGranted
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.rejections import Code
 from unit.given import (
     NOON,
     SECOND_US,

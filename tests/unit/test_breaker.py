@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from projections.breaker import Breaker
+from projections.caching.circuit_breaker import Breaker
 
 
 class Clock:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ledger.logs import broker_clock
-from ledger.logs.broker_clock import BrokerClock
+from ledger.kafka import clock as broker_clock
+from ledger.kafka.clock import BrokerClock
 
 SECOND_US = 1_000_000
 

@@ -1,7 +1,7 @@
 """A cancel that overtakes its bet is kept, and refuses that bet for ever."""
 
-from ledger.events import Balance, BetCancelled
-from ledger.rejections import Code
+from ledger.core.events import Balance, BetCancelled
+from ledger.core.rejections import Code
 from unit.given import Scene, cancel_bet, place_bet, settle_bet
 
 

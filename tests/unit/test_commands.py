@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger.commands import (
+from ledger.core.commands import (
     COMMAND_TYPES,
     AnyCommand,
     AnyFollowUp,

@@ -1,8 +1,8 @@
 """Defects found in other wallet services, each as a test that it can't happen here."""
 
-from ledger.events import Balance
-from ledger.rejections import Code
-from ledger.tickets import Accepted, IdReused
+from ledger.core.events import Balance
+from ledger.core.rejections import Code
+from ledger.writer.requests import Accepted, IdReused
 from unit.given import (
     NOON,
     SECOND_US,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.demo.books import EVENT_OF, Answer, Books, Command, bonus_of_stake
+from demo.books import EVENT_OF, Answer, Books, Command, bonus_of_stake
 
 START_US = 1_795_435_200_000_000
 

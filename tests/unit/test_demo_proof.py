@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from api.demo.proof import EMPTY_HEAD, Chain, Place
+from demo.proof import EMPTY_HEAD, Chain, Place
 
 
 def records(count: int, **last: Any) -> list[bytes]:

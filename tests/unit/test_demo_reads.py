@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 import pytest
 
-from api.demo import views
-from api.demo.apps import Apps
-from api.demo.books import Books, Order
-from api.demo.play import Client, Read, Tally
-from api.demo.traffic import Day, GameServer
+from demo import views
+from demo.apps import Apps
+from demo.books import Books, Order
+from demo.play import Client, Read, Tally
+from demo.traffic import Day, GameServer
 from properties.naive_reads import NaiveReads, NotFound
 from unit.test_demo_traffic import Played, Table
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.demo.books import ACCEPTED, Answer, Books, Command
-from api.demo.traffic import Day, Fault, GameServer, Planned, Post, Role, Wave, players, share_of_period
+from demo.books import ACCEPTED, Answer, Books, Command
+from demo.traffic import Day, Fault, GameServer, Planned, Post, Role, Wave, players, share_of_period
 from properties.naive_ledger import Accepted, Duplicate, Fact, NaiveLedger, Refused
 
 SMALL = Day(users=80, commands=2_500, seed=1, servers=3, periods=8)

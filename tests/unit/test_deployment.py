@@ -13,8 +13,8 @@ import yaml  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 
-from api.problems import KINDS, MEDIA_TYPE
-from api.settings import KNOWN
+from api.composition.settings import KNOWN
+from api.http.problems import KINDS, MEDIA_TYPE
 from deploy.image.healthcheck import main as healthcheck
 from deploy.image.requirements import blocks_of, name_of, needed
 from deploy.local.install import kafka_version

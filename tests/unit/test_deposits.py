@@ -2,10 +2,10 @@
 
 import pytest
 
-from ledger.events import Balance, Deposited
-from ledger.money import AMOUNT_MAX
-from ledger.rejections import Code
-from ledger.wallet import FirstDeposit
+from ledger.core.events import Balance, Deposited
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.rejections import Code
+from ledger.core.wallet import FirstDeposit
 from unit.given import (
     NOON,
     Scene,

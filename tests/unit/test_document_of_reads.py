@@ -10,10 +10,10 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from api.examples import PARTITION, USER, examples
+from api.http.problems import KINDS
 from api.openapi import document
-from api.problems import KINDS
-from projections import documents
+from api.openapi.examples import PARTITION, USER, examples
+from projections.reads import documents
 from unit.asked import Answer, Asked
 from unit.given import (
     approve_withdrawal,

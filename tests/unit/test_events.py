@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from ledger.events import (
+from ledger.core.events import (
     DATA_OF,
     DATA_TYPES,
     BetPlaced,

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli import stakelog
-from ledger.audit import Fault, Stored
-from ledger.export import Format, Ndjson, export
-from ledger.folder import EVENTS
-from ledger.parquet import Parquet
-from ledger.record import EMPTY_SHA256
+from api.cli.main import stakelog
+from ledger.core.record import EMPTY_SHA256
+from ledger.operations.audit import Fault, Stored
+from ledger.operations.export import Format, Ndjson, export
+from ledger.operations.parquet import Parquet
+from ledger.sqlite.folder import EVENTS
 from unit.folders import story_records, write_log
 
 KINDS = ("ndjson", "parquet")
@@ -285,7 +285,7 @@ def test_parquet_has_typed_columns_and_proves_its_own_chain(data: Path, dest: Pa
 
 
 def test_without_pyarrow_it_says_how_to_install_it(data: Path, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ledger.parquet", None)
+    monkeypatch.setitem(__import__("sys").modules, "ledger.operations.parquet", None)
     done = run(data, dest, "parquet")
     assert done.exit_code == 2
     assert "pip install 'stakelog[parquet]'" in done.stderr

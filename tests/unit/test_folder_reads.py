@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from api.audit.folder_reads import FolderReads
-from api.audit.sources import CannotAudit
-from ledger.folder import READ_MODEL
-from projections import reconcile_everybody, reconcile_wallets
-from projections.reconcile import Difference, Reconciled, reconcile
-from projections.store import ReadModelUnavailable
+from api.cli.audit.folder_reads import FolderReads
+from api.cli.audit.sources import CannotAudit
+from ledger.sqlite.folder import READ_MODEL
+from projections.auditing.reconcile import totals as reconcile_everybody
+from projections.auditing.reconcile import wallets as reconcile_wallets
+from projections.auditing.reconcile.run import Difference, Reconciled, reconcile
+from projections.storage.port import ReadModelUnavailable
 from unit.folders import story_records
 from unit.read_model import ReadModel
 from unit.told_reads import Records

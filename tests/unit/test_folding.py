@@ -11,21 +11,21 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from ledger.events import Event
-from ledger.money import AMOUNT_MAX
+from ledger.core.events import Event
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
+from ledger.core.wallet import Place
 from ledger.ports import LogDamaged
-from ledger.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.wallet import Place
-from projections import folds
-from projections.book import Book
-from projections.folding import continue_chain
-from projections.rows import DIGEST_OF, ROW_TYPES, StatisticsRow, add_digests
-from projections.store import Overtaken, Quarantined
+from projections import models as folds
+from projections.models.rows import DIGEST_OF, ROW_TYPES, StatisticsRow, add_digests
+from projections.projecting.partition import continue_chain
+from projections.storage.port import Overtaken, Quarantined
+from projections.storage.row_buffer import Book
 from properties.reads_story import story
 from unit.given import Scene, deposit, open_wallet, place_bet, settle_bet
 from unit.read_model import ReadModel, Tables
 
-_FOLDS: Final = "projections.folding.FOLDS"
+_FOLDS: Final = "projections.projecting.partition.FOLDS"
 
 
 def chained(events: Iterable[Event], partition: int = 0, prev: str = EMPTY.sha256, seq: int = 0) -> list[bytes]:
@@ -332,7 +332,7 @@ async def test_a_retake_goes_as_far_as_it_can(tmp_path: Path, monkeypatch: pytes
 async def test_more_than_can_be_taken_at_once_is_taken_run_by_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.folding._HELD_AT_ONCE", 10)
+    monkeypatch.setattr("projections.projecting.partition._HELD_AT_ONCE", 10)
     many = 23
     *records, late = chained(deposits(*["a"] * many, "b", "a"))
     model = await ReadModel.empty(tmp_path, [records])

@@ -1,6 +1,6 @@
 """The fold of orders: deposits and withdrawals under their order ids; and the index of deposits by their events."""
 
-from projections.rows import DepositRow, OrderRow
+from projections.models.rows import DepositRow, OrderRow
 from unit.given import (
     NOON,
     SECOND_US,

@@ -1,8 +1,8 @@
 """The fold of standings: per user, asset and UTC day what leaderboards are added up from."""
 
-from ledger.money import AMOUNT_MAX
-from ledger.wallet import DAY_US
-from projections.rows import LOW_BITS, StandingRow
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.wallet import DAY_US
+from projections.models.rows import LOW_BITS, StandingRow
 from unit.given import NOON, Scene, cancel_bet, place_bet, settle_bet
 from unit.read_model import rows_of
 

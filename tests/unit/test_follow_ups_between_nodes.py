@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from ledger import holdings as holdings_module
-from ledger import writer as writer_module
-from ledger.logs.memory import Appended
-from ledger.partitioning import partition_of
+from ledger.core.position import partition_of
+from ledger.core.record import Head
+from ledger.memory.log import Appended
+from ledger.node import owned as holdings_module
 from ledger.ports import NewRecord
-from ledger.record import Head
-from ledger.tickets import Accepted
+from ledger.writer import writer as writer_module
+from ledger.writer.requests import Accepted
 from unit.given import deposit, open_wallet, transfer
 from unit.node_in_memory import WatchedLog
 from unit.nodes_in_memory import Cluster

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Event
-from ledger.folder import EVENTS, READ_MODEL
+from ledger.core.events import Event
+from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
+from ledger.core.wallet import Place
 from ledger.ports import LogDamaged
-from ledger.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.wallet import Place
-from projections import folding
-from projections.book import Book
-from projections.folds import FOLDS, VERSION
-from projections.follower import Follower
-from projections.log_reader import refuse_ahead
-from projections.store import Overtaken, ReadModelAhead, ReadModelUnavailable, Run
-from projections.stores.sqlite import SqliteReadModelStore
+from ledger.sqlite.folder import EVENTS, READ_MODEL
+from projections.models import FOLDS, VERSION
+from projections.projecting import partition as folding
+from projections.projecting.follower import Follower
+from projections.projecting.log_reader import refuse_ahead
+from projections.storage.port import Overtaken, ReadModelAhead, ReadModelUnavailable, Run
+from projections.storage.row_buffer import Book
+from projections.storage.sqlite import SqliteReadModelStore
 from properties.reads_story import Story, story, tell
 from unit.folded import Folder, Tables, from_scratch, live_tables, tables
 

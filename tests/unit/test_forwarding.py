@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ledger.commands import Command
-from ledger.forwarding import CALL_S, SKEW_S, WAIT_S
-from ledger.rejections import Code
-from ledger.tickets import Accepted, Failed, IdReused, Refused, WalletRead, WouldBe
+from ledger.core.commands import Command
+from ledger.core.rejections import Code
+from ledger.peers.forwarding import CALL_S, SKEW_S, WAIT_S
+from ledger.writer.requests import Accepted, Failed, IdReused, Refused, WalletRead, WouldBe
 from properties.jumping_loop import in_skipped_time
 from unit.cluster_in_memory import ClusterInMemory, Trouble
 from unit.given import deposit, open_wallet, place_bet, set_limits, transfer

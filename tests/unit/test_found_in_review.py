@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from api.contract import Asked, read_batch, read_command
-from api.problems import Problem
-from ledger.audit import Fault, Stored, verify
-from ledger.commands import Deposit, PlaceHold, Transfer
-from ledger.logs.memory import Failure
-from ledger.logs.sqlite import SqliteEventLog
-from ledger.money import AMOUNT_MAX
+from api.http.commands import Asked, read_batch, read_command
+from api.http.problems import Problem
+from ledger.core.commands import Deposit, PlaceHold, Transfer
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.wallet import DayCount, Wallet
+from ledger.memory.log import Failure
+from ledger.memory.state_store import MemoryStateStore
+from ledger.operations.audit import Fault, Stored, verify
 from ledger.ports import LogUnavailable
-from ledger.seen import SeenKeys
-from ledger.state import PartitionState
-from ledger.state_stores.encoding import decode_value, encode_value
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.tickets import Accepted, Failed, WalletRead
-from ledger.wallet import DayCount, Wallet
+from ledger.sqlite.log import SqliteEventLog
+from ledger.writer.encoding import decode_value, encode_value
+from ledger.writer.key_filter import SeenKeys
+from ledger.writer.requests import Accepted, Failed, WalletRead
+from ledger.writer.state import PartitionState
 from unit.given import NOON, open_wallet
 from unit.node_in_memory import BrittleStore, World
 
@@ -54,7 +54,7 @@ async def test_what_writes_nothing_is_answered_though_timers_are_due_and_the_log
 
 
 async def test_failed_appends_leave_no_timers_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.writer._RETRY_S", 0.01)
+    monkeypatch.setattr("ledger.writer.writer._RETRY_S", 0.01)
     world = World()
     await world.start()
     await world.given(open_wallet(), deposit("d1"))
@@ -76,7 +76,7 @@ async def test_failed_appends_leave_no_timers_behind(monkeypatch: pytest.MonkeyP
 
 
 def test_many_timers_at_one_instant_are_set_in_no_time_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.state._TIMERS_MAX", 64)
+    monkeypatch.setattr("ledger.writer.state._TIMERS_MAX", 64)
     state = PartitionState(0, MemoryStateStore(), 16, SeenKeys(1))
     sorts = 0
     nearest = state._keep_nearest_timers

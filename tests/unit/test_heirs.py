@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Collection
 
 import pytest
 
-from ledger import heirs as heirs_module
-from ledger.heirs import Heirs
-from ledger.partitioning import partition_of
+from ledger.core.position import partition_of
+from ledger.core.record import Head, sha256_hex
+from ledger.node import standby as heirs_module
+from ledger.node.standby import Heirs
 from ledger.ports import LogUnavailable
-from ledger.record import Head, sha256_hex
-from ledger.tickets import Accepted
-from ledger.writer import Writer
+from ledger.writer.requests import Accepted
+from ledger.writer.writer import Writer
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import BrittleStore, World
 from unit.nodes_in_memory import Cluster

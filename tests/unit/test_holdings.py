@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 
-from ledger import holdings as holdings_module
-from ledger.commands import ConcludeTransfer
-from ledger.decide import follow_up_of
-from ledger.events import WriterOpened
-from ledger.logs.memory import Failure
-from ledger.no_peers import NoPeers
-from ledger.partitioning import partition_of
+from ledger.core.commands import ConcludeTransfer
+from ledger.core.decide import follow_up_of
+from ledger.core.events import WriterOpened
+from ledger.core.position import partition_of
+from ledger.core.record import Head, decode, sha256_hex
+from ledger.memory.log import Failure
+from ledger.node import owned as holdings_module
+from ledger.node.no_peers import NoPeers
 from ledger.ports import CheckpointAhead, LogUnavailable, OutcomeUnknown, Value
-from ledger.record import Head, decode, sha256_hex
-from ledger.tickets import Accepted, CommandTicket, Failed, Parcel, Ticket
+from ledger.writer.requests import Accepted, CommandTicket, Failed, Parcel, Ticket
 from unit.given import deposit, open_wallet, transfer
 from unit.node_in_memory import BrittleStore, World, request_sha256
 from unit.nodes_in_memory import Cluster

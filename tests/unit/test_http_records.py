@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from api.audit.sources import CannotAudit, HttpRecords
+from api.cli.audit.sources import CannotAudit, HttpRecords
 from deploy.local.server import free_port
 
 PARTITIONS = (

@@ -8,17 +8,7 @@ import pytest
 
 SRC = Path(__file__).parents[2] / "src"
 
-CORE = {
-    "money",
-    "partitioning",
-    "commands",
-    "events",
-    "entries",
-    "rejections",
-    "wallet",
-    "decide",
-    "record",
-}
+CORE = sorted(path.stem for path in (SRC / "ledger" / "core").glob("*.py"))
 STANDARD = set(sys.stdlib_module_names) | {"__future__"}
 
 
@@ -56,58 +46,73 @@ def test_a_package_imports_nothing_above_it(package: str, never: set[str]) -> No
 
 
 def test_the_core_imports_the_standard_library_and_msgspec_only() -> None:
+    assert "decide" in CORE
     for name in CORE:
-        path = SRC / "ledger" / f"{name}.py"
+        path = SRC / "ledger" / "core" / f"{name}.py"
         outside = {first(found) for found in imported(path)} - STANDARD - {"msgspec"}
         assert outside <= {"ledger"}, f"{name} imports {outside}"
-        inside = {found.split(".")[1] for found in imported(path) if first(found) == "ledger"}
-        assert inside <= CORE, f"{name} imports {inside - CORE}"
+        inside = {found for found in imported(path) if first(found) == "ledger"}
+        assert all(found.startswith("ledger.core.") for found in inside), f"{name} imports {inside}"
 
 
 @pytest.mark.parametrize("module", ["time", "random", "asyncio", "os", "logging", "datetime", "uuid", "secrets"])
 def test_the_core_has_no_clock_no_io_and_no_randomness(module: str) -> None:
     for name in CORE:
-        assert module not in {first(found) for found in imported(SRC / "ledger" / f"{name}.py")}, name
+        assert module not in {first(found) for found in imported(SRC / "ledger" / "core" / f"{name}.py")}, name
 
 
-def test_only_the_providers_name_adapters_of_a_running_service() -> None:
-    inside = (
-        *("ledger.logs", "ledger.owners", "ledger.state_stores"),
-        *("projections.stores", "projections.caches", "projections.feeds"),
-    )
-    adapters = tuple(f"{package}." for package in inside)
-    allowed = {
-        "api.providers",
-        "api.audit.sources",  # the auditor reads a folder without a service
-        "api.audit.folder_reads",
-        "api.backup",  # … and so does whoever proves a copy of it
-        "api.migrate",  # … and whoever moves a log from one adapter to another
-        "api.schemas",  # the vectors are made by a node in memory
-    }
+ADAPTERS = {
+    *("ledger.kafka", "ledger.memory", "ledger.sqlite"),
+    *("projections.storage.sqlite", "projections.storage.server"),
+    *("projections.storage.postgresql", "projections.storage.mysql"),
+    *("projections.caching.memory", "projections.caching.none"),
+    *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
+    *("projections.live.memory", "projections.live.redis"),
+}
+NAMES_ADAPTERS = {
+    "api.composition.container",
+    "api.cli.audit.sources",  # the auditor reads a folder without a service
+    "api.cli.audit.folder_reads",
+    "api.cli.backup",  # … and so does the proof of a backup
+    "api.cli.project",  # names the file of the log
+    "api.cli.migrate",  # moves a log from one adapter to another
+    "ledger.operations.backup",  # copies the files of the embedded mode
+}
+
+
+def within(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def test_only_the_composition_names_adapters_of_a_running_service() -> None:
     for module, path in modules().items():
-        inside_adapters = module.startswith(inside)
-        if not inside_adapters and module not in allowed and not module.startswith("api.bench"):
-            named = {name for name in imported(path) if name.startswith(adapters)}
+        if not within(module, ADAPTERS | {"bench"}) and module not in NAMES_ADAPTERS:
+            named = {name for name in imported(path) if within(name, ADAPTERS)}
             assert not named, f"{module} names {named}"
 
 
 def test_the_auditor_shares_no_rule_with_the_writer() -> None:
-    shared = {name.split(".")[1] for name in imported(SRC / "ledger" / "audit.py") if first(name) == "ledger"}
-    assert shared == {"record", "partitioning"}
-    names = {name for name in imported(SRC / "ledger" / "audit.py") if first(name) == "ledger"}
-    assert names == {"ledger.record.EMPTY_SHA256", "ledger.record.Head", "ledger.partitioning.partition_of"}
+    path = SRC / "ledger" / "operations" / "audit.py"
+    names = {name for name in imported(path) if first(name) == "ledger"}
+    assert names == {
+        "ledger.core.record.EMPTY_SHA256",
+        "ledger.core.record.Head",
+        "ledger.core.position.partition_of",
+    }
 
 
 def test_the_recomputation_shares_no_code_with_the_folds_or_the_writer() -> None:
     outside = {
-        name for name in imported(SRC / "projections" / "recomputed.py") if first(name) not in STANDARD | {"msgspec"}
+        name
+        for name in imported(SRC / "projections" / "auditing" / "oracle.py")
+        if first(name) not in STANDARD | {"msgspec"}
     }
-    assert outside <= {"ledger.partitioning.partition_of"}
-    comparers = list((SRC / "projections").glob("reconcile*.py"))
+    assert outside <= {"ledger.core.position.partition_of"}
+    comparers = list((SRC / "projections" / "auditing" / "reconcile").glob("*.py"))
     comparer = {name.rsplit(".", 1)[0] for path in comparers for name in imported(path)}
     ours = {name for name in comparer if name.startswith(("ledger", "projections"))}
-    ours -= {f"projections.{path.stem}" for path in comparers}
-    assert ours == {"ledger.audit", "projections.recomputed"}
+    ours -= {f"projections.auditing.reconcile.{path.stem}" for path in comparers}
+    assert ours == {"ledger.operations.audit", "projections.auditing.oracle"}
 
 
 def test_importing_a_module_reads_no_environment() -> None:

@@ -7,17 +7,17 @@ from random import Random
 
 import pytest
 
-from ledger.events import Event
-from ledger.folder import READ_MODEL
+from ledger.core.events import Event
+from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
+from ledger.core.wallet import Place
 from ledger.ports import LogDamaged, LogUnavailable
-from ledger.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.wallet import Place
-from projections import folding
-from projections.book import Book
-from projections.folds import FOLDS, VERSION
-from projections.intake import Delivered, Intake
-from projections.store import ReadModelAhead
-from projections.stores.sqlite import SqliteReadModelStore
+from ledger.sqlite.folder import READ_MODEL
+from projections.models import FOLDS, VERSION
+from projections.projecting import partition as folding
+from projections.projecting.delivery import Delivered, Intake
+from projections.storage.port import ReadModelAhead
+from projections.storage.row_buffer import Book
+from projections.storage.sqlite import SqliteReadModelStore
 from properties.reads_story import Story, story
 from system.kafka_read_side import fork_of
 from unit.folded import Tables, from_scratch, live_tables

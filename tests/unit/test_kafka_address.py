@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.logs.kafka_address import parse_address
+from ledger.kafka.address import parse_address
 from ledger.ports import LogMisconfigured
 
 

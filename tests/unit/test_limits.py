@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from ledger.commands import Command
-from ledger.events import Balance, LimitsSet
-from ledger.money import AMOUNT_MAX
-from ledger.rejections import Code
-from ledger.wallet import DAY_US, Limits, limits_of
+from ledger.core.commands import Command
+from ledger.core.events import Balance, LimitsSet
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.rejections import Code
+from ledger.core.wallet import DAY_US, Limits, limits_of
 from unit.given import (
     NOON,
     SECOND_US,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ledger.audit import verify
-from ledger.folder import EVENTS, MIGRATED, Migrated, mark_migrated, migrated_to, refuse_migrated
-from ledger.logs.memory import Appended, Failure, MemoryEventLog
-from ledger.logs.sqlite import SqliteRecords
-from ledger.migration import Interleaved, NotThisLog, compare, copy
+from ledger.core.record import EMPTY, Head
+from ledger.memory.log import Appended, Failure, MemoryEventLog
+from ledger.operations.audit import verify
+from ledger.operations.migrate import Interleaved, NotThisLog, compare, copy
 from ledger.ports import FolderMigrated, FolderUnusable, LogUnavailable, NewRecord, OutcomeUnknown
-from ledger.record import EMPTY, Head
+from ledger.sqlite.folder import EVENTS, MIGRATED, Migrated, mark_migrated, migrated_to, refuse_migrated
+from ledger.sqlite.log import SqliteRecords
 from unit.folders import story_records, write_log
 
 STORY = story_records()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.money import AMOUNT_MAX, in_bounds, is_amount, parse_assets
+from ledger.core.money import AMOUNT_MAX, in_bounds, is_amount, parse_assets
 
 
 def test_the_largest_amount_is_the_largest_integer_that_every_json_reader_keeps_exact() -> None:

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from ledger import node as node_module
-from ledger import writer as writer_module
-from ledger.commands import Command
-from ledger.events import BetPlaced, ReferralCounted, TransferReceived
-from ledger.logs.memory import Failure, MemoryEventLog
-from ledger.partitioning import partition_of
+from ledger.core.commands import Command
+from ledger.core.events import BetPlaced, ReferralCounted, TransferReceived
+from ledger.core.position import partition_of
+from ledger.core.record import Head, sha256_hex
+from ledger.core.wallet import Wallet
+from ledger.memory.log import Failure, MemoryEventLog
+from ledger.node import node as node_module
 from ledger.ports import CheckpointAhead, LedgerError, LogDamaged, LogUnavailable, NewRecord, OutcomeUnknown
-from ledger.record import Head, sha256_hex
-from ledger.tickets import Accepted, Failed, Refused
-from ledger.wallet import Wallet
+from ledger.writer import writer as writer_module
+from ledger.writer.requests import Accepted, Failed, Refused
 from unit.given import (
     NOON,
     SECOND_US,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger.cluster import End
-from ledger.record import EMPTY_SHA256
-from ledger.whole_log import WholeLog
+from ledger.core.record import EMPTY_SHA256
+from ledger.node.ports import End
+from ledger.peers.log_view import WholeLog
 from unit.asked import Asked
 from unit.nodes_in_memory import Cluster
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.partitioning import murmur2, partition_of
+from ledger.core.position import murmur2, partition_of
 
 # org.apache.kafka.common.utils.UtilsTest.testMurmur2, as signed 32-bit integers.
 KAFKA_VECTORS = {

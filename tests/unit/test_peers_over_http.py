@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.app import Rim
-from api.peer_messages import (
+from api.http.application import Rim
+from api.http.problems import Problem
+from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
+from api.nodes.messages import (
     MalformedMessage,
     read_answers,
     read_asking,
@@ -18,13 +20,20 @@ from api.peer_messages import (
     write_answers,
     write_asking,
 )
-from api.peers import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
-from api.problems import Problem
 from api.routes.peers import peer_routes
-from ledger.answering import Answering
-from ledger.cluster import End, PeerSilent, PeerUnreachable
-from ledger.commands import ReceiveTransfer
-from ledger.tickets import Accepted, CommandTicket, LookupTicket, Parcel, Refused, Ticket, WalletRead, WalletTicket
+from ledger.core.commands import ReceiveTransfer
+from ledger.node.ports import End, PeerSilent, PeerUnreachable
+from ledger.peers.handler import Answering
+from ledger.writer.requests import (
+    Accepted,
+    CommandTicket,
+    LookupTicket,
+    Parcel,
+    Refused,
+    Ticket,
+    WalletRead,
+    WalletTicket,
+)
 from properties.jumping_loop import in_skipped_time
 from unit.cluster_in_memory import ClusterInMemory
 from unit.given import NOON, deposit, open_wallet, place_bet

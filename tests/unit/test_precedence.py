@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pytest
 
-from ledger.commands import COMMAND_TYPES, Command
-from ledger.events import Event
-from ledger.money import AMOUNT_MAX
-from ledger.rejections import Code
+from ledger.core.commands import COMMAND_TYPES, Command
+from ledger.core.events import Event
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.rejections import Code
 from unit.given import (
     NOON,
     Scene,

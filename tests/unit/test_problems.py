@@ -5,10 +5,10 @@ import typing
 import msgspec
 import pytest
 
-from api.problems import KINDS, NOT_THERE, NotThere, Problem, problem_of
-from api.reading import DETAILS
-from ledger.rejections import Code, Rejection
-from ledger.tickets import Failed, IdReused, Refused
+from api.http.consistency import DETAILS
+from api.http.problems import KINDS, NOT_THERE, NotThere, Problem, problem_of
+from ledger.core.rejections import Code, Rejection
+from ledger.writer.requests import Failed, IdReused, Refused
 
 STATUS_OF_REASON = {code: 409 if code.endswith(("_reused", "already_resolved")) else 422 for code in Code}
 

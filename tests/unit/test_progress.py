@@ -1,6 +1,6 @@
 """What a long command says on a stderr that is no terminal."""
 
-from api.progress import Lines
+from api.cli.progress import Lines
 
 
 class Clock:

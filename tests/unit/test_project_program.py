@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli import stakelog
-from ledger.folder import EVENTS
+from api.cli.main import stakelog
+from ledger.sqlite.folder import EVENTS
 from unit.folders import story_records, write_log
 from unit.read_model import ReadModel
 

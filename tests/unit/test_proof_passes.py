@@ -11,16 +11,16 @@ from typing import Final
 import msgspec
 import pytest
 
-from ledger.events import BetSettled, Event
-from ledger.folder import EVENTS, READ_MODEL
-from ledger.logs.sqlite import SqliteLogReader
+from ledger.core.events import BetSettled, Event
+from ledger.core.wallet import Place
 from ledger.ports import LogDamaged
-from ledger.wallet import Place
-from projections import folds
-from projections.book import Book
-from projections.proof import KEPT_MAX, NAMED_MAX, Check, Pace, Proof
-from projections.rows import BY_USER, ROW_TYPES, Row
-from projections.store import Difference, Users
+from ledger.sqlite.folder import EVENTS, READ_MODEL
+from ledger.sqlite.log import SqliteLogReader
+from projections import models as folds
+from projections.auditing.background_check import KEPT_MAX, NAMED_MAX, Check, Pace, Proof
+from projections.models.rows import BY_USER, ROW_TYPES, Row
+from projections.storage.port import Difference, Users
+from projections.storage.row_buffer import Book
 from properties.reads_story import story
 from unit.read_model import ReadModel, write_log
 
@@ -235,7 +235,7 @@ async def test_a_fold_that_went_wrong_is_found_though_the_digests_agree(
     shutil.copytree(folded, tmp_path / "data")
     (tmp_path / "data" / READ_MODEL).unlink()
     with monkeypatch.context() as broken:
-        broken.setattr("projections.folding.FOLDS", (*folds.FOLDS, wrong))
+        broken.setattr("projections.projecting.partition.FOLDS", (*folds.FOLDS, wrong))
         model = await ReadModel.folded(tmp_path / "data", told)
     desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
     assert await desk.quick() == []
@@ -439,7 +439,7 @@ async def test_what_is_held_for_a_quarantined_user_is_no_difference(
     shutil.copytree(folded, tmp_path / "data")
     (tmp_path / "data" / READ_MODEL).unlink()
     with monkeypatch.context() as broken:
-        for module in ("projections.folding", "projections.proof"):
+        for module in ("projections.projecting.partition", "projections.auditing.background_check"):
             broken.setattr(f"{module}.FOLDS", (*folds.FOLDS, picky))
         model = await ReadModel.folded(tmp_path / "data", told)
         desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
@@ -461,7 +461,7 @@ async def test_an_event_in_the_rows_that_the_folds_cannot_digest_is_a_difference
         if event.user_id == "anna" and event.data.type == "bet_settled":
             raise ValueError("no bets of anna")
 
-    monkeypatch.setattr("projections.proof.FOLDS", (*folds.FOLDS, picky))
+    monkeypatch.setattr("projections.auditing.background_check.FOLDS", (*folds.FOLDS, picky))
     found = await desk.thorough()
     (stop,) = (one for one in found if one.table == "quarantine")
     assert (stop.place, stop.expected, stop.found) == ("anna", '"ValueError: no bets of anna"', "null")
@@ -477,7 +477,7 @@ async def test_held_events_that_were_deleted_or_changed_by_hand_are_named(
     shutil.copytree(folded, tmp_path / "data")
     (tmp_path / "data" / READ_MODEL).unlink()
     with monkeypatch.context() as broken:
-        broken.setattr("projections.folding.FOLDS", (*folds.FOLDS, picky))
+        broken.setattr("projections.projecting.partition.FOLDS", (*folds.FOLDS, picky))
         model = await ReadModel.folded(tmp_path / "data", told)
     desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
     (anna,) = await model.store.quarantine(1)

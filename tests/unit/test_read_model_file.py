@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from ledger.folder import READ_MODEL
-from projections import follower as follower_module
-from projections import statements
-from projections.folds import VERSION
-from projections.follower import Follower
-from projections.read_model import Ask
-from projections.sql import create_table
-from projections.standing import standing_of
-from projections.store import ReadModelUnavailable, Switched
-from projections.stores import sqlite
-from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
+from ledger.sqlite.folder import READ_MODEL
+from projections.models import VERSION
+from projections.projecting import follower as follower_module
+from projections.projecting.follower import Follower
+from projections.reads import statements
+from projections.reads.port import Ask
+from projections.reads.status import standing_of
+from projections.storage import sqlite
+from projections.storage.common import create_table
+from projections.storage.port import ReadModelUnavailable, Switched
+from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties.reads_story import Story, story
 from unit.asked import Asked
 from unit.folded import Folder, from_scratch, live_tables

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from api.problems import Problem
-from api.query import Query
-from api.reading import SHARED_PARAMETERS, answer
-from projections.documents import Page
-from projections.positions import LOOK_EVERY_S, Positions
-from projections.queries import Found
-from projections.read_model import Ask
-from projections.store import ReadModelUnavailable
+from api.http.consistency import SHARED_PARAMETERS, answer
+from api.http.problems import Problem
+from api.http.query import Query
+from projections.reads.documents import Page
+from projections.reads.port import Ask
+from projections.reads.positions import LOOK_EVERY_S, Positions
+from projections.reads.queries import Found
+from projections.storage.port import ReadModelUnavailable
 
 CALLS = 50
 

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from api.problems import KINDS, MEDIA_TYPE
-from ledger.partitioning import partition_of
+from api.http.problems import KINDS, MEDIA_TYPE
+from ledger.core.position import partition_of
 from ledger.ports import LogUnavailable
 from unit.asked import Answer, Asked
 from unit.given import deposit, hold, open_wallet, place_bet, request_withdrawal, set_limits, transfer

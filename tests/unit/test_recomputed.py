@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.contract import wallet_document
-from ledger.commands import AnyCommand, Command
-from ledger.entries import Bet, Hold, Order, SentTransfer
-from ledger.events import BetSettled, Event
-from ledger.record import EMPTY_SHA256, encode, sha256_hex
-from ledger.tickets import WalletRead
-from ledger.wallet import Place
-from projections.recomputed import Document, NotUnderstood, Story, Supply, is_wallet
+from api.http.commands import wallet_document
+from ledger.core.commands import AnyCommand, Command
+from ledger.core.events import BetSettled, Event
+from ledger.core.items import Bet, Hold, Order, SentTransfer
+from ledger.core.record import EMPTY_SHA256, encode, sha256_hex
+from ledger.core.wallet import Place
+from ledger.writer.requests import WalletRead
+from projections.auditing.oracle import Document, NotUnderstood, Story, Supply, is_wallet
 from properties.busy_days import Deliver, Step, Wait, busy_day
 from properties.stories import USERS, Post
 from unit.folders import story_records

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from projections import reconcile as reconcile_module
-from projections import reconcile_everybody, reconcile_wallets
-from projections.recomputed import Document, NotUnderstood
-from projections.reconcile import Behind, Difference, Late, Reconciled, Unreadable, reconcile
+from projections.auditing.oracle import Document, NotUnderstood
+from projections.auditing.reconcile import run as reconcile_module
+from projections.auditing.reconcile import totals as reconcile_everybody
+from projections.auditing.reconcile import wallets as reconcile_wallets
+from projections.auditing.reconcile.run import Behind, Difference, Late, Reconciled, Unreadable, reconcile
 from unit.folders import story_records
 from unit.told_reads import Records, ToldReads
 

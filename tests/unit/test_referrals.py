@@ -1,6 +1,6 @@
 """Who opens a wallet counts for up to six referrers above; a walk ends early at a void, or at the member himself."""
 
-from ledger.events import LEDGER, ReferralCounted, ReferralVoid
+from ledger.core.events import LEDGER, ReferralCounted, ReferralVoid
 from unit.given import Scene, close_wallet, freeze_wallet, open_wallet
 
 

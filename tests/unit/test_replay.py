@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli import stakelog
-from ledger.folder import EVENTS
-from ledger.logs.sqlite import SqliteRecords
-from ledger.replay import Unreadable, line_of, parse_time, utc
+from api.cli.main import stakelog
+from ledger.operations.replay import Unreadable, line_of, parse_time, utc
+from ledger.sqlite.folder import EVENTS
+from ledger.sqlite.log import SqliteRecords
 from unit.folders import story_records, write_log
 
 

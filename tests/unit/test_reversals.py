@@ -2,11 +2,11 @@
 
 import pytest
 
-from ledger.commands import Command
-from ledger.entries import Order, order_key
-from ledger.events import Balance, Event, Reversed
-from ledger.money import AMOUNT_MAX
-from ledger.rejections import Code
+from ledger.core.commands import Command
+from ledger.core.events import Balance, Event, Reversed
+from ledger.core.items import Order, order_key
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.rejections import Code
 from unit.given import (
     NOON,
     SECOND_US,

@@ -15,16 +15,16 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from api.contract import read_command
-from api.json_schemas import command_name, command_schemas, record_file
+from api.http.commands import read_command
+from api.http.problems import KINDS, MEDIA_TYPE, NOT_THERE
 from api.openapi import document
-from api.problems import KINDS, MEDIA_TYPE, NOT_THERE
-from api.schemas import FOLDER, files, write
-from ledger.commands import COMMAND_TYPES
-from ledger.events import DATA_TYPES, LEDGER, NO_REQUEST, Event, WriterOpened
-from ledger.record import encode
-from ledger.rejections import Code
-from ledger.wallet import Place
+from api.openapi.json_schemas import command_name, command_schemas, record_file
+from ledger.core.commands import COMMAND_TYPES
+from ledger.core.events import DATA_TYPES, LEDGER, NO_REQUEST, Event, WriterOpened
+from ledger.core.record import encode
+from ledger.core.rejections import Code
+from ledger.core.wallet import Place
+from schemas.generate.files import FOLDER, files, write
 
 ZEROS: Final = "0" * 64
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.seen import SeenKeys
+from ledger.writer.key_filter import SeenKeys
 
 
 def test_until_it_is_complete_every_key_may_be_held() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.settings import SettingsError, read_settings
+from api.composition.settings import SettingsError, read_settings
 
 
 def test_there_is_none_unless_told() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.settings import SettingsError, read_settings
+from api.composition.settings import SettingsError, read_settings
 
 KAFKA = "kafka://a:9092,b:9092?replication_factor=1"
 PG = "postgresql://stakelog:secret@db:5432/stakelog"

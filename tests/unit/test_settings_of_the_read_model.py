@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.settings import SettingsError, read_settings
+from api.composition.settings import SettingsError, read_settings
 
 PG = "postgresql://stakelog:secret@db:5432/stakelog"
 MYSQL = "mysql://stakelog:secret@db/stakelog"

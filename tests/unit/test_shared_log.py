@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ledger import writer as writer_module
-from ledger.events import LEDGER, NO_REQUEST, WriterOpened
-from ledger.logs.memory import Failure
+from ledger.core.events import LEDGER, NO_REQUEST, WriterOpened
+from ledger.core.record import decode
+from ledger.core.rejections import Code
+from ledger.memory.log import Failure
 from ledger.ports import LogUnavailable, OutcomeUnknown, StaleHead, Superseded
-from ledger.record import decode
-from ledger.rejections import Code
-from ledger.tickets import Accepted, Failed, Refused
+from ledger.writer import writer as writer_module
+from ledger.writer.requests import Accepted, Failed, Refused
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import WatchedLog, World
 

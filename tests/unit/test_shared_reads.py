@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from projections.shared_reads import SharedReads
+from projections.caching.single_flight import SharedReads
 
 
 class Source:

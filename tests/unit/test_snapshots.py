@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 import msgspec
 import pytest
 
-from ledger.logs.memory import Appended, MemoryEventLog
-from ledger.logs.memory_snapshots import MemorySnapshotStore
+from ledger.core.record import Head, sha256_hex
+from ledger.memory.log import Appended, MemoryEventLog
+from ledger.memory.snapshots import MemorySnapshotStore
+from ledger.memory.state_store import MemoryStateStore
 from ledger.ports import CheckpointAhead, ForeignCheckpoint, LogUnavailable, Page, Value
-from ledger.record import Head, sha256_hex
-from ledger.snapshot_format import Digest, Marker, decode_marker, encode_marker, name_of, new_snapshot, pack
-from ledger.snapshot_shelf import Kept
-from ledger.snapshots import Snapshots
-from ledger.state_stores.memory import MemoryStateStore
+from ledger.snapshots.catalogue import Kept
+from ledger.snapshots.format import Digest, Marker, decode_marker, encode_marker, name_of, new_snapshot, pack
+from ledger.snapshots.snapshots import Snapshots
 from unit.given import deposit, open_wallet, place_bet
 from unit.node_in_memory import World
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import pytest
 
 from conformance.event_log import Run, append, run_of, whole
-from ledger.logs import sqlite as sqlite_log
-from ledger.logs.sqlite import SqliteEventLog
+from ledger.core.record import EMPTY, Head
 from ledger.ports import DuplicateCommand, LogUnavailable, LogUnreadable, OutcomeUnknown, StaleHead, WrongPartitions
-from ledger.record import EMPTY, Head
+from ledger.sqlite import log as sqlite_log
+from ledger.sqlite.log import SqliteEventLog
 
 PARTITIONS: Final = 4
 
@@ -151,8 +151,8 @@ def test_each_append_is_synced_before_it_is_answered(path: Path) -> None:
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"
         "from conformance.event_log import append\n"
-        "from ledger.logs.sqlite import SqliteEventLog\n"
-        "from ledger.record import EMPTY\n"
+        "from ledger.sqlite.log import SqliteEventLog\n"
+        "from ledger.core.record import EMPTY\n"
         "async def main():\n"
         "    log = SqliteEventLog(Path(sys.argv[1]), 4)\n"
         "    head = EMPTY\n"
@@ -440,9 +440,9 @@ def test_a_disk_that_fails_in_mid_commit_leaves_the_outcome_unknown(path: Path) 
         "import asyncio, resource, sys\n"
         "from pathlib import Path\n"
         "from conformance.event_log import append\n"
-        "from ledger.logs.sqlite import SqliteEventLog\n"
+        "from ledger.sqlite.log import SqliteEventLog\n"
         "from ledger.ports import LogUnavailable, OutcomeUnknown\n"
-        "from ledger.record import EMPTY\n"
+        "from ledger.core.record import EMPTY\n"
         "async def main():\n"
         "    log = SqliteEventLog(Path(sys.argv[1]), 4)\n"
         "    base = await append(log, 0, EMPTY, 'a')\n"

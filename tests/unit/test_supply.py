@@ -4,10 +4,10 @@ from pathlib import Path
 
 import msgspec
 
-from projections.folding import PartitionFolder
-from projections.folds import VERSION
-from projections.stores.sqlite import SqliteReadModel, SqliteReadModelStore
-from projections.supply import AccountTotal, account_totals
+from projections.models import VERSION
+from projections.projecting.partition import PartitionFolder
+from projections.reads.supply import AccountTotal, account_totals
+from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties.reads_story import tell
 
 

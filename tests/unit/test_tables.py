@@ -11,10 +11,10 @@ from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import String
 
-from ledger.events import DATA_TYPES
-from projections.rows import BY_USER, ROW_TYPES, WHOLE, Row
-from projections.sql import create_index, create_table, drop_index, drop_table
-from projections.tables import COMMON, Tables
+from ledger.core.events import DATA_TYPES
+from projections.models.rows import BY_USER, ROW_TYPES, WHOLE, Row
+from projections.models.tables import COMMON, Tables
+from projections.storage.common import create_index, create_table, drop_index, drop_table
 
 TABLES: Final = Tables(7)
 DIALECTS: Final[dict[str, Dialect]] = {

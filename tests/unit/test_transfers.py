@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ledger.commands import Command, ConcludeTransfer, ReceiveTransfer
-from ledger.events import (
+from ledger.core.commands import Command, ConcludeTransfer, ReceiveTransfer
+from ledger.core.events import (
     LEDGER,
     NO_REQUEST,
     Balance,
@@ -15,8 +15,8 @@ from ledger.events import (
     TransferReturned,
     TransferSent,
 )
-from ledger.money import AMOUNT_MAX
-from ledger.rejections import Code
+from ledger.core.money import AMOUNT_MAX
+from ledger.core.rejections import Code
 from unit.given import (
     NOON,
     SECOND_US,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ledger.commands import Command
-from ledger.events import LEDGER, Balance, WalletClosed, WalletFrozen, WalletOpened, WalletUnfrozen
-from ledger.rejections import Code
+from ledger.core.commands import Command
+from ledger.core.events import LEDGER, Balance, WalletClosed, WalletFrozen, WalletOpened, WalletUnfrozen
+from ledger.core.rejections import Code
 from unit.given import (
     NOON,
     SECOND_US,

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from time import monotonic
 
-from projections import worker
-from projections.worker import BATCH
+from projections.projecting import worker
+from projections.projecting.worker import BATCH
 
 
 class Channel:

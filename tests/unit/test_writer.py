@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from ledger import state as state_module
-from ledger import writer as writer_module
-from ledger.commands import CountReferral, ReceiveTransfer
-from ledger.decide import decide
-from ledger.events import HoldExpired
-from ledger.logs.memory import Failure
+from ledger.core.commands import CountReferral, ReceiveTransfer
+from ledger.core.decide import decide
+from ledger.core.events import HoldExpired
+from ledger.core.record import Head
+from ledger.core.rejections import Code
+from ledger.core.wallet import Place
+from ledger.memory.log import Failure
+from ledger.memory.state_store import MemoryStateStore
 from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead, StateStore, Value
-from ledger.record import Head
-from ledger.rejections import Code
-from ledger.state_stores.memory import MemoryStateStore
-from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused, WouldBe
-from ledger.wallet import Place
+from ledger.writer import state as state_module
+from ledger.writer import writer as writer_module
+from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
 from unit.given import (
     NOON,
     SECOND_US,

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from ledger.audit import Stored
-from ledger.partitioning import partition_of
-from projections.recomputed import Document, Story
-from projections.reconcile import Accounts
+from ledger.core.position import partition_of
+from ledger.operations.audit import Stored
+from projections.auditing.oracle import Document, Story
+from projections.auditing.reconcile.run import Accounts
 
 
 class Records:

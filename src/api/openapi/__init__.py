@@ -8,8 +8,8 @@ status on every route where it can occur; tests hold that complete, and the rout
 
 from typing import Any
 
-from api.examples import examples
 from api.openapi import audit, commands, operation, problems, reads
+from api.openapi.examples import examples
 
 
 def document() -> dict[str, Any]:

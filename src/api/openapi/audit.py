@@ -3,9 +3,9 @@
 import json
 from typing import Any, Final
 
-from api import json_schemas
-from api.examples import PARTITION, Example, first_of_each_type
-from api.json_schemas import Schema, data_schemas, record_schema
+from api.openapi import json_schemas
+from api.openapi.examples import PARTITION, Example, first_of_each_type
+from api.openapi.json_schemas import Schema, data_schemas, record_schema
 from api.openapi.parts import (
     EVERYWHERE,
     LOGIN,
@@ -19,7 +19,7 @@ from api.openapi.parts import (
     problems,
     ref,
 )
-from ledger.events import DATA_TYPES
+from ledger.core.events import DATA_TYPES
 
 _NDJSON: Final = "application/x-ndjson"
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from api import json_schemas
-from api.contract import BATCH_MAX, BODY_MAX
-from api.examples import Example, first_of_each_type
-from api.json_schemas import Schema, command_name, command_schemas
+from api.http.commands import BATCH_MAX, BODY_MAX
+from api.openapi import json_schemas
+from api.openapi.examples import Example, first_of_each_type
+from api.openapi.json_schemas import Schema, command_name, command_schemas
 from api.openapi.parts import (
     BODY,
     EVERYWHERE,
@@ -24,8 +24,8 @@ from api.openapi.parts import (
     ref,
     typed_data,
 )
-from ledger.commands import COMMAND_TYPES, USER_ID_PATTERN
-from ledger.events import COMMAND_OF, DATA_OF
+from ledger.core.commands import COMMAND_TYPES, USER_ID_PATTERN
+from ledger.core.events import COMMAND_OF, DATA_OF
 
 
 def paths() -> dict[str, Any]:

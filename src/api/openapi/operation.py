@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.json_schemas import Schema
+from api.openapi.json_schemas import Schema
 from api.openapi.parts import EVERYWHERE, example_ref, json_answer, object_of, problems, ref
 
 

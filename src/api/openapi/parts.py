@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-from api import json_schemas
-from api.json_schemas import Schema
-from api.problems import KINDS, MEDIA_TYPE, Kind
-from ledger.events import DATA_OF
-from ledger.rejections import Code
+from api.http.problems import KINDS, MEDIA_TYPE, Kind
+from api.openapi import json_schemas
+from api.openapi.json_schemas import Schema
+from ledger.core.events import DATA_OF
+from ledger.core.rejections import Code
 
 JSON: Final = "application/json"
 

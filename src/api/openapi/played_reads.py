@@ -12,16 +12,16 @@ import msgspec
 from sqlalchemy import insert
 from sqlalchemy.dialects import sqlite
 
-from api.examples import PARTITION, START_US, USER, Example
-from api.reading import body_of
-from ledger.record import EMPTY, Head
-from projections.book import Book
-from projections.folding import continue_chain
-from projections.folds import FOLDS, VERSION
-from projections.queries import Found, Reads
-from projections.read_model import Ask, Rows, at_once
-from projections.sql import create_table, ready
-from projections.tables import CHECKPOINT, COMMON, GENERATION, Tables
+from api.http.consistency import body_of
+from api.openapi.examples import PARTITION, START_US, USER, Example
+from ledger.core.record import EMPTY, Head
+from projections.models import FOLDS, VERSION
+from projections.models.tables import CHECKPOINT, COMMON, GENERATION, Tables
+from projections.projecting.partition import continue_chain
+from projections.reads.port import Ask, Rows, at_once
+from projections.reads.queries import Found, Reads
+from projections.storage.common import create_table, ready
+from projections.storage.row_buffer import Book
 
 PARTITIONS: Final = 4
 """Chosen: few enough to name them all in ``as_of``; the play's wallets are in its partition 3 of 4, as of 16."""

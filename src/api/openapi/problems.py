@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from api.json_schemas import Schema
-from api.problems import KINDS, NOT_THERE, NotThere, Problem
-from api.reading import DETAILS
+from api.http.consistency import DETAILS
+from api.http.problems import KINDS, NOT_THERE, NotThere, Problem
+from api.openapi.json_schemas import Schema
 
 PROBLEMS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "malformed_request": ("Expected `int`, got `float` - at `$.amount`", {"field": "amount"}),

@@ -1,7 +1,7 @@
 """The document's part on reads: wallets and what they have, orders, leaderboards.
 
-The Structs of ``projections.documents`` say which members there are; what each means is said here, by its name. A
-member that this module does not know fails the generation, so that a new one cannot go out undescribed.
+The Structs of ``projections.reads.documents`` say which members there are; what each means is said here, by its name.
+A member that this module does not know fails the generation, so that a new one cannot go out undescribed.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from api import json_schemas
-from api.examples import PARTITION, START_US, USER, Example
-from api.json_schemas import Schema
+from api.http.consistency import LIMIT, LIMIT_MAX, TIMEOUT_MS, TIMEOUT_MS_MAX
+from api.openapi import json_schemas
+from api.openapi.examples import PARTITION, START_US, USER, Example
+from api.openapi.json_schemas import Schema
 from api.openapi.parts import (
     EVERYWHERE,
     LOGIN,
@@ -31,12 +32,11 @@ from api.openapi.parts import (
     typed_data,
 )
 from api.openapi.played_reads import answers
-from api.reading import LIMIT, LIMIT_MAX, TIMEOUT_MS, TIMEOUT_MS_MAX
 from api.routes.wallets import BET_STATUSES, ORDER_KINDS, ORDER_STATUSES
-from ledger.commands import ID_PATTERN, POSITION_PATTERN, TIME_US_MAX, USER_ID_PATTERN
-from ledger.events import DATA_OF
-from projections import documents
-from projections.queries import LEADERBOARDS
+from ledger.core.commands import ID_PATTERN, POSITION_PATTERN, TIME_US_MAX, USER_ID_PATTERN
+from ledger.core.events import DATA_OF
+from projections.reads import documents
+from projections.reads.queries import LEADERBOARDS
 
 _WALLET: Final = "/v1/wallets/{user_id}"
 

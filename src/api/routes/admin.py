@@ -4,12 +4,12 @@ from typing import Any
 
 from litestar import Request, Response, get
 
-from api.compression import json_response
-from api.contract import encode
-from api.metrics import Metrics
+from api.http.commands import encode
+from api.http.compression import json_response
+from api.http.metrics import Metrics
+from api.http.query import Query
 from api.openapi import document
-from api.query import Query
-from ledger.node import Node
+from ledger.node.node import Node
 
 
 def admin_routes(node: Node, metrics: Metrics) -> list[Any]:

@@ -5,14 +5,14 @@ from typing import Any, Final
 
 from litestar import Request, Response, get
 
-from api.compression import json_response
-from api.contract import encode, partitions_body
-from api.http import segments_of
-from api.problems import Problem
-from api.query import Query
-from ledger.node import Node
+from api.http.commands import encode, partitions_body
+from api.http.compression import json_response
+from api.http.problems import Problem
+from api.http.query import Query
+from api.http.requests import segments_of
+from ledger.node.node import Node
+from ledger.peers.log_view import WholeLog
 from ledger.ports import LogUnavailable
-from ledger.whole_log import WholeLog
 
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):([1-9][0-9]{0,15})")
 _SEQ_MAX: Final = 2**53 - 1

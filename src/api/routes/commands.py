@@ -6,7 +6,7 @@ from typing import Any, Final
 from litestar import Request, Response, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api.contract import (
+from api.http.commands import (
     batch_item,
     dry_run_result_of,
     encode_results,
@@ -17,12 +17,12 @@ from api.contract import (
     read_user_id,
     result_of,
 )
-from api.http import headers_of, http_scope, read_body, require_json, respond, respond_problem, segments_of
-from api.metrics import Metrics, outcome_of
-from api.problems import Problem, problem_of
-from api.query import Query
-from ledger.node import Node
-from ledger.tickets import Accepted, Answer, Failed, IdReused, Refused, WouldBe
+from api.http.metrics import Metrics, outcome_of
+from api.http.problems import Problem, problem_of
+from api.http.query import Query
+from api.http.requests import headers_of, http_scope, read_body, require_json, respond, respond_problem, segments_of
+from ledger.node.node import Node
+from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
 
 _HIT: Final = ((b"idempotency-hit", b"true"),)
 _ACTOR: Final = b"stakelog-actor"

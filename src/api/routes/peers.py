@@ -13,8 +13,11 @@ from typing import Final
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api.http import http_scope, read_body, respond
-from api.peer_messages import (
+from api.http.problems import Problem
+from api.http.query import Query
+from api.http.requests import http_scope, read_body, respond
+from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS
+from api.nodes.messages import (
     MalformedMessage,
     read_asking,
     read_follow_ups,
@@ -23,12 +26,9 @@ from api.peer_messages import (
     write_ends,
     write_open_follow_ups,
 )
-from api.peers import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS
-from api.problems import Problem
-from api.query import Query
-from ledger.answering import Answering
+from ledger.peers.handler import Answering
+from ledger.peers.log_view import WholeLog
 from ledger.ports import LedgerError
-from ledger.whole_log import WholeLog
 
 PEER_BODY_MAX: Final = 64 * 1024 * 1024
 """Chosen: one request of the largest size, and as many others of the largest single commands as go into a call."""

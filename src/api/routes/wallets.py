@@ -8,12 +8,9 @@ from typing import Any, Final
 from litestar import Request, Response, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api.compression import json_response, not_modified
-from api.contract import encode, read_asked_id, read_user_id, wallet_document
-from api.http import http_scope, list_header, respond, respond_not_modified, segments_of
-from api.problems import NotThere, Problem, problem_of
-from api.query import Query
-from api.reading import (
+from api.http.commands import encode, read_asked_id, read_user_id, wallet_document
+from api.http.compression import json_response, not_modified
+from api.http.consistency import (
     SHARED_PARAMETERS,
     Asked,
     answer,
@@ -24,13 +21,16 @@ from api.reading import (
     min_positions,
     with_as_of,
 )
-from ledger.commands import TIME_US_MAX
-from ledger.events import DATA_OF
-from ledger.money import is_asset_code
-from ledger.node import Node
-from ledger.partitioning import partition_of
-from ledger.tickets import Failed
-from projections.queries import LEADERBOARDS, Found, Reads
+from api.http.problems import NotThere, Problem, problem_of
+from api.http.query import Query
+from api.http.requests import http_scope, list_header, respond, respond_not_modified, segments_of
+from ledger.core.commands import TIME_US_MAX
+from ledger.core.events import DATA_OF
+from ledger.core.money import is_asset_code
+from ledger.core.position import partition_of
+from ledger.node.node import Node
+from ledger.writer.requests import Failed
+from projections.reads.queries import LEADERBOARDS, Found, Reads
 
 _PAGED: Final = ("limit", "cursor", *SHARED_PARAMETERS)
 BET_STATUSES: Final = ("open", "won", "lost", "cancelled")

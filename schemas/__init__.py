@@ -1,0 +1,1 @@
+"""JSON Schemas, the OpenAPI document and the conformance vectors; ``generate`` writes them."""

@@ -1,0 +1,1 @@
+"""Writes ``schemas/`` from the code: ``python -m schemas.generate``."""

@@ -1,0 +1,1 @@
+"""The program ``stakelog``: one module per command."""

@@ -1,0 +1,74 @@
+"""``stakelog audit export``: the log as files, to keep, prove and analyse elsewhere."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from api.cli.audit.sources import CannotAudit, CheckFailed, opened, said_plainly, source_options
+from api.cli.progress import progress
+
+if TYPE_CHECKING:
+    from ledger.operations.export import Format
+
+_FILE_EVENTS: Final = 100_000  # chosen: some 60 MB of NDJSON; what a kill costs is at most one file
+
+
+@click.command()
+@click.argument("dest", type=click.Path(path_type=Path, file_okay=False))
+@source_options
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["ndjson", "parquet"]),
+    default="ndjson",
+    show_default=True,
+    help="The records, one a line; or typed columns, and the records in one of them.",
+)
+@click.option(
+    "--file-events",
+    type=click.IntRange(1),
+    default=_FILE_EVENTS,
+    show_default=True,
+    help="Events in a file, at most.",
+)
+def export(dest: Path, data: Path | None, url: str | None, kind: str, file_events: int) -> None:
+    """Export the log into the folder DEST, or bring the export that is there up to date.
+
+    One sub-folder per partition, files named by their seqs. Run again after a kill, or later, it goes on after the
+    last whole file, having proved that what is there continues the chain of this very log.
+    """
+    from ledger.operations.export import DamagedExport, UnfitRecord, WrongFolder
+    from ledger.operations.export import export as export_log
+
+    with said_plainly("stakelog audit export"):
+        form = _format(kind)
+        try:
+            with opened(data, url) as records, progress("exporting", "events") as tell:
+                exported = export_log(records, dest, form, file_events_max=file_events, progress=tell)
+        except WrongFolder as error:
+            raise CannotAudit(str(error)) from error
+        except (DamagedExport, UnfitRecord) as error:
+            raise CheckFailed(str(error)) from error
+        except OSError as error:
+            raise CheckFailed(
+                f"{dest} cannot be written: {error.strerror or error}; what is whole stays, run it again to go on"
+            ) from error
+    click.echo(
+        f"exported {exported.new} events into {dest}, which now holds {exported.events} of "
+        f"{len(exported.heads)} partitions; their chain was computed anew"
+    )
+
+
+def _format(kind: str) -> "Format":
+    if kind == "ndjson":
+        from ledger.operations.export import Ndjson
+
+        return Ndjson()
+    try:
+        from ledger.operations.parquet import Parquet
+    except ImportError as error:
+        raise CannotAudit(
+            "Parquet needs pyarrow, which is not installed: pip install 'stakelog[parquet]', or use --format ndjson"
+        ) from error
+    return Parquet()

@@ -1,0 +1,178 @@
+"""The reads of a data folder without a service on it; implements ``projections.auditing.reconcile.run.Reads``."""
+
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from api.cli.audit.sources import CannotAudit
+from api.http.consistency import body_of
+from ledger.ports import LedgerError
+from ledger.sqlite.folder import READ_MODEL
+from projections.auditing.oracle import Document
+from projections.auditing.reconcile.port import LEADERS
+from projections.auditing.reconcile.run import Accounts, Unreadable
+from projections.models.rows import BY_USER
+from projections.reads import statements
+from projections.reads.port import Ask, Rows, at_once
+from projections.reads.queries import Found, Reads
+from projections.storage.port import ReadModelUnavailable
+from projections.storage.sqlite import SqliteReadModel
+
+_LIMIT: Final = 200
+_NOT_TEXT: Final = "Could not decode to UTF-8"
+"""As SQLite's driver says of a text that is none; all else that it raises is about the file."""
+
+Told = TypeVar("Told")
+
+
+class FolderReads:
+    """Asked by several threads at once; each has a read model of its own."""
+
+    def __init__(self, data: Path, partitions: int) -> None:
+        """Raises CannotAudit where the folder has no read model, or one of another log; ReadModelUnavailable."""
+        self._path = data / READ_MODEL
+        self._ends = _Ends(partitions)
+        self._here = threading.local()
+        self._opened: list[SqliteReadModel] = []
+        if not self._path.exists():
+            raise CannotAudit(
+                f"there is no read model in {data}: `stakelog serve` makes and fills it, or compare a running "
+                "service with --url"
+            )
+        (checkpoints,) = self._fetch((Ask(statements.checkpoints, {}),))
+        if len(checkpoints) != partitions:
+            self.close()
+            raise CannotAudit(
+                f"the read model in {data} has {len(checkpoints)} partitions, its log {partitions}: "
+                "they do not belong together"
+            )
+
+    def _model(self) -> "_AtOnce":
+        model: _AtOnce | None = getattr(self._here, "model", None)
+        if model is None:
+            opened = SqliteReadModel(self._path)
+            self._opened.append(opened)
+            model = self._here.model = _AtOnce(opened)
+        return model
+
+    def _fetch(self, asks: Sequence[Ask]) -> list[Rows]:
+        return at_once(self._model().fetch(asks))
+
+    def _ask(self, ask: Callable[[Reads], Coroutine[Any, Any, Found]]) -> Document | None:
+        """Raises Unreadable, ReadModelUnavailable."""
+
+        def document() -> Document | None:
+            found = at_once(ask(Reads(self._model(), self._ends, lambda: 0)))
+            return None if found.document is None else msgspec.json.decode(body_of(found), type=dict[str, Any])
+
+        return _readable(document)
+
+    def wallet(self, user_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.wallet(user_id))
+
+    def balance_at(self, user_id: str, at_us: int) -> Document | None:
+        return self._ask(lambda reads: reads.balance(user_id, at_us))
+
+    def history(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._ask(lambda reads: reads.history(user_id, {}, _LIMIT, cursor))
+
+    def bets(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._ask(lambda reads: reads.bets(user_id, {}, _LIMIT, cursor))
+
+    def bet(self, user_id: str, bet_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.bet(user_id, bet_id))
+
+    def holds(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._ask(lambda reads: reads.holds(user_id, _LIMIT, cursor))
+
+    def hold(self, user_id: str, hold_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.hold(user_id, hold_id))
+
+    def transfer(self, user_id: str, transfer_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.transfer(user_id, transfer_id))
+
+    def order(self, user_id: str, order_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.order(user_id, order_id))
+
+    def stats(self, user_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.statistics(user_id))
+
+    def referrals(self, user_id: str) -> Document | None:
+        return self._ask(lambda reads: reads.referrals(user_id))
+
+    def orders(self, cursor: str | None) -> Document | None:
+        return self._ask(lambda reads: reads.orders({}, _LIMIT, cursor))
+
+    def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
+        return self._ask(lambda reads: reads.leaderboard(name, asset, at_us, LEADERS))
+
+    def accounts(self, partition: int) -> Accounts | None:
+        asks = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}), Ask(statements.accounts, {}))
+
+        def told() -> Accounts | None:
+            checkpoints, quarantined, rows = self._fetch(asks)
+            if any(row[0] == partition for row in quarantined):
+                return None  # what is held is in no total: whoever is quarantined is named as behind
+            totals = {(row[1], row[2]): (int(row[3]), int(row[4])) for row in rows if row[0] == partition}
+            return Accounts(int(dict(checkpoints)[partition]), totals)
+
+        return _readable(told)
+
+    def users(self, partition: int) -> tuple[int, set[str]]:
+        of_table = [Ask(statements.users, {"of_partition": partition}, frozenset({kind.table})) for kind in BY_USER]
+
+        def told() -> tuple[int, set[str]]:
+            checkpoints, *tables = self._fetch((Ask(statements.checkpoints, {}), *of_table))
+            return int(dict(checkpoints)[partition]), {str(row[0]) for rows in tables for row in rows}
+
+        return _readable(told)
+
+    def close(self) -> None:
+        for model in self._opened:
+            model.close_now()
+
+
+def _readable(told: Callable[[], Told]) -> Told:
+    """Whatever rows somebody wrote by hand do to it, a read that fails is one. Raises Unreadable, LedgerError."""
+    try:
+        return told()
+    except ReadModelUnavailable as error:
+        if _NOT_TEXT in str(error):
+            raise Unreadable(str(error)) from error
+        raise
+    except LedgerError:
+        raise
+    except Exception as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from error
+
+
+class _AtOnce:
+    """``ReadModel`` that looks everything up in the caller's thread."""
+
+    def __init__(self, model: SqliteReadModel) -> None:
+        self._model = model
+
+    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
+        return await self._model.fetch(asks, quick=True)
+
+    async def close(self) -> None:
+        self._model.close_now()
+
+
+class _Ends:
+    """``LogEnds`` of an auditor, who holds every answer against the log at its own position: no lag is told."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+
+    def end(self, _partition: int) -> int:
+        return 0
+
+    async def end_now(self, partition: int) -> int:
+        return self.end(partition)
+
+    async def time_us(self, partition: int, seq: int) -> int:
+        raise AssertionError(f"nothing is known beyond what is folded, so not {partition}:{seq}")

@@ -1,0 +1,150 @@
+"""``stakelog audit reconcile``: do the reads say what the log says?"""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from api.cli.audit.sources import CannotAudit, CheckFailed, HttpRecords, data_folder, opened, said_plainly
+from api.cli.progress import progress
+
+if TYPE_CHECKING:
+    from api.cli.audit.folder_reads import FolderReads
+    from api.cli.audit.http_reads import HttpReads
+    from projections.auditing.oracle import Supply
+    from projections.auditing.reconcile.run import Difference, Reconciled
+    from projections.auditing.reconcile.totals import Everybody
+
+_AT_ONCE: Final = 4  # chosen: keeps a service of a few cores busy, and leaves it time for its clients
+_PATIENCE_S: Final = 60.0
+_NAMED_MOST: Final = 20
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The data folder; default STAKELOG_DATA or ./data. With --url only its log is read.",
+)
+@click.option("--url", help="Compare what this service answers, such as http://127.0.0.1:8080.")
+@click.option("--user", "users", multiple=True, help="Compare this wallet only; may be given again.")
+@click.option(
+    "--wait",
+    "patience_s",
+    type=click.FloatRange(0),
+    default=_PATIENCE_S,
+    show_default=True,
+    help="Seconds to wait for reads that are behind the log.",
+)
+@click.option(
+    "--at-once", type=click.IntRange(1, 64), default=_AT_ONCE, show_default=True, help="Requests at a time."
+)
+def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patience_s: float, at_once: int) -> None:
+    """Recompute every wallet from the log, and compare with it what the reads say.
+
+    Each difference is named: wallet, read, member, what is expected and what is found. Folder and service may be in
+    use: an answer is held against the log as of the position that it names. Without --user the queue of orders and
+    the leaderboards are compared too. A folder tells more than any read: its account totals, who has rows, and how
+    far they go are held against the log as well.
+    """
+    from projections.auditing.oracle import NotUnderstood
+    from projections.auditing.reconcile.run import reconcile as reconcile_reads
+
+    with said_plainly("stakelog audit reconcile"):
+        with (
+            opened(data, None if data is not None else url) as records,
+            closing(_reads(data, url, records.partitions)) as reads,
+            progress("reconciling", "events") as tell,
+        ):
+            try:
+                result = reconcile_reads(
+                    records,
+                    reads,
+                    only=users,
+                    at_once=at_once,
+                    patience_s=patience_s,
+                    differs=_print_difference,
+                    says=lambda text: click.echo(text, err=True),
+                    progress=tell,
+                )
+            except NotUnderstood as error:
+                raise CheckFailed(f"{error}; `stakelog audit verify` proves the log itself") from error
+        unknown = len(set(users)) - result.wallets - result.strangers
+        if unknown > 0:
+            raise CannotAudit(f"the log has no event of {unknown} of the wallets named")
+    _print_supply(result.supply)
+    _print_summary(result)
+    sys.exit(0 if result.well else 1)
+
+
+def _reads(data: Path | None, url: str | None, partitions: int) -> "FolderReads | HttpReads":
+    """Raises CannotAudit where there are none, or not of such a log."""
+    if url is None:
+        from api.cli.audit.folder_reads import FolderReads
+
+        return FolderReads(data_folder(data), partitions)
+    from api.cli.audit.http_reads import HttpReads
+
+    with closing(HttpRecords(url)) as service:
+        if service.partitions != partitions:
+            raise CannotAudit(
+                f"{url} has {service.partitions} partitions, the log in {data} {partitions}: "
+                "they do not belong together"
+            )
+    return HttpReads(url)
+
+
+def _print_difference(difference: "Difference") -> None:
+    user_id, read, field, position, expected, found = difference
+    click.echo(f"DIFFERS {user_id} {read} {field or '(all)'} as of {position}: expected {expected}, found {found}")
+
+
+def _print_supply(supply: "Supply") -> None:
+    """Every account's total, in minor units: wallets by bucket, transit, and where money came from and went."""
+    for asset, accounts in sorted(supply.accounts.items()):
+        click.echo(f"money supply of {asset}, in minor units:")
+        for account, amount in sorted(accounts.items(), key=_rank):
+            click.echo(f"  {account:<24} {amount:>24}")
+        click.echo(f"  {'sum':<24} {sum(accounts.values()):>24}")
+
+
+def _rank(item: tuple[str, int]) -> tuple[int, str]:
+    account, _ = item
+    return (0 if account.startswith("wallets/") else 1 if account.startswith("transit/") else 2), account
+
+
+def _print_summary(result: "Reconciled") -> None:
+    for late in result.late:
+        click.echo(
+            f"BEHIND the reads of partition {late.partition} are at seq {late.seq}, the log at {late.end}: "
+            "what they say is true where they are, but not yet of all"
+        )
+    for behind in result.behind[:_NAMED_MOST]:
+        click.echo(
+            f"behind: the answers of {behind.user_id} are as of {behind.partition}:{behind.seq}, older than those of "
+            "its partition (quarantined?); they are compared as of then"
+        )
+    if len(result.behind) > _NAMED_MOST:
+        click.echo(f"behind: {len(result.behind) - _NAMED_MOST} more wallets")
+    for asset, remainder in result.supply.remainders().items():
+        click.echo(f"FAULT the postings of {asset} sum to {remainder}, not to zero")
+    click.echo(
+        f"{'well' if result.well else 'NOT well'}: {result.differences} differences in {result.answers} answers "
+        f"about {result.wallets} wallets, held against {result.events} events in {result.partitions} partitions"
+        + (f"; {result.asked_again} wallets were asked again" if result.asked_again else "")
+        + (f"; {len(result.behind)} wallets are behind" if result.behind else "")
+        + ("" if result.everybody is None else _of_everybody(result.everybody))
+    )
+
+
+def _of_everybody(everybody: "Everybody") -> str:
+    if everybody.not_compared:
+        return f"; queue and leaderboards could not be compared: {everybody.not_compared}"
+    days = everybody.days_left_out
+    return (
+        f"; {everybody.orders} orders in the queue and {everybody.leaderboards} leaderboards compared"
+        + (f", but of {days} days with bets, by asset, before the latest 40" if days else "")
+        + (f"; {everybody.asked_again} of these were asked for again" if everybody.asked_again else "")
+    )

@@ -1,0 +1,52 @@
+"""``stakelog backup``: a copy of the data folder, while the service runs."""
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import click
+
+from api.cli.audit.sources import CannotAudit, data_folder, said_plainly
+from api.cli.progress import progress
+
+
+@click.command()
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="The data folder; default STAKELOG_DATA or ./data.")
+@click.option("--no-verify", is_flag=True, help="Do not prove the copied log; faster.")
+def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
+    """Copy the data folder to DEST, in use or not; DEST must not exist, or be empty.
+
+    DEST appears when the copy is whole, durable and proved. To restore it, start the service with STAKELOG_DATA set
+    to it, or to a copy of it.
+    """
+    from ledger.operations.backup import back_up
+    from ledger.ports import FolderInUse, FolderUnusable
+
+    with said_plainly("stakelog backup"):
+        try:
+            with ExitStack() as bar:
+                tell = bar.enter_context(progress("copying", "bytes"))
+
+                def prove(folder: Path) -> None:
+                    bar.close()
+                    if not no_verify:
+                        _prove(folder)
+
+                copied = back_up(data_folder(data), dest, prove=prove, progress=tell)
+        except (FolderUnusable, FolderInUse) as error:
+            raise CannotAudit(str(error)) from error
+    click.echo(
+        f"{dest} holds {', '.join(copied.files)}, {copied.bytes} bytes"
+        + ("" if no_verify else "; the log in it is proved")
+        + "".join(f"; {name} was left out, it cannot be read: a start makes it anew" for name in copied.left_out)
+    )
+
+
+def _prove(folder: Path) -> None:
+    """Raises Fault, LogUnreadable."""
+    from ledger.operations.audit import verify
+    from ledger.sqlite.folder import EVENTS
+    from ledger.sqlite.log import SqliteRecords
+
+    with closing(SqliteRecords(folder / EVENTS)) as records, progress("verifying", "events") as tell:
+        verify(records, progress=tell)

@@ -1,0 +1,67 @@
+"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service could not go on, 2 wrong use."""
+
+import logging
+import os
+import sys
+
+import click
+
+from api.cli.audit import audit
+from api.cli.backup import backup
+from api.cli.migrate import migrate
+from api.cli.project import project
+from bench.command import bench
+from demo.command import demo
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stakelog")
+def stakelog() -> None:
+    """An event-sourced wallet ledger for betting backends."""
+
+
+@stakelog.command()
+def serve() -> None:
+    """Serve the HTTP API until SIGTERM or Ctrl-C.
+
+    Settings come from the environment: STAKELOG_DATA (./data), STAKELOG_HOST and STAKELOG_PORT (127.0.0.1:8080),
+    STAKELOG_PARTITIONS (16), STAKELOG_ASSETS (INR:2,USDT:6,GOLD:0), STAKELOG_AUTH (on; off serves on loopback only),
+    STAKELOG_LOG (sqlite, or kafka://host:port,…, of which any number of nodes share the partitions, each reached by
+    the others at STAKELOG_ADVERTISE), STAKELOG_READ_MODEL (sqlite, postgresql://… or mysql://…) and
+    STAKELOG_READ_MODEL_REPLICA (none).
+    """
+    from api.cli.serve import CannotServe
+    from api.cli.serve import serve as serve_until_stopped
+    from api.composition.settings import SettingsError, read_settings, refuse_unsafe
+    from ledger.ports import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # What matters of it is told by whoever asked; by itself it says thousands of lines while a broker is away.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        settings = read_settings(os.environ)
+        refuse_unsafe(settings)
+    except SettingsError as error:
+        click.echo(f"stakelog serve: {error}", err=True)
+        sys.exit(2)
+    try:
+        serve_until_stopped(settings)
+    except CannotServe as error:
+        click.echo(f"stakelog serve: {error}", err=True)
+        wrong_settings = LogMisconfigured | WrongPartitions | WrongAssets | FolderMigrated
+        sys.exit(2 if isinstance(error.__cause__, wrong_settings) else 1)
+
+
+stakelog.add_command(demo)
+stakelog.add_command(project)
+stakelog.add_command(audit)
+stakelog.add_command(backup)
+stakelog.add_command(migrate)
+stakelog.add_command(bench)
+
+
+def main() -> None:
+    if not __debug__:
+        click.echo("stakelog checks itself with assertions; do not run it with python -O", err=True)
+        sys.exit(2)
+    stakelog()

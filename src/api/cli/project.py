@@ -1,0 +1,328 @@
+"""``stakelog project``: what fills the read model, and where it stands.
+
+Exit status 0 well, 1 it failed or was refused, 2 wrong use or settings, or there is no log, 3 (``follow`` and the
+worker) the log or the read model is not what it must be, and starting again cannot mend it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from api.composition.settings import Settings
+    from projections.projecting.log_reader import LogReader
+
+_NICE: Final = 10  # chosen: a tenth of what the service gets where both want a core
+
+
+@click.group(invoke_without_command=True)
+@click.option("--web-host", default="127.0.0.1", show_default=True, help="Where the worker's own pages are.")
+@click.option(
+    "--web-port",
+    type=click.IntRange(0, 65_535),
+    default=6066,
+    show_default=True,
+    help="Their port: /metrics for Prometheus, /lag as JSON; 0 for none.",
+)
+@click.option("--no-check", is_flag=True, help="Do not hold the read model against the log meanwhile.")
+@click.pass_context
+def project(context: click.Context, web_host: str, web_port: int, no_check: bool) -> None:
+    """Fold the log into the tables that client apps read.
+
+    Without a command: one of the workers that fill PostgreSQL or MySQL from Kafka, until SIGTERM or Ctrl-C. Start as
+    many as are needed, on any machine; they share the partitions. Settings are those of `serve`. With the log in
+    SQLite `serve` does this by itself.
+
+    Exit status 1: start it again; 3: the log or the read model is not what it must be, and that would not help.
+    """
+    if context.invoked_subcommand is None:
+        from api.cli.worker import work
+
+        work(_settings(""), web_host=web_host, web_port=web_port, check=not no_check)
+
+
+@project.command()
+@click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that holds its other end.")
+def follow(with_parent: bool) -> None:
+    """Follow the log until SIGTERM or Ctrl-C. `serve` does this by itself; settings are those of `serve`."""
+    import uvloop
+
+    from api.cli.child_process import DISASTER, end_with_parent
+    from ledger.ports import LedgerError, LogDamaged
+    from projections.storage.port import ReadModelAhead
+
+    if with_parent:
+        end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = _settings("follow")
+    try:
+        uvloop.run(_follow(settings))
+    except LedgerError as error:
+        click.echo(f"stakelog project follow: {error}", err=True)
+        sys.exit(DISASTER if isinstance(error, ReadModelAhead | LogDamaged) else 1)
+
+
+async def _follow(settings: "Settings") -> None:
+    import gc
+
+    from api.composition.container import make_after_commit, open_read_side
+    from projections.projecting.follower import Follower
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_read_side(settings) as (log, store):
+        gc.freeze()  # what is loaded by now stays
+        gc.set_threshold(50_000, 20, 50)  # rows form no cycles
+        after = make_after_commit(settings.cache)
+        try:
+            await Follower(log, store, after=after).run(stop)
+        finally:
+            if after is not None:
+                await after.close()
+
+
+@project.command()
+@click.option("--accept", is_flag=True, help="Switch although the new rows are not those of now; they are listed.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Processes that fold; default as many as cores, at most 4."
+)
+def rebuild(accept: bool, workers: int | None) -> None:
+    """Make the tables anew from the log, compare them, and switch to them; the service may run meanwhile.
+
+    Both must have been folded to the same rows, up to the same event of every partition. What differs is listed, and
+    the live ones stay, unless --accept says that it is meant: after a change of the folds, or to mend a digest. Rows
+    that were changed beside the folds are right again in the new tables; what the check had found of them is listed.
+    Killed at any time it changes nothing; run again it goes on.
+    """
+    from ledger.ports import LedgerError
+    from projections.projecting.rebuild import WORKERS_MAX
+
+    settings = _settings_of_a_log("rebuild")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        switched = asyncio.run(_rebuild(settings, accept, workers or min(os.cpu_count() or 1, WORKERS_MAX)))
+    except LedgerError as error:
+        click.echo(f"stakelog project rebuild: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("stakelog project rebuild: given up; what is done is kept, run it again to go on", err=True)
+        sys.exit(1)
+    sys.exit(0 if switched else 1)
+
+
+async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
+    from functools import partial
+    from time import monotonic
+
+    from api.cli.progress import progress_of_steps
+    from api.composition.container import open_read_side, rebuild_lock
+    from projections.projecting.rebuild import rebuild as rebuild_from_log
+
+    began_s = monotonic()
+    async with rebuild_lock(settings):
+        with progress_of_steps() as tell:
+            outcome = await rebuild_from_log(
+                partial(open_read_side, settings),
+                workers=workers,
+                accept=accept,
+                progress=tell,
+            )
+    took_s = monotonic() - began_s
+    for one in outcome.differences:
+        click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'nobody'}: {one.detail}")
+    for found in outcome.mended:
+        click.echo(f"MENDED {found}")
+    if outcome.differing:
+        listed = len(outcome.differences)
+        rest = f", {listed} of them listed" if listed < outcome.differing else ""
+        click.echo(f"{outcome.differing} rows differ from the live ones{rest}: " + _per_table(outcome.differing_in))
+    if not outcome.switched:
+        click.echo("the live tables stay; if the new rows are meant, run it with --accept", err=True)
+        return False
+    rate = f"{outcome.events} events folded in {took_s:.1f} s"
+    click.echo(f"generation {outcome.generation} is live: {rate}" + (", the first one" if outcome.first else ""))
+    return True
+
+
+def _per_table(differing: "Mapping[str, int]") -> str:
+    return ", ".join(f"{number} in {table}" for table, number in differing.items())
+
+
+@project.command()
+def status() -> None:
+    """Say which generation is live, how far it is folded, who stands still, and what the last check found.
+
+    Exit status 1 where the read model is AHEAD of the log: the log got shorter, or is another one.
+    """
+    from ledger.ports import LedgerError, WrongPartitions
+
+    settings = _settings_of_a_log("status")
+    try:
+        ahead = asyncio.run(_status(settings, settings.partitions if "STAKELOG_PARTITIONS" in os.environ else None))
+    except LedgerError as error:
+        click.echo(f"stakelog project status: {error}", err=True)
+        sys.exit(2 if isinstance(error, WrongPartitions) else 1)
+    sys.exit(1 if ahead else 0)
+
+
+async def _status(settings: "Settings", wanted: int | None) -> bool:
+    """Whether the read model is ahead. ``wanted``: how many partitions the log must have; None where nobody says."""
+    from time import time_ns
+
+    from api.composition.container import open_read_model
+    from projections.models import VERSION
+    from projections.projecting.log_reader import every_ahead
+    from projections.reads.status import details_of, standing_of
+
+    async with open_read_model(settings, wanted) as (log, model):
+        standing, details = await standing_of(model), await details_of(model)
+        ends = log.ends()
+        now_us = time_ns() // 1_000
+        click.echo(f"generation {standing.generation}, folded by version {standing.version}")
+        if standing.version != VERSION:
+            click.echo(f"this program has version {VERSION}: run `stakelog project rebuild --accept`")
+        # A read model of another log may have more partitions, or fewer: that is said below.
+        for partition, (head, end) in enumerate(zip(standing.heads, ends, strict=False)):
+            line = f"partition {partition}: seq {head.seq} {head.sha256[:16]}"
+            if head.seq < end:
+                age_s = (now_us - _time_us(log, partition, head.seq + 1)) / 1_000_000
+                line += f", {end - head.seq} events behind, the oldest {age_s:.1f} s old"
+            click.echo(line)
+        ahead = list(every_ahead(log, standing.heads))
+        for why in ahead:
+            click.echo(f"AHEAD partition {why.partition}, seq {why.seq}: {why.reason}")
+        for one in details.quarantined:
+            click.echo(f"STANDS STILL {one.user_id} (partition {one.partition}) at seq {one.seq}: {one.reason}")
+        if standing.quarantined > len(details.quarantined):
+            click.echo(f"… {standing.quarantined} users stand still in all")
+        for proof in details.proofs:
+            at = datetime.fromtimestamp(proof.checked_at_us / 1_000_000, UTC).isoformat(timespec="seconds")
+            found = f"{proof.differences} rows differ" if proof.differences else "all rows as the log says"
+            click.echo(f"checked partition {proof.partition} up to seq {proof.seq} at {at}: {found}")
+        for partition, place, table in details.differing:
+            click.echo(f"DIFFERS {place or 'nobody'} (partition {partition}) in {table}")
+    return bool(ahead)
+
+
+def _time_us(log: "LogReader", partition: int, seq: int) -> int:
+    """Raises LogDamaged, LogUnavailable."""
+    from ledger.core.record import MalformedRecord, time_us_of
+    from ledger.ports import LogDamaged
+
+    try:
+        return time_us_of(log.read(partition, seq, 1)[0])
+    except MalformedRecord as error:
+        raise LogDamaged(partition, seq, f"the record cannot be read: {error}") from error
+
+
+@project.command()
+def supply() -> None:
+    """Say where each asset's money came from, where it is, and where it went, from the folded totals."""
+    from ledger.ports import LedgerError
+
+    settings = _settings_of_a_log("supply")
+    try:
+        asyncio.run(_supply(settings))
+    except LedgerError as error:
+        click.echo(f"stakelog project supply: {error}", err=True)
+        sys.exit(1)
+
+
+async def _supply(settings: "Settings") -> None:
+    from api.composition.container import open_read_model
+    from projections.reads.supply import account_totals
+
+    async with open_read_model(settings) as (_, model):
+        totals = await account_totals(model)
+    for asset in sorted({total.asset for total in totals}):
+        own = [total for total in totals if total.asset == asset]
+        click.echo(f"{asset + ', in minor units':<26}{'took in':>28}{'gave out':>28}{'balance':>28}")
+        for one in own:
+            click.echo(f"  {one.account:<24}{one.credited:>28,}{one.debited:>28,}{one.balance:>28,}")
+        click.echo(f"  {'sum':<80}{sum(one.balance for one in own):>28,}")
+    click.echo("a house account with a balance below zero is a source of money, above zero a sink")
+
+
+@project.command()
+@click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that holds its other end.")
+@click.option("--once", is_flag=True, help="Check every partition at full speed, say what differs, and end.")
+def check(with_parent: bool, once: bool) -> None:
+    """Hold the read model against the log, round after round. `serve` does this by itself.
+
+    What differs is kept in the read model, logged, and counted in /metrics. With --once, exit status 1 if any does.
+    """
+    from api.cli.child_process import end_with_parent
+    from ledger.ports import LedgerError
+
+    if with_parent:
+        end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = _settings("check")
+    try:
+        found = asyncio.run(_check(settings, once=once))
+    except LedgerError as error:
+        click.echo(f"stakelog project check: {error}", err=True)
+        sys.exit(1)
+    if once:
+        click.echo(f"{found} differences" if found else "well: every row is what the log says")
+        sys.exit(1 if found else 0)
+
+
+async def _check(settings: "Settings", *, once: bool) -> int:
+    import gc
+
+    from api.composition.container import open_check
+    from projections.auditing.background_check import QUICK_SHARE, THOROUGH_SHARE, Pace
+
+    os.nice(_NICE)
+    paces = (Pace(1.0), Pace(1.0)) if once else (Pace(QUICK_SHARE), Pace(THOROUGH_SHARE))
+    async with open_check(settings, *paces) as checking:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        if once:
+            return await checking.all_partitions()
+        task = asyncio.ensure_future(checking.for_ever())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    return 0
+
+
+def _settings(command: str) -> "Settings":
+    from api.composition.settings import SettingsError, read_settings
+
+    try:
+        return read_settings(os.environ)
+    except SettingsError as error:
+        click.echo(f"{f'stakelog project {command}'.rstrip()}: {error}", err=True)
+        sys.exit(2)
+
+
+def _settings_of_a_log(command: str) -> "Settings":
+    """For what needs a log to be there."""
+    from api.composition.settings import SQLITE
+    from ledger.sqlite.folder import EVENTS
+
+    settings = _settings(command)
+    if settings.log != SQLITE:
+        return settings
+    try:
+        if (settings.data / EVENTS).exists():
+            return settings
+        why = f"there is no event log in {settings.data}"
+    except OSError as error:
+        why = f"the folder {settings.data} cannot be read: {error.strerror}"
+    click.echo(f"stakelog project {command}: {why}: name the folder of a log with STAKELOG_DATA", err=True)
+    sys.exit(2)

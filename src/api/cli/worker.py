@@ -1,0 +1,95 @@
+"""``stakelog project`` without a command: one of the workers that fill the read model from Kafka.
+
+It waits for what is away, Kafka at its start too, and ends for two reasons only: it is told to, or what it found must
+be looked at. Its check of the read model is a process of its own, which ends with it.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Final
+
+import click
+
+from api.cli.child_process import DISASTER, Child
+from api.composition.settings import SQLITE, Settings
+from ledger.ports import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
+from projections.storage.port import ReadModelAhead
+
+_DISASTERS: Final = (ReadModelAhead, LogDamaged, LogUnreadable)
+_OPEN_AGAIN_S: Final = 2.0
+_ENDS_WITHIN_S: Final = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> None:
+    """Never returns. Exit status 0 told to end, 1 to be started again, 2 wrong settings, 3 a disaster."""
+    if settings.log == SQLITE:
+        click.echo(
+            "stakelog project: this is the worker for a log on Kafka; with STAKELOG_LOG=sqlite `stakelog serve` "
+            "fills the read model by itself. `stakelog project --help` says what else there is",
+            err=True,
+        )
+        sys.exit(2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for name in ("faust", "mode", "aiokafka"):  # what they tell of a rebalance is no news, and much
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    import uvloop
+
+    try:
+        uvloop.run(_work(settings, web_host, web_port, check=check))
+    except LedgerError as error:
+        click.echo(f"stakelog project: {error}", err=True)
+        if isinstance(error, LogMisconfigured):
+            _end(2)
+        _end(DISASTER if isinstance(error, _DISASTERS) else 1)
+    except OSError as error:
+        click.echo(f"stakelog project: {error}", err=True)
+        _end(1)
+    _end(0)
+
+
+def _end(status: int) -> None:
+    """Faust's threads are no daemons: one that hangs would keep a process that has said why it ends."""
+    ending = threading.Timer(_ENDS_WITHIN_S, os._exit, (status,))
+    ending.daemon = True
+    ending.start()
+    sys.exit(status)
+
+
+async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool) -> None:
+    from api.composition.container import open_worker
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    checking = Child("the check of the read model", ("project", "check", "--with-parent")) if check else None
+    if checking is not None:
+        checking.start()
+    try:
+        while not stop.is_set():
+            try:
+                async with open_worker(settings, stop, web_host=web_host, web_port=web_port) as worker:
+                    gc.freeze()  # what is loaded by now stays
+                    gc.set_threshold(50_000, 20, 50)  # rows form no cycles
+                    await worker.run(stop)
+            except LogUnavailable as error:
+                _log.warning("%s; trying again", error)
+                await _unless(stop, _OPEN_AGAIN_S)
+    finally:
+        if checking is not None:
+            await checking.stop()
+
+
+async def _unless(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass

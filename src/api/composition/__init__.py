@@ -1,0 +1,1 @@
+"""Settings, and the container that opens the adapters they name."""

@@ -1,0 +1,494 @@
+"""Which adapter serves which port: the only module that names adapters.
+
+Everything here lives as long as the process; dishka builds it in order and closes it in the reverse order, so the
+folder's lock is the first thing taken and the last released.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, NewType
+from urllib.parse import urlsplit
+
+from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
+
+from api.cli.child_process import Child
+from api.composition.settings import MEMORY, SQLITE, Settings
+from api.http.application import Rim, build_app
+from api.http.metrics import ReadModelGauges
+from ledger.node.node import Node
+from ledger.node.ports import Owners, Peers
+from ledger.peers.forwarding import Forwarding
+from ledger.peers.log_view import WholeLog
+from ledger.ports import (
+    CheckpointAhead,
+    Clock,
+    EventLog,
+    FolderUnusable,
+    LedgerError,
+    LogMisconfigured,
+    StateStore,
+    WrongPartitions,
+)
+from ledger.snapshots.snapshots import Snapshots
+from ledger.sqlite.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock, refuse_migrated
+from ledger.sqlite.log import SqliteEventLog, SqliteLogReader, wrong_partitions
+from ledger.sqlite.state_store import SqliteStateStore
+from projections.auditing.background_check import Check, Pace, Proof
+from projections.caching.cached_reads import CacheCounts, CachedReads
+from projections.models import VERSION
+from projections.projecting.delivery import Intake, PlacedLogReader
+from projections.projecting.log_reader import LogReader, refuse_ahead
+from projections.projecting.post_commit import AfterCommit
+from projections.projecting.rebuild import ReadSide
+from projections.projecting.worker_metrics import Watched
+from projections.reads.port import ReadModel
+from projections.reads.queries import Reads
+from projections.reads.status import standing_of
+from projections.storage.port import UNDER_WAY, ReadModelStore, ReadModelUnavailable, RebuildUnderWay, Switched
+from projections.storage.server import Database, ServerReadModel, ServerReadModelStore
+from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+
+if TYPE_CHECKING:
+    from projections.projecting.worker import Worker
+
+Checking = NewType("Checking", Child)
+"""The process that holds the read model against the log."""
+Children = NewType("Children", tuple[Child, ...])
+"""All processes that the service has started beside itself."""
+
+_log = getLogger(__name__)
+
+
+def system_clock() -> int:
+    """Unix microseconds, UTC, as the machine has them."""
+    return time.time_ns() // 1000
+
+
+class Local(Provider):
+    """What every service has on its own machine."""
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    def lock(self, settings: Settings) -> Iterator[FolderLock]:
+        lock = FolderLock(settings.data)
+        yield lock
+        lock.release()
+
+    @provide
+    def store(self, settings: Settings, _: FolderLock) -> Iterator[StateStore]:
+        store = SqliteStateStore(settings.data / STATE)
+        yield store
+        store.close()
+
+    @provide
+    def clock(self) -> Clock:
+        return system_clock
+
+    @provide
+    async def read_model(self, settings: Settings, _: FolderLock) -> AsyncIterator[ReadModel]:
+        """A database that cannot be reached is no reason not to take commands: reads say so until it is there."""
+        if settings.read_model == SQLITE:
+            await _make_first_generation(SqliteReadModelStore(settings.data / READ_MODEL), settings.partitions)
+        model = _model_of(settings)
+        if settings.read_model != SQLITE:
+            try:
+                await _make_first_generation(_store_of(settings.data, settings.read_model), settings.partitions)
+            except (ReadModelUnavailable, Switched) as error:
+                _log.warning("reads are not there yet: %s", error)
+        yield model
+        await model.close()
+
+    @provide
+    async def reads(
+        self, model: ReadModel, whole: WholeLog, clock: Clock, settings: Settings
+    ) -> AsyncIterator[Reads]:
+        if settings.cache == MEMORY:
+            yield Reads(model, whole, clock)
+            return
+        from projections.caching.redis import RedisCache
+        from projections.caching.redis_client import RedisClient
+
+        cached = CachedReads(model, whole, clock, RedisCache(RedisClient(settings.cache)))
+        yield cached
+        await cached.close_cache()
+
+
+class Embedded(Provider):
+    """One process, SQLite log."""
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
+        _refuse_gone_log(settings.data)
+        log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
+        try:
+            await log.declare(settings.assets)
+        except LedgerError:
+            await log.close()
+            raise
+        yield log
+        await log.close()  # for the node that never started; one that did has closed it
+
+    @provide
+    async def node(self, log: EventLog, store: StateStore, clock: Clock, settings: Settings) -> AsyncIterator[Node]:
+        """Started; closing it answers what waits, saves the state, and closes log and store."""
+        node = Node(log, store, clock, settings.assets)
+        await node.start()
+        yield node
+        await node.stop()
+
+    @provide
+    def whole(self, node: Node) -> WholeLog:
+        return WholeLog(node)
+
+    @provide
+    async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
+        """Started; the node is there first, so that there is a log to follow."""
+        with closing(SqliteLogReader(settings.data / EVENTS)) as log:
+            try:
+                refuse_ahead(log, (await standing_of(model)).heads)
+            except ReadModelUnavailable:
+                if settings.read_model == SQLITE:
+                    raise
+                # The follower asks the same as soon as the database can be reached, and halts the service.
+        child = Child("the follower", ("project", "follow", "--with-parent"))
+        child.start()
+        yield child
+        await child.stop()
+
+    @provide
+    async def check(self, _: Child) -> AsyncIterator[Checking]:
+        """Started; the follower is there first, for there is nothing to check before."""
+        child = Child("the check of the read model", ("project", "check", "--with-parent"))
+        child.start()
+        yield Checking(child)
+        await child.stop()
+
+    @provide
+    def children(self, follower: Child, check: Checking) -> Children:
+        return Children((follower, check))
+
+    @provide
+    def app(
+        self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
+    ) -> Rim:
+        children = {"follower": follower, "check": check}
+        gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
+        return build_app(node, reads, gauges, settings.advertise)
+
+
+class Distributed(Provider):
+    """One of many nodes: their log in Kafka, and a read model that `stakelog project` fills.
+
+    What speaks to Kafka is loaded by those who use it: that takes as long as all the rest of a start.
+    """
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
+        from ledger.kafka.address import parse_address
+        from ledger.kafka.log import open_log
+
+        _refuse_own_log(settings.data)
+        log = await open_log(parse_address(settings.log), settings.partitions)
+        try:
+            await log.declare(settings.assets)
+        except LedgerError:
+            await log.close()
+            raise
+        yield log
+        await log.close()  # for the node that never started; one that did has closed it
+
+    @provide
+    async def snapshots(self, log: EventLog, store: StateStore, settings: Settings) -> AsyncIterator[Snapshots]:
+        from ledger.kafka.address import parse_address
+        from ledger.kafka.snapshots import open_snapshots
+
+        kept = await open_snapshots(parse_address(settings.log), settings.partitions)
+        snapshots = Snapshots(log, store, kept, spool=settings.data)
+        yield snapshots
+        await snapshots.close()
+
+    @provide
+    def owners(self, settings: Settings) -> Owners:
+        from ledger.kafka.address import parse_address
+        from ledger.kafka.log import TOPIC
+        from ledger.kafka.owners import KafkaOwners
+
+        return KafkaOwners(parse_address(settings.log), settings.advertise, topic=TOPIC)
+
+    @provide
+    async def node(
+        self,
+        log: EventLog,
+        store: StateStore,
+        snapshots: Snapshots,
+        clock: Clock,
+        owners: Owners,
+        peers: Peers,
+        settings: Settings,
+    ) -> AsyncIterator[Node]:
+        """Started, and not yet joined; closing it finishes what is in flight, leaves, and closes log and store."""
+        from ledger.kafka.log import KafkaEventLog
+
+        assert isinstance(log, KafkaEventLog)
+        node = Node(
+            log,
+            store,
+            clock,
+            settings.assets,
+            owners=owners,
+            remote=Forwarding(owners, peers, clock, log.partitions, settings.advertise),
+            peers=peers,
+            clock_off_us=log.clock_off_us,
+            prepare=snapshots.prepare,
+        )
+        await node.start()
+        taking = asyncio.get_running_loop().create_task(
+            snapshots.look_after(lambda: tuple(node.writers)), name="snapshots"
+        )
+        yield node
+        taking.cancel()
+        await asyncio.wait({taking})
+        await node.stop()
+
+    @provide
+    def peers(self) -> Peers:
+        """Closed with the node."""
+        from api.nodes.client import HttpPeers
+
+        return HttpPeers()
+
+    @provide
+    async def whole(self, node: Node, owners: Owners, peers: Peers) -> AsyncIterator[WholeLog]:
+        whole = WholeLog(node, owners, peers)
+        yield whole
+        await whole.close()
+
+    @provide
+    def children(self) -> Children:
+        return Children(())
+
+    @provide
+    def app(self, node: Node, reads: Reads, model: ReadModel, whole: WholeLog, settings: Settings) -> Rim:
+        gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
+        return build_app(node, reads, gauges, settings.advertise, whole)
+
+
+def _pooled(model: ReadModel) -> ServerReadModel | None:
+    return model if isinstance(model, ServerReadModel) else None
+
+
+def _counted(reads: Reads) -> Callable[[], CacheCounts] | None:
+    return reads.cache_counts if isinstance(reads, CachedReads) else None
+
+
+def _refuse_own_log(data: Path) -> None:
+    """A folder with a log of its own: its state is of that log, and its events would be left behind."""
+    if (data / EVENTS).exists():
+        raise LogMisconfigured(
+            f"{data} holds a log of its own ({EVENTS}), and STAKELOG_LOG names Kafka: name another folder"
+        )
+
+
+def _refuse_gone_log(data: Path) -> None:
+    """A log that was moved to Kafka, or a state without its log: to make an empty log beside it would look like a
+    ledger that never had an event."""
+    refuse_migrated(data)
+    if (data / STATE).exists() and not (data / EVENTS).exists():
+        raise CheckpointAhead(
+            f"{data} has a state ({STATE}) but no log ({EVENTS}): the log is gone. Nothing was changed; restore the "
+            "log, or name another folder. Only if there never was one, delete the state"
+        )
+
+
+def _store_of(data: Path, read_model: str, *, make: bool = True) -> ReadModelStore:
+    """The tables, to write. ``read_model``: as in the settings. Unless ``make``: those that others have made."""
+    if read_model == SQLITE:
+        return SqliteReadModelStore(data / READ_MODEL, make=make)
+    return ServerReadModelStore(_database_of(read_model), make=make)
+
+
+def _model_of(settings: Settings) -> ReadModel:
+    """The tables, to read."""
+    if settings.read_model == SQLITE:
+        return SqliteReadModel(settings.data / READ_MODEL)
+    return ServerReadModel(_database_of(settings.read_model_replica or settings.read_model))
+
+
+def _database_of(url: str) -> Database:
+    # A driver is loaded by those who use it: that takes as long as all the rest of a start.
+    if urlsplit(url).scheme == "postgresql":
+        from projections.storage.postgresql import PostgreSqlDatabase
+
+        return PostgreSqlDatabase(url)
+    from projections.storage.mysql import MySqlDatabase
+
+    return MySqlDatabase(url)
+
+
+async def _make_first_generation(store: ReadModelStore, partitions: int) -> None:
+    """Where there is none yet. Closes the store."""
+    try:
+        if not any(generation.status == "live" for generation in await store.generations()):
+            await store.make_generation(VERSION, partitions, live=True)
+    finally:
+        await store.close()
+
+
+def _reader_of(settings: Settings) -> PlacedLogReader | SqliteLogReader:
+    """The log, to read. Raises LedgerError."""
+    if settings.log == SQLITE:
+        return SqliteLogReader(settings.data / EVENTS)
+    return _topic_of(settings)
+
+
+def _topic_of(settings: Settings) -> PlacedLogReader:
+    # As the drivers of databases: loaded by those who use it.
+    from ledger.kafka.address import parse_address
+    from ledger.kafka.log import TOPIC
+    from ledger.kafka.reader import KafkaLogReader
+
+    return KafkaLogReader(parse_address(settings.log), topic=TOPIC)
+
+
+@asynccontextmanager
+async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
+    """The log, to read, and the tables made of it, to write. Raises LedgerError."""
+    with closing(_reader_of(settings)) as log:
+        store = _store_of(settings.data, settings.read_model)
+        try:
+            yield ReadSide(log, store)
+        finally:
+            await store.close()
+
+
+def make_after_commit(cache: str) -> AfterCommit | None:
+    """Who is told of commits, in a process that folds; ``cache``: as in the settings. Whoever has it closes it."""
+    if cache == MEMORY:
+        return None
+    from projections.caching.redis import RedisCache
+    from projections.caching.redis_client import RedisClient
+    from projections.live.redis import RedisLive
+
+    client = RedisClient(cache, connections=2)
+    return AfterCommit(RedisCache(client), RedisLive(client))
+
+
+@asynccontextmanager
+async def open_read_model(
+    settings: Settings, partitions: int | None = None
+) -> AsyncIterator[tuple[LogReader, ReadModel]]:
+    """The log and its tables, to read. Raises LedgerError; WrongPartitions unless there are as many."""
+    data = settings.data
+    with closing(_reader_of(settings)) as log:
+        if partitions is not None and partitions != log.partitions:
+            if settings.log == SQLITE:
+                raise wrong_partitions(data / EVENTS, log.partitions, partitions)
+            raise WrongPartitions(
+                f"the topic was created with {log.partitions} partitions, not {partitions}: set "
+                f"STAKELOG_PARTITIONS={log.partitions}, or use another cluster"
+            )
+        if settings.read_model == SQLITE and not (data / READ_MODEL).exists():
+            raise ReadModelUnavailable(f"there is no read model in {data}: `stakelog project rebuild` makes it")
+        model = _model_of(settings)
+        try:
+            yield log, model
+        finally:
+            await model.close()
+
+
+@asynccontextmanager
+async def rebuild_lock(settings: Settings) -> AsyncIterator[None]:
+    """One rebuild at a time of this read model, wherever it is started. Raises RebuildUnderWay, FolderUnusable,
+    ReadModelUnavailable."""
+    if settings.read_model == SQLITE:
+        with _locked_file(settings.data):
+            yield
+        return
+    database = _database_of(settings.read_model)
+    try:
+        async with database.rebuilding():
+            yield
+    finally:
+        await database.close()
+
+
+@contextmanager
+def _locked_file(data: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(data / REBUILD_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise FolderUnusable(f"the data folder {data} cannot be used: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RebuildUnderWay(UNDER_WAY) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@asynccontextmanager
+async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIterator[Check]:
+    """The check of this read model; whoever has it runs it. Raises LedgerError."""
+    with closing(_reader_of(settings)) as log:
+        store = _store_of(settings.data, settings.read_model, make=False)
+        try:
+            yield Check(store, Proof(store, log, quick), Proof(store, log, thorough), system_clock)
+        finally:
+            await store.close()
+
+
+@asynccontextmanager
+async def open_worker(
+    settings: Settings, stop: asyncio.Event, *, web_host: str, web_port: int
+) -> AsyncIterator["Worker"]:
+    """A worker over the topic; whoever has it runs it. Raises LedgerError."""
+    from ledger.kafka.address import parse_address
+    from ledger.kafka.log import TOPIC
+    from projections.projecting.worker import Worker, WorkerOptions
+
+    address = parse_address(settings.log)
+    options = address.client_options()
+    sasl = (str(address.sasl_mechanism), str(address.sasl_username), str(address.sasl_password))
+    with closing(await asyncio.to_thread(_topic_of, settings)) as log:
+        store = ServerReadModelStore(_database_of(settings.read_model))
+        after = make_after_commit(settings.cache)
+        try:
+            intake = Intake(log, store, stop, after=after)
+            watched = Watched(log, intake, lambda: store.retries)
+            yield Worker(
+                intake,
+                watched,
+                WorkerOptions(
+                    servers=address.servers,
+                    topic=TOPIC,
+                    web_host=web_host,
+                    web_port=web_port,
+                    ssl_context=options.get("ssl_context"),
+                    sasl=sasl if address.security_protocol.startswith("SASL") else None,
+                ),
+            )
+        finally:
+            if after is not None:
+                await after.close()
+            await store.close()
+
+
+def make_container(settings: Settings) -> AsyncContainer:
+    own = Embedded() if settings.log == SQLITE else Distributed()
+    return make_async_container(Local(), own, context={Settings: settings})

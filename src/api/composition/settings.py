@@ -1,0 +1,216 @@
+"""The settings: ``STAKELOG_…`` in the environment, each with its default, each checked before anything is opened."""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from ledger.core.money import Assets, parse_assets
+from ledger.core.position import PARTITIONS_MAX
+
+DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
+
+KNOWN: Final = frozenset(
+    f"STAKELOG_{name}"
+    for name in (
+        "DATA",
+        "LOG",
+        "READ_MODEL",
+        "READ_MODEL_REPLICA",
+        "CACHE",
+        "PARTITIONS",
+        "HOST",
+        "PORT",
+        "ADVERTISE",
+        "AUTH",
+        "ASSETS",
+        "RULES",
+    )
+)
+_NOT_BUILT: Final = ("STAKELOG_RULES",)
+
+SQLITE: Final = "sqlite"
+"""The log, and the read model, that need no server: files in the data folder."""
+KAFKA: Final = "kafka://"
+_DATABASES: Final = ("postgresql", "mysql")
+MEMORY: Final = "memory"
+"""No cache of aggregates beside the read model: it is in the machine's memory already."""
+_REDIS: Final = ("redis", "rediss")
+_REDIS_DATABASES: Final = 1_024
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used: which, why, and what to write instead."""
+
+
+class Settings(Struct, frozen=True):
+    """What the environment says, checked."""
+
+    data: Path
+    partitions: int
+    host: str
+    port: int
+    advertise: str
+    auth: bool
+    assets: Assets
+    log: str = SQLITE
+    """Or the address of Kafka, checked where it is opened."""
+    read_model: str = SQLITE
+    """Or the URL of a database."""
+    read_model_replica: str | None = None
+    """The URL that reads go to, where it is another one."""
+    cache: str = MEMORY
+    """Or the URL of a Redis."""
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsError for the first setting that cannot be used."""
+    unknown = sorted(name for name in environment if name.startswith("STAKELOG_") and name not in KNOWN)
+    if unknown:
+        raise SettingsError(f"{unknown[0]} is no setting; there are {', '.join(sorted(KNOWN))}")
+    for name in _NOT_BUILT:
+        if environment.get(name):
+            raise SettingsError(f"{name} is not built yet: leave it unset")
+    host = environment.get("STAKELOG_HOST", "127.0.0.1")
+    port = _integer(environment, "STAKELOG_PORT", 8080, 1, 65_535)
+    try:
+        assets = parse_assets(environment.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
+    except ValueError as error:
+        raise SettingsError(f"STAKELOG_ASSETS: {error}") from None
+    auth = environment.get("STAKELOG_AUTH", "on")
+    if auth not in ("on", "off"):
+        raise SettingsError(f"STAKELOG_AUTH={auth}: on or off")
+    return Settings(
+        data=Path(environment.get("STAKELOG_DATA", "./data")),
+        partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
+        host=host,
+        port=port,
+        advertise=_advertise(environment, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        auth=auth == "on",
+        assets=assets,
+        log=_log(environment),
+        read_model=_read_model(environment),
+        read_model_replica=_replica(environment),
+        cache=_cache(environment),
+    )
+
+
+def _advertise(environment: Mapping[str, str], default: str) -> str:
+    """Where other nodes reach this one: they put their paths behind it as it is."""
+    url = environment.get("STAKELOG_ADVERTISE", default)
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or url != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+        raise SettingsError(
+            f"STAKELOG_ADVERTISE={url}: the address at which other nodes reach this one, as http://host:port, and "
+            "nothing behind it"
+        )
+    return url
+
+
+def _log(environment: Mapping[str, str]) -> str:
+    log = environment.get("STAKELOG_LOG", SQLITE)
+    if log == SQLITE:
+        return log
+    if not log.startswith(KAFKA):  # not quoted: it may hold a password
+        raise SettingsError("STAKELOG_LOG names no log that is known: sqlite, or kafka://host:port,host:port")
+    if _read_model(environment) == SQLITE:
+        raise SettingsError(
+            "STAKELOG_LOG=kafka://… is shared by many nodes, so their read model must be too: set "
+            "STAKELOG_READ_MODEL to postgresql://… or mysql://…, and start `stakelog project` to fill it"
+        )
+    return log
+
+
+def _read_model(environment: Mapping[str, str]) -> str:
+    name = "STAKELOG_READ_MODEL"
+    url = environment.get(name, SQLITE)
+    return url if url == SQLITE else _database(name, url)
+
+
+def _replica(environment: Mapping[str, str]) -> str | None:
+    name = "STAKELOG_READ_MODEL_REPLICA"
+    url = environment.get(name)
+    if not url:
+        return None
+    model = _read_model(environment)
+    if model == SQLITE:
+        raise SettingsError(f"{name} is of a database: set STAKELOG_READ_MODEL to the one that it copies")
+    if urlsplit(model).scheme != urlsplit(_database(name, url)).scheme:
+        raise SettingsError(f"{name} is of another kind of database than STAKELOG_READ_MODEL: it cannot be its copy")
+    return url
+
+
+def _database(name: str, url: str) -> str:
+    """Its URL, checked as far as it can be without asking it. Never quoted: it may hold a password."""
+    what = "sqlite, or postgresql://user:password@host:port/database, or mysql://… alike"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 — raises where it is no port
+    except ValueError:
+        raise SettingsError(f"{name} is no URL: {what}") from None
+    if parts.scheme not in _DATABASES:
+        raise SettingsError(f"{name} names no database that is known: {what}")
+    if not parts.hostname or not parts.path.strip("/"):
+        raise SettingsError(f"{name} lacks the {'database' if parts.hostname else 'host'}: {what}")
+    return url
+
+
+def _cache(environment: Mapping[str, str]) -> str:
+    """``memory`` or the URL of a Redis, checked as far as it can be without asking it. Never quoted, as above."""
+    name = "STAKELOG_CACHE"
+    url = environment.get(name, MEMORY)
+    if url == MEMORY:
+        return url
+    what = "memory, or redis://user:password@host:port/number (rediss:// with TLS)"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 — raises where it is no port
+    except ValueError:
+        raise SettingsError(f"{name} is no URL: {what}") from None
+    if parts.scheme not in _REDIS:
+        raise SettingsError(f"{name} names no cache that is known: {what}")
+    if not parts.hostname:
+        raise SettingsError(f"{name} lacks the host: {what}")
+    if parts.query or parts.fragment:
+        raise SettingsError(f"{name} takes nothing after the database's number: {what}")
+    number = parts.path.removeprefix("/")
+    if number and not (number.isascii() and number.isdigit() and int(number[:9]) < _REDIS_DATABASES):
+        raise SettingsError(f"{name} names its database by a number, 0 unless told: {what}")
+    return url
+
+
+def refuse_unsafe(settings: Settings) -> None:
+    """Raise SettingsError where serving would let anybody in, or where login is asked for and not there."""
+    if settings.auth:
+        raise SettingsError(
+            "STAKELOG_AUTH=on needs login, which is not built yet: "
+            "set STAKELOG_AUTH=off, which serves on loopback only and lets everybody there in"
+        )
+    if not is_loopback(settings.host):
+        raise SettingsError(
+            f"STAKELOG_AUTH=off lets everybody in, so it serves on loopback only, not on {settings.host}: "
+            "set STAKELOG_HOST=127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = environment.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+        raise SettingsError(f"{name}={text}: an integer from {least} to {most}")
+    return int(text)

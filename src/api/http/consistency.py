@@ -1,0 +1,165 @@
+"""What every read shares: waiting until it is true at ``min_position``, ``as_of``, ETag, "not there".
+
+A read says that something is not there only once it knows every event that was durable when it was asked: before
+that, "not yet" is the truth, and it waits for it as for a ``min_position``.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
+from typing import Any, Final, Protocol
+
+from api.http.commands import encode
+from api.http.problems import NotThere, Problem, problem_of
+from api.http.query import Query
+from ledger.ports import LogUnavailable
+from ledger.writer.requests import Failed
+from projections.reads.positions import Positions
+from projections.reads.queries import Found, LogEnds, MalformedCursor
+from projections.storage.port import ReadModelUnavailable
+
+SHARED_PARAMETERS: Final = ("min_position", "timeout_ms")
+LIMIT_MAX: Final = 200
+LIMIT: Final = 50
+TIMEOUT_MS: Final = 2_000
+TIMEOUT_MS_MAX: Final = 10_000
+_LOOK_AGAIN_S: Final = 0.004
+_SLOWER: Final = 1.3
+_LOOK_AGAIN_S_MAX: Final = 0.05
+"""Each pause is so much longer than the one before, up to that. Chosen: nobody waits more than a third longer than
+needed, and a read model that is behind is not asked hundreds of times a second by each who waits for it."""
+_POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})")
+_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+_BETWEEN_TAGS: Final = " \t,"
+_ETAG_BYTES: Final = 9
+
+Asked = Callable[[], Awaitable[Found]]
+
+DETAILS: Final = {
+    "wallet_not_found": "this wallet was never opened",
+    "bet_not_found": "this wallet has no such bet",
+    "hold_not_found": "this wallet has no such hold",
+    "transfer_not_found": "this wallet has sent no such transfer",
+    "order_not_found": "this wallet has no such order",
+}
+
+
+class Waited(Protocol):
+    """What a read may have to wait for: ``Reads``."""
+
+    @property
+    def ends(self) -> LogEnds: ...
+
+    @property
+    def positions(self) -> Positions: ...
+
+
+async def answer(
+    query: Query, reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
+) -> Found:
+    """Ask until the answer is true at ``min_position``; ``draws_on`` is its one partition, None all of them.
+    ``around_cache``: asks the tables themselves, for when ``ask`` did not go far enough.
+
+    Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and why nobody can say
+    what is durable now.
+    """
+    ends = reads.ends
+    timeout_ms = query.integer("timeout_ms", TIMEOUT_MS, 0, TIMEOUT_MS_MAX)
+    least = min_positions(query.text("min_position"), ends.partitions, draws_on)
+    deadline = time.monotonic() + timeout_ms / 1_000
+    known: dict[int, int] | None = None
+    pause_s = 0.0
+    while True:
+        found = await _once(ask)
+        if found.document is None and known is None:
+            known = {partition: await _end_now(ends, partition) for partition in found.seqs}
+        short = {**_short_of(least, found), **(_short_of(known, found) if known and found.document is None else {})}
+        if not short:
+            break
+        if around_cache is not None and ask is not around_cache:
+            ask = around_cache  # at once: the tables may be there already
+            continue
+        now = time.monotonic()
+        if now >= deadline:
+            partition, seq = next(iter(short.items()))
+            detail = f"the read model of partition {partition} is at seq {found.seqs[partition]}, not yet at {seq}"
+            raise Problem("not_yet_visible", detail, position=f"{partition}:{found.seqs[partition]}")
+        await reads.positions.reached(short, deadline - now)
+        # The tables may be there and the answer not: of a user who stands still, or from a copy that is behind.
+        await asyncio.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
+        pause_s = min(_SLOWER * max(pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_S_MAX)
+    if found.document is None:
+        raise NotThere(found.missing, DETAILS[found.missing])
+    return found
+
+
+async def _end_now(ends: LogEnds, partition: int) -> int:
+    end = await ends.end_now(partition)
+    if isinstance(end, Failed):
+        raise problem_of(end)
+    return end
+
+
+async def _once(ask: Asked) -> Found:
+    try:
+        return await ask()
+    except MalformedCursor as error:
+        raise Problem("malformed_request", f"the cursor cannot be used: {error}", field="cursor") from None
+    except (ReadModelUnavailable, LogUnavailable) as error:
+        raise Problem("log_unavailable", str(error)) from error
+
+
+def _short_of(least: Mapping[int, int], found: Found) -> dict[int, int]:
+    return {partition: seq for partition, seq in least.items() if found.seqs[partition] < seq}
+
+
+def min_positions(text: str | None, partitions: int, draws_on: int | None) -> dict[int, int]:
+    """Partition → the seq that is asked for. Raises Problem ``malformed_request``."""
+    least: dict[int, int] = {}
+    for position in text.split(",") if text is not None else ():
+        match = _POSITION.fullmatch(position)
+        if match is None:
+            raise Problem("malformed_request", f"{position!r} is not a position", field="min_position")
+        partition = int(match[1])
+        if draws_on is not None and partition != draws_on:
+            detail = f"the answer draws on partition {draws_on} only, not on {partition}"
+            raise Problem("malformed_request", detail, field="min_position")
+        if partition >= partitions:
+            detail = f"there are {partitions} partitions, from 0 on; there is no {partition}"
+            raise Problem("malformed_request", detail, field="min_position")
+        least[partition] = max(least.get(partition, 0), int(match[2]))
+    return least
+
+
+def limit_of(query: Query) -> int:
+    return query.integer("limit", LIMIT, 1, LIMIT_MAX)
+
+
+def body_of(found: Found) -> bytes:
+    """The document with its ``as_of``."""
+    return with_as_of(encode(found.document), found)
+
+
+def with_as_of(document: bytes, found: Found) -> bytes:
+    """An encoded document, ``as_of`` added as its last member."""
+    places = [f"{partition}:{seq}" for partition, seq in found.seqs.items()]
+    as_of: dict[str, Any] = {"positions": places} if found.several else {"position": places[0]}
+    return b'%b,"as_of":%b}' % (document[:-1], encode({**as_of, "lag_ms": found.lag_ms}))
+
+
+def etag_of(document: bytes) -> str:
+    """Of all that is said but ``as_of``, which moves on with other wallets' events: so it is weak."""
+    return f'W/"{blake2b(document, digest_size=_ETAG_BYTES).hexdigest()}"'
+
+
+def is_known(etag: str, if_none_match: str | None) -> bool:
+    """Whether the client has what ``etag`` names already (RFC 9110, weak comparison)."""
+    if if_none_match is None:
+        return False
+    if if_none_match.strip() == "*":
+        return True
+    if _TAG.sub("", if_none_match).strip(_BETWEEN_TAGS):
+        return False  # it is no list of tags: as if it was not sent
+    return etag.removeprefix("W/") in _TAG.findall(if_none_match)

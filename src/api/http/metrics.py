@@ -1,0 +1,240 @@
+"""What ``/metrics`` shows, in Prometheus' text format. Names end in their unit.
+
+Counting costs about a microsecond a command; a batch is counted once per kind of answer, not once per command.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from time import perf_counter, time_ns
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import Counter as Total
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from api.cli.child_process import Child
+from api.http.problems import Problem
+from ledger.node.node import Node
+from ledger.ports import LedgerError
+from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused
+from projections.caching.cached_reads import CacheCounts
+from projections.reads.port import Pool, Pooled, ReadModel
+from projections.reads.status import Standing, standing_of
+from projections.reads.supply import AccountTotal, account_totals
+from projections.storage.port import ReadModelUnavailable
+
+_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+def outcome_of(answer: Answer | Problem) -> str:
+    """``accepted``, ``duplicate``, ``dry_run`` or the problem's code."""
+    match answer:
+        case Accepted():
+            return "duplicate" if answer.hit else "accepted"
+        case Refused(rejection):
+            return str(rejection.code.value)
+        case IdReused():
+            return "command_id_reused"
+        case Failed(reason):
+            return reason
+        case Problem():
+            return answer.code
+        case _:
+            return "dry_run"
+
+
+class Metrics:
+    """Counters of this process, and gauges read from the node when they are asked for."""
+
+    def __init__(self, node: Node, read_model: "ReadModelGauges") -> None:
+        self._registry = CollectorRegistry()
+        self._read_model = read_model
+        self._commands = Total("stakelog_commands", "Commands by their outcome", ["outcome"], registry=self._registry)
+        self._children: dict[str, Total] = {}
+        self._seconds = Histogram(
+            "stakelog_request_seconds",
+            "From a command request's last byte to its answer, in seconds",
+            ["route"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._single = self._seconds.labels("command")
+        self._batch = self._seconds.labels("batch")
+        self._registry.register(_NodeGauges(node))
+        self._registry.register(read_model)
+
+    def count(self, outcome: str, number: int = 1) -> None:
+        child = self._children.get(outcome)
+        if child is None:
+            child = self._children[outcome] = self._commands.labels(outcome)
+        child.inc(number)
+
+    def count_all(self, answers: Iterable[Answer | Problem]) -> None:
+        for outcome, number in Counter(map(outcome_of, answers)).items():
+            self.count(outcome, number)
+
+    def single_took(self, began: float) -> None:
+        """``began``: the ``perf_counter`` at the request's start."""
+        self._single.observe(perf_counter() - began)
+
+    def batch_took(self, began: float) -> None:
+        self._batch.observe(perf_counter() - began)
+
+    async def exposition(self) -> bytes:
+        await self._read_model.look()
+        return generate_latest(self._registry)
+
+
+class _NodeGauges(Collector):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        node = self._node
+        writers = sorted(node.writers.items())
+        yield _gauge("stakelog_partition_seq", "Last seq of the partition", [(p, w.head.seq) for p, w in writers])
+        yield _gauge(
+            "stakelog_partition_waiting", "Commands and follow-ups waiting", [(p, w.waiting) for p, w in writers]
+        )
+        yield _gauge(
+            "stakelog_partition_unsaved_values",
+            "Values changed since the last checkpoint",
+            [(p, w.state.changes) for p, w in writers],
+        )
+        yield _single("stakelog_partitions_owned", "Partitions that are this node's", node.owned)
+        yield _single("stakelog_partitions_open", "Partitions in which commands are taken", node.open)
+        yield _single("stakelog_clock_off_seconds", "How far the clock is from the log's", node.clock_off_us() / 1e6)
+        yield _single(
+            "stakelog_takeover_last_seconds", "How long the last took, from gain to open", node.takeovers.seconds_last
+        )
+        for name, text, value in (
+            ("stakelog_takeovers", "Partitions opened after they were gained", node.takeovers.number),
+            ("stakelog_takeover_seconds", "How long they took together", node.takeovers.seconds),
+        ):
+            total = CounterMetricFamily(name, text)
+            total.add_metric([], value)
+            yield total
+        ready = GaugeMetricFamily("stakelog_ready", "1 while commands are taken")
+        ready.add_metric([], float(self._node.ready))
+        yield ready
+
+
+class ReadModelGauges(Collector):
+    """How far the read model is behind the log, as last looked at."""
+
+    def __init__(
+        self,
+        node: Node,
+        model: ReadModel,
+        children: Mapping[str, Child],
+        pooled: Pooled | None = None,
+        cache: Callable[[], CacheCounts] | None = None,
+    ) -> None:
+        """``children``: the processes beside this one, by their names in metrics; ``pooled``: the model again, where
+        it is in a database server; ``cache``: what there is to say of one."""
+        self._node, self._model, self._children = node, model, children
+        self._pooled, self._cache = pooled, cache
+        self._retries: Mapping[str, int] = {}
+        self._standing: Standing | None = None
+        self._lag_events: list[int] = []
+        self._lag_s: list[float] = []
+        self._accounts: list[AccountTotal] = []
+
+    async def look(self) -> None:
+        """Look anew. Where the tables cannot be read they are taken to stand still."""
+        with suppress(ReadModelUnavailable):
+            self._standing = await standing_of(self._model)
+            self._accounts = await account_totals(self._model)
+            if self._pooled is not None:
+                self._retries = await self._pooled.retries()
+        if self._standing is None:
+            return
+        now_us = time_ns() // 1_000
+        self._lag_events, self._lag_s = [], []
+        for partition, head in enumerate(self._standing.heads):
+            behind = max(0, self._node.end(partition) - head.seq)
+            since_us = now_us
+            if behind:
+                with suppress(LedgerError):
+                    since_us = await self._node.time_us(partition, head.seq + 1)
+            self._lag_events.append(behind)
+            self._lag_s.append(max(0, now_us - since_us) / 1_000_000)
+
+    def collect(self) -> Iterator[Metric]:
+        for name, child in self._children.items():
+            yield _single(f"stakelog_{name}_up", f"1 while the process of {child.name} runs", float(child.up))
+            restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"How often {child.name} was started again")
+            restarts.add_metric([], child.restarts)
+            yield restarts
+        if self._pooled is not None:
+            yield from _database_gauges(self._pooled.pool, self._retries)
+        if self._cache is not None:
+            yield from _cache_gauges(self._cache())
+        if self._standing is None:
+            return
+        yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", enumerate(self._lag_events))
+        yield _gauge(
+            "stakelog_read_model_lag_seconds", "Age of the oldest event not folded, 0: none", enumerate(self._lag_s)
+        )
+        accounts = GaugeMetricFamily(
+            "stakelog_account_minor", "An account's folded balance, in minor units", labels=["account", "asset"]
+        )
+        for total in self._accounts:
+            accounts.add_metric([total.account, total.asset], float(total.balance))
+        yield accounts
+        yield _single("stakelog_quarantined_users", "Users whose rows stand still", self._standing.quarantined)
+        yield _single("stakelog_read_model_generation", "The live generation", self._standing.generation)
+        yield _single(
+            "stakelog_read_model_differences",
+            "What was found in the read model that the log does not say; should be 0",
+            self._standing.differences,
+        )
+        yield _single(
+            "stakelog_read_model_proof_age_seconds",
+            "Since when the partition that was checked longest ago was held against the log",
+            max(0, time_ns() // 1_000 - self._standing.proved_at_us) / 1_000_000,
+        )
+
+
+def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily(
+        "stakelog_database_connections", "Connections of this process to the read model's database", labels=["state"]
+    )
+    for state, number in (("used", pool.used), ("idle", pool.size - pool.used), ("max", pool.size_max)):
+        connections.add_metric([state], number)
+    yield connections
+    retried = CounterMetricFamily(
+        "stakelog_database_retries",
+        "Transactions that the database ended for another one's sake, of all processes, by its code; should be 0",
+        labels=["code"],
+    )
+    for code, number in sorted(retries.items()):
+        retried.add_metric([code], number)
+    yield retried
+
+
+def _cache_gauges(counts: CacheCounts) -> Iterator[Metric]:
+    yield _single("stakelog_cache_up", "1 while the cache answers, as last seen by a read", float(counts.well))
+    reads = CounterMetricFamily(
+        "stakelog_cache_reads",
+        "Reads of aggregates by what the cache said: hit, miss, behind (too old after all), error, away (not asked)",
+        labels=["aggregate", "outcome"],
+    )
+    for (aggregate, outcome), number in counts.reads.items():
+        reads.add_metric([aggregate, outcome], number)
+    yield reads
+
+
+def _single(name: str, text: str, value: float) -> Metric:
+    gauge = GaugeMetricFamily(name, text)
+    gauge.add_metric([], value)
+    return gauge
+
+
+def _gauge(name: str, text: str, values: Iterable[tuple[int, float]]) -> Metric:
+    gauge = GaugeMetricFamily(name, text, labels=["partition"])
+    for partition, value in values:
+        gauge.add_metric([str(partition)], value)
+    return gauge

@@ -1,0 +1,78 @@
+"""`stakelog bench`: measure, show one table, keep one JSON file.
+
+Exit status 0 whether the targets are met or not; 1 if the measurement could not be made; 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+NAMES = (
+    "singles",
+    "commit",
+    "batches",
+    "spread",
+    "reads",
+    "history",
+    "visible",
+    "lag",
+    "memory",
+    "startup",
+    "rebuild",
+    "fold",
+    "verify",
+)
+"""The measures in their order; `measures.MEASURES` has the same, and importing it here would slow every command."""
+
+DISTRIBUTED_NAMES = ("commands", "send", "visible", "cache", "rebuild", "leaving", "worker", "takeover")
+"""Those of the distributed mode; `distributed_measures.MEASURES` has the same."""
+
+
+@click.command()
+@click.option(
+    "--only",
+    "only",
+    multiple=True,
+    type=click.Choice(tuple(dict.fromkeys((*NAMES, *DISTRIBUTED_NAMES)))),
+    help="This measure only; may be repeated.",
+)
+@click.option("--quick", is_flag=True, help="Two short slices instead of five: under a minute, rough figures.")
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="Three nodes on the servers that KAFKA_URL, POSTGRESQL_URL, MARIADB_URL and REDIS_URL name, which must be "
+    "empty: `make bench-distributed` starts them.",
+)
+@click.option(
+    "--wallets",
+    type=click.IntRange(min=10_000),
+    help="Wallets in the log of memory, startup, rebuild, fold, verify [100,000]. A million is judged as promised.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("build/bench"),
+    show_default=True,
+    help="Folder of the report; the logs that are measured are made and removed in it.",
+)
+def bench(only: tuple[str, ...], *, quick: bool, distributed: bool, wallets: int | None, out: Path) -> None:
+    """Measure the service beside bare yardsticks in the same run: about five minutes, eight with --distributed.
+
+    It starts its own service on a log of its own and touches no other data.
+    """
+    from bench import run
+
+    known = DISTRIBUTED_NAMES if distributed else NAMES
+    for name in only:
+        if name not in known:
+            raise click.UsageError(f"{name} is measured {'without' if distributed else 'with'} --distributed only")
+    if distributed and wallets is not None:
+        raise click.UsageError("--wallets is of the measures without --distributed")
+    names = [name for name in known if not only or name in only]
+    if distributed:
+        run.run(run.distributed(names, quick=quick, environment=os.environ), out=out)
+    else:
+        run.run(run.embedded(names, quick=quick, wallets=wallets), out=out)

@@ -1,0 +1,58 @@
+"""`stakelog demo`: play a day, check it, say how it went.
+
+Exit status 0: every check was well. 1: a check failed (named), or the service gave way. 2: wrong use, or no service
+to play against. Only `click` is imported here, so that `stakelog --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+USERS, COMMANDS = 3_000, 40_000
+"""Half a minute to a minute on two slow cores that client and service share."""
+
+QUICK_USERS, QUICK_COMMANDS, QUICK_PERIODS = 150, 2_500, 8
+
+
+@click.command(name="demo")
+@click.option("--users", type=click.IntRange(20, 99_999), help=f"How many users play.  [default: {USERS:,}]")
+@click.option("--commands", type=click.IntRange(100), help=f"About how many commands.  [default: {COMMANDS:,}]")
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="The same seed plays a day alike; the order of answers is the day's own.",
+)
+@click.option("--url", help="Play against this service instead of starting one.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the service's data here.")
+@click.option("--keep", is_flag=True, help="Keep the data folder, and say where it is.")
+@click.option("--quick", is_flag=True, help="A small day of a few seconds.")
+def demo(
+    users: int | None, commands: int | None, seed: int, url: str | None, data: Path | None, *, keep: bool, quick: bool
+) -> None:
+    """Play a day of betting over HTTP, then verify the log and compare every wallet.
+
+    Several game servers open wallets, take bets, settle them, move money and make mistakes: copies, lost answers and
+    wrong ids included. Their own books must agree with the service's wallets to the last minor unit.
+    """
+    if url is not None and (data is not None or keep):
+        raise click.UsageError(
+            "--url plays against a running service; --data and --keep are for one of the demo's own."
+        )
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise click.UsageError("--url begins with http:// or https://.")
+    from demo.run import Options, main
+
+    options = Options(
+        users=users or (QUICK_USERS if quick else USERS),
+        commands=commands or (QUICK_COMMANDS if quick else COMMANDS),
+        periods=QUICK_PERIODS if quick else 48,
+        seed=seed,
+        url=url,
+        data=data,
+        keep=keep,
+    )
+    raise SystemExit(main(options))

@@ -1,0 +1,150 @@
+"""The summary of a day: tables for people, and a last line that says whether all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from demo.books import Books
+from demo.play import Comparison, Tally
+from demo.traffic import UNIT
+
+SHOWN = 20
+"""How many findings of one check are printed; the rest are counted."""
+
+FLOWS = ("deposited", "bonus", "staked", "paid out", "withdrawn", "captured", "transferred", "adjusted", "expired")
+
+
+@dataclass(slots=True)
+class Check:
+    """One check: what was looked at, and each thing found wrong as a sentence."""
+
+    name: str
+    looked_at: str
+    findings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Summary:
+    """Everything that the report tells."""
+
+    users: int
+    seconds: float
+    tally: Tally
+    books: Books
+    comparison: Comparison
+    checks: list[Check]
+
+    def is_well(self) -> bool:
+        """Whether no check found anything."""
+        return not any(check.findings for check in self.checks)
+
+
+def show(console: Console, summary: Summary) -> None:
+    """Print the summary."""
+    console.print(_commands(summary))
+    console.print(_reads(summary.tally))
+    console.print(_refusals(summary.tally))
+    console.print(_money(summary.books))
+    console.print(_checks(summary.checks))
+    for check in summary.checks:
+        for finding in check.findings[:SHOWN]:
+            console.print(f"  [red]✗[/] {check.name}: {escape(finding)}", soft_wrap=True, highlight=False)
+        if len(check.findings) > SHOWN:
+            console.print(f"  [red]✗[/] {check.name}: and {len(check.findings) - SHOWN:,} more")
+    differences = len(summary.comparison.differences)
+    console.print(
+        f"[bold]{summary.comparison.wallets:,} wallets compared, {differences:,} differences.[/] "
+        + ("[bold green]All is well.[/]" if summary.is_well() else "[bold red]A check failed.[/]"),
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def percentile_ms(samples: Sequence[float], percent: float) -> float:
+    """The smallest sample that at least `percent` of all are not above; 0.0 without samples."""
+    if not samples:
+        return 0.0
+    ordered = sorted(samples)
+    return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+
+
+def amount_text(asset: str, amount: int) -> str:
+    """An amount in whole units with its decimals, as `-1,234.50`."""
+    unit = UNIT.get(asset, 1)
+    decimals = len(str(unit)) - 1
+    whole, rest = divmod(abs(amount), unit)
+    return f"{'-' if amount < 0 else ''}{whole:,}" + (f".{rest:0{decimals}d}" if decimals else "")
+
+
+def _commands(summary: Summary) -> Table:
+    tally = summary.tally
+    refused = sum(tally.refused.values())
+    table = Table(title="The day", show_header=False, title_justify="left")
+    table.add_column(style="cyan")
+    table.add_column(justify="right")
+    rate = tally.commands / summary.seconds if summary.seconds else 0.0
+    rows = (
+        ("users", f"{summary.users:,}"),
+        ("commands sent", f"{tally.commands:,}"),
+        ("accepted", f"{tally.accepted:,}"),
+        ("refused", f"{refused:,}"),
+        ("copies sent, answered with Idempotency-Hit", f"{tally.copies_sent:,}, {tally.copies_hit:,}"),
+        ("answers lost on purpose, sent again", f"{tally.answers_lost:,}"),
+        ("retries", f"{tally.retries:,}"),
+        ("requests, of them batches", f"{tally.requests:,}, {tally.batches:,}"),
+        ("commands a second", f"{rate:,.0f} over {summary.seconds:.1f} s"),
+        ("single command p50, p99", _latency(tally.single_ms)),
+        ("batch p50, p99", _latency(tally.batch_ms)),
+    )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _latency(samples_ms: Sequence[float]) -> str:
+    return f"{percentile_ms(samples_ms, 50):.1f} ms, {percentile_ms(samples_ms, 99):.1f} ms"
+
+
+def _reads(tally: Tally) -> Table:
+    table = Table("read", title="Reads of client apps", title_justify="left")
+    table.add_column("answered", justify="right")
+    table.add_column("p50", justify="right")
+    table.add_column("p99", justify="right")
+    for kind, samples_ms in sorted(tally.reads_ms.items(), key=lambda item: -len(item[1])):
+        p50, p99 = (f"{percentile_ms(samples_ms, percent):.1f} ms" for percent in (50, 99))
+        table.add_row(kind, f"{len(samples_ms):,}", p50, p99)
+    table.add_row("not modified, known by its ETag", f"{tally.not_modified:,}", "", "")
+    return table
+
+
+def _refusals(tally: Tally) -> Table:
+    table = Table("code", title="Refused, by code", title_justify="left")
+    table.add_column("commands", justify="right")
+    for code, count in tally.refused.most_common():
+        table.add_row(code, f"{count:,}")
+    return table
+
+
+def _money(books: Books) -> Table:
+    assets = sorted({asset for _, asset in books.flows})
+    table = Table("money", title="Money, by asset", title_justify="left")
+    for asset in assets:
+        table.add_column(asset, justify="right")
+    for flow in FLOWS:
+        table.add_row(flow, *(amount_text(asset, books.flows[flow, asset]) for asset in assets))
+    in_wallets = {asset: sum(wallet.total(asset) for wallet in books.wallets.values()) for asset in assets}
+    table.add_row("in wallets at the end", *(amount_text(asset, in_wallets[asset]) for asset in assets), style="bold")
+    return table
+
+
+def _checks(checks: Sequence[Check]) -> Table:
+    table = Table("check", "looked at", "found", title="Checks", title_justify="left")
+    for check in checks:
+        found = f"[red]{len(check.findings):,} wrong[/]" if check.findings else "[green]nothing wrong[/]"
+        table.add_row(check.name, check.looked_at, found)
+    return table

@@ -1,0 +1,247 @@
+"""One run of the demo, from the service's start to the last line of the report.
+
+The order matters: the day is played, every wallet is compared, the records are read, and the product's own auditor
+reconciles the reads with the log while the service runs; then it is stopped; then the log in its folder is verified,
+so that a stop that loses something shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from demo import proof, service
+from demo.apps import Apps
+from demo.books import Books
+from demo.play import Client, Comparison, Tally, UnreachableError, compare, play_day
+from demo.report import Check, Summary, show
+from demo.traffic import Day, GameServer
+
+INTERRUPTED = 130
+URL_TIMEOUT_S = 10.0
+
+
+class CannotStartError(Exception):
+    """There is no service to play against, or no folder to start one in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to play, and where. Without `url` a service is started on `data`, or on a folder that is removed again."""
+
+    users: int
+    commands: int
+    periods: int
+    seed: int
+    url: str | None
+    data: Path | None
+    keep: bool
+
+
+@dataclass(slots=True)
+class Played:
+    """What a day left behind."""
+
+    seconds: float
+    tally: Tally
+    books: Books
+    comparison: Comparison
+    proof: proof.Proof
+    day_reads: int
+    day_findings: list[str]
+    end_reads: int
+    end_findings: list[str]
+    reconciled: list[str]
+
+
+def main(options: Options) -> int:
+    """Run the demo; the exit status. Prints to the console, never raises for what a user can meet."""
+    console, errors = Console(), Console(stderr=True)
+
+    def failed(why: object, status: int) -> int:
+        errors.print(f"[red]stakelog demo:[/] {escape(str(why))}", soft_wrap=True, highlight=False)
+        return status
+
+    try:
+        return asyncio.run(_run(options, console))
+    except CannotStartError as error:
+        return failed(error, 2)
+    except (UnreachableError, service.ServiceFailedError) as error:
+        return failed(error, 1)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return failed("interrupted.", INTERRUPTED)
+
+
+async def _run(options: Options, console: Console) -> int:
+    _cancel_on_sigterm()
+    if options.url is not None:
+        played = await _play_at(options.url, options, console)
+        log_checks: list[Check] = []
+    else:
+        with _folders(options, console) as (data, log):
+            played = await _play_on(data, log, options, console)
+            with console.status("Verifying the log …"):
+                complaint = await service.verify(data)
+        log_checks = [Check("audit verify", "the stopped service's log", [complaint] if complaint else [])]
+    summary = Summary(
+        options.users, played.seconds, played.tally, played.books, played.comparison, _checks(played) + log_checks
+    )
+    show(console, summary)
+    return 0 if summary.is_well() else 1
+
+
+async def _play_at(url: str, options: Options, console: Console) -> Played:
+    async with Client(url, tally := Tally()) as client:
+        deadline_s = time.monotonic() + URL_TIMEOUT_S
+        while not await client.is_ready():
+            if time.monotonic() > deadline_s:
+                raise CannotStartError(f"no service is ready at {url}")
+            await asyncio.sleep(0.2)
+        return await _play(client, url, tally, options, console, tag=_tag())
+
+
+async def _play_on(data: Path, log: Path, options: Options, console: Console) -> Played:
+    # A folder with a log in it has users of an earlier day, whose command ids are taken.
+    tag = _tag() if _has_files(data) else ""
+    async with service.running(data, log) as child:
+        watching = asyncio.create_task(child.ended())
+        playing = asyncio.create_task(_play_when_ready(child, options, console, tag))
+        try:
+            await asyncio.wait((watching, playing), return_when=asyncio.FIRST_COMPLETED)
+            if not playing.done():
+                raise watching.result()
+            return playing.result()
+        finally:
+            for task in (watching, playing):
+                task.cancel()
+            await asyncio.gather(watching, playing, return_exceptions=True)
+
+
+async def _play_when_ready(child: service.Service, options: Options, console: Console, tag: str) -> Played:
+    async with Client(child.url, tally := Tally()) as client:
+        deadline_s = time.monotonic() + service.START_TIMEOUT_S
+        with console.status(f"Starting the service on {child.url} …"):
+            while not await client.is_ready():
+                if time.monotonic() > deadline_s:
+                    raise service.ServiceFailedError(
+                        f"the service was not ready after {service.START_TIMEOUT_S:.0f} s"
+                    )
+                await asyncio.sleep(0.1)
+        return await _play(client, child.url, tally, options, console, tag)
+
+
+async def _play(client: Client, url: str, tally: Tally, options: Options, console: Console, tag: str) -> Played:
+    day = Day(options.users, options.commands, options.seed, periods=options.periods, tag=tag)
+    books = Books()
+    servers = [GameServer(day, number, books) for number in range(day.servers)]
+    apps = Apps(client, books, options.seed)
+    before = await proof.places(client)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        playing = bar.add_task("Playing the day  00:00", total=options.commands, note="")
+
+        def answered(clock: str, commands: int) -> None:
+            refused = sum(tally.refused.values())
+            bar.update(
+                playing,
+                advance=commands,
+                description=f"Playing the day  {clock}",
+                note=f"{refused:,} refused, {tally.retries:,} retries, {tally.reads:,} reads",
+            )
+
+        began = time.perf_counter()
+        await play_day(client, servers, books, tally, answered, apps.look)
+        seconds = time.perf_counter() - began
+        bar.update(playing, total=tally.commands, completed=tally.commands)
+        comparing = bar.add_task("Comparing wallets", total=len(books.wallets), note="")
+        comparison = await compare(client, books, lambda agree: bar.update(comparing, completed=agree))
+        day_reads, day_findings = tally.reads, apps.findings
+        apps.findings = []
+        least = {partition: place.seq for partition, place in (await proof.places(client)).items()}
+        reading_all = bar.add_task("Reading every wallet", total=len(books.wallets), note="")
+        await apps.every_wallet(least, lambda read: bar.update(reading_all, completed=read))
+        reading = bar.add_task("Reading the records", total=None, note="")
+        proved = await proof.prove(client, books, before)
+        bar.update(reading, total=proved.records, completed=proved.records)
+        reconciling = bar.add_task("Reconciling", total=None, note="")
+        reconciled = await service.reconcile(url)
+        bar.update(reconciling, total=1, completed=1)
+    end_reads = tally.reads - day_reads
+    return Played(
+        seconds,
+        tally,
+        books,
+        comparison,
+        proved,
+        day_reads,
+        day_findings,
+        end_reads,
+        apps.findings,
+        reconciled,
+    )
+
+
+def _checks(played: Played) -> list[Check]:
+    tally = played.tally
+    unanswered = tally.copies_sent - tally.copies_hit
+    copies = [f"{unanswered:,} of {tally.copies_sent:,} had no Idempotency-Hit"] if unanswered else []
+    return [
+        Check("answers", f"{tally.commands:,} commands", played.books.surprises),
+        Check("copies", f"{tally.copies_sent:,} copies", copies),
+        Check("wallets", f"{played.comparison.wallets:,} wallets", played.comparison.differences),
+        Check("reads during the day", f"{played.day_reads:,} reads", played.day_findings),
+        Check("reads of every wallet", f"{played.end_reads:,} reads", played.end_findings),
+        Check("records", f"{played.proof.records:,} records", played.proof.faults),
+        Check("audit reconcile", "every wallet's reads beside the log", played.reconciled),
+    ]
+
+
+@contextlib.contextmanager
+def _folders(options: Options, console: Console) -> Iterator[tuple[Path, Path]]:
+    """The data folder, and the file for the service's output; removed at the end unless asked to stay."""
+    scratch = Path(tempfile.mkdtemp(prefix="stakelog-demo-"))
+    data = options.data or scratch / "data"
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise CannotStartError(f"cannot use the folder {data}: {error.strerror}") from error
+    try:
+        yield data, scratch / "serve.log"
+    finally:
+        if options.keep:
+            console.print(f"The data is in {data}, the service's output in {scratch / 'serve.log'}.", soft_wrap=True)
+        else:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _has_files(folder: Path) -> bool:
+    return any(folder.iterdir())
+
+
+def _tag() -> str:
+    return f"d{time.time_ns() // 1_000_000:x}-"
+
+
+def _cancel_on_sigterm() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

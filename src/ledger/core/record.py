@@ -1,0 +1,167 @@
+"""Event ↔ record: the exact bytes that are stored and published, and the hash chain over them.
+
+A record is UTF-8 JSON without spaces, its keys in the order of ``_Record``, strings escaping only what JSON must,
+null members left out except in ``limits_set``::
+
+    {"v":1,"partition":3,"seq":42,"prev":"<head before it>","time_us":…,"user_id":"u1","command_id":"c-1",
+     "request_sha256":"<hex>","actor":"local","type":"bet_placed","data":{…},
+     "postings":[["wallet/u1/cash","INR",-500],["house/stakes","INR",500]],
+     "balances":{"INR":{"cash":9500,"bonus":0,"held":0}}}
+
+Truths:
+(1) head = SHA-256 of the record, in hex; an empty partition's head is 64 zeros;
+(2) a record is an event if and only if its seq and prev continue the last **event** before it in log order;
+(3) ``decode(encode(event, place, prev)) == (place, prev, event)``;
+(4) only this module knows old shapes: a record of an older ``v`` is read through ``UPCASTERS``, one step a version,
+    and its bytes, so its hash, stay as they were written.
+"""
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from ledger.core.events import DATA_OF, AnyData, Balance, Event, Posting, sums_to_zero
+from ledger.core.wallet import Place
+
+VERSION: Final = 1
+
+EMPTY_SHA256: Final = "0" * 64
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPCASTERS: Final[dict[int, Upcaster]] = {}
+"""Version → the function that turns a record of it, as JSON values, into one of the next version."""
+
+
+class Head(NamedTuple):
+    """Where a partition ends: its last seq (0 while empty) and its last record's hash."""
+
+    seq: int
+    sha256: str
+
+
+EMPTY: Final = Head(0, EMPTY_SHA256)
+
+
+class MalformedRecord(ValueError):
+    """Bytes that are no record of any known version; the text says why."""
+
+
+class Decoded(NamedTuple):
+    place: Place
+    prev: str
+    event: Event
+
+
+class _Record(Struct, forbid_unknown_fields=True, gc=False):
+    v: int
+    partition: int
+    seq: int
+    prev: str
+    time_us: int
+    user_id: str
+    command_id: str
+    request_sha256: str
+    actor: str
+    type: str
+    data: Any
+    postings: tuple[Posting, ...]
+    balances: dict[str, Balance]
+
+
+class _RawRecord(_Record):
+    data: msgspec.Raw
+
+
+# Struct members go out as declared; only dicts (metadata, balances) have to be sorted.
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode_raw = msgspec.json.Decoder(_RawRecord).decode
+_decode_data: Final = {name: msgspec.json.Decoder(data).decode for name, data in DATA_OF.items()}
+
+
+def sha256_hex(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+class _Timed(Struct, gc=False):
+    time_us: int
+
+
+_decode_timed = msgspec.json.Decoder(_Timed).decode
+
+
+def time_us_of(record: bytes) -> int:
+    """When the event of a stored record happened, in Unix microseconds. Raises MalformedRecord."""
+    try:
+        return _decode_timed(record).time_us
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedRecord(str(error)) from None
+
+
+def encode(event: Event, place: Place, prev: str) -> bytes:
+    """The event's bytes at ``place``, after the record whose hash is ``prev``."""
+    return _encode(
+        _Record(
+            VERSION,
+            place.partition,
+            place.seq,
+            prev,
+            event.time_us,
+            event.user_id,
+            event.command_id,
+            event.request_sha256,
+            event.actor,
+            event.data.type,
+            event.data,
+            event.postings,
+            event.balances,
+        )
+    )
+
+
+def decode(record: bytes, upcasters: Mapping[int, Upcaster] = UPCASTERS) -> Decoded:
+    """The place, the hash before it and the event of a record.
+
+    Raises MalformedRecord where the bytes are not a record, its postings do not balance, or its version is unknown.
+    """
+    try:
+        raw = _decode_raw(record)
+        if raw.v != VERSION:
+            raw = _decode_raw(_upcast(record, upcasters))
+        data: AnyData = _decode_data[raw.type](raw.data)
+    except KeyError as unknown:
+        raise MalformedRecord(f"{unknown.args[0]!r} is no event type") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRecord(str(error)) from None
+    if not sums_to_zero(raw.postings):
+        raise MalformedRecord("its postings do not sum to zero")
+    return Decoded(
+        Place(raw.partition, raw.seq),
+        raw.prev,
+        Event(
+            raw.time_us,
+            raw.user_id,
+            raw.command_id,
+            raw.request_sha256,
+            raw.actor,
+            data,
+            raw.postings,
+            raw.balances,
+        ),
+    )
+
+
+def _upcast(record: bytes, upcasters: Mapping[int, Upcaster]) -> bytes:
+    values = msgspec.json.decode(record)
+    version = values["v"]
+    while version != VERSION:
+        upcast = upcasters.get(version)
+        if upcast is None:
+            raise MalformedRecord(f"no upcaster for version {version}; this program writes version {VERSION}")
+        values = upcast(values)
+        assert values["v"] == version + 1, values
+        version = values["v"]
+    return msgspec.json.encode(values)

@@ -1,0 +1,497 @@
+"""The event log of many nodes: the Kafka topic ``stakelog.events``, key = user_id, value = record.
+
+Durable means acknowledged by ``min.insync.replicas`` brokers; Kafka does not fsync. Any process may append to any
+partition at any time, so what stands in the topic is not yet an event. Truths:
+(1) a record is an event if and only if its ``seq`` and ``prev`` continue the last event before it in the order of
+    offsets. Anything else is a fork: skipped and counted. No other rule decides, and it decides for ever, for what
+    stands before a record never changes;
+(2) an append is one atomic batch. It landed if the broker names the offset that its writer expected, the first one
+    after all that it has read; where the broker names another one or none, what stands there is read, and the chain
+    decides: all of the batch are events, or ``StaleHead``;
+(3) where nobody says whether it landed, ``OutcomeUnknown``, and a new producer: the batch may still come later;
+(4) ``confirm`` rests on the topic's end, asked for after the call;
+(5) a seq has one offset: offsets and seqs run beside each other between forks, so that a few pairs tell them all;
+(6) a verified (seq, head) with the pairs up to it is a *place*: who trusts it begins there, once the topic shows that
+    head at that offset;
+(7) a topic that does not hold what was read from it before is ``LogUnreadable``: it got shorter.
+
+It cannot know every command that ever was, as an index in a database would: ``DuplicateCommand`` is told of the last
+``COMMANDS_KEPT`` commands that this process has read or written. The writer's state knows them all.
+"""
+
+import asyncio
+import logging
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ledger.core.money import Assets
+from ledger.core.record import EMPTY, Head, sha256_hex
+from ledger.kafka.address import KafkaAddress
+from ledger.kafka.client import NO_OFFSET, KafkaClient, Page, Stored
+from ledger.kafka.declarations import DECLARATIONS, declare
+from ledger.kafka.topic import APPEND_BYTES_MAX, prepare_topic
+from ledger.ports import (
+    CheckpointAhead,
+    DuplicateCommand,
+    ForeignCheckpoint,
+    LogUnavailable,
+    LogUnreadable,
+    NewRecord,
+    OutcomeUnknown,
+    StaleHead,
+)
+
+TOPIC: Final = "stakelog.events"
+
+TIMEOUT_S: Final = 10.0
+"""How long a broker may take. Chosen: longer than an election, shorter than a client's patience."""
+
+COMMANDS_KEPT: Final = 65_536
+"""Chosen: some 12 MB, and many rounds."""
+
+_PAGE_BYTES: Final = 1 << 20
+_RECORD_BYTES: Final = 1_024  # chosen: what a record takes, generously, so that a page is asked for in one fetch
+
+
+_log = logging.getLogger(__name__)
+
+
+class Run(Struct, frozen=True, array_like=True):
+    """From this seq on, to the next run, offsets and seqs grow together; so many forks stand before it."""
+
+    seq: int
+    offset: int
+    forks: int = 0
+
+
+class Known(Struct, frozen=True):
+    """Where reading may go on: all events up to ``seq``, whose record has the hash ``sha256``, are verified."""
+
+    seq: int
+    sha256: str
+    next_offset: int
+    forks: int
+    runs: tuple[Run, ...]
+
+
+_encode_place = msgspec.msgpack.Encoder().encode
+_decode_place = msgspec.msgpack.Decoder(Known).decode
+
+
+class _Link(Struct, gc=False):
+    """What the chain is made of, and the command's names."""
+
+    seq: int
+    prev: str
+    user_id: str = ""
+    command_id: str = ""
+
+
+_link = msgspec.json.Decoder(_Link).decode
+
+
+class _Partition:
+    """What is known of one partition."""
+
+    def __init__(self) -> None:
+        self.head = EMPTY
+        self.next_offset = 0
+        self.forks = 0
+        self.runs: list[Run] = []
+        self.in_doubt = True  # whether there may be records that were not read
+        self.turn = asyncio.Lock()
+
+    def known(self) -> Known:
+        return Known(self.head.seq, self.head.sha256, self.next_offset, self.forks, tuple(self.runs))
+
+    def known_at(self, head: Head) -> Known:
+        """What is known right behind the event ``head``."""
+        assert 0 < head.seq <= self.head.seq, (head, self.head)
+        runs = self.runs[: bisect_right(self.runs, head.seq, key=lambda run: run.seq)]
+        return Known(head.seq, head.sha256, self.offset_of(head.seq) + 1, runs[-1].forks, tuple(runs))
+
+    def begin_at(self, known: Known) -> None:
+        self.head = Head(known.seq, known.sha256)
+        self.next_offset, self.forks, self.runs = known.next_offset, known.forks, list(known.runs)
+
+    def take(self, stored: Stored) -> _Link | None:
+        """Read the next record in the order of offsets; its link if it is an event."""
+        assert stored.offset >= self.next_offset, "each record is read once"
+        self.next_offset = stored.offset + 1
+        try:
+            link = _link(stored.value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            link = None
+        if link is None or link.seq != self.head.seq + 1 or link.prev != self.head.sha256:
+            self.forks += 1
+            return None
+        self._place(link.seq, stored.offset)
+        self.head = Head(link.seq, sha256_hex(stored.value))
+        return link
+
+    def append(self, records: Sequence[NewRecord], offset: int) -> None:
+        """Our own batch, which continues the head, landed there."""
+        self._place(records[0].seq, offset)
+        self.head = Head(records[-1].seq, sha256_hex(records[-1].record))
+        self.next_offset = offset + len(records)
+
+    def _place(self, seq: int, offset: int) -> None:
+        if not self.runs or offset - seq != self.runs[-1].offset - self.runs[-1].seq:
+            self.runs.append(Run(seq, offset, self.forks))
+
+    def offset_of(self, seq: int) -> int:
+        run = self.runs[bisect_right(self.runs, seq, key=lambda run: run.seq) - 1]
+        return run.offset + seq - run.seq
+
+    def seq_at(self, offset: int) -> int | None:
+        """The seq of the event at ``offset``; None where a fork stands, or nothing that was read."""
+        place = bisect_right(self.runs, offset, key=lambda run: run.offset) - 1
+        if place < 0:
+            return None
+        seq = self.runs[place].seq + offset - self.runs[place].offset
+        end = self.runs[place + 1].seq if place + 1 < len(self.runs) else self.head.seq + 1
+        return seq if seq < end else None
+
+
+class _RecentCommands:
+    """The last ``COMMANDS_KEPT`` commands."""
+
+    def __init__(self) -> None:
+        # A dict would keep the order, too, but to find its first item it walks over all that were deleted before it:
+        # measured, that more than halves the rate at which a topic is read.
+        self._commands: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def add(self, user_id: str, command_id: str) -> None:
+        commands = self._commands
+        commands[user_id, command_id] = None
+        if len(commands) > COMMANDS_KEPT:
+            commands.popitem(last=False)
+
+    def holds(self, records: Sequence[NewRecord]) -> bool:
+        names = {(record.user_id, record.command_id) for record in records}
+        # `isdisjoint` would walk over all that are kept, not over those that are asked for.
+        return len(names) < len(records) or any(name in self._commands for name in names)
+
+
+class KafkaEventLog:
+    """``EventLog`` over one topic. Made by ``open_log``."""
+
+    shared: Final = True
+    append_bytes: Final = APPEND_BYTES_MAX // 2  # a round ends behind this; the last command's events come on top
+
+    def __init__(
+        self, client: KafkaClient, address: KafkaAddress, partitions: int, declarations: str, timeout_s: float
+    ) -> None:
+        self.partitions = partitions
+        self._address, self._declarations = address, declarations
+        self._timeout_s = timeout_s
+        self._client = client
+        self._known = [_Partition() for _ in range(partitions)]
+        self._recent = _RecentCommands()
+        self._appends: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # --- appending ---------------------------------------------------------------------------------------------
+
+    async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        assert records, "an append has at least one record"
+        self._check_open()
+        # A task of its own: a batch on its way cannot be called back, and what is known must not miss its landing.
+        append = asyncio.get_running_loop().create_task(self._append(partition, after, records))
+        self._appends.add(append)
+        append.add_done_callback(self._appends.discard)
+        await asyncio.shield(append)
+
+    async def _append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+        known = self._known[partition]
+        async with known.turn:
+            if known.in_doubt or known.head != after:
+                await self._read_to_end(partition)
+            if known.head != after:
+                raise StaleHead(f"partition {partition} ends at seq {known.head.seq}, not {after.seq}")
+            if self._recent.holds(records):
+                raise DuplicateCommand(
+                    f"a command is in the log of partition {partition} already. The state forgot what the log holds: "
+                    "stop, delete the state (state.sqlite3, its -wal and its -shm), and start again"
+                )
+            known.in_doubt = True
+            offset = await self._client.append(partition, records)
+            if offset == known.next_offset:
+                known.append(records, offset)
+                for record in records:
+                    self._recent.add(record.user_id, record.command_id)
+                known.in_doubt = False
+            else:
+                await self._settle(partition, records, offset)
+
+    async def _settle(self, partition: int, records: Sequence[NewRecord], offset: int) -> None:
+        """The batch is in the topic, but not where it was expected, or nobody knows where: the chain decides."""
+        known = self._known[partition]
+        if NO_OFFSET < offset < known.next_offset:
+            raise LogUnreadable(_shorter(partition, offset, known.next_offset))
+        try:
+            await self._check_head(partition)
+            await self._read_to_end(partition, at_least=offset + len(records))
+            if offset == NO_OFFSET:
+                landed = await self._holds(partition, records)
+            else:
+                landed = known.seq_at(offset) == records[0].seq
+        except LogUnavailable as error:
+            raise OutcomeUnknown(f"records of partition {partition} landed behind others: {error}") from error
+        if not landed:
+            raise StaleHead(f"others wrote to partition {partition}: it ends at seq {known.head.seq}")
+
+    async def _check_head(self, partition: int) -> None:
+        """A topic that lost records and got others in their place ends where it did: its records tell."""
+        known = self._known[partition]
+        if known.head.seq and sha256_hex((await self._page(partition, known.head.seq, 1))[0]) != known.head.sha256:
+            raise LogUnreadable(
+                f"partition {partition} was exchanged: its seq {known.head.seq} is another record now"
+            )
+
+    async def _holds(self, partition: int, records: Sequence[NewRecord]) -> bool:
+        seq = records[0].seq
+        return seq <= self._known[partition].head.seq and await self._page(partition, seq, 1) == [records[0].record]
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def confirm(self, partition: int, head: Head) -> None:
+        self._check_open()
+        known = self._known[partition]
+        async with known.turn:
+            await self._read_to_end(partition)
+            if known.head != head:
+                raise StaleHead(f"partition {partition} ends at seq {known.head.seq}, not {head.seq}")
+
+    async def head(self, partition: int) -> Head:
+        self._check_open()
+        known = self._known[partition]
+        async with known.turn:
+            await self._read_to_end(partition)
+            return known.head
+
+    async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        self._check_open()
+        known = self._known[partition]
+        last = from_seq + limit - 1
+        new: list[bytes] = []
+        known_to = known.head.seq
+        if last > known_to:
+            async with known.turn:
+                known_to = known.head.seq
+                new = await self._read_to_end(partition, from_seq=from_seq, to_seq=last)
+        if from_seq > known_to:
+            return new
+        return await self._page(partition, from_seq, min(last, known_to) - from_seq + 1) + new
+
+    async def _page(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        """Events that are known, by their offsets."""
+        known = self._known[partition]
+        found: list[bytes] = []
+        while len(found) < limit:
+            seq = from_seq + len(found)
+            size = min((limit - len(found)) * _RECORD_BYTES, _PAGE_BYTES)
+            for stored in (await self._some(partition, known.offset_of(seq), size)).records:
+                if known.seq_at(stored.offset) != from_seq + len(found):
+                    continue
+                found.append(stored.value)
+                if len(found) == limit:
+                    break
+            if from_seq + len(found) == seq:
+                raise LogUnreadable(
+                    f"partition {partition} no longer holds seq {seq} at offset {known.offset_of(seq)}"
+                )
+        if found and _link(found[0]).seq != from_seq:
+            raise LogUnreadable(f"partition {partition} was exchanged: another record stands at seq {from_seq}")
+        return found
+
+    async def _read_to_end(
+        self, partition: int, *, at_least: int = 0, from_seq: int = 0, to_seq: int | None = None
+    ) -> list[bytes]:
+        """Read what is new, to the end or to ``to_seq``; answers the new events from ``from_seq`` on, if it is named.
+
+        In its turn, so that nothing that was read or written can be beyond the end.
+        """
+        known = self._known[partition]
+        end = await self._client.end_offset(partition)
+        if end < known.next_offset:
+            raise LogUnreadable(_shorter(partition, end, known.next_offset))
+        return await self._read_until(partition, max(end, at_least), from_seq=from_seq, to_seq=to_seq)
+
+    async def _read_until(
+        self, partition: int, end: int, *, from_seq: int = 0, to_seq: int | None = None
+    ) -> list[bytes]:
+        known = self._known[partition]
+        found: list[bytes] = []
+        while known.next_offset < end:
+            page = await self._some(partition, known.next_offset, _PAGE_BYTES)
+            for stored in page.records:
+                link = known.take(stored)
+                if link is None:
+                    continue
+                self._recent.add(link.user_id, link.command_id)
+                if from_seq and link.seq >= from_seq:
+                    found.append(stored.value)
+                if link.seq == to_seq:
+                    return found
+            known.next_offset = page.next_offset
+        known.in_doubt = False
+        return found
+
+    async def _some(self, partition: int, offset: int, bytes_max: int) -> Page:
+        """At least one record of those that are known to be there. Raises LogUnavailable, LogUnreadable."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    page = await self._client.fetch(partition, offset, bytes_max)
+                    if page.next_offset > offset:
+                        return page
+                    await asyncio.sleep(0.002)  # a new leader shows what it has a moment after it was elected
+        except TimeoutError:
+            raise LogUnavailable(f"partition {partition} does not show its offset {offset}") from None
+
+    def clock_off_us(self) -> int:
+        """How far this machine's clock is ahead of the broker's, as the last append said."""
+        return self._client.clock.off_us()
+
+    def forks(self, partition: int) -> int:
+        """How many records of the partition are no events, of those that were read."""
+        return self._known[partition].forks
+
+    # --- going on from what was verified before ------------------------------------------------------------------
+
+    def place(self, partition: int, head: Head) -> bytes | None:
+        return _encode_place(self._known[partition].known_at(head)) if head.seq else None
+
+    async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
+        self._check_open()
+        if head.seq == 0:
+            return
+        known = self._known[partition]
+        async with known.turn:
+            if known.head.seq >= head.seq:
+                if sha256_hex((await self._page(partition, head.seq, 1))[0]) != head.sha256:
+                    raise ForeignCheckpoint(_foreign(partition, head, known.offset_of(head.seq)))
+            elif (then := _known_then(partition, head, place)) is not None:
+                await self._check_there(partition, head, then)
+                known.begin_at(then)
+
+    async def _check_there(self, partition: int, head: Head, then: Known) -> None:
+        offset = then.next_offset - 1
+        end = await self._client.end_offset(partition)
+        if end < then.next_offset:
+            raise CheckpointAhead(_shorter(partition, end, then.next_offset))
+        found = (await self._some(partition, offset, 1)).records
+        if not found or found[0].offset != offset or sha256_hex(found[0].value) != head.sha256:
+            raise ForeignCheckpoint(_foreign(partition, head, offset))
+
+    # --- declarations --------------------------------------------------------------------------------------------
+
+    async def declare(self, assets: Assets) -> None:
+        """Remember the assets' exponents in a topic of their own. Raises WrongAssets where one of them was another
+        before, in whichever node; LogMisconfigured, LogUnavailable."""
+        await declare(self._address, assets, topic=self._declarations, timeout_s=self._timeout_s)
+
+    async def begin_within(self, partition: int, head: Head) -> bool:
+        """Read the partition from an event of which no more than this is known; False where the topic does not hold
+        it. What stands before it cannot be read then.
+
+        An event of seq s stands at offset s - 1 or behind, for each event before it takes one, and each fork one
+        more: so no more records are read than there are forks. ``head`` must be of an event: a fork that stands in
+        the topic is found, too. Raises LogUnavailable, LogUnreadable.
+        """
+        offset, bytes_max = head.seq - 1, _RECORD_BYTES
+        end = await self._client.end_offset(partition)
+        while offset < end:
+            page = await self._some(partition, offset, bytes_max)
+            for stored in page.records:
+                if sha256_hex(stored.value) != head.sha256:
+                    continue
+                forks = stored.offset + 1 - head.seq
+                run = Run(head.seq, stored.offset, forks)
+                async with self._known[partition].turn:
+                    self._known[partition].begin_at(Known(*head, stored.offset + 1, forks, (run,)))
+                return True
+            offset, bytes_max = page.next_offset, _PAGE_BYTES
+        return False
+
+    def offset_of(self, partition: int, seq: int) -> int:
+        """Where an event that was read stands."""
+        return self._known[partition].offset_of(seq)
+
+    def last_read(self, partition: int) -> tuple[int, int]:
+        """The seq of the last event that was read, and the first offset that was not."""
+        known = self._known[partition]
+        return known.head.seq, known.next_offset
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LogUnavailable("the log is closed")
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        while self._appends:
+            await asyncio.wait(self._appends)
+        await self._client.close()
+
+
+async def open_log(
+    address: KafkaAddress,
+    partitions: int,
+    *,
+    topic: str = TOPIC,
+    declarations: str = DECLARATIONS,
+    timeout_s: float = TIMEOUT_S,
+) -> KafkaEventLog:
+    """Make or check the topic, and open it. Raises LogMisconfigured, WrongPartitions, LogUnavailable."""
+    await prepare_topic(address, topic, partitions, timeout_s=timeout_s)
+    client = KafkaClient(address, topic, timeout_s=timeout_s)
+    await client.start()
+    return KafkaEventLog(client, address, partitions, declarations, timeout_s)
+
+
+def _known_then(partition: int, head: Head, place: bytes | None) -> Known | None:
+    """What ``place`` says; None if it says nothing that can be of ``head``."""
+    if place is None:
+        return None
+    try:
+        then = _decode_place(place)
+    except msgspec.MsgspecError:
+        then = None
+    if (
+        then is None
+        or (then.seq, then.sha256) != head
+        or not then.runs
+        or then.runs[0].seq != 1
+        or any(before.seq >= run.seq or before.offset >= run.offset for before, run in pairwise(then.runs))
+        or then.runs[-1].seq > then.seq
+        or then.runs[-1].offset + then.seq - then.runs[-1].seq + 1 != then.next_offset
+    ):
+        _log.warning("the place in the log of partition %d is damaged: it is read from its start", partition)
+        return None
+    return then
+
+
+def _shorter(partition: int, end: int, known: int) -> str:
+    return (
+        f"partition {partition} got shorter: it ends at offset {end}, but everything before {known} had been read. "
+        "The topic lost records that were acknowledged; nothing was changed. Stop, and restore it"
+    )
+
+
+def _foreign(partition: int, head: Head, offset: int) -> str:
+    return (
+        f"partition {partition} does not hold the head of seq {head.seq} at offset {offset}: this is another topic. "
+        "Nothing was changed; restore the one that belongs to it, or, if it is known to be right, delete the state "
+        "(state.sqlite3) that is not of it"
+    )

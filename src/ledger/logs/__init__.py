@@ -1,1 +1,0 @@
-"""Adapters of ``EventLog``: ``memory`` for tests and simulation, ``sqlite`` for one machine."""

@@ -1,0 +1,176 @@
+"""A copy of the embedded data folder, taken while the service writes to it.
+
+Truths:
+(1) each file is copied under one read snapshot of it, so it is whole, whatever is written meanwhile;
+(2) the caches (state, read model) are copied before the log, so none of them knows what the copied log does not
+    hold: a start refuses a state that is ahead of its log. What the log has beyond them is replayed;
+(3) under the name DEST there is nothing, or a whole, fsynced copy: it is written to a sibling folder and renamed.
+    What a killed run left of that sibling is cleared by the next one; its lock tells a dead run from a live one.
+
+A snapshot keeps the WAL of its file from being reset, so a WAL grows by what is written during the copy.
+"""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ledger.ports import FolderInUse, FolderUnusable, LogUnavailable
+from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
+
+_CACHES: Final = (STATE, READ_MODEL)
+_STEP_PAGES: Final = 1_024  # chosen: 4 MiB between two words of progress
+_UNUSABLE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class Copied(NamedTuple):
+    """``left_out``: caches that cannot be read; a start makes them anew from the log."""
+
+    files: tuple[str, ...]
+    bytes: int
+    left_out: tuple[str, ...]
+
+
+def back_up(
+    data: Path,
+    dest: Path,
+    *,
+    prove: Callable[[Path], None],
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Copied:
+    """Copy the folder ``data``, in use or not, to ``dest``, which must not exist or be empty.
+
+    ``prove`` is given the finished copy before it gets its name, and raises where it is not well. ``progress`` is
+    told (bytes, in all) now and then. Raises FolderUnusable, FolderInUse, LogUnavailable, and what ``prove`` raises;
+    there is no ``dest`` then.
+    """
+    if not (data / EVENTS).exists():
+        raise FolderUnusable(f"there is no event log in {data}: name its folder with --data")
+    with _sibling(dest) as folder:
+        copied = _copy(data, folder, progress)
+        prove(folder)
+        _clear_traces(folder)
+        _sync(folder)
+        try:
+            folder.rename(dest)
+        except OSError as error:
+            raise FolderUnusable(f"the copy cannot get the name {dest}: {error.strerror}") from error
+        _sync(dest.parent)
+    return copied
+
+
+@contextmanager
+def _sibling(dest: Path) -> Iterator[Path]:
+    """An empty folder beside ``dest``, ours alone; gone in the end unless it was renamed."""
+    dest = dest.absolute()
+    folder = dest.parent / f".{dest.name}.partial"
+    try:
+        if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
+            raise FolderUnusable(f"{dest} exists and is not an empty folder: a backup never overwrites")
+        if not dest.parent.is_dir():
+            raise FolderUnusable(f"there is no folder {dest.parent}: make it, or mount it, first")
+        folder.mkdir(exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise FolderUnusable(f"no backup can be written at {dest}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FolderInUse(f"another backup to {dest} is under way, in {folder}") from None
+        _empty(folder)
+        try:
+            yield folder
+        finally:
+            if folder.exists() and os.fstat(lock).st_ino == folder.stat().st_ino:
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def _copy(data: Path, folder: Path, progress: Callable[[int, int], None]) -> Copied:
+    names = [name for name in (*_CACHES, EVENTS) if (data / name).exists()]
+    work = _Work(sum((data / name).stat().st_size for name in names), progress)
+    left_out = []
+    for name in names:
+        try:
+            _copy_file(data / name, folder / name, work)
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if name == EVENTS or code not in _UNUSABLE:
+                raise LogUnavailable(f"{data / name} cannot be copied to {folder}: {error}") from error
+            left_out.append(name)
+            for path in folder.glob(f"{name}*"):
+                path.unlink()
+        except OSError as error:
+            raise LogUnavailable(f"{data / name} cannot be copied to {folder}: {error.strerror}") from error
+    kept = tuple(name for name in names if name not in left_out)
+    return Copied(kept, sum((folder / name).stat().st_size for name in kept), tuple(left_out))
+
+
+class _Work:
+    """Bytes done; a file that grows meanwhile makes the whole larger."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
+        self._before, self._total, self._tell = 0, total, tell
+        self._file = 0
+
+    def step(self, done: int) -> None:
+        self._file = done
+        self._tell(self._before + done, max(self._total, self._before + done))
+
+    def next_file(self) -> None:
+        self._before += self._file
+        self._file = 0
+
+
+def _copy_file(source: Path, target: Path, work: _Work) -> None:
+    with closing(_reader(source)) as reader, closing(sqlite3.connect(target, isolation_level=None)) as writer:
+        # One snapshot: without a transaction of its own, each write to the source would begin the copy anew.
+        reader.execute("BEGIN")
+        page_size: int = reader.execute("PRAGMA page_size").fetchone()[0]
+        reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        # The file is nobody's until it is renamed: no journal to undo anything, and one fsync in the end.
+        writer.execute("PRAGMA journal_mode=OFF")
+        writer.execute("PRAGMA synchronous=OFF")
+        reader.backup(
+            writer,
+            pages=_STEP_PAGES,
+            progress=lambda _status, left, total: work.step((total - left) * page_size),
+        )
+        reader.execute("COMMIT")
+    work.next_file()
+    _sync(target)
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    quoted = str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    uri = f"file:{quoted}?mode=ro"
+    if not path.with_name(path.name + "-wal").exists() and not os.access(path.parent, os.W_OK):
+        uri += "&immutable=1"  # no place for the WAL's index, and no WAL
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+
+
+def _clear_traces(folder: Path) -> None:
+    """What a reader of the copy made beside its files: an empty WAL and its index."""
+    for path in folder.iterdir():
+        if path.name.endswith(("-wal", "-shm")):
+            assert not path.name.endswith("-wal") or path.stat().st_size == 0, f"{path} holds what its file lacks"
+            path.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

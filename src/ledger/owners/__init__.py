@@ -1,1 +1,0 @@
-"""Adapters of ``cluster.Owners``: one technology each."""

@@ -1,0 +1,71 @@
+"""What this node answers to other nodes, and to itself where a partition came here while somebody looked for it.
+
+Truths:
+(1) what is asked here is decided here or not at all: a question for a partition that is not open here is answered
+    ``not_owner``, and never handed on, so that no question wanders;
+(2) a ticket is not decided after its deadline, however long it lay in a socket or a mailbox;
+(3) a follow-up counts as arrived only once its event is durable.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from ledger.core.commands import AnyFollowUp
+from ledger.node.ports import Here
+from ledger.writer.requests import CommandTicket, LookupTicket, Parcel, Ticket, WalletTicket
+
+ARRIVED_WITHIN_S: Final = 2.0
+"""How long a delivery waits for its events. Chosen: as long as a command waits; who delivers tries again."""
+
+
+class Answering:
+    """The receiving end of ``Peers.ask`` and ``Peers.deliver``."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+
+    async def decide(self, tickets: Sequence[Ticket], deadline_us: int) -> None:
+        """Close every ticket, none of which has been submitted yet. None is decided after ``deadline_us``."""
+        for ticket in tickets:
+            ticket.deadline_us = deadline_us
+        self._here.submit_here(tickets)
+        for parcel in {id(ticket.parcel): ticket.parcel for ticket in tickets}.values():
+            await parcel.done
+
+    async def take(self, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
+        """For each follow-up whether its event is durable, after ``ARRIVED_WITHIN_S`` at the latest."""
+        arrived = [asyncio.Event() for _ in follow_ups]
+        taken = [
+            self._here.receive_here(follow_up, event.set)
+            for follow_up, event in zip(follow_ups, arrived, strict=True)
+        ]
+        waited = [event for event, is_taken in zip(arrived, taken, strict=True) if is_taken]
+        try:
+            async with asyncio.timeout(ARRIVED_WITHIN_S):
+                for event in waited:
+                    await event.wait()
+        except TimeoutError:
+            pass  # those that are not durable yet say so
+        return [event.is_set() for event in arrived]
+
+
+def copies_of(tickets: Sequence[Ticket]) -> list[Ticket]:
+    """The same questions, in the same requests, to be asked and closed apart from these."""
+    sizes: dict[int, int] = {}
+    for ticket in tickets:
+        sizes[id(ticket.parcel)] = sizes.get(id(ticket.parcel), 0) + 1
+    parcels = {parcel: Parcel(size) for parcel, size in sizes.items()}
+    return [_copy_of(ticket, parcels[id(ticket.parcel)]) for ticket in tickets]
+
+
+def _copy_of(ticket: Ticket, parcel: Parcel) -> Ticket:
+    match ticket:
+        case CommandTicket():
+            return CommandTicket(ticket.command, ticket.request_sha256, ticket.actor, parcel, dry_run=ticket.dry_run)
+        case LookupTicket():
+            return LookupTicket(ticket.user_id, ticket.command_id, parcel)
+        case WalletTicket():
+            return WalletTicket(ticket.user_id, parcel)
+        case _:
+            raise AssertionError(ticket)

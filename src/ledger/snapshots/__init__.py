@@ -1,0 +1,1 @@
+"""Snapshots: copies of a partition's state that are kept outside of the node."""

@@ -1,0 +1,1 @@
+"""Adapters on SQLite: the event log, the state store and the data folder."""

@@ -1,1 +1,0 @@
-"""Adapters of ``StateStore``: ``memory`` for tests and simulation, ``sqlite`` for one machine."""

@@ -1,0 +1,1 @@
+"""The single writer of a partition: decides commands in rounds, appends them, and answers."""

@@ -1,0 +1,287 @@
+"""A partition's state: what the writer knows, in memory over the state store.
+
+A value is looked for in these layers, newest first; None in a layer means "deleted", absent means "ask below"::
+
+    batch      what the decisions of the batch under way made; forgotten if its append fails
+    changed    committed since the last checkpoint began
+    saving     committed before it, on its way to the store
+    recent     wallets read or saved lately, bounded
+    store      the disk
+
+Truths:
+(1) ``roll_back`` leaves the state as it was when the batch began, for nothing below ``batch`` was touched;
+(2) memory is bounded by ``recent`` and by how often checkpoints are made, not by the number of users;
+(3) ``get`` never touches the disk for a key that was prefetched: a batch asks the store once.
+
+Keys: a wallet under its user_id; ``<user_id> <entry key>``; ``<user_id> c:<command_id>`` → its seq;
+``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → a timer's mark; ``!w`` → the highest generation that
+opened the partition. No user_id begins with ``!``.
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ledger.core.commands import AnyFollowUp, FollowUp
+from ledger.core.record import Head
+from ledger.core.wallet import Wallet, next_due_us
+from ledger.ports import StateStore, Value
+from ledger.writer.key_filter import SeenKeys
+
+GENERATION_KEY: Final = "!w"
+
+_FOLLOW_UPS: Final = ("!f", "!g")
+_TIMERS: Final = ("!t", "!u")
+_SCAN_PAGE: Final = 10_000
+_KEYS_PAGE: Final = 5_000
+
+# At most so many timers of a partition wait in memory; the later ones stay in the layers below until these are
+# nearly used up. Chosen: 65,536 are about 10 MB.
+_TIMERS_MAX: Final = 65_536
+
+
+def command_key(user_id: str, command_id: str) -> str:
+    return f"{user_id} c:{command_id}"
+
+
+def follow_up_key(seq: int) -> str:
+    return f"!f{seq:016d}"
+
+
+def _timer_key(due_us: int, user_id: str) -> str:
+    # Expiries before 1970 are due all the same; the clamp keeps the keys in the order of time.
+    return f"!t{max(due_us, 0):016d} {user_id}"
+
+
+def _timer_of(key: str) -> tuple[int, str]:
+    due_us, user_id = key[2:].split(" ")
+    return int(due_us), user_id
+
+
+class PartitionState:
+    """The layers above, and the partition's timers."""
+
+    def __init__(self, partition: int, store: StateStore, recent_max: int, seen: SeenKeys) -> None:
+        self.partition = partition
+        self._store = store
+        self._seen = seen
+        self._recent_max = recent_max
+        self._batch: dict[str, Value | None] = {}
+        self._batch_timers: list[tuple[int, str]] = []
+        self._fetched: dict[str, Value | None] = {}
+        self._changed: dict[str, Value | None] = {}
+        self._saving: dict[str, Value | None] = {}
+        self._recent: dict[str, Wallet] = {}
+        self._timers: list[tuple[int, str]] = []
+        self._timers_max = _TIMERS_MAX
+        self._timers_until_us: int | None = None  # later timers are not in memory; None: all are
+        self._load_timers()
+
+    # --- look-ups ------------------------------------------------------------------------------------------------
+
+    def prefetch(self, keys: Iterable[str]) -> None:
+        """Ask the store, at once, for those keys that memory does not know. Raises LedgerError."""
+        changed, saving, recent, fetched = self._changed, self._saving, self._recent, self._fetched
+        may_hold = self._seen.may_hold
+        missing = []
+        for key in keys:
+            if key not in changed and key not in saving and key not in recent and key not in fetched:
+                fetched[key] = None
+                if may_hold(key):
+                    missing.append(key)
+        if not missing:
+            return
+        found = self._store.get(self.partition, missing)
+        fetched.update(found)
+        for key, value in found.items():
+            if isinstance(value, Wallet):
+                self._remember(key, value)
+
+    def get(self, key: str) -> Value | None:
+        for layer in (self._batch, self._changed, self._saving):
+            if key in layer:
+                return layer[key]
+        wallet = self._recent.get(key)
+        if wallet is not None:
+            return wallet
+        if key not in self._fetched:
+            self.prefetch((key,))
+        return self._fetched[key]
+
+    def wallet(self, user_id: str) -> Wallet:
+        """The user's wallet; one of status "none" if nothing ever happened to it."""
+        value = self.get(user_id)
+        if value is None:
+            return Wallet(user_id)
+        assert isinstance(value, Wallet), (user_id, value)
+        return value
+
+    # --- changes -------------------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: Value | None) -> None:
+        """Change a value within the batch; None deletes."""
+        self._batch[key] = value
+
+    def put_wallet(self, before: Wallet, after: Wallet) -> None:
+        """Change a wallet within the batch, and its timer where its next expiry is another."""
+        user_id = after.user_id
+        self._batch[user_id] = after
+        if before.grants is after.grants and before.expiring_holds is after.expiring_holds:
+            return
+        due_us, due_before_us = next_due_us(after), next_due_us(before)
+        if due_us == due_before_us:
+            return
+        if due_before_us is not None:
+            self._batch[_timer_key(due_before_us, user_id)] = None
+        if due_us is not None:
+            self._batch[_timer_key(due_us, user_id)] = True
+            self._batch_timers.append((due_us, user_id))
+
+    def commit(self) -> None:
+        """The batch is durable."""
+        self._changed.update(self._batch)
+        for due_us, user_id in self._batch_timers:
+            self.set_timer(due_us, user_id)
+        self._clear_batch()
+
+    def roll_back(self) -> None:
+        """The batch never happened."""
+        self._clear_batch()
+
+    def _clear_batch(self) -> None:
+        self._batch.clear()
+        self._batch_timers.clear()
+        self._fetched.clear()
+
+    def close_follow_up(self, seq: int) -> None:
+        """What the event ``seq`` sent has arrived. Outside of any batch: its arrival is durable elsewhere."""
+        self._changed[follow_up_key(seq)] = None
+
+    def open_follow_ups(self) -> list[tuple[int, AnyFollowUp]]:
+        """Every follow-up that is not known to have arrived, with the seq of the event that sent it."""
+        return [(int(key[2:]), value) for key, value in self._scan(*_FOLLOW_UPS) if isinstance(value, FollowUp)]
+
+    def saved_generation(self) -> int:
+        """The highest generation that had opened the partition by the checkpoint; 0 if none had."""
+        value = self._store.get(self.partition, (GENERATION_KEY,)).get(GENERATION_KEY, 0)
+        assert isinstance(value, int), value
+        return value
+
+    # --- timers --------------------------------------------------------------------------------------------------
+
+    def next_due_us(self) -> int | None:
+        return self._timers[0][0] if self._timers else None
+
+    def set_timer(self, due_us: int, user_id: str) -> None:
+        if self._timers_until_us is not None and due_us >= self._timers_until_us:
+            return
+        heapq.heappush(self._timers, (due_us, user_id))
+        if len(self._timers) > self._timers_max:
+            self._keep_nearest_timers()
+
+    def take_due(self, now_us: int, limit: int) -> list[tuple[int, str]]:
+        """At most ``limit`` timers that are due; a mark may be stale, the wallet itself says what is due."""
+        assert not self._batch, "timers are taken between batches: a reload would not see the batch's"
+        due: list[tuple[int, str]] = []
+        while self._timers and self._timers[0][0] <= now_us and len(due) < limit:
+            due.append(heapq.heappop(self._timers))
+        if not self._timers and self._timers_until_us is not None:
+            self._load_timers()
+        return due
+
+    def _load_timers(self) -> None:
+        """Bring the next timers into memory. With none there nobody would wake up to ask for those that come later,
+        so it goes on where a whole page of the store has been deleted since it was saved."""
+        self._load_page_of_timers()
+        while not self._timers and self._timers_until_us is not None:
+            self._load_page_of_timers()
+
+    def _load_page_of_timers(self) -> None:
+        """All the timers that are left, or the soonest of them, up to a time that none of them shares."""
+        first = _timer_key(self._timers_until_us or 0, "")
+        limit = _TIMERS_MAX // 2
+        while True:
+            page = self._store.scan(self.partition, first, _TIMERS[1], limit)
+            timers = [_timer_of(key) for key, _ in page]
+            if len(page) < limit or timers[0][0] != timers[-1][0]:
+                break
+            limit *= 2
+        until_us = timers[-1][0] if len(page) == limit else None
+        wanted = set(timers)
+        for layer in (self._saving, self._changed):
+            for key, value in layer.items():
+                if key.startswith(_TIMERS[0]) and key >= first:
+                    (wanted.discard if value is None else wanted.add)(_timer_of(key))
+        self._timers = sorted(timer for timer in wanted if until_us is None or timer[0] < until_us)
+        self._timers_until_us = until_us
+
+    def _keep_nearest_timers(self) -> None:
+        nearest = sorted(self._timers)
+        until_us = nearest[_TIMERS_MAX // 2][0]
+        kept = [timer for timer in nearest if timer[0] < until_us]
+        if kept:
+            self._timers, self._timers_until_us, self._timers_max = kept, until_us, _TIMERS_MAX
+        else:  # so many are due at the same time, and none of them can be left out: look again when they have doubled
+            self._timers_max = 2 * len(self._timers)
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    @property
+    def changes(self) -> int:
+        """How many values wait for a checkpoint."""
+        return len(self._changed) + len(self._saving)
+
+    def save(self, changes: Mapping[str, Value | None], at: Head, place: bytes | None) -> None:
+        """Save what ``begin_checkpoint`` gave, with the log's place there, in a thread of its own. Raises
+        LedgerError."""
+        # Marks are found by scanning, and what is deleted need not be found: neither belongs in the filter.
+        self._seen.add(key for key, value in changes.items() if value is not None and key[0] != "!")
+        self._store.save(self.partition, changes, at, place)
+
+    def learn_keys(self, after: str) -> str | None:
+        """Bring some of the store's keys after ``after`` into the filter, in the thread that saves.
+
+        Answers the last of them; None when there are no more, and the filter is complete. Raises LedgerError.
+        """
+        keys = self._store.keys(self.partition, after, _KEYS_PAGE)
+        self._seen.add(key for key in keys if key[0] != "!")
+        if len(keys) == _KEYS_PAGE:
+            return keys[-1]
+        self._seen.complete = True
+        return None
+
+    def begin_checkpoint(self) -> dict[str, Value | None]:
+        """What must be saved to make the store true at the partition's head; between batches only."""
+        assert not self._saving, "one checkpoint at a time"
+        assert not self._batch, "a checkpoint is taken between batches"
+        self._saving, self._changed = self._changed, {}
+        return self._saving
+
+    def end_checkpoint(self, *, saved: bool) -> None:
+        saving, self._saving = self._saving, {}
+        if not saved:
+            self._changed = {**saving, **self._changed}
+            return
+        for key, value in saving.items():
+            if isinstance(value, Wallet) and key not in self._changed:
+                self._remember(key, value)
+
+    def _remember(self, user_id: str, wallet: Wallet) -> None:
+        recent = self._recent
+        recent.pop(user_id, None)
+        recent[user_id] = wallet
+        if len(recent) > self._recent_max:
+            del recent[next(iter(recent))]
+
+    def _scan(self, first: str, last: str) -> list[tuple[str, Value]]:
+        """All values with first ≤ key < last, over all committed layers, in the order of keys."""
+        found: dict[str, Value | None] = {}
+        start = first
+        while page := self._store.scan(self.partition, start, last, _SCAN_PAGE):
+            found.update(page)
+            if len(page) < _SCAN_PAGE:
+                break
+            start = page[-1][0] + "\0"
+        for layer in (self._saving, self._changed):
+            found.update((key, value) for key, value in layer.items() if first <= key < last)
+        return sorted((key, value) for key, value in found.items() if value is not None)

@@ -1,0 +1,1 @@
+"""Checks of the read model against the log, with code that the folds do not share."""

@@ -1,0 +1,1 @@
+"""Compares every document that is read with what the log says."""

@@ -1,0 +1,314 @@
+"""What is said of everybody at once, the queue of orders and the leaderboards, held against the records.
+
+It shares no code with the folds: a stake counts at the time of its bet, a payout and its net at that of the
+settlement, a cancelled bet nowhere; who has 0 is left out, ties go by user_id; days are of UTC, weeks ISO's. Truths:
+(1) such an answer names a position of every partition, and is held against the log as of exactly these: the records
+    between are read first. Nothing is taken back, so an older answer is asked for again, a bounded number of times;
+(2) where it stays older, as it does while somebody is quarantined, nothing of this is compared, and that is said:
+    what the answer shows of the others is newer than the position that it names;
+(3) of the queue, which orders there are and their sequence is compared; each order itself is, with its wallet;
+(4) all nine leaderboards of each asset are compared, for the latest days with bets and the weeks and months of these;
+(5) memory holds, of all partitions: an order's id, user and time; a bet that is open; and what each user staked, won
+    and netted on each day.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ledger.operations.audit import RecordsFrom
+from projections.auditing.oracle import Document, NotUnderstood
+from projections.auditing.reconcile.port import LEADERS, Difference, Reads, Unreadable, shown, unequal
+from projections.auditing.reconcile.records import Record, records_after
+
+DAYS_MOST: Final = 40  # chosen: a month and the week around its ends; 9 leaderboards a day and asset are asked for
+_ATTEMPTS: Final = 4
+_PAUSE_S: Final = 0.25
+_MEASURES: Final = ("staked", "won", "net")
+_DAY: Final = timedelta(days=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+_decode_data: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class _Order(NamedTuple):
+    """In the order of the queue, but for its direction."""
+
+    time_us: int
+    partition: int
+    seq: int
+    user_id: str
+    order_id: str
+
+
+class _Bet(NamedTuple):
+    asset: str
+    stake: int
+    day: datetime
+
+
+class _Older(Exception):
+    """An answer of before what was taken of the log."""
+
+
+class _Part:
+    """What one partition's records up to ``end`` have to do with it."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.end = 0
+        self.orders: list[_Order] = []
+        self.amounts: dict[tuple[str, datetime], dict[str, list[int]]] = {}
+        """(Asset, day) → user → staked, won, net."""
+        self._open: dict[tuple[str, str], _Bet] = {}
+
+    def take(self, event: Record) -> None:
+        """Raises NotUnderstood."""
+        self.end = event.seq
+        if event.type not in ("deposited", "withdrawal_requested", "bet_placed", "bet_settled", "bet_cancelled"):
+            return
+        try:
+            self._take(event, event.user_id, _decode_data(event.data))
+        except (msgspec.MsgspecError, KeyError, TypeError, OverflowError) as error:
+            place = f"{self.partition}:{event.seq}"
+            raise NotUnderstood(f"the record {place} refers to what was never there: {error!r}") from error
+
+    def _take(self, event: Record, user_id: str, data: Document) -> None:
+        match event.type:
+            case "bet_placed":
+                bet = _Bet(data["asset"], data["stake"], _day(event.time_us))
+                self._open[user_id, data["bet_id"]] = bet
+                self._add(user_id, bet.asset, bet.day, (bet.stake, 0, 0))
+            case "bet_settled":
+                bet, payout = self._open.pop((user_id, data["bet_id"])), data["payout"]
+                self._add(user_id, bet.asset, _day(event.time_us), (0, payout, payout - bet.stake))
+            case "bet_cancelled":
+                if not data["before_bet"]:
+                    bet = self._open.pop((user_id, data["bet_id"]))
+                    self._add(user_id, bet.asset, bet.day, (-bet.stake, 0, 0))
+            case _:
+                self.orders.append(_Order(event.time_us, self.partition, event.seq, user_id, data["order_id"]))
+
+    def _add(self, user_id: str, asset: str, day: datetime, amounts: Iterable[int]) -> None:
+        own = self.amounts.setdefault((asset, day), {}).setdefault(user_id, [0, 0, 0])
+        own[:] = [total + amount for total, amount in zip(own, amounts, strict=True)]
+
+
+class Everybody:
+    """Of all partitions, one after the other: hand each one's records to ``taker``, then ``compare``."""
+
+    def __init__(self, records: RecordsFrom, partitions: int) -> None:
+        self._records = records
+        self._parts = [_Part(partition) for partition in range(partitions)]
+        self.answers = 0
+        self.asked_again = 0
+        self.orders = 0
+        """In the queue, as the log has it."""
+        self.leaderboards = 0
+        self.days_left_out = 0
+        self.not_compared = ""
+        """Why the rest was not, if it was not."""
+
+    def taker(self, partition: int) -> Callable[[Record], None]:
+        return self._parts[partition].take
+
+    def compare(self, reads: Reads) -> Iterator[Difference]:
+        """What differs each time that it is asked for. Raises NotUnderstood, and what ``reads`` raises."""
+        try:
+            yield from self._certain(lambda: self._queue(reads))
+            for name, asset, first, end in self._boards():
+                self.leaderboards += 1
+                yield from self._certain(lambda: self._board(reads, name, asset, first, end))  # noqa: B023 - is run now
+        except _Older as older:
+            self.not_compared = str(older)
+
+    def _certain(self, once: Callable[[], list[Difference]]) -> list[Difference]:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                differences = once()
+            except _Older:
+                if attempt == _ATTEMPTS:
+                    raise
+                time.sleep(_PAUSE_S)
+                continue
+            if not differences:
+                break
+        self.asked_again += attempt > 1
+        return differences
+
+    # --- the queue -----------------------------------------------------------------------------------------------
+
+    def _queue(self, reads: Reads) -> list[Difference]:
+        cursor: str | None = None
+        expected: list[_Order] = []
+        place = ""
+        seen = 0
+        while True:
+            self.answers += 1
+            try:
+                page = reads.orders(cursor)
+            except Unreadable as error:
+                return [_differs("orders", "", place, "a document", f"unreadable: {error}")]
+            if page is None:
+                return [_differs("orders", "", place, "a list", None)]
+            if cursor is None:
+                positions = _positions(page, len(self._parts))
+                if positions is None:
+                    return [_differs("orders", "as_of.positions", "", "one of each partition", page.get("as_of"))]
+                if (short := self._reach(positions)) is not None:
+                    return [_differs("orders", "as_of.positions", *short)]
+                place = _place(positions)
+                expected = sorted(chain(*(part.orders for part in self._parts)), reverse=True)
+                self.orders = len(expected)
+            try:
+                found = [(item["user_id"], item["order_id"]) for item in page["items"]]
+                cursor = page["next_cursor"]
+            except (KeyError, TypeError) as error:
+                return [_differs("orders", "", place, "items and next_cursor", f"a page without {error}")]
+            for number, one in enumerate(found, seen):
+                wanted = expected[number][3:] if number < len(expected) else None
+                if one != wanted:
+                    return [_differs("orders", f"items[{number}]", place, wanted, one, self._whose(wanted, one))]
+            seen += len(found)
+            if cursor is None or not found:
+                break
+        if seen < len(expected):
+            wanted = expected[seen][3:]
+            return [_differs("orders", f"items[{seen}]", place, wanted, None, wanted[0])]
+        return []
+
+    def _whose(self, wanted: tuple[str, str] | None, found: tuple[Any, Any]) -> str:
+        """The user to name: the log's, unless it does not know the order that was found in its place."""
+        known = any(order[3:] == found for part in self._parts for order in part.orders)
+        return wanted[0] if known and wanted is not None else str(found[0])
+
+    # --- the leaderboards ------------------------------------------------------------------------------------------
+
+    def _boards(self) -> list[tuple[str, str, datetime, datetime]]:
+        """Name, asset, and the first day and the first one after, of what is to be compared."""
+        days: dict[str, set[datetime]] = {}
+        for asset, day in chain(*(part.amounts for part in self._parts)):
+            days.setdefault(asset, set()).add(day)
+        boards = []
+        for asset, all_days in sorted(days.items()):
+            latest = sorted(all_days)[-DAYS_MOST:]
+            self.days_left_out += len(all_days) - len(latest)
+            spans = {("day", day, day + _DAY) for day in latest}
+            spans |= {("week", *_week(day)) for day in latest} | {("month", *_month(day)) for day in latest}
+            boards += [(f"{m}_{span}", asset, first, end) for span, first, end in sorted(spans) for m in _MEASURES]
+        return boards
+
+    def _board(self, reads: Reads, name: str, asset: str, first: datetime, end: datetime) -> list[Difference]:
+        at_us = _us(first)
+        read = f"leaderboards/{name}?asset={asset}&at_us={at_us}"
+        self.answers += 1
+        try:
+            answer = reads.leaderboard(name, asset, at_us)
+        except Unreadable as error:
+            return [_differs(read, "", "", "a document", f"unreadable: {error}")]
+        if answer is None:
+            return [_differs(read, "", "", "a leaderboard", None)]
+        positions = _positions(answer, len(self._parts))
+        if positions is None:
+            return [_differs(read, "as_of.positions", "", "one of each partition", answer.get("as_of"))]
+        if (short := self._reach(positions)) is not None:
+            return [_differs(read, "as_of.positions", *short)]
+        leaders = self._leaders(name, asset, first, end)
+        return list(_unequal_boards(read, _place(positions), _board_of(name, asset, first, end, leaders), answer))
+
+    def _leaders(self, name: str, asset: str, first: datetime, end: datetime) -> list[tuple[int, str]]:
+        """(Value, user), the first ``LEADERS`` of them."""
+        column = _MEASURES.index(name.partition("_")[0])
+        totals: dict[str, int] = {}
+        for number in range((end - first).days):
+            for part in self._parts:
+                for user_id, amounts in part.amounts.get((asset, first + number * _DAY), {}).items():
+                    totals[user_id] = totals.get(user_id, 0) + amounts[column]
+        ranked = nsmallest(LEADERS, ((-value, user_id) for user_id, value in totals.items() if value))
+        return [(-value, user_id) for value, user_id in ranked]
+
+    # --- the log, as of an answer ----------------------------------------------------------------------------------
+
+    def _reach(self, positions: Sequence[int]) -> tuple[str, str, str] | None:
+        """Take the records up to exactly there; else where, what was expected and what was found.
+
+        Raises _Older, where more was taken already.
+        """
+        for part, seq in zip(self._parts, positions, strict=True):
+            if seq < part.end:
+                where = f"the reads of all partitions are as of seq {seq} of partition {part.partition}"
+                raise _Older(f"{where}, which was read up to {part.end} (behind, or somebody is quarantined there)")
+            for _, event in records_after(self._records, part.partition, part.end, seq):
+                part.take(event)
+            if part.end < seq:
+                place = f"{part.partition}:{seq}"
+                return place, f"at most seq {part.end}, where the log ends", place
+        return None
+
+
+def _positions(answer: Document, partitions: int) -> list[int] | None:
+    """The seq of each partition, in order; None where they are not told."""
+    try:
+        told = [position.split(":") for position in answer["as_of"]["positions"]]
+        seqs = {int(partition): int(seq) for partition, seq in told}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    whole = len(told) == partitions and seqs.keys() == set(range(partitions)) and min(seqs.values(), default=0) >= 0
+    return [seqs[partition] for partition in range(partitions)] if whole else None
+
+
+def _place(positions: Sequence[int]) -> str:
+    return ",".join(f"{partition}:{seq}" for partition, seq in enumerate(positions))
+
+
+def _board_of(name: str, asset: str, first: datetime, end: datetime, leaders: Sequence[tuple[int, str]]) -> Document:
+    items = [
+        {"rank": rank, "user_id": user_id, "value": value} for rank, (value, user_id) in enumerate(leaders, start=1)
+    ]
+    return {"name": name, "asset": asset, "from_us": _us(first), "to_us": _us(end), "items": items}
+
+
+def _unequal_boards(read: str, place: str, expected: Document, found: Document) -> Iterator[Difference]:
+    """By user where somebody's value differs, else member by member."""
+    wanted = {item["user_id"]: item["value"] for item in expected["items"]}
+    try:
+        got = {item["user_id"]: item["value"] for item in found["items"]}
+    except (KeyError, TypeError) as error:
+        yield _differs(read, "items", place, "items with user_id and value", f"items without {error}")
+        return
+    others = [user_id for user_id in got if user_id not in wanted]
+    differing = [user_id for user_id in (*wanted, *others) if wanted.get(user_id) != got.get(user_id)]
+    for user_id in differing:
+        yield _differs(read, "value", place, wanted.get(user_id), got.get(user_id), str(user_id))
+    if not differing:
+        for field, one, other in unequal("", expected, found):
+            yield _differs(read, field, place, one, other)
+
+
+def _differs(read: str, field: str, place: str, expected: Any, found: Any, user_id: str = "everybody") -> Difference:
+    return Difference(user_id, read, field, place, shown(expected), shown(found))
+
+
+def _day(time_us: int) -> datetime:
+    at = _EPOCH + timedelta(microseconds=time_us)
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _week(day: datetime) -> tuple[datetime, datetime]:
+    first = day - day.weekday() * _DAY
+    return first, first + 7 * _DAY
+
+
+def _month(day: datetime) -> tuple[datetime, datetime]:
+    first = day.replace(day=1)
+    return first, (first + 31 * _DAY).replace(day=1)
+
+
+def _us(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND

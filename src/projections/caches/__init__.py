@@ -1,1 +1,0 @@
-"""The adapters of the cache of aggregates and of the live feed: in this process, and in Redis."""

@@ -1,1 +1,0 @@
-"""The adapters of the live feed: in this process, and over Redis."""

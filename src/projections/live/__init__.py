@@ -1,0 +1,1 @@
+"""What is pushed: the port of the live feed and its adapters."""

@@ -1,0 +1,21 @@
+"""Deposits: the order that an event made, for a reversal names its event and not its order."""
+
+from ledger.core.events import Deposited, Event, Reversed
+from ledger.core.wallet import Place
+from projections.models.rows import DepositRow
+from projections.storage.row_buffer import Book
+
+
+def needs(event: Event, book: Book) -> None:
+    if isinstance(event.data, Reversed):
+        book.deposits.want((reversed_seq(event.data),))
+
+
+def fold(event: Event, place: Place, book: Book) -> None:
+    if isinstance(event.data, Deposited):
+        book.deposits.add((place.seq,), DepositRow(place.seq, event.data.order_id))
+
+
+def reversed_seq(data: Reversed) -> int:
+    """A reversal is of an event of its own wallet, so of its own partition."""
+    return int(data.position.partition(":")[2])

@@ -1,0 +1,58 @@
+"""Standings: what a user staked, won and netted on a UTC day. Leaderboards of a day, week or month are sums of them.
+
+A stake counts on the day of its bet, a payout on the day of its settlement; a cancelled bet counts nowhere.
+"""
+
+from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
+from ledger.core.wallet import DAY_US, Place
+from projections.models.rows import LOW_BITS, LOW_MASK, BetRow
+from projections.storage.row_buffer import Book
+
+
+def needs(event: Event, book: Book) -> None:
+    match event.data:
+        case BetPlaced(asset=asset, bet_id=bet_id):
+            book.placed[event.user_id, bet_id] = asset
+            book.standings.want((event.user_id, asset, event.time_us // DAY_US))
+
+
+def then_needs(event: Event, book: Book) -> None:
+    match event.data:
+        case BetSettled(bet_id=bet_id):
+            key = (event.user_id, bet_id)
+            bet = book.bets.peek(key)
+            asset = book.placed.get(key) if bet is None else bet.asset
+            if asset is not None:
+                book.standings.want((event.user_id, asset, event.time_us // DAY_US))
+        case BetCancelled(bet_id=bet_id):
+            bet = book.bets.peek((event.user_id, bet_id))
+            if bet is not None:  # else this run places it, and asks for the row of its day
+                book.standings.want((event.user_id, bet.asset, bet.placed_at_us // DAY_US))
+
+
+def fold(event: Event, _place: Place, book: Book) -> None:
+    data = event.data
+    match data:
+        case BetPlaced():
+            row = book.standings.edit_or_add((event.user_id, data.asset, event.time_us // DAY_US))
+            row.staked_high, row.staked_low = _plus(row.staked_high, row.staked_low, data.stake)
+        case BetSettled():
+            bet = _bet(event, data.bet_id, book)
+            row = book.standings.edit_or_add((event.user_id, bet.asset, event.time_us // DAY_US))
+            row.won_high, row.won_low = _plus(row.won_high, row.won_low, data.payout)
+            row.net_high, row.net_low = _plus(row.net_high, row.net_low, data.payout - bet.stake)
+        case BetCancelled(before_bet=False):
+            bet = _bet(event, data.bet_id, book)
+            row = book.standings.edit((event.user_id, bet.asset, bet.placed_at_us // DAY_US))
+            row.staked_high, row.staked_low = _plus(row.staked_high, row.staked_low, -bet.stake)
+
+
+def _plus(high: int, low: int, amount: int) -> tuple[int, int]:
+    low += amount
+    return high + (low >> LOW_BITS), low & LOW_MASK
+
+
+def _bet(event: Event, bet_id: str, book: Book) -> BetRow:
+    bet = book.bets.get((event.user_id, bet_id))
+    assert bet is not None, event
+    return bet

@@ -1,0 +1,15 @@
+"""Referrals: how many members stand below a referrer, level by level."""
+
+from ledger.core.events import Event, ReferralCounted
+from ledger.core.wallet import Place
+from projections.storage.row_buffer import Book
+
+
+def needs(event: Event, book: Book) -> None:
+    if isinstance(event.data, ReferralCounted):
+        book.referrals.want((event.user_id, event.data.level))
+
+
+def fold(event: Event, _place: Place, book: Book) -> None:
+    if isinstance(event.data, ReferralCounted):
+        book.referrals.edit_or_add((event.user_id, event.data.level)).members += 1

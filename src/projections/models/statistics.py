@@ -1,0 +1,97 @@
+"""Statistics: a user's bets per asset and game, and per asset what came in, went out and was given.
+
+What is undone counts nowhere: a cancelled bet, a reversed deposit or grant. Amounts of an undoing are taken from the
+event's own postings, which are the opposite of what it undoes.
+"""
+
+from ledger.core.events import (
+    HOUSE_BONUSES,
+    HOUSE_DEPOSITS,
+    HOUSE_WITHDRAWALS,
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    BonusGranted,
+    Deposited,
+    Event,
+    Reversed,
+    WithdrawalApproved,
+)
+from ledger.core.wallet import Place
+from projections.models.rows import StatisticsRow, plus
+from projections.storage.row_buffer import Book
+
+
+def needs(event: Event, book: Book) -> None:
+    match event.data:
+        case BetPlaced(asset=asset, game=game):
+            book.statistics.want((event.user_id, asset, game))
+        case Deposited() | BonusGranted() | Reversed() | WithdrawalApproved():
+            for asset in event.balances:
+                book.statistics.want((event.user_id, asset, ""))
+
+
+def then_needs(event: Event, book: Book) -> None:
+    match event.data:
+        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
+            bet = book.bets.peek((event.user_id, bet_id))
+            if bet is not None:
+                book.statistics.want((event.user_id, bet.asset, bet.game))
+
+
+def fold(event: Event, _place: Place, book: Book) -> None:
+    data = event.data
+    match data:
+        case BetPlaced():
+            row = book.statistics.edit_or_add((event.user_id, data.asset, data.game))
+            row.bets += 1
+            row.staked = plus(row.staked, data.stake)
+        case BetSettled():
+            bet = book.bets.get((event.user_id, data.bet_id))
+            assert bet is not None, event
+            row = book.statistics.edit((event.user_id, bet.asset, bet.game))
+            row.wins += data.payout > 0
+            row.settled_stake = plus(row.settled_stake, bet.stake)
+            row.paid_out = plus(row.paid_out, data.payout)
+            row.biggest_win = max(row.biggest_win, data.payout)
+        case BetCancelled(before_bet=False):
+            bet = book.bets.get((event.user_id, data.bet_id))
+            assert bet is not None, event
+            row = book.statistics.edit((event.user_id, bet.asset, bet.game))
+            row.bets -= 1
+            row.staked = plus(row.staked, -bet.stake)
+        case Deposited():
+            row = _money(event, book, data.asset)
+            row.deposits_count += 1
+            row.deposits = plus(row.deposits, data.amount)
+            if data.bonus:
+                row.bonuses_count += 1
+                row.bonuses = plus(row.bonuses, data.bonus)
+        case BonusGranted():
+            row = _money(event, book, data.asset)
+            row.bonuses_count += 1
+            row.bonuses = plus(row.bonuses, data.amount)
+        case WithdrawalApproved():
+            for account, asset, amount in event.postings:
+                if account == HOUSE_WITHDRAWALS:
+                    row = _money(event, book, asset)
+                    row.withdrawals_count += 1
+                    row.withdrawals = plus(row.withdrawals, amount)
+        case Reversed():
+            _undo(event, book)
+
+
+def _undo(event: Event, book: Book) -> None:
+    for account, asset, amount in event.postings:
+        if account == HOUSE_DEPOSITS:
+            row = _money(event, book, asset)
+            row.deposits_count -= 1
+            row.deposits = plus(row.deposits, -amount)
+        elif account == HOUSE_BONUSES:
+            row = _money(event, book, asset)
+            row.bonuses_count -= 1
+            row.bonuses = plus(row.bonuses, -amount)
+
+
+def _money(event: Event, book: Book, asset: str) -> StatisticsRow:
+    return book.statistics.edit_or_add((event.user_id, asset, ""))

@@ -1,0 +1,1 @@
+"""What all reads share: positions, cursors, status, supply."""

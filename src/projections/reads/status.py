@@ -1,0 +1,96 @@
+"""Where the read model stands: which generation is live, up to where it is folded, and who stands still in it."""
+
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
+
+from ledger.core.record import Head
+from projections.models.tables import CHECKPOINT, DIFFERENCE, GENERATION, PROOF, QUARANTINE, Tables
+from projections.reads.port import Ask, ReadModel
+from projections.storage.port import Proved, Quarantined
+
+
+class Standing(Struct, frozen=True):
+    """The live generation: its number, the version of the folds that fill it, and the head of every partition."""
+
+    generation: int
+    version: int
+    heads: list[Head]
+    quarantined: int
+    differences: int
+    """Fields and rows of which the check keeps that they are not what the log says."""
+    proved_at_us: int
+    """When that partition was held against the log for which it is longest ago; one that never was: when the
+    generation was made."""
+
+
+class Details(Struct, frozen=True):
+    """What an operator may want to look into: the first users who stand still, the proofs, and who differs."""
+
+    quarantined: list[Quarantined]
+    proofs: list[Proved]
+    differing: list[tuple[int, str, str]]
+    """Partition, user or account, table."""
+
+
+_LISTED: int = 100
+
+
+async def standing_of(model: ReadModel) -> Standing:
+    """Raises ReadModelUnavailable, also where there is no live generation yet."""
+    (generation,), checkpoints, (quarantined,), ((proved, differences, oldest_us),) = await model.fetch(
+        [Ask(_generation, {}), Ask(_checkpoints, {}), Ask(_quarantined_count, {}), Ask(_proof_sums, {})], quick=True
+    )
+    number, version, made_at_us = generation
+    heads = [Head(seq, sha256) for seq, sha256 in checkpoints]
+    proved_at_us = oldest_us if proved == len(heads) else made_at_us
+    return Standing(number, version, heads, quarantined[0], int(differences or 0), proved_at_us)
+
+
+async def details_of(model: ReadModel) -> Details:
+    """Raises ReadModelUnavailable."""
+    quarantined, proofs, differing = await model.fetch([Ask(_quarantined, {}), Ask(_proofs, {}), Ask(_differing, {})])
+    return Details(
+        [Quarantined(*row) for row in quarantined],
+        [Proved(*row) for row in proofs],
+        [(row[0], row[1], row[2]) for row in differing],
+    )
+
+
+def _generation(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = GENERATION.c
+    return select(of.generation, of.fold_version, of.made_at_us).where(of.generation == bindparam("generation"))
+
+
+def _checkpoints(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = CHECKPOINT.c
+    return select(of.seq, of.head).where(of.generation == bindparam("generation")).order_by(of.partition)
+
+
+def _quarantined_count(_: Tables, __: frozenset[str]) -> Select[Any]:
+    return select(func.count()).select_from(QUARANTINE).where(QUARANTINE.c.generation == bindparam("generation"))
+
+
+def _proof_sums(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = PROOF.c
+    columns: list[ColumnElement[Any]] = [func.count(), func.sum(of.differences), func.min(of.checked_at_us)]
+    return select(*columns).where(of.generation == bindparam("generation"))
+
+
+def _quarantined(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = QUARANTINE.c
+    here = select(of.partition, of.user_id, of.seq, of.time_us, of.reason)
+    return here.where(of.generation == bindparam("generation")).order_by(of.partition, of.user_id).limit(_LISTED)
+
+
+def _proofs(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = PROOF.c
+    here = select(of.partition, of.seq, of.checked_at_us, of.differences)
+    return here.where(of.generation == bindparam("generation")).order_by(of.partition)
+
+
+def _differing(_: Tables, __: frozenset[str]) -> Select[Any]:
+    of = DIFFERENCE.c
+    here = select(of.partition, of.place, of.row_table).distinct()
+    return here.where(of.generation == bindparam("generation")).order_by(of.partition, of.place).limit(_LISTED)

@@ -1,0 +1,358 @@
+"""The database is MySQL or MariaDB, spoken to by asyncmy.
+
+Texts have a binary collation that does not pad; each of the two has one of its own, so the server is asked which it
+is. Rows are written by statements of many rows, on MariaDB in its bulk protocol. History is one table: InnoDB keeps
+a user's lines together and in the order of time by its primary key, which partitions would take apart.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+from weakref import WeakSet
+
+from asyncmy import create_pool, errors
+from asyncmy.connection import Connection
+from asyncmy.constants.CLIENT import FOUND_ROWS
+from asyncmy.cursors import Cursor, SSCursor
+from asyncmy.pool import Pool as Connections
+from sqlalchemy import Table, bindparam, select, tuple_
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
+from sqlalchemy.engine import Dialect
+
+from projections.models.rows import Key
+from projections.models.tables import Tables
+from projections.reads.port import Pool, Rows
+from projections.storage.common import Statement, create_index, create_table, drop_table, ready
+from projections.storage.port import UNDER_WAY, ReadModelUnavailable, RebuildUnderWay
+from projections.storage.server import Conflict, TableGone
+
+CONNECTIONS: Final = 8
+"""In the pool of a process. Chosen: as for PostgreSQL."""
+_WAIT_S: Final = 3.0
+"""For a connection: as long as a read may wait before its client is told."""
+_LOOK_S: Final = 30.0
+"""For all statements of a read. Chosen: far above the slowest, below what a proxy waits."""
+_ALONE_S: Final = 60
+"""For another process that makes tables."""
+_PUT_AT_ONCE: Final = 1_000
+_PUT_TEXT: Final = 1_000_000
+"""Code points in one statement, so 4 MB at the most: a server that was told nothing takes 16 MB, an old one 4."""
+_LOADED_AT_ONCE: Final = (500, 25, 1)
+"""Keys in one statement: few lengths, so that few statements are made ready. Measured: MariaDB looks up a list of
+up to 1,000 key by key, and makes a join of a longer one."""
+_STATEMENTS_KEPT: Final = 256
+_CONFLICTS: Final = ("1213", "1205", "1020")
+_NO_TABLE: Final = 1146
+_CHANGED_TABLE: Final = 1412
+"""The table was made after the snapshot that wants to look into it."""
+
+_MARIADB: Final = MariaDBDialect(paramstyle="format")
+_MYSQL: Final = mysql.base.MySQLDialect(paramstyle="format")
+# Strict: what does not fit is refused, not cut off. No notes: a table that is not there to be dropped is no news.
+# Tables wait for readers of theirs for so long, then give up: whoever comes after them waits, too.
+_SETTINGS: Final = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION sql_notes = 0, "
+    "SESSION lock_wait_timeout = 5"
+)
+_ISOLATION: Final = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+# As the columns have it. Else an equal text is not the same text to the planner, which then sorts by the very column
+# whose value the statement names, and reads all of a user's lines for that.
+_NAMES: Final = {
+    "mariadb": "SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin",
+    "mysql": "SET NAMES utf8mb4 COLLATE utf8mb4_0900_bin",
+}
+_WRITE: Final = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+_HAS_INDEX: Final = "SELECT 1 FROM information_schema.statistics WHERE table_schema = DATABASE() AND index_name = %s"
+_LOCK: Final = "SELECT GET_LOCK(MD5(CONCAT('stakelog ', DATABASE())), %s)"
+_LOCK_REBUILD: Final = "SELECT GET_LOCK(MD5(CONCAT('stakelog rebuild ', DATABASE())), 0)"
+_UNLOCK_REBUILD: Final = "SELECT RELEASE_LOCK(MD5(CONCAT('stakelog rebuild ', DATABASE())))"
+_UNLOCK: Final = "SELECT RELEASE_LOCK(MD5(CONCAT('stakelog ', DATABASE())))"
+
+
+@lru_cache(maxsize=64)
+def _put_for(table: Table) -> str:
+    added = mysql.insert(table)
+    keys = {column.name for column in table.primary_key}
+    rest = {column.name: added.inserted[column.name] for column in table.c if column.name not in keys}
+    return ready(added.on_duplicate_key_update(rest), _MARIADB).text
+
+
+@lru_cache(maxsize=256)
+def _load_for(table: Table, key_length: int, number: int) -> str:
+    """Rows by their keys, as a list of ``number`` rows of values."""
+    members = [column for column in table.c if column.name != "partition"]
+    keys = members[:key_length]
+    wanted: list[Any] = [
+        [bindparam(f"k{row}_{place}", type_=key.type) for place, key in enumerate(keys)] for row in range(number)
+    ]
+    here = table.c.partition == bindparam("of_partition")
+    if key_length == 1:
+        listed = keys[0].in_([one for (one,) in wanted])
+    else:
+        listed = tuple_(*keys).in_([tuple_(*one) for one in wanted])
+    return ready(select(*members).where(here, listed), _MARIADB).text
+
+
+class MySqlSession:
+    """``Session`` on a connection."""
+
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
+        self._connection, self._dialect = connection, dialect
+
+    async def rows(self, statement: Statement, values: Sequence[Any] = ()) -> Rows:
+        return await _rows(self._connection, statement.text, values)
+
+    async def change(self, statement: Statement, values: Iterable[Sequence[Any]]) -> int:
+        many = [tuple(one) for one in values]
+        if not many:
+            return 0
+        with _said():
+            cursor = self._connection.cursor()
+            await cursor.executemany(statement.text, many)
+            return cast("int", cursor.rowcount)
+
+    async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+        cursor = self._connection.cursor()
+        for some in _parts(rows):
+            with _said():
+                await cursor.executemany(_put_for(table), some)
+
+    async def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
+        cursor = self._connection.cursor(SSCursor)
+        with _said():
+            await cursor.execute(statement.text, tuple(values))
+        while page := await _fetched(cursor, at_once):
+            yield page
+        with _said():
+            await cursor.close()
+
+    async def make_table(self, table: Table) -> None:
+        await _rows(self._connection, create_table(table, self._dialect))
+
+    async def make_indexes(self, tables: Tables) -> None:
+        for index in tables.indexes:
+            if not await _rows(self._connection, _HAS_INDEX, [index.name]):
+                await _rows(self._connection, create_index(index, self._dialect))
+        # The server would come to know its rows by itself, some seconds after the first queries went by no index.
+        quote = self._dialect.identifier_preparer.quote
+        names = ", ".join(quote(table.name) for table in tables.metadata.sorted_tables)
+        await _rows(self._connection, f"ANALYZE TABLE {names}")
+
+    async def drop_table(self, table: Table) -> None:
+        await _rows(self._connection, drop_table(table, self._dialect))
+
+
+class MySqlDatabase:
+    """``Database`` on a MySQL or MariaDB server."""
+
+    conflicts: Sequence[str] = _CONFLICTS
+
+    def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
+        """``url``: mysql://user:password@host:port/database, with ?ssl_ca=<file> where TLS is wanted.
+
+        Nothing is opened yet.
+        """
+        self._url, self._connections = url, connections
+        self._pool: Connections | None = None
+        self._dialect: Dialect = _MYSQL
+        self._set_up: WeakSet[Connection] = WeakSet()
+        self._opening = asyncio.Lock()
+        self._closed = False
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._dialect
+
+    @property
+    def pool(self) -> Pool:
+        if self._pool is None:
+            return Pool(0, 0, self._connections)
+        return Pool(self._pool.size, self._pool.size - self._pool.freesize, self._connections)
+
+    async def opened(self) -> None:
+        await self._opened()
+
+    async def _opened(self) -> Connections:
+        async with self._opening:
+            assert not self._closed, "the database is closed"
+            if self._pool is None:
+                with _said():
+                    pool = await create_pool(minsize=0, maxsize=self._connections, **_arguments(self._url))
+                    async with asyncio.timeout(_WAIT_S), pool.acquire() as connection:
+                        self._dialect = _MARIADB if "MariaDB" in connection.get_server_info() else _MYSQL
+                self._pool = pool
+        return self._pool
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        """A connection; one that something went wrong on is not used again."""
+        pool = await self._opened()
+        with _said():
+            async with asyncio.timeout(_WAIT_S):
+                connection = await pool.acquire()
+        try:
+            if connection not in self._set_up:
+                await _rows(connection, _NAMES[self._dialect.name])
+                await _rows(connection, _ISOLATION)
+                self._set_up.add(connection)
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            pool.release(connection)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[MySqlSession]:
+        async with self._connected() as connection:
+            await _rows(connection, _WRITE)
+            async with _transaction(connection, "START TRANSACTION"):
+                yield MySqlSession(connection, self._dialect)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[MySqlSession]:
+        async with self._connected() as connection:
+            if await _rows(connection, _LOCK, [_ALONE_S]) != [(1,)]:
+                raise ReadModelUnavailable("another process makes or drops tables for too long")
+            yield MySqlSession(connection, self._dialect)
+            await _rows(connection, _UNLOCK)
+
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[None]:
+        async with self._connected() as connection:
+            if await _rows(connection, _LOCK_REBUILD) != [(1,)]:
+                raise RebuildUnderWay(UNDER_WAY)
+            try:
+                yield
+            finally:
+                await _rows(connection, _UNLOCK_REBUILD)
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[MySqlSession]:
+        async with self._connected() as connection, _transaction(connection, "START TRANSACTION READ ONLY"):
+            yield MySqlSession(connection, self._dialect)
+
+    async def look(self, asked: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+        async with _within(_LOOK_S):
+            if len(asked) == 1:  # one statement is of one moment by itself
+                async with self._connected() as connection:
+                    return [await _rows(connection, asked[0][0].text, asked[0][1])]
+            async with self.looking() as session:
+                return [await session.rows(statement, values) for statement, values in asked]
+
+    async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
+        found: Rows = []
+        start = 0
+        async with self._connected() as connection:
+            while start < len(keys):
+                number = next(number for number in _LOADED_AT_ONCE if number <= len(keys) - start)
+                values = [value for key in keys[start : start + number] for value in key]
+                found += await _rows(connection, _load_for(table, key_length, number), [partition, *values])
+                start += number
+        return found
+
+    async def make_room(self, tables: Tables, times_us: Iterable[int]) -> None:
+        """There is room in one table for all of it."""
+
+    def forget_room(self, generation: int) -> None:
+        """Nothing was remembered."""
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._pool is not None:
+            self._pool.close()
+            await self._pool.wait_closed()
+            self._pool = None
+
+
+def _arguments(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    found: dict[str, Any] = {
+        "host": parts.hostname or "127.0.0.1",
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path.lstrip("/")),
+        "charset": "utf8mb4",
+        "autocommit": True,
+        "connect_timeout": 3,
+        "init_command": _SETTINGS,
+        # An UPDATE answers how many rows its WHERE found, not how many it made different.
+        "client_flag": FOUND_ROWS,
+        "stmt_cache_size": _STATEMENTS_KEPT,
+        "program_name": "stakelog",
+    }
+    for authority in parse_qs(parts.query).get("ssl_ca", ()):
+        found["ssl"] = ssl.create_default_context(cafile=authority)
+    return found
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection, begin: str) -> AsyncIterator[None]:
+    """Committed; whatever is raised goes on to where the connection is closed, and that ends the transaction."""
+    await _rows(connection, begin)
+    yield
+    await _rows(connection, "COMMIT")
+
+
+async def _rows(connection: Connection, text: str, values: Sequence[Any] = ()) -> Rows:
+    with _said():
+        cursor = connection.cursor()
+        await cursor.execute(text, tuple(values) if values else None)
+        rows: Rows = [] if cursor.description is None else list(await cursor.fetchall())
+    if rows and any(isinstance(value, Decimal) for value in rows[0]):  # SUM() of integers
+        return [tuple(int(value) if isinstance(value, Decimal) else value for value in row) for row in rows]
+    return rows
+
+
+async def _fetched(cursor: Cursor, number: int) -> Rows:
+    with _said():
+        return list(await cursor.fetchmany(number))
+
+
+def _parts(rows: Sequence[Sequence[Any]]) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows in as few statements as a server surely takes."""
+    part: list[tuple[Any, ...]] = []
+    text = 0
+    for row in rows:
+        size = sum(len(value) for value in row if isinstance(value, str | bytes))
+        if part and (len(part) == _PUT_AT_ONCE or text + size > _PUT_TEXT):
+            yield part
+            part, text = [], 0
+        part.append(tuple(row))
+        text += size
+    if part:
+        yield part
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ReadModelUnavailable(f"the database did not answer within {seconds:.0f} s") from None
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """asyncmy's errors as those of the port. Around calls of the driver only: what else fails is not the database."""
+    try:
+        yield
+    except errors.MySQLError as error:
+        number, words = error.args[0] if error.args else 0, str(error.args[-1]) if error.args else "it said nothing"
+        if number in (_NO_TABLE, _CHANGED_TABLE):
+            raise TableGone(words) from error
+        if str(number) in _CONFLICTS:
+            raise Conflict(str(number)) from error
+        raise ReadModelUnavailable(f"the database cannot be used: {words}") from error
+    except TimeoutError as error:
+        raise ReadModelUnavailable("the database gives no connection: see that it runs and can be reached") from error
+    except (OSError, EOFError) as error:
+        raise ReadModelUnavailable(f"the database cannot be used: {error or 'it hung up'}") from error

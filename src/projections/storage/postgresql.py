@@ -1,0 +1,374 @@
+"""The database is PostgreSQL, spoken to by psycopg.
+
+Texts have the collation ``C``, which compares bytes. History is partitioned by month: lines come in the order of
+time, so the indexes that are written to are those of one month, however old the log is, and a page of the newest
+lines looks at the newest months only. A month's table is made ahead of its first line and then attached, which takes
+no lock that readers of rows, or writers, wait for.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from logging import ERROR, getLogger
+from typing import Any, Final, NamedTuple
+
+from psycopg import AsyncConnection, Error, IsolationLevel, OperationalError, errors, sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.types.numeric import Int8Dumper
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from sqlalchemy import BigInteger, Column, MetaData, String, Table, Text, and_, bindparam, cast, func, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+
+from projections.models.rows import Key
+from projections.models.tables import Tables
+from projections.reads.port import Pool, Rows
+from projections.storage.common import Statement, create_index, create_table, drop_table, ready
+from projections.storage.port import UNDER_WAY, ReadModelUnavailable, RebuildUnderWay
+from projections.storage.server import Conflict, TableGone
+
+CONNECTIONS: Final = 8
+"""In the pool of a process. Chosen: a server of few cores answers no faster for more, and gives some 100 in all."""
+_WAIT_S: Final = 1.5
+"""For a connection: as long as a read may wait before its client is told. One that takes longer to be made is there
+for the next."""
+_LOOK_S: Final = 30.0
+"""For all statements of a read. Chosen: far above the slowest, below what a proxy waits."""
+_COPIED_FROM: Final = 64
+"""Rows. Chosen: COPY is four round trips. Measured: for thousands it takes a fifth of the processor that a statement
+a row does."""
+_LOADED_AT_ONCE: Final = 5_000
+_CONFLICTS: Final = ("40P01", "40001", "55P03")
+_ALONE: Final = 0x57A4E106
+_REBUILDING: Final = 0x57A4E107
+"""The advisory lock of those who make and drop tables. Chosen: any number of our own."""
+
+_DIALECT: Final[Dialect] = postgresql.base.PGDialect(paramstyle="format")  # type: ignore[no-untyped-call]
+
+
+class _IntegerOfNumeric(Loader):
+    """SUM over integers has the type numeric."""
+
+    def load(self, data: Buffer) -> int:
+        return int(bytes(data))
+
+
+class _Put(NamedTuple):
+    """How rows get into a table: one by one, or through a temporary table."""
+
+    one: str
+    incoming: str
+    empty: sql.Composed
+    copy: sql.Composed
+    merge: str
+
+
+@lru_cache(maxsize=64)
+def _put_for(table: Table) -> _Put:
+    names = [column.name for column in table.c]
+    incoming = Table(
+        f"incoming_{table.name}",
+        MetaData(),
+        *(Column(column.name, column.type) for column in table.c),
+        prefixes=["TEMPORARY"],
+    )
+    incoming.dialect_options["postgresql"]["on_commit"] = "DELETE ROWS"
+    empty = sql.SQL("TRUNCATE {}").format(sql.Identifier(incoming.name))
+    copy = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(incoming.name))
+    one = _upsert(table, postgresql.insert(table))
+    # Read in the order in which it was copied, which is that of the keys: all write rows in one order.
+    merge = _upsert(table, postgresql.insert(table).from_select(names, select(*incoming.c)))
+    return _Put(one, create_table(incoming, _DIALECT), empty, copy, merge)
+
+
+def _upsert(table: Table, added: postgresql.Insert) -> str:
+    keys = [column.name for column in table.primary_key]
+    rest = {column.name: added.excluded[column.name] for column in table.c if column.name not in keys}
+    return ready(added.on_conflict_do_update(index_elements=keys, set_=rest), _DIALECT).text
+
+
+@lru_cache(maxsize=64)
+def _load_for(table: Table, key_length: int) -> str:
+    """Rows by their keys, which come as one array for each column."""
+    members = [column for column in table.c if column.name != "partition"]
+    keys = members[:key_length]
+    arrays = [cast(bindparam(f"all_{key.name}"), postgresql.ARRAY(_element(key))) for key in keys]
+    wanted = func.unnest(*arrays).table_valued(*(key.name for key in keys)).render_derived(name="wanted")
+    same = and_(*(key == wanted.c[key.name] for key in keys))
+    here = (
+        select(*members).select_from(table.join(wanted, same)).where(table.c.partition == bindparam("of_partition"))
+    )
+    statement = ready(here, _DIALECT)
+    assert statement.names == (*(f"all_{key.name}" for key in keys), "of_partition")
+    return statement.text
+
+
+def _element(column: Column[Any]) -> Any:
+    return Text() if isinstance(column.type, String) else BigInteger()
+
+
+class PostgreSqlSession:
+    """``Session`` on a connection, which is in a transaction."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+        self._filled: set[Table] = set()
+        """Tables whose temporary one has rows of this transaction, which end with it."""
+
+    async def rows(self, statement: Statement, values: Sequence[Any] = ()) -> Rows:
+        cursor = await self._connection.execute(statement.text, values)
+        return await cursor.fetchall()
+
+    async def change(self, statement: Statement, values: Iterable[Sequence[Any]]) -> int:
+        many = list(values)
+        if not many:
+            return 0
+        async with self._connection.cursor() as cursor:
+            await cursor.executemany(statement.text, many)
+            return cursor.rowcount
+
+    async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+        put = _put_for(table)
+        async with self._connection.cursor() as cursor:
+            if len(rows) < _COPIED_FROM:
+                await cursor.executemany(put.one, rows)
+                return
+            await cursor.execute(put.incoming)
+            if table in self._filled:
+                await cursor.execute(put.empty)
+            self._filled.add(table)
+            async with cursor.copy(put.copy) as copy:
+                for row in rows:
+                    await copy.write_row(row)
+            await cursor.execute(put.merge)
+
+    async def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
+        async with self._connection.cursor("stakelog_stream") as cursor:
+            await cursor.execute(statement.text, values)
+            while page := await cursor.fetchmany(at_once):
+                yield page
+
+    async def make_table(self, table: Table) -> None:
+        if _is_history(table):
+            table.dialect_options["postgresql"]["partition_by"] = "RANGE (time_us)"
+        await self._connection.execute(create_table(table, _DIALECT))
+
+    async def make_indexes(self, tables: Tables) -> None:
+        for index in tables.indexes:
+            await self._connection.execute(create_index(index, _DIALECT))
+        # What was filled without its indexes is not known to the planner either, and the server's own rounds never
+        # look at a partitioned table as a whole.
+        for table in tables.metadata.sorted_tables:
+            await self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table.name)))
+
+    async def drop_table(self, table: Table) -> None:
+        await self._connection.execute(drop_table(table, _DIALECT))
+
+
+class PostgreSqlDatabase:
+    """``Database`` on a PostgreSQL server."""
+
+    dialect: Dialect = _DIALECT
+    conflicts: Sequence[str] = _CONFLICTS
+
+    def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
+        """``url``: as libpq reads it. Nothing is opened yet."""
+        self._url, self._connections = url, connections
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+        self._months: dict[int, set[int]] = {}
+
+    @property
+    def pool(self) -> Pool:
+        if self._pool is None:
+            return Pool(0, 0, self._connections)
+        found = self._pool.get_stats()
+        size = found.get("pool_size", 0)
+        return Pool(size, size - found.get("pool_available", 0), self._connections)
+
+    async def opened(self) -> None:
+        await self._opened()
+
+    async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        async with self._opening:
+            assert not self._closed, "the database is closed"
+            if self._pool is None:
+                pool = AsyncConnectionPool(
+                    self._url,
+                    min_size=1,
+                    max_size=self._connections,
+                    open=False,
+                    timeout=_WAIT_S,
+                    # Give up soon: who wants a connection next makes the pool try at once, and not as late as its
+                    # own ever longer pauses would have it.
+                    reconnect_timeout=1.0,
+                    kwargs={"autocommit": True, "application_name": "stakelog", "connect_timeout": 3},
+                    configure=_configure,
+                    name="stakelog",
+                )
+                getLogger("psycopg.pool").setLevel(ERROR)  # what it warns of, whoever asked is told
+                await pool.open()
+                self._pool = pool
+        return self._pool
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
+        pool = await self._opened()
+        with _said():
+            async with pool.connection() as connection:
+                try:
+                    yield connection
+                except OperationalError:
+                    if connection.closed:
+                        # The server went away: what else waits in the pool is as dead. Looking at it replaces it.
+                        await pool.check()
+                    raise
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[PostgreSqlSession]:
+        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+            yield PostgreSqlSession(connection)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[PostgreSqlSession]:
+        async with self._alone() as connection:
+            yield PostgreSqlSession(connection)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[AsyncConnection[Any]]:
+        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ALONE])
+            yield connection
+
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[None]:
+        async with self._connected() as connection:
+            cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [_REBUILDING])
+            if await cursor.fetchone() != (True,):
+                raise RebuildUnderWay(UNDER_WAY)
+            try:
+                yield
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock(%s)", [_REBUILDING])
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[PostgreSqlSession]:
+        async with self._in_transaction(IsolationLevel.REPEATABLE_READ, read_only=True) as connection:
+            yield PostgreSqlSession(connection)
+
+    @asynccontextmanager
+    async def _in_transaction(
+        self, isolation: IsolationLevel, *, read_only: bool
+    ) -> AsyncIterator[AsyncConnection[Any]]:
+        async with self._connected() as connection:
+            await connection.set_isolation_level(isolation)
+            await connection.set_read_only(read_only)
+            async with connection.transaction():
+                yield connection
+
+    async def look(self, asked: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+        async with _within(_LOOK_S), self._connected() as connection:
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            await connection.set_read_only(True)
+            # One round trip: nothing is waited for until all has been sent.
+            async with connection.pipeline(), connection.transaction():
+                cursors = [await connection.execute(statement.text, values) for statement, values in asked]
+            return [await cursor.fetchall() for cursor in cursors]
+
+    async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
+        found: Rows = []
+        text = _load_for(table, key_length)
+        async with self._connected() as connection:
+            for start in range(0, len(keys), _LOADED_AT_ONCE):
+                columns = [list(column) for column in zip(*keys[start : start + _LOADED_AT_ONCE], strict=True)]
+                found += await (await connection.execute(text, [*columns, partition])).fetchall()
+        return found
+
+    # --- the months of history -----------------------------------------------------------------------------------
+
+    async def make_room(self, tables: Tables, times_us: Iterable[int]) -> None:
+        known = self._months.setdefault(tables.generation, set())
+        missing = sorted({_month_of(time_us) for time_us in times_us} - known)
+        if not missing:
+            return
+        async with self._alone() as connection:
+            for month in missing:
+                await _make_month(connection, tables.history.name, month)
+        known.update(missing)
+
+    def forget_room(self, generation: int) -> None:
+        self._months.pop(generation, None)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+
+async def _make_month(connection: AsyncConnection[Any], history: str, month: int) -> None:
+    year, number = divmod(month, 12)
+    name = f"{history}_{year}_{number + 1:02}"
+    found = await connection.execute("SELECT to_regclass(%s)", [name])
+    if await found.fetchone() != (None,):
+        return
+    names = {"month": sql.Identifier(name), "history": sql.Identifier(history)}
+    await connection.execute(sql.SQL("CREATE TABLE {month} (LIKE {history} INCLUDING ALL)").format(**names))
+    attach = sql.SQL("ALTER TABLE {history} ATTACH PARTITION {month} FOR VALUES FROM ({first}) TO ({end})")
+    first, end = sql.Literal(_begin_us(month)), sql.Literal(_begin_us(month + 1))
+    await connection.execute(attach.format(**names, first=first, end=end))
+
+
+def _is_history(table: Table) -> bool:
+    return table.name.startswith("history_g")
+
+
+def _month_of(time_us: int) -> int:
+    """Months since the year 0, UTC."""
+    at = datetime.fromtimestamp(time_us // 1_000_000, UTC)
+    return at.year * 12 + at.month - 1
+
+
+def _begin_us(month: int) -> int:
+    year, number = divmod(month, 12)
+    return int(datetime(year, number + 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+async def _configure(connection: AsyncConnection[Any]) -> None:
+    connection.adapters.register_loader("numeric", _IntegerOfNumeric)
+    # psycopg would choose the smallest type for each value, and prepare a statement anew for each choice.
+    connection.adapters.register_dumper(int, Int8Dumper)
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ReadModelUnavailable(f"the database did not answer within {seconds:.0f} s") from None
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """psycopg's errors as those of the port."""
+    try:
+        yield
+    except errors.UndefinedTable as error:
+        raise TableGone(_words(error)) from error
+    except Error as error:
+        if (code := error.sqlstate or "") in _CONFLICTS:
+            raise Conflict(code) from error
+        if isinstance(error, PoolTimeout):
+            raise ReadModelUnavailable(
+                "the database gives no connection: see that it runs and can be reached"
+            ) from error
+        raise ReadModelUnavailable(f"the database cannot be used: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,760 @@
+"""The read model in a database server, written and read: what is the same on PostgreSQL and on MySQL.
+
+Truths:
+(1) a write is one READ COMMITTED transaction. Its first statement is the compare-and-set of the checkpoints, its
+    second reads the generation's status: who waited for a switch to commit sees what it did, because each statement
+    of READ COMMITTED looks anew;
+(2) a deadlock or a lock time-out takes nothing with it: the transaction is tried again whole, and counted in
+    ``retried``, where the count outlives the process. It should stay at zero: no row is written by two partitions,
+    and all rows are locked in the order of their keys;
+(3) a read is one READ ONLY transaction whose snapshot its first statement, the pointer to the live generation, fixes;
+(4) a generation is there once it has its row in ``generation``, which is written last: MySQL commits each CREATE
+    TABLE by itself, so what a process left that died in between is thrown away by the next one that makes tables.
+"""
+
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from time import time_ns
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, bindparam, delete, insert, select, update
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.expression import ClauseElement
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from ledger.core.record import EMPTY, Head
+from projections.models.rows import BY_USER, ROW_TYPES, HistoryRow, Key, Row
+from projections.models.tables import (
+    CHECKPOINT,
+    COMMON,
+    DIFFERENCE,
+    GENERATION,
+    PROOF,
+    QUARANTINE,
+    QUARANTINED_EVENT,
+    Tables,
+)
+from projections.reads.port import Ask, Builder, Pool, Rows
+from projections.storage.common import Statement, ready
+from projections.storage.port import (
+    EVERYBODY,
+    Checkpoint,
+    Difference,
+    Differs,
+    Generation,
+    Held,
+    LastRuns,
+    OutOfStep,
+    Overtaken,
+    Proved,
+    Quarantined,
+    ReadModelUnavailable,
+    Run,
+    Switched,
+    Users,
+)
+
+SERVER_FORMAT: Final = 1
+"""Of the tables' shapes. A database of another format is refused: other nodes may be reading it."""
+
+_SCANNED_AT_ONCE: Final = 5_000
+_TRIES: Final = 8
+_PAUSE_S_MAX: Final = 1.0
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FORMAT: Final = Table(
+    "read_model_format", MetaData(), Column("format", Integer, primary_key=True, autoincrement=False)
+)
+RETRIED: Final = Table(
+    "retried",
+    MetaData(),
+    Column("code", String(5), primary_key=True),  # the database's own, of the conflict
+    Column("number", BigInteger, nullable=False),
+)
+
+
+class Conflict(Exception):
+    """The database gave the transaction up for another one's sake: nothing was written, trying again may do."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class TableGone(Exception):
+    """A statement names a table that is not there."""
+
+
+class Session(Protocol):
+    """One connection. Statements raise ReadModelUnavailable, Conflict, TableGone."""
+
+    async def rows(self, statement: Statement, values: Sequence[Any] = ()) -> Rows: ...
+
+    async def change(self, statement: Statement, values: Iterable[Sequence[Any]]) -> int:
+        """Run the statement for each of ``values``; answers how many rows its WHERE found in all."""
+        ...
+
+    async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+        """Write rows, sorted by their keys, in place of what those keys have."""
+        ...
+
+    def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
+        """The rows of a statement, page by page, none of them kept."""
+        ...
+
+    async def make_table(self, table: Table) -> None: ...
+
+    async def make_indexes(self, tables: Tables) -> None: ...
+
+    async def drop_table(self, table: Table) -> None: ...
+
+
+class Database(Protocol):
+    """One bounded pool of connections to one server, opened by its first use.
+
+    Everything raises ReadModelUnavailable where the server does not answer.
+    """
+
+    @property
+    def dialect(self) -> Dialect:
+        """Known once the server was asked: ``opened``."""
+        ...
+
+    @property
+    def pool(self) -> Pool: ...
+
+    @property
+    def conflicts(self) -> Sequence[str]:
+        """The server's codes for deadlocks, lock time-outs and failures to serialise."""
+        ...
+
+    async def opened(self) -> None:
+        """Connect where that was not done yet, and learn which dialect is spoken."""
+        ...
+
+    def writing(self) -> AbstractAsyncContextManager[Session]:
+        """One READ COMMITTED transaction, committed, or rolled back with whatever was raised."""
+        ...
+
+    def alone(self) -> AbstractAsyncContextManager[Session]:
+        """For those who make and drop tables: one at a time, in a transaction if the server has it for tables."""
+        ...
+
+    def rebuilding(self) -> AbstractAsyncContextManager[None]:
+        """For those who rebuild: one at a time, whatever machine they are on. Raises RebuildUnderWay.
+
+        The server lets go of it when the connection ends, however its process died.
+        """
+        ...
+
+    def looking(self) -> AbstractAsyncContextManager[Session]:
+        """One READ ONLY transaction of one moment."""
+        ...
+
+    async def look(self, asked: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+        """The rows of each, all of one moment, in as few round trips as the server can."""
+        ...
+
+    async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
+        """Those of the partition's rows that there are, without their partition."""
+        ...
+
+    async def make_room(self, tables: Tables, times_us: Iterable[int]) -> None:
+        """Have the places where lines of history of these times go."""
+        ...
+
+    def forget_room(self, generation: int) -> None:
+        """What was known of the places of this generation may not be so any more."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Closing again is harmless."""
+        ...
+
+
+_CLAUSES: Final[Mapping[str, ClauseElement]] = {
+    "format": select(FORMAT.c.format),
+    "set_format": insert(FORMAT),
+    "retries": select(RETRIED.c.code, RETRIED.c.number),
+    "add_retry": insert(RETRIED),
+    "count_retry": update(RETRIED)
+    .where(RETRIED.c.code == bindparam("of_code"))
+    .values(number=RETRIED.c.number + bindparam("more")),
+    "generations": select(
+        GENERATION.c.generation, GENERATION.c.fold_version, GENERATION.c.status, GENERATION.c.made_at_us
+    ).order_by(GENERATION.c.generation),
+    "live": select(GENERATION.c.generation).where(GENERATION.c.status == "live"),
+    "status": select(GENERATION.c.status).where(GENERATION.c.generation == bindparam("number")),
+    "set_status": update(GENERATION)
+    .where(GENERATION.c.generation == bindparam("number"), GENERATION.c.status == bindparam("old_status"))
+    .values(status=bindparam("new_status")),
+    "add_generation": insert(GENERATION),
+    "checkpoints": select(CHECKPOINT.c.partition, CHECKPOINT.c.seq, CHECKPOINT.c.head, CHECKPOINT.c.digests)
+    .where(CHECKPOINT.c.generation == bindparam("number"))
+    .order_by(CHECKPOINT.c.partition),
+    "locked_checkpoints": select(CHECKPOINT.c.partition, CHECKPOINT.c.seq, CHECKPOINT.c.head, CHECKPOINT.c.digests)
+    .where(CHECKPOINT.c.generation == bindparam("number"))
+    .order_by(CHECKPOINT.c.partition)
+    .with_for_update(),
+    "checkpoint": select(CHECKPOINT.c.seq, CHECKPOINT.c.head, CHECKPOINT.c.digests).where(
+        CHECKPOINT.c.generation == bindparam("number"), CHECKPOINT.c.partition == bindparam("of_partition")
+    ),
+    "add_checkpoint": insert(CHECKPOINT),
+    "advance": update(CHECKPOINT)
+    .where(
+        CHECKPOINT.c.generation == bindparam("number"),
+        CHECKPOINT.c.partition == bindparam("of_partition"),
+        CHECKPOINT.c.seq == bindparam("old_seq"),
+        CHECKPOINT.c.head == bindparam("old_head"),
+        CHECKPOINT.c.digests == bindparam("old_digests"),
+    )
+    .values(seq=bindparam("new_seq"), head=bindparam("new_head"), digests=bindparam("new_digests")),
+    "quarantine": select(
+        QUARANTINE.c.partition, QUARANTINE.c.user_id, QUARANTINE.c.seq, QUARANTINE.c.time_us, QUARANTINE.c.reason
+    )
+    .where(QUARANTINE.c.generation == bindparam("number"))
+    .order_by(QUARANTINE.c.partition, QUARANTINE.c.user_id),
+    "free": delete(QUARANTINE).where(
+        QUARANTINE.c.generation == bindparam("number"),
+        QUARANTINE.c.partition == bindparam("of_partition"),
+        QUARANTINE.c.user_id == bindparam("user"),
+    ),
+    "hold": insert(QUARANTINED_EVENT),
+    "release": delete(QUARANTINED_EVENT).where(
+        QUARANTINED_EVENT.c.generation == bindparam("number"),
+        QUARANTINED_EVENT.c.partition == bindparam("of_partition"),
+        QUARANTINED_EVENT.c.user_id == bindparam("user"),
+        QUARANTINED_EVENT.c.seq == bindparam("at_seq"),
+    ),
+    "held": select(QUARANTINED_EVENT.c.user_id, QUARANTINED_EVENT.c.seq, QUARANTINED_EVENT.c.record)
+    .where(
+        QUARANTINED_EVENT.c.generation == bindparam("number"),
+        QUARANTINED_EVENT.c.partition == bindparam("of_partition"),
+        QUARANTINED_EVENT.c.user_id == bindparam("user"),
+    )
+    .order_by(QUARANTINED_EVENT.c.seq)
+    .limit(bindparam("most")),
+    "proved": select(PROOF.c.partition, PROOF.c.seq, PROOF.c.checked_at_us, PROOF.c.differences)
+    .where(PROOF.c.generation == bindparam("number"))
+    .order_by(PROOF.c.partition),
+    "differences": select(*(column for column in DIFFERENCE.c if column.name not in ("generation", "found_at_us")))
+    .where(DIFFERENCE.c.generation == bindparam("number"))
+    .order_by(*DIFFERENCE.primary_key)
+    .limit(bindparam("most")),
+    "clear_differences": delete(DIFFERENCE).where(
+        DIFFERENCE.c.generation == bindparam("number"), DIFFERENCE.c.partition == bindparam("of_partition")
+    ),
+}
+_NAMED_BY: Final = (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, PROOF, DIFFERENCE, GENERATION)
+"""All that name a generation; its own row goes last."""
+
+
+class _Statements:
+    """The clauses above, compiled for one dialect as each is needed."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._ready: dict[str, Statement] = {}
+
+    def __getitem__(self, name: str) -> Statement:
+        statement = self._ready.get(name)
+        if statement is None:
+            statement = self._ready[name] = ready(_CLAUSES[name], self._dialect)
+        return statement
+
+    def forget(self, table: Table) -> Statement:
+        """Delete what ``table`` has of a generation."""
+        return ready(delete(table).where(table.c.generation == bindparam("number")), self._dialect)
+
+
+class ServerReadModelStore:
+    """``ReadModelStore`` in a database. It closes the database with itself."""
+
+    def __init__(self, database: Database, *, make: bool = True) -> None:
+        """Unless ``make``: what others have made, and never an empty one, which would pass for a read model."""
+        self._database, self._make = database, make
+        self._tables: dict[int, Tables] = {}
+        self._scans: dict[tuple[int, type[Row]], Statement] = {}
+        self._statements: _Statements | None = None
+        self.retries = 0
+        """Transactions of this process that were tried again."""
+
+    def _of(self, generation: int) -> Tables:
+        if generation not in self._tables:
+            self._tables[generation] = Tables(generation)
+        return self._tables[generation]
+
+    async def _sql(self) -> _Statements:
+        """The statements, once the tables that are there once are there."""
+        if self._statements is None:
+            database = self._database
+            await database.opened()
+            statements = _Statements(database.dialect)
+            try:
+                found = await database.look([(statements["format"], ())])
+            except TableGone:
+                found = [[]]
+            if found == [[]]:
+                if not self._make:
+                    raise ReadModelUnavailable("the database holds no read model yet: its follower makes it")
+                await self._prepare(statements)
+            elif found != [[(SERVER_FORMAT,)]]:
+                raise ReadModelUnavailable(
+                    f"the database holds a read model of format {found[0][0][0]}, and this program knows format "
+                    f"{SERVER_FORMAT}: name an empty database, or empty this one; it is made of the log"
+                )
+            self._statements = statements
+        return self._statements
+
+    async def _prepare(self, statements: _Statements) -> None:
+        async with self._alone() as session:
+            for table in (*COMMON.sorted_tables, RETRIED, FORMAT):
+                await session.make_table(table)
+            if not await session.rows(statements["format"]):
+                there = {code for code, _ in await session.rows(statements["retries"])}
+                missing = [(code, 0) for code in self._database.conflicts if code not in there]
+                await session.change(statements["add_retry"], missing)
+                await session.change(statements["set_format"], [(SERVER_FORMAT,)])
+
+    async def _write(self, work: Callable[[Session, _Statements], Awaitable[T]]) -> T:
+        """``work`` in a transaction, again and whole where another one was in its way."""
+        statements = await self._sql()
+        met: list[str] = []
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(Conflict),
+                wait=wait_random_exponential(multiplier=0.01, max=_PAUSE_S_MAX),
+                stop=stop_after_attempt(_TRIES),
+            ):
+                with attempt:
+                    try:
+                        async with self._database.writing() as session:
+                            done = await work(session, statements)
+                    except Conflict as conflict:
+                        met.append(conflict.code)
+                        _log.warning("the database ended a transaction (%s); it is tried again", conflict.code)
+                        raise
+        except RetryError:
+            await self._count(met)
+            raise ReadModelUnavailable(f"the database ended a transaction {_TRIES} times: {', '.join(met)}") from None
+        except TableGone as error:
+            raise Switched(f"a table is gone: {error}") from error
+        await self._count(met)
+        return done
+
+    async def _count(self, met: Sequence[str]) -> None:
+        if met:
+            self.retries += len(met)
+            statements = await self._sql()
+            async with self._database.writing() as session:
+                values = [statements["count_retry"].values({"of_code": code, "more": 1}) for code in met]
+                await session.change(statements["count_retry"], values)
+
+    async def _rows(self, name: str, **given: Any) -> Rows:
+        statement = (await self._sql())[name]
+        with _as_the_port_says():
+            (found,) = await self._database.look([(statement, statement.values(given))])
+        return found
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Session]:
+        with _as_the_port_says():
+            async with self._database.alone() as session:
+                yield session
+
+    # --- generations ---------------------------------------------------------------------------------------------
+
+    async def generations(self) -> list[Generation]:
+        try:
+            return [Generation(*row) for row in await self._rows("generations")]
+        except Switched:
+            self._statements = None  # somebody emptied the database: all is made anew from here on
+            raise
+
+    async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
+        statements = await self._sql()
+        async with self._alone() as session:
+            there = await session.rows(statements["generations"])
+            if live and any(status == "live" for _, _, status, _ in there):
+                raise Switched("another process has made a live generation meanwhile")
+            number, status = max((row[0] for row in there), default=0) + 1, "live" if live else "building"
+            made = Generation(number, version, status, time_ns() // 1_000)
+            tables = self._of(made.number)
+            for table in tables.metadata.sorted_tables:
+                await session.drop_table(table)
+                await session.make_table(table)
+            if live:
+                await session.make_indexes(tables)
+            await self._drop_named(session, statements, made.number)
+            empty = [(made.number, partition, EMPTY.seq, EMPTY.sha256, "{}") for partition in range(partitions)]
+            await session.change(statements["add_checkpoint"], empty)
+            row = (made.number, version, made.status, made.made_at_us)
+            await session.change(statements["add_generation"], [row])
+        self._database.forget_room(made.number)
+        return made
+
+    async def make_indexes(self, generation: int) -> None:
+        await self._sql()
+        async with self._alone() as session:
+            await session.make_indexes(self._of(generation))
+
+    async def drop_generation(self, generation: int) -> None:
+        await self._write(lambda session, statements: self._retire(session, statements, generation))
+        for table in self._of(generation).metadata.sorted_tables:
+            async with self._alone() as session:
+                await session.drop_table(table)
+        await self._write(lambda session, statements: self._drop_named(session, statements, generation))
+        self._database.forget_room(generation)
+
+    async def _retire(self, session: Session, statements: _Statements, generation: int) -> None:
+        """From here on the generation cannot become the live one."""
+        retire = statements["set_status"]
+        values = {"number": generation, "old_status": "building", "new_status": "retired"}
+        await session.change(retire, [retire.values(values)])
+        if await session.rows(statements["status"], [generation]) == [("live",)]:
+            raise OutOfStep(f"generation {generation} is live")
+
+    async def _drop_named(self, session: Session, statements: _Statements, generation: int) -> None:
+        for table in _NAMED_BY:
+            await session.change(statements.forget(table), [[generation]])
+
+    async def checkpoints(self, generation: int) -> list[Checkpoint]:
+        rows = await self._rows("checkpoints", number=generation)
+        return [_checkpoint(seq, head, digests) for _, seq, head, digests in rows]
+
+    async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
+        runs: Sequence[Run] = ()
+        asked_at: Sequence[Checkpoint] | None = None
+
+        async def work(session: Session, statements: _Statements) -> None:
+            nonlocal runs, asked_at
+            # Locked first, the lower number first: whoever folds holds one of these rows, or waits for it.
+            locked = {number: await self._locked(session, statements, number) for number in sorted((old, new))}
+            statuses = {number: status for number, _, status, _ in await session.rows(statements["generations"])}
+            if statuses.get(old) != "live":
+                raise Switched(f"generation {old} is not the live one any more")
+            if statuses.get(new) != "building":
+                raise OutOfStep(f"generation {new} is not being built")
+            if last is not None:
+                if asked_at is None:
+                    asked_at = locked[old]
+                    runs = await last(asked_at)
+                elif asked_at != locked[old]:
+                    raise Overtaken(f"generation {old} went on before the switch was tried again")
+                await self._make_room(new, runs)
+                await self._put_runs(session, statements, new, runs)
+                locked[new] = await self._locked(session, statements, new)
+            _refuse_apart(old, new, locked[old], locked[new], accept=accept)
+            flip = statements["set_status"]
+            flips = [
+                {"number": old, "old_status": "live", "new_status": "retired"},
+                {"number": new, "old_status": "building", "new_status": "live"},
+            ]
+            if await session.change(flip, [flip.values(values) for values in flips]) != len(flips):
+                raise Switched(f"generations {old} and {new} are not what they were")
+
+        await self._write(work)
+
+    async def _locked(self, session: Session, statements: _Statements, generation: int) -> list[Checkpoint]:
+        rows = await session.rows(statements["locked_checkpoints"], [generation])
+        return [_checkpoint(seq, head, digests) for _, seq, head, digests in rows]
+
+    # --- folding -------------------------------------------------------------------------------------------------
+
+    async def load(
+        self, generation: int, partition: int, wanted: Mapping[type[Row], Collection[Key]]
+    ) -> dict[type[Row], list[Row]]:
+        await self._sql()
+        tables = self._of(generation)
+        found: dict[type[Row], list[Row]] = {}
+        with _as_the_port_says():
+            for kind, keys in wanted.items():
+                rows = await self._database.load(tables.of[kind], kind.key_length, partition, sorted(keys))
+                found[kind] = [kind(*row) for row in rows]
+        return found
+
+    async def commit(self, generation: int, runs: Sequence[Run], *, building: bool = False) -> None:
+        wanted = "building" if building else "live"
+
+        async def work(session: Session, statements: _Statements) -> None:
+            await self._put_runs(session, statements, generation, runs, wanted)
+
+        try:
+            await self._make_room(generation, runs)
+            await self._write(work)
+        except BaseException:
+            self._database.forget_room(generation)
+            raise
+
+    async def _make_room(self, generation: int, runs: Sequence[Run]) -> None:
+        await self._sql()
+        tables = self._of(generation)
+        times_us = [
+            row.time_us for run in runs for _, rows in run.rows for row in rows if isinstance(row, HistoryRow)
+        ]
+        with _as_the_port_says():
+            await self._database.make_room(tables, times_us)
+
+    async def _put_runs(
+        self,
+        session: Session,
+        statements: _Statements,
+        generation: int,
+        runs: Sequence[Run],
+        wanted: str | None = None,
+    ) -> None:
+        """Checkpoints, then rows. ``wanted``: the status that the generation must have, if that is not known."""
+        runs = sorted(runs, key=lambda run: run.partition)
+        advance = statements["advance"]
+        found = await session.change(advance, [advance.values(_advance(generation, run)) for run in runs])
+        if wanted is not None:
+            status = await session.rows(statements["status"], [generation])
+            if status != [(wanted,)]:
+                raise Switched(f"generation {generation} is {status[0][0] if status else 'gone'}")
+        if found != len(runs):
+            places = ", ".join(f"{run.partition}:{run.before.head.seq}" for run in runs)
+            raise Overtaken(f"generation {generation} is not at all of {places}, or its rows are others")
+        tables = self._of(generation)
+        for kind in ROW_TYPES:
+            # All partitions' together, and still in the order of keys: these begin with the partition.
+            rows = [
+                (run.partition, *msgspec.structs.astuple(row))
+                for run in runs
+                for of, changed in run.rows
+                if of is kind
+                for row in changed
+            ]
+            if rows:
+                await session.put(tables.of[kind], rows)
+        for run in runs:
+            await self._keep_quarantine(session, statements, generation, run)
+
+    async def _keep_quarantine(self, session: Session, statements: _Statements, generation: int, run: Run) -> None:
+        here = (generation, run.partition)
+        if run.held:
+            await session.change(statements["hold"], [(*here, *held) for held in run.held])
+        if run.released:
+            await session.change(statements["release"], [(*here, held.user_id, held.seq) for held in run.released])
+        if run.free:
+            await session.change(statements["free"], [(*here, user_id) for user_id in run.free])
+        if run.quarantined:
+            rows = [(*here, *_storable(one.user_id, one.seq, one.time_us, one.reason)) for one in run.quarantined]
+            await session.put(QUARANTINE, sorted(rows))
+
+    async def quarantine(self, generation: int) -> list[Quarantined]:
+        return [Quarantined(*row) for row in await self._rows("quarantine", number=generation)]
+
+    async def held(self, generation: int, partition: int, user_id: str, limit: int) -> list[Held]:
+        rows = await self._rows("held", number=generation, of_partition=partition, user=user_id, most=limit)
+        return [Held(*row) for row in rows]
+
+    # --- checking ------------------------------------------------------------------------------------------------
+
+    async def scan(
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
+    ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
+        statements = await self._sql()
+        with _as_the_port_says():
+            async with self._database.looking() as session:
+                at = await session.rows(statements["checkpoint"], [generation, partition])
+                if not at:
+                    raise Switched(f"generation {generation} is gone")
+                checkpoint = _checkpoint(*at[0])
+                for kind in kinds:
+                    here = [partition, *users] if kind in BY_USER else [partition]
+                    async with aclosing(
+                        session.stream(self._scan_of(generation, kind), here, _SCANNED_AT_ONCE)
+                    ) as pages:
+                        async for rows in pages:
+                            yield checkpoint, kind, [kind(*row) for row in rows]
+                yield checkpoint, kinds[-1], ()
+
+    def _scan_of(self, generation: int, kind: type[Row]) -> Statement:
+        statement = self._scans.get((generation, kind))
+        if statement is None:
+            table = self._of(generation).of[kind]
+            members = [column for column in table.c if column.name != "partition"]
+            here = select(*members).where(table.c.partition == bindparam("of_partition"))
+            if kind in BY_USER:
+                here = here.where(members[0] >= bindparam("first"), members[0] < bindparam("last"))
+            statement = ready(here.order_by(*members[: kind.key_length]), self._database.dialect)
+            self._scans[generation, kind] = statement
+        return statement
+
+    async def report(
+        self, generation: int, partition: int, seq: int, now_us: int, found: Sequence[Difference]
+    ) -> None:
+        differences = [(generation, *_storable(*msgspec.structs.astuple(one)), now_us) for one in found]
+
+        async def work(session: Session, statements: _Statements) -> None:
+            if not await session.rows(statements["status"], [generation]):
+                raise Switched(f"generation {generation} is gone")
+            await session.put(PROOF, [(generation, partition, seq, now_us, len(found))])
+            await session.change(statements["clear_differences"], [[generation, partition]])
+            if differences:
+                await session.put(DIFFERENCE, sorted(differences))
+
+        await self._write(work)
+
+    async def proved(self, generation: int) -> list[Proved]:
+        return [Proved(*row) for row in await self._rows("proved", number=generation)]
+
+    async def differences(self, generation: int, limit: int) -> list[Difference]:
+        rows = await self._rows("differences", number=generation, most=limit)
+        return [Difference(*row) for row in rows]
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+@contextmanager
+def _as_the_port_says() -> Iterator[None]:
+    """For what is not worth another try here."""
+    try:
+        yield
+    except TableGone as error:
+        raise Switched(f"a table of the generation is gone: {error}") from error
+    except Conflict as conflict:
+        raise ReadModelUnavailable(f"the database gave up for somebody else's sake ({conflict.code})") from conflict
+
+
+def _advance(generation: int, run: Run) -> dict[str, Any]:
+    return {
+        "number": generation,
+        "of_partition": run.partition,
+        "old_seq": run.before.head.seq,
+        "old_head": run.before.head.sha256,
+        "old_digests": _digests_text(run.before),
+        "new_seq": run.after.head.seq,
+        "new_head": run.after.head.sha256,
+        "new_digests": _digests_text(run.after),
+    }
+
+
+def _refuse_apart(
+    old: int, new: int, theirs: Sequence[Checkpoint], ours: Sequence[Checkpoint], *, accept: bool
+) -> None:
+    """Raises OutOfStep, Differs."""
+    if len(ours) != len(theirs):
+        raise OutOfStep(f"generations {old} and {new} are of different logs")
+    for partition, (here, there) in enumerate(zip(ours, theirs, strict=True)):
+        if here.head != there.head:
+            raise OutOfStep(
+                f"partition {partition}: generation {new} is at {here.head.seq}, {old} at {there.head.seq}"
+            )
+        if not accept and here != there:
+            raise Differs(f"partition {partition}: the rows of generations {old} and {new} differ")
+
+
+def _storable(*values: Any) -> tuple[Any, ...]:
+    """Words about what is wrong may quote anything: PostgreSQL stores no U+0000, and nobody lone surrogates."""
+    return tuple(
+        value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+        if isinstance(value, str)
+        else value
+        for value in values
+    )
+
+
+def _checkpoint(seq: int, head: str, digests: str) -> Checkpoint:
+    """Raises ReadModelUnavailable where somebody wrote other digests than we do."""
+    try:
+        texts = msgspec.json.decode(digests, type=dict[str, str])
+        return Checkpoint(Head(seq, head), {table: int(text, 16) for table, text in texts.items()})
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ReadModelUnavailable(
+            f"a checkpoint of the read model is damaged, at seq {seq}: {error}. The read model is made of the log: "
+            "rebuild it with stakelog project rebuild"
+        ) from error
+
+
+def _digests_text(checkpoint: Checkpoint) -> str:
+    texts = {table: f"{digest:032x}" for table, digest in checkpoint.digests.items()}
+    return msgspec.json.encode(texts, order="sorted").decode()
+
+
+class ServerReadModel:
+    """``ReadModel`` in a database, or in a replica of it. It closes the database with itself.
+
+    Statements name the tables of a generation, so the pointer would have to be read before they are made. They are
+    made for the generation of the last time instead, and sent together with the question for the pointer: where the
+    answer is another one, all are asked again.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._generation: int | None = None
+        self._asked: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
+        self._tables: dict[int, Tables] = {}
+        self._own: _Statements | None = None
+
+    @property
+    def pool(self) -> Pool:
+        return self._database.pool
+
+    async def _sql(self) -> _Statements:
+        if self._own is None:
+            await self._database.opened()
+            self._own = _Statements(self._database.dialect)
+        return self._own
+
+    async def retries(self) -> dict[str, int]:
+        statement = (await self._sql())["retries"]
+        try:
+            (found,) = await self._database.look([(statement, ())])
+        except (TableGone, Conflict):
+            return {}
+        return dict(found)
+
+    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 — all are alike
+        live_now = (await self._sql())["live"]
+        pointer: tuple[Statement, Sequence[Any]] = (live_now, live_now.values({}))
+        for _ in range(_TRIES):
+            generation = self._generation
+            asked = [pointer]
+            if generation is not None:
+                asked += [self._statement(generation, ask) for ask in asks]
+            try:
+                live, *found = await self._database.look(asked)
+            except TableGone:
+                if generation is None:
+                    break
+                self._generation = None  # it was dropped since
+                continue
+            except Conflict:  # a replica's way to say that it had to go on without this snapshot
+                continue
+            if not live:
+                break
+            if live[0][0] == generation:
+                return found
+            self._generation = live[0][0]
+        raise ReadModelUnavailable("the database has no live generation yet: its follower is starting")
+
+    def _statement(self, generation: int, ask: Ask) -> tuple[Statement, Sequence[Any]]:
+        name = (generation, ask.builder, ask.conditions)
+        statement = self._asked.get(name)
+        if statement is None:
+            tables = self._tables.get(generation)
+            if tables is None:
+                self._asked.clear()  # of generations before
+                tables = Tables(generation)
+                self._tables = {generation: tables}
+            statement = self._asked[name] = ready(ask.builder(tables, ask.conditions), self._database.dialect)
+        return statement, statement.values({"generation": generation, **ask.values})
+
+    async def close(self) -> None:
+        await self._database.close()

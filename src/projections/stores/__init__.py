@@ -1,1 +1,0 @@
-"""Adapters of ``projections.store.ReadModelStore`` and ``projections.queries.ReadModel``, one a database."""
