@@ -15,7 +15,7 @@ Read in this order:
 ``ports``                 what the outside must do for us: ``EventLog``, ``StateStore``, ``Clock``
 ``seen``                  which keys the store may hold: a filter
 ``state``                 a partition's state in memory, over the state store
-``tickets``               what is asked of a writer, and its answers
+``requests``               what is asked of a writer, and its answers
 ``writer``                one partition's single writer
 ``node``                  which partitions live here; routing; follow-ups; checkpoints
 ``audit``                 the log alone, examined

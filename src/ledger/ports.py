@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from ledger.core.commands import AnyFollowUp
-from ledger.core.items import Entry
+from ledger.core.items import Item
 from ledger.core.record import Head
 from ledger.core.wallet import Wallet
 
@@ -180,13 +180,13 @@ class EventLog(Protocol):
         ...
 
 
-Value = Wallet | Entry | AnyFollowUp | int | bool
-"""What a state store keeps under a key: a wallet, an entry, an open follow-up, a command's seq, a timer's mark."""
+Value = Wallet | Item | AnyFollowUp | int | bool
+"""What a state store keeps under a key: a wallet, an item, an open follow-up, a command's seq, a timer's mark."""
 
 
 Page = bytes
-"""Some of a state's entries, in the order of keys: a line the key, a line the value as the store encodes it, both
-UTF-8 without control characters. Lines are parted, not ended, by a newline: N entries have 2 N - 1 of them."""
+"""Some of a state's items, in the order of keys: a line the key, a line the value as the store encodes it, both
+UTF-8 without control characters. Lines are parted, not ended, by a newline: N items have 2 N - 1 of them."""
 
 
 class StateCopy(Protocol):
@@ -206,7 +206,7 @@ class StateCopy(Protocol):
         ...
 
     def page(self, after: str, entries_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
-        """The entries with keys > ``after``: at most so many, at most about so many bytes, but at least one; how many
+        """The items with keys > ``after``: at most so many, at most about so many bytes, but at least one; how many
         they are, and the last one's key. None if there are no more. Raises LedgerError."""
         ...
 

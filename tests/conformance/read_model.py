@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
-from projections.models.rows import LOW_BITS, LOW_MASK, AssetRow, HistoryRow, StandingRow, WalletRow, key_of
+from projections.models.rows import LOW_BITS, LOW_MASK, AssetRow, HistoryRow, LeaderboardRow, WalletRow, key_of
 from projections.reads import statements
 from projections.reads.port import Ask, ReadModel, Rows
 from projections.storage.port import Checkpoint, ReadModelStore, ReadModelUnavailable
@@ -98,7 +98,7 @@ class ReadModelContract:
         assert len(set(LOOKALIKES)) == len(LOOKALIKES)
         wallets = [WalletRow(name, "open", number) for number, name in enumerate(LOOKALIKES)]
         assets = [AssetRow(name, "INR", 1, cash=number) for number, name in enumerate(LOOKALIKES)]
-        standings = [StandingRow(name, "INR", 5, 0, 1) for name in LOOKALIKES]
+        standings = [LeaderboardRow(name, "INR", 5, 0, 1) for name in LOOKALIKES]
         await store.commit(live.number, [run(0, Checkpoint(), 1, *wallets, *assets, *standings)])
         for number, name in enumerate(LOOKALIKES):
             standing, found = await model.fetch([wallet_of(name), assets_of(name)])
@@ -116,9 +116,9 @@ class ReadModelContract:
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
         days, high = range(99), 2**50
-        winners = [StandingRow("u1", "INR", day, won_high=high, won_low=LOW_MASK) for day in days]
-        losers = [StandingRow("u2", "INR", day, net_high=-high, net_low=LOW_MASK) for day in days]
-        small = [StandingRow("u3", "INR", day, net_high=-1, net_low=LOW_MASK) for day in days]
+        winners = [LeaderboardRow("u1", "INR", day, won_high=high, won_low=LOW_MASK) for day in days]
+        losers = [LeaderboardRow("u2", "INR", day, net_high=-high, net_low=LOW_MASK) for day in days]
+        small = [LeaderboardRow("u3", "INR", day, net_high=-1, net_low=LOW_MASK) for day in days]
         rows = sorted((*winners, *losers, *small), key=key_of)
         await store.commit(live.number, [run(0, Checkpoint(), 1, *rows)])
         won, net = await model.fetch([leaders("won"), leaders("net")])

@@ -19,9 +19,9 @@ from projections.models.rows import (
     BetRow,
     HistoryRow,
     HoldRow,
+    LeaderboardRow,
     OrderRow,
     Row,
-    StandingRow,
     StatisticsRow,
     TransferRow,
     WalletRow,
@@ -152,7 +152,7 @@ def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
             yield partition, AssetRow(user_id, asset, 1)
             yield partition, StatisticsRow(user_id, asset, "external")
             for day in range(20):
-                yield partition, StandingRow(user_id, asset, day, 0, 5, 0, 0, -1, 5)
+                yield partition, LeaderboardRow(user_id, asset, day, 0, 5, 0, 0, -1, 5)
 
 
 @pytest.fixture(scope="module")

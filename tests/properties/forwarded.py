@@ -18,7 +18,7 @@ from ledger.core.commands import Command, Deposit, OpenWallet
 from ledger.core.record import decode
 from ledger.memory.log import Failure
 from ledger.peers.forwarding import CALL_S, SKEW_S, Forwarding, _Bundle
-from ledger.peers.handler import Answering
+from ledger.peers.handler import PeerHandler
 from ledger.ports import OutcomeUnknown
 from ledger.writer.requests import Accepted, Answer, Failed, Refused, WalletRead
 from unit.cluster_in_memory import ClusterInMemory, MemoryPeers, Site, Trouble
@@ -58,10 +58,10 @@ class Removed:
             close_after: Any = Forwarding._close_after
             self._put(Forwarding, "_close_after", lambda ours, _, errands: close_after(ours, 0, errands))
         if not self._rules.deadline:
-            decide: Any = Answering.decide
-            self._put(Answering, "decide", lambda ours, tickets, _: decide(ours, tickets, 2**60))
+            decide: Any = PeerHandler.decide
+            self._put(PeerHandler, "decide", lambda ours, requests, _: decide(ours, requests, 2**60))
         if not self._rules.ask_only:
-            self._put(_Bundle, "questions", lambda bundle: [errand.ticket for errand in bundle.errands])
+            self._put(_Bundle, "questions", lambda bundle: [errand.request for errand in bundle.errands])
 
     def _put(self, owner: Any, name: str, value: Any) -> None:
         self._kept.append((owner, name, getattr(owner, name)))

@@ -22,7 +22,7 @@ from projections.caching.redis_client import RedisClient
 from projections.live.memory import MemoryLive
 from projections.models import VERSION
 from projections.projecting.partition import PartitionFolder
-from projections.projecting.post_commit import AfterCommit
+from projections.projecting.post_commit import PostCommit
 from projections.reads.queries import LEADERBOARDS
 from projections.storage.port import Generation, Quarantined, Run
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
@@ -63,7 +63,7 @@ class Scene:
         self.store, self.model = SqliteReadModelStore(path), SqliteReadModel(path)
         self.naive = NaiveReads(told.records)
         self.clock_s = 0.0
-        self.after = AfterCommit(cache, MemoryLive(), clock_s=lambda: self.clock_s)
+        self.after = PostCommit(cache, MemoryLive(), clock_s=lambda: self.clock_s)
         self.nodes = [CachedReads(self.model, Ends(told), lambda: NOW_US, cache) for _ in range(2)]
         self.at: list[dict[int, int]] = [{} for _ in self.nodes]
         self.still: Quarantined | None = None

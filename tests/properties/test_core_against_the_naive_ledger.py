@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.core.commands import AnyCommand, AnyFollowUp, Command
-from ledger.core.items import Entry
+from ledger.core.items import Item
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
 from properties.busy_days import Deliver, Redeliver, Step, Wait, busy_day, shortest
@@ -140,9 +140,9 @@ def fails(day: list[Step]) -> bool:
 
 
 def keep_their_shape(scene: Scene) -> None:
-    """Wallets and entries come back from bytes as they were, for the state store keeps bytes."""
+    """Wallets and items come back from bytes as they were, for the state store keeps bytes."""
     for wallet in scene.wallets.values():
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(wallet), type=Wallet) == wallet
-    for entries in scene.entries.values():
-        for entry in entries.values():
-            assert msgspec.msgpack.decode(msgspec.msgpack.encode(entry), type=Entry) == entry
+    for items in scene.items.values():
+        for entry in items.values():
+            assert msgspec.msgpack.decode(msgspec.msgpack.encode(entry), type=Item) == entry

@@ -13,17 +13,17 @@ from typing import Final
 from ledger.core.events import BetSettled, Event
 from ledger.core.wallet import Place
 from projections import models as folds
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 NOBODY_CAN: Final = "p0-0"
 
 
-def missed(event: Event, place: Place, book: Book) -> None:
+def missed(event: Event, place: Place, book: RowBuffer) -> None:
     if isinstance(event.data, BetSettled) and event.data.payout == 0:
         book.bets.edit((event.user_id, event.data.bet_id)).status = "missed"
 
 
-def choke(event: Event, place: Place, book: Book) -> None:
+def choke(event: Event, place: Place, book: RowBuffer) -> None:
     if event.user_id == NOBODY_CAN:
         raise ValueError(f"no taste for {event.data.type}")
 

@@ -19,7 +19,7 @@ from api.cli.child_process import Child
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
 from ledger.core.record import EMPTY
-from ledger.peers.log_view import WholeLog
+from ledger.peers.log_view import LogView
 from projections.models import VERSION
 from projections.projecting.partition import PartitionFolder
 from projections.reads.queries import Reads
@@ -42,7 +42,7 @@ class Asked:
     """One node in memory, its read model in a folder, and the application on top."""
 
     def __init__(
-        self, folder: Path, partitions: int = 4, *, started: World | None = None, whole: WholeLog | None = None
+        self, folder: Path, partitions: int = 4, *, started: World | None = None, whole: LogView | None = None
     ) -> None:
         """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes."""
         self._whole = whole

@@ -37,10 +37,10 @@ from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
 from ledger.node.ports import End, Gained, Inheritance, Lost, PeerSilent, PeerUnreachable
 from ledger.peers.forwarding import Forwarding
-from ledger.peers.handler import Answering
-from ledger.peers.log_view import WholeLog
+from ledger.peers.handler import PeerHandler
+from ledger.peers.log_view import LogView
 from ledger.ports import LedgerError, LogUnavailable
-from ledger.writer.requests import Accepted, Answer, Failed, Ticket
+from ledger.writer.requests import Accepted, Answer, Failed, Request
 from unit.given import ASSETS, NOON
 from unit.node_in_memory import request_sha256
 
@@ -134,18 +134,18 @@ class MemoryPeers:
         self._cluster, self._name = cluster, name
         self.troubles: deque[Trouble] = deque()
         """What the next calls meet; those after them none."""
-        self.asked: list[tuple[str, list[Ticket]]] = []
+        self.asked: list[tuple[str, list[Request]]] = []
         self.delivered: list[tuple[str, list[AnyFollowUp]]] = []
         self.late: set[asyncio.Task[Any]] = set()
 
-    async def ask(self, address: str, tickets: Sequence[Ticket], deadline_us: int) -> Sequence[Answer]:
-        self.asked.append((address, list(tickets)))
-        body, places = write_asking(tickets, deadline_us)
+    async def ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
+        self.asked.append((address, list(requests)))
+        body, places = write_asking(requests, deadline_us)
 
-        async def taken(there: Answering) -> list[Answer]:
+        async def taken(there: PeerHandler) -> list[Answer]:
             arrived, until_us = read_asking(body)
             await there.decide(arrived, until_us)
-            answers = read_answers(write_answers([ticket.answer for ticket in arrived]))
+            answers = read_answers(write_answers([request.answer for request in arrived]))
             return [answers[place] for place in places]
 
         answers: list[Answer] = await self._through(address, taken)
@@ -154,7 +154,7 @@ class MemoryPeers:
     async def deliver(self, address: str, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
         self.delivered.append((address, list(follow_ups)))
 
-        async def taken(there: Answering) -> list[bool]:
+        async def taken(there: PeerHandler) -> list[bool]:
             return await there.take(read_follow_ups(write_follow_ups(follow_ups)))
 
         arrived: list[bool] = await self._through(address, taken)
@@ -193,7 +193,7 @@ class MemoryPeers:
         if trouble is Trouble.UNREACHABLE:
             raise PeerUnreachable(f"nobody answers at {address}")
         site = self._site(address)
-        there = Answering(site.node)
+        there = PeerHandler(site.node)
         if trouble is Trouble.LOST:
             raise PeerSilent(f"{address} broke off")
         if trouble is Trouble.LATE:
@@ -209,7 +209,7 @@ class MemoryPeers:
             raise PeerSilent(f"{address} broke off")
         return answer
 
-    async def _later(self, there: Answering, taken: Any) -> None:
+    async def _later(self, there: PeerHandler, taken: Any) -> None:
         await asyncio.sleep(self._cluster.late_s)
         await taken(there)
 
@@ -237,7 +237,7 @@ class Site:
             remote=self.forwarding,
             peers=self.peers,
         )
-        self.whole = WholeLog(self.node, self.owners, self.peers)
+        self.whole = LogView(self.node, self.owners, self.peers)
         self.gone = asyncio.Event()
 
     async def post(self, command: Command, *, dry_run: bool = False) -> Answer:

@@ -46,7 +46,7 @@ from ledger.core.commands import (
 )
 from ledger.core.decide import Case, Decision, decide, decide_follow_up, expire, follow_up_of, needs
 from ledger.core.events import Balance, Data, Event, sums_to_zero
-from ledger.core.items import Bet, Entry, Hold, Order, Proposal, SentTransfer
+from ledger.core.items import Bet, Hold, Item, Order, Proposal, SentTransfer
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import DAY_US, Place, Wallet, balance_of, evolve, spending_order, touched
 
@@ -60,12 +60,12 @@ DataT = TypeVar("DataT", bound=Data)
 
 
 class Scene:
-    """Wallets in one partition, their entries and their events, and the follow-ups that are under way."""
+    """Wallets in one partition, their items and their events, and the follow-ups that are under way."""
 
     def __init__(self) -> None:
         self.now_us = NOON
         self.wallets: dict[str, Wallet] = {}
-        self.entries: dict[str, dict[str, Entry]] = {}
+        self.items: dict[str, dict[str, Item]] = {}
         self.events: list[Event] = []
         """All events of the partition: that of seq 1 stands first."""
         self.under_way: list[AnyFollowUp] = []
@@ -110,7 +110,7 @@ class Scene:
             request_sha256=sha256(canonical(command)).hexdigest(),
             actor=actor,
             wallet=self.wallet(user_id),
-            entries=self._known(user_id, needs(command)),
+            items=self._known(user_id, needs(command)),
             assets=ASSETS,
             time_us=time_us,
         )
@@ -183,10 +183,10 @@ class Scene:
     def _time_us(self) -> int:
         return max(self.now_us, self.events[-1].time_us if self.events else 0)
 
-    def _known(self, user_id: str, keys: tuple[str, ...]) -> dict[str, Entry | None]:
-        """Those entries and no others, so that a key missing from `needs` is a KeyError here."""
-        entries = self.entries.get(user_id, {})
-        return {key: entries.get(key) for key in keys}
+    def _known(self, user_id: str, keys: tuple[str, ...]) -> dict[str, Item | None]:
+        """Those items and no others, so that a key missing from `needs` is a KeyError here."""
+        items = self.items.get(user_id, {})
+        return {key: items.get(key) for key in keys}
 
     def _fire(self, user_id: str, time_us: int) -> list[Event]:
         fired: list[Event] = []
@@ -204,14 +204,14 @@ class Scene:
         after, changed = evolve(before, self._known(user_id, touched(event)), event, place)
         assert before == as_it_was, "evolve changed the wallet that it was given"
         self.wallets[user_id] = after
-        self.entries.setdefault(user_id, {}).update(changed)
-        _assert_sound(before, after, event, self.entries[user_id])
+        self.items.setdefault(user_id, {}).update(changed)
+        _assert_sound(before, after, event, self.items[user_id])
         head = sha256(str(place).encode()).hexdigest()
         if follow_up := follow_up_of(event, after, place, head):
             self.under_way.append(follow_up)
 
 
-def _assert_sound(before: Wallet, after: Wallet, event: Event, entries: Mapping[str, Entry]) -> None:
+def _assert_sound(before: Wallet, after: Wallet, event: Event, items: Mapping[str, Item]) -> None:
     """What must be true of every event, and of every wallet after it."""
     assert sums_to_zero(event.postings), event
     assert all(amount for _, _, amount in event.postings), event
@@ -222,11 +222,11 @@ def _assert_sound(before: Wallet, after: Wallet, event: Event, entries: Mapping[
             account = (f"wallet/{event.user_id}/{bucket}", asset)
             posted = sum(posting[2] for posting in event.postings if posting[:2] == account)
             assert getattr(balance, bucket) == getattr(balance_of(before, asset), bucket) + posted, event
-    holds = [entry for entry in entries.values() if isinstance(entry, Hold) and entry.status == "open"]
-    orders = [entry for entry in entries.values() if isinstance(entry, Order) and entry.status == "pending"]
-    bets = [entry for entry in entries.values() if isinstance(entry, Bet) and entry.status == "open"]
-    sent = [entry for entry in entries.values() if isinstance(entry, SentTransfer) and entry.status == "sent"]
-    proposals = [entry for entry in entries.values() if isinstance(entry, Proposal) and entry.status == "open"]
+    holds = [item for item in items.values() if isinstance(item, Hold) and item.status == "open"]
+    orders = [item for item in items.values() if isinstance(item, Order) and item.status == "pending"]
+    bets = [item for item in items.values() if isinstance(item, Bet) and item.status == "open"]
+    sent = [item for item in items.values() if isinstance(item, SentTransfer) and item.status == "sent"]
+    proposals = [item for item in items.values() if isinstance(item, Proposal) and item.status == "open"]
     assert after.open_items == len(holds) + len(orders) + len(bets) + len(sent) + len(proposals), after
     assert list(after.expiring_holds) == sorted(after.expiring_holds), after
     assert len(after.expiring_holds) == sum(hold.expires_at_us is not None for hold in holds), after

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ledger.core.commands import AnyFollowUp, Command, canonical
 from ledger.core.events import Event, sums_to_zero
-from ledger.core.items import Entry
+from ledger.core.items import Item
 from ledger.core.record import EMPTY_SHA256, Head, decode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Place, Wallet, evolve
@@ -208,11 +208,11 @@ class World:
     def replayed(self) -> dict[str, Wallet]:
         """Every wallet, folded from the log alone."""
         wallets: dict[str, Wallet] = {}
-        entries: dict[str, dict[str, Entry]] = {}
+        items: dict[str, dict[str, Item]] = {}
         for partition, records in enumerate(self.appended.records):
             for seq, record in enumerate(records, start=1):
                 event = decode(record).event
-                known = entries.setdefault(event.user_id, {})
+                known = items.setdefault(event.user_id, {})
                 before = wallets.get(event.user_id) or Wallet(event.user_id)
                 wallets[event.user_id], changed = evolve(before, _Known(known), event, Place(partition, seq))
                 known.update(changed)
@@ -227,7 +227,7 @@ class World:
         return [follow_up for writer in self.node.writers.values() for _, follow_up in writer.state.open_follow_ups()]
 
 
-class _Known(dict[str, Entry | None]):
+class _Known(dict[str, Item | None]):
     def __missing__(self, key: str) -> None:
         return None
 

@@ -19,7 +19,7 @@ from ledger.core.position import partition_of
 from ledger.memory.log import Appended
 from ledger.node.ports import Gained, Here, Inheritance, Lost
 from ledger.ports import LedgerError, LogUnavailable
-from ledger.writer.requests import Ticket
+from ledger.writer.requests import Request
 from unit.node_in_memory import WatchedLog, World
 
 
@@ -84,9 +84,9 @@ class Neighbours:
     def begin(self, here: Here) -> None:
         self._here = here
 
-    def submit(self, tickets: Sequence[Ticket]) -> None:
+    def submit(self, requests: Sequence[Request]) -> None:
         assert self._here is not None
-        self._here.submit_here(tickets)
+        self._here.submit_here(requests)
 
     def deliver(self, _: int, __: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
         task = asyncio.get_running_loop().create_task(

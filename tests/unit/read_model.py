@@ -20,7 +20,7 @@ from projections import models as folds
 from projections.models.rows import ROW_TYPES, Row, key_of
 from projections.projecting.partition import PartitionFolder
 from projections.storage.port import Checkpoint, Run
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 from projections.storage.sqlite import SqliteReadModelStore
 from unit.given import PARTITION, Scene
 
@@ -101,9 +101,9 @@ class ReadModel:
             return connection.execute(statement.format(**names), parameters).rowcount
 
 
-def book_of(scene: Scene) -> Book:
+def book_of(scene: Scene) -> RowBuffer:
     """The rows of a scene's events, by all folds, in memory."""
-    book = Book({}, complete=True)
+    book = RowBuffer({}, complete=True)
     for seq, event in enumerate(scene.events, start=1):
         for fold in folds.FOLDS:
             fold(event, Place(PARTITION, seq), book)

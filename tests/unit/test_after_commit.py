@@ -14,12 +14,12 @@ from projections.models.rows import (
     AssetRow,
     BetRow,
     HistoryRow,
+    LeaderboardRow,
     Row,
-    StandingRow,
     StatisticsRow,
     WalletRow,
 )
-from projections.projecting.post_commit import AfterCommit
+from projections.projecting.post_commit import PostCommit
 from projections.storage.port import Checkpoint, Generation, Held, Quarantined, Run
 
 LIVE = Generation(1, 1, "live", 1_000)
@@ -31,7 +31,7 @@ ROWS: Sequence[tuple[type[Row], Sequence[Row]]] = [
     (HistoryRow, [HistoryRow("u1", 1, 11, "INR", "bet_placed", "c", "external", -5, 0, 0, 5, 0, 0, "{}")]),
     (BetRow, [BET]),
     (StatisticsRow, [StatisticsRow("u1", "INR", "external", 1)]),
-    (StandingRow, [StandingRow("u1", "INR", 20_001), StandingRow("u1", "INR", 20_000)]),
+    (LeaderboardRow, [LeaderboardRow("u1", "INR", 20_001), LeaderboardRow("u1", "INR", 20_000)]),
     (AccountRow, [AccountRow("house/stakes", "INR")]),
 ]
 RUN = Run(3, BEFORE, AFTER, ROWS)
@@ -75,8 +75,8 @@ def cache() -> Told:
 
 
 @pytest.fixture
-def after(cache: Told, clock: Clock) -> AfterCommit:
-    return AfterCommit(cache, MemoryLive(), clock_s=clock)
+def after(cache: Told, clock: Clock) -> PostCommit:
+    return PostCommit(cache, MemoryLive(), clock_s=clock)
 
 
 def test_a_step_tells_whose_rows_are_what_now_and_which_days_moved() -> None:
@@ -117,7 +117,7 @@ def test_a_message_names_users_and_games() -> None:
 
 
 async def test_what_the_tables_say_is_confirmed_at_once_and_then_every_so_often(
-    after: AfterCommit, cache: Told, clock: Clock
+    after: PostCommit, cache: Told, clock: Clock
 ) -> None:
     await after.standing(LIVE, {3: BEFORE})
     await after.idle()
@@ -128,7 +128,7 @@ async def test_what_the_tables_say_is_confirmed_at_once_and_then_every_so_often(
     assert cache.heard == [("1.1000", {3: place_of(BEFORE)})] * 2
 
 
-async def test_a_commit_is_told_and_confirmed_from_then_on(after: AfterCommit, cache: Told, clock: Clock) -> None:
+async def test_a_commit_is_told_and_confirmed_from_then_on(after: PostCommit, cache: Told, clock: Clock) -> None:
     await after.standing(LIVE, {2: BEFORE, 3: BEFORE})
     await after.touched(LIVE, [RUN])
     clock.now_s += CONFIRM_S
@@ -136,7 +136,7 @@ async def test_a_commit_is_told_and_confirmed_from_then_on(after: AfterCommit, c
     assert cache.heard[1:] == [[step_of(LIVE, RUN)], ("1.1000", {2: place_of(BEFORE), 3: place_of(AFTER)})]
 
 
-async def test_who_had_to_forget_confirms_nothing(after: AfterCommit, cache: Told, clock: Clock) -> None:
+async def test_who_had_to_forget_confirms_nothing(after: PostCommit, cache: Told, clock: Clock) -> None:
     await after.standing(LIVE, {3: BEFORE})
     after.forget()
     clock.now_s += CONFIRM_S
@@ -144,7 +144,7 @@ async def test_who_had_to_forget_confirms_nothing(after: AfterCommit, cache: Tol
     assert len(cache.heard) == 1
 
 
-async def test_a_cache_that_is_away_is_left_alone_for_a_moment(after: AfterCommit, cache: Told, clock: Clock) -> None:
+async def test_a_cache_that_is_away_is_left_alone_for_a_moment(after: PostCommit, cache: Told, clock: Clock) -> None:
     cache.well = False
     await after.standing(LIVE, {3: BEFORE})
     await after.touched(LIVE, [RUN])
@@ -158,7 +158,7 @@ async def test_a_cache_that_is_away_is_left_alone_for_a_moment(after: AfterCommi
 
 async def test_a_commit_is_heard_by_who_listens_and_now_and_then_where_a_partition_is(clock: Clock) -> None:
     live = MemoryLive()
-    after = AfterCommit(MemoryCache(), live, clock_s=clock)
+    after = PostCommit(MemoryCache(), live, clock_s=clock)
     async with live.subscribe([3]) as heard:
         await after.standing(LIVE, {3: BEFORE})
         await after.touched(LIVE, [RUN])

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from projections.caching.circuit_breaker import Breaker
+from projections.caching.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -20,18 +20,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker("the helper", away_s=0.5, clock_s=clock)
+def breaker(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker("the helper", away_s=0.5, clock_s=clock)
 
 
-def test_all_ask_a_helper_that_answers(breaker: Breaker) -> None:
+def test_all_ask_a_helper_that_answers(breaker: CircuitBreaker) -> None:
     assert breaker.well
     assert all(breaker.allows() for _ in range(5))
     breaker.answered()
     assert breaker.allows()
 
 
-def test_after_a_failure_one_asks_at_a_time(breaker: Breaker, clock: Clock) -> None:
+def test_after_a_failure_one_asks_at_a_time(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.failed(OSError("gone"))
     assert not breaker.well
     assert not breaker.allows()
@@ -41,7 +41,7 @@ def test_after_a_failure_one_asks_at_a_time(breaker: Breaker, clock: Clock) -> N
     assert [breaker.allows() for _ in range(2)] == [True, False]
 
 
-def test_one_answer_and_all_ask_again(breaker: Breaker, clock: Clock) -> None:
+def test_one_answer_and_all_ask_again(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.failed(OSError("gone"))
     clock.now_s += 0.5
     assert breaker.allows()
@@ -51,7 +51,7 @@ def test_one_answer_and_all_ask_again(breaker: Breaker, clock: Clock) -> None:
 
 
 def test_an_outage_is_told_once_and_again_after_a_while(
-    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+    breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(50):

@@ -20,7 +20,7 @@ from projections import models as folds
 from projections.models.rows import DIGEST_OF, ROW_TYPES, StatisticsRow, add_digests
 from projections.projecting.partition import continue_chain
 from projections.storage.port import Overtaken, Quarantined
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 from properties.reads_story import story
 from unit.given import Scene, deposit, open_wallet, place_bet, settle_bet
 from unit.read_model import ReadModel, Tables
@@ -66,7 +66,7 @@ def rechained(records: Iterable[bytes]) -> list[bytes]:
 def refusing(*refused: str) -> tuple[Callable[..., None], ...]:
     """All folds, and one more that cannot digest deposits of these orders."""
 
-    def fold(event: Event, place: Place, book: Book) -> None:
+    def fold(event: Event, place: Place, book: RowBuffer) -> None:
         if getattr(event.data, "order_id", None) in refused:
             raise ValueError(f"{event.data.type} cannot be digested")  # after the other folds have changed rows
 
@@ -416,11 +416,11 @@ MEANING: Final = {1: "4b3d1dba25f6d32e"}
 """Version of the folds → the digest of the rows that it makes of the published story of every event."""
 
 
-def books_of_the_published_story() -> list[Book]:
+def books_of_the_published_story() -> list[RowBuffer]:
     story_file = Path(__file__).parents[2] / "schemas" / "vectors" / "story.json"
     books = []
     for partition in msgspec.json.decode(story_file.read_bytes())["partitions"]:
-        books.append(Book({}, complete=True))
+        books.append(RowBuffer({}, complete=True))
         for record in partition["records"]:
             place, _, event = decode(record.encode())
             for fold in folds.FOLDS:

@@ -2,7 +2,7 @@
 
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.wallet import DAY_US
-from projections.models.rows import LOW_BITS, StandingRow
+from projections.models.rows import LOW_BITS, LeaderboardRow
 from unit.given import NOON, Scene, cancel_bet, place_bet, settle_bet
 from unit.read_model import rows_of
 
@@ -17,7 +17,7 @@ def standings(scene: Scene) -> dict[int, tuple[int, int, int]]:
             (row.won_high << LOW_BITS) + row.won_low,
             (row.net_high << LOW_BITS) + row.net_low,
         )
-        for row in rows_of(scene, StandingRow)
+        for row in rows_of(scene, LeaderboardRow)
     }
 
 
@@ -47,5 +47,5 @@ def test_a_day_of_more_than_a_thousand_largest_stakes_is_exact() -> None:
     total = 1_100 * AMOUNT_MAX
     assert total > 2**63
     assert standings(scene) == {TODAY: (total, total, 0)}
-    (row,) = rows_of(scene, StandingRow)
+    (row,) = rows_of(scene, LeaderboardRow)
     assert all(abs(member) < 2**63 for member in (row.staked_high, row.staked_low, row.won_high, row.won_low))

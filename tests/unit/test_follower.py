@@ -18,7 +18,7 @@ from projections.projecting import partition as folding
 from projections.projecting.follower import Follower
 from projections.projecting.log_reader import refuse_ahead
 from projections.storage.port import Overtaken, ReadModelAhead, ReadModelUnavailable, Run
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 from projections.storage.sqlite import SqliteReadModelStore
 from properties.reads_story import Story, story, tell
 from unit.folded import Folder, Tables, from_scratch, live_tables, tables
@@ -277,7 +277,7 @@ def indigestible(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Folds that choke on every event of these users, until told of others, or of nobody."""
     broken: set[str] = set()
 
-    def choke(event: Event, place: Place, book: Book) -> None:
+    def choke(event: Event, place: Place, book: RowBuffer) -> None:
         if event.user_id in broken:
             raise ValueError(f"no taste for {event.data.type}")
 

@@ -17,7 +17,7 @@ from ledger.operations.audit import Fault, Stored, verify
 from ledger.ports import LogUnavailable
 from ledger.sqlite.log import SqliteEventLog
 from ledger.writer.encoding import decode_value, encode_value
-from ledger.writer.key_filter import SeenKeys
+from ledger.writer.key_filter import KeyFilter
 from ledger.writer.requests import Accepted, Failed, WalletRead
 from ledger.writer.state import PartitionState
 from unit.given import NOON, open_wallet
@@ -77,7 +77,7 @@ async def test_failed_appends_leave_no_timers_behind(monkeypatch: pytest.MonkeyP
 
 def test_many_timers_at_one_instant_are_set_in_no_time_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ledger.writer.state._TIMERS_MAX", 64)
-    state = PartitionState(0, MemoryStateStore(), 16, SeenKeys(1))
+    state = PartitionState(0, MemoryStateStore(), 16, KeyFilter(1))
     sorts = 0
     nearest = state._keep_nearest_timers
 

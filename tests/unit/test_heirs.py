@@ -8,7 +8,7 @@ import pytest
 from ledger.core.position import partition_of
 from ledger.core.record import Head, sha256_hex
 from ledger.node import standby as heirs_module
-from ledger.node.standby import Heirs
+from ledger.node.standby import Standbys
 from ledger.ports import LogUnavailable
 from ledger.writer.requests import Accepted
 from ledger.writer.writer import Writer
@@ -53,7 +53,7 @@ async def cluster() -> AsyncIterator[Cluster]:
     await cluster.crash()
 
 
-def heirs_of(world: World) -> Heirs:
+def heirs_of(world: World) -> Standbys:
     assert world.node._holdings is not None
     return world.node._holdings.heirs
 

@@ -15,7 +15,7 @@ from ledger.memory.log import Failure
 from ledger.node import owned as holdings_module
 from ledger.node.no_peers import NoPeers
 from ledger.ports import CheckpointAhead, LogUnavailable, OutcomeUnknown, Value
-from ledger.writer.requests import Accepted, CommandTicket, Failed, Parcel, Ticket
+from ledger.writer.requests import Accepted, CommandRequest, Failed, Parcel, Request
 from unit.given import deposit, open_wallet, transfer
 from unit.node_in_memory import BrittleStore, World, request_sha256
 from unit.nodes_in_memory import Cluster
@@ -101,10 +101,10 @@ async def test_a_long_partition_keeps_no_short_one_closed(cluster: Cluster) -> N
 
 async def test_what_is_not_open_yet_goes_to_the_way_to_others_which_may_wait(cluster: Cluster) -> None:
     class Waits(NoPeers):
-        submitted: list[Ticket]
+        submitted: list[Request]
 
-        def submit(self, tickets: Sequence[Ticket]) -> None:
-            self.submitted = list(tickets)
+        def submit(self, requests: Sequence[Request]) -> None:
+            self.submitted = list(requests)
 
     remote = Waits()
     a = await cluster.node("a", remote=remote)
@@ -113,7 +113,7 @@ async def test_what_is_not_open_yet_goes_to_the_way_to_others_which_may_wait(clu
     await until(lambda: 0 in a.node.writers)
     posting = asyncio.create_task(a.post_many(open_wallet(U0), open_wallet(U1), deposit(5, user_id=U0)))
     await until(lambda: hasattr(remote, "submitted"))
-    assert [ticket.user_id for ticket in remote.submitted] == [U0, U1, U0]
+    assert [request.user_id for request in remote.submitted] == [U0, U1, U0]
     a.log.gate.set()
     await cluster.settled()
     a.node.submit_here(remote.submitted)
@@ -540,19 +540,19 @@ async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
     await cluster.settled()
     await a.given(open_wallet(U0))
 
-    def ticket(command_id: str, deadline_us: int | None) -> CommandTicket:
+    def request(command_id: str, deadline_us: int | None) -> CommandRequest:
         command = deposit(5, command_id, user_id=U0)
-        ticket = CommandTicket(command, request_sha256(command), "local", Parcel(1))
-        ticket.deadline_us = deadline_us
-        return ticket
+        request = CommandRequest(command, request_sha256(command), "local", Parcel(1))
+        request.deadline_us = deadline_us
+        return request
 
     now_us = a.clock.now_us
-    tickets = [ticket("late", now_us - 1), ticket("in time", now_us), ticket("any time", None)]
-    a.node.submit_here(tickets)
-    for asked in tickets:
+    requests = [request("late", now_us - 1), request("in time", now_us), request("any time", None)]
+    a.node.submit_here(requests)
+    for asked in requests:
         await asked.parcel.done
-    assert [type(asked.answer) for asked in tickets] == [Failed, Accepted, Accepted]
-    late = tickets[0].answer
+    assert [type(asked.answer) for asked in requests] == [Failed, Accepted, Accepted]
+    late = requests[0].answer
     assert isinstance(late, Failed)
     assert late.reason == "not_owner"
     assert await a.cash(U0) == 10

@@ -16,7 +16,7 @@ from projections.models import FOLDS, VERSION
 from projections.projecting import partition as folding
 from projections.projecting.delivery import Delivered, Intake
 from projections.storage.port import ReadModelAhead
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 from projections.storage.sqlite import SqliteReadModelStore
 from properties.reads_story import Story, story
 from system.kafka_read_side import fork_of
@@ -249,7 +249,7 @@ async def test_users_who_stood_still_are_folded_after_the_fix(
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     user_id = decode(told.partitions[partition][len(told.partitions[partition]) // 2]).event.user_id
 
-    def choke(event: Event, place: Place, book: Book) -> None:
+    def choke(event: Event, place: Place, book: RowBuffer) -> None:
         if event.user_id == user_id:
             raise ValueError("no taste")
 

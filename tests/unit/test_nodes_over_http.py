@@ -8,7 +8,7 @@ import pytest
 
 from ledger.core.record import EMPTY_SHA256
 from ledger.node.ports import End
-from ledger.peers.log_view import WholeLog
+from ledger.peers.log_view import LogView
 from unit.asked import Asked
 from unit.nodes_in_memory import Cluster
 
@@ -43,7 +43,7 @@ async def asked(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Asked]:
 @asynccontextmanager
 async def asked_by_way_of(peers: TellingPeers | None, cluster: Cluster, folder: Path) -> AsyncIterator[Asked]:
     world = await cluster.node("a", clock_off_us=lambda: cluster.clock_off_us)
-    whole = WholeLog(world.node, cluster.members["a"], peers)  # type: ignore[arg-type]  # it is asked nothing else
+    whole = LogView(world.node, cluster.members["a"], peers)  # type: ignore[arg-type]  # it is asked nothing else
     async with Asked(folder, PARTITIONS, started=world, whole=whole) as asked:
         yield asked
 

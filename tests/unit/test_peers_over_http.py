@@ -23,16 +23,16 @@ from api.nodes.messages import (
 from api.routes.peers import peer_routes
 from ledger.core.commands import ReceiveTransfer
 from ledger.node.ports import End, PeerSilent, PeerUnreachable
-from ledger.peers.handler import Answering
+from ledger.peers.handler import PeerHandler
 from ledger.writer.requests import (
     Accepted,
-    CommandTicket,
-    LookupTicket,
+    CommandRequest,
+    LookupRequest,
     Parcel,
     Refused,
-    Ticket,
+    Request,
     WalletRead,
-    WalletTicket,
+    WalletRequest,
 )
 from properties.jumping_loop import in_skipped_time
 from unit.cluster_in_memory import ClusterInMemory
@@ -123,8 +123,8 @@ async def no_http(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWrit
     writer.write(b"\x15\x03\x01\x00\x02\x02\x46\r\n\r\n")
 
 
-def question() -> list[Ticket]:
-    return [LookupTicket("u1", "c1", Parcel(1))]
+def question() -> list[Request]:
+    return [LookupRequest("u1", "c1", Parcel(1))]
 
 
 @asynccontextmanager
@@ -231,8 +231,12 @@ async def test_who_hangs_is_given_up_by_who_asks() -> None:
 
 async def test_answers_find_their_questions_whatever_requests_they_came_from() -> None:
     one, other = Parcel(2), Parcel(1)
-    tickets: list[Ticket] = [LookupTicket("u1", "c1", one), WalletTicket("u2", other), LookupTicket("u3", "c3", one)]
-    body, places = write_asking(tickets, NOON)
+    requests: list[Request] = [
+        LookupRequest("u1", "c1", one),
+        WalletRequest("u2", other),
+        LookupRequest("u3", "c3", one),
+    ]
+    body, places = write_asking(requests, NOON)
     arrived, deadline_us = read_asking(body)
     assert deadline_us == NOON
     assert [arrived[place].user_id for place in places] == ["u1", "u2", "u3"]
@@ -250,7 +254,7 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
     async def nothing(*_: Any) -> None:
         raise AssertionError("no other route")
 
-    rim = Rim(nothing, peer_routes(Answering(site.node), site.whole), nothing)
+    rim = Rim(nothing, peer_routes(PeerHandler(site.node), site.whole), nothing)
     path, _, query = target.partition("?")
     scope: Any = {
         "type": "http",
@@ -279,9 +283,9 @@ async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
         parcel = Parcel(4)
         commands = [open_wallet(user_id=mine), deposit(5, user_id=mine), place_bet(6, user_id=mine)]
         commands.append(open_wallet(user_id=theirs))
-        tickets: list[Ticket] = [CommandTicket(c, request_sha256(c), "shop", parcel) for c in commands]
-        tickets.append(WalletTicket(mine, Parcel(1)))
-        body, _ = write_asking(tickets, cluster.clock() + 1_000_000)
+        requests: list[Request] = [CommandRequest(c, request_sha256(c), "shop", parcel) for c in commands]
+        requests.append(WalletRequest(mine, Parcel(1)))
+        body, _ = write_asking(requests, cluster.clock() + 1_000_000)
         status, answered = await called(cluster, "POST", DECIDE, body)
         assert status == 200
         opened, deposited, refused, foreign, read = read_answers(answered)
@@ -297,9 +301,9 @@ async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
         assert getattr(read_answers(answered)[0], "reason", None) == "not_owner"
 
 
-def question_of(user_id: str) -> list[Ticket]:
+def question_of(user_id: str) -> list[Request]:
     command = deposit(7, "o-late", user_id=user_id)
-    return [CommandTicket(command, request_sha256(command), "shop", Parcel(1))]
+    return [CommandRequest(command, request_sha256(command), "shop", Parcel(1))]
 
 
 @in_skipped_time

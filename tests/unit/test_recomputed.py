@@ -567,14 +567,14 @@ def entries_of(scene: Scene, user_id: str) -> dict[str, set[tuple[str, str]]]:
         for event in scene.events_of(user_id)
         if isinstance(event.data, BetSettled)
     }
-    for key, entry in scene.entries.get(user_id, {}).items():
+    for key, item in scene.items.get(user_id, {}).items():
         name = key.partition("/")[2] or key.partition(":")[2]
-        match entry:
+        match item:
             case Order() | Hold() | SentTransfer():
-                kind = {Order: "order", Hold: "hold", SentTransfer: "transfer"}[type(entry)]
-                found[kind].add((name, entry.status))
-            case Bet() if entry.status != "cancelled_before":
-                found["bet"].add((name, paid.get(name, entry.status)))
+                kind = {Order: "order", Hold: "hold", SentTransfer: "transfer"}[type(item)]
+                found[kind].add((name, item.status))
+            case Bet() if item.status != "cancelled_before":
+                found["bet"].add((name, paid.get(name, item.status)))
     return found
 
 

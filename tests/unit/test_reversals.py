@@ -65,7 +65,7 @@ def test_a_reversed_grant_is_gone() -> None:
 
 def test_a_reversed_deposits_order_says_so() -> None:
     scene = Scene.with_cash(100).given(reverse("3:2"))
-    order = scene.entries["u1"][order_key("o1")]
+    order = scene.items["u1"][order_key("o1")]
     assert isinstance(order, Order)
     assert (order.kind, order.status, order.asset, order.amount) == ("deposit", "reversed", "INR", 100)
 

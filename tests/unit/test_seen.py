@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.writer.key_filter import SeenKeys
+from ledger.writer.key_filter import KeyFilter
 
 
 def test_until_it_is_complete_every_key_may_be_held() -> None:
-    seen = SeenKeys(16)
+    seen = KeyFilter(16)
     assert seen.may_hold("u1 c:c-1")
     seen.complete = True
     assert not seen.may_hold("u1 c:c-1")
@@ -15,14 +15,14 @@ def test_until_it_is_complete_every_key_may_be_held() -> None:
 
 @given(st.lists(st.text(), max_size=200), st.integers(1, 1024))
 def test_a_key_that_was_added_may_be_held_for_ever(keys: list[str], partitions: int) -> None:
-    seen = SeenKeys(partitions)
+    seen = KeyFilter(partitions)
     seen.complete = True
     seen.add(keys)
     assert all(seen.may_hold(key) for key in keys)
 
 
 def test_few_keys_that_were_not_added_may_be_held() -> None:
-    seen = SeenKeys(1024)  # the smallest share: 2^18 bits
+    seen = KeyFilter(1024)  # the smallest share: 2^18 bits
     seen.complete = True
     seen.add(f"u{number} c:c-{number}" for number in range(20_000))
     wrong = sum(seen.may_hold(f"u{number} c:other") for number in range(10_000))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from projections.caching.single_flight import SharedReads
+from projections.caching.single_flight import SingleFlight
 
 
 class Source:
@@ -28,7 +28,7 @@ async def settle() -> None:
 
 
 async def test_nobody_joins_a_read_that_began_before_it_asked() -> None:
-    source, shared = Source(), SharedReads[str, int]()
+    source, shared = Source(), SingleFlight[str, int]()
     first = asyncio.create_task(shared.read("a", source.read))
     await settle()
     source.value = 1
@@ -42,7 +42,7 @@ async def test_nobody_joins_a_read_that_began_before_it_asked() -> None:
 
 
 async def test_one_after_the_other_each_reads() -> None:
-    source, shared = Source(), SharedReads[str, int]()
+    source, shared = Source(), SingleFlight[str, int]()
     source.go_on.set()
     for value in range(3):
         source.value = value
@@ -51,7 +51,7 @@ async def test_one_after_the_other_each_reads() -> None:
 
 
 async def test_other_keys_do_not_wait() -> None:
-    held, free, shared = Source(), Source(), SharedReads[str, int]()
+    held, free, shared = Source(), Source(), SingleFlight[str, int]()
     waiting = asyncio.create_task(shared.read("a", held.read))
     await settle()
     free.go_on.set()
@@ -61,7 +61,7 @@ async def test_other_keys_do_not_wait() -> None:
 
 
 async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_else() -> None:
-    source, shared = Source(), SharedReads[str, int]()
+    source, shared = Source(), SingleFlight[str, int]()
 
     async def fails() -> int:
         await source.go_on.wait()
@@ -78,7 +78,7 @@ async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_else() -> Non
 
 
 async def test_who_gives_up_takes_nothing_from_the_others() -> None:
-    source, shared = Source(), SharedReads[str, int]()
+    source, shared = Source(), SingleFlight[str, int]()
     first = asyncio.create_task(shared.read("a", source.read))
     await settle()
     second, third = (asyncio.create_task(shared.read("a", source.read)) for _ in range(2))

@@ -23,7 +23,7 @@ from unit.node_in_memory import World
 Content = dict[int, list[tuple[str, Value]]]
 
 
-class Shelf:
+class KeptSnapshots:
     """A node whose state is snapshot, and what stands in the store of snapshots."""
 
     def __init__(self, world: World) -> None:
@@ -88,21 +88,21 @@ def content(store: object) -> Content:
 
 
 @pytest.fixture
-async def shelf() -> AsyncIterator[Shelf]:
+async def shelf() -> AsyncIterator[KeptSnapshots]:
     world = await World(shared=True, generation=1).start()
     await world.given(open_wallet())
-    shelf = Shelf(world)
+    shelf = KeptSnapshots(world)
     yield shelf
     await world.crash()
 
 
 @pytest.fixture
-async def two(shelf: Shelf) -> tuple[Shelf, Head, Head]:
+async def two(shelf: KeptSnapshots) -> tuple[KeptSnapshots, Head, Head]:
     """Two snapshots, the older of which has outlived the newer as if its deletion had not come yet."""
     return shelf, *(await two_of(shelf))
 
 
-async def two_of(shelf: Shelf) -> tuple[Head, Head]:
+async def two_of(shelf: KeptSnapshots) -> tuple[Head, Head]:
     first = await shelf.snapshot()
     shelf.remember()
     before = list(shelf.kept.kept[0])
@@ -117,17 +117,17 @@ async def two_of(shelf: Shelf) -> tuple[Head, Head]:
 # --- loading -------------------------------------------------------------------------------------------------------
 
 
-async def test_without_a_snapshot_there_is_nothing_to_load(shelf: Shelf) -> None:
+async def test_without_a_snapshot_there_is_nothing_to_load(shelf: KeptSnapshots) -> None:
     store = MemoryStateStore()
     await shelf.here(store).prepare(0)
     assert store.checkpoint(0) is None
 
 
-async def test_the_newest_snapshot_is_the_state_as_it_was_saved(shelf: Shelf) -> None:
+async def test_the_newest_snapshot_is_the_state_as_it_was_saved(shelf: KeptSnapshots) -> None:
     await two_of(shelf)
 
 
-async def test_a_snapshot_has_the_highest_generation_and_every_id(two: tuple[Shelf, Head, Head]) -> None:
+async def test_a_snapshot_has_the_highest_generation_and_every_id(two: tuple[KeptSnapshots, Head, Head]) -> None:
     shelf, _, _ = two
     store = MemoryStateStore()
     await shelf.here(store).prepare(0)
@@ -135,7 +135,7 @@ async def test_a_snapshot_has_the_highest_generation_and_every_id(two: tuple[She
     assert len(store.scan(0, "u1 c:", "u1 c;", 1_000)) == shelf.made + 1
 
 
-async def test_a_local_state_that_is_further_is_kept(two: tuple[Shelf, Head, Head]) -> None:
+async def test_a_local_state_that_is_further_is_kept(two: tuple[KeptSnapshots, Head, Head]) -> None:
     shelf, _, _ = two
     further = await shelf.goes_on()
     store = shelf.world.store
@@ -144,7 +144,7 @@ async def test_a_local_state_that_is_further_is_kept(two: tuple[Shelf, Head, Hea
     assert (store.checkpoint(0), content(store)) == (further, before)
 
 
-async def test_a_local_state_that_is_behind_is_replaced_as_a_whole(two: tuple[Shelf, Head, Head]) -> None:
+async def test_a_local_state_that_is_behind_is_replaced_as_a_whole(two: tuple[KeptSnapshots, Head, Head]) -> None:
     shelf, _, second = two
     store = MemoryStateStore()
     store.save(0, {"u9": 1, "u1": 2}, shelf.first_head())
@@ -155,7 +155,7 @@ async def test_a_local_state_that_is_behind_is_replaced_as_a_whole(two: tuple[Sh
 
 # --- what is refused, and the one before it used ----------------------------------------------------------------
 
-Break = Callable[[Shelf, list[Kept], Kept], None]
+Break = Callable[[KeptSnapshots, list[Kept], Kept], None]
 """(shelf, the newest one's chunks in order, its marker)"""
 
 
@@ -166,66 +166,66 @@ def _marker(kept: Kept) -> Marker:
 
 
 def _with(**changes: object) -> Break:
-    def change(shelf: Shelf, _: list[Kept], marker: Kept) -> None:
+    def change(shelf: KeptSnapshots, _: list[Kept], marker: Kept) -> None:
         shelf.change(marker, encode_marker(msgspec.structs.replace(_marker(marker), **changes)))
 
     return change
 
 
-def _a_byte_of_a_chunk(shelf: Shelf, chunks: list[Kept], _: Kept) -> None:
+def _a_byte_of_a_chunk(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
     value = bytearray(chunks[1].value)
     value[len(value) // 2] ^= 1
     shelf.change(chunks[1], bytes(value))
 
 
-def _a_chunk_for_another(shelf: Shelf, chunks: list[Kept], _: Kept) -> None:
+def _a_chunk_for_another(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
     shelf.change(chunks[1], chunks[0].value)
 
 
-def _two_chunks_change_places(shelf: Shelf, chunks: list[Kept], _: Kept) -> None:
+def _two_chunks_change_places(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
     shelf.change(chunks[0], chunks[1].value)
     shelf.change(chunks[1], chunks[0].value)
 
 
-def _a_chunk_never_came(shelf: Shelf, chunks: list[Kept], _: Kept) -> None:
+def _a_chunk_never_came(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
     shelf.kept.kept[0].remove(chunks[1])
 
 
-def _the_last_chunk_never_came(shelf: Shelf, chunks: list[Kept], _: Kept) -> None:
+def _the_last_chunk_never_came(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
     shelf.kept.kept[0].remove(chunks[-1])
 
 
-def _a_chunk_was_deleted(shelf: Shelf, chunks: list[Kept], _: Kept) -> None:
+def _a_chunk_was_deleted(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
     records = shelf.kept.kept[0]
     records.append(Kept(records[-1].place + 1, chunks[1].key, b""))
 
 
-def _a_chunk_came_twice_the_second_time_another(shelf: Shelf, chunks: list[Kept], _: Kept) -> None:
+def _a_chunk_came_twice_the_second_time_another(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
     records = shelf.kept.kept[0]
     records.append(Kept(records[-1].place + 1, chunks[1].key, pack(b"a\n1")))
 
 
-def _no_marker(shelf: Shelf, _: list[Kept], marker: Kept) -> None:
+def _no_marker(shelf: KeptSnapshots, _: list[Kept], marker: Kept) -> None:
     shelf.kept.kept[0].remove(marker)
 
 
-def _no_json(shelf: Shelf, _: list[Kept], marker: Kept) -> None:
+def _no_json(shelf: KeptSnapshots, _: list[Kept], marker: Kept) -> None:
     shelf.change(marker, marker.value[:-1])
 
 
-def _another_entry_count_rightly_digested(shelf: Shelf, chunks: list[Kept], marker: Kept) -> None:
+def _another_entry_count_rightly_digested(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept) -> None:
     shelf.change(marker, encode_marker(msgspec.structs.replace(_marker(marker), entries=_marker(marker).entries + 1)))
 
 
-def _chunks_that_cannot_be_inflated(shelf: Shelf, chunks: list[Kept], marker: Kept) -> None:
+def _chunks_that_cannot_be_inflated(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept) -> None:
     _rightly_digested(shelf, chunks, marker, b"no deflated bytes")
 
 
-def _chunks_that_are_no_pairs(shelf: Shelf, chunks: list[Kept], marker: Kept) -> None:
+def _chunks_that_are_no_pairs(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept) -> None:
     _rightly_digested(shelf, chunks, marker, pack(b"a\n1\nb"))
 
 
-def _rightly_digested(shelf: Shelf, chunks: list[Kept], marker: Kept, last: bytes) -> None:
+def _rightly_digested(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept, last: bytes) -> None:
     shelf.change(chunks[-1], last)
     digest = Digest()
     for chunk in (*chunks[:-1], chunks[-1]._replace(value=last)):
@@ -235,7 +235,7 @@ def _rightly_digested(shelf: Shelf, chunks: list[Kept], marker: Kept, last: byte
     shelf.change(marker, encode_marker(msgspec.structs.replace(was, digest=closed)))
 
 
-def _a_foreign_head(shelf: Shelf, chunks: list[Kept], marker: Kept) -> None:
+def _a_foreign_head(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept) -> None:
     was = _marker(marker)
     digest = Digest()
     for chunk in chunks:
@@ -274,7 +274,7 @@ BROKEN: dict[str, Break] = {
 
 @pytest.mark.parametrize("how", BROKEN)
 async def test_a_snapshot_that_is_broken_is_skipped_and_the_one_before_it_is_taken(
-    two: tuple[Shelf, Head, Head], how: str, caplog: pytest.LogCaptureFixture
+    two: tuple[KeptSnapshots, Head, Head], how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf, first, second = two
     newest = shelf.snapshot_at(second)
@@ -289,7 +289,7 @@ async def test_a_snapshot_that_is_broken_is_skipped_and_the_one_before_it_is_tak
     "how", ["a byte of a chunk is another", "a chunk stands for another", "a chunk never came", "a chunk was deleted"]
 )
 async def test_a_chunk_that_breaks_after_its_snapshot_was_seen_is_noticed_too(
-    two: tuple[Shelf, Head, Head], how: str
+    two: tuple[KeptSnapshots, Head, Head], how: str
 ) -> None:
     shelf, first, second = two
     store = MemoryStateStore()
@@ -301,7 +301,7 @@ async def test_a_chunk_that_breaks_after_its_snapshot_was_seen_is_noticed_too(
     assert (store.checkpoint(0), content(store)) == (first, shelf.contents[first])
 
 
-async def test_where_every_snapshot_is_broken_the_log_tells_all(two: tuple[Shelf, Head, Head]) -> None:
+async def test_where_every_snapshot_is_broken_the_log_tells_all(two: tuple[KeptSnapshots, Head, Head]) -> None:
     shelf, _, _ = two
     for marker in shelf.records("/end"):
         _with(digest="0" * 64)(shelf, [], marker)
@@ -309,7 +309,7 @@ async def test_where_every_snapshot_is_broken_the_log_tells_all(two: tuple[Shelf
 
 
 async def test_a_snapshot_that_breaks_only_while_it_is_stored_leaves_no_half_state(
-    two: tuple[Shelf, Head, Head],
+    two: tuple[KeptSnapshots, Head, Head],
 ) -> None:
     shelf, first, second = two
     store = MemoryStateStore()
@@ -325,7 +325,7 @@ async def test_a_snapshot_that_breaks_only_while_it_is_stored_leaves_no_half_sta
 
 
 async def test_a_local_state_that_is_not_on_the_log_is_not_replaced_but_named(
-    two: tuple[Shelf, Head, Head],
+    two: tuple[KeptSnapshots, Head, Head],
 ) -> None:
     shelf, _, second = two
     for at, error in ((Head(2, "e" * 64), ForeignCheckpoint), (Head(second.seq + 1, "e" * 64), CheckpointAhead)):
@@ -336,7 +336,7 @@ async def test_a_local_state_that_is_not_on_the_log_is_not_replaced_but_named(
         assert (store.checkpoint(0), store.get(0, ["u9"])) == (at, {"u9": 1})
 
 
-async def test_a_snapshot_that_is_ahead_of_the_log_is_a_disaster(two: tuple[Shelf, Head, Head]) -> None:
+async def test_a_snapshot_that_is_ahead_of_the_log_is_a_disaster(two: tuple[KeptSnapshots, Head, Head]) -> None:
     shelf, first, _ = two
     shorter = Appended(1)
     shorter.records[0] = shelf.world.appended.records[0][: first.seq]
@@ -351,7 +351,7 @@ async def test_a_snapshot_that_is_ahead_of_the_log_is_a_disaster(two: tuple[Shel
 # --- when one is due, and what is deleted --------------------------------------------------------------------------
 
 
-async def test_a_snapshot_is_due_after_so_many_events_and_then_after_as_many_again(shelf: Shelf) -> None:
+async def test_a_snapshot_is_due_after_so_many_events_and_then_after_as_many_again(shelf: KeptSnapshots) -> None:
     here = shelf.here(events_min=10)
     await shelf.goes_on(7)  # and two to begin with
     assert not await here.snapshot_if_due(0)
@@ -366,21 +366,21 @@ async def test_a_snapshot_is_due_after_so_many_events_and_then_after_as_many_aga
     assert await here.snapshot_if_due(0)
 
 
-async def test_what_another_node_took_meanwhile_is_not_taken_again(shelf: Shelf) -> None:
+async def test_what_another_node_took_meanwhile_is_not_taken_again(shelf: KeptSnapshots) -> None:
     here, there = shelf.here(events_min=5), shelf.here(events_min=5)
     await shelf.goes_on(10)
     assert await here.snapshot_if_due(0)
     assert not await there.snapshot_if_due(0)
 
 
-async def test_a_node_without_a_state_takes_no_snapshot(shelf: Shelf) -> None:
+async def test_a_node_without_a_state_takes_no_snapshot(shelf: KeptSnapshots) -> None:
     here = shelf.here(MemoryStateStore())
     assert not await here.take(0)
     assert not await here.snapshot_if_due(0)
     assert shelf.records() == []
 
 
-async def test_the_snapshot_before_is_deleted_only_after_the_marker(shelf: Shelf) -> None:
+async def test_the_snapshot_before_is_deleted_only_after_the_marker(shelf: KeptSnapshots) -> None:
     await shelf.snapshot()
     first = {kept.key for kept in shelf.records()}
     await shelf.snapshot()
@@ -393,7 +393,7 @@ async def test_the_snapshot_before_is_deleted_only_after_the_marker(shelf: Shelf
     assert first.isdisjoint(kept.key for kept in shelf.records())
 
 
-async def test_what_is_being_written_by_another_node_is_left_alone(shelf: Shelf) -> None:
+async def test_what_is_being_written_by_another_node_is_left_alone(shelf: KeptSnapshots) -> None:
     """A half one goes once the snapshot before the newest is further than it."""
     at = await shelf.goes_on()
     half = new_snapshot(at.seq)
@@ -406,7 +406,7 @@ async def test_what_is_being_written_by_another_node_is_left_alone(shelf: Shelf)
     assert len(shelf.records("/end")) == 1
 
 
-async def test_two_nodes_that_write_at_once_make_two_whole_ones_and_the_newest_is_taken(shelf: Shelf) -> None:
+async def test_two_nodes_that_write_at_once_make_two_whole_ones_and_the_newest_is_taken(shelf: KeptSnapshots) -> None:
     at = await shelf.goes_on()
     shelf.remember()
     stale = MemoryStateStore()
@@ -421,7 +421,7 @@ async def test_two_nodes_that_write_at_once_make_two_whole_ones_and_the_newest_i
     assert await shelf.loaded() == newest
 
 
-async def test_keys_that_are_none_of_a_snapshot_are_nobodys_business(shelf: Shelf) -> None:
+async def test_keys_that_are_none_of_a_snapshot_are_nobodys_business(shelf: KeptSnapshots) -> None:
     strange = ["", "x", "0/1/2", "0/0000000000000007-/0", "0/0000000000000007-a/b", "1/0000000000000007-a/0", "0//"]
     await shelf.kept.append(0, [(key, b"x") for key in strange])
     at = await shelf.snapshot()
@@ -434,7 +434,7 @@ async def test_keys_that_are_none_of_a_snapshot_are_nobodys_business(shelf: Shel
 
 
 async def test_a_writer_of_snapshots_killed_after_any_append_leaves_the_one_before_or_the_new_one(
-    shelf: Shelf,
+    shelf: KeptSnapshots,
 ) -> None:
     latest = await shelf.snapshot()
     shelf.remember()
@@ -462,7 +462,7 @@ async def test_a_writer_of_snapshots_killed_after_any_append_leaves_the_one_befo
 
 
 async def test_what_goes_wrong_is_a_warning_and_tried_again_later(
-    shelf: Shelf, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    shelf: KeptSnapshots, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await shelf.goes_on()
     here = shelf.here()
@@ -500,7 +500,7 @@ class SlowLoads(MemoryStateStore):
 
 @pytest.mark.parametrize("pages", [0, 1, 3])
 async def test_a_load_that_is_cancelled_leaves_no_state_and_the_next_one_loads(
-    two: tuple[Shelf, Head, Head], pages: int
+    two: tuple[KeptSnapshots, Head, Head], pages: int
 ) -> None:
     shelf, _, second = two
     store = SlowLoads(pages)
@@ -517,7 +517,7 @@ async def test_a_load_that_is_cancelled_leaves_no_state_and_the_next_one_loads(
     assert content(store) == shelf.contents[second]
 
 
-async def test_snapshots_are_looked_after_until_they_are_cancelled(shelf: Shelf) -> None:
+async def test_snapshots_are_looked_after_until_they_are_cancelled(shelf: KeptSnapshots) -> None:
     await shelf.goes_on()
     await shelf.world.given(place_bet(1))
     looking = asyncio.create_task(shelf.here().look_after(lambda: [0]))

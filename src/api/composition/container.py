@@ -24,7 +24,7 @@ from api.http.metrics import ReadModelGauges
 from ledger.node.node import Node
 from ledger.node.ports import Owners, Peers
 from ledger.peers.forwarding import Forwarding
-from ledger.peers.log_view import WholeLog
+from ledger.peers.log_view import LogView
 from ledger.ports import (
     CheckpointAhead,
     Clock,
@@ -44,7 +44,7 @@ from projections.caching.cached_reads import CacheCounts, CachedReads
 from projections.models import VERSION
 from projections.projecting.delivery import Intake, PlacedLogReader
 from projections.projecting.log_reader import LogReader, refuse_ahead
-from projections.projecting.post_commit import AfterCommit
+from projections.projecting.post_commit import PostCommit
 from projections.projecting.rebuild import ReadSide
 from projections.projecting.worker_metrics import Watched
 from projections.reads.port import ReadModel
@@ -107,9 +107,7 @@ class Local(Provider):
         await model.close()
 
     @provide
-    async def reads(
-        self, model: ReadModel, whole: WholeLog, clock: Clock, settings: Settings
-    ) -> AsyncIterator[Reads]:
+    async def reads(self, model: ReadModel, whole: LogView, clock: Clock, settings: Settings) -> AsyncIterator[Reads]:
         if settings.cache == MEMORY:
             yield Reads(model, whole, clock)
             return
@@ -148,8 +146,8 @@ class Embedded(Provider):
         await node.stop()
 
     @provide
-    def whole(self, node: Node) -> WholeLog:
-        return WholeLog(node)
+    def whole(self, node: Node) -> LogView:
+        return LogView(node)
 
     @provide
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
@@ -272,8 +270,8 @@ class Distributed(Provider):
         return HttpPeers()
 
     @provide
-    async def whole(self, node: Node, owners: Owners, peers: Peers) -> AsyncIterator[WholeLog]:
-        whole = WholeLog(node, owners, peers)
+    async def whole(self, node: Node, owners: Owners, peers: Peers) -> AsyncIterator[LogView]:
+        whole = LogView(node, owners, peers)
         yield whole
         await whole.close()
 
@@ -282,7 +280,7 @@ class Distributed(Provider):
         return Children(())
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, whole: WholeLog, settings: Settings) -> Rim:
+    def app(self, node: Node, reads: Reads, model: ReadModel, whole: LogView, settings: Settings) -> Rim:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
         return build_app(node, reads, gauges, settings.advertise, whole)
 
@@ -375,7 +373,7 @@ async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
             await store.close()
 
 
-def make_after_commit(cache: str) -> AfterCommit | None:
+def make_after_commit(cache: str) -> PostCommit | None:
     """Who is told of commits, in a process that folds; ``cache``: as in the settings. Whoever has it closes it."""
     if cache == MEMORY:
         return None
@@ -384,7 +382,7 @@ def make_after_commit(cache: str) -> AfterCommit | None:
     from projections.live.redis import RedisLive
 
     client = RedisClient(cache, connections=2)
-    return AfterCommit(RedisCache(client), RedisLive(client))
+    return PostCommit(RedisCache(client), RedisLive(client))
 
 
 @asynccontextmanager

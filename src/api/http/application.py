@@ -24,8 +24,8 @@ from api.routes.commands import command_routes
 from api.routes.peers import peer_routes
 from api.routes.wallets import wallet_routes
 from ledger.node.node import Node
-from ledger.peers.handler import Answering
-from ledger.peers.log_view import WholeLog
+from ledger.peers.handler import PeerHandler
+from ledger.peers.log_view import LogView
 from projections.reads.queries import Reads
 
 _OF_STATUS: Final = {
@@ -156,12 +156,10 @@ def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
     return Problem(code, detail, **fields)
 
 
-def build_app(
-    node: Node, reads: Reads, read_model: ReadModelGauges, owner: str, whole: WholeLog | None = None
-) -> Rim:
+def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str, whole: LogView | None = None) -> Rim:
     """The application that serves ``node``, which others reach at the address ``owner``. ``whole``: the log, also
     where others have its partitions; None: it is all here."""
-    whole = WholeLog(node) if whole is None else whole
+    whole = LogView(node) if whole is None else whole
     metrics = Metrics(node, read_model)
     direct, routed = command_routes(node, metrics)
     wallet, lists = wallet_routes(node, reads)
@@ -178,7 +176,7 @@ def build_app(
         exception_handlers={Exception: _reraise, HTTPException: _reraise},
     )
     if whole.among_others:
-        direct = {**direct, **peer_routes(Answering(node), whole)}
+        direct = {**direct, **peer_routes(PeerHandler(node), whole)}
     return Rim(litestar, direct, wallet)
 
 

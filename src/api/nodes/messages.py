@@ -1,4 +1,4 @@
-"""What two nodes say to each other: tickets → bytes → tickets, answers → bytes → answers.
+"""What two nodes say to each other: requests → bytes → requests, answers → bytes → answers.
 
 Truths:
 (1) what was asked arrives as it was: same commands, same hashes, same requests, in the same order;
@@ -21,15 +21,15 @@ from ledger.node.ports import End
 from ledger.writer.requests import (
     Accepted,
     Answer,
-    CommandTicket,
+    CommandRequest,
     Failed,
     IdReused,
-    LookupTicket,
+    LookupRequest,
     Parcel,
     Refused,
-    Ticket,
+    Request,
     WalletRead,
-    WalletTicket,
+    WalletRequest,
     WouldBe,
 )
 
@@ -113,49 +113,49 @@ def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
 # --- questions -----------------------------------------------------------------------------------------------------
 
 
-def write_asking(tickets: Sequence[Ticket], deadline_us: int) -> tuple[bytes, list[int]]:
-    """The message, and for each ticket its place among the answers, which come request by request."""
-    requests: dict[int, list[int]] = {}
-    for number, ticket in enumerate(tickets):
-        requests.setdefault(id(ticket.parcel), []).append(number)
-    places = [0] * len(tickets)
-    for place, number in enumerate(number for numbers in requests.values() for number in numbers):
+def write_asking(requests: Sequence[Request], deadline_us: int) -> tuple[bytes, list[int]]:
+    """The message, and for each request its place among the answers, which come request by request."""
+    by_parcel: dict[int, list[int]] = {}
+    for number, request in enumerate(requests):
+        by_parcel.setdefault(id(request.parcel), []).append(number)
+    places = [0] * len(requests)
+    for place, number in enumerate(number for numbers in by_parcel.values() for number in numbers):
         places[number] = place
-    asked = [[_asked(tickets[number]) for number in numbers] for numbers in requests.values()]
+    asked = [[_asked(requests[number]) for number in numbers] for numbers in by_parcel.values()]
     return _encode(Asking(deadline_us, asked)), places
 
 
-def _asked(ticket: Ticket) -> CommandAsked | LookupAsked | WalletAsked:
-    match ticket:
-        case CommandTicket():
-            command: Any = ticket.command
-            return CommandAsked(command, ticket.request_sha256, ticket.actor, ticket.dry_run)
-        case LookupTicket():
-            return LookupAsked(ticket.user_id, ticket.command_id)
-        case WalletTicket():
-            return WalletAsked(ticket.user_id)
+def _asked(request: Request) -> CommandAsked | LookupAsked | WalletAsked:
+    match request:
+        case CommandRequest():
+            command: Any = request.command
+            return CommandAsked(command, request.request_sha256, request.actor, request.dry_run)
+        case LookupRequest():
+            return LookupAsked(request.user_id, request.command_id)
+        case WalletRequest():
+            return WalletAsked(request.user_id)
         case _:
-            raise AssertionError(ticket)
+            raise AssertionError(request)
 
 
-def read_asking(body: bytes) -> tuple[list[Ticket], int]:
-    """Fresh tickets, request by request, and their deadline. Raises MalformedMessage."""
+def read_asking(body: bytes) -> tuple[list[Request], int]:
+    """Fresh requests, request by request, and their deadline. Raises MalformedMessage."""
     asking: Asking = _decoded(_decode_asking, body)
-    tickets: list[Ticket] = []
+    requests: list[Request] = []
     for request in asking.requests:
         parcel = Parcel(len(request))
-        tickets.extend(_ticket(asked, parcel) for asked in request)
-    return tickets, asking.deadline_us
+        requests.extend(_ticket(asked, parcel) for asked in request)
+    return requests, asking.deadline_us
 
 
-def _ticket(asked: CommandAsked | LookupAsked | WalletAsked, parcel: Parcel) -> Ticket:
+def _ticket(asked: CommandAsked | LookupAsked | WalletAsked, parcel: Parcel) -> Request:
     match asked:
         case CommandAsked(command, request_sha256, actor, dry_run):
-            return CommandTicket(command, request_sha256, actor, parcel, dry_run=dry_run)
+            return CommandRequest(command, request_sha256, actor, parcel, dry_run=dry_run)
         case LookupAsked(user_id, command_id):
-            return LookupTicket(user_id, command_id, parcel)
+            return LookupRequest(user_id, command_id, parcel)
         case WalletAsked(user_id):
-            return WalletTicket(user_id, parcel)
+            return WalletRequest(user_id, parcel)
 
 
 # --- answers -------------------------------------------------------------------------------------------------------

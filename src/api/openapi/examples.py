@@ -11,7 +11,7 @@ import msgspec
 from api.http.commands import encode_results, read_command, result_of
 from ledger.core.decide import Case, decide, needs
 from ledger.core.events import Event
-from ledger.core.items import Entry
+from ledger.core.items import Item
 from ledger.core.money import parse_assets
 from ledger.core.record import EMPTY, Head, encode
 from ledger.core.wallet import Place, Wallet, evolve
@@ -124,7 +124,7 @@ def first_of_each_type(found: list[Example]) -> dict[str, Example]:
 class _Play:
     def __init__(self) -> None:
         self._wallets: dict[str, Wallet] = {}
-        self._entries: dict[tuple[str, str], Entry] = {}
+        self._items: dict[tuple[str, str], Item] = {}
         self._head: Head = EMPTY
         self._time_us = START_US
 
@@ -133,14 +133,14 @@ class _Play:
         actor = _ACTORS.get(values["type"], "game-server-1")
         user_id = command.user_id
         wallet = self._wallets.get(user_id) or Wallet(user_id)
-        entries = {key: self._entries.get((user_id, key)) for key in needs(command)}
-        event = decide(Case(command, request_sha256, actor, wallet, entries, ASSETS, self._time_us))
+        items = {key: self._items.get((user_id, key)) for key in needs(command)}
+        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, self._time_us))
         assert isinstance(event, Event), event
         place = Place(PARTITION, self._head.seq + 1)
         record = encode(event, place, self._head.sha256)
-        after, changed = evolve(wallet, entries, event, place)
+        after, changed = evolve(wallet, items, event, place)
         self._wallets[user_id] = after
-        self._entries |= {(user_id, key): entry for key, entry in changed.items()}
+        self._items |= {(user_id, key): item for key, item in changed.items()}
         self._head = Head(place.seq, sha256(record).hexdigest())
         self._time_us += 1_000_000
         answer = msgspec.json.decode(encode_results(result_of(Accepted(event, place, self._head.sha256))))

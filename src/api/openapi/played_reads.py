@@ -21,7 +21,7 @@ from projections.projecting.partition import continue_chain
 from projections.reads.port import Ask, Rows, at_once
 from projections.reads.queries import Found, Reads
 from projections.storage.common import create_table, ready
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 PARTITIONS: Final = 4
 """Chosen: few enough to name them all in ``as_of``; the play's wallets are in its partition 3 of 4, as of 16."""
@@ -61,7 +61,7 @@ def answers(played: Sequence[Example]) -> dict[str, Any]:
 def _fold(connection: sqlite3.Connection, tables: Tables, records: Sequence[bytes]) -> Head:
     """Write the rows of these records, the whole of ``PARTITION``, and the checkpoints; answers the last head."""
     chained = continue_chain(PARTITION, EMPTY, records)
-    book = Book({}, complete=True)
+    book = RowBuffer({}, complete=True)
     for link in chained.links:
         assert link.event is not None, link.reason
         for fold in FOLDS:

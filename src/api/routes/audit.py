@@ -11,14 +11,14 @@ from api.http.problems import Problem
 from api.http.query import Query
 from api.http.requests import segments_of
 from ledger.node.node import Node
-from ledger.peers.log_view import WholeLog
+from ledger.peers.log_view import LogView
 from ledger.ports import LogUnavailable
 
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):([1-9][0-9]{0,15})")
 _SEQ_MAX: Final = 2**53 - 1
 
 
-def audit_routes(node: Node, whole: WholeLog, owner: str) -> list[Any]:
+def audit_routes(node: Node, whole: LogView, owner: str) -> list[Any]:
     """The handlers, bound to the node they ask; ``owner`` is where it can be reached."""
 
     @get("/v1/partitions")
@@ -56,7 +56,7 @@ def audit_routes(node: Node, whole: WholeLog, owner: str) -> list[Any]:
     return [get_partitions, get_events, get_event]
 
 
-async def _records(whole: WholeLog, partition: int, from_seq: int, limit: int) -> list[bytes]:
+async def _records(whole: LogView, partition: int, from_seq: int, limit: int) -> list[bytes]:
     try:
         return await whole.records(partition, from_seq, limit)
     except LogUnavailable as error:

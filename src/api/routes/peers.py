@@ -26,8 +26,8 @@ from api.nodes.messages import (
     write_ends,
     write_open_follow_ups,
 )
-from ledger.peers.handler import Answering
-from ledger.peers.log_view import WholeLog
+from ledger.peers.handler import PeerHandler
+from ledger.peers.log_view import LogView
 from ledger.ports import LedgerError
 
 PEER_BODY_MAX: Final = 64 * 1024 * 1024
@@ -36,7 +36,7 @@ PEER_BODY_MAX: Final = 64 * 1024 * 1024
 _SEQ_MAX: Final = 2**53 - 1
 
 
-def peer_routes(answering: Answering, whole: WholeLog) -> Mapping[str, ASGIApp]:
+def peer_routes(answering: PeerHandler, whole: LogView) -> Mapping[str, ASGIApp]:
     """The applications by their paths, bound to what answers."""
 
     async def post_decide(scope: Scope, receive: Receive, send: Send) -> None:

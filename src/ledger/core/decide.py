@@ -2,7 +2,7 @@
 
 Pure: no clock, no I/O, no randomness; time and identity are handed in. Each decider below is one flat ladder of
 checks in the order of ``rejections.Code``, then the event. What a decision may look at beside the wallet are the
-entries that ``needs`` names.
+items that ``needs`` names.
 
 Truths asserted on every event made here: its postings sum to zero in each asset, and its balances are the wallet's
 before plus the postings.
@@ -133,7 +133,7 @@ class Case(Struct, gc=False):
     request_sha256: str
     actor: str
     wallet: Wallet
-    entries: Entries
+    items: Entries
     assets: Assets
     time_us: int
 
@@ -141,11 +141,11 @@ class Case(Struct, gc=False):
 Decision = Event | Rejection
 
 
-# --- the entries that a command needs ---------------------------------------------------------------------------
+# --- the items that a command needs ---------------------------------------------------------------------------
 
 
 def needs(command: Command | FollowUp) -> tuple[str, ...]:
-    """The keys of the entries that ``decide`` and ``evolve`` read for this command."""
+    """The keys of the items that ``decide`` and ``evolve`` read for this command."""
     needed = _NEEDS.get(type(command))
     return needed(command) if needed is not None else ()
 
@@ -214,7 +214,7 @@ def expire(wallet: Wallet, time_us: int, seq: int) -> Event | None:
 def decide(case: Case) -> Decision:
     """The event that the command makes, or the first rule it breaks.
 
-    ``case.wallet`` has no due expiry left (``expire`` answered None), and ``case.entries`` holds ``needs(command)``.
+    ``case.wallet`` has no due expiry left (``expire`` answered None), and ``case.items`` holds ``needs(command)``.
     """
     command, wallet = case.command, case.wallet
     status = wallet.status
@@ -239,9 +239,9 @@ def _open_wallet(case: Case, command: OpenWallet) -> Decision:
 
 def _deposit(case: Case, command: Deposit) -> Decision:
     wallet, asset, amount, bonus = case.wallet, command.asset, command.amount, command.bonus or 0
-    if case.entries[order_key(command.order_id)] is not None:
+    if case.items[order_key(command.order_id)] is not None:
         return _reused(Code.ORDER_ID_REUSED, "order_id", command.order_id)
-    if bonus and case.entries[grant_key(command.order_id)] is not None:
+    if bonus and case.items[grant_key(command.order_id)] is not None:
         return _reused(Code.GRANT_ID_REUSED, "order_id", command.order_id)
     if asset not in case.assets:
         return _unknown_asset(asset)
@@ -280,7 +280,7 @@ def _deposit(case: Case, command: Deposit) -> Decision:
 
 def _request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
     wallet, asset, amount = case.wallet, command.asset, command.amount
-    if case.entries[order_key(command.order_id)] is not None:
+    if case.items[order_key(command.order_id)] is not None:
         return _reused(Code.ORDER_ID_REUSED, "order_id", command.order_id)
     if asset not in case.assets:
         return _unknown_asset(asset)
@@ -335,7 +335,7 @@ def _place_bet(case: Case, command: PlaceBet) -> Decision:
     wallet, asset, stake = case.wallet, command.asset, command.stake
     if command.game != EXTERNAL_GAME:
         return Rejection(Code.UNKNOWN_GAME, f"there is no game {command.game}", {"game": command.game})
-    bet = case.entries[bet_key(command.bet_id)]
+    bet = case.items[bet_key(command.bet_id)]
     if bet is not None:
         assert isinstance(bet, Bet), bet
         if bet.status == "cancelled_before":
@@ -395,7 +395,7 @@ def _place_bet(case: Case, command: PlaceBet) -> Decision:
 
 def _settle_bet(case: Case, command: SettleBet) -> Decision:
     wallet, payout = case.wallet, command.payout
-    bet = case.entries[bet_key(command.bet_id)]
+    bet = case.items[bet_key(command.bet_id)]
     if bet is None:
         return _not_found(Code.BET_NOT_FOUND, "bet_id", command.bet_id)
     assert isinstance(bet, Bet), bet
@@ -420,7 +420,7 @@ def _settle_bet(case: Case, command: SettleBet) -> Decision:
 
 def _cancel_bet(case: Case, command: CancelBet) -> Decision:
     wallet = case.wallet
-    bet = case.entries[bet_key(command.bet_id)]
+    bet = case.items[bet_key(command.bet_id)]
     before_bet = bet is None
     data = BetCancelled(
         before_bet=before_bet, bet_id=command.bet_id, metadata=command.metadata, reason=command.reason
@@ -440,7 +440,7 @@ def _cancel_bet(case: Case, command: CancelBet) -> Decision:
 
 def _hold(case: Case, command: PlaceHold) -> Decision:
     wallet, asset, amount = case.wallet, command.asset, command.amount
-    if case.entries[hold_key(command.hold_id)] is not None:
+    if case.items[hold_key(command.hold_id)] is not None:
         return _reused(Code.HOLD_ID_REUSED, "hold_id", command.hold_id)
     if asset not in case.assets:
         return _unknown_asset(asset)
@@ -508,7 +508,7 @@ def _transfer(case: Case, command: Transfer) -> Decision:
     wallet, asset, amount = case.wallet, command.asset, command.amount
     if command.to_user_id == command.user_id:
         return Rejection(Code.SAME_WALLET, "a wallet cannot transfer to itself", {"field": "to_user_id"})
-    if case.entries[transfer_key(command.transfer_id)] is not None:
+    if case.items[transfer_key(command.transfer_id)] is not None:
         return _reused(Code.TRANSFER_ID_REUSED, "transfer_id", command.transfer_id)
     if asset not in case.assets:
         return _unknown_asset(asset)
@@ -533,7 +533,7 @@ def _transfer(case: Case, command: Transfer) -> Decision:
 
 def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
     wallet, asset, amount = case.wallet, command.asset, command.amount
-    if case.entries[grant_key(command.grant_id)] is not None:
+    if case.items[grant_key(command.grant_id)] is not None:
         return _reused(Code.GRANT_ID_REUSED, "grant_id", command.grant_id)
     if asset not in case.assets:
         return _unknown_asset(asset)
@@ -575,7 +575,7 @@ def _adjust(case: Case, command: Adjust) -> Decision:
 
 def _propose_adjustment(case: Case, command: ProposeAdjustment) -> Decision:
     asset, amount = command.asset, command.amount
-    if case.entries[adjustment_key(command.adjustment_id)] is not None:
+    if case.items[adjustment_key(command.adjustment_id)] is not None:
         return _reused(Code.ADJUSTMENT_ID_REUSED, "adjustment_id", command.adjustment_id)
     if asset not in case.assets:
         return _unknown_asset(asset)
@@ -626,7 +626,7 @@ def _reject_adjustment(case: Case, command: RejectAdjustment) -> Decision:
 
 def _reverse(case: Case, command: Reverse) -> Decision:
     wallet = case.wallet
-    original = case.entries[reversible_key(command.position)]
+    original = case.items[reversible_key(command.position)]
     if original is None:
         return Rejection(
             Code.CANNOT_REVERSE,
@@ -881,7 +881,7 @@ def follow_up_of(event: Event, wallet: Wallet, place: Place, head: str) -> AnyFo
 
 
 def _pending_withdrawal(case: Case, order_id: str) -> Order | Rejection:
-    order = case.entries[order_key(order_id)]
+    order = case.items[order_key(order_id)]
     if order is None or (isinstance(order, Order) and order.kind == "deposit"):
         return _not_found(Code.ORDER_NOT_FOUND, "order_id", order_id)
     assert isinstance(order, Order), order
@@ -891,7 +891,7 @@ def _pending_withdrawal(case: Case, order_id: str) -> Order | Rejection:
 
 
 def _open_hold(case: Case, hold_id: str) -> Hold | Rejection:
-    hold = case.entries[hold_key(hold_id)]
+    hold = case.items[hold_key(hold_id)]
     if hold is None:
         return _not_found(Code.HOLD_NOT_FOUND, "hold_id", hold_id)
     assert isinstance(hold, Hold), hold
@@ -903,7 +903,7 @@ def _open_hold(case: Case, hold_id: str) -> Hold | Rejection:
 
 
 def _open_proposal(case: Case, adjustment_id: str) -> Proposal | Rejection:
-    proposal = case.entries[adjustment_key(adjustment_id)]
+    proposal = case.items[adjustment_key(adjustment_id)]
     if proposal is None:
         return _not_found(Code.ADJUSTMENT_NOT_FOUND, "adjustment_id", adjustment_id)
     assert isinstance(proposal, Proposal), proposal

@@ -78,9 +78,9 @@ class Reversible(Struct, frozen=True, array_like=True, tag="r", gc=False):
     reversed: bool = False
 
 
-Entry = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible
-Entries = Mapping[str, Entry | None]
-"""Key of an entry inside its wallet → the entry, or None where there is none. It holds all that was asked for."""
+Item = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible
+Entries = Mapping[str, Item | None]
+"""Key of an item inside its wallet → the item, or None where there is none. It holds all that was asked for."""
 
 
 def order_key(order_id: str) -> str:

@@ -1,9 +1,9 @@
-"""A wallet's state, and ``evolve``: the only way it and its entries change.
+"""A wallet's state, and ``evolve``: the only way it and its items change.
 
 Truths:
 (1) A ``Wallet`` is a value: ``evolve`` answers a new one and leaves the old one as it was, so a failed batch is
     rolled back by forgetting what it made.
-(2) What may be many (bets, orders, holds, …) is an *entry* outside the wallet, under a key of its kind and id;
+(2) What may be many (bets, orders, holds, …) is an *item* outside the wallet, under a key of its kind and id;
     what is needed at every decision (balances, limits, running grants, expiring holds) is inside.
 (3) ``bonus`` of an asset is the sum of the remaining grants of that asset.
 (4) ``outstanding`` of an asset is what may still come back: open stakes and transfers under way.
@@ -57,9 +57,9 @@ from ledger.core.items import (
     Bet,
     Drawn,
     Entries,
-    Entry,
     GrantTaken,
     Hold,
+    Item,
     Order,
     Proposal,
     Reversible,
@@ -199,21 +199,21 @@ def running_grant(wallet: Wallet, grant_id: str) -> Grant | None:
 
 
 EntryT = TypeVar("EntryT", Order, Bet, Hold, Proposal, Reversible)
-Evolved = tuple[Wallet, dict[str, Entry]]
+Evolved = tuple[Wallet, dict[str, Item]]
 
 
 class Step(NamedTuple):
     """What a change to a wallet may look at, beside the event's data."""
 
-    entries: Entries
+    items: Entries
     event: Event
     place: Place
 
 
-def evolve(wallet: Wallet, entries: Entries, event: Event, place: Place) -> Evolved:
-    """The wallet after ``event``, and the entries that it changed.
+def evolve(wallet: Wallet, items: Entries, event: Event, place: Place) -> Evolved:
+    """The wallet after ``event``, and the items that it changed.
 
-    ``entries`` holds at least the keys that the event's command needed (``decide.needs``, or ``touched`` for an
+    ``items`` holds at least the keys that the event's command needed (``decide.needs``, or ``touched`` for an
     event read back). Never refuses: an event is a fact. Asserts what decide must have made true.
     """
     after: Wallet = wallet.__copy__()  # type: ignore[attr-defined]  # every Struct has it, in C
@@ -222,11 +222,11 @@ def evolve(wallet: Wallet, entries: Entries, event: Event, place: Place) -> Evol
         for balance in event.balances.values():
             assert balance.bonus >= 0, (event, wallet)
             assert balance.held >= 0, (event, wallet)
-    return after, _EVOLVE[type(event.data)](after, event.data, Step(entries, event, place))
+    return after, _EVOLVE[type(event.data)](after, event.data, Step(items, event, place))
 
 
 def touched(event: Event) -> tuple[str, ...]:
-    """The keys of the entries that ``evolve`` reads for this event."""
+    """The keys of the items that ``evolve`` reads for this event."""
     match event.data:
         case BetSettled() | BetCancelled():
             return (bet_key(event.data.bet_id),)
@@ -298,18 +298,18 @@ def _count(after: Wallet, asset: str, day: int, staked: int, withdrawn: int) -> 
     after.days = {**after.days, asset: DayCount(day, count.staked + staked, count.withdrawn + withdrawn)}
 
 
-def _opened(after: Wallet, data: WalletOpened, step: Step) -> dict[str, Entry]:
+def _opened(after: Wallet, data: WalletOpened, step: Step) -> dict[str, Item]:
     after.status = "open"
     after.opened_at_us = step.event.time_us
     after.referrer_id = data.referrer_id
     return {}
 
 
-def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Entry]:
+def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
     position = str(step.place)
     if data.first_deposit:
         after.first_deposit = FirstDeposit(data.order_id, data.asset, data.amount, position, step.event.time_us)
-    entries: dict[str, Entry] = {
+    items: dict[str, Item] = {
         order_key(data.order_id): Order(
             "deposit", "completed", data.asset, data.amount, step.event.time_us // DAY_US
         ),
@@ -323,35 +323,35 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Entry]:
         ),
     }
     if data.bonus:
-        entries[grant_key(data.order_id)] = GrantTaken()
+        items[grant_key(data.order_id)] = GrantTaken()
         _add_to_grant(
             after,
             Grant(data.order_id, data.asset, data.bonus, None, step.place.seq, data.bonus, False, position),
         )
-    return entries
+    return items
 
 
-def _withdrawal_requested(after: Wallet, data: WithdrawalRequested, step: Step) -> dict[str, Entry]:
+def _withdrawal_requested(after: Wallet, data: WithdrawalRequested, step: Step) -> dict[str, Item]:
     day = step.event.time_us // DAY_US
     after.open_items += 1
     _count(after, data.asset, day, 0, data.amount)
     return {order_key(data.order_id): Order("withdrawal", "pending", data.asset, data.amount, day)}
 
 
-def _withdrawal_approved(after: Wallet, data: WithdrawalApproved, step: Step) -> dict[str, Entry]:
-    order = _known(step.entries, order_key(data.order_id), Order)
+def _withdrawal_approved(after: Wallet, data: WithdrawalApproved, step: Step) -> dict[str, Item]:
+    order = _known(step.items, order_key(data.order_id), Order)
     after.open_items -= 1
     return {order_key(data.order_id): replace(order, status="approved")}
 
 
-def _withdrawal_rejected(after: Wallet, data: WithdrawalRejected, step: Step) -> dict[str, Entry]:
-    order = _known(step.entries, order_key(data.order_id), Order)
+def _withdrawal_rejected(after: Wallet, data: WithdrawalRejected, step: Step) -> dict[str, Item]:
+    order = _known(step.items, order_key(data.order_id), Order)
     after.open_items -= 1
     _count(after, order.asset, order.day, 0, -order.amount)
     return {order_key(data.order_id): replace(order, status="rejected")}
 
 
-def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Entry]:
+def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Item]:
     day = step.event.time_us // DAY_US
     source = data.source
     drawn: tuple[Drawn, ...] = ()
@@ -375,8 +375,8 @@ def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Entry]:
     return {bet_key(data.bet_id): Bet("open", data.asset, source.cash, source.bonus, drawn, day)}
 
 
-def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Entry]:
-    bet = _known(step.entries, bet_key(data.bet_id), Bet)
+def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]:
+    bet = _known(step.items, bet_key(data.bet_id), Bet)
     after.open_items -= 1
     _add_outstanding(after, bet.asset, -bet.stake)
     _, to_bonus = split_payout(bet, data.payout)
@@ -398,10 +398,10 @@ def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Entry
     return {bet_key(data.bet_id): Bet("settled")}
 
 
-def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, Entry]:
+def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, Item]:
     if data.before_bet:
         return {bet_key(data.bet_id): Bet("cancelled_before")}
-    bet = _known(step.entries, bet_key(data.bet_id), Bet)
+    bet = _known(step.items, bet_key(data.bet_id), Bet)
     after.open_items -= 1
     _add_outstanding(after, bet.asset, -bet.stake)
     _count(after, bet.asset, bet.day, -bet.stake, 0)
@@ -422,7 +422,7 @@ def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, E
     return {bet_key(data.bet_id): Bet("cancelled")}
 
 
-def _hold_placed(after: Wallet, data: HoldPlaced, step: Step) -> dict[str, Entry]:
+def _hold_placed(after: Wallet, data: HoldPlaced, step: Step) -> dict[str, Item]:
     after.open_items += 1
     if data.expires_at_us is not None:
         holds = list(after.expiring_holds)
@@ -431,44 +431,44 @@ def _hold_placed(after: Wallet, data: HoldPlaced, step: Step) -> dict[str, Entry
     return {hold_key(data.hold_id): Hold("open", data.asset, data.amount, data.expires_at_us)}
 
 
-def _hold_captured(after: Wallet, data: HoldCaptured, step: Step) -> dict[str, Entry]:
-    return _resolve_hold(after, step.entries, data.hold_id, "captured")
+def _hold_captured(after: Wallet, data: HoldCaptured, step: Step) -> dict[str, Item]:
+    return _resolve_hold(after, step.items, data.hold_id, "captured")
 
 
-def _hold_released(after: Wallet, data: HoldReleased, step: Step) -> dict[str, Entry]:
-    return _resolve_hold(after, step.entries, data.hold_id, "released")
+def _hold_released(after: Wallet, data: HoldReleased, step: Step) -> dict[str, Item]:
+    return _resolve_hold(after, step.items, data.hold_id, "released")
 
 
 def _resolve_hold(
-    after: Wallet, entries: Entries, hold_id: str, status: Literal["captured", "released"]
-) -> dict[str, Entry]:
-    hold = _known(entries, hold_key(hold_id), Hold)
+    after: Wallet, items: Entries, hold_id: str, status: Literal["captured", "released"]
+) -> dict[str, Item]:
+    hold = _known(items, hold_key(hold_id), Hold)
     after.open_items -= 1
     if hold.expires_at_us is not None:
         _drop_expiring_hold(after, hold_id)
     return {hold_key(hold_id): replace(hold, status=status)}
 
 
-def _hold_expired(after: Wallet, data: HoldExpired, _step: Step) -> dict[str, Entry]:
+def _hold_expired(after: Wallet, data: HoldExpired, _step: Step) -> dict[str, Item]:
     after.open_items -= 1
     _drop_expiring_hold(after, data.hold_id)
     return {hold_key(data.hold_id): Hold("expired", data.asset, data.amount, None)}
 
 
-def _transfer_sent(after: Wallet, data: TransferSent, _step: Step) -> dict[str, Entry]:
+def _transfer_sent(after: Wallet, data: TransferSent, _step: Step) -> dict[str, Item]:
     after.open_items += 1
     _add_outstanding(after, data.asset, data.amount)
     return {transfer_key(data.transfer_id): SentTransfer("sent")}
 
 
-def _transfer_concluded(after: Wallet, data: TransferDelivered | TransferReturned, _step: Step) -> dict[str, Entry]:
+def _transfer_concluded(after: Wallet, data: TransferDelivered | TransferReturned, _step: Step) -> dict[str, Item]:
     after.open_items -= 1
     _add_outstanding(after, data.asset, -data.amount)
     status: Literal["delivered", "returned"] = "delivered" if isinstance(data, TransferDelivered) else "returned"
     return {transfer_key(data.transfer_id): SentTransfer(status)}
 
 
-def _bonus_granted(after: Wallet, data: BonusGranted, step: Step) -> dict[str, Entry]:
+def _bonus_granted(after: Wallet, data: BonusGranted, step: Step) -> dict[str, Item]:
     position = str(step.place)
     _add_to_grant(
         after,
@@ -491,12 +491,12 @@ def _bonus_granted(after: Wallet, data: BonusGranted, step: Step) -> dict[str, E
     }
 
 
-def _bonus_expired(after: Wallet, data: BonusExpired, _step: Step) -> dict[str, Entry]:
+def _bonus_expired(after: Wallet, data: BonusExpired, _step: Step) -> dict[str, Item]:
     _take_from_grants(after, {data.grant_id: data.amount})
     return {}
 
 
-def _adjusted(_after: Wallet, data: Adjusted, step: Step) -> dict[str, Entry]:
+def _adjusted(_after: Wallet, data: Adjusted, step: Step) -> dict[str, Item]:
     return {
         reversible_key(str(step.place)): Reversible(
             data.asset, data.amount, 0, (("house/adjustments", -data.amount),), None, None
@@ -504,25 +504,23 @@ def _adjusted(_after: Wallet, data: Adjusted, step: Step) -> dict[str, Entry]:
     }
 
 
-def _adjustment_proposed(after: Wallet, data: AdjustmentProposed, step: Step) -> dict[str, Entry]:
+def _adjustment_proposed(after: Wallet, data: AdjustmentProposed, step: Step) -> dict[str, Item]:
     after.open_items += 1
     return {adjustment_key(data.adjustment_id): Proposal("open", step.event.actor, data.asset, data.amount)}
 
 
-def _adjustment_resolved(
-    after: Wallet, data: AdjustmentApproved | AdjustmentRejected, step: Step
-) -> dict[str, Entry]:
+def _adjustment_resolved(after: Wallet, data: AdjustmentApproved | AdjustmentRejected, step: Step) -> dict[str, Item]:
     key = adjustment_key(data.adjustment_id)
-    proposal = _known(step.entries, key, Proposal)
+    proposal = _known(step.items, key, Proposal)
     after.open_items -= 1
     status: Literal["approved", "rejected"] = "approved" if isinstance(data, AdjustmentApproved) else "rejected"
     return {key: replace(proposal, status=status)}
 
 
-def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Entry]:
+def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Item]:
     key = reversible_key(data.position)
-    original = _known(step.entries, key, Reversible)
-    changed: dict[str, Entry] = {key: replace(original, reversed=True)}
+    original = _known(step.items, key, Reversible)
+    changed: dict[str, Item] = {key: replace(original, reversed=True)}
     if original.grant_id is not None:
         _take_from_grants(after, {original.grant_id: original.bonus})
     if original.order_id is not None:
@@ -530,7 +528,7 @@ def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Entry]:
     return changed
 
 
-def _limits_set(after: Wallet, data: LimitsSet, _step: Step) -> dict[str, Entry]:
+def _limits_set(after: Wallet, data: LimitsSet, _step: Step) -> dict[str, Item]:
     old = limits_of(after, data.asset)
     credit = data.credit_limit
     after.limits = {
@@ -545,22 +543,22 @@ def _limits_set(after: Wallet, data: LimitsSet, _step: Step) -> dict[str, Entry]
     return {}
 
 
-def _frozen(after: Wallet, _data: WalletFrozen, _step: Step) -> dict[str, Entry]:
+def _frozen(after: Wallet, _data: WalletFrozen, _step: Step) -> dict[str, Item]:
     after.status = "frozen"
     return {}
 
 
-def _unfrozen(after: Wallet, _data: WalletUnfrozen, _step: Step) -> dict[str, Entry]:
+def _unfrozen(after: Wallet, _data: WalletUnfrozen, _step: Step) -> dict[str, Item]:
     after.status = "open"
     return {}
 
 
-def _closed(after: Wallet, _data: WalletClosed, _step: Step) -> dict[str, Entry]:
+def _closed(after: Wallet, _data: WalletClosed, _step: Step) -> dict[str, Item]:
     after.status = "closed"
     return {}
 
 
-def _balances_only(_after: Wallet, _data: Any, _step: Step) -> dict[str, Entry]:
+def _balances_only(_after: Wallet, _data: Any, _step: Step) -> dict[str, Item]:
     return {}
 
 
@@ -570,15 +568,15 @@ def split_payout(bet: Bet, payout: int) -> tuple[int, int]:
     return payout - to_bonus, to_bonus
 
 
-def _known(entries: Entries, key: str, kind: type[EntryT]) -> EntryT:
-    """The entry that decide has seen to exist."""
-    entry = entries[key]
-    assert isinstance(entry, kind), (key, entry)
-    return entry
+def _known(items: Entries, key: str, kind: type[EntryT]) -> EntryT:
+    """The item that decide has seen to exist."""
+    item = items[key]
+    assert isinstance(item, kind), (key, item)
+    return item
 
 
 # A table, not a match: thirty isinstance checks in a row would cost more than the change itself.
-_EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Entry]]] = {
+_EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     WalletOpened: _opened,
     ReferralCounted: _balances_only,
     ReferralVoid: _balances_only,

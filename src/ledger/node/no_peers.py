@@ -9,7 +9,7 @@ from typing import Final
 
 from ledger.core.commands import AnyFollowUp
 from ledger.node.ports import Here
-from ledger.writer.requests import Failed, Ticket
+from ledger.writer.requests import Failed, Request
 
 _LOOK_AGAIN_S: Final = 0.25
 
@@ -27,9 +27,9 @@ class NoPeers:
     def begin(self, here: Here) -> None:
         self._here = here
 
-    def submit(self, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            ticket.close(NOT_OPEN)
+    def submit(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            request.close(NOT_OPEN)
 
     def deliver(self, _: int, __: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
         self._kept.append((follow_up, arrived))

@@ -24,19 +24,19 @@ from ledger.core.position import RESERVED_PARTITION_PREFIX, partition_of
 from ledger.core.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex, time_us_of
 from ledger.node.asking_owners import asked_of_owners
 from ledger.node.no_peers import NOT_OPEN, NoPeers
-from ledger.node.owned import Holdings, Prepare, Takeovers
+from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import Owners, Peers, Remote
 from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
 from ledger.writer.requests import (
     Accepted,
     Answer,
-    CommandTicket,
+    CommandRequest,
     Failed,
-    LookupTicket,
+    LookupRequest,
     Parcel,
-    Ticket,
+    Request,
     WalletRead,
-    WalletTicket,
+    WalletRequest,
 )
 from ledger.writer.writer import MAILBOX_MAX, SHUTTING_DOWN, Writer
 
@@ -116,11 +116,11 @@ class Node:
         self._remote.begin(self)
         self.writers: dict[int, Writer] = {}
         """Of the partitions that are here."""
-        self._holdings: Holdings | None = None
+        self._holdings: OwnedPartitions | None = None
         if owners is None:
             self.writers.update((partition, self._new_writer(partition)) for partition in range(log.partitions))
         else:
-            self._holdings = Holdings(
+            self._holdings = OwnedPartitions(
                 owners,
                 self.writers,
                 make=self._new_writer,
@@ -257,7 +257,7 @@ class Node:
         return Takeovers() if self._holdings is None else self._holdings.takeovers
 
     def stop_accepting(self) -> None:
-        """Answer every new ticket ``shutting_down``."""
+        """Answer every new request ``shutting_down``."""
         self._accepting = False
         for writer in self.writers.values():
             writer.stop_accepting()
@@ -344,21 +344,21 @@ class Node:
         writer = self.writers.get(partition_of(user_id, self.partitions))
         return writer if writer is not None and writer.opened.is_set() else None
 
-    def _submit_elsewhere(self, tickets: Sequence[Ticket]) -> None:
+    def _submit_elsewhere(self, requests: Sequence[Request]) -> None:
         if self._accepting:
-            self._remote.submit(tickets)
+            self._remote.submit(requests)
             return
-        for ticket in tickets:
-            ticket.close(SHUTTING_DOWN)
+        for request in requests:
+            request.close(SHUTTING_DOWN)
 
-    def submit_here(self, tickets: Sequence[Ticket]) -> None:
+    def submit_here(self, requests: Sequence[Request]) -> None:
         """For ``Remote``: to the writers here, in this order; ``not_owner`` where there is none that is open."""
-        for ticket in tickets:
-            writer = self._open_writer_of(ticket.user_id)
+        for request in requests:
+            writer = self._open_writer_of(request.user_id)
             if writer is None:
-                ticket.close(NOT_OPEN)
+                request.close(NOT_OPEN)
             else:
-                writer.submit(ticket)
+                writer.submit(request)
 
     def receive_here(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> bool:
         """For ``Remote``: whether a writer here has taken the follow-up. ``arrived`` is called once its event is
@@ -372,10 +372,10 @@ class Node:
     async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> Answer:
         """Decide one command. The answer is final but for ``Failed``."""
         parcel = Parcel(1)
-        ticket = CommandTicket(command, request_sha256, actor, parcel, dry_run=dry_run)
-        self._submit(ticket)
+        request = CommandRequest(command, request_sha256, actor, parcel, dry_run=dry_run)
+        self._submit(request)
         await parcel.done
-        return ticket.answer
+        return request.answer
 
     async def post_many(
         self, commands: Sequence[tuple[Command, str]], actor: str, *, dry_run: bool = False
@@ -384,45 +384,45 @@ class Node:
         if not commands:
             return []
         parcel = Parcel(len(commands))
-        tickets = [
-            CommandTicket(command, request_sha256, actor, parcel, dry_run=dry_run)
+        requests = [
+            CommandRequest(command, request_sha256, actor, parcel, dry_run=dry_run)
             for command, request_sha256 in commands
         ]
-        elsewhere: list[Ticket] = []
-        for ticket in tickets:
-            writer = self._open_writer_of(ticket.user_id)
+        elsewhere: list[Request] = []
+        for request in requests:
+            writer = self._open_writer_of(request.user_id)
             if writer is None:
-                elsewhere.append(ticket)
+                elsewhere.append(request)
             else:
-                writer.submit(ticket)
+                writer.submit(request)
         if elsewhere:
             self._submit_elsewhere(elsewhere)
         await parcel.done
-        return [ticket.answer for ticket in tickets]
+        return [request.answer for request in requests]
 
     async def first_answer(self, user_id: str, command_id: str) -> Accepted | Failed | None:
         """The answer that the command got when it was accepted; None if it never was."""
-        answer = await self._ask(LookupTicket(user_id, command_id, Parcel(1)))
+        answer = await self._ask(LookupRequest(user_id, command_id, Parcel(1)))
         assert answer is None or isinstance(answer, Accepted | Failed)
         return answer
 
     async def wallet(self, user_id: str) -> WalletRead | Failed:
         """The wallet as its writer knows it, after everything that was answered before this call."""
-        answer = await self._ask(WalletTicket(user_id, Parcel(1)))
+        answer = await self._ask(WalletRequest(user_id, Parcel(1)))
         assert isinstance(answer, WalletRead | Failed)
         return answer
 
-    async def _ask(self, ticket: Ticket) -> Answer:
-        self._submit(ticket)
-        await ticket.parcel.done
-        return ticket.answer
+    async def _ask(self, request: Request) -> Answer:
+        self._submit(request)
+        await request.parcel.done
+        return request.answer
 
-    def _submit(self, ticket: Ticket) -> None:
-        writer = self._open_writer_of(ticket.user_id)
+    def _submit(self, request: Request) -> None:
+        writer = self._open_writer_of(request.user_id)
         if writer is None:
-            self._submit_elsewhere((ticket,))
+            self._submit_elsewhere((request,))
         else:
-            writer.submit(ticket)
+            writer.submit(request)
 
     async def heads(self) -> list[Head]:
         """Where every partition ends, as the log says. Raises LogUnavailable."""

@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ledger.node.ports import Owners
-from ledger.node.standby import Heirs, OpenFollowUps
+from ledger.node.standby import OpenFollowUps, Standbys
 from ledger.ports import DISASTERS, LedgerError, Superseded
 from ledger.writer.writer import Writer
 
@@ -56,7 +56,7 @@ class Takeovers:
         self.seconds_last = seconds
 
 
-class Holdings:
+class OwnedPartitions:
     """Gains and loses partitions as the owners' group says. ``writers`` is shared with the node, and changed here."""
 
     def __init__(
@@ -72,12 +72,12 @@ class Holdings:
         dropped: Callable[[Writer], None],
         disaster: Callable[[int, LedgerError], None],
     ) -> None:
-        """``open_follow_ups``: see ``Heirs``; ``recovered``: called before a writer starts; ``dropped``: after it has
-        ended, and is no longer there."""
+        """``open_follow_ups``: see ``Standbys``. ``recovered`` is called before a writer starts, ``dropped`` after a
+        writer has ended and was removed."""
         self._owners, self._writers = owners, writers
         self._make, self._prepare, self._save_every = make, prepare, save_every
         self._recovered, self._dropped, self._disaster = recovered, dropped, disaster
-        self.heirs = Heirs(
+        self.heirs = Standbys(
             make=make,
             prepare=prepare,
             free=self._free,

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from ledger.core.commands import AnyFollowUp
 from ledger.ports import LedgerError
-from ledger.writer.requests import Answer, Ticket
+from ledger.writer.requests import Answer, Request
 
 Gained = Callable[[frozenset[int], int], Awaitable[None]]
 """(partitions, generation): they are this node's now, all that it has; none at all where there are more nodes than
@@ -91,9 +91,9 @@ class End(NamedTuple):
 class Peers(Protocol):
     """The other nodes, by the addresses that they advertise."""
 
-    async def ask(self, address: str, tickets: Sequence[Ticket], deadline_us: int) -> Sequence[Answer]:
-        """What the node there answers to each of the tickets, which it takes request by request, as their parcels
-        say. It decides none of them after ``deadline_us`` (Unix microseconds), and hands none on. The tickets
+    async def ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
+        """What the node there answers to each of the requests, which it takes request by request, as their parcels
+        say. It decides none of them after ``deadline_us`` (Unix microseconds), and hands none on. The requests
         themselves stay open. Raises PeerUnreachable, PeerSilent."""
         ...
 
@@ -126,8 +126,8 @@ class Peers(Protocol):
 class Here(Protocol):
     """This node's own writers, as whoever works for other nodes sees them."""
 
-    def submit_here(self, tickets: Sequence[Ticket]) -> None:
-        """Put the tickets, in their order, to the writers here; those whose partition is not open here are answered
+    def submit_here(self, requests: Sequence[Request]) -> None:
+        """Put the requests, in their order, to the writers here; those whose partition is not open here are answered
         ``not_owner`` at once."""
         ...
 
@@ -147,9 +147,9 @@ class Remote(Protocol):
         """Before anything else is called: where partitions are that have come here meanwhile."""
         ...
 
-    def submit(self, tickets: Sequence[Ticket]) -> None:
-        """See to it that each ticket is closed in time. They come from one request, in its order, and a wallet's must
-        be decided in that order. Some partition may be open here by the time it is looked for."""
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Close each request in time. They come from one HTTP request, in its order, and the requests of one wallet
+        must be decided in that order. A partition may have been opened here before its owner is looked up."""
         ...
 
     def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:

@@ -33,7 +33,7 @@ follow-ups it does not know to have arrived by then."""
 _log = logging.getLogger(__name__)
 
 
-class Heirs:
+class Standbys:
     """Follows what ``inherit`` says."""
 
     def __init__(
@@ -46,7 +46,8 @@ class Heirs:
         open_follow_ups: OpenFollowUps,
         disaster: Callable[[int, LedgerError], None],
     ) -> None:
-        """``free`` returns once nobody here has the partition's state in use; the others are as in ``Holdings``."""
+        """``free`` returns once this process no longer uses the partition's state; the others are as in
+        ``OwnedPartitions``."""
         self._make, self._prepare, self._free, self._save_every = make, prepare, free, save_every
         self._open_follow_ups, self._disaster = open_follow_ups, disaster
         self._following: dict[int, asyncio.Task[None]] = {}

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.node.ports import Owners, Peers
-from ledger.peers.handler import Answering
+from ledger.peers.handler import PeerHandler
 from ledger.ports import LedgerError
 
 CALL_FOLLOW_UPS: Final = 512
@@ -43,7 +43,7 @@ class _Delivery(NamedTuple):
 class Deliveries:
     """One queue a partition, and a task while there is anything in it."""
 
-    def __init__(self, owners: Owners, peers: Peers, answering: Answering, partitions: int, address: str) -> None:
+    def __init__(self, owners: Owners, peers: Peers, answering: PeerHandler, partitions: int, address: str) -> None:
         self._owners, self._peers, self._answering = owners, peers, answering
         self._partitions, self._address = partitions, address
         self._queues: dict[int, dict[tuple[int, int], _Delivery]] = {}

@@ -32,9 +32,9 @@ from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.node.ports import Here, Owners, Peers, PeerSilent, PeerUnreachable
 from ledger.peers.delivery import Deliveries
-from ledger.peers.handler import Answering, copies_of
+from ledger.peers.handler import PeerHandler, copies_of
 from ledger.ports import Clock, LogUnavailable
-from ledger.writer.requests import Accepted, Answer, CommandTicket, Failed, IdReused, Parcel, Ticket
+from ledger.writer.requests import Accepted, Answer, CommandRequest, Failed, IdReused, Parcel, Request
 
 WAIT_S: Final = 2.0
 """How long a request looks for its owner. Chosen: twice what a hand-over between two that live takes."""
@@ -71,17 +71,17 @@ _log = logging.getLogger(__name__)
 
 
 class _Errand:
-    """A ticket to be closed. ``doubt_us``: the latest deadline of a call that may still decide it; 0 where none."""
+    """A request to be closed. ``doubt_us``: the latest deadline of a call that may still decide it; 0 where none."""
 
-    __slots__ = ("doubt_us", "partition", "ticket")
+    __slots__ = ("doubt_us", "partition", "request")
 
-    def __init__(self, ticket: Ticket, partition: int) -> None:
-        self.ticket, self.partition = ticket, partition
+    def __init__(self, request: Request, partition: int) -> None:
+        self.request, self.partition = request, partition
         self.doubt_us = 0
 
     @property
     def changes_nothing(self) -> bool:
-        return type(self.ticket) is not CommandTicket or self.ticket.dry_run
+        return type(self.request) is not CommandRequest or self.request.dry_run
 
 
 class _Bundle:
@@ -94,36 +94,36 @@ class _Bundle:
         self.tries = 0
         self.said = Failed("not_owner", "no node is known to have the wallet's partition")
 
-    def questions(self) -> list[Ticket]:
-        """What to ask for each errand: its own ticket, or, where several of one wallet are open and in doubt, whether
-        it was taken."""
+    def questions(self) -> list[Request]:
+        """What to ask for each errand: its own request, or, where several of one wallet are open and in doubt,
+        whether it was taken."""
         if not any(errand.doubt_us for errand in self.errands):
-            return [errand.ticket for errand in self.errands]
-        wallets = Counter(errand.ticket.user_id for errand in self.errands)
-        doubtful = {errand.ticket.user_id for errand in self.errands if errand.doubt_us}
+            return [errand.request for errand in self.errands]
+        wallets = Counter(errand.request.user_id for errand in self.errands)
+        doubtful = {errand.request.user_id for errand in self.errands if errand.doubt_us}
         return [
-            errand.ticket
-            if wallets[errand.ticket.user_id] == 1 or errand.ticket.user_id not in doubtful
-            else _whether_taken(errand.ticket)
+            errand.request
+            if wallets[errand.request.user_id] == 1 or errand.request.user_id not in doubtful
+            else _whether_taken(errand.request)
             for errand in self.errands
         ]
 
 
-def _whether_taken(ticket: Ticket) -> Ticket:
+def _whether_taken(request: Request) -> Request:
     """A dry run: it finds the command's event where there is one, and writes nothing where there is none."""
-    assert isinstance(ticket, CommandTicket)
-    return CommandTicket(ticket.command, ticket.request_sha256, ticket.actor, Parcel(1), dry_run=True)
+    assert isinstance(request, CommandRequest)
+    return CommandRequest(request.command, request.request_sha256, request.actor, Parcel(1), dry_run=True)
 
 
 class _Lane:
     """The way to one address."""
 
-    __slots__ = ("address", "bundles", "calls", "tickets", "woken")
+    __slots__ = ("address", "bundles", "calls", "requests", "woken")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.bundles: deque[_Bundle] = deque()
-        self.tickets = self.calls = 0
+        self.requests = self.calls = 0
         self.woken = False
 
 
@@ -156,7 +156,7 @@ class Forwarding:
         self._none_held = asyncio.Event()
         self._stopping = False
         self._complained_s = -_COMPLAIN_EVERY_S
-        self._answering: Answering
+        self._answering: PeerHandler
         self._deliveries: Deliveries
         self.forwarded = self.silent = 0
         """Tickets that were asked elsewhere, and those of them whose call was not answered."""
@@ -164,24 +164,24 @@ class Forwarding:
     # --- Remote --------------------------------------------------------------------------------------------------
 
     def begin(self, here: Here) -> None:
-        self._answering = Answering(here)
+        self._answering = PeerHandler(here)
         self._deliveries = Deliveries(self._owners, self._peers, self._answering, self._partitions, self._address)
 
-    def submit(self, tickets: Sequence[Ticket]) -> None:
+    def submit(self, requests: Sequence[Request]) -> None:
         """See ``Remote``. Each is closed after ``wait_s + call_s + skew_s`` at the latest."""
         if self._stopping:
-            self._refuse(tickets, "shutting_down", "the service is shutting down")
+            self._refuse(requests, "shutting_down", "the service is shutting down")
             return
-        if self._held + len(tickets) > self._held_max:
-            self._refuse(tickets, "overloaded", f"{self._held_max} commands wait for other nodes")
+        if self._held + len(requests) > self._held_max:
+            self._refuse(requests, "overloaded", f"{self._held_max} commands wait for other nodes")
             return
         until_s = asyncio.get_running_loop().time() + self._wait_s
-        errands = [_Errand(ticket, partition_of(ticket.user_id, self._partitions)) for ticket in tickets]
+        errands = [_Errand(request, partition_of(request.user_id, self._partitions)) for request in requests]
         for address, of_address in self._by_address(errands).items():
             lane = None if address is None else self._lane(address)
-            if lane is not None and lane.tickets + len(of_address) > self._lane_max:
+            if lane is not None and lane.requests + len(of_address) > self._lane_max:
                 detail = f"{self._lane_max} commands wait for the node at {address}"
-                self._refuse([errand.ticket for errand in of_address], "overloaded", detail)
+                self._refuse([errand.request for errand in of_address], "overloaded", detail)
                 continue
             self._held += len(of_address)
             self._put(lane, _Bundle(of_address, until_s))
@@ -223,7 +223,7 @@ class Forwarding:
             self._look_again(bundle)
             return
         lane.bundles.append(bundle)
-        lane.tickets += len(bundle.errands)
+        lane.requests += len(bundle.errands)
         self._wake(lane)
 
     def _wake(self, lane: _Lane) -> None:
@@ -236,10 +236,10 @@ class Forwarding:
         lane.woken = False
         while lane.bundles and lane.calls < CALLS_MAX:
             bundles = [lane.bundles.popleft()]
-            tickets = len(bundles[0].errands)
-            while lane.bundles and tickets + len(lane.bundles[0].errands) <= CALL_TICKETS:
+            requests = len(bundles[0].errands)
+            while lane.bundles and requests + len(lane.bundles[0].errands) <= CALL_TICKETS:
                 bundles.append(lane.bundles.popleft())
-                tickets += len(bundles[-1].errands)
+                requests += len(bundles[-1].errands)
             lane.calls += 1
             call = asyncio.get_running_loop().create_task(self._call(lane, bundles), name="forwarding")
             self._calls.add(call)
@@ -281,14 +281,14 @@ class Forwarding:
     # --- a call --------------------------------------------------------------------------------------------------
 
     async def _call(self, lane: _Lane, bundles: Sequence[_Bundle]) -> None:
-        tickets = [ticket for bundle in bundles for ticket in bundle.questions()]
+        requests = [request for bundle in bundles for request in bundle.questions()]
         deadline_us = self._clock() + self._call_us
         answers: Sequence[Answer] | None = None
         unanswered = True
         why = f"the node at {lane.address} did not answer"
         try:
-            answers = await self._ask(lane.address, tickets, deadline_us)
-            assert len(answers) == len(tickets), "each ticket has an answer"
+            answers = await self._ask(lane.address, requests, deadline_us)
+            assert len(answers) == len(requests), "each request has an answer"
         except PeerUnreachable as error:
             unanswered, why = False, str(error)
         except (PeerSilent, TimeoutError) as error:
@@ -298,7 +298,7 @@ class Forwarding:
             _log.exception("asking the node at %s", lane.address)
         finally:
             lane.calls -= 1
-            lane.tickets -= sum(len(bundle.errands) for bundle in bundles)
+            lane.requests -= sum(len(bundle.errands) for bundle in bundles)
             self._wake(lane)
         if answers is not None:
             rest = iter(answers)
@@ -312,14 +312,14 @@ class Forwarding:
                 self._doubt(bundle.errands, deadline_us)
             self._look_again(bundle)
 
-    async def _ask(self, address: str, tickets: Sequence[Ticket], deadline_us: int) -> Sequence[Answer]:
+    async def _ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
         if address == self._address:
-            copies = copies_of(tickets)
+            copies = copies_of(requests)
             await self._answering.decide(copies, deadline_us)
             return [copy.answer for copy in copies]
-        self.forwarded += len(tickets)
+        self.forwarded += len(requests)
         async with asyncio.timeout(self._call_us / 1e6 + _ANSWER_TRAVELS_S):
-            return await self._peers.ask(address, tickets, deadline_us)
+            return await self._peers.ask(address, requests, deadline_us)
 
     def _doubt(self, errands: Sequence[_Errand], deadline_us: int) -> None:
         self.silent += len(errands)
@@ -331,7 +331,7 @@ class Forwarding:
         """Close what is answered; ask again for what the node there does not have."""
         ended: set[str] = set()
         for errand, answer in answered:
-            user_id = errand.ticket.user_id
+            user_id = errand.request.user_id
             if type(answer) is Failed and answer.reason in _AGAIN:
                 bundle.said = answer
             elif user_id in ended:
@@ -340,9 +340,9 @@ class Forwarding:
                 ended.add(user_id)  # the call before may still be taken, whatever this one said
             else:
                 self._close(errand, answer)
-        left = [errand for errand in bundle.errands if not errand.ticket.closed]
-        self._end([errand for errand in left if errand.ticket.user_id in ended], bundle.said)
-        bundle.errands = [errand for errand in left if errand.ticket.user_id not in ended]
+        left = [errand for errand in bundle.errands if not errand.request.closed]
+        self._end([errand for errand in left if errand.request.user_id in ended], bundle.said)
+        bundle.errands = [errand for errand in left if errand.request.user_id not in ended]
         if bundle.errands:
             self._look_again(bundle)
 
@@ -358,7 +358,7 @@ class Forwarding:
         """No more is asked. ``said``: what is told to those that are not in doubt."""
         wallets: dict[str, list[_Errand]] = {}
         for errand in errands:
-            wallets.setdefault(errand.ticket.user_id, []).append(errand)
+            wallets.setdefault(errand.request.user_id, []).append(errand)
         for of_wallet in wallets.values():
             doubt_us = max(errand.doubt_us for errand in of_wallet)
             if doubt_us:
@@ -377,17 +377,19 @@ class Forwarding:
             self._close(errand, unknown)
 
     def _close(self, errand: _Errand, answer: Answer) -> None:
-        failed = errand.ticket.parcel.failed
+        failed = errand.request.parcel.failed
         if type(answer) is Failed and failed is not None:
-            answer = failed.get(errand.ticket.user_id, answer)
-        errand.ticket.close(answer)
+            answer = failed.get(errand.request.user_id, answer)
+        errand.request.close(answer)
         self._held -= 1
         if self._held == 0:
             self._none_held.set()
 
-    def _refuse(self, tickets: Sequence[Ticket], reason: Literal["overloaded", "shutting_down"], detail: str) -> None:
-        for ticket in tickets:
-            ticket.close(Failed(reason, detail))
+    def _refuse(
+        self, requests: Sequence[Request], reason: Literal["overloaded", "shutting_down"], detail: str
+    ) -> None:
+        for request in requests:
+            request.close(Failed(reason, detail))
 
     def _complain(self, *message: object) -> None:
         """Tell the operator, now and then."""

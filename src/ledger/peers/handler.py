@@ -3,7 +3,7 @@
 Truths:
 (1) what is asked here is decided here or not at all: a question for a partition that is not open here is answered
     ``not_owner``, and never handed on, so that no question wanders;
-(2) a ticket is not decided after its deadline, however long it lay in a socket or a mailbox;
+(2) a request is not decided after its deadline, however long it lay in a socket or a mailbox;
 (3) a follow-up counts as arrived only once its event is durable.
 """
 
@@ -13,24 +13,24 @@ from typing import Final
 
 from ledger.core.commands import AnyFollowUp
 from ledger.node.ports import Here
-from ledger.writer.requests import CommandTicket, LookupTicket, Parcel, Ticket, WalletTicket
+from ledger.writer.requests import CommandRequest, LookupRequest, Parcel, Request, WalletRequest
 
 ARRIVED_WITHIN_S: Final = 2.0
 """How long a delivery waits for its events. Chosen: as long as a command waits; who delivers tries again."""
 
 
-class Answering:
+class PeerHandler:
     """The receiving end of ``Peers.ask`` and ``Peers.deliver``."""
 
     def __init__(self, here: Here) -> None:
         self._here = here
 
-    async def decide(self, tickets: Sequence[Ticket], deadline_us: int) -> None:
-        """Close every ticket, none of which has been submitted yet. None is decided after ``deadline_us``."""
-        for ticket in tickets:
-            ticket.deadline_us = deadline_us
-        self._here.submit_here(tickets)
-        for parcel in {id(ticket.parcel): ticket.parcel for ticket in tickets}.values():
+    async def decide(self, requests: Sequence[Request], deadline_us: int) -> None:
+        """Close every request, none of which has been submitted yet. None is decided after ``deadline_us``."""
+        for request in requests:
+            request.deadline_us = deadline_us
+        self._here.submit_here(requests)
+        for parcel in {id(request.parcel): request.parcel for request in requests}.values():
             await parcel.done
 
     async def take(self, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
@@ -50,22 +50,24 @@ class Answering:
         return [event.is_set() for event in arrived]
 
 
-def copies_of(tickets: Sequence[Ticket]) -> list[Ticket]:
+def copies_of(requests: Sequence[Request]) -> list[Request]:
     """The same questions, in the same requests, to be asked and closed apart from these."""
     sizes: dict[int, int] = {}
-    for ticket in tickets:
-        sizes[id(ticket.parcel)] = sizes.get(id(ticket.parcel), 0) + 1
+    for request in requests:
+        sizes[id(request.parcel)] = sizes.get(id(request.parcel), 0) + 1
     parcels = {parcel: Parcel(size) for parcel, size in sizes.items()}
-    return [_copy_of(ticket, parcels[id(ticket.parcel)]) for ticket in tickets]
+    return [_copy_of(request, parcels[id(request.parcel)]) for request in requests]
 
 
-def _copy_of(ticket: Ticket, parcel: Parcel) -> Ticket:
-    match ticket:
-        case CommandTicket():
-            return CommandTicket(ticket.command, ticket.request_sha256, ticket.actor, parcel, dry_run=ticket.dry_run)
-        case LookupTicket():
-            return LookupTicket(ticket.user_id, ticket.command_id, parcel)
-        case WalletTicket():
-            return WalletTicket(ticket.user_id, parcel)
+def _copy_of(request: Request, parcel: Parcel) -> Request:
+    match request:
+        case CommandRequest():
+            return CommandRequest(
+                request.command, request.request_sha256, request.actor, parcel, dry_run=request.dry_run
+            )
+        case LookupRequest():
+            return LookupRequest(request.user_id, request.command_id, parcel)
+        case WalletRequest():
+            return WalletRequest(request.user_id, parcel)
         case _:
-            raise AssertionError(ticket)
+            raise AssertionError(request)

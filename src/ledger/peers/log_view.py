@@ -27,7 +27,7 @@ _LISTENED_FOR_S: Final = 1.0
 _HEARD_MAX: Final = 64
 
 
-class WholeLog:
+class LogView:
     """``LogEnds`` and more, of every partition. Without ``owners`` and ``peers`` all of them are here."""
 
     def __init__(self, node: Node, owners: Owners | None = None, peers: Peers | None = None) -> None:

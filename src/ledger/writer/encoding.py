@@ -8,7 +8,7 @@ from typing import Final, cast
 import msgspec
 
 from ledger.core.commands import AnyFollowUp
-from ledger.core.items import Entry
+from ledger.core.items import Item
 from ledger.core.wallet import Wallet
 from ledger.ports import Value
 
@@ -16,7 +16,7 @@ VALUES_FORMAT: Final = 2
 """Changes with every change of the values' shapes."""
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(int | bool | Wallet | Entry).decode
+_decode = msgspec.json.Decoder(int | bool | Wallet | Item).decode
 _decode_follow_up = msgspec.json.Decoder(AnyFollowUp).decode
 
 

@@ -18,7 +18,7 @@ BITS_PER_NODE: Final = 1 << 28
 keys, 10 % at 51 million."""
 
 
-class SeenKeys:
+class KeyFilter:
     """The filter of one partition. One thread adds at a time; others may ask meanwhile."""
 
     def __init__(self, partitions: int) -> None:

@@ -1,6 +1,6 @@
 """What is asked of a partition's writer, and what it answers.
 
-A *ticket* is one question, a *parcel* the tickets of one request, answered together. An answer is final but for
+A *request* is one question, a *parcel* the requests of one request, answered together. An answer is final but for
 ``Failed``, after which nothing is decided.
 """
 
@@ -75,8 +75,8 @@ class Parcel:
 
     __slots__ = ("done", "failed", "open")
 
-    def __init__(self, tickets: int) -> None:
-        self.open = tickets
+    def __init__(self, requests: int) -> None:
+        self.open = requests
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failed: dict[str, Failed] | None = None
 
@@ -86,7 +86,7 @@ class Parcel:
             self.done.set_result(None)
 
 
-class Ticket:
+class Request:
     """Something asked of a partition, and in time its answer.
 
     ``deadline_us`` (Unix microseconds, None: none): it is not decided after this, but answered ``not_owner`` with
@@ -103,7 +103,7 @@ class Ticket:
         self.deadline_us: int | None = None
 
     def close(self, answer: Answer) -> None:
-        assert not self.closed, "a ticket is answered once"
+        assert not self.closed, "a request is answered once"
         self.closed = True
         self.answer = answer
         if type(answer) is Failed:
@@ -113,8 +113,8 @@ class Ticket:
         self.parcel.close_one()
 
 
-class CommandTicket(Ticket):
-    __slots__ = ("actor", "command", "command_key", "dry_run", "entry_keys", "request_sha256")
+class CommandRequest(Request):
+    __slots__ = ("actor", "command", "command_key", "dry_run", "item_keys", "request_sha256")
 
     def __init__(
         self, command: Command, request_sha256: str, actor: str, parcel: Parcel, *, dry_run: bool = False
@@ -126,13 +126,13 @@ class CommandTicket(Ticket):
         self.deadline_us = None
         self.command = command
         self.command_key = f"{user_id} c:{command.command_id}"
-        self.entry_keys = [(key, f"{user_id} {key}") for key in needs(command)]
+        self.item_keys = [(key, f"{user_id} {key}") for key in needs(command)]
         self.request_sha256 = request_sha256
         self.actor = actor
         self.dry_run = dry_run
 
 
-class LookupTicket(Ticket):
+class LookupRequest(Request):
     """Asks for the first answer of a command."""
 
     __slots__ = ("command_id",)
@@ -142,7 +142,7 @@ class LookupTicket(Ticket):
         self.command_id = command_id
 
 
-class WalletTicket(Ticket):
+class WalletRequest(Request):
     """Asks for a wallet as the writer knows it."""
 
     __slots__ = ()

@@ -13,7 +13,7 @@ Truths:
 (2) memory is bounded by ``recent`` and by how often checkpoints are made, not by the number of users;
 (3) ``get`` never touches the disk for a key that was prefetched: a batch asks the store once.
 
-Keys: a wallet under its user_id; ``<user_id> <entry key>``; ``<user_id> c:<command_id>`` → its seq;
+Keys: a wallet under its user_id; ``<user_id> <item key>``; ``<user_id> c:<command_id>`` → its seq;
 ``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → a timer's mark; ``!w`` → the highest generation that
 opened the partition. No user_id begins with ``!``.
 """
@@ -26,7 +26,7 @@ from ledger.core.commands import AnyFollowUp, FollowUp
 from ledger.core.record import Head
 from ledger.core.wallet import Wallet, next_due_us
 from ledger.ports import StateStore, Value
-from ledger.writer.key_filter import SeenKeys
+from ledger.writer.key_filter import KeyFilter
 
 GENERATION_KEY: Final = "!w"
 
@@ -61,7 +61,7 @@ def _timer_of(key: str) -> tuple[int, str]:
 class PartitionState:
     """The layers above, and the partition's timers."""
 
-    def __init__(self, partition: int, store: StateStore, recent_max: int, seen: SeenKeys) -> None:
+    def __init__(self, partition: int, store: StateStore, recent_max: int, seen: KeyFilter) -> None:
         self.partition = partition
         self._store = store
         self._seen = seen

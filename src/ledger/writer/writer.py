@@ -18,7 +18,7 @@ Truths:
     generation, commands are answered ``not_owner``; who reads a higher generation stops. Started ``strictly``, its
     first one must be higher than every other in the log, and one of its own that it only finds there ends it, too: so
     no two writers ever go on with the same;
-(8) a ticket is not decided after its deadline.
+(8) a request is not decided after its deadline.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from msgspec import UNSET, Struct
 from ledger.core.commands import AnyFollowUp, Command, ConcludeTransfer
 from ledger.core.decide import EXPIRY, Case, decide, decide_follow_up, expire, follow_up_of
 from ledger.core.events import ADDED_BY_DECISION, COMMAND_OF, LEDGER, NO_REQUEST, Event, WriterOpened
-from ledger.core.items import Entry, transfer_key
+from ledger.core.items import Item, transfer_key
 from ledger.core.money import Assets
 from ledger.core.position import RESERVED_PARTITION_PREFIX
 from ledger.core.record import EMPTY, Decoded, Head, MalformedRecord, decode, encode, sha256_hex
@@ -54,16 +54,16 @@ from ledger.ports import (
     StateStore,
     Superseded,
 )
-from ledger.writer.key_filter import SeenKeys
+from ledger.writer.key_filter import KeyFilter
 from ledger.writer.requests import (
     Accepted,
     Answer,
-    CommandTicket,
+    CommandRequest,
     Failed,
     IdReused,
-    LookupTicket,
+    LookupRequest,
     Refused,
-    Ticket,
+    Request,
     WalletRead,
     WouldBe,
 )
@@ -92,7 +92,7 @@ _TOO_LATE: Final = Failed("not_owner", "the time in which this was to be decided
 _log = logging.getLogger(__name__)
 
 
-class _FollowUpTicket(Struct, frozen=True, gc=False):
+class _FollowUpRequest(Struct, frozen=True, gc=False):
     follow_up: AnyFollowUp
     arrived: Callable[[], None]
 
@@ -118,16 +118,16 @@ class _Round:
         self.records: list[NewRecord] = []
         self.bytes = 0
         self.taken = 0
-        """How many of the tickets it decided, from the first on: no more than go into one append."""
-        self.answers: list[tuple[Ticket, Answer]] = []
-        self.hits: list[tuple[Ticket, int]] = []
-        self.arrived: list[_FollowUpTicket] = []
+        """How many of the requests it decided, from the first on: no more than go into one append."""
+        self.answers: list[tuple[Request, Answer]] = []
+        self.hits: list[tuple[Request, int]] = []
+        self.arrived: list[_FollowUpRequest] = []
         self.sent: list[_Sent] = []
         self.due: list[tuple[int, str]] = []
         self.expired = 0
         self.unfinished: set[str] = set()
         """Whose due expiries did not all go into it: nothing else may be decided of them before the others."""
-        self.waiting: list[_FollowUpTicket] = []
+        self.waiting: list[_FollowUpRequest] = []
         """Follow-ups that are for one of those."""
 
 
@@ -163,11 +163,11 @@ class Writer:
         self._recent_max, self._mailbox_max = recent_max, mailbox_max
         self._time_us = 0
         self._complained_us = 0
-        self._mailbox: deque[Ticket] = deque()
-        self._follow_ups: deque[_FollowUpTicket] = deque()
-        self._in_round: list[Ticket] = []
-        self._follow_ups_in_round: Sequence[_FollowUpTicket] = ()
-        self._left: list[_FollowUpTicket] = []
+        self._mailbox: deque[Request] = deque()
+        self._follow_ups: deque[_FollowUpRequest] = deque()
+        self._in_round: list[Request] = []
+        self._follow_ups_in_round: Sequence[_FollowUpRequest] = ()
+        self._left: list[_FollowUpRequest] = []
         self._retired = False
         self._opened_for: str | None = None
         self._awake = asyncio.Event()
@@ -202,7 +202,7 @@ class Writer:
         checkpoint = self._store.checkpoint(self.partition)
         if checkpoint is not None:
             await self._log.begin_at(self.partition, checkpoint, self._store.place(self.partition))
-        seen = SeenKeys(self._log.partitions)
+        seen = KeyFilter(self._log.partitions)
         self.state = PartitionState(self.partition, self._store, self._recent_max, seen)
         self._highest_generation = self._read_generation = self.state.saved_generation()
         end = await self._log.head(self.partition)
@@ -304,7 +304,7 @@ class Writer:
         self._awake.set()
 
     def stop_accepting(self) -> None:
-        """From now on tickets are answered ``shutting_down``; what waits, and follow-ups, are still decided."""
+        """From now on requests are answered ``shutting_down``; what waits, and follow-ups, are still decided."""
         self._refuse(SHUTTING_DOWN)
 
     def _refuse(self, refusal: Failed) -> None:
@@ -374,27 +374,27 @@ class Writer:
 
     # --- asking --------------------------------------------------------------------------------------------------
 
-    def submit(self, ticket: Ticket) -> None:
-        """Put a ticket into the mailbox; where that cannot be, answer it at once."""
-        failed = ticket.parcel.failed
-        if failed is not None and ticket.user_id in failed:
-            ticket.close(failed[ticket.user_id])
+    def submit(self, request: Request) -> None:
+        """Put a request into the mailbox; where that cannot be, answer it at once."""
+        failed = request.parcel.failed
+        if failed is not None and request.user_id in failed:
+            request.close(failed[request.user_id])
         elif self._refusal is not None:
-            ticket.close(self._refusal)
+            request.close(self._refusal)
         elif self._halt is not None:
-            ticket.close(Failed(_reason_of(self._halt), str(self._halt)))
+            request.close(Failed(_reason_of(self._halt), str(self._halt)))
         elif not self.opened.is_set():
             # Were it to wait, it could be taken after the owner of before, asked again, has rightly refused it.
-            ticket.close(Failed("not_owner", f"partition {self.partition} is not open here yet"))
+            request.close(Failed("not_owner", f"partition {self.partition} is not open here yet"))
         elif len(self._mailbox) >= self._mailbox_max:
-            ticket.close(Failed("overloaded", f"{self._mailbox_max} commands wait for partition {self.partition}"))
+            request.close(Failed("overloaded", f"{self._mailbox_max} commands wait for partition {self.partition}"))
         else:
-            self._mailbox.append(ticket)
+            self._mailbox.append(request)
             self._awake.set()
 
     def receive(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
         """Take a follow-up, above the mailbox's bound; ``arrived`` is called once its event is durable."""
-        self._follow_ups.append(_FollowUpTicket(follow_up, arrived))
+        self._follow_ups.append(_FollowUpRequest(follow_up, arrived))
         self._awake.set()
 
     @property
@@ -440,9 +440,9 @@ class Writer:
                 async with self._between_rounds:
                     self._in_round = []
                     if not self._must_open or await self._open():
-                        tickets = self._in_round = self._take_tickets()
+                        requests = self._in_round = self._take_requests()
                         follow_ups = self._follow_ups_in_round = self._take_follow_ups()
-                        await self._round(tickets, follow_ups)
+                        await self._round(requests, follow_ups)
                         self._follow_ups_in_round = ()
                         continue
                 await asyncio.sleep(_RETRY_S)
@@ -453,27 +453,27 @@ class Writer:
             _log.exception("partition %d stops", self.partition)
             self._stop_for(LedgerError(f"partition {self.partition} stopped: {error!r}"), self._in_round)
 
-    def _stop_for(self, error: LedgerError, tickets: Sequence[Ticket]) -> None:
+    def _stop_for(self, error: LedgerError, requests: Sequence[Request]) -> None:
         self._halt = error
         self.state.roll_back()  # a checkpoint may still be made: nothing that was only thought may be in it
-        self._close_all(error, tickets)
+        self._close_all(error, requests)
         self._halted(self.partition, error)
 
-    def _close_all(self, error: LedgerError, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            if not ticket.closed:
-                ticket.close(Failed("outcome_unknown", str(error)))
+    def _close_all(self, error: LedgerError, requests: Sequence[Request]) -> None:
+        for request in requests:
+            if not request.closed:
+                request.close(Failed("outcome_unknown", str(error)))
         while self._mailbox:
             self._mailbox.popleft().close(Failed(_reason_of(error), str(error)))
 
-    def _take_tickets(self) -> list[Ticket]:
+    def _take_requests(self) -> list[Request]:
         if len(self._mailbox) <= ROUND_MAX:
-            tickets = list(self._mailbox)
+            requests = list(self._mailbox)
             self._mailbox.clear()
-            return tickets
+            return requests
         return [self._mailbox.popleft() for _ in range(ROUND_MAX)]
 
-    def _take_follow_ups(self) -> Sequence[_FollowUpTicket]:
+    def _take_follow_ups(self) -> Sequence[_FollowUpRequest]:
         if len(self._follow_ups) <= ROUND_MAX:
             follow_ups, self._follow_ups = self._follow_ups, deque()
             return follow_ups
@@ -501,48 +501,48 @@ class Writer:
                 continue
         return True
 
-    async def _round(self, tickets: list[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
-        """Decide, append, answer. Raises LedgerError where the partition cannot go on; every ticket is answered."""
+    async def _round(self, requests: list[Request], follow_ups: Sequence[_FollowUpRequest]) -> None:
+        """Decide, append, answer. Raises LedgerError where the partition cannot go on; every request is answered."""
         for attempt in range(_STALE_MAX):
             try:
                 if self._log.shared and self._is_behind(follow_ups):
                     self._must_open = True
-                    self._wait_again(tickets, follow_ups)
+                    self._wait_again(requests, follow_ups)
                     return
-                decided = self._decide(tickets, follow_ups)
+                decided = self._decide(requests, follow_ups)
             except LedgerError as error:  # the state store cannot be read: nothing was decided
                 self.state.roll_back()
-                self._fail(tickets, follow_ups, "log_unavailable", str(error))
+                self._fail(requests, follow_ups, "log_unavailable", str(error))
                 raise
-            if decided.taken < len(tickets):  # the others go into the next append
-                self._mailbox.extendleft(reversed(tickets[decided.taken :]))
-                del tickets[decided.taken :]
+            if decided.taken < len(requests):  # the others go into the next append
+                self._mailbox.extendleft(reversed(requests[decided.taken :]))
+                del requests[decided.taken :]
             try:
                 if decided.records:
                     await self._log.append(self.partition, self.head, decided.records)
-                elif tickets:
+                elif requests:
                     await self._log.confirm(self.partition, self.head)
             except StaleHead as error:
                 # Somebody else wrote. Nothing of this round is true any more: learn what they did, decide again.
                 _log.warning("partition %d: %s (attempt %d)", self.partition, error, attempt + 1)
                 self._undo(decided)
                 if self._log.shared:
-                    self._decide_again(tickets, follow_ups)
+                    self._decide_again(requests, follow_ups)
                     return
-                await self._learn(tickets, follow_ups)
+                await self._learn(requests, follow_ups)
             except LogUnavailable as error:
                 self._undo(decided)
                 self._complain(error)
-                await self._refuse_writes(tickets, follow_ups, error)
+                await self._refuse_writes(requests, follow_ups, error)
                 await asyncio.sleep(_RETRY_S)
                 return
             except DuplicateCommand as error:
                 self._undo(decided)
-                self._fail(tickets, follow_ups, "log_unavailable", str(error))
+                self._fail(requests, follow_ups, "log_unavailable", str(error))
                 raise
             except OutcomeUnknown as error:
                 self._undo(decided)
-                self._fail(tickets, follow_ups, "outcome_unknown", str(error))
+                self._fail(requests, follow_ups, "outcome_unknown", str(error))
                 if self._log.shared:
                     self._must_open = True  # it reads first
                 else:
@@ -551,11 +551,11 @@ class Writer:
             else:
                 await self._conclude(decided)
                 return
-        self._fail(tickets, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
+        self._fail(requests, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
 
     # --- a log that others may write ---------------------------------------------------------------------------
 
-    def _is_behind(self, follow_ups: Sequence[_FollowUpTicket]) -> bool:
+    def _is_behind(self, follow_ups: Sequence[_FollowUpRequest]) -> bool:
         """Whether a transfer comes to its end that this one has never read of. Others have written since: it must
         read, and open, before it decides. What it does not know after that, it will never know."""
         for waiting in follow_ups:
@@ -568,19 +568,19 @@ class Writer:
                 return True
         return False
 
-    def _decide_again(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
+    def _decide_again(self, requests: Sequence[Request], follow_ups: Sequence[_FollowUpRequest]) -> None:
         """After another *Open*, from the true head, in the same order."""
         self._must_open = True
         self._stale_rounds += 1
         if self._stale_rounds >= _STALE_MAX:
             self._stale_rounds = 0
-            self._fail(tickets, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
+            self._fail(requests, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
             return
-        self._wait_again(tickets, follow_ups)
+        self._wait_again(requests, follow_ups)
 
-    def _wait_again(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
+    def _wait_again(self, requests: Sequence[Request], follow_ups: Sequence[_FollowUpRequest]) -> None:
         self._put_back(follow_ups)
-        self._mailbox.extendleft(reversed(tickets))
+        self._mailbox.extendleft(reversed(requests))
         self._in_round = []
 
     async def _open(self) -> bool:
@@ -646,11 +646,11 @@ class Writer:
             self._complained_us = now_us
             _log.error("partition %d takes nothing: %s", self.partition, error)
 
-    async def _learn(self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket]) -> None:
+    async def _learn(self, requests: Sequence[Request], follow_ups: Sequence[_FollowUpRequest]) -> None:
         try:
             await self._catch_up_wholly()
         except LedgerError as error:
-            self._fail(tickets, follow_ups, "log_unavailable", str(error))
+            self._fail(requests, follow_ups, "log_unavailable", str(error))
             raise
 
     async def _conclude(self, decided: _Round) -> None:
@@ -662,8 +662,8 @@ class Writer:
         if decided.records:
             # Else a clock that ran ahead for a moment would date what comes after it.
             self._time_us = decided.time_us
-        for ticket, answer in decided.answers:
-            ticket.close(answer)
+        for request, answer in decided.answers:
+            request.close(answer)
         for arrived in decided.arrived:
             arrived.arrived()
         for sent in decided.sent:
@@ -672,26 +672,26 @@ class Writer:
             self.state.set_timer(decided.time_us, user_id)
         if decided.waiting:
             self._put_back(decided.waiting)
-        for ticket, seq in decided.hits:
+        for request, seq in decided.hits:
             if seq > before:
-                ticket.close(self._first_answer(ticket, decided.records[seq - before - 1].record, seq))
+                request.close(self._first_answer(request, decided.records[seq - before - 1].record, seq))
             else:
-                await self._answer_hit(ticket, seq)
+                await self._answer_hit(request, seq)
 
-    async def _answer_hit(self, ticket: Ticket, seq: int) -> None:
+    async def _answer_hit(self, request: Request, seq: int) -> None:
         try:
             record = (await self._log.read(self.partition, seq, 1))[0]
         except LogUnavailable as error:
             # Not "nothing was written": this command is in the log, its answer just cannot be read.
-            ticket.close(Failed("outcome_unknown", str(error)))
+            request.close(Failed("outcome_unknown", str(error)))
         else:
-            ticket.close(self._first_answer(ticket, record, seq))
+            request.close(self._first_answer(request, record, seq))
 
-    def _first_answer(self, ticket: Ticket, record: bytes, seq: int) -> Answer:
+    def _first_answer(self, request: Request, record: bytes, seq: int) -> Answer:
         _, _, event = self._decoded(record, seq)
         place = Place(self.partition, seq)
-        if isinstance(ticket, CommandTicket) and ticket.request_sha256 != event.request_sha256:
-            return IdReused(differing_fields(ticket.command, event), str(place))
+        if isinstance(request, CommandRequest) and request.request_sha256 != event.request_sha256:
+            return IdReused(differing_fields(request.command, event), str(place))
         return Accepted(event, place, sha256_hex(record), hit=True)
 
     def _undo(self, decided: _Round) -> None:
@@ -701,17 +701,17 @@ class Writer:
 
     def _fail(
         self,
-        tickets: Sequence[Ticket],
-        follow_ups: Sequence[_FollowUpTicket],
+        requests: Sequence[Request],
+        follow_ups: Sequence[_FollowUpRequest],
         reason: Literal["outcome_unknown", "log_unavailable", "not_owner"],
         detail: str,
     ) -> None:
-        """No ticket is decided; the follow-ups wait for the next round."""
+        """No request is decided; the follow-ups wait for the next round."""
         self._put_back(follow_ups)
-        for ticket in tickets:
-            ticket.close(Failed(reason, detail))
+        for request in requests:
+            request.close(Failed(reason, detail))
 
-    def _put_back(self, follow_ups: Sequence[_FollowUpTicket]) -> None:
+    def _put_back(self, follow_ups: Sequence[_FollowUpRequest]) -> None:
         self._follow_ups_in_round = ()
         if self._stopping:  # the next start delivers them again; to wait for a log that is gone has no end
             self._left.extend(follow_ups)
@@ -719,39 +719,39 @@ class Writer:
             self._follow_ups.extendleft(reversed(follow_ups))
 
     async def _refuse_writes(
-        self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket], error: LogUnavailable
+        self, requests: Sequence[Request], follow_ups: Sequence[_FollowUpRequest], error: LogUnavailable
     ) -> None:
         """The log takes nothing now. What would write fails; what would not is true of the last durable state.
 
-        Each ticket is decided alone, from that state, for nothing of the failed round may show in an answer.
+        Each request is decided alone, from that state, for nothing of the failed round may show in an answer.
         """
         self._put_back(follow_ups)
         unavailable = Failed("log_unavailable", str(error))
         readable = []
-        for ticket in tickets:
-            alone = self._decide((ticket,), (), timers=False)
+        for request in requests:
+            alone = self._decide((request,), (), timers=False)
             self._undo(alone)
             if alone.records:
-                ticket.close(unavailable)
+                request.close(unavailable)
             else:
-                readable.append((ticket, alone))
+                readable.append((request, alone))
         try:
             if readable:
                 await self._log.confirm(self.partition, self.head)
         except (StaleHead, LogUnavailable):
-            for ticket, _ in readable:
-                ticket.close(unavailable)
+            for request, _ in readable:
+                request.close(unavailable)
             return
-        for ticket, alone in readable:
+        for request, alone in readable:
             if alone.hits:
-                await self._answer_hit(ticket, alone.hits[0][1])
+                await self._answer_hit(request, alone.hits[0][1])
             else:
-                ticket.close(alone.answers[0][1])
+                request.close(alone.answers[0][1])
 
     # --- deciding ------------------------------------------------------------------------------------------------
 
     def _decide(
-        self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket], *, timers: bool = True
+        self, requests: Sequence[Request], follow_ups: Sequence[_FollowUpRequest], *, timers: bool = True
     ) -> _Round:
         """Decide all in order, within the state's batch, and first, unless ``timers`` says no, what is due in other
         wallets. Raises LedgerError where the state cannot be read."""
@@ -760,107 +760,107 @@ class Writer:
         decided = _Round(self.head, now_us)
         if timers:
             decided.due = self.state.take_due(now_us, _TIMERS_PER_ROUND)
-        self._prefetch(tickets, follow_ups, decided.due)
+        self._prefetch(requests, follow_ups, decided.due)
         for _, user_id in decided.due:
             self._fire_due(decided, self.state.wallet(user_id))
         for follow_up in follow_ups:
             self._decide_follow_up(decided, follow_up)
-        for ticket in tickets:
-            if decided.bytes >= self._append_bytes or ticket.user_id in decided.unfinished:
+        for request in requests:
+            if decided.bytes >= self._append_bytes or request.user_id in decided.unfinished:
                 break
             decided.taken += 1
-            if ticket.deadline_us is not None and clock_us > ticket.deadline_us:
-                decided.answers.append((ticket, _TOO_LATE))
-            elif type(ticket) is CommandTicket:
-                if not self._decide_command(decided, ticket):
+            if request.deadline_us is not None and clock_us > request.deadline_us:
+                decided.answers.append((request, _TOO_LATE))
+            elif type(request) is CommandRequest:
+                if not self._decide_command(decided, request):
                     decided.taken -= 1
                     break
-            elif type(ticket) is LookupTicket:
-                seq = self.state.get(command_key(ticket.user_id, ticket.command_id))
+            elif type(request) is LookupRequest:
+                seq = self.state.get(command_key(request.user_id, request.command_id))
                 if isinstance(seq, int):
-                    decided.hits.append((ticket, seq))
+                    decided.hits.append((request, seq))
                 else:
-                    decided.answers.append((ticket, None))
+                    decided.answers.append((request, None))
             else:
-                wallet = self.state.wallet(ticket.user_id)
+                wallet = self.state.wallet(request.user_id)
                 place = Place(self.partition, decided.head.seq)
-                decided.answers.append((ticket, WalletRead(wallet, place)))
+                decided.answers.append((request, WalletRead(wallet, place)))
         return decided
 
     def _prefetch(
-        self, tickets: Sequence[Ticket], follow_ups: Sequence[_FollowUpTicket], due: Sequence[tuple[int, str]]
+        self, requests: Sequence[Request], follow_ups: Sequence[_FollowUpRequest], due: Sequence[tuple[int, str]]
     ) -> None:
         keys = [user_id for _, user_id in due]
-        for ticket in tickets:
-            user_id = ticket.user_id
+        for request in requests:
+            user_id = request.user_id
             keys.append(user_id)
-            if type(ticket) is CommandTicket:
-                keys.append(ticket.command_key)
-                for _, key in ticket.entry_keys:
+            if type(request) is CommandRequest:
+                keys.append(request.command_key)
+                for _, key in request.item_keys:
                     keys.append(key)
-            elif type(ticket) is LookupTicket:
-                keys.append(command_key(user_id, ticket.command_id))
+            elif type(request) is LookupRequest:
+                keys.append(command_key(user_id, request.command_id))
         for waiting in follow_ups:
             follow_up = waiting.follow_up
             keys += (follow_up.user_id, command_key(follow_up.user_id, follow_up.command_id))
         self.state.prefetch(keys)
 
-    def _decide_command(self, decided: _Round, ticket: CommandTicket) -> bool:
+    def _decide_command(self, decided: _Round, request: CommandRequest) -> bool:
         """Whether it could be decided: False where more of its wallet is due than goes into this round."""
-        failed = ticket.parcel.failed
-        if failed is not None and ticket.user_id in failed:
-            decided.answers.append((ticket, failed[ticket.user_id]))
+        failed = request.parcel.failed
+        if failed is not None and request.user_id in failed:
+            decided.answers.append((request, failed[request.user_id]))
             return True
-        state, command, user_id = self.state, ticket.command, ticket.user_id
-        seq = state.get(ticket.command_key)
+        state, command, user_id = self.state, request.command, request.user_id
+        seq = state.get(request.command_key)
         if seq is not None:
             assert isinstance(seq, int)
-            decided.hits.append((ticket, seq))
+            decided.hits.append((request, seq))
             return True
         wallet = state.wallet(user_id)
-        entries: dict[str, Entry | None] = {}
-        for key, full_key in ticket.entry_keys:
-            entries[key] = state.get(full_key)  # type: ignore[assignment]  # an entry key names an entry
-        if ticket.dry_run:
-            decided.answers.append((ticket, self._would_be(decided, ticket, wallet, entries)))
+        items: dict[str, Item | None] = {}
+        for key, full_key in request.item_keys:
+            items[key] = state.get(full_key)  # type: ignore[assignment]  # an item key names an item
+        if request.dry_run:
+            decided.answers.append((request, self._would_be(decided, request, wallet, items)))
             return True
         if wallet.grants or wallet.expiring_holds:
             wallet = self._fire_due(decided, wallet)
             if user_id in decided.unfinished:
                 return False
-            for key, full_key in ticket.entry_keys:
-                entries[key] = state.get(full_key)  # type: ignore[assignment]  # a hold may have expired
+            for key, full_key in request.item_keys:
+                items[key] = state.get(full_key)  # type: ignore[assignment]  # a hold may have expired
         decision = decide(
-            Case(command, ticket.request_sha256, ticket.actor, wallet, entries, self._assets, decided.time_us)
+            Case(command, request.request_sha256, request.actor, wallet, items, self._assets, decided.time_us)
         )
         if type(decision) is Rejection:
-            decided.answers.append((ticket, Refused(decision)))
+            decided.answers.append((request, Refused(decision)))
             return True
         assert type(decision) is Event
-        after = self._accept(decided, wallet, decision, entries)
+        after = self._accept(decided, wallet, decision, items)
         decided.answers.append(
-            (ticket, Accepted(decision, Place(self.partition, decided.head.seq), decided.head.sha256))
+            (request, Accepted(decision, Place(self.partition, decided.head.seq), decided.head.sha256))
         )
         if after.grants or after.expiring_holds:
             self._fire_due(decided, after)  # what came back to an expired grant, a hold that began expired
         return True
 
     def _would_be(
-        self, decided: _Round, ticket: CommandTicket, wallet: Wallet, entries: dict[str, Entry | None]
+        self, decided: _Round, request: CommandRequest, wallet: Wallet, items: dict[str, Item | None]
     ) -> Answer:
         """Decide on a copy that nobody keeps; due expiries happen in it first, as they would."""
         time_us = decided.time_us
         place = Place(self.partition, decided.head.seq + 1)
         while (event := expire(wallet, time_us, place.seq)) is not None:
-            wallet, changed = evolve(wallet, entries, event, place)
-            entries.update((key, changed[key]) for key in changed if key in entries)
+            wallet, changed = evolve(wallet, items, event, place)
+            items.update((key, changed[key]) for key in changed if key in items)
             place = Place(self.partition, place.seq + 1)
         decision = decide(
-            Case(ticket.command, ticket.request_sha256, ticket.actor, wallet, entries, self._assets, time_us)
+            Case(request.command, request.request_sha256, request.actor, wallet, items, self._assets, time_us)
         )
         return Refused(decision) if isinstance(decision, Rejection) else WouldBe(decision, place)
 
-    def _decide_follow_up(self, decided: _Round, waiting: _FollowUpTicket) -> None:
+    def _decide_follow_up(self, decided: _Round, waiting: _FollowUpRequest) -> None:
         follow_up = waiting.follow_up
         key = command_key(follow_up.user_id, follow_up.command_id)
         if self.state.get(key) is not None:
@@ -884,7 +884,7 @@ class Writer:
             decided.expired += 1
         return wallet
 
-    def _accept(self, decided: _Round, wallet: Wallet, event: Event, entries: dict[str, Entry | None]) -> Wallet:
+    def _accept(self, decided: _Round, wallet: Wallet, event: Event, items: dict[str, Item | None]) -> Wallet:
         """Give the event its place, its record and its effect."""
         seq, prev = decided.head
         place = Place(self.partition, seq + 1)
@@ -892,19 +892,19 @@ class Writer:
         decided.head = Head(place.seq, sha256_hex(record))
         decided.records.append(NewRecord(place.seq, event.user_id, event.command_id, record))
         decided.bytes += len(record)
-        after = self._apply(wallet, event, place, entries)
+        after = self._apply(wallet, event, place, items)
         follow_up = follow_up_of(event, after, place, decided.head.sha256)
         if follow_up is not None:
             self.state.put(follow_up_key(place.seq), follow_up)
             decided.sent.append(_Sent(place.seq, follow_up))
         return after
 
-    def _apply(self, wallet: Wallet, event: Event, place: Place, entries: Any) -> Wallet:
+    def _apply(self, wallet: Wallet, event: Event, place: Place, items: Any) -> Wallet:
         state, user_id = self.state, event.user_id
-        after, changed = evolve(wallet, entries, event, place)
+        after, changed = evolve(wallet, items, event, place)
         state.put_wallet(wallet, after)
-        for key, entry in changed.items():
-            state.put(f"{user_id} {key}", entry)
+        for key, item in changed.items():
+            state.put(f"{user_id} {key}", item)
         state.put(f"{user_id} c:{event.command_id}", place.seq)
         return after
 
@@ -943,8 +943,8 @@ class Writer:
             self._time_us = max(self._time_us, event.time_us)
             return
         place = Place(self.partition, at.seq)
-        entries = {key: self.state.get(f"{event.user_id} {key}") for key in touched(event)}
-        after = self._apply(self.state.wallet(event.user_id), event, place, entries)
+        items = {key: self.state.get(f"{event.user_id} {key}") for key in touched(event)}
+        after = self._apply(self.state.wallet(event.user_id), event, place, items)
         self._time_us = max(self._time_us, event.time_us)
         if self._task is None and event.command_id[0] == "~" and not event.command_id.startswith(EXPIRY):
             partition, seq = str(getattr(event.data, "cause")).split(":")  # noqa: B009 - all of these have a cause

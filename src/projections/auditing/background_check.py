@@ -42,7 +42,7 @@ from projections.storage.port import (
     Switched,
     Users,
 )
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 QUICK_SHARE: Final = 0.04
 """Of one core, at most, for the quick passes. Chosen. Measured: they cost 0.9 s for a log of 300,000 events, so that
@@ -276,7 +276,7 @@ class Proof:
         """The rows that the log makes, up to the checkpoint. Raises _Stopped, _AnotherLog."""
         kinds, users, some_folds = part
         made = _Rows(checkpoint, {}, {})
-        book = Book({}, complete=True, rows_max=sys.maxsize)
+        book = RowBuffer({}, complete=True, rows_max=sys.maxsize)
         head = EMPTY
         async for page in self._pages(partition, checkpoint.head.seq):
             chained = continue_chain(partition, head, page)
@@ -333,7 +333,7 @@ class Proof:
             seq += len(page)
             await self.pace.rest()
 
-    def _take(self, book: Book, kinds: Sequence[type[Row]], made: _Rows, named: frozenset[str]) -> None:
+    def _take(self, book: RowBuffer, kinds: Sequence[type[Row]], made: _Rows, named: frozenset[str]) -> None:
         digests = made.digests
         for shelf in book.shelves:
             if (kind := shelf.kind) in kinds:

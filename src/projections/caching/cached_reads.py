@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from projections.caching.circuit_breaker import Breaker
+from projections.caching.circuit_breaker import CircuitBreaker
 from projections.caching.port import (
     KINDS,
     NO_BOARD,
@@ -35,7 +35,7 @@ from projections.caching.port import (
     encoded,
     field_of,
 )
-from projections.caching.single_flight import SharedReads
+from projections.caching.single_flight import SingleFlight
 from projections.models.rows import AssetRow, Row, StatisticsRow, WalletRow
 from projections.reads import statements
 from projections.reads.documents import Document
@@ -85,13 +85,13 @@ class CachedReads(Reads):
     def __init__(self, model: ReadModel, ends: LogEnds, clock: Callable[[], int], cache: AggregateCache) -> None:
         super().__init__(model, ends, clock)
         self._cache = cache
-        self.breaker = Breaker("the cache of aggregates")
+        self.breaker = CircuitBreaker("the cache of aggregates")
         self.counts: Counter[tuple[str, str]] = Counter(
             {(kind, outcome): 0 for kind in AGGREGATES for outcome in OUTCOMES}
         )
         self._generation = ""
         self._seen: dict[int, int] = {}
-        self._boards: SharedReads[Board, tuple[Found, list[tuple[str, int]]]] = SharedReads()
+        self._boards: SingleFlight[Board, tuple[Found, list[tuple[str, int]]]] = SingleFlight()
 
     def cache_counts(self) -> "CacheCounts":
         return CacheCounts(self.breaker.well, dict(self.counts))

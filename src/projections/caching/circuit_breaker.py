@@ -15,7 +15,7 @@ _SAID_AGAIN_S: Final = 30.0
 _log = logging.getLogger(__name__)
 
 
-class Breaker:
+class CircuitBreaker:
     """Ask ``allows`` before each use, and say afterwards how it was."""
 
     def __init__(self, what: str, *, away_s: float = AWAY_S, clock_s: Callable[[], float] = monotonic) -> None:

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.ports import LedgerError
-from projections.models.rows import AssetRow, Row, StandingRow, StatisticsRow, WalletRow
+from projections.models.rows import AssetRow, LeaderboardRow, Row, StatisticsRow, WalletRow
 from projections.storage.port import Checkpoint, Generation, Run
 
 Kind = Literal["wallet", "statistics"]
@@ -163,8 +163,8 @@ def step_of(generation: Generation, run: Run) -> Step:
     touched: dict[str, dict[Kind, dict[str, bytes]]] = {}
     days: set[Day] = set()
     for kind, rows in run.rows:
-        if kind is StandingRow:
-            days.update((row.asset, row.day) for row in rows if isinstance(row, StandingRow))
+        if kind is LeaderboardRow:
+            days.update((row.asset, row.day) for row in rows if isinstance(row, LeaderboardRow))
         elif (aggregate := _AGGREGATE_OF.get(kind)) is not None:
             for row in rows:
                 user_id, field = field_of(row)

@@ -12,7 +12,7 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class SharedReads(Generic[K, T]):
+class SingleFlight(Generic[K, T]):
     def __init__(self) -> None:
         self._under_way: dict[K, asyncio.Task[T]] = {}
         self._to_come: dict[K, asyncio.Task[T]] = {}

@@ -7,15 +7,15 @@ together sum to zero, because every event does.
 from ledger.core.events import Event
 from ledger.core.wallet import Place
 from projections.models.rows import plus
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     for account, asset, _ in event.postings:
         book.accounts.want((_pooled(account), asset))
 
 
-def fold(event: Event, _place: Place, book: Book) -> None:
+def fold(event: Event, _place: Place, book: RowBuffer) -> None:
     for account, asset, amount in event.postings:
         row = book.accounts.edit_or_add((_pooled(account), asset))
         if amount > 0:

@@ -3,16 +3,16 @@
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
 from ledger.core.wallet import Place
 from projections.models.rows import BetRow
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     match event.data:
         case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
             book.bets.want((event.user_id, bet_id))
 
 
-def fold(event: Event, place: Place, book: Book) -> None:
+def fold(event: Event, place: Place, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case BetPlaced():

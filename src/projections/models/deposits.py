@@ -3,15 +3,15 @@
 from ledger.core.events import Deposited, Event, Reversed
 from ledger.core.wallet import Place
 from projections.models.rows import DepositRow
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     if isinstance(event.data, Reversed):
         book.deposits.want((reversed_seq(event.data),))
 
 
-def fold(event: Event, place: Place, book: Book) -> None:
+def fold(event: Event, place: Place, book: RowBuffer) -> None:
     if isinstance(event.data, Deposited):
         book.deposits.add((place.seq,), DepositRow(place.seq, event.data.order_id))
 

@@ -7,13 +7,13 @@ import msgspec
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
 from ledger.core.wallet import Place
 from projections.models.rows import HistoryRow
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 # Sorted maps, as in the record: the data of a line is the record's, member for member.
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
-def fold(event: Event, place: Place, book: Book) -> None:
+def fold(event: Event, place: Place, book: RowBuffer) -> None:
     if not event.balances:
         return
     data = event.data
@@ -44,7 +44,7 @@ def fold(event: Event, place: Place, book: Book) -> None:
         book.history.add((row.user_id, row.time_us, row.seq, row.asset), row)
 
 
-def _game(event: Event, book: Book) -> str | None:
+def _game(event: Event, book: RowBuffer) -> str | None:
     match event.data:
         case BetPlaced(game=game):
             return game

@@ -3,16 +3,16 @@
 from ledger.core.events import Event, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
 from ledger.core.wallet import Place
 from projections.models.rows import HoldRow
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     match event.data:
         case HoldCaptured(hold_id=hold_id) | HoldReleased(hold_id=hold_id) | HoldExpired(hold_id=hold_id):
             book.holds.want((event.user_id, hold_id))
 
 
-def fold(event: Event, place: Place, book: Book) -> None:
+def fold(event: Event, place: Place, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case HoldPlaced():
@@ -39,7 +39,7 @@ def fold(event: Event, place: Place, book: Book) -> None:
             _resolve(event, place, book, data.hold_id, "expired")
 
 
-def _resolve(event: Event, place: Place, book: Book, hold_id: str, status: str) -> HoldRow:
+def _resolve(event: Event, place: Place, book: RowBuffer, hold_id: str, status: str) -> HoldRow:
     hold = book.holds.edit((event.user_id, hold_id))
     hold.status = status
     hold.resolved_seq, hold.resolved_at_us = place.seq, event.time_us

@@ -6,17 +6,17 @@ A stake counts on the day of its bet, a payout on the day of its settlement; a c
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
 from ledger.core.wallet import DAY_US, Place
 from projections.models.rows import LOW_BITS, LOW_MASK, BetRow
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, bet_id=bet_id):
             book.placed[event.user_id, bet_id] = asset
             book.standings.want((event.user_id, asset, event.time_us // DAY_US))
 
 
-def then_needs(event: Event, book: Book) -> None:
+def then_needs(event: Event, book: RowBuffer) -> None:
     match event.data:
         case BetSettled(bet_id=bet_id):
             key = (event.user_id, bet_id)
@@ -30,7 +30,7 @@ def then_needs(event: Event, book: Book) -> None:
                 book.standings.want((event.user_id, bet.asset, bet.placed_at_us // DAY_US))
 
 
-def fold(event: Event, _place: Place, book: Book) -> None:
+def fold(event: Event, _place: Place, book: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():
@@ -52,7 +52,7 @@ def _plus(high: int, low: int, amount: int) -> tuple[int, int]:
     return high + (low >> LOW_BITS), low & LOW_MASK
 
 
-def _bet(event: Event, bet_id: str, book: Book) -> BetRow:
+def _bet(event: Event, bet_id: str, book: RowBuffer) -> BetRow:
     bet = book.bets.get((event.user_id, bet_id))
     assert bet is not None, event
     return bet

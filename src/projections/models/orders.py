@@ -4,23 +4,23 @@ from ledger.core.events import Deposited, Event, Reversed, WithdrawalApproved, W
 from ledger.core.wallet import Place
 from projections.models.deposits import reversed_seq
 from projections.models.rows import OrderRow
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     match event.data:
         case WithdrawalApproved(order_id=order_id) | WithdrawalRejected(order_id=order_id):
             book.orders.want((event.user_id, order_id))
 
 
-def then_needs(event: Event, book: Book) -> None:
+def then_needs(event: Event, book: RowBuffer) -> None:
     if isinstance(event.data, Reversed):
         deposit = book.deposits.peek((reversed_seq(event.data),))
         if deposit is not None:
             book.orders.want((event.user_id, deposit.order_id))
 
 
-def fold(event: Event, place: Place, book: Book) -> None:
+def fold(event: Event, place: Place, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case Deposited():
@@ -65,7 +65,7 @@ def fold(event: Event, place: Place, book: Book) -> None:
                 _resolve(event, place, book, deposit.order_id, "reversed", data.reason)
 
 
-def _resolve(event: Event, place: Place, book: Book, order_id: str, status: str, reason: str | None) -> None:
+def _resolve(event: Event, place: Place, book: RowBuffer, order_id: str, status: str, reason: str | None) -> None:
     order = book.orders.edit((event.user_id, order_id))
     order.status, order.reason = status, reason
     order.resolved_seq, order.resolved_at_us = place.seq, event.time_us

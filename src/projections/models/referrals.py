@@ -2,14 +2,14 @@
 
 from ledger.core.events import Event, ReferralCounted
 from ledger.core.wallet import Place
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     if isinstance(event.data, ReferralCounted):
         book.referrals.want((event.user_id, event.data.level))
 
 
-def fold(event: Event, _place: Place, book: Book) -> None:
+def fold(event: Event, _place: Place, book: RowBuffer) -> None:
     if isinstance(event.data, ReferralCounted):
         book.referrals.edit_or_add((event.user_id, event.data.level)).members += 1

@@ -203,7 +203,7 @@ LOW_BITS: Final = 48
 LOW_MASK: Final = (1 << LOW_BITS) - 1
 
 
-class StandingRow(Row):
+class LeaderboardRow(Row):
     """A user's bets of one UTC day (days since 1970) in one asset: what leaderboards are added up from.
 
     ``staked`` counts on the day of the bet, ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of
@@ -262,7 +262,7 @@ ROW_TYPES: Final[tuple[type[Row], ...]] = (
     HoldRow,
     TransferRow,
     StatisticsRow,
-    StandingRow,
+    LeaderboardRow,
     ReferralRow,
     AccountRow,
 )

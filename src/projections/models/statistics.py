@@ -19,10 +19,10 @@ from ledger.core.events import (
 )
 from ledger.core.wallet import Place
 from projections.models.rows import StatisticsRow, plus
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, game=game):
             book.statistics.want((event.user_id, asset, game))
@@ -31,7 +31,7 @@ def needs(event: Event, book: Book) -> None:
                 book.statistics.want((event.user_id, asset, ""))
 
 
-def then_needs(event: Event, book: Book) -> None:
+def then_needs(event: Event, book: RowBuffer) -> None:
     match event.data:
         case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
             bet = book.bets.peek((event.user_id, bet_id))
@@ -39,7 +39,7 @@ def then_needs(event: Event, book: Book) -> None:
                 book.statistics.want((event.user_id, bet.asset, bet.game))
 
 
-def fold(event: Event, _place: Place, book: Book) -> None:
+def fold(event: Event, _place: Place, book: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():
@@ -81,7 +81,7 @@ def fold(event: Event, _place: Place, book: Book) -> None:
             _undo(event, book)
 
 
-def _undo(event: Event, book: Book) -> None:
+def _undo(event: Event, book: RowBuffer) -> None:
     for account, asset, amount in event.postings:
         if account == HOUSE_DEPOSITS:
             row = _money(event, book, asset)
@@ -93,5 +93,5 @@ def _undo(event: Event, book: Book) -> None:
             row.bonuses = plus(row.bonuses, -amount)
 
 
-def _money(event: Event, book: Book, asset: str) -> StatisticsRow:
+def _money(event: Event, book: RowBuffer, asset: str) -> StatisticsRow:
     return book.statistics.edit_or_add((event.user_id, asset, ""))

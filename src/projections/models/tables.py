@@ -22,10 +22,10 @@ from projections.models.rows import (
     DepositRow,
     HistoryRow,
     HoldRow,
+    LeaderboardRow,
     OrderRow,
     ReferralRow,
     Row,
-    StandingRow,
     StatisticsRow,
     TransferRow,
     WalletRow,
@@ -221,7 +221,7 @@ class Tables:
             _must("commissions", _text(_SUM)),
         )
         self.standing = self._table(
-            StandingRow,
+            LeaderboardRow,
             _key("user_id", _text(_USER)),
             _key("asset", _text(_ASSET)),
             _key("day", Integer),
@@ -247,7 +247,7 @@ class Tables:
             HoldRow: self.hold,
             TransferRow: self.transfer,
             StatisticsRow: self.statistics,
-            StandingRow: self.standing,
+            LeaderboardRow: self.standing,
             ReferralRow: self.referral,
             AccountRow: self.account,
         }

@@ -3,16 +3,16 @@
 from ledger.core.events import Event, TransferDelivered, TransferReturned, TransferSent
 from ledger.core.wallet import Place
 from projections.models.rows import TransferRow
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     match event.data:
         case TransferDelivered(transfer_id=transfer_id) | TransferReturned(transfer_id=transfer_id):
             book.transfers.want((event.user_id, transfer_id))
 
 
-def fold(event: Event, place: Place, book: Book) -> None:
+def fold(event: Event, place: Place, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case TransferSent():

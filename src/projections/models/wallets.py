@@ -4,12 +4,12 @@ from msgspec import UNSET
 
 from ledger.core.events import Deposited, Event, LimitsSet, WalletClosed, WalletFrozen, WalletOpened, WalletUnfrozen
 from ledger.core.wallet import Place
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 _STATUS_AFTER: dict[type, str] = {WalletFrozen: "frozen", WalletUnfrozen: "open", WalletClosed: "closed"}
 
 
-def needs(event: Event, book: Book) -> None:
+def needs(event: Event, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     for asset in event.balances:
         book.assets.want((user_id, asset))
@@ -22,7 +22,7 @@ def needs(event: Event, book: Book) -> None:
             book.wallets.want((user_id,))
 
 
-def fold(event: Event, place: Place, book: Book) -> None:
+def fold(event: Event, place: Place, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     for asset, balance in event.balances.items():
         row = book.assets.edit_or_add((user_id, asset), event.time_us)
@@ -46,7 +46,7 @@ def fold(event: Event, place: Place, book: Book) -> None:
             book.wallets.edit((user_id,)).status = _STATUS_AFTER[type(data)]
 
 
-def _limit(event: Event, data: LimitsSet, book: Book) -> None:
+def _limit(event: Event, data: LimitsSet, book: RowBuffer) -> None:
     row = book.assets.edit_or_add((event.user_id, data.asset), event.time_us)
     if data.credit_limit is not UNSET:
         row.credit_limit = data.credit_limit or 0

@@ -22,8 +22,8 @@ from ledger.core.record import Head, MalformedRecord, time_us_of
 from ledger.ports import LogDamaged
 from projections.projecting.log_reader import LogReader
 from projections.projecting.partition import PartitionFolder, may_be_event
-from projections.projecting.post_commit import AfterCommit
-from projections.projecting.projector import Filling
+from projections.projecting.post_commit import PostCommit
+from projections.projecting.projector import Projector
 from projections.projecting.retry import patiently, pause
 from projections.storage.port import Generation, Overtaken, ReadModelAhead, ReadModelStore, Run, Switched
 
@@ -85,11 +85,11 @@ class Intake:
     """One process's share of filling the live generation."""
 
     def __init__(
-        self, log: PlacedLogReader, store: ReadModelStore, stop: asyncio.Event, *, after: AfterCommit | None = None
+        self, log: PlacedLogReader, store: ReadModelStore, stop: asyncio.Event, *, after: PostCommit | None = None
     ) -> None:
         """``after`` is told of every commit."""
         self._log, self._stop = log, stop
-        self._filling = Filling(log, store, in_thread=True, after=after)
+        self._filling = Projector(log, store, in_thread=True, after=after)
         self.counts = Counts()
         self.standings: dict[int, Standing] = {}
         """By partition, of those that something was ever delivered of."""

@@ -17,8 +17,8 @@ from typing import Final
 from ledger.ports import LogDamaged
 from projections.projecting.log_reader import WHAT_TO_DO, LogReader
 from projections.projecting.partition import PartitionFolder
-from projections.projecting.post_commit import AfterCommit
-from projections.projecting.projector import Filling
+from projections.projecting.post_commit import PostCommit
+from projections.projecting.projector import Projector
 from projections.projecting.retry import patiently, pause
 from projections.storage.port import Generation, Overtaken, ReadModelAhead, ReadModelStore, Run, Switched
 
@@ -38,11 +38,11 @@ class Follower:
     """Follows ``log`` into ``store``. One coroutine at a time; blocks while it folds and stores a batch."""
 
     def __init__(
-        self, log: LogReader, store: ReadModelStore, *, batch: int = BATCH, after: AfterCommit | None = None
+        self, log: LogReader, store: ReadModelStore, *, batch: int = BATCH, after: PostCommit | None = None
     ) -> None:
         """``after`` is told of every commit; None where there is nobody to tell."""
         self._log, self._store, self._batch = log, store, batch
-        self._filling = Filling(log, store, after=after)
+        self._filling = Projector(log, store, after=after)
         self._told: Generation | None = None
         self._more = True
         self._look_at_s = 0.0

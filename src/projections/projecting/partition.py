@@ -20,7 +20,7 @@ from ledger.core.wallet import Place
 from ledger.ports import LogDamaged
 from projections.models import FOLDS, NEEDS, THEN_NEEDS
 from projections.storage.port import Checkpoint, Held, Quarantined, ReadModelStore, Run
-from projections.storage.row_buffer import Book
+from projections.storage.row_buffer import RowBuffer
 
 _REASON_MAX: Final = 500
 _HELD_AT_ONCE: Final = 1_000
@@ -130,9 +130,9 @@ class PartitionFolder:
         self._store, self._generation = store, generation
         empty = checkpoint.head.seq == 0
         self._book = (
-            Book(checkpoint.digests, complete=empty)
+            RowBuffer(checkpoint.digests, complete=empty)
             if rows_max is None
-            else Book(checkpoint.digests, complete=empty, rows_max=rows_max)
+            else RowBuffer(checkpoint.digests, complete=empty, rows_max=rows_max)
         )
         self._next_quarantined: set[str] = set()
         self._next_forks = 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic
 from typing import Final
 
-from projections.caching.circuit_breaker import Breaker
+from projections.caching.circuit_breaker import CircuitBreaker
 from projections.caching.port import CONFIRM_S, AggregateCache, CacheUnavailable, Place, Step, place_of, step_of
 from projections.live.port import Live, Moved, moved_by
 from projections.storage.port import Checkpoint, Generation, Run
@@ -20,13 +20,13 @@ _BEAT_S: Final = 1.0
 """How often the feed says where each partition is, so that a loss is noticed where nothing else is said. Chosen."""
 
 
-class AfterCommit:
+class PostCommit:
     """One a process that folds; one coroutine at a time."""
 
     def __init__(self, cache: AggregateCache, live: Live, *, clock_s: Callable[[], float] = monotonic) -> None:
         """Both are closed with it."""
         self._cache, self._live, self._clock_s = cache, live, clock_s
-        self._breaker = Breaker("the cache of aggregates", away_s=_AWAY_S, clock_s=clock_s)
+        self._breaker = CircuitBreaker("the cache of aggregates", away_s=_AWAY_S, clock_s=clock_s)
         self._places: dict[int, Place] = {}
         self._generation: Generation | None = None
         self._confirm_at_s = self._beat_at_s = 0.0

@@ -16,7 +16,7 @@ from ledger.core.record import Head
 from projections.models import VERSION
 from projections.projecting.log_reader import LogReader, ahead_at, refuse_ahead
 from projections.projecting.partition import PartitionFolder
-from projections.projecting.post_commit import AfterCommit
+from projections.projecting.post_commit import PostCommit
 from projections.storage.port import Generation, Quarantined, ReadModelStore, Run
 
 _ROWS_KEPT: Final = 48_000
@@ -26,7 +26,7 @@ users who are about play with, in 100 MB at the most."""
 _log = logging.getLogger(__name__)
 
 
-class Filling:
+class Projector:
     """The live generation of ``store``, filled from ``log`` by this process and perhaps by others."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Filling:
         store: ReadModelStore,
         *,
         in_thread: bool = False,
-        after: AfterCommit | None = None,
+        after: PostCommit | None = None,
     ) -> None:
         """``in_thread``: the log may be asked from any thread, and is not asked in the event loop's; ``after`` is
         told of every commit."""

@@ -22,10 +22,10 @@ from projections.models.rows import (
     HistoryRow,
     HoldRow,
     Key,
+    LeaderboardRow,
     OrderRow,
     ReferralRow,
     Row,
-    StandingRow,
     StatisticsRow,
     TransferRow,
     WalletRow,
@@ -41,12 +41,12 @@ Digests = dict[str, int]
 """Table → the digest of the partition's rows in it."""
 
 
-class Shelf(Generic[RowT]):
+class TableBuffer(Generic[RowT]):
     """The rows of one table."""
 
     __slots__ = ("_before", "_book", "_digest_of", "_rows", "kind", "wanted")
 
-    def __init__(self, kind: type[RowT], book: "Book") -> None:
+    def __init__(self, kind: type[RowT], book: "RowBuffer") -> None:
         self.kind = kind
         self.wanted: set[Key] = set()
         self._book = book
@@ -121,7 +121,7 @@ class Shelf(Generic[RowT]):
         self.wanted.clear()
 
 
-class Book:
+class RowBuffer:
     """One partition's shelves."""
 
     def __init__(self, digests: Mapping[str, int], *, complete: bool = False, rows_max: int = ROWS_MAX) -> None:
@@ -131,19 +131,19 @@ class Book:
         self._digests = dict(digests)
         self.placed: dict[Key, str] = {}
         """Bets that this run places: (user_id, bet_id) → asset, for those whose rows are not made yet."""
-        self.wallets = Shelf(WalletRow, self)
-        self.assets = Shelf(AssetRow, self)
-        self.history = Shelf(HistoryRow, self)
-        self.orders = Shelf(OrderRow, self)
-        self.deposits = Shelf(DepositRow, self)
-        self.bets = Shelf(BetRow, self)
-        self.holds = Shelf(HoldRow, self)
-        self.transfers = Shelf(TransferRow, self)
-        self.statistics = Shelf(StatisticsRow, self)
-        self.standings = Shelf(StandingRow, self)
-        self.referrals = Shelf(ReferralRow, self)
-        self.accounts = Shelf(AccountRow, self)
-        self.shelves: tuple[Shelf[Any], ...] = (
+        self.wallets = TableBuffer(WalletRow, self)
+        self.assets = TableBuffer(AssetRow, self)
+        self.history = TableBuffer(HistoryRow, self)
+        self.orders = TableBuffer(OrderRow, self)
+        self.deposits = TableBuffer(DepositRow, self)
+        self.bets = TableBuffer(BetRow, self)
+        self.holds = TableBuffer(HoldRow, self)
+        self.transfers = TableBuffer(TransferRow, self)
+        self.statistics = TableBuffer(StatisticsRow, self)
+        self.standings = TableBuffer(LeaderboardRow, self)
+        self.referrals = TableBuffer(ReferralRow, self)
+        self.accounts = TableBuffer(AccountRow, self)
+        self.shelves: tuple[TableBuffer[Any], ...] = (
             self.wallets,
             self.assets,
             self.history,
