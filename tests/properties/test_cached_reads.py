@@ -27,7 +27,7 @@ from projections.reads.queries import LEADERBOARDS
 from projections.storage.port import Generation, Quarantined, Run
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties.naive_reads import NaiveReads
-from properties.reads_story import USERS, Story, tell
+from properties.reads_scenario import USERS, Story, tell
 from properties.test_reads_against_the_naive_reads import NOW_US, Ends, plain
 
 TURNS: Final = 600

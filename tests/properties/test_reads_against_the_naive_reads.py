@@ -25,7 +25,7 @@ from projections.storage.server import ServerReadModel, ServerReadModelStore
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties import naive_reads
 from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
-from properties.reads_story import USERS, Story, tell
+from properties.reads_scenario import USERS, Story, tell
 
 NOW_US: Final = 2**52
 

@@ -13,9 +13,9 @@ import pytest
 
 from ledger.sqlite.folder import READ_MODEL
 from projections.auditing.oracle import Document
+from system.fake_service import Answer, serving
 from system.players import HOLD_MAX_S, Crowd
 from system.service import Service
-from system.told_service import Answer, serving
 from unit.folders import story_records, write_log
 from unit.read_model import ReadModel
 from unit.told_reads import ToldReads

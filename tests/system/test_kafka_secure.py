@@ -9,7 +9,7 @@ import pytest
 from databases import EmptyDatabases
 from deploy.local.servers import SASL_PASSWORD, Kafka
 from kafka_judge import secure_url
-from properties.reads_story import Story, story
+from properties.reads_scenario import Story, story
 from system.cluster import Cluster, Crowd, assert_borne_out
 from system.kafka_read_side import KafkaReadSide, side_of, until
 

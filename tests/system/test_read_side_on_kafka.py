@@ -10,7 +10,7 @@ import pytest
 from databases import EmptyDatabases, open_database
 from deploy.local.servers import Kafka
 from projections.storage.port import RebuildUnderWay
-from properties.reads_story import Story, story
+from properties.reads_scenario import Story, story
 from system.kafka_read_side import KafkaReadSide, fork_of, side_of, until
 
 pytestmark = pytest.mark.system

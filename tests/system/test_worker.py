@@ -12,7 +12,7 @@ import pytest
 from databases import EmptyDatabases
 from deploy.local.servers import Kafka
 from ledger.kafka.log import TOPIC
-from properties.reads_story import Story, story
+from properties.reads_scenario import Story, story
 from system.kafka_read_side import KafkaReadSide, WorkerProcess, fork_of, side_of, until
 from system.on_topic import SILENT_S
 

@@ -15,7 +15,7 @@ from deploy.local.servers import Kafka, PostgreSql
 from projections.reads.status import standing_of
 from projections.storage.port import ReadModelUnavailable
 from projections.storage.server import ServerReadModel
-from properties.reads_story import Story, story
+from properties.reads_scenario import Story, story
 from real_servers import running
 from system.kafka_read_side import KafkaReadSide, side_of, until
 

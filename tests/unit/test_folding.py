@@ -21,7 +21,7 @@ from projections.models.rows import DIGEST_OF, ROW_TYPES, StatisticsRow, add_dig
 from projections.projecting.partition import continue_chain
 from projections.storage.port import Overtaken, Quarantined
 from projections.storage.row_buffer import RowBuffer
-from properties.reads_story import story
+from properties.reads_scenario import story
 from unit.given import Scene, deposit, open_wallet, place_bet, settle_bet
 from unit.read_model import ReadModel, Tables
 

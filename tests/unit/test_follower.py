@@ -20,7 +20,7 @@ from projections.projecting.log_reader import refuse_ahead
 from projections.storage.port import Overtaken, ReadModelAhead, ReadModelUnavailable, Run
 from projections.storage.row_buffer import RowBuffer
 from projections.storage.sqlite import SqliteReadModelStore
-from properties.reads_story import Story, story, tell
+from properties.reads_scenario import Story, story, tell
 from unit.folded import Folder, Tables, from_scratch, live_tables, tables
 
 

@@ -19,7 +19,7 @@ from projections.storage import sqlite
 from projections.storage.common import create_table
 from projections.storage.port import ReadModelUnavailable, Switched
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
-from properties.reads_story import Story, story
+from properties.reads_scenario import Story, story
 from unit.asked import Asked
 from unit.folded import Folder, from_scratch, live_tables
 from unit.given import open_wallet

@@ -8,7 +8,7 @@ from projections.models import VERSION
 from projections.projecting.partition import PartitionFolder
 from projections.reads.supply import AccountTotal, account_totals
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
-from properties.reads_story import tell
+from properties.reads_scenario import tell
 
 
 async def test_the_supply_is_every_posting_of_every_partition_and_sums_to_zero(tmp_path: Path) -> None:

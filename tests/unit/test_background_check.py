@@ -21,7 +21,7 @@ from projections.auditing.background_check import KEPT_MAX, NAMED_MAX, Check, Pa
 from projections.models.rows import BY_USER, ROW_TYPES, Row
 from projections.storage.port import Difference, Users
 from projections.storage.row_buffer import RowBuffer
-from properties.reads_story import story
+from properties.reads_scenario import story
 from unit.read_model import ReadModel, write_log
 
 PARTITIONS: Final = 3

@@ -15,7 +15,7 @@ from ledger.writer.writer import Writer
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import BrittleStore, World
 from unit.nodes_in_memory import Cluster
-from unit.test_holdings import SlowStore, until
+from unit.test_owned import SlowStore, until
 
 PARTITIONS = 2
 

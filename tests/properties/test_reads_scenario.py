@@ -18,7 +18,7 @@ from properties.naive_reads import (
     every_queue,
     every_read,
 )
-from properties.reads_story import MAYFLY, NOBODY, USERS, WHALE, Story, story
+from properties.reads_scenario import MAYFLY, NOBODY, USERS, WHALE, Story, story
 from properties.stories import seen
 from unit.node_in_memory import World
 
