@@ -57,7 +57,7 @@ _INSERT: Final = {
 }
 # Up to this many records are committed by one statement in autocommit: the GIL changes hands twice instead of eight
 # times, and under load each change costs up to a switch interval. The guard replaces the check for other writers
-# inside the transaction. Chosen: one statement is compiled for each size, and larger commits have few changes a record.
+# inside the transaction. Chosen: one statement is compiled for each size, and a larger commit has few changes a row.
 _ONE_STATEMENT_MAX: Final = 64
 _GUARDED_INSERT: Final = {
     rows: """INSERT INTO event(partition, seq, user_id, command_id, record)
