@@ -1,7 +1,7 @@
 """Bets under their ids, open or settled."""
 
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import BetRow
 from projections.storage.row_buffer import RowBuffer
 
@@ -12,7 +12,7 @@ def needs(event: Event, book: RowBuffer) -> None:
             book.bets.want((event.user_id, bet_id))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case BetPlaced():

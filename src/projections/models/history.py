@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import HistoryRow
 from projections.storage.row_buffer import RowBuffer
 
@@ -13,7 +13,7 @@ from projections.storage.row_buffer import RowBuffer
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     if not event.balances:
         return
     data = event.data

@@ -4,7 +4,8 @@ A stake counts on the day of its bet, a payout on the day of its settlement; a c
 """
 
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
-from ledger.core.wallet import DAY_US, Place
+from ledger.core.position import Position
+from ledger.core.wallet import DAY_US
 from projections.models.rows import LOW_BITS, LOW_MASK, BetRow
 from projections.storage.row_buffer import RowBuffer
 
@@ -30,7 +31,7 @@ def then_needs(event: Event, book: RowBuffer) -> None:
                 book.standings.want((event.user_id, bet.asset, bet.placed_at_us // DAY_US))
 
 
-def fold(event: Event, _place: Place, book: RowBuffer) -> None:
+def fold(event: Event, _place: Position, book: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():

@@ -1,7 +1,7 @@
 """Transfers in the sender's wallet, and whether they arrived."""
 
 from ledger.core.events import Event, TransferDelivered, TransferReturned, TransferSent
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import TransferRow
 from projections.storage.row_buffer import RowBuffer
 
@@ -12,7 +12,7 @@ def needs(event: Event, book: RowBuffer) -> None:
             book.transfers.want((event.user_id, transfer_id))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case TransferSent():
