@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from demo.books import Books
+from demo.books.books import Books
 from demo.play import Client, UnreachableError
 
 PAGE = 10_000

@@ -113,8 +113,8 @@ class Run:
             for writer in node.writers.values():
                 if writer._task is not None:
                     writer._task.cancel()
-            if node._stores is not None:
-                node._stores.cancel()
+            if node._checkpoints._task is not None:
+                node._checkpoints._task.cancel()
         await asyncio.sleep(0.001)
 
     def _new_owner(self) -> "asyncio.Task[Any]":

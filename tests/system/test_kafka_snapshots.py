@@ -11,7 +11,7 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from bench.takeover import take_over
+from bench.measures.takeover import take_over
 from conformance.snapshot_store import everything
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, SnapshotTopics, administered, new_topic

@@ -320,7 +320,7 @@ class ClusterInMemory:
         node: Any = site.node
         forwarding: Any = site.forwarding
         tasks = [writer._task for writer in node.writers.values()]
-        tasks += [node._stores, *node._holdings._taking.values(), *node._holdings._retiring.values()]
+        tasks += [node._checkpoints._task, *node._holdings._taking.values(), *node._holdings._retiring.values()]
         tasks += [*forwarding._calls, forwarding._looking, *forwarding._deliveries._carriers.values()]
         ours = {task for task in tasks if task is not None and not task.done()}
         for task in ours:

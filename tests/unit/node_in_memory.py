@@ -105,7 +105,7 @@ class World:
         ours = [
             task
             for task in asyncio.all_tasks()
-            if task.get_name().startswith(("writer-", "take-", "retire-", "heir")) or task.get_name() == "stores"
+            if task.get_name().startswith(("writer-", "take-", "retire-", "heir")) or task.get_name() == "checkpoints"
         ]
         for task in ours:
             task.cancel()

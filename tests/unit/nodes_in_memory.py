@@ -180,7 +180,7 @@ class Cluster:
         node, self.members[name].left = world.node, True
         assert node._holdings is not None
         tasks = [writer._task for writer in node.writers.values()]
-        tasks += [*node._holdings._taking.values(), *node._holdings._retiring.values(), node._stores]
+        tasks += [*node._holdings._taking.values(), *node._holdings._retiring.values(), node._checkpoints._task]
         heirs = node._holdings.heirs
         tasks += [*heirs._following.values(), *heirs._ending.values(), heirs._closing]
         if isinstance(node._remote, Neighbours):

@@ -15,7 +15,7 @@ from ledger.core.events import BetSettled, Event
 from ledger.core.position import Position
 from ledger.ports import LogDamaged
 from ledger.sqlite.folder import EVENTS, READ_MODEL
-from ledger.sqlite.log import SqliteLogReader
+from ledger.sqlite.readers import SqliteLogReader
 from projections import models as folds
 from projections.auditing.background_check import KEPT_MAX, NAMED_MAX, Check, Pace, Proof
 from projections.models.rows import BY_USER, ROW_TYPES, Row

@@ -251,7 +251,7 @@ async def test_a_lower_generation_does_not_open(world: World) -> None:
 async def test_the_generation_is_known_after_a_checkpoint_too(world: World) -> None:
     await world.given(open_wallet())
     await world.save()
-    await world.node._learn_keys()
+    await world.node._checkpoints._learn_keys()
     world.options["generation"] = 4
     with pytest.raises(Superseded, match="generation 5"):
         await world.restart()

@@ -46,7 +46,7 @@ def _prove(folder: Path) -> None:
     """Raises Fault, LogUnreadable."""
     from ledger.operations.audit import verify
     from ledger.sqlite.folder import EVENTS
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
 
     with closing(SqliteRecords(folder / EVENTS)) as records, progress("verifying", "events") as tell:
         verify(records, progress=tell)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ledger.kafka.log import KafkaEventLog
     from ledger.operations.audit import Verified
     from ledger.sqlite.folder import Migrated
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
 
 
 class CannotMigrate(Exception):
@@ -98,7 +98,7 @@ def _fail(why: str, status: int) -> None:
 def _migrate(data: Path | None, to: str | None, workers: int | None) -> None:
     from ledger.kafka.address import parse_address
     from ledger.sqlite.folder import EVENTS, FolderLock, migrated_to
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
     from projections.projecting.rebuild import WORKERS_MAX
 
     settings = _settings(data)

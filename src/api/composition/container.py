@@ -37,7 +37,9 @@ from ledger.ports import (
 )
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock, refuse_migrated
-from ledger.sqlite.log import SqliteEventLog, SqliteLogReader, wrong_partitions
+from ledger.sqlite.log import SqliteEventLog
+from ledger.sqlite.log_file import wrong_partitions
+from ledger.sqlite.readers import SqliteLogReader
 from ledger.sqlite.state_store import SqliteStateStore
 from projections.auditing.background_check import Check, Pace, Proof
 from projections.caching.cached_reads import CacheCounts, CachedReads

@@ -20,7 +20,7 @@ import click
 
 if TYPE_CHECKING:
     from ledger.operations.audit import Stored
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
 
 _PAGE: Final = 5_000
 _TIMEOUT_S: Final = 60
@@ -60,7 +60,7 @@ def opened(data: Path | None, url: str | None) -> "Iterator[SqliteRecords | Http
             yield from_service
         return
     from ledger.sqlite.folder import EVENTS
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
 
     folder = data_folder(data)
     try:

@@ -14,9 +14,9 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from bench import bodies
-from bench.asking import pool
 from bench.figures import BenchError, Slice, slice_of
+from bench.load import bodies
+from bench.load.client import pool
 
 
 class _Place(Struct):

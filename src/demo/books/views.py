@@ -18,7 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from demo.books import Bet, Books, Wallet
+from demo.books.books import Books
+from demo.books.wallets import Bet, Wallet
 
 OF_THE_LEDGER = {"hold_expired", "bonus_expired", "transfer_received", "transfer_returned", "commission_paid"}
 """Events with money that no command of the wallet's own answers with."""

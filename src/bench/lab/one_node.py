@@ -12,11 +12,12 @@ from typing import Self
 
 from msgspec import Struct
 
-from bench import bodies, programs
-from bench.bodies import Spread, Within
 from bench.figures import Slice
-from bench.programs import Program, Worker
-from bench.worker import Bets, CatchUp, FillLong, FillPlayers, Job, OpenWallets, WalletReads
+from bench.lab import programs
+from bench.lab.jobs import Bets, CatchUp, FillLong, FillPlayers, Job, OpenWallets, WalletReads
+from bench.lab.programs import Program, Worker
+from bench.load import bodies
+from bench.load.bodies import Spread, Within
 
 WALLETS_PER_STEP = 10_000
 AFTERWORK_S_MAX = 3.0

@@ -22,8 +22,8 @@ from types import TracebackType
 import msgspec
 
 from bench.figures import BenchError, Slice
-from bench.following import Following
-from bench.worker import Arrivals, Done, Job, Reply
+from bench.lab.jobs import Arrivals, Done, Job, Reply
+from bench.load.freshness import Following
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
@@ -186,7 +186,7 @@ def read_side_worker(data: Path, log: Path, more: Mapping[str, str]) -> Program:
 
 def bare_route(log: Path) -> Program:
     """The yardstick of the HTTP path; see `bare_route`."""
-    return Program("the bare route", [sys.executable, "-m", "bench.bare_route", "{port}"], {}, log)
+    return Program("the bare route", [sys.executable, "-m", "bench.yardsticks.bare_routes", "{port}"], {}, log)
 
 
 def run_command(arguments: list[str], data: Path, log: Path, more: Mapping[str, str] | None = None) -> float:
@@ -226,7 +226,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker"],
+            [sys.executable, "-m", "bench.lab.jobs"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the bench's to answer

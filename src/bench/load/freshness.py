@@ -20,9 +20,9 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from bench import bodies
-from bench.asking import Pool, pool
 from bench.figures import BenchError, Slice, percentile, slice_of
+from bench.load import bodies
+from bench.load.client import Pool, pool
 
 LOOK_EVERY_S = 0.05
 """How often `/metrics` is asked while commands arrive. Chosen: each look costs the service about a millisecond."""

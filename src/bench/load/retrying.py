@@ -22,8 +22,8 @@ import aiohttp
 import uvloop
 from msgspec import Struct
 
-from bench import bodies
 from bench.figures import BenchError
+from bench.load import bodies
 from ledger.core.position import partition_of
 
 GIVEN_UP_S = 60.0

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import cast
 
 from bench.figures import BenchError
-from bench.load import ANSWER_TIMEOUT_S, length_of
+from bench.load.generator import ANSWER_TIMEOUT_S, length_of
 
 
 class Client(asyncio.Protocol):

@@ -17,12 +17,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from bench import read_measures
-from bench.bodies import Spread
 from bench.figures import BenchError, Bound, Row, Slice, Target, ratio_of, summary_of
-from bench.lab import Lab, Plan
+from bench.lab.jobs import BareLoop, Commits, Verification
+from bench.lab.one_node import Lab, Plan
+from bench.load.bodies import Spread
+from bench.measures import reads as read_measures
 from bench.report import load_text, mib_text, rate_text
-from bench.worker import BareLoop, Commits, Verification
 
 # From the promises of the project: what the ledger may cost beside what it cannot do without.
 OF_BARE_ROUTE = Target(Bound.AT_LEAST, 0.65, "×")

@@ -1,140 +1,26 @@
-"""A day's traffic of several game servers: which commands they send, in order, and which answers would fit.
+"""What players and operators do: each action returns a post, or None if it does not suit the wallet. No I/O.
 
-Numbered truths:
-
-1. Pure: the same `Day`, server number and answers give the same traffic. Time is the books' clock, the last
-   `time_us` that the service told.
-2. A server yields waves. The posts of one wave name different wallets and may be under way together; a wave follows
-   only when the one before is answered. So one wallet's commands reach the service in order.
-3. Each command says which outcomes fit (`Planned.may`). A deliberate mistake has exactly one: its problem's code, by
-   the contract's order of precedence. A command that the wallet's sure money covers has exactly `accepted`.
-4. Faults (sent twice at once, answer lost) are planned only where every command must be accepted: a refusal leaves no
-   trace, so a late copy of a refused command could be taken after all.
-5. What would make the end of a transfer depend on who is first does not happen: wallets that close or cap their
-   balance receive none, except where that wallet refuses every one (see `books`, truth 5).
-
-The model: users by Zipf; bets gather at the end of each period and are settled together; people open wallets through
-most of the day; the back office decides on withdrawals and proposals some periods later, under other names.
+Time is the books' clock: the last `time_us` that the service returned. Invariant: no transfer goes to a wallet whose
+acceptance may change while the transfer is under way (`demo.books.books`, invariant 5). Wallets that close or cap
+their balance receive none, except where that wallet refuses every transfer.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
-from itertools import accumulate
-from random import Random
 
-from demo.books import ACCEPTED, DAY_US, HORIZON_US, Books, Command, Wallet
-
-UNIT = {"INR": 100, "USDT": 1_000_000, "GOLD": 1}
-"""Minor units in one, for the assets that a service has unless told otherwise (contract: `STAKELOG_ASSETS`)."""
-
-ZIPF_EXPONENT = 1.05
-"""Chosen: with 3,000 users the busiest tenth places about two thirds of the bets."""
+from demo.books.books import Books
+from demo.books.wallets import DAY_US, HORIZON_US, Command, Wallet
+from demo.traffic.plan import ANY_SHORTAGE, SURE, UNIT, Day, Fault, Later, Planned, Player, Post, Role, Wager, seeded
 
 FAR_TOO_MUCH = 10**13
 FIRST_DEPOSIT_BONUS = ((100, 20), (300, 60), (1_000, 150), (3_000, 300), (10_000, 600))
 PICKS = ("big", "small", "red", "green", "violet", "7", "home win", "over 2½", "सात")
 OPERATORS = ("ops-asha", "ops-ben", "ops-chidi")
 SECOND_US = 1_000_000
-
-SURE = frozenset({ACCEPTED})
-ANY_SHORTAGE = frozenset({ACCEPTED, "insufficient_funds", "credit_limit_exceeded"})
-
-
-class Fault(Enum):
-    """What goes wrong between client and service, on purpose."""
-
-    NONE = "none"
-    TWICE = "sent twice at once"
-    ANSWER_LOST = "answer lost, sent again"
-
-
-class Role(Enum):
-    """What sets a player's wallet apart, for the whole day."""
-
-    REGULAR = "regular"
-    VISITOR = "visitor"  # no bonus, no transfers; leaves for good when the wallet is empty
-    CAPPED = "capped"  # balance_max in INR, none at all in GOLD, may not withdraw
-    CREDIT = "credit"  # bets below zero
-    CAREFUL = "careful"  # stake_max_per_day
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """What to play: about this many commands. `tag` keeps the users of two days on one service apart."""
-
-    users: int
-    commands: int
-    seed: int
-    servers: int = 4
-    periods: int = 48
-    tag: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Player:
-    """One user, as their game server knows them."""
-
-    user_id: str
-    role: Role
-    asset: str
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One command and the outcomes that fit; `again`: a copy of one that was accepted, so it must be a hit."""
-
-    command: Command
-    may: frozenset[str] = SURE
-    again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """Commands to send in this order, as one batch or one by one, by one actor (None: the default)."""
-
-    planned: tuple[Planned, ...]
-    batch: bool = False
-    actor: str | None = None
-    fault: Fault = Fault.NONE
-
-    def user_ids(self) -> set[str]:
-        """The wallets that this post names."""
-        return {str(planned.command.get("user_id")) for planned in self.planned}
-
-
-@dataclass(frozen=True, slots=True)
-class Wave:
-    """Posts that may be under way together, and the time on the players' clocks ("18:30")."""
-
-    clock: str
-    posts: tuple[Post, ...]
-
-    def size(self) -> int:
-        """How many commands the wave plans."""
-        return sum(len(post.planned) for post in self.posts)
-
-
-@dataclass(slots=True)
-class Later:
-    """Something to do with this wallet from this period on; what exactly is decided then (None: nothing any more)."""
-
-    period: int
-    user_id: str
-    post: Callable[[], Post | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wager:
-    """A bet that was sent, to be settled at the end of this period."""
-
-    period: int
-    player: Player
-    bet_id: str
 
 
 @dataclass(slots=True)
@@ -149,189 +35,17 @@ class _Progress:
     sent: deque[Planned] = field(default_factory=lambda: deque(maxlen=2_000))
 
 
-def players(day: Day) -> list[Player]:
-    """Everybody of the day, whichever server they play on."""
-    rng = _dice(day, "players")
-    roles = {7: Role.VISITOR, 13: Role.CAPPED, 21: Role.CREDIT, 33: Role.CAREFUL}
-    return [
-        Player(
-            f"{day.tag}u{number:05d}",
-            roles.get(number % 40, Role.REGULAR),
-            "INR" if number % 40 in roles else rng.choices(("INR", "USDT", "GOLD"), (80, 12, 8))[0],
-        )
-        for number in range(day.users)
-    ]
+class Actions:
+    """The actions on one game server. `books` is shared by all servers and only read."""
 
-
-def share_of_period(day: Day, period: int) -> float:
-    """The part of the day's commands that falls into this period: quiet at night, busiest about 21:00."""
-    weights = [1.2 + math.cos((at / day.periods - 21 / 24) * 2 * math.pi) for at in range(day.periods)]
-    return weights[period] / sum(weights)
-
-
-class GameServer:
-    """One game server's day. `books` must have heard each wave's answers before the next is asked for."""
-
-    def __init__(self, day: Day, number: int, books: Books) -> None:
-        """Server `number` of `day.servers`; `books` is shared by all servers and only read here."""
+    def __init__(self, day: Day, number: int, books: Books, role_of: dict[str, Role]) -> None:
+        """`role_of`: the role of each user of the day."""
         self.day = day
         self.number = number
         self.books = books
-        self.rng = _dice(day, f"server {number}")
-        everybody = players(day)
-        self.role_of = {player.user_id: player.role for player in everybody}
-        self.mine = everybody[number :: day.servers]
-        ranks = list(range(len(self.mine)))
-        self.rng.shuffle(ranks)
-        self.weight_of = {
-            player.user_id: 1 / (rank + 1) ** ZIPF_EXPONENT for player, rank in zip(self.mine, ranks, strict=True)
-        }
-        self.waiting: deque[Player] = deque(self.mine)
-        self.here: list[Player] = []
-        self.weights: list[float] = []
+        self.rng = seeded(day, f"server {number}")
+        self.role_of = role_of
         self.now = _Progress()
-        self.quiet: tuple[tuple[Callable[[Player], Post | None], int], ...] = (
-            (self.deposit, 18),
-            (self.bet, 28),
-            (self.hold, 9),
-            (self.resolve_hold, 9),
-            (self.withdraw, 9),
-            (self.transfer, 9),
-            (self.grant, 6),
-            (self.adjust, 3),
-            (self.propose, 3),
-            (self.reverse, 1),
-            (self.freeze, 1),
-            (self.relimit, 1),
-            (self.cancel_first, 2),
-            (self.leave, 3),
-            (self.send_again, 6),
-            (self.mistake, 12),
-        )
-
-    def waves(self) -> Iterator[Wave]:
-        """The whole day, period by period."""
-        for period in range(self.day.periods):
-            self.now.period, self.now.used = period, 0
-            quota = max(round(self.day.commands / self.day.servers * share_of_period(self.day, period)), 4)
-            yield from self._openings(quota)
-            yield from self._until(round(quota * 0.6), (2, 8), self.quiet)
-            yield from self._until(quota, (16, 40), ((self.bet, 1),))
-            yield from self._results()
-        self.now.period = self.day.periods
-        yield from self._evening()
-
-    # -- the parts of a period -----------------------------------------------------------------------------------
-
-    def _openings(self, quota: int) -> Iterator[Wave]:
-        done = (self.now.period + 1) / (0.8 * self.day.periods)
-        goal = min(len(self.mine), math.ceil(len(self.mine) * done))
-        while self.waiting and len(self.mine) - len(self.waiting) < goal and self.now.used < quota * 0.4:
-            coming = [self.waiting.popleft() for _ in range(min(12, len(self.waiting)))]
-            yield self._wave([self.open(player) for player in coming])
-            self._welcome(coming)
-
-    def _welcome(self, coming: Sequence[Player]) -> None:
-        self.here.extend(player for player in coming if self.books.wallet(player.user_id).status)
-        self.weights = list(accumulate(self.weight_of[player.user_id] for player in self.here))
-
-    def _until(
-        self, quota: int, width: tuple[int, int], menu: Sequence[tuple[Callable[[Player], Post | None], int]]
-    ) -> Iterator[Wave]:
-        """Waves from the menu until the period's commands, with a result for each open bet, reach the quota."""
-        due = sum(wager.period <= self.now.period for wager in self.now.wagers)
-        idle = 0
-        while self.now.used + due < quota and self.here and idle < 20:
-            posts = self._due_posts()
-            busy = {user_id for post in posts for user_id in post.user_ids()}
-            left = max((quota - self.now.used - due) // 2, 1)  # a bet brings its result along
-            for _ in range(min(self.rng.randint(*width), left)):
-                player = self._somebody()
-                act = self.rng.choices([item for item, _ in menu], [weight for _, weight in menu])[0]
-                post = None if player.user_id in busy else act(player)
-                if post is not None and not post.user_ids() & busy:
-                    posts.append(post)
-                    busy |= post.user_ids()
-            idle = 0 if posts else idle + 1
-            if posts:
-                yield self._wave(self._gathered(posts))
-            due = sum(wager.period <= self.now.period for wager in self.now.wagers)
-
-    def _due_posts(self) -> list[Post]:
-        """The back office's work that is due, at most one post for each wallet."""
-        posts: list[Post] = []
-        busy: set[str] = set()
-        kept: list[Later] = []
-        for later in self.now.late:
-            if later.period > self.now.period or later.user_id in busy or len(posts) >= 8:
-                kept.append(later)
-            elif (post := later.post()) is not None:
-                posts.append(post)
-                busy.add(later.user_id)
-        self.now.late = kept
-        return posts
-
-    def _gathered(self, posts: list[Post]) -> list[Post]:
-        """Sometimes a server gathers its plain posts into one batch."""
-        plain = [post for post in posts if post.actor is None and post.fault is Fault.NONE]
-        if len(plain) < 2 or self.rng.random() < 0.6:
-            return posts
-        rest = [post for post in posts if post.actor is not None or post.fault is not Fault.NONE]
-        return [*rest, Post(tuple(planned for post in plain for planned in post.planned), batch=True)]
-
-    def _results(self) -> Iterator[Wave]:
-        """Settle this period's bets, in batches; a few are cancelled, settled twice or settled wrongly."""
-        due = [wager for wager in self.now.wagers if wager.period <= self.now.period]
-        self.now.wagers = [wager for wager in self.now.wagers if wager.period > self.now.period]
-        by_user: dict[str, list[Planned]] = {}
-        for wager in due:
-            by_user.setdefault(wager.player.user_id, []).extend(self._result(wager))
-        groups = [group for group in by_user.values() if group]
-        while groups:
-            batch = self.rng.random() < 0.75
-            taken, groups = (groups[:60], groups[60:]) if batch else (groups[:12], groups[12:])
-            if batch:
-                posts = [self._faulty(Post(tuple(planned for group in taken for planned in group), batch=True))]
-            else:
-                posts = [self._faulty(Post(tuple(group))) for group in taken]
-            yield self._wave(posts)
-
-    def _result(self, wager: Wager) -> list[Planned]:
-        player, bet_id = wager.player, wager.bet_id
-        bet = self.books.wallet(player.user_id).bets.get(bet_id)
-        if bet is None or bet.status != "open":
-            return []
-        luck = self.rng.random()
-        if luck < 0.03:
-            return [self._plan(player, "cancel_bet", bet_id=bet_id, reason="match abandoned")]
-        if luck < 0.43:  # with the two below, about 97% of the stakes come back
-            payout = bet.stake * 196 // 100
-        elif luck < 0.432:
-            payout = bet.stake * self.rng.choice((450, 900, 6_912, 20_736)) // 100
-        elif luck < 0.45:
-            payout = bet.stake
-        else:
-            payout = 0
-        planned = [self._plan(player, "settle_bet", bet_id=bet_id, payout=payout)]
-        if self.rng.random() < 0.02:
-            planned.append(self._wrong("already_resolved", player, "settle_bet", bet_id=bet_id, payout=payout + 1))
-        return planned
-
-    def _evening(self) -> Iterator[Wave]:
-        """What is still on the desk; bets of tomorrow's periods stay open."""
-        for later in self.now.late:
-            later.period = min(later.period, self.now.period)
-        while self.now.late:
-            if posts := self._due_posts():
-                yield self._wave(posts)
-
-    def _wave(self, posts: list[Post]) -> Wave:
-        minutes = min(self.now.period * 24 * 60 // self.day.periods, 24 * 60 - 1)
-        wave = Wave(f"{minutes // 60:02d}:{minutes % 60:02d}", tuple(posts))
-        self.now.used += wave.size()
-        return wave
-
-    # -- what players and operators do; each returns a post, or None if it does not suit the wallet ---------------
 
     def open(self, player: Player) -> Post:
         """A new wallet: with a referrer or not, the limits of its role, and often a first deposit."""
@@ -707,9 +421,6 @@ class GameServer:
     def _wallet(self, player: Player) -> Wallet:
         return self.books.wallet(player.user_id)
 
-    def _somebody(self) -> Player:
-        return self.rng.choices(self.here, cum_weights=self.weights)[0]
-
     def _nobody(self) -> str:
         return f"{self.day.tag}nobody{self.rng.randint(1, 50)}"
 
@@ -808,10 +519,6 @@ class GameServer:
 
     def _later(self, player: Player, post: Callable[[], Post | None], periods: tuple[int, int]) -> None:
         self.now.late.append(Later(self.now.period + self.rng.randint(*periods), player.user_id, post))
-
-
-def _dice(day: Day, name: str) -> Random:
-    return Random(f"{day.seed}/{name}")  # noqa: S311 - a day that can be played again, no secret
 
 
 def _lasts(wallet: Wallet, grant_id: str, clock_us: int) -> bool:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from bench import bodies, programs
-from bench.bodies import What
 from bench.figures import Bound, Row, Slice, Target, ratio_of, summary_of
-from bench.lab import Lab, Plan
-from bench.programs import Program
+from bench.lab import programs
+from bench.lab.jobs import Arrivals, BareLoop, Folding, HistoryPages, Visible, WalletReads
+from bench.lab.one_node import Lab, Plan
+from bench.lab.programs import Program
+from bench.load import bodies
+from bench.load.bodies import What
 from bench.report import load_text, page_text, rate_text, three_figures
-from bench.worker import Arrivals, BareLoop, Folding, HistoryPages, Visible, WalletReads
 
 # From the promises of the project.
 OF_BARE_ROUTE = Target(Bound.AT_LEAST, 0.6, "×")

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from bench.figures import BenchError, Slice, slice_of
-from bench.yardsticks import RECORD_BYTES
+from bench.yardsticks.sqlite import RECORD_BYTES
 from ledger.kafka.address import parse_address
 from ledger.kafka.log import TIMEOUT_S
 from ledger.kafka.topic import prepare_topic

@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from bench import cache_measures, programs, servers, worker_measures
-from bench.crowd import Crowd
-from bench.distributed_lab import PARTITIONS, DistributedLab, DistributedPlan
 from bench.figures import BenchError, Bound, Row, Slice, Summary, Target, ratio_of, summary_of
-from bench.programs import Program
+from bench.lab import programs, servers
+from bench.lab.distributed import PARTITIONS, DistributedLab, DistributedPlan
+from bench.lab.jobs import BareSends, Visible
+from bench.lab.programs import Program
+from bench.load.retrying import Crowd
+from bench.measures import cache as cache_measures
+from bench.measures import projection_worker as worker_measures
+from bench.measures.takeover import take_over_once
 from bench.report import load_text, page_text, rate_text, three_figures
-from bench.takeover import take_over_once
-from bench.worker import BareSends, Visible
 from ledger.kafka.address import SESSION_TIMEOUT_MS, parse_address
 
 # From the promises of the project.

@@ -5,7 +5,7 @@ What any service on these two pays before it does anything: no middleware, no ru
 like the service (`api.cli.main`: one worker, uvloop, HTTP/1.1), takes a command of the same shape and answers with as
 many bytes, and so does the read with those of a wallet.
 
-Run as ``python -m bench.bare_route PORT``; ends on SIGTERM.
+Run as ``python -m bench.yardsticks.bare_routes PORT``; ends on SIGTERM.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A child process that makes load, or is a yardstick, when asked: one JSON job a line in, one JSON answer a line out.
 
 The clock of every slice runs here, not in the process that draws the progress bar. Ends when its input ends, so no
-worker outlives the bench. Run as ``python -m bench.worker``.
+worker outlives the bench. Run as ``python -m bench.lab.jobs``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bench.bodies import Spread, What, Within
 from bench.figures import BenchError, Slice
-from bench.following import Following
+from bench.load.bodies import Spread, What, Within
+from bench.load.freshness import Following
 
 
 class Bets(Struct, frozen=True, kw_only=True, tag=True):
@@ -182,7 +182,7 @@ def run(job: Job) -> Done:
         case HistoryPages() | Visible() | CatchUp():
             return Done(_followed(job))
         case Arrivals():
-            from bench import following
+            from bench.load import freshness as following
 
             came = following.arrivals(job.port, per_s=job.per_s, limit_s=job.limit_s, tag=job.tag, seed=job.seed)
             return Done(came.arrived, came)
@@ -191,7 +191,7 @@ def run(job: Job) -> Done:
 
 
 def _load(job: Load) -> Slice:
-    from bench import load
+    from bench.load import generator as load
 
     match job:
         case Bets():
@@ -229,7 +229,8 @@ def _load(job: Load) -> Slice:
 
 
 def _followed(job: Followed) -> Slice:
-    from bench import following, paging
+    from bench.load import freshness as following
+    from bench.load import paging
 
     match job:
         case HistoryPages():
@@ -254,13 +255,13 @@ def _followed(job: Followed) -> Slice:
 
 
 def _alone(job: Alone) -> Slice:
-    from bench import yardsticks
+    from bench.yardsticks import sqlite as yardsticks
 
     match job:
         case Commits():
             return yardsticks.bare_commits(Path(job.folder), job.limit_s)
         case BareSends():
-            from bench import yardsticks_kafka
+            from bench.yardsticks import kafka as yardsticks_kafka
 
             return yardsticks_kafka.bare_sends(job.url, job.limit_s)
         case BareLoop():

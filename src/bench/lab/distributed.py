@@ -19,13 +19,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bench import bodies, programs
-from bench.bodies import Within
 from bench.figures import BenchError
-from bench.lab import Processes
-from bench.programs import Program, Worker
-from bench.servers import Servers, refuse_used
-from bench.worker import OpenWallets
+from bench.lab import programs
+from bench.lab.jobs import OpenWallets
+from bench.lab.one_node import Processes
+from bench.lab.programs import Program, Worker
+from bench.lab.servers import Servers, refuse_used
+from bench.load import bodies
+from bench.load.bodies import Within
 
 NODES = 3
 PARTITIONS = 16

@@ -23,9 +23,9 @@ from typing import cast
 import msgspec
 import uvloop
 
-from bench import bodies
-from bench.bodies import Spread, What, Within
 from bench.figures import BenchError, Slice, slice_of
+from bench.load import bodies
+from bench.load.bodies import Spread, What, Within
 
 ANSWER_TIMEOUT_S = 60.0
 """Longer than any answer of a service that works: a slice that takes this much longer than asked for has failed."""

@@ -13,14 +13,14 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from time import time_ns
 
-from bench import bodies
-from bench.bodies import What
 from bench.figures import BenchError, Bound, Row, Target
-from bench.following import Following
-from bench.load import ANSWER_TIMEOUT_S
-from bench.programs import Worker
+from bench.lab.jobs import Arrivals, MixedReads, ReadEach
+from bench.lab.programs import Worker
+from bench.load import bodies
+from bench.load.bodies import What
+from bench.load.freshness import Following
+from bench.load.generator import ANSWER_TIMEOUT_S
 from bench.report import load_text
-from bench.worker import Arrivals, MixedReads, ReadEach
 
 HIT_RATIO = Target(Bound.AT_LEAST, 0.9)
 """From the promises of the project."""
