@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import BetRow
 from projections.storage.row_buffer import RowBuffer
 from projections.tables.fields import Amount, AmountOrZero, Asset, EventPosition, Game, Id, NextCursor, Text, TimeUs
@@ -48,7 +48,7 @@ def needs(event: Event, book: RowBuffer) -> None:
             book.bets.want((event.user_id, bet_id))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case BetPlaced():

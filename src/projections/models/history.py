@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ledger.core.events import DATA_OF, BetCancelled, BetPlaced, BetSettled, Event
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import HistoryRow
 from projections.storage.row_buffer import RowBuffer
 from projections.tables.fields import (
@@ -74,7 +74,7 @@ class History(Struct, gc=False):
     next_cursor: NextCursor
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     if not event.balances:
         return
     data = event.data

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from ledger.core.events import Event, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import HoldRow
 from projections.storage.row_buffer import RowBuffer
 from projections.tables.fields import Amount, AnyTimeUs, Asset, EventPosition, Id, NextCursor, TimeUs
@@ -47,7 +47,7 @@ def needs(event: Event, book: RowBuffer) -> None:
             book.holds.want((event.user_id, hold_id))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case HoldPlaced():
@@ -74,7 +74,7 @@ def fold(event: Event, place: Place, book: RowBuffer) -> None:
             _resolve(event, place, book, data.hold_id, "expired")
 
 
-def _resolve(event: Event, place: Place, book: RowBuffer, hold_id: str, status: str) -> HoldRow:
+def _resolve(event: Event, place: Position, book: RowBuffer, hold_id: str, status: str) -> HoldRow:
     hold = book.holds.edit((event.user_id, hold_id))
     hold.status = status
     hold.resolved_seq, hold.resolved_at_us = place.seq, event.time_us

@@ -8,7 +8,8 @@ from typing import Annotated, Final, Literal, get_args
 from msgspec import Meta, Struct
 
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
-from ledger.core.wallet import DAY_US, Place
+from ledger.core.position import Position
+from ledger.core.wallet import DAY_US
 from projections.models.rows import LOW_BITS, LOW_MASK, BetRow
 from projections.storage.row_buffer import RowBuffer
 from projections.tables.fields import AnyTimeUs, Asset, SignedSum, UserId
@@ -64,7 +65,7 @@ def then_needs(event: Event, book: RowBuffer) -> None:
                 book.standings.want((event.user_id, bet.asset, bet.placed_at_us // DAY_US))
 
 
-def fold(event: Event, _place: Place, book: RowBuffer) -> None:
+def fold(event: Event, _place: Position, book: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():

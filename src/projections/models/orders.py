@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from ledger.core.events import Deposited, Event, Reversed, WithdrawalApproved, WithdrawalRejected, WithdrawalRequested
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.deposits import reversed_seq
 from projections.models.rows import OrderRow
 from projections.storage.row_buffer import RowBuffer
@@ -67,7 +67,7 @@ def then_needs(event: Event, book: RowBuffer) -> None:
             book.orders.want((event.user_id, deposit.order_id))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case Deposited():
@@ -112,7 +112,7 @@ def fold(event: Event, place: Place, book: RowBuffer) -> None:
                 _resolve(event, place, book, deposit.order_id, "reversed", data.reason)
 
 
-def _resolve(event: Event, place: Place, book: RowBuffer, order_id: str, status: str, reason: str | None) -> None:
+def _resolve(event: Event, place: Position, book: RowBuffer, order_id: str, status: str, reason: str | None) -> None:
     order = book.orders.edit((event.user_id, order_id))
     order.status, order.reason = status, reason
     order.resolved_seq, order.resolved_at_us = place.seq, event.time_us

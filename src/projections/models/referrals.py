@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from ledger.core.events import Event, ReferralCounted
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.storage.row_buffer import RowBuffer
 from projections.tables.fields import AssetText, Count, Sum, UserId
 
@@ -40,6 +40,6 @@ def needs(event: Event, book: RowBuffer) -> None:
         book.referrals.want((event.user_id, event.data.level))
 
 
-def fold(event: Event, _place: Place, book: RowBuffer) -> None:
+def fold(event: Event, _place: Position, book: RowBuffer) -> None:
     if isinstance(event.data, ReferralCounted):
         book.referrals.edit_or_add((event.user_id, event.data.level)).members += 1

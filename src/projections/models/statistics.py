@@ -21,7 +21,7 @@ from ledger.core.events import (
     Reversed,
     WithdrawalApproved,
 )
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import StatisticsRow, plus
 from projections.storage.row_buffer import RowBuffer
 from projections.tables.fields import AmountOrZero, Asset, Count, Game, SignedSum, Sum, UserId
@@ -100,7 +100,7 @@ def then_needs(event: Event, book: RowBuffer) -> None:
                 book.statistics.want((event.user_id, bet.asset, bet.game))
 
 
-def fold(event: Event, _place: Place, book: RowBuffer) -> None:
+def fold(event: Event, _place: Position, book: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from ledger.core.events import Event, TransferDelivered, TransferReturned, TransferSent
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import TransferRow
 from projections.storage.row_buffer import RowBuffer
 from projections.tables.fields import Amount, Asset, EventPosition, Id, Reason, TimeUs, UserId
@@ -37,7 +37,7 @@ def needs(event: Event, book: RowBuffer) -> None:
             book.transfers.want((event.user_id, transfer_id))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     match data:
         case TransferSent():

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct
 
 from ledger.core.events import Deposited, Event, LimitsSet, WalletClosed, WalletFrozen, WalletOpened, WalletUnfrozen
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.storage.row_buffer import RowBuffer
 from projections.tables.fields import (
     Amount,
@@ -82,7 +82,7 @@ def needs(event: Event, book: RowBuffer) -> None:
             book.wallets.want((user_id,))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     for asset, balance in event.balances.items():
         row = book.assets.edit_or_add((user_id, asset), event.time_us)
