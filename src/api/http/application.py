@@ -10,19 +10,18 @@ Invariants:
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Final
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.problems import Problem
-from api.http.requests import Request, Response, drain, http_scope, respond, response_of
+from api.http.requests import Request, drain, respond, response_of
 from api.http.routing import Place, Router
 from api.http.service import Service
-from api.routes.peers import peer_routes
+from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
 from ledger.node.node import Node
 from ledger.peers.handler import PeerHandler
@@ -49,15 +48,13 @@ class _Exchange:
 class Rim:
     """The outermost ASGI application. It knows which requests are in flight."""
 
-    def __init__(self, router: Router, service: Service, direct: Mapping[str, ASGIApp]) -> None:
-        """``direct``: applications by their paths, which read the request and send the response by themselves."""
+    def __init__(self, router: Router, service: Service) -> None:
         self._router = router
         self._service = service
-        self._direct = direct
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         assert scope["type"] == ScopeType.HTTP, "the server accepts HTTP requests only"
         began = perf_counter()
         task = asyncio.current_task()
@@ -78,25 +75,26 @@ class Rim:
         try:
             try:
                 path = scope["raw_path"].decode("latin-1")
-                direct = self._direct.get(path)
-                if direct is not None:
-                    template, status = path, 200
-                    await direct(scope, receiving, sending)
-                else:
-                    found = self._router.find(path)
-                    if found is None:
-                        raise Problem("not_found", f"there is nothing at {path}")
-                    place, values = found
-                    template = place.template
-                    response = await self._handle(place, values, http_scope(scope), receiving)
-                    status = response.status
-                    await respond(sending, response, with_body=method != "HEAD")
+                found = self._router.find(path)
+                if found is None:
+                    raise Problem("not_found", f"there is nothing at {path}")
+                place, values = found
+                template = place.template
+                served = place.by_method.get(method)
+                if served is None:
+                    raise _not_allowed(method, place)
+                request = Request(
+                    served.read_path(values), served.read_query(scope["query_string"]), scope, receiving
+                )
+                response = await served.route.handler(self._service, request)
+                status = response.status
+                await respond(sending, response, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
             except asyncio.CancelledError:
                 problem = _given_up(exchange.whole)
             except Exception:  # noqa: BLE001 - a trace must never reach a client
-                problem = _internal_error(http_scope(scope))
+                problem = _internal_error(scope)
             if problem is not None and not exchange.responding:
                 # Once half a response is out, the connection breaks off: the client must not take it for a whole one.
                 status = problem.status
@@ -106,15 +104,6 @@ class Rim:
         finally:
             del self._exchanges[task]
             self._requests.count(_label_of(method), template, status, perf_counter() - began)
-
-    async def _handle(self, place: Place, values: list[str], scope: HTTPScope, receive: Receive) -> Response:
-        served = place.by_method.get(scope["method"])
-        if served is None:
-            allowed = place.allowed
-            detail = f"{scope['method']} is not allowed at {place.template}; allowed: {', '.join(allowed)}"
-            raise Problem("method_not_allowed", detail, allow=allowed)
-        request = Request(served.read_path(values), served.read_query(scope["query_string"]), scope, receive)
-        return await served.route.handler(self._service, request)
 
     async def finish(self, within_s: float) -> int:
         """Wait for the responses to the requests that have arrived whole, then cancel the others and the late ones.
@@ -130,6 +119,12 @@ class Rim:
         for task in given_up:
             task.cancel()
         return len(given_up)
+
+
+def _not_allowed(method: str, place: Place) -> Problem:
+    allowed = place.allowed
+    detail = f"{method} is not allowed at {place.template}; allowed: {', '.join(allowed)}"
+    return Problem("method_not_allowed", detail, allow=allowed)
 
 
 def _given_up(whole: bool) -> Problem:
@@ -155,5 +150,5 @@ def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, address: st
     """The application that serves ``node``, which other nodes reach at ``address``. ``log``: the log, including the
     partitions that other nodes own; None: this node owns all of them."""
     log = LogView(node) if log is None else log
-    service = Service(node, reads, log, address, Metrics(node, read_model))
-    return Rim(Router(ROUTES), service, peer_routes(PeerHandler(node), log) if log.among_others else {})
+    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node))
+    return Rim(Router((*ROUTES, *PEER_ROUTES) if log.among_others else ROUTES), service)

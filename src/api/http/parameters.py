@@ -6,7 +6,7 @@ constraints alone would not be understood.
 """
 
 import re
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,7 +16,8 @@ from api.http.problems import Problem
 
 S = TypeVar("S", bound=Struct)
 
-_INTEGER: Final = re.compile("-?[0-9]{1,19}")
+_is_integer: Final = re.compile("-?[0-9]{1,19}").fullmatch
+_is_flag: Final = re.compile("true|false").fullmatch
 _AT: Final = re.compile(r" - at `\$\.(.*?)`$")
 
 
@@ -30,14 +31,14 @@ class _Parameter:
 
     def __init__(self, field: inspect.Field) -> None:
         kind, must = _plain(field.type)
-        self.flag = isinstance(kind, inspect.BoolType)
-        self.integer = isinstance(kind, inspect.IntType)
+        self.is_spelled = (
+            _is_flag
+            if isinstance(kind, inspect.BoolType)
+            else _is_integer
+            if isinstance(kind, inspect.IntType)
+            else None
+        )
         self.must = f"{field.name} must be {must or _words(kind)}"
-
-    def is_spelled(self, text: str) -> bool:
-        if self.flag:
-            return text in ("true", "false")
-        return not self.integer or _INTEGER.fullmatch(text) is not None
 
 
 def _plain(kind: inspect.Type) -> tuple[inspect.Type, str | None]:
@@ -78,19 +79,15 @@ class QueryReader(Generic[S]):
         """Raises Problem ``malformed_request``."""
         if not query_string and self._empty is not None:
             return self._empty
-        try:
-            items = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
-        except ValueError:
-            raise Problem("malformed_request", "the query is not percent-encoded UTF-8") from None
         values: dict[str, str] = {}
-        for name, text in items:
+        for name, text in _split(query_string):
             parameter = self._known.get(name)
             if parameter is None:
                 known = f"the known ones are {', '.join(self._known)}" if self._known else "this route has none"
                 raise Problem("malformed_request", f"unknown query parameter {name}; {known}", field=name)
             if name in values:
                 raise Problem("malformed_request", f"the query parameter {name} is given twice", field=name)
-            if not parameter.is_spelled(text):
+            if parameter.is_spelled is not None and not parameter.is_spelled(text):
                 raise Problem("malformed_request", parameter.must, field=name)
             values[name] = text
         for name in self._required:
@@ -108,17 +105,39 @@ class PathReader(Generic[S]):
         self._parameters = {field.encode_name: _Parameter(field) for field in fields}
         self._empty = None if fields else kind()
 
-    def __call__(self, texts: list[str]) -> S:
-        """``texts``: one for each member, decoded. Raises Problem ``malformed_request``."""
+    def __call__(self, values: dict[str, str]) -> S:
+        """``values``: a decoded text for each member. Raises Problem ``malformed_request``."""
         if self._empty is not None:
             return self._empty
-        return _convert(dict(zip(self._parameters, texts, strict=True)), self._kind, self._parameters)
+        return _convert(values, self._kind, self._parameters)
+
+
+def _split(query_string: bytes) -> list[tuple[str, str]]:
+    """The names and values in a query, decoded. Raises Problem ``malformed_request``."""
+    if b"%" not in query_string and b"+" not in query_string and query_string.isascii():
+        # Most queries; twice as fast as the general way.
+        pairs = []
+        for part in query_string.decode().split("&"):
+            if part:
+                name, _, text = part.partition("=")
+                pairs.append((name, text))
+        return pairs
+    try:
+        return parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise Problem("malformed_request", "the query is not percent-encoded UTF-8") from None
 
 
 def _convert(values: dict[str, str], kind: type[S], parameters: dict[str, _Parameter]) -> S:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        at: Any = _AT.search(str(error))
-        assert at is not None, error
-        raise Problem("malformed_request", parameters[at[1]].must, field=at[1]) from None
+        name = _name_in(str(error))
+        raise Problem("malformed_request", parameters[name].must, field=name) from None
+
+
+def _name_in(message: str) -> str:
+    """The parameter that a decoder's message is about."""
+    at = _AT.search(message)
+    assert at is not None, message
+    return at[1]

@@ -10,10 +10,9 @@ from typing import Final
 
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-_BOUNDS: Final = tuple(floatToGoString(bound) for bound in (*BUCKETS_S, float("inf")))
+_BOUNDS: Final = (*map(str, map(float, BUCKETS_S)), "+Inf")
 
 
 class _Series:

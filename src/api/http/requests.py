@@ -1,13 +1,13 @@
 """Requests and responses of all routes, directly on ASGI.
 
-A framework's request and response objects cost about 25 µs of a 50 µs request here (measured with Litestar's against a
-bare route); these cost 1 µs.
+Litestar's request and response objects cost about 25 µs of a 50 µs request here, measured against a bare route; these
+cost 1 µs.
 """
 
 import asyncio
 import contextlib
 import re
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from litestar.types import HTTPScope, Receive, Scope, Send
 
@@ -47,11 +47,6 @@ class Response(NamedTuple):
     status: int = 200
     headers: Headers = ()
     media_type: bytes | None = JSON
-
-
-def http_scope(scope: Scope) -> HTTPScope:
-    """The scope of a request; the server accepts no websockets."""
-    return cast("HTTPScope", scope)
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:

@@ -6,7 +6,7 @@ metrics, and the OpenAPI document.
 Invariants:
 (1) a path is matched as it was sent: each segment is percent-decoded by itself, so an id's ``%2F`` is no separator;
 (2) a path with an empty segment matches only a route that is written with it: routes are never tidied;
-(3) where a route has ``rest=True`` its last parameter takes the rest of the path, slashes included: an id may have any;
+(3) where a route has ``rest=True`` its last parameter takes the rest of the path, with its slashes;
 (4) at one place of the paths there is either a parameter or literal words, so a match never depends on the order of
     the rows.
 """
@@ -84,8 +84,8 @@ class Served(NamedTuple):
     """A route, and what reads its parameters."""
 
     route: AnyRoute
-    read_path: PathReader
-    read_query: QueryReader
+    read_path: PathReader[Any]
+    read_query: QueryReader[Any]
 
 
 class Place(NamedTuple):
@@ -102,11 +102,12 @@ class Place(NamedTuple):
 class _Node:
     """The routes below one segment of their paths."""
 
-    __slots__ = ("literals", "parameter", "place", "rest")
+    __slots__ = ("literals", "name", "parameter", "place", "rest")
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
         self.parameter: _Node | None = None
+        self.name = ""
         self.rest = False
         self.place: Place | None = None
 
@@ -115,8 +116,10 @@ class _Node:
             assert self.parameter is None, segment
             return self.literals.setdefault(segment, _Node())
         assert not self.literals, segment
+        name = segment[1:-1]
+        assert self.name in ("", name), segment
         if self.parameter is None:
-            self.parameter = _Node()
+            self.parameter, self.name = _Node(), name
         return self.parameter
 
 
@@ -157,20 +160,20 @@ class Router:
         assert node.place is None, path
         node.place = place
 
-    def find(self, path: str) -> tuple[Place, list[str]] | None:
-        """The routes at ``path``, which is percent-encoded, and the values of its parameters; None: there are none."""
+    def find(self, path: str) -> tuple[Place, dict[str, str]] | None:
+        """The routes at the percent-encoded ``path``, and the values of its parameters; None: there is no route."""
         place = self._fixed.get(path)
         if place is not None:
-            return place, []
+            return place, {}
         segments = path[1:].split("/")
         if "%" in path:
             segments = [unquote(segment) for segment in segments]
             place = self._fixed.get("/" + "/".join(segment.replace("/", "%2F") for segment in segments))
             if place is not None:
-                return place, []
+                return place, {}
         if "" in segments:
             return None
-        values: list[str] = []
+        values: dict[str, str] = {}
         node = self._root
         for number, segment in enumerate(segments):
             below = node.literals.get(segment)
@@ -179,9 +182,9 @@ class Router:
                 if below is None:
                     return None
                 if node.rest:
-                    values.append("/".join(segments[number:]))
+                    values[node.name] = "/".join(segments[number:])
                     node = below
                     break
-                values.append(segment)
+                values[node.name] = segment
             node = below
         return None if node.place is None else (node.place, values)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from api.http.metrics import Metrics
 from ledger.node.node import Node
+from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
 from projections.reads.queries import Reads
 
@@ -17,3 +18,5 @@ class Service(NamedTuple):
     address: str
     """Where other nodes reach this one."""
     metrics: Metrics
+    peers: PeerHandler
+    """Decides what other nodes forward to this one."""

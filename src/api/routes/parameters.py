@@ -7,7 +7,9 @@ from msgspec import Meta, Struct
 from ledger.core.commands import TIME_US_MAX, Id, UserId
 from ledger.core.events import DATA_OF
 from ledger.core.position import PARTITIONS_MAX
-from projections.reads.queries import LEADERBOARDS
+from projections.models.bets import BetStatus
+from projections.models.leaderboards import LEADERBOARDS
+from projections.models.orders import OrderKind, OrderStatus
 
 LIMIT_MAX: Final = 200
 LIMIT: Final = 50
@@ -15,7 +17,7 @@ TIMEOUT_MS: Final = 2_000
 TIMEOUT_MS_MAX: Final = 10_000
 RECORDS_MAX: Final = 10_000
 RECORDS: Final = 1_000
-_SEQ_MAX: Final = 2**53 - 1
+SEQ_MAX: Final = 2**53 - 1
 _POSITION: Final = "(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})"
 _EVENT_POSITION: Final = "(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}"
 _START_US: Final = 1_795_438_800_000_000
@@ -61,7 +63,7 @@ EventType = Annotated[
 ]
 
 
-# --- paths -----------------------------------------------------------------------------------------------------------
+# --- paths ---------------------------------------------------------------------------------------------------------
 
 
 class OfWallet(Struct, frozen=True):
@@ -108,7 +110,7 @@ class OfEvent(Struct, frozen=True):
     position: EventPosition
 
 
-# --- queries ---------------------------------------------------------------------------------------------------------
+# --- queries -------------------------------------------------------------------------------------------------------
 
 
 class PostQuery(Struct, frozen=True):
@@ -188,7 +190,7 @@ class BetsQuery(PageQuery, frozen=True, kw_only=True):
     period: Annotated[str, _text("Only bets of this period", "2026-11-23/0042")] | None = None
     status: (
         Annotated[
-            Literal["open", "won", "lost", "cancelled"],
+            BetStatus,
             Meta(description="Only bets that had this status when the first page was read", examples=["open"]),
         ]
         | None
@@ -198,14 +200,14 @@ class BetsQuery(PageQuery, frozen=True, kw_only=True):
 class OrdersQuery(PageQuery, frozen=True, kw_only=True):
     kind: (
         Annotated[
-            Literal["deposit", "withdrawal"],
+            OrderKind,
             Meta(description="Only orders of this kind", examples=["withdrawal"]),
         ]
         | None
     ) = None
     status: (
         Annotated[
-            Literal["completed", "pending", "approved", "rejected", "reversed"],
+            OrderStatus,
             Meta(description="Only orders that had this status when the first page was read", examples=["pending"]),
         ]
         | None
@@ -241,5 +243,5 @@ class EventsQuery(Struct, frozen=True):
             examples=[3],
         ),
     ]
-    from_seq: Annotated[int, Meta(ge=1, le=_SEQ_MAX, description="Seq of the first record", examples=[1])] = 1
+    from_seq: Annotated[int, Meta(ge=1, le=SEQ_MAX, description="Seq of the first record", examples=[1])] = 1
     limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX, description="Records at most", examples=[RECORDS])] = RECORDS

@@ -31,7 +31,8 @@ from api.routes.parameters import (
 from ledger.core.position import partition_of
 from ledger.node.node import Node
 from ledger.writer.requests import Failed
-from projections.reads.queries import LEADERBOARDS, Found
+from projections.models.leaderboards import LEADERBOARDS
+from projections.reads.queries import Found
 
 _LOOK_AGAIN_S: Final = 0.005
 
@@ -64,9 +65,7 @@ async def get_balance(service: Service, request: Request[OfWallet, BalanceQuery]
 async def get_history(service: Service, request: Request[OfWallet, HistoryQuery]) -> Response:
     user_id, query = request.path.user_id, request.query
     filters = _filters(query, "asset", "game", "type", "from_us", "to_us")
-    return await _of_one(
-        service, request, lambda: service.reads.history(user_id, filters, query.limit, query.cursor)
-    )
+    return await _of_one(service, request, lambda: service.reads.history(user_id, filters, query.limit, query.cursor))
 
 
 async def get_bets(service: Service, request: Request[OfWallet, BetsQuery]) -> Response:
