@@ -32,6 +32,7 @@ from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.events import Event
 from ledger.core.position import partition_of
 from ledger.core.record import decode
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
@@ -39,7 +40,6 @@ from ledger.node.ports import End, Gained, Inheritance, Lost, PeerSilent, PeerUn
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
-from ledger.ports import LedgerError, LogUnavailable
 from ledger.writer.requests import Accepted, Answer, Failed, Request
 from unit.given import ASSETS, NOON
 from unit.node_in_memory import request_sha256

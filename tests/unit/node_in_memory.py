@@ -21,11 +21,13 @@ from ledger.core.items import Item
 from ledger.core.position import Position
 from ledger.core.record import EMPTY_SHA256, Head, decode, sha256_hex
 from ledger.core.rejections import Rejection
+from ledger.core.state_values import Value
 from ledger.core.wallet import Wallet
+from ledger.errors import LedgerError
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import LedgerError, NewRecord, StateStore, Value
+from ledger.ports import NewRecord, StateStore
 from ledger.writer.requests import Accepted, Answer, Failed, Refused
 from ledger.writer.writer import Writer
 from unit.given import ASSETS, NOON

@@ -16,9 +16,9 @@ from typing import Any
 
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended
 from ledger.node.ports import Gained, Here, Inheritance, Lost
-from ledger.ports import LedgerError, LogUnavailable
 from ledger.writer.requests import Request
 from unit.node_in_memory import WatchedLog, World
 

@@ -10,7 +10,7 @@ import pytest
 from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.ports import LogDamaged, LogUnavailable
+from ledger.errors import LogDamaged, LogUnavailable
 from ledger.sqlite.folder import READ_MODEL
 from projections.models import FOLDS, VERSION
 from projections.projecting import partition as folding

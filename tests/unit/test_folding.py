@@ -15,7 +15,7 @@ from ledger.core.events import Event
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from projections import models as folds
 from projections.models.rows import DIGEST_OF, ROW_TYPES, StatisticsRow, add_digests
 from projections.projecting.partition import continue_chain

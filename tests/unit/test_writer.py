@@ -14,9 +14,11 @@ from ledger.core.events import HoldExpired
 from ledger.core.position import Position
 from ledger.core.record import Head
 from ledger.core.rejections import Code
+from ledger.core.state_values import Value
+from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.memory.log import Failure
 from ledger.memory.state_store import MemoryStateStore
-from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead, StateStore, Value
+from ledger.ports import StateStore
 from ledger.writer import state as state_module
 from ledger.writer import writer as writer_module
 from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe

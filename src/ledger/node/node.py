@@ -20,12 +20,13 @@ from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.money import Assets
 from ledger.core.position import RESERVED_PARTITION_PREFIX, partition_of
 from ledger.core.record import Head, MalformedRecord, time_us_of
+from ledger.errors import LedgerError, LogDamaged
 from ledger.node.asking_owners import asked_of_owners
 from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
 from ledger.node.no_peers import NOT_OPEN, NoPeers
 from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import Owners, Peers, Remote
-from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
+from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import (
     Accepted,
     Answer,

@@ -42,20 +42,17 @@ from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
 from ledger.core.record import EMPTY, Decoded, Head, MalformedRecord, decode, encode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
-from ledger.ports import (
+from ledger.errors import (
     CheckpointAhead,
-    Clock,
     DuplicateCommand,
-    EventLog,
     LedgerError,
     LogDamaged,
     LogUnavailable,
-    NewRecord,
     OutcomeUnknown,
     StaleHead,
-    StateStore,
     Superseded,
 )
+from ledger.ports import Clock, EventLog, NewRecord, StateStore
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.requests import (
     Accepted,

@@ -25,7 +25,8 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.ports import Clock, LedgerError
+from ledger.errors import LedgerError
+from ledger.ports import Clock
 from projections import models as folds
 from projections.models import FOLDS, WHOLE_FOLDS
 from projections.models.rows import BY_USER, DIGEST_OF, ROW_TYPES, WHOLE, DepositRow, Key, Row, add_digests, key_of

@@ -17,7 +17,7 @@ from msgspec import Struct
 from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import Head, MalformedRecord, decode, sha256_hex
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from projections.models import FOLDS, NEEDS, THEN_NEEDS
 from projections.storage.port import Checkpoint, Held, Quarantined, ReadModelStore, Run
 from projections.storage.row_buffer import RowBuffer
