@@ -22,7 +22,7 @@ from typing import Final, Literal, NamedTuple, Protocol, get_args
 import msgspec
 from msgspec import Struct
 
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from projections.models.rows import AssetRow, LeaderboardRow, Row, StatisticsRow, WalletRow
 from projections.storage.port import Checkpoint, Generation, Run
 
