@@ -3,7 +3,7 @@
 from time import perf_counter
 from typing import Any, Final
 
-from litestar import Request, get
+from litestar import Request, Response, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.http.commands import (
