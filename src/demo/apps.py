@@ -21,10 +21,11 @@ from random import Random
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from demo import views
-from demo.books import Books
+from demo.books import views
+from demo.books.books import Books
 from demo.play import READS_AT_ONCE, Client, Read, together
-from demo.traffic import GameServer, Wave
+from demo.traffic.plan import Wave
+from demo.traffic.server import GameServer
 
 SCROLLED = 30
 """Items of a page on a phone. Chosen."""

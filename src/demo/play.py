@@ -26,8 +26,10 @@ import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_base, wait_random_exponential
 
-from demo.books import ACCEPTED, Answer, Books
-from demo.traffic import Fault, GameServer, Planned, Post, Wave
+from demo.books.books import Books
+from demo.books.wallets import ACCEPTED, Answer
+from demo.traffic.plan import Fault, Planned, Post, Wave
+from demo.traffic.server import GameServer
 
 PATIENCE_S = 60.0
 """Chosen: longer than a restart of the service, shorter than a visitor's patience with the demo."""

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.books import Books
+from demo.books.books import Books
 from demo.play import Comparison, Tally
-from demo.traffic import UNIT
+from demo.traffic.plan import UNIT
 
 SHOWN = 20
 """How many findings of one check are printed; the rest are counted."""

@@ -23,10 +23,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from demo import proof, service
 from demo.apps import Apps
-from demo.books import Books
+from demo.books.books import Books
 from demo.play import Client, Comparison, Tally, UnreachableError, compare, play_day
 from demo.report import Check, Summary, show
-from demo.traffic import Day, GameServer
+from demo.traffic.plan import Day
+from demo.traffic.server import GameServer
 
 INTERRUPTED = 130
 URL_TIMEOUT_S = 10.0

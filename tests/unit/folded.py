@@ -13,7 +13,8 @@ from typing import Any, Final
 from ledger.core.record import EMPTY, Head, decode, sha256_hex
 from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, READ_MODEL
-from ledger.sqlite.log import SqliteEventLog, SqliteLogReader
+from ledger.sqlite.log import SqliteEventLog
+from ledger.sqlite.readers import SqliteLogReader
 from projections.models import VERSION
 from projections.models.rows import DIGEST_OF, ROW_TYPES, add_digests
 from projections.projecting.partition import PartitionFolder
@@ -43,7 +44,7 @@ class Folder:
             run = records[self._written[partition] : round(len(records) * share)]
             if run:
                 await log.append(partition, self._heads[partition], new_records(run))
-                self._heads[partition] = Head(decode(run[-1]).place.seq, sha256_hex(run[-1]))
+                self._heads[partition] = Head(decode(run[-1]).position.seq, sha256_hex(run[-1]))
                 self._written[partition] += len(run)
         await log.close()
 

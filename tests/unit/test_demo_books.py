@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from demo.books import EVENT_OF, Answer, Books, Command, bonus_of_stake
+from demo.books.books import EVENT_OF, Books
+from demo.books.wallets import Answer, Command, bonus_of_stake
 
 START_US = 1_795_435_200_000_000
 

@@ -12,11 +12,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 import pytest
 
-from demo import views
 from demo.apps import Apps
-from demo.books import Books, Order
+from demo.books import views
+from demo.books.books import Books
+from demo.books.wallets import Order
 from demo.play import Client, Read, Tally
-from demo.traffic import Day, GameServer
+from demo.traffic.plan import Day
+from demo.traffic.server import GameServer
 from properties.naive_reads import NaiveReads, NotFound
 from unit.test_demo_traffic import Played, Table
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from demo.books import ACCEPTED, Answer, Books, Command
-from demo.traffic import Day, Fault, GameServer, Planned, Post, Role, Wave, players, share_of_period
+from demo.books.books import Books
+from demo.books.wallets import ACCEPTED, Answer, Command
+from demo.traffic.plan import Day, Fault, Planned, Post, Role, Wave, players, share_of_period
+from demo.traffic.server import GameServer
 from properties.naive_ledger import Accepted, Duplicate, Fact, NaiveLedger, Refused
 
 SMALL = Day(users=80, commands=2_500, seed=1, servers=3, periods=8)
