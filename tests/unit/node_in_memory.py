@@ -28,7 +28,7 @@ from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
 from ledger.ports import NewRecord, StateStore
-from ledger.writer.requests import Accepted, Answer, Failed, Refused
+from ledger.writer.requests import Accepted, AnyResponse, Failed, Refused
 from ledger.writer.writer import Writer
 from unit.given import ASSETS, NOON
 
@@ -145,11 +145,11 @@ class World:
 
     # --- asking --------------------------------------------------------------------------------------------------
 
-    async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> Answer:
+    async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> AnyResponse:
         async with asyncio.timeout(10):
             return await self.node.post(command, request_sha256(command), actor, dry_run=dry_run)
 
-    async def post_many(self, *commands: Command) -> list[Answer]:
+    async def post_many(self, *commands: Command) -> list[AnyResponse]:
         async with asyncio.timeout(10):
             return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
 

@@ -46,7 +46,7 @@ def peer_routes(answering: PeerHandler, whole: LogView) -> Mapping[str, ASGIApp]
         except MalformedMessage as error:
             raise Problem("malformed_request", str(error)) from None
         await answering.decide(tickets, deadline_us)
-        await respond(send, 200, write_answers([ticket.answer for ticket in tickets]))
+        await respond(send, 200, write_answers([ticket.response for ticket in tickets]))
 
     async def post_follow_ups(scope: Scope, receive: Receive, send: Send) -> None:
         _require(scope, "POST")

@@ -29,12 +29,12 @@ from ledger.node.ports import Owners, Peers, Remote
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import (
     Accepted,
-    Answer,
+    AnyResponse,
     CommandRequest,
     Failed,
     LookupRequest,
-    Parcel,
     Request,
+    RequestGroup,
     WalletRead,
     WalletRequest,
 )
@@ -211,7 +211,7 @@ class Node:
         return Takeovers() if self._holdings is None else self._holdings.takeovers
 
     def stop_accepting(self) -> None:
-        """Answer every new request ``shutting_down``."""
+        """Respond ``shutting_down`` to every new request."""
         self._accepting = False
         for writer in self.writers.values():
             writer.stop_accepting()
@@ -320,23 +320,23 @@ class Node:
         writer.receive(follow_up, arrived)
         return True
 
-    async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> Answer:
+    async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> AnyResponse:
         """Decide one command. The answer is final but for ``Failed``."""
-        parcel = Parcel(1)
-        request = CommandRequest(command, request_sha256, actor, parcel, dry_run=dry_run)
+        group = RequestGroup(1)
+        request = CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
         self._submit(request)
-        await parcel.done
-        return request.answer
+        await group.done
+        return request.response
 
     async def post_many(
         self, commands: Sequence[tuple[Command, str]], actor: str, *, dry_run: bool = False
-    ) -> list[Answer]:
+    ) -> list[AnyResponse]:
         """Decide many; the answers in the order given. Commands of one wallet are decided in the order given."""
         if not commands:
             return []
-        parcel = Parcel(len(commands))
+        group = RequestGroup(len(commands))
         requests = [
-            CommandRequest(command, request_sha256, actor, parcel, dry_run=dry_run)
+            CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
             for command, request_sha256 in commands
         ]
         elsewhere: list[Request] = []
@@ -348,25 +348,25 @@ class Node:
                 writer.submit(request)
         if elsewhere:
             self._submit_elsewhere(elsewhere)
-        await parcel.done
-        return [request.answer for request in requests]
+        await group.done
+        return [request.response for request in requests]
 
     async def first_answer(self, user_id: str, command_id: str) -> Accepted | Failed | None:
         """The answer that the command got when it was accepted; None if it never was."""
-        answer = await self._ask(LookupRequest(user_id, command_id, Parcel(1)))
+        answer = await self._ask(LookupRequest(user_id, command_id, RequestGroup(1)))
         assert answer is None or isinstance(answer, Accepted | Failed)
         return answer
 
     async def wallet(self, user_id: str) -> WalletRead | Failed:
         """The wallet as its writer knows it, after everything that was answered before this call."""
-        answer = await self._ask(WalletRequest(user_id, Parcel(1)))
+        answer = await self._ask(WalletRequest(user_id, RequestGroup(1)))
         assert isinstance(answer, WalletRead | Failed)
         return answer
 
-    async def _ask(self, request: Request) -> Answer:
+    async def _ask(self, request: Request) -> AnyResponse:
         self._submit(request)
-        await request.parcel.done
-        return request.answer
+        await request.group.done
+        return request.response
 
     def _submit(self, request: Request) -> None:
         writer = self._open_writer_of(request.user_id)
