@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from ledger.core.commands import Command
 from ledger.core.record import Head, decode
+from ledger.errors import OutcomeUnknown, StaleHead
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import NewRecord, OutcomeUnknown, StaleHead
-from ledger.writer.requests import Accepted, Answer, Refused, WalletRead
+from ledger.ports import NewRecord
+from ledger.writer.requests import Accepted, AnyResponse, Refused, WalletRead
 from unit.given import ASSETS, NOON, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 
@@ -69,7 +70,7 @@ class Client:
 
     def __init__(self, command: Command | None) -> None:
         self.command = command
-        self.word: Answer = None
+        self.word: AnyResponse = None
         self.asked_at = 0
         """How many events the log had when it asked the question that was answered."""
         self.answered_at = 0
@@ -113,8 +114,8 @@ class Run:
             for writer in node.writers.values():
                 if writer._task is not None:
                     writer._task.cancel()
-            if node._stores is not None:
-                node._stores.cancel()
+            if node._checkpoints._task is not None:
+                node._checkpoints._task.cancel()
         await asyncio.sleep(0.001)
 
     def _new_owner(self) -> "asyncio.Task[Any]":

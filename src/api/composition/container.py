@@ -21,32 +21,26 @@ from api.cli.child_process import Child
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
+from ledger.errors import CheckpointAhead, FolderUnusable, LedgerError, LogMisconfigured, WrongPartitions
 from ledger.node.node import Node
 from ledger.node.ports import Owners, Peers
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
-from ledger.ports import (
-    CheckpointAhead,
-    Clock,
-    EventLog,
-    FolderUnusable,
-    LedgerError,
-    LogMisconfigured,
-    StateStore,
-    WrongPartitions,
-)
+from ledger.ports import Clock, EventLog, StateStore
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock, refuse_migrated
-from ledger.sqlite.log import SqliteEventLog, SqliteLogReader, wrong_partitions
+from ledger.sqlite.log import SqliteEventLog
+from ledger.sqlite.log_file import wrong_partitions
+from ledger.sqlite.readers import SqliteLogReader
 from ledger.sqlite.state_store import SqliteStateStore
 from projections.auditing.background_check import Check, Pace, Proof
 from projections.caching.cached_reads import CacheCounts, CachedReads
 from projections.models import VERSION
-from projections.projecting.delivery import Intake, PlacedLogReader
+from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
 from projections.projecting.log_reader import LogReader, refuse_ahead
 from projections.projecting.post_commit import PostCommit
 from projections.projecting.rebuild import ReadSide
-from projections.projecting.worker_metrics import Watched
+from projections.projecting.worker_metrics import LagMonitor
 from projections.reads.port import ReadModel
 from projections.reads.queries import Reads
 from projections.reads.status import standing_of
@@ -373,16 +367,16 @@ async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
             await store.close()
 
 
-def make_after_commit(cache: str) -> PostCommit | None:
+def make_post_commit(cache: str) -> PostCommit | None:
     """Who is told of commits, in a process that folds; ``cache``: as in the settings. Whoever has it closes it."""
     if cache == MEMORY:
         return None
     from projections.caching.redis import RedisCache
     from projections.caching.redis_client import RedisClient
-    from projections.live.redis import RedisLive
+    from projections.live.redis import RedisLiveFeed
 
     client = RedisClient(cache, connections=2)
-    return PostCommit(RedisCache(client), RedisLive(client))
+    return PostCommit(RedisCache(client), RedisLiveFeed(client))
 
 
 @asynccontextmanager
@@ -465,13 +459,13 @@ async def open_worker(
     sasl = (str(address.sasl_mechanism), str(address.sasl_username), str(address.sasl_password))
     with closing(await asyncio.to_thread(_topic_of, settings)) as log:
         store = ServerReadModelStore(_database_of(settings.read_model))
-        after = make_after_commit(settings.cache)
+        post_commit = make_post_commit(settings.cache)
         try:
-            intake = Intake(log, store, stop, after=after)
-            watched = Watched(log, intake, lambda: store.retries)
+            delivery = DeliveryProjector(log, store, stop, post_commit=post_commit)
+            monitor = LagMonitor(log, delivery, lambda: store.retries)
             yield Worker(
-                intake,
-                watched,
+                delivery,
+                monitor,
                 WorkerOptions(
                     servers=address.servers,
                     topic=TOPIC,
@@ -482,8 +476,8 @@ async def open_worker(
                 ),
             )
         finally:
-            if after is not None:
-                await after.close()
+            if post_commit is not None:
+                await post_commit.close()
             await store.close()
 
 

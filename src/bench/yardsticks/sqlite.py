@@ -20,10 +20,10 @@ import msgspec
 import uvloop
 
 from bench.figures import BenchError, Slice, slice_of
+from ledger.errors import LedgerError
 from ledger.operations.audit import Fault, verify
-from ledger.ports import LedgerError
 from ledger.sqlite.folder import EVENTS, READ_MODEL
-from ledger.sqlite.log import SqliteLogReader, SqliteRecords
+from ledger.sqlite.readers import SqliteLogReader, SqliteRecords
 from projections.projecting.follower import Follower
 from projections.storage.sqlite import SqliteReadModelStore
 

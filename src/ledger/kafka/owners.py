@@ -30,12 +30,12 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
+from ledger.errors import LedgerError, LogMisconfigured, LogUnavailable
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.assignor import Division, SharingAssignor
 from ledger.kafka.members import NODES_GROUP
 from ledger.node.assignment import Member
 from ledger.node.ports import Gained, Inheritance, Lost
-from ledger.ports import LedgerError, LogMisconfigured, LogUnavailable
 
 HEARTBEAT_MS: Final = 150
 """How often a member asks whether the group changes. Chosen: most of what a clean hand-over takes is the wait for the

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ledger.core.commands import AnyFollowUp
-from ledger.ports import LedgerError
-from ledger.writer.requests import Answer, Request
+from ledger.errors import LedgerError
+from ledger.writer.requests import AnyResponse, Request
 
 Gained = Callable[[frozenset[int], int], Awaitable[None]]
 """(partitions, generation): they are this node's now, all that it has; none at all where there are more nodes than
@@ -91,8 +91,8 @@ class End(NamedTuple):
 class Peers(Protocol):
     """The other nodes, by the addresses that they advertise."""
 
-    async def ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
-        """What the node there answers to each of the requests, which it takes request by request, as their parcels
+    async def ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
+        """What the node there answers to each of the requests, which it takes request by request, as their groups
         say. It decides none of them after ``deadline_us`` (Unix microseconds), and hands none on. The requests
         themselves stay open. Raises PeerUnreachable, PeerSilent."""
         ...

@@ -30,11 +30,12 @@ from typing import Final, Literal
 
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
+from ledger.errors import LogUnavailable
 from ledger.node.ports import Here, Owners, Peers, PeerSilent, PeerUnreachable
 from ledger.peers.delivery import Deliveries
 from ledger.peers.handler import PeerHandler, copies_of
-from ledger.ports import Clock, LogUnavailable
-from ledger.writer.requests import Accepted, Answer, CommandRequest, Failed, IdReused, Parcel, Request
+from ledger.ports import Clock
+from ledger.writer.requests import Accepted, AnyResponse, CommandRequest, Failed, IdReused, Request, RequestGroup
 
 WAIT_S: Final = 2.0
 """How long a request looks for its owner. Chosen: twice what a hand-over between two that live takes."""
@@ -112,7 +113,7 @@ class _Bundle:
 def _whether_taken(request: Request) -> Request:
     """A dry run: it finds the command's event where there is one, and writes nothing where there is none."""
     assert isinstance(request, CommandRequest)
-    return CommandRequest(request.command, request.request_sha256, request.actor, Parcel(1), dry_run=True)
+    return CommandRequest(request.command, request.request_sha256, request.actor, RequestGroup(1), dry_run=True)
 
 
 class _Lane:
@@ -283,7 +284,7 @@ class Forwarding:
     async def _call(self, lane: _Lane, bundles: Sequence[_Bundle]) -> None:
         requests = [request for bundle in bundles for request in bundle.questions()]
         deadline_us = self._clock() + self._call_us
-        answers: Sequence[Answer] | None = None
+        answers: Sequence[AnyResponse] | None = None
         unanswered = True
         why = f"the node at {lane.address} did not answer"
         try:
@@ -312,11 +313,11 @@ class Forwarding:
                 self._doubt(bundle.errands, deadline_us)
             self._look_again(bundle)
 
-    async def _ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
+    async def _ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         if address == self._address:
             copies = copies_of(requests)
             await self._answering.decide(copies, deadline_us)
-            return [copy.answer for copy in copies]
+            return [copy.response for copy in copies]
         self.forwarded += len(requests)
         async with asyncio.timeout(self._call_us / 1e6 + _ANSWER_TRAVELS_S):
             return await self._peers.ask(address, requests, deadline_us)
@@ -327,7 +328,7 @@ class Forwarding:
             if not errand.changes_nothing:
                 errand.doubt_us = max(errand.doubt_us, deadline_us)
 
-    def _settle(self, bundle: _Bundle, answered: Sequence[tuple[_Errand, Answer]]) -> None:
+    def _settle(self, bundle: _Bundle, answered: Sequence[tuple[_Errand, AnyResponse]]) -> None:
         """Close what is answered; ask again for what the node there does not have."""
         ended: set[str] = set()
         for errand, answer in answered:
@@ -376,8 +377,8 @@ class Forwarding:
         for errand in errands:
             self._close(errand, unknown)
 
-    def _close(self, errand: _Errand, answer: Answer) -> None:
-        failed = errand.request.parcel.failed
+    def _close(self, errand: _Errand, answer: AnyResponse) -> None:
+        failed = errand.request.group.failed
         if type(answer) is Failed and failed is not None:
             answer = failed.get(errand.request.user_id, answer)
         errand.request.close(answer)

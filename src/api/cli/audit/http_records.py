@@ -13,7 +13,7 @@ from http_client.client import Client
 from http_client.responses import ClientError, UnexpectedResponse
 from http_client.retry import Policy
 from ledger.core.position import partition_of
-from ledger.operations.audit import Stored
+from ledger.ports import StoredRecord
 
 _RETRY_FOR_S: Final = 30.0
 """Chosen: a partition that changes its owner, or a node that restarts behind a balancer, takes some seconds."""
@@ -45,11 +45,11 @@ class HttpRecords:
         self._partitions = len(ends)
         return ends
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[list[Stored]]:
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[list[StoredRecord]]:
         """The partition's records of these seqs, in order, in pages; fewer if the log ends before ``to_seq``."""
         try:
             for page in self._client.events(partition, from_seq, to_seq):
-                yield [Stored(record) for record in page]
+                yield [StoredRecord(record) for record in page]
         except ClientError as error:
             raise self._unreadable(error) from error
 

@@ -15,7 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from api.cli.audit.http_records import HttpRecords
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ def opened(data: Path | None, url: str | None) -> "Iterator[SqliteRecords | Http
             yield from_service
         return
     from ledger.sqlite.folder import EVENTS
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
 
     folder = data_folder(data)
     try:
@@ -68,8 +68,8 @@ def data_folder(data: Path | None) -> Path:
 @contextmanager
 def said_plainly(command: str) -> Iterator[None]:
     """Every way a command can fail, as one line and an exit status; ``command`` as it was typed."""
+    from ledger.errors import LedgerError
     from ledger.operations.audit import Fault
-    from ledger.ports import LedgerError
 
     try:
         yield
