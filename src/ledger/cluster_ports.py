@@ -8,7 +8,7 @@ partitions are divided is ``ledger/core/assignment.py``.
 import asyncio
 from typing import Protocol
 
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 
 
 class Assignee(Protocol):

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from ledger.core.commands import Command
 from ledger.core.record import Head, decode
+from ledger.errors import OutcomeUnknown, StaleHead
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
 from ledger.node.owns_all import node_of_whole_log
-from ledger.ports import NewRecord, OutcomeUnknown, StaleHead
-from ledger.writer.requests import Accepted, Answer, Refused, WalletRead
+from ledger.ports import NewRecord
+from ledger.writer.requests import Accepted, AnyResponse, Refused, WalletRead
 from unit.given import ASSETS, NOON, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 
@@ -70,7 +71,7 @@ class Client:
 
     def __init__(self, command: Command | None) -> None:
         self.command = command
-        self.word: Answer = None
+        self.word: AnyResponse = None
         self.asked_at = 0
         """How many events the log had when it asked the question that was answered."""
         self.answered_at = 0

@@ -17,11 +17,11 @@ from conformance.event_log import run_of
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, in_a_process
 from ledger.core.commands import Command
+from ledger.errors import StaleHead
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
 from ledger.node.owns_all import node_of_whole_log
-from ledger.ports import StaleHead
-from ledger.writer.requests import Accepted, Answer, Failed, Refused
+from ledger.writer.requests import Accepted, AnyResponse, Failed, Refused
 from unit.given import ASSETS, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 
@@ -51,7 +51,7 @@ class Clients:
         self.refused: set[str] = set()
         self.words: Counter[str] = Counter()
 
-    async def last_word(self, command: Command, chance: random.Random) -> Answer:
+    async def last_word(self, command: Command, chance: random.Random) -> AnyResponse:
         while True:
             answer = await chance.choice(self.nodes).post(command, request_sha256(command), "local")
             self.words[getattr(answer, "reason", type(answer).__name__)] += 1

@@ -16,15 +16,15 @@ from conformance.snapshot_store import everything
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, SnapshotTopics, administered, new_topic
 from ledger.core.commands import Command
+from ledger.errors import CheckpointAhead, LogMisconfigured
 from ledger.kafka.address import parse_address
 from ledger.kafka.snapshots import open_snapshots
 from ledger.kafka.topic import COMPACTED, settings_of
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.owns_all import node_of_whole_log
-from ledger.ports import CheckpointAhead, LogMisconfigured
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.state_store import SqliteStateStore
-from ledger.writer.requests import Accepted, Answer
+from ledger.writer.requests import Accepted, AnyResponse
 from ledger.writer.writer import Writer
 from unit.given import ASSETS, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
@@ -103,7 +103,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     node = node_of_whole_log(log, store, now_us, ASSETS, generation=1)
     await node.start()
     first = open_wallet("u0")
-    told: dict[Command, Answer] = {first: await node.post(first, request_sha256(first), "local")}
+    told: dict[Command, AnyResponse] = {first: await node.post(first, request_sha256(first), "local")}
 
     async def play(user: int, until: asyncio.Event) -> None:
         user_id, number = f"u{user}", 0

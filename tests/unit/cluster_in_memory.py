@@ -33,6 +33,7 @@ from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.events import Event
 from ledger.core.position import partition_of
 from ledger.core.record import decode
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
@@ -40,8 +41,7 @@ from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
-from ledger.ports import LedgerError, LogUnavailable
-from ledger.writer.requests import Accepted, Answer, Failed, Request
+from ledger.writer.requests import Accepted, AnyResponse, Failed, Request
 from unit.given import ASSETS, NOON
 from unit.node_in_memory import request_sha256
 
@@ -140,17 +140,17 @@ class MemoryPeers:
         self.delivered: list[tuple[str, list[AnyFollowUp]]] = []
         self.late: set[asyncio.Task[Any]] = set()
 
-    async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
+    async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         self.asked.append((address, list(requests)))
         body, places = write_asking(requests, deadline_us)
 
-        async def taken(there: PeerHandler) -> list[Answer]:
+        async def taken(there: PeerHandler) -> list[AnyResponse]:
             arrived, until_us = read_asking(body)
             await there.decide(arrived, until_us)
-            answers = read_answers(write_answers([request.answer for request in arrived]))
+            answers = read_answers(write_answers([request.response for request in arrived]))
             return [answers[place] for place in places]
 
-        answers: list[Answer] = await self._through(address, taken)
+        answers: list[AnyResponse] = await self._through(address, taken)
         return answers
 
     async def deliver(self, address: str, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
@@ -239,10 +239,10 @@ class Site:
         self.whole = LogView(self.node, self.owners, self.forwarding)
         self.gone = asyncio.Event()
 
-    async def post(self, command: Command, *, dry_run: bool = False) -> Answer:
+    async def post(self, command: Command, *, dry_run: bool = False) -> AnyResponse:
         return await self.node.post(command, request_sha256(command), "local", dry_run=dry_run)
 
-    async def post_many(self, *commands: Command) -> list[Answer]:
+    async def post_many(self, *commands: Command) -> list[AnyResponse]:
         return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
 
     async def accepted(self, command: Command) -> Accepted:

@@ -17,17 +17,21 @@ from typing import Any, Final
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command, canonical
 from ledger.core.events import Event, sums_to_zero
+from ledger.core.evolve import evolve
 from ledger.core.items import Item
+from ledger.core.position import Position
 from ledger.core.record import EMPTY_SHA256, Head, decode, sha256_hex
 from ledger.core.rejections import Rejection
-from ledger.core.wallet import Place, Wallet, evolve
+from ledger.core.state_values import Value
+from ledger.core.wallet import Wallet
+from ledger.errors import LedgerError
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
 from ledger.node.owns_all import NoOtherNodes, OwnsAll
 from ledger.node.ports import OtherNodes
-from ledger.ports import LedgerError, NewRecord, StateStore, Value
-from ledger.writer.requests import Accepted, Answer, Failed, Refused
+from ledger.ports import NewRecord, StateStore
+from ledger.writer.requests import Accepted, AnyResponse, Failed, Refused
 from ledger.writer.writer import Writer
 from unit.given import ASSETS, NOON
 
@@ -152,11 +156,11 @@ class World:
 
     # --- asking --------------------------------------------------------------------------------------------------
 
-    async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> Answer:
+    async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> AnyResponse:
         async with asyncio.timeout(10):
             return await self.node.post(command, request_sha256(command), actor, dry_run=dry_run)
 
-    async def post_many(self, *commands: Command) -> list[Answer]:
+    async def post_many(self, *commands: Command) -> list[AnyResponse]:
         async with asyncio.timeout(10):
             return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
 
@@ -200,7 +204,7 @@ class World:
             prev, time_us = EMPTY_SHA256, 0
             for seq, record in enumerate(records, start=1):
                 decoded = decode(record)
-                assert decoded.place == (partition, seq)
+                assert decoded.position == (partition, seq)
                 assert decoded.prev == prev
                 assert decoded.event.time_us >= time_us, "time went back"
                 assert sums_to_zero(decoded.event.postings)
@@ -225,7 +229,7 @@ class World:
                 event = decode(record).event
                 known = items.setdefault(event.user_id, {})
                 before = wallets.get(event.user_id) or Wallet(event.user_id)
-                wallets[event.user_id], changed = evolve(before, _Known(known), event, Place(partition, seq))
+                wallets[event.user_id], changed = evolve(before, _Known(known), event, Position(partition, seq))
                 known.update(changed)
         return wallets
 

@@ -17,9 +17,9 @@ from typing import Any
 from ledger.cluster_ports import Assignee
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended
 from ledger.node.ports import End, LocalWriters, OpenFollowUps
-from ledger.ports import LedgerError, LogUnavailable
 from ledger.writer.requests import Request
 from unit.node_in_memory import WatchedLog, World
 

@@ -13,7 +13,7 @@ import pytest
 from ledger.core.commands import Command
 from ledger.core.rejections import Code
 from ledger.peers.forwarding import CALL_S, SKEW_S, WAIT_S
-from ledger.writer.requests import Accepted, Failed, IdReused, Refused, WalletRead, WouldBe
+from ledger.writer.requests import Accepted, DryRunAccepted, Failed, IdReused, Refused, WalletRead
 from properties.jumping_loop import in_skipped_time
 from unit.cluster_in_memory import ClusterInMemory, Trouble
 from unit.given import deposit, open_wallet, place_bet, set_limits, transfer
@@ -67,7 +67,7 @@ async def test_every_kind_of_answer_comes_through_as_the_owner_gave_it() -> None
         assert await b.post(other) == await a.post(other)
         assert isinstance(await b.post(other), IdReused)
         would_be = await b.post(place_bet(7, "b7", user_id=user_id), dry_run=True)
-        assert isinstance(would_be, WouldBe)
+        assert isinstance(would_be, DryRunAccepted)
         assert await b.node.wallet(user_id) == await a.node.wallet(user_id)
         enormous = deposit(10**28, "o9", user_id=user_id)
         assert await b.post(enormous) == await a.post(enormous)

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import pytest
 
 from ledger.core.commands import ConcludeTransfer
-from ledger.core.decide import follow_up_of
 from ledger.core.events import WriterOpened
+from ledger.core.follow_ups import follow_up_of
 from ledger.core.position import partition_of
 from ledger.core.record import Head, decode, sha256_hex
+from ledger.core.state_values import Value
+from ledger.errors import CheckpointAhead, LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Failure
 from ledger.node import owned as owned_module
 from ledger.node.owns_all import NoOtherNodes
-from ledger.ports import CheckpointAhead, LogUnavailable, OutcomeUnknown, Value
-from ledger.writer.requests import Accepted, CommandRequest, Failed, Parcel, Request
+from ledger.writer.requests import Accepted, CommandRequest, Failed, Request, RequestGroup
 from unit.given import deposit, open_wallet, transfer
 from unit.node_in_memory import BrittleStore, World, request_sha256
 from unit.nodes_in_memory import Cluster
@@ -542,7 +543,7 @@ async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
 
     def request(command_id: str, deadline_us: int | None) -> CommandRequest:
         command = deposit(5, command_id, user_id=U0)
-        request = CommandRequest(command, request_sha256(command), "local", Parcel(1))
+        request = CommandRequest(command, request_sha256(command), "local", RequestGroup(1))
         request.deadline_us = deadline_us
         return request
 
@@ -550,9 +551,9 @@ async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
     requests = [request("late", now_us - 1), request("in time", now_us), request("any time", None)]
     a.node.submit_local(requests)
     for asked in requests:
-        await asked.parcel.done
-    assert [type(asked.answer) for asked in requests] == [Failed, Accepted, Accepted]
-    late = requests[0].answer
+        await asked.group.done
+    assert [type(asked.response) for asked in requests] == [Failed, Accepted, Accepted]
+    late = requests[0].response
     assert isinstance(late, Failed)
     assert late.reason == "not_owner"
     assert await a.cash(U0) == 10

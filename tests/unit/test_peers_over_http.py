@@ -28,9 +28,9 @@ from ledger.writer.requests import (
     Accepted,
     CommandRequest,
     LookupRequest,
-    Parcel,
     Refused,
     Request,
+    RequestGroup,
     WalletRead,
     WalletRequest,
 )
@@ -124,7 +124,7 @@ async def no_http(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 def question() -> list[Request]:
-    return [LookupRequest("u1", "c1", Parcel(1))]
+    return [LookupRequest("u1", "c1", RequestGroup(1))]
 
 
 @asynccontextmanager
@@ -230,7 +230,7 @@ async def test_who_hangs_is_given_up_by_who_asks() -> None:
 
 
 async def test_answers_find_their_questions_whatever_requests_they_came_from() -> None:
-    one, other = Parcel(2), Parcel(1)
+    one, other = RequestGroup(2), RequestGroup(1)
     requests: list[Request] = [
         LookupRequest("u1", "c1", one),
         WalletRequest("u2", other),
@@ -240,8 +240,8 @@ async def test_answers_find_their_questions_whatever_requests_they_came_from() -
     arrived, deadline_us = read_asking(body)
     assert deadline_us == NOON
     assert [arrived[place].user_id for place in places] == ["u1", "u2", "u3"]
-    assert arrived[0].parcel is arrived[1].parcel
-    assert arrived[0].parcel.open == 2
+    assert arrived[0].group is arrived[1].group
+    assert arrived[0].group.open == 2
 
 
 # --- what a node answers -------------------------------------------------------------------------------------------
@@ -280,11 +280,11 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
 async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
     async with ClusterInMemory() as cluster:
         mine, theirs = cluster.user(0), cluster.user(1)
-        parcel = Parcel(4)
+        group = RequestGroup(4)
         commands = [open_wallet(user_id=mine), deposit(5, user_id=mine), place_bet(6, user_id=mine)]
         commands.append(open_wallet(user_id=theirs))
-        requests: list[Request] = [CommandRequest(c, request_sha256(c), "shop", parcel) for c in commands]
-        requests.append(WalletRequest(mine, Parcel(1)))
+        requests: list[Request] = [CommandRequest(c, request_sha256(c), "shop", group) for c in commands]
+        requests.append(WalletRequest(mine, RequestGroup(1)))
         body, _ = write_asking(requests, cluster.clock() + 1_000_000)
         status, answered = await called(cluster, "POST", DECIDE, body)
         assert status == 200
@@ -303,7 +303,7 @@ async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
 
 def question_of(user_id: str) -> list[Request]:
     command = deposit(7, "o-late", user_id=user_id)
-    return [CommandRequest(command, request_sha256(command), "shop", Parcel(1))]
+    return [CommandRequest(command, request_sha256(command), "shop", RequestGroup(1))]
 
 
 @in_skipped_time

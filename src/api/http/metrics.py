@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 
 from api.cli.child_process import Child
 from api.http.problems import Problem
+from ledger.errors import LedgerError
 from ledger.node.node import Node
-from ledger.ports import LedgerError
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused
+from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, Refused
 from projections.caching.cached_reads import CacheCounts
 from projections.reads.port import Pool, Pooled, ReadModel
 from projections.reads.status import Standing, standing_of
@@ -28,7 +28,7 @@ from projections.storage.port import ReadModelUnavailable
 _BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
-def outcome_of(answer: Answer | Problem) -> str:
+def outcome_of(answer: AnyResponse | Problem) -> str:
     """``accepted``, ``duplicate``, ``dry_run`` or the problem's code."""
     match answer:
         case Accepted():
@@ -71,7 +71,7 @@ class Metrics:
             child = self._children[outcome] = self._commands.labels(outcome)
         child.inc(number)
 
-    def count_all(self, answers: Iterable[Answer | Problem]) -> None:
+    def count_all(self, answers: Iterable[AnyResponse | Problem]) -> None:
         for outcome, number in Counter(map(outcome_of, answers)).items():
             self.count(outcome, number)
 

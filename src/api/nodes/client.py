@@ -27,7 +27,7 @@ from api.nodes.messages import (
 )
 from ledger.core.commands import AnyFollowUp
 from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
-from ledger.writer.requests import Answer, Request
+from ledger.writer.requests import AnyResponse, Request
 
 DECIDE: Final = "/internal/v1/decide"
 FOLLOW_UPS: Final = "/internal/v1/follow-ups"
@@ -51,10 +51,10 @@ class HttpPeers:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
+    async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         body, places = write_asking(requests, deadline_us)
         answer = await self._exchange("POST", address, DECIDE, body)
-        answers: list[Answer] = self._read(read_answers, address, answer)
+        answers: list[AnyResponse] = self._read(read_answers, address, answer)
         if len(answers) != len(requests):
             raise PeerSilent(f"the node at {address} gave {len(answers)} answers to {len(requests)} questions")
         return [answers[place] for place in places]

@@ -26,9 +26,9 @@ from api.nodes.messages import (
     write_ends,
     write_open_follow_ups,
 )
+from ledger.errors import LedgerError
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
-from ledger.ports import LedgerError
 
 PEER_BODY_MAX: Final = 64 * 1024 * 1024
 """Chosen: one request of the largest size, and as many others of the largest single commands as go into a call."""
@@ -46,7 +46,7 @@ def peer_routes(answering: PeerHandler, whole: LogView) -> Mapping[str, ASGIApp]
         except MalformedMessage as error:
             raise Problem("malformed_request", str(error)) from None
         await answering.decide(tickets, deadline_us)
-        await respond(send, 200, write_answers([ticket.answer for ticket in tickets]))
+        await respond(send, 200, write_answers([ticket.response for ticket in tickets]))
 
     async def post_follow_ups(scope: Scope, receive: Receive, send: Send) -> None:
         _require(scope, "POST")

@@ -32,10 +32,10 @@ from aiokafka.protocol.admin import DescribeGroupsRequest
 
 from ledger.cluster_ports import Assignee
 from ledger.core.assignment import Member
+from ledger.errors import LedgerError, LogMisconfigured, LogUnavailable
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.assignor import Division, SharingAssignor
 from ledger.kafka.members import NODES_GROUP
-from ledger.ports import LedgerError, LogMisconfigured, LogUnavailable
 
 HEARTBEAT_MS: Final = 150
 """How often a member asks whether the group changes. Chosen: most of what a clean hand-over takes is the wait for the

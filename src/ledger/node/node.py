@@ -22,18 +22,19 @@ from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.money import Assets
 from ledger.core.position import RESERVED_PARTITION_PREFIX, partition_of
 from ledger.core.record import Head, MalformedRecord, time_us_of
+from ledger.errors import LedgerError, LogDamaged
 from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
 from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import OpenFollowUps, OtherNodes
-from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
+from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import (
     Accepted,
-    Answer,
+    AnyResponse,
     CommandRequest,
     Failed,
     LookupRequest,
-    Parcel,
     Request,
+    RequestGroup,
     WalletRead,
     WalletRequest,
 )
@@ -275,24 +276,24 @@ class Node:
         writer.receive(follow_up, arrived)
         return True
 
-    async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> Answer:
+    async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> AnyResponse:
         """Decide one command. Every answer but ``Failed`` is final."""
-        parcel = Parcel(1)
-        request = CommandRequest(command, request_sha256, actor, parcel, dry_run=dry_run)
+        group = RequestGroup(1)
+        request = CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
         self._submit(request)
-        await parcel.done
-        return request.answer
+        await group.done
+        return request.response
 
     async def post_many(
         self, commands: Sequence[tuple[Command, str]], actor: str, *, dry_run: bool = False
-    ) -> list[Answer]:
+    ) -> list[AnyResponse]:
         """Decide many. The answers come in the order of the commands, and the commands of one wallet are decided in
         that order."""
         if not commands:
             return []
-        parcel = Parcel(len(commands))
+        group = RequestGroup(len(commands))
         requests = [
-            CommandRequest(command, request_sha256, actor, parcel, dry_run=dry_run)
+            CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
             for command, request_sha256 in commands
         ]
         elsewhere: list[Request] = []
@@ -304,25 +305,25 @@ class Node:
                 writer.submit(request)
         if elsewhere:
             self._submit_elsewhere(elsewhere)
-        await parcel.done
-        return [request.answer for request in requests]
+        await group.done
+        return [request.response for request in requests]
 
     async def first_answer(self, user_id: str, command_id: str) -> Accepted | Failed | None:
         """The answer of the command's first acceptance; None if it was never accepted."""
-        answer = await self._answer(LookupRequest(user_id, command_id, Parcel(1)))
+        answer = await self._answer(LookupRequest(user_id, command_id, RequestGroup(1)))
         assert answer is None or isinstance(answer, Accepted | Failed)
         return answer
 
     async def wallet(self, user_id: str) -> WalletRead | Failed:
         """The wallet as its writer knows it, after everything that was decided before this call."""
-        answer = await self._answer(WalletRequest(user_id, Parcel(1)))
+        answer = await self._answer(WalletRequest(user_id, RequestGroup(1)))
         assert isinstance(answer, WalletRead | Failed)
         return answer
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> AnyResponse:
         self._submit(request)
-        await request.parcel.done
-        return request.answer
+        await request.group.done
+        return request.response
 
     def _submit(self, request: Request) -> None:
         writer = self._open_writer_of(request.user_id)

@@ -26,10 +26,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ledger.cluster_ports import Owners
+from ledger.errors import DISASTERS, LedgerError, Superseded
 from ledger.node.ports import OtherNodes
 from ledger.node.standby import Standbys
 from ledger.pacing import Backoff
-from ledger.ports import DISASTERS, LedgerError, Superseded
 from ledger.writer.writer import Writer
 
 Prepare = Callable[[int], Awaitable[None]]

@@ -12,9 +12,10 @@ from typing import Any, Final
 from ledger.cluster_ports import Assignee
 from ledger.core.commands import AnyFollowUp
 from ledger.core.money import Assets
+from ledger.errors import LedgerError
 from ledger.node.node import NOT_OPEN, Node
 from ledger.node.ports import End, LocalWriters, OpenFollowUps
-from ledger.ports import Clock, EventLog, LedgerError, StateStore
+from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import Request
 
 _OFFER_EVERY_S: Final = 0.25

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ledger.core.commands import AnyFollowUp
-from ledger.ports import LedgerError
-from ledger.writer.requests import Answer, Request
+from ledger.errors import LedgerError
+from ledger.writer.requests import AnyResponse, Request
 
 
 class PeerUnreachable(LedgerError):
@@ -38,8 +38,8 @@ class OpenFollowUps(NamedTuple):
 class Peers(Protocol):
     """Calls to the other nodes, by the addresses that they advertise."""
 
-    async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
-        """The node's answer to each of the requests, parcel by parcel. The node decides none of them after
+    async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
+        """The node's answer to each of the requests, group by group. The node decides none of them after
         ``deadline_us`` (Unix microseconds), and forwards none. The requests themselves stay open. Raises
         PeerUnreachable, PeerSilent."""
         ...

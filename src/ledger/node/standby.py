@@ -15,8 +15,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from ledger.errors import DISASTERS, LedgerError
 from ledger.node.ports import OpenFollowUps, OtherNodes
-from ledger.ports import DISASTERS, LedgerError
 from ledger.writer.writer import Writer
 
 LOOK_EVERY_S: Final = 0.25

@@ -18,10 +18,10 @@ from typing import Final, NamedTuple
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
+from ledger.errors import LedgerError
 from ledger.node.ports import Peers
 from ledger.pacing import Backoff, RareWarnings
 from ledger.peers.handler import PeerHandler
-from ledger.ports import LedgerError
 
 CALL_FOLLOW_UPS: Final = 512
 """Follow-ups in one call. Chosen: half as many as commands in one call."""

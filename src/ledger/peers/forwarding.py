@@ -31,13 +31,14 @@ from typing import Final, Literal
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
+from ledger.errors import LogUnavailable
 from ledger.node.ports import End, LocalWriters, OpenFollowUps, Peers, PeerSilent, PeerUnreachable
 from ledger.pacing import RareWarnings
 from ledger.peers.delivery import FollowUpDelivery
 from ledger.peers.handler import PeerHandler, copies_of
 from ledger.peers.owner_queries import OwnerQueries
-from ledger.ports import Clock, LogUnavailable
-from ledger.writer.requests import Accepted, Answer, CommandRequest, Failed, IdReused, Parcel, Request
+from ledger.ports import Clock
+from ledger.writer.requests import Accepted, AnyResponse, CommandRequest, Failed, IdReused, Request, RequestGroup
 
 WAIT_S: Final = 2.0
 """How long a request waits for an owner. Chosen: twice as long as a hand-over between two live nodes takes."""
@@ -117,7 +118,7 @@ class _Group:
 def _dry_run_of(request: Request) -> Request:
     """It finds the command's event where there is one, and writes nothing where there is none."""
     assert isinstance(request, CommandRequest)
-    return CommandRequest(request.command, request.request_sha256, request.actor, Parcel(1), dry_run=True)
+    return CommandRequest(request.command, request.request_sha256, request.actor, RequestGroup(1), dry_run=True)
 
 
 class _Queue:
@@ -302,7 +303,7 @@ class Forwarding:
     async def _call(self, queue: _Queue, groups: Sequence[_Group]) -> None:
         requests = [request for group in groups for request in group.to_send()]
         deadline_us = self._clock() + self._call_us
-        answers: Sequence[Answer] | None = None
+        answers: Sequence[AnyResponse] | None = None
         may_be_decided = True
         why = f"the node at {queue.address} did not respond"
         try:
@@ -331,11 +332,11 @@ class Forwarding:
                 self._mark_undecided(group.requests, deadline_us)
             self._retry(group)
 
-    async def _decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[Answer]:
+    async def _decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         if address == self._address:
             copies = copies_of(requests)
             await self._handler.decide(copies, deadline_us)
-            return [copy.answer for copy in copies]
+            return [copy.response for copy in copies]
         self.forwarded += len(requests)
         async with asyncio.timeout(self._call_us / 1e6 + _RESPONSE_TRAVELS_S):
             return await self._peers.decide(address, requests, deadline_us)
@@ -346,7 +347,7 @@ class Forwarding:
             if not forwarded.changes_nothing:
                 forwarded.undecided_to_us = max(forwarded.undecided_to_us, deadline_us)
 
-    def _settle(self, group: _Group, answered: Sequence[tuple[_Forwarded, Answer]]) -> None:
+    def _settle(self, group: _Group, answered: Sequence[tuple[_Forwarded, AnyResponse]]) -> None:
         """Close the requests that have a final answer; retry those whose partition the node does not own."""
         ended: set[str] = set()
         for forwarded, answer in answered:
@@ -395,8 +396,8 @@ class Forwarding:
         for forwarded in requests:
             self._close(forwarded, unknown)
 
-    def _close(self, forwarded: _Forwarded, answer: Answer) -> None:
-        failed = forwarded.request.parcel.failed
+    def _close(self, forwarded: _Forwarded, answer: AnyResponse) -> None:
+        failed = forwarded.request.group.failed
         if type(answer) is Failed and failed is not None:
             answer = failed.get(forwarded.request.user_id, answer)
         forwarded.request.close(answer)

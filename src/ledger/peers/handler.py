@@ -14,7 +14,7 @@ from typing import Final
 
 from ledger.core.commands import AnyFollowUp
 from ledger.node.ports import LocalWriters
-from ledger.writer.requests import CommandRequest, LookupRequest, Parcel, Request, WalletRequest
+from ledger.writer.requests import CommandRequest, LookupRequest, Request, RequestGroup, WalletRequest
 
 ARRIVED_WITHIN_S: Final = 2.0
 """How long a delivery waits for its events. Chosen: as long as a command waits; the sender delivers again."""
@@ -31,8 +31,8 @@ class PeerHandler:
         for request in requests:
             request.deadline_us = deadline_us
         self._local.submit_local(requests)
-        for parcel in {id(request.parcel): request.parcel for request in requests}.values():
-            await parcel.done
+        for group in {id(request.group): request.group for request in requests}.values():
+            await group.done
 
     async def receive(self, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
         """For each follow-up whether its event is durable, after ``ARRIVED_WITHIN_S`` at the latest."""
@@ -52,23 +52,23 @@ class PeerHandler:
 
 
 def copies_of(requests: Sequence[Request]) -> list[Request]:
-    """Copies of the requests, in parcels of the same sizes, that are closed independently of these."""
+    """Copies of the requests, in groups of the same sizes, that are closed independently of these."""
     sizes: dict[int, int] = {}
     for request in requests:
-        sizes[id(request.parcel)] = sizes.get(id(request.parcel), 0) + 1
-    parcels = {parcel: Parcel(size) for parcel, size in sizes.items()}
-    return [_copy_of(request, parcels[id(request.parcel)]) for request in requests]
+        sizes[id(request.group)] = sizes.get(id(request.group), 0) + 1
+    groups = {group: RequestGroup(size) for group, size in sizes.items()}
+    return [_copy_of(request, groups[id(request.group)]) for request in requests]
 
 
-def _copy_of(request: Request, parcel: Parcel) -> Request:
+def _copy_of(request: Request, group: RequestGroup) -> Request:
     match request:
         case CommandRequest():
             return CommandRequest(
-                request.command, request.request_sha256, request.actor, parcel, dry_run=request.dry_run
+                request.command, request.request_sha256, request.actor, group, dry_run=request.dry_run
             )
         case LookupRequest():
-            return LookupRequest(request.user_id, request.command_id, parcel)
+            return LookupRequest(request.user_id, request.command_id, group)
         case WalletRequest():
-            return WalletRequest(request.user_id, parcel)
+            return WalletRequest(request.user_id, group)
         case _:
             raise AssertionError(request)

@@ -16,9 +16,9 @@ from typing import Final
 
 from ledger.cluster_ports import Owners
 from ledger.core.record import Head
+from ledger.errors import LogUnavailable
 from ledger.node.node import Node
 from ledger.node.ports import End, OpenFollowUps, OtherNodes
-from ledger.ports import LogUnavailable
 from ledger.writer.requests import Failed
 
 POLL_S: Final = 0.1

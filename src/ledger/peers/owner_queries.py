@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from ledger.cluster_ports import Owners
+from ledger.errors import LedgerError
 from ledger.node.ports import End, OpenFollowUps, Peers, PeerSilent, PeerUnreachable
-from ledger.ports import LedgerError
 
 T = TypeVar("T")
 
