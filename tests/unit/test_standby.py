@@ -89,6 +89,7 @@ async def test_an_heir_writes_nothing_and_answers_nobody(cluster: Cluster) -> No
     inherit(cluster, "b", 0, 1)
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
     await a.accepted(transfer(100, U1, user_id=U0))
+    await a.quiet()
     for partition in (0, 1):
         await ready(cluster, "b", partition)
     before = [end_of(cluster, partition) for partition in (0, 1)]
