@@ -108,7 +108,6 @@ ADAPTERS = {
     *("ledger.kafka", "ledger.memory", "ledger.sqlite"),
     *("projections.storage.sqlite", "projections.storage.server"),
     *("projections.storage.postgresql", "projections.storage.mysql"),
-    *("projections.caching.memory", "projections.caching.none"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
 }

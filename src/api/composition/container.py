@@ -38,11 +38,11 @@ from ledger.sqlite.state_store import SqliteStateStore
 from projections.auditing.background_check import Check, Pace, Proof
 from projections.caching.cached_reads import CacheCounts, CachedReads
 from projections.models import VERSION
-from projections.projecting.delivery import Intake, PlacedLogReader
+from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
 from projections.projecting.log_reader import LogReader, refuse_ahead
 from projections.projecting.post_commit import PostCommit
 from projections.projecting.rebuild import ReadSide
-from projections.projecting.worker_metrics import Watched
+from projections.projecting.worker_metrics import LagMonitor
 from projections.reads.port import ReadModel
 from projections.reads.queries import Reads
 from projections.reads.status import standing_of
@@ -394,16 +394,16 @@ async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
             await store.close()
 
 
-def make_after_commit(cache: str) -> PostCommit | None:
+def make_post_commit(cache: str) -> PostCommit | None:
     """Who is told of commits, in a process that folds; ``cache``: as in the settings. Whoever has it closes it."""
     if cache == MEMORY:
         return None
     from projections.caching.redis import RedisCache
     from projections.caching.redis_client import RedisClient
-    from projections.live.redis import RedisLive
+    from projections.live.redis import RedisLiveFeed
 
     client = RedisClient(cache, connections=2)
-    return PostCommit(RedisCache(client), RedisLive(client))
+    return PostCommit(RedisCache(client), RedisLiveFeed(client))
 
 
 @asynccontextmanager
@@ -486,13 +486,13 @@ async def open_worker(
     sasl = (str(address.sasl_mechanism), str(address.sasl_username), str(address.sasl_password))
     with closing(await asyncio.to_thread(_topic_of, settings)) as log:
         store = ServerReadModelStore(_database_of(settings.read_model))
-        after = make_after_commit(settings.cache)
+        post_commit = make_post_commit(settings.cache)
         try:
-            intake = Intake(log, store, stop, after=after)
-            watched = Watched(log, intake, lambda: store.retries)
+            delivery = DeliveryProjector(log, store, stop, post_commit=post_commit)
+            monitor = LagMonitor(log, delivery, lambda: store.retries)
             yield Worker(
-                intake,
-                watched,
+                delivery,
+                monitor,
                 WorkerOptions(
                     servers=address.servers,
                     topic=TOPIC,
@@ -503,8 +503,8 @@ async def open_worker(
                 ),
             )
         finally:
-            if after is not None:
-                await after.close()
+            if post_commit is not None:
+                await post_commit.close()
             await store.close()
 
 

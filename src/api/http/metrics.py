@@ -216,10 +216,10 @@ def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]
 
 
 def _cache_gauges(counts: CacheCounts) -> Iterator[Metric]:
-    yield _single("stakelog_cache_up", "1 while the cache answers, as last seen by a read", float(counts.well))
+    yield _single("stakelog_cache_up", "1 if the last call of the cache by a read succeeded", float(counts.available))
     reads = CounterMetricFamily(
         "stakelog_cache_reads",
-        "Reads of aggregates by what the cache said: hit, miss, behind (too old after all), error, away (not asked)",
+        "Reads of aggregates by outcome: hit, miss, behind (cache too old), error, away (cache not used)",
         labels=["aggregate", "outcome"],
     )
     for (aggregate, outcome), number in counts.reads.items():
