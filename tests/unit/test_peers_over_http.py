@@ -140,7 +140,7 @@ async def asking() -> AsyncIterator[tuple[HttpPeers, Listener]]:
 async def test_connections_are_kept() -> None:
     async with asking() as (peers, listener):
         for _ in range(5):
-            assert await peers.ask(listener.address, question(), NOON) == [None]
+            assert await peers.decide(listener.address, question(), NOON) == [None]
         assert listener.connections == 1
         assert listener.heads == [f"POST {DECIDE} HTTP/1.1"] * 5
 
@@ -151,7 +151,7 @@ async def test_who_does_not_listen_was_not_asked() -> None:
     peers = HttpPeers()
     for address in (gone, "http://no-such-host.invalid:1", "no address"):
         with pytest.raises(PeerUnreachable):
-            await peers.ask(address, question(), NOON)
+            await peers.decide(address, question(), NOON)
     await peers.close()
 
 
@@ -161,12 +161,12 @@ async def test_whoever_breaks_off_was_asked_once_and_is_silent(serve: Served) ->
     async with asking() as (peers, listener):
         listener.serve = serve
         with pytest.raises(PeerSilent):
-            await peers.ask(listener.address, question(), NOON)
+            await peers.decide(listener.address, question(), NOON)
         listener.serve = answer(200, write_answers([None]))
-        await peers.ask(listener.address, question(), NOON)
+        await peers.decide(listener.address, question(), NOON)
         listener.serve, asked = serve, len(listener.heads)
         with pytest.raises(PeerSilent):
-            await peers.ask(listener.address, question(), NOON)
+            await peers.decide(listener.address, question(), NOON)
         assert len(listener.heads) == asked + 1
 
 
@@ -188,7 +188,7 @@ async def test_an_answer_that_says_nothing_is_silence(status: int, body: bytes) 
     async with asking() as (peers, listener):
         listener.serve = answer(status, body)
         with pytest.raises(PeerSilent):
-            await peers.ask(listener.address, question(), NOON)
+            await peers.decide(listener.address, question(), NOON)
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,13 @@ async def test_an_answer_that_says_that_nothing_was_taken_is_as_good_as_no_conne
     async with asking() as (peers, listener):
         listener.serve = answer(status, body)
         with pytest.raises(PeerUnreachable):
-            await peers.ask(listener.address, question(), NOON)
+            await peers.decide(listener.address, question(), NOON)
 
 
 async def test_a_connection_that_was_closed_while_nobody_used_it_is_not_used_again() -> None:
     async with asking() as (peers, listener):
         for _ in range(20):
-            await peers.ask(listener.address, question(), NOON)
+            await peers.decide(listener.address, question(), NOON)
             listener.writers[-1].close()
             await listener.writers[-1].wait_closed()
             await asyncio.sleep(0.001)  # the news has come as far as the client's loop
@@ -223,9 +223,9 @@ async def test_who_hangs_is_given_up_by_who_asks() -> None:
         listener.serve = hang
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await peers.ask(listener.address, question(), NOON)
+                await peers.decide(listener.address, question(), NOON)
         listener.serve = answer(200, write_answers([None]))
-        assert await peers.ask(listener.address, question(), NOON) == [None]
+        assert await peers.decide(listener.address, question(), NOON) == [None]
         assert listener.connections == 2, "an answer that comes late is nobody else's"
 
 
