@@ -146,9 +146,8 @@ def _label_of(method: str) -> str:
     return method if method in ("GET", "HEAD", "POST") else "other"
 
 
-def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, address: str, log: LogView | None = None) -> Rim:
+def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, address: str, log: LogView) -> Rim:
     """The application that serves ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own; None: this node owns all of them."""
-    log = LogView(node) if log is None else log
+    partitions that other nodes own."""
     service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node))
     return Rim(Router((*ROUTES, *PEER_ROUTES) if log.among_others else ROUTES), service)

@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 from api.cli.child_process import Child
 from api.http.problems import Problem
 from api.http.request_metrics import RequestMetrics
+from ledger.errors import LedgerError
 from ledger.node.node import Node
-from ledger.ports import LedgerError
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused
+from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, Refused
 from projections.caching.cached_reads import CacheCounts
 from projections.reads.port import Pool, Pooled, ReadModel
 from projections.reads.status import Standing, standing_of
@@ -26,7 +26,7 @@ from projections.reads.supply import AccountTotal, account_totals
 from projections.storage.port import ReadModelUnavailable
 
 
-def outcome_of(answer: Answer | Problem) -> str:
+def outcome_of(answer: AnyResponse | Problem) -> str:
     """``accepted``, ``duplicate``, ``dry_run`` or the problem's code."""
     match answer:
         case Accepted():
@@ -62,7 +62,7 @@ class Metrics:
             child = self._children[outcome] = self._commands.labels(outcome)
         child.inc(number)
 
-    def count_all(self, answers: Iterable[Answer | Problem]) -> None:
+    def count_all(self, answers: Iterable[AnyResponse | Problem]) -> None:
         for outcome, number in Counter(map(outcome_of, answers)).items():
             self.count(outcome, number)
 
@@ -200,10 +200,10 @@ def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]
 
 
 def _cache_gauges(counts: CacheCounts) -> Iterator[Metric]:
-    yield _single("stakelog_cache_up", "1 while the cache answers, as last seen by a read", float(counts.well))
+    yield _single("stakelog_cache_up", "1 if the last call of the cache by a read succeeded", float(counts.available))
     reads = CounterMetricFamily(
         "stakelog_cache_reads",
-        "Reads of aggregates by what the cache said: hit, miss, behind (too old after all), error, away (not asked)",
+        "Reads of aggregates by outcome: hit, miss, behind (cache too old), error, away (cache not used)",
         labels=["aggregate", "outcome"],
     )
     for (aggregate, outcome), number in counts.reads.items():

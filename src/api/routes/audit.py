@@ -8,8 +8,8 @@ from api.http.problems import Problem
 from api.http.requests import Request, Response
 from api.http.service import Service
 from api.routes.parameters import EventsQuery, OfEvent
+from ledger.errors import LogUnavailable
 from ledger.peers.log_view import LogView
-from ledger.ports import LogUnavailable
 
 
 async def get_partitions(service: Service, request: Request[Any, Any]) -> Response:

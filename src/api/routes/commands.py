@@ -16,7 +16,7 @@ from api.http.problems import Problem, problem_of
 from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
 from api.http.service import Service
 from api.routes.parameters import OfCommand, PostQuery
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
+from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
 
 _HIT: Final = ((b"idempotency-hit", b"true"),)
 _ACTOR: Final = b"stakelog-actor"
@@ -60,13 +60,13 @@ def _json_headers(request: Request[Any, Any]) -> dict[bytes, bytes]:
     return headers
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: AnyResponse) -> Response:
     match answer:
         case Accepted(hit=False):
             return Response(encode_results(result_of(answer)), 201)
         case Accepted():
             return Response(encode_results(result_of(answer)), headers=_HIT)
-        case WouldBe():
+        case DryRunAccepted():
             return Response(encode_results(dry_run_result_of(answer)))
         case Refused() | IdReused() | Failed():
             return response_of(problem_of(answer))

@@ -28,7 +28,7 @@ from api.nodes.messages import (
 )
 from api.routes.parameters import RECORDS_MAX, SEQ_MAX
 from ledger.core.position import PARTITIONS_MAX
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 
 PEER_BODY_MAX: Final = 64 * 1024 * 1024
 """Chosen: one request of the largest size, and as many others of the largest single commands as go into a call."""
@@ -53,7 +53,7 @@ async def post_decide(service: Service, request: Request[Any, Any]) -> Response:
     except MalformedMessage as error:
         raise Problem("malformed_request", str(error)) from None
     await service.peers.decide(requests, deadline_us)
-    return Response(write_answers([one.answer for one in requests]))
+    return Response(write_answers([one.response for one in requests]))
 
 
 async def post_follow_ups(service: Service, request: Request[Any, Any]) -> Response:
@@ -61,11 +61,11 @@ async def post_follow_ups(service: Service, request: Request[Any, Any]) -> Respo
         follow_ups = read_follow_ups(await read_body(request.receive, PEER_BODY_MAX))
     except MalformedMessage as error:
         raise Problem("malformed_request", str(error)) from None
-    return Response(write_arrived(await service.peers.take(follow_ups)))
+    return Response(write_arrived(await service.peers.receive(follow_ups)))
 
 
 async def get_ends(service: Service, _request: Request[Any, Any]) -> Response:
-    return Response(write_ends(service.log.ends_here()))
+    return Response(write_ends(service.log.local_ends()))
 
 
 async def get_records(service: Service, request: Request[Any, RecordsQuery]) -> Response:
@@ -74,7 +74,7 @@ async def get_records(service: Service, request: Request[Any, RecordsQuery]) -> 
         detail = f"partition must be an integer from 0 to {partitions - 1}"
         raise Problem("malformed_request", detail, field="partition")
     try:
-        records = await service.log.records_here(query.partition, query.from_seq, query.limit)
+        records = await service.log.local_records(query.partition, query.from_seq, query.limit)
     except LedgerError as error:
         raise Problem("log_unavailable", str(error)) from error
     if records is None:
@@ -86,7 +86,7 @@ async def get_open_follow_ups(service: Service, request: Request[Any, OpenFollow
     text = request.query.partitions
     if not _NUMBERS.fullmatch(text):
         raise Problem("malformed_request", "partitions are numbers, separated by commas", field="partitions")
-    return Response(write_open_follow_ups(service.log.open_follow_ups_here(map(int, text.split(",")))))
+    return Response(write_open_follow_ups(service.log.local_open_follow_ups(map(int, text.split(",")))))
 
 
 PEER_ROUTES: Final[tuple[AnyRoute, ...]] = (

@@ -31,10 +31,11 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from ledger.errors import LogUnavailable, LogUnreadable, OutcomeUnknown
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.clock import BrokerClock
 from ledger.kafka.topic import APPEND_BYTES_MAX
-from ledger.ports import LogUnavailable, LogUnreadable, NewRecord, OutcomeUnknown
+from ledger.ports import NewRecord
 
 NO_OFFSET: Final = -1
 """The broker had the batch already, and has forgotten where."""

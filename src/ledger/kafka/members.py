@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
 
+from ledger.errors import LogUnavailable
 from ledger.kafka.address import KafkaAddress
-from ledger.ports import LogUnavailable
 
 NODES_GROUP: Final = "stakelog-nodes"
 """The group of the nodes, which hands the partitions out: whoever is in it may write."""
