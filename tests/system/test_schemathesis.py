@@ -23,7 +23,7 @@ from schemathesis import BaseSchema, Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from api.openapi import document
-from ledger.core.commands import USER_ID_PATTERN
+from ledger.core.fields import USER_ID_PATTERN
 from ledger.core.position import partition_of
 from system.service import Service
 

@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from api.http.problems import Problem, problem_of
-from ledger.core.commands import COMMAND_TYPES, ID_PATTERN, USER_ID_PATTERN, AnyCommand, Command, canonical
+from ledger.core.commands import COMMAND_TYPES, AnyCommand, Command, canonical
 from ledger.core.events import LEDGER, AnyData, Balance
+from ledger.core.fields import USER_ID_PATTERN
 from ledger.core.record import Head
 from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused, WalletRead
@@ -40,8 +41,6 @@ _decode: Final = msgspec.json.Decoder(AnyCommand).decode
 _decode_elements: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _USER_ID: Final = re.compile(USER_ID_PATTERN)
-_ID: Final = re.compile(ID_PATTERN)
-_ANY_COMMAND_ID: Final = re.compile(r"[!-~]{1,128}")
 _PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*?)`")
@@ -119,27 +118,6 @@ def read_actor(header: bytes | None) -> str:
     if actor == LEDGER:
         raise Problem("malformed_request", "the actor ledger is the ledger itself", field="Stakelog-Actor")
     return actor
-
-
-def read_user_id(text: str) -> str:
-    """A user_id of a path or query. Raises Problem ``malformed_request``."""
-    if not _USER_ID.search(text):
-        raise Problem("malformed_request", "the user_id is malformed or reserved", field="user_id")
-    return text
-
-
-def read_command_id(text: str) -> str:
-    """A command_id of a path, the ledger's own too. Raises Problem ``malformed_request``."""
-    if not _ANY_COMMAND_ID.fullmatch(text):
-        raise Problem("malformed_request", "the command_id is malformed", field="command_id")
-    return text
-
-
-def read_asked_id(text: str, name: str) -> str:
-    """The id of a bet, order … in a path: never one of the ledger's own. Raises Problem ``malformed_request``."""
-    if not _ID.search(text):
-        raise Problem("malformed_request", f"the {name} is malformed", field=name)
-    return text
 
 
 def malformed(message: str) -> Problem:
