@@ -28,7 +28,7 @@ EMPTY_HEAD = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """Where a partition's log ends."""
 
     seq: int
@@ -46,7 +46,7 @@ class Proof:
 class Chain:
     """One partition's records, checked in order from a known place."""
 
-    def __init__(self, partition: int, start: Place, acknowledged: dict[int, tuple[str, str, str]]) -> None:
+    def __init__(self, partition: int, start: Position, acknowledged: dict[int, tuple[str, str, str]]) -> None:
         """`acknowledged`: seq → (user_id, command_id, head) of the answers that named this partition."""
         self.partition = partition
         self.place = start
@@ -74,9 +74,9 @@ class Chain:
         told = self._acknowledged.pop(seq, None)
         if told is not None and told != (event["user_id"], event["command_id"], head):
             self.faults.append(f"{where}: is not what was acknowledged to {told[0]} for {told[1]}")
-        self.place, self.time_us = Place(seq, head), event["time_us"]
+        self.place, self.time_us = Position(seq, head), event["time_us"]
 
-    def end(self, place: Place) -> None:
+    def end(self, place: Position) -> None:
         """Check that the records led to the named head, and that nothing acknowledged is missing."""
         if self.place != place:
             self.faults.append(f"{self.partition}:{self.place.seq}: the head there is not the one at {place.seq}")
@@ -86,20 +86,20 @@ class Chain:
             )
 
 
-async def places(client: Client) -> dict[int, Place]:
+async def places(client: Client) -> dict[int, Position]:
     """Where each partition ends now. Raises UnreachableError."""
     items = msgspec.json.decode(await _found(client, "/v1/partitions"))["items"]
-    return {item["partition"]: Place(item["seq"], item["head"] or EMPTY_HEAD) for item in items}
+    return {item["partition"]: Position(item["seq"], item["head"] or EMPTY_HEAD) for item in items}
 
 
-async def prove(client: Client, books: Books, before: dict[int, Place]) -> Proof:
+async def prove(client: Client, books: Books, before: dict[int, Position]) -> Proof:
     """Check all that was written since `before`. Raises UnreachableError."""
     acknowledged: dict[int, dict[int, tuple[str, str, str]]] = {}
     for user_id, command_id, body in books.acknowledged():
         acknowledged.setdefault(body["partition"], {})[body["seq"]] = (user_id, command_id, body["head"])
     proof = Proof()
     for partition, end in (await places(client)).items():
-        start = before.get(partition, Place(0, EMPTY_HEAD))
+        start = before.get(partition, Position(0, EMPTY_HEAD))
         chain = Chain(partition, start, acknowledged.get(partition, {}))
         while chain.place.seq < end.seq:
             at = chain.place.seq

@@ -19,7 +19,7 @@ from projections.caching.port import (
     Fields,
     Kind,
     LookedBoard,
-    Place,
+    Position,
     Step,
     Ticket,
 )
@@ -36,8 +36,8 @@ PARTITIONS: Final = 2
 OpenCache = Callable[[float], AggregateCache]
 
 
-def place(seq: int, tag: str = "") -> Place:
-    return Place(seq, tag or f"t{seq}")
+def place(seq: int, tag: str = "") -> Position:
+    return Position(seq, tag or f"t{seq}")
 
 
 def step(

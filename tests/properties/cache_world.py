@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Protocol
 
-from projections.caching.port import AggregateCache, Board, BoardTicket, Day, Fields, Kind, Place, Step, Ticket
+from projections.caching.port import AggregateCache, Board, BoardTicket, Day, Fields, Kind, Position, Step, Ticket
 
 PARTITIONS: Final = 2
 USERS: Final = {"u1": 0, "u2": 0, "u3": 1}
@@ -42,7 +42,7 @@ class Loss(Protocol):
 class State:
     """A partition's tables after a commit. Users of ``still`` stand still."""
 
-    place: Place
+    place: Position
     rows: dict[str, dict[str, int]]
     days: dict[int, int]
     still: frozenset[str] = frozenset()
@@ -96,7 +96,7 @@ class World:
     generations: list[Tables] = field(default_factory=list)
     under_way: list[Step] = field(default_factory=list)
     told: list[Step] = field(default_factory=list)
-    confirmations: list[tuple[str, dict[int, Place]]] = field(default_factory=list)
+    confirmations: list[tuple[str, dict[int, Position]]] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
     board_readers: list[BoardReader] = field(default_factory=list)
     counter: int = 0
@@ -118,11 +118,11 @@ class World:
             users = [user_id for user_id, of in USERS.items() if of == partition]
             if seq is None:
                 old = self.live.now(partition)
-                place = Place(old.place.seq, f"t{self.number()}")
+                place = Position(old.place.seq, f"t{self.number()}")
                 states.append([State(place, {user: dict(old.rows[user]) for user in users}, dict(old.days))])
             else:
                 rows = {user_id: {"w": self.number()} for user_id in users}
-                states.append([State(Place(seq, f"t{self.number()}"), rows, dict.fromkeys(DAYS, 0))])
+                states.append([State(Position(seq, f"t{self.number()}"), rows, dict.fromkeys(DAYS, 0))])
         self.generations.append(Tables(f"{len(self.generations) + 1}.{self.number()}", states))
 
     def commit(self) -> None:
@@ -145,7 +145,7 @@ class World:
         if self.chance.random() < 0.015:
             still |= {self.chance.choice([user_id for user_id, of in USERS.items() if of == partition])}
         anew = still != old.still
-        place = Place(old.place.seq + self.chance.choice((1, 1, 2, 5)), f"t{self.number()}")
+        place = Position(old.place.seq + self.chance.choice((1, 1, 2, 5)), f"t{self.number()}")
         self._committed(partition, State(place, rows, days, still), {} if anew else touched, moved, anew=anew)
 
     def take_again(self) -> None:
@@ -156,7 +156,7 @@ class World:
                 rows = {user_id: dict(row) for user_id, row in old.rows.items()}
                 for user_id in old.still:
                     rows[user_id]["w"] = self.number()
-                place = Place(old.place.seq, f"t{self.number()}")
+                place = Position(old.place.seq, f"t{self.number()}")
                 days = {day: self.number() for day in old.days}
                 self._committed(partition, State(place, rows, days), {}, set(), anew=True)
 

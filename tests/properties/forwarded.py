@@ -16,10 +16,10 @@ from msgspec import Struct
 
 from ledger.core.commands import Command, Deposit, OpenWallet
 from ledger.core.record import decode
+from ledger.errors import OutcomeUnknown
 from ledger.memory.log import Failure
 from ledger.peers.forwarding import CALL_S, SKEW_S, Forwarding, _Bundle
 from ledger.peers.handler import PeerHandler
-from ledger.ports import OutcomeUnknown
 from ledger.writer.requests import Accepted, Answer, Failed, Refused, WalletRead
 from unit.cluster_in_memory import ClusterInMemory, MemoryPeers, Site, Trouble
 from unit.given import deposit, open_wallet, place_bet

@@ -14,8 +14,9 @@ from typing import Final
 
 from ledger.core.commands import Command
 from ledger.core.record import Head, decode
+from ledger.errors import LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Appended, Failure
-from ledger.ports import LogUnavailable, NewRecord, OutcomeUnknown
+from ledger.ports import NewRecord
 from ledger.writer.requests import Accepted, Failed, Refused
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import WatchedLog, request_sha256

@@ -21,9 +21,9 @@ from projections.caching.redis import RedisCache
 from projections.caching.redis_client import RedisClient
 from projections.live.memory import MemoryLive
 from projections.models import VERSION
+from projections.models.leaderboards import LEADERBOARDS
 from projections.projecting.partition import PartitionFolder
 from projections.projecting.post_commit import PostCommit
-from projections.reads.queries import LEADERBOARDS
 from projections.storage.port import Generation, Quarantined, Run
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties.naive_reads import NaiveReads

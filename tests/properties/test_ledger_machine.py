@@ -26,10 +26,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ledger.core.record import Head
+from ledger.core.state_values import Value
+from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.memory.log import Failure, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import EventLog, LedgerError, LogUnavailable, OutcomeUnknown, StaleHead, StateStore, Value
+from ledger.ports import EventLog, StateStore
 from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted, Failed, WalletRead

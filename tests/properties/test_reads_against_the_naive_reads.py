@@ -16,10 +16,11 @@ from databases import EmptyDatabases, open_database
 from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
 from projections.models import VERSION
+from projections.models.leaderboards import LEADERBOARDS
 from projections.projecting.partition import PartitionFolder
 from projections.reads.documents import Page
 from projections.reads.port import ReadModel
-from projections.reads.queries import LEADERBOARDS, Found, Reads
+from projections.reads.queries import Found, Reads
 from projections.storage.port import Quarantined, ReadModelStore, Run
 from projections.storage.server import ServerReadModel, ServerReadModelStore
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore

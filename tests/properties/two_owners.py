@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from ledger.core.commands import Command
 from ledger.core.record import Head, decode
+from ledger.errors import OutcomeUnknown, StaleHead
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import NewRecord, OutcomeUnknown, StaleHead
+from ledger.ports import NewRecord
 from ledger.writer.requests import Accepted, Answer, Refused, WalletRead
 from unit.given import ASSETS, NOON, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
@@ -113,8 +114,8 @@ class Run:
             for writer in node.writers.values():
                 if writer._task is not None:
                     writer._task.cancel()
-            if node._stores is not None:
-                node._stores.cancel()
+            if node._checkpoints._task is not None:
+                node._checkpoints._task.cancel()
         await asyncio.sleep(0.001)
 
     def _new_owner(self) -> "asyncio.Task[Any]":

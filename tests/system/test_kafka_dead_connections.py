@@ -20,8 +20,8 @@ from conformance.event_log import append, whole
 from deploy.local.servers import Kafka
 from kafka_judge import Logs
 from ledger.core.record import EMPTY
+from ledger.errors import LedgerError
 from ledger.kafka.client import KafkaClient
-from ledger.ports import LedgerError
 from system.test_kafka_groups import ALL, PARTITIONS, Group, Member, until
 
 pytestmark = pytest.mark.system

@@ -8,9 +8,9 @@ import pytest
 
 from deploy.local.servers import Kafka
 from kafka_judge import Logs
+from ledger.errors import LogMisconfigured, LogUnavailable
 from ledger.kafka.address import parse_address
 from ledger.kafka.owners import KafkaOwners
-from ledger.ports import LogMisconfigured, LogUnavailable
 
 pytestmark = pytest.mark.system
 

@@ -17,9 +17,9 @@ from conformance.event_log import run_of
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, in_a_process
 from ledger.core.commands import Command
+from ledger.errors import StaleHead
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import StaleHead
 from ledger.writer.requests import Accepted, Answer, Failed, Refused
 from unit.given import ASSETS, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256

@@ -16,12 +16,12 @@ from conformance.snapshot_store import everything
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, SnapshotTopics, administered, new_topic
 from ledger.core.commands import Command
+from ledger.errors import CheckpointAhead, LogMisconfigured
 from ledger.kafka.address import parse_address
 from ledger.kafka.snapshots import open_snapshots
 from ledger.kafka.topic import COMPACTED, settings_of
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import CheckpointAhead, LogMisconfigured
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted, Answer

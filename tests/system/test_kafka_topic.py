@@ -15,10 +15,7 @@ from conformance.event_log import append, whole
 from deploy.local.servers import SASL_PASSWORD, Kafka
 from kafka_judge import Logs, administered, new_topic, secure_url
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.kafka.address import parse_address
-from ledger.kafka.log import Known, Run, open_log
-from ledger.kafka.topic import settings_of
-from ledger.ports import (
+from ledger.errors import (
     CheckpointAhead,
     ForeignCheckpoint,
     LogMisconfigured,
@@ -26,6 +23,9 @@ from ledger.ports import (
     LogUnreadable,
     WrongPartitions,
 )
+from ledger.kafka.address import parse_address
+from ledger.kafka.log import Known, Run, open_log
+from ledger.kafka.topic import settings_of
 
 pytestmark = pytest.mark.system
 

@@ -32,6 +32,7 @@ from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.events import Event
 from ledger.core.position import partition_of
 from ledger.core.record import decode
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
@@ -39,7 +40,6 @@ from ledger.node.ports import End, Gained, Inheritance, Lost, PeerSilent, PeerUn
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
-from ledger.ports import LedgerError, LogUnavailable
 from ledger.writer.requests import Accepted, Answer, Failed, Request
 from unit.given import ASSETS, NOON
 from unit.node_in_memory import request_sha256
@@ -320,7 +320,7 @@ class ClusterInMemory:
         node: Any = site.node
         forwarding: Any = site.forwarding
         tasks = [writer._task for writer in node.writers.values()]
-        tasks += [node._stores, *node._holdings._taking.values(), *node._holdings._retiring.values()]
+        tasks += [node._checkpoints._task, *node._holdings._taking.values(), *node._holdings._retiring.values()]
         tasks += [*forwarding._calls, forwarding._looking, *forwarding._deliveries._carriers.values()]
         ours = {task for task in tasks if task is not None and not task.done()}
         for task in ours:

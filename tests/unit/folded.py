@@ -44,7 +44,7 @@ class Folder:
             run = records[self._written[partition] : round(len(records) * share)]
             if run:
                 await log.append(partition, self._heads[partition], new_records(run))
-                self._heads[partition] = Head(decode(run[-1]).place.seq, sha256_hex(run[-1]))
+                self._heads[partition] = Head(decode(run[-1]).position.seq, sha256_hex(run[-1]))
                 self._written[partition] += len(run)
         await log.close()
 

@@ -16,14 +16,18 @@ from typing import Any, Final
 
 from ledger.core.commands import AnyFollowUp, Command, canonical
 from ledger.core.events import Event, sums_to_zero
+from ledger.core.evolve import evolve
 from ledger.core.items import Item
+from ledger.core.position import Position
 from ledger.core.record import EMPTY_SHA256, Head, decode, sha256_hex
 from ledger.core.rejections import Rejection
-from ledger.core.wallet import Place, Wallet, evolve
+from ledger.core.state_values import Value
+from ledger.core.wallet import Wallet
+from ledger.errors import LedgerError
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import LedgerError, NewRecord, StateStore, Value
+from ledger.ports import NewRecord, StateStore
 from ledger.writer.requests import Accepted, Answer, Failed, Refused
 from ledger.writer.writer import Writer
 from unit.given import ASSETS, NOON
@@ -103,7 +107,7 @@ class World:
         ours = [
             task
             for task in asyncio.all_tasks()
-            if task.get_name().startswith(("writer-", "take-", "retire-", "heir")) or task.get_name() == "stores"
+            if task.get_name().startswith(("writer-", "take-", "retire-", "heir")) or task.get_name() == "checkpoints"
         ]
         for task in ours:
             task.cancel()
@@ -189,7 +193,7 @@ class World:
             prev, time_us = EMPTY_SHA256, 0
             for seq, record in enumerate(records, start=1):
                 decoded = decode(record)
-                assert decoded.place == (partition, seq)
+                assert decoded.position == (partition, seq)
                 assert decoded.prev == prev
                 assert decoded.event.time_us >= time_us, "time went back"
                 assert sums_to_zero(decoded.event.postings)
@@ -214,7 +218,7 @@ class World:
                 event = decode(record).event
                 known = items.setdefault(event.user_id, {})
                 before = wallets.get(event.user_id) or Wallet(event.user_id)
-                wallets[event.user_id], changed = evolve(before, _Known(known), event, Place(partition, seq))
+                wallets[event.user_id], changed = evolve(before, _Known(known), event, Position(partition, seq))
                 known.update(changed)
         return wallets
 

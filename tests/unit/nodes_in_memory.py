@@ -16,9 +16,9 @@ from typing import Any
 
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended
 from ledger.node.ports import Gained, Here, Inheritance, Lost
-from ledger.ports import LedgerError, LogUnavailable
 from ledger.writer.requests import Request
 from unit.node_in_memory import WatchedLog, World
 
@@ -180,7 +180,7 @@ class Cluster:
         node, self.members[name].left = world.node, True
         assert node._holdings is not None
         tasks = [writer._task for writer in node.writers.values()]
-        tasks += [*node._holdings._taking.values(), *node._holdings._retiring.values(), node._stores]
+        tasks += [*node._holdings._taking.values(), *node._holdings._retiring.values(), node._checkpoints._task]
         heirs = node._holdings.heirs
         tasks += [*heirs._following.values(), *heirs._ending.values(), heirs._closing]
         if isinstance(node._remote, Neighbours):

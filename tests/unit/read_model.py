@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ledger.core.position import Position
 from ledger.core.record import EMPTY, decode
-from ledger.core.wallet import Place
 from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.log import SqliteEventLog
@@ -106,7 +106,7 @@ def book_of(scene: Scene) -> RowBuffer:
     book = RowBuffer({}, complete=True)
     for seq, event in enumerate(scene.events, start=1):
         for fold in folds.FOLDS:
-            fold(event, Place(PARTITION, seq), book)
+            fold(event, Position(PARTITION, seq), book)
     return book
 
 

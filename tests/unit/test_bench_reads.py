@@ -18,7 +18,7 @@ from bench.load.paging import history_pages
 from bench.report import page_text
 from bench.yardsticks.bare_routes import bare_wallet
 from ledger.core.commands import AnyCommand
-from projections.reads.documents import Available, FirstDeposit, Limits, Wallet
+from projections.models.wallets import Available, FirstDeposit, Limits, Wallet
 
 EXPOSITION = """\
 # HELP stakelog_read_model_lag_events Events that are not folded yet

@@ -8,9 +8,9 @@ from random import Random
 import pytest
 
 from ledger.core.events import Event
+from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.core.wallet import Place
-from ledger.ports import LogDamaged, LogUnavailable
+from ledger.errors import LogDamaged, LogUnavailable
 from ledger.sqlite.folder import READ_MODEL
 from projections.models import FOLDS, VERSION
 from projections.projecting import partition as folding
@@ -249,7 +249,7 @@ async def test_users_who_stood_still_are_folded_after_the_fix(
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     user_id = decode(told.partitions[partition][len(told.partitions[partition]) // 2]).event.user_id
 
-    def choke(event: Event, place: Place, book: RowBuffer) -> None:
+    def choke(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id == user_id:
             raise ValueError("no taste")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from demo.proof import EMPTY_HEAD, Chain, Place
+from demo.proof import EMPTY_HEAD, Chain, Position
 
 
 def records(count: int, **last: Any) -> list[bytes]:
@@ -34,12 +34,12 @@ def head_of(record: bytes) -> str:
 
 
 def faults(
-    chain: list[bytes], end: Place | None = None, told: dict[int, tuple[str, str, str]] | None = None
+    chain: list[bytes], end: Position | None = None, told: dict[int, tuple[str, str, str]] | None = None
 ) -> list[str]:
-    checked = Chain(3, Place(0, EMPTY_HEAD), told or {})
+    checked = Chain(3, Position(0, EMPTY_HEAD), told or {})
     for record in chain:
         checked.take(record)
-    checked.end(end or Place(len(chain), head_of(chain[-1])))
+    checked.end(end or Position(len(chain), head_of(chain[-1])))
     return checked.faults
 
 
@@ -57,7 +57,7 @@ def test_a_changed_record_breaks_the_link_after_it() -> None:
 def test_a_missing_record_is_named() -> None:
     chain = records(3)
     del chain[1]
-    assert "3:3: does not follow 3:1" in faults(chain, end=Place(3, head_of(chain[-1])))
+    assert "3:3: does not follow 3:1" in faults(chain, end=Position(3, head_of(chain[-1])))
 
 
 def test_postings_that_do_not_sum_to_zero_are_named() -> None:
@@ -69,7 +69,7 @@ def test_time_that_goes_back_is_named() -> None:
 
 
 def test_a_log_that_ends_elsewhere_than_told_is_named() -> None:
-    assert faults(records(2), end=Place(3, "f" * 64)) == ["3:2: the head there is not the one at 3"]
+    assert faults(records(2), end=Position(3, "f" * 64)) == ["3:2: the head there is not the one at 3"]
 
 
 def test_an_acknowledged_command_that_is_missing_or_another_is_named() -> None:

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from ledger.core.events import Event
 from ledger.core.money import AMOUNT_MAX
+from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.core.wallet import Place
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from projections import models as folds
 from projections.models.rows import DIGEST_OF, ROW_TYPES, StatisticsRow, add_digests
 from projections.projecting.partition import continue_chain
@@ -33,7 +33,7 @@ def chained(events: Iterable[Event], partition: int = 0, prev: str = EMPTY.sha25
     records = []
     for event in events:
         seq += 1
-        records.append(encode(event, Place(partition, seq), prev))
+        records.append(encode(event, Position(partition, seq), prev))
         prev = sha256_hex(records[-1])
     return records
 
@@ -66,7 +66,7 @@ def rechained(records: Iterable[bytes]) -> list[bytes]:
 def refusing(*refused: str) -> tuple[Callable[..., None], ...]:
     """All folds, and one more that cannot digest deposits of these orders."""
 
-    def fold(event: Event, place: Place, book: RowBuffer) -> None:
+    def fold(event: Event, place: Position, book: RowBuffer) -> None:
         if getattr(event.data, "order_id", None) in refused:
             raise ValueError(f"{event.data.type} cannot be digested")  # after the other folds have changed rows
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ledger.core.events import Event
+from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.core.wallet import Place
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from projections.models import FOLDS, VERSION
 from projections.projecting import partition as folding
@@ -277,7 +277,7 @@ def indigestible(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Folds that choke on every event of these users, until told of others, or of nobody."""
     broken: set[str] = set()
 
-    def choke(event: Event, place: Place, book: RowBuffer) -> None:
+    def choke(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id in broken:
             raise ValueError(f"no taste for {event.data.type}")
 

@@ -134,6 +134,17 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
             assert not named, f"{module} names {named}"
 
 
+@pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
+def test_an_adapter_imports_ports_errors_and_the_core_only(adapter: str) -> None:
+    allowed = {"ledger.ports", "ledger.errors", "ledger.core", f"ledger.{adapter}"}
+    allowed |= {"ledger.node.ports", "ledger.snapshots.catalogue"}  # these define ports, too
+    allowed |= {"ledger.node.assignment"}  # a pure function, which the group's assignor calls
+    for module, path in modules().items():
+        if within(module, {f"ledger.{adapter}"}):
+            ours = {name for name in imported(path) if first(name) == "ledger"}
+            assert all(within(name, allowed) for name in ours), (module, ours)
+
+
 def test_the_auditor_shares_no_rule_with_the_writer() -> None:
     path = SRC / "ledger" / "operations" / "audit.py"
     names = {name for name in imported(path) if first(name) == "ledger"}
@@ -141,6 +152,7 @@ def test_the_auditor_shares_no_rule_with_the_writer() -> None:
         "ledger.core.record.EMPTY_SHA256",
         "ledger.core.record.Head",
         "ledger.core.position.partition_of",
+        "ledger.ports.StoredRecord",
     }
 
 

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import pytest
 
 from ledger.core.commands import ConcludeTransfer
-from ledger.core.decide import follow_up_of
 from ledger.core.events import WriterOpened
+from ledger.core.follow_ups import follow_up_of
 from ledger.core.position import partition_of
 from ledger.core.record import Head, decode, sha256_hex
+from ledger.core.state_values import Value
+from ledger.errors import CheckpointAhead, LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Failure
 from ledger.node import owned as holdings_module
 from ledger.node.no_peers import NoPeers
-from ledger.ports import CheckpointAhead, LogUnavailable, OutcomeUnknown, Value
 from ledger.writer.requests import Accepted, CommandRequest, Failed, Parcel, Request
 from unit.given import deposit, open_wallet, transfer
 from unit.node_in_memory import BrittleStore, World, request_sha256

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.core.record import Head
 from projections.caching.memory import MemoryCache
-from projections.caching.port import CONFIRM_S, TOUCHED_MAX, CacheUnavailable, Place, Step, place_of, step_of
+from projections.caching.port import CONFIRM_S, TOUCHED_MAX, CacheUnavailable, Position, Step, place_of, step_of
 from projections.live.memory import MemoryLive
 from projections.live.port import Moved, moved_by
 from projections.models.rows import (
@@ -48,7 +48,7 @@ class Told(MemoryCache):
     async def step(self, steps: Sequence[Step]) -> None:
         self._hear(list(steps))
 
-    async def confirm(self, generation: str, places: Mapping[int, Place]) -> None:
+    async def confirm(self, generation: str, places: Mapping[int, Position]) -> None:
         self._hear((generation, dict(places)))
 
     def _hear(self, what: object) -> None:

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from api.http.problems import KINDS, MEDIA_TYPE
 from ledger.core.position import partition_of
-from ledger.ports import LogUnavailable
+from ledger.errors import LogUnavailable
 from unit.asked import Answer, Asked
 from unit.given import deposit, hold, open_wallet, place_bet, request_withdrawal, set_limits, transfer
 

@@ -7,9 +7,9 @@ import pytest
 
 from ledger.core.position import partition_of
 from ledger.core.record import Head, sha256_hex
+from ledger.errors import LogUnavailable
 from ledger.node import standby as heirs_module
 from ledger.node.standby import Standbys
-from ledger.ports import LogUnavailable
 from ledger.writer.requests import Accepted
 from ledger.writer.writer import Writer
 from unit.given import deposit, open_wallet, place_bet, transfer

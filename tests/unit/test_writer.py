@@ -11,12 +11,14 @@ import pytest
 from ledger.core.commands import CountReferral, ReceiveTransfer
 from ledger.core.decide import decide
 from ledger.core.events import HoldExpired
+from ledger.core.position import Position
 from ledger.core.record import Head
 from ledger.core.rejections import Code
-from ledger.core.wallet import Place
+from ledger.core.state_values import Value
+from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.memory.log import Failure
 from ledger.memory.state_store import MemoryStateStore
-from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead, StateStore, Value
+from ledger.ports import StateStore
 from ledger.writer import state as state_module
 from ledger.writer import writer as writer_module
 from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
@@ -101,7 +103,7 @@ async def test_nothing_is_answered_before_its_append_has_landed(world: World) ->
     answer = await posting
     assert isinstance(answer, Accepted)
     head = world.appended.heads[0]
-    assert (answer.place, answer.head) == (Place(0, 1), head.sha256)
+    assert (answer.place, answer.head) == (Position(0, 1), head.sha256)
 
 
 async def test_commands_of_a_batch_are_decided_and_answered_in_the_order_given(world: World) -> None:
@@ -392,7 +394,7 @@ async def test_a_command_that_is_asked_again_is_paid_once(world: World) -> None:
     answers = await asyncio.gather(*(world.post(command) for _ in range(20)))
     answers += [await world.post(command) for _ in range(3)]
     assert {(answer.place, answer.head) for answer in answers if isinstance(answer, Accepted)} == {
-        (Place(0, 2), world.appended.heads[0].sha256)
+        (Position(0, 2), world.appended.heads[0].sha256)
     }
     assert [answer.hit for answer in answers if isinstance(answer, Accepted)].count(False) == 1
     assert await world.cash() == 500

@@ -17,7 +17,7 @@ import click
 
 from api.cli.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
-from ledger.ports import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
+from ledger.errors import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
 from projections.storage.port import ReadModelAhead
 
 _DISASTERS: Final = (ReadModelAhead, LogDamaged, LogUnreadable)

@@ -21,20 +21,12 @@ from api.cli.child_process import Child
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
+from ledger.errors import CheckpointAhead, FolderUnusable, LedgerError, LogMisconfigured, WrongPartitions
 from ledger.node.node import Node
 from ledger.node.ports import Owners, Peers
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
-from ledger.ports import (
-    CheckpointAhead,
-    Clock,
-    EventLog,
-    FolderUnusable,
-    LedgerError,
-    LogMisconfigured,
-    StateStore,
-    WrongPartitions,
-)
+from ledger.ports import Clock, EventLog, StateStore
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock, refuse_migrated
 from ledger.sqlite.log import SqliteEventLog

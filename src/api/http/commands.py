@@ -20,7 +20,7 @@ from ledger.core.events import LEDGER, AnyData, Balance
 from ledger.core.record import Head
 from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
 from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
-from projections.reads import documents
+from projections.models import wallets
 
 BODY_MAX: Final = 8 * 1024 * 1024
 BATCH_MAX: Final = 1_000
@@ -338,13 +338,14 @@ def batch_item(answer: Answer | Problem) -> Created | Hit | NotTaken:
             raise AssertionError(answer)
 
 
-def wallet_document(read: WalletRead) -> documents.Wallet:
+def wallet_document(read: WalletRead) -> wallets.Wallet:
     """``GET /v1/wallets/{user_id}?consistency=strong``, from the writer's own state."""
     wallet = read.wallet
     assets = sorted(wallet.balances.keys() | wallet.limits.keys())
     first = wallet.first_deposit
     assert wallet.opened_at_us is not None, "the wallet was opened"
-    return documents.Wallet(
+    assert wallet.status != "none", "the wallet was opened"
+    return wallets.Wallet(
         wallet.user_id,
         wallet.status,
         wallet.opened_at_us,
@@ -353,19 +354,19 @@ def wallet_document(read: WalletRead) -> documents.Wallet:
         {asset: _limits(wallet, asset) for asset in assets},
         None
         if first is None
-        else documents.FirstDeposit(first.order_id, first.asset, first.amount, first.position, first.time_us),
+        else wallets.FirstDeposit(first.order_id, first.asset, first.amount, first.position, first.time_us),
     )
 
 
-def _available(wallet: Wallet, asset: str) -> documents.Available:
+def _available(wallet: Wallet, asset: str) -> wallets.Available:
     balance = wallet.balances.get(asset, NO_BALANCE)
     credit = wallet.limits.get(asset, NO_LIMITS).credit_limit
-    return documents.Available(balance.cash, balance.bonus, balance.held, balance.cash + credit)
+    return wallets.Available(balance.cash, balance.bonus, balance.held, balance.cash + credit)
 
 
-def _limits(wallet: Wallet, asset: str) -> documents.Limits:
+def _limits(wallet: Wallet, asset: str) -> wallets.Limits:
     limits = wallet.limits.get(asset, NO_LIMITS)
-    return documents.Limits(
+    return wallets.Limits(
         limits.credit_limit, limits.balance_max, limits.stake_max_per_day, limits.withdrawal_max_per_day
     )
 

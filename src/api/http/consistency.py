@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from api.http.commands import encode
 from api.http.problems import NotThere, Problem, problem_of
 from api.http.query import Query
-from ledger.ports import LogUnavailable
+from ledger.errors import LogUnavailable
 from ledger.writer.requests import Failed
 from projections.reads.positions import Positions
 from projections.reads.queries import Found, LogEnds, MalformedCursor

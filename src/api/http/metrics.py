@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 
 from api.cli.child_process import Child
 from api.http.problems import Problem
+from ledger.errors import LedgerError
 from ledger.node.node import Node
-from ledger.ports import LedgerError
 from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused
 from projections.caching.cached_reads import CacheCounts
 from projections.reads.port import Pool, Pooled, ReadModel

@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.commands import AnyCommand, AnyFollowUp
+from ledger.core.position import Position
 from ledger.core.record import MalformedRecord, decode, encode
 from ledger.core.rejections import Rejection
-from ledger.core.wallet import Place, Wallet
+from ledger.core.wallet import Wallet
 from ledger.node.ports import End
 from ledger.writer.requests import (
     Accepted,
@@ -85,7 +86,7 @@ class FailedSaid(Struct, array_like=True, tag="failed", gc=False):
 
 class WalletSaid(Struct, array_like=True, tag="wallet", gc=False):
     wallet: Wallet
-    place: Place
+    place: Position
 
 
 class NothingSaid(Struct, array_like=True, tag="nothing", gc=False):

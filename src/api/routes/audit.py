@@ -10,9 +10,9 @@ from api.http.compression import json_response
 from api.http.problems import Problem
 from api.http.query import Query
 from api.http.requests import segments_of
+from ledger.errors import LogUnavailable
 from ledger.node.node import Node
 from ledger.peers.log_view import LogView
-from ledger.ports import LogUnavailable
 
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):([1-9][0-9]{0,15})")
 _SEQ_MAX: Final = 2**53 - 1

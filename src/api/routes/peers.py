@@ -26,9 +26,9 @@ from api.nodes.messages import (
     write_ends,
     write_open_follow_ups,
 )
+from ledger.errors import LedgerError
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
-from ledger.ports import LedgerError
 
 PEER_BODY_MAX: Final = 64 * 1024 * 1024
 """Chosen: one request of the largest size, and as many others of the largest single commands as go into a call."""

@@ -30,7 +30,8 @@ from ledger.core.money import is_asset_code
 from ledger.core.position import partition_of
 from ledger.node.node import Node
 from ledger.writer.requests import Failed
-from projections.reads.queries import LEADERBOARDS, Found, Reads
+from projections.models.leaderboards import LEADERBOARDS
+from projections.reads.queries import Found, Reads
 
 _PAGED: Final = ("limit", "cursor", *SHARED_PARAMETERS)
 BET_STATUSES: Final = ("open", "won", "lost", "cancelled")

@@ -16,7 +16,7 @@ from typing import Any
 
 from api.composition.settings import Settings
 from bench.figures import BenchError, Slice, slice_of
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 
 ENDS_WITHIN_S = 600.0
 

@@ -19,11 +19,11 @@ from msgspec import Struct
 
 from bench.figures import BenchError
 from ledger.core.commands import Command, Deposit, OpenWallet, PlaceBet, SettleBet, canonical
+from ledger.errors import LedgerError
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.log import open_log
 from ledger.kafka.snapshots import open_snapshots
 from ledger.node.node import Node
-from ledger.ports import LedgerError
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted

@@ -30,12 +30,13 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from ledger.errors import LogUnavailable, LogUnreadable, OutcomeUnknown
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.clock import BrokerClock
 from ledger.kafka.connection import new_client, new_producer
 from ledger.kafka.retry import retry_until
 from ledger.kafka.topic import APPEND_BYTES_MAX
-from ledger.ports import LogUnavailable, LogUnreadable, NewRecord, OutcomeUnknown
+from ledger.ports import NewRecord
 
 NO_OFFSET: Final = -1
 """The broker has the batch already, and no longer knows its offset."""

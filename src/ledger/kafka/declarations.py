@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.money import Assets
+from ledger.errors import LogMisconfigured, LogUnavailable, OutcomeUnknown, WrongAssets, WrongPartitions
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import KafkaClient
 from ledger.kafka.topic import prepare_topic
-from ledger.ports import LogMisconfigured, LogUnavailable, OutcomeUnknown, WrongAssets, WrongPartitions
 
 DECLARATIONS: Final = "stakelog.declarations"
 

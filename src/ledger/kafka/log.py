@@ -32,20 +32,20 @@ from msgspec import Struct
 
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.kafka.address import KafkaAddress
-from ledger.kafka.client import NO_OFFSET, KafkaClient, Stored
-from ledger.kafka.declarations import DECLARATIONS, declare
-from ledger.kafka.topic import APPEND_BYTES_MAX, prepare_topic
-from ledger.ports import (
+from ledger.errors import (
     CheckpointAhead,
     DuplicateCommand,
     ForeignCheckpoint,
     LogUnavailable,
     LogUnreadable,
-    NewRecord,
     OutcomeUnknown,
     StaleHead,
 )
+from ledger.kafka.address import KafkaAddress
+from ledger.kafka.client import NO_OFFSET, KafkaClient, Stored
+from ledger.kafka.declarations import DECLARATIONS, declare
+from ledger.kafka.topic import APPEND_BYTES_MAX, prepare_topic
+from ledger.ports import NewRecord
 
 TOPIC: Final = "stakelog.events"
 

@@ -7,10 +7,10 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
+from ledger.errors import LogUnavailable
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.connection import new_client
 from ledger.kafka.retry import retry_until
-from ledger.ports import LogUnavailable
 
 NODES_GROUP: Final = "stakelog-nodes"
 """The group of the nodes, which assigns the partitions: its members may write."""

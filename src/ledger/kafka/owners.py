@@ -28,13 +28,13 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
+from ledger.errors import LedgerError, LogMisconfigured, LogUnavailable
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.assignor import Division, SharingAssignor
 from ledger.kafka.connection import new_client
 from ledger.kafka.members import NODES_GROUP, STABLE, WITHOUT_MEMBERS, Group, describe
 from ledger.node.assignment import Member
 from ledger.node.ports import Gained, Inheritance, Lost
-from ledger.ports import LedgerError, LogMisconfigured, LogUnavailable
 
 HEARTBEAT_MS: Final = 150
 """How often a member sends a heartbeat. Chosen: most of the time of a clean hand-over is the wait for the slowest

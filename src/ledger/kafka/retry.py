@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from ledger.ports import LogUnavailable
+from ledger.errors import LogUnavailable
 
 T = TypeVar("T")
 

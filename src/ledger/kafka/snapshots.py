@@ -8,10 +8,10 @@ Everything in it can be rebuilt from the log: the whole topic may be deleted whi
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from ledger.errors import LogMisconfigured, LogUnavailable, LogUnreadable, OutcomeUnknown, WrongPartitions
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import KafkaClient
 from ledger.kafka.topic import COMPACTED, prepare_topic
-from ledger.ports import LogMisconfigured, LogUnavailable, LogUnreadable, OutcomeUnknown, WrongPartitions
 from ledger.snapshots.catalogue import Kept
 
 SNAPSHOTS: Final = "stakelog.snapshots"

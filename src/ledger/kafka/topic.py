@@ -17,9 +17,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
+from ledger.errors import LogMisconfigured, LogUnavailable, WrongPartitions
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.connection import new_admin_client
-from ledger.ports import LogMisconfigured, LogUnavailable, WrongPartitions
 
 APPEND_BYTES_MAX: Final = 8 * 1024 * 1024
 """The largest batch that a topic must accept. Chosen: four times 4,096 commands of the usual half kilobyte."""

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
+from ledger.errors import LedgerError
 from ledger.node.ports import Owners
-from ledger.ports import LedgerError
 
 T = TypeVar("T")
 

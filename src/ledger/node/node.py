@@ -11,22 +11,22 @@ Truths:
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.money import Assets
 from ledger.core.position import RESERVED_PARTITION_PREFIX, partition_of
-from ledger.core.record import EMPTY_SHA256, Head, MalformedRecord, decode, sha256_hex, time_us_of
+from ledger.core.record import Head, MalformedRecord, time_us_of
+from ledger.errors import LedgerError, LogDamaged
 from ledger.node.asking_owners import asked_of_owners
+from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
 from ledger.node.no_peers import NOT_OPEN, NoPeers
 from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import Owners, Peers, Remote
-from ledger.ports import Clock, EventLog, LedgerError, LogDamaged, StateStore
+from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import (
     Accepted,
     Answer,
@@ -40,26 +40,12 @@ from ledger.writer.requests import (
 )
 from ledger.writer.writer import MAILBOX_MAX, SHUTTING_DOWN, Writer
 
-CHANGES_PER_CHECKPOINT: Final = 150_000
-"""Values that wait before all partitions are saved. Chosen: some 60 MB of memory and 2 s of replay after a crash."""
-
-CHECKPOINT_S: Final = 15.0
-"""… or after so long, so that a crash on a quiet day costs no replay."""
-
 RECENT_WALLETS: Final = 100_000
 """Wallets kept in memory over all partitions; measured: about 1 kB each."""
-
-CHECKED_AT_START: Final = 100_000
-"""Records before the checkpoints whose chain a start checks, so that fresh damage is found before it is built on."""
 
 FOLLOW_UPS_MAX: Final = 65_536
 """Follow-ups that may wait for one partition; more are offered again later. Whoever delivers from elsewhere does so
 again and again while the log is away. Chosen: some 40 MB."""
-
-_LOOK_AGAIN_S: Final = 0.25
-
-_UNSAVED_MAX: Final = 20
-"""How many checkpoints may be missed before the process stops rather than let memory grow; chosen: some 1.2 GB."""
 
 CLOCK_BEHIND_MAX_US: Final = 1_000_000
 CLOCK_OFF_MAX_US: Final = 1_000_000
@@ -91,24 +77,17 @@ class Node:
         """``owners``: who else has partitions of this log; None: nobody. ``generation``: with which all are opened
         then, where the log is shared all the same. ``clock_off_us``: how far this clock is from the log's."""
         self._log, self._store, self._clock = log, store, clock
-        self._changes_per_checkpoint = changes_per_checkpoint
-        self._checked_at_start = checked_at_start
+        self._checked_at_start = checked_at_start // log.partitions
+        self._save_every = max(changes_per_checkpoint // log.partitions, 1)
         self._generation = generation
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
-        self.store_turn = asyncio.Lock()
-        """Held while anything is written to the state store: it takes one change at a time."""
         self.clock_off_us = clock_off_us
         self._assets = assets
         self._recent_max = max(recent_wallets // log.partitions, 16)
         self._mailbox_max = mailbox_max
         self._started = False
         self._accepting = True
-        self._stores: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
-        self._checkpoint_at_s = time.monotonic()
-        self._pause_s = 0.0
-        self._to_learn: deque[Writer] = deque()
         # The first event that a read does not know yet is asked for again and again until it is folded.
         self._time_us_at: dict[int, tuple[int, int]] = {}
         self._owners, self._peers = owners, peers
@@ -116,6 +95,7 @@ class Node:
         self._remote.begin(self)
         self.writers: dict[int, Writer] = {}
         """Of the partitions that are here."""
+        self._checkpoints = Checkpoints(self.writers, changes_per_checkpoint=changes_per_checkpoint, halt=self._halt)
         self._holdings: OwnedPartitions | None = None
         if owners is None:
             self.writers.update((partition, self._new_writer(partition)) for partition in range(log.partitions))
@@ -143,12 +123,8 @@ class Node:
             halted=self._on_halt,
             recent_max=self._recent_max,
             mailbox_max=self._mailbox_max,
-            store_turn=self.store_turn,
+            store_turn=self._checkpoints.store_turn,
         )
-
-    @property
-    def _save_every(self) -> int:
-        return max(self._changes_per_checkpoint // self.partitions, 1)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -161,7 +137,7 @@ class Node:
         replayed = 0
         if self._owners is None:
             replayed = await self._start_all()
-        self._stores = asyncio.get_running_loop().create_task(self._look_after_stores(), name="stores")
+        self._checkpoints.start()
         self._started = True
         return replayed
 
@@ -177,7 +153,7 @@ class Node:
         began = time.monotonic()
         replayed = 0
         for writer in self.writers.values():
-            await self._check_tail(writer.partition)
+            await check_tail(self._log, self._store, writer.partition, self._checked_at_start)
             replayed += await writer.recover(save_every=self._save_every)
         for writer in self.writers.values():
             for partition, seq in writer.take_arrivals():
@@ -192,8 +168,8 @@ class Node:
             replayed,
             time.monotonic() - began,
         )
-        self._to_learn.extend(self.writers.values())
         for writer in self.writers.values():
+            self._checkpoints.learn_keys_of(writer)
             writer.start(self._generation)
         await self._opened()
         return replayed
@@ -209,28 +185,6 @@ class Node:
             if not opening.done():
                 opening.cancel()
                 raise self.halted.result()
-
-    async def _check_tail(self, partition: int) -> None:
-        """Check the chain of the partition's last records up to its checkpoint; the rest is checked in the replay."""
-        checkpoint = self._store.checkpoint(partition)
-        end = await self._log.head(partition)
-        if checkpoint is None or checkpoint.seq > end.seq:
-            return
-        seq = max(checkpoint.seq - self._checked_at_start // self.partitions, 0)
-        prev: str | None = EMPTY_SHA256 if seq == 0 else None
-        while seq < checkpoint.seq:
-            records = await self._log.read(partition, seq + 1, min(2_000, checkpoint.seq - seq))
-            if not records:
-                raise LogDamaged(partition, seq + 1, "the record is missing")
-            for record in records:
-                seq += 1
-                try:
-                    place, stated_prev, _ = decode(record)
-                except MalformedRecord as error:
-                    raise LogDamaged(partition, seq, str(error)) from error
-                if place != (partition, seq) or (prev is not None and stated_prev != prev):
-                    raise LogDamaged(partition, seq, "the record does not continue the chain")
-                prev = sha256_hex(record)
 
     @property
     def ready(self) -> bool:
@@ -277,9 +231,7 @@ class Node:
         start), save the state, close the log. Raises LedgerError where the state cannot be saved."""
         self.stop_accepting()
         await self.leave()
-        self._stopping.set()
-        if self._stores is not None:
-            await self._stores  # never cancelled: its thread would go on saving beside the last checkpoint
+        await self._checkpoints.stop()
         deadline = time.monotonic() + quiet_within_s
         # Follow-ups wander between writers, so quiet is a state of all of them, which no single event tells.
         while not all(writer.idle for writer in self.writers.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
@@ -289,8 +241,7 @@ class Node:
             for writer in self.writers.values():
                 await writer.stop()
             if not self.halted.done():
-                for writer in self.writers.values():
-                    await writer.save()
+                await self._checkpoints.save_all()
             if self._holdings is not None:
                 await self._holdings.settle()
         finally:
@@ -319,7 +270,7 @@ class Node:
             origin = self.writers.get(partition)
             if origin is not None:
                 origin.state.close_follow_up(seq)
-        self._to_learn.append(writer)
+        self._checkpoints.learn_keys_of(writer)
 
     def _on_dropped(self, writer: Writer) -> None:
         """What it has not decided goes to whoever has the partition next. Its own follow-ups do so, too, when it is
@@ -477,7 +428,7 @@ class Node:
                 raise LogDamaged(partition, seq, f"the record cannot be read: {error}") from error
         return known[1]
 
-    # --- follow-ups and checkpoints --------------------------------------------------------------------------------
+    # --- follow-ups ----------------------------------------------------------------------------------------------
 
     def _deliver(self, origin: int, seq: int, follow_up: AnyFollowUp) -> None:
         sender = self.writers.get(origin)
@@ -490,55 +441,6 @@ class Node:
 
         if not self.receive_here(follow_up, arrived):
             self._remote.deliver(origin, seq, follow_up, arrived)
-
-    async def _look_after_stores(self) -> None:
-        """Learn which keys the stores hold, then make checkpoints; one thing at a time, until ``stop``."""
-        try:
-            while not self._stopping.is_set():
-                await self._learn_keys()
-                await self._checkpoint_if_due()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN_S):
-                        await self._stopping.wait()
-        except Exception as error:  # noqa: BLE001 - without checkpoints memory grows: to stop is better, and heard
-            _log.exception("checkpoints have ended")
-            self._halt(-1, LedgerError(f"checkpoints have ended: {error!r}; the log has everything, start again"))
-
-    async def _learn_keys(self) -> None:
-        try:
-            while self._to_learn:
-                writer = self._to_learn.popleft()
-                after: str | None = ""
-                while after is not None and not self._stopping.is_set():
-                    if self.writers.get(writer.partition) is not writer:
-                        break
-                    async with self.store_turn:
-                        after = await asyncio.to_thread(writer.state.learn_keys, after)
-                    await self._checkpoint_if_due()
-        except LedgerError as error:
-            _log.warning("the state store's keys cannot be read, each new id is looked up on disk: %s", error)
-
-    async def _checkpoint_if_due(self) -> None:
-        changes = sum(writer.state.changes for writer in self.writers.values())
-        elapsed_s = time.monotonic() - self._checkpoint_at_s
-        if changes == 0 or elapsed_s < self._pause_s:
-            return
-        if changes < self._changes_per_checkpoint and elapsed_s < CHECKPOINT_S:
-            return
-        self._pause_s = 0.0
-        for writer in list(self.writers.values()):
-            try:
-                await writer.save()
-            except LedgerError as error:
-                # The log is what counts: without a checkpoint the next start only takes longer. Not at once again:
-                # a disk that is full stays full for a while.
-                _log.warning("no checkpoint of partition %d: %s", writer.partition, error)
-                self._pause_s = CHECKPOINT_S
-                if changes > _UNSAVED_MAX * self._changes_per_checkpoint:
-                    why = f"the state cannot be saved, and {changes} changes wait in memory: {error}"
-                    self._halt(writer.partition, LedgerError(f"{why}. The log has everything; start again"))
-                break
-        self._checkpoint_at_s = time.monotonic()
 
 
 def _origin_of(follow_up: AnyFollowUp) -> tuple[int, int]:

@@ -23,9 +23,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from ledger.errors import DISASTERS, LedgerError, Superseded
 from ledger.node.ports import Owners
 from ledger.node.standby import OpenFollowUps, Standbys
-from ledger.ports import DISASTERS, LedgerError, Superseded
 from ledger.writer.writer import Writer
 
 Prepare = Callable[[int], Awaitable[None]]

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ledger.core.commands import AnyFollowUp
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from ledger.writer.requests import Answer, Request
 
 Gained = Callable[[frozenset[int], int], Awaitable[None]]

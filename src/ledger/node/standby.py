@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from ledger.ports import DISASTERS, LedgerError
+from ledger.errors import DISASTERS, LedgerError
 from ledger.writer.writer import Writer
 
 LOOK_EVERY_S: Final = 0.25

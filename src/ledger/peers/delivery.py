@@ -17,9 +17,9 @@ from typing import Final, NamedTuple
 
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
+from ledger.errors import LedgerError
 from ledger.node.ports import Owners, Peers
 from ledger.peers.handler import PeerHandler
-from ledger.ports import LedgerError
 
 CALL_FOLLOW_UPS: Final = 512
 """In one call. Chosen: half of what a call may bring of commands."""

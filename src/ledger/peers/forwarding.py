@@ -30,10 +30,11 @@ from typing import Final, Literal
 
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
+from ledger.errors import LogUnavailable
 from ledger.node.ports import Here, Owners, Peers, PeerSilent, PeerUnreachable
 from ledger.peers.delivery import Deliveries
 from ledger.peers.handler import PeerHandler, copies_of
-from ledger.ports import Clock, LogUnavailable
+from ledger.ports import Clock
 from ledger.writer.requests import Accepted, Answer, CommandRequest, Failed, IdReused, Parcel, Request
 
 WAIT_S: Final = 2.0

@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Final
 
 from ledger.core.record import Head
+from ledger.errors import LogUnavailable
 from ledger.node.asking_owners import asked_of_owners
 from ledger.node.node import Node
 from ledger.node.ports import End, Owners, Peers, PeerSilent, PeerUnreachable
-from ledger.ports import LogUnavailable
 from ledger.writer.requests import Failed
 
 LISTEN_S: Final = 0.1

@@ -12,8 +12,9 @@ from msgspec import Struct
 from ledger.core.commands import Command
 from ledger.core.decide import needs
 from ledger.core.events import Event
+from ledger.core.position import Position
 from ledger.core.rejections import Rejection
-from ledger.core.wallet import Place, Wallet
+from ledger.core.wallet import Wallet
 
 # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -22,7 +23,7 @@ class Accepted(Struct, frozen=True, gc=False):
     """The command's event, durable. ``hit``: it was durable before this asking."""
 
     event: Event
-    place: Place
+    place: Position
     head: str
     hit: bool = False
 
@@ -31,7 +32,7 @@ class WouldBe(Struct, frozen=True, gc=False):
     """A dry run's event: nothing was written."""
 
     event: Event
-    place: Place
+    place: Position
 
 
 class Refused(Struct, frozen=True, gc=False):
@@ -56,7 +57,7 @@ class WalletRead(Struct, frozen=True, gc=False):
     """A wallet as it was at ``place``, the partition's last event then."""
 
     wallet: Wallet
-    place: Place
+    place: Position
 
 
 Answer = Accepted | WouldBe | Refused | IdReused | Failed | WalletRead | None

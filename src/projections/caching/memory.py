@@ -23,7 +23,7 @@ from projections.caching.port import (
     Kind,
     Looked,
     LookedBoard,
-    Place,
+    Position,
     Step,
     Ticket,
 )
@@ -35,7 +35,7 @@ _USERS_MAX: Final = 20_000
 class _Mark(Struct):
     generation: str
     epoch: str
-    place: Place
+    place: Position
     at_s: float
     floor: int
     """Of whoever was touched after this seq it is known when that was last."""
@@ -106,11 +106,11 @@ class MemoryCache:
             mark.floor = max(mark.floor, mark.recent.pop(oldest))
         mark.place, mark.at_s = step.after, self._clock_s()
 
-    def _begin(self, partition: int, generation: str, place: Place) -> None:
+    def _begin(self, partition: int, generation: str, place: Position) -> None:
         epoch = str(next(self._epochs))
         self._marks[partition] = _Mark(generation, epoch, place, self._clock_s(), floor=place.seq)
 
-    async def confirm(self, generation: str, places: Mapping[int, Place]) -> None:
+    async def confirm(self, generation: str, places: Mapping[int, Position]) -> None:
         for partition, place in places.items():
             mark = self._marks.get(partition)
             if mark is not None and mark.generation == generation:

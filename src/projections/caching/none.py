@@ -11,7 +11,7 @@ from projections.caching.port import (
     Kind,
     Looked,
     LookedBoard,
-    Place,
+    Position,
     Step,
     Ticket,
 )
@@ -20,7 +20,7 @@ from projections.caching.port import (
 class NoCache:
     async def step(self, steps: Sequence[Step]) -> None: ...
 
-    async def confirm(self, generation: str, places: Mapping[int, Place]) -> None: ...
+    async def confirm(self, generation: str, places: Mapping[int, Position]) -> None: ...
 
     async def look(self, kind: Kind, partition: int, user_id: str) -> Looked:  # noqa: ARG002
         return NOTHING

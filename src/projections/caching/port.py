@@ -22,7 +22,7 @@ from typing import Final, Literal, NamedTuple, Protocol, get_args
 import msgspec
 from msgspec import Struct
 
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from projections.models.rows import AssetRow, LeaderboardRow, Row, StatisticsRow, WalletRow
 from projections.storage.port import Checkpoint, Generation, Run
 
@@ -50,7 +50,7 @@ class CacheUnavailable(LedgerError):
     """The cache did not answer; what it was told may have been done or not."""
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Up to which event a partition's rows are true; ``tag`` is of their digests: rows may move while seq stays."""
 
     seq: int
@@ -62,8 +62,8 @@ class Step(Struct, frozen=True):
 
     partition: int
     generation: str
-    before: Place
-    after: Place
+    before: Position
+    after: Position
     touched: Mapping[str, Mapping[Kind, Fields]]
     """User → aggregate → the rows that it has now in place of what was there."""
     days: Sequence[Day]
@@ -124,7 +124,7 @@ class AggregateCache(Protocol):
         """The runs are in the tables. Steps of one partition in their order."""
         ...
 
-    async def confirm(self, generation: str, places: Mapping[int, Place]) -> None:
+    async def confirm(self, generation: str, places: Mapping[int, Position]) -> None:
         """Partition → where its rows are, by the tables: what ``step`` has said all of is trusted further."""
         ...
 
@@ -152,10 +152,10 @@ _decode: Final = msgspec.json.Decoder(list[str | int | None]).decode
 _TAG_BYTES: Final = 8
 
 
-def place_of(checkpoint: Checkpoint) -> Place:
+def place_of(checkpoint: Checkpoint) -> Position:
     digests = sorted(checkpoint.digests.items())
     tag = blake2b(repr(digests).encode(), digest_size=_TAG_BYTES).hexdigest()
-    return Place(checkpoint.head.seq, tag)
+    return Position(checkpoint.head.seq, tag)
 
 
 def step_of(generation: Generation, run: Run) -> Step:

@@ -19,7 +19,7 @@ from projections.caching.port import (
     Kind,
     Looked,
     LookedBoard,
-    Place,
+    Position,
     Step,
     Ticket,
 )
@@ -68,7 +68,7 @@ class RedisCache:
             (*(step.generation, self._new_epoch(), *places, int(step.anew), RECENT_MAX, told),),
         )
 
-    async def confirm(self, generation: str, places: Mapping[int, Place]) -> None:
+    async def confirm(self, generation: str, places: Mapping[int, Position]) -> None:
         if places:
             await self._client.call_all(
                 [

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 from msgspec import Struct
 
 from ledger.core.record import Head, MalformedRecord, time_us_of
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from projections.projecting.log_reader import LogReader
 from projections.projecting.partition import PartitionFolder, may_be_event
 from projections.projecting.post_commit import PostCommit

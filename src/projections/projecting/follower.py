@@ -14,7 +14,7 @@ import logging
 from time import monotonic
 from typing import Final
 
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from projections.projecting.log_reader import WHAT_TO_DO, LogReader
 from projections.projecting.partition import PartitionFolder
 from projections.projecting.post_commit import PostCommit

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.events import Event
+from ledger.core.position import Position
 from ledger.core.record import Head, MalformedRecord, decode, sha256_hex
-from ledger.core.wallet import Place
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from projections.models import FOLDS, NEEDS, THEN_NEEDS
 from projections.storage.port import Checkpoint, Held, Quarantined, ReadModelStore, Run
 from projections.storage.row_buffer import RowBuffer
@@ -42,7 +42,7 @@ _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 class Link(NamedTuple):
     """A record of the chain. ``event`` is None where it could not be read, ``reason`` why."""
 
-    place: Place
+    place: Position
     user_id: str
     time_us: int
     record: bytes
@@ -87,7 +87,7 @@ def _read(partition: int, seq: int, record: bytes) -> tuple[Link, str]:
         envelope = _decode_envelope(record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise LogDamaged(partition, seq, f"the record cannot be read: {reason}") from None
-    place = Place(envelope.partition, envelope.seq)
+    place = Position(envelope.partition, envelope.seq)
     return Link(place, envelope.user_id, envelope.time_us, record, None, reason), envelope.prev
 
 

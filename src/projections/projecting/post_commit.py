@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Final
 
 from projections.caching.circuit_breaker import CircuitBreaker
-from projections.caching.port import CONFIRM_S, AggregateCache, CacheUnavailable, Place, Step, place_of, step_of
+from projections.caching.port import CONFIRM_S, AggregateCache, CacheUnavailable, Position, Step, place_of, step_of
 from projections.live.port import Live, Moved, moved_by
 from projections.storage.port import Checkpoint, Generation, Run
 
@@ -27,7 +27,7 @@ class PostCommit:
         """Both are closed with it."""
         self._cache, self._live, self._clock_s = cache, live, clock_s
         self._breaker = CircuitBreaker("the cache of aggregates", away_s=_AWAY_S, clock_s=clock_s)
-        self._places: dict[int, Place] = {}
+        self._places: dict[int, Position] = {}
         self._generation: Generation | None = None
         self._confirm_at_s = self._beat_at_s = 0.0
 
@@ -67,7 +67,7 @@ class PostCommit:
             beats = [Moved(partition, place.seq, place.seq) for partition, place in self._places.items()]
         await self._say([], self._places, beats)
 
-    async def _say(self, steps: Sequence[Step], places: Mapping[int, Place], moved: Sequence[Moved]) -> None:
+    async def _say(self, steps: Sequence[Step], places: Mapping[int, Position], moved: Sequence[Moved]) -> None:
         assert self._generation is not None
         try:
             if steps:

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ledger.ports import LedgerError, LogDamaged
+from ledger.errors import LedgerError, LogDamaged
 from projections.models import VERSION
 from projections.models.rows import ROW_TYPES, Key, Row, key_of
 from projections.projecting.log_reader import LogReader, ahead_at, refuse_ahead

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
-from ledger.ports import LogUnavailable
+from ledger.errors import LogUnavailable
 from projections.storage.port import ReadModelUnavailable
 
 _RETRY_S_MAX: Final = 2.0

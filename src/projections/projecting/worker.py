@@ -21,7 +21,7 @@ import faust
 from faust.types import TP
 from msgspec import Struct
 
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from projections.caching.port import CONFIRM_S
 from projections.projecting.delivery import Delivered, Intake
 from projections.projecting.worker_metrics import Watched, as_json, as_text

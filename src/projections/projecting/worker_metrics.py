@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ledger.ports import LogUnavailable
+from ledger.errors import LogUnavailable
 from projections.projecting.delivery import Intake, PlacedLogReader
 
 _LOOKS_KEPT: Final = 600

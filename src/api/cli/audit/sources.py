@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import click
 
 if TYPE_CHECKING:
-    from ledger.operations.audit import Stored
+    from ledger.ports import StoredRecord
     from ledger.sqlite.readers import SqliteRecords
 
 _PAGE: Final = 5_000
@@ -80,8 +80,8 @@ def data_folder(data: Path | None) -> Path:
 @contextmanager
 def said_plainly(command: str) -> Iterator[None]:
     """Every way a command can fail, as one line and an exit status; ``command`` as it was typed."""
+    from ledger.errors import LedgerError
     from ledger.operations.audit import Fault
-    from ledger.ports import LedgerError
 
     try:
         yield
@@ -144,14 +144,14 @@ class HttpRecords:
         self._partitions = len(ends)
         return ends
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> "Iterator[list[Stored]]":
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> "Iterator[list[StoredRecord]]":
         """The partition's records of these seqs, in order, in pages; fewer where the log ends before."""
-        from ledger.operations.audit import Stored
+        from ledger.ports import StoredRecord
 
         while from_seq <= to_seq:
             limit = min(_PAGE, to_seq - from_seq + 1)
             body = self._get(f"/v1/events?partition={partition}&from_seq={from_seq}&limit={limit}")
-            page = [Stored(record) for record in body.split(b"\n") if record]
+            page = [StoredRecord(record) for record in body.split(b"\n") if record]
             if not page:
                 return
             from_seq += len(page)
