@@ -194,6 +194,11 @@ class Node:
         return self._holdings is None or self._holdings.settled
 
     @property
+    def absent_for(self) -> float:
+        """How long the group of the nodes has not confirmed this one as a member, in session time-outs."""
+        return 0.0 if self._owners is None else self._owners.absent_for
+
+    @property
     def owned(self) -> int:
         """How many partitions are this node's by agreement."""
         return self.partitions if self._holdings is None else self._holdings.owned

@@ -47,6 +47,12 @@ class Owners(Protocol):
         """Done, with the reason, where this node can take no part in it."""
         ...
 
+    @property
+    def absent_for(self) -> float:
+        """How long the group has not confirmed that this node is a member, in session time-outs: after
+        one of them the others may own its partitions. 0 before ``join`` and after ``leave``."""
+        ...
+
     async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
         """Take part: returns at once, and the first of the calls says what this node has. The two are called one at a
         time. ``inheritance`` is told what to keep ready, and asked what there is. Raises LogUnavailable,
