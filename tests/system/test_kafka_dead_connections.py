@@ -147,10 +147,12 @@ async def test_a_coordination_that_ends_for_any_reason_is_reported(group: Group)
 async def test_a_task_of_the_membership_that_ends_for_any_reason_is_reported(group: Group) -> None:
     member = group.member()
 
-    async def gained(partitions: frozenset[int], generation: int) -> None:
+    async def gain(partitions: frozenset[int], generation: int) -> None:
         raise KeyError(partitions, generation)
 
-    await member.owners.join(gained, member.lost, member)
+    member.gain = gain  # type: ignore[method-assign]
+    await member.owners.begin(member)
+    await member.owners.join()
     async with asyncio.timeout(3 * SESSION_S):
         failed = await member.owners.failed
     assert "KeyError" in str(failed)

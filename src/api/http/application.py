@@ -156,10 +156,9 @@ def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
     return Problem(code, detail, **fields)
 
 
-def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str, whole: LogView | None = None) -> Rim:
+def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str, whole: LogView) -> Rim:
     """The application that serves ``node``, which others reach at the address ``owner``. ``whole``: the log, also
-    where others have its partitions; None: it is all here."""
-    whole = LogView(node) if whole is None else whole
+    where other nodes own its partitions."""
     metrics = Metrics(node, read_model)
     direct, routed = command_routes(node, metrics)
     wallet, lists = wallet_routes(node, reads)

@@ -18,7 +18,7 @@ from api.cli.child_process import Child
 from api.http.problems import Problem
 from ledger.errors import LedgerError
 from ledger.node.node import Node
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused
+from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, Refused
 from projections.caching.cached_reads import CacheCounts
 from projections.reads.port import Pool, Pooled, ReadModel
 from projections.reads.status import Standing, standing_of
@@ -28,7 +28,7 @@ from projections.storage.port import ReadModelUnavailable
 _BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
-def outcome_of(answer: Answer | Problem) -> str:
+def outcome_of(answer: AnyResponse | Problem) -> str:
     """``accepted``, ``duplicate``, ``dry_run`` or the problem's code."""
     match answer:
         case Accepted():
@@ -71,7 +71,7 @@ class Metrics:
             child = self._children[outcome] = self._commands.labels(outcome)
         child.inc(number)
 
-    def count_all(self, answers: Iterable[Answer | Problem]) -> None:
+    def count_all(self, answers: Iterable[AnyResponse | Problem]) -> None:
         for outcome, number in Counter(map(outcome_of, answers)).items():
             self.count(outcome, number)
 
@@ -216,10 +216,10 @@ def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]
 
 
 def _cache_gauges(counts: CacheCounts) -> Iterator[Metric]:
-    yield _single("stakelog_cache_up", "1 while the cache answers, as last seen by a read", float(counts.well))
+    yield _single("stakelog_cache_up", "1 if the last call of the cache by a read succeeded", float(counts.available))
     reads = CounterMetricFamily(
         "stakelog_cache_reads",
-        "Reads of aggregates by what the cache said: hit, miss, behind (too old after all), error, away (not asked)",
+        "Reads of aggregates by outcome: hit, miss, behind (cache too old), error, away (cache not used)",
         labels=["aggregate", "outcome"],
     )
     for (aggregate, outcome), number in counts.reads.items():

@@ -22,7 +22,7 @@ from api.http.problems import Problem, problem_of
 from api.http.query import Query
 from api.http.requests import headers_of, http_scope, read_body, require_json, respond, respond_problem, segments_of
 from ledger.node.node import Node
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
+from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
 
 _HIT: Final = ((b"idempotency-hit", b"true"),)
 _ACTOR: Final = b"stakelog-actor"
@@ -81,13 +81,13 @@ def _require_post(scope: Scope) -> dict[bytes, bytes]:
     return headers
 
 
-async def _respond(send: Send, answer: Answer) -> None:
+async def _respond(send: Send, answer: AnyResponse) -> None:
     match answer:
         case Accepted(hit=False):
             await respond(send, 201, encode_results(result_of(answer)))
         case Accepted():
             await respond(send, 200, encode_results(result_of(answer)), _HIT)
-        case WouldBe():
+        case DryRunAccepted():
             await respond(send, 200, encode_results(dry_run_result_of(answer)))
         case Refused() | IdReused() | Failed():
             await respond_problem(send, problem_of(answer))

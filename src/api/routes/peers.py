@@ -46,7 +46,7 @@ def peer_routes(answering: PeerHandler, whole: LogView) -> Mapping[str, ASGIApp]
         except MalformedMessage as error:
             raise Problem("malformed_request", str(error)) from None
         await answering.decide(tickets, deadline_us)
-        await respond(send, 200, write_answers([ticket.answer for ticket in tickets]))
+        await respond(send, 200, write_answers([ticket.response for ticket in tickets]))
 
     async def post_follow_ups(scope: Scope, receive: Receive, send: Send) -> None:
         _require(scope, "POST")
@@ -54,12 +54,12 @@ def peer_routes(answering: PeerHandler, whole: LogView) -> Mapping[str, ASGIApp]
             follow_ups = read_follow_ups(await read_body(receive, PEER_BODY_MAX))
         except MalformedMessage as error:
             raise Problem("malformed_request", str(error)) from None
-        await respond(send, 200, write_arrived(await answering.take(follow_ups)))
+        await respond(send, 200, write_arrived(await answering.receive(follow_ups)))
 
     async def get_ends(scope: Scope, _: Receive, send: Send) -> None:
         _require(scope, "GET")
         Query(scope["query_string"], ())
-        await respond(send, 200, write_ends(whole.ends_here()))
+        await respond(send, 200, write_ends(whole.local_ends()))
 
     async def get_records(scope: Scope, _: Receive, send: Send) -> None:
         _require(scope, "GET")
@@ -68,7 +68,7 @@ def peer_routes(answering: PeerHandler, whole: LogView) -> Mapping[str, ASGIApp]
         from_seq = query.integer("from_seq", None, 1, _SEQ_MAX)
         limit = query.integer("limit", None, 1, 10_000)
         try:
-            records = await whole.records_here(partition, from_seq, limit)
+            records = await whole.local_records(partition, from_seq, limit)
         except LedgerError as error:
             raise Problem("log_unavailable", str(error)) from error
         if records is None:
@@ -80,7 +80,7 @@ def peer_routes(answering: PeerHandler, whole: LogView) -> Mapping[str, ASGIApp]
         asked = (Query(scope["query_string"], ("partitions",)).text("partitions") or "").split(",")
         if not all(one.isascii() and one.isdigit() for one in asked):
             raise Problem("malformed_request", "partitions are numbers with commas between them", field="partitions")
-        await respond(send, 200, write_open_follow_ups(whole.open_follow_ups_here(map(int, asked))))
+        await respond(send, 200, write_open_follow_ups(whole.local_open_follow_ups(map(int, asked))))
 
     return {
         DECIDE: post_decide,

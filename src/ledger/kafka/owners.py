@@ -9,9 +9,9 @@ Invariants:
     up to a session time-out, closes only its own partitions;
 (2) a partition that a member keeps in the very next generation, under the same member id, had no other owner. After
     any other change it is lost first, and gained again;
-(3) ``gained`` and ``lost`` are called by one task, in the order of the generations: while they run, the heartbeats
+(3) ``gain`` and ``lose`` are called by one task, in the order of the generations: while they run, the heartbeats
     continue;
-(4) ``ledger.node.assignment`` assigns: partitions stay where they are, and move, to balance the load or when their
+(4) ``ledger.core.assignment`` assigns: partitions stay where they are, and move, to balance the load or when their
     owner has left, to a node that has their state ready. A member that is ready for more requests a rebalance;
 (5) a member that lost its group joins it again or reports ``failed``: no background task ends unnoticed, and
     ``absent_for`` grows while the coordinator does not confirm the membership, whatever the reason.
@@ -28,13 +28,13 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
+from ledger.cluster_ports import Assignee
+from ledger.core.assignment import Member
 from ledger.errors import LedgerError, LogMisconfigured, LogUnavailable
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.assignor import Division, SharingAssignor
 from ledger.kafka.connection import new_client
 from ledger.kafka.members import NODES_GROUP, STABLE, WITHOUT_MEMBERS, Group, describe
-from ledger.node.assignment import Member
-from ledger.node.ports import Gained, Inheritance, Lost
 
 HEARTBEAT_MS: Final = 150
 """How often a member sends a heartbeat. Chosen: most of the time of a clean hand-over is the wait for the slowest
@@ -103,7 +103,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             "retry_backoff_ms": _RETRY_MS,
         }
         self._assignor = SharingAssignor(topic, self._describe_self, self._on_division)
-        self._inheritance: Inheritance | None = None
+        self._assignee: Assignee | None = None
         self._division = Division({}, {})
         self._client: Any = None
         self._coordinator: _Coordinator | None = None
@@ -116,8 +116,12 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # --- membership -----------------------------------------------------------------------------------------------
 
-    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
-        self._inheritance = inheritance
+    async def begin(self, assignee: Assignee) -> None:
+        self._assignee = assignee
+
+    async def join(self) -> None:
+        assignee = self._assignee
+        assert assignee is not None, "begin comes first"
         self._client = new_client(**self._options)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -147,9 +151,9 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         start = asyncio.get_running_loop().create_task
         self._tasks = [
-            start(self._pass_on(gained, lost, inheritance), name="owners-assignments"),
+            start(self._pass_on(assignee), name="owners-assignments"),
             start(self._watch(coordinator), name="owners-watch"),
-            start(self._request_more(coordinator, inheritance), name="owners-balance"),
+            start(self._request_more(coordinator, assignee), name="owners-balance"),
             start(self._keep_addresses(), name="owners-addresses"),
         ]
         for task in self._tasks:
@@ -184,21 +188,21 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assignments.put_nowait(_Assigned(partitions, coordinator.generation, coordinator.member_id, standby))
 
     def _describe_self(self) -> Member:
-        return Member(self._advertise, *(self._inheritance.holds() if self._inheritance is not None else ({}, {})))
+        return Member(self._advertise, *(self._assignee.progress() if self._assignee is not None else ({}, {})))
 
     def _on_division(self, division: Division) -> None:
         self._division = division
         self._addresses = dict(division.owners)
 
-    async def _pass_on(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
+    async def _pass_on(self, assignee: Assignee) -> None:
         while True:
             new, before = await self._assignments.get(), self._current
             self._current = new
             kept = before.partitions & new.partitions if _follows(new, before) else frozenset()
             if gone := before.partitions - kept:
-                await lost(gone)
-            await gained(new.partitions, new.generation)
-            inheritance.inherit(new.standby)
+                await assignee.lose(gone)
+            await assignee.gain(new.partitions, new.generation)
+            assignee.stand_by_for(new.standby)
 
     async def _watch(self, coordinator: _Coordinator) -> None:
         """Make aiokafka continue after an error: it waits until the error is consumed."""
@@ -228,7 +232,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             _log.error("%s has ended", task.get_name(), exc_info=error)
             self._fail(LedgerError(f"this node's part in the group {self._group} has ended: {error!r}"))
 
-    async def _request_more(self, coordinator: _Coordinator, inheritance: Inheritance) -> None:
+    async def _request_more(self, coordinator: _Coordinator, assignee: Assignee) -> None:
         """Request a rebalance while this member has too little and is ready for what it should have."""
         requested_at_s, pause_s = 0.0, _REBALANCE_S_MIN
         while True:
@@ -236,7 +240,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             promised = self._promised()
             if not promised:
                 pause_s = _REBALANCE_S_MIN
-            elif all(map(inheritance.is_ready_for, promised)) and time.monotonic() - requested_at_s > pause_s:
+            elif all(map(assignee.is_ready_for, promised)) and time.monotonic() - requested_at_s > pause_s:
                 _log.info("ready for the partitions %s of other nodes: requesting a rebalance", promised)
                 requested_at_s, pause_s = time.monotonic(), min(2 * pause_s, _REBALANCE_S_MAX)
                 coordinator.request_rejoin()
