@@ -37,51 +37,102 @@ P = partition_of(ADA, PARTITIONS)
 class Lists:
     """Records in lists: what a folder or a service would show."""
 
-    def __init__(self, partitions: list[list[bytes]]) -> None:
+    def __init__(self, partitions: list[list[bytes]], page: int = 3) -> None:
         self.partitions = partitions
+        self.page = page
 
     def ends(self) -> Sequence[int]:
         return [len(records) for records in self.partitions]
 
-    def read(self, partition: int, to_seq: int) -> Iterator[Sequence[Stored]]:
-        records = self.partitions[partition][:to_seq]
-        for start in range(0, len(records), 3):
-            yield [Stored(record) for record in records[start : start + 3]]
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+        records = self.partitions[partition][from_seq - 1 : to_seq]
+        for start in range(0, len(records), self.page):
+            yield [Stored(record) for record in records[start : start + self.page]]
+
+
+NOON = 1_795_438_800_000_000
+HOUR_US = 3_600_000_000
+
+
+class Clock:
+    now_us = NOON
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+def bet(command_id: str, bet_id: str, stake: int, **fields: Any) -> Command:
+    about = {"game": "external", "period": "p", "selection": "s", "asset": "INR"}
+    return PlaceBet(command_id=command_id, user_id=ADA, bet_id=bet_id, stake=stake, **about, **fields)
 
 
 async def a_day() -> list[list[bytes]]:
+    """One event of each type at least, most of them on one wallet."""
     log = MemoryEventLog(PARTITIONS)
-    now_us = 1_795_438_800_000_000
-    node = Node(log, MemoryStateStore(), lambda: now_us, {"INR": 2})
+    clock = Clock()
+    node = Node(log, MemoryStateStore(), clock, {"INR": 2})
     await node.start()
+
+    async def post(command: Command, actor: str = "local") -> Any:
+        return await node.post(command, sha256(canonical(command)).hexdigest(), actor)
+
+    a = {"user_id": ADA}
+    money = {"asset": "INR"}
     commands: list[Command] = [
         OpenWallet(command_id="c1", user_id=ADA),
-        OpenWallet(command_id="c1", user_id=BOB),
-        Deposit(command_id="c2", user_id=ADA, order_id="o1", asset="INR", amount=10_000),
-        GrantBonus(command_id="c3", user_id=ADA, grant_id="g1", asset="INR", amount=500),
-        PlaceBet(
-            command_id="c4",
-            user_id=ADA,
-            bet_id="b1",
-            game="external",
-            period="p",
-            selection="s",
-            asset="INR",
-            stake=700,
-        ),
-        SettleBet(command_id="c5", user_id=ADA, bet_id="b1", payout=900),
-        PlaceHold(command_id="c6", user_id=ADA, hold_id="h1", asset="INR", amount=100),
-        Transfer(command_id="c7", user_id=ADA, transfer_id="t1", to_user_id=BOB, asset="INR", amount=40),
+        OpenWallet(command_id="c1", user_id=BOB, referrer_id=ADA),
+        Deposit(command_id="c2", order_id="o1", amount=10_000, **a, **money),
+        GrantBonus(command_id="c3", grant_id="g1", amount=500, **a, **money),
+        bet("c4", "b1", 700),
+        SettleBet(command_id="c5", bet_id="b1", payout=900, **a),
+        PlaceHold(command_id="c6", hold_id="h1", amount=100, **a, **money),
+        Transfer(command_id="c7", transfer_id="t1", to_user_id=BOB, amount=40, **a, **money),
+        Transfer(command_id="c8", transfer_id="t2", to_user_id="nobody", amount=41, **a, **money),
+        bet("c9", "b2", 300, spend="bonus_first"),
+        SettleBet(command_id="c10", bet_id="b2", payout=333, **a),
+        bet("c11", "b3", 600, spend="bonus_first"),
+        CancelBet(command_id="c12", bet_id="b3", **a),
+        CancelBet(command_id="c13", bet_id="b9", reason="never", **a),
+        CaptureHold(command_id="c14", hold_id="h1", amount=60, **a),
+        PlaceHold(command_id="c15", hold_id="h2", amount=70, **a, **money),
+        ReleaseHold(command_id="c16", hold_id="h2", **a),
+        PlaceHold(command_id="c17", hold_id="h3", amount=80, expires_at_us=NOON + HOUR_US, **a, **money),
+        GrantBonus(command_id="c18", grant_id="g2", amount=90, expires_at_us=NOON + HOUR_US, **a, **money),
+        RequestWithdrawal(command_id="c19", order_id="w1", amount=110, **a, **money),
+        ApproveWithdrawal(command_id="c20", order_id="w1", **a),
+        RequestWithdrawal(command_id="c21", order_id="w2", amount=120, **a, **money),
+        RejectWithdrawal(command_id="c22", order_id="w2", **a),
+        ProposeAdjustment(command_id="c23", adjustment_id="a1", amount=-130, reason="r", **a, **money),
+        ProposeAdjustment(command_id="c24", adjustment_id="a2", amount=140, reason="r", **a, **money),
+        Adjust(command_id="c25", amount=150, reason="r", **a, **money),
+        Deposit(command_id="c26", order_id="o2", amount=160, bonus=17, **a, **money),
+        SetLimits(command_id="c27", credit_limit=1_000, balance_max=None, **a, **money),
+        FreezeWallet(command_id="c28", reason="r", **a),
+        UnfreezeWallet(command_id="c29", reason="r", **a),
+        OpenWallet(command_id="c1", user_id="eve"),
+        CloseWallet(command_id="c2", user_id="eve", reason="r"),
     ]
     for command in commands:
-        await node.post(command, sha256(canonical(command)).hexdigest(), "local")
+        accepted = await post(command)
+        if command.command_id == "c26":
+            deposit = str(accepted.place)
+    await post(ApproveAdjustment(command_id="d1", adjustment_id="a1", **a), "op")
+    await post(RejectAdjustment(command_id="d2", adjustment_id="a2", **a), "op")
+    await post(Reverse(command_id="d3", position=deposit, reason="r", **a))
+    clock.now_us += 2 * HOUR_US
+    await post(bet("d4", "b4", 10_000))
     await node.stop()  # lets the follow-ups arrive first
     return log.appended.records
 
 
+@pytest.fixture(scope="module")
+def whole_day() -> list[list[bytes]]:
+    return asyncio.run(a_day())
+
+
 @pytest.fixture
-async def day() -> list[list[bytes]]:
-    return await a_day()
+def day(whole_day: list[list[bytes]]) -> list[list[bytes]]:
+    return [list(records) for records in whole_day]
 
 
 def parsed(record: bytes) -> dict[str, Any]:
@@ -89,12 +140,29 @@ def parsed(record: bytes) -> dict[str, Any]:
     return event
 
 
+ADDED = {"first_deposit", "from", "before_bet"}
+"""What a decision adds to a command's members in ``data``."""
+
+
+def as_record(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def with_request(event: dict[str, Any]) -> dict[str, Any]:
+    """The event with the hash of the command that its data contains now."""
+    if event["command_id"].startswith("~") or event["type"] not in COMMAND_OF:
+        return event
+    command = {name: value for name, value in event["data"].items() if name not in ADDED}
+    command |= {"type": COMMAND_OF[event["type"]], "command_id": event["command_id"], "user_id": event["user_id"]}
+    text = json.dumps(command, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    return {**event, "request_sha256": sha256(text.encode()).hexdigest()}
+
+
 def rechained(records: list[bytes]) -> list[bytes]:
     """The same records, with every seq and prev made to fit."""
     prev, done = EMPTY_SHA256, []
     for seq, record in enumerate(records, 1):
-        event = {**parsed(record), "seq": seq, "prev": prev}
-        done.append(json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode())
+        done.append(as_record({**parsed(record), "seq": seq, "prev": prev}))
         prev = sha256(done[-1]).hexdigest()
     return done
 
@@ -103,14 +171,26 @@ def index_of(records: list[bytes], event_type: str) -> int:
     return next(index for index, record in enumerate(records) if parsed(record)["type"] == event_type)
 
 
-def forge(day: list[list[bytes]], partition: int, event_type: str, change: Callable[[dict[str, Any]], None]) -> int:
-    """Change the first event of that type and hide it behind a new chain; answers its seq."""
+Change = Callable[[dict[str, Any]], object]
+
+
+def forge(day: list[list[bytes]], partition: int, event_type: str, change: Change, *, request: bool = True) -> int:
+    """Change the first event of that type and hide it behind a new request hash and a new chain. Returns its seq."""
     records = day[partition]
     index = index_of(records, event_type)
     event = parsed(records[index])
     change(event)
-    records[index] = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+    records[index] = as_record(with_request(event) if request else event)
     day[partition] = rechained(records)
+    return index + 1
+
+
+def damage(day: list[list[bytes]], partition: int, event_type: str, change: Change) -> int:
+    """Change the first event of that type and nothing else. Returns its seq."""
+    index = index_of(day[partition], event_type)
+    event = parsed(day[partition][index])
+    change(event)
+    day[partition][index] = as_record(event)
     return index + 1
 
 
