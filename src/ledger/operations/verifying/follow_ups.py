@@ -98,13 +98,14 @@ class FollowUps:
             _compare(sent, arrived)
 
     def without_cause(self, ends: Sequence[int]) -> tuple[int, int, str] | None:
-        """Partition, seq and reason of the first follow-up whose cause is not in the log.
+        """Partition, seq and reason of a follow-up whose cause is not in the log; of several that of the first cause.
 
         A cause behind ``ends`` is not examined: the log may have grown while its ends were read.
         """
-        for _, what, _, cause, partition, seq in sorted(self._arrived.values(), key=lambda one: one[4:]):
-            of, _, at = cause.partition(":")
-            if int(of) >= len(ends) or int(at) <= ends[int(of)]:
+        strays = sorted(self._arrived.values(), key=lambda stray: _place_of(stray[3]))
+        for _, what, _, cause, partition, seq in strays:
+            of, at = _place_of(cause)
+            if of >= len(ends) or at <= ends[of]:
                 reason = (
                     f"{cause} did not send the {what[0]} {what[1]} that is recorded here: that record has another "
                     "hash than this one names, so one of the two was rewritten"
@@ -121,6 +122,11 @@ class FollowUps:
                 open_transfers += 1
                 amounts[what[3]] = amounts.get(what[3], 0) + what[4]
         return open_transfers, amounts
+
+
+def _place_of(position: str) -> tuple[int, int]:
+    partition, _, seq = position.partition(":")
+    return int(partition), int(seq)
 
 
 def _compare(sent: _Expected, arrived: _Arrived) -> None:
