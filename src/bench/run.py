@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from bench import machine, report
 from bench.figures import BenchError, Row
-from bench.lab import Processes
+from bench.lab.one_node import Processes
 
 REPORT_WIDTH = 150
 """Of the table where there is no terminal to ask: wide enough for its longest lines."""
@@ -46,7 +46,8 @@ class Kind(Struct, Generic[LabT], frozen=True):
 
 def embedded(names: Sequence[str], *, quick: bool, wallets: int | None) -> Kind[Any]:
     """The service on a log of its own."""
-    from bench import lab, measures
+    from bench.lab import one_node as lab
+    from bench.measures import commands as measures
 
     plan = lab.QUICK if quick else lab.FULL
     if wallets is not None:
@@ -57,8 +58,9 @@ def embedded(names: Sequence[str], *, quick: bool, wallets: int | None) -> Kind[
 
 def distributed(names: Sequence[str], *, quick: bool, environment: Mapping[str, str]) -> Kind[Any]:
     """Nodes, workers and the servers that ``environment`` names. Raises click.ClickException."""
-    from bench import distributed_lab, distributed_measures
-    from bench.servers import servers_of
+    from bench.lab import distributed as distributed_lab
+    from bench.lab.servers import servers_of
+    from bench.measures import distributed as distributed_measures
 
     plan = distributed_lab.QUICK if quick else distributed_lab.FULL
     chosen = {name: measure for name, measure in distributed_measures.MEASURES.items() if name in names}

@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 import pytest
 
 from ledger.core.events import NO_REQUEST, Event, WalletOpened
+from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, encode, sha256_hex
-from ledger.core.wallet import Place
-from ledger.ports import DuplicateCommand, EventLog, LedgerError, NewRecord, StaleHead
+from ledger.errors import DuplicateCommand, LedgerError, StaleHead
+from ledger.ports import EventLog, NewRecord
 
 PARTITIONS: Final = 8
 TIME_US: Final = 1_795_438_800_000_000
@@ -38,7 +39,7 @@ def run_of(partition: int, after: Head, command_ids: Sequence[str], *, user_id: 
     head = after
     for command_id in command_ids:
         event = Event(TIME_US, user_id, command_id, NO_REQUEST, "local", WalletOpened(), (), {})
-        record = encode(event, Place(partition, head.seq + 1), head.sha256)
+        record = encode(event, Position(partition, head.seq + 1), head.sha256)
         head = Head(head.seq + 1, sha256_hex(record))
         records.append(NewRecord(head.seq, user_id, command_id, record))
     return Run(records, head)

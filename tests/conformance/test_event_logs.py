@@ -171,5 +171,5 @@ def _assert_chained(records: list[bytes]) -> None:
     prev = EMPTY.sha256
     for seq, record in enumerate(records, start=1):
         decoded = decode(record)
-        assert (decoded.place.seq, decoded.prev) == (seq, prev)
+        assert (decoded.position.seq, decoded.prev) == (seq, prev)
         prev = sha256_hex(record)

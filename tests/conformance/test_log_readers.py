@@ -8,7 +8,8 @@ import pytest
 from conformance.event_log import PARTITIONS, OpenLog
 from conformance.log_reader import LogReaderContract, OpenReader
 from ledger.ports import EventLog
-from ledger.sqlite.log import SqliteEventLog, SqliteLogReader
+from ledger.sqlite.log import SqliteEventLog
+from ledger.sqlite.readers import SqliteLogReader
 
 
 class TestSqliteLogReader(LogReaderContract):

@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 
 from ledger.core.record import EMPTY_SHA256
-from ledger.operations.audit import Fault, Stored, verify
+from ledger.operations.audit import Fault, verify
+from ledger.ports import StoredRecord
 from properties.reads_scenario import Story, story
 
 CLEAN: Final = range(40, 52)
@@ -26,10 +27,10 @@ class Pages:
     def ends(self) -> Sequence[int]:
         return [len(records) for records in self.partitions]
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
         records = self.partitions[partition][from_seq - 1 : to_seq]
         for start in range(0, len(records), 7):
-            yield [Stored(record) for record in records[start : start + 7]]
+            yield [StoredRecord(record) for record in records[start : start + 7]]
 
 
 @lru_cache

@@ -26,10 +26,9 @@ import msgspec
 
 from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import LEDGER, BonusExpired, Event, HoldExpired, LimitsSet
-from ledger.core.position import partition_of
+from ledger.core.position import Position, partition_of
 from ledger.core.record import EMPTY_SHA256, decode
-from ledger.core.wallet import Place
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
+from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
 from properties import naive_ledger
 from properties.naive_ledger import NaiveLedger
 from properties.stories import assert_same_event
@@ -42,7 +41,7 @@ class Asked:
     fields: dict[str, Any]
     actor: str
     dry_run: bool = False
-    answer: Answer = None
+    answer: AnyResponse = None
 
     @property
     def user_id(self) -> str:
@@ -82,7 +81,7 @@ class Asked:
 class Written:
     """A command's or follow-up's record."""
 
-    place: Place
+    place: Position
     head: str
     event: Event
 
@@ -235,7 +234,7 @@ class Witness:
                 return told == expected and first is not None and position == str(first.place)
             case Accepted(event, place, head):
                 return isinstance(told, naive_ledger.Duplicate) and first == Written(place, head, event)
-            case WouldBe(event):
+            case DryRunAccepted(event):
                 return isinstance(told, naive_ledger.Accepted) and _is_same(event, told.fact)
             case _:
                 raise AssertionError(asked)
@@ -269,7 +268,7 @@ class _Answers:
         """Whether the record of it is to come."""
         return self._writers.get(asked.identity) is asked
 
-    def take_acceptance(self, event: Event, place: Place, head: str) -> None:
+    def take_acceptance(self, event: Event, place: Position, head: str) -> None:
         writer = self._writers.get((event.user_id, event.command_id, event.request_sha256))
         assert writer is not None, f"a command was written although every answer to it says no: {event}"
         queue = self.queues[event.user_id]

@@ -11,19 +11,19 @@ import sys
 from typing import Final
 
 from ledger.core.events import BetSettled, Event
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections import models as folds
 from projections.storage.row_buffer import RowBuffer
 
 NOBODY_CAN: Final = "p0-0"
 
 
-def missed(event: Event, place: Place, book: RowBuffer) -> None:
+def missed(event: Event, place: Position, book: RowBuffer) -> None:
     if isinstance(event.data, BetSettled) and event.data.payout == 0:
         book.bets.edit((event.user_id, event.data.bet_id)).status = "missed"
 
 
-def choke(event: Event, place: Place, book: RowBuffer) -> None:
+def choke(event: Event, place: Position, book: RowBuffer) -> None:
     if event.user_id == NOBODY_CAN:
         raise ValueError(f"no taste for {event.data.type}")
 

@@ -121,7 +121,7 @@ def assert_chained(rows: list[tuple[Any, ...]]) -> None:
     heads = {partition: Head(0, "0" * 64) for partition in range(PARTITIONS)}
     for partition, seq, user_id, command_id, record in rows:
         decoded = decode(record)
-        assert decoded.place == (partition, seq) == (partition, heads[partition].seq + 1)
+        assert decoded.position == (partition, seq) == (partition, heads[partition].seq + 1)
         assert decoded.prev == heads[partition].sha256
         assert (decoded.event.user_id, decoded.event.command_id) == (user_id, command_id)
         heads[partition] = Head(seq, sha256_hex(record))

@@ -13,10 +13,11 @@ from typing import Any, Final
 from ledger.core.record import EMPTY, Head, decode, sha256_hex
 from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, READ_MODEL
-from ledger.sqlite.log import SqliteEventLog, SqliteLogReader
+from ledger.sqlite.log import SqliteEventLog
+from ledger.sqlite.readers import SqliteLogReader
 from projections.models import VERSION
 from projections.models.rows import DIGEST_OF, ROW_TYPES, add_digests
-from projections.projecting.partition import PartitionFolder
+from projections.projecting.partition import PartitionProjector
 from projections.storage.port import Checkpoint, ReadModelStore
 from projections.storage.sqlite import SqliteReadModelStore
 
@@ -43,7 +44,7 @@ class Folder:
             run = records[self._written[partition] : round(len(records) * share)]
             if run:
                 await log.append(partition, self._heads[partition], new_records(run))
-                self._heads[partition] = Head(decode(run[-1]).place.seq, sha256_hex(run[-1]))
+                self._heads[partition] = Head(decode(run[-1]).position.seq, sha256_hex(run[-1]))
                 self._written[partition] += len(run)
         await log.close()
 
@@ -104,12 +105,12 @@ async def from_scratch(path: Path, partitions: Sequence[Sequence[bytes]]) -> Tab
     try:
         made = await store.make_generation(VERSION, len(partitions), live=True)
         for partition, records in enumerate(partitions):
-            folder = PartitionFolder(store, made.number, partition, Checkpoint(), [])
+            folder = PartitionProjector(store, made.number, partition, Checkpoint(), [])
             for start in range(0, len(records), PAGE):
                 run = await folder.fold(records[start : start + PAGE])
                 assert run is not None
                 await store.commit(made.number, [run])
-                folder.stored(run)
+                folder.mark_stored(run)
         return await tables(store, made.number, len(partitions))
     finally:
         await store.close()

@@ -44,11 +44,14 @@ from ledger.core.commands import (
     UnfreezeWallet,
     canonical,
 )
-from ledger.core.decide import Case, Decision, decide, decide_follow_up, expire, follow_up_of, needs
+from ledger.core.decide import Case, Decision, decide, expire, needs
 from ledger.core.events import Balance, Data, Event, sums_to_zero
+from ledger.core.evolve import balances_follow, evolve, items_read_by
+from ledger.core.follow_ups import decide_follow_up, follow_up_of
 from ledger.core.items import Bet, Hold, Item, Order, Proposal, SentTransfer
+from ledger.core.position import Position
 from ledger.core.rejections import Rejection
-from ledger.core.wallet import DAY_US, Place, Wallet, balance_of, evolve, spending_order, touched
+from ledger.core.wallet import DAY_US, Wallet, balance_of, spending_order
 
 NOON: Final = 20_000 * DAY_US + DAY_US // 2
 SECOND_US: Final = 1_000_000
@@ -116,7 +119,7 @@ class Scene:
         )
         decision = decide(case)
         if isinstance(decision, Event):
-            assert set(touched(decision)) <= set(needs(command)), (
+            assert set(items_read_by(decision)) <= set(needs(command)), (
                 "an event read back may need no more than its command"
             )
             self._append(decision)
@@ -200,19 +203,20 @@ class Scene:
         before = self.wallet(user_id)
         as_it_was = deepcopy(before)
         self.events.append(event)
-        place = Place(PARTITION, len(self.events))
-        after, changed = evolve(before, self._known(user_id, touched(event)), event, place)
+        position = Position(PARTITION, len(self.events))
+        after, changed = evolve(before, self._known(user_id, items_read_by(event)), event, position)
         assert before == as_it_was, "evolve changed the wallet that it was given"
         self.wallets[user_id] = after
         self.items.setdefault(user_id, {}).update(changed)
         _assert_sound(before, after, event, self.items[user_id])
-        head = sha256(str(place).encode()).hexdigest()
-        if follow_up := follow_up_of(event, after, place, head):
+        head = sha256(str(position).encode()).hexdigest()
+        if follow_up := follow_up_of(event, after, position, head):
             self.under_way.append(follow_up)
 
 
 def _assert_sound(before: Wallet, after: Wallet, event: Event, items: Mapping[str, Item]) -> None:
     """What must be true of every event, and of every wallet after it."""
+    assert balances_follow(before, event), event
     assert sums_to_zero(event.postings), event
     assert all(amount for _, _, amount in event.postings), event
     assert len({posting[:2] for posting in event.postings}) == len(event.postings), event

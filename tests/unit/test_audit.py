@@ -43,11 +43,12 @@ from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
-from ledger.node.node import Node
-from ledger.operations.audit import Fault, Stored, verify
+from ledger.node.owns_all import node_of_whole_log
+from ledger.operations.audit import Fault, verify
 from ledger.operations.verifying.anchors import Anchor
 from ledger.operations.verifying.records import read
 from ledger.operations.verifying.unique_ids import UniqueIds, second_use
+from ledger.ports import StoredRecord
 
 PARTITIONS = 4
 ADA, BOB = "ada", "bob"
@@ -64,10 +65,10 @@ class Lists:
     def ends(self) -> Sequence[int]:
         return [len(records) for records in self.partitions]
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
         records = self.partitions[partition][from_seq - 1 : to_seq]
         for start in range(0, len(records), self.page):
-            yield [Stored(record) for record in records[start : start + self.page]]
+            yield [StoredRecord(record) for record in records[start : start + self.page]]
 
 
 NOON = 1_795_438_800_000_000
@@ -90,7 +91,7 @@ async def a_day() -> list[list[bytes]]:
     """One event of each type at least, most of them on one wallet."""
     log = MemoryEventLog(PARTITIONS)
     clock = Clock()
-    node = Node(log, MemoryStateStore(), clock, {"INR": 2})
+    node = node_of_whole_log(log, MemoryStateStore(), clock, {"INR": 2})
     await node.start()
 
     async def post(command: Command, actor: str = "local") -> Any:
@@ -750,9 +751,9 @@ def test_equal_hashes_of_different_ids_are_no_fault(day: list[list[bytes]]) -> N
 
 def test_a_record_stored_under_another_name_is_a_fault(day: list[list[bytes]]) -> None:
     class Renamed(Lists):
-        def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+        def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
             for page in super().read(partition, to_seq, from_seq):
-                yield [Stored(stored.record, None, "eve", "c1") for stored in page]
+                yield [StoredRecord(stored.record, None, "eve", "c1") for stored in page]
 
     with pytest.raises(Fault, match="stored as eve"):
         verify(Renamed(day))
@@ -760,9 +761,9 @@ def test_a_record_stored_under_another_name_is_a_fault(day: list[list[bytes]]) -
 
 def test_a_record_stored_under_another_seq_is_a_fault(day: list[list[bytes]]) -> None:
     class Renumbered(Lists):
-        def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+        def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
             for page in super().read(partition, to_seq, from_seq):
-                yield [Stored(stored.record, 7) for stored in page]
+                yield [StoredRecord(stored.record, 7) for stored in page]
 
     with pytest.raises(Fault, match="missing"):
         verify(Renumbered(day))

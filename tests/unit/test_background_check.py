@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from ledger.core.events import BetSettled, Event
-from ledger.core.wallet import Place
-from ledger.ports import LogDamaged
+from ledger.core.position import Position
+from ledger.errors import LogDamaged
 from ledger.sqlite.folder import EVENTS, READ_MODEL
-from ledger.sqlite.log import SqliteLogReader
+from ledger.sqlite.readers import SqliteLogReader
 from projections import models as folds
 from projections.auditing.background_check import KEPT_MAX, NAMED_MAX, Check, Pace, Proof
 from projections.models.rows import BY_USER, ROW_TYPES, Row
@@ -228,7 +228,7 @@ async def test_a_log_that_does_not_go_through_the_checkpoint_is_said_and_nothing
 async def test_a_fold_that_went_wrong_is_found_though_the_digests_agree(
     folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(event: Event, place: Place, book: RowBuffer) -> None:
+    def wrong(event: Event, place: Position, book: RowBuffer) -> None:
         if isinstance(event.data, BetSettled):
             book.bets.edit((event.user_id, event.data.bet_id)).stake += 1
 
@@ -432,7 +432,7 @@ async def test_what_is_held_for_a_quarantined_user_is_no_difference(
 ) -> None:
     """Not while the folds cannot digest it, and not after the fix, when it can be taken and was not yet."""
 
-    def picky(event: Event, place: Place, book: RowBuffer) -> None:
+    def picky(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id == "anna" and event.data.type == "bet_settled":
             raise ValueError("no bets of anna")
 
@@ -457,7 +457,7 @@ async def test_what_is_held_for_a_quarantined_user_is_no_difference(
 async def test_an_event_in_the_rows_that_the_folds_cannot_digest_is_a_difference(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def picky(event: Event, place: Place, book: RowBuffer) -> None:
+    def picky(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id == "anna" and event.data.type == "bet_settled":
             raise ValueError("no bets of anna")
 
@@ -470,7 +470,7 @@ async def test_an_event_in_the_rows_that_the_folds_cannot_digest_is_a_difference
 async def test_held_events_that_were_deleted_or_changed_by_hand_are_named(
     folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def picky(event: Event, place: Place, book: RowBuffer) -> None:
+    def picky(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id == "anna" and event.data.type == "bet_settled":
             raise ValueError("no bets of anna")
 

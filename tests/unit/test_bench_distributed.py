@@ -8,12 +8,12 @@ from click.testing import CliRunner
 
 from bench import run
 from bench.command import DISTRIBUTED_NAMES, bench
-from bench.crowd import Word, longest_s, wallets_in
-from bench.distributed_lab import QUICK, is_shared
-from bench.distributed_measures import MEASURES, steps
 from bench.figures import BenchError, Row
-from bench.lab import Processes
-from bench.servers import servers_of
+from bench.lab.distributed import QUICK, is_shared
+from bench.lab.one_node import Processes
+from bench.lab.servers import servers_of
+from bench.load.retrying import Word, longest_s, wallets_in
+from bench.measures.distributed import MEASURES, steps
 from ledger.core.position import partition_of
 
 ENVIRONMENT = {

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bench import bodies
 from bench.command import NAMES
 from bench.figures import BenchError, Bound, Row, Slice, Target, percentile, ratio_of, slice_of, summary_of
-from bench.lab import QUICK
-from bench.measures import MEASURES, steps
+from bench.lab.one_node import QUICK
+from bench.load import bodies
+from bench.measures.commands import MEASURES, steps
 from bench.report import load_text, table_of, three_figures
 from ledger.core.commands import AnyCommand
 

@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench import bodies
-from bench.asking import pool
-from bench.bare_route import bare_wallet
 from bench.figures import BenchError, Slice
-from bench.following import Lag, following_of, knows, lag_of
-from bench.paging import history_pages
-from bench.programs import name_of
+from bench.lab.programs import name_of
+from bench.load import bodies
+from bench.load.client import pool
+from bench.load.freshness import Lag, following_of, knows, lag_of
+from bench.load.paging import history_pages
 from bench.report import page_text
+from bench.yardsticks.bare_routes import bare_wallet
 from ledger.core.commands import AnyCommand
-from projections.reads.documents import Available, FirstDeposit, Limits, Wallet
+from projections.models.wallets import Available, FirstDeposit, Limits, Wallet
 
 EXPOSITION = """\
 # HELP stakelog_read_model_lag_events Events that are not folded yet

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from api.http.consistency import SHARED_PARAMETERS, answer
+from api.http.consistency import answer
 from api.http.problems import Problem
-from api.http.query import Query
-from projections.reads.documents import Page
+from api.routes.parameters import ReadQuery
+from projections.models.holds import Holds
 from projections.reads.port import Ask
 from projections.reads.positions import LOOK_EVERY_S, Positions
 from projections.reads.queries import Found
@@ -58,11 +58,11 @@ class Asking:
     async def __call__(self) -> Found:
         self.asked += 1
         seq = self.tables.seq if self.stands_at is None else self.stands_at
-        return Found(Page([], None), "", {0: seq}, False, 0)
+        return Found(Holds([], None), "", {0: seq}, False, 0)
 
 
-def query(timeout_ms: int = 2_000) -> Query:
-    return Query(f"min_position=0:5&timeout_ms={timeout_ms}".encode(), SHARED_PARAMETERS)
+def query(timeout_ms: int = 2_000) -> ReadQuery:
+    return ReadQuery(min_position="0:5", timeout_ms=timeout_ms)
 
 
 async def test_who_waits_together_looks_together_and_asks_once_it_is_there() -> None:
@@ -107,7 +107,7 @@ async def test_where_nobody_can_look_the_read_itself_says_so() -> None:
         asked += 1
         if asked > 1:
             raise ReadModelUnavailable("the database is away")
-        return Found(Page([], None), "", {0: 4}, False, 0)
+        return Found(Holds([], None), "", {0: 4}, False, 0)
 
     with pytest.raises(Problem, match="the database is away"):
         await answer(query(), tables, 0, ask)

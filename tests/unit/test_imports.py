@@ -1,6 +1,7 @@
 """Arrows go one way. Read from the imports themselves, so that the structure cannot drift from its description."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +46,55 @@ def test_a_package_imports_nothing_above_it(package: str, never: set[str]) -> No
             assert not {first(name) for name in imported(path)} & never, module
 
 
+CLIENT_PROGRAMS = {"bench", "demo"}
+
+
+def test_the_demo_is_a_client_and_imports_nothing_of_the_service() -> None:
+    demo = {module: path for module, path in modules().items() if first(module) == "demo"}
+    assert demo
+    for module, path in demo.items():
+        assert not {first(name) for name in imported(path)} & {"ledger", "projections", "api", "bench"}, module
+
+
+BENCH_IN_PROCESS = {
+    "bench.measures",  # measures a takeover and a worker without a service
+    "bench.yardsticks",  # verifies and folds a log without a service
+    "bench.lab.servers",  # checks the settings of a distributed run
+}
+PARTITION_OF_A_USER = "ledger.core.position.partition_of"  # the contract's hash: a client may compute it
+
+
+def test_the_bench_uses_the_public_api_except_where_it_measures_parts_in_process() -> None:
+    for module, path in modules().items():
+        if first(module) == "bench" and not within(module, BENCH_IN_PROCESS):
+            ours = {name for name in imported(path) if first(name) in {"ledger", "projections", "api"}}
+            assert ours <= {PARTITION_OF_A_USER}, module
+
+
+def test_the_http_client_knows_the_public_contract_only() -> None:
+    for module, path in modules().items():
+        if first(module) == "http_client":
+            ours = {first(name) for name in imported(path)} & {first(other) for other in modules()}
+            assert ours <= {"http_client"}, module
+
+
+def test_only_the_command_line_loads_the_demo_and_the_bench_and_only_by_name() -> None:
+    for module, path in modules().items():
+        named = {first(name) for name in imported(path)} & CLIENT_PROGRAMS
+        assert named <= {first(module)}, f"{module} imports {named}"
+
+
+def test_the_command_line_starts_without_the_demo_and_the_bench_and_lists_both() -> None:
+    script = (
+        "import sys, api.cli.main as main, click\n"
+        "assert not {'bench', 'demo'} & {name.split('.')[0] for name in sys.modules}\n"
+        "context = click.Context(main.stakelog)\n"
+        "assert {'bench', 'demo'} <= set(main.stakelog.list_commands(context))\n"
+        "assert all(main.stakelog.get_command(context, name) for name in ('bench', 'demo'))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_the_core_imports_the_standard_library_and_msgspec_only() -> None:
     assert "decide" in CORE
     for name in CORE:
@@ -65,7 +115,6 @@ ADAPTERS = {
     *("ledger.kafka", "ledger.memory", "ledger.sqlite"),
     *("projections.storage.sqlite", "projections.storage.server"),
     *("projections.storage.postgresql", "projections.storage.mysql"),
-    *("projections.caching.memory", "projections.caching.none"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
 }
@@ -91,6 +140,16 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
             assert not named, f"{module} names {named}"
 
 
+@pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
+def test_an_adapter_imports_ports_errors_and_the_core_only(adapter: str) -> None:
+    allowed = {"ledger.ports", "ledger.cluster_ports", "ledger.errors", "ledger.core", f"ledger.{adapter}"}
+    allowed |= {"ledger.snapshots.catalogue"}  # it defines a port, too
+    for module, path in modules().items():
+        if within(module, {f"ledger.{adapter}"}):
+            ours = {name for name in imported(path) if first(name) == "ledger"}
+            assert all(within(name, allowed) for name in ours), (module, ours)
+
+
 def test_the_auditor_shares_no_rule_with_the_writer() -> None:
     operations = SRC / "ledger" / "operations"
     paths = [operations / "audit.py", *(operations / "verifying").glob("*.py")]
@@ -100,6 +159,7 @@ def test_the_auditor_shares_no_rule_with_the_writer() -> None:
         "ledger.core.record.EMPTY_SHA256",
         "ledger.core.record.Head",
         "ledger.core.position.partition_of",
+        "ledger.ports.StoredRecord",
     }
 
 

@@ -10,8 +10,8 @@ from api.http.commands import wallet_document
 from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import BetSettled, Event
 from ledger.core.items import Bet, Hold, Order, SentTransfer
+from ledger.core.position import Position
 from ledger.core.record import EMPTY_SHA256, encode, sha256_hex
-from ledger.core.wallet import Place
 from ledger.writer.requests import WalletRead
 from projections.auditing.oracle import Document, NotUnderstood, Story, Supply, is_wallet
 from properties.busy_days import Deliver, Step, Wait, busy_day
@@ -51,7 +51,7 @@ from unit.given import (
 def records_of(scene: Scene) -> list[bytes]:
     prev, records = EMPTY_SHA256, []
     for seq, event in enumerate(scene.events, 1):
-        records.append(encode(event, Place(PARTITION, seq), prev))
+        records.append(encode(event, Position(PARTITION, seq), prev))
         prev = sha256_hex(records[-1])
     return records
 
@@ -550,7 +550,7 @@ def test_on_days_of_plain_chance_it_tells_of_wallets_what_the_writer_tells(first
             assert story.is_open == (wallet.status != "none"), seed
             if not story.is_open:
                 continue
-            document = wallet_document(WalletRead(wallet, Place(PARTITION, len(scene.events))))
+            document = wallet_document(WalletRead(wallet, Position(PARTITION, len(scene.events))))
             assert story.wallet() == msgspec.to_builtins(document), seed
             assert statuses(story) == entries_of(scene, user_id), seed
 

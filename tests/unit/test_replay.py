@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from api.cli.main import stakelog
 from ledger.operations.replay import Unreadable, line_of, parse_time, utc
 from ledger.sqlite.folder import EVENTS
-from ledger.sqlite.log import SqliteRecords
+from ledger.sqlite.readers import SqliteRecords
 from unit.folders import story_records, write_log
 
 
@@ -121,7 +121,7 @@ def test_a_record_that_cannot_be_read_ends_the_table_in_words_and_with_1(tmp_pat
 
 def test_a_wallets_story_is_found_by_the_index(data: Path) -> None:
     with closing(sqlite3.connect(data / EVENTS)) as log:
-        plan = [row[3] for row in log.execute(f"EXPLAIN QUERY PLAN {SqliteRecords.PLACES}", ("alice",))]
+        plan = [row[3] for row in log.execute(f"EXPLAIN QUERY PLAN {SqliteRecords.POSITIONS}", ("alice",))]
     assert any("SEARCH event USING INDEX" in step and "(user_id=?)" in step for step in plan), plan
     assert not any(step.startswith("SCAN") for step in plan), plan
 

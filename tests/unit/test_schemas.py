@@ -21,9 +21,9 @@ from api.openapi import document
 from api.openapi.json_schemas import command_name, command_schemas, record_file
 from ledger.core.commands import COMMAND_TYPES
 from ledger.core.events import DATA_TYPES, LEDGER, NO_REQUEST, Event, WriterOpened
+from ledger.core.position import Position
 from ledger.core.record import encode
 from ledger.core.rejections import Code
-from ledger.core.wallet import Place
 from schemas.generate.files import FOLDER, files, write
 
 ZEROS: Final = "0" * 64
@@ -122,7 +122,7 @@ def test_a_record_that_is_wrong_in_one_thing_is_not_what_its_schema_says() -> No
 
 def test_how_a_partition_is_opened_has_its_schema_and_only_its_own_stream_fits() -> None:
     event = Event(1, "partition:3", "~open:7", NO_REQUEST, LEDGER, WriterOpened(generation=5), (), {})
-    record = json.loads(encode(event, Place(3, 7), ZEROS))
+    record = json.loads(encode(event, Position(3, 7), ZEROS))
     validator = Draft202012Validator(record_file(WriterOpened))
     validator.validate(record)
     for wrong in (*spoiled_members(record), {**record, "user_id": "u1"}, {**record, "user_id": "partition:03"}):

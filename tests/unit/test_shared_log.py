@@ -11,8 +11,8 @@ import pytest
 from ledger.core.events import LEDGER, NO_REQUEST, WriterOpened
 from ledger.core.record import decode
 from ledger.core.rejections import Code
+from ledger.errors import LogUnavailable, OutcomeUnknown, StaleHead, Superseded
 from ledger.memory.log import Failure
-from ledger.ports import LogUnavailable, OutcomeUnknown, StaleHead, Superseded
 from ledger.writer import writer as writer_module
 from ledger.writer.requests import Accepted, Failed, Refused
 from unit.given import deposit, open_wallet, place_bet, transfer
@@ -251,7 +251,7 @@ async def test_a_lower_generation_does_not_open(world: World) -> None:
 async def test_the_generation_is_known_after_a_checkpoint_too(world: World) -> None:
     await world.given(open_wallet())
     await world.save()
-    await world.node._learn_keys()
+    await world.node._checkpoints._learn_keys()
     world.options["generation"] = 4
     with pytest.raises(Superseded, match="generation 5"):
         await world.restart()

@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from ledger.core.record import Head, sha256_hex
+from ledger.core.state_values import Value
+from ledger.errors import CheckpointAhead, ForeignCheckpoint, LogUnavailable
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.snapshots import MemorySnapshotStore
 from ledger.memory.state_store import MemoryStateStore
-from ledger.ports import CheckpointAhead, ForeignCheckpoint, LogUnavailable, Page, Value
+from ledger.ports import Page
 from ledger.snapshots.catalogue import Kept
 from ledger.snapshots.format import Digest, Marker, decode_marker, encode_marker, name_of, new_snapshot, pack
 from ledger.snapshots.snapshots import Snapshots

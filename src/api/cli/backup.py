@@ -19,8 +19,8 @@ def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
     DEST appears when the copy is whole, durable and proved. To restore it, start the service with STAKELOG_DATA set
     to it, or to a copy of it.
     """
+    from ledger.errors import FolderInUse, FolderUnusable
     from ledger.operations.backup import back_up
-    from ledger.ports import FolderInUse, FolderUnusable
 
     with said_plainly("stakelog backup"):
         try:
@@ -46,7 +46,7 @@ def _prove(folder: Path) -> None:
     """Raises Fault, LogUnreadable."""
     from ledger.operations.audit import verify
     from ledger.sqlite.folder import EVENTS
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
 
     with closing(SqliteRecords(folder / EVENTS)) as records, progress("verifying", "events") as tell:
         verify(records, progress=tell)

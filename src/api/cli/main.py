@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from importlib import import_module
+from typing import Final
 
 import click
 
@@ -10,11 +12,26 @@ from api.cli.audit import audit
 from api.cli.backup import backup
 from api.cli.migrate import migrate
 from api.cli.project import project
-from bench.command import bench
-from demo.command import demo
+
+_PROGRAMS: Final = {"bench": "bench.command", "demo": "demo.command"}
+"""Programs beside the service: command -> its module. They are clients of the service, so it imports neither."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Stakelog(click.Group):
+    """Imports `demo` and `bench` only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_PROGRAMS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _PROGRAMS:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(import_module(_PROGRAMS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Stakelog, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stakelog")
 def stakelog() -> None:
     """An event-sourced wallet ledger for betting backends."""
@@ -33,7 +50,7 @@ def serve() -> None:
     from api.cli.serve import CannotServe
     from api.cli.serve import serve as serve_until_stopped
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
-    from ledger.ports import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
+    from ledger.errors import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     # What matters of it is told by whoever asked; by itself it says thousands of lines while a broker is away.
@@ -52,12 +69,10 @@ def serve() -> None:
         sys.exit(2 if isinstance(error.__cause__, wrong_settings) else 1)
 
 
-stakelog.add_command(demo)
 stakelog.add_command(project)
 stakelog.add_command(audit)
 stakelog.add_command(backup)
 stakelog.add_command(migrate)
-stakelog.add_command(bench)
 
 
 def main() -> None:

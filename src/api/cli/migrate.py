@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ledger.kafka.log import KafkaEventLog
     from ledger.operations.audit import Verified
     from ledger.sqlite.folder import Migrated
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
 
 
 class CannotMigrate(Exception):
@@ -59,15 +59,9 @@ def migrate(data: Path | None, to: str | None, workers: int | None) -> None:
     STAKELOG_LOG=kafka://kafka-1:9092,kafka-2:9092,kafka-3:9092 \\
     STAKELOG_READ_MODEL=postgresql://stakelog@db/stakelog  stakelog migrate --data ./data
     """
+    from ledger.errors import FolderInUse, LedgerError, LogMisconfigured, WrongAssets, WrongPartitions
     from ledger.operations.audit import Fault
     from ledger.operations.migrate import NotThisLog
-    from ledger.ports import (
-        FolderInUse,
-        LedgerError,
-        LogMisconfigured,
-        WrongAssets,
-        WrongPartitions,
-    )
 
     wrong_use = (CannotMigrate, FolderInUse, LogMisconfigured, WrongAssets, WrongPartitions)
     try:
@@ -98,7 +92,7 @@ def _fail(why: str, status: int) -> None:
 def _migrate(data: Path | None, to: str | None, workers: int | None) -> None:
     from ledger.kafka.address import parse_address
     from ledger.sqlite.folder import EVENTS, FolderLock, migrated_to
-    from ledger.sqlite.log import SqliteRecords
+    from ledger.sqlite.readers import SqliteRecords
     from projections.projecting.rebuild import WORKERS_MAX
 
     settings = _settings(data)

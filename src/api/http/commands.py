@@ -19,8 +19,8 @@ from ledger.core.commands import COMMAND_TYPES, ID_PATTERN, USER_ID_PATTERN, Any
 from ledger.core.events import LEDGER, AnyData, Balance
 from ledger.core.record import Head
 from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
-from projections.reads import documents
+from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused, WalletRead
+from projections.models import wallets
 
 BODY_MAX: Final = 8 * 1024 * 1024
 BATCH_MAX: Final = 1_000
@@ -313,21 +313,21 @@ def result_of(accepted: Accepted) -> Result:
     )
 
 
-def dry_run_result_of(would_be: WouldBe) -> DryRunResult:
+def dry_run_result_of(would_be: DryRunAccepted) -> DryRunResult:
     event = would_be.event
     return DryRunResult(
         would_be.place.partition, would_be.place.seq, event.time_us, event.data.type, event.data, event.balances
     )
 
 
-def batch_item(answer: Answer | Problem) -> Created | Hit | NotTaken:
+def batch_item(answer: AnyResponse | Problem) -> Created | Hit | NotTaken:
     """One element of a batch's answer."""
     match answer:
         case Accepted(hit=False):
             return Created(201, result_of(answer))
         case Accepted():
             return Hit(200, True, result_of(answer))
-        case WouldBe():
+        case DryRunAccepted():
             return Created(200, dry_run_result_of(answer))
         case Refused() | IdReused() | Failed():
             problem = problem_of(answer)
@@ -338,13 +338,14 @@ def batch_item(answer: Answer | Problem) -> Created | Hit | NotTaken:
             raise AssertionError(answer)
 
 
-def wallet_document(read: WalletRead) -> documents.Wallet:
+def wallet_document(read: WalletRead) -> wallets.Wallet:
     """``GET /v1/wallets/{user_id}?consistency=strong``, from the writer's own state."""
     wallet = read.wallet
     assets = sorted(wallet.balances.keys() | wallet.limits.keys())
     first = wallet.first_deposit
     assert wallet.opened_at_us is not None, "the wallet was opened"
-    return documents.Wallet(
+    assert wallet.status != "none", "the wallet was opened"
+    return wallets.Wallet(
         wallet.user_id,
         wallet.status,
         wallet.opened_at_us,
@@ -353,19 +354,19 @@ def wallet_document(read: WalletRead) -> documents.Wallet:
         {asset: _limits(wallet, asset) for asset in assets},
         None
         if first is None
-        else documents.FirstDeposit(first.order_id, first.asset, first.amount, first.position, first.time_us),
+        else wallets.FirstDeposit(first.order_id, first.asset, first.amount, first.position, first.time_us),
     )
 
 
-def _available(wallet: Wallet, asset: str) -> documents.Available:
+def _available(wallet: Wallet, asset: str) -> wallets.Available:
     balance = wallet.balances.get(asset, NO_BALANCE)
     credit = wallet.limits.get(asset, NO_LIMITS).credit_limit
-    return documents.Available(balance.cash, balance.bonus, balance.held, balance.cash + credit)
+    return wallets.Available(balance.cash, balance.bonus, balance.held, balance.cash + credit)
 
 
-def _limits(wallet: Wallet, asset: str) -> documents.Limits:
+def _limits(wallet: Wallet, asset: str) -> wallets.Limits:
     limits = wallet.limits.get(asset, NO_LIMITS)
-    return documents.Limits(
+    return wallets.Limits(
         limits.credit_limit, limits.balance_max, limits.stake_max_per_day, limits.withdrawal_max_per_day
     )
 

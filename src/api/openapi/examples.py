@@ -11,10 +11,12 @@ import msgspec
 from api.http.commands import encode_results, read_command, result_of
 from ledger.core.decide import Case, decide, needs
 from ledger.core.events import Event
+from ledger.core.evolve import evolve
 from ledger.core.items import Item
 from ledger.core.money import parse_assets
+from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, encode
-from ledger.core.wallet import Place, Wallet, evolve
+from ledger.core.wallet import Wallet
 from ledger.writer.requests import Accepted
 
 PARTITION: Final = 3
@@ -136,7 +138,7 @@ class _Play:
         items = {key: self._items.get((user_id, key)) for key in needs(command)}
         event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, self._time_us))
         assert isinstance(event, Event), event
-        place = Place(PARTITION, self._head.seq + 1)
+        place = Position(PARTITION, self._head.seq + 1)
         record = encode(event, place, self._head.sha256)
         after, changed = evolve(wallet, items, event, place)
         self._wallets[user_id] = after

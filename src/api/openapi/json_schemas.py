@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from ledger.core.commands import COMMAND_TYPES, ID_PATTERN, TIME_US_MAX, USER_ID_PATTERN, Command
-from ledger.core.decide import REFERRAL_LEVELS
 from ledger.core.events import COMMAND_OF, DATA_TYPES, LEDGER, NO_REQUEST, AnyData
+from ledger.core.follow_ups import REFERRAL_LEVELS
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import PARTITIONS_MAX
 from ledger.core.record import VERSION

@@ -1,16 +1,15 @@
 """The document's part on reads: wallets and what they have, orders, leaderboards.
 
-The Structs of ``projections.reads.documents`` say which members there are; what each means is said here, by its name.
+The Structs of ``projections.models`` say which members there are; what each means is said here, by its name.
 A member that this module does not know fails the generation, so that a new one cannot go out undescribed.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Struct
 
-from api.http.consistency import LIMIT, LIMIT_MAX, TIMEOUT_MS, TIMEOUT_MS_MAX
 from api.openapi import json_schemas
 from api.openapi.examples import PARTITION, START_US, USER, Example
 from api.openapi.json_schemas import Schema
@@ -32,11 +31,19 @@ from api.openapi.parts import (
     typed_data,
 )
 from api.openapi.played_reads import answers
-from api.routes.wallets import BET_STATUSES, ORDER_KINDS, ORDER_STATUSES
+from api.routes.parameters import LIMIT, LIMIT_MAX, TIMEOUT_MS, TIMEOUT_MS_MAX
 from ledger.core.commands import ID_PATTERN, POSITION_PATTERN, TIME_US_MAX, USER_ID_PATTERN
 from ledger.core.events import DATA_OF
-from projections.reads import documents
-from projections.reads.queries import LEADERBOARDS
+from projections.models.bets import Bet, BetStatus
+from projections.models.history import BalanceAt, Change, HistoryItem
+from projections.models.holds import Hold
+from projections.models.leaderboards import LEADERBOARDS, Leader, Leaderboard
+from projections.models.orders import Order, OrderKind, OrderStatus
+from projections.models.referrals import REFERRAL_LEVELS, Level, Referrals
+from projections.models.statistics import CountAndAmount, GameStatistics, Statistics, Totals
+from projections.models.transfers import SentTransfer
+from projections.models.wallets import Available, FirstDeposit, Limits, Wallet
+from projections.tables.fields import Buckets
 
 _WALLET: Final = "/v1/wallets/{user_id}"
 
@@ -169,9 +176,7 @@ _TIME: Final = json_schemas.TIME_US
 _BEGUN_AT: Final = _said(json_schemas.POSITION, "of the first event")
 _LIMIT: Final = or_null(json_schemas.AMOUNT_OR_ZERO)
 _REASON: Final = or_null({"type": "string", "maxLength": 500})
-_CHANGE: Final = object_of(
-    {bucket: _said(json_schemas.TOTAL, f"what the event added, {_MINOR}") for bucket in ("cash", "bonus", "held")}
-)
+_CHANGE: Final = _said(json_schemas.TOTAL, f"what the event added, {_MINOR}")
 
 _MEMBERS: Final[dict[str, Schema]] = {
     "amount": _AMOUNT,
@@ -185,7 +190,7 @@ _MEMBERS: Final[dict[str, Schema]] = {
     "bonus": _said(json_schemas.AMOUNT_OR_ZERO, _MINOR),
     "captured": _said(or_null(json_schemas.AMOUNT), f"what was captured, {_MINOR}; null unless it was"),
     "cash": _said(json_schemas.TOTAL, f"{_MINOR}; below 0 where credit was bet"),
-    "change": _CHANGE,
+    "change": ref("Change"),
     "command_id": {"type": "string", "pattern": json_schemas.ANY_COMMAND_ID_PATTERN},
     "count": _COUNT,
     "created_at_us": _TIME,
@@ -198,9 +203,9 @@ _MEMBERS: Final[dict[str, Schema]] = {
     "game": _TEXT,
     "held": _said(json_schemas.AMOUNT_OR_ZERO, f"{_MINOR}: holds, and withdrawals that are not approved yet"),
     "hold_id": _ID,
-    "kind": {"enum": list(ORDER_KINDS)},
+    "kind": {"enum": list(get_args(OrderKind))},
     "rank": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX},
-    "level": {"type": "integer", "minimum": 1, "maximum": documents.REFERRAL_LEVELS},
+    "level": {"type": "integer", "minimum": 1, "maximum": REFERRAL_LEVELS},
     "members": _COUNT,
     "net": _said({"type": "integer"}, f"paid_out less the stakes of the settled bets, {_MINOR}"),
     "opened_at_us": _TIME,
@@ -231,81 +236,83 @@ _MEMBERS: Final[dict[str, Schema]] = {
 }
 
 _MEMBERS_OF: Final[dict[tuple[type[Struct], str], Schema]] = {
-    (documents.Wallet, "status"): {"enum": ["open", "frozen", "closed"]},
-    (documents.Wallet, "balances"): by_asset(ref("Available")),
-    (documents.Wallet, "limits"): by_asset(ref("Limits")),
-    (documents.BalanceAt, "balances"): by_asset(ref("Buckets")),
-    (documents.HistoryItem, "balances"): ref("Buckets"),
-    (documents.HistoryItem, "game"): _said(or_null(_TEXT), "the bet's, also where it is settled or cancelled"),
-    (documents.Bet, "status"): {"enum": list(BET_STATUSES)},
-    (documents.Bet, "position"): _BEGUN_AT,
-    (documents.Hold, "status"): {"enum": ["open", "captured", "released", "expired"]},
-    (documents.Hold, "position"): _BEGUN_AT,
-    (documents.Transfer, "status"): {"enum": ["sent", "delivered", "returned"]},
-    (documents.Transfer, "reason"): _said(_REASON, "the code for which it came back"),
-    (documents.Transfer, "position"): _BEGUN_AT,
-    (documents.Statistics, "games"): {"type": "array", "items": ref("GameStatistics")},
-    (documents.Statistics, "totals"): {"type": "array", "items": ref("Totals")},
-    (documents.CountAndAmount, "amount"): _SUM,
-    (documents.Totals, "deposits"): _said(ref("CountAndAmount"), "without their bonuses"),
-    (documents.Totals, "withdrawals"): _said(ref("CountAndAmount"), "the approved ones"),
-    (documents.Totals, "bonuses"): _said(ref("CountAndAmount"), "the deposits' bonuses, and grants"),
-    (documents.Totals, "commissions"): ref("CountAndAmount"),
-    (documents.Referrals, "levels"): {
+    (Wallet, "status"): {"enum": ["open", "frozen", "closed"]},
+    (Wallet, "balances"): by_asset(ref("Available")),
+    (Wallet, "limits"): by_asset(ref("Limits")),
+    (BalanceAt, "balances"): by_asset(ref("Buckets")),
+    (HistoryItem, "balances"): ref("Buckets"),
+    **{(Change, bucket): _CHANGE for bucket in ("cash", "bonus", "held")},
+    (HistoryItem, "game"): _said(or_null(_TEXT), "the bet's, also where it is settled or cancelled"),
+    (Bet, "status"): {"enum": list(get_args(BetStatus))},
+    (Bet, "position"): _BEGUN_AT,
+    (Hold, "status"): {"enum": ["open", "captured", "released", "expired"]},
+    (Hold, "position"): _BEGUN_AT,
+    (SentTransfer, "status"): {"enum": ["sent", "delivered", "returned"]},
+    (SentTransfer, "reason"): _said(_REASON, "the code for which it came back"),
+    (SentTransfer, "position"): _BEGUN_AT,
+    (Statistics, "games"): {"type": "array", "items": ref("GameStatistics")},
+    (Statistics, "totals"): {"type": "array", "items": ref("Totals")},
+    (CountAndAmount, "amount"): _SUM,
+    (Totals, "deposits"): _said(ref("CountAndAmount"), "without their bonuses"),
+    (Totals, "withdrawals"): _said(ref("CountAndAmount"), "the approved ones"),
+    (Totals, "bonuses"): _said(ref("CountAndAmount"), "the deposits' bonuses, and grants"),
+    (Totals, "commissions"): ref("CountAndAmount"),
+    (Referrals, "levels"): {
         "type": "array",
-        "minItems": documents.REFERRAL_LEVELS,
-        "maxItems": documents.REFERRAL_LEVELS,
+        "minItems": REFERRAL_LEVELS,
+        "maxItems": REFERRAL_LEVELS,
         "items": ref("Level"),
     },
-    (documents.Referrals, "commissions"): by_asset(_SUM),
-    (documents.Leaderboard, "name"): {"enum": list(LEADERBOARDS)},
-    (documents.Leaderboard, "items"): {"type": "array", "maxItems": LIMIT_MAX, "items": ref("Leader")},
-    (documents.Order, "status"): {"enum": list(ORDER_STATUSES)},
-    (documents.Order, "bonus"): _said(json_schemas.AMOUNT_OR_ZERO, f"the deposit's, {_MINOR}; 0 for withdrawals"),
-    (documents.Order, "position"): _BEGUN_AT,
+    (Referrals, "commissions"): by_asset(_SUM),
+    (Leaderboard, "name"): {"enum": list(LEADERBOARDS)},
+    (Leaderboard, "items"): {"type": "array", "maxItems": LIMIT_MAX, "items": ref("Leader")},
+    (Order, "status"): {"enum": list(get_args(OrderStatus))},
+    (Order, "bonus"): _said(json_schemas.AMOUNT_OR_ZERO, f"the deposit's, {_MINOR}; 0 for withdrawals"),
+    (Order, "position"): _BEGUN_AT,
 }
 """(document, member): where a name means something else than elsewhere."""
 
 _ABOUT: Final[dict[type[Struct], str]] = {
-    documents.Buckets: "what a wallet has of an asset, in its minor unit",
-    documents.Available: "the same, and what bets can take with credit",
-    documents.Limits: "a wallet's limits for an asset, in its minor unit",
-    documents.FirstDeposit: "the wallet's first deposit",
-    documents.Wallet: "a wallet; an asset is in it once it was moved or limited",
-    documents.BalanceAt: "the buckets at a time; no asset before its first event",
-    documents.HistoryItem: "one event's effect on one asset",
-    documents.Bet: "a bet; won is a payout above 0, lost one of 0",
-    documents.Hold: "money that was put aside",
-    documents.Transfer: "a transfer, as its sender's wallet has it",
-    documents.GameStatistics: "an asset's sums in one game; cancelled bets count nowhere",
-    documents.CountAndAmount: "how many, and how much in the asset's minor unit",
-    documents.Totals: "an asset's sums over all games",
-    documents.Statistics: "sums of what was bet, paid in, paid out and granted; what was reversed counts nowhere",
-    documents.Level: "how many members stand so many levels below",
-    documents.Referrals: "the wallet's referrer, members and commissions",
-    documents.Order: "a deposit or a withdrawal; only withdrawals are ever pending",
-    documents.Leader: "a user on a leaderboard",
-    documents.Leaderboard: "the largest sums of a day, an ISO week or a month (UTC); ties by user_id",
+    Buckets: "what a wallet has of an asset, in its minor unit",
+    Available: "the same, and what bets can take with credit",
+    Limits: "a wallet's limits for an asset, in its minor unit",
+    FirstDeposit: "the wallet's first deposit",
+    Wallet: "a wallet; an asset is in it once it was moved or limited",
+    Change: "what an event added to each bucket of an asset, in its minor unit",
+    BalanceAt: "the buckets at a time; no asset before its first event",
+    HistoryItem: "one event's effect on one asset",
+    Bet: "a bet; won is a payout above 0, lost one of 0",
+    Hold: "money that was put aside",
+    SentTransfer: "a transfer, as its sender's wallet has it",
+    GameStatistics: "an asset's sums in one game; cancelled bets count nowhere",
+    CountAndAmount: "how many, and how much in the asset's minor unit",
+    Totals: "an asset's sums over all games",
+    Statistics: "sums of what was bet, paid in, paid out and granted; what was reversed counts nowhere",
+    Level: "how many members stand so many levels below",
+    Referrals: "the wallet's referrer, members and commissions",
+    Order: "a deposit or a withdrawal; only withdrawals are ever pending",
+    Leader: "a user on a leaderboard",
+    Leaderboard: "the largest sums of a day, an ISO week or a month (UTC); ties by user_id",
 }
 
 _ANSWERED: Final = {
-    documents.Wallet,
-    documents.BalanceAt,
-    documents.Bet,
-    documents.Hold,
-    documents.Transfer,
-    documents.Statistics,
-    documents.Referrals,
-    documents.Order,
-    documents.Leaderboard,
+    Wallet,
+    BalanceAt,
+    Bet,
+    Hold,
+    SentTransfer,
+    Statistics,
+    Referrals,
+    Order,
+    Leaderboard,
 }
 """What is answered by itself, and so has ``as_of``."""
 
 _PAGES: Final[dict[str, tuple[type[Struct], str]]] = {
-    "History": (documents.HistoryItem, "AsOf"),
-    "Bets": (documents.Bet, "AsOf"),
-    "Holds": (documents.Hold, "AsOf"),
-    "Orders": (documents.Order, "AsOfSeveral"),
+    "History": (HistoryItem, "AsOf"),
+    "Bets": (Bet, "AsOf"),
+    "Holds": (Hold, "AsOf"),
+    "Orders": (Order, "AsOfSeveral"),
 }
 """Name of a page's schema → what is on it, and the shape of its ``as_of``."""
 
@@ -357,7 +364,7 @@ def schemas() -> dict[str, Schema]:
 
 
 def _named(kind: type[Struct]) -> str:
-    return "SentTransfer" if kind is documents.Transfer else kind.__name__  # Transfer is the command
+    return kind.__name__
 
 
 def _listed(kind: type[Struct]) -> str:
@@ -371,9 +378,9 @@ def _document(kind: type[Struct], *, as_of: bool) -> Schema:
         for field in msgspec.structs.fields(kind)
     }
     if as_of:
-        members["as_of"] = ref("AsOfSeveral" if kind is documents.Leaderboard else "AsOf")
+        members["as_of"] = ref("AsOfSeveral" if kind is Leaderboard else "AsOf")
     schema = _said(object_of(members), _ABOUT[kind])
-    return {**schema, "oneOf": typed_data(list(DATA_OF))} if kind is documents.HistoryItem else schema
+    return {**schema, "oneOf": typed_data(list(DATA_OF))} if kind is HistoryItem else schema
 
 
 # --- parameters ----------------------------------------------------------------------------------------------------
@@ -430,11 +437,11 @@ def parameters() -> dict[str, Any]:
         "game": {**in_query("game", _TEXT, "of this game only"), "example": "external"},
         "period": {**in_query("period", _TEXT, "of this period only"), "example": "2026-11-23/0042"},
         "bet_status": in_query(
-            "status", {"enum": list(BET_STATUSES)}, "with this status when the first page was read"
+            "status", {"enum": list(get_args(BetStatus))}, "with this status when the first page was read"
         ),
-        "order_kind": in_query("kind", {"enum": list(ORDER_KINDS)}, "of this kind only"),
+        "order_kind": in_query("kind", {"enum": list(get_args(OrderKind))}, "of this kind only"),
         "order_status": in_query(
-            "status", {"enum": list(ORDER_STATUSES)}, "with this status when the first page was read"
+            "status", {"enum": list(get_args(OrderStatus))}, "with this status when the first page was read"
         ),
         "If-None-Match": {
             "name": "If-None-Match",

@@ -35,7 +35,7 @@ Id = Annotated[
         examples=["c-1"],
     ),
 ]
-Position = Annotated[
+PositionText = Annotated[
     str, Meta(pattern=POSITION_PATTERN, description='"<partition>:<seq>" of an event', examples=["3:42"])
 ]
 Asset = Annotated[str, Meta(description="a declared asset", examples=["INR"])]
@@ -202,7 +202,7 @@ class RejectAdjustment(Command, frozen=True, kw_only=True, tag="reject_adjustmen
 
 
 class Reverse(Command, frozen=True, kw_only=True, tag="reverse"):
-    position: Position
+    position: PositionText
     reason: Reason
 
 

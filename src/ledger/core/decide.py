@@ -1,11 +1,13 @@
-"""``decide``: what a command does to a wallet, or the first rule that it breaks.
+"""``decide``: the event that a command makes, or the first rule that it breaks.
 
-Pure: no clock, no I/O, no randomness; time and identity are handed in. Each decider below is one flat ladder of
-checks in the order of ``rejections.Code``, then the event. What a decision may look at beside the wallet are the
-items that ``needs`` names.
+Pure: no clock, no I/O, no randomness. Time and identity are arguments. Each decider below is one flat ladder of
+checks in the order of ``rejections.Code``, and then the event. A decider reads the wallet and the items that
+``needs`` names, and nothing else.
 
-Truths asserted on every event made here: its postings sum to zero in each asset, and its balances are the wallet's
-before plus the postings.
+Invariants, asserted for every event:
+(1) its postings sum to zero in each asset (here);
+(2) its balances are the wallet's before the event plus its postings (``evolve.balances_follow``, by the caller, who
+    holds the wallet before the event).
 """
 
 from collections.abc import Callable
@@ -15,15 +17,12 @@ from msgspec import UNSET, Struct
 
 from ledger.core.commands import (
     Adjust,
-    AnyFollowUp,
     ApproveAdjustment,
     ApproveWithdrawal,
     CancelBet,
     CaptureHold,
     CloseWallet,
     Command,
-    ConcludeTransfer,
-    CountReferral,
     Deposit,
     FollowUp,
     FreezeWallet,
@@ -32,7 +31,6 @@ from ledger.core.commands import (
     PlaceBet,
     PlaceHold,
     ProposeAdjustment,
-    ReceiveTransfer,
     RejectAdjustment,
     RejectWithdrawal,
     ReleaseHold,
@@ -44,15 +42,12 @@ from ledger.core.commands import (
     UnfreezeWallet,
 )
 from ledger.core.events import (
-    HOUSE_ADJUSTMENTS,
     HOUSE_BONUSES,
     HOUSE_CAPTURES,
     HOUSE_DEPOSITS,
     HOUSE_PAYOUTS,
     HOUSE_STAKES,
     HOUSE_WITHDRAWALS,
-    LEDGER,
-    NO_REQUEST,
     TRANSIT_TRANSFERS,
     Adjusted,
     AdjustmentApproved,
@@ -73,14 +68,8 @@ from ledger.core.events import (
     HoldReleased,
     LimitsSet,
     Posting,
-    ReferralCounted,
-    ReferralVoid,
     Reversed,
     StakeSource,
-    TransferDelivered,
-    TransferReceived,
-    TransferRefused,
-    TransferReturned,
     TransferSent,
     WalletClosed,
     WalletFrozen,
@@ -93,8 +82,8 @@ from ledger.core.events import (
 )
 from ledger.core.items import (
     Bet,
-    Entries,
     Hold,
+    Items,
     Order,
     Proposal,
     Reversible,
@@ -104,36 +93,36 @@ from ledger.core.items import (
     hold_key,
     order_key,
     reversible_key,
+    split_payout,
     transfer_key,
 )
 from ledger.core.money import AMOUNT_MAX, Assets, in_bounds, is_amount
-from ledger.core.rejections import Code, Rejection
-from ledger.core.wallet import (
-    DAY_US,
-    Place,
-    Wallet,
-    balance_of,
-    day_count,
-    limits_of,
-    next_due_us,
-    running_grant,
-    split_payout,
+from ledger.core.postings import (
+    adjustment,
+    balances_with,
+    balances_with_held,
+    draw_on_grants,
+    ledger_event,
+    move,
+    owned_or_due,
+    pay,
 )
+from ledger.core.rejections import Code, Rejection
+from ledger.core.wallet import DAY_US, Wallet, balance_of, day_count, limits_of, next_due_us, running_grant
 
 EXTERNAL_GAME: Final = "external"
-REFERRAL_LEVELS: Final = 6
 EXPIRY: Final = "~expiry:"
 _SHOWN_MAX: Final = 64
 
 
 class Case(Struct, gc=False):
-    """What is asked, by whom, when, and what is known: everything that a decider looks at."""
+    """Everything that a decider reads: the command, its actor, the time, the wallet and the items."""
 
     command: Any
     request_sha256: str
     actor: str
     wallet: Wallet
-    items: Entries
+    items: Items
     assets: Assets
     time_us: int
 
@@ -170,13 +159,14 @@ _NEEDS: Final[dict[type[Any], Callable[[Any], tuple[str, ...]]]] = {
 }
 
 
-# --- expiries: the ledger's own events, due before anything is decided --------------------------------------------
+# --- expiries: the ledger's own events, decided before the command -------------------------------------------------
 
 
 def expire(wallet: Wallet, time_us: int, seq: int) -> Event | None:
-    """The wallet's next hold or grant that is due at ``time_us``, as the event with the place ``seq``; or None.
+    """The expiry of the wallet's next hold or grant that is due at ``time_us``, as the event of ``seq``; or None.
 
-    Ask again until None: a wallet may have several due. A hold and a grant due at the same time: the hold first.
+    A wallet can have several due: call it with each new wallet until it returns None. If a hold and a grant are due
+    at the same time, the hold expires first.
     """
     due_us = next_due_us(wallet)
     if due_us is None or due_us > time_us:
@@ -185,17 +175,17 @@ def expire(wallet: Wallet, time_us: int, seq: int) -> Event | None:
     if wallet.expiring_holds and wallet.expiring_holds[0].expires_at_us == due_us:
         hold = wallet.expiring_holds[0]
         before = balance_of(wallet, hold.asset)
-        return _own_event(
+        return ledger_event(
             wallet,
             f"{EXPIRY}{seq}",
             time_us,
             HoldExpired(amount=hold.amount, asset=hold.asset, cause=hold.cause, hold_id=hold.hold_id),
-            _move(user_id, "held", "cash", hold.asset, hold.amount),
+            move(user_id, "held", "cash", hold.asset, hold.amount),
             {hold.asset: Balance(before.cash + hold.amount, before.bonus, before.held - hold.amount)},
         )
     grant = wallet.grants[0]
     before = balance_of(wallet, grant.asset)
-    return _own_event(
+    return ledger_event(
         wallet,
         f"{EXPIRY}{seq}",
         time_us,
@@ -214,7 +204,8 @@ def expire(wallet: Wallet, time_us: int, seq: int) -> Event | None:
 def decide(case: Case) -> Decision:
     """The event that the command makes, or the first rule it breaks.
 
-    ``case.wallet`` has no due expiry left (``expire`` answered None), and ``case.items`` holds ``needs(command)``.
+    ``case.wallet`` has no due expiry left (``expire`` returned None), and ``case.items`` has the keys of
+    ``needs(command)``.
     """
     command, wallet = case.command, case.wallet
     status = wallet.status
@@ -249,7 +240,7 @@ def _deposit(case: Case, command: Deposit) -> Decision:
         return _out_of_range("amount", amount)
     if not 0 <= bonus <= AMOUNT_MAX:
         return _out_of_range("bonus", bonus)
-    if not in_bounds(_total(wallet, asset) + amount + bonus):
+    if not in_bounds(owned_or_due(wallet, asset) + amount + bonus):
         return _total_out_of_range()
     if refusal := _balance_max(wallet, asset, amount + bonus):
         return refusal
@@ -300,8 +291,8 @@ def _request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
     return _event(
         case,
         WithdrawalRequested(amount=amount, asset=asset, metadata=command.metadata, order_id=command.order_id),
-        _move(wallet.user_id, "cash", "held", asset, amount),
-        _held(wallet, asset, amount),
+        move(wallet.user_id, "cash", "held", asset, amount),
+        balances_with_held(wallet, asset, amount),
     )
 
 
@@ -326,8 +317,8 @@ def _reject_withdrawal(case: Case, command: RejectWithdrawal) -> Decision:
     return _event(
         case,
         WithdrawalRejected(metadata=command.metadata, order_id=command.order_id, reason=command.reason),
-        _move(case.wallet.user_id, "held", "cash", order.asset, order.amount),
-        _held(case.wallet, order.asset, -order.amount),
+        move(case.wallet.user_id, "held", "cash", order.asset, order.amount),
+        balances_with_held(case.wallet, order.asset, -order.amount),
     )
 
 
@@ -380,7 +371,7 @@ def _place_bet(case: Case, command: PlaceBet) -> Decision:
         BetPlaced(
             asset=asset,
             bet_id=command.bet_id,
-            source=StakeSource(from_bonus, from_cash, _draw(wallet, asset, from_bonus)),
+            source=StakeSource(from_bonus, from_cash, draw_on_grants(wallet, asset, from_bonus)),
             game=command.game,
             metadata=command.metadata,
             period=command.period,
@@ -404,7 +395,7 @@ def _settle_bet(case: Case, command: SettleBet) -> Decision:
     if not 0 <= payout <= AMOUNT_MAX:
         return _out_of_range("payout", payout)
     asset = bet.asset
-    if not in_bounds(_total(wallet, asset) - bet.stake + payout):
+    if not in_bounds(owned_or_due(wallet, asset) - bet.stake + payout):
         return _total_out_of_range()
     data = BetSettled(bet_id=command.bet_id, metadata=command.metadata, payout=payout)
     if payout == 0:
@@ -413,8 +404,8 @@ def _settle_bet(case: Case, command: SettleBet) -> Decision:
     return _event(
         case,
         data,
-        _pay(wallet.user_id, HOUSE_PAYOUTS, asset, to_cash, to_bonus),
-        _paid(wallet, asset, to_cash, to_bonus),
+        pay(wallet.user_id, HOUSE_PAYOUTS, asset, to_cash, to_bonus),
+        balances_with(wallet, asset, to_cash, to_bonus),
     )
 
 
@@ -433,8 +424,8 @@ def _cancel_bet(case: Case, command: CancelBet) -> Decision:
     return _event(
         case,
         data,
-        _pay(wallet.user_id, HOUSE_STAKES, bet.asset, bet.cash, bet.bonus),
-        _paid(wallet, bet.asset, bet.cash, bet.bonus),
+        pay(wallet.user_id, HOUSE_STAKES, bet.asset, bet.cash, bet.bonus),
+        balances_with(wallet, bet.asset, bet.cash, bet.bonus),
     )
 
 
@@ -457,8 +448,8 @@ def _hold(case: Case, command: PlaceHold) -> Decision:
             hold_id=command.hold_id,
             metadata=command.metadata,
         ),
-        _move(wallet.user_id, "cash", "held", asset, amount),
-        _held(wallet, asset, amount),
+        move(wallet.user_id, "cash", "held", asset, amount),
+        balances_with_held(wallet, asset, amount),
     )
 
 
@@ -499,8 +490,8 @@ def _release_hold(case: Case, command: ReleaseHold) -> Decision:
     return _event(
         case,
         HoldReleased(hold_id=command.hold_id, metadata=command.metadata),
-        _move(case.wallet.user_id, "held", "cash", hold.asset, hold.amount),
-        _held(case.wallet, hold.asset, -hold.amount),
+        move(case.wallet.user_id, "held", "cash", hold.asset, hold.amount),
+        balances_with_held(case.wallet, hold.asset, -hold.amount),
     )
 
 
@@ -539,7 +530,7 @@ def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
         return _unknown_asset(asset)
     if not is_amount(amount):
         return _out_of_range("amount", amount)
-    if not in_bounds(_total(wallet, asset) + amount):
+    if not in_bounds(owned_or_due(wallet, asset) + amount):
         return _total_out_of_range()
     if refusal := _balance_max(wallet, asset, amount):
         return refusal
@@ -552,8 +543,8 @@ def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
             grant_id=command.grant_id,
             metadata=command.metadata,
         ),
-        _pay(wallet.user_id, HOUSE_BONUSES, asset, 0, amount),
-        _paid(wallet, asset, 0, amount),
+        pay(wallet.user_id, HOUSE_BONUSES, asset, 0, amount),
+        balances_with(wallet, asset, 0, amount),
     )
 
 
@@ -568,8 +559,8 @@ def _adjust(case: Case, command: Adjust) -> Decision:
     return _event(
         case,
         Adjusted(amount=amount, asset=asset, metadata=command.metadata, reason=command.reason),
-        _adjustment(case.wallet.user_id, asset, amount),
-        _paid(case.wallet, asset, amount, 0),
+        adjustment(case.wallet.user_id, asset, amount),
+        balances_with(case.wallet, asset, amount, 0),
     )
 
 
@@ -609,8 +600,8 @@ def _approve_adjustment(case: Case, command: ApproveAdjustment) -> Decision:
     return _event(
         case,
         AdjustmentApproved(adjustment_id=command.adjustment_id, metadata=command.metadata, reason=command.reason),
-        _adjustment(wallet.user_id, proposal.asset, proposal.amount),
-        _paid(wallet, proposal.asset, proposal.amount, 0),
+        adjustment(wallet.user_id, proposal.asset, proposal.amount),
+        balances_with(wallet, proposal.asset, proposal.amount, 0),
     )
 
 
@@ -645,7 +636,7 @@ def _reverse(case: Case, command: Reverse) -> Decision:
                 {"position": command.position},
             )
     asset = original.asset
-    if not in_bounds(_total(wallet, asset) - original.cash - original.bonus):
+    if not in_bounds(owned_or_due(wallet, asset) - original.cash - original.bonus):
         return _total_out_of_range()
     if original.cash > 0 and (refusal := _lacks_cash(wallet, asset, original.cash)):
         return refusal
@@ -659,7 +650,7 @@ def _reverse(case: Case, command: Reverse) -> Decision:
         case,
         Reversed(metadata=command.metadata, position=command.position, reason=command.reason),
         postings,
-        _paid(wallet, asset, -original.cash, -original.bonus),
+        balances_with(wallet, asset, -original.cash, -original.bonus),
     )
 
 
@@ -735,148 +726,6 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
 }
 
 
-# --- follow-ups: always an event, also where the answer is no -------------------------------------------------------
-
-
-def decide_follow_up(follow_up: AnyFollowUp, wallet: Wallet, time_us: int) -> Event:
-    """The event that a follow-up makes. Never a rejection: a redelivery must find the same answer."""
-    match follow_up:
-        case ReceiveTransfer():
-            return _receive_transfer(follow_up, wallet, time_us)
-        case ConcludeTransfer():
-            return _conclude_transfer(follow_up, wallet, time_us)
-        case CountReferral():
-            counts = wallet.status in ("open", "frozen")
-            data = ReferralCounted if counts else ReferralVoid
-            return _own_event(
-                wallet,
-                follow_up.command_id,
-                time_us,
-                data(cause=follow_up.cause, level=follow_up.level, member=follow_up.member),
-            )
-
-
-def _receive_transfer(follow_up: ReceiveTransfer, wallet: Wallet, time_us: int) -> Event:
-    asset, amount = follow_up.asset, follow_up.amount
-    refusal = _cannot_receive(wallet, asset, amount)
-    if refusal is not None:
-        refused = TransferRefused(
-            amount=amount,
-            asset=asset,
-            cause=follow_up.cause,
-            from_user_id=follow_up.from_user_id,
-            reason=refusal,
-            transfer_id=follow_up.transfer_id,
-        )
-        return _own_event(wallet, follow_up.command_id, time_us, refused)
-    return _own_event(
-        wallet,
-        follow_up.command_id,
-        time_us,
-        TransferReceived(
-            amount=amount,
-            asset=asset,
-            cause=follow_up.cause,
-            from_user_id=follow_up.from_user_id,
-            transfer_id=follow_up.transfer_id,
-        ),
-        _pay(wallet.user_id, TRANSIT_TRANSFERS, asset, amount, 0),
-        _paid(wallet, asset, amount, 0),
-    )
-
-
-def _cannot_receive(wallet: Wallet, asset: str, amount: int) -> Code | None:
-    if wallet.status == "none":
-        return Code.WALLET_NOT_OPEN
-    if wallet.status == "closed":
-        return Code.WALLET_CLOSED
-    if not in_bounds(_total(wallet, asset) + amount):
-        return Code.AMOUNT_OUT_OF_RANGE
-    if _balance_max(wallet, asset, amount):
-        return Code.BALANCE_MAX_EXCEEDED
-    return None
-
-
-def _conclude_transfer(follow_up: ConcludeTransfer, wallet: Wallet, time_us: int) -> Event:
-    asset, amount = follow_up.asset, follow_up.amount
-    if follow_up.refusal is None:
-        delivered = TransferDelivered(
-            amount=amount,
-            asset=asset,
-            cause=follow_up.cause,
-            to_user_id=follow_up.to_user_id,
-            transfer_id=follow_up.transfer_id,
-        )
-        return _own_event(wallet, follow_up.command_id, time_us, delivered)
-    return _own_event(
-        wallet,
-        follow_up.command_id,
-        time_us,
-        TransferReturned(
-            amount=amount,
-            asset=asset,
-            cause=follow_up.cause,
-            reason=follow_up.refusal,
-            to_user_id=follow_up.to_user_id,
-            transfer_id=follow_up.transfer_id,
-        ),
-        _pay(wallet.user_id, TRANSIT_TRANSFERS, asset, amount, 0),
-        _paid(wallet, asset, amount, 0),
-    )
-
-
-def follow_up_of(event: Event, wallet: Wallet, place: Place, head: str) -> AnyFollowUp | None:
-    """What ``event`` sends to another wallet. ``wallet`` is its own wallet after it, ``head`` its record's hash."""
-    data = event.data
-    command_id, cause = f"~{head}:0", str(place)
-    match data:
-        case WalletOpened() if data.referrer_id is not None:
-            return CountReferral(
-                command_id=command_id,
-                user_id=data.referrer_id,
-                cause=cause,
-                cause_time_us=event.time_us,
-                member=event.user_id,
-                level=1,
-            )
-        case ReferralCounted() if (
-            wallet.referrer_id is not None and wallet.referrer_id != data.member and data.level < REFERRAL_LEVELS
-        ):
-            return CountReferral(
-                command_id=command_id,
-                user_id=wallet.referrer_id,
-                cause=cause,
-                cause_time_us=event.time_us,
-                member=data.member,
-                level=data.level + 1,
-            )
-        case TransferSent():
-            return ReceiveTransfer(
-                command_id=command_id,
-                user_id=data.to_user_id,
-                cause=cause,
-                cause_time_us=event.time_us,
-                transfer_id=data.transfer_id,
-                from_user_id=event.user_id,
-                asset=data.asset,
-                amount=data.amount,
-            )
-        case TransferReceived() | TransferRefused():
-            return ConcludeTransfer(
-                command_id=command_id,
-                user_id=data.from_user_id,
-                cause=cause,
-                cause_time_us=event.time_us,
-                transfer_id=data.transfer_id,
-                to_user_id=event.user_id,
-                asset=data.asset,
-                amount=data.amount,
-                refusal=data.reason if isinstance(data, TransferRefused) else None,
-            )
-        case _:
-            return None
-
-
 # --- rungs that several ladders share ------------------------------------------------------------------------------
 
 
@@ -913,7 +762,7 @@ def _open_proposal(case: Case, adjustment_id: str) -> Proposal | Rejection:
 
 
 def _cannot_adjust(wallet: Wallet, asset: str, amount: int) -> Rejection | None:
-    if not in_bounds(_total(wallet, asset) + amount):
+    if not in_bounds(owned_or_due(wallet, asset) + amount):
         return _total_out_of_range()
     if amount > 0:
         return _balance_max(wallet, asset, amount)
@@ -959,7 +808,7 @@ def _already_resolved(what: str, name: str, status: str) -> Rejection:
 
 
 def _unknown_asset(asset: str) -> Rejection:
-    # A name may be as long as a body; the answer need not be.
+    # A client may send a name of megabytes: the response repeats only its beginning.
     shown = asset if len(asset) <= _SHOWN_MAX else asset[:_SHOWN_MAX] + "…"
     return Rejection(Code.UNKNOWN_ASSET, f"the asset {shown} is not declared", {"asset": shown})
 
@@ -973,60 +822,7 @@ def _total_out_of_range() -> Rejection:
     return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"what the wallet owns and may get back would leave ±{AMOUNT_MAX}")
 
 
-# --- postings and balances ------------------------------------------------------------------------------------------
-
-
-def _total(wallet: Wallet, asset: str) -> int:
-    """What the wallet owns and may still get back."""
-    balance = balance_of(wallet, asset)
-    return balance.cash + balance.bonus + balance.held + wallet.outstanding.get(asset, 0)
-
-
-def _draw(wallet: Wallet, asset: str, amount: int) -> tuple[tuple[str, int], ...]:
-    """Which grants ``amount`` of bonus comes from: soonest expiry first, then the oldest."""
-    drawn = []
-    for grant in wallet.grants:
-        if amount == 0:
-            break
-        if grant.asset == asset:
-            taken = min(grant.remaining, amount)
-            drawn.append((grant.grant_id, taken))
-            amount -= taken
-    assert amount == 0, wallet
-    return tuple(drawn)
-
-
-def _move(user_id: str, source: str, target: str, asset: str, amount: int) -> tuple[Posting, ...]:
-    return (
-        (f"wallet/{user_id}/{source}", asset, -amount),
-        (f"wallet/{user_id}/{target}", asset, amount),
-    )
-
-
-def _held(wallet: Wallet, asset: str, amount: int) -> dict[str, Balance]:
-    """The balances after ``amount`` went from cash to held (negative: back)."""
-    before = balance_of(wallet, asset)
-    return {asset: Balance(before.cash - amount, before.bonus, before.held + amount)}
-
-
-def _pay(user_id: str, account: str, asset: str, cash: int, bonus: int) -> tuple[Posting, ...]:
-    postings: tuple[Posting, ...] = ((account, asset, -(cash + bonus)),)
-    if cash:
-        postings += ((f"wallet/{user_id}/cash", asset, cash),)
-    if bonus:
-        postings += ((f"wallet/{user_id}/bonus", asset, bonus),)
-    return postings
-
-
-def _paid(wallet: Wallet, asset: str, cash: int, bonus: int) -> dict[str, Balance]:
-    before = balance_of(wallet, asset)
-    return {asset: Balance(before.cash + cash, before.bonus + bonus, before.held)}
-
-
-def _adjustment(user_id: str, asset: str, amount: int) -> tuple[Posting, ...]:
-    cash: Posting = (f"wallet/{user_id}/cash", asset, amount)
-    house: Posting = (HOUSE_ADJUSTMENTS, asset, -amount)
-    return (house, cash) if amount > 0 else (cash, house)
+# --- the event ----------------------------------------------------------------------------------------------------
 
 
 def _event(
@@ -1047,15 +843,3 @@ def _event(
         postings,
         balances or {},
     )
-
-
-def _own_event(
-    wallet: Wallet,
-    command_id: str,
-    time_us: int,
-    data: AnyData,
-    postings: tuple[Posting, ...] = (),
-    balances: dict[str, Balance] | None = None,
-) -> Event:
-    assert sums_to_zero(postings), (data, postings)
-    return Event(time_us, wallet.user_id, command_id, NO_REQUEST, LEDGER, data, postings, balances or {})

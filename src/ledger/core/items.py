@@ -1,7 +1,7 @@
-"""What a wallet remembers under an id, besides its balances: one Struct per kind, and the key each lives under.
+"""Items: what a wallet remembers under an id. One Struct per kind, and the key of each.
 
-A wallet may have millions of these, so they live outside of it; the key is a letter for the kind, a colon, the id
-(``"b:bet-1"``), unique within the wallet. Ids of one kind never collide with ids of another.
+A wallet can have millions of items, so they are stored outside of it. The key is a letter for the kind, a colon and
+the id (``"b:bet-1"``), unique within the wallet. Ids of two kinds never collide.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Order(Struct, frozen=True, array_like=True, tag="o", gc=False):
 
 
 class Drawn(Struct, frozen=True, array_like=True, gc=False):
-    """Bonus that a stake took from one grant, with what is needed to put it back into it."""
+    """Bonus that a stake took from one grant, with what is needed to give it back to the grant."""
 
     grant_id: str
     amount: int
@@ -30,7 +30,7 @@ class Drawn(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Bet(Struct, frozen=True, array_like=True, tag="b", gc=False):
-    """``cash`` and ``bonus`` are the stake's two parts; ``day`` the UTC day it counts for."""
+    """``cash`` and ``bonus`` are the two parts of the stake; ``day`` is the UTC day that counts it."""
 
     status: Literal["open", "settled", "cancelled", "cancelled_before"]
     asset: str = ""
@@ -56,7 +56,7 @@ class SentTransfer(Struct, frozen=True, array_like=True, tag="t", gc=False):
 
 
 class GrantTaken(Struct, frozen=True, array_like=True, tag="g", gc=False):
-    """The grant id is taken, running or not."""
+    """The grant id is used, whether or not the grant is running."""
 
 
 class Proposal(Struct, frozen=True, array_like=True, tag="a", gc=False):
@@ -67,7 +67,7 @@ class Proposal(Struct, frozen=True, array_like=True, tag="a", gc=False):
 
 
 class Reversible(Struct, frozen=True, array_like=True, tag="r", gc=False):
-    """A deposit, grant or adjustment that ``reverse`` may name; ``cash`` and ``bonus`` are what it added."""
+    """A deposit, grant or adjustment that ``reverse`` can name; ``cash`` and ``bonus`` are its amounts."""
 
     asset: str
     cash: int
@@ -79,8 +79,14 @@ class Reversible(Struct, frozen=True, array_like=True, tag="r", gc=False):
 
 
 Item = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible
-Entries = Mapping[str, Item | None]
-"""Key of an item inside its wallet → the item, or None where there is none. It holds all that was asked for."""
+Items = Mapping[str, Item | None]
+"""Key of an item within its wallet → the item, or None if there is none. Every requested key is present."""
+
+
+def split_payout(bet: Bet, payout: int) -> tuple[int, int]:
+    """A payout's parts (to cash, to bonus): bonus gets floor(payout × bonus stake ÷ stake), cash the rest."""
+    to_bonus = payout * bet.bonus // bet.stake if bet.bonus else 0
+    return payout - to_bonus, to_bonus
 
 
 def order_key(order_id: str) -> str:

@@ -6,6 +6,7 @@ it for ever: a user's events live in one partition, and the number of partitions
 
 from functools import lru_cache
 from struct import iter_unpack
+from typing import NamedTuple
 
 PARTITIONS_MAX = 1024
 RESERVED_PARTITION_PREFIX = "partition:"
@@ -13,6 +14,16 @@ RESERVED_PARTITION_PREFIX = "partition:"
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
+
+
+class Position(NamedTuple):
+    """The place of an event: its partition and its seq there. Written as text: ``"3:42"``."""
+
+    partition: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.seq}"
 
 
 def murmur2(key: bytes) -> int:

@@ -11,7 +11,7 @@ null members left out except in ``limits_set``::
 Truths:
 (1) head = SHA-256 of the record, in hex; an empty partition's head is 64 zeros;
 (2) a record is an event if and only if its seq and prev continue the last **event** before it in log order;
-(3) ``decode(encode(event, place, prev)) == (place, prev, event)``;
+(3) ``decode(encode(event, position, prev)) == (position, prev, event)``;
 (4) only this module knows old shapes: a record of an older ``v`` is read through ``UPCASTERS``, one step a version,
     and its bytes, so its hash, stay as they were written.
 """
@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.events import DATA_OF, AnyData, Balance, Event, Posting, sums_to_zero
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 
 VERSION: Final = 1
 
@@ -51,7 +51,7 @@ class MalformedRecord(ValueError):
 
 
 class Decoded(NamedTuple):
-    place: Place
+    position: Position
     prev: str
     event: Event
 
@@ -101,13 +101,13 @@ def time_us_of(record: bytes) -> int:
         raise MalformedRecord(str(error)) from None
 
 
-def encode(event: Event, place: Place, prev: str) -> bytes:
-    """The event's bytes at ``place``, after the record whose hash is ``prev``."""
+def encode(event: Event, position: Position, prev: str) -> bytes:
+    """The event's bytes at ``position``, after the record whose hash is ``prev``."""
     return _encode(
         _Record(
             VERSION,
-            place.partition,
-            place.seq,
+            position.partition,
+            position.seq,
             prev,
             event.time_us,
             event.user_id,
@@ -123,7 +123,7 @@ def encode(event: Event, place: Place, prev: str) -> bytes:
 
 
 def decode(record: bytes, upcasters: Mapping[int, Upcaster] = UPCASTERS) -> Decoded:
-    """The place, the hash before it and the event of a record.
+    """The position, the hash before it and the event of a record.
 
     Raises MalformedRecord where the bytes are not a record, its postings do not balance, or its version is unknown.
     """
@@ -139,7 +139,7 @@ def decode(record: bytes, upcasters: Mapping[int, Upcaster] = UPCASTERS) -> Deco
     if not sums_to_zero(raw.postings):
         raise MalformedRecord("its postings do not sum to zero")
     return Decoded(
-        Place(raw.partition, raw.seq),
+        Position(raw.partition, raw.seq),
         raw.prev,
         Event(
             raw.time_us,

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from ledger.snapshots.catalogue import Kept
 
 _PAGE: Final = 3  # chosen: small, so that what is read is in several pages

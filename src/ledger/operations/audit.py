@@ -49,6 +49,7 @@ from ledger.operations.verifying.records import (
     written,
 )
 from ledger.operations.verifying.unique_ids import KEYS, SECOND_KEY, KeyOf, UniqueIds, second_key_of, second_use
+from ledger.ports import StoredRecord
 
 
 class Fault(Exception):
@@ -60,18 +61,6 @@ class Fault(Exception):
         self.partition, self.seq, self.reason = partition, seq, reason
 
 
-class Stored(NamedTuple):
-    """A record, and the names it is stored under; None where the source has only the record.
-
-    A plain tuple of the same four may stand for it.
-    """
-
-    record: bytes
-    seq: int | None = None
-    user_id: str | None = None
-    command_id: str | None = None
-
-
 class Records(Protocol):
     """Where the records come from: a folder, or a service."""
 
@@ -79,7 +68,7 @@ class Records(Protocol):
         """The last seq of each partition, all at one moment."""
         ...
 
-    def read(self, partition: int, to_seq: int) -> Iterator[Sequence[Stored]]:
+    def read(self, partition: int, to_seq: int) -> Iterator[Sequence[StoredRecord]]:
         """The partition's records from the first to ``to_seq``, in order, in pages."""
         ...
 
@@ -87,7 +76,7 @@ class Records(Protocol):
 class RecordsFrom(Records, Protocol):
     """Records that can also be read from the middle on."""
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
         """The partition's records from ``from_seq`` to ``to_seq``, in order, in pages."""
         ...
 
@@ -260,7 +249,7 @@ class _Partition:
         self._whole.ids.spill()
         return len(page)
 
-    def _take(self, page: Sequence[Stored]) -> None:
+    def _take(self, page: Sequence[StoredRecord]) -> None:
         """Write each record as it must be and compare the bytes. Where they differ, ``_examine`` finds why."""
         number, whole, anchors = self.number, self._whole, self._anchors
         opened, actors, add_id, recompute = whole.opened, whole.actors, whole.ids.kept.append, whole.book.recompute
@@ -320,7 +309,7 @@ class _Partition:
                 self._pass_anchor(anchors[seq], head)
         self.seq, self.head, self.time_us = seq, head, time_us
 
-    def _check_chain(self, page: Sequence[Stored], at: int, seq: int, head: str) -> None:
+    def _check_chain(self, page: Sequence[StoredRecord], at: int, seq: int, head: str) -> None:
         """Raise Fault unless the record is the one of this seq and continues ``head``."""
         record, stored_seq, _, _ = page[at]
         if stored_seq is not None and stored_seq != seq:
@@ -337,7 +326,7 @@ class _Partition:
             behind = rest[0][0] if rest and isinstance(rest[0][0], bytes) else None
             raise Fault(self.number, *damaged(seq, head, record, behind))
 
-    def _examine(self, expected: Record, time_us: int, stored: Stored) -> None:
+    def _examine(self, expected: Record, time_us: int, stored: StoredRecord) -> None:
         """Raise Mismatch for what is wrong with the record; return where nothing is.
 
         Most of the ledger's own events and each new actor come here, and postings in another order.

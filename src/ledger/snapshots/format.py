@@ -23,7 +23,8 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.record import Head
-from ledger.ports import LedgerError, Page
+from ledger.errors import LedgerError
+from ledger.ports import Page
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -25,16 +25,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.ports import (
-    CheckpointAhead,
-    EventLog,
-    ForeignCheckpoint,
-    LedgerError,
-    LogUnreadable,
-    Page,
-    StateCopy,
-    StateStore,
-)
+from ledger.errors import CheckpointAhead, ForeignCheckpoint, LedgerError, LogUnreadable
+from ledger.ports import EventLog, Page, StateCopy, StateStore
 from ledger.snapshots.catalogue import Shelf, SnapshotStore
 from ledger.snapshots.format import (
     VERSION,

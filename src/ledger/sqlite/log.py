@@ -1,15 +1,13 @@
 """The embedded event log: one SQLite file, every partition in one table, one thread that commits for all.
 
-Durable means fsynced: WAL with ``synchronous=FULL``. Truths:
-(1) an append lands whole or not at all, and only if the partition still ends where it says: each transaction checks
-    the heads of its partitions after it has taken the write lock;
-(2) appends that wait together, of whatever partitions, share one transaction, so one fsync. If one of them cannot
-    land, it alone fails, and the others are tried again without it;
-(3) nobody can change or remove a record through SQL: triggers refuse UPDATE and DELETE, and, because REPLACE
-    walks past a DELETE trigger, a BEFORE INSERT trigger refuses an existing place, command or rowid;
-(4) SQLITE_FULL is definite: the frames did not fit, so the commit frame is not in the WAL. Any other failure of a
-    COMMIT is ambiguous, for a frame that was written may come back when the WAL is recovered: ``OutcomeUnknown``,
-    and the log refuses to go on in this process. Only a start, which recovers the WAL first, can tell.
+Durable means fsynced: WAL with ``synchronous=FULL``. Invariants:
+(1) an append lands whole or not at all, and only on the head it names: each commit checks, while it holds the write
+    lock, that no other connection has written since the heads were read;
+(2) all waiting appends, of any partitions, share one transaction, so one fsync. If one of them cannot land, nothing
+    is written, and each is committed alone: only the appends that cannot land fail;
+(3) SQLITE_FULL is definite: the frames did not fit, so the commit frame is not in the WAL. Any other failure of a
+    COMMIT is ambiguous, because a frame that was written may come back when the WAL is recovered: the append raises
+    ``OutcomeUnknown``, and the log refuses everything until the process restarts. A start recovers the WAL first.
 """
 
 import asyncio
@@ -17,60 +15,49 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ledger.core.money import Assets
-from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.operations.audit import Stored
-from ledger.ports import (
+from ledger.core.record import Head, sha256_hex
+from ledger.errors import (
     DuplicateCommand,
     LedgerError,
-    LogDamaged,
     LogUnavailable,
     LogUnreadable,
-    NewRecord,
     OutcomeUnknown,
     StaleHead,
     WrongAssets,
-    WrongPartitions,
+)
+from ledger.ports import NewRecord
+from ledger.sqlite.log_file import (
+    FORMAT,
+    INSERT_META,
+    SCHEMA,
+    SELECT_ASSETS,
+    check_length,
+    connect,
+    last_head,
+    stored_partitions,
+    wrong_partitions,
 )
 
-FORMAT: Final = "1"
-
-_SCHEMA: Final = (
-    """CREATE TABLE event(
-        partition INTEGER NOT NULL, seq INTEGER NOT NULL, user_id TEXT NOT NULL, command_id TEXT NOT NULL,
-        record BLOB NOT NULL, PRIMARY KEY (partition, seq), UNIQUE (user_id, command_id))""",
-    """CREATE TRIGGER event_is_new BEFORE INSERT ON event
-        WHEN EXISTS (SELECT 1 FROM event WHERE partition = NEW.partition AND seq = NEW.seq)
-          OR EXISTS (SELECT 1 FROM event WHERE user_id = NEW.user_id AND command_id = NEW.command_id)
-          OR EXISTS (SELECT 1 FROM event WHERE rowid = NEW.rowid)
-        BEGIN SELECT RAISE(ABORT, 'an event is never replaced'); END""",
-    """CREATE TRIGGER event_is_kept BEFORE DELETE ON event
-        BEGIN SELECT RAISE(ABORT, 'an event is never deleted'); END""",
-    """CREATE TRIGGER event_is_unchanged BEFORE UPDATE ON event
-        BEGIN SELECT RAISE(ABORT, 'an event is never changed'); END""",
-    "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-)
-_INSERT_META: Final = "INSERT INTO meta VALUES ('format', ?), ('partitions', ?)"
-# CAST, because SQL may have made a record TEXT: that, too, has to reach whoever checks the chain as bytes.
-_LAST: Final = "SELECT seq, CAST(record AS BLOB) FROM event WHERE partition = ? ORDER BY seq DESC LIMIT 1"
 _READ: Final = "SELECT CAST(record AS BLOB) FROM event WHERE partition = ? AND seq >= ? ORDER BY seq LIMIT ?"
 
-# One statement inserts many rows: each sqlite3 call gives the GIL away and has to win it back, which under load costs
-# more than the row. Sizes are powers of two, so that few statements are compiled; 512 rows measured as fast as 4,096.
+# One statement inserts many rows: each sqlite3 call releases the GIL and must acquire it again, which under load
+# costs more than the row. Sizes are powers of two, so that few statements are compiled; 512 rows measured as fast as
+# 4,096.
 _CHUNKS: Final = tuple((1 << power) for power in range(9, -1, -1))
 _INSERT: Final = {
     rows: "INSERT INTO event(partition, seq, user_id, command_id, record) VALUES "  # noqa: S608 only placeholders
     + ",".join(["(?,?,?,?,?)"] * rows)
     for rows in _CHUNKS
 }
-# Up to so many records are committed by one statement in autocommit: two hand-overs of the GIL instead of eight, and
-# under load each costs up to a switch interval. The guard takes the place of a look at other writers' traces inside
-# the transaction. Chosen: a statement is compiled for each size, and beyond this the hand-overs are few per record.
+# Up to this many records are committed by one statement in autocommit: the GIL changes hands twice instead of eight
+# times, and under load each change costs up to a switch interval. The guard replaces the check for other writers
+# inside the transaction. Chosen: one statement is compiled for each size, and a larger commit has few changes a row.
 _ONE_STATEMENT_MAX: Final = 64
 _GUARDED_INSERT: Final = {
     rows: """INSERT INTO event(partition, seq, user_id, command_id, record)
@@ -79,11 +66,10 @@ _GUARDED_INSERT: Final = {
     + ") WHERE (SELECT data_version FROM pragma_data_version) = ?"
     for rows in range(1, _ONE_STATEMENT_MAX + 1)
 }
-_STATEMENTS_KEPT: Final = 128
 # Failures of a statement that come before it has written anything.
 _NOTHING_WRITTEN: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY})
-# SQLite's default, 4 MiB of WAL between its checkpoints. Measured: a commit that overwrites the WAL of before takes
-# 0.11 ms, one that makes the file longer 0.21 ms, so the WAL should come round soon; 4,096 pages gained nothing.
+# SQLite's default, 4 MiB of WAL between checkpoints. Measured: a commit that overwrites an earlier part of the WAL
+# takes 0.11 ms, one that extends the file 0.21 ms, so the WAL should be reset soon; 4,096 pages gained nothing.
 _WAL_PAGES: Final = 1_000
 _READ_INLINE_MAX: Final = 4
 _COLUMNS: Final = 5
@@ -101,85 +87,32 @@ class _Landed(NamedTuple):
     error: LedgerError | None
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection to a log's file, in autocommit. Raises LogUnreadable."""
-    try:
-        uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}"
-        # A folder that cannot be written has no place for the WAL's index; without a WAL the file alone is the log.
-        if read_only and not path.with_name(path.name + "-wal").exists():
-            uri += "&immutable=1" if not _writable(path.parent) else ""
-        connection = sqlite3.connect(
-            uri,
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=10,
-            cached_statements=_STATEMENTS_KEPT,
-        )
-        connection.execute("PRAGMA schema_version").fetchone()
-    except sqlite3.Error as error:
-        raise LogUnreadable(f"{path} cannot be opened as an event log: {error}") from error
-    return connection
+class _Batch:
+    """Appends that are committed together: their rows, and the heads before and after the commit."""
 
+    def __init__(self, appends: Sequence[_Append]) -> None:
+        self.values: list[int | str | bytes] = []
+        self._steps: list[tuple[int, Head, Head]] = []
+        for partition, after, records, _ in appends:
+            for record in records:
+                self.values += (partition, record.seq, record.user_id, record.command_id, record.record)
+            self._steps.append((partition, after, Head(records[-1].seq, sha256_hex(records[-1].record))))
+        self.heads = {partition: head for partition, _, head in self._steps}
+        self.rows = len(self.values) // _COLUMNS
 
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def _writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK)
-
-
-def stored_partitions(connection: sqlite3.Connection, path: Path) -> int:
-    """How many partitions the log in this file has. Raises LogUnreadable."""
-    try:
-        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    except sqlite3.Error as error:
-        raise LogUnreadable(f"{path} is not an event log of stakelog: {error}") from error
-    if meta.get("format") != FORMAT:
-        raise LogUnreadable(f"{path} has the format {meta.get('format')}; this program reads format {FORMAT}")
-    partitions = str(meta.get("partitions"))
-    if not partitions.isdecimal():
-        raise LogUnreadable(f"{path} is damaged: it states {partitions} as its number of partitions")
-    return int(partitions)
-
-
-def wrong_partitions(path: Path, stored: int, wanted: int) -> WrongPartitions:
-    return WrongPartitions(
-        f"the log in {path.parent} was created with {stored} partitions, not {wanted}: "
-        f"set STAKELOG_PARTITIONS={stored}, or use another folder"
-    )
-
-
-def last_head(connection: sqlite3.Connection, partition: int) -> Head:
-    """The seq and the hash of the partition's last record."""
-    row = connection.execute(_LAST, (partition,)).fetchone()
-    return EMPTY if row is None else Head(row[0], sha256_hex(row[1]))
-
-
-def check_length(path: Path) -> None:
-    """Raise LogUnreadable where the file is shorter than its own header says, and no WAL could hold the rest."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if len(header) == 0 or path.with_name(path.name + "-wal").exists():
-        return
-    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-        raise LogUnreadable(f"{path} is not an event log: it does not begin as an SQLite file does")
-    page_size = int.from_bytes(header[16:18], "big")
-    declared = int.from_bytes(header[28:32], "big") * (65_536 if page_size == 1 else page_size)
-    actual = path.stat().st_size
-    if actual < declared:
-        raise LogUnreadable(
-            f"{path} is truncated: it has {actual} of {declared} bytes; nothing was changed. Restore it from a backup"
-        )
-
-
-class _CommitFailed(Exception):
-    """COMMIT itself failed, after everything before it went well."""
+    def stale(self, heads: Sequence[Head]) -> StaleHead | None:
+        """The reason why the batch does not continue ``heads``, if there is one."""
+        ends: dict[int, Head] = {}
+        for partition, after, head in self._steps:
+            end = ends.get(partition) or heads[partition]
+            if end != after:
+                return StaleHead(f"partition {partition} ends at seq {end.seq}, not {after.seq}")
+            ends[partition] = head
+        return None
 
 
 class SqliteEventLog:
-    """``EventLog`` in one file. One process at a time may hold it: take the folder's lock first."""
+    """``EventLog`` in one file, for one process at a time: take the folder's lock first."""
 
     shared: Final = False
     append_bytes: Final = 64 * 1024 * 1024  # chosen: a WAL of that size is no trouble, and no round comes near it
@@ -225,9 +158,9 @@ class SqliteEventLog:
         self._sync_wal()
         if writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
             writer.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 writer.execute(statement)
-            writer.execute(_INSERT_META, (FORMAT, str(partitions)))
+            writer.execute(INSERT_META, (FORMAT, str(partitions)))
             writer.execute("COMMIT")
         stored = stored_partitions(writer, self._path)
         if stored != partitions:
@@ -235,26 +168,27 @@ class SqliteEventLog:
         return stored
 
     async def declare(self, assets: Assets) -> None:
-        """Remember the assets' exponents beside the log. Raises WrongAssets where one of them was another before, so
-        that no amount that is written changes its meaning; LogUnreadable where that cannot be kept."""
+        """Store the assets' exponents with the log, so that no written amount changes its meaning.
+
+        Raises WrongAssets if an asset has another exponent in this log; LogUnreadable if they cannot be stored."""
         try:
-            row = self._writer.execute("SELECT value FROM meta WHERE key = 'assets'").fetchone()
-            before: dict[str, int] = json.loads(row[0]) if row else {}
+            row = self._writer.execute(SELECT_ASSETS).fetchone()
+            declared: dict[str, int] = json.loads(row[0]) if row else {}
             for asset, exponent in assets.items():
-                if before.get(asset, exponent) != exponent:
+                if declared.get(asset, exponent) != exponent:
                     raise WrongAssets(
-                        f"the log in {self._path.parent} was written with {asset}:{before[asset]}, not with "
-                        f"{asset}:{exponent}: set STAKELOG_ASSETS to what it was, or use another folder"
+                        f"the log in {self._path.parent} was written with {asset}:{declared[asset]}, not with "
+                        f"{asset}:{exponent}: set STAKELOG_ASSETS to the first, or use another folder"
                     )
-            if not assets.keys() <= before.keys():
-                declared = json.dumps({**before, **assets}, sort_keys=True)
-                self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('assets', ?)", (declared,))
+            if not assets.keys() <= declared.keys():
+                both = json.dumps({**declared, **assets}, sort_keys=True)
+                self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('assets', ?)", (both,))
         except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
-            raise LogUnreadable(f"the assets declared in {self._path} cannot be kept: {error}") from error
+            raise LogUnreadable(f"the assets declared in {self._path} cannot be stored: {error}") from error
 
     def _sync_wal(self) -> None:
-        """Make durable what a killed process left in the WAL: it may have been written and not yet fsynced, and from
-        now on answers rest on it."""
+        """Make durable what a killed process left in the WAL: it may be written and not yet fsynced, and from now on
+        responses depend on it."""
         wal = self._path.with_name(self._path.name + "-wal")
         if wal.exists():
             with wal.open("rb") as file:
@@ -274,7 +208,7 @@ class SqliteEventLog:
         await landed
 
     def _flush_soon(self) -> None:
-        """At the end of this step of the loop, so that writers that wake together commit together."""
+        """Flush at the end of this step of the event loop, so that writers that wake together commit together."""
         if not self._flush_due:
             self._flush_due = True
             assert self._loop is not None
@@ -295,11 +229,12 @@ class SqliteEventLog:
                 append.landed.set_result(None)
             else:
                 append.landed.set_exception(error)
-        # Behind the writers that wake up now, so that what they append goes along. Measured at 64 connections: +8 %.
+        # After the writers that wake up now, so that the next commit has their appends. Measured at 64 connections:
+        # +8 %.
         self._flush_soon()
 
     def _commit_all(self) -> None:
-        """The thread: each list that waits becomes one transaction."""
+        """Run the commit thread: each list of waiting appends becomes one transaction."""
         while (appends := self._work.get()) is not None:
             landed = self._commit_or_break(appends)
             assert self._loop is not None
@@ -308,121 +243,73 @@ class SqliteEventLog:
     def _commit_or_break(self, appends: list[_Append]) -> list[_Landed]:
         try:
             return self._commit(appends)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for an answer for ever
+        except Exception as error:  # noqa: BLE001 - whatever it is, no append may wait without an end
             unknown = self._unknown(error)
             return [_Landed(append, unknown) for append in appends]
 
     def _commit(self, appends: list[_Append]) -> list[_Landed]:
-        failed: list[_Landed] = []
-        while appends:
-            culprit, error = self._transaction(appends)
-            if error is None:
-                return failed + [_Landed(append, None) for append in appends]
-            if culprit is None:
-                return failed + [_Landed(append, error) for append in appends]
-            failed.append(_Landed(culprit, error))
-            appends = [append for append in appends if append is not culprit]
-        return failed
+        error = self._commit_together(_Batch(appends))
+        if len(appends) > 1 and isinstance(error, StaleHead | DuplicateCommand):
+            return [landed for append in appends for landed in self._commit([append])]
+        return [_Landed(append, error) for append in appends]
 
-    def _transaction(self, appends: list[_Append]) -> tuple[_Append | None, LedgerError | None]:
-        """Commit them all; or nothing, and the one that is to blame (None: all), and why."""
+    def _commit_together(self, batch: _Batch) -> LedgerError | None:
+        """Commit all of the batch, or nothing of it. Returns the reason, where it did not land."""
         if self._broken is not None:
-            return None, LogUnavailable(self._broken)
-        committed, failure = self._together(appends)
-        if committed or failure is not None:
-            return None, failure
+            return LogUnavailable(self._broken)
+        try:
+            if not self._commit_in_one_statement(batch):
+                self._commit_in_transaction(batch)
+        except LedgerError as error:
+            return error
+        for partition, head in batch.heads.items():
+            self._heads[partition] = head
+        return None
+
+    def _commit_in_one_statement(self, batch: _Batch) -> bool:
+        """Whether the batch landed so. False: nothing was written, because it is too large, or does not continue the
+        known heads, or another connection has written. Raises DuplicateCommand, LogUnavailable, OutcomeUnknown."""
+        if batch.rows > self._one_statement_max or batch.stale(self._heads):
+            return False
+        try:
+            statement = _GUARDED_INSERT[batch.rows]
+            return self._writer.execute(statement, [*batch.values, self._data_version]).rowcount > 0
+        except sqlite3.IntegrityError as error:
+            raise self._duplicate(batch, error) from error
+        except sqlite3.Error as error:
+            # A statement in autocommit is its own COMMIT, so its failure may be the COMMIT's.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOTHING_WRITTEN:
+                raise self._failed_commit(error, batch) from error
+            raise self._not_written(error) from error
+
+    def _commit_in_transaction(self, batch: _Batch) -> None:
+        """Raises StaleHead, DuplicateCommand, LogUnavailable, OutcomeUnknown."""
         writer = self._writer
-        current: _Append | None = None
-        heads: dict[int, Head] = {}
         try:
             writer.execute("BEGIN IMMEDIATE")
             self._notice_other_writers()
-            for current in appends:
-                partition, after, records, _ = current
-                head = heads.get(partition) or self._heads[partition]
-                if head != after:
-                    writer.execute("ROLLBACK")
-                    return current, StaleHead(f"partition {partition} ends at seq {head.seq}, not {after.seq}")
-                for sql, values in _inserts(partition, records):
-                    writer.execute(sql, values)
-                last = records[-1]
-                heads[partition] = Head(last.seq, sha256_hex(last.record))
-            current = None
+            if (stale := batch.stale(self._heads)) is not None:
+                writer.execute("ROLLBACK")
+                raise stale
+            done = 0
+            while done < batch.rows:
+                size = next(size for size in _CHUNKS if size <= batch.rows - done)
+                writer.execute(_INSERT[size], batch.values[done * _COLUMNS : (done + size) * _COLUMNS])
+                done += size
         except sqlite3.IntegrityError as error:
             self._roll_back()
-            assert current is not None, "only an INSERT can break integrity"
-            return current, DuplicateCommand(
-                f"the log refused records of partition {current.partition}: {error}. The state forgot what the log "
-                "holds: stop, delete state.sqlite3, its -wal and its -shm, and start again; the log makes it anew"
-            )
+            raise self._duplicate(batch, error) from error
         except sqlite3.Error as error:
-            # Before COMMIT nothing can be in the WAL with a commit frame: definite, whatever the reason.
+            # Before COMMIT the WAL can hold no commit frame: definite, whatever the reason.
             self._roll_back()
-            return None, LogUnavailable(f"the log {self._path} cannot be written: {error}")
+            raise self._not_written(error) from error
         try:
             writer.execute("COMMIT")
         except sqlite3.Error as error:
-            return None, self._failed_commit(error, heads)
-        for partition, head in heads.items():
-            self._heads[partition] = head
-        return None, None
-
-    def _together(self, appends: list[_Append]) -> tuple[bool, LedgerError | None]:
-        """Commit them all in as few statements as can be; (False, None): nothing was written, look closer why."""
-        values: list[int | str | bytes] = []
-        heads: dict[int, Head] = {}
-        for partition, after, records, _ in appends:
-            if (heads.get(partition) or self._heads[partition]) != after:
-                return False, None
-            for record in records:
-                values += (partition, record.seq, record.user_id, record.command_id, record.record)
-            last = records[-1]
-            heads[partition] = Head(last.seq, sha256_hex(last.record))
-        rows = len(values) // _COLUMNS
-        try:
-            if rows <= self._one_statement_max:
-                statement = _GUARDED_INSERT[rows]
-                if self._writer.execute(statement, [*values, self._data_version]).rowcount == 0:
-                    return False, None
-            elif not self._insert_and_commit(values, rows):
-                return False, None
-        except sqlite3.IntegrityError:
-            self._roll_back()
-            return False, None
-        except _CommitFailed as failed:
-            return False, self._failed_commit(failed.__cause__, heads)
-        except sqlite3.Error as error:
-            # A statement in autocommit is its own COMMIT, so its failure may be the COMMIT's. Before the COMMIT of
-            # several statements nothing can be in the WAL with a commit frame: definite, whatever the reason.
-            alone = rows <= self._one_statement_max
-            if alone and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOTHING_WRITTEN:
-                return False, self._failed_commit(error, heads)
-            self._roll_back()
-            return False, LogUnavailable(f"the log {self._path} cannot be written: {error}")
-        for partition, head in heads.items():
-            self._heads[partition] = head
-        return True, None
-
-    def _insert_and_commit(self, values: list[int | str | bytes], rows: int) -> bool:
-        """Insert all rows in one transaction; False, and nothing written, where somebody else wrote to the file."""
-        writer = self._writer
-        writer.execute("BEGIN IMMEDIATE")
-        if writer.execute("PRAGMA data_version").fetchone()[0] != self._data_version:
-            self._roll_back()
-            return False
-        done = 0
-        while done < rows:
-            size = next(size for size in _CHUNKS if size <= rows - done)
-            writer.execute(_INSERT[size], values[done * _COLUMNS : (done + size) * _COLUMNS])
-            done += size
-        try:
-            writer.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise _CommitFailed from error
-        return True
+            raise self._failed_commit(error, batch) from error
 
     def _notice_other_writers(self) -> None:
-        """Nobody else should write while we hold the folder; should somebody, our heads are no longer true."""
+        """Only this process should write, because it has the folder's lock. If another did, read the heads again."""
         version = self._writer.execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version:
             self._data_version = version
@@ -432,19 +319,28 @@ class SqliteEventLog:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
 
-    def _failed_commit(self, error: BaseException | None, heads: dict[int, Head]) -> LedgerError:
-        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        if full:
+    def _duplicate(self, batch: _Batch, error: sqlite3.IntegrityError) -> DuplicateCommand:
+        partitions = ", ".join(map(str, sorted(batch.heads)))
+        return DuplicateCommand(
+            f"the log refused records of partition {partitions}: {error}. The state lacks commands that the log "
+            "has: stop, delete state.sqlite3, its -wal and its -shm, and start again: the log rebuilds it"
+        )
+
+    def _not_written(self, error: sqlite3.Error) -> LogUnavailable:
+        return LogUnavailable(f"the log {self._path} cannot be written: {error}")
+
+    def _failed_commit(self, error: sqlite3.Error, batch: _Batch) -> LedgerError:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
             try:
                 self._roll_back()
-                if all(last_head(self._writer, partition) == self._heads[partition] for partition in heads):
+                if all(last_head(self._writer, partition) == self._heads[partition] for partition in batch.heads):
                     return LogUnavailable(f"the disk of {self._path} is full; nothing was written")
             except sqlite3.Error as second:
                 error = second
         return self._unknown(error)
 
-    def _unknown(self, error: BaseException | None) -> OutcomeUnknown:
-        """From now on this log takes and tells nothing: only a start can tell what is in it."""
+    def _unknown(self, error: Exception) -> OutcomeUnknown:
+        """From now on the log refuses appends and reads: only a start can find out what the file contains."""
         self._broken = (
             f"a commit to {self._path} failed in a way that leaves its outcome unknown ({error}); "
             "restart the service: it recovers the log at start"
@@ -454,7 +350,7 @@ class SqliteEventLog:
     # --- reading -----------------------------------------------------------------------------------------------
 
     async def confirm(self, partition: int, head: Head) -> None:
-        # The folder's lock keeps other writers out, so the heads of this process are the heads.
+        # The folder's lock excludes other writers, so the heads known to this process are the heads.
         if self._broken is not None:
             raise LogUnavailable(self._broken)
         if self._heads[partition] != head:
@@ -463,10 +359,10 @@ class SqliteEventLog:
     async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         if limit <= _READ_INLINE_MAX:  # 10 µs from the page cache; a thread costs more than the look-up
             return self._read(self._inline_reader, partition, from_seq, limit)
-        return await asyncio.to_thread(self._read_in_turn, partition, from_seq, limit)
+        return await asyncio.to_thread(self._read_locked, partition, from_seq, limit)
 
-    def _read_in_turn(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
-        with self._reading:  # threads share this connection; the loop has its own, and never waits for them
+    def _read_locked(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
+        with self._reading:  # threads share this connection; the event loop has another, and never waits for them
             return self._read(self._reader, partition, from_seq, limit)
 
     def _read(self, reader: sqlite3.Connection, partition: int, from_seq: int, limit: int) -> list[bytes]:
@@ -488,7 +384,7 @@ class SqliteEventLog:
         return None
 
     async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
-        """It is read by its seqs: nothing to do."""
+        """Does nothing: this log is read by seq."""
 
     async def close(self) -> None:
         while under_way := [append.landed for append in (*self._under_way, *self._waiting)]:
@@ -500,137 +396,3 @@ class SqliteEventLog:
         with self._reading:
             self._reader.close()
         self._writer.close()
-
-
-class SqliteRecords:
-    """The records in a log's file, for the auditor: read-only, beside a live writer or without one.
-
-    Implements ``ledger.operations.audit.Records``. Reads in short transactions, page by page, so that a writer's WAL
-    can be reset.
-    """
-
-    _ENDS: Final = "SELECT partition, max(seq) FROM event GROUP BY partition"
-    _PAGE: Final = """SELECT record, seq, user_id, command_id FROM event
-        WHERE partition = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT 2000"""
-    # The places come from the index of (user_id, command_id); sorted once, because that index is not in their order.
-    PLACES: Final = "SELECT partition, seq FROM event WHERE user_id = ? ORDER BY partition, seq"
-    _PLACE: Final = "SELECT CAST(record AS BLOB) FROM event WHERE partition = ? AND seq = ?"
-    _STORY_PAGE: Final = 500
-
-    def __init__(self, path: Path) -> None:
-        """Raises LogUnreadable."""
-        self._path = path
-        if not path.exists():
-            raise LogUnreadable(f"there is no event log at {path}")
-        check_length(path)
-        self._connection = connect(path, read_only=True)
-        self.partitions = stored_partitions(self._connection, path)
-
-    def assets(self) -> Assets:
-        """The assets' exponents that were declared beside the log; {} where nobody did."""
-        rows = self._rows("SELECT value FROM meta WHERE key = 'assets'", ())
-        try:
-            return {str(asset): int(exponent) for asset, exponent in json.loads(rows[0][0]).items()} if rows else {}
-        except (ValueError, TypeError, AttributeError) as error:
-            raise LogUnreadable(f"the assets declared in {self._path} cannot be read: {error}") from error
-
-    def ends(self) -> list[int]:
-        ends = dict(self._rows(self._ENDS, ()))
-        strangers = [partition for partition in ends if not 0 <= partition < self.partitions]
-        if strangers:
-            raise LogUnreadable(f"{self._path} holds partition {strangers[0]}, it was created with {self.partitions}")
-        return [ends.get(partition, 0) for partition in range(self.partitions)]
-
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[list[Stored]]:
-        """The partition's records of these seqs, in order, in pages; fewer where the log ends before."""
-        seq = from_seq - 1
-        while page := self._rows(self._PAGE, (partition, seq, to_seq)):
-            seq = page[-1][1]
-            yield page  # rows in the order of Stored's members: to make each one anew costs a tenth of verify
-
-    def story(self, user_id: str) -> Iterator[list[bytes]]:
-        """The wallet's records in order, in pages, by the index: however long the partition is."""
-        places = self._rows(self.PLACES, (user_id,))
-        for first in range(0, len(places), self._STORY_PAGE):
-            page = places[first : first + self._STORY_PAGE]
-            yield [record for place in page for (record,) in self._rows(self._PLACE, place)]
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _rows(self, sql: str, parameters: tuple[int | str, ...]) -> list[Any]:
-        try:
-            return self._connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise LogUnreadable(f"{self._path} cannot be read: {error}") from error
-
-
-class SqliteLogReader:
-    """The log in its file for those who follow it: read-only, beside a live writer or without one.
-
-    Implements ``projections.projecting.follower.LogReader``. Every read is a short transaction of its own, so that a
-    writer's WAL can be reset.
-    """
-
-    # One look-up in the index a partition; a GROUP BY would walk through all of it.
-    _ENDS: Final = """WITH RECURSIVE every(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM every WHERE n + 1 < ?)
-        SELECT (SELECT max(seq) FROM event WHERE partition = n) FROM every ORDER BY n"""
-    _RUN: Final = """SELECT seq, CAST(record AS BLOB) FROM event
-        WHERE partition = ? AND seq >= ? ORDER BY seq LIMIT ?"""
-    _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
-    def __init__(self, path: Path) -> None:
-        """Raises LogUnreadable."""
-        self._path = path
-        if not path.exists():
-            raise LogUnreadable(f"there is no event log at {path}")
-        check_length(path)
-        self._connection = connect(path, read_only=True)
-        self.partitions = stored_partitions(self._connection, path)
-        self._version: int | None = None
-
-    def changed(self) -> bool:
-        version: int = self._rows("PRAGMA data_version", ())[0][0]
-        if version == self._version:
-            return False
-        self._version = version
-        return True
-
-    def ends(self) -> list[int]:
-        return [row[0] or 0 for row in self._rows(self._ENDS, (self.partitions,))]
-
-    def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
-        try:
-            rows = self._rows(self._RUN, (partition, from_seq, limit))
-        except LogUnavailable as error:
-            if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in self._DAMAGED:
-                raise LogDamaged(partition, from_seq, str(error.__cause__)) from error
-            raise
-        for expected, (seq, _) in enumerate(rows, from_seq):
-            if seq != expected:
-                raise LogDamaged(partition, expected, f"the record is missing, the next one there has seq {seq}")
-        return [record for _, record in rows]
-
-    def holds(self, partition: int, head: Head) -> bool:
-        return [sha256_hex(record) for record in self.read(partition, head.seq, 1)] == [head.sha256]
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _rows(self, sql: str, parameters: tuple[int, ...]) -> list[Any]:
-        try:
-            return self._connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
-
-
-def _inserts(partition: int, records: Sequence[NewRecord]) -> Iterator[tuple[str, list[int | str | bytes]]]:
-    """The statements, and their values, that insert the records in as few calls as there are powers of two."""
-    done = 0
-    while done < len(records):
-        rows = next(size for size in _CHUNKS if size <= len(records) - done)
-        values: list[int | str | bytes] = []
-        for record in records[done : done + rows]:
-            values += (partition, record.seq, record.user_id, record.command_id, record.record)
-        yield _INSERT[rows], values
-        done += rows

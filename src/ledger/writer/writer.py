@@ -32,40 +32,39 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from ledger.core.commands import AnyFollowUp, Command, ConcludeTransfer
-from ledger.core.decide import EXPIRY, Case, decide, decide_follow_up, expire, follow_up_of
+from ledger.core.decide import EXPIRY, Case, decide, expire
 from ledger.core.events import ADDED_BY_DECISION, COMMAND_OF, LEDGER, NO_REQUEST, Event, WriterOpened
+from ledger.core.evolve import balances_follow, evolve, items_read_by
+from ledger.core.follow_ups import decide_follow_up, follow_up_of
 from ledger.core.items import Item, transfer_key
 from ledger.core.money import Assets
-from ledger.core.position import RESERVED_PARTITION_PREFIX
+from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
 from ledger.core.record import EMPTY, Decoded, Head, MalformedRecord, decode, encode, sha256_hex
 from ledger.core.rejections import Rejection
-from ledger.core.wallet import Place, Wallet, evolve, touched
-from ledger.ports import (
+from ledger.core.wallet import Wallet
+from ledger.errors import (
     CheckpointAhead,
-    Clock,
     DuplicateCommand,
-    EventLog,
     LedgerError,
     LogDamaged,
     LogUnavailable,
-    NewRecord,
     OutcomeUnknown,
     StaleHead,
-    StateStore,
     Superseded,
 )
+from ledger.ports import Clock, EventLog, NewRecord, StateStore
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.requests import (
     Accepted,
-    Answer,
+    AnyResponse,
     CommandRequest,
+    DryRunAccepted,
     Failed,
     IdReused,
     LookupRequest,
     Refused,
     Request,
     WalletRead,
-    WouldBe,
 )
 from ledger.writer.state import GENERATION_KEY, PartitionState, command_key, follow_up_key
 
@@ -119,7 +118,7 @@ class _Round:
         self.bytes = 0
         self.taken = 0
         """How many of the requests it decided, from the first on: no more than go into one append."""
-        self.answers: list[tuple[Request, Answer]] = []
+        self.answers: list[tuple[Request, AnyResponse]] = []
         self.hits: list[tuple[Request, int]] = []
         self.arrived: list[_FollowUpRequest] = []
         self.sent: list[_Sent] = []
@@ -376,7 +375,7 @@ class Writer:
 
     def submit(self, request: Request) -> None:
         """Put a request into the mailbox; where that cannot be, answer it at once."""
-        failed = request.parcel.failed
+        failed = request.group.failed
         if failed is not None and request.user_id in failed:
             request.close(failed[request.user_id])
         elif self._refusal is not None:
@@ -617,7 +616,7 @@ class Writer:
         time_us = max(self._clock(), self._time_us)
         data = WriterOpened(generation=self._generation)
         event = Event(time_us, user_id, command_id, NO_REQUEST, LEDGER, data, (), {})
-        record = encode(event, Place(self.partition, seq), self.head.sha256)
+        record = encode(event, Position(self.partition, seq), self.head.sha256)
         return NewRecord(seq, user_id, command_id, record)
 
     def _notice_owner(self, generation: int) -> None:
@@ -687,9 +686,9 @@ class Writer:
         else:
             request.close(self._first_answer(request, record, seq))
 
-    def _first_answer(self, request: Request, record: bytes, seq: int) -> Answer:
+    def _first_answer(self, request: Request, record: bytes, seq: int) -> AnyResponse:
         _, _, event = self._decoded(record, seq)
-        place = Place(self.partition, seq)
+        place = Position(self.partition, seq)
         if isinstance(request, CommandRequest) and request.request_sha256 != event.request_sha256:
             return IdReused(differing_fields(request.command, event), str(place))
         return Accepted(event, place, sha256_hex(record), hit=True)
@@ -783,7 +782,7 @@ class Writer:
                     decided.answers.append((request, None))
             else:
                 wallet = self.state.wallet(request.user_id)
-                place = Place(self.partition, decided.head.seq)
+                place = Position(self.partition, decided.head.seq)
                 decided.answers.append((request, WalletRead(wallet, place)))
         return decided
 
@@ -807,7 +806,7 @@ class Writer:
 
     def _decide_command(self, decided: _Round, request: CommandRequest) -> bool:
         """Whether it could be decided: False where more of its wallet is due than goes into this round."""
-        failed = request.parcel.failed
+        failed = request.group.failed
         if failed is not None and request.user_id in failed:
             decided.answers.append((request, failed[request.user_id]))
             return True
@@ -839,7 +838,7 @@ class Writer:
         assert type(decision) is Event
         after = self._accept(decided, wallet, decision, items)
         decided.answers.append(
-            (request, Accepted(decision, Place(self.partition, decided.head.seq), decided.head.sha256))
+            (request, Accepted(decision, Position(self.partition, decided.head.seq), decided.head.sha256))
         )
         if after.grants or after.expiring_holds:
             self._fire_due(decided, after)  # what came back to an expired grant, a hold that began expired
@@ -847,18 +846,18 @@ class Writer:
 
     def _would_be(
         self, decided: _Round, request: CommandRequest, wallet: Wallet, items: dict[str, Item | None]
-    ) -> Answer:
+    ) -> AnyResponse:
         """Decide on a copy that nobody keeps; due expiries happen in it first, as they would."""
         time_us = decided.time_us
-        place = Place(self.partition, decided.head.seq + 1)
+        place = Position(self.partition, decided.head.seq + 1)
         while (event := expire(wallet, time_us, place.seq)) is not None:
             wallet, changed = evolve(wallet, items, event, place)
             items.update((key, changed[key]) for key in changed if key in items)
-            place = Place(self.partition, place.seq + 1)
+            place = Position(self.partition, place.seq + 1)
         decision = decide(
             Case(request.command, request.request_sha256, request.actor, wallet, items, self._assets, time_us)
         )
-        return Refused(decision) if isinstance(decision, Rejection) else WouldBe(decision, place)
+        return Refused(decision) if isinstance(decision, Rejection) else DryRunAccepted(decision, place)
 
     def _decide_follow_up(self, decided: _Round, waiting: _FollowUpRequest) -> None:
         follow_up = waiting.follow_up
@@ -886,8 +885,9 @@ class Writer:
 
     def _accept(self, decided: _Round, wallet: Wallet, event: Event, items: dict[str, Item | None]) -> Wallet:
         """Give the event its place, its record and its effect."""
+        assert balances_follow(wallet, event), (event, wallet)
         seq, prev = decided.head
-        place = Place(self.partition, seq + 1)
+        place = Position(self.partition, seq + 1)
         record = encode(event, place, prev)
         decided.head = Head(place.seq, sha256_hex(record))
         decided.records.append(NewRecord(place.seq, event.user_id, event.command_id, record))
@@ -899,7 +899,7 @@ class Writer:
             decided.sent.append(_Sent(place.seq, follow_up))
         return after
 
-    def _apply(self, wallet: Wallet, event: Event, place: Place, items: Any) -> Wallet:
+    def _apply(self, wallet: Wallet, event: Event, place: Position, items: Any) -> Wallet:
         state, user_id = self.state, event.user_id
         after, changed = evolve(wallet, items, event, place)
         state.put_wallet(wallet, after)
@@ -928,7 +928,7 @@ class Writer:
             head = Head(place.seq, sha256_hex(record))
             events.append((event, head))
             keys.append(event.user_id)
-            keys += [f"{event.user_id} {key}" for key in touched(event)]
+            keys += [f"{event.user_id} {key}" for key in items_read_by(event)]
         self.state.prefetch(keys)
         for event, at in events:
             self._apply_stored(event, at)
@@ -942,8 +942,8 @@ class Writer:
             self._read_generation = max(self._read_generation, event.data.generation)
             self._time_us = max(self._time_us, event.time_us)
             return
-        place = Place(self.partition, at.seq)
-        items = {key: self.state.get(f"{event.user_id} {key}") for key in touched(event)}
+        place = Position(self.partition, at.seq)
+        items = {key: self.state.get(f"{event.user_id} {key}") for key in items_read_by(event)}
         after = self._apply(self.state.wallet(event.user_id), event, place, items)
         self._time_us = max(self._time_us, event.time_us)
         if self._task is None and event.command_id[0] == "~" and not event.command_id.startswith(EXPIRY):

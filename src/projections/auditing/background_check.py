@@ -25,13 +25,14 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.ports import Clock, LedgerError
+from ledger.errors import LedgerError
+from ledger.ports import Clock
 from projections import models as folds
 from projections.models import FOLDS, WHOLE_FOLDS
 from projections.models.rows import BY_USER, DIGEST_OF, ROW_TYPES, WHOLE, DepositRow, Key, Row, add_digests, key_of
 from projections.models.tables import QUARANTINE, QUARANTINED_EVENT
 from projections.projecting.log_reader import LogReader
-from projections.projecting.partition import Indigestible, continue_chain, event_of, words_of
+from projections.projecting.partition import FoldFailed, continue_chain, event_of, reason_of
 from projections.storage.port import (
     EVERYBODY,
     Checkpoint,
@@ -78,7 +79,7 @@ _log = logging.getLogger(__name__)
 Pass = tuple[Sequence[type[Row]], Users, Sequence[Callable[..., None]]]
 """Tables that are proved together, for whom, and their folds."""
 
-Place = tuple[type[Row], str]
+Position = tuple[type[Row], str]
 """A table, and whose rows in it: a user's, an account's, "" for the index of deposits, which names nobody."""
 
 _WHOSE: Final[dict[type[Row], Callable[[Any], str]]] = {
@@ -132,7 +133,7 @@ class _Rows(NamedTuple):
     """What was read at one moment, or folded up to it: digests by whose they are, and the rows of those asked for."""
 
     checkpoint: Checkpoint
-    digests: dict[Place, int]
+    digests: dict[Position, int]
     rows: dict[tuple[type[Row], Key], Row]
 
 
@@ -142,7 +143,7 @@ class _Compared(NamedTuple):
     stopped: list[Difference]
     """Users whose events are in the rows, and whom today's folds would stop."""
 
-    def differing(self) -> list[Place]:
+    def differing(self) -> list[Position]:
         there, made = self.there.digests, self.made.digests
         places = [place for place in there.keys() | made.keys() if there.get(place, 0) != made.get(place, 0)]
         return sorted(places, key=lambda place: (place[1], place[0].table))
@@ -251,7 +252,7 @@ class Proof:
     ) -> tuple[list[Quarantined], _Rows]:
         kinds, users, _ = part
         before = await self._quarantined(generation, partition)
-        digests: dict[Place, int] = {}
+        digests: dict[Position, int] = {}
         rows: dict[tuple[type[Row], Key], Row] = {}
         checkpoint = Checkpoint()
         async for at, kind, page in self._store.scan(generation, partition, kinds, users):
@@ -289,10 +290,10 @@ class Proof:
                     event = event_of(link)
                     for fold in some_folds:
                         fold(event, link.place, book)
-                except Indigestible as error:
+                except FoldFailed as error:
                     raise _Stopped(user_id, seq, error.reason) from error
                 except Exception as error:
-                    raise _Stopped(user_id, seq, words_of(error)) from error
+                    raise _Stopped(user_id, seq, reason_of(error)) from error
             self._take(book, kinds, made, named)
         if head != checkpoint.head:
             raise _AnotherLog(checkpoint.head, head)

@@ -5,7 +5,7 @@ together sum to zero, because every event does.
 """
 
 from ledger.core.events import Event
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import plus
 from projections.storage.row_buffer import RowBuffer
 
@@ -15,7 +15,7 @@ def needs(event: Event, book: RowBuffer) -> None:
         book.accounts.want((_pooled(account), asset))
 
 
-def fold(event: Event, _place: Place, book: RowBuffer) -> None:
+def fold(event: Event, _place: Position, book: RowBuffer) -> None:
     for account, asset, amount in event.postings:
         row = book.accounts.edit_or_add((_pooled(account), asset))
         if amount > 0:

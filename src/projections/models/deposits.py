@@ -1,7 +1,7 @@
 """Deposits: the order that an event made, for a reversal names its event and not its order."""
 
 from ledger.core.events import Deposited, Event, Reversed
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import DepositRow
 from projections.storage.row_buffer import RowBuffer
 
@@ -11,7 +11,7 @@ def needs(event: Event, book: RowBuffer) -> None:
         book.deposits.want((reversed_seq(event.data),))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     if isinstance(event.data, Deposited):
         book.deposits.add((place.seq,), DepositRow(place.seq, event.data.order_id))
 

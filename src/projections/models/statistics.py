@@ -4,6 +4,10 @@ What is undone counts nowhere: a cancelled bet, a reversed deposit or grant. Amo
 event's own postings, which are the opposite of what it undoes.
 """
 
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
@@ -17,9 +21,66 @@ from ledger.core.events import (
     Reversed,
     WithdrawalApproved,
 )
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.models.rows import StatisticsRow, plus
 from projections.storage.row_buffer import RowBuffer
+from projections.tables.fields import AmountOrZero, Asset, Count, Game, SignedSum, Sum, UserId
+
+BetCount = Annotated[Count, Meta(description="Bets that were not cancelled, the open ones too", examples=[12])]
+WinCount = Annotated[Count, Meta(description="Bets with a payout above 0", examples=[5])]
+Staked = Annotated[Sum, Meta(description="Sum of the stakes, in the asset's minor unit", examples=[50_000])]
+PaidOut = Annotated[Sum, Meta(description="Sum of the payouts, in the asset's minor unit", examples=[95_000])]
+Net = Annotated[
+    SignedSum,
+    Meta(description="paid_out less the stakes of the settled bets, in the asset's minor unit", examples=[45_000]),
+]
+BiggestWin = Annotated[
+    AmountOrZero, Meta(description="The largest payout, in the asset's minor unit", examples=[95_000])
+]
+
+
+class GameStatistics(Struct, gc=False):
+    """A user's sums in one asset and one game. Cancelled bets are not counted."""
+
+    asset: Asset
+    game: Game
+    bets: BetCount
+    wins: WinCount
+    staked: Staked
+    paid_out: PaidOut
+    net: Net
+    biggest_win: BiggestWin
+
+
+class CountAndAmount(Struct, gc=False):
+    """How many, and how much in the asset's minor unit."""
+
+    count: Count = 0
+    amount: Sum = 0
+
+
+class Totals(Struct, gc=False):
+    """A user's sums in one asset, over all games."""
+
+    asset: Asset
+    bets: BetCount
+    wins: WinCount
+    staked: Staked
+    paid_out: PaidOut
+    net: Net
+    biggest_win: BiggestWin
+    deposits: Annotated[CountAndAmount, Meta(description="Deposits without their bonuses")]
+    withdrawals: Annotated[CountAndAmount, Meta(description="Approved withdrawals")]
+    bonuses: Annotated[CountAndAmount, Meta(description="Bonuses of deposits, and granted bonuses")]
+    commissions: Annotated[CountAndAmount, Meta(description="Commissions paid to the user")]
+
+
+class Statistics(Struct, gc=False):
+    """What a user bet, paid in, was paid out and was given. What was reversed or cancelled is not counted."""
+
+    user_id: UserId
+    games: Annotated[list[GameStatistics], Meta(description="By asset and game")]
+    totals: Annotated[list[Totals], Meta(description="By asset")]
 
 
 def needs(event: Event, book: RowBuffer) -> None:
@@ -39,7 +100,7 @@ def then_needs(event: Event, book: RowBuffer) -> None:
                 book.statistics.want((event.user_id, bet.asset, bet.game))
 
 
-def fold(event: Event, _place: Place, book: RowBuffer) -> None:
+def fold(event: Event, _place: Position, book: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():

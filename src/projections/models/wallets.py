@@ -1,12 +1,72 @@
 """Wallets: status, referrer, first deposit; and per asset the balances and limits."""
 
-from msgspec import UNSET
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct
 
 from ledger.core.events import Deposited, Event, LimitsSet, WalletClosed, WalletFrozen, WalletOpened, WalletUnfrozen
-from ledger.core.wallet import Place
+from ledger.core.position import Position
 from projections.storage.row_buffer import RowBuffer
+from projections.tables.fields import (
+    Amount,
+    AmountOrZero,
+    Asset,
+    AssetText,
+    Buckets,
+    EventPosition,
+    Id,
+    TimeUs,
+    UserId,
+)
 
 _STATUS_AFTER: dict[type, str] = {WalletFrozen: "frozen", WalletUnfrozen: "open", WalletClosed: "closed"}
+
+
+class Available(Buckets, gc=False):
+    """What a wallet has of one asset, and what bets can take of it, in the asset's minor unit."""
+
+    available: Annotated[int, Meta(description="What a bet can take: cash + credit_limit", examples=[678_500])]
+
+
+Limit = Annotated[AmountOrZero | None, Meta(examples=[500_000])]
+
+
+class Limits(Struct, gc=False):
+    """A wallet's limits for one asset, in the asset's minor unit."""
+
+    credit_limit: Annotated[AmountOrZero, Meta(description="How far bets may take cash below 0", examples=[20_000])]
+    balance_max: Annotated[Limit, Meta(description="Upper bound of cash + bonus + held; null: no limit")]
+    stake_max_per_day: Annotated[Limit, Meta(description="Upper bound of the stakes of one UTC day; null: no limit")]
+    withdrawal_max_per_day: Annotated[
+        Limit, Meta(description="Upper bound of the withdrawals of one UTC day; null: no limit")
+    ]
+
+
+class FirstDeposit(Struct, gc=False):
+    """The wallet's first deposit."""
+
+    order_id: Annotated[Id, Meta(description="The deposit's order", examples=["dep-1"])]
+    asset: Asset
+    amount: Amount
+    position: EventPosition
+    time_us: TimeUs
+
+
+class Wallet(Struct, gc=False):
+    """A wallet. An asset appears once it was moved or limited."""
+
+    user_id: UserId
+    status: Annotated[
+        Literal["open", "frozen", "closed"],
+        Meta(description="Frozen: no bets and no withdrawals; closed: no commands at all", examples=["open"]),
+    ]
+    opened_at_us: TimeUs
+    referrer_id: Annotated[
+        UserId | None, Meta(description="The referrer, as named when the wallet was opened", examples=["agent-1"])
+    ]
+    balances: Annotated[dict[AssetText, Available], Meta(description="Asset to balance")]
+    limits: Annotated[dict[AssetText, Limits], Meta(description="Asset to limits")]
+    first_deposit: Annotated[FirstDeposit | None, Meta(description="null before the first deposit")]
 
 
 def needs(event: Event, book: RowBuffer) -> None:
@@ -22,7 +82,7 @@ def needs(event: Event, book: RowBuffer) -> None:
             book.wallets.want((user_id,))
 
 
-def fold(event: Event, place: Place, book: RowBuffer) -> None:
+def fold(event: Event, place: Position, book: RowBuffer) -> None:
     user_id, data = event.user_id, event.data
     for asset, balance in event.balances.items():
         row = book.assets.edit_or_add((user_id, asset), event.time_us)

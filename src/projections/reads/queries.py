@@ -20,37 +20,24 @@ from msgspec import Struct
 from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
 from ledger.writer.requests import Failed
+from projections.models.bets import Bet, Bets
+from projections.models.history import BalanceAt, Change, History, HistoryItem
+from projections.models.holds import Hold, Holds
+from projections.models.leaderboards import LEADERBOARDS, Leader, Leaderboard
+from projections.models.orders import Order, Orders
+from projections.models.referrals import REFERRAL_LEVELS, Level, Referrals
 from projections.models.rows import LOW_BITS
+from projections.models.statistics import CountAndAmount, GameStatistics, Statistics, Totals
+from projections.models.transfers import SentTransfer
+from projections.models.wallets import Available, FirstDeposit, Limits, Wallet
 from projections.reads import statements
 from projections.reads.cursors import Cursor, MalformedCursor, read_cursor, write_cursor
-from projections.reads.documents import (
-    REFERRAL_LEVELS,
-    Available,
-    BalanceAt,
-    Bet,
-    Buckets,
-    CountAndAmount,
-    Document,
-    FirstDeposit,
-    GameStatistics,
-    HistoryItem,
-    Hold,
-    Leader,
-    Leaderboard,
-    Level,
-    Limits,
-    Order,
-    Page,
-    Referrals,
-    Statistics,
-    Totals,
-    Transfer,
-    Wallet,
-)
+from projections.reads.documents import Document, Page
 from projections.reads.port import NO_CONDITIONS, Ask, ReadModel, Rows
 from projections.reads.positions import Positions
+from projections.tables.fields import Buckets
 
-__all__ = ["LEADERBOARDS", "Found", "LogEnds", "MalformedCursor", "Reads", "Standing"]
+__all__ = ["Found", "LogEnds", "MalformedCursor", "Reads", "Standing"]
 
 # Chosen: more than any clock here steps back, so that what a first page did not know is never missed by its time.
 _CLOCK_MARGIN_US: Final = 2_000_000
@@ -60,11 +47,6 @@ _KIND_BEGUN_AS: Final = {"pending": "withdrawal", "completed": "deposit"}
 
 
 STANDINGS: Final = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}))
-
-LEADERBOARDS: Final = {
-    f"{measure}_{span}": (measure, span) for measure in ("staked", "won", "net") for span in ("day", "week", "month")
-}
-"""Name → what is added up, and over how long."""
 
 
 def days_of(span: str, at_us: int) -> tuple[int, int]:
@@ -245,7 +227,7 @@ class Reads:
         def page(_: int, rows: Rows) -> Page:
             items = [_history_item(partition, row) for row in rows[:limit]]
             last = (rows[limit - 1][0], rows[limit - 1][1], rows[limit - 1][2]) if len(rows) > limit else None
-            return Page(items, self._next("history", user_id, filters, last, ()))
+            return History(items, self._next("history", user_id, filters, last, ()))
 
         return await self._list(user_id, [(statements.history, conditions, values)], limit, page)
 
@@ -267,7 +249,7 @@ class Reads:
             rows = sorted(rows, key=lambda row: row[8], reverse=True)
             items = [_bet(partition, row) for row in rows[:limit]]
             last = (rows[limit - 1][9], rows[limit - 1][8]) if len(rows) > limit else None
-            return Page(items, self._next("bets", user_id, filters, last, at.snapshot if at else (seq,)))
+            return Bets(items, self._next("bets", user_id, filters, last, at.snapshot if at else (seq,)))
 
         return await self._list(user_id, asked, limit, page)
 
@@ -280,7 +262,7 @@ class Reads:
         def page(_: int, rows: Rows) -> Page:
             items = [_hold(partition, row) for row in rows[:limit]]
             last = (rows[limit - 1][7], rows[limit - 1][6]) if len(rows) > limit else None
-            return Page(items, self._next("holds", user_id, {}, last, ()))
+            return Holds(items, self._next("holds", user_id, {}, last, ()))
 
         return await self._list(user_id, [(statements.holds, conditions, values)], limit, page)
 
@@ -357,7 +339,7 @@ class Reads:
             snapshot = at.snapshot
         last = (rows[limit - 1][10], rows[limit - 1][0], rows[limit - 1][9]) if len(rows) > limit else None
         items = [_order(row) for row in rows[:limit]]
-        document = Page(items, self._next("orders", "", filters, last, snapshot))
+        document = Orders(items, self._next("orders", "", filters, last, snapshot))
         return Found(document, "", seqs, True, self._age_ms(oldest_us))
 
     def _order_asks(self, filters: Mapping[str, str], limit: int, at: Cursor | None) -> list[Ask]:
@@ -444,7 +426,7 @@ def _history_item(partition: int, row: Sequence[Any]) -> HistoryItem:
         command_id,
         asset,
         game,
-        Buckets(d_cash, d_bonus, d_held),
+        Change(d_cash, d_bonus, d_held),
         Buckets(cash, bonus, held),
         msgspec.Raw(data.encode()),
     )
@@ -461,9 +443,9 @@ def _hold(partition: int, row: Sequence[Any]) -> Hold:
     return Hold(*(*members, f"{partition}:{seq}", created_at_us, resolved_at_us))
 
 
-def _transfer(partition: int, row: Sequence[Any]) -> Transfer:
+def _transfer(partition: int, row: Sequence[Any]) -> SentTransfer:
     *members, seq, created_at_us, resolved_at_us = row
-    return Transfer(*(*members, f"{partition}:{seq}", created_at_us, resolved_at_us))
+    return SentTransfer(*(*members, f"{partition}:{seq}", created_at_us, resolved_at_us))
 
 
 def _order(row: Sequence[Any]) -> Order:

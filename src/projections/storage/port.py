@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, Protocol
 from msgspec import Struct
 
 from ledger.core.record import EMPTY, Head
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from projections.models.rows import ROW_TYPES, Key, Row
 from projections.storage.row_buffer import Digests
 

@@ -41,8 +41,8 @@ def verify(data: Path | None, url: str | None, heads_file: Path | None) -> None:
             verified = verify_log(records, published=published, progress=tell)
     transit = ", ".join(f"{amount} {asset}" for asset, amount in verified.in_transit.items())
     click.echo(
-        f"well: {verified.events} events in {len(verified.heads)} partitions; chain, postings, balances, requests, ids "
-        f"and follow-ups agree ({verified.open_transfers} transfers under way{': ' + transit if transit else ''})"
+        f"well: {verified.events} events in {len(verified.heads)} partitions; chain, postings, balances, requests, "
+        f"ids and follow-ups agree ({verified.open_transfers} transfers under way{': ' + transit if transit else ''})"
         + (f"; {len(published)} published heads are in it" if published else "")
     )
     click.echo(_anchored(verified))
@@ -52,8 +52,8 @@ def _anchored(verified: "Verified") -> str:
     """What the end of the log is held against, and how much is behind that."""
     if not verified.anchored:
         return (
-            "anchored: to nothing. WARNING: a log without its last records, or with its last records rewritten, looks "
-            "the same; name heads published earlier with --heads, or keep seals"
+            "anchored: to nothing. WARNING: a log without its last records, or with its last records rewritten, "
+            "looks the same; name heads published earlier with --heads, or keep seals"
         )
     trusted = {anchor.partition: anchor.seq for anchor in verified.anchored}
     behind = sum(head.seq - trusted.get(partition, 0) for partition, head in enumerate(verified.heads))

@@ -1,0 +1,1 @@
+"""The processes, logs, folders and servers of one run."""

@@ -1,0 +1,290 @@
+"""A child process that makes load, or is a yardstick, when asked: one JSON job a line in, one JSON answer a line out.
+
+The clock of every slice runs here, not in the process that draws the progress bar. Ends when its input ends, so no
+worker outlives the bench. Run as ``python -m bench.lab.jobs``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from bench.figures import BenchError, Slice
+from bench.load.bodies import Spread, What, Within
+from bench.load.freshness import Following
+
+
+class Bets(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.post_bets`."""
+
+    port: int
+    connections: int
+    per_request: int = 1
+    limit_s: float
+    spread: Spread = "uniform"
+    within: Within | None = None
+    tag: str
+    seed: int = 0
+
+
+class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.open_wallets`."""
+
+    port: int
+    first: int
+    end: int
+    with_bet: bool
+
+
+class FillPlayers(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.fill_players`."""
+
+    port: int
+    players: int
+
+
+class FillLong(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.fill_long`."""
+
+    port: int
+    blocks: int
+
+
+class WalletReads(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.read_wallets`."""
+
+    port: int
+    connections: int
+    what: What
+    wallets: int
+    limit_s: float
+    seed: int = 0
+
+
+class ReadEach(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.read_each`."""
+
+    port: int
+    connections: int
+    what: What
+
+
+class MixedReads(Struct, frozen=True, kw_only=True, tag=True):
+    """See `load.read_mix`."""
+
+    port: int
+    connections: int
+    limit_s: float
+    now_us: int
+    seed: int = 0
+
+
+class HistoryPages(Struct, frozen=True, kw_only=True, tag=True):
+    """See `paging.history_pages`; ``middle``: with times as filters, the middle fifth of the history's."""
+
+    port: int
+    filters: dict[str, str] = {}
+    middle: bool = False
+    pages: int
+    first_only: bool = False
+
+
+class Visible(Struct, frozen=True, kw_only=True, tag=True):
+    """See `following.visible`."""
+
+    port: int
+    read_port: int | None = None
+    per_s: float
+    limit_s: float
+    waits: bool
+    tag: str
+    seed: int = 0
+
+
+class Arrivals(Struct, frozen=True, kw_only=True, tag=True):
+    """See `following.arrivals`; answered with ``following``, too."""
+
+    port: int
+    per_s: float
+    limit_s: float
+    tag: str
+    seed: int = 0
+
+
+class CatchUp(Struct, frozen=True, kw_only=True, tag=True):
+    """See `following.catch_up`."""
+
+    port: int
+
+
+class Commits(Struct, frozen=True, kw_only=True, tag=True):
+    """See `yardsticks.bare_commits`."""
+
+    folder: str
+    limit_s: float
+
+
+class BareSends(Struct, frozen=True, kw_only=True, tag=True):
+    """See `yardsticks_kafka.bare_sends`."""
+
+    url: str
+    limit_s: float
+
+
+class BareLoop(Struct, frozen=True, kw_only=True, tag=True):
+    """See `yardsticks.bare_loop`."""
+
+    data: str
+
+
+class Verification(Struct, frozen=True, kw_only=True, tag=True):
+    """See `yardsticks.verification`."""
+
+    data: str
+
+
+class Folding(Struct, frozen=True, kw_only=True, tag=True):
+    """See `yardsticks.folding`."""
+
+    data: str
+    into: str
+    events: int
+
+
+class Done(Struct, frozen=True, tag=True):
+    """The job as figures."""
+
+    figures: Slice
+    following: Following | None = None
+
+
+class Failed(Struct, frozen=True, tag=True):
+    """Why there are none: one line."""
+
+    why: str
+
+
+Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads
+Followed = HistoryPages | Visible | CatchUp
+Alone = Commits | BareSends | BareLoop | Verification | Folding
+Job = Load | Followed | Arrivals | Alone
+Reply = Done | Failed
+
+
+def run(job: Job) -> Done:
+    """Do ``job`` in this process. Raises BenchError."""
+    match job:
+        case Bets() | OpenWallets() | FillPlayers() | FillLong() | WalletReads() | ReadEach() | MixedReads():
+            return Done(_load(job))
+        case HistoryPages() | Visible() | CatchUp():
+            return Done(_followed(job))
+        case Arrivals():
+            from bench.load import freshness as following
+
+            came = following.arrivals(job.port, per_s=job.per_s, limit_s=job.limit_s, tag=job.tag, seed=job.seed)
+            return Done(came.arrived, came)
+        case Commits() | BareSends() | BareLoop() | Verification() | Folding():
+            return Done(_alone(job))
+
+
+def _load(job: Load) -> Slice:
+    from bench.load import generator as load
+
+    match job:
+        case Bets():
+            return load.post_bets(
+                job.port,
+                connections=job.connections,
+                per_request=job.per_request,
+                limit_s=job.limit_s,
+                spread=job.spread,
+                within=job.within,
+                tag=job.tag,
+                seed=job.seed,
+            )
+        case OpenWallets():
+            return load.open_wallets(job.port, first=job.first, end=job.end, with_bet=job.with_bet)
+        case FillPlayers():
+            return load.fill_players(job.port, players=job.players)
+        case FillLong():
+            return load.fill_long(job.port, blocks=job.blocks)
+        case WalletReads():
+            return load.read_wallets(
+                job.port,
+                connections=job.connections,
+                what=job.what,
+                wallets=job.wallets,
+                limit_s=job.limit_s,
+                seed=job.seed,
+            )
+        case ReadEach():
+            return load.read_each(job.port, connections=job.connections, what=job.what)
+        case MixedReads():
+            return load.read_mix(
+                job.port, connections=job.connections, limit_s=job.limit_s, now_us=job.now_us, seed=job.seed
+            )
+
+
+def _followed(job: Followed) -> Slice:
+    from bench.load import freshness as following
+    from bench.load import paging
+
+    match job:
+        case HistoryPages():
+            filters = dict(job.filters)
+            if job.middle:
+                first_us, last_us = paging.times_of(job.port)
+                fifth_us = (last_us - first_us) // 5
+                filters |= {"from_us": str(first_us + 2 * fifth_us), "to_us": str(first_us + 3 * fifth_us)}
+            return paging.history_pages(job.port, filters=filters, pages=job.pages, first_only=job.first_only)
+        case Visible():
+            return following.visible(
+                job.port,
+                per_s=job.per_s,
+                limit_s=job.limit_s,
+                waits=job.waits,
+                tag=job.tag,
+                seed=job.seed,
+                read_port=job.read_port,
+            )
+        case CatchUp():
+            return following.catch_up(job.port)
+
+
+def _alone(job: Alone) -> Slice:
+    from bench.yardsticks import sqlite as yardsticks
+
+    match job:
+        case Commits():
+            return yardsticks.bare_commits(Path(job.folder), job.limit_s)
+        case BareSends():
+            from bench.yardsticks import kafka as yardsticks_kafka
+
+            return yardsticks_kafka.bare_sends(job.url, job.limit_s)
+        case BareLoop():
+            return yardsticks.bare_loop(Path(job.data))
+        case Verification():
+            return yardsticks.verification(Path(job.data))
+        case Folding():
+            return yardsticks.folding(Path(job.data), Path(job.into), job.events)
+
+
+def main() -> None:
+    """Answer jobs until the input ends."""
+    encode = msgspec.json.Encoder().encode
+    decoder: msgspec.json.Decoder[Job] = msgspec.json.Decoder(Job)
+    for line in sys.stdin.buffer:
+        reply: Reply
+        try:
+            reply = run(decoder.decode(line))
+        except BenchError as error:
+            reply = Failed(str(error))
+        sys.stdout.buffer.write(encode(reply) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

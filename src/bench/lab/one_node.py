@@ -1,0 +1,247 @@
+"""The laboratory: the processes, logs and folders of one run, made when they are first needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Self
+
+from msgspec import Struct
+
+from bench.figures import Slice
+from bench.lab import programs
+from bench.lab.jobs import Bets, CatchUp, FillLong, FillPlayers, Job, OpenWallets, WalletReads
+from bench.lab.programs import Program, Worker
+from bench.load import bodies
+from bench.load.bodies import Spread, Within
+
+WALLETS_PER_STEP = 10_000
+AFTERWORK_S_MAX = 3.0
+"""How long a yardstick waits for the service's afterwork. Chosen; `Lab.unsettled` counts when it was too short."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """How much of everything. ``pairs`` ≥ 5 for figures worth keeping."""
+
+    pairs: int
+    restarts: int
+    slice_s: float
+    short_slice_s: float
+    warm_up_s: float
+    wallets: int
+    lines: int
+    pages: int
+    paced_s: float
+    few_pairs: int
+    fold_events: int
+
+
+FULL = Plan(
+    pairs=5,
+    restarts=3,
+    slice_s=1.0,
+    short_slice_s=1.0,
+    warm_up_s=2.0,
+    wallets=100_000,
+    lines=100_000,
+    pages=300,
+    paced_s=4.0,
+    few_pairs=3,
+    fold_events=60_000,
+)
+"""``lines`` of the long history, ``pages`` of it read with each filter, ``few_pairs`` of what takes ``paced_s`` or
+longer, ``fold_events`` folded at a time."""
+QUICK = Plan(
+    pairs=2,
+    restarts=1,
+    slice_s=0.4,
+    short_slice_s=0.4,
+    warm_up_s=0.5,
+    wallets=10_000,
+    lines=10_000,
+    pages=50,
+    paced_s=1.0,
+    few_pairs=1,
+    fold_events=10_000,
+)
+
+
+class Processes:
+    """What every laboratory has: load generators, and an end for whatever was started. Use as a context manager.
+
+    ``say`` is told what is being done, ``step`` that one of `steps` is.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None], step: Callable[[], None]) -> None:
+        self.folder = folder
+        self.say = say
+        self.step = step
+        self.unsettled = 0
+        self._stack = ExitStack()
+        self._numbers = count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def generator(self) -> Worker:
+        """The load generator, kept warm."""
+        return self._stack.enter_context(Worker())
+
+    @cached_property
+    def yardstick(self) -> Worker:
+        """A second process, for bare commits and sends: it must not share the generator's."""
+        return self._stack.enter_context(Worker())
+
+    def number(self) -> int:
+        """A number that no slice had before: for ids of its own."""
+        return next(self._numbers)
+
+    def bets(
+        self,
+        program: Program,
+        connections: int,
+        per_request: int,
+        limit_s: float,
+        spread: Spread,
+        within: Within | None = None,
+    ) -> Slice:
+        """One slice of load, with ids of its own."""
+        number = self.number()
+        return self.generator.ask(
+            Bets(
+                port=program.port,
+                connections=connections,
+                per_request=per_request,
+                limit_s=limit_s,
+                spread=spread,
+                within=within,
+                tag=f"s{number}",
+                seed=number,
+            )
+        )
+
+    def settle(self, service: Program) -> None:
+        """Let the service finish its afterwork."""
+        self.unsettled += not service.settle(AFTERWORK_S_MAX)
+
+    def catch_up(self, service: Program) -> Slice:
+        """Let the tables get all that the service's log has."""
+        self.say("waiting until the tables have caught up")
+        return self.generator.ask(CatchUp(port=service.port))
+
+    def once(self, job: Job) -> Slice:
+        """``job`` in a new process of its own."""
+        with Worker() as worker:
+            return worker.ask(job)
+
+
+class Lab(Processes):
+    """The processes and folders of one run of the embedded service, made when first needed."""
+
+    def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None], step: Callable[[], None]) -> None:
+        super().__init__(folder, say, step)
+        self.plan = plan
+
+    @cached_property
+    def busy(self) -> Program:
+        """The service on the busy log: 10,000 wallets funded, warmed up."""
+        self.say("opening and funding 10,000 wallets")
+        service = self._service("busy")
+        service.start()
+        self.generator.ask(OpenWallets(port=service.port, first=0, end=bodies.WALLETS, with_bet=False))
+        self._warm_up(service)
+        return service
+
+    @cached_property
+    def bare(self) -> Program:
+        """The bare route, warmed up."""
+        route = programs.bare_route(self.folder / "bare-route.log")
+        self._stack.callback(route.kill)
+        route.start()
+        self._warm_up(route)
+        return route
+
+    @cached_property
+    def read(self) -> Program:
+        """The service on the read log: 10,000 wallets, of them 200 players with a history, warmed up, caught up."""
+        self.end("busy")
+        self.say("opening 10,000 wallets to be read")
+        service = self._service("read")
+        service.start()
+        self.generator.ask(OpenWallets(port=service.port, first=0, end=bodies.WALLETS, with_bet=False))
+        self.generator.ask(FillPlayers(port=service.port, players=bodies.PLAYERS))
+        self.catch_up(service)
+        for program in (service, self.bare):
+            self.generator.ask(
+                WalletReads(
+                    port=program.port,
+                    connections=64,
+                    what="wallet",
+                    wallets=bodies.WALLETS,
+                    limit_s=self.plan.warm_up_s / 2,
+                )
+            )
+        return service
+
+    @cached_property
+    def long(self) -> Program:
+        """The service on the read log, where one wallet has ``Plan.lines`` lines of history."""
+        service = self.read
+        self.say(f"filling one wallet with {self.plan.lines:,} lines of history")
+        self.generator.ask(FillLong(port=service.port, blocks=self.plan.lines // bodies.LONG_PERIOD))
+        self.catch_up(service)
+        return service
+
+    @cached_property
+    def wide(self) -> Wide:
+        """The wide log, just filled, with the service that filled it still running."""
+        self.end("busy", "read")
+        service = self._service("wide")
+        first_start_s = service.start()
+        time.sleep(0.5)
+        empty = service.resident_bytes()
+        wallets = self.plan.wallets
+        for first in range(0, wallets, WALLETS_PER_STEP):
+            self.say(f"opening {wallets:,} wallets with one bet each: {first:,}")
+            end = min(first + WALLETS_PER_STEP, wallets)
+            self.generator.ask(OpenWallets(port=service.port, first=first, end=end, with_bet=True))
+        self.catch_up(service)
+        self.settle(service)
+        return Wide(service, self.folder / "wide", first_start_s, empty, service.resident_bytes())
+
+    def end(self, *names: str) -> None:
+        """Stop the services on the logs ``names`` that were started, and give their disk space back."""
+        for name in names:
+            if name in self.__dict__:
+                self.__dict__.pop(name).stop()
+                self.__dict__.pop("long", None)
+                for file in (self.folder / name).rglob("*.sqlite3*"):
+                    file.unlink()
+
+    def _service(self, name: str) -> Program:
+        service = programs.service(self.folder / name, self.folder / f"{name}.log")
+        self._stack.callback(service.kill)
+        return service
+
+    def _warm_up(self, program: Program) -> None:
+        self.say(f"warming up {program.name}")
+        for connections in (64, 1):
+            self.bets(program, connections, 1, self.plan.warm_up_s / 2, "uniform")
+
+
+class Wide(Struct):
+    """The wide log, and what was seen while it was made."""
+
+    service: Program
+    data: Path
+    first_start_s: float
+    empty_bytes: dict[str, int]
+    full_bytes: dict[str, int]

@@ -1,0 +1,233 @@
+"""What a client sees of the follower: how far the tables are behind the log, and how soon its own command shows.
+
+1. Commands leave at their time, whether or not earlier ones were answered: a service that falls behind the pace is
+   asked no less. Where the load generator itself cannot keep the pace, the rate that was reached is reported.
+2. A command's time until it is visible begins with the arrival of its answer and ends with the arrival of the read
+   that knows it; so it holds one read's own time, which is measured in turns without the waiting.
+3. A read's ``as_of`` is looked at: one that does not know what was asked for ends the measure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from array import array
+from collections.abc import Coroutine, Iterable, Sequence
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from bench.figures import BenchError, Slice, percentile, slice_of
+from bench.load import bodies
+from bench.load.client import Pool, pool
+
+LOOK_EVERY_S = 0.05
+"""How often `/metrics` is asked while commands arrive. Chosen: each look costs the service about a millisecond."""
+CAUGHT_UP_S_MAX = 120.0
+"""How long the follower may take to catch up. Chosen: far above what it ever took."""
+CONNECTIONS = 32
+ARRIVING = 100
+"""Commands in each arriving batch: at 10,000 commands a second, one every 10 ms."""
+
+_EVENTS = "stakelog_read_model_lag_events{"
+_SECONDS = "stakelog_read_model_lag_seconds{"
+_METRICS = bodies.get("/metrics")
+
+
+class Lag(Struct, frozen=True):
+    """How far the tables were behind the log at one look: events of all partitions, and the age of the oldest."""
+
+    events: int
+    ms: float
+
+
+class Following(Struct, frozen=True):
+    """A stretch of arriving commands, and how the follower came along.
+
+    ``at_end`` is the lag when the last command was answered, ``caught_up_s`` the time from then until there was none.
+    """
+
+    arrived: Slice
+    looks: int
+    events_median: float
+    events_max: int
+    ms_median: float
+    ms_max: float
+    at_end: Lag
+    caught_up_s: float
+
+
+class _Position(Struct):
+    position: str
+
+
+class _AsOf(Struct):
+    as_of: _Position
+
+
+_position: msgspec.json.Decoder[_Position] = msgspec.json.Decoder(_Position)
+_as_of: msgspec.json.Decoder[_AsOf] = msgspec.json.Decoder(_AsOf)
+
+
+def lag_of(exposition: str) -> Lag:
+    """The lag in what ``/metrics`` says. Raises BenchError if it says nothing of it."""
+    events = [_value(line) for line in exposition.splitlines() if line.startswith(_EVENTS)]
+    seconds = [_value(line) for line in exposition.splitlines() if line.startswith(_SECONDS)]
+    if not events or not seconds:
+        raise BenchError("/metrics says nothing of the follower's lag")
+    return Lag(int(sum(events)), max(seconds) * 1e3)
+
+
+def _value(line: str) -> float:
+    return float(line.rpartition(" ")[2])
+
+
+def knows(answer: bytes, asked: str) -> bool:
+    """Whether a read is true at the position ``asked``."""
+    partition, _, seq = _as_of.decode(answer).as_of.position.partition(":")
+    asked_partition, _, asked_seq = asked.partition(":")
+    return partition == asked_partition and int(seq) >= int(asked_seq)
+
+
+def following_of(arrived: Slice, looks: Sequence[Lag], at_end: Lag, caught_up_s: float) -> Following:
+    """The figures of one stretch. Raises BenchError if nobody looked."""
+    if not looks:
+        raise BenchError("the commands had arrived before anybody looked at the lag")
+    events, ms = sorted(look.events for look in looks), sorted(look.ms for look in looks)
+    return Following(
+        arrived,
+        len(looks),
+        statistics.median(events),
+        events[-1],
+        percentile(ms, 0.5),
+        ms[-1],
+        at_end,
+        caught_up_s,
+    )
+
+
+def visible(
+    port: int, *, per_s: float, limit_s: float, waits: bool, tag: str, seed: int, read_port: int | None = None
+) -> Slice:
+    """Single commands at an even pace; after each answer, a read of its wallet, at another node if one is named.
+
+    ``waits``: with ``min_position`` of that command, else without, as the yardstick. Latencies are the reads'. Raises
+    BenchError.
+    """
+    count = int(per_s * limit_s)
+    wallets = bodies.picks("uniform", count, seed)
+    posts = bodies.singles(bodies.bets(tag, wallets))
+
+    async def run() -> Slice:
+        took_s = array("d")
+        async with pool(port, CONNECTIONS) as posting, pool(read_port or port, CONNECTIONS) as reading:
+
+            async def one(post: bytes, wallet: int) -> None:
+                async with posting.client() as client:
+                    position = _position.decode(await client.ask(post, b"201")).position
+                async with reading.client() as client:
+                    path = bodies.wallet_path(wallet, "wallet")
+                    asked = f"{path}?min_position={position}&timeout_ms=10000" if waits else path
+                    answer = await client.ask(bodies.get(asked))
+                    took_s.append(client.took_s)
+                    if waits and not knows(answer, position):
+                        raise BenchError(f"a read with min_position={position} did not know it")
+
+            began = perf_counter()
+            await _paced(per_s, (one(post, wallet) for post, wallet in zip(posts, wallets, strict=True)))
+            return slice_of(len(took_s), perf_counter() - began, took_s)
+
+    return uvloop.run(run())
+
+
+def arrivals(port: int, *, per_s: float, limit_s: float, tag: str, seed: int) -> Following:
+    """Batches of ``ARRIVING`` commands at an even pace of ``per_s`` commands, and the follower beside them.
+
+    Raises BenchError, also if the follower has not caught up within ``CAUGHT_UP_S_MAX``.
+    """
+    commands = bodies.bets(tag, bodies.picks("uniform", int(per_s * limit_s), seed))
+    batches = bodies.batches(commands, ARRIVING)
+
+    async def run() -> Following:
+        took_s = array("d")
+        looks: list[Lag] = []
+        async with pool(port, CONNECTIONS) as connections:
+
+            async def one(batch: bytes) -> None:
+                async with connections.client() as client:
+                    answer = await client.ask(batch)
+                    took_s.append(client.took_s)
+                    if answer.count(b'"status":201') != ARRIVING:
+                        raise BenchError(f"a batch was not accepted whole: {answer[:300].decode('utf-8', 'replace')}")
+
+            async def watch() -> None:
+                while True:
+                    looks.append(await _look(connections))
+                    await asyncio.sleep(LOOK_EVERY_S)
+
+            watching = asyncio.create_task(watch())
+            try:
+                began = perf_counter()
+                await _paced(per_s / ARRIVING, (one(batch) for batch in batches))
+                ended = perf_counter()
+            finally:
+                watching.cancel()
+                await asyncio.wait((watching,))
+            at_end = await _look(connections)
+            await _until_caught_up(connections, at_end)
+            arrived = slice_of(len(took_s) * ARRIVING, ended - began, took_s)
+            return following_of(arrived, looks, at_end, perf_counter() - ended)
+
+    return uvloop.run(run())
+
+
+def catch_up(port: int) -> Slice:
+    """Wait until the follower knows all that the log has: ``done`` is the events that it was behind, at least 1.
+
+    Raises BenchError.
+    """
+
+    async def run() -> Slice:
+        began = perf_counter()
+        async with pool(port) as connections:
+            behind = await _look(connections)
+            await _until_caught_up(connections, behind)
+        took_s = perf_counter() - began
+        return slice_of(max(behind.events, 1), took_s, [took_s])
+
+    return uvloop.run(run())
+
+
+async def _look(connections: Pool) -> Lag:
+    async with connections.client() as client:
+        return lag_of((await client.ask(_METRICS)).decode())
+
+
+async def _until_caught_up(connections: Pool, last: Lag) -> None:
+    deadline = perf_counter() + CAUGHT_UP_S_MAX
+    while last.events:
+        if perf_counter() > deadline:
+            raise BenchError(f"the follower is still {last.events:,} events behind after {CAUGHT_UP_S_MAX:.0f} s")
+        await asyncio.sleep(0.02)
+        last = await _look(connections)
+
+
+async def _paced(per_s: float, each: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Begin ``per_s`` of ``each`` a second, at even distances; ends when all have ended. Raises the first's error."""
+    began = perf_counter()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, one in enumerate(each):
+                early_s = began + number / per_s - perf_counter()
+                if early_s > 0:
+                    try:
+                        await asyncio.sleep(early_s)
+                    except asyncio.CancelledError:
+                        one.close()  # an earlier one has failed
+                        raise
+                group.create_task(one)
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from several

@@ -1,0 +1,1 @@
+"""What the service is compared with: the least that any service on the same parts must do."""

@@ -1,0 +1,498 @@
+"""The client's own books: what each wallet must contain, from the contract's rules alone.
+
+Invariants:
+
+1. An accepted command counts once, whatever the number of its responses. A refused command changes nothing.
+2. Amounts come from the command. From a response the books take its type, position, time and, for a bet, the split
+   `data.from`, which the rules must allow. Its `balances` are compared, never copied.
+3. Timers fire by the `time_us` of a response: everything due by then happened before it.
+4. Money under way between wallets may arrive at any moment. It counts as *coming* from before the transfer is posted
+   until `settle`. Until then cash lies between the sure amount and the sure amount plus coming. Bonus and held are
+   always exact, because no other wallet can move them.
+5. Whether a transfer arrives or returns follows from its receiver when it is posted. That is exact only if the
+   receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures it.
+
+The books import nothing of the service and do no I/O. They never raise on a wrong response: each response that does
+not fit adds a sentence to `surprises`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from demo.books.wallets import (
+    DAY_US,
+    HORIZON_US,
+    LIMITS,
+    Adjustment,
+    Bet,
+    Command,
+    CommandResponse,
+    Grant,
+    Hold,
+    Limits,
+    Line,
+    Order,
+    Reversible,
+    Transfer,
+    Wallet,
+    bonus_of_stake,
+    take_bonus,
+    timers_due_us,
+)
+
+EVENT_OF = {
+    "open_wallet": "wallet_opened",
+    "deposit": "deposited",
+    "request_withdrawal": "withdrawal_requested",
+    "approve_withdrawal": "withdrawal_approved",
+    "reject_withdrawal": "withdrawal_rejected",
+    "place_bet": "bet_placed",
+    "settle_bet": "bet_settled",
+    "cancel_bet": "bet_cancelled",
+    "hold": "hold_placed",
+    "capture_hold": "hold_captured",
+    "release_hold": "hold_released",
+    "transfer": "transfer_sent",
+    "grant_bonus": "bonus_granted",
+    "adjust": "adjusted",
+    "propose_adjustment": "adjustment_proposed",
+    "approve_adjustment": "adjustment_approved",
+    "reject_adjustment": "adjustment_rejected",
+    "reverse": "reversed",
+    "set_limits": "limits_set",
+    "freeze_wallet": "wallet_frozen",
+    "unfreeze_wallet": "wallet_unfrozen",
+    "close_wallet": "wallet_closed",
+}
+"""The event of each accepted command, from the contract's table."""
+
+REFUSED_WHILE_FROZEN = {
+    "place_bet",
+    "hold",
+    "capture_hold",
+    "request_withdrawal",
+    "approve_withdrawal",
+    "transfer",
+}
+SHORT_OF_FUNDS = {"insufficient_funds", "credit_limit_exceeded"}
+
+
+class Books:
+    """The books of one day. Call `sending` before each post and `responded` with each response; then `settle`.
+
+    `ends`: the last seq that a response named, by partition. `deciding`: (user, order) of each withdrawal for which a
+    decision was sent, so that it may stop being pending at any moment.
+    """
+
+    def __init__(self) -> None:
+        """Start with empty books."""
+        self.wallets: dict[str, Wallet] = {}
+        self.opened: list[str] = []
+        self.surprises: list[str] = []
+        self.flows: Counter[tuple[str, str]] = Counter()
+        self.clock_us = 0
+        self.ends: dict[int, int] = {}
+        self.deciding: set[tuple[str, str]] = set()
+        self._first: dict[tuple[str, str], dict[str, Any]] = {}
+        self._under_way: dict[tuple[str, str], Transfer] = {}
+
+    def wallet(self, user_id: str) -> Wallet:
+        """The books' wallet of this user; an empty one before the first response."""
+        if user_id not in self.wallets:
+            self.wallets[user_id] = Wallet(user_id)
+        return self.wallets[user_id]
+
+    def accepted(self, command: Command) -> bool:
+        """Whether this very command was accepted."""
+        return (command["user_id"], command["command_id"]) in self._first
+
+    def acknowledged(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Each accepted command: user, command id and the first response."""
+        for (user_id, command_id), body in self._first.items():
+            yield user_id, command_id, body
+
+    def sending(self, command: Command) -> None:
+        """Note a command that may take effect before its response arrives: a transfer, a decision on a withdrawal."""
+        if command["type"] == "transfer" and not self.accepted(command):
+            self._expect_arrival(command)
+        if command["type"] in ("approve_withdrawal", "reject_withdrawal"):
+            self.deciding.add((command["user_id"], command["order_id"]))
+
+    def responded(self, command: Command, response: CommandResponse, may: frozenset[str] = frozenset()) -> None:
+        """Take one response into the books.
+
+        `may`: the outcomes that fit (empty: any). These add to `surprises`: a response that does not fit, a second
+        response that differs from the first, and a split or a balance that differs from the rules.
+        """
+        key = (str(command.get("user_id")), str(command.get("command_id")))
+        if may and response.outcome not in may:
+            self._surprise(
+                command, f"was answered {response.outcome}, not {' or '.join(sorted(may))}{_detail(response)}"
+            )
+        if not response.accepted:
+            if key not in self._first:
+                self._refused(command, response)
+            return
+        first = self._first.get(key)
+        if first is not None:
+            if first != response.body:
+                self._surprise(command, "got two responses that differ")
+            return
+        self._first[key] = response.body
+        self._take(command, response.body)
+
+    def latest_due_us(self) -> int:
+        """The last time within the horizon at which a timer of any wallet fires; 0 if there is none."""
+        horizon_us = self.clock_us + HORIZON_US
+        dues = (due for wallet in self.wallets.values() for due in timers_due_us(wallet))
+        return max((due for due in dues if due <= horizon_us), default=0)
+
+    def settle(self, now_us: int) -> None:
+        """Let all transfers arrive or return, and all timers due by `now_us` fire."""
+        for transfer in self._under_way.values():
+            end = self.wallet(transfer.ends_at)
+            end.cash[transfer.asset] += transfer.amount
+            end.coming[transfer.asset] -= transfer.amount
+        self._under_way.clear()
+        for wallet in self.wallets.values():
+            self._fire(wallet, now_us)
+
+    def differences(self, user_id: str, seen: dict[str, Any] | None, *, settled: bool = True) -> list[str]:
+        """Each difference between the service's wallet (None: not found) and the books.
+
+        `settled`: after `settle`, so that each amount is sure. Else no command of the wallet is under way, and it was
+        read at or after its last response. Then cash may include coming money, and amounts are not compared if a
+        timer may have fired.
+        """
+        wallet = self.wallet(user_id)
+        sure = settled or not self.may_fire(wallet)
+        if wallet.status is None or seen is None:
+            if (wallet.status is None) == (seen is None):
+                return []
+            return [f"{user_id}: {'found' if seen else 'not found'}, in the books {wallet.status or 'never opened'}"]
+        found: list[str] = []
+
+        def compare(what: str, theirs: object, ours: object) -> None:
+            if theirs != ours:
+                found.append(f"{user_id}: {what} is {theirs}, in the books {ours}")
+
+        compare("status", seen.get("status"), wallet.status)
+        compare("referrer_id", seen.get("referrer_id"), wallet.referrer_id)
+        first = seen.get("first_deposit")
+        theirs = None if first is None else (first.get("order_id"), first.get("asset"), first.get("amount"))
+        compare("first_deposit", theirs, wallet.first_deposit)
+        balances: dict[str, dict[str, int]] = seen.get("balances") or {}
+        limits: dict[str, dict[str, int | None]] = seen.get("limits") or {}
+        for asset in sorted(wallet.assets() | set(balances) | set(limits)):
+            limit = wallet.limit(asset)
+            ours = {
+                "cash": wallet.cash[asset],
+                "bonus": wallet.bonus(asset),
+                "held": wallet.held(asset),
+                "available": wallet.cash[asset] + limit.credit_limit,
+            }
+            theirs_of = balances.get(asset, {})
+            if not settled:
+                cash = theirs_of.get("cash", 0)
+                if wallet.cash[asset] <= cash <= wallet.cash[asset] + wallet.coming[asset]:
+                    ours |= {"cash": cash, "available": cash + limit.credit_limit}
+            for bucket, amount in ours.items() if sure else ():
+                compare(f"{asset} {bucket}", theirs_of.get(bucket, 0), amount)
+            for name in LIMITS:
+                default = getattr(Limits(), name)
+                compare(f"{asset} {name}", limits.get(asset, {}).get(name, default), getattr(limit, name))
+        return found
+
+    def may_fire(self, wallet: Wallet) -> bool:
+        """Whether a timer of the wallet is due by now or within the horizon."""
+        return any(due <= self.clock_us + HORIZON_US for due in timers_due_us(wallet))
+
+    # -- the effect of a response --------------------------------------------------------------------------------
+
+    def _refused(self, command: Command, response: CommandResponse) -> None:
+        if command.get("type") == "transfer":
+            self._forget_arrival(command)
+        if response.outcome not in SHORT_OF_FUNDS or command.get("user_id") not in self.wallets:
+            return
+        wallet = self.wallets[command["user_id"]]
+        wanted = abs(command.get("stake") or command.get("amount") or 0)
+        credit = wallet.limit(command["asset"]).credit_limit if command["type"] == "place_bet" else 0
+        if 0 < wanted <= wallet.cash[command.get("asset", "")] + credit:
+            self._surprise(command, f"was refused {response.outcome}, though cash is {wallet.cash[command['asset']]}")
+
+    def _take(self, command: Command, body: dict[str, Any]) -> None:
+        kind: str = command["type"]
+        now_us: int = body.get("time_us", self.clock_us)
+        self.clock_us = max(self.clock_us, now_us)
+        wallet = self.wallet(command["user_id"])
+        self._note_position(wallet, command, body)
+        if body.get("type") != EVENT_OF.get(kind):
+            self._surprise(command, f"led to the event {body.get('type')}")
+        if wallet.status == "closed" or (wallet.status is None) != (kind == "open_wallet"):
+            self._surprise(command, f"was accepted though the wallet is {wallet.status or 'not open'}")
+        if wallet.status == "frozen" and kind in REFUSED_WHILE_FROZEN:
+            self._surprise(command, "was accepted though the wallet is frozen")
+        self._fire(wallet, now_us)
+        try:
+            self._apply(wallet, command, body, now_us)
+        except KeyError as missing:
+            self._surprise(command, f"was accepted though {missing} is not in the books")
+        self._check_balances(wallet, command, body)
+        self._fire(wallet, now_us)
+
+    def _note_position(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
+        partition, seq = body.get("partition"), body.get("seq")
+        if not isinstance(partition, int) or not isinstance(seq, int):
+            self._surprise(command, "got a response without a position")
+            return
+        wallet.partition, wallet.seq = partition, max(wallet.seq, seq)
+        self.ends[partition] = max(self.ends.get(partition, 0), seq)
+        if body.get("balances"):
+            wallet.lines[seq] = Line(str(body.get("type")), command["command_id"], body["balances"])
+
+    def _apply(self, wallet: Wallet, command: Command, body: dict[str, Any], now_us: int) -> None:
+        match command["type"]:
+            case "open_wallet":
+                wallet.status = "open"
+                wallet.referrer_id = command.get("referrer_id")
+                self.opened.append(wallet.user_id)
+            case "deposit":
+                self._deposited(wallet, command, body, now_us)
+            case "request_withdrawal":
+                asset, amount = command["asset"], command["amount"]
+                self._take_cash(wallet, command, asset, amount)
+                wallet.orders[command["order_id"]] = Order("withdrawal", asset, amount, now_us, "pending")
+                wallet.withdrawn[asset, now_us // DAY_US] += amount
+            case "approve_withdrawal" | "reject_withdrawal":
+                self._withdrawal_decided(wallet, command)
+            case "place_bet":
+                self._bet_placed(wallet, command, body, now_us)
+            case "settle_bet":
+                self._bet_settled(wallet, command, now_us)
+            case "cancel_bet":
+                self._bet_cancelled(wallet, command)
+            case "hold":
+                self._take_cash(wallet, command, command["asset"], command["amount"])
+                wallet.holds[command["hold_id"]] = Hold(
+                    command["asset"], command["amount"], command.get("expires_at_us")
+                )
+            case "capture_hold" | "release_hold":
+                self._hold_resolved(wallet, command)
+            case "transfer":
+                self._expect_arrival(command)
+                self._take_cash(wallet, command, command["asset"], command["amount"])
+                self.flows["transferred", command["asset"]] += command["amount"]
+            case "grant_bonus":
+                self._granted(wallet, command, body, command["grant_id"], command["amount"])
+                wallet.reversibles[body["position"]] = Reversible(command["asset"], 0, command["grant_id"], None)
+            case "adjust":
+                self._adjusted(wallet, command, command["asset"], command["amount"])
+                wallet.reversibles[body["position"]] = Reversible(command["asset"], command["amount"], None, None)
+            case "propose_adjustment":
+                wallet.adjustments[command["adjustment_id"]] = Adjustment(command["asset"], command["amount"])
+            case "approve_adjustment" | "reject_adjustment":
+                adjustment = wallet.adjustments[command["adjustment_id"]]
+                approved = command["type"] == "approve_adjustment"
+                adjustment.status = "approved" if approved else "rejected"
+                if approved:
+                    self._adjusted(wallet, command, adjustment.asset, adjustment.amount)
+            case "reverse":
+                self._reversed(wallet, command)
+            case "set_limits":
+                limit = wallet.limits.setdefault(command["asset"], Limits())
+                for name in LIMITS:
+                    if name in command:
+                        given = command[name]
+                        setattr(limit, name, getattr(Limits(), name) if given is None else given)
+            case "freeze_wallet":
+                wallet.status = "frozen"
+            case "unfreeze_wallet":
+                wallet.status = "open"
+            case "close_wallet":
+                if not wallet.nothing_open() or any(wallet.total(asset) for asset in wallet.assets()):
+                    self._surprise(command, "was accepted though the wallet is not empty")
+                wallet.status = "closed"
+
+    def _deposited(self, wallet: Wallet, command: Command, body: dict[str, Any], now_us: int) -> None:
+        asset, amount, bonus = command["asset"], command["amount"], command.get("bonus") or 0
+        order_id = command["order_id"]
+        wallet.cash[asset] += amount
+        wallet.orders[order_id] = Order("deposit", asset, amount, now_us, "completed", bonus)
+        wallet.first_deposit = wallet.first_deposit or (order_id, asset, amount)
+        self.flows["deposited", asset] += amount
+        if bonus:
+            self._granted(wallet, command, body, order_id, bonus)
+        else:
+            self._check_balance_max(wallet, command, asset)
+        wallet.reversibles[body["position"]] = Reversible(asset, amount, order_id if bonus else None, order_id)
+
+    def _withdrawal_decided(self, wallet: Wallet, command: Command) -> None:
+        order = wallet.orders[command["order_id"]]
+        if command["type"] == "approve_withdrawal":
+            order.status = "approved"
+            self.flows["withdrawn", order.asset] += order.amount
+        else:
+            order.status = "rejected"
+            wallet.cash[order.asset] += order.amount
+            wallet.withdrawn[order.asset, order.at_us // DAY_US] -= order.amount
+
+    def _bet_placed(self, wallet: Wallet, command: Command, body: dict[str, Any], now_us: int) -> None:
+        asset, stake = command["asset"], command["stake"]
+        spend = command.get("spend") or "cash_first"
+        bonus_max = wallet.bonus(asset)
+        sure = wallet.cash[asset]
+        bonus_if_none = bonus_of_stake(stake, sure, bonus_max, spend)
+        bonus_if_all = bonus_of_stake(stake, sure + wallet.coming[asset], bonus_max, spend)
+        given: dict[str, Any] = (body.get("data") or {}).get("from") or {}
+        bonus = given.get("bonus", 0)
+        if not bonus_if_all <= bonus <= bonus_if_none or given.get("cash", 0) + bonus != stake:
+            self._surprise(command, f"took {given}, by the rules bonus {bonus_if_all} to {bonus_if_none} of {stake}")
+            bonus = bonus_if_none
+        grants = take_bonus(wallet, asset, bonus)
+        if [tuple(part) for part in given.get("grants") or []] != grants:
+            self._surprise(command, f"took bonus from {given.get('grants')}, by the rules from {grants}")
+        wallet.cash[asset] -= stake - bonus
+        if wallet.cash[asset] + wallet.coming[asset] < min(-wallet.limit(asset).credit_limit, sure):
+            self._surprise(command, f"was accepted, and cash is {wallet.cash[asset]}")
+        wallet.staked[asset, now_us // DAY_US] += stake
+        stake_max = wallet.limit(asset).stake_max_per_day
+        if stake_max is not None and wallet.staked[asset, now_us // DAY_US] > stake_max:
+            self._surprise(command, f"was accepted above stake_max_per_day {stake_max}")
+        wallet.bets[command["bet_id"]] = Bet(
+            asset,
+            stake,
+            stake - bonus,
+            bonus,
+            grants,
+            now_us,
+            game=command["game"],
+            period=command["period"],
+            seq=body.get("seq", 0),
+        )
+        self.flows["staked", asset] += stake
+
+    def _bet_settled(self, wallet: Wallet, command: Command, now_us: int) -> None:
+        bet, payout = wallet.bets[command["bet_id"]], command["payout"]
+        bet.status, bet.payout, bet.settled_at_us = "settled", payout, now_us
+        bonus = payout * bet.bonus // bet.stake
+        wallet.cash[bet.asset] += payout - bonus
+        if bonus:
+            wallet.grants[bet.grants[-1][0]].left += bonus
+        self.flows["paid out", bet.asset] += payout
+
+    def _bet_cancelled(self, wallet: Wallet, command: Command) -> None:
+        bet = wallet.bets.get(command["bet_id"])
+        if bet is None:
+            wallet.bets[command["bet_id"]] = Bet("", 0, 0, 0, [], 0, status="never")
+            return
+        bet.status = "cancelled"
+        wallet.cash[bet.asset] += bet.cash
+        for grant_id, amount in bet.grants:
+            wallet.grants[grant_id].left += amount
+        wallet.staked[bet.asset, bet.placed_at_us // DAY_US] -= bet.stake
+        self.flows["staked", bet.asset] -= bet.stake
+
+    def _hold_resolved(self, wallet: Wallet, command: Command) -> None:
+        hold = wallet.holds[command["hold_id"]]
+        if hold.status != "open":
+            self._surprise(command, f"was accepted though the hold is {hold.status}")
+            return
+        captured = 0
+        if command["type"] == "capture_hold":
+            given = command.get("amount")
+            captured = hold.amount if given is None else given
+        hold.status = "captured" if command["type"] == "capture_hold" else "released"
+        wallet.cash[hold.asset] += hold.amount - captured
+        self.flows["captured", hold.asset] += captured
+
+    def _granted(self, wallet: Wallet, command: Command, body: dict[str, Any], grant_id: str, amount: int) -> None:
+        asset = command["asset"]
+        wallet.grants[grant_id] = Grant(grant_id, asset, amount, body["seq"], command.get("expires_at_us"), amount)
+        self.flows["bonus", asset] += amount
+        self._check_balance_max(wallet, command, asset)
+
+    def _adjusted(self, wallet: Wallet, command: Command, asset: str, amount: int) -> None:
+        if amount < 0:
+            self._take_cash(wallet, command, asset, -amount)
+        else:
+            wallet.cash[asset] += amount
+            self._check_balance_max(wallet, command, asset)
+        self.flows["adjusted", asset] += amount
+
+    def _reversed(self, wallet: Wallet, command: Command) -> None:
+        item = wallet.reversibles.get(command["position"])
+        if item is None or item.reversed:
+            self._surprise(command, "was accepted though there is nothing to reverse")
+            return
+        item.reversed = True
+        self._take_cash(wallet, command, item.asset, item.cash)
+        if item.grant_id is not None:
+            grant = wallet.grants[item.grant_id]
+            self.flows["bonus", item.asset] -= grant.left
+            grant.left, grant.untouched, grant.reversed = 0, False, True
+        if item.order_id is not None:
+            wallet.orders[item.order_id].status = "reversed"
+        self.flows["deposited" if item.order_id is not None else "adjusted", item.asset] -= item.cash
+
+    # -- small leaves --------------------------------------------------------------------------------------------
+
+    def _take_cash(self, wallet: Wallet, command: Command, asset: str, amount: int) -> None:
+        """Subtract cash; only a bet may leave less than zero. A negative amount adds."""
+        wallet.cash[asset] -= amount
+        if amount > 0 and wallet.cash[asset] + wallet.coming[asset] < 0:
+            self._surprise(command, f"was accepted though cash was {wallet.cash[asset] + amount}")
+
+    def _check_balance_max(self, wallet: Wallet, command: Command, asset: str) -> None:
+        balance_max = wallet.limit(asset).balance_max
+        if balance_max is not None and wallet.total(asset) > balance_max:
+            self._surprise(command, f"was accepted above balance_max {balance_max}")
+
+    def _check_balances(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
+        for asset, seen in (body.get("balances") or {}).items():
+            sure, coming = wallet.cash[asset], wallet.coming[asset]
+            bonus, held = wallet.bonus(asset), wallet.held(asset)
+            if (seen["bonus"], seen["held"]) != (bonus, held) or not sure <= seen["cash"] <= sure + coming:
+                self._surprise(
+                    command,
+                    f"left {asset} {seen}, in the books cash {sure} (+ {coming} coming), bonus {bonus}, held {held}",
+                )
+
+    def _fire(self, wallet: Wallet, now_us: int) -> None:
+        """Expire due timers: an expired hold returns its money to cash, an expired grant loses its rest."""
+        for hold in wallet.holds.values():
+            if hold.status == "open" and hold.expires_at_us is not None and hold.expires_at_us <= now_us:
+                hold.status = "expired"
+                wallet.cash[hold.asset] += hold.amount
+        for grant in wallet.grants.values():
+            if grant.left and grant.expires_at_us is not None and grant.expires_at_us <= now_us:
+                self.flows["expired", grant.asset] += grant.left
+                grant.left, grant.untouched = 0, False
+
+    def _expect_arrival(self, command: Command) -> None:
+        key = (command["user_id"], command["command_id"])
+        if key in self._under_way:
+            return
+        receiver, asset = self.wallet(command["to_user_id"]), command["asset"]
+        balance_max = receiver.limit(asset).balance_max
+        lands = receiver.status in ("open", "frozen") and (
+            balance_max is None or receiver.total(asset) + command["amount"] <= balance_max
+        )
+        ends_at = receiver.user_id if lands else command["user_id"]
+        self._under_way[key] = Transfer(asset, command["amount"], ends_at)
+        self.wallet(ends_at).coming[asset] += command["amount"]
+
+    def _forget_arrival(self, command: Command) -> None:
+        transfer = self._under_way.pop((command["user_id"], command["command_id"]), None)
+        if transfer is not None:
+            self.wallet(transfer.ends_at).coming[transfer.asset] -= transfer.amount
+
+    def _surprise(self, command: Command, what: str) -> None:
+        self.surprises.append(f"{command.get('user_id')}: {command.get('type')} {command.get('command_id')} {what}")
+
+
+def _detail(response: CommandResponse) -> str:
+    detail = response.body.get("detail")
+    return f" ({detail})" if detail and not response.accepted else ""

@@ -1,0 +1,1 @@
+"""Which commands the game servers send. Seeded, no I/O."""

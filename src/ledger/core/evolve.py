@@ -1,0 +1,519 @@
+"""``evolve``: the only way a wallet and its items change.
+
+Invariants:
+(1) ``evolve`` returns a new wallet and leaves the given one unchanged.
+(2) ``evolve`` takes the balances from the event. ``balances_follow`` says whether they are the wallet's balances
+    before the event plus its postings. The round asserts it before it appends; the replay checks each stored event.
+(3) No ``bonus``, ``held``, ``outstanding`` or ``open_items`` ever falls below zero.
+"""
+
+from bisect import insort
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from ledger.core.events import (
+    Adjusted,
+    AdjustmentApproved,
+    AdjustmentProposed,
+    AdjustmentRejected,
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    BonusExpired,
+    BonusGranted,
+    Deposited,
+    Event,
+    HoldCaptured,
+    HoldExpired,
+    HoldPlaced,
+    HoldReleased,
+    LimitsSet,
+    ReferralCounted,
+    ReferralVoid,
+    Reversed,
+    TransferDelivered,
+    TransferReceived,
+    TransferRefused,
+    TransferReturned,
+    TransferSent,
+    WalletClosed,
+    WalletFrozen,
+    WalletOpened,
+    WalletUnfrozen,
+    WithdrawalApproved,
+    WithdrawalRejected,
+    WithdrawalRequested,
+    WriterOpened,
+)
+from ledger.core.items import (
+    Bet,
+    Drawn,
+    GrantTaken,
+    Hold,
+    Item,
+    Items,
+    Order,
+    Proposal,
+    Reversible,
+    SentTransfer,
+    adjustment_key,
+    bet_key,
+    grant_key,
+    hold_key,
+    order_key,
+    reversible_key,
+    split_payout,
+    transfer_key,
+)
+from ledger.core.position import Position
+from ledger.core.wallet import (
+    DAY_US,
+    DayCount,
+    ExpiringHold,
+    FirstDeposit,
+    Grant,
+    Limits,
+    Wallet,
+    balance_of,
+    limits_of,
+    running_grant,
+    spending_order,
+)
+
+ItemT = TypeVar("ItemT", Order, Bet, Hold, Proposal, Reversible)
+Evolved = tuple[Wallet, dict[str, Item]]
+
+
+class Step(NamedTuple):
+    """What the function of an event type reads besides the event's data."""
+
+    items: Items
+    event: Event
+    position: Position
+
+
+def evolve(wallet: Wallet, items: Items, event: Event, position: Position) -> Evolved:
+    """The wallet after ``event``, and the items that it changed.
+
+    ``items`` has at least the keys that the event's command needed (``decide.needs``), or, for an event read from
+    the log, those of ``items_read_by``. Never refuses: an event is a fact. Asserts what ``decide`` guarantees.
+    """
+    after: Wallet = wallet.__copy__()  # type: ignore[attr-defined]  # every Struct has it, in C
+    if event.balances:
+        after.balances = {**wallet.balances, **event.balances}
+        for balance in event.balances.values():
+            assert balance.bonus >= 0, (event, wallet)
+            assert balance.held >= 0, (event, wallet)
+    changed = _EVOLVE[type(event.data)](after, event.data, Step(items, event, position))
+    assert after.open_items >= 0, (event, wallet)
+    return after, changed
+
+
+def balances_follow(before: Wallet, event: Event) -> bool:
+    """Whether the event's balances are those of ``before``, the wallet before it, plus the event's postings."""
+    balances, postings = event.balances, event.postings
+    if not balances:
+        return not postings
+    prefix = f"wallet/{event.user_id}/"
+    counted = 0
+    for asset, after in balances.items():
+        was = balance_of(before, asset)
+        cash, bonus, held = was.cash, was.bonus, was.held
+        for account, posted_asset, amount in postings:
+            if posted_asset != asset:
+                continue
+            counted += 1
+            if account.startswith(prefix):
+                bucket = account[len(prefix) :]
+                if bucket == "cash":
+                    cash += amount
+                elif bucket == "bonus":
+                    bonus += amount
+                else:
+                    held += amount
+        if after.cash != cash or after.bonus != bonus or after.held != held:
+            return False
+    return counted == len(postings)
+
+
+def items_read_by(event: Event) -> tuple[str, ...]:
+    """The keys of the items that ``evolve`` reads for this event."""
+    match event.data:
+        case BetSettled() | BetCancelled():
+            return (bet_key(event.data.bet_id),)
+        case WithdrawalApproved() | WithdrawalRejected():
+            return (order_key(event.data.order_id),)
+        case HoldCaptured() | HoldReleased():
+            return (hold_key(event.data.hold_id),)
+        case AdjustmentApproved() | AdjustmentRejected():
+            return (adjustment_key(event.data.adjustment_id),)
+        case Reversed():
+            return (reversible_key(event.data.position),)
+        case _:
+            return ()
+
+
+def _add_outstanding(after: Wallet, asset: str, amount: int) -> None:
+    total = after.outstanding.get(asset, 0) + amount
+    assert total >= 0, after
+    after.outstanding = {**after.outstanding, asset: total}
+
+
+def _add_to_grant(after: Wallet, addition: Grant) -> None:
+    """Add bonus to a grant. A running grant grows; one that is used up or has expired runs again."""
+    running = running_grant(after, addition.grant_id)
+    if running is not None:
+        addition = replace(
+            running,
+            remaining=running.remaining + addition.remaining,
+            won=running.won or addition.won,
+            cause=addition.cause,
+        )
+    others = [grant for grant in after.grants if grant.grant_id != addition.grant_id]
+    insort(others, addition, key=spending_order)
+    after.grants = tuple(others)
+
+
+def _take_from_grants(after: Wallet, amounts: Mapping[str, int]) -> None:
+    grants = list(after.grants)
+    at = 0
+    missing = {grant_id for grant_id, amount in amounts.items() if amount}
+    # The grants that expire or are spent come first, so the loop ends early in a wallet of many grants.
+    while missing and at < len(grants):
+        grant = grants[at]
+        amount = amounts.get(grant.grant_id, 0)
+        assert amount <= grant.remaining, (after, amounts)
+        missing.discard(grant.grant_id)
+        if amount and amount == grant.remaining:
+            del grants[at]
+            continue
+        if amount:
+            grants[at] = replace(grant, remaining=grant.remaining - amount)
+        at += 1
+    after.grants = tuple(grants)
+
+
+def _drop_expiring_hold(after: Wallet, hold_id: str) -> None:
+    holds = after.expiring_holds
+    at = next((at for at, hold in enumerate(holds) if hold.hold_id == hold_id), len(holds))
+    after.expiring_holds = holds[:at] + holds[at + 1 :] if at else holds[1:]
+
+
+def _count(after: Wallet, asset: str, day: int, staked: int, withdrawn: int) -> None:
+    """Add to the counts of ``day``; the counts of an earlier day are not needed any more."""
+    count = after.days.get(asset)
+    if count is None or count.day < day:
+        count = DayCount(day)
+    elif count.day > day:
+        return
+    after.days = {**after.days, asset: DayCount(day, count.staked + staked, count.withdrawn + withdrawn)}
+
+
+def _opened(after: Wallet, data: WalletOpened, step: Step) -> dict[str, Item]:
+    after.status = "open"
+    after.opened_at_us = step.event.time_us
+    after.referrer_id = data.referrer_id
+    return {}
+
+
+def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
+    position = str(step.position)
+    if data.first_deposit:
+        after.first_deposit = FirstDeposit(data.order_id, data.asset, data.amount, position, step.event.time_us)
+    items: dict[str, Item] = {
+        order_key(data.order_id): Order(
+            "deposit", "completed", data.asset, data.amount, step.event.time_us // DAY_US
+        ),
+        reversible_key(position): Reversible(
+            data.asset,
+            data.amount,
+            data.bonus or 0,
+            tuple((account, amount) for account, _, amount in step.event.postings if account.startswith("house/")),
+            data.order_id if data.bonus else None,
+            data.order_id,
+        ),
+    }
+    if data.bonus:
+        items[grant_key(data.order_id)] = GrantTaken()
+        _add_to_grant(
+            after,
+            Grant(data.order_id, data.asset, data.bonus, None, step.position.seq, data.bonus, False, position),
+        )
+    return items
+
+
+def _withdrawal_requested(after: Wallet, data: WithdrawalRequested, step: Step) -> dict[str, Item]:
+    day = step.event.time_us // DAY_US
+    after.open_items += 1
+    _count(after, data.asset, day, 0, data.amount)
+    return {order_key(data.order_id): Order("withdrawal", "pending", data.asset, data.amount, day)}
+
+
+def _withdrawal_approved(after: Wallet, data: WithdrawalApproved, step: Step) -> dict[str, Item]:
+    order = _existing(step.items, order_key(data.order_id), Order)
+    after.open_items -= 1
+    return {order_key(data.order_id): replace(order, status="approved")}
+
+
+def _withdrawal_rejected(after: Wallet, data: WithdrawalRejected, step: Step) -> dict[str, Item]:
+    order = _existing(step.items, order_key(data.order_id), Order)
+    after.open_items -= 1
+    _count(after, order.asset, order.day, 0, -order.amount)
+    return {order_key(data.order_id): replace(order, status="rejected")}
+
+
+def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Item]:
+    day = step.event.time_us // DAY_US
+    source = data.source
+    drawn: tuple[Drawn, ...] = ()
+    if source.grants:
+        running = {grant.grant_id: grant for grant in after.grants}
+        drawn = tuple(
+            Drawn(
+                grant_id,
+                amount,
+                running[grant_id].expires_at_us,
+                running[grant_id].granted_seq,
+                running[grant_id].granted,
+                running[grant_id].won,
+            )
+            for grant_id, amount in source.grants
+        )
+        _take_from_grants(after, dict(source.grants))
+    after.open_items += 1
+    _count(after, data.asset, day, data.stake, 0)
+    _add_outstanding(after, data.asset, data.stake)
+    return {bet_key(data.bet_id): Bet("open", data.asset, source.cash, source.bonus, drawn, day)}
+
+
+def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]:
+    bet = _existing(step.items, bet_key(data.bet_id), Bet)
+    after.open_items -= 1
+    _add_outstanding(after, bet.asset, -bet.stake)
+    _, to_bonus = split_payout(bet, data.payout)
+    if to_bonus:
+        last = bet.drawn[-1]
+        _add_to_grant(
+            after,
+            Grant(
+                last.grant_id,
+                bet.asset,
+                to_bonus,
+                last.expires_at_us,
+                last.granted_seq,
+                last.granted,
+                True,
+                str(step.position),
+            ),
+        )
+    return {bet_key(data.bet_id): Bet("settled")}
+
+
+def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, Item]:
+    if data.before_bet:
+        return {bet_key(data.bet_id): Bet("cancelled_before")}
+    bet = _existing(step.items, bet_key(data.bet_id), Bet)
+    after.open_items -= 1
+    _add_outstanding(after, bet.asset, -bet.stake)
+    _count(after, bet.asset, bet.day, -bet.stake, 0)
+    for drawn in bet.drawn:
+        _add_to_grant(
+            after,
+            Grant(
+                drawn.grant_id,
+                bet.asset,
+                drawn.amount,
+                drawn.expires_at_us,
+                drawn.granted_seq,
+                drawn.granted,
+                drawn.won,
+                str(step.position),
+            ),
+        )
+    return {bet_key(data.bet_id): Bet("cancelled")}
+
+
+def _hold_placed(after: Wallet, data: HoldPlaced, step: Step) -> dict[str, Item]:
+    after.open_items += 1
+    if data.expires_at_us is not None:
+        holds = list(after.expiring_holds)
+        insort(holds, ExpiringHold(data.expires_at_us, data.hold_id, data.asset, data.amount, str(step.position)))
+        after.expiring_holds = tuple(holds)
+    return {hold_key(data.hold_id): Hold("open", data.asset, data.amount, data.expires_at_us)}
+
+
+def _hold_captured(after: Wallet, data: HoldCaptured, step: Step) -> dict[str, Item]:
+    return _resolve_hold(after, step.items, data.hold_id, "captured")
+
+
+def _hold_released(after: Wallet, data: HoldReleased, step: Step) -> dict[str, Item]:
+    return _resolve_hold(after, step.items, data.hold_id, "released")
+
+
+def _resolve_hold(
+    after: Wallet, items: Items, hold_id: str, status: Literal["captured", "released"]
+) -> dict[str, Item]:
+    hold = _existing(items, hold_key(hold_id), Hold)
+    after.open_items -= 1
+    if hold.expires_at_us is not None:
+        _drop_expiring_hold(after, hold_id)
+    return {hold_key(hold_id): replace(hold, status=status)}
+
+
+def _hold_expired(after: Wallet, data: HoldExpired, _step: Step) -> dict[str, Item]:
+    after.open_items -= 1
+    _drop_expiring_hold(after, data.hold_id)
+    return {hold_key(data.hold_id): Hold("expired", data.asset, data.amount, None)}
+
+
+def _transfer_sent(after: Wallet, data: TransferSent, _step: Step) -> dict[str, Item]:
+    after.open_items += 1
+    _add_outstanding(after, data.asset, data.amount)
+    return {transfer_key(data.transfer_id): SentTransfer("sent")}
+
+
+def _transfer_concluded(after: Wallet, data: TransferDelivered | TransferReturned, _step: Step) -> dict[str, Item]:
+    after.open_items -= 1
+    _add_outstanding(after, data.asset, -data.amount)
+    status: Literal["delivered", "returned"] = "delivered" if isinstance(data, TransferDelivered) else "returned"
+    return {transfer_key(data.transfer_id): SentTransfer(status)}
+
+
+def _bonus_granted(after: Wallet, data: BonusGranted, step: Step) -> dict[str, Item]:
+    position = str(step.position)
+    _add_to_grant(
+        after,
+        Grant(
+            data.grant_id,
+            data.asset,
+            data.amount,
+            data.expires_at_us,
+            step.position.seq,
+            data.amount,
+            False,
+            position,
+        ),
+    )
+    return {
+        grant_key(data.grant_id): GrantTaken(),
+        reversible_key(position): Reversible(
+            data.asset, 0, data.amount, (("house/bonuses", -data.amount),), data.grant_id, None
+        ),
+    }
+
+
+def _bonus_expired(after: Wallet, data: BonusExpired, _step: Step) -> dict[str, Item]:
+    _take_from_grants(after, {data.grant_id: data.amount})
+    return {}
+
+
+def _adjusted(_after: Wallet, data: Adjusted, step: Step) -> dict[str, Item]:
+    return {
+        reversible_key(str(step.position)): Reversible(
+            data.asset, data.amount, 0, (("house/adjustments", -data.amount),), None, None
+        )
+    }
+
+
+def _adjustment_proposed(after: Wallet, data: AdjustmentProposed, step: Step) -> dict[str, Item]:
+    after.open_items += 1
+    return {adjustment_key(data.adjustment_id): Proposal("open", step.event.actor, data.asset, data.amount)}
+
+
+def _adjustment_resolved(after: Wallet, data: AdjustmentApproved | AdjustmentRejected, step: Step) -> dict[str, Item]:
+    key = adjustment_key(data.adjustment_id)
+    proposal = _existing(step.items, key, Proposal)
+    after.open_items -= 1
+    status: Literal["approved", "rejected"] = "approved" if isinstance(data, AdjustmentApproved) else "rejected"
+    return {key: replace(proposal, status=status)}
+
+
+def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Item]:
+    key = reversible_key(data.position)
+    original = _existing(step.items, key, Reversible)
+    changed: dict[str, Item] = {key: replace(original, reversed=True)}
+    if original.grant_id is not None:
+        _take_from_grants(after, {original.grant_id: original.bonus})
+    if original.order_id is not None:
+        changed[order_key(original.order_id)] = Order("deposit", "reversed", original.asset, original.cash, 0)
+    return changed
+
+
+def _limits_set(after: Wallet, data: LimitsSet, _step: Step) -> dict[str, Item]:
+    old = limits_of(after, data.asset)
+    credit = data.credit_limit
+    after.limits = {
+        **after.limits,
+        data.asset: Limits(
+            old.credit_limit if credit is UNSET else credit or 0,
+            old.balance_max if data.balance_max is UNSET else data.balance_max,
+            old.stake_max_per_day if data.stake_max_per_day is UNSET else data.stake_max_per_day,
+            old.withdrawal_max_per_day if data.withdrawal_max_per_day is UNSET else data.withdrawal_max_per_day,
+        ),
+    }
+    return {}
+
+
+def _frozen(after: Wallet, _data: WalletFrozen, _step: Step) -> dict[str, Item]:
+    after.status = "frozen"
+    return {}
+
+
+def _unfrozen(after: Wallet, _data: WalletUnfrozen, _step: Step) -> dict[str, Item]:
+    after.status = "open"
+    return {}
+
+
+def _closed(after: Wallet, _data: WalletClosed, _step: Step) -> dict[str, Item]:
+    after.status = "closed"
+    return {}
+
+
+def _balances_only(_after: Wallet, _data: Any, _step: Step) -> dict[str, Item]:
+    return {}
+
+
+def _existing(items: Items, key: str, kind: type[ItemT]) -> ItemT:
+    """The item under ``key``, which exists and is of ``kind``: ``decide`` has checked it."""
+    item = items[key]
+    assert isinstance(item, kind), (key, item)
+    return item
+
+
+# A table, not a match: thirty isinstance checks in a row would cost more than the change itself.
+_EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
+    WalletOpened: _opened,
+    ReferralCounted: _balances_only,
+    ReferralVoid: _balances_only,
+    Deposited: _deposited,
+    WithdrawalRequested: _withdrawal_requested,
+    WithdrawalApproved: _withdrawal_approved,
+    WithdrawalRejected: _withdrawal_rejected,
+    BetPlaced: _bet_placed,
+    BetSettled: _bet_settled,
+    BetCancelled: _bet_cancelled,
+    HoldPlaced: _hold_placed,
+    HoldExpired: _hold_expired,
+    HoldCaptured: _hold_captured,
+    HoldReleased: _hold_released,
+    TransferSent: _transfer_sent,
+    TransferReceived: _balances_only,
+    TransferRefused: _balances_only,
+    TransferDelivered: _transfer_concluded,
+    TransferReturned: _transfer_concluded,
+    BonusGranted: _bonus_granted,
+    BonusExpired: _bonus_expired,
+    Adjusted: _adjusted,
+    AdjustmentProposed: _adjustment_proposed,
+    AdjustmentApproved: _adjustment_resolved,
+    AdjustmentRejected: _adjustment_resolved,
+    Reversed: _reversed,
+    LimitsSet: _limits_set,
+    WalletFrozen: _frozen,
+    WalletUnfrozen: _unfrozen,
+    WalletClosed: _closed,
+    WriterOpened: _balances_only,  # of the partition's own stream, which has no wallet
+}
