@@ -156,12 +156,12 @@ class Node:
             await check_tail(self._log, self._store, writer.partition, self._checked_at_start)
             replayed += await writer.recover(save_every=self._save_every)
         for writer in self.writers.values():
-            for partition, seq in writer.take_arrivals():
+            for partition, seq in writer.arrivals.take():
                 assert partition < self.partitions, "a cause is an event of this log"
                 origin = self.writers[partition]
                 origin.state.close_follow_up(seq)
                 if origin.state.changes >= self._save_every:
-                    origin.save_now()
+                    await origin.save_or_warn()
         _log.info(
             "recovered %d partitions, %d records replayed, in %.1f s",
             self.partitions,
@@ -266,7 +266,7 @@ class Node:
             self.halted.set_result(failed.result())
 
     def _on_recovered(self, writer: Writer) -> None:
-        for partition, seq in writer.take_arrivals():
+        for partition, seq in writer.arrivals.take():
             origin = self.writers.get(partition)
             if origin is not None:
                 origin.state.close_follow_up(seq)
@@ -413,7 +413,7 @@ class Node:
         if not self._log.shared:
             return self.end(partition)
         read = await self.wallet(f"{RESERVED_PARTITION_PREFIX}{partition}")
-        return read if isinstance(read, Failed) else read.place.seq
+        return read if isinstance(read, Failed) else read.position.seq
 
     async def time_us(self, partition: int, seq: int) -> int:
         """When the event there happened. Raises LogUnavailable, LogDamaged."""
