@@ -8,6 +8,7 @@ import pytest
 
 from ledger.core.record import EMPTY_SHA256
 from ledger.node.ports import End
+from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
 from unit.asked import Asked
 from unit.nodes_in_memory import Cluster
@@ -43,7 +44,11 @@ async def asked(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Asked]:
 @asynccontextmanager
 async def asked_by_way_of(peers: TellingPeers | None, cluster: Cluster, folder: Path) -> AsyncIterator[Asked]:
     world = await cluster.node("a", clock_off_us=lambda: cluster.clock_off_us)
-    whole = LogView(world.node, cluster.members["a"], peers)  # type: ignore[arg-type]  # it is asked nothing else
+    member = cluster.members["a"]
+    others = world.others
+    if peers is not None:
+        others = Forwarding(member, peers, world.clock, PARTITIONS, "a")  # type: ignore[arg-type]  # only its ends are read
+    whole = LogView(world.node, member, others)
     async with Asked(folder, PARTITIONS, started=world, whole=whole) as asked:
         yield asked
 

@@ -9,9 +9,9 @@ Truths:
     session's length, closes no partition but its own;
 (2) what a member had, and has again in the very next generation, as the same member, nobody had in between. After
     anything else it is lost first, and gained anew;
-(3) ``gained`` and ``lost`` are called by one task, in the order of the generations: while they take their time the
+(3) ``gain`` and ``lose`` are called by one task, in the order of the generations: while they take their time the
     member goes on to tell its coordinator that it lives;
-(4) who gets what is ``ledger.node.assignment``: partitions stay where they are, and move, to even out or when their
+(4) who gets what is ``ledger.core.assignment``: partitions stay where they are, and move, to even out or when their
     owner has gone, to who has their state ready. A member that is ready for more than it has asks for another
     division.
 """
@@ -30,12 +30,12 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
+from ledger.cluster_ports import Assignee
+from ledger.core.assignment import Member
 from ledger.errors import LedgerError, LogMisconfigured, LogUnavailable
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.assignor import Division, SharingAssignor
 from ledger.kafka.members import NODES_GROUP
-from ledger.node.assignment import Member
-from ledger.node.ports import Gained, Inheritance, Lost
 
 HEARTBEAT_MS: Final = 150
 """How often a member asks whether the group changes. Chosen: most of what a clean hand-over takes is the wait for the
@@ -95,7 +95,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             "retry_backoff_ms": _RETRY_MS,
         }
         self._assignor = SharingAssignor(topic, self._describe_self, self._hear)
-        self._inheritance: Inheritance | None = None
+        self._assignee: Assignee | None = None
         self._division = Division({}, {})
         self._client: Any = None
         self._coordinator: Any = None
@@ -108,8 +108,12 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # --- taking part ---------------------------------------------------------------------------------------------
 
-    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
-        self._inheritance = inheritance
+    async def begin(self, assignee: Assignee) -> None:
+        self._assignee = assignee
+
+    async def join(self) -> None:
+        assignee = self._assignee
+        assert assignee is not None, "begin comes first"
         self._client = AIOKafkaClient(**self._options)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -137,9 +141,9 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         start = asyncio.get_running_loop().create_task
         self._tasks = [
-            start(self._tell(gained, lost, inheritance), name="owners-tell"),
+            start(self._tell(assignee), name="owners-tell"),
             start(self._watch(), name="owners-watch"),
-            start(self._ask_for_more(inheritance), name="owners-even-out"),
+            start(self._ask_for_more(assignee), name="owners-even-out"),
             start(self._keep_addresses(), name="owners-addresses"),
         ]
 
@@ -170,22 +174,22 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         self._news.put_nowait(_News(partitions, self._coordinator.generation, self._coordinator.member_id, inherits))
 
     def _describe_self(self) -> Member:
-        return Member(self._advertise, *(self._inheritance.holds() if self._inheritance is not None else ({}, {})))
+        return Member(self._advertise, *(self._assignee.progress() if self._assignee is not None else ({}, {})))
 
     def _hear(self, division: Division) -> None:
         self._division = division
         self._addresses = dict(division.owners)
 
-    async def _tell(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
+    async def _tell(self, assignee: Assignee) -> None:
         try:
             while True:
                 news, before = await self._news.get(), self._held
                 self._held = news
                 kept = before.partitions & news.partitions if _follows(news, before) else frozenset()
                 if gone := before.partitions - kept:
-                    await lost(gone)
-                await gained(news.partitions, news.generation)
-                inheritance.inherit(news.inherits)
+                    await assignee.lose(gone)
+                await assignee.gain(news.partitions, news.generation)
+                assignee.stand_by_for(news.inherits)
         except Exception as error:  # noqa: BLE001 - nobody would ever hear of it
             _log.exception("what the group says is no longer handed on")
             self._fail(LedgerError(f"what the group {self._group} says is no longer handed on: {error!r}"))
@@ -209,7 +213,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
                 else:
                     _log.error("the group %s cannot be joined: %r", self._group, error)
 
-    async def _ask_for_more(self, inheritance: Inheritance) -> None:
+    async def _ask_for_more(self, assignee: Assignee) -> None:
         """Ask for another division where this member has too little and is ready for what it should have."""
         asked_s, pause_s = 0.0, _ASK_AGAIN_S_MIN
         while True:
@@ -217,7 +221,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             promised = self._promised()
             if not promised:
                 pause_s = _ASK_AGAIN_S_MIN
-            elif all(map(inheritance.is_ready_for, promised)) and time.monotonic() - asked_s > pause_s:
+            elif all(map(assignee.is_ready_for, promised)) and time.monotonic() - asked_s > pause_s:
                 _log.info("ready for %s, which others have: asking for another division", promised)
                 asked_s, pause_s = time.monotonic(), min(2 * pause_s, _ASK_AGAIN_S_MAX)
                 self._coordinator.request_rejoin()
