@@ -136,7 +136,6 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
 @pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
 def test_an_adapter_imports_ports_errors_and_the_core_only(adapter: str) -> None:
     allowed = {"ledger.ports", "ledger.cluster_ports", "ledger.errors", "ledger.core", f"ledger.{adapter}"}
-    allowed |= {"ledger.snapshots.catalogue"}  # it defines a port, too
     for module, path in modules().items():
         if within(module, {f"ledger.{adapter}"}):
             ours = {name for name in imported(path) if first(name) == "ledger"}

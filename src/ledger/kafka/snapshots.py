@@ -13,7 +13,7 @@ from ledger.errors import LogMisconfigured, LogUnavailable, LogUnreadable, Outco
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import KafkaClient
 from ledger.kafka.topic import COMPACTED, prepare_topic
-from ledger.snapshots.catalogue import Kept
+from ledger.ports import SnapshotRecord
 
 SNAPSHOTS: Final = "stakelog.snapshots"
 
@@ -39,11 +39,11 @@ class KafkaSnapshotStore:
         except OutcomeUnknown as error:
             raise LogUnavailable(f"a snapshot may not be kept: {error}") from error
 
-    async def read(self, partition: int, from_place: int) -> AsyncIterator[Sequence[Kept]]:
+    async def read(self, partition: int, from_offset: int) -> AsyncIterator[Sequence[SnapshotRecord]]:
         end = await self._client.end_offset(partition)
-        if end < from_place:
-            raise LogUnreadable(f"the snapshots of partition {partition} end at {end}, before {from_place}")
-        offset = max(from_place, await self._client.start_offset(partition))
+        if end < from_offset:
+            raise LogUnreadable(f"the snapshots of partition {partition} end at {end}, before {from_offset}")
+        offset = max(from_offset, await self._client.start_offset(partition))
         while offset < end:
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -55,7 +55,10 @@ class KafkaSnapshotStore:
                 raise LogUnavailable(
                     f"the snapshots of partition {partition} do not show their offset {offset}"
                 ) from None
-            yield [Kept(stored.offset, stored.key.decode(errors="replace"), stored.value) for stored in page.records]
+            yield [
+                SnapshotRecord(stored.offset, stored.key.decode(errors="replace"), stored.value)
+                for stored in page.records
+            ]
             offset = page.next_offset
 
     async def close(self) -> None:
