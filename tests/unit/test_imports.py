@@ -71,6 +71,13 @@ def test_the_bench_uses_the_public_api_except_where_it_measures_parts_in_process
             assert ours <= {PARTITION_OF_A_USER}, module
 
 
+def test_the_http_client_knows_the_public_contract_only() -> None:
+    for module, path in modules().items():
+        if first(module) == "http_client":
+            ours = {first(name) for name in imported(path)} & {first(other) for other in modules()}
+            assert ours <= {"http_client"}, module
+
+
 def test_only_the_command_line_loads_the_demo_and_the_bench_and_only_by_name() -> None:
     for module, path in modules().items():
         named = {first(name) for name in imported(path)} & CLIENT_PROGRAMS
