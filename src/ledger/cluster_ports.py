@@ -55,6 +55,12 @@ class Owners(Protocol):
         """Done, with the reason, where this node can no longer take part."""
         ...
 
+    @property
+    def absent_for(self) -> float:
+        """How long the group has not confirmed that this node is a member, in session time-outs: after one of them
+        other nodes may own its partitions. 0 before ``join``, after ``leave``, and without a group."""
+        ...
+
     async def begin(self, assignee: Assignee) -> None:
         """Called once, before everything else. Gives the partitions that need no agreement. Raises what
         ``Assignee.own_all`` raises."""

@@ -75,7 +75,7 @@ class Day:
         if self.chance.random() < 0.3:
             kept.fail_next.extend([None] * self.chance.randrange(12) + [LogUnavailable("killed")])
         try:
-            return await snapshots.take(partition) is not None
+            return await snapshots.write(partition) is not None
         except LogUnavailable:
             return False
         finally:

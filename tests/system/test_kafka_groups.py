@@ -164,6 +164,7 @@ async def test_who_is_not_ready_waits_until_it_is(group: Group) -> None:
 async def test_a_member_that_was_forgotten_loses_what_it_had_before_it_has_it_again(group: Group) -> None:
     a = await group.join()
     await group.shared(a)
+    assert a.owners._coordinator is not None
     a.owners._coordinator.reset_generation()  # as when its session is over
     await until(lambda: _is(len(a.told) >= 3))
     assert a.told == [("gained", ALL), ("lost", ALL), ("gained", ALL)]

@@ -104,6 +104,7 @@ class MemoryOwners:
         self._agreement, self._address = agreement, address
         self.heard: dict[int, str] = {}
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
+        self.absent_for = 0.0
         self.assignee: Assignee
 
     async def begin(self, assignee: Assignee) -> None:

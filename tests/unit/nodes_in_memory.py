@@ -30,6 +30,7 @@ class Member:
     def __init__(self, cluster: "Cluster", name: str) -> None:
         self._cluster, self.name = cluster, name
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
+        self.absent_for = 0.0
         self.held: frozenset[int] = frozenset()
         self.heard = -1
         self.left = False

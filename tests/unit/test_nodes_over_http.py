@@ -106,6 +106,27 @@ async def test_a_node_whose_clock_is_off_the_log_s_is_not_ready(cluster: Cluster
     assert (await asked.get("/readyz")).status == 200
 
 
+async def test_a_node_out_of_its_group_is_not_ready_and_after_two_session_timeouts_not_healthy(
+    cluster: Cluster, asked: Asked
+) -> None:
+    await cluster.give(a={0})
+    await cluster.settled()
+    for absent_for, ready, healthy in (
+        (1.0, 200, 200),
+        (1.6, 503, 200),
+        (2.0, 503, 200),
+        (2.1, 503, 503),
+        (0.1, 200, 200),
+    ):
+        cluster.members["a"].absent_for = absent_for
+        responses = [await asked.get(path) for path in ("/readyz", "/healthz")]
+        assert [response.status for response in responses] == [ready, healthy], absent_for
+        for response in responses:
+            if response.status != 200:
+                (reason,) = response.json()["reasons"]
+                assert f"out of the group of the nodes for {absent_for:.1f} session time-outs" in reason
+
+
 async def test_figures_tell_what_is_owned_open_and_was_taken_over(cluster: Cluster, asked: Asked) -> None:
     await cluster.give(a={0, 1, 3})
     await cluster.settled()

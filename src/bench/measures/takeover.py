@@ -146,7 +146,7 @@ async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> tupl
     snapshots = Snapshots(log, store, await open_snapshots(address, 1, topic=f"{topic}.snapshots"), duty=1.0)
     began_s = time.monotonic()
     try:
-        marker = await snapshots.take(0)
+        marker = await snapshots.write(0)
         if marker is None:
             raise BenchError("there is no state to take a snapshot of")
         return marker.entries, time.monotonic() - began_s

@@ -162,6 +162,11 @@ class Node:
         return self._started and self._accepting and not self.halted.done() and self._owned.settled
 
     @property
+    def absent_for(self) -> float:
+        """How long the group of the nodes has not confirmed this one as a member, in session time-outs."""
+        return self._owners.absent_for
+
+    @property
     def owned(self) -> int:
         """How many partitions are this node's by agreement."""
         return self._owned.owned

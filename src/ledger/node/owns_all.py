@@ -29,6 +29,7 @@ class OwnsAll:
         all the same."""
         self._partitions, self._address, self._generation = partitions, address, generation
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
+        self.absent_for = 0.0
 
     async def begin(self, assignee: Assignee) -> None:
         await assignee.own_all(frozenset(range(self._partitions)), self._generation)
