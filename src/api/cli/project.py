@@ -73,7 +73,7 @@ def follow(with_parent: bool) -> None:
 async def _follow(settings: "Settings") -> None:
     import gc
 
-    from api.composition.container import make_after_commit, open_read_side
+    from api.composition.container import make_post_commit, open_read_side
     from projections.projecting.follower import Follower
 
     stop = asyncio.Event()
@@ -83,12 +83,12 @@ async def _follow(settings: "Settings") -> None:
     async with open_read_side(settings) as (log, store):
         gc.freeze()  # what is loaded by now stays
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
-        after = make_after_commit(settings.cache)
+        post_commit = make_post_commit(settings.cache)
         try:
-            await Follower(log, store, after=after).run(stop)
+            await Follower(log, store, post_commit=post_commit).run(stop)
         finally:
-            if after is not None:
-                await after.close()
+            if post_commit is not None:
+                await post_commit.close()
 
 
 @project.command()

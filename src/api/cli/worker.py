@@ -80,7 +80,7 @@ async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool
                     gc.set_threshold(50_000, 20, 50)  # rows form no cycles
                     await worker.run(stop)
             except LogUnavailable as error:
-                _log.warning("%s; trying again", error)
+                _log.warning("%s; retrying", error)
                 await _unless(stop, _OPEN_AGAIN_S)
     finally:
         if checking is not None:

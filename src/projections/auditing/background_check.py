@@ -32,7 +32,7 @@ from projections.models import FOLDS, WHOLE_FOLDS
 from projections.models.rows import BY_USER, DIGEST_OF, ROW_TYPES, WHOLE, DepositRow, Key, Row, add_digests, key_of
 from projections.models.tables import QUARANTINE, QUARANTINED_EVENT
 from projections.projecting.log_reader import LogReader
-from projections.projecting.partition import Indigestible, continue_chain, event_of, words_of
+from projections.projecting.partition import FoldFailed, continue_chain, event_of, reason_of
 from projections.storage.port import (
     EVERYBODY,
     Checkpoint,
@@ -290,10 +290,10 @@ class Proof:
                     event = event_of(link)
                     for fold in some_folds:
                         fold(event, link.place, book)
-                except Indigestible as error:
+                except FoldFailed as error:
                     raise _Stopped(user_id, seq, error.reason) from error
                 except Exception as error:
-                    raise _Stopped(user_id, seq, words_of(error)) from error
+                    raise _Stopped(user_id, seq, reason_of(error)) from error
             self._take(book, kinds, made, named)
         if head != checkpoint.head:
             raise _AnotherLog(checkpoint.head, head)
