@@ -49,10 +49,16 @@ from projections.projecting.log_reader import LogReader, refuse_ahead
 from projections.projecting.post_commit import PostCommit
 from projections.projecting.rebuild import ReadSide
 from projections.projecting.worker_metrics import Watched
-from projections.reads.port import ReadModel
 from projections.reads.queries import Reads
 from projections.reads.status import standing_of
-from projections.storage.port import UNDER_WAY, ReadModelStore, ReadModelUnavailable, RebuildUnderWay, Switched
+from projections.storage.port import (
+    UNDER_WAY,
+    ReadModel,
+    ReadModelStore,
+    ReadModelUnavailable,
+    RebuildUnderWay,
+    Switched,
+)
 from projections.storage.server import Database, ServerReadModel, ServerReadModelStore
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 

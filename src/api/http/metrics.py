@@ -20,10 +20,10 @@ from ledger.node.node import Node
 from ledger.ports import LedgerError
 from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused
 from projections.caching.cached_reads import CacheCounts
-from projections.reads.port import Pool, Pooled, ReadModel
+from projections.models.accounts import AccountTotal
 from projections.reads.status import Standing, standing_of
-from projections.reads.supply import AccountTotal, account_totals
-from projections.storage.port import ReadModelUnavailable
+from projections.reads.supply import account_totals
+from projections.storage.port import Pool, Pooled, ReadModel, ReadModelUnavailable
 
 _BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 

@@ -18,9 +18,9 @@ from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import Head, MalformedRecord, decode, sha256_hex
 from ledger.ports import LogDamaged
-from projections.models import FOLDS, NEEDS, THEN_NEEDS
+from projections.models import FOLDS, NEEDS, ROW_TYPES, THEN_NEEDS
 from projections.storage.port import Checkpoint, Held, Quarantined, ReadModelStore, Run
-from projections.storage.row_buffer import RowBuffer
+from projections.tables.row_buffer import RowBuffer
 
 _REASON_MAX: Final = 500
 _HELD_AT_ONCE: Final = 1_000
@@ -130,9 +130,9 @@ class PartitionFolder:
         self._store, self._generation = store, generation
         empty = checkpoint.head.seq == 0
         self._book = (
-            RowBuffer(checkpoint.digests, complete=empty)
+            RowBuffer(ROW_TYPES, checkpoint.digests, complete=empty)
             if rows_max is None
-            else RowBuffer(checkpoint.digests, complete=empty, rows_max=rows_max)
+            else RowBuffer(ROW_TYPES, checkpoint.digests, complete=empty, rows_max=rows_max)
         )
         self._next_quarantined: set[str] = set()
         self._next_forks = 0
