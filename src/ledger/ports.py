@@ -1,109 +1,14 @@
-"""What the ledger needs of the outside, in the domain's words, and every way the outside can fail.
+"""Ports: what the ledger needs of the world outside. They speak in events and values, never in rows or sessions.
 
-::
-
-    LedgerError
-    ├── LogUnavailable      nothing was written; later may be better
-    ├── StaleHead           nothing was written: the partition does not end where the writer thought
-    ├── DuplicateCommand    nothing was written: the log holds that command of that wallet already
-    ├── OutcomeUnknown      the append may or may not be in the log; only reading the log again can tell
-    ├── LogDamaged          a record is not what the chain says; names partition, seq and reason
-    ├── LogUnreadable       the log's file is no log, or truncated, or of a newer version
-    ├── LogMisconfigured    its address or its settings would lose or change records; names what to change
-    ├── CheckpointAhead     a checkpoint names what the log does not hold: the log got shorter or was exchanged
-    │   └── ForeignCheckpoint   … and the log is long enough: it holds another record there
-    ├── Superseded          a writer of a higher generation has opened the partition: it is no longer this one's
-    ├── WrongPartitions     the log was created with another number of partitions
-    ├── WrongAssets         the log was written with another exponent of an asset
-    ├── FolderInUse         another process has the folder
-    ├── FolderMigrated      its log was moved to Kafka: to write here again would part the ledger in two
-    └── FolderUnusable      it cannot be created, read or written
-
-Each adapter of a port passes the port's one conformance suite (``tests/conformance``).
+Every error that a port raises is in ``ledger.errors``. Each adapter passes the port's one conformance suite
+(``tests/conformance``).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from ledger.core.commands import AnyFollowUp
-from ledger.core.items import Item
 from ledger.core.record import Head
-from ledger.core.wallet import Wallet
-
-
-class LedgerError(Exception):
-    """The outside world broke. The text is one sentence for the operator: what, where, and what to do."""
-
-
-class LogUnavailable(LedgerError):
-    """Nothing was written."""
-
-
-class StaleHead(LedgerError):
-    """Nothing was written: the partition's head is not the one that the append named."""
-
-
-class DuplicateCommand(LedgerError):
-    """Nothing was written: the log holds a record of that user_id and command_id already."""
-
-
-class OutcomeUnknown(LedgerError):
-    """The append may or may not have landed."""
-
-
-class LogDamaged(LedgerError):
-    """The log does not hold what it must at ``partition``, ``seq``."""
-
-    def __init__(self, partition: int, seq: int, reason: str) -> None:
-        super().__init__(f"the log is damaged at partition {partition}, seq {seq}: {reason}")
-        self.partition, self.seq, self.reason = partition, seq, reason
-
-    def __reduce__(self) -> tuple[type["LogDamaged"], tuple[int, int, str]]:
-        return type(self), (self.partition, self.seq, self.reason)  # it also comes from other processes
-
-
-class LogUnreadable(LedgerError):
-    """The log's file as a whole cannot be used."""
-
-
-class LogMisconfigured(LedgerError):
-    """The log's address or settings are wrong; nothing was written."""
-
-
-class CheckpointAhead(LedgerError):
-    """What was derived from the log knows more than the log: a log that got shorter is a disaster to report."""
-
-
-class ForeignCheckpoint(CheckpointAhead):
-    """The log reaches to the checkpoint, but holds another record there: one of the two is another ledger's."""
-
-
-class Superseded(LedgerError):
-    """The partition belongs to another writer now; what this one had not appended is not decided."""
-
-
-class WrongPartitions(LedgerError):
-    """The number of partitions is fixed when a log is created."""
-
-
-class WrongAssets(LedgerError):
-    """An asset's exponent is fixed once declared: with another one every amount in the log would mean another sum."""
-
-
-class FolderInUse(LedgerError):
-    """Another process has the folder's lock."""
-
-
-class FolderMigrated(LedgerError):
-    """The folder's log goes on elsewhere; the text says where, and how the move is taken back."""
-
-
-class FolderUnusable(LedgerError):
-    """The folder or a file in it cannot be created, read or written."""
-
-
-DISASTERS: Final = (CheckpointAhead, LogDamaged, LogUnreadable)
-"""The log lost or changed records: whoever finds this stops, and says so."""
+from ledger.core.state_values import Value
 
 
 class NewRecord(NamedTuple):
@@ -113,6 +18,18 @@ class NewRecord(NamedTuple):
     user_id: str
     command_id: str
     record: bytes
+
+
+class StoredRecord(NamedTuple):
+    """A record, and the names it is stored under; None where the source has only the record.
+
+    A plain tuple of the same four members can be used instead.
+    """
+
+    record: bytes
+    seq: int | None = None
+    user_id: str | None = None
+    command_id: str | None = None
 
 
 class EventLog(Protocol):
@@ -178,10 +95,6 @@ class EventLog(Protocol):
     async def close(self) -> None:
         """Release everything. Appends under way are finished first. Closing again is harmless."""
         ...
-
-
-Value = Wallet | Item | AnyFollowUp | int | bool
-"""What a state store keeps under a key: a wallet, an item, an open follow-up, a command's seq, a timer's mark."""
 
 
 Page = bytes
@@ -266,11 +179,34 @@ class StateStore(Protocol):
         """
         ...
 
-    def forget(self, partitions: Iterable[int]) -> None:
-        """Throw the state of those partitions away."""
+    def close(self) -> None:
+        """Release everything. Closing again is harmless."""
         ...
 
-    def close(self) -> None:
+
+class SnapshotRecord(NamedTuple):
+    """A record in a snapshot store; ``value`` is empty where the key was deleted."""
+
+    offset: int
+    key: str
+    value: bytes
+
+
+class SnapshotStore(Protocol):
+    """Records under keys, by partition, which all nodes can read. The last record of a key counts."""
+
+    async def append(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
+        """Append the (key, value) pairs, durably and in order; an empty value deletes its key. Raises LogUnavailable:
+        the records may be in the store nevertheless."""
+        ...
+
+    def read(self, partition: int, from_offset: int) -> AsyncIterator[Sequence[SnapshotRecord]]:
+        """The records from ``from_offset`` on, in order, up to the end at the time of the call. Records that are not
+        the last of their key may be left out. Raises LogUnavailable; LogUnreadable where the store was created
+        again."""
+        ...
+
+    async def close(self) -> None:
         """Release everything. Closing again is harmless."""
         ...
 

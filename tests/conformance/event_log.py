@@ -13,7 +13,8 @@ import pytest
 from ledger.core.events import NO_REQUEST, Event, WalletOpened
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, encode, sha256_hex
-from ledger.ports import DuplicateCommand, EventLog, LedgerError, NewRecord, StaleHead
+from ledger.errors import DuplicateCommand, LedgerError, StaleHead
+from ledger.ports import EventLog, NewRecord
 
 PARTITIONS: Final = 8
 TIME_US: Final = 1_795_438_800_000_000

@@ -13,8 +13,10 @@ from ledger.core.commands import ConcludeTransfer, CountReferral, ReceiveTransfe
 from ledger.core.events import Balance
 from ledger.core.items import Bet, Drawn, GrantTaken, Hold, Order, Proposal, Reversible, SentTransfer
 from ledger.core.record import Head
+from ledger.core.state_values import Value
 from ledger.core.wallet import DayCount, ExpiringHold, FirstDeposit, Grant, Limits, Wallet
-from ledger.ports import LedgerError, StateStore, Value
+from ledger.errors import LedgerError
+from ledger.ports import StateStore
 
 OpenStore = Callable[[], StateStore]
 
@@ -246,17 +248,6 @@ class StateStoreContract:
         assert found.status == "open"
         store.close()
 
-    def test_what_is_forgotten_is_gone_and_the_rest_stays(self, open_store: OpenStore) -> None:
-        store = open_store()
-        for partition in range(3):
-            store.save(partition, {"k": partition}, FIRST)
-        store.forget([0, 2, 9])
-        assert [store.checkpoint(partition) for partition in range(3)] == [None, FIRST, None]
-        assert [store.get(partition, ["k"]) for partition in range(3)] == [{}, {"k": 1}, {}]
-        store.save(0, {"other": 1}, SECOND)
-        assert (store.get(0, ["k", "other"]), store.checkpoint(0)) == ({"other": 1}, SECOND)
-        store.close()
-
     def test_a_save_in_another_thread_is_seen(self, open_store: OpenStore) -> None:
         store = open_store()
         saver = threading.Thread(target=store.save, args=(0, {"a": 1}, FIRST))
@@ -341,8 +332,7 @@ class StateStoreContract:
         assert (copy.at, copy.place) == (FIRST, b"place")
         copy.close()
         copy.close()
-        store.forget([0])
-        assert store.copy(0) is None
+        assert store.copy(1) is None
         store.close()
 
     def test_a_replacement_that_ends_in_the_middle_leaves_no_state(self, open_store: OpenStore) -> None:

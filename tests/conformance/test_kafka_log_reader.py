@@ -9,10 +9,10 @@ from conformance.log_reader import LogReaderContract, OpenReader
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, new_topic
 from ledger.core.record import EMPTY, Head, sha256_hex
+from ledger.errors import LogUnavailable
 from ledger.kafka.address import parse_address
 from ledger.kafka.log import KafkaEventLog
 from ledger.kafka.reader import KafkaLogReader
-from ledger.ports import LogUnavailable
 
 pytestmark = pytest.mark.system
 

@@ -1,4 +1,4 @@
-"""The live feeds in this process and over Redis pass the one contract; what is lost on the way is told."""
+"""The live feeds in memory and over Redis pass the same contract; a subscriber learns of lost messages."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,99 +12,99 @@ from conformance.live_feed import BET, LiveFeedContract, next_of
 from deploy.local.servers import Redis
 from projections.caching.port import CacheUnavailable
 from projections.caching.redis_client import RedisClient
-from projections.live.memory import MemoryLive
-from projections.live.port import Heard, Lost, Moved
-from projections.live.redis import RedisLive
+from projections.live.memory import MemoryLiveFeed
+from projections.live.port import Change, Feed, Gap
+from projections.live.redis import RedisLiveFeed
 
 
 class TestMemoryLive(LiveFeedContract):
     @pytest.fixture
-    def live(self) -> MemoryLive:
-        return MemoryLive()
+    def live(self) -> MemoryLiveFeed:
+        return MemoryLiveFeed()
 
 
 @pytest.mark.system
 class TestRedisLive(LiveFeedContract):
     @pytest.fixture
-    async def live(self, redis_url: str) -> AsyncIterator[RedisLive]:
-        live = RedisLive(RedisClient(redis_url))
+    async def live(self, redis_url: str) -> AsyncIterator[RedisLiveFeed]:
+        live = RedisLiveFeed(RedisClient(redis_url))
         yield live
         await live.close()
 
 
-async def test_who_does_not_keep_up_is_told_what_it_lost() -> None:
-    live = MemoryLive(waiting_max=3)
-    async with live.subscribe([0]) as heard:
-        await live.publish([Moved(0, seq, seq + 1, BET) for seq in range(1, 9)])
-        assert [await next_of(heard) for _ in range(3)] == [Moved(0, seq, seq + 1, BET) for seq in (1, 2, 3)]
-        await live.publish([Moved(0, 9, 10, BET)])
-        assert [await next_of(heard) for _ in range(2)] == [Lost(0, 9), Moved(0, 9, 10, BET)]
+async def test_a_slow_subscriber_learns_of_the_messages_that_it_lost() -> None:
+    live = MemoryLiveFeed(queue_max=3)
+    async with live.subscribe([0]) as feed:
+        await live.publish([Change(0, seq, seq + 1, BET) for seq in range(1, 9)])
+        assert [await next_of(feed) for _ in range(3)] == [Change(0, seq, seq + 1, BET) for seq in (1, 2, 3)]
+        await live.publish([Change(0, 9, 10, BET)])
+        assert [await next_of(feed) for _ in range(2)] == [Gap(0, 9), Change(0, 9, 10, BET)]
 
 
 @pytest.mark.system
 @pytest.mark.parametrize("how", ["killed", "cut", "paused"])
-async def test_a_subscription_that_breaks_is_begun_again_and_says_so(own_redis: Redis, how: str) -> None:
-    live, publisher = RedisLive(RedisClient(own_redis.url)), RedisLive(RedisClient(own_redis.url))
-    async with live.subscribe([0, 1]) as heard:
-        await publisher.publish([Moved(0, 1, 2, BET)])
-        assert await next_of(heard) == Moved(0, 1, 2, BET)
-        waiting = asyncio.ensure_future(next_of(heard))
+async def test_a_broken_subscription_is_renewed_and_yields_a_gap(own_redis: Redis, how: str) -> None:
+    live, publisher = RedisLiveFeed(RedisClient(own_redis.url)), RedisLiveFeed(RedisClient(own_redis.url))
+    async with live.subscribe([0, 1]) as feed:
+        await publisher.publish([Change(0, 1, 2, BET)])
+        assert await next_of(feed) == Change(0, 1, 2, BET)
+        waiting = asyncio.ensure_future(next_of(feed))
         await asyncio.sleep(0)
         match how:
             case "killed":
                 own_redis.kill()
                 with pytest.raises(CacheUnavailable):
-                    await publisher.publish([Moved(0, 2, 3, BET)])
+                    await publisher.publish([Change(0, 2, 3, BET)])
                 own_redis.start()
             case "cut":
                 with RedisClientOfTests.from_url(own_redis.url) as client:
                     client.client_kill_filter(_type="pubsub")
             case _:
                 own_redis.pause()
-                await asyncio.sleep(2.5)  # longer than a subscription may say nothing
+                await asyncio.sleep(2.5)  # longer than the time-out of the ping
                 own_redis.resume()
-        assert await waiting == Lost(None, 0)
-        await publish_until_heard(publisher, heard)
+        assert await waiting == Gap(None, 0)
+        await publish_until_received(publisher, feed)
     await live.close()
     await publisher.close()
 
 
-TELLS: Final = Moved(1, 1, 2, BET)
+MESSAGE: Final = Change(1, 1, 2, BET)
 
 
-async def publish_until_heard(publisher: RedisLive, heard: Heard) -> None:
+async def publish_until_received(publisher: RedisLiveFeed, feed: Feed) -> None:
     async def publish() -> None:
         while True:
             with suppress(CacheUnavailable):
-                await publisher.publish([TELLS])
+                await publisher.publish([MESSAGE])
             await asyncio.sleep(0.02)
 
     publishing = asyncio.create_task(publish())
     try:
-        while (said := await next_of(heard)) != TELLS:
-            assert isinstance(said, Lost), said
+        while (message := await next_of(feed)) != MESSAGE:
+            assert isinstance(message, Gap), message
     finally:
         publishing.cancel()
 
 
 @pytest.mark.system
-async def test_a_subscription_that_cannot_begin_says_so(own_redis: Redis) -> None:
+async def test_a_subscription_that_cannot_begin_raises(own_redis: Redis) -> None:
     own_redis.kill()
-    live = RedisLive(RedisClient(own_redis.url))
+    live = RedisLiveFeed(RedisClient(own_redis.url))
     with pytest.raises(CacheUnavailable):
         async with live.subscribe([0]):
-            raise AssertionError("nobody is there")
+            raise AssertionError("subscribed without a server")
     await live.close()
     own_redis.start()
 
 
 @pytest.mark.system
-async def test_what_others_say_on_its_channels_is_left_out(redis_url: str) -> None:
-    live = RedisLive(RedisClient(redis_url))
-    async with live.subscribe([0]) as heard:
+async def test_foreign_messages_on_its_channels_are_ignored(redis_url: str) -> None:
+    live = RedisLiveFeed(RedisClient(redis_url))
+    async with live.subscribe([0]) as feed:
         with RedisClientOfTests.from_url(redis_url) as client:
             for nonsense in (b"", b"{}", b"\xff", b'{"partition":"0"}'):
                 assert client.publish("stakelog:live:0", nonsense) == 1
-        await live.publish([Moved(0, 1, 2, BET)])
-        assert await next_of(heard) == Moved(0, 1, 2, BET)
+        await live.publish([Change(0, 1, 2, BET)])
+        assert await next_of(feed) == Change(0, 1, 2, BET)
     await live.close()

@@ -13,8 +13,9 @@ import pytest
 
 from conformance.state_store import FIRST, SECOND, OpenStore, StateStoreContract
 from ledger.core.record import Head
+from ledger.errors import LedgerError
 from ledger.memory.state_store import MemoryStateStore
-from ledger.ports import LedgerError, StateStore
+from ledger.ports import StateStore
 from ledger.sqlite.state_store import FORMAT, SqliteStateStore
 
 

@@ -1,10 +1,10 @@
-"""A cache among folders and readers that die, come late and meet, over tables that are known exactly.
+"""A cache with projectors and readers that die, come late and overlap, on tables whose every state is known.
 
-``play`` lets chance decide what happens next: a commit; what is told of it arriving, late, twice, in another order or
-never; a confirmation, also one of long ago; a reader looking, reading the tables (or a standby that is behind) and
-keeping, with anything in between; a user who stands still, and is taken again; a rebuild that goes live; tables that
-are deleted; a cache that loses a key, its latest writes, or all. Whatever the cache answers must be what the tables
-said at the seq that it names: of each state that there ever was, the world keeps all rows.
+``play`` chooses at random what happens next: a commit; its update, which arrives late, twice, out of order or never;
+a confirmation, possibly an old one; the steps of a reader (get, read the tables or a replica that is behind, put),
+with any other steps between them; a user who is quarantined and later folded again; a rebuild that goes live; deleted
+tables; a cache that loses a key, its latest writes, or everything. All rows that the cache returns must be the rows
+of the tables at the seq that it names. For this the world keeps every state that the tables ever had.
 """
 
 import json
@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Protocol
 
-from projections.caching.port import AggregateCache, Board, BoardTicket, Day, Fields, Kind, Position, Step, Ticket
+from projections.caching.port import (
+    AggregateCache,
+    Board,
+    BoardPutToken,
+    CacheUpdate,
+    Day,
+    Fields,
+    Kind,
+    PutToken,
+    RowsVersion,
+)
 
 PARTITIONS: Final = 2
 USERS: Final = {"u1": 0, "u2": 0, "u3": 1}
@@ -24,28 +34,28 @@ KIND: Final[Kind] = "wallet"
 
 
 class Loss(Protocol):
-    """How a cache loses things."""
+    """How a cache loses data."""
 
     def save(self) -> None:
-        """Remember all that it holds now."""
+        """Save its content."""
 
     def restore(self) -> None:
-        """It is as it was when it was remembered last."""
+        """Restore the saved content."""
 
     def lose(self, chance: Random) -> None:
-        """One key."""
+        """Lose one key."""
 
     def lose_all(self) -> None: ...
 
 
 @dataclass
 class State:
-    """A partition's tables after a commit. Users of ``still`` stand still."""
+    """A partition's tables after a commit."""
 
-    place: Position
+    version: RowsVersion
     rows: dict[str, dict[str, int]]
     days: dict[int, int]
-    still: frozenset[str] = frozenset()
+    quarantined: frozenset[str] = frozenset()
 
     def fields_of(self, user_id: str) -> Fields:
         return {name: b"%d" % value for name, value in self.rows[user_id].items()}
@@ -53,7 +63,7 @@ class State:
 
 @dataclass
 class Tables:
-    """One generation: for each partition all states that it was ever in."""
+    """One generation: every state that each partition ever had."""
 
     name: str
     states: list[list[State]]
@@ -64,27 +74,27 @@ class Tables:
 
 @dataclass
 class Reader:
-    """Somewhere between its look and its keep."""
+    """A reader between its get and its put."""
 
     user_id: str
-    ticket: Ticket
+    token: PutToken
     found: tuple[str, State] | None = None
 
 
 @dataclass
 class BoardReader:
     board: Board
-    ticket: BoardTicket
+    token: BoardPutToken
     found: tuple[str, list[State]] | None = None
 
 
 @dataclass
-class Judged:
-    """What came of it: how often the cache answered, and out of which mishaps."""
+class Counts:
+    """How often the cache was read, and how often it had the rows or the board."""
 
     users: int = 0
     boards: int = 0
-    asked: int = 0
+    reads: int = 0
 
 
 @dataclass
@@ -92,11 +102,11 @@ class World:
     cache: AggregateCache
     loss: Loss
     chance: Random
-    judged: Judged = field(default_factory=Judged)
+    counts: Counts = field(default_factory=Counts)
     generations: list[Tables] = field(default_factory=list)
-    under_way: list[Step] = field(default_factory=list)
-    told: list[Step] = field(default_factory=list)
-    confirmations: list[tuple[str, dict[int, Position]]] = field(default_factory=list)
+    under_way: list[CacheUpdate] = field(default_factory=list)
+    delivered: list[CacheUpdate] = field(default_factory=list)
+    confirmations: list[tuple[str, dict[int, RowsVersion]]] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
     board_readers: list[BoardReader] = field(default_factory=list)
     counter: int = 0
@@ -112,17 +122,17 @@ class World:
     # --- the tables ------------------------------------------------------------------------------------------------
 
     def new_generation(self, seq: int | None = None) -> None:
-        """As a rebuild makes it, at the same places; or, with ``seq``, anew."""
+        """Made by a rebuild at the same seqs; or, with ``seq``, made after the tables were deleted."""
         states = []
         for partition in range(PARTITIONS):
             users = [user_id for user_id, of in USERS.items() if of == partition]
             if seq is None:
                 old = self.live.now(partition)
-                place = Position(old.place.seq, f"t{self.number()}")
-                states.append([State(place, {user: dict(old.rows[user]) for user in users}, dict(old.days))])
+                version = RowsVersion(old.version.seq, f"t{self.number()}")
+                states.append([State(version, {user: dict(old.rows[user]) for user in users}, dict(old.days))])
             else:
                 rows = {user_id: {"w": self.number()} for user_id in users}
-                states.append([State(Position(seq, f"t{self.number()}"), rows, dict.fromkeys(DAYS, 0))])
+                states.append([State(RowsVersion(seq, f"t{self.number()}"), rows, dict.fromkeys(DAYS, 0))])
         self.generations.append(Tables(f"{len(self.generations) + 1}.{self.number()}", states))
 
     def commit(self) -> None:
@@ -130,66 +140,74 @@ class World:
         old = self.live.now(partition)
         rows = {user_id: dict(row) for user_id, row in old.rows.items()}
         days = dict(old.days)
-        touched: dict[str, dict[Kind, Fields]] = {}
-        moved: set[Day] = set()
+        changed: dict[str, dict[Kind, Fields]] = {}
+        changed_days: set[Day] = set()
         for user_id in rows:
-            if user_id not in old.still and self.chance.random() < 0.4:
+            if user_id not in old.quarantined and self.chance.random() < 0.4:
                 name = self.chance.choice(("w", "a:INR", "a:GOLD"))
                 rows[user_id][name] = self.number()
-                touched[user_id] = {KIND: {name: b"%d" % rows[user_id][name]}}
+                changed[user_id] = {KIND: {name: b"%d" % rows[user_id][name]}}
                 if self.chance.random() < 0.5:
                     day = self.chance.choice(DAYS)
                     days[day] = self.number()
-                    moved.add(("INR", day))
-        still = old.still
+                    changed_days.add(("INR", day))
+        quarantined = old.quarantined
         if self.chance.random() < 0.015:
-            still |= {self.chance.choice([user_id for user_id, of in USERS.items() if of == partition])}
-        anew = still != old.still
-        place = Position(old.place.seq + self.chance.choice((1, 1, 2, 5)), f"t{self.number()}")
-        self._committed(partition, State(place, rows, days, still), {} if anew else touched, moved, anew=anew)
+            quarantined |= {self.chance.choice([user_id for user_id, of in USERS.items() if of == partition])}
+        reset = quarantined != old.quarantined
+        version = RowsVersion(old.version.seq + self.chance.choice((1, 1, 2, 5)), f"t{self.number()}")
+        self._committed(
+            partition, State(version, rows, days, quarantined), {} if reset else changed, changed_days, reset=reset
+        )
 
-    def take_again(self) -> None:
-        """Those who stand still stand still no more: rows move, and the seq stays."""
+    def release_quarantined(self) -> None:
+        """The quarantined users are folded again: rows change, and the seq stays."""
         for partition in range(PARTITIONS):
             old = self.live.now(partition)
-            if old.still:
+            if old.quarantined:
                 rows = {user_id: dict(row) for user_id, row in old.rows.items()}
-                for user_id in old.still:
+                for user_id in old.quarantined:
                     rows[user_id]["w"] = self.number()
-                place = Position(old.place.seq, f"t{self.number()}")
+                version = RowsVersion(old.version.seq, f"t{self.number()}")
                 days = {day: self.number() for day in old.days}
-                self._committed(partition, State(place, rows, days), {}, set(), anew=True)
+                self._committed(partition, State(version, rows, days), {}, set(), reset=True)
 
     def _committed(
-        self, partition: int, state: State, touched: dict[str, dict[Kind, Fields]], moved: set[Day], *, anew: bool
+        self,
+        partition: int,
+        state: State,
+        changed: dict[str, dict[Kind, Fields]],
+        changed_days: set[Day],
+        *,
+        reset: bool,
     ) -> None:
-        before = self.live.now(partition).place
+        before = self.live.now(partition).version
         self.live.states[partition].append(state)
-        step = Step(partition, self.live.name, before, state.place, touched, sorted(moved), anew)
-        self.under_way.append(step)
+        update = CacheUpdate(partition, self.live.name, before, state.version, changed, sorted(changed_days), reset)
+        self.under_way.append(update)
 
-    # --- whoever folds ---------------------------------------------------------------------------------------------
+    # --- the projector ---------------------------------------------------------------------------------------------
 
-    async def tell(self) -> None:
-        """What is under way arrives: mostly in order, and once."""
+    async def deliver(self) -> None:
+        """Deliver an update: mostly in order, and once."""
         if not self.under_way:
             return
         fate = self.chance.random()
         at = 0 if fate < 0.97 else self.chance.randrange(len(self.under_way))
-        step = self.under_way.pop(at)
+        update = self.under_way.pop(at)
         if fate < 0.985:
-            await self.cache.step([step])
-            self.told.append(step)
+            await self.cache.apply([update])
+            self.delivered.append(update)
 
-    async def tell_again(self) -> None:
-        if self.told:
-            await self.cache.step([self.chance.choice(self.told[-6:])])
+    async def deliver_again(self) -> None:
+        if self.delivered:
+            await self.cache.apply([self.chance.choice(self.delivered[-6:])])
 
     async def confirm(self) -> None:
-        places = {partition: self.live.now(partition).place for partition in range(PARTITIONS)}
-        self.confirmations.append((self.live.name, places))
-        if not self.under_way or self.chance.random() < 0.2:  # as one who died and took up again
-            await self.cache.confirm(self.live.name, places)
+        versions = {partition: self.live.now(partition).version for partition in range(PARTITIONS)}
+        self.confirmations.append((self.live.name, versions))
+        if not self.under_way or self.chance.random() < 0.2:  # like a projector that was restarted
+            await self.cache.confirm(self.live.name, versions)
 
     async def confirm_late(self) -> None:
         if self.confirmations:
@@ -198,31 +216,31 @@ class World:
     # --- readers ---------------------------------------------------------------------------------------------------
 
     def _seen(self, partition: int, behind: int) -> State:
-        """What the tables say, or a standby that is behind by so many commits."""
+        """The state of the tables, or of a replica that is behind by so many commits."""
         states = self.live.states[partition]
         return states[max(len(states) - 1 - behind, 0)]
 
     def _behind(self) -> int:
         return self.chance.choice((0, 0, 0, 0, 1, 3))
 
-    async def look(self) -> None:
+    async def get(self) -> None:
         user_id = self.chance.choice(list(USERS))
-        looked = await self.cache.look(KIND, USERS[user_id], user_id)
-        self.judged.asked += 1
-        if looked.ticket is None:
+        cached = await self.cache.get(KIND, USERS[user_id], user_id)
+        self.counts.reads += 1
+        if cached.token is None:
             return
-        if looked.fields is not None:
-            self.judged.users += 1
-            self._judge(user_id, looked.ticket.generation, looked.seq, looked.fields)
+        if cached.fields is not None:
+            self.counts.users += 1
+            self._assert_rows_are_true(user_id, cached.token.generation, cached.seq, cached.fields)
         else:
-            self.readers.append(Reader(user_id, looked.ticket))
+            self.readers.append(Reader(user_id, cached.token))
 
     def read(self) -> None:
         if self.readers:
             reader = self.chance.choice(self.readers[-3:])
             reader.found = (self.live.name, self._seen(USERS[reader.user_id], self._behind()))
 
-    async def keep(self) -> None:
+    async def put(self) -> None:
         ready = [reader for reader in self.readers if reader.found is not None]
         if not ready:
             return
@@ -231,20 +249,20 @@ class World:
             self.readers.remove(reader)
         assert reader.found is not None
         generation, state = reader.found
-        if generation == reader.ticket.generation and reader.user_id not in state.still:
-            seq, fields = state.place.seq, state.fields_of(reader.user_id)
-            await self.cache.keep(KIND, USERS[reader.user_id], reader.user_id, reader.ticket, seq, fields)
+        if generation == reader.token.generation and reader.user_id not in state.quarantined:
+            seq, fields = state.version.seq, state.fields_of(reader.user_id)
+            await self.cache.put(KIND, USERS[reader.user_id], reader.user_id, reader.token, seq, fields)
 
-    async def look_board(self) -> None:
+    async def get_board(self) -> None:
         board = self.chance.choice(BOARDS)
-        looked = await self.cache.look_board(board, PARTITIONS)
-        if looked.ticket is None:
+        cached = await self.cache.get_board(board, PARTITIONS)
+        if cached.token is None:
             return
-        if looked.document is not None:
-            self.judged.boards += 1
-            self._judge_board(board, looked.ticket.generation, looked.seqs, looked.document)
+        if cached.document is not None:
+            self.counts.boards += 1
+            self._assert_board_is_true(board, cached.token.generation, cached.seqs, cached.document)
         else:
-            self.board_readers.append(BoardReader(board, looked.ticket))
+            self.board_readers.append(BoardReader(board, cached.token))
 
     def read_board(self) -> None:
         if self.board_readers:
@@ -252,7 +270,7 @@ class World:
             states = [self._seen(partition, behind) for partition in range(PARTITIONS)]
             self.chance.choice(self.board_readers[-3:]).found = (self.live.name, states)
 
-    async def keep_board(self) -> None:
+    async def put_board(self) -> None:
         ready = [reader for reader in self.board_readers if reader.found is not None]
         if not ready:
             return
@@ -260,32 +278,32 @@ class World:
         self.board_readers.remove(reader)
         assert reader.found is not None
         generation, states = reader.found
-        if generation == reader.ticket.generation and not any(state.still for state in states):
-            seqs = [state.place.seq for state in states]
-            await self.cache.keep_board(reader.board, reader.ticket, seqs, document_of(reader.board, states))
+        if generation == reader.token.generation and not any(state.quarantined for state in states):
+            seqs = [state.version.seq for state in states]
+            await self.cache.put_board(reader.board, reader.token, seqs, document_of(reader.board, states))
 
-    # --- the judge -------------------------------------------------------------------------------------------------
+    # --- the assertions ---------------------------------------------------------------------------------------------
 
     def _states_at(self, generation: str, partition: int, seq: int) -> list[State]:
         (tables,) = [one for one in self.generations if one.name == generation]
-        return [state for state in tables.states[partition] if state.place.seq == seq]
+        return [state for state in tables.states[partition] if state.version.seq == seq]
 
-    def _judge(self, user_id: str, generation: str, seq: int, fields: Fields) -> None:
-        states = [one for one in self._states_at(generation, USERS[user_id], seq) if user_id not in one.still]
+    def _assert_rows_are_true(self, user_id: str, generation: str, seq: int, fields: Fields) -> None:
+        states = [one for one in self._states_at(generation, USERS[user_id], seq) if user_id not in one.quarantined]
         assert any(dict(one.fields_of(user_id)) == dict(fields) for one in states), (user_id, generation, seq, fields)
 
-    def _judge_board(self, board: Board, generation: str, seqs: tuple[int, ...], document: bytes) -> None:
+    def _assert_board_is_true(self, board: Board, generation: str, seqs: tuple[int, ...], document: bytes) -> None:
         states = []
         for partition, seq in enumerate(seqs):
-            well = [one for one in self._states_at(generation, partition, seq) if not one.still]
-            assert well, f"partition {partition} was never well at {seq}"
-            states.append(well[-1])
+            unquarantined = [one for one in self._states_at(generation, partition, seq) if not one.quarantined]
+            assert unquarantined, f"partition {partition} was never without a quarantine at {seq}"
+            states.append(unquarantined[-1])
         assert document == document_of(board, states), (board, generation, seqs)
 
-    # --- losses ----------------------------------------------------------------------------------------------------
+    # --- other generations ------------------------------------------------------------------------------------------
 
     def switch(self) -> None:
-        self.take_again()
+        self.release_quarantined()
         self.new_generation()
 
     def delete_tables(self) -> None:
@@ -305,40 +323,40 @@ def sometimes(chance: Random, share: float, call: Callable[[], None]) -> Callabl
     return maybe
 
 
-async def play(cache: AggregateCache, loss: Loss, seed: int, steps: int) -> Judged:
-    """``steps`` things that happen. Raises AssertionError where the cache says what is not so."""
+async def play(cache: AggregateCache, loss: Loss, seed: int, steps: int) -> Counts:
+    """Run ``steps`` random actions. Raises AssertionError if the cache returns wrong rows."""
     chance = Random(seed)
     world = World(cache, loss, chance)
     world.new_generation(seq=10)
     await world.confirm()
-    happenings: list[tuple[int, Callable[[], Any]]] = [
+    actions: list[tuple[int, Callable[[], Any]]] = [
         (10, world.commit),
-        (16, world.tell),
-        (2, world.tell_again),
+        (16, world.deliver),
+        (2, world.deliver_again),
         (4, world.confirm),
         (1, world.confirm_late),
-        (24, world.look),
+        (24, world.get),
         (10, world.read),
-        (10, world.keep),
-        (16, world.look_board),
+        (10, world.put),
+        (16, world.get_board),
         (6, world.read_board),
-        (6, world.keep_board),
-        (2, world.take_again),
+        (6, world.put_board),
+        (2, world.release_quarantined),
         (1, loss.save),
     ]
-    calm = chance.random() < 0.4  # days without losses, in which much is kept for long
+    calm = chance.random() < 0.4  # runs without losses, in which much stays cached for long
     if not calm:
-        happenings += [
+        actions += [
             (1, sometimes(chance, 0.4, world.switch)),
             (1, lambda: loss.lose(chance)),
             (1, sometimes(chance, 0.3, loss.lose_all)),
             (1, sometimes(chance, 0.3, loss.restore)),
             (1, sometimes(chance, 0.2, world.delete_tables)),
         ]
-    weights, calls = zip(*happenings, strict=True)
+    weights, calls = zip(*actions, strict=True)
     for _ in range(steps):
         (call,) = chance.choices(calls, weights)
-        happening = call()
-        if hasattr(happening, "__await__"):
-            await happening
-    return world.judged
+        action = call()
+        if hasattr(action, "__await__"):
+            await action
+    return world.counts

@@ -14,8 +14,9 @@ from typing import Final
 
 from ledger.core.commands import Command
 from ledger.core.record import Head, decode
+from ledger.errors import LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Appended, Failure
-from ledger.ports import LogUnavailable, NewRecord, OutcomeUnknown
+from ledger.ports import NewRecord
 from ledger.writer.requests import Accepted, Failed, Refused
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import WatchedLog, request_sha256
@@ -52,7 +53,7 @@ class Run:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.cluster = Cluster(PARTITIONS, new_log=lambda appended: SlowLog(appended, self.chance), recent_wallets=64)
-        self.cluster.with_heirs = seed % 2 == 1
+        self.cluster.with_standbys = seed % 2 == 1
         self.users = [f"u{number}" for number in range(USERS)]
         self.accepted: dict[str, Accepted] = {}
         self.refused: set[str] = set()

@@ -1,6 +1,7 @@
-"""Whatever becomes of folders, readers and the cache itself: what the cache answers is true at the seq that it names.
+"""Whatever happens to projectors, readers and the cache, cached rows are true at the seq that the cache names.
 
-In memory for every commit, in a real Redis for `make test`; ``cache_world.py`` tells what may happen.
+The model in memory is tested for every commit, a real Redis in `make test`. ``cache_world.py`` has the random
+actions.
 """
 
 import copy
@@ -10,10 +11,10 @@ from typing import Final
 import pytest
 from redis import Redis as RedisClientOfTests
 
-from projections.caching.memory import MemoryCache
+from conformance.memory_cache import MemoryCache
 from projections.caching.redis import RedisCache
 from projections.caching.redis_client import RedisClient
-from properties.cache_world import Judged, play
+from properties.cache_world import Counts, play
 
 STEPS: Final = 400
 FOR_EVERY_COMMIT: Final = 150
@@ -28,21 +29,21 @@ class LossOfMemory:
         self.save()
 
     def save(self) -> None:
-        held = ("_marks", "_kept", "_boards")
-        self._saved = {name: copy.deepcopy(vars(self._cache)[name]) for name in held}
+        stores = ("_marks", "_cached", "_boards")
+        self._saved = {name: copy.deepcopy(vars(self._cache)[name]) for name in stores}
 
     def restore(self) -> None:
         vars(self._cache).update(copy.deepcopy(self._saved))
 
     def lose(self, chance: Random) -> None:
-        held = [vars(self._cache)[name] for name in ("_marks", "_kept", "_boards")]
-        keys = [(of, key) for of in held for key in of]
+        stores = [vars(self._cache)[name] for name in ("_marks", "_cached", "_boards")]
+        keys = [(of, key) for of in stores for key in of]
         if keys:
             of, key = chance.choice(keys)
             del of[key]
 
     def lose_all(self) -> None:
-        for name in ("_marks", "_kept", "_boards"):
+        for name in ("_marks", "_cached", "_boards"):
             vars(self._cache)[name].clear()
 
 
@@ -67,33 +68,33 @@ class LossOfRedis:
         self._client.flushall()
 
 
-async def test_in_memory_all_that_is_answered_is_true() -> None:
-    total = Judged()
+async def test_all_rows_from_the_model_in_memory_are_true() -> None:
+    total = Counts()
     for seed in range(FOR_EVERY_COMMIT):
         cache = MemoryCache(trust_s=LONG_S)
         add(total, await play(cache, LossOfMemory(cache), seed, STEPS))
-    assert_that_much_was_answered(total)
+    assert_that_there_were_many_hits(total)
 
 
 @pytest.mark.system
-async def test_in_redis_all_that_is_answered_is_true(redis_url: str) -> None:
-    total = Judged()
+async def test_all_rows_from_redis_are_true(redis_url: str) -> None:
+    total = Counts()
     cache = RedisCache(RedisClient(redis_url), trust_s=LONG_S)
     with RedisClientOfTests.from_url(redis_url) as client:
         for seed in range(IN_REDIS):
             client.flushall()
             add(total, await play(cache, LossOfRedis(client), seed, STEPS))
     await cache.close()
-    assert_that_much_was_answered(total)
+    assert_that_there_were_many_hits(total)
 
 
-def add(total: Judged, more: Judged) -> None:
+def add(total: Counts, more: Counts) -> None:
     total.users += more.users
     total.boards += more.boards
-    total.asked += more.asked
+    total.reads += more.reads
 
 
-def assert_that_much_was_answered(total: Judged) -> None:
-    """Else the silence of the cache, and not its truth, would be what was shown."""
-    assert total.users > total.asked / 4, total
-    assert total.boards > total.asked / 20, total
+def assert_that_there_were_many_hits(total: Counts) -> None:
+    """A cache that returns nothing would pass without this."""
+    assert total.users > total.reads / 4, total
+    assert total.boards > total.reads / 20, total

@@ -1,8 +1,8 @@
-"""Reads through the cache, of two nodes, while a real read model is folded: each is what the events until its own
-``as_of`` say, and no node ever says an older one than it has said.
+"""Two nodes read through the cache while a real read model is folded. Each document is what the events up to its
+``as_of`` say, and the ``as_of`` of a node never goes back.
 
-Commits that the cache never hears of, users who stand still and are taken again, another generation, a cache that is
-away: all of it comes by chance. In memory for every commit, in a real Redis for `make test`.
+Lost updates, quarantined users, a new generation and an unavailable cache come at random. The model in memory is
+tested for every commit, a real Redis in `make test`.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from typing import Final
 import pytest
 from redis import Redis as RedisClientOfTests
 
+from conformance.memory_cache import MemoryCache
 from ledger.core.wallet import DAY_US
 from projections.caching.cached_reads import CachedReads
-from projections.caching.memory import MemoryCache
-from projections.caching.port import AggregateCache, CacheUnavailable, Kind, Looked, Step
+from projections.caching.port import AggregateCache, CachedRows, CacheUnavailable, CacheUpdate, Kind
 from projections.caching.redis import RedisCache
 from projections.caching.redis_client import RedisClient
-from projections.live.memory import MemoryLive
+from projections.live.memory import MemoryLiveFeed
 from projections.models import VERSION
 from projections.models.leaderboards import LEADERBOARDS
-from projections.projecting.partition import PartitionFolder
+from projections.projecting.partition import PartitionProjector
 from projections.projecting.post_commit import PostCommit
 from projections.storage.port import Generation, Quarantined, Run
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
@@ -32,54 +32,54 @@ from properties.test_reads_against_the_naive_reads import NOW_US, Ends, plain
 
 TURNS: Final = 600
 BACK: Final = 0.05
-"""In how many turns of those in which it is away the cache comes back."""
+"""Probability that an unavailable cache is available again, in each turn."""
 LONG_S: Final = 3_600.0
 REBUILD_FROM: Final = 0.6
 
 
-class Away(MemoryCache):
-    """It can be told not to answer."""
+class FailingCache(MemoryCache):
+    """Raises CacheUnavailable while ``unavailable`` is set."""
 
-    away = False
+    unavailable = False
 
-    async def look(self, kind: Kind, partition: int, user_id: str) -> Looked:
+    async def get(self, kind: Kind, partition: int, user_id: str) -> CachedRows:
         self._refuse()
-        return await super().look(kind, partition, user_id)
+        return await super().get(kind, partition, user_id)
 
-    async def step(self, steps: Sequence[Step]) -> None:
+    async def apply(self, updates: Sequence[CacheUpdate]) -> None:
         self._refuse()
-        await super().step(steps)
+        await super().apply(updates)
 
     def _refuse(self) -> None:
-        if self.away:
+        if self.unavailable:
             raise CacheUnavailable("a test")
 
 
 class Scene:
-    """A read model on a file, folded run by run, with whoever folds telling the cache or not."""
+    """A read model in a file, folded run by run; some commits never reach the cache."""
 
     def __init__(self, told: Story, path: Path, cache: AggregateCache, chance: Random) -> None:
         self.told, self.chance, self.cache = told, chance, cache
         self.store, self.model = SqliteReadModelStore(path), SqliteReadModel(path)
         self.naive = NaiveReads(told.records)
         self.clock_s = 0.0
-        self.after = PostCommit(cache, MemoryLive(), clock_s=lambda: self.clock_s)
+        self.post_commit = PostCommit(cache, MemoryLiveFeed(), clock_s=lambda: self.clock_s)
         self.nodes = [CachedReads(self.model, Ends(told), lambda: NOW_US, cache) for _ in range(2)]
         self.at: list[dict[int, int]] = [{} for _ in self.nodes]
-        self.still: Quarantined | None = None
+        self.quarantined: Quarantined | None = None
         self.days = sorted({event["time_us"] // DAY_US for event in self.naive.events})
-        self.times = 0
+        self.hits = 0
 
     async def begin(self) -> None:
         self.live = await self.store.make_generation(VERSION, len(self.told.partitions), live=True)
-        await self.take_up()
+        await self.prepare()
 
-    async def take_up(self) -> None:
-        """As a folder that starts, and knows what the tables say only."""
+    async def prepare(self) -> None:
+        """Start again from the tables, like a new process."""
         checkpoints = await self.store.checkpoints(self.live.number)
         quarantined = await self.store.quarantine(self.live.number)
         self.folders = [
-            PartitionFolder(
+            PartitionProjector(
                 self.store,
                 self.live.number,
                 partition,
@@ -89,7 +89,7 @@ class Scene:
             )
             for partition, checkpoint in enumerate(checkpoints)
         ]
-        await self.after.standing(self.live, dict(enumerate(checkpoints)))
+        await self.post_commit.started(self.live, dict(enumerate(checkpoints)))
 
     async def fold(self) -> None:
         folder = self.chance.choice(self.folders)
@@ -100,19 +100,19 @@ class Scene:
             return
         assert not run.quarantined
         await self.store.commit(self.live.number, [run])
-        if self.chance.random() < 0.03:  # it died before it told anybody
-            await self.take_up()
+        if self.chance.random() < 0.03:  # it died before its post-commit hooks
+            await self.prepare()
             return
-        folder.stored(run)
-        await self._touched(run)
+        folder.mark_stored(run)
+        await self._committed(run)
 
-    async def _touched(self, run: Run) -> None:
+    async def _committed(self, run: Run) -> None:
         self.clock_s += 1
-        await self.after.touched(self.live, [run])
+        await self.post_commit.committed(self.live, [run])
 
-    async def stand_still(self) -> None:
-        """As if a user's next event could not be digested; or, the next time, as if now it can."""
-        if self.still is None:
+    async def change_quarantine(self) -> None:
+        """Quarantine a user at the next event; or fold the quarantined user's events again."""
+        if self.quarantined is None:
             folder = self.chance.choice(self.folders)
             rest = [event for event in self.naive.events if event["partition"] == folder.partition]
             coming = [event for event in rest if event["seq"] > folder.head.seq]
@@ -121,28 +121,28 @@ class Scene:
             first = self.chance.choice(coming[:5])
             user_id = first["user_id"]
             seq = next(event["seq"] for event in coming if event["user_id"] == user_id)
-            self.still = Quarantined(folder.partition, user_id, seq, first["time_us"], "a test")
+            self.quarantined = Quarantined(folder.partition, user_id, seq, first["time_us"], "a test")
             checkpoint = (await self.store.checkpoints(self.live.number))[folder.partition]
-            run = Run(folder.partition, checkpoint, checkpoint, (), (self.still,))
+            run = Run(folder.partition, checkpoint, checkpoint, (), (self.quarantined,))
             await self.store.commit(self.live.number, [run])
-            await self._touched(run)
-            await self.take_up()
+            await self._committed(run)
+            await self.prepare()
             return
-        folder = self.folders[self.still.partition]
-        taken = await folder.retake(self.still)
-        if taken is not None:
-            assert not taken.quarantined
-            await self.store.commit(self.live.number, [taken])
-            folder.stored(taken)
-            await self._touched(taken)
-            self.still = None
+        folder = self.folders[self.quarantined.partition]
+        released = await folder.retry_quarantined(self.quarantined)
+        if released is not None:
+            assert not released.quarantined
+            await self.store.commit(self.live.number, [released])
+            folder.mark_stored(released)
+            await self._committed(released)
+            self.quarantined = None
 
     async def rebuild(self) -> None:
-        """Another generation, at the very same places, goes live."""
+        """Another generation, at the same seqs, goes live."""
         made = await self.store.make_generation(VERSION, len(self.told.partitions), live=False)
         for old in self.folders:
             records = self.told.partitions[old.partition][: old.head.seq]
-            folder = PartitionFolder(
+            folder = PartitionProjector(
                 self.store, made.number, old.partition, (await self.store.checkpoints(made.number))[old.partition], []
             )
             if records:
@@ -153,7 +153,7 @@ class Scene:
         self.live = Generation(made.number, made.version, "live", made.made_at_us)
         if self.chance.random() < 0.5:
             await self.read()
-        await self.take_up()
+        await self.prepare()
 
     async def read(self) -> None:
         at = self.chance.randrange(len(self.nodes))
@@ -169,8 +169,8 @@ class Scene:
         )
         ((partition, seq),) = found.seqs.items()
         assert plain(found) == getattr(self.naive.at({partition: seq}), name)(user_id), (name, user_id, found.seqs)
-        if self.still is None or self.still.user_id != user_id:
-            self._goes_on(at, found.seqs)
+        if self.quarantined is None or self.quarantined.user_id != user_id:
+            self._assert_never_back(at, found.seqs)
         else:
             assert found.lag_ms > 0
 
@@ -178,14 +178,14 @@ class Scene:
         name, day = self.chance.choice(list(LEADERBOARDS)), self.chance.choice(self.days)
         limit = self.chance.choice((1, 3, 200))
         found = await self.nodes[at].leaderboard(name, "INR", day * DAY_US, limit)
-        if self.still is None:
+        if self.quarantined is None:
             then = self.naive.at(found.seqs)
             assert plain(found) == then.leaderboard(name, "INR", day * DAY_US, limit), (name, day, found.seqs)
-        elif not isinstance(self.cache, Away):  # which may not have heard of it
-            assert found.lag_ms >= (NOW_US - self.still.time_us) // 1_000, "somebody stands still"
-        self._goes_on(at, found.seqs)
+        elif not isinstance(self.cache, FailingCache):  # the cache may not know of the quarantine
+            assert found.lag_ms >= (NOW_US - self.quarantined.time_us) // 1_000, "a user is quarantined"
+        self._assert_never_back(at, found.seqs)
 
-    def _goes_on(self, at: int, seqs: dict[int, int]) -> None:
+    def _assert_never_back(self, at: int, seqs: dict[int, int]) -> None:
         for partition, seq in seqs.items():
             assert seq >= self.at[at].get(partition, 0), f"partition {partition} went back"
             self.at[at][partition] = seq
@@ -199,41 +199,41 @@ async def play(scene: Scene) -> None:
     chance = scene.chance
     await scene.begin()
     for turn in range(TURNS):
-        match chance.choices(("fold", "read", "still", "rebuild", "away"), (20, 120, 1, 1, 1))[0]:
+        match chance.choices(("fold", "read", "quarantine", "rebuild", "unavailable"), (20, 120, 1, 1, 1))[0]:
             case "fold":
                 await scene.fold()
             case "read":
                 await scene.read()
-            case "still":
-                await scene.stand_still()
-            case "rebuild" if scene.still is None and turn > TURNS * REBUILD_FROM:
+            case "quarantine":
+                await scene.change_quarantine()
+            case "rebuild" if scene.quarantined is None and turn > TURNS * REBUILD_FROM:
                 await scene.rebuild()
-            case "away" if isinstance(scene.cache, Away):
-                scene.cache.away = True
-        if isinstance(scene.cache, Away) and scene.cache.away and chance.random() < BACK:
-            scene.cache.away = False
+            case "unavailable" if isinstance(scene.cache, FailingCache):
+                scene.cache.unavailable = True
+        if isinstance(scene.cache, FailingCache) and scene.cache.unavailable and chance.random() < BACK:
+            scene.cache.unavailable = False
             for node in scene.nodes:
-                node.breaker.answered()
+                node.breaker.succeeded()
     for node in scene.nodes:
-        scene.times += sum(number for (_, outcome), number in node.counts.items() if outcome == "hit")
+        scene.hits += sum(number for (_, outcome), number in node.counts.items() if outcome == "hit")
     await scene.close()
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_reads_through_a_cache_in_memory_say_what_the_events_say(seed: int, tmp_path: Path) -> None:
-    cache = Away(trust_s=LONG_S)
+async def test_reads_through_a_cache_in_memory_are_what_the_events_say(seed: int, tmp_path: Path) -> None:
+    cache = FailingCache(trust_s=LONG_S)
     scene = Scene(await tell(seed), tmp_path / "read-model.sqlite3", cache, Random(seed))
     await play(scene)
-    assert scene.times > TURNS / 20, "the cache was to be what answers"
+    assert scene.hits > TURNS / 20, "too few cache hits for this test to mean anything"
 
 
 @pytest.mark.system
 @pytest.mark.parametrize("seed", range(10, 18))
-async def test_reads_through_redis_say_what_the_events_say(seed: int, redis_url: str, tmp_path: Path) -> None:
+async def test_reads_through_redis_are_what_the_events_say(seed: int, redis_url: str, tmp_path: Path) -> None:
     cache = RedisCache(RedisClient(redis_url), trust_s=LONG_S)
     scene = Scene(await tell(seed), tmp_path / "read-model.sqlite3", cache, Random(seed))
     await play(scene)
     with RedisClientOfTests.from_url(redis_url) as client:
         assert client.keys("stakelog:1:wallet:*")
     await cache.close()
-    assert scene.times > TURNS / 20, "the cache was to be what answers"
+    assert scene.hits > TURNS / 20, "too few cache hits for this test to mean anything"

@@ -17,7 +17,7 @@ from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
 from projections.models import VERSION
 from projections.models.leaderboards import LEADERBOARDS
-from projections.projecting.partition import PartitionFolder
+from projections.projecting.partition import PartitionProjector
 from projections.reads.documents import Page
 from projections.reads.queries import Found, Reads
 from projections.storage.port import Quarantined, ReadModel, ReadModelStore, Run
@@ -84,14 +84,14 @@ class Folded:
 
     def __init__(self, told: Story, store: ReadModelStore, reads: Reads, generation: int) -> None:
         self._told, self._store, self.reads, self._generation = told, store, reads, generation
-        self._folders: list[PartitionFolder] = []
+        self._folders: list[PartitionProjector] = []
 
     async def fold(self, chance: Random, part: float, rows_max: int) -> None:
         """Every partition up to that part of its length, in runs of any size."""
         if not self._folders:
             checkpoints = await self._store.checkpoints(self._generation)
             self._folders = [
-                PartitionFolder(self._store, self._generation, partition, checkpoint, [], rows_max=rows_max)
+                PartitionProjector(self._store, self._generation, partition, checkpoint, [], rows_max=rows_max)
                 for partition, checkpoint in enumerate(checkpoints)
             ]
         for folder in self._folders:
@@ -103,7 +103,7 @@ class Folded:
                 assert run is not None
                 assert not run.quarantined, run.quarantined
                 await self._store.commit(self._generation, [run])
-                folder.stored(run)
+                folder.mark_stored(run)
 
     async def quarantine(self, partition: int, user_id: str, seq: int) -> None:
         """As if the user's event there could not be digested."""

@@ -15,9 +15,11 @@ import pytest
 from ledger.core.commands import AnyFollowUp
 from ledger.core.events import Event
 from ledger.core.record import decode
+from ledger.core.state_values import Value
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.snapshots import MemorySnapshotStore
 from ledger.memory.state_store import MemoryStateStore
-from ledger.ports import LedgerError, LogUnavailable, StateStore, Value
+from ledger.ports import StateStore
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted
@@ -73,7 +75,7 @@ class Day:
         if self.chance.random() < 0.3:
             kept.fail_next.extend([None] * self.chance.randrange(12) + [LogUnavailable("killed")])
         try:
-            return await snapshots.take(partition) is not None
+            return await snapshots.write(partition) is not None
         except LogUnavailable:
             return False
         finally:

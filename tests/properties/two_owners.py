@@ -14,11 +14,13 @@ from typing import Any, Final
 
 from ledger.core.commands import Command
 from ledger.core.record import Head, decode
+from ledger.errors import OutcomeUnknown, StaleHead
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import NewRecord, OutcomeUnknown, StaleHead
-from ledger.writer.requests import Accepted, Answer, Refused, WalletRead
+from ledger.node.owns_all import node_of_whole_log
+from ledger.ports import NewRecord
+from ledger.writer.requests import Accepted, AnyResponse, Refused, WalletRead
 from unit.given import ASSETS, NOON, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 
@@ -69,7 +71,7 @@ class Client:
 
     def __init__(self, command: Command | None) -> None:
         self.command = command
-        self.word: Answer = None
+        self.word: AnyResponse = None
         self.asked_at = 0
         """How many events the log had when it asked the question that was answered."""
         self.answered_at = 0
@@ -120,7 +122,7 @@ class Run:
     def _new_owner(self) -> "asyncio.Task[Any]":
         self.generation += 1
         log = HeldUpLog(self.appended, self.chance)
-        node = Node(log, MemoryStateStore(), lambda: NOON, ASSETS, generation=self.generation)
+        node = node_of_whole_log(log, MemoryStateStore(), lambda: NOON, ASSETS, generation=self.generation)
         self.logs.append(log)
         self.nodes.append(node)
         return asyncio.get_running_loop().create_task(self._start(node))
@@ -149,7 +151,7 @@ class Run:
         while True:
             node = self.nodes[-1] if chance.random() < 0.6 else chance.choice(self.nodes)
             client.asked_at = self.events
-            if not hasattr(node.writers[0], "state"):
+            if 0 not in node.writers:
                 await asyncio.sleep(0)
                 continue
             asking = asyncio.ensure_future(

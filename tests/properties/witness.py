@@ -28,7 +28,7 @@ from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import LEDGER, BonusExpired, Event, HoldExpired, LimitsSet
 from ledger.core.position import Position, partition_of
 from ledger.core.record import EMPTY_SHA256, decode
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
+from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
 from properties import naive_ledger
 from properties.naive_ledger import NaiveLedger
 from properties.stories import assert_same_event
@@ -41,7 +41,7 @@ class Asked:
     fields: dict[str, Any]
     actor: str
     dry_run: bool = False
-    answer: Answer = None
+    answer: AnyResponse = None
 
     @property
     def user_id(self) -> str:
@@ -234,7 +234,7 @@ class Witness:
                 return told == expected and first is not None and position == str(first.place)
             case Accepted(event, place, head):
                 return isinstance(told, naive_ledger.Duplicate) and first == Written(place, head, event)
-            case WouldBe(event):
+            case DryRunAccepted(event):
                 return isinstance(told, naive_ledger.Accepted) and _is_same(event, told.fact)
             case _:
                 raise AssertionError(asked)

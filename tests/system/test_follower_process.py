@@ -321,7 +321,7 @@ def test_a_full_disk_of_the_read_model_stops_no_command_and_is_waited_out(tmp_pa
                     pass
             written = post(service, *deposits("d", 400))
             assert {answer["status"] for answer in written} == {201}
-            until(lambda: "trying again" in service.log_text())
+            until(lambda: "retrying" in service.log_text())
             heads = live(service.data)[1]
             assert sum(heads) < sum(ends(service.data))
             time.sleep(0.5)

@@ -9,10 +9,10 @@ from aiokafka.admin import NewTopic
 
 from deploy.local.servers import Kafka
 from kafka_judge import administered, new_topic, raw_values
+from ledger.errors import LogMisconfigured, WrongAssets
 from ledger.kafka.address import parse_address
 from ledger.kafka.log import KafkaEventLog, open_log
 from ledger.kafka.topic import settings_of
-from ledger.ports import LogMisconfigured, WrongAssets
 
 pytestmark = pytest.mark.system
 

@@ -16,9 +16,9 @@ from conformance.event_log import append, run_of, whole
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, in_a_process
 from ledger.core.record import EMPTY, Head
+from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.kafka.client import NO_OFFSET
 from ledger.kafka.log import KafkaEventLog
-from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 
 pytestmark = pytest.mark.system
 
@@ -214,7 +214,7 @@ import asyncio, sys
 from conformance.event_log import append
 from ledger.kafka.log import open_log
 from ledger.kafka.address import parse_address
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 
 async def main():
     url, topic = sys.argv[1:]

@@ -50,7 +50,7 @@ def test_a_worker_that_is_not_let_in_says_so_and_ends_when_told(side: KafkaReadS
     side.write(0.2)
     side.environment["STAKELOG_LOG"] = secure_url(side.kafka, sasl_password="guessed-wrong")  # noqa: S106 - of nobody
     worker = side.worker()
-    until(lambda: "trying again" in worker.said(), "it says that it cannot")
+    until(lambda: "retrying" in worker.said(), "it says that it cannot")
     assert worker.stop() == 0
     said = worker.said()
     assert "does it take SASL_SSL with this sasl_username, sasl_password, ssl_cafile?" in said

@@ -16,15 +16,15 @@ from conformance.snapshot_store import everything
 from deploy.local.servers import Kafka
 from kafka_judge import Logs, SnapshotTopics, administered, new_topic
 from ledger.core.commands import Command
+from ledger.errors import CheckpointAhead, LogMisconfigured
 from ledger.kafka.address import parse_address
 from ledger.kafka.snapshots import open_snapshots
 from ledger.kafka.topic import COMPACTED, settings_of
 from ledger.memory.state_store import MemoryStateStore
-from ledger.node.node import Node
-from ledger.ports import CheckpointAhead, LogMisconfigured
+from ledger.node.owns_all import node_of_whole_log
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.state_store import SqliteStateStore
-from ledger.writer.requests import Accepted, Answer
+from ledger.writer.requests import Accepted, AnyResponse
 from ledger.writer.writer import Writer
 from unit.given import ASSETS, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
@@ -100,10 +100,10 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     logs: Logs, topics: SnapshotTopics, tmp_path: Path
 ) -> None:
     log, store = await logs.open(partitions=1), SqliteStateStore(tmp_path / "first.sqlite3")
-    node = Node(log, store, now_us, ASSETS, generation=1)
+    node = node_of_whole_log(log, store, now_us, ASSETS, generation=1)
     await node.start()
     first = open_wallet("u0")
-    told: dict[Command, Answer] = {first: await node.post(first, request_sha256(first), "local")}
+    told: dict[Command, AnyResponse] = {first: await node.post(first, request_sha256(first), "local")}
 
     async def play(user: int, until: asyncio.Event) -> None:
         user_id, number = f"u{user}", 0
@@ -125,7 +125,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
             while node.end(0) < enough_events:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
             await node.writers[0].save()
-            assert await snapshots.take(0)
+            assert await snapshots.write(0)
     last = store.checkpoint(0)
     enough.set()
     await playing
@@ -138,7 +138,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     assert loaded is not None
     assert last is not None
     assert 300 <= loaded.seq <= last.seq
-    heir = Node(fresh_log, fresh, now_us, ASSETS, generation=2)
+    heir = node_of_whole_log(fresh_log, fresh, now_us, ASSETS, generation=2)
     assert await heir.start() <= end - loaded.seq
     for command, answer in told.items():
         again = await heir.post(command, request_sha256(command), "local")
@@ -149,7 +149,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     await node.stop()
     # All of it is what the log tells.
     by_log = MemoryStateStore()
-    third = Node(await logs.open(partitions=1), by_log, now_us, ASSETS, generation=3)
+    third = node_of_whole_log(await logs.open(partitions=1), by_log, now_us, ASSETS, generation=3)
     await third.start()
     await third.stop()
     again_store = SqliteStateStore(tmp_path / "fresh.sqlite3")
@@ -160,7 +160,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
 
 async def test_a_node_that_starts_again_reads_nothing_before_its_checkpoint(logs: Logs, tmp_path: Path) -> None:
     log = await logs.open(partitions=1)
-    node = Node(log, SqliteStateStore(tmp_path / "state.sqlite3"), now_us, ASSETS, generation=1)
+    node = node_of_whole_log(log, SqliteStateStore(tmp_path / "state.sqlite3"), now_us, ASSETS, generation=1)
     await node.start()
     await node.post(command := open_wallet(), request_sha256(command), "local")
     for number in range(30):
@@ -199,25 +199,25 @@ async def test_snapshots_are_right_while_the_broker_compacts(
         answer = await admin.alter_configs([eager])
     assert [resource[0] for one in answer for resource in one.resources] == [0], answer
     log, store = await logs.open(partitions=1), MemoryStateStore()
-    node = Node(log, store, now_us, ASSETS, generation=1)
+    node = node_of_whole_log(log, store, now_us, ASSETS, generation=1)
     await node.start()
     await node.post(opening := open_wallet(), request_sha256(opening), "local")
     kept = await topics.open(partitions=1)
     snapshots = Snapshots(log, store, kept, events_min=1, chunk_entries=10, duty=1.0)
-    first_place, turn = 0, 0
+    first_offset, turn = 0, 0
     async with asyncio.timeout(90):
-        while first_place == 0 or turn < 10:  # until the broker has thrown the first ones away
+        while first_offset == 0 or turn < 10:  # until the broker has thrown the first ones away
             turn += 1
             for number in range(20):
                 padded = deposit(10, f"o{turn}-{number}", metadata={"k": os.urandom(100).hex()})
                 await node.post(padded, request_sha256(padded), "local")
             await node.writers[0].save()
-            assert await snapshots.take(0)
+            assert await snapshots.write(0)
             fresh = MemoryStateStore()
             await Snapshots(await logs.open(partitions=1), fresh, await topics.open(partitions=1)).prepare(0)
             assert fresh.checkpoint(0) == store.checkpoint(0)
             assert fresh.scan(0, "", "~", 10_000) == store.scan(0, "", "~", 10_000)
-            first_place = (await everything(kept, 0))[0].place
+            first_offset = (await everything(kept, 0))[0].offset
             await asyncio.sleep(0.2)
     await node.stop()
 
@@ -226,17 +226,17 @@ async def test_a_snapshot_of_an_exchanged_or_a_shorter_topic_is_noticed(
     kafka: Kafka, logs: Logs, topics: SnapshotTopics
 ) -> None:
     log, store = await logs.open(partitions=1), MemoryStateStore()
-    node = Node(log, store, now_us, ASSETS, generation=1)
+    node = node_of_whole_log(log, store, now_us, ASSETS, generation=1)
     await node.start()
     for number in range(5):
         await node.post(one := open_wallet(f"u{number}"), request_sha256(one), "local")
     await node.writers[0].save()
     kept = await topics.open(partitions=1)
-    assert await Snapshots(log, store, kept, duty=1.0).take(0)
+    assert await Snapshots(log, store, kept, duty=1.0).write(0)
     await node.stop()
 
     others = Logs(kafka)
-    other = Node(await others.open(partitions=1), MemoryStateStore(), now_us, ASSETS, generation=1)
+    other = node_of_whole_log(await others.open(partitions=1), MemoryStateStore(), now_us, ASSETS, generation=1)
     await other.start()
     with pytest.raises(CheckpointAhead, match="got shorter"):
         await Snapshots(await others.open(partitions=1), MemoryStateStore(), kept).prepare(0)

@@ -15,10 +15,7 @@ from conformance.event_log import append, whole
 from deploy.local.servers import SASL_PASSWORD, Kafka
 from kafka_judge import Logs, administered, new_topic, secure_url
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.kafka.address import parse_address
-from ledger.kafka.log import Known, Run, open_log
-from ledger.kafka.topic import settings_of
-from ledger.ports import (
+from ledger.errors import (
     CheckpointAhead,
     ForeignCheckpoint,
     LogMisconfigured,
@@ -26,6 +23,9 @@ from ledger.ports import (
     LogUnreadable,
     WrongPartitions,
 )
+from ledger.kafka.address import parse_address
+from ledger.kafka.log import Known, Run, open_log
+from ledger.kafka.topic import settings_of
 
 pytestmark = pytest.mark.system
 
@@ -84,7 +84,7 @@ async def test_all_wrong_settings_are_named_at_once(kafka: Kafka, logs: Logs) ->
 
 async def test_one_copy_is_enough_only_where_it_is_said(kafka: Kafka) -> None:
     topic = new_topic()
-    with pytest.raises(LogMisconfigured, match="replication_factor=1 where the loss of one disk"):
+    with pytest.raises(LogMisconfigured, match="replication_factor=1 in the address if the loss of one disk"):
         await open_log(parse_address(kafka.url), 2, topic=topic)
     await make(kafka, topic, 2, {"min.insync.replicas": "2"})
     with pytest.raises(LogMisconfigured, match="has 1 copies of a partition, not 3"):

@@ -155,7 +155,7 @@ def test_a_database_that_goes_away_is_waited_for(kafka: Kafka, tmp_path: Path, t
                 time.sleep(1.5)
         side.until_folded()
         side.assert_true_of_the_log()
-        assert "trying again" in worker.said()
+        assert "retrying" in worker.said()
         assert worker.stop() == 0
         assert "Traceback" not in worker.said()
 

@@ -21,7 +21,7 @@ from api.http.metrics import ReadModelGauges
 from ledger.core.record import EMPTY
 from ledger.peers.log_view import LogView
 from projections.models import VERSION
-from projections.projecting.partition import PartitionFolder
+from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Reads
 from projections.storage.port import Checkpoint
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
@@ -58,14 +58,15 @@ class Asked:
         self._store = SqliteReadModelStore(self._path)
         self._generation = (await self._store.make_generation(VERSION, self._partitions, live=True)).number
         self._folders = [
-            PartitionFolder(self._store, self._generation, partition, Checkpoint(EMPTY), [])
+            PartitionProjector(self._store, self._generation, partition, Checkpoint(EMPTY), [])
             for partition in range(self._partitions)
         ]
         self.model = SqliteReadModel(self._path)
         node = self.world.node
         gauges = ReadModelGauges(node, self.model, {"follower": Child("follower", ()), "check": Child("check", ())})
+        log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
         self.app = build_app(
-            node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080", self._whole
+            node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080", log_view
         )
         return self
 
@@ -82,7 +83,7 @@ class Asked:
         for folder, records in zip(self._folders, self.world.appended.records, strict=True):
             if run := await folder.fold(records[folder.head.seq :]):
                 await self._store.commit(self._generation, [run])
-                folder.stored(run)
+                folder.mark_stored(run)
 
     async def get(self, target: str, *headers: tuple[str, str]) -> Answer:
         return await self.ask("GET", target, *headers)

@@ -16,7 +16,7 @@ from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.readers import SqliteLogReader
 from projections.models import ROW_TYPES, VERSION
-from projections.projecting.partition import PartitionFolder
+from projections.projecting.partition import PartitionProjector
 from projections.storage.port import Checkpoint, ReadModelStore
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.tables.rows import add_digests, digest_function
@@ -105,12 +105,12 @@ async def from_scratch(path: Path, partitions: Sequence[Sequence[bytes]]) -> Tab
     try:
         made = await store.make_generation(VERSION, len(partitions), live=True)
         for partition, records in enumerate(partitions):
-            folder = PartitionFolder(store, made.number, partition, Checkpoint(), [])
+            folder = PartitionProjector(store, made.number, partition, Checkpoint(), [])
             for start in range(0, len(records), PAGE):
                 run = await folder.fold(records[start : start + PAGE])
                 assert run is not None
                 await store.commit(made.number, [run])
-                folder.stored(run)
+                folder.mark_stored(run)
         return await tables(store, made.number, len(partitions))
     finally:
         await store.close()

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
+from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command, canonical
 from ledger.core.events import Event, sums_to_zero
 from ledger.core.evolve import evolve
@@ -21,12 +22,16 @@ from ledger.core.items import Item
 from ledger.core.position import Position
 from ledger.core.record import EMPTY_SHA256, Head, decode, sha256_hex
 from ledger.core.rejections import Rejection
+from ledger.core.state_values import Value
 from ledger.core.wallet import Wallet
+from ledger.errors import LedgerError
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.ports import LedgerError, NewRecord, StateStore, Value
-from ledger.writer.requests import Accepted, Answer, Failed, Refused
+from ledger.node.owns_all import NoOtherNodes, OwnsAll
+from ledger.node.ports import OtherNodes
+from ledger.ports import NewRecord, StateStore
+from ledger.writer.requests import Accepted, AnyResponse, Failed, Refused
 from ledger.writer.writer import Writer
 from unit.given import ASSETS, NOON
 
@@ -87,12 +92,19 @@ class World:
         self.options = options
         self.log = WatchedLog(partitions, self.appended)
         self.node: Node
+        self.owners: Owners
+        self.others: OtherNodes
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> "World":
         self.log = self.new_log()
-        self.node = Node(self.log, self.store, self.clock, ASSETS, **self.options)
+        options: dict[str, Any] = {"generation": 0, "others": None, **self.options}
+        generation, others = options.pop("generation"), options.pop("others")
+        options.setdefault("owners", OwnsAll(self.log.partitions, generation=generation))
+        options["others"] = NoOtherNodes() if others is None else others
+        self.owners, self.others = options["owners"], options["others"]
+        self.node = Node(self.log, self.store, self.clock, ASSETS, **options)
         await self.node.start()
         await self.node.join()
         return self
@@ -105,7 +117,8 @@ class World:
         ours = [
             task
             for task in asyncio.all_tasks()
-            if task.get_name().startswith(("writer-", "take-", "retire-", "heir")) or task.get_name() == "checkpoints"
+            if task.get_name().startswith(("writer-", "open-", "retire-", "standby-"))
+            or task.get_name() == "checkpoints"
         ]
         for task in ours:
             task.cancel()
@@ -143,11 +156,11 @@ class World:
 
     # --- asking --------------------------------------------------------------------------------------------------
 
-    async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> Answer:
+    async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> AnyResponse:
         async with asyncio.timeout(10):
             return await self.node.post(command, request_sha256(command), actor, dry_run=dry_run)
 
-    async def post_many(self, *commands: Command) -> list[Answer]:
+    async def post_many(self, *commands: Command) -> list[AnyResponse]:
         async with asyncio.timeout(10):
             return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
 

@@ -18,7 +18,7 @@ from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.log import SqliteEventLog
 from projections import models as folds
 from projections.models import ROW_TYPES
-from projections.projecting.partition import PartitionFolder
+from projections.projecting.partition import PartitionProjector
 from projections.storage.port import Checkpoint, Run
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.tables.row_buffer import RowBuffer
@@ -67,23 +67,23 @@ class ReadModel:
             await model.fold(await model.folder(partition), records)
         return model
 
-    async def folder(self, partition: int = 0, rows_max: int | None = None) -> PartitionFolder:
+    async def folder(self, partition: int = 0, rows_max: int | None = None) -> PartitionProjector:
         """A new one, which begins where the tables are."""
         quarantined = [one for one in await self.store.quarantine(self.generation) if one.partition == partition]
-        return PartitionFolder(
+        return PartitionProjector(
             self.store, self.generation, partition, await self.checkpoint(partition), quarantined, rows_max=rows_max
         )
 
-    async def fold(self, folder: PartitionFolder, records: Sequence[bytes]) -> Run | None:
+    async def fold(self, folder: PartitionProjector, records: Sequence[bytes]) -> Run | None:
         """Fold and store; None where nothing continued the chain."""
         run = await folder.fold(records)
         if run is not None:
             await self.keep(folder, run)
         return run
 
-    async def keep(self, folder: PartitionFolder, run: Run) -> None:
+    async def keep(self, folder: PartitionProjector, run: Run) -> None:
         await self.store.commit(self.generation, [run])
-        folder.stored(run)
+        folder.mark_stored(run)
 
     async def checkpoint(self, partition: int = 0) -> Checkpoint:
         return (await self.store.checkpoints(self.generation))[partition]
@@ -113,8 +113,7 @@ def book_of(scene: Scene) -> RowBuffer:
 
 def rows_of(scene: Scene, kind: type[RowT]) -> list[RowT]:
     """The rows of one table, in the order of their keys."""
-    (shelf,) = (shelf for shelf in book_of(scene).tables if shelf.kind is kind)
-    return shelf.changed
+    return book_of(scene)[kind].changed
 
 
 def row_of(scene: Scene, kind: type[RowT], *key: Any) -> RowT:

@@ -26,8 +26,9 @@ from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
-from ledger.node.node import Node
-from ledger.operations.audit import Fault, Stored, verify
+from ledger.node.owns_all import node_of_whole_log
+from ledger.operations.audit import Fault, verify
+from ledger.ports import StoredRecord
 
 PARTITIONS = 4
 ADA, BOB = "ada", "bob"
@@ -43,16 +44,16 @@ class Lists:
     def ends(self) -> Sequence[int]:
         return [len(records) for records in self.partitions]
 
-    def read(self, partition: int, to_seq: int) -> Iterator[Sequence[Stored]]:
+    def read(self, partition: int, to_seq: int) -> Iterator[Sequence[StoredRecord]]:
         records = self.partitions[partition][:to_seq]
         for start in range(0, len(records), 3):
-            yield [Stored(record) for record in records[start : start + 3]]
+            yield [StoredRecord(record) for record in records[start : start + 3]]
 
 
 async def a_day() -> list[list[bytes]]:
     log = MemoryEventLog(PARTITIONS)
     now_us = 1_795_438_800_000_000
-    node = Node(log, MemoryStateStore(), lambda: now_us, {"INR": 2})
+    node = node_of_whole_log(log, MemoryStateStore(), lambda: now_us, {"INR": 2})
     await node.start()
     commands: list[Command] = [
         OpenWallet(command_id="c1", user_id=ADA),
@@ -264,9 +265,9 @@ def test_an_event_that_claims_to_be_the_ledgers_own_is_a_fault(day: list[list[by
 
 def test_a_record_stored_under_another_name_is_a_fault(day: list[list[bytes]]) -> None:
     class Renamed(Lists):
-        def read(self, partition: int, to_seq: int) -> Iterator[Sequence[Stored]]:
+        def read(self, partition: int, to_seq: int) -> Iterator[Sequence[StoredRecord]]:
             for page in super().read(partition, to_seq):
-                yield [Stored(stored.record, None, "eve", "c1") for stored in page]
+                yield [StoredRecord(stored.record, None, "eve", "c1") for stored in page]
 
     with pytest.raises(Fault, match="stored as eve"):
         verify(Renamed(day))

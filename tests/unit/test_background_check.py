@@ -13,7 +13,7 @@ import pytest
 
 from ledger.core.events import BetSettled, Event
 from ledger.core.position import Position
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.readers import SqliteLogReader
 from projections import models as folds

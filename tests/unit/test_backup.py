@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
+from ledger.errors import FolderInUse, FolderUnusable
 from ledger.operations.backup import back_up
-from ledger.ports import FolderInUse, FolderUnusable
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 from unit.folders import story_records, write_log
 

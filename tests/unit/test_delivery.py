@@ -10,11 +10,11 @@ import pytest
 from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.ports import LogDamaged, LogUnavailable
+from ledger.errors import LogDamaged, LogUnavailable
 from ledger.sqlite.folder import READ_MODEL
 from projections.models import FOLDS, VERSION
 from projections.projecting import partition as folding
-from projections.projecting.delivery import Delivered, Intake
+from projections.projecting.delivery import DeliveredRecord, DeliveryProjector
 from projections.storage.port import ReadModelAhead
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.tables.row_buffer import RowBuffer
@@ -110,16 +110,16 @@ class Table:
         self.stop = asyncio.Event()
         self._stores: list[SqliteReadModelStore] = []
 
-    def intake(self) -> Intake:
+    def projector(self) -> DeliveryProjector:
         store = SqliteReadModelStore(self.path / READ_MODEL)
         self._stores.append(store)
-        return Intake(self.topic, store, self.stop)
+        return DeliveryProjector(self.topic, store, self.stop)
 
-    def delivered(self, partition: int, first: int, end: int) -> dict[int, list[Delivered]]:
+    def delivered(self, partition: int, first: int, end: int) -> dict[int, list[DeliveredRecord]]:
         values = self.topic.values[partition][first:end]
-        return {partition: [Delivered(offset, value) for offset, value in enumerate(values, first)]}
+        return {partition: [DeliveredRecord(offset, value) for offset, value in enumerate(values, first)]}
 
-    def everything(self) -> dict[int, list[Delivered]]:
+    def everything(self) -> dict[int, list[DeliveredRecord]]:
         ends = self.topic.end_offsets()
         return {one: self.delivered(one, 0, end)[one] for one, end in enumerate(ends) if end}
 
@@ -139,10 +139,10 @@ async def test_any_delivery_to_any_number_of_workers_makes_the_same_tables(
 ) -> None:
     chance = Random(seed)
     table = Table(tmp_path / "data", [as_topic(events, chance) for events in told.partitions])
-    intakes = [table.intake() for _ in range(1 + seed % 3)]
+    projectors = [table.projector() for _ in range(1 + seed % 3)]
     ends = table.topic.end_offsets()
     for _ in range(60):
-        delivered: dict[int, list[Delivered]] = {}
+        delivered: dict[int, list[DeliveredRecord]] = {}
         for partition in chance.sample(range(len(ends)), chance.randint(1, len(ends))):
             first = chance.randrange(ends[partition])  # behind, beside or beyond what is folded
             some = table.delivered(partition, first, first + chance.randint(1, 40))[partition]
@@ -152,8 +152,8 @@ async def test_any_delivery_to_any_number_of_workers_makes_the_same_tables(
                 delivered[partition] = some
         if chance.random() < 0.1:
             table.topic.away = chance.randint(1, 3)
-        await chance.choice(intakes).take(delivered)
-    await intakes[0].catch_up(dict(enumerate(ends)))
+        await chance.choice(projectors).take(delivered)
+    await projectors[0].catch_up(dict(enumerate(ends)))
     assert await table.tables() == expected
 
 
@@ -161,15 +161,15 @@ async def test_forks_behind_the_last_event_are_no_reason_to_read_for_ever(
     tmp_path: Path, told: Story, expected: Tables
 ) -> None:
     table = Table(tmp_path / "data", [[*events, *map(fork_of, events[-3:]), b"?"] for events in told.partitions])
-    intake = table.intake()
-    await intake.take(table.everything())
+    projector = table.projector()
+    await projector.take(table.everything())
     ends = table.topic.end_offsets()
     for partition, end in enumerate(ends):
-        await intake.take(table.delivered(partition, end - 1, end))
-    reader = table.intake()
+        await projector.take(table.delivered(partition, end - 1, end))
+    reader = table.projector()
     await reader.catch_up(dict(enumerate(ends)))
-    for one in (intake, reader):
-        assert [one.standings[partition].next_offset for partition in range(3)] == ends
+    for one in (projector, reader):
+        assert [one.progress_of[partition].next_offset for partition in range(3)] == ends
     assert await table.tables() == expected
 
 
@@ -177,16 +177,16 @@ async def test_a_gap_inside_a_batch_is_filled(tmp_path: Path, told: Story) -> No
     table = plain(tmp_path / "data", told)
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     batch = table.delivered(partition, 0, 10)[partition]
-    intake = table.intake()
-    await intake.take({partition: [*batch[:4], *batch[6:]]})
-    assert intake.standings[partition].seq >= 10
-    assert intake.counts.gaps == 1
+    projector = table.projector()
+    await projector.take({partition: [*batch[:4], *batch[6:]]})
+    assert projector.progress_of[partition].seq >= 10
+    assert projector.counts.gaps == 1
 
 
 async def test_who_was_overtaken_is_done_only_when_its_batch_is_in_the_tables(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
-    one, other = table.intake(), table.intake()
+    one, other = table.projector(), table.projector()
     await one.take(table.delivered(partition, 0, 5))
     await other.take(table.delivered(partition, 5, 7))
     await one.take(table.delivered(partition, 5, 9))
@@ -196,21 +196,21 @@ async def test_who_was_overtaken_is_done_only_when_its_batch_is_in_the_tables(tm
 
 async def test_what_is_delivered_again_is_counted_and_asks_the_topic_nothing(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
-    intake = table.intake()
-    await intake.take(table.everything())
-    asked, events = table.topic.asked, intake.counts.events
+    projector = table.projector()
+    await projector.take(table.everything())
+    asked, events = table.topic.asked, projector.counts.events
     assert events == sum(map(len, told.partitions))
-    await intake.take(table.everything())
-    assert (table.topic.asked, intake.counts.events, intake.counts.skipped) == (asked, events, events)
+    await projector.take(table.everything())
+    assert (table.topic.asked, projector.counts.events, projector.counts.skipped) == (asked, events, events)
 
 
 async def test_a_checkpoint_that_is_not_in_the_topic_is_a_disaster(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
-    await table.intake().take(table.everything())
+    await table.projector().take(table.everything())
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     table.topic.values = [events[: len(events) // 2] for events in told.partitions]
     with pytest.raises(ReadModelAhead, match=f"partition {partition}.*got shorter"):
-        await table.intake().take(table.delivered(partition, 0, 1))
+        await table.projector().take(table.delivered(partition, 0, 1))
 
 
 async def test_an_event_whose_chain_goes_on_and_that_cannot_be_read_is_never_passed_over(
@@ -221,24 +221,24 @@ async def test_an_event_whose_chain_goes_on_and_that_cannot_be_read_is_never_pas
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     table.topic.read = lambda *_: told.partitions[partition][2:3]  # type: ignore[method-assign]
     with pytest.raises(LogDamaged, match=f"partition {partition}, seq 1"):
-        await table.intake().take(table.delivered(partition, 5, 6))
+        await table.projector().take(table.delivered(partition, 5, 6))
 
 
 async def test_a_stop_ends_a_wait(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
-    await table.intake().take(table.delivered(partition, 0, 5))
+    await table.projector().take(table.delivered(partition, 0, 5))
     table.topic.away = 1_000_000
-    intake = table.intake()
-    taking = asyncio.create_task(intake.take(table.delivered(partition, 0, 9)))
-    await waiting(intake)
+    projector = table.projector()
+    taking = asyncio.create_task(projector.take(table.delivered(partition, 0, 9)))
+    await waiting(projector)
     table.stop.set()
     await asyncio.wait_for(taking, timeout=5)
 
 
-async def waiting(intake: Intake) -> None:
+async def waiting(projector: DeliveryProjector) -> None:
     async with asyncio.timeout(10):
-        while not intake.waiting:  # noqa: ASYNC110 - the intake says it to whoever looks, and to nobody else
+        while not projector.waiting:  # noqa: ASYNC110 - the projector says it to whoever looks, and to nobody else
             await asyncio.sleep(0.01)
 
 
@@ -255,8 +255,8 @@ async def test_users_who_stood_still_are_folded_after_the_fix(
 
     with monkeypatch.context() as before:
         before.setattr(folding, "FOLDS", (*FOLDS, choke))
-        await table.intake().take(table.everything())
-    after = table.intake()
+        await table.projector().take(table.everything())
+    after = table.projector()
     await after.take(table.delivered(partition, 0, 1))
     assert await table.tables() == expected
 
@@ -265,9 +265,9 @@ async def test_a_generation_of_other_folds_is_left_as_it_is(tmp_path: Path, told
     table = plain(tmp_path / "data", told)
     store = SqliteReadModelStore(table.path / READ_MODEL)
     made = await store.make_generation(VERSION + 1, 3, live=True)
-    intake = table.intake()
-    taking = asyncio.create_task(intake.take(table.everything()))
-    await waiting(intake)
+    projector = table.projector()
+    taking = asyncio.create_task(projector.take(table.everything()))
+    await waiting(projector)
     assert [one.head.seq for one in await store.checkpoints(made.number)] == [0, 0, 0]
     table.stop.set()
     await asyncio.wait_for(taking, timeout=5)

@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
 from ledger.core.record import EMPTY_SHA256
-from ledger.operations.audit import Fault, Stored
+from ledger.operations.audit import Fault
 from ledger.operations.export import Format, Ndjson, export
 from ledger.operations.parquet import Parquet
+from ledger.ports import StoredRecord
 from ledger.sqlite.folder import EVENTS
 from unit.folders import story_records, write_log
 
@@ -216,8 +217,8 @@ class Shrinking:
     def ends(self) -> Sequence[int]:
         return [len(story_records()[0]) + 1]
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
-        yield [Stored(record) for record in story_records()[0][from_seq - 1 : to_seq]]
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
+        yield [StoredRecord(record) for record in story_records()[0][from_seq - 1 : to_seq]]
 
 
 def test_a_record_that_is_missing_at_the_end_is_a_fault(dest: Path) -> None:
@@ -236,8 +237,8 @@ class Story:
     def ends(self) -> Sequence[int]:
         return [len(records) for records in story_records()]
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
-        yield [Stored(record) for record in story_records()[partition][from_seq - 1 : to_seq]]
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
+        yield [StoredRecord(record) for record in story_records()[partition][from_seq - 1 : to_seq]]
 
 
 def test_a_write_that_fails_leaves_nothing_half(dest: Path) -> None:
@@ -253,7 +254,7 @@ def test_two_exports_into_one_folder_do_not_meet(data: Path, dest: Path) -> None
         def ends(self) -> Sequence[int]:
             return super().ends()
 
-        def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+        def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
             done = run(data, dest)
             assert done.exit_code == 2
             assert "under way" in done.stderr

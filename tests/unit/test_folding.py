@@ -15,7 +15,7 @@ from ledger.core.events import Event
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from projections import models as folds
 from projections.models import ROW_TYPES
 from projections.models.statistics import StatisticsRow
@@ -139,7 +139,7 @@ async def test_forks_are_counted_once_however_often_their_run_is_tried(tmp_path:
     folder = await model.folder()
     for _ in range(3):
         assert await folder.fold([one, fork, two]) is not None
-        folder.not_stored()
+        folder.discard()
     assert folder.forks == 0
     await model.fold(folder, [one, fork, two])
     assert folder.forks == 1
@@ -172,7 +172,7 @@ async def test_of_two_that_fold_the_same_one_is_overtaken_and_nothing_is_folded_
     await model.fold(one, records[:2])
     with pytest.raises(Overtaken):
         await model.store.commit(model.generation, [run])
-    other.not_stored()
+    other.discard()
     await model.fold(await model.folder(), records)
     assert cash(await model.rows()) == {"a": 2, "b": 1}
     await model.store.close()
@@ -184,7 +184,7 @@ async def test_a_run_that_was_not_stored_is_folded_again_as_if_it_had_never_been
     folder = await model.folder()
     await model.fold(folder, records[:1])
     assert await folder.fold(records[1:]) is not None
-    folder.not_stored()
+    folder.discard()
     await model.fold(folder, records[1:])
     assert cash(await model.rows()) == {"a": 2, "b": 1}
     await assert_digests_are_of_the_rows(model)
@@ -227,7 +227,7 @@ async def fold_in_any_runs(told: list[list[bytes]], chance: Random, rows_max: in
             assert run is not None
             match chance.randrange(10) if partition else None:  # partition 0 has a calm day: its book stays complete
                 case 0:
-                    folder.not_stored()
+                    folder.discard()
                     continue
                 case 1:  # the process ends, before or after it has stored the run
                     if chance.random() < 0.5:
@@ -297,9 +297,9 @@ async def test_after_the_fix_what_waited_is_taken_in_order_and_all_is_as_if_noth
         stopped = await model.store.quarantine(1)
         assert sorted((one.user_id, one.seq) for one in stopped) == [("a", 3), ("b", 8), ("c", 4)]
         for one in stopped:
-            assert await folder.retake(one) is None, "still not digestible"
+            assert await folder.retry_quarantined(one) is None, "still not digestible"
     for one in stopped:
-        run = await folder.retake(one)
+        run = await folder.retry_quarantined(one)
         assert run is not None
         await model.keep(folder, run)
     assert await model.store.quarantine(1) == []
@@ -320,7 +320,7 @@ async def test_a_retake_goes_as_far_as_it_can(tmp_path: Path, monkeypatch: pytes
         await model.fold(folder, records)
     monkeypatch.setattr(_FOLDS, refusing("o4"))
     (stopped,) = await model.store.quarantine(1)
-    run = await folder.retake(stopped)
+    run = await folder.retry_quarantined(stopped)
     assert run is not None
     await model.keep(folder, run)
     assert cash(await model.rows()) == {"a": 3}
@@ -334,7 +334,7 @@ async def test_a_retake_goes_as_far_as_it_can(tmp_path: Path, monkeypatch: pytes
 async def test_more_than_can_be_taken_at_once_is_taken_run_by_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.projecting.partition._HELD_AT_ONCE", 10)
+    monkeypatch.setattr("projections.projecting.partition._RETRY_EVENTS_MAX", 10)
     many = 23
     *records, late = chained(deposits(*["a"] * many, "b", "a"))
     model = await ReadModel.empty(tmp_path, [records])
@@ -345,7 +345,7 @@ async def test_more_than_can_be_taken_at_once_is_taken_run_by_run(
     assert cash(await model.rows()) == {"b": 1}
     runs = 0
     while waiting := await model.store.quarantine(1):
-        run = await folder.retake(waiting[0])
+        run = await folder.retry_quarantined(waiting[0])
         assert run is not None
         await model.keep(folder, run)
         runs += 1

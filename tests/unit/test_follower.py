@@ -11,7 +11,7 @@ import pytest
 from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from projections.models import FOLDS, VERSION
 from projections.projecting import partition as folding
@@ -332,7 +332,7 @@ async def test_held_events_are_taken_in_pieces(
     async with following(folder) as follower:
         await to_the_end(follower)
     indigestible()
-    monkeypatch.setattr(folding, "_HELD_AT_ONCE", 5)
+    monkeypatch.setattr(folding, "_RETRY_EVENTS_MAX", 5)
     async with following(folder) as follower:
         await to_the_end(follower)
     assert await live_tables(folder.path, 3) == expected
@@ -355,10 +355,10 @@ async def test_two_followers_that_free_users_of_one_partition_at_once_lose_no_ch
     by_partition = {one.partition: [two for two in stopped if two.partition == one.partition] for one in stopped}
     partition, (one, other, *_) = max(by_partition.items(), key=lambda item: len(item[1]))
     ours, theirs = (
-        folding.PartitionFolder(store, live.number, partition, checkpoints[partition], by_partition[partition])
+        folding.PartitionProjector(store, live.number, partition, checkpoints[partition], by_partition[partition])
         for _ in range(2)
     )
-    our_run, their_run = await ours.retake(one), await theirs.retake(other)
+    our_run, their_run = await ours.retry_quarantined(one), await theirs.retry_quarantined(other)
     assert our_run is not None
     assert their_run is not None
     await store.commit(live.number, [our_run])
@@ -400,7 +400,7 @@ async def test_a_switch_is_noticed(folder: Folder, expected: Tables) -> None:
         log = folder.reader()
         new = await store.make_generation(VERSION, 3, live=False)
         for partition in range(3):
-            builder = folding.PartitionFolder(
+            builder = folding.PartitionProjector(
                 store, new.number, partition, (await store.checkpoints(new.number))[partition], []
             )
             run = await builder.fold(log.read(partition, 1, 10_000))

@@ -13,7 +13,7 @@ import pytest
 from ledger.core.commands import Command
 from ledger.core.rejections import Code
 from ledger.peers.forwarding import CALL_S, SKEW_S, WAIT_S
-from ledger.writer.requests import Accepted, Failed, IdReused, Refused, WalletRead, WouldBe
+from ledger.writer.requests import Accepted, DryRunAccepted, Failed, IdReused, Refused, WalletRead
 from properties.jumping_loop import in_skipped_time
 from unit.cluster_in_memory import ClusterInMemory, Trouble
 from unit.given import deposit, open_wallet, place_bet, set_limits, transfer
@@ -67,7 +67,7 @@ async def test_every_kind_of_answer_comes_through_as_the_owner_gave_it() -> None
         assert await b.post(other) == await a.post(other)
         assert isinstance(await b.post(other), IdReused)
         would_be = await b.post(place_bet(7, "b7", user_id=user_id), dry_run=True)
-        assert isinstance(would_be, WouldBe)
+        assert isinstance(would_be, DryRunAccepted)
         assert await b.node.wallet(user_id) == await a.node.wallet(user_id)
         enormous = deposit(10**28, "o9", user_id=user_id)
         assert await b.post(enormous) == await a.post(enormous)
@@ -353,7 +353,7 @@ async def test_in_doubt_what_was_refused_before_what_was_taken_is_unknown() -> N
 
 @in_skipped_time
 async def test_too_much_that_waits_for_a_node_is_refused_as_overload() -> None:
-    async with cluster_with(lane_max=50, held_max=60) as cluster:
+    async with cluster_with(queue_max=50, open_max=60) as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.extend([Trouble.SLOW] * 10)
         posts = [asyncio.create_task(b.post(deposit(1, f"o{n}", user_id=user_id))) for n in range(100)]
@@ -432,7 +432,7 @@ async def test_a_transfer_between_nodes_arrives_once_whatever_becomes_of_its_cal
         assert cluster.types(theirs) == ["wallet_opened", "transfer_received"]
         assert cluster.types(mine).count("transfer_delivered") == 1
         assert cluster.total("transit/") == 0
-        assert cluster["a"].forwarding._deliveries.waiting == 0
+        assert cluster["a"].forwarding._delivery.waiting == 0
 
 
 @in_skipped_time
@@ -486,7 +486,7 @@ async def test_any_node_knows_where_every_partition_ends() -> None:
         await asyncio.sleep(3)
         asked = len(cluster["b"].peers.asked)
         await asyncio.sleep(3)
-        assert b._listening is None, "nobody reads, so nobody is asked"
+        assert b._polling is None, "nobody reads, so nobody is asked"
         assert len(cluster["b"].peers.asked) == asked
 
 

@@ -10,13 +10,14 @@ from api.http.commands import Asked, read_batch, read_command
 from api.http.problems import Problem
 from ledger.core.commands import Deposit, PlaceHold, Transfer
 from ledger.core.money import AMOUNT_MAX
+from ledger.core.state_values import decode_value, encode_value
 from ledger.core.wallet import DayCount, Wallet
+from ledger.errors import LogUnavailable
 from ledger.memory.log import Failure
 from ledger.memory.state_store import MemoryStateStore
-from ledger.operations.audit import Fault, Stored, verify
-from ledger.ports import LogUnavailable
+from ledger.operations.audit import Fault, verify
+from ledger.ports import StoredRecord
 from ledger.sqlite.log import SqliteEventLog
-from ledger.writer.encoding import decode_value, encode_value
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.requests import Accepted, Failed, WalletRead
 from ledger.writer.state import PartitionState
@@ -144,9 +145,9 @@ def test_a_wallet_in_a_partition_that_is_not_its_own_is_a_fault() -> None:
         def ends(self) -> list[int]:
             return [0, 1]
 
-        def read(self, partition: int, to_seq: int) -> Iterator[list[Stored]]:
+        def read(self, partition: int, to_seq: int) -> Iterator[list[StoredRecord]]:
             assert (partition, to_seq) in ((0, 0), (1, 1))
-            yield [Stored(record)] * partition
+            yield [StoredRecord(record)] * partition
 
     with pytest.raises(Fault, match="belongs into another partition"):
         verify(One())

@@ -71,6 +71,13 @@ def test_the_bench_uses_the_public_api_except_where_it_measures_parts_in_process
             assert ours <= {PARTITION_OF_A_USER}, module
 
 
+def test_the_http_client_knows_the_public_contract_only() -> None:
+    for module, path in modules().items():
+        if first(module) == "http_client":
+            ours = {first(name) for name in imported(path)} & {first(other) for other in modules()}
+            assert ours <= {"http_client"}, module
+
+
 def test_only_the_command_line_loads_the_demo_and_the_bench_and_only_by_name() -> None:
     for module, path in modules().items():
         named = {first(name) for name in imported(path)} & CLIENT_PROGRAMS
@@ -108,7 +115,6 @@ ADAPTERS = {
     *("ledger.kafka", "ledger.memory", "ledger.sqlite"),
     *("projections.storage.sqlite", "projections.storage.server"),
     *("projections.storage.postgresql", "projections.storage.mysql"),
-    *("projections.caching.memory", "projections.caching.none"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
 }
@@ -134,6 +140,46 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
             assert not named, f"{module} names {named}"
 
 
+LAYERS_OF_THE_LEDGER = (
+    {"core"},
+    {"errors", "pacing"},
+    {"ports", "cluster_ports"},
+    {"writer"},
+    {"node", "snapshots", "operations"},
+    {"peers"},
+)
+"""The lowest first. A part imports only itself and the layers below it; adapters have a test of their own."""
+
+
+def part_of(module: str) -> str:
+    """The folder or the module right inside ``ledger``."""
+    return module.split(".")[1]
+
+
+def test_inside_the_ledger_arrows_go_down_the_layers_only() -> None:
+    layer_of = {part: number for number, parts in enumerate(LAYERS_OF_THE_LEDGER) for part in parts}
+    ours = {module: path for module, path in modules().items() if module.startswith("ledger.")}
+    adapters = {"kafka", "memory", "sqlite"}
+    assert {part_of(module) for module in ours} == layer_of.keys() | adapters, "a part of the ledger has no layer"
+    for module, path in ours.items():
+        part = part_of(module)
+        others = {part_of(name) for name in imported(path) if first(name) == "ledger"} - {part}
+        if part in adapters or (module in NAMES_ADAPTERS and others & adapters):
+            others -= adapters
+        for other in others:
+            allowed = layer_of.get(part, layer_of["writer"])
+            assert layer_of.get(other, len(LAYERS_OF_THE_LEDGER)) < allowed, f"{module} imports ledger.{other}"
+
+
+@pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
+def test_an_adapter_imports_ports_errors_and_the_core_only(adapter: str) -> None:
+    allowed = {"ledger.ports", "ledger.cluster_ports", "ledger.errors", "ledger.core", f"ledger.{adapter}"}
+    for module, path in modules().items():
+        if within(module, {f"ledger.{adapter}"}):
+            ours = {name for name in imported(path) if first(name) == "ledger"}
+            assert all(within(name, allowed) for name in ours), (module, ours)
+
+
 def test_the_auditor_shares_no_rule_with_the_writer() -> None:
     path = SRC / "ledger" / "operations" / "audit.py"
     names = {name for name in imported(path) if first(name) == "ledger"}
@@ -141,6 +187,7 @@ def test_the_auditor_shares_no_rule_with_the_writer() -> None:
         "ledger.core.record.EMPTY_SHA256",
         "ledger.core.record.Head",
         "ledger.core.position.partition_of",
+        "ledger.ports.StoredRecord",
     }
 
 

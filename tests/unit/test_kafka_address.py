@@ -2,8 +2,8 @@
 
 import pytest
 
+from ledger.errors import LogMisconfigured
 from ledger.kafka.address import parse_address
-from ledger.ports import LogMisconfigured
 
 
 def test_servers_are_listed_and_have_kafkas_port_unless_told() -> None:

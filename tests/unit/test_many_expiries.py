@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ledger.errors import OutcomeUnknown
 from ledger.memory.log import Failure
-from ledger.ports import OutcomeUnknown
 from ledger.writer import writer as writer_module
 from unit.given import NOON, deposit, grant_bonus, hold, open_wallet, place_bet, transfer
 from unit.node_in_memory import World, request_sha256

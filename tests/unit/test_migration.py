@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from ledger.core.record import EMPTY, Head
+from ledger.errors import FolderMigrated, FolderUnusable, LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Appended, Failure, MemoryEventLog
 from ledger.operations.audit import verify
 from ledger.operations.migrate import Interleaved, NotThisLog, compare, copy
-from ledger.ports import FolderMigrated, FolderUnusable, LogUnavailable, NewRecord, OutcomeUnknown
+from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, MIGRATED, Migrated, mark_migrated, migrated_to, refuse_migrated
 from ledger.sqlite.readers import SqliteRecords
 from unit.folders import story_records, write_log

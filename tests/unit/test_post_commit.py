@@ -1,14 +1,22 @@
-"""What whoever folds says after a commit, and that nothing of it can fail the folding."""
+"""The post-commit hooks: their cache updates and messages, and that they never make folding fail."""
 
 from collections.abc import Mapping, Sequence
 
 import pytest
 
+from conformance.memory_cache import MemoryCache
 from ledger.core.record import Head
-from projections.caching.memory import MemoryCache
-from projections.caching.port import CONFIRM_S, TOUCHED_MAX, CacheUnavailable, Position, Step, place_of, step_of
-from projections.live.memory import MemoryLive
-from projections.live.port import Moved, moved_by
+from projections.caching.port import (
+    CHANGED_USERS_MAX,
+    CONFIRM_S,
+    CacheUnavailable,
+    CacheUpdate,
+    RowsVersion,
+    rows_version_of,
+    update_of,
+)
+from projections.live.memory import MemoryLiveFeed
+from projections.live.port import Change, change_of
 from projections.models.accounts import AccountRow
 from projections.models.bets import BetRow
 from projections.models.history import HistoryRow
@@ -34,24 +42,24 @@ ROWS: Sequence[tuple[type[Row], Sequence[Row]]] = [
 RUN = Run(3, BEFORE, AFTER, ROWS)
 
 
-class Told(MemoryCache):
-    """What it was told, in order; ``well`` says whether it listens."""
+class RecordingCache(MemoryCache):
+    """Records its calls in order; raises CacheUnavailable unless ``available``."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[object] = []
-        self.well = True
+        self.calls: list[object] = []
+        self.available = True
 
-    async def step(self, steps: Sequence[Step]) -> None:
-        self._hear(list(steps))
+    async def apply(self, updates: Sequence[CacheUpdate]) -> None:
+        self._record(list(updates))
 
-    async def confirm(self, generation: str, places: Mapping[int, Position]) -> None:
-        self._hear((generation, dict(places)))
+    async def confirm(self, generation: str, versions: Mapping[int, RowsVersion]) -> None:
+        self._record((generation, dict(versions)))
 
-    def _hear(self, what: object) -> None:
-        if not self.well:
+    def _record(self, call: object) -> None:
+        if not self.available:
             raise CacheUnavailable("a test")
-        self.heard.append(what)
+        self.calls.append(call)
 
 
 class Clock:
@@ -67,30 +75,32 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def cache() -> Told:
-    return Told()
+def cache() -> RecordingCache:
+    return RecordingCache()
 
 
 @pytest.fixture
-def after(cache: Told, clock: Clock) -> PostCommit:
-    return PostCommit(cache, MemoryLive(), clock_s=clock)
+def hooks(cache: RecordingCache, clock: Clock) -> PostCommit:
+    return PostCommit(cache, MemoryLiveFeed(), clock_s=clock)
 
 
-def test_a_step_tells_whose_rows_are_what_now_and_which_days_moved() -> None:
-    step = step_of(LIVE, RUN)
-    assert (step.partition, step.generation, step.anew) == (3, "1.1000", False)
-    assert (step.before, step.after) == (place_of(BEFORE), place_of(AFTER))
-    assert {user_id: {kind: set(rows) for kind, rows in told.items()} for user_id, told in step.touched.items()} == {
+def test_an_update_has_the_changed_rows_and_the_changed_days() -> None:
+    update = update_of(LIVE, RUN)
+    assert (update.partition, update.generation, update.reset) == (3, "1.1000", False)
+    assert (update.before, update.after) == (rows_version_of(BEFORE), rows_version_of(AFTER))
+    assert {
+        user_id: {kind: set(rows) for kind, rows in changed.items()} for user_id, changed in update.changed.items()
+    } == {
         "u1": {"wallet": {"a:GOLD", "a:INR"}, "statistics": {"s:INR\0external"}},
         "u2": {"wallet": {"w"}},
     }
-    assert step.days == [("INR", 20_000), ("INR", 20_001)]
+    assert update.changed_days == [("INR", 20_000), ("INR", 20_001)]
 
 
-def test_a_place_is_told_apart_by_its_seq_and_by_its_digests() -> None:
-    assert place_of(BEFORE) == place_of(Checkpoint(Head(10, "a"), {"wallet": 1}))
+def test_versions_differ_by_seq_and_by_digests() -> None:
+    assert rows_version_of(BEFORE) == rows_version_of(Checkpoint(Head(10, "a"), {"wallet": 1}))
     others = [Checkpoint(Head(11, "a"), {"wallet": 1}), Checkpoint(Head(10, "a"), {"wallet": 2}), Checkpoint()]
-    assert len({place_of(BEFORE), *map(place_of, others)}) == 4
+    assert len({rows_version_of(BEFORE), *map(rows_version_of, others)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -99,65 +109,72 @@ def test_a_place_is_told_apart_by_its_seq_and_by_its_digests() -> None:
         Run(3, BEFORE, AFTER, ROWS, quarantined=[Quarantined(3, "u9", 12, 1, "why")]),
         Run(3, BEFORE, AFTER, ROWS, released=[Held("u9", 12, b"")]),
         Run(3, BEFORE, AFTER, ROWS, free=["u9"]),
-        Run(3, BEFORE, AFTER, [(WalletRow, [WalletRow(f"u{number}") for number in range(TOUCHED_MAX + 1)])]),
+        Run(3, BEFORE, AFTER, [(WalletRow, [WalletRow(f"u{number}") for number in range(CHANGED_USERS_MAX + 1)])]),
     ],
 )
-def test_who_stands_still_or_no_more_and_too_many_at_once_begin_anew(run: Run) -> None:
-    step = step_of(LIVE, run)
-    assert (step.anew, step.touched, step.days) == (True, {}, [])
+def test_a_changed_quarantine_and_too_many_changed_users_reset_the_cache(run: Run) -> None:
+    update = update_of(LIVE, run)
+    assert (update.reset, update.changed, update.changed_days) == (True, {}, [])
 
 
 def test_a_message_names_users_and_games() -> None:
-    assert moved_by(RUN) == Moved(3, 10, 12, {"u1": ("balance", "bet"), "u2": ("balance",)}, ("external",))
+    assert change_of(RUN) == Change(3, 10, 12, {"u1": ("balance", "bet"), "u2": ("balance",)}, ("external",))
     many = Run(3, BEFORE, AFTER, [(WalletRow, [WalletRow(f"u{number}") for number in range(3_000)])])
-    assert moved_by(many) == Moved(3, 10, 12, anybody=True)
+    assert change_of(many) == Change(3, 10, 12, all_users=True)
 
 
-async def test_what_the_tables_say_is_confirmed_at_once_and_then_every_so_often(
-    after: PostCommit, cache: Told, clock: Clock
+async def test_the_versions_are_confirmed_at_once_and_then_periodically(
+    hooks: PostCommit, cache: RecordingCache, clock: Clock
 ) -> None:
-    await after.standing(LIVE, {3: BEFORE})
-    await after.idle()
-    assert cache.heard == [("1.1000", {3: place_of(BEFORE)})]
+    await hooks.started(LIVE, {3: BEFORE})
+    await hooks.idle()
+    assert cache.calls == [("1.1000", {3: rows_version_of(BEFORE)})]
     clock.now_s += CONFIRM_S
-    await after.idle()
-    await after.idle()
-    assert cache.heard == [("1.1000", {3: place_of(BEFORE)})] * 2
+    await hooks.idle()
+    await hooks.idle()
+    assert cache.calls == [("1.1000", {3: rows_version_of(BEFORE)})] * 2
 
 
-async def test_a_commit_is_told_and_confirmed_from_then_on(after: PostCommit, cache: Told, clock: Clock) -> None:
-    await after.standing(LIVE, {2: BEFORE, 3: BEFORE})
-    await after.touched(LIVE, [RUN])
+async def test_a_commit_updates_the_cache_and_is_confirmed_from_then_on(
+    hooks: PostCommit, cache: RecordingCache, clock: Clock
+) -> None:
+    await hooks.started(LIVE, {2: BEFORE, 3: BEFORE})
+    await hooks.committed(LIVE, [RUN])
     clock.now_s += CONFIRM_S
-    await after.idle()
-    assert cache.heard[1:] == [[step_of(LIVE, RUN)], ("1.1000", {2: place_of(BEFORE), 3: place_of(AFTER)})]
+    await hooks.idle()
+    assert cache.calls[1:] == [
+        [update_of(LIVE, RUN)],
+        ("1.1000", {2: rows_version_of(BEFORE), 3: rows_version_of(AFTER)}),
+    ]
 
 
-async def test_who_had_to_forget_confirms_nothing(after: PostCommit, cache: Told, clock: Clock) -> None:
-    await after.standing(LIVE, {3: BEFORE})
-    after.forget()
+async def test_after_forget_nothing_is_confirmed(hooks: PostCommit, cache: RecordingCache, clock: Clock) -> None:
+    await hooks.started(LIVE, {3: BEFORE})
+    hooks.forget()
     clock.now_s += CONFIRM_S
-    await after.idle()
-    assert len(cache.heard) == 1
+    await hooks.idle()
+    assert len(cache.calls) == 1
 
 
-async def test_a_cache_that_is_away_is_left_alone_for_a_moment(after: PostCommit, cache: Told, clock: Clock) -> None:
-    cache.well = False
-    await after.standing(LIVE, {3: BEFORE})
-    await after.touched(LIVE, [RUN])
-    cache.well = True
-    await after.touched(LIVE, [RUN])
-    assert cache.heard == []
+async def test_an_unavailable_cache_is_not_used_for_a_moment(
+    hooks: PostCommit, cache: RecordingCache, clock: Clock
+) -> None:
+    cache.available = False
+    await hooks.started(LIVE, {3: BEFORE})
+    await hooks.committed(LIVE, [RUN])
+    cache.available = True
+    await hooks.committed(LIVE, [RUN])
+    assert cache.calls == []
     clock.now_s += 10
-    await after.idle()
-    assert cache.heard == [("1.1000", {3: place_of(AFTER)})]
+    await hooks.idle()
+    assert cache.calls == [("1.1000", {3: rows_version_of(AFTER)})]
 
 
-async def test_a_commit_is_heard_by_who_listens_and_now_and_then_where_a_partition_is(clock: Clock) -> None:
-    live = MemoryLive()
-    after = PostCommit(MemoryCache(), live, clock_s=clock)
-    async with live.subscribe([3]) as heard:
-        await after.standing(LIVE, {3: BEFORE})
-        await after.touched(LIVE, [RUN])
-        assert await anext(heard) == moved_by(RUN)
-    await after.close()
+async def test_subscribers_get_each_commit_and_the_positions(clock: Clock) -> None:
+    live = MemoryLiveFeed()
+    hooks = PostCommit(MemoryCache(), live, clock_s=clock)
+    async with live.subscribe([3]) as feed:
+        await hooks.started(LIVE, {3: BEFORE})
+        await hooks.committed(LIVE, [RUN])
+        assert await anext(feed) == change_of(RUN)
+    await hooks.close()

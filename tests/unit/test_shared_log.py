@@ -11,8 +11,8 @@ import pytest
 from ledger.core.events import LEDGER, NO_REQUEST, WriterOpened
 from ledger.core.record import decode
 from ledger.core.rejections import Code
+from ledger.errors import LogUnavailable, OutcomeUnknown, StaleHead, Superseded
 from ledger.memory.log import Failure
-from ledger.ports import LogUnavailable, OutcomeUnknown, StaleHead, Superseded
 from ledger.writer import writer as writer_module
 from ledger.writer.requests import Accepted, Failed, Refused
 from unit.given import deposit, open_wallet, place_bet, transfer

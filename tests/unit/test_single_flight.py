@@ -1,4 +1,4 @@
-"""Whoever asks for the same at once shares a read, and always one that began after it asked."""
+"""Concurrent callers with the same key share a read, which always begins after each of them called."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from projections.caching.single_flight import SingleFlight
 
 
 class Source:
-    """Answers with what was true when a read began, once it is let go on."""
+    """A read returns the value at its begin, once ``go_on`` is set."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -27,7 +27,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_nobody_joins_a_read_that_began_before_it_asked() -> None:
+async def test_no_caller_joins_a_read_that_is_already_running() -> None:
     source, shared = Source(), SingleFlight[str, int]()
     first = asyncio.create_task(shared.read("a", source.read))
     await settle()
@@ -38,10 +38,10 @@ async def test_nobody_joins_a_read_that_began_before_it_asked() -> None:
     source.go_on.set()
     assert await first == 0
     assert await asyncio.gather(*late) == [1] * 10
-    assert source.begun == 2, "ten who came meanwhile share the next one"
+    assert source.begun == 2, "the ten callers that came while it ran share the next read"
 
 
-async def test_one_after_the_other_each_reads() -> None:
+async def test_sequential_callers_each_read() -> None:
     source, shared = Source(), SingleFlight[str, int]()
     source.go_on.set()
     for value in range(3):
@@ -60,7 +60,7 @@ async def test_other_keys_do_not_wait() -> None:
     await waiting
 
 
-async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_else() -> None:
+async def test_a_failed_read_fails_the_callers_that_share_it_and_no_others() -> None:
     source, shared = Source(), SingleFlight[str, int]()
 
     async def fails() -> int:
@@ -77,7 +77,7 @@ async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_else() -> Non
     assert await asyncio.gather(*late) == [0] * 3
 
 
-async def test_who_gives_up_takes_nothing_from_the_others() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_others() -> None:
     source, shared = Source(), SingleFlight[str, int]()
     first = asyncio.create_task(shared.read("a", source.read))
     await settle()

@@ -15,7 +15,7 @@ import pytest
 
 from conformance.event_log import Run, append, run_of, whole
 from ledger.core.record import EMPTY, Head
-from ledger.ports import DuplicateCommand, LogUnavailable, LogUnreadable, OutcomeUnknown, StaleHead, WrongPartitions
+from ledger.errors import DuplicateCommand, LogUnavailable, LogUnreadable, OutcomeUnknown, StaleHead, WrongPartitions
 from ledger.sqlite import log as sqlite_log
 from ledger.sqlite.log import SqliteEventLog
 
@@ -441,7 +441,7 @@ def test_a_disk_that_fails_in_mid_commit_leaves_the_outcome_unknown(path: Path) 
         "from pathlib import Path\n"
         "from conformance.event_log import append\n"
         "from ledger.sqlite.log import SqliteEventLog\n"
-        "from ledger.ports import LogUnavailable, OutcomeUnknown\n"
+        "from ledger.errors import LogUnavailable, OutcomeUnknown\n"
         "from ledger.core.record import EMPTY\n"
         "async def main():\n"
         "    log = SqliteEventLog(Path(sys.argv[1]), 4)\n"

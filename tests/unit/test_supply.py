@@ -6,7 +6,7 @@ import msgspec
 
 from projections.models import VERSION
 from projections.models.accounts import AccountTotal
-from projections.projecting.partition import PartitionFolder
+from projections.projecting.partition import PartitionProjector
 from projections.reads.supply import account_totals
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties.reads_scenario import tell
@@ -18,7 +18,7 @@ async def test_the_supply_is_every_posting_of_every_partition_and_sums_to_zero(t
     store = SqliteReadModelStore(path)
     generation = await store.make_generation(VERSION, len(told.partitions), live=True)
     for partition, checkpoint in enumerate(await store.checkpoints(generation.number)):
-        folder = PartitionFolder(store, generation.number, partition, checkpoint, [])
+        folder = PartitionProjector(store, generation.number, partition, checkpoint, [])
         run = await folder.fold(told.partitions[partition])
         assert run is not None
         await store.commit(generation.number, [run])

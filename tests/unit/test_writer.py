@@ -14,12 +14,14 @@ from ledger.core.events import HoldExpired
 from ledger.core.position import Position
 from ledger.core.record import Head
 from ledger.core.rejections import Code
+from ledger.core.state_values import Value
+from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.memory.log import Failure
 from ledger.memory.state_store import MemoryStateStore
-from ledger.ports import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead, StateStore, Value
+from ledger.ports import StateStore
 from ledger.writer import state as state_module
 from ledger.writer import writer as writer_module
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WouldBe
+from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
 from unit.given import (
     NOON,
     SECOND_US,
@@ -55,7 +57,7 @@ async def with_cash(world: World, amount: int = 1_000, *users: str) -> World:
     return world
 
 
-def reasons(answers: list[Answer]) -> list[str]:
+def reasons(answers: list[AnyResponse]) -> list[str]:
     return [answer.reason if isinstance(answer, Failed) else type(answer).__name__ for answer in answers]
 
 
@@ -514,7 +516,7 @@ async def test_a_dry_run_says_what_would_be_and_writes_nothing(world: World) -> 
     command = place_bet(400)
     before = list(world.appended.records[0])
     would = await world.post(command, dry_run=True)
-    assert isinstance(would, WouldBe)
+    assert isinstance(would, DryRunAccepted)
     assert would.event.balances["INR"].cash == 600
     assert isinstance(await world.post(place_bet(1_001), dry_run=True), Refused)
     assert world.appended.records[0] == before
@@ -530,7 +532,7 @@ async def test_dry_runs_of_one_batch_do_not_see_each_other(world: World) -> None
     await with_cash(world)
     commands = [(place_bet(800, bet_id), "0" * 64) for bet_id in ("b1", "b2")]
     answers = await world.node.post_many(commands, "local", dry_run=True)
-    assert reasons(answers) == ["WouldBe", "WouldBe"]
+    assert reasons(answers) == ["DryRunAccepted", "DryRunAccepted"]
 
 
 async def test_a_dry_run_with_due_expiries_counts_them_and_leaves_no_event_of_its_own(world: World) -> None:
@@ -538,7 +540,7 @@ async def test_a_dry_run_with_due_expiries_counts_them_and_leaves_no_event_of_it
     await world.given(hold(900, expires_at_us=NOON + SECOND_US))
     world.clock.now_us += 2 * SECOND_US
     would = await world.post(place_bet(1_000), dry_run=True)
-    assert isinstance(would, WouldBe)
+    assert isinstance(would, DryRunAccepted)
     await world.quiet()
     assert world.types() == ["wallet_opened", "deposited", "hold_placed", "hold_expired"]
 
@@ -551,7 +553,7 @@ async def test_a_dry_run_fires_due_expiries_on_a_copy(world: World, monkeypatch:
     monkeypatch.setattr(world.writer.state, "take_due", lambda _now_us, _limit: [])
     world.clock.now_us += 2 * SECOND_US
     would = await world.post(place_bet(1_000), dry_run=True)
-    assert isinstance(would, WouldBe)
+    assert isinstance(would, DryRunAccepted)
     assert would.event.balances["INR"].bonus == 0
     refused = await world.post(place_bet(1_001), dry_run=True)
     assert isinstance(refused, Refused)

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from ledger.core.position import partition_of
-from ledger.operations.audit import Stored
+from ledger.ports import StoredRecord
 from projections.auditing.oracle import Document, Story
 from projections.auditing.reconcile.run import Accounts
 
@@ -23,10 +23,10 @@ class Records:
     def ends(self) -> Sequence[int]:
         return [len(records) for records in self.partitions]
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
         records = self.partitions[partition][from_seq - 1 : to_seq]
         for start in range(0, len(records), 3):
-            yield [Stored(record) for record in records[start : start + 3]]
+            yield [StoredRecord(record) for record in records[start : start + 3]]
 
 
 class ToldReads:

@@ -19,8 +19,8 @@ def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
     DEST appears when the copy is whole, durable and proved. To restore it, start the service with STAKELOG_DATA set
     to it, or to a copy of it.
     """
+    from ledger.errors import FolderInUse, FolderUnusable
     from ledger.operations.backup import back_up
-    from ledger.ports import FolderInUse, FolderUnusable
 
     with said_plainly("stakelog backup"):
         try:

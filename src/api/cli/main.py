@@ -50,7 +50,7 @@ def serve() -> None:
     from api.cli.serve import CannotServe
     from api.cli.serve import serve as serve_until_stopped
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
-    from ledger.ports import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
+    from ledger.errors import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     # What matters of it is told by whoever asked; by itself it says thousands of lines while a broker is away.

@@ -56,7 +56,7 @@ def follow(with_parent: bool) -> None:
     import uvloop
 
     from api.cli.child_process import DISASTER, end_with_parent
-    from ledger.ports import LedgerError, LogDamaged
+    from ledger.errors import LedgerError, LogDamaged
     from projections.storage.port import ReadModelAhead
 
     if with_parent:
@@ -73,7 +73,7 @@ def follow(with_parent: bool) -> None:
 async def _follow(settings: "Settings") -> None:
     import gc
 
-    from api.composition.container import make_after_commit, open_read_side
+    from api.composition.container import make_post_commit, open_read_side
     from projections.projecting.follower import Follower
 
     stop = asyncio.Event()
@@ -83,12 +83,12 @@ async def _follow(settings: "Settings") -> None:
     async with open_read_side(settings) as (log, store):
         gc.freeze()  # what is loaded by now stays
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
-        after = make_after_commit(settings.cache)
+        post_commit = make_post_commit(settings.cache)
         try:
-            await Follower(log, store, after=after).run(stop)
+            await Follower(log, store, post_commit=post_commit).run(stop)
         finally:
-            if after is not None:
-                await after.close()
+            if post_commit is not None:
+                await post_commit.close()
 
 
 @project.command()
@@ -104,7 +104,7 @@ def rebuild(accept: bool, workers: int | None) -> None:
     that were changed beside the folds are right again in the new tables; what the check had found of them is listed.
     Killed at any time it changes nothing; run again it goes on.
     """
-    from ledger.ports import LedgerError
+    from ledger.errors import LedgerError
     from projections.projecting.rebuild import WORKERS_MAX
 
     settings = _settings_of_a_log("rebuild")
@@ -164,7 +164,7 @@ def status() -> None:
 
     Exit status 1 where the read model is AHEAD of the log: the log got shorter, or is another one.
     """
-    from ledger.ports import LedgerError, WrongPartitions
+    from ledger.errors import LedgerError, WrongPartitions
 
     settings = _settings_of_a_log("status")
     try:
@@ -217,7 +217,7 @@ async def _status(settings: "Settings", wanted: int | None) -> bool:
 def _time_us(log: "LogReader", partition: int, seq: int) -> int:
     """Raises LogDamaged, LogUnavailable."""
     from ledger.core.record import MalformedRecord, time_us_of
-    from ledger.ports import LogDamaged
+    from ledger.errors import LogDamaged
 
     try:
         return time_us_of(log.read(partition, seq, 1)[0])
@@ -228,7 +228,7 @@ def _time_us(log: "LogReader", partition: int, seq: int) -> int:
 @project.command()
 def supply() -> None:
     """Say where each asset's money came from, where it is, and where it went, from the folded totals."""
-    from ledger.ports import LedgerError
+    from ledger.errors import LedgerError
 
     settings = _settings_of_a_log("supply")
     try:
@@ -262,7 +262,7 @@ def check(with_parent: bool, once: bool) -> None:
     What differs is kept in the read model, logged, and counted in /metrics. With --once, exit status 1 if any does.
     """
     from api.cli.child_process import end_with_parent
-    from ledger.ports import LedgerError
+    from ledger.errors import LedgerError
 
     if with_parent:
         end_with_parent()

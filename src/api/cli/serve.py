@@ -25,8 +25,8 @@ from api.cli.child_process import Child
 from api.composition.container import Children, make_container
 from api.composition.settings import Settings
 from api.http.application import Rim
+from ledger.errors import LedgerError
 from ledger.node.node import Node
-from ledger.ports import LedgerError
 
 _FINISH_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1

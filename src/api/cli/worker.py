@@ -17,7 +17,7 @@ import click
 
 from api.cli.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
-from ledger.ports import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
+from ledger.errors import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
 from projections.storage.port import ReadModelAhead
 
 _DISASTERS: Final = (ReadModelAhead, LogDamaged, LogUnreadable)
@@ -80,7 +80,7 @@ async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool
                     gc.set_threshold(50_000, 20, 50)  # rows form no cycles
                     await worker.run(stop)
             except LogUnavailable as error:
-                _log.warning("%s; trying again", error)
+                _log.warning("%s; retrying", error)
                 await _unless(stop, _OPEN_AGAIN_S)
     finally:
         if checking is not None:

@@ -21,20 +21,14 @@ from api.cli.child_process import Child
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
+from ledger.cluster_ports import Owners
+from ledger.errors import CheckpointAhead, FolderUnusable, LedgerError, LogMisconfigured, WrongPartitions
 from ledger.node.node import Node
-from ledger.node.ports import Owners, Peers
+from ledger.node.owns_all import NoOtherNodes, OwnsAll
+from ledger.node.ports import OtherNodes, Peers
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
-from ledger.ports import (
-    CheckpointAhead,
-    Clock,
-    EventLog,
-    FolderUnusable,
-    LedgerError,
-    LogMisconfigured,
-    StateStore,
-    WrongPartitions,
-)
+from ledger.ports import Clock, EventLog, StateStore
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.folder import EVENTS, READ_MODEL, REBUILD_LOCK, STATE, FolderLock, refuse_migrated
 from ledger.sqlite.log import SqliteEventLog
@@ -44,11 +38,11 @@ from ledger.sqlite.state_store import SqliteStateStore
 from projections.auditing.background_check import Check, Pace, Proof
 from projections.caching.cached_reads import CacheCounts, CachedReads
 from projections.models import VERSION
-from projections.projecting.delivery import Intake, PlacedLogReader
+from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
 from projections.projecting.log_reader import LogReader, refuse_ahead
 from projections.projecting.post_commit import PostCommit
 from projections.projecting.rebuild import ReadSide
-from projections.projecting.worker_metrics import Watched
+from projections.projecting.worker_metrics import LagMonitor
 from projections.reads.queries import Reads
 from projections.reads.status import standing_of
 from projections.storage.port import (
@@ -115,14 +109,22 @@ class Local(Provider):
         await model.close()
 
     @provide
-    async def reads(self, model: ReadModel, whole: LogView, clock: Clock, settings: Settings) -> AsyncIterator[Reads]:
+    async def log_view(self, node: Node, owners: Owners, others: OtherNodes) -> AsyncIterator[LogView]:
+        log_view = LogView(node, owners, others)
+        yield log_view
+        await log_view.close()
+
+    @provide
+    async def reads(
+        self, model: ReadModel, log_view: LogView, clock: Clock, settings: Settings
+    ) -> AsyncIterator[Reads]:
         if settings.cache == MEMORY:
-            yield Reads(model, whole, clock)
+            yield Reads(model, log_view, clock)
             return
         from projections.caching.redis import RedisCache
         from projections.caching.redis_client import RedisClient
 
-        cached = CachedReads(model, whole, clock, RedisCache(RedisClient(settings.cache)))
+        cached = CachedReads(model, log_view, clock, RedisCache(RedisClient(settings.cache)))
         yield cached
         await cached.close_cache()
 
@@ -146,16 +148,28 @@ class Embedded(Provider):
         await log.close()  # for the node that never started; one that did has closed it
 
     @provide
-    async def node(self, log: EventLog, store: StateStore, clock: Clock, settings: Settings) -> AsyncIterator[Node]:
-        """Started; closing it answers what waits, saves the state, and closes log and store."""
-        node = Node(log, store, clock, settings.assets)
+    def owners(self, log: EventLog, settings: Settings) -> Owners:
+        return OwnsAll(log.partitions, address=settings.advertise)
+
+    @provide
+    def others(self) -> OtherNodes:
+        return NoOtherNodes()
+
+    @provide
+    async def node(
+        self,
+        log: EventLog,
+        store: StateStore,
+        clock: Clock,
+        owners: Owners,
+        others: OtherNodes,
+        settings: Settings,
+    ) -> AsyncIterator[Node]:
+        """Started. At the end it closes the waiting requests, saves the state, and closes log and store."""
+        node = Node(log, store, clock, settings.assets, owners=owners, others=others)
         await node.start()
         yield node
         await node.stop()
-
-    @provide
-    def whole(self, node: Node) -> LogView:
-        return LogView(node)
 
     @provide
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
@@ -186,11 +200,18 @@ class Embedded(Provider):
 
     @provide
     def app(
-        self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
+        self,
+        node: Node,
+        reads: Reads,
+        model: ReadModel,
+        log_view: LogView,
+        follower: Child,
+        check: Checking,
+        settings: Settings,
     ) -> Rim:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise)
+        return build_app(node, reads, gauges, settings.advertise, log_view)
 
 
 class Distributed(Provider):
@@ -243,10 +264,11 @@ class Distributed(Provider):
         snapshots: Snapshots,
         clock: Clock,
         owners: Owners,
-        peers: Peers,
+        others: OtherNodes,
         settings: Settings,
     ) -> AsyncIterator[Node]:
-        """Started, and not yet joined; closing it finishes what is in flight, leaves, and closes log and store."""
+        """Started, and not yet joined. At the end it finishes everything in flight, leaves, and closes log and
+        store."""
         from ledger.kafka.log import KafkaEventLog
 
         assert isinstance(log, KafkaEventLog)
@@ -256,14 +278,13 @@ class Distributed(Provider):
             clock,
             settings.assets,
             owners=owners,
-            remote=Forwarding(owners, peers, clock, log.partitions, settings.advertise),
-            peers=peers,
+            others=others,
             clock_off_us=log.clock_off_us,
             prepare=snapshots.prepare,
         )
         await node.start()
         taking = asyncio.get_running_loop().create_task(
-            snapshots.look_after(lambda: tuple(node.writers)), name="snapshots"
+            snapshots.write_due(lambda: tuple(node.writers)), name="snapshots"
         )
         yield node
         taking.cancel()
@@ -278,19 +299,17 @@ class Distributed(Provider):
         return HttpPeers()
 
     @provide
-    async def whole(self, node: Node, owners: Owners, peers: Peers) -> AsyncIterator[LogView]:
-        whole = LogView(node, owners, peers)
-        yield whole
-        await whole.close()
+    def others(self, owners: Owners, peers: Peers, clock: Clock, log: EventLog, settings: Settings) -> OtherNodes:
+        return Forwarding(owners, peers, clock, log.partitions, settings.advertise)
 
     @provide
     def children(self) -> Children:
         return Children(())
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, whole: LogView, settings: Settings) -> Rim:
+    def app(self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, settings: Settings) -> Rim:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, whole)
+        return build_app(node, reads, gauges, settings.advertise, log_view)
 
 
 def _pooled(model: ReadModel) -> ServerReadModel | None:
@@ -381,16 +400,16 @@ async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
             await store.close()
 
 
-def make_after_commit(cache: str) -> PostCommit | None:
+def make_post_commit(cache: str) -> PostCommit | None:
     """Who is told of commits, in a process that folds; ``cache``: as in the settings. Whoever has it closes it."""
     if cache == MEMORY:
         return None
     from projections.caching.redis import RedisCache
     from projections.caching.redis_client import RedisClient
-    from projections.live.redis import RedisLive
+    from projections.live.redis import RedisLiveFeed
 
     client = RedisClient(cache, connections=2)
-    return PostCommit(RedisCache(client), RedisLive(client))
+    return PostCommit(RedisCache(client), RedisLiveFeed(client))
 
 
 @asynccontextmanager
@@ -473,13 +492,13 @@ async def open_worker(
     sasl = (str(address.sasl_mechanism), str(address.sasl_username), str(address.sasl_password))
     with closing(await asyncio.to_thread(_topic_of, settings)) as log:
         store = ServerReadModelStore(_database_of(settings.read_model))
-        after = make_after_commit(settings.cache)
+        post_commit = make_post_commit(settings.cache)
         try:
-            intake = Intake(log, store, stop, after=after)
-            watched = Watched(log, intake, lambda: store.retries)
+            delivery = DeliveryProjector(log, store, stop, post_commit=post_commit)
+            monitor = LagMonitor(log, delivery, lambda: store.retries)
             yield Worker(
-                intake,
-                watched,
+                delivery,
+                monitor,
                 WorkerOptions(
                     servers=address.servers,
                     topic=TOPIC,
@@ -490,8 +509,8 @@ async def open_worker(
                 ),
             )
         finally:
-            if after is not None:
-                await after.close()
+            if post_commit is not None:
+                await post_commit.close()
             await store.close()
 
 

@@ -19,7 +19,7 @@ from ledger.core.commands import COMMAND_TYPES, ID_PATTERN, USER_ID_PATTERN, Any
 from ledger.core.events import LEDGER, AnyData, Balance
 from ledger.core.record import Head
 from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
-from ledger.writer.requests import Accepted, Answer, Failed, IdReused, Refused, WalletRead, WouldBe
+from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused, WalletRead
 from projections.models import wallets
 
 BODY_MAX: Final = 8 * 1024 * 1024
@@ -313,21 +313,21 @@ def result_of(accepted: Accepted) -> Result:
     )
 
 
-def dry_run_result_of(would_be: WouldBe) -> DryRunResult:
+def dry_run_result_of(would_be: DryRunAccepted) -> DryRunResult:
     event = would_be.event
     return DryRunResult(
         would_be.place.partition, would_be.place.seq, event.time_us, event.data.type, event.data, event.balances
     )
 
 
-def batch_item(answer: Answer | Problem) -> Created | Hit | NotTaken:
+def batch_item(answer: AnyResponse | Problem) -> Created | Hit | NotTaken:
     """One element of a batch's answer."""
     match answer:
         case Accepted(hit=False):
             return Created(201, result_of(answer))
         case Accepted():
             return Hit(200, True, result_of(answer))
-        case WouldBe():
+        case DryRunAccepted():
             return Created(200, dry_run_result_of(answer))
         case Refused() | IdReused() | Failed():
             problem = problem_of(answer)

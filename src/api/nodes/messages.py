@@ -18,20 +18,20 @@ from ledger.core.position import Position
 from ledger.core.record import MalformedRecord, decode, encode
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
-from ledger.node.ports import End
+from ledger.node.ports import End, OpenFollowUps
 from ledger.writer.requests import (
     Accepted,
-    Answer,
+    AnyResponse,
     CommandRequest,
+    DryRunAccepted,
     Failed,
     IdReused,
     LookupRequest,
-    Parcel,
     Refused,
     Request,
+    RequestGroup,
     WalletRead,
     WalletRequest,
-    WouldBe,
 )
 
 
@@ -101,7 +101,7 @@ _decode_said: Final = msgspec.json.Decoder(list[Said])
 _decode_follow_ups: Final = msgspec.json.Decoder(list[AnyFollowUp])
 _decode_arrived: Final = msgspec.json.Decoder(list[bool])
 _decode_ends: Final = msgspec.json.Decoder(list[tuple[int, End]])
-_decode_open_follow_ups: Final = msgspec.json.Decoder(list[tuple[int, tuple[int, list[int]]]])
+_decode_open_follow_ups: Final = msgspec.json.Decoder(list[tuple[int, OpenFollowUps]])
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
@@ -116,13 +116,13 @@ def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
 
 def write_asking(requests: Sequence[Request], deadline_us: int) -> tuple[bytes, list[int]]:
     """The message, and for each request its place among the answers, which come request by request."""
-    by_parcel: dict[int, list[int]] = {}
+    by_group: dict[int, list[int]] = {}
     for number, request in enumerate(requests):
-        by_parcel.setdefault(id(request.parcel), []).append(number)
+        by_group.setdefault(id(request.group), []).append(number)
     places = [0] * len(requests)
-    for place, number in enumerate(number for numbers in by_parcel.values() for number in numbers):
+    for place, number in enumerate(number for numbers in by_group.values() for number in numbers):
         places[number] = place
-    asked = [[_asked(requests[number]) for number in numbers] for numbers in by_parcel.values()]
+    asked = [[_asked(requests[number]) for number in numbers] for numbers in by_group.values()]
     return _encode(Asking(deadline_us, asked)), places
 
 
@@ -144,33 +144,33 @@ def read_asking(body: bytes) -> tuple[list[Request], int]:
     asking: Asking = _decoded(_decode_asking, body)
     requests: list[Request] = []
     for request in asking.requests:
-        parcel = Parcel(len(request))
-        requests.extend(_ticket(asked, parcel) for asked in request)
+        group = RequestGroup(len(request))
+        requests.extend(_ticket(asked, group) for asked in request)
     return requests, asking.deadline_us
 
 
-def _ticket(asked: CommandAsked | LookupAsked | WalletAsked, parcel: Parcel) -> Request:
+def _ticket(asked: CommandAsked | LookupAsked | WalletAsked, group: RequestGroup) -> Request:
     match asked:
         case CommandAsked(command, request_sha256, actor, dry_run):
-            return CommandRequest(command, request_sha256, actor, parcel, dry_run=dry_run)
+            return CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
         case LookupAsked(user_id, command_id):
-            return LookupRequest(user_id, command_id, parcel)
+            return LookupRequest(user_id, command_id, group)
         case WalletAsked(user_id):
-            return WalletRequest(user_id, parcel)
+            return WalletRequest(user_id, group)
 
 
 # --- answers -------------------------------------------------------------------------------------------------------
 
 
-def write_answers(answers: Sequence[Answer]) -> bytes:
+def write_answers(answers: Sequence[AnyResponse]) -> bytes:
     return _encode([_said(answer) for answer in answers])
 
 
-def _said(answer: Answer) -> Said:
+def _said(answer: AnyResponse) -> Said:
     match answer:
         case Accepted(event, place, head, hit):
             return AcceptedSaid(msgspec.Raw(encode(event, place, "")), head, hit)
-        case WouldBe(event, place):
+        case DryRunAccepted(event, place):
             return WouldBeSaid(msgspec.Raw(encode(event, place, "")))
         case Refused(rejection):
             return RefusedSaid(rejection)
@@ -184,7 +184,7 @@ def _said(answer: Answer) -> Said:
             return NothingSaid()
 
 
-def read_answers(body: bytes) -> list[Answer]:
+def read_answers(body: bytes) -> list[AnyResponse]:
     """Raises MalformedMessage."""
     try:
         return [_answer(said) for said in _decoded(_decode_said, body)]
@@ -192,14 +192,14 @@ def read_answers(body: bytes) -> list[Answer]:
         raise MalformedMessage(str(error)) from None
 
 
-def _answer(said: Said) -> Answer:
+def _answer(said: Said) -> AnyResponse:
     match said:
         case AcceptedSaid(record, head, hit):
             place, _, event = decode(bytes(record))
             return Accepted(event, place, head, hit)
         case WouldBeSaid(record):
             place, _, event = decode(bytes(record))
-            return WouldBe(event, place)
+            return DryRunAccepted(event, place)
         case RefusedSaid(rejection):
             return Refused(rejection)
         case IdReusedSaid(answer):
@@ -244,10 +244,10 @@ def read_ends(body: bytes) -> dict[int, End]:
     return dict(_decoded(_decode_ends, body))
 
 
-def write_open_follow_ups(open_seqs: dict[int, tuple[int, list[int]]]) -> bytes:
+def write_open_follow_ups(open_seqs: dict[int, OpenFollowUps]) -> bytes:
     return _encode(list(open_seqs.items()))
 
 
-def read_open_follow_ups(body: bytes) -> dict[int, tuple[int, list[int]]]:
+def read_open_follow_ups(body: bytes) -> dict[int, OpenFollowUps]:
     """Raises MalformedMessage."""
     return dict(_decoded(_decode_open_follow_ups, body))

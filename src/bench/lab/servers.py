@@ -162,7 +162,7 @@ async def _within(asked: Any) -> Any:
     from asyncmy.errors import MySQLError
     from psycopg import Error
 
-    from ledger.ports import LedgerError
+    from ledger.errors import LedgerError
 
     try:
         async with asyncio.timeout(TIMEOUT_S):

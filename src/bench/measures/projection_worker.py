@@ -16,7 +16,7 @@ from typing import Any
 
 from api.composition.settings import Settings
 from bench.figures import BenchError, Slice, slice_of
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 
 ENDS_WITHIN_S = 600.0
 
@@ -122,14 +122,14 @@ async def _worker(settings: Settings, events: int, _group: str) -> Slice:
 
     stop, taken = asyncio.Event(), _Taken(events)
     async with open_worker(settings, stop, web_host="127.0.0.1", web_port=0) as one:
-        take = one.intake.take
+        take = one.delivery.take
 
         async def counted(delivered: Any) -> None:
-            before = one.intake.counts.events
+            before = one.delivery.counts.events
             await take(delivered)
-            taken.take(one.intake.counts.events - before)
+            taken.take(one.delivery.counts.events - before)
 
-        vars(one.intake)["take"] = counted
+        vars(one.delivery)["take"] = counted
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         running = asyncio.ensure_future(one.run(stop))

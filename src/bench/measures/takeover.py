@@ -19,11 +19,12 @@ from msgspec import Struct
 
 from bench.figures import BenchError
 from ledger.core.commands import Command, Deposit, OpenWallet, PlaceBet, SettleBet, canonical
+from ledger.errors import LedgerError
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.log import open_log
 from ledger.kafka.snapshots import open_snapshots
 from ledger.node.node import Node
-from ledger.ports import LedgerError
+from ledger.node.owns_all import node_of_whole_log
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted
@@ -106,7 +107,9 @@ async def take_over(
 
 async def _fill(address: KafkaAddress, state: Path, topic: str, events: int) -> Accepted:
     """Answers the very first command's answer."""
-    node = Node(await open_log(address, 1, topic=topic), SqliteStateStore(state), _clock, ASSETS, generation=1)
+    node = node_of_whole_log(
+        await open_log(address, 1, topic=topic), SqliteStateStore(state), _clock, ASSETS, generation=1
+    )
     await node.start()
     first: Accepted | None = None
     batch: list[tuple[Command, str]] = []
@@ -143,7 +146,7 @@ async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> tupl
     snapshots = Snapshots(log, store, await open_snapshots(address, 1, topic=f"{topic}.snapshots"), duty=1.0)
     began_s = time.monotonic()
     try:
-        marker = await snapshots.take(0)
+        marker = await snapshots.write(0)
         if marker is None:
             raise BenchError("there is no state to take a snapshot of")
         return marker.entries, time.monotonic() - began_s
@@ -166,7 +169,7 @@ async def _measured(
     if at is None:
         raise BenchError("no snapshot was loaded")
     loaded_s = time.monotonic()
-    node = Node(log, store, _clock, ASSETS, generation=2)
+    node = node_of_whole_log(log, store, _clock, ASSETS, generation=2)
     await node.start()
     opened_s = time.monotonic()
     try:

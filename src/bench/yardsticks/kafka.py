@@ -14,10 +14,10 @@ from aiokafka.errors import KafkaError
 
 from bench.figures import BenchError, Slice, slice_of
 from bench.yardsticks.sqlite import RECORD_BYTES
+from ledger.errors import LedgerError
 from ledger.kafka.address import parse_address
 from ledger.kafka.log import TIMEOUT_S
 from ledger.kafka.topic import prepare_topic
-from ledger.ports import LedgerError
 
 TOPIC = "stakelog.bench"
 

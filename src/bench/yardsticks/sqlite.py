@@ -20,8 +20,8 @@ import msgspec
 import uvloop
 
 from bench.figures import BenchError, Slice, slice_of
+from ledger.errors import LedgerError
 from ledger.operations.audit import Fault, verify
-from ledger.ports import LedgerError
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.readers import SqliteLogReader, SqliteRecords
 from projections.projecting.follower import Follower

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 from aiokafka.helpers import create_ssl_context
 from msgspec import Struct
 
-from ledger.ports import LogMisconfigured
+from ledger.errors import LogMisconfigured
 
 _PORT: Final = 9_092
 SESSION_TIMEOUT_MS: Final = 6_000

@@ -16,12 +16,12 @@ from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ledger.core.record import Head, sha256_hex
+from ledger.errors import LogUnavailable
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import KafkaClient
 from ledger.kafka.declarations import DECLARATIONS
 from ledger.kafka.log import TIMEOUT_S, TOPIC, KafkaEventLog
 from ledger.kafka.topic import partitions_of
-from ledger.ports import LogUnavailable
 
 SLICE: Final = 4_000
 """Records that are read at once by who reads many. Chosen: 2 MB, some two fetches."""

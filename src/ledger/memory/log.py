@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.ports import DuplicateCommand, LedgerError, NewRecord, StaleHead
+from ledger.errors import DuplicateCommand, LedgerError, StaleHead
+from ledger.ports import NewRecord
 
 APPEND_BYTES: Final = 64 * 1024 * 1024
 """Chosen: no round comes near it."""

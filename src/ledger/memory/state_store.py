@@ -4,8 +4,9 @@ so that a value that does not survive encoding fails in the tests of every adapt
 from collections.abc import Iterable, Mapping, Sequence
 
 from ledger.core.record import Head
-from ledger.ports import LedgerError, Page, StateCopy, Value
-from ledger.writer.encoding import VALUES_FORMAT, decode_value, encode_value
+from ledger.core.state_values import VALUES_FORMAT, Value, decode_value, encode_value
+from ledger.errors import LedgerError
+from ledger.ports import Page, StateCopy
 
 
 class MemoryStateStore:
@@ -54,7 +55,8 @@ class MemoryStateStore:
         return MemoryStateCopy(at, self._places[partition], self._values[partition])  # it is never changed in place
 
     def replace(self, partition: int, pages: Iterable[Page], at: Head, place: bytes | None) -> None:
-        self.forget([partition])
+        for kept in (self._values, self._checkpoints, self._places):
+            kept.pop(partition, None)
         values: dict[str, bytes] = {}
         for page in pages:
             lines = page.split(b"\n")
@@ -65,12 +67,6 @@ class MemoryStateStore:
             values.update(zip(map(bytes.decode, lines[::2]), lines[1::2], strict=True))
         self._values[partition] = values
         self._checkpoints[partition], self._places[partition] = at, place
-
-    def forget(self, partitions: Iterable[int]) -> None:
-        for partition in partitions:
-            self._values.pop(partition, None)
-            self._checkpoints.pop(partition, None)
-            self._places.pop(partition, None)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ledger.core.record import EMPTY_SHA256, MalformedRecord, decode, sha256_hex
-from ledger.ports import EventLog, LedgerError, LogDamaged, StateStore
+from ledger.errors import LedgerError, LogDamaged
+from ledger.ports import EventLog, StateStore
 from ledger.writer.writer import Writer
 
 CHANGES_PER_CHECKPOINT: Final = 150_000

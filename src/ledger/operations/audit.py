@@ -20,7 +20,7 @@ A log that is being written is examined up to the heads that it had when the exa
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +28,7 @@ from msgspec.structs import replace
 
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
+from ledger.ports import StoredRecord
 
 TRANSIT: Final = "transit/transfers"
 
@@ -41,18 +42,6 @@ class Fault(Exception):
         self.partition, self.seq, self.reason = partition, seq, reason
 
 
-class Stored(NamedTuple):
-    """A record, and the names it is stored under; None where the source has only the record.
-
-    A plain tuple of the same four may stand for it.
-    """
-
-    record: bytes
-    seq: int | None = None
-    user_id: str | None = None
-    command_id: str | None = None
-
-
 class Records(Protocol):
     """Where the records come from: a folder, or a service."""
 
@@ -60,7 +49,7 @@ class Records(Protocol):
         """The last seq of each partition, all at one moment."""
         ...
 
-    def read(self, partition: int, to_seq: int) -> Iterator[Sequence[Stored]]:
+    def read(self, partition: int, to_seq: int) -> Iterator[Sequence[StoredRecord]]:
         """The partition's records from the first to ``to_seq``, in order, in pages."""
         ...
 
@@ -68,7 +57,7 @@ class Records(Protocol):
 class RecordsFrom(Records, Protocol):
     """Records that can also be read from the middle on."""
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[Stored]]:
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
         """The partition's records from ``from_seq`` to ``to_seq``, in order, in pages."""
         ...
 
@@ -174,7 +163,7 @@ class _Partition:
         self._ids: set[str] = set()
         self._wallets: dict[tuple[str, str], list[int]] = {}
 
-    def take(self, page: Sequence[Stored]) -> None:
+    def take(self, page: Sequence[StoredRecord]) -> None:
         partition, head, seq, time_us = self.partition, self.head, self.seq, self._time_us
         ids, users, published = self._ids, self._users, self._published
         for record, stored_seq, stored_user, stored_command in page:

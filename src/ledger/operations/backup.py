@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ledger.ports import FolderInUse, FolderUnusable, LogUnavailable
+from ledger.errors import FolderInUse, FolderUnusable, LogUnavailable
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 
 _CACHES: Final = (STATE, READ_MODEL)

@@ -18,8 +18,9 @@ from time import monotonic
 from typing import Final
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.operations.audit import RecordsFrom, Stored
-from ledger.ports import EventLog, LedgerError, LogUnavailable, NewRecord, OutcomeUnknown, StaleHead
+from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
+from ledger.operations.audit import RecordsFrom
+from ledger.ports import EventLog, NewRecord, StoredRecord
 
 BATCH_BYTES: Final = 1_000_000
 """Records in one append. Chosen: as much as every broker takes unless told otherwise; larger gained nothing."""
@@ -106,7 +107,7 @@ async def _name_difference(source: RecordsFrom, partition: int, end: Head, targe
         )
 
 
-def _batches(partition: int, page: Sequence[Stored], *, alone: bool) -> Iterator[list[NewRecord]]:
+def _batches(partition: int, page: Sequence[StoredRecord], *, alone: bool) -> Iterator[list[NewRecord]]:
     """The page in appends of at most ``BATCH_BYTES``, or of one record; ``alone``: the first is of one record."""
     batch: list[NewRecord] = []
     size = 0

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.record import Head
-from ledger.ports import FolderInUse, FolderMigrated, FolderUnusable
+from ledger.errors import FolderInUse, FolderMigrated, FolderUnusable
 
 EVENTS: Final = "events.sqlite3"
 STATE: Final = "state.sqlite3"

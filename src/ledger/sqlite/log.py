@@ -22,16 +22,16 @@ from typing import Final, NamedTuple
 
 from ledger.core.money import Assets
 from ledger.core.record import Head, sha256_hex
-from ledger.ports import (
+from ledger.errors import (
     DuplicateCommand,
     LedgerError,
     LogUnavailable,
     LogUnreadable,
-    NewRecord,
     OutcomeUnknown,
     StaleHead,
     WrongAssets,
 )
+from ledger.ports import NewRecord
 from ledger.sqlite.log_file import (
     FORMAT,
     INSERT_META,

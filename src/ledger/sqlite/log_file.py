@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.ports import LogUnreadable, WrongPartitions
+from ledger.errors import LogUnreadable, WrongPartitions
 
 FORMAT: Final = "1"
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from ledger.core.money import Assets
 from ledger.core.record import Head, sha256_hex
-from ledger.operations.audit import Stored
-from ledger.ports import LogDamaged, LogUnavailable, LogUnreadable
+from ledger.errors import LogDamaged, LogUnavailable, LogUnreadable
+from ledger.ports import StoredRecord
 from ledger.sqlite.log_file import SELECT_ASSETS, check_length, connect, stored_partitions
 
 
@@ -53,12 +53,12 @@ class SqliteRecords:
             )
         return [ends.get(partition, 0) for partition in range(self.partitions)]
 
-    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[list[Stored]]:
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[list[StoredRecord]]:
         """Yield the partition's records of these seqs in pages, in order; fewer if the log ends before ``to_seq``."""
         seq = from_seq - 1
         while page := self._rows(self._PAGE, (partition, seq, to_seq)):
             seq = page[-1][1]
-            yield page  # rows have the order of Stored's members: to convert each one costs a tenth of verify
+            yield page  # rows have the order of StoredRecord's members: to convert each one costs a tenth of verify
 
     def story(self, user_id: str) -> Iterator[list[bytes]]:
         """Yield the wallet's records in pages, in order, by the index: the partition's length does not matter."""

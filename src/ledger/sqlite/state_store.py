@@ -18,8 +18,9 @@ from typing import Final
 import msgspec
 
 from ledger.core.record import Head
-from ledger.ports import LedgerError, Page, StateCopy, Value
-from ledger.writer.encoding import VALUES_FORMAT, decode_value, encode_value
+from ledger.core.state_values import VALUES_FORMAT, Value, decode_value, encode_value
+from ledger.errors import LedgerError
+from ledger.ports import Page, StateCopy
 
 # Changes with the file's shape and the values': a store of another format is thrown away and made anew.
 FORMAT: Final = 100 + VALUES_FORMAT
@@ -81,8 +82,9 @@ class SqliteStateStore:
         try:
             self._writing = threading.Lock()  # in turns, rather than by SQLite's looking again and again
             self._reader, self._saver = self._open()
-            self.forget(self._half_replaced())
-        except sqlite3.DatabaseError as error:
+            for partition in self._half_replaced():
+                self._forget(self._saver, partition)
+        except sqlite3.Error as error:
             raise LedgerError(
                 f"{path} cannot be used: {error}; it is a cache of the log: "
                 "delete it, its -wal and its -shm, and start again"
@@ -251,13 +253,6 @@ class SqliteStateStore:
             if self._saver.execute(_CHECKPOINT, (partition,)).fetchone() is None:
                 found.append(partition)
         return found
-
-    def forget(self, partitions: Iterable[int]) -> None:
-        try:
-            for partition in partitions:
-                self._forget(self._saver, partition)
-        except sqlite3.Error as error:
-            raise LedgerError(f"{self._path} cannot be written: {error}") from error
 
     def close(self) -> None:
         self._reader.close()

@@ -1,6 +1,6 @@
 """What is asked of a partition's writer, and what it answers.
 
-A *request* is one question, a *parcel* the requests of one request, answered together. An answer is final but for
+A *request* is one question, a *group* the requests of one request, answered together. An answer is final but for
 ``Failed``, after which nothing is decided.
 """
 
@@ -28,7 +28,7 @@ class Accepted(Struct, frozen=True, gc=False):
     hit: bool = False
 
 
-class WouldBe(Struct, frozen=True, gc=False):
+class DryRunAccepted(Struct, frozen=True, gc=False):
     """A dry run's event: nothing was written."""
 
     event: Event
@@ -60,17 +60,17 @@ class WalletRead(Struct, frozen=True, gc=False):
     place: Position
 
 
-Answer = Accepted | WouldBe | Refused | IdReused | Failed | WalletRead | None
+AnyResponse = Accepted | DryRunAccepted | Refused | IdReused | Failed | WalletRead | None
 """None answers a look-up of a command that is not there."""
 
 
 # --- what waits in the mailbox --------------------------------------------------------------------------------------
 
 
-class Parcel:
+class RequestGroup:
     """Tickets that are answered together: one HTTP request's. ``done`` resolves when the last has its answer.
 
-    After a failure of one of a wallet's commands its later commands in the parcel fail the same way: to skip one and
+    After a failure of one of a wallet's commands its later commands in the group fail the same way: to skip one and
     take the next would change their order.
     """
 
@@ -94,35 +94,35 @@ class Request:
     nothing written. Whoever asked for somebody else knows then that it never will be.
     """
 
-    __slots__ = ("answer", "closed", "deadline_us", "parcel", "user_id")
+    __slots__ = ("closed", "deadline_us", "group", "response", "user_id")
 
-    def __init__(self, user_id: str, parcel: Parcel) -> None:
+    def __init__(self, user_id: str, group: RequestGroup) -> None:
         self.user_id = user_id
-        self.parcel = parcel
-        self.answer: Answer = None
+        self.group = group
+        self.response: AnyResponse = None
         self.closed = False
         self.deadline_us: int | None = None
 
-    def close(self, answer: Answer) -> None:
+    def close(self, response: AnyResponse) -> None:
         assert not self.closed, "a request is answered once"
         self.closed = True
-        self.answer = answer
-        if type(answer) is Failed:
-            if self.parcel.failed is None:
-                self.parcel.failed = {}
-            self.parcel.failed.setdefault(self.user_id, answer)
-        self.parcel.close_one()
+        self.response = response
+        if type(response) is Failed:
+            if self.group.failed is None:
+                self.group.failed = {}
+            self.group.failed.setdefault(self.user_id, response)
+        self.group.close_one()
 
 
 class CommandRequest(Request):
     __slots__ = ("actor", "command", "command_key", "dry_run", "item_keys", "request_sha256")
 
     def __init__(
-        self, command: Command, request_sha256: str, actor: str, parcel: Parcel, *, dry_run: bool = False
+        self, command: Command, request_sha256: str, actor: str, group: RequestGroup, *, dry_run: bool = False
     ) -> None:
         user_id = self.user_id = command.user_id
-        self.parcel = parcel
-        self.answer = None
+        self.group = group
+        self.response = None
         self.closed = False
         self.deadline_us = None
         self.command = command
@@ -138,8 +138,8 @@ class LookupRequest(Request):
 
     __slots__ = ("command_id",)
 
-    def __init__(self, user_id: str, command_id: str, parcel: Parcel) -> None:
-        super().__init__(user_id, parcel)
+    def __init__(self, user_id: str, command_id: str, group: RequestGroup) -> None:
+        super().__init__(user_id, group)
         self.command_id = command_id
 
 

@@ -24,8 +24,9 @@ from typing import Final
 
 from ledger.core.commands import AnyFollowUp, FollowUp
 from ledger.core.record import Head
+from ledger.core.state_values import Value
 from ledger.core.wallet import Wallet, next_due_us
-from ledger.ports import StateStore, Value
+from ledger.ports import StateStore
 from ledger.writer.key_filter import KeyFilter
 
 GENERATION_KEY: Final = "!w"

@@ -42,32 +42,29 @@ from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
 from ledger.core.record import EMPTY, Decoded, Head, MalformedRecord, decode, encode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
-from ledger.ports import (
+from ledger.errors import (
     CheckpointAhead,
-    Clock,
     DuplicateCommand,
-    EventLog,
     LedgerError,
     LogDamaged,
     LogUnavailable,
-    NewRecord,
     OutcomeUnknown,
     StaleHead,
-    StateStore,
     Superseded,
 )
+from ledger.ports import Clock, EventLog, NewRecord, StateStore
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.requests import (
     Accepted,
-    Answer,
+    AnyResponse,
     CommandRequest,
+    DryRunAccepted,
     Failed,
     IdReused,
     LookupRequest,
     Refused,
     Request,
     WalletRead,
-    WouldBe,
 )
 from ledger.writer.state import GENERATION_KEY, PartitionState, command_key, follow_up_key
 
@@ -121,7 +118,7 @@ class _Round:
         self.bytes = 0
         self.taken = 0
         """How many of the requests it decided, from the first on: no more than go into one append."""
-        self.answers: list[tuple[Request, Answer]] = []
+        self.answers: list[tuple[Request, AnyResponse]] = []
         self.hits: list[tuple[Request, int]] = []
         self.arrived: list[_FollowUpRequest] = []
         self.sent: list[_Sent] = []
@@ -378,7 +375,7 @@ class Writer:
 
     def submit(self, request: Request) -> None:
         """Put a request into the mailbox; where that cannot be, answer it at once."""
-        failed = request.parcel.failed
+        failed = request.group.failed
         if failed is not None and request.user_id in failed:
             request.close(failed[request.user_id])
         elif self._refusal is not None:
@@ -689,7 +686,7 @@ class Writer:
         else:
             request.close(self._first_answer(request, record, seq))
 
-    def _first_answer(self, request: Request, record: bytes, seq: int) -> Answer:
+    def _first_answer(self, request: Request, record: bytes, seq: int) -> AnyResponse:
         _, _, event = self._decoded(record, seq)
         place = Position(self.partition, seq)
         if isinstance(request, CommandRequest) and request.request_sha256 != event.request_sha256:
@@ -809,7 +806,7 @@ class Writer:
 
     def _decide_command(self, decided: _Round, request: CommandRequest) -> bool:
         """Whether it could be decided: False where more of its wallet is due than goes into this round."""
-        failed = request.parcel.failed
+        failed = request.group.failed
         if failed is not None and request.user_id in failed:
             decided.answers.append((request, failed[request.user_id]))
             return True
@@ -849,7 +846,7 @@ class Writer:
 
     def _would_be(
         self, decided: _Round, request: CommandRequest, wallet: Wallet, items: dict[str, Item | None]
-    ) -> Answer:
+    ) -> AnyResponse:
         """Decide on a copy that nobody keeps; due expiries happen in it first, as they would."""
         time_us = decided.time_us
         place = Position(self.partition, decided.head.seq + 1)
@@ -860,7 +857,7 @@ class Writer:
         decision = decide(
             Case(request.command, request.request_sha256, request.actor, wallet, items, self._assets, time_us)
         )
-        return Refused(decision) if isinstance(decision, Rejection) else WouldBe(decision, place)
+        return Refused(decision) if isinstance(decision, Rejection) else DryRunAccepted(decision, place)
 
     def _decide_follow_up(self, decided: _Round, waiting: _FollowUpRequest) -> None:
         follow_up = waiting.follow_up

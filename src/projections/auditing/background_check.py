@@ -25,12 +25,13 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.ports import Clock, LedgerError
+from ledger.errors import LedgerError
+from ledger.ports import Clock
 from projections import models as folds
 from projections.models import BY_USER, FOLDS, ROW_TYPES, WHOLE, WHOLE_FOLDS
 from projections.models.deposits import DepositRow
 from projections.projecting.log_reader import LogReader
-from projections.projecting.partition import Indigestible, continue_chain, event_of, words_of
+from projections.projecting.partition import FoldFailed, continue_chain, event_of, reason_of
 from projections.storage.port import (
     EVERYBODY,
     Checkpoint,
@@ -290,10 +291,10 @@ class Proof:
                     event = event_of(link)
                     for fold in some_folds:
                         fold(event, link.place, book)
-                except Indigestible as error:
+                except FoldFailed as error:
                     raise _Stopped(user_id, seq, error.reason) from error
                 except Exception as error:
-                    raise _Stopped(user_id, seq, words_of(error)) from error
+                    raise _Stopped(user_id, seq, reason_of(error)) from error
             self._take(book, kinds, made, named)
         if head != checkpoint.head:
             raise _AnotherLog(checkpoint.head, head)

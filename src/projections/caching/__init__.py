@@ -1,1 +1,1 @@
-"""The cache of aggregates: the port, its adapters, and the reads that use it."""
+"""The cache of aggregates: its port, the Redis adapter, and the reads that use it."""

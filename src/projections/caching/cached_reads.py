@@ -1,14 +1,14 @@
-"""``Reads`` that ask the cache of aggregates first: a wallet, its statistics, leaderboards.
+"""``Reads`` that look into the cache of aggregates first: wallets, statistics and leaderboards.
 
-Truths:
-(1) an answer from the cache is, byte for byte, what the tables say at the position that it names;
-(2) it is taken only if it is of the generation that the tables were last seen at, and not older than anything that
-    this process has read: so ``as_of`` never goes back because of the cache;
-(3) that something is not there, and whatever is about a user who stands still, is said by the tables alone;
-(4) a cache that is away, or slow, costs the read one time-out now and then; the tables answer.
+Invariants:
+(1) A document from the cache is byte for byte what the tables say at the position that it names.
+(2) It is used only if its generation is the one that this process last saw live, and if it is not older than anything
+    that this process has read. So ``as_of`` never goes back because of the cache.
+(3) A missing wallet and the rows of a quarantined user always come from the tables.
+(4) An unavailable or slow cache costs one time-out per pause of the circuit breaker; the tables serve the read.
 
-A leaderboard of days that are bet on changes all the time, so it is rarely in the cache. Then those who ask for it at
-once share a read: the first one begun after they asked, never one that was under way.
+A leaderboard over the current day changes with every bet, so the cache rarely has it. Then concurrent reads of it
+share one read of the tables, which begins after each of them was requested (``single_flight``).
 """
 
 from collections import Counter
@@ -19,18 +19,18 @@ import msgspec
 
 from projections.caching.circuit_breaker import CircuitBreaker
 from projections.caching.port import (
+    BOARD_MISS,
     KINDS,
-    NO_BOARD,
-    NOTHING,
+    MISS,
     WALLET_FIELD,
     AggregateCache,
     Board,
-    BoardTicket,
+    BoardPutToken,
+    CachedBoard,
+    CachedRows,
     CacheUnavailable,
     Kind,
-    Looked,
-    LookedBoard,
-    Ticket,
+    PutToken,
     decoded,
     encoded,
     field_of,
@@ -46,13 +46,13 @@ from projections.storage.port import ReadModel
 from projections.tables.queries import Builder, Query, Rows, UserStatus
 from projections.tables.rows import Row
 
-BOARD_MOST: Final = 200
-"""Leaders kept: as many as anybody may ask for at once."""
+BOARD_LIMIT_MAX: Final = 200
+"""Leaders in a cached document: the largest ``limit`` that a request may have."""
 
 AGGREGATES: Final = (*KINDS, "leaderboard")
 OUTCOMES: Final = ("hit", "miss", "behind", "error", "away")
-"""What the cache had to say to a read: ``error``, it did not answer; ``away``, nobody asked it; and ``behind``, the
-tables were asked after all, because it was not yet at the ``min_position``."""
+"""What the cache did for a read: ``error``, it did not respond; ``away``, it was not used because it failed a moment
+ago; ``behind``, the tables were read because the cache had not reached the ``min_position``."""
 
 T = TypeVar("T")
 _STATEMENT: Final[Mapping[Kind, tuple[Builder, type[Row]]]] = {
@@ -65,28 +65,28 @@ _decode_board: Final = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
 class CacheCounts(NamedTuple):
-    """``well``: it answered when it was asked last. ``reads``: (aggregate, outcome) → how many."""
+    """``available``: the last call succeeded. ``reads``: (aggregate, outcome) → how many reads."""
 
-    well: bool
+    available: bool
     reads: Mapping[tuple[str, str], int]
 
 
 class CachedReads(Reads):
-    """Closes the cache with ``close_cache``."""
+    """``close_cache`` closes the cache."""
 
     def __init__(self, model: ReadModel, ends: LogEnds, clock: Callable[[], int], cache: AggregateCache) -> None:
         super().__init__(model, ends, clock)
         self._cache = cache
-        self.breaker = CircuitBreaker("the cache of aggregates")
+        self.breaker = CircuitBreaker("cache of aggregates")
         self.counts: Counter[tuple[str, str]] = Counter(
             {(kind, outcome): 0 for kind in AGGREGATES for outcome in OUTCOMES}
         )
         self._generation = ""
-        self._seen: dict[int, int] = {}
+        self._highest_seqs: dict[int, int] = {}
         self._boards: SingleFlight[Board, tuple[Found, list[tuple[str, int]]]] = SingleFlight()
 
     def cache_counts(self) -> "CacheCounts":
-        return CacheCounts(self.breaker.well, dict(self.counts))
+        return CacheCounts(self.breaker.is_closed, dict(self.counts))
 
     async def close_cache(self) -> None:
         await self._cache.close()
@@ -102,43 +102,43 @@ class CachedReads(Reads):
     async def _aggregate(self, kind: Kind, user_id: str, *, fresh: bool) -> Found:
         partition = self.partition_of(user_id)
 
-        def may_take(looked: Looked) -> bool:
-            return looked.fields is not None and self._may_take(looked.ticket, {partition: looked.seq})
+        def is_usable(cached: CachedRows) -> bool:
+            return cached.fields is not None and self._is_usable(cached.token, {partition: cached.seq})
 
-        looked = NOTHING
+        cached = MISS
         if fresh:
             self.counts[kind, "behind"] += 1
         else:
-            looked, taken = await self._ask(
-                kind, lambda: self._cache.look(kind, partition, user_id), may_take, NOTHING
+            cached, usable = await self._read_cache(
+                kind, lambda: self._cache.get(kind, partition, user_id), is_usable, MISS
             )
-            if taken:
-                return await self._kept(kind, user_id, looked)
+            if usable:
+                return await self._from_cache(kind, user_id, cached)
         own = {"of_partition": partition, "user": user_id}
         statement, _ = _STATEMENT[kind]
         asks = (Query(statements.user_status, own), Query(statement, own), _IDENTITY)
         status_rows, rows, (identity,) = await self._model.fetch(asks, quick=True)
         user = status_of(user_id, partition, status_rows)
-        self._learn(identity)
+        self._remember_generation(identity)
         if not user.is_open:
             return await self._found(user, None)
-        ticket = looked.ticket
-        if ticket is not None and ticket.generation == self._generation and user.quarantined_at_us is None:
+        token = cached.token
+        if token is not None and token.generation == self._generation and user.quarantined_at_us is None:
             fields = _fields(kind, user, rows)
-            await self._tell(lambda: self._cache.keep(kind, partition, user_id, ticket, user.seq, fields))
+            await self._write_cache(lambda: self._cache.put(kind, partition, user_id, token, user.seq, fields))
         return await self._found(user, _document(kind, user_id, user.wallet, rows))
 
-    async def _kept(self, kind: Kind, user_id: str, looked: Looked) -> Found:
-        assert looked.fields is not None
-        # In the order of their fields, which is the tables'.
-        rows = {field: decoded(looked.fields[field]) for field in sorted(looked.fields)}
+    async def _from_cache(self, kind: Kind, user_id: str, cached: CachedRows) -> Found:
+        assert cached.fields is not None
+        # Sorted by field name, which is the order of the tables.
+        rows = {field: decoded(cached.fields[field]) for field in sorted(cached.fields)}
         wallet = rows.pop(WALLET_FIELD, [])
         document = _document(kind, user_id, wallet, [row[1:] for row in rows.values()])
-        user = UserStatus(user_id, self.partition_of(user_id), looked.seq, None, wallet)
+        user = UserStatus(user_id, self.partition_of(user_id), cached.seq, None, wallet)
         return await self._found(user, document)
 
     async def _found(self, user: UserStatus, document: Document | None, missing: str = "wallet_not_found") -> Found:
-        self._see({user.partition: user.seq})
+        self._remember_seqs({user.partition: user.seq})
         return await super()._found(user, document, missing)
 
     # --- leaderboards ----------------------------------------------------------------------------------------------
@@ -146,96 +146,96 @@ class CachedReads(Reads):
     async def leaderboard(
         self, name: str, asset: str, at_us: int | None, limit: int, *, fresh: bool = False
     ) -> Found:
-        if limit > BOARD_MOST:
+        if limit > BOARD_LIMIT_MAX:
             return await super().leaderboard(name, asset, at_us, limit)
         board = Board(name, asset, *self.days_of_board(name, at_us))
 
-        def may_take(looked: LookedBoard) -> bool:
-            return looked.document is not None and self._may_take(looked.ticket, dict(enumerate(looked.seqs)))
+        def is_usable(cached: CachedBoard) -> bool:
+            return cached.document is not None and self._is_usable(cached.token, dict(enumerate(cached.seqs)))
 
-        looked = NO_BOARD
+        cached = BOARD_MISS
         if fresh:
             self.counts["leaderboard", "behind"] += 1
         else:
-            looked, taken = await self._ask(
-                "leaderboard", lambda: self._cache.look_board(board, self._partitions), may_take, NO_BOARD
+            cached, usable = await self._read_cache(
+                "leaderboard", lambda: self._cache.get_board(board, self._partitions), is_usable, BOARD_MISS
             )
-            if taken:
-                return await self._kept_board(board, looked, limit)
-        found, values = await self._boards.read(board, lambda: self._read_board(board, looked))
+            if usable:
+                return await self._board_from_cache(board, cached, limit)
+        found, values = await self._boards.read(board, lambda: self._read_board(board, cached))
         return Found(leaderboards.document(*board, values[:limit]), "", found.seqs, True, found.lag_ms)
 
-    async def _kept_board(self, board: Board, looked: LookedBoard, limit: int) -> Found:
-        assert looked.document is not None
-        values = [(user_id, int(value)) for user_id, value in _decode_board(looked.document)[:limit]]
-        seqs, oldest_us = await self._status_of_all(list(enumerate(looked.seqs)), [])
+    async def _board_from_cache(self, board: Board, cached: CachedBoard, limit: int) -> Found:
+        assert cached.document is not None
+        values = [(user_id, int(value)) for user_id, value in _decode_board(cached.document)[:limit]]
+        seqs, oldest_us = await self._status_of_all(list(enumerate(cached.seqs)), [])
         return Found(leaderboards.document(*board, values), "", seqs, True, self._age_ms(oldest_us))
 
-    async def _read_board(self, board: Board, looked: LookedBoard) -> tuple[Found, list[tuple[str, int]]]:
-        asks = [*ALL_STATUS, leaderboards.leaders(*board, BOARD_MOST), _IDENTITY]
+    async def _read_board(self, board: Board, cached: CachedBoard) -> tuple[Found, list[tuple[str, int]]]:
+        asks = [*ALL_STATUS, leaderboards.leaders(*board, BOARD_LIMIT_MAX), _IDENTITY]
         checkpoint_rows, quarantine_rows, rows, (identity,) = await self._model.fetch(asks)
-        self._learn(identity)
+        self._remember_generation(identity)
         values = leaderboards.values_of(rows)
         seqs, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
-        ticket = looked.ticket
-        if ticket is not None and ticket.generation == self._generation and not quarantine_rows:
+        token = cached.token
+        if token is not None and token.generation == self._generation and not quarantine_rows:
             document = _encode_board([(user_id, str(value)) for user_id, value in values])
             at = list(seqs.values())
-            await self._tell(lambda: self._cache.keep_board(board, ticket, at, document))
+            await self._write_cache(lambda: self._cache.put_board(board, token, at, document))
         return Found(None, "", seqs, True, self._age_ms(oldest_us)), values
 
     async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> tuple[dict[int, int], int | None]:
         standing = await super()._status_of_all(checkpoint_rows, quarantine_rows)
-        self._see(standing[0])
+        self._remember_seqs(standing[0])
         return standing
 
-    # --- what was seen, and the cache that may be away -------------------------------------------------------------
+    # --- what this process has read, and calls of the cache --------------------------------------------------------
 
-    def _may_take(self, ticket: Ticket | BoardTicket | None, seqs: Mapping[int, int]) -> bool:
-        """Whether what the cache has is of the live generation, and not older than what was read."""
-        newer = all(seq >= self._seen.get(partition, 0) for partition, seq in seqs.items())
-        return newer and ticket is not None and ticket.generation == self._generation
+    def _is_usable(self, token: PutToken | BoardPutToken | None, seqs: Mapping[int, int]) -> bool:
+        """Whether a cached document is of the live generation, and not older than what this process has read."""
+        newer = all(seq >= self._highest_seqs.get(partition, 0) for partition, seq in seqs.items())
+        return newer and token is not None and token.generation == self._generation
 
-    def _learn(self, identity: Sequence[Any]) -> None:
+    def _remember_generation(self, identity: Sequence[Any]) -> None:
         number, made_at_us = identity
         generation = f"{number}.{made_at_us}"
         if generation != self._generation:
-            self._generation, self._seen = generation, {}
+            self._generation, self._highest_seqs = generation, {}
 
-    def _see(self, seqs: Mapping[int, int]) -> None:
-        seen = self._seen
+    def _remember_seqs(self, seqs: Mapping[int, int]) -> None:
+        seen = self._highest_seqs
         for partition, seq in seqs.items():
             if seq > seen.get(partition, 0):
                 seen[partition] = seq
 
-    async def _ask(
-        self, kind: str, question: Callable[[], Awaitable[T]], may_take: Callable[[T], bool], without: T
+    async def _read_cache(
+        self, kind: str, read: Callable[[], Awaitable[T]], is_usable: Callable[[T], bool], miss: T
     ) -> tuple[T, bool]:
-        """The cache's answer, ``without`` where there is none, and whether it is one to take."""
+        """What the cache returns, ``miss`` if it is unavailable, and whether that is a usable hit."""
         if not self.breaker.allows():
             self.counts[kind, "away"] += 1
-            return without, False
+            return miss, False
         try:
-            answer = await question()
+            found = await read()
         except CacheUnavailable as error:
             self.breaker.failed(error)
             self.counts[kind, "error"] += 1
-            return without, False
-        self.breaker.answered()
-        taken = may_take(answer)
-        self.counts[kind, "hit" if taken else "miss"] += 1
-        return answer, taken
+            return miss, False
+        self.breaker.succeeded()
+        usable = is_usable(found)
+        self.counts[kind, "hit" if usable else "miss"] += 1
+        return found, usable
 
-    async def _tell(self, telling: Callable[[], Awaitable[None]]) -> None:
+    async def _write_cache(self, write: Callable[[], Awaitable[None]]) -> None:
         if self.breaker.allows():
             try:
-                await telling()
+                await write()
             except CacheUnavailable as error:
                 self.breaker.failed(error)
 
 
 def _fields(kind: Kind, user: UserStatus, rows: Rows) -> dict[str, bytes]:
-    """The aggregate's rows, as whoever folds tells them."""
+    """The aggregate's rows, encoded as the projectors encode them."""
     _, row_type = _STATEMENT[kind]
     made: list[Row] = [WalletRow(*user.wallet)] if kind == "wallet" else []
     made += [row_type(user.user_id, *row) for row in rows]

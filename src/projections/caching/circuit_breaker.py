@@ -1,6 +1,6 @@
-"""Whether to ask a helper that may be away: after a failure it is left alone for a moment, then tried by one caller.
+"""Circuit breaker: after a failure a helper is not used for a short time, then one caller tries it again.
 
-So a Redis that answers nothing costs one time-out a moment, not one a read; and one that is back is used again.
+So a Redis that does not respond costs one time-out per pause, not one per read, and is used again once it responds.
 """
 
 import logging
@@ -8,46 +8,48 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-AWAY_S: Final = 0.5
-"""How long nobody asks after a failure. Chosen: an outage is over that much later here than there."""
-_SAID_AGAIN_S: Final = 30.0
+PAUSE_S: Final = 0.5
+"""How long the helper is not used after a failure. Chosen: after an outage it is used again at most this much
+later."""
+_WARN_EVERY_S: Final = 30.0
 
 _log = logging.getLogger(__name__)
 
 
 class CircuitBreaker:
-    """Ask ``allows`` before each use, and say afterwards how it was."""
+    """Call ``allows`` before each use, and ``succeeded`` or ``failed`` after it."""
 
-    def __init__(self, what: str, *, away_s: float = AWAY_S, clock_s: Callable[[], float] = monotonic) -> None:
-        """``what``: for the log, as in "the cache is away"."""
-        self._what, self._away_s, self._clock_s = what, away_s, clock_s
+    def __init__(self, name: str, *, pause_s: float = PAUSE_S, clock_s: Callable[[], float] = monotonic) -> None:
+        """``name``: the helper's name in log messages."""
+        self._name, self._pause_s, self._clock_s = name, pause_s, clock_s
         self._until_s: float | None = None
-        self._said_at_s: float | None = None
+        self._warned_at_s: float | None = None
         self.failures = 0
 
     @property
-    def well(self) -> bool:
+    def is_closed(self) -> bool:
+        """Whether the last use succeeded."""
         return self._until_s is None
 
     def allows(self) -> bool:
-        """Whether to try now; of those who ask while it is away, one every ``away_s``."""
+        """Whether to use the helper now. During an outage one caller per pause gets True."""
         if self._until_s is None:
             return True
         now_s = self._clock_s()
         if now_s < self._until_s:
             return False
-        self._until_s = now_s + self._away_s
+        self._until_s = now_s + self._pause_s
         return True
 
     def failed(self, error: Exception) -> None:
         now_s = self._clock_s()
         self.failures += 1
-        self._until_s = now_s + self._away_s
-        if self._said_at_s is None or now_s - self._said_at_s >= _SAID_AGAIN_S:
-            self._said_at_s = now_s
-            _log.warning("%s is away, which costs time only: %s", self._what, error)
+        self._until_s = now_s + self._pause_s
+        if self._warned_at_s is None or now_s - self._warned_at_s >= _WARN_EVERY_S:
+            self._warned_at_s = now_s
+            _log.warning("%s unavailable; reads take longer, nothing is lost: %s", self._name, error)
 
-    def answered(self) -> None:
+    def succeeded(self) -> None:
         if self._until_s is not None:
-            self._until_s = self._said_at_s = None
-            _log.info("%s is used again", self._what)
+            self._until_s = self._warned_at_s = None
+            _log.info("%s available again", self._name)

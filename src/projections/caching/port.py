@@ -1,16 +1,16 @@
-"""The cache of aggregates: the rows behind a wallet, its statistics and the leaderboards, kept beside the read model.
+"""The cache of aggregates: the rows of a wallet, its statistics and the leaderboards, kept next to the read model.
 
-Truths:
-(1) a partition has a *mark*: "complete up to this place of this generation". Whoever folds moves it, after a commit,
-    from the place before to the place after, and changes the kept rows of whoever the run touched in the same step;
-    so a user whom no step touched is known to be as it was;
-(2) where the mark is not at the place where a step begins, a new *epoch* begins where it ends: somebody died between
-    commit and step, or the cache lost its latest writes. What was kept in another epoch is never answered;
-(3) what a reader read is kept only in the epoch that it looked at before, and only if nothing that was told since
-    then changed it; an older value never overwrites a newer one;
-(4) a mark is trusted only while whoever folds confirms it: one that nobody has confirmed for ``TRUST_S`` answers
-    nothing, so what the cache says is never older than that beside the read model;
-(5) an answer names the generation it is of. A reader takes it only if that is the generation it last saw live.
+Invariants:
+(1) Each partition has a *mark*: "complete up to this version of the rows, in this generation". The projector moves
+    the mark after each commit, and in the same step updates the cached rows of every user that the commit changed. So
+    the rows of all other users are known to be unchanged.
+(2) If an update does not begin at the mark, an update was lost: a projector died between its commit and its update,
+    or Redis lost its latest writes. Then a new *epoch* begins, and rows of earlier epochs are never returned.
+(3) A reader puts rows into the cache only in the epoch that its own ``get`` returned, and only if no update since
+    then changed these rows. Older rows never overwrite newer ones.
+(4) A mark counts only while a projector confirms it. After ``TRUST_S`` without a confirmation the cache returns
+    nothing, so its rows are at most that much older than the tables.
+(5) Each result names its generation. A reader uses it only if that is the generation that it last saw live.
 
 Losing the cache costs time only. Each adapter passes ``tests/conformance/test_caches.py``.
 """
@@ -22,7 +22,7 @@ from typing import Final, Literal, NamedTuple, Protocol, get_args
 import msgspec
 from msgspec import Struct
 
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from projections.models.leaderboards import LeaderboardRow
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
@@ -30,84 +30,88 @@ from projections.storage.port import Checkpoint, Generation, Run
 from projections.tables.rows import Row
 
 Kind = Literal["wallet", "statistics"]
-"""Aggregates of one user; the rows of each are kept and lost together."""
+"""The aggregates of one user. The rows of an aggregate are cached and dropped together."""
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 TRUST_S: Final = 1.0
-"""How long a mark counts without being confirmed. Chosen: four confirmations, and for a reader still a moment."""
+"""How long a mark counts without a confirmation. Chosen: four confirmations, and a short time for a reader."""
 CONFIRM_S: Final = 0.25
-KEPT_S: Final = 3_600.0
-"""How long the rows of a user stay after they were read from the tables. Chosen: an evening at play is one read."""
+"""How often a projector confirms its marks."""
+TTL_S: Final = 3_600.0
+"""How long the rows of a user stay in the cache. Chosen: an evening of play costs one read from the tables."""
 RECENT_MAX: Final = 4_000
-"""Users of a partition of whom it is known when they were touched last, for readers of a standby that is behind."""
-TOUCHED_MAX: Final = 2_000
-"""A run that touches more users begins a new epoch: it is catching up, and a step must not hold Redis up for long."""
+"""Users of a partition whose last change is remembered, for readers of a database replica that is behind."""
+CHANGED_USERS_MAX: Final = 2_000
+"""A commit that changes more users begins a new epoch: the projector is catching up, and one update must not block
+Redis for long."""
 
 Fields = Mapping[str, bytes]
-"""An aggregate's rows, encoded, by their place in it (``field_of``)."""
+"""The encoded rows of an aggregate, by field name (``field_of``)."""
 Day = tuple[str, int]
-"""Asset and day since 1970: what leaderboards are added up from."""
+"""Asset, and day since 1970. A leaderboard is a sum over days."""
 
 
 class CacheUnavailable(LedgerError):
-    """The cache did not answer; what it was told may have been done or not."""
+    """The cache did not respond. The last call may or may not have taken effect."""
 
 
-class Position(NamedTuple):
-    """Up to which event a partition's rows are true; ``tag`` is of their digests: rows may move while seq stays."""
+class RowsVersion(NamedTuple):
+    """The version of a partition's rows. ``tag`` is made of their digests, because rows can change while seq
+    stays."""
 
     seq: int
     tag: str
 
 
-class Step(Struct, frozen=True):
-    """What a committed run changed in a partition's aggregates. ``anew``: whatever is kept may be wrong after it."""
+class CacheUpdate(Struct, frozen=True):
+    """What a committed run changed in a partition's aggregates. ``reset``: cached rows may be wrong after it."""
 
     partition: int
     generation: str
-    before: Position
-    after: Position
-    touched: Mapping[str, Mapping[Kind, Fields]]
-    """User → aggregate → the rows that it has now in place of what was there."""
-    days: Sequence[Day]
-    """Those whose standings changed."""
-    anew: bool = False
+    before: RowsVersion
+    after: RowsVersion
+    changed: Mapping[str, Mapping[Kind, Fields]]
+    """User → aggregate → the rows that are new or changed."""
+    changed_days: Sequence[Day]
+    """The days whose leaderboards changed."""
+    reset: bool = False
 
 
-class Ticket(NamedTuple):
-    """What a reader must show to have kept what it reads after it looked."""
+class PutToken(NamedTuple):
+    """Returned by ``get``; ``put`` needs it to prove that the rows were read afterwards."""
 
     generation: str
     epoch: str
 
 
-class Looked(NamedTuple):
-    """``fields`` is None where nothing is kept; else they are true at ``seq``. Without a ``ticket`` there is no mark
-    to be trusted, and nothing can be kept."""
+class CachedRows(NamedTuple):
+    """``fields`` is None if nothing is cached; otherwise the rows are true at ``seq``. ``token`` is None if there is
+    no trusted mark; then nothing can be put."""
 
-    ticket: Ticket | None
+    token: PutToken | None
     seq: int
     fields: Fields | None
 
 
-class BoardTicket(NamedTuple):
-    """As ``Ticket``, of all partitions: ``state`` tells all epochs and when each day changed; ``seqs`` the marks."""
+class BoardPutToken(NamedTuple):
+    """Like ``PutToken``, for all partitions. ``state`` names all epochs and the last change of each day; ``seqs`` are
+    the marks."""
 
     generation: str
     state: str
     seqs: tuple[int, ...]
 
 
-class LookedBoard(NamedTuple):
-    """``document`` is None where nothing is kept; else it is true at ``seqs``, a seq a partition."""
+class CachedBoard(NamedTuple):
+    """``document`` is None if nothing is cached; otherwise it is true at ``seqs``, one seq for each partition."""
 
-    ticket: BoardTicket | None
+    token: BoardPutToken | None
     seqs: tuple[int, ...]
     document: bytes | None
 
 
 class Board(NamedTuple):
-    """A leaderboard: its standings are of ``first_day`` ≤ day < ``end_day``."""
+    """A leaderboard over ``first_day`` ≤ day < ``end_day``."""
 
     name: str
     asset: str
@@ -115,32 +119,33 @@ class Board(NamedTuple):
     end_day: int
 
 
-NOTHING: Final = Looked(None, 0, None)
-NO_BOARD: Final = LookedBoard(None, (), None)
+MISS: Final = CachedRows(None, 0, None)
+BOARD_MISS: Final = CachedBoard(None, (), None)
 
 
 class AggregateCache(Protocol):
-    """All methods raise CacheUnavailable. Every one may be called late, twice, or in another order than meant: that
-    costs hits, and never makes an answer wrong."""
+    """All methods raise CacheUnavailable. A call that comes late, twice or out of order costs cache hits, but never
+    makes a result wrong."""
 
-    async def step(self, steps: Sequence[Step]) -> None:
-        """The runs are in the tables. Steps of one partition in their order."""
+    async def apply(self, updates: Sequence[CacheUpdate]) -> None:
+        """These runs are committed. Updates of one partition are in commit order."""
         ...
 
-    async def confirm(self, generation: str, places: Mapping[int, Position]) -> None:
-        """Partition → where its rows are, by the tables: what ``step`` has said all of is trusted further."""
+    async def confirm(self, generation: str, versions: Mapping[int, RowsVersion]) -> None:
+        """Partition → version of its rows in the tables. A mark at that version is trusted for another ``TRUST_S``;
+        any other mark begins a new epoch."""
         ...
 
-    async def look(self, kind: Kind, partition: int, user_id: str) -> Looked: ...
+    async def get(self, kind: Kind, partition: int, user_id: str) -> CachedRows: ...
 
-    async def keep(self, kind: Kind, partition: int, user_id: str, ticket: Ticket, seq: int, fields: Fields) -> None:
-        """``fields``: all rows of the aggregate, as the tables had them at ``seq``, read after the look."""
+    async def put(self, kind: Kind, partition: int, user_id: str, token: PutToken, seq: int, fields: Fields) -> None:
+        """``fields``: all rows of the aggregate, read from the tables at ``seq`` after the ``get``."""
         ...
 
-    async def look_board(self, board: Board, partitions: int) -> LookedBoard: ...
+    async def get_board(self, board: Board, partitions: int) -> CachedBoard: ...
 
-    async def keep_board(self, board: Board, ticket: BoardTicket, seqs: Sequence[int], document: bytes) -> None:
-        """``seqs``: of each partition, where the tables were when the document was read, after the look."""
+    async def put_board(self, board: Board, token: BoardPutToken, seqs: Sequence[int], document: bytes) -> None:
+        """``seqs``: the seq of each partition at which the document was read, after the ``get_board``."""
         ...
 
     async def close(self) -> None:
@@ -148,22 +153,22 @@ class AggregateCache(Protocol):
         ...
 
 
-# --- what a run says ---------------------------------------------------------------------------------------------
+# --- from a run to an update ----------------------------------------------------------------------------------------
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(list[str | int | None]).decode
 _TAG_BYTES: Final = 8
 
 
-def place_of(checkpoint: Checkpoint) -> Position:
+def rows_version_of(checkpoint: Checkpoint) -> RowsVersion:
     digests = sorted(checkpoint.digests.items())
     tag = blake2b(repr(digests).encode(), digest_size=_TAG_BYTES).hexdigest()
-    return Position(checkpoint.head.seq, tag)
+    return RowsVersion(checkpoint.head.seq, tag)
 
 
-def step_of(generation: Generation, run: Run) -> Step:
-    """What the cache must know of a run that is committed."""
-    touched: dict[str, dict[Kind, dict[str, bytes]]] = {}
+def update_of(generation: Generation, run: Run) -> CacheUpdate:
+    """The update that a committed run makes."""
+    changed: dict[str, dict[Kind, dict[str, bytes]]] = {}
     days: set[Day] = set()
     for kind, rows in run.rows:
         if kind is LeaderboardRow:
@@ -171,13 +176,13 @@ def step_of(generation: Generation, run: Run) -> Step:
         elif (aggregate := _AGGREGATE_OF.get(kind)) is not None:
             for row in rows:
                 user_id, field = field_of(row)
-                touched.setdefault(user_id, {}).setdefault(aggregate, {})[field] = encoded(row)
-    # Whoever stands still, or does so no more, has rows that are true elsewhere than everybody's.
-    anew = bool(run.quarantined or run.released or run.free) or len(touched) > TOUCHED_MAX
-    if anew:
-        touched, days = {}, set()
-    before, after = place_of(run.before), place_of(run.after)
-    return Step(run.partition, generation.identity, before, after, touched, sorted(days), anew)
+                changed.setdefault(user_id, {}).setdefault(aggregate, {})[field] = encoded(row)
+    # The rows of a quarantined user are true at an older position than the partition's mark says.
+    reset = bool(run.quarantined or run.released or run.free) or len(changed) > CHANGED_USERS_MAX
+    if reset:
+        changed, days = {}, set()
+    before, after = rows_version_of(run.before), rows_version_of(run.after)
+    return CacheUpdate(run.partition, generation.identity, before, after, changed, sorted(days), reset)
 
 
 _AGGREGATE_OF: Final[Mapping[type[Row], Kind]] = {
@@ -188,7 +193,7 @@ _AGGREGATE_OF: Final[Mapping[type[Row], Kind]] = {
 
 
 def field_of(row: Row) -> tuple[str, str]:
-    """Whose the row is, and its place in the aggregate; fields sort as the tables sort the rows."""
+    """The row's user, and its field name in the aggregate. Field names sort in the order of the tables' keys."""
     match row:
         case WalletRow():
             return row.user_id, WALLET_FIELD
@@ -197,7 +202,7 @@ def field_of(row: Row) -> tuple[str, str]:
         case StatisticsRow():
             return row.user_id, f"s:{row.asset}\0{row.game}"
         case _:
-            raise AssertionError(f"{type(row).__name__} is in no aggregate of one user")
+            raise AssertionError(f"{type(row).__name__} belongs to no aggregate of one user")
 
 
 WALLET_FIELD: Final = "w"

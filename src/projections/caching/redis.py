@@ -1,4 +1,4 @@
-"""The cache in Redis, shared by all processes; each method is one script, and so one round trip and one moment."""
+"""The cache of aggregates in Redis, shared by all processes. Each method is one script: one round trip, atomic."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -8,132 +8,132 @@ import msgspec
 
 from projections.caching import redis_scripts
 from projections.caching.port import (
-    KEPT_S,
-    NO_BOARD,
-    NOTHING,
+    BOARD_MISS,
+    MISS,
     RECENT_MAX,
     TRUST_S,
+    TTL_S,
     Board,
-    BoardTicket,
+    BoardPutToken,
+    CachedBoard,
+    CachedRows,
+    CacheUpdate,
     Fields,
     Kind,
-    Looked,
-    LookedBoard,
-    Position,
-    Step,
-    Ticket,
+    PutToken,
+    RowsVersion,
 )
 from projections.caching.redis_client import Call, RedisClient, Script
 
-_STEP: Final = Script(redis_scripts.STEP)
+_APPLY: Final = Script(redis_scripts.APPLY)
 _CONFIRM: Final = Script(redis_scripts.CONFIRM)
-_LOOK: Final = Script(redis_scripts.LOOK)
-_KEEP: Final = Script(redis_scripts.KEEP)
-_LOOK_BOARD: Final = Script(redis_scripts.LOOK_BOARD)
-_KEEP_BOARD: Final = Script(redis_scripts.KEEP_BOARD)
-_KEPT_MS: Final = int(KEPT_S * 1_000)
+_GET: Final = Script(redis_scripts.GET)
+_PUT: Final = Script(redis_scripts.PUT)
+_GET_BOARD: Final = Script(redis_scripts.GET_BOARD)
+_PUT_BOARD: Final = Script(redis_scripts.PUT_BOARD)
+_TTL_MS: Final = int(TTL_S * 1_000)
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 def _new_epoch() -> str:
-    return uuid4().hex  # a number that Redis counts would come again after it lost its latest writes
+    return uuid4().hex  # a counter in Redis would repeat a number after Redis lost its latest writes
 
 
 class RedisCache:
-    """``client`` is closed with it."""
+    """Closing it closes ``client``."""
 
     def __init__(
         self, client: RedisClient, *, trust_s: float = TRUST_S, new_epoch: Callable[[], str] = _new_epoch
     ) -> None:
         self._client, self._trust_ms, self._new_epoch = client, int(trust_s * 1_000), new_epoch
 
-    async def step(self, steps: Sequence[Step]) -> None:
-        if steps:
-            await self._client.call_all([self._step(step) for step in steps])
+    async def apply(self, updates: Sequence[CacheUpdate]) -> None:
+        if updates:
+            await self._client.call_all([self._apply(update) for update in updates])
 
-    def _step(self, step: Step) -> Call:
-        # Texts, not bytes, for Redis' reader knows no others.
-        touched = {
+    def _apply(self, update: CacheUpdate) -> Call:
+        # Strings, not bytes: the msgpack reader in Redis knows no byte type.
+        changed = {
             user_id: {
                 kind: [part for field, row in fields.items() for part in (field, row.decode())]
                 for kind, fields in aggregates.items()
             }
-            for user_id, aggregates in step.touched.items()
+            for user_id, aggregates in update.changed.items()
         }
-        told = _pack({"touched": touched, "days": [f"{asset}:{day}" for asset, day in step.days]})
-        places = (step.before.seq, step.before.tag, step.after.seq, step.after.tag)
+        packed = _pack({"changed": changed, "days": [f"{asset}:{day}" for asset, day in update.changed_days]})
+        versions = (update.before.seq, update.before.tag, update.after.seq, update.after.tag)
         return (
-            _STEP,
-            _marks(step.partition),
-            (*(step.generation, self._new_epoch(), *places, int(step.anew), RECENT_MAX, told),),
+            _APPLY,
+            _mark_keys(update.partition),
+            (*(update.generation, self._new_epoch(), *versions, int(update.reset), RECENT_MAX, packed),),
         )
 
-    async def confirm(self, generation: str, places: Mapping[int, Position]) -> None:
-        if places:
+    async def confirm(self, generation: str, versions: Mapping[int, RowsVersion]) -> None:
+        if versions:
             await self._client.call_all(
                 [
-                    (_CONFIRM, _marks(partition), (generation, self._new_epoch(), place.seq, place.tag))
-                    for partition, place in places.items()
+                    (_CONFIRM, _mark_keys(partition), (generation, self._new_epoch(), version.seq, version.tag))
+                    for partition, version in versions.items()
                 ]
             )
 
-    async def look(self, kind: Kind, partition: int, user_id: str) -> Looked:
-        answer = await self._client.call(_LOOK, (_mark(partition), _kept(kind, user_id)), (self._trust_ms,))
-        if not answer:
-            return NOTHING
-        generation, epoch, seq, *kept = answer
-        ticket = Ticket(generation.decode(), epoch.decode())
-        if not kept:
-            return Looked(ticket, int(seq), None)
-        (pairs,) = kept
+    async def get(self, kind: Kind, partition: int, user_id: str) -> CachedRows:
+        response = await self._client.call(_GET, (_mark_key(partition), _rows_key(kind, user_id)), (self._trust_ms,))
+        if not response:
+            return MISS
+        generation, epoch, seq, *cached = response
+        token = PutToken(generation.decode(), epoch.decode())
+        if not cached:
+            return CachedRows(token, int(seq), None)
+        (pairs,) = cached
         fields = {name.decode(): row for name, row in zip(pairs[::2], pairs[1::2], strict=True) if name[:1] != b"@"}
-        return Looked(ticket, int(seq), fields)
+        return CachedRows(token, int(seq), fields)
 
-    async def keep(self, kind: Kind, partition: int, user_id: str, ticket: Ticket, seq: int, fields: Fields) -> None:
+    async def put(self, kind: Kind, partition: int, user_id: str, token: PutToken, seq: int, fields: Fields) -> None:
         rows = [part for pair in fields.items() for part in pair]
-        keys = (*_marks(partition), _kept(kind, user_id))
-        await self._client.call(_KEEP, keys, (*ticket, seq, user_id, _KEPT_MS, *rows))
+        keys = (*_mark_keys(partition), _rows_key(kind, user_id))
+        await self._client.call(_PUT, keys, (*token, seq, user_id, _TTL_MS, *rows))
 
-    async def look_board(self, board: Board, partitions: int) -> LookedBoard:
-        keys = _board(board, partitions)
-        answer = await self._client.call(
-            _LOOK_BOARD, keys, (self._trust_ms, board.asset, board.first_day, board.end_day)
+    async def get_board(self, board: Board, partitions: int) -> CachedBoard:
+        keys = _board_keys(board, partitions)
+        response = await self._client.call(
+            _GET_BOARD, keys, (self._trust_ms, board.asset, board.first_day, board.end_day)
         )
-        if not answer:
-            return NO_BOARD
-        generation, state, seqs, *kept = answer
-        ticket = BoardTicket(generation.decode(), state.decode(), tuple(map(int, seqs)))
-        if not kept:
-            return LookedBoard(ticket, ticket.seqs, None)
-        true_at, document = kept
-        return LookedBoard(ticket, tuple(map(int, true_at)), document)
+        if not response:
+            return BOARD_MISS
+        generation, state, seqs, *cached = response
+        token = BoardPutToken(generation.decode(), state.decode(), tuple(map(int, seqs)))
+        if not cached:
+            return CachedBoard(token, token.seqs, None)
+        true_at, document = cached
+        return CachedBoard(token, tuple(map(int, true_at)), document)
 
-    async def keep_board(self, board: Board, ticket: BoardTicket, seqs: Sequence[int], document: bytes) -> None:
-        if any(seq < looked for seq, looked in zip(seqs, ticket.seqs, strict=True)):
-            return  # of a standby that is behind: whether it has what the days' changes say cannot be told
+    async def put_board(self, board: Board, token: BoardPutToken, seqs: Sequence[int], document: bytes) -> None:
+        if any(seq < marked for seq, marked in zip(seqs, token.seqs, strict=True)):
+            return  # read from a replica that is behind: it may lack changes that the marks count as known
         days = (board.asset, board.first_day, board.end_day)
         await self._client.call(
-            _KEEP_BOARD,
-            _board(board, len(seqs)),
-            (ticket.generation, ticket.state, *days, document, _KEPT_MS, *seqs),
+            _PUT_BOARD,
+            _board_keys(board, len(seqs)),
+            (token.generation, token.state, *days, document, _TTL_MS, *seqs),
         )
 
     async def close(self) -> None:
         await self._client.close()
 
 
-def _mark(partition: int) -> str:
+def _mark_key(partition: int) -> str:
     return f"stakelog:1:mark:{partition}"
 
 
-def _marks(partition: int) -> tuple[str, str]:
-    return _mark(partition), f"stakelog:1:recent:{partition}"
+def _mark_keys(partition: int) -> tuple[str, str]:
+    return _mark_key(partition), f"stakelog:1:recent:{partition}"
 
 
-def _kept(kind: Kind, user_id: str) -> str:
+def _rows_key(kind: Kind, user_id: str) -> str:
     return f"stakelog:1:{kind}:{user_id}"
 
 
-def _board(board: Board, partitions: int) -> tuple[str, ...]:
+def _board_keys(board: Board, partitions: int) -> tuple[str, ...]:
     key = f"stakelog:1:board:{board.name}:{board.asset}:{board.first_day}:{board.end_day}"
-    return (key, *map(_mark, range(partitions)))
+    return (key, *map(_mark_key, range(partitions)))

@@ -1,4 +1,4 @@
-"""The connections of one process to Redis: short time-outs, nothing tried behind the caller's back, no password told.
+"""One process' connections to Redis: short time-outs, no hidden retries, no password in any message.
 
 ``decode_responses`` stays off: rows are bytes.
 """
@@ -18,13 +18,13 @@ from redis.exceptions import NoScriptError, RedisError
 from projections.caching.port import CacheUnavailable
 
 TIMEOUT_S: Final = 0.25
-"""Of every answer of Redis. Chosen: a hundred times what it takes; who waited so long goes to the database."""
+"""For each response of Redis. Chosen: a hundred times the usual duration; after it the caller reads the database."""
 CONNECTIONS: Final = 8
-"""Chosen: for those who send, and some subscriptions."""
+"""Chosen: enough for the senders and some subscriptions."""
 _SENDERS_MAX: Final = 2
-"""Round trips under way at once. Chosen: while one is at Redis the other is made."""
-_TOGETHER_MAX: Final = 64
-"""Calls in one of them. Chosen: Redis answers nobody else meanwhile, for about a millisecond."""
+"""Concurrent round trips. Chosen: while Redis works on one, the next one is prepared."""
+_CALLS_MAX: Final = 64
+"""Calls in one round trip. Chosen: they block Redis for about a millisecond."""
 _SECRET: Final = re.compile(r"//[^@/]*@")
 
 
@@ -38,14 +38,14 @@ class Script:
 
 Call = tuple[Script, Sequence[str], Sequence[str | bytes | int]]
 """A script, its keys and its arguments."""
-_Waiting = tuple[Call, "asyncio.Future[Any]"]
+_Pending = tuple[Call, "asyncio.Future[Any]"]
 
 
 class RedisClient:
     """Connects when first used. All methods raise CacheUnavailable.
 
-    Calls that come while others are under way wait for each other and go together: a round trip costs the driver ten
-    times what one more call in it does, and however many ask, few connections serve them.
+    Calls that come while round trips run are collected and sent batch in the next one. A round trip costs the
+    driver ten times as much as one more call in it, and a few connections serve any number of callers.
     """
 
     def __init__(self, url: str, *, connections: int = CONNECTIONS, timeout_s: float = TIMEOUT_S) -> None:
@@ -60,77 +60,76 @@ class RedisClient:
         )
         self.redis: Redis = Redis(connection_pool=pool)
         self._pool = pool
-        self.where = _SECRET.sub("//", url.partition("?")[0])
-        """The address, without user and password."""
-        self._waiting: list[_Waiting] = []
+        self.address = _SECRET.sub("//", url.partition("?")[0])
+        """The URL without user, password and parameters."""
+        self._pending: list[_Pending] = []
         self._sending = 0
         self._senders: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def speaking(self) -> Iterator[None]:
-        """Whatever goes wrong with Redis is CacheUnavailable."""
+    def translated_errors(self) -> Iterator[None]:
+        """Turn every error of the driver into CacheUnavailable."""
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> CacheUnavailable:
-        return CacheUnavailable(f"Redis at {self.where} cannot be used: {words_of(error)}")
+        return CacheUnavailable(f"Redis at {self.address} cannot be used: {message_of(error)}")
 
     async def call(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
-        """Calls of this kind may overtake each other. Calling again what was called before must be harmless."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(((script, keys, arguments), answer))
+        """Run a script and return its result. Calls can overtake each other; repeating a call must be harmless."""
+        response: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending.append(((script, keys, arguments), response))
         if self._sending < _SENDERS_MAX:
             self._sending += 1
             sender = asyncio.create_task(self._send())
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
-        return await answer
+        return await response
 
     async def _send(self) -> None:
-        together: list[_Waiting] = []
+        batch: list[_Pending] = []
         try:
-            while self._waiting:
-                together, self._waiting = self._waiting[:_TOGETHER_MAX], self._waiting[_TOGETHER_MAX:]
+            while self._pending:
+                batch, self._pending = self._pending[:_CALLS_MAX], self._pending[_CALLS_MAX:]
                 try:
-                    answers = await self._execute([call for call, _ in together])
+                    responses = await self._execute([call for call, _ in batch])
                 except (RedisError, OSError, TimeoutError) as error:
-                    # Whoever waits would only wait for the next time-out.
-                    together, self._waiting = together + self._waiting, []
-                    answers = [error] * len(together)
-                for (_, waiting), answer in zip(together, answers, strict=True):
-                    self._answer(waiting, answer)
+                    # The pending calls fail too: otherwise each of them would wait for its own time-out.
+                    batch, self._pending = batch + self._pending, []
+                    responses = [error] * len(batch)
+                for (_, future), response in zip(batch, responses, strict=True):
+                    self._resolve(future, response)
         finally:
-            self._sending -= (
-                1  # here, and not when the task is seen to be done: nobody would send what comes meanwhile
-            )
-            for _, waiting in together:  # those without an answer, where this was cancelled, or broke
-                self._answer(waiting, ConnectionError("it was closed"))
+            # Now, not in a done callback: a call that comes in between would start no sender.
+            self._sending -= 1
+            for _, future in batch:  # calls without a response, because this task was cancelled or failed
+                self._resolve(future, ConnectionError("the connection was closed"))
 
-    def _answer(self, waiting: "asyncio.Future[Any]", answer: Any) -> None:
-        if waiting.done():
-            return  # it has one, or its caller gave up
-        if isinstance(answer, Exception):
-            waiting.set_exception(self._unavailable(answer))
+    def _resolve(self, future: "asyncio.Future[Any]", response: Any) -> None:
+        if future.done():
+            return  # it has its response, or its caller was cancelled
+        if isinstance(response, Exception):
+            future.set_exception(self._unavailable(response))
         else:
-            waiting.set_result(answer)
+            future.set_result(response)
 
     async def call_all(self, calls: Sequence[Call]) -> None:
-        """In one round trip and in this order. Calling again what was called before must be harmless."""
-        with self.speaking():
-            for answer in await self._execute(calls):
-                if isinstance(answer, Exception):
-                    raise answer
+        """Run all calls in one round trip, in this order. Repeating a call must be harmless."""
+        with self.translated_errors():
+            for response in await self._execute(calls):
+                if isinstance(response, Exception):
+                    raise response
 
     async def _execute(self, calls: Sequence[Call]) -> list[Any]:
-        """Each call's answer, or its error. Raises what the driver raises where the connection fails."""
-        answers = await self._execute_once(calls)
-        if any(isinstance(answer, NoScriptError) for answer in answers):
+        """Return the response or the error of each call. Raises the driver's error if the connection fails."""
+        responses = await self._execute_once(calls)
+        if any(isinstance(response, NoScriptError) for response in responses):
             for script in {script for script, _, _ in calls}:
                 await self.redis.script_load(script.text)
-            answers = await self._execute_once(calls)
-        return answers
+            responses = await self._execute_once(calls)
+        return responses
 
     async def _execute_once(self, calls: Sequence[Call]) -> list[Any]:
         pipeline = self.redis.pipeline(transaction=False)
@@ -139,11 +138,11 @@ class RedisClient:
         return await pipeline.execute(raise_on_error=False)
 
     async def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Channel and message, in this order."""
+        """Publish pairs of channel and message, in this order."""
         pipeline = self.redis.pipeline(transaction=False)
         for channel, message in messages:
             pipeline.publish(channel, message)
-        with self.speaking():
+        with self.translated_errors():
             await pipeline.execute()
 
     async def close(self) -> None:
@@ -151,11 +150,12 @@ class RedisClient:
         for sender in senders:
             sender.cancel()
         await asyncio.gather(*senders, return_exceptions=True)
-        with self.speaking():
+        with self.translated_errors():
             await self.redis.aclose()
             await self._pool.disconnect()
 
 
-def words_of(error: Exception) -> str:
-    """What the driver says, or what kind of failure it was; a driver's text never quotes a password."""
+def message_of(error: Exception) -> str:
+    """The driver's message, or the type of the error if it has none. Redis-py never puts a password into a
+    message."""
     return str(error) or type(error).__name__

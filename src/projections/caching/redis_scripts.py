@@ -1,17 +1,18 @@
-"""The scripts that run inside of Redis, each at one moment: what ``caches/memory.py`` does, in Redis' words.
+"""The Lua scripts that run inside Redis, each of them atomic. ``tests/conformance/memory_cache.py`` is their model in
+Python.
 
 ===================================  ==============================================================================
 ``stakelog:1:mark:<partition>``      hash: gen epoch seq tag at floor seen, and ``d:<asset>:<day>`` → the seq at which
-                                     the day's standings last changed
-``stakelog:1:recent:<partition>``    sorted set: user → the seq at which it was touched last, and a member "" without
-                                     which the set was lost and says nothing
+                                     the day's leaderboards last changed
+``stakelog:1:recent:<partition>``    sorted set: user → the seq of the user's last change, and a member "" that shows
+                                     that the set was not lost
 ``stakelog:1:<kind>:<user>``         hash: ``@e`` epoch, ``@s`` seq, and the aggregate's rows
 ``stakelog:1:board:<name>:<asset>…``  hash: gen state seqs document
 ===================================  ==============================================================================
 
-The 1 is of this format: programs that know another share nothing with these. Times are those of Redis' clock, so
-that it does not matter what the others' say. Keys are not all named in ``KEYS``, which one Redis (or one with its
-copies) allows and a cluster does not.
+The 1 is the version of this format: programs of another version share no keys with these. All times are of Redis'
+clock, so the clocks of the other machines do not matter. Some keys are not named in ``KEYS``: a single Redis allows
+that, also one with replicas, but a Redis Cluster does not.
 """
 
 from typing import Final
@@ -21,10 +22,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-_BEGIN: Final = (
+_BEGIN_EPOCH: Final = (
     _NOW
     + """
-local function begin(gen, epoch, seq, tag)
+local function begin_epoch(gen, epoch, seq, tag)
   redis.call('DEL', KEYS[1], KEYS[2])
   redis.call('HSET', KEYS[1], 'gen', gen, 'epoch', epoch, 'seq', seq, 'tag', tag, 'at', now, 'floor', seq, 'seen', 0)
   redis.call('ZADD', KEYS[2], '9007199254740992', '')
@@ -33,30 +34,30 @@ end
 """
 )
 
-STEP: Final = (
-    _BEGIN
+APPLY: Final = (
+    _BEGIN_EPOCH
     + """
 local gen, epoch, recent_max = ARGV[1], ARGV[2], tonumber(ARGV[8])
 local before, before_tag, after, after_tag = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local mark = redis.call('HMGET', KEYS[1], 'gen', 'seq', 'tag', 'epoch')
-if mark[1] ~= gen then return begin(gen, epoch, after, after_tag) end
+if mark[1] ~= gen then return begin_epoch(gen, epoch, after, after_tag) end
 local seq = tonumber(mark[2])
-local anew = ARGV[7] == '1'
-if seq == after and mark[3] == after_tag and not anew then
+local reset = ARGV[7] == '1'
+if seq == after and mark[3] == after_tag and not reset then
   redis.call('HSET', KEYS[1], 'at', now)
   return 'known'
 end
 if seq > after then return 'late' end
-if seq ~= before or mark[3] ~= before_tag or anew then return begin(gen, epoch, after, after_tag) end
-local told = cmsgpack.unpack(ARGV[9])
-for user, aggregates in pairs(told.touched) do
+if seq ~= before or mark[3] ~= before_tag or reset then return begin_epoch(gen, epoch, after, after_tag) end
+local update = cmsgpack.unpack(ARGV[9])
+for user, aggregates in pairs(update.changed) do
   redis.call('ZADD', KEYS[2], after, user)
   for kind, fields in pairs(aggregates) do
     local key = 'stakelog:1:' .. kind .. ':' .. user
-    local kept = redis.call('HMGET', key, '@e', '@s')
-    if kept[1] then
-      local at = tonumber(kept[2])
-      if kept[1] ~= mark[4] or (at > before and at < after) then
+    local cached = redis.call('HMGET', key, '@e', '@s')
+    if cached[1] then
+      local at = tonumber(cached[2])
+      if cached[1] ~= mark[4] or (at > before and at < after) then
         redis.call('DEL', key)
       elseif at <= before then
         fields[#fields + 1] = '@s'
@@ -66,7 +67,7 @@ for user, aggregates in pairs(told.touched) do
     end
   end
 end
-for _, day in ipairs(told.days) do redis.call('HSET', KEYS[1], 'd:' .. day, after) end
+for _, day in ipairs(update.days) do redis.call('HSET', KEYS[1], 'd:' .. day, after) end
 local over = redis.call('ZCARD', KEYS[2]) - 1 - recent_max
 if over > 0 then
   local last = redis.call('ZRANGE', KEYS[2], over - 1, over - 1, 'WITHSCORES')
@@ -74,13 +75,14 @@ if over > 0 then
   redis.call('ZREMRANGEBYRANK', KEYS[2], 0, over - 1)
 end
 redis.call('HSET', KEYS[1], 'seq', after, 'tag', after_tag, 'at', now)
-return 'stepped'
+return 'applied'
 """
 )
-"""KEYS: mark, recent. ARGV: generation, new epoch, seq and tag before, seq and tag after, anew, most recent, rows."""
+"""KEYS: mark, recent. ARGV: generation, new epoch, seq and tag before, seq and tag after, reset, recent max,
+update."""
 
 CONFIRM: Final = (
-    _BEGIN
+    _BEGIN_EPOCH
     + """
 local gen, epoch, seq, tag = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local mark = redis.call('HMGET', KEYS[1], 'gen', 'seq', 'tag')
@@ -92,45 +94,46 @@ if mark[1] == gen then
   end
   if at > seq then return 'late' end
 end
-return begin(gen, epoch, seq, tag)
+return begin_epoch(gen, epoch, seq, tag)
 """
 )
 """KEYS: mark, recent. ARGV: generation, new epoch, seq, tag."""
 
-LOOK: Final = (
+GET: Final = (
     _NOW
     + """
 local mark = redis.call('HMGET', KEYS[1], 'gen', 'epoch', 'seq', 'at', 'seen')
 if not mark[1] or now < tonumber(mark[4]) or now - mark[4] > tonumber(ARGV[1]) then return {} end
-local kept = redis.call('HGETALL', KEYS[2])
+local cached = redis.call('HGETALL', KEYS[2])
 local epoch, seq = nil, tonumber(mark[3])
-for at = 1, #kept, 2 do
-  if kept[at] == '@e' then epoch = kept[at + 1] elseif kept[at] == '@s' then seq = math.max(seq, kept[at + 1]) end
+for at = 1, #cached, 2 do
+  local name, value = cached[at], cached[at + 1]
+  if name == '@e' then epoch = value elseif name == '@s' then seq = math.max(seq, value) end
 end
 if epoch ~= mark[2] or seq < tonumber(mark[5]) then return {mark[1], mark[2], mark[3]} end
-return {mark[1], mark[2], string.format('%.0f', seq), kept}
+return {mark[1], mark[2], string.format('%.0f', seq), cached}
 """
 )
-"""KEYS: mark, kept rows. ARGV: for how many ms a mark is trusted. Answers {}, or generation, epoch, seq, and rows."""
+"""KEYS: mark, rows. ARGV: for how many ms a mark is trusted. Returns {}, or generation, epoch, seq, and rows."""
 
-KEEP: Final = """
+PUT: Final = """
 local seq = tonumber(ARGV[3])
 local mark = redis.call('HMGET', KEYS[1], 'gen', 'epoch', 'seq', 'floor', 'seen')
 if mark[1] ~= ARGV[1] or mark[2] ~= ARGV[2] then return 'other' end
 if seq > tonumber(mark[5]) then redis.call('HSET', KEYS[1], 'seen', ARGV[3]) end
 if seq < tonumber(mark[3]) then
   if seq < tonumber(mark[4]) or not redis.call('ZSCORE', KEYS[2], '') then return 'old' end
-  local touched = redis.call('ZSCORE', KEYS[2], ARGV[4])
-  if touched and tonumber(touched) > seq then return 'old' end
+  local changed = redis.call('ZSCORE', KEYS[2], ARGV[4])
+  if changed and tonumber(changed) > seq then return 'old' end
 end
-local kept = redis.call('HMGET', KEYS[3], '@e', '@s')
-if kept[1] == mark[2] and tonumber(kept[2]) >= seq then return 'newer' end
+local cached = redis.call('HMGET', KEYS[3], '@e', '@s')
+if cached[1] == mark[2] and tonumber(cached[2]) >= seq then return 'newer' end
 redis.call('DEL', KEYS[3])
 redis.call('HSET', KEYS[3], '@e', mark[2], '@s', ARGV[3], unpack(ARGV, 6))
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
-return 'kept'
+return 'put'
 """
-"""KEYS: mark, recent, kept rows. ARGV: generation, epoch, seq, user, ms to live, field, row, field, row, …"""
+"""KEYS: mark, recent, rows. ARGV: generation, epoch, seq, user, ms to live, field, row, field, row, …"""
 
 _STATE: Final = """
 local function state_of(mark, epoch, asset, first, last)
@@ -141,7 +144,7 @@ local function state_of(mark, epoch, asset, first, last)
 end
 """
 
-LOOK_BOARD: Final = (
+GET_BOARD: Final = (
     _NOW
     + _STATE
     + """
@@ -155,21 +158,21 @@ for at = 2, #KEYS do
   seqs[at - 1], seen[at - 1] = mark[3], mark[5]
 end
 local state = table.concat(states, ';')
-local kept = redis.call('HMGET', KEYS[1], 'gen', 'state', 'seqs', 'document')
-if kept[1] ~= gen or kept[2] ~= state then return {gen, state, seqs} end
+local cached = redis.call('HMGET', KEYS[1], 'gen', 'state', 'seqs', 'document')
+if cached[1] ~= gen or cached[2] ~= state then return {gen, state, seqs} end
 local true_at, at = {}, 0
-for seq in string.gmatch(kept[3], '[^,]+') do
+for seq in string.gmatch(cached[3], '[^,]+') do
   at = at + 1
   local newer = tonumber(seq) > tonumber(seqs[at]) and seq or seqs[at]
   if tonumber(newer) < tonumber(seen[at]) then return {gen, state, seqs} end
   true_at[at] = newer
 end
-return {gen, state, seqs, true_at, kept[4]}
+return {gen, state, seqs, true_at, cached[4]}
 """
 )
 """KEYS: board, every mark. ARGV: for how many ms a mark is trusted, asset, first day, the day after the last."""
 
-KEEP_BOARD: Final = (
+PUT_BOARD: Final = (
     _STATE
     + """
 local gen, state, asset, first, last = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -182,12 +185,12 @@ for at = 2, #KEYS do
   if tonumber(ARGV[6 + at]) > tonumber(mark[3]) then redis.call('HSET', KEYS[at], 'seen', ARGV[6 + at]) end
 end
 if table.concat(states, ';') ~= state then return 'old' end
-local kept = redis.call('HMGET', KEYS[1], 'gen', 'state')
-if kept[1] == gen and kept[2] == state then return 'known' end
+local cached = redis.call('HMGET', KEYS[1], 'gen', 'state')
+if cached[1] == gen and cached[2] == state then return 'known' end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'gen', gen, 'state', state, 'seqs', table.concat(seqs, ','), 'document', ARGV[6])
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
-return 'kept'
+return 'put'
 """
 )
 """KEYS: board, every mark. ARGV: generation, state, asset, first day, the day after the last, document, ms to live,

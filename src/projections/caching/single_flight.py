@@ -1,7 +1,8 @@
-"""Reads of the same thing, asked for at once, done once: whoever asks gets a read that was begun after it asked.
+"""Single flight: concurrent reads of the same key share one read, which begins after each of them was requested.
 
-A read that is under way may miss what the asker knows to be true, so nobody joins it; all who come meanwhile share
-the next one. So there are never more than one under way and one to come, however many ask.
+A read that is already running may miss what a new caller knows, so a new caller never joins it. All callers that come
+while it runs share the next read. So at most one read runs and one waits for each key, however many callers there
+are.
 """
 
 import asyncio
@@ -14,28 +15,28 @@ T = TypeVar("T")
 
 class SingleFlight(Generic[K, T]):
     def __init__(self) -> None:
-        self._under_way: dict[K, asyncio.Task[T]] = {}
-        self._to_come: dict[K, asyncio.Task[T]] = {}
+        self._running: dict[K, asyncio.Task[T]] = {}
+        self._next: dict[K, asyncio.Task[T]] = {}
 
     async def read(self, key: K, read: Callable[[], Awaitable[T]]) -> T:
-        """Raises what ``read`` does. An asker who gives up takes nothing from the others."""
-        task = self._to_come.get(key)
+        """Raises what ``read`` raises. A caller that is cancelled does not cancel the read of the others."""
+        task = self._next.get(key)
         if task is None:
-            before = self._under_way.get(key)
-            task = asyncio.ensure_future(self._after(key, before, read))
-            (self._under_way if before is None else self._to_come)[key] = task
+            running = self._running.get(key)
+            task = asyncio.ensure_future(self._run_after(key, running, read))
+            (self._running if running is None else self._next)[key] = task
         return await asyncio.shield(task)
 
-    async def _after(self, key: K, before: asyncio.Task[T] | None, read: Callable[[], Awaitable[T]]) -> T:
+    async def _run_after(self, key: K, running: asyncio.Task[T] | None, read: Callable[[], Awaitable[T]]) -> T:
         task = asyncio.current_task()
         assert task is not None
         try:
-            if before is not None:
-                await asyncio.wait([before])
-                self._under_way[key] = self._to_come.pop(key)
+            if running is not None:
+                await asyncio.wait([running])
+                self._running[key] = self._next.pop(key)
             return await read()
         finally:
-            if self._under_way.get(key) is task:
-                del self._under_way[key]
-            if self._to_come.get(key) is task:
-                del self._to_come[key]
+            if self._running.get(key) is task:
+                del self._running[key]
+            if self._next.get(key) is task:
+                del self._next[key]

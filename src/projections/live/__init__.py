@@ -1,1 +1,1 @@
-"""What is pushed: the port of the live feed and its adapters."""
+"""The live feed: what changed is pushed to subscribers. Its port and its adapters."""

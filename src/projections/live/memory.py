@@ -1,54 +1,55 @@
-"""The live feed inside of one process."""
+"""The live feed inside one process."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from projections.live.port import Heard, Lost, Moved, Order
+from projections.live.port import Change, Feed, Gap, GapDetector
 
-_WAITING_MAX: Final = 10_000
-"""Messages that a subscriber may be behind before it is told that some are lost. Chosen: some ten seconds of peak."""
+_QUEUE_MAX: Final = 10_000
+"""Messages that a slow subscriber may have in its queue; later ones are dropped, which it sees as a ``Gap``. Chosen:
+some ten seconds of peak load."""
 
 
-class MemoryLive:
-    """Never unavailable."""
+class MemoryLiveFeed:
+    """Never raises CacheUnavailable."""
 
-    def __init__(self, *, waiting_max: int = _WAITING_MAX) -> None:
-        self._waiting_max = waiting_max
+    def __init__(self, *, queue_max: int = _QUEUE_MAX) -> None:
+        self._queue_max = queue_max
         self._subscribers: list[_Subscriber] = []
 
-    async def publish(self, messages: Sequence[Moved]) -> None:
+    async def publish(self, messages: Sequence[Change]) -> None:
         for message in messages:
             for subscriber in self._subscribers:
                 subscriber.put(message)
 
     @asynccontextmanager
-    async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Heard]:
-        subscriber = _Subscriber(frozenset(partitions), self._waiting_max)
+    async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Feed]:
+        subscriber = _Subscriber(frozenset(partitions), self._queue_max)
         self._subscribers.append(subscriber)
-        heard = subscriber.heard()
+        feed = subscriber.feed()
         try:
-            yield heard
+            yield feed
         finally:
             self._subscribers.remove(subscriber)
-            await heard.aclose()
+            await feed.aclose()
 
     async def close(self) -> None:
         self._subscribers.clear()
 
 
 class _Subscriber:
-    def __init__(self, partitions: frozenset[int], waiting_max: int) -> None:
+    def __init__(self, partitions: frozenset[int], queue_max: int) -> None:
         self._partitions = partitions
-        self._waiting: asyncio.Queue[Moved] = asyncio.Queue(waiting_max)
+        self._queue: asyncio.Queue[Change] = asyncio.Queue(queue_max)
 
-    def put(self, message: Moved) -> None:
-        if message.partition in self._partitions and not self._waiting.full():
-            self._waiting.put_nowait(message)
+    def put(self, message: Change) -> None:
+        if message.partition in self._partitions and not self._queue.full():
+            self._queue.put_nowait(message)
 
-    async def heard(self) -> AsyncGenerator[Moved | Lost, None]:
-        order = Order()
+    async def feed(self) -> AsyncGenerator[Change | Gap, None]:
+        detector = GapDetector()
         while True:
-            for told in order.hear(await self._waiting.get()):
-                yield told
+            for delivered in detector.receive(await self._queue.get()):
+                yield delivered

@@ -1,15 +1,15 @@
-"""The live feed: what whoever folds says, after its commit, of whom a run moved; and how a subscriber notices a loss.
+"""The live feed: after each commit a projector publishes which users and games changed.
 
-Truths:
-(1) what is said is in the tables already, so who hears it may read it;
-(2) each message names the seq before it and its own: one that does not begin where the last of its partition ended
-    tells that something was lost in between, and so does a subscription that broke: the subscriber hears ``Lost`` and
-    reads up;
-(3) nothing is said twice to one subscriber, and nothing out of order inside a partition; what is heard late is what
-    was heard before, and is left out.
+Invariants:
+(1) A published change is already in the tables, so a subscriber can read it.
+(2) Each message names the seq before it and its own seq. If a message does not begin where the last one of its
+    partition ended, or the subscription broke, messages were lost: the subscriber gets a ``Gap`` and must read the
+    tables.
+(3) A subscriber gets no message twice, and the messages of one partition in order. A message that arrives late
+    repeats an earlier one and is dropped.
 
-A message tells that something moved, not what it is now: that is read, and then it is true at a position. Each
-adapter passes ``tests/conformance/test_live_feeds.py``.
+A message says that something changed, not its new value: the subscriber reads the value, which is then true at a
+position. Each adapter passes ``tests/conformance/test_live_feeds.py``.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -26,14 +26,14 @@ from projections.storage.port import Run
 BALANCE: Final = "balance"
 BET: Final = "bet"
 _USERS_MAX: Final = 2_000
-"""A run that moves more is told as one that moved anybody. Chosen: some 60 KB a message."""
+"""A run that changes more users sets ``all_users`` and names none. Chosen: some 60 KB a message."""
 
 
-class Moved(Struct, frozen=True):
-    """A run of one partition, from after ``before`` up to ``seq``; they are equal where nothing new came.
+class Change(Struct, frozen=True):
+    """A run of one partition, after seq ``before`` up to ``seq``; they are equal if there is no new event.
 
-    ``users``: user → what of it moved, ``balance`` or ``bet``; ``games``: those with bets placed or settled. With
-    ``anybody`` they are too many to be named.
+    ``users``: user → what changed, ``balance`` or ``bet``. ``games``: games with bets placed or settled. With
+    ``all_users`` any user and game may have changed.
     """
 
     partition: int
@@ -41,27 +41,27 @@ class Moved(Struct, frozen=True):
     seq: int
     users: Mapping[str, tuple[str, ...]] = {}
     games: tuple[str, ...] = ()
-    anybody: bool = False
+    all_users: bool = False
 
 
-class Lost(Struct, frozen=True):
-    """Messages of ``partition``, None any, up to ``seq`` may not have been heard: read up."""
+class Gap(Struct, frozen=True):
+    """Messages of ``partition`` (None: of any partition) up to ``seq`` may be lost: read the tables."""
 
     partition: int | None
     seq: int
 
 
-Heard = AsyncGenerator[Moved | Lost, None]
+Feed = AsyncGenerator[Change | Gap, None]
 
 
-class Live(Protocol):
-    async def publish(self, messages: Sequence[Moved]) -> None:
-        """To whoever has subscribed; nobody else will ever hear it. Raises CacheUnavailable."""
+class LiveFeed(Protocol):
+    async def publish(self, messages: Sequence[Change]) -> None:
+        """Send to the current subscribers. Messages are not stored. Raises CacheUnavailable."""
         ...
 
-    def subscribe(self, partitions: Sequence[int]) -> AbstractAsyncContextManager[Heard]:
-        """Inside of the context all is heard that is published from its beginning on, for ever; while it cannot be
-        heard it is tried again, and ``Lost`` said once it is. Raises CacheUnavailable where it cannot begin."""
+    def subscribe(self, partitions: Sequence[int]) -> AbstractAsyncContextManager[Feed]:
+        """The feed of everything that is published after the context was entered. It never ends: a broken
+        subscription is renewed, and the feed then yields a ``Gap``. Entering raises CacheUnavailable."""
         ...
 
     async def close(self) -> None:
@@ -69,7 +69,7 @@ class Live(Protocol):
         ...
 
 
-def moved_by(run: Run) -> Moved:
+def change_of(run: Run) -> Change:
     users: dict[str, set[str]] = {}
     games: set[str] = set()
     for _, rows in run.rows:
@@ -82,34 +82,34 @@ def moved_by(run: Run) -> Moved:
                     games.add(row.game)
     before, seq = run.before.head.seq, run.after.head.seq
     if len(users) > _USERS_MAX:
-        return Moved(run.partition, before, seq, anybody=True)
-    named = {user_id: tuple(sorted(what)) for user_id, what in sorted(users.items())}
-    return Moved(run.partition, before, seq, named, tuple(sorted(games)))
+        return Change(run.partition, before, seq, all_users=True)
+    named = {user_id: tuple(sorted(changed)) for user_id, changed in sorted(users.items())}
+    return Change(run.partition, before, seq, named, tuple(sorted(games)))
 
 
 encode: Final = msgspec.json.Encoder().encode
-decode: Final = msgspec.json.Decoder(Moved).decode
+decode: Final = msgspec.json.Decoder(Change).decode
 
 
-class Order:
-    """What one subscriber heard, partition by partition: what is to be left out, and what was lost."""
+class GapDetector:
+    """The last seq that one subscriber got of each partition: drops repeated messages and detects lost ones."""
 
     def __init__(self) -> None:
         self._seqs: dict[int, int] = {}
 
-    def hear(self, message: Moved) -> list[Moved | Lost]:
-        """What the subscriber is told of it."""
+    def receive(self, message: Change) -> list[Change | Gap]:
+        """What the subscriber gets for this message."""
         last = self._seqs.get(message.partition)
         if last is not None and message.seq < last:
             return []
         if last == message.seq and message.before < message.seq:
             return []
-        told: list[Moved | Lost] = []
+        delivered: list[Change | Gap] = []
         if last is not None and message.before > last:
-            told.append(Lost(message.partition, message.before))
+            delivered.append(Gap(message.partition, message.before))
         elif last is not None and message.before < last:
-            told.append(Lost(message.partition, message.seq))  # a part of it was heard: it cannot be taken apart
+            delivered.append(Gap(message.partition, message.seq))  # it overlaps an earlier one and cannot be split
         self._seqs[message.partition] = message.seq
-        if message.users or message.anybody:
-            told.append(message)
-        return told
+        if message.users or message.all_users:
+            delivered.append(message)
+        return delivered

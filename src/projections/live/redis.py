@@ -1,4 +1,4 @@
-"""The live feed over Redis' publish and subscribe: a channel a partition. It delivers at most once."""
+"""The live feed over Redis' publish and subscribe, one channel a partition. Redis delivers at most once."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -10,85 +10,85 @@ from redis.asyncio.client import PubSub
 
 from projections.caching.port import CacheUnavailable
 from projections.caching.redis_client import RedisClient
-from projections.live.port import Heard, Lost, Moved, Order, decode, encode
+from projections.live.port import Change, Feed, Gap, GapDetector, decode, encode
 
-_AGAIN_S: Final = 0.25
+_RETRY_S: Final = 0.25
 _PING_S: Final = 1.0
-"""A connection that says nothing for so long is asked whether it is there. Chosen."""
+"""A connection without a message for this long gets a ping. Chosen."""
 
 
-class RedisLive:
-    """``client`` is closed with it."""
+class RedisLiveFeed:
+    """Closing it closes ``client``."""
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
 
-    async def publish(self, messages: Sequence[Moved]) -> None:
+    async def publish(self, messages: Sequence[Change]) -> None:
         if messages:
             await self._client.publish([(_channel(message.partition), encode(message)) for message in messages])
 
     @asynccontextmanager
-    async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Heard]:
-        heard = self._heard(partitions, await self._subscribed(partitions))
+    async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Feed]:
+        feed = self._feed(partitions, await self._subscribe(partitions))
         try:
-            yield heard
+            yield feed
         finally:
-            await heard.aclose()
+            await feed.aclose()
 
-    async def _subscribed(self, partitions: Sequence[int]) -> PubSub:
-        """Once Redis has said that it is."""
+    async def _subscribe(self, partitions: Sequence[int]) -> PubSub:
+        """Returns once Redis has confirmed every channel."""
         channels = [_channel(partition) for partition in partitions]
         pubsub = self._client.redis.pubsub()
         try:
-            with self._client.speaking():
+            with self._client.translated_errors():
                 await pubsub.subscribe(*channels)
                 for _ in channels:
-                    said = await pubsub.get_message(timeout=_PING_S)
-                    if said is None or said["type"] != "subscribe":
-                        raise CacheUnavailable(f"Redis at {self._client.where} does not answer a subscription")
+                    message = await pubsub.get_message(timeout=_PING_S)
+                    if message is None or message["type"] != "subscribe":
+                        raise CacheUnavailable(f"Redis at {self._client.address} does not confirm a subscription")
         except BaseException:
-            await _leave(pubsub)
+            await _close(pubsub)
             raise
         return pubsub
 
-    async def _heard(self, partitions: Sequence[int], pubsub: PubSub) -> AsyncGenerator[Moved | Lost, None]:
-        order = Order()
+    async def _feed(self, partitions: Sequence[int], pubsub: PubSub) -> AsyncGenerator[Change | Gap, None]:
+        detector = GapDetector()
         try:
             while True:
                 try:
                     message = await self._next(pubsub)
                 except CacheUnavailable:
-                    await _leave(pubsub)
-                    pubsub = await self._again(partitions)
-                    yield Lost(None, 0)
+                    await _close(pubsub)
+                    pubsub = await self._resubscribe(partitions)
+                    yield Gap(None, 0)
                     continue
-                for told in () if message is None else order.hear(message):
-                    yield told
+                for delivered in () if message is None else detector.receive(message):
+                    yield delivered
         finally:
-            await _leave(pubsub)
+            await _close(pubsub)
 
-    async def _next(self, pubsub: PubSub) -> Moved | None:
-        """None where nothing was said for a while, and the connection is there."""
-        with self._client.speaking():
-            said = await pubsub.get_message(timeout=_PING_S)
-            if said is None:
+    async def _next(self, pubsub: PubSub) -> Change | None:
+        """The next message; None if there was none for a while and the connection is alive."""
+        with self._client.translated_errors():
+            message = await pubsub.get_message(timeout=_PING_S)
+            if message is None:
                 await pubsub.ping()
-                said = await pubsub.get_message(timeout=_PING_S)
-                if said is None:
-                    raise TimeoutError(f"a subscription says nothing for {2 * _PING_S:.0f} s")
-        if said["type"] != "message":
+                message = await pubsub.get_message(timeout=_PING_S)
+                if message is None:
+                    raise TimeoutError(f"no message and no pong for {2 * _PING_S:.0f} s")
+        if message["type"] != "message":
             return None
         try:
-            return decode(said["data"])
+            return decode(message["data"])
         except msgspec.MsgspecError:
-            return None  # not ours: whoever shares this Redis may say what they like
+            return None  # not from this program: other clients of this Redis may publish anything
 
-    async def _again(self, partitions: Sequence[int]) -> PubSub:
+    async def _resubscribe(self, partitions: Sequence[int]) -> PubSub:
         while True:
             try:
-                return await self._subscribed(partitions)
+                return await self._subscribe(partitions)
             except CacheUnavailable:
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
 
     async def close(self) -> None:
         await self._client.close()
@@ -98,6 +98,6 @@ def _channel(partition: int) -> str:
     return f"stakelog:live:{partition}"
 
 
-async def _leave(pubsub: PubSub) -> None:
-    with suppress(Exception):  # it is left because it is broken, or because nobody listens any more
+async def _close(pubsub: PubSub) -> None:
+    with suppress(Exception):  # it is closed because it is broken or not used any more
         await pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The log as the read side needs it, and whether what was folded is still on it."""
+"""The log as the read side needs it, and the check that the read model's heads are on it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
@@ -7,14 +7,15 @@ from ledger.core.record import Head
 from projections.storage.port import ReadModelAhead
 
 WHAT_TO_DO: Final = (
-    "Restore the log; only if what is missing is known to be lost, delete the read model: it is made of the log anew"
+    "Restore the log. Only if its missing records are known to be lost, delete the read model: it is rebuilt from "
+    "the log"
 )
 
 
 class LogReader(Protocol):
-    """The log, read by another process than those that write it. Blocks; called in no hurry.
+    """The log, read by another process than the writers. Its methods block.
 
-    All methods raise LogUnavailable where later may be better.
+    All methods raise LogUnavailable; retry later.
     """
 
     @property
@@ -23,19 +24,19 @@ class LogReader(Protocol):
         ...
 
     def changed(self) -> bool:
-        """Whether anything may have been appended since this was asked last. Costs next to nothing."""
+        """Whether records may have been appended since the last call. Costs next to nothing."""
         ...
 
     def ends(self) -> list[int]:
-        """Every partition's last seq, 0 while it is empty."""
+        """The last seq of every partition; 0 for an empty one."""
         ...
 
     def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
-        """At most ``limit`` records from ``from_seq`` on, one a seq; [] past the end. Raises LogDamaged."""
+        """At most ``limit`` records from ``from_seq`` on, one for each seq; [] past the end. Raises LogDamaged."""
         ...
 
     def holds(self, partition: int, head: Head) -> bool:
-        """Whether ``head``, of an event, is on the log. From there on reading may be cheaper than elsewhere."""
+        """Whether the event with this ``head`` is on the log. Reading on from there may be cheaper afterwards."""
         ...
 
     def close(self) -> None:
@@ -50,7 +51,7 @@ def refuse_ahead(log: LogReader, heads: Sequence[Head]) -> None:
 
 
 def every_ahead(log: LogReader, heads: Sequence[Head]) -> Iterator[ReadModelAhead]:
-    """For each partition whose head, the read model's, is not on the log, why."""
+    """The reason for each partition whose head, the read model's, is not on the log."""
     if len(heads) != log.partitions:
         partition = min(len(heads), log.partitions)
         seq = heads[partition].seq if partition < len(heads) else 0
@@ -63,7 +64,7 @@ def every_ahead(log: LogReader, heads: Sequence[Head]) -> Iterator[ReadModelAhea
 
 
 def ahead_at(log: LogReader, partition: int, head: Head) -> ReadModelAhead | None:
-    """Why ``head``, the read model's, is not on the log; None where it is."""
+    """Why ``head``, the read model's, is not on the log; None if it is."""
     if head.seq == 0 or log.holds(partition, head):
         return None
     if not log.read(partition, head.seq, 1):

@@ -1,11 +1,11 @@
-"""Records → rows: the chain rule, the folds, and what becomes of an event that cannot be digested.
+"""From records to rows: the chain rule, the folds, and the quarantine.
 
-Truths:
-(1) a record is folded if and only if its seq and prev continue the last event before it in log order; anything else
-    is a fork, skipped and counted;
-(2) a run is folded as a whole: its rows and its checkpoint are stored in one transaction, or neither;
-(3) an event that a fold cannot digest, and every later event of its user, is held, in order, and changes no row until
-    all before it were taken; nobody else's rows wait for it.
+Invariants:
+(1) A record is folded if and only if its seq and prev continue the last event before it in log order. Any other
+    record is a fork: it is skipped and counted.
+(2) A run is folded as a whole: its rows and its checkpoint are stored in one transaction, or not at all.
+(3) If a fold fails on an event, that event and all later events of its user are quarantined, in order. A quarantined
+    event changes no row until all quarantined events before it were folded. The rows of other users do not wait.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from msgspec import Struct
 from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import Head, MalformedRecord, decode, sha256_hex
-from ledger.ports import LogDamaged
+from ledger.errors import LogDamaged
 from projections.models import FOLDS, NEEDS, ROW_TYPES, THEN_NEEDS
 from projections.storage.port import Checkpoint, Held, Quarantined, ReadModelStore, Run
 from projections.tables.row_buffer import RowBuffer
 
 _REASON_MAX: Final = 500
-_HELD_AT_ONCE: Final = 1_000
+_RETRY_EVENTS_MAX: Final = 1_000
 
 
 class _Envelope(Struct, gc=False):
-    """What must be known of a record to go on without understanding it."""
+    """The fields of a record that are needed even if its event cannot be decoded."""
 
     partition: int
     seq: int
@@ -40,7 +40,7 @@ _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 
 
 class Link(NamedTuple):
-    """A record of the chain. ``event`` is None where it could not be read, ``reason`` why."""
+    """A record of the chain. ``event`` is None if it could not be decoded; then ``reason`` says why."""
 
     place: Position
     user_id: str
@@ -51,7 +51,7 @@ class Link(NamedTuple):
 
 
 class Chained(NamedTuple):
-    """A run of records as the chain rule sees them."""
+    """The result of the chain rule for some records."""
 
     links: list[Link]
     head: Head
@@ -59,9 +59,9 @@ class Chained(NamedTuple):
 
 
 def continue_chain(partition: int, head: Head, records: Sequence[bytes]) -> Chained:
-    """Which of ``records``, in log order, are the events after ``head``.
+    """Return which of ``records``, in log order, are the events after ``head``.
 
-    Raises LogDamaged where bytes are no record at all: what they are a fork of, or not, cannot be told then.
+    Raises LogDamaged for bytes that are no record: without a seq and a prev the chain rule cannot be applied.
     """
     links: list[Link] = []
     seq, sha256, forks = head.seq, head.sha256, 0
@@ -77,7 +77,7 @@ def continue_chain(partition: int, head: Head, records: Sequence[bytes]) -> Chai
 
 
 def _read(partition: int, seq: int, record: bytes) -> tuple[Link, str]:
-    """The record, which should be at ``seq``, and its prev."""
+    """Return the record as a link, and its prev. ``seq``: the expected seq, for the error message."""
     try:
         place, prev, event = decode(record)
         return Link(place, event.user_id, event.time_us, record, event), prev
@@ -92,7 +92,7 @@ def _read(partition: int, seq: int, record: bytes) -> tuple[Link, str]:
 
 
 def may_be_event(record: bytes) -> bool:
-    """Whether ``continue_chain`` can tell that it is an event, or a fork."""
+    """Whether ``continue_chain`` can apply the chain rule to this record."""
     try:
         _decode_envelope(record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -100,16 +100,16 @@ def may_be_event(record: bytes) -> bool:
     return True
 
 
-class Indigestible(Exception):
-    """The first event of a run that a fold could not digest."""
+class FoldFailed(Exception):
+    """A fold failed on this event."""
 
     def __init__(self, link: Link, reason: str) -> None:
         super().__init__(reason)
         self.link, self.reason = link, reason[:_REASON_MAX]
 
 
-class PartitionFolder:
-    """Folds one partition of one generation, run by run; what it remembers is what the tables hold."""
+class PartitionProjector:
+    """Folds one partition of one generation, run by run. The rows in its memory equal the rows in the tables."""
 
     def __init__(
         self,
@@ -121,15 +121,15 @@ class PartitionFolder:
         *,
         rows_max: int | None = None,
     ) -> None:
-        """``quarantined``: the partition's."""
+        """``quarantined``: the partition's quarantined users. ``rows_max``: rows of each table in memory."""
         self.partition = partition
         self._checkpoint = checkpoint
         self.forks = 0
-        """Records of stored runs, and of what came alone, that did not continue the chain."""
+        """Records of stored runs, and of runs without an event, that did not continue the chain."""
         self.quarantined = {one.user_id for one in quarantined}
         self._store, self._generation = store, generation
         empty = checkpoint.head.seq == 0
-        self._book = (
+        self._buffer = (
             RowBuffer(ROW_TYPES, checkpoint.digests, complete=empty)
             if rows_max is None
             else RowBuffer(ROW_TYPES, checkpoint.digests, complete=empty, rows_max=rows_max)
@@ -139,7 +139,7 @@ class PartitionFolder:
 
     @property
     def head(self) -> Head:
-        """Of the last event that is in the tables, or held there."""
+        """Of the last event that is in the tables, folded or quarantined."""
         return self._checkpoint.head
 
     @property
@@ -147,9 +147,9 @@ class PartitionFolder:
         return self._checkpoint
 
     async def fold(self, records: Sequence[bytes]) -> Run | None:
-        """The run that takes the partition past ``records``; None where none of them continues the chain.
+        """Return the run of ``records``; None if no record continues the chain.
 
-        Store it, then ``stored``; or ``not_stored``. Raises LogDamaged, ReadModelUnavailable.
+        Commit the run and then call ``mark_stored``, or call ``discard``. Raises LogDamaged, ReadModelUnavailable.
         """
         chained = continue_chain(self.partition, self.head, records)
         if not chained.links:
@@ -159,41 +159,44 @@ class PartitionFolder:
         return await self._fold(chained.links, chained.head)
 
     async def _fold(self, links: Sequence[Link], head: Head) -> Run:
-        stopped: dict[str, Quarantined] = {}
+        newly_quarantined: dict[str, Quarantined] = {}
 
-        def waits(link: Link) -> bool:
-            one = stopped.get(link.user_id)
+        def is_quarantined(link: Link) -> bool:
+            one = newly_quarantined.get(link.user_id)
             return link.user_id in self.quarantined or (one is not None and link.place.seq >= one.seq)
 
         while True:
-            taken = [link for link in links if not waits(link)] if stopped or self.quarantined else links
-            failures = await self._digest(taken)
+            to_fold = links
+            if newly_quarantined or self.quarantined:
+                to_fold = [link for link in links if not is_quarantined(link)]
+            failures = await self._fold_links(to_fold)
             if not failures:
                 break
-            self._book.forget()
-            stopped |= {failed.link.user_id: self._quarantined_by(failed) for failed in failures}
-        self._next_quarantined = self.quarantined | stopped.keys()
-        held = tuple(_held(link) for link in links if waits(link))
-        return self._run(head, quarantined=tuple(stopped.values()), held=held)
+            self._buffer.forget()
+            newly_quarantined |= {failed.link.user_id: self._quarantined_by(failed) for failed in failures}
+        self._next_quarantined = self.quarantined | newly_quarantined.keys()
+        held = tuple(_held(link) for link in links if is_quarantined(link))
+        return self._run(head, quarantined=tuple(newly_quarantined.values()), held=held)
 
-    def _quarantined_by(self, failed: Indigestible) -> Quarantined:
+    def _quarantined_by(self, failed: FoldFailed) -> Quarantined:
         link = failed.link
         return Quarantined(self.partition, link.user_id, link.place.seq, link.time_us, failed.reason)
 
-    async def retake(self, one: Quarantined) -> Run | None:
-        """Try a quarantined user's held events again, in order; None where the first one still cannot be digested.
+    async def retry_quarantined(self, one: Quarantined) -> Run | None:
+        """Fold a user's quarantined events again, in order. Returns None if the first one still fails.
 
-        Store it, then ``stored``; or ``not_stored``. What is taken may be the first part of what waits.
+        Commit the run and then call ``mark_stored``, or call ``discard``. A run has at most ``_RETRY_EVENTS_MAX``
+        events; if more are quarantined, the user stays quarantined from the next one on.
         """
-        waiting = await self._store.held(self._generation, self.partition, one.user_id, _HELD_AT_ONCE + 1)
-        links = [_read(self.partition, held.seq, held.record)[0] for held in waiting]
+        events = await self._store.held(self._generation, self.partition, one.user_id, _RETRY_EVENTS_MAX + 1)
+        links = [_read(self.partition, held.seq, held.record)[0] for held in events]
         rest: Quarantined | None = None
-        if len(links) > _HELD_AT_ONCE:
+        if len(links) > _RETRY_EVENTS_MAX:
             last = links.pop()
             rest = Quarantined(self.partition, one.user_id, last.place.seq, last.time_us, one.reason)
-        while failures := await self._digest(links):
+        while failures := await self._fold_links(links):
             (failed,) = failures
-            self._book.forget()
+            self._buffer.forget()
             rest = self._quarantined_by(failed)
             links = links[: links.index(failed.link)]
         if not links:
@@ -207,36 +210,37 @@ class PartitionFolder:
             free=(one.user_id,) if rest is None else (),
         )
 
-    async def _digest(self, links: Sequence[Link]) -> list[Indigestible]:
-        """Load what the folds read, and fold. Answers the first event of each user that could not be digested: then
-        the book is to be forgotten. All of them at once, for a fold that went wrong may stop everybody.
+    async def _fold_links(self, links: Sequence[Link]) -> list[FoldFailed]:
+        """Load the rows that the folds read, and fold. Returns the first failed event of each user; if there is one,
+        the caller must discard the changes in the row buffer. All users are collected in one pass, because a defect
+        in a fold may quarantine every user.
 
         Raises ReadModelUnavailable.
         """
-        book = self._book
-        failed: dict[str, Indigestible] = {}
-        # A complete book has every row there is: nothing has to be asked for. Measured: a sixth of a rebuild.
-        for needs in () if book.complete else (NEEDS, THEN_NEEDS):
+        buffer = self._buffer
+        failed: dict[str, FoldFailed] = {}
+        # A complete buffer has all rows of the partition: nothing to load. Measured: saves a sixth of a rebuild.
+        for needs in () if buffer.complete else (NEEDS, THEN_NEEDS):
             for link in links:
                 if failed and link.user_id in failed:
                     continue
                 try:
                     event = event_of(link)
                     for need in needs:
-                        need(event, book)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it must stop one user only
-                    failed[link.user_id] = _as_indigestible(link, error)
-            if wanted := book.wanted():
-                book.fill(await self._store.load(self._generation, self.partition, wanted))
+                        need(event, buffer)
+                except Exception as error:  # noqa: BLE001 - any failure quarantines one user only
+                    failed[link.user_id] = _as_fold_failed(link, error)
+            if wanted := buffer.wanted():
+                buffer.fill(await self._store.load(self._generation, self.partition, wanted))
         for link in links:
             if failed and link.user_id in failed:
                 continue
             try:
                 event, place = event_of(link), link.place
                 for fold in FOLDS:
-                    fold(event, place, book)
+                    fold(event, place, buffer)
             except Exception as error:  # noqa: BLE001 - as above
-                failed[link.user_id] = _as_indigestible(link, error)
+                failed[link.user_id] = _as_fold_failed(link, error)
         return list(failed.values())
 
     def _run(
@@ -248,34 +252,34 @@ class PartitionFolder:
         released: tuple[Held, ...] = (),
         free: tuple[str, ...] = (),
     ) -> Run:
-        book = self._book
+        buffer = self._buffer
         return Run(
             self.partition,
             self._checkpoint,
-            Checkpoint(head, book.digests()),
-            list(book.changes()),
+            Checkpoint(head, buffer.digests()),
+            list(buffer.changes()),
             quarantined,
             held,
             released,
             free,
         )
 
-    def stored(self, run: Run) -> None:
-        """The run is in the tables."""
+    def mark_stored(self, run: Run) -> None:
+        """The run was committed."""
         self._checkpoint = run.after
         self.quarantined = set(self._next_quarantined)
         self.forks, self._next_forks = self.forks + self._next_forks, 0
-        self._book.settle(run.after.digests)
+        self._buffer.settle(run.after.digests)
 
-    def not_stored(self) -> None:
-        """The run is not in the tables: what it made is forgotten."""
-        self._book.forget()
+    def discard(self) -> None:
+        """The run was not committed: forget its changes."""
+        self._buffer.forget()
 
 
 def event_of(link: Link) -> Event:
-    """Its event. Raises Indigestible where it could not be read."""
+    """The link's event. Raises FoldFailed if it could not be decoded."""
     if link.event is None:
-        raise Indigestible(link, link.reason)
+        raise FoldFailed(link, link.reason)
     return link.event
 
 
@@ -283,10 +287,10 @@ def _held(link: Link) -> Held:
     return Held(link.user_id, link.place.seq, link.record)
 
 
-def _as_indigestible(link: Link, error: Exception) -> Indigestible:
-    return error if isinstance(error, Indigestible) else Indigestible(link, words_of(error))
+def _as_fold_failed(link: Link, error: Exception) -> FoldFailed:
+    return error if isinstance(error, FoldFailed) else FoldFailed(link, reason_of(error))
 
 
-def words_of(error: Exception) -> str:
-    """Why a fold could not digest an event."""
+def reason_of(error: Exception) -> str:
+    """The reason for the quarantine, from the error of a fold."""
     return f"{type(error).__name__}: {error}"

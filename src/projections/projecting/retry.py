@@ -1,4 +1,4 @@
-"""Waiting for a database or a log that is away, and for a stop, whichever comes first."""
+"""Retry while the read model or the log is unavailable, until a stop is requested."""
 
 import asyncio
 import logging
@@ -7,45 +7,49 @@ from typing import Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
-from ledger.ports import LogUnavailable
+from ledger.errors import LogUnavailable
 from projections.storage.port import ReadModelUnavailable
 
-_RETRY_S_MAX: Final = 2.0
+_PAUSE_S_MAX: Final = 2.0
 _SHORT_S: Final = 0.02
+"""A shorter sleep is not interrupted by a stop. Chosen: a stop does not notice it, and it costs half as much."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-async def patiently(step: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
-    """What ``step`` answers, tried until the read model and the log are there; None where ``stop`` came first."""
+async def retry_until_stopped(step: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+    """Return what ``step`` returns, or None if ``stop`` is set before it succeeds.
+
+    Retries while ``step`` raises ReadModelUnavailable or LogUnavailable; any other error is raised.
+    """
     try:
         return await step()
     except (ReadModelUnavailable, LogUnavailable) as error:
-        _log.warning("%s; trying again", error)
+        _log.warning("%s; retrying", error)
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type((ReadModelUnavailable, LogUnavailable)),
-        wait=wait_exponential(multiplier=0.05, max=_RETRY_S_MAX),
-        sleep=lambda seconds: pause(stop, seconds),
+        wait=wait_exponential(multiplier=0.05, max=_PAUSE_S_MAX),
+        sleep=lambda seconds: sleep_unless_stopped(stop, seconds),
         stop=lambda _: stop.is_set(),
-        before_sleep=_still_waiting,
+        before_sleep=_log_every_tenth,
         retry_error_callback=lambda _: None,
     ):
         with attempt:
-            stepped = await step()
-            _log.info("the read model is followed again")
-            return stepped
+            result = await step()
+            _log.info("folding into the read model continues")
+            return result
     return None
 
 
-def _still_waiting(state: RetryCallState) -> None:
+def _log_every_tenth(state: RetryCallState) -> None:
     outcome = state.outcome
     if outcome is not None and state.attempt_number % 10 == 0:
-        _log.warning("%s; tried %d times", outcome.exception(), state.attempt_number)
+        _log.warning("%s; %d attempts failed", outcome.exception(), state.attempt_number)
 
 
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep, and wake up where ``stop`` comes."""
+async def sleep_unless_stopped(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep for so long, or until ``stop`` is set."""
     if seconds <= _SHORT_S:
         await asyncio.sleep(seconds)
         return

@@ -1,12 +1,13 @@
-"""The worker: a Faust app whose agent takes the events topic and fills the live generation. No Faust tables.
+"""The worker: a Faust app whose agent folds the events topic into the live generation. It has no Faust tables.
 
-Truths:
-(1) what is folded is what the tables say (``intake``); the offsets that Faust commits are a hint for the next start;
-(2) nothing that goes wrong in the agent reaches Faust, which would take the next batch as if nothing had been: what a
-    retry can mend is waited for, a disaster ends the worker;
-(3) a worker that gets nothing although there is more in the log ends with ``Stalled``: Faust and aiokafka can lose
-    their place after a rebalance or a broker's death without a word, and a fresh process finds it again;
-(4) a worker ends within ``END_WITHIN_S`` of its stop, whatever Faust does.
+Invariants:
+(1) The checkpoints in the tables say what is folded (``delivery``). The offsets that Faust commits are only a hint
+    for the next start.
+(2) No error in the agent reaches Faust, because Faust would drop the batch and continue with the next one. The worker
+    retries what a retry can repair; any other error ends it.
+(3) A worker that gets no records although the log has more ends with ``Stalled``. Faust and aiokafka can silently
+    lose their offset after a rebalance or the death of a broker, and a new process finds it again.
+(4) A worker ends within ``END_WITHIN_S`` of its stop, whatever Faust does.
 """
 
 import asyncio
@@ -21,50 +22,51 @@ import faust
 from faust.types import TP
 from msgspec import Struct
 
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from projections.caching.port import CONFIRM_S
-from projections.projecting.delivery import Delivered, Intake
-from projections.projecting.worker_metrics import Watched, as_json, as_text
+from projections.projecting.delivery import DeliveredRecord, DeliveryProjector
+from projections.projecting.worker_metrics import LagMonitor, as_json, as_text
 
 BATCH: Final = 2_000
-"""Records in one transaction. Measured: larger ones fold no faster, and are lost whole where another worker was
-quicker."""
+"""Records in one transaction. Measured: larger batches fold no faster, and all of a batch is folded again if another
+worker was faster."""
 BATCH_WITHIN_S: Final = 0.01
-"""How long a batch is waited for. Chosen: what is visible is some 10 ms behind what was delivered."""
+"""How long to collect a batch. Chosen: it delays the visibility of an event by about 10 ms."""
 GROUP_SUFFIX: Final = ".read-model"
-"""The group is named by the topic and this."""
+"""The name of the consumer group is the topic's name and this suffix."""
 SESSION_S: Final = 10.0
-"""Chosen: so long the partitions of a worker that died stand still; the heart beats in a thread of its own."""
+"""Chosen: the partitions of a dead worker are not folded for this long. Heartbeats run in a separate thread."""
 STALLED_S: Final = 60.0
-"""Chosen: longer than a rebalance and an election, shorter than somebody's patience."""
+"""Chosen: longer than a rebalance and a leader election, short enough for an operator."""
 END_WITHIN_S: Final = 10.0
 WEB_PORT: Final = 6066
 _HEARTBEAT_S: Final = 3.0
 _WATCH_S: Final = 1.0
-_BEAT_S: Final = CONFIRM_S / 2
+_CONFIRM_TICK_S: Final = CONFIRM_S / 2
 _SEEK_S: Final = 5.0
 _LATE_S: Final = 3.0
-"""Chosen: longer than a batch, shorter than a rebalance that goes well."""
+"""Records that were not delivered for this long are read from the log. Chosen: longer than a batch, shorter than a
+normal rebalance."""
 
 _log = logging.getLogger(__name__)
 
 
 class Stalled(LedgerError):
-    """Nothing is delivered although the log has more, or Faust gave up; a new process may do better."""
+    """Faust delivers nothing although the log has more records, or it crashed. Start a new process."""
 
 
 class WorkerOptions(Struct, frozen=True, kw_only=True):
-    """How the worker reaches Kafka, and where its own pages are."""
+    """How the worker reaches Kafka, and the address of its own web pages."""
 
     servers: Sequence[str]
-    """``host:port`` of some brokers."""
+    """``host:port`` of one or more brokers."""
     topic: str
     ssl_context: SSLContext | None = None
     sasl: tuple[str, str, str] | None = None
     """Mechanism, user name and password."""
     web_host: str = "127.0.0.1"
     web_port: int = WEB_PORT
-    """0: no pages."""
+    """0: no web pages."""
     stalled_s: float = STALLED_S
 
 
@@ -72,7 +74,7 @@ class _App(faust.App):
     logger = logging.getLogger("faust.app")
 
     def _create_directories(self) -> None:
-        """There are no tables of Faust's own, so nothing is kept on disk."""
+        """Nothing to create: without Faust tables nothing is stored on disk."""
 
 
 def _credentials(options: WorkerOptions) -> Any:
@@ -85,7 +87,7 @@ def _credentials(options: WorkerOptions) -> Any:
 
 
 def make_app(options: WorkerOptions, take: Callable[[Sequence[Any]], Awaitable[None]]) -> faust.App:
-    """A Faust app whose only agent gives batches of the topic's events to ``take``."""
+    """Return a Faust app whose only agent passes batches of the topic's records to ``take``."""
     app = _App(
         f"{options.topic}{GROUP_SUFFIX}",
         broker=[f"kafka://{server}" for server in options.servers],
@@ -117,45 +119,45 @@ def make_app(options: WorkerOptions, take: Callable[[Sequence[Any]], Awaitable[N
 
 
 async def _batches(stream: Any) -> AsyncIterator[Sequence[Any]]:
-    """Events that wait for this agent, up to ``BATCH``; acknowledged when the next ones are asked for.
+    """Yield batches of at most ``BATCH`` records. A batch is acknowledged when the next one is requested.
 
-    Faust's own ``take_events`` counts its time anew after each batch, and gathers only meanwhile: what came while a
-    batch was folded still waits, and batches stay small however far the agent is behind.
+    Faust's own ``take_events`` restarts its time-out after each batch and collects only during it: records that came
+    while a batch was folded stay in the queue, so batches stay small however far the agent is behind.
     """
     stream.enable_acks = False
-    waiting = stream.channel.queue
-    gathered: list[Any] = []
+    queue = stream.channel.queue
+    batch: list[Any] = []
     until_s = 0.0
     async for event in stream.events():
-        if not gathered:
+        if not batch:
             until_s = monotonic() + BATCH_WITHIN_S
-        gathered.append(event)
-        if len(gathered) < BATCH:
-            if waiting.empty() and (rest_s := until_s - monotonic()) > 0:
+        batch.append(event)
+        if len(batch) < BATCH:
+            if queue.empty() and (rest_s := until_s - monotonic()) > 0:
                 await asyncio.sleep(rest_s)
-            if not waiting.empty():
+            if not queue.empty():
                 continue
-        yield tuple(gathered)
-        for one in gathered:
+        yield tuple(batch)
+        for one in batch:
             await stream.ack(one)
-        gathered.clear()
+        batch.clear()
 
 
 class Worker:
-    """One process of the group."""
+    """One process of the consumer group."""
 
-    def __init__(self, intake: Intake, watched: Watched, options: WorkerOptions) -> None:
-        self.intake, self._watched, self._options = intake, watched, options
-        self._disaster: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, delivery: DeliveryProjector, monitor: LagMonitor, options: WorkerOptions) -> None:
+        self.delivery, self._monitor, self._options = delivery, monitor, options
+        self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ending = asyncio.Event()
         self.app = self._make_app()
 
     def _make_app(self) -> faust.App:
         async def metrics_page(web: Any, _request: Any) -> Any:
-            return web.text(as_text(self._watched), content_type="text/plain")
+            return web.text(as_text(self._monitor), content_type="text/plain")
 
         async def lag_page(web: Any, _request: Any) -> Any:
-            return web.json(as_json(self._watched))
+            return web.json(as_json(self._monitor))
 
         app = make_app(self._options, self._take)
         app.page("/metrics")(metrics_page)
@@ -165,22 +167,23 @@ class Worker:
         return app
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``. Raises ReadModelAhead, LogDamaged, LogUnreadable (disasters), Stalled."""
+        """Run until ``stop``. Raises ReadModelAhead, LogDamaged and LogUnreadable, which no restart can repair, and
+        Stalled."""
         stopping = asyncio.create_task(stop.wait())
         watching = asyncio.create_task(self._watch())
-        beating = asyncio.create_task(self._beat())
+        confirming = asyncio.create_task(self._confirm())
         starting = asyncio.create_task(self.app.start())
         try:
-            await asyncio.wait((stopping, watching, self._disaster), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((stopping, watching, self._fatal), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._ending.set()
-            beating.cancel()
-            await asyncio.wait({beating})
+            confirming.cancel()
+            await asyncio.wait({confirming})
             await self._end(starting)
             stopping.cancel()
             if not watching.done():
                 watching.cancel()
-        for done in (self._disaster, watching):
+        for done in (self._fatal, watching):
             if done.done() and not done.cancelled():
                 done.result()
 
@@ -193,79 +196,79 @@ class Worker:
                     await starting
                 await self.app.stop()
         except TimeoutError:
-            _log.warning("the consumer did not end within %g s and is left behind", END_WITHIN_S)
-        except Exception as error:  # noqa: BLE001 - all that Faust may raise when it ends is no news any more
-            _log.warning("the consumer ended badly: %r", error)
+            _log.warning("the consumer did not stop within %g s; ending without it", END_WITHIN_S)
+        except Exception as error:  # noqa: BLE001 - the worker ends anyway, whatever Faust raises
+            _log.warning("the consumer stopped with an error: %r", error)
 
     # --- folding -------------------------------------------------------------------------------------------------
 
     async def _take(self, events: Sequence[Any]) -> None:
-        if self._ending.is_set() or self._disaster.done():
-            await asyncio.Event().wait()  # what is not taken must not be acknowledged
-        delivered: dict[int, list[Delivered]] = {}
+        if self._ending.is_set() or self._fatal.done():
+            await asyncio.Event().wait()  # never return: a batch that is not folded must not be acknowledged
+        delivered: dict[int, list[DeliveredRecord]] = {}
         for event in events:
             message = event.message
-            delivered.setdefault(message.partition, []).append(Delivered(message.offset, message.value or b""))
+            delivered.setdefault(message.partition, []).append(DeliveredRecord(message.offset, message.value or b""))
         for records in delivered.values():
             records.sort(key=lambda one: one.offset)
         try:
-            await self.intake.take(delivered)
+            await self.delivery.take(delivered)
         except LedgerError as error:
-            if not self._disaster.done():
-                self._disaster.set_exception(error)
+            if not self._fatal.done():
+                self._fatal.set_exception(error)
             await asyncio.Event().wait()
 
     # --- watching ------------------------------------------------------------------------------------------------
 
-    async def _beat(self) -> None:
+    async def _confirm(self) -> None:
         while True:
-            await asyncio.sleep(_BEAT_S)
-            await self.intake.idle(self._assigned())
+            await asyncio.sleep(_CONFIRM_TICK_S)
+            await self.delivery.idle(self._assigned())
 
     async def _watch(self) -> None:
-        """Raises Stalled, and the disasters of ``Intake``."""
+        """Raises Stalled, and what ``DeliveryProjector.catch_up`` raises."""
         while True:
             await asyncio.sleep(_WATCH_S)
             if self.app.crashed:
-                raise Stalled(f"the consumer gave up: {self.app.crash_reason!r}")
-            self._watched.assigned = self._assigned()
-            await self._watched.look()
-            if not self.intake.waiting:
-                await self._read(self._watched.unknown())
-                await self._read_late(self._watched.undelivered(_LATE_S))
+                raise Stalled(f"the consumer crashed: {self.app.crash_reason!r}")
+            self._monitor.assigned = self._assigned()
+            await self._monitor.refresh()
+            if not self.delivery.waiting:
+                await self._read_from_log(self._monitor.ends_without_offset())
+                await self._read_undelivered(self._monitor.undelivered_ends(_LATE_S))
 
-    async def _read(self, ends: Mapping[int, int]) -> None:
-        """Fold from the log up to there, and have Faust go on behind it, where it would deliver much in vain."""
+    async def _read_from_log(self, ends: Mapping[int, int]) -> None:
+        """Fold from the log up to these ends, and move Faust behind them if it would deliver much that is folded."""
         if not ends:
             return
-        await self.intake.catch_up(ends)
+        await self.delivery.catch_up(ends)
         for partition in ends:
-            next_offset = self.intake.standings[partition].next_offset
-            place = TP(self._options.topic, partition)
+            next_offset = self.delivery.progress_of[partition].next_offset
+            topic_partition = TP(self._options.topic, partition)
             try:
                 async with asyncio.timeout(_SEEK_S):
-                    position = await self.app.consumer.position(place)
+                    position = await self.app.consumer.position(topic_partition)
                     if position is not None and next_offset is not None and next_offset - position > BATCH:
-                        await self.app.consumer.seek_wait({place: next_offset})
-            except Exception as error:  # noqa: BLE001 - whatever it is: what is delivered in vain is skipped
-                _log.debug("partition %d is delivered from where it is: %r", partition, error)
+                        await self.app.consumer.seek_wait({topic_partition: next_offset})
+            except Exception as error:  # noqa: BLE001 - not needed: records that are folded are skipped
+                _log.debug("partition %d keeps its offset in the consumer: %r", partition, error)
 
-    async def _read_late(self, late: Mapping[int, int]) -> None:
-        """What is not delivered is read from the log: Faust may have begun behind it, or have lost its place."""
-        await self._read(late)
+    async def _read_undelivered(self, ends: Mapping[int, int]) -> None:
+        """Read from the log what Faust does not deliver: it may have started too late, or have lost its offset."""
+        await self._read_from_log(ends)
         now_s = monotonic()
-        for partition in late:
-            standing = self.intake.standings[partition]
-            if standing.undelivered_since_s is None:
-                standing.undelivered_since_s = now_s
-            elif now_s - standing.undelivered_since_s > self._options.stalled_s:
+        for partition in ends:
+            progress = self.delivery.progress_of[partition]
+            if progress.undelivered_since_s is None:
+                progress.undelivered_since_s = now_s
+            elif now_s - progress.undelivered_since_s > self._options.stalled_s:
                 raise Stalled(
-                    f"of partition {partition} nothing was delivered for {self._options.stalled_s:g} s although the "
-                    "log went on: a new process may find its place"
+                    f"no record of partition {partition} was delivered for {self._options.stalled_s:g} s although "
+                    "the log has more: start a new process"
                 )
 
     def _assigned(self) -> set[int]:
         try:
-            return {place.partition for place in self.app.consumer.assignment()}
-        except Exception:  # noqa: BLE001 - no consumer yet: Faust has no error of its own for that
+            return {one.partition for one in self.app.consumer.assignment()}
+        except Exception:  # noqa: BLE001 - there is no consumer yet: Faust has no specific error for it
             return set()

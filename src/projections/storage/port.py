@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, Protocol
 from msgspec import Struct
 
 from ledger.core.record import EMPTY, Head
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from projections.tables.queries import Query, Rows
 from projections.tables.row_buffer import Digests
 from projections.tables.rows import Key, Row

@@ -9,7 +9,7 @@ import msgspec
 
 from api.cli.audit.sources import CannotAudit
 from api.http.consistency import body_of
-from ledger.ports import LedgerError
+from ledger.errors import LedgerError
 from ledger.sqlite.folder import READ_MODEL
 from projections.auditing.oracle import Document
 from projections.auditing.reconcile.port import LEADERS

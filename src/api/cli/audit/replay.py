@@ -108,7 +108,7 @@ def _lines(records: Iterator[bytes]) -> "Iterator[Line]":
 
 
 def _cannot_be_read(number: int, error: Exception) -> Exception:
-    from ledger.ports import LogUnreadable
+    from ledger.errors import LogUnreadable
 
     return LogUnreadable(
         f"the record number {number} of this story cannot be read: {error}; `stakelog audit verify` names its place"

@@ -1,6 +1,7 @@
-"""A state store's values as JSON: each Struct an array that begins with its tag, a follow-up an object.
+"""The values of a partition's state, as a state store keeps them under its keys.
 
-JSON, because its integers have no bound: what a wallet staked in a day has none either, and MessagePack ends at 2^64.
+They are JSON: each Struct is an array that begins with its tag, a follow-up is an object. JSON, because its integers
+have no bound. The sum that a wallet stakes in a day has none either, and MessagePack ends at 2^64.
 """
 
 from typing import Final, cast
@@ -10,10 +11,12 @@ import msgspec
 from ledger.core.commands import AnyFollowUp
 from ledger.core.items import Item
 from ledger.core.wallet import Wallet
-from ledger.ports import Value
+
+Value = Wallet | Item | AnyFollowUp | int | bool
+"""A wallet, an item, an open follow-up, a command's seq, or the mark of a timer."""
 
 VALUES_FORMAT: Final = 2
-"""Changes with every change of the values' shapes."""
+"""Grows with every change of the values' shapes."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(int | bool | Wallet | Item).decode

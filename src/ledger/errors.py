@@ -1,0 +1,110 @@
+"""Every way in which the world outside of the ledger can fail. One tree, so that one ``except`` covers it.
+
+::
+
+    LedgerError
+    ├── LogUnavailable            nothing was written; retry later
+    ├── StaleHead                 nothing was written: the partition does not end where the writer thought
+    ├── DuplicateCommand          nothing was written: the log has that command of that wallet already
+    ├── OutcomeUnknown            the append may or may not be in the log; only reading the log again can tell
+    ├── LogDamaged                a record is not what the chain says; names partition, seq and reason
+    ├── LogUnreadable             the log's file is not a log, is truncated, or is of a newer version
+    ├── LogMisconfigured          the log's address or settings would lose or change records; names what to change
+    ├── CheckpointAhead           a checkpoint names an event that is not in the log: the log lost records
+    │   └── ForeignCheckpoint     the log is long enough, but has another record at the checkpoint
+    ├── Superseded                a writer of a higher generation has opened the partition
+    ├── WrongPartitions           the log was created with another number of partitions
+    ├── WrongAssets               the log was written with another exponent of an asset
+    ├── FolderInUse               another process has locked the folder
+    ├── FolderMigrated            the folder's log was moved to Kafka
+    ├── FolderUnusable            the folder, or a file in it, cannot be created, read or written
+    ├── PeerUnreachable           (node.ports) the request did not reach the other node
+    ├── PeerSilent                (node.ports) the other node may have acted on the request; its response is lost
+    ├── SnapshotBroken            (snapshots.format) a snapshot cannot be read; the state is rebuilt from the log
+    ├── NotThisLog                (operations.migrate) the topic has records of another ledger
+    └── Interleaved               (operations.migrate) another program writes to the topic during the move
+
+The read side (``projections``) adds its own errors under ``LedgerError``. A broken invariant of our own is no
+``LedgerError``: it is an ``AssertionError``, and stops the partition.
+
+The text of a ``LedgerError`` is one sentence for the operator: what happened, where, and what to do.
+"""
+
+from typing import Final
+
+
+class LedgerError(Exception):
+    """The outside world failed. The text is one sentence for the operator: what happened, where, and what to do."""
+
+
+class LogUnavailable(LedgerError):
+    """Nothing was written."""
+
+
+class StaleHead(LedgerError):
+    """Nothing was written: the partition's head is not the one that the append names."""
+
+
+class DuplicateCommand(LedgerError):
+    """Nothing was written: the log has a record of that user_id and command_id already."""
+
+
+class OutcomeUnknown(LedgerError):
+    """The append may or may not be in the log. Only reading the log again can tell."""
+
+
+class LogDamaged(LedgerError):
+    """The record at ``partition``, ``seq`` is not what the chain says."""
+
+    def __init__(self, partition: int, seq: int, reason: str) -> None:
+        super().__init__(f"the log is damaged at partition {partition}, seq {seq}: {reason}")
+        self.partition, self.seq, self.reason = partition, seq, reason
+
+    def __reduce__(self) -> tuple[type["LogDamaged"], tuple[int, int, str]]:
+        return type(self), (self.partition, self.seq, self.reason)  # it also crosses process boundaries
+
+
+class LogUnreadable(LedgerError):
+    """The file of the log is not a log, is truncated, or is of a newer version."""
+
+
+class LogMisconfigured(LedgerError):
+    """The log's address or settings are wrong; nothing was written."""
+
+
+class CheckpointAhead(LedgerError):
+    """A checkpoint names an event that is not in the log: the log lost records, or was replaced."""
+
+
+class ForeignCheckpoint(CheckpointAhead):
+    """The log has another record at the checkpoint: one of the two belongs to another ledger."""
+
+
+class Superseded(LedgerError):
+    """A writer of a higher generation has opened the partition. Commands not yet appended are not decided."""
+
+
+class WrongPartitions(LedgerError):
+    """The settings name another number of partitions than the log was created with. The number is fixed."""
+
+
+class WrongAssets(LedgerError):
+    """The settings give an asset another exponent than the log has. It is fixed once declared: with another one,
+    every amount in the log would mean another sum."""
+
+
+class FolderInUse(LedgerError):
+    """Another process has the folder's lock."""
+
+
+class FolderMigrated(LedgerError):
+    """The folder's log was moved to Kafka. The text says where to, and how to take the move back. Writing to the
+    folder again would split the ledger in two."""
+
+
+class FolderUnusable(LedgerError):
+    """The folder or a file in it cannot be created, read or written."""
+
+
+DISASTERS: Final = (CheckpointAhead, LogDamaged, LogUnreadable)
+"""The log lost or changed records. The program that finds this stops and reports it."""
