@@ -27,7 +27,7 @@ from ledger.core.position import partition_of
 from ledger.core.record import VERSION
 from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
-from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.writer.requests import Accepted, IdReused, Refused
 from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, SECOND_US, START_US, STORY, Step
 
@@ -140,7 +140,7 @@ class _Stage:
     def __init__(self) -> None:
         self.now_us = START_US
         self.log = MemoryEventLog(PARTITIONS)
-        self.node = Node(self.log, MemoryStateStore(), lambda: self.now_us, parse_assets(DEFAULT_ASSETS))
+        self.node = node_of_whole_log(self.log, MemoryStateStore(), lambda: self.now_us, parse_assets(DEFAULT_ASSETS))
 
     async def move_to(self, at_s: float) -> None:
         self.now_us = START_US + int(at_s * SECOND_US)

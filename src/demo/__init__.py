@@ -1,15 +1,14 @@
 """`stakelog demo`: a day of several game servers, played over real HTTP and then checked.
 
-The day's parts, from pure to worldly. Nothing here imports the ledger: the demo knows the public contract only, so
-that what it finds, a customer would have found.
+A program beside the service: it imports nothing of it and knows the public contract only. So a customer would find
+what the demo finds. Nothing of the service imports the demo.
 
 - `traffic`: which commands the game servers send; seeded, no I/O.
-- `books`: what every wallet must hold afterwards, kept naively from the contract's rules; no I/O.
-- `views`: what reads must say, from the books; no I/O.
-- `play`: posts the traffic, with duplicates, lost answers and retries; reads the wallets back.
-- `apps`: reads as client apps do, during the day and in the end, and checks each answer.
-- `proof`: checks the day's records as any auditor may, over HTTP.
-- `service`: the child process, its folder, and its end.
+- `books`: what each wallet must contain afterwards and what each read must return; no I/O.
+- `play`: posts the traffic, with duplicates, lost responses and retries; reads the wallets back.
+- `apps`: reads as client apps do, during the day and at its end, and checks each response.
+- `log_check`: checks the day's records over HTTP, as any auditor can.
+- `service`: starts the service as a child process, and stops it.
 - `report`: the summary on the screen.
 - `command`: the `click` command.
 """

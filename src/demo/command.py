@@ -1,7 +1,7 @@
-"""`stakelog demo`: play a day, check it, say how it went.
+"""`stakelog demo`: play a day, check it, report the result.
 
-Exit status 0: every check was well. 1: a check failed (named), or the service gave way. 2: wrong use, or no service
-to play against. Only `click` is imported here, so that `stakelog --help` stays quick.
+Exit status 0: every check passed. 1: a check failed (named), or the service stopped responding. 2: wrong use, or no
+service to play against. Only `click` is imported here, so that `stakelog --help` stays quick.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ QUICK_USERS, QUICK_COMMANDS, QUICK_PERIODS = 150, 2_500, 8
     type=int,
     default=1,
     show_default=True,
-    help="The same seed plays a day alike; the order of answers is the day's own.",
+    help="The same seed gives the same commands; the order of the responses may differ.",
 )
 @click.option("--url", help="Play against this service instead of starting one.")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the service's data here.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the service's data in this folder."
+)
 @click.option("--keep", is_flag=True, help="Keep the data folder, and say where it is.")
 @click.option("--quick", is_flag=True, help="A small day of a few seconds.")
 def demo(
@@ -35,12 +37,14 @@ def demo(
 ) -> None:
     """Play a day of betting over HTTP, then verify the log and compare every wallet.
 
-    Several game servers open wallets, take bets, settle them, move money and make mistakes: copies, lost answers and
-    wrong ids included. Their own books must agree with the service's wallets to the last minor unit.
+    Several game servers open wallets, place and settle bets, move money and make mistakes, such as copies, lost
+    responses and wrong ids. Their own books must agree with the service's wallets to the last minor unit.
+
+    Exit status 0: every check passed; 1: a check failed and is named; 2: wrong use, or no service at --url.
     """
     if url is not None and (data is not None or keep):
         raise click.UsageError(
-            "--url plays against a running service; --data and --keep are for one of the demo's own."
+            "--url plays against a running service; --data and --keep are for a service that the demo starts."
         )
     if url is not None and not url.startswith(("http://", "https://")):
         raise click.UsageError("--url begins with http:// or https://.")

@@ -1,12 +1,13 @@
-"""Game servers over real HTTP: they post the day's traffic, and read the wallets back at the end, from their writers.
+"""Game servers over real HTTP: they post the day's traffic, and read each wallet from its writer at the end.
 
-Numbered truths:
+Invariants:
 
-1. A post's commands go out in order; the posts of one wave are under way together (`traffic`, truth 2).
-2. A command without a definite answer (no connection, no answer in time, 429, 5xx) is posted again under the same
-   `command_id`, after `Retry-After` if the service names one, for at most `PATIENCE_S`; then `UnreachableError`.
-3. In a batch only the elements without a definite answer are posted again, in their order.
-4. The books hear every answer, also those of deliberate copies.
+1. The commands of a post go out in order. The posts of one wave are under way together (`traffic.server`,
+   invariant 2).
+2. A command without a definite response (no connection, no response in time, 429, 5xx) is posted again under the
+   same `command_id` for at most `RETRY_FOR_S`, after `Retry-After` if the service names one.
+3. In a batch only the elements without a definite response are posted again, in their order.
+4. The books get each response, also the responses to deliberate copies.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any, Self, TypeVar
 
-import aiohttp
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
-from tenacity.wait import wait_base, wait_random_exponential
 
 from demo.books.books import Books
-from demo.books.wallets import ACCEPTED, Answer
+from demo.books.wallets import ACCEPTED, CommandResponse
 from demo.traffic.plan import Fault, Planned, Post, Wave
 from demo.traffic.server import GameServer
+from http_client.client import AsyncClient
+from http_client.paths import path_of, with_query
+from http_client.responses import NoUsableResponse, Response, UnexpectedResponse
+from http_client.retry import NOT_DEFINITE, Policy
 
-PATIENCE_S = 60.0
-"""Chosen: longer than a restart of the service, shorter than a visitor's patience with the demo."""
+RETRY_FOR_S = 60.0
+"""Chosen: longer than a restart of the service, and about as long as a visitor waits for the demo."""
 
 REQUEST_TIMEOUT_S = 30.0
 QUIET_TIMEOUT_S = 20.0
@@ -41,31 +42,26 @@ QUIET_TIMEOUT_S = 20.0
 READS_AT_ONCE = 32
 POSTS_AT_ONCE = 128
 
+POLICY = Policy(
+    within_s=RETRY_FOR_S,
+    statuses=NOT_DEFINITE,
+    pause_s_max=2.0,
+    timeout_s=REQUEST_TIMEOUT_S,
+    connections=POSTS_AT_ONCE,
+)
+
 T = TypeVar("T")
 Progress = Callable[[str, int], None]
-"""Called with the players' time ("18:30") and the number of commands just answered."""
+"""Called with the players' time ("18:30") and the number of commands that just got their response."""
 
-
-Look = Callable[[GameServer, Wave], Awaitable[None]]
-"""Called when a server's wave is answered; the server waits for it."""
-
-
-class UnreachableError(Exception):
-    """The service gave no definite answer for `PATIENCE_S`, or answered what no such service answers."""
-
-
-class _AgainError(Exception):
-    """No definite answer yet; `retry_after_s` if the service named a wait."""
-
-    def __init__(self, why: str, retry_after_s: float | None = None) -> None:
-        super().__init__(why)
-        self.retry_after_s = retry_after_s
+AfterWave = Callable[[GameServer, Wave], Awaitable[None]]
+"""Called when all commands of a server's wave have their response. The server waits for its end."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What happened on the wire. Latencies are in milliseconds, of single commands, of whole batches, and of each
-    kind of read; a read with `min_position` waits until its answer may be given."""
+    """Counts and latencies of the requests. Latencies are in milliseconds: of single commands, of whole batches, and
+    of each kind of read. A read with `min_position` includes the wait for that position."""
 
     commands: int = 0
     accepted: int = 0
@@ -74,7 +70,7 @@ class Tally:
     batches: int = 0
     copies_sent: int = 0
     copies_hit: int = 0
-    answers_lost: int = 0
+    responses_lost: int = 0
     retries: int = 0
     single_ms: array[float] = field(default_factory=lambda: array("d"))
     batch_ms: array[float] = field(default_factory=lambda: array("d"))
@@ -83,13 +79,13 @@ class Tally:
 
     @property
     def reads(self) -> int:
-        """Reads of all kinds that were answered."""
+        """The number of reads of all kinds that got a response."""
         return sum(len(of_kind) for of_kind in self.reads_ms.values())
 
 
 @dataclass(slots=True)
 class Comparison:
-    """The service's wallets beside the books: how many were read, and each difference as a sentence."""
+    """The service's wallets compared with the books: how many were read, and each difference as a sentence."""
 
     wallets: int = 0
     differences: list[str] = field(default_factory=list)
@@ -97,206 +93,154 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A client app's read. `document` is empty where the status is not 200."""
+    """A client app's read. `document` is empty if the status is not 200."""
 
     status: int
     document: dict[str, Any]
     etag: str | None
 
 
-class _Wait(wait_base):
-    """`Retry-After` if given, else a short random wait that grows."""
+class CountingClient:
+    """One service over HTTP, with a tally of the requests. Use as `async with CountingClient(url, tally) as client`.
 
-    def __init__(self) -> None:
-        self._otherwise = wait_random_exponential(multiplier=0.05, max=2)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        if isinstance(error, _AgainError) and error.retry_after_s is not None:
-            return error.retry_after_s
-        return self._otherwise(retry_state)
-
-
-class Client:
-    """One service over HTTP. Use as `async with Client(url) as client`."""
+    All methods raise NoUsableResponse after `RETRY_FOR_S` without a definite response, and UnexpectedResponse for a
+    response that the contract does not have.
+    """
 
     def __init__(self, url: str, tally: Tally) -> None:
-        """`url` without a path, as `http://127.0.0.1:8080`."""
-        self._url = url.rstrip("/")
+        """`url` without a path, as `http://127.0.0.1:8080`. Raises BadAddress."""
         self._tally = tally
-        self._moods = random.Random()  # noqa: S311 - when a connection breaks need not be repeatable
+        self._breaks = random.Random()  # noqa: S311 - the moment of a broken connection need not be repeatable
+        self.http = AsyncClient(url, POLICY, on_retry=self._count_retry)
 
-    async def __aenter__(self) -> Client:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=POSTS_AT_ONCE),
-            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
-        )
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self.http.close()
 
     async def is_ready(self) -> bool:
-        """Whether `GET /readyz` answers 200 now."""
+        """Whether the response to `GET /readyz` is 200 now."""
         try:
-            async with self._session.get(f"{self._url}/readyz") as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
+            return (await self.http.once("GET", "/readyz")).status == 200
+        except NoUsableResponse:
             return False
 
-    async def read(self, path: str) -> tuple[int, bytes]:
-        """GET a path: status and body. Raises UnreachableError as `post` does."""
-
-        async def once() -> tuple[int, bytes]:
-            try:
-                async with self._session.get(f"{self._url}{path}") as response:
-                    body = await response.read()
-                    _check_definite(response.status, response.headers.get("Retry-After"), body)
-                    return response.status, body
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise _AgainError(_name(error)) from error
-
-        return await self._patiently(once)
-
     async def get(self, kind: str, path: str, etag: str | None = None) -> Read:
-        """GET as client apps do, counted under `kind`; with an ETag the answer may be 304.
-
-        Raises UnreachableError as `post` does.
-        """
+        """GET as client apps do, counted under `kind`; with an ETag the response may be 304."""
         headers = {} if etag is None else {"If-None-Match": etag}
 
         async def once() -> Read:
             began = time.perf_counter()
-            try:
-                async with self._session.get(f"{self._url}{path}", headers=headers) as response:
-                    body = await response.read()
-                    _check_definite(response.status, response.headers.get("Retry-After"), body)
-                    self._tally.reads_ms.setdefault(kind, array("d")).append((time.perf_counter() - began) * 1e3)
-                    self._tally.not_modified += response.status == 304
-                    document = _decoded(body) if response.status == 200 else {}
-                    return Read(response.status, document, response.headers.get("ETag"))
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise _AgainError(_name(error)) from error
+            response = await self.http.once("GET", path, headers=headers)
+            self._tally.reads_ms.setdefault(kind, array("d")).append((time.perf_counter() - began) * 1e3)
+            self._tally.not_modified += response.status == 304
+            document = response.json() if response.status == 200 else {}
+            return Read(response.status, document, response.headers.get("etag"))
 
-        return await self._patiently(once)
+        return await self.http.until_usable(once)
 
     async def wallet(self, user_id: str) -> dict[str, Any] | None:
         """The wallet as its writer knows it, or None if it was never opened."""
-        status, body = await self.read(f"/v1/wallets/{quote(user_id, safe='')}?consistency=strong")
-        if status not in (200, 404):
-            raise UnreachableError(f"GET /v1/wallets/{user_id} answered {status}: {_shown(body)}")
-        found: dict[str, Any] | None = _decoded(body) if status == 200 else None
+        response = await self.http.get(with_query(path_of("wallets", user_id), {"consistency": "strong"}))
+        found: dict[str, Any] | None = response.json() if response.expect(200, 404).status == 200 else None
         return found
 
-    async def play(self, post: Post) -> list[tuple[Planned, Answer]]:
-        """Post with the post's fault; every answer that came, copies included, in the order to be heard.
-
-        Raises UnreachableError.
-        """
+    async def play(self, post: Post) -> list[tuple[Planned, CommandResponse]]:
+        """Send the post with its fault. Returns each response, copies included, in the order for the books."""
         if post.batch:
             return await self._with_fault(post.planned, post.actor, post.fault, batch=True)
-        heard: list[tuple[Planned, Answer]] = []
+        responses: list[tuple[Planned, CommandResponse]] = []
         for planned in post.planned:
-            heard += await self._with_fault((planned,), post.actor, post.fault, batch=False)
-        return heard
+            responses += await self._with_fault((planned,), post.actor, post.fault, batch=False)
+        return responses
 
     async def _with_fault(
         self, planned: tuple[Planned, ...], actor: str | None, fault: Fault, *, batch: bool
-    ) -> list[tuple[Planned, Answer]]:
+    ) -> list[tuple[Planned, CommandResponse]]:
         self._tally.commands += len(planned)
-        if fault is Fault.ANSWER_LOST:
-            await self._lose_answer(planned, actor, batch=batch)
+        if fault is Fault.RESPONSE_LOST:
+            await self._lose_response(planned, actor, batch=batch)
         if fault is not Fault.TWICE:
-            answers = await self._post(planned, actor, batch=batch)
-            again = sum(item.again for item in planned)
-            self._tally.copies_sent += again
-            self._tally.copies_hit += sum(a.hit for p, a in zip(planned, answers, strict=True) if p.again)
-            return list(zip(planned, answers, strict=True))
-        both = await together(self._post(planned, actor, batch=batch) for _ in range(2))
-        heard: list[tuple[Planned, Answer]] = []
+            responses = await self._post(planned, actor, batch=batch)
+            self._tally.copies_sent += sum(item.again for item in planned)
+            self._tally.copies_hit += sum(r.hit for p, r in zip(planned, responses, strict=True) if p.again)
+            return list(zip(planned, responses, strict=True))
+        both = await run_all(self._post(planned, actor, batch=batch) for _ in range(2))
+        paired: list[tuple[Planned, CommandResponse]] = []
         for item, one, two in zip(planned, *both, strict=True):
             self._tally.copies_sent += 1
             self._tally.copies_hit += one.hit or two.hit
-            heard += [(item, one), (item, two)]
-        return heard
+            paired += [(item, one), (item, two)]
+        return paired
 
-    async def _lose_answer(self, planned: tuple[Planned, ...], actor: str | None, *, batch: bool) -> None:
-        """Post and break the connection before, or just as, the answer comes."""
-        self._tally.answers_lost += 1
+    async def _lose_response(self, planned: tuple[Planned, ...], actor: str | None, *, batch: bool) -> None:
+        """Post, and break the connection before the response comes, or just as it comes."""
+        self._tally.responses_lost += 1
         try:
-            async with asyncio.timeout(self._moods.uniform(0, 0.01)):
+            async with asyncio.timeout(self._breaks.uniform(0, 0.01)):
                 await self._request(planned, actor, batch=batch)
-        except (TimeoutError, _AgainError):
+        except (TimeoutError, NoUsableResponse):
             pass
 
-    async def _post(self, planned: tuple[Planned, ...], actor: str | None, *, batch: bool) -> list[Answer]:
-        """One definite answer for each command."""
-        answers: dict[int, Answer] = {}
+    async def _post(self, planned: tuple[Planned, ...], actor: str | None, *, batch: bool) -> list[CommandResponse]:
+        """One definite response for each command."""
+        definite: dict[int, CommandResponse] = {}
 
-        async def once() -> list[Answer]:
-            missing = [at for at in range(len(planned)) if at not in answers]
+        async def once() -> list[CommandResponse]:
+            missing = [at for at in range(len(planned)) if at not in definite]
             began = time.perf_counter()
             got = await self._request([planned[at] for at in missing], actor, batch=batch)
             (self._tally.batch_ms if batch else self._tally.single_ms).append((time.perf_counter() - began) * 1e3)
-            answers.update((at, one) for at, one in zip(missing, got, strict=True) if not _indefinite(one.status))
-            if len(answers) < len(planned):
-                vague = next(answer for answer in got if _indefinite(answer.status))
-                raise _AgainError(vague.outcome)
-            return [answers[at] for at in range(len(planned))]
+            definite.update((at, one) for at, one in zip(missing, got, strict=True) if one.status not in NOT_DEFINITE)
+            if len(definite) < len(planned):
+                indefinite = next(response for response in got if response.status in NOT_DEFINITE)
+                raise NoUsableResponse(f"an element of a batch was answered {indefinite.outcome}")
+            return [definite[at] for at in range(len(planned))]
 
-        return await self._patiently(once)
+        return await self.http.until_usable(once)
 
-    async def _request(self, planned: Sequence[Planned], actor: str | None, *, batch: bool) -> list[Answer]:
-        """One HTTP request; raises _AgainError if it has no definite answer as a whole."""
+    async def _request(self, planned: Sequence[Planned], actor: str | None, *, batch: bool) -> list[CommandResponse]:
+        """One HTTP request, without a retry."""
         self._tally.requests += 1
+        self._tally.batches += batch
         headers = {"Content-Type": "application/json"} | ({"Stakelog-Actor": actor} if actor else {})
         commands = [item.command for item in planned]
-        path = "/v1/commands/batch" if batch else "/v1/commands"
+        path = path_of("commands", "batch") if batch else path_of("commands")
         body = msgspec.json.encode(commands if batch else commands[0])
-        self._tally.batches += batch
-        try:
-            async with self._session.post(f"{self._url}{path}", data=body, headers=headers) as response:
-                answer = await response.read()
-                _check_definite(response.status, response.headers.get("Retry-After"), answer)
-                if not batch:
-                    hit = response.headers.get("Idempotency-Hit") == "true"
-                    return [Answer(response.status, hit, _decoded(answer))]
-                if response.status != 200:
-                    raise UnreachableError(f"POST {path} answered {response.status}: {_shown(answer)}")
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _AgainError(_name(error)) from error
-        items: list[dict[str, Any]] = _decoded(answer)
-        if len(items) != len(commands):
-            raise UnreachableError(f"POST {path} answered {len(items)} of {len(commands)} commands")
-        return [
-            Answer(item["status"], bool(item.get("idempotency_hit")), item.get("result") or item.get("problem") or {})
-            for item in items
-        ]
+        response = await self.http.once("POST", path, body=body, headers=headers)
+        if batch:
+            return _elements(response.expect(200), len(commands))
+        return [CommandResponse(response.status, response.headers.get("idempotency-hit") == "true", response.json())]
 
-    async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
-        """Try until the answer is definite (truth 2)."""
-        attempts = AsyncRetrying(
-            stop=stop_after_delay(PATIENCE_S),
-            wait=_Wait(),
-            retry=retry_if_exception_type(_AgainError),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
-        try:
-            return await attempts(once)
-        except _AgainError as last:
-            raise UnreachableError(f"no definite answer from {self._url} for {PATIENCE_S:.0f} s: {last}") from last
-
-    def _count_retry(self, _: RetryCallState) -> None:
+    def _count_retry(self) -> None:
         self._tally.retries += 1
 
 
-async def play_day(
-    client: Client, servers: Sequence[GameServer], books: Books, tally: Tally, progress: Progress, look: Look
-) -> None:
-    """Play all servers at once, to the end of the day; after each wave the apps of its users `look`.
+def _elements(response: Response, commands: int) -> list[CommandResponse]:
+    """Raises UnexpectedResponse."""
+    items: list[dict[str, Any]] = response.json()
+    if len(items) != commands:
+        raise UnexpectedResponse(f"{response.path} answered {len(items)} of {commands} commands", response)
+    return [
+        CommandResponse(
+            item["status"], bool(item.get("idempotency_hit")), item.get("result") or item.get("problem") or {}
+        )
+        for item in items
+    ]
 
-    Raises UnreachableError; then the other servers stop too.
+
+async def play_day(
+    client: CountingClient,
+    servers: Sequence[GameServer],
+    books: Books,
+    tally: Tally,
+    progress: Progress,
+    after_wave: AfterWave,
+) -> None:
+    """Play all servers at once, to the end of the day.
+
+    Raises ClientError; then the other servers stop too.
     """
 
     async def one(server: GameServer) -> None:
@@ -304,30 +248,32 @@ async def play_day(
             for post in wave.posts:
                 for planned in post.planned:
                     books.sending(planned.command)
-            await together(heard(post) for post in wave.posts)
-            await look(server, wave)
+            await run_all(send(post) for post in wave.posts)
+            await after_wave(server, wave)
             progress(wave.clock, wave.size())
 
-    async def heard(post: Post) -> None:
+    async def send(post: Post) -> None:
         outcomes: dict[tuple[object, object], str] = {}
-        for planned, answer in await client.play(post):
-            books.heard(planned.command, answer, planned.may)
-            outcomes[planned.command.get("user_id"), planned.command["command_id"]] = answer.outcome
-            if planned.again and answer.accepted and not answer.hit:
-                books.surprises.append(f"{planned.command['user_id']}: {planned.command['command_id']} taken twice")
+        for planned, response in await client.play(post):
+            books.responded(planned.command, response, planned.may)
+            outcomes[planned.command.get("user_id"), planned.command["command_id"]] = response.outcome
+            if planned.again and response.accepted and not response.hit:
+                books.surprises.append(
+                    f"{planned.command['user_id']}: {planned.command['command_id']} took effect twice"
+                )
         for outcome in outcomes.values():
             if outcome == ACCEPTED:
                 tally.accepted += 1
             else:
                 tally.refused[outcome] += 1
 
-    await together(one(server) for server in servers)
+    await run_all(one(server) for server in servers)
 
 
-async def compare(client: Client, books: Books, progress: Callable[[int], None]) -> Comparison:
+async def compare(client: CountingClient, books: Books, progress: Callable[[int], None]) -> Comparison:
     """Settle the books and read every wallet until it agrees, or until `QUIET_TIMEOUT_S` have passed.
 
-    `progress` is told how many wallets agree so far. Raises UnreachableError.
+    `progress` gets the number of wallets that agree so far. Raises ClientError.
     """
     due_us = books.latest_due_us()
     await asyncio.sleep(max(due_us - books.clock_us, 0) / 1e6)
@@ -335,15 +281,15 @@ async def compare(client: Client, books: Books, progress: Callable[[int], None])
     result = Comparison(wallets=len(books.wallets))
     at_once = asyncio.Semaphore(READS_AT_ONCE)
 
-    async def look(user_id: str) -> tuple[str, list[str]]:
+    async def differences_of(user_id: str) -> tuple[str, list[str]]:
         async with at_once:
             return user_id, books.differences(user_id, await client.wallet(user_id))
 
     unsettled = sorted(books.wallets)
     deadline_s = time.monotonic() + QUIET_TIMEOUT_S
     while True:
-        looked = await together(look(user_id) for user_id in unsettled)
-        differing = {user_id: found for user_id, found in looked if found}
+        read = await run_all(differences_of(user_id) for user_id in unsettled)
+        differing = {user_id: found for user_id, found in read if found}
         progress(result.wallets - len(differing))
         if not differing or time.monotonic() > deadline_s:
             result.differences = [line for found in differing.values() for line in found]
@@ -352,10 +298,10 @@ async def compare(client: Client, books: Books, progress: Callable[[int], None])
         await asyncio.sleep(0.3)
 
 
-async def together(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all at once; the results in order. After a failure the others are stopped, and the first is raised.
+async def run_all(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once; returns the results in order. After a failure the others are stopped, and the first is raised.
 
-    Not `asyncio.gather`, which lets the others run on after the first failure.
+    Not `asyncio.gather`: it lets the others run on after the first failure.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -363,29 +309,3 @@ async def together(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from several
     return [task.result() for task in tasks]
-
-
-def _check_definite(status: int, retry_after: str | None, body: bytes) -> None:
-    if _indefinite(status):
-        wait_s = float(retry_after) if retry_after and retry_after.isdigit() else None
-        raise _AgainError(f"{status} {_shown(body)}", wait_s)
-
-
-def _indefinite(status: int) -> bool:
-    """Whether the same request may yet be taken: the service was busy, away, or unsure."""
-    return status == 429 or status >= 500
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise UnreachableError(f"the service answered with something that is no JSON: {_shown(body)}") from error
-
-
-def _shown(body: bytes) -> str:
-    return body[:200].decode(errors="replace")
-
-
-def _name(error: BaseException) -> str:
-    return f"{type(error).__name__} {error}".strip()

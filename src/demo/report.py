@@ -1,4 +1,4 @@
-"""The summary of a day: tables for people, and a last line that says whether all is well."""
+"""The summary of a day: tables, and a last line with the verdict."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from demo.play import Comparison, Tally
 from demo.traffic.plan import UNIT
 
 SHOWN = 20
-"""How many findings of one check are printed; the rest are counted."""
+"""So many findings of one check are printed; the others are only counted."""
 
 FLOWS = ("deposited", "bonus", "staked", "paid out", "withdrawn", "captured", "transferred", "adjusted", "expired")
 
 
 @dataclass(slots=True)
 class Check:
-    """One check: what was looked at, and each thing found wrong as a sentence."""
+    """One check: what was checked, and each finding as a sentence."""
 
     name: str
-    looked_at: str
+    checked: str
     findings: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Summary:
-    """Everything that the report tells."""
+    """The contents of the report."""
 
     users: int
     seconds: float
@@ -66,7 +66,7 @@ def show(console: Console, summary: Summary) -> None:
 
 
 def percentile_ms(samples: Sequence[float], percent: float) -> float:
-    """The smallest sample that at least `percent` of all are not above; 0.0 without samples."""
+    """The smallest sample that at least `percent` of all samples do not exceed; 0.0 without samples."""
     if not samples:
         return 0.0
     ordered = sorted(samples)
@@ -93,8 +93,8 @@ def _commands(summary: Summary) -> Table:
         ("commands sent", f"{tally.commands:,}"),
         ("accepted", f"{tally.accepted:,}"),
         ("refused", f"{refused:,}"),
-        ("copies sent, answered with Idempotency-Hit", f"{tally.copies_sent:,}, {tally.copies_hit:,}"),
-        ("answers lost on purpose, sent again", f"{tally.answers_lost:,}"),
+        ("copies sent, with Idempotency-Hit", f"{tally.copies_sent:,}, {tally.copies_hit:,}"),
+        ("responses lost on purpose, sent again", f"{tally.responses_lost:,}"),
         ("retries", f"{tally.retries:,}"),
         ("requests, of them batches", f"{tally.requests:,}, {tally.batches:,}"),
         ("commands a second", f"{rate:,.0f} over {summary.seconds:.1f} s"),
@@ -112,13 +112,13 @@ def _latency(samples_ms: Sequence[float]) -> str:
 
 def _reads(tally: Tally) -> Table:
     table = Table("read", title="Reads of client apps", title_justify="left")
-    table.add_column("answered", justify="right")
+    table.add_column("responses", justify="right")
     table.add_column("p50", justify="right")
     table.add_column("p99", justify="right")
     for kind, samples_ms in sorted(tally.reads_ms.items(), key=lambda item: -len(item[1])):
         p50, p99 = (f"{percentile_ms(samples_ms, percent):.1f} ms" for percent in (50, 99))
         table.add_row(kind, f"{len(samples_ms):,}", p50, p99)
-    table.add_row("not modified, known by its ETag", f"{tally.not_modified:,}", "", "")
+    table.add_row("not modified (304, by ETag)", f"{tally.not_modified:,}", "", "")
     return table
 
 
@@ -143,8 +143,8 @@ def _money(books: Books) -> Table:
 
 
 def _checks(checks: Sequence[Check]) -> Table:
-    table = Table("check", "looked at", "found", title="Checks", title_justify="left")
+    table = Table("check", "checked", "result", title="Checks", title_justify="left")
     for check in checks:
         found = f"[red]{len(check.findings):,} wrong[/]" if check.findings else "[green]nothing wrong[/]"
-        table.add_row(check.name, check.looked_at, found)
+        table.add_row(check.name, check.checked, found)
     return table

@@ -1,8 +1,8 @@
 """One run of the demo, from the service's start to the last line of the report.
 
-The order matters: the day is played, every wallet is compared, the records are read, and the product's own auditor
-reconciles the reads with the log while the service runs; then it is stopped; then the log in its folder is verified,
-so that a stop that loses something shows.
+The order matters. While the service runs, the day is played, every wallet is compared, the records are checked, and
+`audit reconcile` compares the reads with the log. Then the service stops, and `audit verify` proves the log in its
+folder: so a stop that loses records is found.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from demo import proof, service
+from demo import log_check, service
 from demo.apps import Apps
 from demo.books.books import Books
-from demo.play import Client, Comparison, Tally, UnreachableError, compare, play_day
+from demo.play import Comparison, CountingClient, Tally, compare, play_day
 from demo.report import Check, Summary, show
 from demo.traffic.plan import Day
 from demo.traffic.server import GameServer
+from http_client.responses import BadAddress, ClientError
 
 INTERRUPTED = 130
 URL_TIMEOUT_S = 10.0
@@ -39,7 +40,7 @@ class CannotStartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to play, and where. Without `url` a service is started on `data`, or on a folder that is removed again."""
+    """What to play, and where. Without `url` a service is started on `data`, or on a temporary folder."""
 
     users: int
     commands: int
@@ -52,13 +53,13 @@ class Options:
 
 @dataclass(slots=True)
 class Played:
-    """What a day left behind."""
+    """The results of a day."""
 
     seconds: float
     tally: Tally
     books: Books
     comparison: Comparison
-    proof: proof.Proof
+    records: log_check.LogCheck
     day_reads: int
     day_findings: list[str]
     end_reads: int
@@ -67,7 +68,7 @@ class Played:
 
 
 def main(options: Options) -> int:
-    """Run the demo; the exit status. Prints to the console, never raises for what a user can meet."""
+    """Run the demo and print to the console. Returns the exit status; does not raise for a user's mistakes."""
     console, errors = Console(), Console(stderr=True)
 
     def failed(why: object, status: int) -> int:
@@ -78,7 +79,7 @@ def main(options: Options) -> int:
         return asyncio.run(_run(options, console))
     except CannotStartError as error:
         return failed(error, 2)
-    except (UnreachableError, service.ServiceFailedError) as error:
+    except (ClientError, service.ServiceFailedError) as error:
         return failed(error, 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return failed("interrupted.", INTERRUPTED)
@@ -93,8 +94,8 @@ async def _run(options: Options, console: Console) -> int:
         with _folders(options, console) as (data, log):
             played = await _play_on(data, log, options, console)
             with console.status("Verifying the log …"):
-                complaint = await service.verify(data)
-        log_checks = [Check("audit verify", "the stopped service's log", [complaint] if complaint else [])]
+                fault = await service.verify(data)
+        log_checks = [Check("audit verify", "the stopped service's log", [fault] if fault else [])]
     summary = Summary(
         options.users, played.seconds, played.tally, played.books, played.comparison, _checks(played) + log_checks
     )
@@ -103,7 +104,7 @@ async def _run(options: Options, console: Console) -> int:
 
 
 async def _play_at(url: str, options: Options, console: Console) -> Played:
-    async with Client(url, tally := Tally()) as client:
+    async with _client(url, tally := Tally()) as client:
         deadline_s = time.monotonic() + URL_TIMEOUT_S
         while not await client.is_ready():
             if time.monotonic() > deadline_s:
@@ -113,7 +114,7 @@ async def _play_at(url: str, options: Options, console: Console) -> Played:
 
 
 async def _play_on(data: Path, log: Path, options: Options, console: Console) -> Played:
-    # A folder with a log in it has users of an earlier day, whose command ids are taken.
+    # A folder with a log has users of an earlier day, whose command ids are used.
     tag = _tag() if _has_files(data) else ""
     async with service.running(data, log) as child:
         watching = asyncio.create_task(child.ended())
@@ -130,7 +131,7 @@ async def _play_on(data: Path, log: Path, options: Options, console: Console) ->
 
 
 async def _play_when_ready(child: service.Service, options: Options, console: Console, tag: str) -> Played:
-    async with Client(child.url, tally := Tally()) as client:
+    async with _client(child.url, tally := Tally()) as client:
         deadline_s = time.monotonic() + service.START_TIMEOUT_S
         with console.status(f"Starting the service on {child.url} …"):
             while not await client.is_ready():
@@ -142,12 +143,22 @@ async def _play_when_ready(child: service.Service, options: Options, console: Co
         return await _play(client, child.url, tally, options, console, tag)
 
 
-async def _play(client: Client, url: str, tally: Tally, options: Options, console: Console, tag: str) -> Played:
+def _client(url: str, tally: Tally) -> CountingClient:
+    """Raises CannotStartError."""
+    try:
+        return CountingClient(url, tally)
+    except BadAddress as error:
+        raise CannotStartError(str(error)) from error
+
+
+async def _play(
+    client: CountingClient, url: str, tally: Tally, options: Options, console: Console, tag: str
+) -> Played:
     day = Day(options.users, options.commands, options.seed, periods=options.periods, tag=tag)
     books = Books()
     servers = [GameServer(day, number, books) for number in range(day.servers)]
     apps = Apps(client, books, options.seed)
-    before = await proof.places(client)
+    before = await log_check.ends_of(client.http)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -159,7 +170,7 @@ async def _play(client: Client, url: str, tally: Tally, options: Options, consol
     with Progress(*columns, console=console) as bar:
         playing = bar.add_task("Playing the day  00:00", total=options.commands, note="")
 
-        def answered(clock: str, commands: int) -> None:
+        def wave_done(clock: str, commands: int) -> None:
             refused = sum(tally.refused.values())
             bar.update(
                 playing,
@@ -169,19 +180,19 @@ async def _play(client: Client, url: str, tally: Tally, options: Options, consol
             )
 
         began = time.perf_counter()
-        await play_day(client, servers, books, tally, answered, apps.look)
+        await play_day(client, servers, books, tally, wave_done, apps.after_wave)
         seconds = time.perf_counter() - began
         bar.update(playing, total=tally.commands, completed=tally.commands)
         comparing = bar.add_task("Comparing wallets", total=len(books.wallets), note="")
         comparison = await compare(client, books, lambda agree: bar.update(comparing, completed=agree))
         day_reads, day_findings = tally.reads, apps.findings
         apps.findings = []
-        least = {partition: place.seq for partition, place in (await proof.places(client)).items()}
+        least = {partition: end.seq for partition, end in (await log_check.ends_of(client.http)).items()}
         reading_all = bar.add_task("Reading every wallet", total=len(books.wallets), note="")
         await apps.every_wallet(least, lambda read: bar.update(reading_all, completed=read))
-        reading = bar.add_task("Reading the records", total=None, note="")
-        proved = await proof.prove(client, books, before)
-        bar.update(reading, total=proved.records, completed=proved.records)
+        checking = bar.add_task("Checking the records", total=None, note="")
+        checked = await log_check.check_log(client.http, books, before)
+        bar.update(checking, total=checked.records, completed=checked.records)
         reconciling = bar.add_task("Reconciling", total=None, note="")
         reconciled = await service.reconcile(url)
         bar.update(reconciling, total=1, completed=1)
@@ -191,7 +202,7 @@ async def _play(client: Client, url: str, tally: Tally, options: Options, consol
         tally,
         books,
         comparison,
-        proved,
+        checked,
         day_reads,
         day_findings,
         end_reads,
@@ -202,22 +213,22 @@ async def _play(client: Client, url: str, tally: Tally, options: Options, consol
 
 def _checks(played: Played) -> list[Check]:
     tally = played.tally
-    unanswered = tally.copies_sent - tally.copies_hit
-    copies = [f"{unanswered:,} of {tally.copies_sent:,} had no Idempotency-Hit"] if unanswered else []
+    no_hit = tally.copies_sent - tally.copies_hit
+    copies = [f"{no_hit:,} of {tally.copies_sent:,} responses had no Idempotency-Hit"] if no_hit else []
     return [
-        Check("answers", f"{tally.commands:,} commands", played.books.surprises),
+        Check("responses", f"{tally.commands:,} commands", played.books.surprises),
         Check("copies", f"{tally.copies_sent:,} copies", copies),
         Check("wallets", f"{played.comparison.wallets:,} wallets", played.comparison.differences),
         Check("reads during the day", f"{played.day_reads:,} reads", played.day_findings),
         Check("reads of every wallet", f"{played.end_reads:,} reads", played.end_findings),
-        Check("records", f"{played.proof.records:,} records", played.proof.faults),
-        Check("audit reconcile", "every wallet's reads beside the log", played.reconciled),
+        Check("records", f"{played.records.records:,} records", played.records.faults),
+        Check("audit reconcile", "every wallet's reads and the log", played.reconciled),
     ]
 
 
 @contextlib.contextmanager
 def _folders(options: Options, console: Console) -> Iterator[tuple[Path, Path]]:
-    """The data folder, and the file for the service's output; removed at the end unless asked to stay."""
+    """The data folder, and the file for the service's output. Temporary folders are removed without `keep`."""
     scratch = Path(tempfile.mkdtemp(prefix="stakelog-demo-"))
     data = options.data or scratch / "data"
     try:

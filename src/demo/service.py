@@ -1,8 +1,8 @@
-"""The service as a child process: on a free port, with a folder of its own, and always stopped in the end.
+"""The service as a child process: on a free port, with its own folder, and always stopped at the end.
 
-`running` yields as soon as the child is started, so that the caller can watch it while it gets ready, and stops it
-with SIGTERM whichever way its body ends. The child leads a process group, so a Ctrl-C at the terminal reaches only
-the demo, which then stops the child in good order; what is left of the group after `STOP_TIMEOUT_S` is killed.
+`running` yields once the child is started, so the caller can watch it while it gets ready. It stops the child with
+SIGTERM, however its body ends. The child leads a process group: a Ctrl-C at the terminal reaches only the demo, which
+then stops the child. Processes of the group that still run after `STOP_TIMEOUT_S` are killed.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from pathlib import Path
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-"""Chosen: an idle machine needs a second or two for either."""
+"""Chosen: an idle machine needs a second or two for each."""
 RECONCILED_AT_ONCE = 16
-"""Chosen: nothing else is asked of the service meanwhile."""
+"""Chosen: the service has no other requests at that time."""
 
 
 class ServiceFailedError(Exception):
-    """The child did not start, or ended on its own; the message has the last lines that it wrote."""
+    """The child did not start, or ended by itself; the message has its last lines of output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running child: where it answers, and the process to watch."""
+    """A running child: its address, and the process to watch."""
 
     url: str
     process: asyncio.subprocess.Process
     log: Path
 
     async def ended(self) -> ServiceFailedError:
-        """Wait until the child ends on its own, and say so."""
+        """Wait until the child ends by itself; returns the error that says so."""
         status = await self.process.wait()
         return ServiceFailedError(f"the service ended with status {status}: {_last_lines(self.log)}")
 
@@ -66,21 +66,21 @@ async def running(data: Path, log: Path) -> AsyncIterator[Service]:
 
 
 async def verify(data: Path) -> str | None:
-    """`python -m api audit verify` on the folder: None if all is well, else what it said."""
-    status, said = await _audit("verify", "--data", str(data))
-    return None if status == 0 else f"audit verify ended with status {status}: {said}"
+    """Run `python -m api audit verify` on the folder. Returns None if all is well, else its output."""
+    status, output = await _audit("verify", "--data", str(data))
+    return None if status == 0 else f"audit verify ended with status {status}: {output}"
 
 
 async def reconcile(url: str) -> list[str]:
-    """`python -m api audit reconcile` against the service at `url`, all over HTTP: [] if all is well, else lines."""
-    status, said = await _audit("reconcile", "--url", url, "--at-once", str(RECONCILED_AT_ONCE))
+    """Run `python -m api audit reconcile` on the service at `url`, over HTTP. Returns no lines if all is well."""
+    status, output = await _audit("reconcile", "--url", url, "--at-once", str(RECONCILED_AT_ONCE))
     if status == 0:
         return []
-    return [f"audit reconcile ended with status {status}", *said.splitlines()]
+    return [f"audit reconcile ended with status {status}", *output.splitlines()]
 
 
 async def _audit(*arguments: str) -> tuple[int, str]:
-    """The exit status of `python -m api audit` with `arguments`, and what it said."""
+    """Run `python -m api audit`. Returns its exit status and its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "api", "audit", *arguments),
         env={name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")},
@@ -89,17 +89,17 @@ async def _audit(*arguments: str) -> tuple[int, str]:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said, _ = await process.communicate()
+        output, _ = await process.communicate()
     finally:
         await _stop(process, group=False)
     assert process.returncode is not None
-    return process.returncode, said.decode(errors="replace").strip()
+    return process.returncode, output.decode(errors="replace").strip()
 
 
 def environment(data: Path) -> dict[str, str]:
-    """This process's environment with the product's defaults: a day played twice meets the same service."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
-    return ours | {"STAKELOG_DATA": str(data), "STAKELOG_AUTH": "off"}
+    """This process's environment with the default settings, so that each day meets the same service."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
+    return others | {"STAKELOG_DATA": str(data), "STAKELOG_AUTH": "off"}
 
 
 async def _stop(process: asyncio.subprocess.Process, *, group: bool = True) -> None:

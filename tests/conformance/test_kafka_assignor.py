@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.servers import Kafka
+from ledger.core.assignment import Member
 from ledger.kafka.address import parse_address
 from ledger.kafka.assignor import Division, SharingAssignor
-from ledger.node.assignment import Member
 
 pytestmark = pytest.mark.system
 

@@ -18,7 +18,7 @@ from ledger.core.commands import Command, Deposit, OpenWallet
 from ledger.core.record import decode
 from ledger.errors import OutcomeUnknown
 from ledger.memory.log import Failure
-from ledger.peers.forwarding import CALL_S, SKEW_S, Forwarding, _Bundle
+from ledger.peers.forwarding import CALL_S, SKEW_S, Forwarding, _Group
 from ledger.peers.handler import PeerHandler
 from ledger.writer.requests import Accepted, AnyResponse, Failed, Refused, WalletRead
 from unit.cluster_in_memory import ClusterInMemory, MemoryPeers, Site, Trouble
@@ -53,15 +53,15 @@ class Removed:
 
     def __enter__(self) -> None:
         if not self._rules.doubt:
-            self._put(Forwarding, "_doubt", lambda *_: None)
+            self._put(Forwarding, "_mark_undecided", lambda *_: None)
         if not self._rules.wait:
             close_after: Any = Forwarding._close_after
-            self._put(Forwarding, "_close_after", lambda ours, _, errands: close_after(ours, 0, errands))
+            self._put(Forwarding, "_close_after", lambda ours, _, requests: close_after(ours, 0, requests))
         if not self._rules.deadline:
             decide: Any = PeerHandler.decide
             self._put(PeerHandler, "decide", lambda ours, requests, _: decide(ours, requests, 2**60))
         if not self._rules.ask_only:
-            self._put(_Bundle, "questions", lambda bundle: [errand.request for errand in bundle.errands])
+            self._put(_Group, "to_send", lambda group: [forwarded.request for forwarded in group.requests])
 
     def _put(self, owner: Any, name: str, value: Any) -> None:
         self._kept.append((owner, name, getattr(owner, name)))

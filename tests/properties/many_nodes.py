@@ -53,7 +53,7 @@ class Run:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.cluster = Cluster(PARTITIONS, new_log=lambda appended: SlowLog(appended, self.chance), recent_wallets=64)
-        self.cluster.with_heirs = seed % 2 == 1
+        self.cluster.with_standbys = seed % 2 == 1
         self.users = [f"u{number}" for number in range(USERS)]
         self.accepted: dict[str, Accepted] = {}
         self.refused: set[str] = set()

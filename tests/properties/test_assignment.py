@@ -7,25 +7,25 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ledger.node.assignment import READY_BEHIND_MAX, Member, Shares, share
+from ledger.core.assignment import READY_BEHIND_MAX, Assignment, Member, assign
 
 SEQ = 1_000_000
 
 
-def settled(partitions: int, names: list[str], before: Shares | None = None, *, rounds: int = 12) -> Shares:
+def settled(partitions: int, names: list[str], before: Assignment | None = None, *, rounds: int = 12) -> Assignment:
     """What it comes to when heirs catch up between one sharing and the next."""
-    shares = before or Shares({}, {})
+    shares = before or Assignment({}, {})
     for _ in range(rounds):
-        shares = share(partitions, members_of(shares, names))
+        shares = assign(partitions, members_of(shares, names))
     return shares
 
 
-def members_of(shares: Shares, names: list[str], *, caught_up: bool = True) -> dict[str, Member]:
+def members_of(shares: Assignment, names: list[str], *, caught_up: bool = True) -> dict[str, Member]:
     return {
         name: Member(
             f"http://{name}",
             {partition: SEQ for partition, owner in shares.owners.items() if owner == name},
-            {partition: SEQ for partition, heir in shares.heirs.items() if heir == name and caught_up},
+            {partition: SEQ for partition, heir in shares.standbys.items() if heir == name and caught_up},
         )
         for name in names
     }
@@ -35,7 +35,7 @@ def names(count: int) -> list[str]:
     return [f"node-{number}" for number in range(count)]
 
 
-def loads(shares: Shares, among: list[str]) -> list[int]:
+def loads(shares: Assignment, among: list[str]) -> list[int]:
     counts = Counter(shares.owners.values())
     return sorted(counts[name] for name in among)
 
@@ -53,12 +53,12 @@ def anything(draw: st.DrawFn) -> tuple[int, dict[str, Member]]:
 @given(anything())
 def test_every_partition_has_an_owner_and_an_heir_who_is_another(asked: tuple[int, dict[str, Member]]) -> None:
     partitions, members = asked
-    shares = share(partitions, members)
-    assert shares == share(partitions, dict(reversed(members.items())))
+    shares = assign(partitions, members)
+    assert shares == assign(partitions, dict(reversed(members.items())))
     assert sorted(shares.owners) == list(range(partitions))
     assert set(shares.owners.values()) <= set(members)
-    assert sorted(shares.heirs) == (list(range(partitions)) if len(members) > 1 else [])
-    assert all(heir in members and heir != shares.owners[partition] for partition, heir in shares.heirs.items())
+    assert sorted(shares.standbys) == (list(range(partitions)) if len(members) > 1 else [])
+    assert all(heir in members and heir != shares.owners[partition] for partition, heir in shares.standbys.items())
 
 
 @given(anything())
@@ -76,7 +76,7 @@ def test_a_partition_leaves_an_owner_who_is_there_only_for_one_that_is_ready(
     asked: tuple[int, dict[str, Member]],
 ) -> None:
     partitions, members = asked
-    shares = share(partitions, members)
+    shares = assign(partitions, members)
     for partition in range(partitions):
         said = {name: one.owned[partition] for name, one in members.items() if partition in one.owned}
         if not said or shares.owners[partition] in said:
@@ -91,7 +91,7 @@ def test_shares_are_even_once_all_have_caught_up(partitions: int, nodes: int) ->
     shares = settled(partitions, names(nodes))
     found = loads(shares, names(nodes))
     assert found[-1] - found[0] <= 1
-    assert share(partitions, members_of(shares, names(nodes))) == shares, "and nothing moves any more"
+    assert assign(partitions, members_of(shares, names(nodes))) == shares, "and nothing moves any more"
 
 
 @pytest.mark.parametrize(("partitions", "nodes"), [(16, 3), (16, 2), (12, 4), (64, 5), (7, 3), (1, 3)])
@@ -99,11 +99,13 @@ def test_who_leaves_is_inherited_by_the_heirs(partitions: int, nodes: int) -> No
     before = settled(partitions, names(nodes))
     for gone in names(nodes):
         left = [name for name in names(nodes) if name != gone]
-        after = share(partitions, members_of(before, left))
+        after = assign(partitions, members_of(before, left))
         inherited = [partition for partition, owner in before.owners.items() if owner == gone]
-        assert all(after.owners[partition] == before.heirs[partition] for partition in inherited)
+        assert all(after.owners[partition] == before.standbys[partition] for partition in inherited)
         moved = [one for one, owner in before.owners.items() if owner not in (gone, after.owners[one])]
-        assert all(after.owners[one] == before.heirs[one] for one in moved), "to even out, and only to who is ready"
+        assert all(after.owners[one] == before.standbys[one] for one in moved), (
+            "to even out, and only to a ready node"
+        )
         found = loads(after, left)
         assert found[-1] - found[0] <= 2
 
@@ -111,11 +113,11 @@ def test_who_leaves_is_inherited_by_the_heirs(partitions: int, nodes: int) -> No
 def test_who_comes_is_an_heir_first_and_gets_its_share_when_it_has_caught_up() -> None:
     before = settled(16, names(3))
     came = [*names(3), "node-9"]
-    first = share(16, members_of(before, came))
+    first = assign(16, members_of(before, came))
     assert first.owners == before.owners, "nothing moves to a node that is not ready"
-    promised = [partition for partition, heir in first.heirs.items() if heir == "node-9"]
+    promised = [partition for partition, heir in first.standbys.items() if heir == "node-9"]
     assert len(promised) >= 4
-    second = share(16, members_of(first, came))
+    second = assign(16, members_of(first, came))
     assert loads(second, came) == [4, 4, 4, 4]
     assert {partition for partition, owner in second.owners.items() if owner == "node-9"} <= set(promised)
 
@@ -130,7 +132,7 @@ def test_nodes_that_come_and_go_at_random_end_even() -> None:
                 there.remove(chance.choice(there))
             else:
                 there.append(f"came-{chance.random():.6f}")
-            shares = share(partitions, members_of(shares, there, caught_up=chance.random() < 0.7))
+            shares = assign(partitions, members_of(shares, there, caught_up=chance.random() < 0.7))
             assert set(shares.owners.values()) <= set(there)
         found = loads(settled(partitions, there, shares), there)
         assert found[-1] - found[0] <= 1

@@ -31,6 +31,7 @@ from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.memory.log import Failure, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.ports import EventLog, StateStore
 from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.state_store import SqliteStateStore
@@ -115,7 +116,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     async def started(self, log: EventLog, store: StateStore) -> tuple[Node, int]:
         limit = 60 if self.saves_by_itself else 1_000_000
-        node = Node(log, store, self.clock, ASSETS, changes_per_checkpoint=limit, checked_at_start=30)
+        node = node_of_whole_log(log, store, self.clock, ASSETS, changes_per_checkpoint=limit, checked_at_start=30)
         return node, await node.start()
 
     async def save(self) -> None:

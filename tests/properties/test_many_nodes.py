@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from ledger.node import owned as holdings_module
-from ledger.node import standby as heirs_module
+from ledger.node import owned as owned_module
+from ledger.node import standby as standby_module
 from ledger.writer import writer as writer_module
 from properties.many_nodes import Run
 
@@ -15,9 +15,9 @@ async def test_whatever_wanders_fails_or_dies_every_command_takes_effect_once(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.002)
-    monkeypatch.setattr(holdings_module, "_PAUSE_S_MIN", 0.001)
-    monkeypatch.setattr(holdings_module, "_PAUSE_S_MAX", 0.01)
-    monkeypatch.setattr(heirs_module, "LOOK_EVERY_S", 0.002)
+    monkeypatch.setattr(owned_module, "_PAUSE_S_MIN", 0.001)
+    monkeypatch.setattr(owned_module, "_PAUSE_S_MAX", 0.01)
+    monkeypatch.setattr(standby_module, "LOOK_EVERY_S", 0.002)
     run = Run(seed)
     await run.play()
     assert await run.wrongs() == set()
@@ -26,9 +26,9 @@ async def test_whatever_wanders_fails_or_dies_every_command_takes_effect_once(
 
 async def test_the_runs_meet_what_they_are_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.002)
-    monkeypatch.setattr(holdings_module, "_PAUSE_S_MIN", 0.001)
-    monkeypatch.setattr(holdings_module, "_PAUSE_S_MAX", 0.01)
-    monkeypatch.setattr(heirs_module, "LOOK_EVERY_S", 0.002)
+    monkeypatch.setattr(owned_module, "_PAUSE_S_MIN", 0.001)
+    monkeypatch.setattr(owned_module, "_PAUSE_S_MAX", 0.01)
+    monkeypatch.setattr(standby_module, "LOOK_EVERY_S", 0.002)
     words: Counter[str] = Counter()
     for seed in range(100, 106):
         run = Run(seed)

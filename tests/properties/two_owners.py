@@ -18,6 +18,7 @@ from ledger.errors import OutcomeUnknown, StaleHead
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.ports import NewRecord
 from ledger.writer.requests import Accepted, AnyResponse, Refused, WalletRead
 from unit.given import ASSETS, NOON, deposit, open_wallet, place_bet
@@ -121,7 +122,7 @@ class Run:
     def _new_owner(self) -> "asyncio.Task[Any]":
         self.generation += 1
         log = HeldUpLog(self.appended, self.chance)
-        node = Node(log, MemoryStateStore(), lambda: NOON, ASSETS, generation=self.generation)
+        node = node_of_whole_log(log, MemoryStateStore(), lambda: NOON, ASSETS, generation=self.generation)
         self.logs.append(log)
         self.nodes.append(node)
         return asyncio.get_running_loop().create_task(self._start(node))
@@ -150,7 +151,7 @@ class Run:
         while True:
             node = self.nodes[-1] if chance.random() < 0.6 else chance.choice(self.nodes)
             client.asked_at = self.events
-            if not hasattr(node.writers[0], "state"):
+            if 0 not in node.writers:
                 await asyncio.sleep(0)
                 continue
             asking = asyncio.ensure_future(

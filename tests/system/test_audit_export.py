@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.audit.sources import HttpRecords
+from api.cli.audit.http_records import HttpRecords
 from ledger.operations.export import Format, Ndjson
 from ledger.operations.parquet import Parquet
 from system.service import Service

@@ -659,12 +659,25 @@ ROUTES: Final = {
 def test_a_method_that_is_not_there_is_refused_and_the_right_one_named(
     service: Service, path: bytes, method: bytes
 ) -> None:
-    if method.decode() == ROUTES[path]:
+    if method.decode() == ROUTES[path] or (method, ROUTES[path]) == (b"HEAD", "GET"):
         return
     answer = ask(service, path, method)
     assert (answer.status, answer.headers["allow"].split(", ")[0]) == (405, ROUTES[path])
     if method != b"HEAD":
         assert_problem(answer, "method_not_allowed")
+
+
+@pytest.mark.parametrize("path", [path for path, method in ROUTES.items() if method == "GET"], ids=bytes.decode)
+def test_head_is_allowed_wherever_get_is_and_ends_with_the_headers(service: Service, path: bytes) -> None:
+    head = b"HEAD " + path + b" HTTP/1.1\r\nHost: stakelog\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(head)
+        sent = b"".join(iter(lambda: connection.recv(65_536), b""))
+    start, _, body = sent.partition(b"\r\n\r\n")
+    got = ask(service, path)
+    assert (int(start.split()[1]), body) == (got.status, b"")
+    assert b"content-type: " + got.headers["content-type"].encode() in start.lower().split(b"\r\n")
+    assert b"content-length: " in start.lower()
 
 
 @pytest.mark.parametrize(

@@ -30,21 +30,24 @@ class Member:
         self.told: list[tuple[str, frozenset[int]]] = []
         self.inherits: frozenset[int] = frozenset()
 
-    async def gained(self, partitions: frozenset[int], generation: int) -> None:
+    async def own_all(self, partitions: frozenset[int], generation: int) -> None:
+        raise AssertionError("a group never gives everything to one member until the end")
+
+    async def gain(self, partitions: frozenset[int], generation: int) -> None:
         self.has, self.generation = partitions, generation
         if not self.told or self.told[-1] != ("gained", partitions):
             self.told.append(("gained", partitions))
 
-    def inherit(self, partitions: frozenset[int]) -> None:
+    def stand_by_for(self, partitions: frozenset[int]) -> None:
         self.inherits = partitions
 
-    def holds(self) -> tuple[dict[int, int], dict[int, int]]:
+    def progress(self) -> tuple[dict[int, int], dict[int, int]]:
         return dict.fromkeys(self.has, 1), dict.fromkeys(self.inherits, 1)
 
     def is_ready_for(self, partition: int) -> bool:
         return partition in self.inherits
 
-    async def lost(self, partitions: frozenset[int]) -> None:
+    async def lose(self, partitions: frozenset[int]) -> None:
         self.told.append(("lost", partitions))
 
 
@@ -56,7 +59,8 @@ class Group:
 
     async def join(self, *, parameters: str = "") -> Member:
         member = self.member(parameters)
-        await member.owners.join(member.gained, member.lost, member)
+        await member.owners.begin(member)
+        await member.owners.join()
         return member
 
     def member(self, parameters: str = "") -> Member:
@@ -147,8 +151,9 @@ async def test_who_is_not_ready_waits_until_it_is(group: Group) -> None:
     b = group.member()
     ready = False
     b.is_ready_for = lambda partition: ready  # type: ignore[method-assign]  # noqa: ARG005
-    b.holds = lambda: (dict.fromkeys(b.has, 1), dict.fromkeys(b.inherits if ready else (), 1))  # type: ignore[method-assign]
-    await b.owners.join(b.gained, b.lost, b)
+    b.progress = lambda: (dict.fromkeys(b.has, 1), dict.fromkeys(b.inherits if ready else (), 1))  # type: ignore[method-assign]
+    await b.owners.begin(b)
+    await b.owners.join()
     await until(lambda: _is(bool(b.inherits)))
     await asyncio.sleep(1.5)
     assert a.has == ALL
@@ -159,6 +164,7 @@ async def test_who_is_not_ready_waits_until_it_is(group: Group) -> None:
 async def test_a_member_that_was_forgotten_loses_what_it_had_before_it_has_it_again(group: Group) -> None:
     a = await group.join()
     await group.shared(a)
+    assert a.owners._coordinator is not None
     a.owners._coordinator.reset_generation()  # as when its session is over
     await until(lambda: _is(len(a.told) >= 3))
     assert a.told == [("gained", ALL), ("lost", ALL), ("gained", ALL)]
@@ -202,6 +208,7 @@ async def test_a_session_that_the_broker_does_not_take_is_named(group: Group) ->
 async def test_without_a_broker_nobody_joins() -> None:
     owners = KafkaOwners(parse_address("kafka://127.0.0.1:9"), "http://node", topic="nowhere", timeout_s=1.0)
     member = Member(owners, "http://node")
+    await owners.begin(member)
     with pytest.raises(LogUnavailable):
-        await owners.join(member.gained, member.lost, member)
+        await owners.join()
     await owners.leave()

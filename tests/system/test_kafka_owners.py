@@ -20,6 +20,7 @@ from ledger.core.commands import Command
 from ledger.errors import StaleHead
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.writer.requests import Accepted, AnyResponse, Failed, Refused
 from unit.given import ASSETS, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
@@ -35,7 +36,7 @@ def now_us() -> int:
 
 async def started(logs: Logs, generation: int, *, timeout_s: float = 10.0) -> Node:
     log = await logs.open(partitions=PARTITIONS, timeout_s=timeout_s)
-    node = Node(log, MemoryStateStore(), now_us, ASSETS, generation=generation)
+    node = node_of_whole_log(log, MemoryStateStore(), now_us, ASSETS, generation=generation)
     await node.start()
     return node
 
@@ -128,7 +129,7 @@ async def test_a_batch_that_was_under_way_when_the_partition_was_opened_is_a_for
     old, new = await logs.open(partitions=PARTITIONS), await logs.open(partitions=PARTITIONS)
     head = await old.head(0)
     under_way = run_of(0, head, ["under way"])
-    node = Node(new, MemoryStateStore(), now_us, ASSETS, generation=1)
+    node = node_of_whole_log(new, MemoryStateStore(), now_us, ASSETS, generation=1)
     await node.start()
     with pytest.raises(StaleHead):
         await old.append(0, head, under_way.records)
@@ -162,13 +163,14 @@ _NODE = """
 import asyncio, os, sys, time
 from kafka_judge import open_at
 from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.memory.state_store import MemoryStateStore
 from system.test_kafka_owners import Clients, now_us
 from unit.given import ASSETS
 
 async def main():
     url, topic = sys.argv[1:]
-    node = Node(await open_at(url, topic), MemoryStateStore(), now_us, ASSETS, generation=1)
+    node = node_of_whole_log(await open_at(url, topic), MemoryStateStore(), now_us, ASSETS, generation=1)
     await node.start()
     clients = Clients([node], "old")
 

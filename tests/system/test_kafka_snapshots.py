@@ -21,7 +21,7 @@ from ledger.kafka.address import parse_address
 from ledger.kafka.snapshots import open_snapshots
 from ledger.kafka.topic import COMPACTED, settings_of
 from ledger.memory.state_store import MemoryStateStore
-from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted, AnyResponse
@@ -100,7 +100,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     logs: Logs, topics: SnapshotTopics, tmp_path: Path
 ) -> None:
     log, store = await logs.open(partitions=1), SqliteStateStore(tmp_path / "first.sqlite3")
-    node = Node(log, store, now_us, ASSETS, generation=1)
+    node = node_of_whole_log(log, store, now_us, ASSETS, generation=1)
     await node.start()
     first = open_wallet("u0")
     told: dict[Command, AnyResponse] = {first: await node.post(first, request_sha256(first), "local")}
@@ -138,7 +138,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     assert loaded is not None
     assert last is not None
     assert 300 <= loaded.seq <= last.seq
-    heir = Node(fresh_log, fresh, now_us, ASSETS, generation=2)
+    heir = node_of_whole_log(fresh_log, fresh, now_us, ASSETS, generation=2)
     assert await heir.start() <= end - loaded.seq
     for command, answer in told.items():
         again = await heir.post(command, request_sha256(command), "local")
@@ -149,7 +149,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     await node.stop()
     # All of it is what the log tells.
     by_log = MemoryStateStore()
-    third = Node(await logs.open(partitions=1), by_log, now_us, ASSETS, generation=3)
+    third = node_of_whole_log(await logs.open(partitions=1), by_log, now_us, ASSETS, generation=3)
     await third.start()
     await third.stop()
     again_store = SqliteStateStore(tmp_path / "fresh.sqlite3")
@@ -160,7 +160,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
 
 async def test_a_node_that_starts_again_reads_nothing_before_its_checkpoint(logs: Logs, tmp_path: Path) -> None:
     log = await logs.open(partitions=1)
-    node = Node(log, SqliteStateStore(tmp_path / "state.sqlite3"), now_us, ASSETS, generation=1)
+    node = node_of_whole_log(log, SqliteStateStore(tmp_path / "state.sqlite3"), now_us, ASSETS, generation=1)
     await node.start()
     await node.post(command := open_wallet(), request_sha256(command), "local")
     for number in range(30):
@@ -199,7 +199,7 @@ async def test_snapshots_are_right_while_the_broker_compacts(
         answer = await admin.alter_configs([eager])
     assert [resource[0] for one in answer for resource in one.resources] == [0], answer
     log, store = await logs.open(partitions=1), MemoryStateStore()
-    node = Node(log, store, now_us, ASSETS, generation=1)
+    node = node_of_whole_log(log, store, now_us, ASSETS, generation=1)
     await node.start()
     await node.post(opening := open_wallet(), request_sha256(opening), "local")
     kept = await topics.open(partitions=1)
@@ -226,7 +226,7 @@ async def test_a_snapshot_of_an_exchanged_or_a_shorter_topic_is_noticed(
     kafka: Kafka, logs: Logs, topics: SnapshotTopics
 ) -> None:
     log, store = await logs.open(partitions=1), MemoryStateStore()
-    node = Node(log, store, now_us, ASSETS, generation=1)
+    node = node_of_whole_log(log, store, now_us, ASSETS, generation=1)
     await node.start()
     for number in range(5):
         await node.post(one := open_wallet(f"u{number}"), request_sha256(one), "local")
@@ -236,7 +236,7 @@ async def test_a_snapshot_of_an_exchanged_or_a_shorter_topic_is_noticed(
     await node.stop()
 
     others = Logs(kafka)
-    other = Node(await others.open(partitions=1), MemoryStateStore(), now_us, ASSETS, generation=1)
+    other = node_of_whole_log(await others.open(partitions=1), MemoryStateStore(), now_us, ASSETS, generation=1)
     await other.start()
     with pytest.raises(CheckpointAhead, match="got shorter"):
         await Snapshots(await others.open(partitions=1), MemoryStateStore(), kept).prepare(0)

@@ -84,7 +84,7 @@ async def test_all_wrong_settings_are_named_at_once(kafka: Kafka, logs: Logs) ->
 
 async def test_one_copy_is_enough_only_where_it_is_said(kafka: Kafka) -> None:
     topic = new_topic()
-    with pytest.raises(LogMisconfigured, match="replication_factor=1 where the loss of one disk"):
+    with pytest.raises(LogMisconfigured, match="replication_factor=1 in the address if the loss of one disk"):
         await open_log(parse_address(kafka.url), 2, topic=topic)
     await make(kafka, topic, 2, {"min.insync.replicas": "2"})
     with pytest.raises(LogMisconfigured, match="has 1 copies of a partition, not 3"):

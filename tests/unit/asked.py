@@ -64,8 +64,9 @@ class Asked:
         self.model = SqliteReadModel(self._path)
         node = self.world.node
         gauges = ReadModelGauges(node, self.model, {"follower": Child("follower", ()), "check": Child("check", ())})
+        log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
         self.app = build_app(
-            node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080", self._whole
+            node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080", log_view
         )
         return self
 

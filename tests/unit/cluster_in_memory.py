@@ -28,6 +28,7 @@ from api.nodes.messages import (
     write_follow_ups,
     write_open_follow_ups,
 )
+from ledger.cluster_ports import Assignee
 from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.events import Event
 from ledger.core.position import partition_of
@@ -36,7 +37,7 @@ from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
-from ledger.node.ports import End, Gained, Inheritance, Lost, PeerSilent, PeerUnreachable
+from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
@@ -87,10 +88,10 @@ class Agreement:
             members = list(self.members.items())
             for name, member in members:
                 if gone := before[name] - self.of(name):
-                    await member.lost(gone)
+                    await member.assignee.lose(gone)
             for name, member in members:
                 if name in self.members:
-                    await member.gained(self.of(name), self.generation)
+                    await member.assignee.gain(self.of(name), self.generation)
 
     def of(self, address: str) -> frozenset[int]:
         return frozenset(partition for partition, owner in self.owners.items() if owner == address)
@@ -103,11 +104,13 @@ class MemoryOwners:
         self._agreement, self._address = agreement, address
         self.heard: dict[int, str] = {}
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
-        self.gained: Gained
-        self.lost: Lost
+        self.absent_for = 0.0
+        self.assignee: Assignee
 
-    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
-        self.gained, self.lost, self.inheritance = gained, lost, inheritance
+    async def begin(self, assignee: Assignee) -> None:
+        self.assignee = assignee
+
+    async def join(self) -> None:
         self._agreement.members[self._address] = self
 
     async def leave(self) -> None:
@@ -138,7 +141,7 @@ class MemoryPeers:
         self.delivered: list[tuple[str, list[AnyFollowUp]]] = []
         self.late: set[asyncio.Task[Any]] = set()
 
-    async def ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
+    async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         self.asked.append((address, list(requests)))
         body, places = write_asking(requests, deadline_us)
 
@@ -155,25 +158,23 @@ class MemoryPeers:
         self.delivered.append((address, list(follow_ups)))
 
         async def taken(there: PeerHandler) -> list[bool]:
-            return await there.take(read_follow_ups(write_follow_ups(follow_ups)))
+            return await there.receive(read_follow_ups(write_follow_ups(follow_ups)))
 
         arrived: list[bool] = await self._through(address, taken)
         return arrived
 
     async def ends(self, address: str) -> Mapping[int, End]:
         await asyncio.sleep(0.001)
-        return read_ends(write_ends(self._site(address).whole.ends_here()))
+        return read_ends(write_ends(self._site(address).whole.local_ends()))
 
-    async def open_follow_ups(
-        self, address: str, partitions: Collection[int]
-    ) -> Mapping[int, tuple[int, Sequence[int]]]:
+    async def open_follow_ups(self, address: str, partitions: Collection[int]) -> Mapping[int, OpenFollowUps]:
         await asyncio.sleep(0.001)
-        there = self._site(address).whole.open_follow_ups_here(partitions)
+        there = self._site(address).whole.local_open_follow_ups(partitions)
         return read_open_follow_ups(write_open_follow_ups(there))
 
     async def records(self, address: str, partition: int, from_seq: int, limit: int) -> list[bytes]:
         await asyncio.sleep(0.001)
-        records = await self._site(address).whole.records_here(partition, from_seq, limit)
+        records = await self._site(address).whole.local_records(partition, from_seq, limit)
         if records is None:
             raise PeerUnreachable(f"partition {partition} is not at {address}")
         return records
@@ -234,10 +235,9 @@ class Site:
             clock,
             ASSETS,
             owners=self.owners,
-            remote=self.forwarding,
-            peers=self.peers,
+            others=self.forwarding,
         )
-        self.whole = LogView(self.node, self.owners, self.peers)
+        self.whole = LogView(self.node, self.owners, self.forwarding)
         self.gone = asyncio.Event()
 
     async def post(self, command: Command, *, dry_run: bool = False) -> AnyResponse:
@@ -303,7 +303,7 @@ class ClusterInMemory:
         """Until each partition that somebody has is open there."""
         async with asyncio.timeout(_SETTLED_WITHIN_S):
             while not all(  # noqa: ASYNC110 - a state of many writers
-                partition in self.sites[name].whole.ends_here() for partition, name in self.agreement.owners.items()
+                partition in self.sites[name].whole.local_ends() for partition, name in self.agreement.owners.items()
             ):
                 await asyncio.sleep(0.001)
 
@@ -320,8 +320,8 @@ class ClusterInMemory:
         node: Any = site.node
         forwarding: Any = site.forwarding
         tasks = [writer._task for writer in node.writers.values()]
-        tasks += [node._checkpoints._task, *node._holdings._taking.values(), *node._holdings._retiring.values()]
-        tasks += [*forwarding._calls, forwarding._looking, *forwarding._deliveries._carriers.values()]
+        tasks += [node._checkpoints._task, *node._owned._opening.values(), *node._owned._retiring.values()]
+        tasks += [*forwarding._calls, forwarding._retrying, *forwarding._delivery._tasks.values()]
         ours = {task for task in tasks if task is not None and not task.done()}
         for task in ours:
             task.cancel()

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
+from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command, canonical
 from ledger.core.events import Event, sums_to_zero
 from ledger.core.evolve import evolve
@@ -27,6 +28,8 @@ from ledger.errors import LedgerError
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.node import Node
+from ledger.node.owns_all import NoOtherNodes, OwnsAll
+from ledger.node.ports import OtherNodes
 from ledger.ports import NewRecord, StateStore
 from ledger.writer.requests import Accepted, AnyResponse, Failed, Refused
 from ledger.writer.writer import Writer
@@ -89,12 +92,19 @@ class World:
         self.options = options
         self.log = WatchedLog(partitions, self.appended)
         self.node: Node
+        self.owners: Owners
+        self.others: OtherNodes
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> "World":
         self.log = self.new_log()
-        self.node = Node(self.log, self.store, self.clock, ASSETS, **self.options)
+        options: dict[str, Any] = {"generation": 0, "others": None, **self.options}
+        generation, others = options.pop("generation"), options.pop("others")
+        options.setdefault("owners", OwnsAll(self.log.partitions, generation=generation))
+        options["others"] = NoOtherNodes() if others is None else others
+        self.owners, self.others = options["owners"], options["others"]
+        self.node = Node(self.log, self.store, self.clock, ASSETS, **options)
         await self.node.start()
         await self.node.join()
         return self
@@ -107,7 +117,8 @@ class World:
         ours = [
             task
             for task in asyncio.all_tasks()
-            if task.get_name().startswith(("writer-", "take-", "retire-", "heir")) or task.get_name() == "checkpoints"
+            if task.get_name().startswith(("writer-", "open-", "retire-", "standby-"))
+            or task.get_name() == "checkpoints"
         ]
         for task in ours:
             task.cancel()

@@ -11,14 +11,15 @@ Nodes reach each other by `Neighbours`, as forwarding would: what is not here go
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from ledger.cluster_ports import Assignee
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended
-from ledger.node.ports import Gained, Here, Inheritance, Lost
+from ledger.node.ports import End, LocalWriters, OpenFollowUps
 from ledger.writer.requests import Request
 from unit.node_in_memory import WatchedLog, World
 
@@ -29,35 +30,37 @@ class Member:
     def __init__(self, cluster: "Cluster", name: str) -> None:
         self._cluster, self.name = cluster, name
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
+        self.absent_for = 0.0
         self.held: frozenset[int] = frozenset()
         self.heard = -1
         self.left = False
         self.away = False
         self.asked: list[int] = []
         """The partitions of which it was asked whether they are its node's."""
-        self._gained: Gained | None = None
-        self._lost: Lost | None = None
-        self.inheritance: Inheritance | None = None
+        self.joined = False
+        self.assignee: Assignee
 
-    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
-        self._gained, self._lost, self.inheritance = gained, lost, inheritance
+    async def begin(self, assignee: Assignee) -> None:
+        self.assignee = assignee
+
+    async def join(self) -> None:
+        self.joined = True
 
     async def leave(self) -> None:
         self.left = True
-        self._gained = self._lost = None
 
     async def hear(self, partitions: frozenset[int], generation: int) -> None:
         """As a member of a real group: what it had in the very generation before it has kept."""
-        if self.left or self._gained is None or self._lost is None:
+        if self.left or not self.joined:
             return
         kept = self.held & partitions if self.heard == generation - 1 else frozenset()
         before, self.held, self.heard = self.held, partitions, generation
         if before - kept:
-            await self._lost(before - kept)
-        if not self.left and self._gained is not None:
-            await self._gained(partitions, generation)
-            if self._cluster.with_heirs and self.inheritance is not None:
-                self.inheritance.inherit(frozenset(range(self._cluster.partitions)) - partitions)
+            await self.assignee.lose(before - kept)
+        if not self.left:
+            await self.assignee.gain(partitions, generation)
+            if self._cluster.with_standbys:
+                self.assignee.stand_by_for(frozenset(range(self._cluster.partitions)) - partitions)
 
     def address_of(self, partition: int) -> str | None:
         return next((name for name, share in self._cluster.shares.items() if partition in share), None)
@@ -74,19 +77,21 @@ class Member:
 
 
 class Neighbours:
-    """``Remote`` by calling the other nodes of the process; delivers again and again until it has arrived."""
+    """``OtherNodes`` by calling the other nodes of the process; delivers again and again until it has arrived."""
+
+    may_exist = True
 
     def __init__(self, cluster: "Cluster") -> None:
         self._cluster = cluster
         self._tasks: set[asyncio.Task[None]] = set()
-        self._here: Here | None = None
+        self._local: LocalWriters | None = None
 
-    def begin(self, here: Here) -> None:
-        self._here = here
+    def bind(self, local: LocalWriters) -> None:
+        self._local = local
 
     def submit(self, requests: Sequence[Request]) -> None:
-        assert self._here is not None
-        self._here.submit_here(requests)
+        assert self._local is not None
+        self._local.submit_local(requests)
 
     def deliver(self, _: int, __: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
         task = asyncio.get_running_loop().create_task(
@@ -99,13 +104,31 @@ class Neighbours:
         done = asyncio.Event()
         while not done.is_set():
             for world in self._cluster.worlds.values():
-                world.node.receive_here(follow_up, done.set)
+                world.node.receive_local(follow_up, done.set)
             try:
                 async with asyncio.timeout(0.02):
                     await done.wait()
             except TimeoutError:
                 continue
         arrived()
+
+    async def ends(self, partitions: Iterable[int]) -> dict[int, End]:
+        nodes = [world.node for world in self._cluster.worlds.values()]
+        open_ = {partition: writer for node in nodes for partition, writer in node.writers.items() if writer.is_open}
+        return {
+            partition: End(*open_[partition].head, open_[partition].time_us)
+            for partition in open_.keys() & {*partitions}
+        }
+
+    async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
+        found: dict[int, OpenFollowUps] = {}
+        for name, share in self._cluster.shares.items():
+            if name in self._cluster.worlds:
+                found |= self._cluster.worlds[name].node.open_follow_ups(share & set(partitions))
+        return found
+
+    async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:
+        raise AssertionError("no test reads the records of other nodes here")
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -128,7 +151,7 @@ class Cluster:
         self.appended = Appended(partitions)
         self.partitions = partitions
         self.neighbours = neighbours
-        self.with_heirs = False
+        self.with_standbys = False
         """Whether each node keeps ready what others have."""
         self.options = options
         self.generation = 0
@@ -143,7 +166,7 @@ class Cluster:
         member = self.members[name] = Member(self, name)
         given: dict[str, Any] = {"owners": member, **self.options, **options}
         if self.neighbours:
-            given.setdefault("remote", Neighbours(self))
+            given.setdefault("others", Neighbours(self))
         if name in self.worlds:
             self.worlds[name].options = given
         else:
@@ -178,13 +201,12 @@ class Cluster:
         """That process ends here: what it was asked is never answered."""
         world = self.worlds[name]
         node, self.members[name].left = world.node, True
-        assert node._holdings is not None
         tasks = [writer._task for writer in node.writers.values()]
-        tasks += [*node._holdings._taking.values(), *node._holdings._retiring.values(), node._checkpoints._task]
-        heirs = node._holdings.heirs
-        tasks += [*heirs._following.values(), *heirs._ending.values(), heirs._closing]
-        if isinstance(node._remote, Neighbours):
-            tasks += node._remote._tasks
+        tasks += [*node._owned._opening.values(), *node._owned._retiring.values(), node._checkpoints._task]
+        standbys = node._owned.standbys
+        tasks += [*standbys._following.values(), *standbys._ending.values(), standbys._closing]
+        if isinstance(node._others, Neighbours):
+            tasks += node._others._tasks
         node.writers.clear()
         live = {task for task in tasks if task is not None and not task.done()}
         for task in live:

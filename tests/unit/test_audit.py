@@ -26,7 +26,7 @@ from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
-from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.operations.audit import Fault, verify
 from ledger.ports import StoredRecord
 
@@ -53,7 +53,7 @@ class Lists:
 async def a_day() -> list[list[bytes]]:
     log = MemoryEventLog(PARTITIONS)
     now_us = 1_795_438_800_000_000
-    node = Node(log, MemoryStateStore(), lambda: now_us, {"INR": 2})
+    node = node_of_whole_log(log, MemoryStateStore(), lambda: now_us, {"INR": 2})
     await node.start()
     commands: list[Command] = [
         OpenWallet(command_id="c1", user_id=ADA),

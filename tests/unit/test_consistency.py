@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from api.http.consistency import SHARED_PARAMETERS, answer
+from api.http.consistency import answer
 from api.http.problems import Problem
-from api.http.query import Query
+from api.routes.parameters import ReadQuery
 from projections.models.holds import Holds
 from projections.reads.port import Ask
 from projections.reads.positions import LOOK_EVERY_S, Positions
@@ -61,8 +61,8 @@ class Asking:
         return Found(Holds([], None), "", {0: seq}, False, 0)
 
 
-def query(timeout_ms: int = 2_000) -> Query:
-    return Query(f"min_position=0:5&timeout_ms={timeout_ms}".encode(), SHARED_PARAMETERS)
+def query(timeout_ms: int = 2_000) -> ReadQuery:
+    return ReadQuery(min_position="0:5", timeout_ms=timeout_ms)
 
 
 async def test_who_waits_together_looks_together_and_asks_once_it_is_there() -> None:

@@ -1,4 +1,4 @@
-"""The day's reads and what the demo says of them: a service on paper that answers rightly, and ones that lie."""
+"""The demo's reads and their findings: a service in memory with right reads, and services with wrong ones."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ import msgspec
 import pytest
 
 from demo.apps import Apps
-from demo.books import views
+from demo.books import expected_reads as expected_reads
 from demo.books.books import Books
 from demo.books.wallets import Order
-from demo.play import Client, Read, Tally
+from demo.play import CountingClient, Read, Tally
 from demo.traffic.plan import Day
 from demo.traffic.server import GameServer
 from properties.naive_reads import NaiveReads, NotFound
-from unit.test_demo_traffic import Played, Table
+from unit.test_demo_traffic import LedgerInMemory, Played
 
 DAY = Day(users=20, commands=320, seed=5, servers=1, periods=4)
 
 Doc = dict[str, Any]
 
 
-class Paper(Client):
-    """A service whose reads are the naive reads of the table's log; ``lie`` changes a document before it leaves."""
+class ServiceInMemory(CountingClient):
+    """A service whose reads are the naive reads of the ledger's log; ``lie`` changes a document before it is sent."""
 
     def __init__(
         self,
-        table: Table,
+        table: LedgerInMemory,
         *,
         late: int = 0,
         lie: Callable[[str, Doc], Doc] = lambda _, document: document,
         always_304: bool = False,
     ) -> None:
-        """``late``: events that it does not know, though it says it does."""
-        super().__init__("http://paper", Tally())
+        """``late``: so many events are missing from its reads, though its ``as_of`` includes them."""
+        super().__init__("http://service", Tally())
         self.table, self.late, self.lie, self.always_304 = table, late, lie, always_304
         self.asked: list[str] = []
 
@@ -88,14 +88,14 @@ def _page(listed: Doc | NotFound, query: dict[str, str]) -> Doc | NotFound:
     return {"items": items[begin:end], "next_cursor": str(end) if end < len(items) else None}
 
 
-class Looked(Played):
-    """A day at which the apps look after each wave."""
+class ReadDay(Played):
+    """A day in which the apps read after each wave."""
 
     def __init__(self, day: Day, **service: Any) -> None:
         self.books, self.waves, self.sent = Books(), [], []
-        self.table = Table(day.seed)
-        self.paper = Paper(self.table, **service)
-        self.apps = Apps(self.paper, self.books, day.seed)
+        self.table = LedgerInMemory(day.seed)
+        self.service = ServiceInMemory(self.table, **service)
+        self.apps = Apps(self.service, self.books, day.seed)
         server = GameServer(day, 0, self.books)
         rng = Random(day.seed)
         for wave in server.waves():
@@ -103,10 +103,10 @@ class Looked(Played):
             rng.shuffle(posts)
             for post in posts:
                 self._play(post)
-            asyncio.run(self.apps.look(server, wave))
+            asyncio.run(self.apps.after_wave(server, wave))
 
     def end(self) -> list[str]:
-        """What is found when everything has settled and every wallet is read whole."""
+        """The findings when all transfers have arrived and every wallet is read whole."""
         due_us = self.books.latest_due_us()
         self.books.settle(due_us)
         self.table.quiet(max(due_us, self.table.now_us))
@@ -116,27 +116,27 @@ class Looked(Played):
 
 
 @pytest.fixture(scope="module")
-def honest() -> Looked:
-    return Looked(DAY)
+def honest() -> ReadDay:
+    return ReadDay(DAY)
 
 
-def test_a_day_of_reads_that_are_right_has_no_findings_nor_has_its_end(honest: Looked) -> None:
+def test_right_reads_have_no_findings_during_the_day_and_at_its_end(honest: ReadDay) -> None:
     assert honest.apps.findings == []
     assert honest.end() == []
-    kinds = {path.split("?")[0].rpartition("/")[2] for path in honest.paper.asked}
+    kinds = {path.split("?")[0].rpartition("/")[2] for path in honest.service.asked}
     assert {"history", "bets", "stats", "orders"} <= kinds
 
 
-def test_apps_ask_for_no_less_than_the_last_answer_they_heard(honest: Looked) -> None:
-    assert sum("min_position=0:" in path for path in honest.paper.asked) > len(honest.paper.asked) * 0.9
+def test_apps_read_with_the_position_of_their_last_response(honest: ReadDay) -> None:
+    assert sum("min_position=0:" in path for path in honest.service.asked) > len(honest.service.asked) * 0.9
 
 
-def test_a_service_that_has_not_seen_the_last_events_but_says_so_is_found_out() -> None:
-    assert Looked(DAY, late=4).apps.findings
+def test_a_service_that_claims_events_which_its_reads_lack_is_found() -> None:
+    assert ReadDay(DAY, late=4).apps.findings
 
 
-def test_a_service_that_says_not_modified_of_what_was_modified_is_found_out() -> None:
-    assert any("in the books" in line for line in Looked(DAY, always_304=True).apps.findings)
+def test_a_wrong_304_is_found() -> None:
+    assert any("in the books" in line for line in ReadDay(DAY, always_304=True).apps.findings)
 
 
 def _stale_as_of(_: str, document: Doc) -> Doc:
@@ -188,7 +188,7 @@ def _no_shape(kind: str, document: Doc) -> Doc:
 @pytest.mark.parametrize(
     ("lie", "said"),
     [
-        (_stale_as_of, "was asked for"),
+        (_stale_as_of, "not at min_position"),
         (_without_second, "history"),
         (_without_oldest_bet, "bets"),
         (_a_win_less, "statistics games"),
@@ -196,15 +196,15 @@ def _no_shape(kind: str, document: Doc) -> Doc:
         (_another_change, "does not follow"),
         (_other_status, "has status rejected"),
         (_empty_queue, "queue: lacks"),
-        (_no_shape, "has not the contract's shape"),
+        (_no_shape, "does not have the contract's shape"),
     ],
 )
-def test_a_service_that_lies_is_found_out_during_the_day(lie: Callable[[str, Doc], Doc], said: str) -> None:
-    findings = Looked(DAY, lie=lie).apps.findings
+def test_a_wrong_read_is_found_during_the_day(lie: Callable[[str, Doc], Doc], said: str) -> None:
+    findings = ReadDay(DAY, lie=lie).apps.findings
     assert any(said in line for line in findings), findings[:3]
 
 
-# -- everybody's lists, each lie alone --
+# -- lists of all users, each with one fault --
 
 
 def desk(*statuses: str) -> tuple[Books, list[Doc]]:
@@ -218,51 +218,51 @@ def desk(*statuses: str) -> tuple[Books, list[Doc]]:
     return books, items
 
 
-def test_a_queue_is_whole_in_order_and_without_what_was_decided() -> None:
+def test_a_queue_is_complete_in_order_and_without_decided_orders() -> None:
     books, (decided, *items) = desk("pending", "pending", "pending", "approved")
-    queue = views.Queue(books)
+    queue = expected_reads.Queue(books)
     assert queue.check(items) == []
     assert any("lacks" in line for line in queue.check(items[1:]))
     assert any("in order" in line for line in queue.check(items[::-1]))
     assert any("times" in line for line in queue.check([items[0], *items]))
-    assert any("not its amount" in line for line in queue.check([{**items[0], "amount": 1}, *items[1:]]))
+    assert any("another amount" in line for line in queue.check([{**items[0], "amount": 1}, *items[1:]]))
     assert any("not pending" in line for line in queue.check([decided, *items]))
 
 
-def test_an_order_that_is_being_decided_may_be_in_the_queue_or_not() -> None:
+def test_an_order_with_a_decision_under_way_may_be_in_the_queue_or_not() -> None:
     books, items = desk("pending", "pending")
-    queue = views.Queue(books)
+    queue = expected_reads.Queue(books)
     books.sending({"type": "reject_withdrawal", "command_id": "c", "user_id": "u1", "order_id": "o"})
-    queue.begun()
+    queue.after_first_page()
     assert queue.check(items) == queue.check(items[1:]) == []
     assert queue.check(items[:1])
 
 
-def test_an_order_that_was_decided_before_the_first_page_was_there_may_be_in_the_queue_or_not() -> None:
+def test_an_order_decided_before_the_first_page_arrived_may_be_in_the_queue_or_not() -> None:
     books, items = desk("pending", "pending")
-    queue = views.Queue(books)
+    queue = expected_reads.Queue(books)
     books.wallets["u1"].orders["o"].status = "rejected"
-    queue.begun()
+    queue.after_first_page()
     assert queue.check(items) == queue.check(items[1:]) == []
     assert queue.check(items[:1])
 
 
-def test_an_order_that_is_decided_after_the_first_page_must_still_be_in_the_queue() -> None:
+def test_an_order_decided_after_the_first_page_must_still_be_in_the_queue() -> None:
     books, items = desk("pending", "pending")
-    queue = views.Queue(books)
-    queue.begun()
+    queue = expected_reads.Queue(books)
+    queue.after_first_page()
     books.sending({"type": "reject_withdrawal", "command_id": "c", "user_id": "u1", "order_id": "o"})
     assert queue.check(items) == []
     assert any("lacks ('u1', 'o')" in line for line in queue.check(items[1:]))
 
 
-def test_a_board_is_ranked_and_right_for_those_who_are_known(honest: Looked) -> None:
+def test_a_board_is_ranked_and_right_for_the_users_of_the_day(honest: ReadDay) -> None:
     books = honest.books
     seen = NaiveReads(honest.table.events).leaderboard("net_day", "INR", honest.table.now_us, 200)
     users = list(books.wallets)
 
     def findings(items: list[Doc], limit: int = 200) -> list[str]:
-        return views.leaderboard(books, users, "net_day", "INR", {**seen, "items": items}, limit)
+        return expected_reads.leaderboard(books, users, "net_day", "INR", {**seen, "items": items}, limit)
 
     items = seen["items"]
     assert len(items) > 3
@@ -276,10 +276,10 @@ def test_a_board_is_ranked_and_right_for_those_who_are_known(honest: Looked) -> 
     )
 
 
-# -- what the books may believe while money is under way --
+# -- what the books allow while money is under way --
 
 
-def test_money_that_is_coming_may_be_there_or_not_yet_while_the_day_goes_on() -> None:
+def test_coming_money_may_be_in_the_wallet_or_not_during_the_day() -> None:
     books = Books()
     wallet = books.wallet("u1")
     wallet.status = "open"
@@ -294,8 +294,8 @@ def test_money_that_is_coming_may_be_there_or_not_yet_while_the_day_goes_on() ->
     assert found(131)
 
 
-def test_an_answer_of_another_partition_or_a_lag_below_zero_is_named() -> None:
-    assert views.as_of("w", {"as_of": {"position": "4:50", "lag_ms": 0}}, {3: 42})
-    assert views.as_of("w", {"as_of": {"position": "3:50", "lag_ms": -1}}, {3: 42})
-    assert views.as_of("w", {"as_of": {"position": "3:42", "lag_ms": 7}}, {3: 42}) == []
-    assert views.as_of("w", {"as_of": {"positions": ["3:50"], "lag_ms": 0}}, {3: 42, 4: 1}, several=True)
+def test_an_as_of_of_another_partition_or_a_negative_lag_is_named() -> None:
+    assert expected_reads.as_of("w", {"as_of": {"position": "4:50", "lag_ms": 0}}, {3: 42})
+    assert expected_reads.as_of("w", {"as_of": {"position": "3:50", "lag_ms": -1}}, {3: 42})
+    assert expected_reads.as_of("w", {"as_of": {"position": "3:42", "lag_ms": 7}}, {3: 42}) == []
+    assert expected_reads.as_of("w", {"as_of": {"positions": ["3:50"], "lag_ms": 0}}, {3: 42, 4: 1}, several=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demo.books.books import Books
-from demo.books.wallets import ACCEPTED, Answer, Command
+from demo.books.wallets import ACCEPTED, Command, CommandResponse
 from demo.traffic.plan import Day, Fault, Planned, Post, Role, Wave, players, share_of_period
 from demo.traffic.server import GameServer
 from properties.naive_ledger import Accepted, Duplicate, Fact, NaiveLedger, Refused
@@ -18,8 +18,8 @@ SMALL = Day(users=80, commands=2_500, seed=1, servers=3, periods=8)
 NOON_US = 1_795_435_200_000_000
 
 
-class Table:
-    """Answers as the service would: the naive ledger, a clock that jumps, follow-ups that come when they come."""
+class LedgerInMemory:
+    """Responds as the service does: the naive ledger, a clock that jumps, follow-ups at random moments."""
 
     def __init__(self, seed: int) -> None:
         self.ledger = NaiveLedger(("INR", "USDT", "GOLD"))
@@ -30,20 +30,22 @@ class Table:
         self.seqs: dict[tuple[str, int], int] = {}
         self.numbered: Counter[str] = Counter()
 
-    def post(self, planned: Planned, actor: str | None) -> Answer:
+    def post(self, planned: Planned, actor: str | None) -> CommandResponse:
         self.now_us += self.rng.choice((1, 900, 40_000))
         if self.ledger.pending and self.rng.random() < 0.4:
             self.ledger.deliver(self.rng.randrange(len(self.ledger.pending)), now_us=self.now_us)
         if planned.may == {"malformed_request"}:  # the naive ledger takes commands of valid shape only
-            return Answer(400, False, {"code": "malformed_request"})
+            return CommandResponse(400, False, {"code": "malformed_request"})
         result = self.ledger.post(dict(planned.command), now_us=self.now_us, actor=actor or "local")
         self._number()
         if isinstance(result, Refused):
-            return Answer(422, False, {"code": result.code})
+            return CommandResponse(422, False, {"code": result.code})
         key = (result.fact.user_id, result.fact.command_id)
         if isinstance(result, Accepted):
             self.first[key] = self._body(result.fact)
-        return Answer(200 if isinstance(result, Duplicate) else 201, isinstance(result, Duplicate), self.first[key])
+        return CommandResponse(
+            200 if isinstance(result, Duplicate) else 201, isinstance(result, Duplicate), self.first[key]
+        )
 
     def quiet(self, now_us: int) -> None:
         while self.ledger.pending:
@@ -52,7 +54,7 @@ class Table:
         self._number()
 
     def _number(self) -> None:
-        """Put what has happened since into one log, in partition 0."""
+        """Append the new facts to one log, in partition 0."""
         for user_id, facts in self.ledger.facts.items():
             for index in range(self.numbered[user_id], len(facts)):
                 fact, seq = facts[index], len(self.events) + 1
@@ -94,9 +96,9 @@ class Played:
 
     def __init__(self, day: Day) -> None:
         self.books = Books()
-        self.table = Table(day.seed)
+        self.table = LedgerInMemory(day.seed)
         self.waves: list[Wave] = []
-        self.sent: list[tuple[Post, Planned, Answer]] = []
+        self.sent: list[tuple[Post, Planned, CommandResponse]] = []
         rng = Random(day.seed)
         running = [GameServer(day, number, self.books).waves() for number in range(day.servers)]
         while running:
@@ -116,12 +118,12 @@ class Played:
         for planned in post.planned:
             self.books.sending(planned.command)
             answers.append((planned, self.table.post(planned, post.actor)))
-        if post.fault is Fault.ANSWER_LOST:
+        if post.fault is Fault.RESPONSE_LOST:
             answers = []
         if post.fault is not Fault.NONE:
             answers += [(planned, self.table.post(planned, post.actor)) for planned in post.planned]
         for planned, answer in answers:
-            self.books.heard(planned.command, answer, planned.may)
+            self.books.responded(planned.command, answer, planned.may)
             self.sent.append((post, planned, answer))
 
     def differences(self) -> list[str]:
@@ -147,15 +149,15 @@ def test_the_books_agree_with_a_naive_ledger_after_any_day(seed: int) -> None:
     assert played.differences() == []
 
 
-def test_every_answer_of_a_day_is_one_that_the_traffic_foresaw(played: Played) -> None:
+def test_each_response_of_a_day_is_one_that_the_traffic_expects(played: Played) -> None:
     assert played.books.surprises == []
 
 
-def test_a_day_has_about_as_many_commands_as_were_asked_for(played: Played) -> None:
+def test_a_day_has_about_the_requested_number_of_commands(played: Played) -> None:
     assert sum(wave.size() for wave in played.waves) == pytest.approx(SMALL.commands, rel=0.15)
 
 
-def test_the_same_seed_and_the_same_answers_give_the_same_day() -> None:
+def test_the_same_seed_and_the_same_responses_give_the_same_day() -> None:
     day = Day(users=30, commands=200, seed=9, servers=2, periods=3)
     assert Played(day).waves == Played(day).waves
 
@@ -165,7 +167,7 @@ def test_another_seed_gives_another_day() -> None:
     assert Played(days[0]).waves != Played(days[1]).waves
 
 
-def test_posts_of_one_wave_never_share_a_wallet(played: Played) -> None:
+def test_posts_of_one_wave_name_different_wallets(played: Played) -> None:
     for wave in played.waves:
         named = Counter(user_id for post in wave.posts for user_id in post.user_ids())
         assert max(named.values()) == 1
@@ -177,9 +179,9 @@ def test_a_wallet_belongs_to_one_game_server() -> None:
     assert sum(len(share) for share in shares) == len(set().union(*shares)) == day.users
 
 
-def test_faults_hit_only_what_must_be_accepted(played: Played) -> None:
+def test_faults_are_planned_only_for_commands_that_must_be_accepted(played: Played) -> None:
     faulty = [post for wave in played.waves for post in wave.posts if post.fault is not Fault.NONE]
-    assert {post.fault for post in faulty} == {Fault.TWICE, Fault.ANSWER_LOST}
+    assert {post.fault for post in faulty} == {Fault.TWICE, Fault.RESPONSE_LOST}
     assert all(planned.may == {ACCEPTED} for post in faulty for planned in post.planned)
 
 

@@ -9,7 +9,7 @@ import pytest
 from ledger.core.position import partition_of
 from ledger.core.record import Head
 from ledger.memory.log import Appended
-from ledger.node import owned as holdings_module
+from ledger.node import owned as owned_module
 from ledger.ports import NewRecord
 from ledger.writer import writer as writer_module
 from ledger.writer.requests import Accepted
@@ -53,7 +53,7 @@ class MortalLog(WatchedLog):
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.002)
-    monkeypatch.setattr(holdings_module, "_PAUSE_S_MIN", 0.001)
+    monkeypatch.setattr(owned_module, "_PAUSE_S_MIN", 0.001)
 
 
 class Story:

@@ -353,7 +353,7 @@ async def test_in_doubt_what_was_refused_before_what_was_taken_is_unknown() -> N
 
 @in_skipped_time
 async def test_too_much_that_waits_for_a_node_is_refused_as_overload() -> None:
-    async with cluster_with(lane_max=50, held_max=60) as cluster:
+    async with cluster_with(queue_max=50, open_max=60) as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.extend([Trouble.SLOW] * 10)
         posts = [asyncio.create_task(b.post(deposit(1, f"o{n}", user_id=user_id))) for n in range(100)]
@@ -432,7 +432,7 @@ async def test_a_transfer_between_nodes_arrives_once_whatever_becomes_of_its_cal
         assert cluster.types(theirs) == ["wallet_opened", "transfer_received"]
         assert cluster.types(mine).count("transfer_delivered") == 1
         assert cluster.total("transit/") == 0
-        assert cluster["a"].forwarding._deliveries.waiting == 0
+        assert cluster["a"].forwarding._delivery.waiting == 0
 
 
 @in_skipped_time
@@ -486,7 +486,7 @@ async def test_any_node_knows_where_every_partition_ends() -> None:
         await asyncio.sleep(3)
         asked = len(cluster["b"].peers.asked)
         await asyncio.sleep(3)
-        assert b._listening is None, "nobody reads, so nobody is asked"
+        assert b._polling is None, "nobody reads, so nobody is asked"
         assert len(cluster["b"].peers.asked) == asked
 
 

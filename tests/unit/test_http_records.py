@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from api.cli.audit.sources import CannotAudit, HttpRecords
+from api.cli.audit.http_records import HttpRecords
+from api.cli.audit.sources import CannotAudit
 from deploy.local.server import free_port
 
 PARTITIONS = (

@@ -71,6 +71,13 @@ def test_the_bench_uses_the_public_api_except_where_it_measures_parts_in_process
             assert ours <= {PARTITION_OF_A_USER}, module
 
 
+def test_the_http_client_knows_the_public_contract_only() -> None:
+    for module, path in modules().items():
+        if first(module) == "http_client":
+            ours = {first(name) for name in imported(path)} & {first(other) for other in modules()}
+            assert ours <= {"http_client"}, module
+
+
 def test_only_the_command_line_loads_the_demo_and_the_bench_and_only_by_name() -> None:
     for module, path in modules().items():
         named = {first(name) for name in imported(path)} & CLIENT_PROGRAMS
@@ -135,9 +142,8 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
 
 @pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
 def test_an_adapter_imports_ports_errors_and_the_core_only(adapter: str) -> None:
-    allowed = {"ledger.ports", "ledger.errors", "ledger.core", f"ledger.{adapter}"}
-    allowed |= {"ledger.node.ports", "ledger.snapshots.catalogue"}  # these define ports, too
-    allowed |= {"ledger.node.assignment"}  # a pure function, which the group's assignor calls
+    allowed = {"ledger.ports", "ledger.cluster_ports", "ledger.errors", "ledger.core", f"ledger.{adapter}"}
+    allowed |= {"ledger.snapshots.catalogue"}  # it defines a port, too
     for module, path in modules().items():
         if within(module, {f"ledger.{adapter}"}):
             ours = {name for name in imported(path) if first(name) == "ledger"}

@@ -32,7 +32,7 @@ def appended(machine: Machine, clock: BrokerClock, *, broker_ahead_us: int, take
     machine.goes_on(takes_us // 2)
     at_ms = (machine.now_us + broker_ahead_us) // 1_000
     machine.goes_on(takes_us // 2)
-    clock.answered(sent_us, at_ms)
+    clock.acknowledged(sent_us, at_ms)
 
 
 @pytest.mark.parametrize("takes_us", [100, 4_000, 9 * SECOND_US])
@@ -69,6 +69,6 @@ def test_a_clock_that_jumps_is_noticed_before_the_next_append(machine: Machine) 
 @pytest.mark.parametrize("silent", [None, -1])
 def test_a_broker_that_does_not_say_when_tells_nothing(machine: Machine, silent: int | None) -> None:
     clock = BrokerClock()
-    clock.answered(clock.sent(), silent)
+    clock.acknowledged(clock.sent(), silent)
     machine.now_us += 5
     assert clock.off_us() == 0

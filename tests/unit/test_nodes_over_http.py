@@ -8,6 +8,7 @@ import pytest
 
 from ledger.core.record import EMPTY_SHA256
 from ledger.node.ports import End
+from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
 from unit.asked import Asked
 from unit.nodes_in_memory import Cluster
@@ -43,7 +44,11 @@ async def asked(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Asked]:
 @asynccontextmanager
 async def asked_by_way_of(peers: TellingPeers | None, cluster: Cluster, folder: Path) -> AsyncIterator[Asked]:
     world = await cluster.node("a", clock_off_us=lambda: cluster.clock_off_us)
-    whole = LogView(world.node, cluster.members["a"], peers)  # type: ignore[arg-type]  # it is asked nothing else
+    member = cluster.members["a"]
+    others = world.others
+    if peers is not None:
+        others = Forwarding(member, peers, world.clock, PARTITIONS, "a")  # type: ignore[arg-type]  # only its ends are read
+    whole = LogView(world.node, member, others)
     async with Asked(folder, PARTITIONS, started=world, whole=whole) as asked:
         yield asked
 
@@ -99,6 +104,27 @@ async def test_a_node_whose_clock_is_off_the_log_s_is_not_ready(cluster: Cluster
     assert answer.json()["reasons"] == [f"the clock is {off_us / 1e6:+.1f} s off the log's: set it right"]
     cluster.clock_off_us = off_us // 2
     assert (await asked.get("/readyz")).status == 200
+
+
+async def test_a_node_out_of_its_group_is_not_ready_and_after_two_session_timeouts_not_healthy(
+    cluster: Cluster, asked: Asked
+) -> None:
+    await cluster.give(a={0})
+    await cluster.settled()
+    for absent_for, ready, healthy in (
+        (1.0, 200, 200),
+        (1.6, 503, 200),
+        (2.0, 503, 200),
+        (2.1, 503, 503),
+        (0.1, 200, 200),
+    ):
+        cluster.members["a"].absent_for = absent_for
+        responses = [await asked.get(path) for path in ("/readyz", "/healthz")]
+        assert [response.status for response in responses] == [ready, healthy], absent_for
+        for response in responses:
+            if response.status != 200:
+                (reason,) = response.json()["reasons"]
+                assert f"out of the group of the nodes for {absent_for:.1f} session time-outs" in reason
 
 
 async def test_figures_tell_what_is_owned_open_and_was_taken_over(cluster: Cluster, asked: Asked) -> None:

@@ -14,8 +14,8 @@ from ledger.core.record import Head, decode, sha256_hex
 from ledger.core.state_values import Value
 from ledger.errors import CheckpointAhead, LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Failure
-from ledger.node import owned as holdings_module
-from ledger.node.no_peers import NoPeers
+from ledger.node import owned as owned_module
+from ledger.node.owns_all import NoOtherNodes
 from ledger.writer.requests import Accepted, CommandRequest, Failed, Request, RequestGroup
 from unit.given import deposit, open_wallet, transfer
 from unit.node_in_memory import BrittleStore, World, request_sha256
@@ -40,8 +40,8 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holdings_module, "_PAUSE_S_MIN", 0.002)
-    monkeypatch.setattr(holdings_module, "_PAUSE_S_MAX", 0.02)
+    monkeypatch.setattr(owned_module, "_PAUSE_S_MIN", 0.002)
+    monkeypatch.setattr(owned_module, "_PAUSE_S_MAX", 0.02)
 
 
 def generations(world: World, partition: int) -> list[int]:
@@ -101,23 +101,23 @@ async def test_a_long_partition_keeps_no_short_one_closed(cluster: Cluster) -> N
 
 
 async def test_what_is_not_open_yet_goes_to_the_way_to_others_which_may_wait(cluster: Cluster) -> None:
-    class Waits(NoPeers):
+    class Waits(NoOtherNodes):
         submitted: list[Request]
 
         def submit(self, requests: Sequence[Request]) -> None:
             self.submitted = list(requests)
 
-    remote = Waits()
-    a = await cluster.node("a", remote=remote)
+    others = Waits()
+    a = await cluster.node("a", others=others)
     a.log.gate.clear()
     await cluster.give(a={0})
     await until(lambda: 0 in a.node.writers)
     posting = asyncio.create_task(a.post_many(open_wallet(U0), open_wallet(U1), deposit(5, user_id=U0)))
-    await until(lambda: hasattr(remote, "submitted"))
-    assert [request.user_id for request in remote.submitted] == [U0, U1, U0]
+    await until(lambda: hasattr(others, "submitted"))
+    assert [request.user_id for request in others.submitted] == [U0, U1, U0]
     a.log.gate.set()
     await cluster.settled()
-    a.node.submit_here(remote.submitted)
+    a.node.submit_local(others.submitted)
     answers = await posting
     assert [type(answer) for answer in answers] == [Accepted, Failed, Accepted]
 
@@ -241,7 +241,7 @@ async def test_what_is_in_flight_is_finished_and_what_comes_later_is_refused(clu
 
 
 async def test_what_does_not_end_in_time_is_unknown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holdings_module, "FINISH_WITHIN_S", 0.02)
+    monkeypatch.setattr(owned_module, "FINISH_WITHIN_S", 0.02)
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
@@ -525,7 +525,7 @@ async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(
     place, _, event = next(arrival for arrival in arrivals if arrival.event.data.type == "transfer_received")
     word = follow_up_of(event, await b.wallet(U1), place, sha256_hex(cluster.appended.records[1][place.seq - 1]))
     assert isinstance(word, ConcludeTransfer)
-    assert a.node.receive_here(word, lambda: None)
+    assert a.node.receive_local(word, lambda: None)
     await until(lambda: 0 not in a.node.writers)
     assert not a.node.halted.done()
     assert not [said for said in caplog.records if said.levelname == "ERROR"], "a rule of ours was broken"
@@ -549,7 +549,7 @@ async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
 
     now_us = a.clock.now_us
     requests = [request("late", now_us - 1), request("in time", now_us), request("any time", None)]
-    a.node.submit_here(requests)
+    a.node.submit_local(requests)
     for asked in requests:
         await asked.group.done
     assert [type(asked.response) for asked in requests] == [Failed, Accepted, Accepted]

@@ -140,11 +140,24 @@ async def test_another_path_is_not_found(asked: Asked, path: str) -> None:
     assert_problem(await asked.get(path), "not_found")
 
 
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"])
+@pytest.mark.parametrize("path", [*EVERY, "/v1/partitions", "/v1/events?partition=0", "/healthz", "/readyz"])
+async def test_head_gets_the_headers_of_get_and_no_body(asked: Asked, path: str) -> None:
+    got, head = await asked.get(path), await asked.ask("HEAD", path)
+    assert got.status == 200
+    assert head == (got.status, got.headers, b"")
+
+
+async def test_a_problem_has_no_body_for_head_either(asked: Asked) -> None:
+    got, head = await asked.get("/v1/wallets/nobody"), await asked.ask("HEAD", "/v1/wallets/nobody")
+    assert got.status == 404
+    assert head == (got.status, got.headers, b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"])
 @pytest.mark.parametrize("path", EVERY)
 async def test_only_get_is_allowed(asked: Asked, path: str, method: str) -> None:
     answer = await asked.ask(method, path)
-    assert answer.headers["allow"].split(", ")[0] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
     assert_problem(answer, "method_not_allowed", allow=answer.headers["allow"].split(", "))
 
 

@@ -1,14 +1,14 @@
 """Partitions of others whose state is kept ready: taken over at once, left alone, followed again after trouble."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 
 import pytest
 
 from ledger.core.position import partition_of
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import LogUnavailable
-from ledger.node import standby as heirs_module
+from ledger.node import standby as standby_module
 from ledger.node.standby import Standbys
 from ledger.writer.requests import Accepted
 from ledger.writer.writer import Writer
@@ -30,32 +30,20 @@ U0, U1 = user_in(0), user_in(1)
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heirs_module, "LOOK_EVERY_S", 0.002)
-    monkeypatch.setattr(heirs_module, "CLOSE_EVERY_S", 0.01)
-    monkeypatch.setattr(heirs_module, "_PAUSE_S", 0.002)
-
-
-class PeersInMemory:
-    """What the other nodes of the process say."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    async def open_follow_ups(self, address: str, partitions: Collection[int]) -> dict[int, tuple[int, list[int]]]:
-        return self._cluster.worlds[address].node.open_follow_ups(partitions)
+    monkeypatch.setattr(standby_module, "LOOK_EVERY_S", 0.002)
+    monkeypatch.setattr(standby_module, "CLOSE_EVERY_S", 0.01)
+    monkeypatch.setattr(standby_module, "_PAUSE_S", 0.002)
 
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     cluster = Cluster(PARTITIONS)
-    cluster.options["peers"] = PeersInMemory(cluster)
     yield cluster
     await cluster.crash()
 
 
-def heirs_of(world: World) -> Standbys:
-    assert world.node._holdings is not None
-    return world.node._holdings.heirs
+def standbys_of(world: World) -> Standbys:
+    return world.node._owned.standbys
 
 
 def end_of(cluster: Cluster, partition: int) -> int:
@@ -63,13 +51,11 @@ def end_of(cluster: Cluster, partition: int) -> int:
 
 
 def inherit(cluster: Cluster, name: str, *partitions: int) -> None:
-    inheritance = cluster.members[name].inheritance
-    assert inheritance is not None
-    inheritance.inherit(frozenset(partitions))
+    cluster.members[name].assignee.stand_by_for(frozenset(partitions))
 
 
 async def ready(cluster: Cluster, name: str, partition: int) -> None:
-    heirs = heirs_of(cluster.worlds[name])
+    heirs = standbys_of(cluster.worlds[name])
     await until(lambda: heirs.ready.get(partition, -1) == end_of(cluster, partition))
     await until(lambda: heirs.has_caught_up(partition))
 
@@ -84,11 +70,11 @@ async def test_an_heir_has_what_the_owner_wrote_and_takes_over_without_reading_i
     bet = place_bet(100, "b1", user_id=U0)
     first = await a.accepted(bet)
     await ready(cluster, "b", 0)
-    kept = heirs_of(b)._writers[0]
+    kept = standbys_of(b)._writers[0]
     await cluster.give(a={1}, b={0})
     await cluster.settled()
     assert b.node.writers[0] is kept, "the very writer that followed"
-    assert heirs_of(b).ready == {}
+    assert standbys_of(b).ready == {}
     again = await b.post(bet)
     assert isinstance(again, Accepted)
     assert (again.hit, again.place) == (True, first.place)
@@ -103,6 +89,7 @@ async def test_an_heir_writes_nothing_and_answers_nobody(cluster: Cluster) -> No
     inherit(cluster, "b", 0, 1)
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
     await a.accepted(transfer(100, U1, user_id=U0))
+    await a.quiet()
     for partition in (0, 1):
         await ready(cluster, "b", partition)
     before = [end_of(cluster, partition) for partition in (0, 1)]
@@ -122,7 +109,7 @@ async def test_what_the_owner_knows_to_have_arrived_is_not_delivered_again(clust
         await a.accepted(transfer(10, U1, f"t{number}", user_id=U0))
     await until(lambda: a.node.open_follow_ups([0])[0][1] == [])
     await ready(cluster, "b", 0)
-    state = heirs_of(b)._writers[0].state
+    state = standbys_of(b)._writers[0].state
     await until(lambda: state.open_follow_ups() == [])
 
 
@@ -135,7 +122,7 @@ async def test_what_is_under_way_is_delivered_by_the_heir_who_takes_over(cluster
     await a.accepted(transfer(10, U1, "t1", user_id=U0))
     await ready(cluster, "b", 0)
     await asyncio.sleep(0.03)
-    assert len(heirs_of(b)._writers[0].state.open_follow_ups()) == 1, "the owner says that it is open"
+    assert len(standbys_of(b)._writers[0].state.open_follow_ups()) == 1, "the owner says that it is open"
     await cluster.crash_one("a")
     await cluster.give(b={0, 1})
     await cluster.settled()
@@ -155,7 +142,7 @@ async def test_who_is_no_heir_any_more_keeps_what_it_has_on_disk(cluster: Cluste
     await until(
         lambda: b.store.checkpoint(0) == Head(end_of(cluster, 0), sha256_hex(cluster.appended.records[0][-1]))
     )
-    assert heirs_of(b).ready == {}
+    assert standbys_of(b).ready == {}
 
 
 async def test_nobody_follows_anew_while_the_state_is_still_being_saved(cluster: Cluster) -> None:
@@ -171,7 +158,7 @@ async def test_nobody_follows_anew_while_the_state_is_still_being_saved(cluster:
     inherit(cluster, "b")
     inherit(cluster, "b", 0)
     await asyncio.sleep(0.02)
-    assert heirs_of(b).ready == {}, "what it had as an heir is being saved"
+    assert standbys_of(b).ready == {}, "what it had as an heir is being saved"
     store.let.set()
     await ready(cluster, "b", 0)
     await a.given(deposit(1, "o0", user_id=U0))
@@ -188,7 +175,7 @@ async def test_nobody_follows_anew_while_the_state_is_still_being_saved(cluster:
     await cluster.give(a={0, 1}, b=set())
     inherit(cluster, "b", 0)
     await asyncio.sleep(0.02)
-    assert heirs_of(b).ready == {}, "the same for what it had as an owner"
+    assert standbys_of(b).ready == {}, "the same for what it had as an owner"
     store.let.set()
     await ready(cluster, "b", 0)
     await cluster.give(a={1}, b={0})
@@ -205,7 +192,7 @@ async def test_nobody_follows_anew_beside_a_save_whoever_gave_up_waiting_for_it(
     inherit(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(5, user_id=U0))
     await ready(cluster, "b", 0)
-    heirs, made = heirs_of(b), list[int]()
+    heirs, made = standbys_of(b), list[int]()
     make = heirs._make
 
     def watched(partition: int) -> Writer:
@@ -255,7 +242,7 @@ async def test_an_heir_whose_log_is_away_goes_on_when_it_is_back(
 
     monkeypatch.setattr(b.log, "read", away)
     await until(lambda: asked > 2)
-    assert not heirs_of(b).has_caught_up(0)
+    assert not standbys_of(b).has_caught_up(0)
     monkeypatch.setattr(b.log, "read", read)
     await a.given(deposit(500, "o1", user_id=U0))
     await ready(cluster, "b", 0)
@@ -293,5 +280,5 @@ async def test_a_node_is_ready_only_once_it_is_ready_for_what_it_inherits(
     monkeypatch.setattr(b.log, "read", read)
     await until(lambda: b.node.ready)
     monkeypatch.setattr(b.log, "read", away)
-    await until(lambda: not heirs_of(b).caught_up)
+    await until(lambda: not standbys_of(b).caught_up)
     assert b.node.ready, "later it is no reason to take a node out of service"

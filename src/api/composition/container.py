@@ -21,9 +21,11 @@ from api.cli.child_process import Child
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
+from ledger.cluster_ports import Owners
 from ledger.errors import CheckpointAhead, FolderUnusable, LedgerError, LogMisconfigured, WrongPartitions
 from ledger.node.node import Node
-from ledger.node.ports import Owners, Peers
+from ledger.node.owns_all import NoOtherNodes, OwnsAll
+from ledger.node.ports import OtherNodes, Peers
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
 from ledger.ports import Clock, EventLog, StateStore
@@ -101,14 +103,22 @@ class Local(Provider):
         await model.close()
 
     @provide
-    async def reads(self, model: ReadModel, whole: LogView, clock: Clock, settings: Settings) -> AsyncIterator[Reads]:
+    async def log_view(self, node: Node, owners: Owners, others: OtherNodes) -> AsyncIterator[LogView]:
+        log_view = LogView(node, owners, others)
+        yield log_view
+        await log_view.close()
+
+    @provide
+    async def reads(
+        self, model: ReadModel, log_view: LogView, clock: Clock, settings: Settings
+    ) -> AsyncIterator[Reads]:
         if settings.cache == MEMORY:
-            yield Reads(model, whole, clock)
+            yield Reads(model, log_view, clock)
             return
         from projections.caching.redis import RedisCache
         from projections.caching.redis_client import RedisClient
 
-        cached = CachedReads(model, whole, clock, RedisCache(RedisClient(settings.cache)))
+        cached = CachedReads(model, log_view, clock, RedisCache(RedisClient(settings.cache)))
         yield cached
         await cached.close_cache()
 
@@ -132,16 +142,28 @@ class Embedded(Provider):
         await log.close()  # for the node that never started; one that did has closed it
 
     @provide
-    async def node(self, log: EventLog, store: StateStore, clock: Clock, settings: Settings) -> AsyncIterator[Node]:
-        """Started; closing it answers what waits, saves the state, and closes log and store."""
-        node = Node(log, store, clock, settings.assets)
+    def owners(self, log: EventLog, settings: Settings) -> Owners:
+        return OwnsAll(log.partitions, address=settings.advertise)
+
+    @provide
+    def others(self) -> OtherNodes:
+        return NoOtherNodes()
+
+    @provide
+    async def node(
+        self,
+        log: EventLog,
+        store: StateStore,
+        clock: Clock,
+        owners: Owners,
+        others: OtherNodes,
+        settings: Settings,
+    ) -> AsyncIterator[Node]:
+        """Started. At the end it closes the waiting requests, saves the state, and closes log and store."""
+        node = Node(log, store, clock, settings.assets, owners=owners, others=others)
         await node.start()
         yield node
         await node.stop()
-
-    @provide
-    def whole(self, node: Node) -> LogView:
-        return LogView(node)
 
     @provide
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
@@ -172,11 +194,18 @@ class Embedded(Provider):
 
     @provide
     def app(
-        self, node: Node, reads: Reads, model: ReadModel, follower: Child, check: Checking, settings: Settings
+        self,
+        node: Node,
+        reads: Reads,
+        model: ReadModel,
+        log_view: LogView,
+        follower: Child,
+        check: Checking,
+        settings: Settings,
     ) -> Rim:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise)
+        return build_app(node, reads, gauges, settings.advertise, log_view)
 
 
 class Distributed(Provider):
@@ -229,10 +258,11 @@ class Distributed(Provider):
         snapshots: Snapshots,
         clock: Clock,
         owners: Owners,
-        peers: Peers,
+        others: OtherNodes,
         settings: Settings,
     ) -> AsyncIterator[Node]:
-        """Started, and not yet joined; closing it finishes what is in flight, leaves, and closes log and store."""
+        """Started, and not yet joined. At the end it finishes everything in flight, leaves, and closes log and
+        store."""
         from ledger.kafka.log import KafkaEventLog
 
         assert isinstance(log, KafkaEventLog)
@@ -242,8 +272,7 @@ class Distributed(Provider):
             clock,
             settings.assets,
             owners=owners,
-            remote=Forwarding(owners, peers, clock, log.partitions, settings.advertise),
-            peers=peers,
+            others=others,
             clock_off_us=log.clock_off_us,
             prepare=snapshots.prepare,
         )
@@ -264,19 +293,17 @@ class Distributed(Provider):
         return HttpPeers()
 
     @provide
-    async def whole(self, node: Node, owners: Owners, peers: Peers) -> AsyncIterator[LogView]:
-        whole = LogView(node, owners, peers)
-        yield whole
-        await whole.close()
+    def others(self, owners: Owners, peers: Peers, clock: Clock, log: EventLog, settings: Settings) -> OtherNodes:
+        return Forwarding(owners, peers, clock, log.partitions, settings.advertise)
 
     @provide
     def children(self) -> Children:
         return Children(())
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, whole: LogView, settings: Settings) -> Rim:
+    def app(self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, settings: Settings) -> Rim:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, whole)
+        return build_app(node, reads, gauges, settings.advertise, log_view)
 
 
 def _pooled(model: ReadModel) -> ServerReadModel | None:

@@ -1,71 +1,62 @@
-"""The ASGI application: the routes under Litestar, and around them the rim that answers every failure.
+"""The ASGI application: finds the route of each request, calls its handler, and turns every failure into a problem.
 
-Whatever goes wrong below ends here in exactly one problem: a ``Problem`` as itself, the framework's own refusals as
-theirs, anything unforeseen as ``internal_error`` with a request id that stands in the log beside the trace.
+Invariants:
+(1) a request gets exactly one response: its handler's, the problem that was raised, or ``internal_error`` with a
+    request id that the log has beside the trace;
+(2) no text of an unforeseen exception reaches a client;
+(3) each request is counted once in the request metrics, under the template of its route.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from time import perf_counter
 from typing import Any, Final
 
-from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.problems import Problem
-from api.http.requests import drain, path_of, respond_problem
-from api.routes.admin import admin_routes
-from api.routes.audit import audit_routes
-from api.routes.commands import command_routes
-from api.routes.peers import peer_routes
-from api.routes.wallets import wallet_routes
+from api.http.requests import Request, drain, respond, response_of
+from api.http.routing import Place, Router
+from api.http.service import Service
+from api.routes.peers import PEER_ROUTES
+from api.routes.table import ROUTES
 from ledger.node.node import Node
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
 from projections.reads.queries import Reads
 
-_OF_STATUS: Final = {
-    400: "malformed_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "request_too_large",
-    415: "unsupported_media_type",
-}
-
-_WALLETS: Final = "/v1/wallets/"
-_WALLET_SLASHES: Final = 3
+_UNMATCHED: Final = "unmatched"
+"""Route in the metrics of requests for which there is none."""
+_NO_RESPONSE: Final = 499
+"""Status in the metrics of requests that ended with half a response, or without one."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Exchange:
-    """How far a request has come: its body is ``whole``, its answer has begun."""
+    """How far a request has come: ``whole`` once its body has arrived, ``responding`` once its response has begun."""
 
-    __slots__ = ("answering", "whole")
+    __slots__ = ("responding", "whole")
 
     def __init__(self) -> None:
-        self.answering = self.whole = False
+        self.responding = self.whole = False
 
 
 class Rim:
-    """The outermost ASGI application: knows what is in flight, and turns every failure into a problem."""
+    """The outermost ASGI application. It knows which requests are in flight."""
 
-    def __init__(self, inner: ASGIApp, direct: Mapping[str, ASGIApp], wallet: ASGIApp) -> None:
-        """``direct``: the applications of single paths, and ``wallet`` that of a single wallet's, which are called
-        without ``inner``'s routing."""
-        self._inner = inner
-        self._direct = direct
-        self._wallet = wallet
+    def __init__(self, router: Router, service: Service) -> None:
+        self._router = router
+        self._service = service
+        self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
-            await self._inner(scope, receive, send)
-            return
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == ScopeType.HTTP, "the server accepts HTTP requests only"
+        began = perf_counter()
         task = asyncio.current_task()
         assert task is not None
         exchange = self._exchanges[task] = _Exchange()
@@ -76,40 +67,50 @@ class Rim:
             return message
 
         async def sending(message: Any) -> None:
-            exchange.answering = True
+            exchange.responding = True
             await send(message)
 
+        method, template, status = scope["method"], _UNMATCHED, _NO_RESPONSE
         problem: Problem | None = None
         try:
             try:
-                scope["path"] = path_of(scope)
-                await self._application(scope["path"])(scope, receiving, sending)
+                path = scope["raw_path"].decode("latin-1")
+                found = self._router.find(path)
+                if found is None:
+                    raise Problem("not_found", f"there is nothing at {path}")
+                place, values = found
+                template = place.template
+                served = place.by_method.get(method)
+                if served is None:
+                    raise _not_allowed(method, place)
+                request = Request(
+                    served.read_path(values), served.read_query(scope["query_string"]), scope, receiving
+                )
+                response = await served.route.handler(self._service, request)
+                status = response.status
+                await respond(sending, response, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
-            except HTTPException as error:
-                problem = _framework_problem(error, scope)
             except asyncio.CancelledError:
                 problem = _given_up(exchange.whole)
             except Exception:  # noqa: BLE001 - a trace must never reach a client
                 problem = _internal_error(scope)
-            if problem is not None:
-                await _answer(send, problem, exchange.answering)
+            if problem is not None and not exchange.responding:
+                # Once half a response is out, the connection breaks off: the client must not take it for a whole one.
+                status = problem.status
+                await respond(send, response_of(problem), with_body=method != "HEAD")
                 if not exchange.whole and problem.code != "shutting_down":
                     await drain(receive)
         finally:
             del self._exchanges[task]
-
-    def _application(self, path: str) -> ASGIApp:
-        direct = self._direct.get(path)
-        if direct is not None:
-            return direct
-        return self._wallet if path.startswith(_WALLETS) and path.count("/") == _WALLET_SLASHES else self._inner
+            self._requests.count(_label_of(method), template, status, perf_counter() - began)
 
     async def finish(self, within_s: float) -> int:
-        """Wait for the answers to the requests that are whole now, and give up the others and the late ones.
+        """Wait for the responses to the requests that have arrived whole, then cancel the others and the late ones.
 
-        One that is given up is told what is known of it; else one half request would keep the server open. Answers
-        how many were. The ledger takes nothing any more, so a request that comes now is answered at once.
+        A cancelled request gets a problem that says what is known of its outcome; without this, one half-sent request
+        would keep the server open. Returns how many were cancelled. The ledger accepts no commands by now, so a
+        request that arrives later gets its response at once.
         """
         whole = [task for task, exchange in self._exchanges.items() if exchange.whole]
         if whole:
@@ -120,11 +121,10 @@ class Rim:
         return len(given_up)
 
 
-async def _answer(send: Send, problem: Problem, started: bool) -> None:
-    if started:
-        return  # half an answer is out: the connection breaks off, and the client knows nothing, as it should
-    allow = problem.fields.get("allow")
-    await respond_problem(send, problem, ((b"allow", ", ".join(allow).encode()),) if allow else ())
+def _not_allowed(method: str, place: Place) -> Problem:
+    allowed = place.allowed
+    detail = f"{method} is not allowed at {place.template}; allowed: {', '.join(allowed)}"
+    return Problem("method_not_allowed", detail, allow=allowed)
 
 
 def _given_up(whole: bool) -> Problem:
@@ -134,51 +134,20 @@ def _given_up(whole: bool) -> Problem:
 
 
 def _internal_error(scope: HTTPScope) -> Problem:
-    """What is told of the exception being handled: a request id, which stands beside its trace in the log."""
+    """The problem for the exception being handled: a request id, under which the log has its trace."""
     request_id = uuid.uuid4().hex
-    _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+    _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["raw_path"].decode("latin-1"))
     detail = f"quote the request id {request_id} when you report this"
     return Problem("internal_error", detail, request_id=request_id)
 
 
-def _framework_problem(error: HTTPException, scope: HTTPScope) -> Problem:
-    code = _OF_STATUS.get(error.status_code)
-    if code is None:
-        return _internal_error(scope)
-    detail = {
-        "not_found": f"there is nothing at {scope['path']}",
-        "method_not_allowed": f"{scope['method']} is not allowed at {scope['path']}",
-    }.get(code, error.detail)
-    fields: dict[str, Any] = {}
-    if code == "method_not_allowed":
-        allowed = (error.headers or {}).get("allow", "GET")
-        fields["allow"] = [method.strip() for method in allowed.split(",")]
-    return Problem(code, detail, **fields)
+def _label_of(method: str) -> str:
+    """The method as a label: a client may send any word, and each would be a series of its own."""
+    return method if method in ("GET", "HEAD", "POST") else "other"
 
 
-def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, owner: str, whole: LogView | None = None) -> Rim:
-    """The application that serves ``node``, which others reach at the address ``owner``. ``whole``: the log, also
-    where others have its partitions; None: it is all here."""
-    whole = LogView(node) if whole is None else whole
-    metrics = Metrics(node, read_model)
-    direct, routed = command_routes(node, metrics)
-    wallet, lists = wallet_routes(node, reads)
-    litestar = Litestar(
-        route_handlers=[
-            *routed,
-            *lists,
-            *audit_routes(node, whole, owner),
-            *admin_routes(node, metrics),
-        ],
-        openapi_config=None,
-        logging_config=None,
-        # Without a handler of its own Litestar answers exceptions itself, in its own shape; the rim wants them.
-        exception_handlers={Exception: _reraise, HTTPException: _reraise},
-    )
-    if whole.among_others:
-        direct = {**direct, **peer_routes(PeerHandler(node), whole)}
-    return Rim(litestar, direct, wallet)
-
-
-def _reraise(_: Any, error: Exception) -> Any:
-    raise error
+def build_app(node: Node, reads: Reads, read_model: ReadModelGauges, address: str, log: LogView) -> Rim:
+    """The application that serves ``node``, which other nodes reach at ``address``. ``log``: the log, including the
+    partitions that other nodes own."""
+    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node))
+    return Rim(Router((*ROUTES, *PEER_ROUTES) if log.among_others else ROUTES), service)

@@ -13,18 +13,12 @@ from typing import Any, Final, Protocol
 
 from api.http.commands import encode
 from api.http.problems import NotThere, Problem, problem_of
-from api.http.query import Query
 from ledger.errors import LogUnavailable
 from ledger.writer.requests import Failed
 from projections.reads.positions import Positions
 from projections.reads.queries import Found, LogEnds, MalformedCursor
 from projections.storage.port import ReadModelUnavailable
 
-SHARED_PARAMETERS: Final = ("min_position", "timeout_ms")
-LIMIT_MAX: Final = 200
-LIMIT: Final = 50
-TIMEOUT_MS: Final = 2_000
-TIMEOUT_MS_MAX: Final = 10_000
 _LOOK_AGAIN_S: Final = 0.004
 _SLOWER: Final = 1.3
 _LOOK_AGAIN_S_MAX: Final = 0.05
@@ -46,6 +40,16 @@ DETAILS: Final = {
 }
 
 
+class WaitQuery(Protocol):
+    """What a read waits for: see ``min_positions``."""
+
+    @property
+    def min_position(self) -> str | None: ...
+
+    @property
+    def timeout_ms(self) -> int: ...
+
+
 class Waited(Protocol):
     """What a read may have to wait for: ``Reads``."""
 
@@ -57,7 +61,7 @@ class Waited(Protocol):
 
 
 async def answer(
-    query: Query, reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
+    query: WaitQuery, reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
 ) -> Found:
     """Ask until the answer is true at ``min_position``; ``draws_on`` is its one partition, None all of them.
     ``around_cache``: asks the tables themselves, for when ``ask`` did not go far enough.
@@ -66,9 +70,8 @@ async def answer(
     what is durable now.
     """
     ends = reads.ends
-    timeout_ms = query.integer("timeout_ms", TIMEOUT_MS, 0, TIMEOUT_MS_MAX)
-    least = min_positions(query.text("min_position"), ends.partitions, draws_on)
-    deadline = time.monotonic() + timeout_ms / 1_000
+    least = min_positions(query.min_position, ends.partitions, draws_on)
+    deadline = time.monotonic() + query.timeout_ms / 1_000
     known: dict[int, int] | None = None
     pause_s = 0.0
     while True:
@@ -131,10 +134,6 @@ def min_positions(text: str | None, partitions: int, draws_on: int | None) -> di
             raise Problem("malformed_request", detail, field="min_position")
         least[partition] = max(least.get(partition, 0), int(match[2]))
     return least
-
-
-def limit_of(query: Query) -> int:
-    return query.integer("limit", LIMIT, 1, LIMIT_MAX)
 
 
 def body_of(found: Found) -> bytes:

@@ -6,16 +6,16 @@ Counting costs about a microsecond a command; a batch is counted once per kind o
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from time import perf_counter, time_ns
-from typing import Final
+from time import time_ns
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as Total
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.cli.child_process import Child
 from api.http.problems import Problem
+from api.http.request_metrics import RequestMetrics
 from ledger.errors import LedgerError
 from ledger.node.node import Node
 from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, Refused
@@ -24,8 +24,6 @@ from projections.reads.port import Pool, Pooled, ReadModel
 from projections.reads.status import Standing, standing_of
 from projections.reads.supply import AccountTotal, account_totals
 from projections.storage.port import ReadModelUnavailable
-
-_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
 def outcome_of(answer: AnyResponse | Problem) -> str:
@@ -53,15 +51,8 @@ class Metrics:
         self._read_model = read_model
         self._commands = Total("stakelog_commands", "Commands by their outcome", ["outcome"], registry=self._registry)
         self._children: dict[str, Total] = {}
-        self._seconds = Histogram(
-            "stakelog_request_seconds",
-            "From a command request's last byte to its answer, in seconds",
-            ["route"],
-            buckets=_BUCKETS_S,
-            registry=self._registry,
-        )
-        self._single = self._seconds.labels("command")
-        self._batch = self._seconds.labels("batch")
+        self.requests = RequestMetrics()
+        self._registry.register(self.requests)
         self._registry.register(_NodeGauges(node))
         self._registry.register(read_model)
 
@@ -74,13 +65,6 @@ class Metrics:
     def count_all(self, answers: Iterable[AnyResponse | Problem]) -> None:
         for outcome, number in Counter(map(outcome_of, answers)).items():
             self.count(outcome, number)
-
-    def single_took(self, began: float) -> None:
-        """``began``: the ``perf_counter`` at the request's start."""
-        self._single.observe(perf_counter() - began)
-
-    def batch_took(self, began: float) -> None:
-        self._batch.observe(perf_counter() - began)
 
     async def exposition(self) -> bytes:
         await self._read_model.look()

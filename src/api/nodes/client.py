@@ -26,7 +26,7 @@ from api.nodes.messages import (
     write_follow_ups,
 )
 from ledger.core.commands import AnyFollowUp
-from ledger.node.ports import End, PeerSilent, PeerUnreachable
+from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.writer.requests import AnyResponse, Request
 
 DECIDE: Final = "/internal/v1/decide"
@@ -51,7 +51,7 @@ class HttpPeers:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
+    async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         body, places = write_asking(requests, deadline_us)
         answer = await self._exchange("POST", address, DECIDE, body)
         answers: list[AnyResponse] = self._read(read_answers, address, answer)
@@ -74,11 +74,9 @@ class HttpPeers:
         path = f"{RECORDS}?partition={partition}&from_seq={from_seq}&limit={limit}"
         return (await self._within(address, path)).splitlines()
 
-    async def open_follow_ups(
-        self, address: str, partitions: Collection[int]
-    ) -> Mapping[int, tuple[int, Sequence[int]]]:
+    async def open_follow_ups(self, address: str, partitions: Collection[int]) -> Mapping[int, OpenFollowUps]:
         answer = await self._within(address, f"{OPEN_FOLLOW_UPS}?partitions={','.join(map(str, partitions))}")
-        found: dict[int, tuple[int, list[int]]] = self._read(read_open_follow_ups, address, answer)
+        found: dict[int, OpenFollowUps] = self._read(read_open_follow_ups, address, answer)
         return found
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from ledger.core.position import Position
 from ledger.core.record import MalformedRecord, decode, encode
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
-from ledger.node.ports import End
+from ledger.node.ports import End, OpenFollowUps
 from ledger.writer.requests import (
     Accepted,
     AnyResponse,
@@ -101,7 +101,7 @@ _decode_said: Final = msgspec.json.Decoder(list[Said])
 _decode_follow_ups: Final = msgspec.json.Decoder(list[AnyFollowUp])
 _decode_arrived: Final = msgspec.json.Decoder(list[bool])
 _decode_ends: Final = msgspec.json.Decoder(list[tuple[int, End]])
-_decode_open_follow_ups: Final = msgspec.json.Decoder(list[tuple[int, tuple[int, list[int]]]])
+_decode_open_follow_ups: Final = msgspec.json.Decoder(list[tuple[int, OpenFollowUps]])
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
@@ -244,10 +244,10 @@ def read_ends(body: bytes) -> dict[int, End]:
     return dict(_decoded(_decode_ends, body))
 
 
-def write_open_follow_ups(open_seqs: dict[int, tuple[int, list[int]]]) -> bytes:
+def write_open_follow_ups(open_seqs: dict[int, OpenFollowUps]) -> bytes:
     return _encode(list(open_seqs.items()))
 
 
-def read_open_follow_ups(body: bytes) -> dict[int, tuple[int, list[int]]]:
+def read_open_follow_ups(body: bytes) -> dict[int, OpenFollowUps]:
     """Raises MalformedMessage."""
     return dict(_decoded(_decode_open_follow_ups, body))

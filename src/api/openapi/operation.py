@@ -10,11 +10,12 @@ def paths() -> dict[str, Any]:
     return {
         "/healthz": _operational(
             "getHealth",
-            "Whether the process lives",
+            "Whether the process need not be restarted",
             {
                 "200": json_answer(
-                    "it does", object_of({"status": {"const": "ok"}}), {"ok": {"value": {"status": "ok"}}}
-                )
+                    "it need not", object_of({"status": {"const": "ok"}}), {"ok": {"value": {"status": "ok"}}}
+                ),
+                "503": json_answer("restart it", ref("NotReady"), {"not_ready": example_ref("not_ready")}),
             },
         ),
         "/readyz": _operational(

@@ -5,12 +5,11 @@ A member that this module does not know fails the generation, so that a new one 
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Struct
 
-from api.http.consistency import LIMIT, LIMIT_MAX, TIMEOUT_MS, TIMEOUT_MS_MAX
 from api.openapi import json_schemas
 from api.openapi.examples import PARTITION, START_US, USER, Example
 from api.openapi.json_schemas import Schema
@@ -32,14 +31,14 @@ from api.openapi.parts import (
     typed_data,
 )
 from api.openapi.played_reads import answers
-from api.routes.wallets import BET_STATUSES, ORDER_KINDS, ORDER_STATUSES
+from api.routes.parameters import LIMIT, LIMIT_MAX, TIMEOUT_MS, TIMEOUT_MS_MAX
 from ledger.core.commands import ID_PATTERN, POSITION_PATTERN, TIME_US_MAX, USER_ID_PATTERN
 from ledger.core.events import DATA_OF
-from projections.models.bets import Bet
+from projections.models.bets import Bet, BetStatus
 from projections.models.history import BalanceAt, Change, HistoryItem
 from projections.models.holds import Hold
 from projections.models.leaderboards import LEADERBOARDS, Leader, Leaderboard
-from projections.models.orders import Order
+from projections.models.orders import Order, OrderKind, OrderStatus
 from projections.models.referrals import REFERRAL_LEVELS, Level, Referrals
 from projections.models.statistics import CountAndAmount, GameStatistics, Statistics, Totals
 from projections.models.transfers import SentTransfer
@@ -204,7 +203,7 @@ _MEMBERS: Final[dict[str, Schema]] = {
     "game": _TEXT,
     "held": _said(json_schemas.AMOUNT_OR_ZERO, f"{_MINOR}: holds, and withdrawals that are not approved yet"),
     "hold_id": _ID,
-    "kind": {"enum": list(ORDER_KINDS)},
+    "kind": {"enum": list(get_args(OrderKind))},
     "rank": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX},
     "level": {"type": "integer", "minimum": 1, "maximum": REFERRAL_LEVELS},
     "members": _COUNT,
@@ -244,7 +243,7 @@ _MEMBERS_OF: Final[dict[tuple[type[Struct], str], Schema]] = {
     (HistoryItem, "balances"): ref("Buckets"),
     **{(Change, bucket): _CHANGE for bucket in ("cash", "bonus", "held")},
     (HistoryItem, "game"): _said(or_null(_TEXT), "the bet's, also where it is settled or cancelled"),
-    (Bet, "status"): {"enum": list(BET_STATUSES)},
+    (Bet, "status"): {"enum": list(get_args(BetStatus))},
     (Bet, "position"): _BEGUN_AT,
     (Hold, "status"): {"enum": ["open", "captured", "released", "expired"]},
     (Hold, "position"): _BEGUN_AT,
@@ -267,7 +266,7 @@ _MEMBERS_OF: Final[dict[tuple[type[Struct], str], Schema]] = {
     (Referrals, "commissions"): by_asset(_SUM),
     (Leaderboard, "name"): {"enum": list(LEADERBOARDS)},
     (Leaderboard, "items"): {"type": "array", "maxItems": LIMIT_MAX, "items": ref("Leader")},
-    (Order, "status"): {"enum": list(ORDER_STATUSES)},
+    (Order, "status"): {"enum": list(get_args(OrderStatus))},
     (Order, "bonus"): _said(json_schemas.AMOUNT_OR_ZERO, f"the deposit's, {_MINOR}; 0 for withdrawals"),
     (Order, "position"): _BEGUN_AT,
 }
@@ -438,11 +437,11 @@ def parameters() -> dict[str, Any]:
         "game": {**in_query("game", _TEXT, "of this game only"), "example": "external"},
         "period": {**in_query("period", _TEXT, "of this period only"), "example": "2026-11-23/0042"},
         "bet_status": in_query(
-            "status", {"enum": list(BET_STATUSES)}, "with this status when the first page was read"
+            "status", {"enum": list(get_args(BetStatus))}, "with this status when the first page was read"
         ),
-        "order_kind": in_query("kind", {"enum": list(ORDER_KINDS)}, "of this kind only"),
+        "order_kind": in_query("kind", {"enum": list(get_args(OrderKind))}, "of this kind only"),
         "order_status": in_query(
-            "status", {"enum": list(ORDER_STATUSES)}, "with this status when the first page was read"
+            "status", {"enum": list(get_args(OrderStatus))}, "with this status when the first page was read"
         ),
         "If-None-Match": {
             "name": "If-None-Match",

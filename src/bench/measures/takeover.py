@@ -24,6 +24,7 @@ from ledger.kafka.address import KafkaAddress
 from ledger.kafka.log import open_log
 from ledger.kafka.snapshots import open_snapshots
 from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.snapshots.snapshots import Snapshots
 from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted
@@ -106,7 +107,9 @@ async def take_over(
 
 async def _fill(address: KafkaAddress, state: Path, topic: str, events: int) -> Accepted:
     """Answers the very first command's answer."""
-    node = Node(await open_log(address, 1, topic=topic), SqliteStateStore(state), _clock, ASSETS, generation=1)
+    node = node_of_whole_log(
+        await open_log(address, 1, topic=topic), SqliteStateStore(state), _clock, ASSETS, generation=1
+    )
     await node.start()
     first: Accepted | None = None
     batch: list[tuple[Command, str]] = []
@@ -166,7 +169,7 @@ async def _measured(
     if at is None:
         raise BenchError("no snapshot was loaded")
     loaded_s = time.monotonic()
-    node = Node(log, store, _clock, ASSETS, generation=2)
+    node = node_of_whole_log(log, store, _clock, ASSETS, generation=2)
     await node.start()
     opened_s = time.monotonic()
     try:

@@ -1,20 +1,19 @@
-"""The client's own books: what each wallet must hold, from the contract's rules alone.
+"""The client's own books: what each wallet must contain, from the contract's rules alone.
 
-Numbered truths:
+Invariants:
 
-1. An accepted command counts once, whatever the number of its answers; a refused one counts nothing.
-2. Amounts come from the command. Of an answer the books use its type, position, time and, for a bet, the split
-   `data.from`, which must be one that the rules allow. Its `balances` are compared, never copied.
-3. Timers fire by the answer's own `time_us`: what was due by then had happened before.
+1. An accepted command counts once, whatever the number of its responses. A refused command changes nothing.
+2. Amounts come from the command. From a response the books take its type, position, time and, for a bet, the split
+   `data.from`, which the rules must allow. Its `balances` are compared, never copied.
+3. Timers fire by the `time_us` of a response: everything due by then happened before it.
 4. Money under way between wallets may arrive at any moment. It counts as *coming* from before the transfer is posted
-   until `settle`, and widens what the books believe: cash lies between what is sure and what is sure plus coming.
-   Bonus and held are always exact, for no other wallet can move them.
-5. The fate of a transfer is read from its receiver when it is posted. That is exact only if the receiver's standing
-   (open, closed, never opened, its `balance_max`) does not change while the transfer is under way; `traffic` sees to
-   that.
+   until `settle`. Until then cash lies between the sure amount and the sure amount plus coming. Bonus and held are
+   always exact, because no other wallet can move them.
+5. Whether a transfer arrives or returns follows from its receiver when it is posted. That is exact only if the
+   receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures it.
 
-The books import nothing of the product and do no I/O. They never raise on a wrong answer: what does not fit is
-kept in `surprises`, one sentence each.
+The books import nothing of the service and do no I/O. They never raise on a wrong response: each response that does
+not fit adds a sentence to `surprises`.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from demo.books.wallets import (
     HORIZON_US,
     LIMITS,
     Adjustment,
-    Answer,
     Bet,
     Command,
+    CommandResponse,
     Grant,
     Hold,
     Limits,
@@ -68,7 +67,7 @@ EVENT_OF = {
     "unfreeze_wallet": "wallet_unfrozen",
     "close_wallet": "wallet_closed",
 }
-"""The event that each accepted command answers with, as the contract's table names it."""
+"""The event of each accepted command, from the contract's table."""
 
 REFUSED_WHILE_FROZEN = {
     "place_bet",
@@ -82,10 +81,10 @@ SHORT_OF_FUNDS = {"insufficient_funds", "credit_limit_exceeded"}
 
 
 class Books:
-    """The books of one day. Feed `sending` before each post and `heard` with each answer; then `settle`.
+    """The books of one day. Call `sending` before each post and `responded` with each response; then `settle`.
 
-    `ends`: the last seq that was told of each partition. `deciding`: (user, order) of each withdrawal on which a
-    decision was sent, so that nobody knows for how long it stays pending.
+    `ends`: the last seq that a response named, by partition. `deciding`: (user, order) of each withdrawal for which a
+    decision was sent, so that it may stop being pending at any moment.
     """
 
     def __init__(self) -> None:
@@ -101,56 +100,58 @@ class Books:
         self._under_way: dict[tuple[str, str], Transfer] = {}
 
     def wallet(self, user_id: str) -> Wallet:
-        """The books' page of this user; an empty one if nothing was heard of them."""
+        """The books' wallet of this user; an empty one before the first response."""
         if user_id not in self.wallets:
             self.wallets[user_id] = Wallet(user_id)
         return self.wallets[user_id]
 
     def accepted(self, command: Command) -> bool:
-        """Whether this very command was taken."""
+        """Whether this very command was accepted."""
         return (command["user_id"], command["command_id"]) in self._first
 
     def acknowledged(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Every command that was taken: user, command id and the first answer."""
+        """Each accepted command: user, command id and the first response."""
         for (user_id, command_id), body in self._first.items():
             yield user_id, command_id, body
 
     def sending(self, command: Command) -> None:
-        """Note what may take effect before its own answer is there: a transfer, a decision on a withdrawal."""
+        """Note a command that may take effect before its response arrives: a transfer, a decision on a withdrawal."""
         if command["type"] == "transfer" and not self.accepted(command):
             self._expect_arrival(command)
         if command["type"] in ("approve_withdrawal", "reject_withdrawal"):
             self.deciding.add((command["user_id"], command["order_id"]))
 
-    def heard(self, command: Command, answer: Answer, may: frozenset[str] = frozenset()) -> None:
-        """Take one answer into the books.
+    def responded(self, command: Command, response: CommandResponse, may: frozenset[str] = frozenset()) -> None:
+        """Take one response into the books.
 
-        `may` holds the outcomes that fit (empty: any). An answer that does not fit, a second answer that differs from
-        the first, a split or a balance that the rules do not give: each is one more of `surprises`.
+        `may`: the outcomes that fit (empty: any). These add to `surprises`: a response that does not fit, a second
+        response that differs from the first, and a split or a balance that differs from the rules.
         """
         key = (str(command.get("user_id")), str(command.get("command_id")))
-        if may and answer.outcome not in may:
-            self._surprise(command, f"was answered {answer.outcome}, not {' or '.join(sorted(may))}{_detail(answer)}")
-        if not answer.accepted:
+        if may and response.outcome not in may:
+            self._surprise(
+                command, f"was answered {response.outcome}, not {' or '.join(sorted(may))}{_detail(response)}"
+            )
+        if not response.accepted:
             if key not in self._first:
-                self._refused(command, answer)
+                self._refused(command, response)
             return
         first = self._first.get(key)
         if first is not None:
-            if first != answer.body:
-                self._surprise(command, "was answered twice, and not the same")
+            if first != response.body:
+                self._surprise(command, "got two responses that differ")
             return
-        self._first[key] = answer.body
-        self._take(command, answer.body)
+        self._first[key] = response.body
+        self._take(command, response.body)
 
     def latest_due_us(self) -> int:
-        """The last moment within the horizon at which a timer of any wallet fires; 0 if there is none."""
+        """The last time within the horizon at which a timer of any wallet fires; 0 if there is none."""
         horizon_us = self.clock_us + HORIZON_US
         dues = (due for wallet in self.wallets.values() for due in timers_due_us(wallet))
         return max((due for due in dues if due <= horizon_us), default=0)
 
     def settle(self, now_us: int) -> None:
-        """Let everything arrive: transfers end where they must, and timers due by `now_us` fire."""
+        """Let all transfers arrive or return, and all timers due by `now_us` fire."""
         for transfer in self._under_way.values():
             end = self.wallet(transfer.ends_at)
             end.cash[transfer.asset] += transfer.amount
@@ -160,11 +161,11 @@ class Books:
             self._fire(wallet, now_us)
 
     def differences(self, user_id: str, seen: dict[str, Any] | None, *, settled: bool = True) -> list[str]:
-        """Each point in which the service's wallet (None: not found) is not what the books say.
+        """Each difference between the service's wallet (None: not found) and the books.
 
-        `settled`: after `settle`, so that every amount is sure. Else the wallet is one on which no command is under
-        way, read after all that was heard of it: cash may hold what is coming; and where a timer may have fired, the
-        amounts say nothing.
+        `settled`: after `settle`, so that each amount is sure. Else no command of the wallet is under way, and it was
+        read at or after its last response. Then cash may include coming money, and amounts are not compared if a
+        timer may have fired.
         """
         wallet = self.wallet(user_id)
         sure = settled or not self.may_fire(wallet)
@@ -209,43 +210,43 @@ class Books:
         """Whether a timer of the wallet is due by now or within the horizon."""
         return any(due <= self.clock_us + HORIZON_US for due in timers_due_us(wallet))
 
-    # -- what an answer means ------------------------------------------------------------------------------------
+    # -- the effect of a response --------------------------------------------------------------------------------
 
-    def _refused(self, command: Command, answer: Answer) -> None:
+    def _refused(self, command: Command, response: CommandResponse) -> None:
         if command.get("type") == "transfer":
             self._forget_arrival(command)
-        if answer.outcome not in SHORT_OF_FUNDS or command.get("user_id") not in self.wallets:
+        if response.outcome not in SHORT_OF_FUNDS or command.get("user_id") not in self.wallets:
             return
         wallet = self.wallets[command["user_id"]]
         wanted = abs(command.get("stake") or command.get("amount") or 0)
         credit = wallet.limit(command["asset"]).credit_limit if command["type"] == "place_bet" else 0
         if 0 < wanted <= wallet.cash[command.get("asset", "")] + credit:
-            self._surprise(command, f"was refused {answer.outcome}, though cash is {wallet.cash[command['asset']]}")
+            self._surprise(command, f"was refused {response.outcome}, though cash is {wallet.cash[command['asset']]}")
 
     def _take(self, command: Command, body: dict[str, Any]) -> None:
         kind: str = command["type"]
         now_us: int = body.get("time_us", self.clock_us)
         self.clock_us = max(self.clock_us, now_us)
         wallet = self.wallet(command["user_id"])
-        self._note_place(wallet, command, body)
+        self._note_position(wallet, command, body)
         if body.get("type") != EVENT_OF.get(kind):
-            self._surprise(command, f"was answered with the event {body.get('type')}")
+            self._surprise(command, f"led to the event {body.get('type')}")
         if wallet.status == "closed" or (wallet.status is None) != (kind == "open_wallet"):
-            self._surprise(command, f"was taken though the wallet is {wallet.status or 'not open'}")
+            self._surprise(command, f"was accepted though the wallet is {wallet.status or 'not open'}")
         if wallet.status == "frozen" and kind in REFUSED_WHILE_FROZEN:
-            self._surprise(command, "was taken though the wallet is frozen")
+            self._surprise(command, "was accepted though the wallet is frozen")
         self._fire(wallet, now_us)
         try:
             self._apply(wallet, command, body, now_us)
         except KeyError as missing:
-            self._surprise(command, f"was taken though the books know no {missing}")
+            self._surprise(command, f"was accepted though {missing} is not in the books")
         self._check_balances(wallet, command, body)
         self._fire(wallet, now_us)
 
-    def _note_place(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
+    def _note_position(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
         partition, seq = body.get("partition"), body.get("seq")
         if not isinstance(partition, int) or not isinstance(seq, int):
-            self._surprise(command, "was answered without its place")
+            self._surprise(command, "got a response without a position")
             return
         wallet.partition, wallet.seq = partition, max(wallet.seq, seq)
         self.ends[partition] = max(self.ends.get(partition, 0), seq)
@@ -312,7 +313,7 @@ class Books:
                 wallet.status = "open"
             case "close_wallet":
                 if not wallet.nothing_open() or any(wallet.total(asset) for asset in wallet.assets()):
-                    self._surprise(command, "was taken though the wallet is not empty")
+                    self._surprise(command, "was accepted though the wallet is not empty")
                 wallet.status = "closed"
 
     def _deposited(self, wallet: Wallet, command: Command, body: dict[str, Any], now_us: int) -> None:
@@ -355,11 +356,11 @@ class Books:
             self._surprise(command, f"took bonus from {given.get('grants')}, by the rules from {grants}")
         wallet.cash[asset] -= stake - bonus
         if wallet.cash[asset] + wallet.coming[asset] < min(-wallet.limit(asset).credit_limit, sure):
-            self._surprise(command, f"was taken, and cash is {wallet.cash[asset]}")
+            self._surprise(command, f"was accepted, and cash is {wallet.cash[asset]}")
         wallet.staked[asset, now_us // DAY_US] += stake
         stake_max = wallet.limit(asset).stake_max_per_day
         if stake_max is not None and wallet.staked[asset, now_us // DAY_US] > stake_max:
-            self._surprise(command, f"was taken above stake_max_per_day {stake_max}")
+            self._surprise(command, f"was accepted above stake_max_per_day {stake_max}")
         wallet.bets[command["bet_id"]] = Bet(
             asset,
             stake,
@@ -397,7 +398,7 @@ class Books:
     def _hold_resolved(self, wallet: Wallet, command: Command) -> None:
         hold = wallet.holds[command["hold_id"]]
         if hold.status != "open":
-            self._surprise(command, f"was taken though the hold is {hold.status}")
+            self._surprise(command, f"was accepted though the hold is {hold.status}")
             return
         captured = 0
         if command["type"] == "capture_hold":
@@ -424,7 +425,7 @@ class Books:
     def _reversed(self, wallet: Wallet, command: Command) -> None:
         item = wallet.reversibles.get(command["position"])
         if item is None or item.reversed:
-            self._surprise(command, "was taken though there is nothing to reverse")
+            self._surprise(command, "was accepted though there is nothing to reverse")
             return
         item.reversed = True
         self._take_cash(wallet, command, item.asset, item.cash)
@@ -439,15 +440,15 @@ class Books:
     # -- small leaves --------------------------------------------------------------------------------------------
 
     def _take_cash(self, wallet: Wallet, command: Command, asset: str, amount: int) -> None:
-        """Move cash away; only a bet may leave less than nothing. A negative amount gives."""
+        """Subtract cash; only a bet may leave less than zero. A negative amount adds."""
         wallet.cash[asset] -= amount
         if amount > 0 and wallet.cash[asset] + wallet.coming[asset] < 0:
-            self._surprise(command, f"was taken though cash was {wallet.cash[asset] + amount}")
+            self._surprise(command, f"was accepted though cash was {wallet.cash[asset] + amount}")
 
     def _check_balance_max(self, wallet: Wallet, command: Command, asset: str) -> None:
         balance_max = wallet.limit(asset).balance_max
         if balance_max is not None and wallet.total(asset) > balance_max:
-            self._surprise(command, f"was taken above balance_max {balance_max}")
+            self._surprise(command, f"was accepted above balance_max {balance_max}")
 
     def _check_balances(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
         for asset, seen in (body.get("balances") or {}).items():
@@ -460,7 +461,7 @@ class Books:
                 )
 
     def _fire(self, wallet: Wallet, now_us: int) -> None:
-        """Expire what is due: a hold gives its money back to cash, a grant loses what is left."""
+        """Expire due timers: an expired hold returns its money to cash, an expired grant loses its rest."""
         for hold in wallet.holds.values():
             if hold.status == "open" and hold.expires_at_us is not None and hold.expires_at_us <= now_us:
                 hold.status = "expired"
@@ -492,6 +493,6 @@ class Books:
         self.surprises.append(f"{command.get('user_id')}: {command.get('type')} {command.get('command_id')} {what}")
 
 
-def _detail(answer: Answer) -> str:
-    detail = answer.body.get("detail")
-    return f" ({detail})" if detail and not answer.accepted else ""
+def _detail(response: CommandResponse) -> str:
+    detail = response.body.get("detail")
+    return f" ({detail})" if detail and not response.accepted else ""

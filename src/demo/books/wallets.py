@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 ACCEPTED = "accepted"
-"""The outcome of a command that was taken; every other outcome is a problem's code."""
+"""The outcome of an accepted command; every other outcome is the code of a problem."""
 
 DAY_US = 86_400_000_000
 HORIZON_US = 3_600_000_000
@@ -18,8 +18,8 @@ Command = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the service said to one command: the HTTP status, the hit mark, and the result or problem as JSON."""
+class CommandResponse:
+    """The response to one command: the HTTP status, `Idempotency-Hit`, and the result or problem as JSON."""
 
     status: int
     hit: bool
@@ -27,7 +27,7 @@ class Answer:
 
     @property
     def accepted(self) -> bool:
-        """Taken now (201) or before (200): to a caller the same."""
+        """Whether it was accepted, now (201) or before (200): a caller need not know which."""
         return self.status in (200, 201)
 
     @property
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Grant:
-    """Bonus under one name: what is left of it, and until when (None: for ever)."""
+    """A bonus grant: its rest (`left`), and its expiry (None: never)."""
 
     grant_id: str
     asset: str
@@ -52,7 +52,7 @@ class Grant:
 
 @dataclass(slots=True)
 class Bet:
-    """A bet and the buckets of its stake. `status`: open, settled, cancelled or never (cancelled before it came)."""
+    """A bet and the buckets of its stake. `status`: open, settled, cancelled, or never (cancelled before placed)."""
 
     asset: str
     stake: int
@@ -98,7 +98,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An answer that moved money: what the wallet's history must show at that seq."""
+    """A response that moved money: the wallet's history must show it at that seq."""
 
     type: str
     command_id: str
@@ -116,7 +116,7 @@ class Adjustment:
 
 @dataclass(slots=True)
 class Reversible:
-    """An event that `reverse` may name, while `reversed` is False."""
+    """An event that can be reversed while `reversed` is False."""
 
     asset: str
     cash: int
@@ -140,9 +140,9 @@ LIMITS = tuple(item.name for item in fields(Limits))
 
 @dataclass(slots=True)
 class Wallet:
-    """One user's accounts as the books have them. `status` is None until the wallet was opened.
+    """One user's wallet in the books. `status` is None until the wallet is opened.
 
-    `partition` and `seq` are of the last answer; `lines` what moved money, by seq.
+    `partition` and `seq` are of the last response; `lines` are the responses that moved money, by seq.
     """
 
     user_id: str
@@ -165,11 +165,11 @@ class Wallet:
     lines: dict[int, Line] = field(default_factory=dict)
 
     def bonus(self, asset: str) -> int:
-        """What is left of all grants of the asset."""
+        """The rest of all grants of the asset."""
         return sum(grant.left for grant in self.grants.values() if grant.asset == asset)
 
     def held(self, asset: str) -> int:
-        """Open holds and withdrawals that nobody has decided on yet."""
+        """Open holds, and withdrawals without a decision."""
         holds = sum(hold.amount for hold in self.holds.values() if hold.status == "open" and hold.asset == asset)
         return holds + sum(
             order.amount for order in self.orders.values() if order.status == "pending" and order.asset == asset
@@ -184,7 +184,7 @@ class Wallet:
         return self.limits.get(asset) or Limits()
 
     def assets(self) -> set[str]:
-        """Each asset that moved or was limited."""
+        """Each asset that was moved or limited."""
         granted = {grant.asset for grant in self.grants.values()}
         return granted | set(self.cash) | set(self.limits)
 
@@ -201,7 +201,7 @@ class Wallet:
 
 @dataclass(slots=True)
 class Transfer:
-    """A transfer under way: where its money ends once everything has settled."""
+    """A transfer under way: the wallet that has its money in the end."""
 
     asset: str
     amount: int
@@ -209,13 +209,13 @@ class Transfer:
 
 
 def bonus_of_stake(stake: int, cash: int, bonus: int, spend: str) -> int:
-    """How much of a stake is bonus: `cash_first` spends cash above 0 before it, `bonus_first` nothing."""
+    """The bonus part of a stake: `cash_first` spends cash above 0 before bonus, `bonus_first` spends bonus first."""
     before = max(cash, 0) if spend == "cash_first" else 0
     return min(max(stake - before, 0), bonus)
 
 
 def take_bonus(wallet: Wallet, asset: str, amount: int) -> list[tuple[str, int]]:
-    """Take bonus by soonest expiry, then oldest; which grants gave how much, in that order."""
+    """Take bonus by soonest expiry, then oldest. Returns the amount of each grant used, in that order."""
     taken: list[tuple[str, int]] = []
     grants = [grant for grant in wallet.grants.values() if grant.asset == asset and grant.left]
     for grant in sorted(grants, key=lambda g: (g.expires_at_us is None, g.expires_at_us or 0, g.seq)):

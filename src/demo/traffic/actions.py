@@ -25,7 +25,7 @@ SECOND_US = 1_000_000
 
 @dataclass(slots=True)
 class _Progress:
-    """Where a server is in its day."""
+    """The progress of a server through its day."""
 
     period: int = 0
     used: int = 0
@@ -55,7 +55,7 @@ class Actions:
         if self.books.opened and luck < 0.6:
             referrer = self.books.opened[int(len(self.books.opened) * self.rng.random() ** 2)]
         elif luck < 0.63:
-            referrer = self._nobody()
+            referrer = self._unknown_user()
         elif luck < 0.64:
             planned.append(self._wrong("same_wallet", player, "open_wallet", referrer_id=player.user_id))
         elif luck < 0.66:
@@ -119,12 +119,12 @@ class Actions:
             stake=stake,
             spend=spend,
         )
-        patience = self.rng.choices((0, 1, self.day.periods), (94, 5, 1))[0]
-        self.now.wagers.append(Wager(self.now.period + patience, player, bet_id))
+        settled_after = self.rng.choices((0, 1, self.day.periods), (94, 5, 1))[0]
+        self.now.wagers.append(Wager(self.now.period + settled_after, player, bet_id))
         return self._one(planned)
 
     def hold(self, player: Player) -> Post | None:
-        """Money set aside for something else than a bet; for ever, for a moment, until tomorrow, or too late."""
+        """A hold: without an expiry, or expiring in a moment, tomorrow, or in the past."""
         amount = self._part_of_cash(player)
         if amount is None:
             return None
@@ -191,7 +191,7 @@ class Actions:
         return Post(tuple(planned), actor=self.rng.choice(OPERATORS))
 
     def transfer(self, player: Player) -> Post | None:
-        """Money for somebody else; some of them unknown, gone, or not taking any: it comes back."""
+        """Money for another user. Some are unknown, closed or at their cap: then the money returns."""
         if player.role in (Role.VISITOR, Role.CAPPED, Role.CREDIT):
             return None
         amount = self._part_of_cash(player)
@@ -212,7 +212,7 @@ class Actions:
         )
 
     def grant(self, player: Player) -> Post | None:
-        """A bonus, with or without an end."""
+        """A bonus, with or without an expiry."""
         if player.role in (Role.VISITOR, Role.CAPPED) or not self._wallet(player).status:
             return None
         return self._one(
@@ -236,7 +236,7 @@ class Actions:
         return Post((planned,), actor=self.rng.choice(OPERATORS))
 
     def propose(self, player: Player) -> Post | None:
-        """A larger correction, which a second operator must approve; the first one tries as well."""
+        """A larger correction, which a second operator must approve; sometimes the first one tries it too."""
         if player.role in (Role.VISITOR, Role.CAPPED):
             return None
         adjustment_id = self._id("a")
@@ -258,7 +258,7 @@ class Actions:
         return Post((planned,), actor=first)
 
     def reverse(self, player: Player) -> Post | None:
-        """Take back a deposit, grant or adjustment that is still whole; and try it a second time."""
+        """Reverse a deposit, grant or adjustment that is still whole; sometimes try it a second time."""
         wallet = self._wallet(player)
         if wallet.status != "open" or player.role in (Role.CAPPED, Role.CREDIT):
             return None
@@ -278,7 +278,7 @@ class Actions:
         return Post(tuple(planned), actor=self.rng.choice(OPERATORS))
 
     def freeze(self, player: Player) -> Post | None:
-        """A wallet under review: it takes money and gives none, until the back office lets it go."""
+        """A wallet under review: it takes deposits and pays nothing, until the back office unfreezes it."""
         wallet, asset = self._wallet(player), player.asset
         if player.role is not Role.REGULAR or wallet.status != "open":
             return None
@@ -299,7 +299,7 @@ class Actions:
         return Post(planned, batch=self.rng.random() < 0.5, actor=self.rng.choice(OPERATORS))
 
     def relimit(self, player: Player) -> Post | None:
-        """New limits: a careful player's for today, a regular player's for a moment."""
+        """New limits: for a careful player for today, for a regular player for a moment."""
         wallet = self._wallet(player)
         if wallet.status != "open":
             return None
@@ -322,7 +322,7 @@ class Actions:
         return None
 
     def cancel_first(self, player: Player) -> Post | None:
-        """The cancel overtakes its bet: the bet is then refused for ever."""
+        """The cancel overtakes its bet: after it the bet is always refused."""
         if self._wallet(player).status != "open":
             return None
         fields = self._bet_fields(player.asset, 100)
@@ -334,7 +334,7 @@ class Actions:
         return Post(planned, batch=self.rng.random() < 0.5)
 
     def leave(self, player: Player) -> Post | None:
-        """A visitor takes everything out and closes the wallet; refused while something is left."""
+        """A visitor withdraws everything and closes the wallet; refused while money is left."""
         wallet = self._wallet(player)
         if player.role is not Role.VISITOR or wallet.status != "open":
             return None
@@ -355,7 +355,7 @@ class Actions:
         return Post(tuple(planned), batch=self.rng.random() < 0.5)
 
     def send_again(self, player: Player) -> Post | None:
-        """A copy of something accepted long ago must be a hit; its id with other fields is refused."""
+        """A copy of an old accepted command must be a hit; its id with other fields is refused."""
         if not self.now.sent:
             return None
         old = self.rng.choice(self.now.sent)
@@ -367,7 +367,7 @@ class Actions:
         return Post((Planned(old.command, SURE, again=True),), batch=player.role is Role.CREDIT)
 
     def mistake(self, player: Player) -> Post | None:
-        """One of the errors that real clients make, with the one code that must answer it."""
+        """One of the errors that real clients make, with the one code that it must get."""
         wallet, asset = self._wallet(player), player.asset
         if player.role is not Role.REGULAR or wallet.status != "open":
             return None
@@ -421,13 +421,13 @@ class Actions:
     def _wallet(self, player: Player) -> Wallet:
         return self.books.wallet(player.user_id)
 
-    def _nobody(self) -> str:
-        return f"{self.day.tag}nobody{self.rng.randint(1, 50)}"
+    def _unknown_user(self) -> str:
+        return f"{self.day.tag}unknown{self.rng.randint(1, 50)}"
 
     def _receiver(self, player: Player) -> str | None:
         luck = self.rng.random()
         if luck < 0.08:
-            return self._nobody()
+            return self._unknown_user()
         others = [self.rng.choice(self.books.opened) for _ in range(6)]
         roles = {user_id: self.role_of[user_id] for user_id in others if user_id != player.user_id}
         if luck < 0.2:
@@ -439,7 +439,7 @@ class Actions:
         return next((user_id for user_id, role in roles.items() if role is Role.REGULAR), None)
 
     def _part_of_cash(self, player: Player) -> int | None:
-        """An amount that the wallet's sure cash covers, or None if it is frozen, gone or poor."""
+        """An amount that the wallet's sure cash covers; None if the wallet is not open, or has too little."""
         wallet = self._wallet(player)
         cash = wallet.cash[player.asset]
         if wallet.status != "open" or cash < 10:
@@ -455,7 +455,7 @@ class Actions:
         return self.books.clock_us + (DAY_US if luck < 0.95 else -SECOND_US)
 
     def _money(self, asset: str, low: int, high: int) -> int:
-        """An amount between `low` and `high` whole units, small ones oftener, in odd minor units."""
+        """An amount between `low` and `high` whole units, small ones more often, in odd minor units."""
         units = math.exp(self.rng.uniform(math.log(low), math.log(high)))
         return max(round(units * UNIT[asset]), 1)
 
@@ -490,12 +490,12 @@ class Actions:
 
     def _id(self, kind: str) -> str:
         self.now.numbers += 1
-        odd = "/?%41+#" if self.now.numbers % 50 == 0 else ""  # ids are any ASCII: nobody may decode or cut them
+        odd = "/?%41+#" if self.now.numbers % 50 == 0 else ""  # an id is any ASCII: no part may decode or cut it
         return f"{kind}-{self.number}-{self.now.numbers}{odd}"
 
     def _plan(self, player: Player, kind: str, may: frozenset[str] = SURE, **fields: object) -> Planned:
         command: Command = {"type": kind, "command_id": self._id("c"), "user_id": player.user_id}
-        # In `set_limits` null has a meaning of its own; elsewhere it is the same as absent.
+        # In `set_limits` null resets the limit; in other commands null is the same as absent.
         command |= fields if kind == "set_limits" else {k: v for k, v in fields.items() if v is not None}
         if self.rng.random() < 0.1:
             command["metadata"] = {"server": f"gs-{self.number}", "note": self.rng.choice(PICKS)}
@@ -511,10 +511,10 @@ class Actions:
         return self._faulty(Post((planned,)))
 
     def _faulty(self, post: Post) -> Post:
-        """A few posts go wrong on the way (truth 4)."""
+        """A few posts get a fault (`traffic.plan`, invariant 2)."""
         if any(planned.may != SURE for planned in post.planned):
             return post
-        fault = self.rng.choices((Fault.NONE, Fault.TWICE, Fault.ANSWER_LOST), (96, 2, 2))[0]
+        fault = self.rng.choices((Fault.NONE, Fault.TWICE, Fault.RESPONSE_LOST), (96, 2, 2))[0]
         return Post(post.planned, post.batch, post.actor, fault)
 
     def _later(self, player: Player, post: Callable[[], Post | None], periods: tuple[int, int]) -> None:
@@ -522,7 +522,7 @@ class Actions:
 
 
 def _lasts(wallet: Wallet, grant_id: str, clock_us: int) -> bool:
-    """Whether nothing was spent of the grant and it ends later than the hour."""
+    """Whether nothing of the grant was spent, and it expires later than the horizon."""
     grant = wallet.grants[grant_id]
     ends_at_us = grant.expires_at_us
     return grant.untouched and (ends_at_us is None or ends_at_us > clock_us + HORIZON_US)

@@ -27,15 +27,15 @@ ANY_SHORTAGE = frozenset({ACCEPTED, "insufficient_funds", "credit_limit_exceeded
 
 
 class Fault(Enum):
-    """What goes wrong between client and service, on purpose."""
+    """A deliberate fault between client and service."""
 
     NONE = "none"
     TWICE = "sent twice at once"
-    ANSWER_LOST = "answer lost, sent again"
+    RESPONSE_LOST = "response lost, sent again"
 
 
 class Role(Enum):
-    """What sets a player's wallet apart, for the whole day."""
+    """The special behaviour of a player, for the whole day."""
 
     REGULAR = "regular"
     VISITOR = "visitor"  # no bonus, no transfers; leaves for good when the wallet is empty
@@ -46,7 +46,7 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What to play: about this many commands. `tag` keeps the users of two days on one service apart."""
+    """What to play: about this many commands. `tag` separates the users of two days on one service."""
 
     users: int
     commands: int
@@ -58,7 +58,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """One user, as their game server knows them."""
+    """One user, as the game server knows them."""
 
     user_id: str
     role: Role
@@ -67,7 +67,7 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One command and the outcomes that fit; `again`: a copy of one that was accepted, so it must be a hit."""
+    """One command and its fitting outcomes. `again`: a copy of an accepted command, so it must be a hit."""
 
     command: Command
     may: frozenset[str] = SURE
@@ -102,7 +102,7 @@ class Wave:
 
 @dataclass(slots=True)
 class Later:
-    """Something to do with this wallet from this period on; what exactly is decided then (None: nothing any more)."""
+    """A task for this wallet in this period or later. `post` decides then what to send (None: nothing)."""
 
     period: int
     user_id: str
@@ -119,7 +119,7 @@ class Wager:
 
 
 def players(day: Day) -> list[Player]:
-    """Everybody of the day, whichever server they play on."""
+    """All players of the day, of all servers."""
     rng = seeded(day, "players")
     roles = {7: Role.VISITOR, 13: Role.CAPPED, 21: Role.CREDIT, 33: Role.CAREFUL}
     return [
@@ -133,7 +133,7 @@ def players(day: Day) -> list[Player]:
 
 
 def share_of_period(day: Day, period: int) -> float:
-    """The part of the day's commands that falls into this period: quiet at night, busiest about 21:00."""
+    """The share of the day's commands in this period: lowest at night, highest about 21:00."""
     weights = [1.2 + math.cos((at / day.periods - 21 / 24) * 2 * math.pi) for at in range(day.periods)]
     return weights[period] / sum(weights)
 

@@ -26,10 +26,10 @@ ZIPF_EXPONENT = 1.05
 
 
 class GameServer(Actions):
-    """One game server's day. `books` must have heard each wave's answers before the next is asked for."""
+    """One game server's day. The books must have all responses of a wave before the next wave is taken."""
 
     def __init__(self, day: Day, number: int, books: Books) -> None:
-        """Server `number` of `day.servers`; `books` is shared by all servers and only read here."""
+        """Server `number` of `day.servers`; `books` is shared by all servers and only read."""
         everybody = players(day)
         super().__init__(day, number, books, {player.user_id: player.role for player in everybody})
         self.mine = everybody[number :: day.servers]
@@ -39,7 +39,7 @@ class GameServer(Actions):
             player.user_id: 1 / (rank + 1) ** ZIPF_EXPONENT for player, rank in zip(self.mine, ranks, strict=True)
         }
         self.waiting: deque[Player] = deque(self.mine)
-        self.here: list[Player] = []
+        self.opened: list[Player] = []
         self.weights: list[float] = []
         self.quiet: tuple[tuple[Callable[[Player], Post | None], int], ...] = (
             (self.deposit, 18),
@@ -83,8 +83,8 @@ class GameServer(Actions):
             self._welcome(coming)
 
     def _welcome(self, coming: Sequence[Player]) -> None:
-        self.here.extend(player for player in coming if self.books.wallet(player.user_id).status)
-        self.weights = list(accumulate(self.weight_of[player.user_id] for player in self.here))
+        self.opened.extend(player for player in coming if self.books.wallet(player.user_id).status)
+        self.weights = list(accumulate(self.weight_of[player.user_id] for player in self.opened))
 
     def _until(
         self, quota: int, width: tuple[int, int], menu: Sequence[tuple[Callable[[Player], Post | None], int]]
@@ -92,12 +92,12 @@ class GameServer(Actions):
         """Waves from the menu until the period's commands, with a result for each open bet, reach the quota."""
         due = sum(wager.period <= self.now.period for wager in self.now.wagers)
         idle = 0
-        while self.now.used + due < quota and self.here and idle < 20:
+        while self.now.used + due < quota and self.opened and idle < 20:
             posts = self._due_posts()
             busy = {user_id for post in posts for user_id in post.user_ids()}
             left = max((quota - self.now.used - due) // 2, 1)  # a bet brings its result along
             for _ in range(min(self.rng.randint(*width), left)):
-                player = self.rng.choices(self.here, cum_weights=self.weights)[0]
+                player = self.rng.choices(self.opened, cum_weights=self.weights)[0]
                 act = self.rng.choices([item for item, _ in menu], [weight for _, weight in menu])[0]
                 post = None if player.user_id in busy else act(player)
                 if post is not None and not post.user_ids() & busy:
@@ -109,7 +109,7 @@ class GameServer(Actions):
             due = sum(wager.period <= self.now.period for wager in self.now.wagers)
 
     def _due_posts(self) -> list[Post]:
-        """The back office's work that is due, at most one post for each wallet."""
+        """The due tasks of the back office, at most one post for each wallet."""
         posts: list[Post] = []
         busy: set[str] = set()
         kept: list[Later] = []
@@ -169,7 +169,7 @@ class GameServer(Actions):
         return planned
 
     def _evening(self) -> Iterator[Wave]:
-        """What is still on the desk; bets of tomorrow's periods stay open."""
+        """The tasks that are left; bets of tomorrow's periods stay open."""
         for later in self.now.late:
             later.period = min(later.period, self.now.period)
         while self.now.late:

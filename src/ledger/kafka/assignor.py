@@ -1,4 +1,4 @@
-"""How the group of the nodes divides the partitions: ``ledger.node.assignment`` behind aiokafka's assignor.
+"""How the group of the nodes divides the partitions: ``ledger.core.assignment`` behind aiokafka's assignor.
 
 A node that joins sends what it has and what it is ready for; the member that Kafka made the group's leader divides,
 and sends each node, with its own part, who has everything and who is whose heir. So after a rebalance every node
@@ -14,7 +14,7 @@ import msgspec
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from msgspec import Struct
 
-from ledger.node.assignment import Member, share
+from ledger.core.assignment import Member, assign
 
 _VERSION: Final = 0
 
@@ -52,15 +52,15 @@ class SharingAssignor:
                     number,
                     address,
                 )
-        shares = share(len(cluster.partitions_for_topic(self._topic) or ()), said)
+        assigned = assign(len(cluster.partitions_for_topic(self._topic) or ()), said)
         division = msgspec.json.encode(
             Division(
-                {partition: said[owner].address for partition, owner in shares.owners.items()},
-                {partition: said[heir].address for partition, heir in shares.heirs.items()},
+                {partition: said[owner].address for partition, owner in assigned.owners.items()},
+                {partition: said[standby].address for partition, standby in assigned.standbys.items()},
             )
         )
         own: dict[str, list[int]] = {member: [] for member in members}
-        for partition, owner in sorted(shares.owners.items()):
+        for partition, owner in sorted(assigned.owners.items()):
             own[owner].append(partition)
         return {
             member: ConsumerProtocolMemberAssignment(_VERSION, [(self._topic, partitions)], division)

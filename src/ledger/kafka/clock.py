@@ -1,7 +1,7 @@
-"""How far this machine's clock is from the broker's, told by each append: its answer says when the broker took it.
+"""How far this machine's clock is from the broker's, measured at each append: its response has the broker's time.
 
-The broker's moment lies between sending and answering; only what is outside of both is an error of a clock. Between
-appends the broker's time is carried on by the clock that never jumps, so that a clock that was set right is noticed.
+The broker's time lies between request and response; only what lies outside of the two is an error of a clock. Between
+appends the broker's time is extrapolated by the monotonic clock, so that a corrected system clock is noticed.
 """
 
 import time
@@ -18,18 +18,18 @@ def _steady_us() -> int:
 
 
 class BrokerClock:
-    """One for a process's clients."""
+    """One for all clients of a process."""
 
     def __init__(self) -> None:
         self._off_us = 0
-        self._difference_us = 0  # between the two clocks of this machine, when it was measured
+        self._difference_us = 0  # between the two clocks of this machine, at the last measurement
 
     def sent(self) -> int:
-        """To be handed to ``answered``."""
+        """Return what ``acknowledged`` needs of the moment of sending."""
         return _now_us()
 
-    def answered(self, sent_us: int, appended_ms: int | None) -> None:
-        """``appended_ms``: the broker's time, cut to milliseconds; None or negative where it does not say."""
+    def acknowledged(self, sent_us: int, appended_ms: int | None) -> None:
+        """``appended_ms``: the broker's time, truncated to milliseconds; None or negative if the broker sent none."""
         if appended_ms is None or appended_ms < 0:
             return
         now_us = _now_us()
@@ -41,5 +41,5 @@ class BrokerClock:
             self._off_us = max(sent_us - appended_us - _US_PER_MS, 0)
 
     def off_us(self) -> int:
-        """How far this machine's clock is ahead of the broker's now; negative where it is behind."""
+        """Return how far this machine's clock is ahead of the broker's now; negative if it is behind."""
         return self._off_us + (_now_us() - _steady_us() - self._difference_us if self._difference_us else 0)

@@ -1,14 +1,13 @@
 """The assets' exponents: the Kafka topic ``stakelog.declarations``, one partition, key = asset.
 
-Truths:
-(1) an asset's exponent is what the first record that names it says, for ever;
-(2) a node writes nothing before it has read the topic whole, compared, added what is missing, and read again: of two
-    that declare at once each sees the record that came first, so that at most one exponent goes on.
+Invariants:
+(1) an asset's exponent is the one in the first record that names the asset;
+(2) a node writes no event before it has read the whole topic, compared it, added the missing assets, and read it
+    again: of two nodes that declare at once both see which record is first, so at most one exponent is accepted.
 
-A node that is refused may have declared its other assets before; they are as good as anybody's.
+A node that is refused may have declared its other assets before; those declarations are valid.
 """
 
-import asyncio
 import logging
 from typing import Final
 
@@ -25,7 +24,7 @@ DECLARATIONS: Final = "stakelog.declarations"
 
 _PARTITION: Final = 0
 _PAGE_BYTES: Final = 1 << 20
-_TRIES: Final = 3  # chosen: an append whose outcome is unknown is found by reading, or made again
+_TRIES: Final = 3  # chosen: an append whose outcome is unknown is found by reading, or repeated
 
 _log = logging.getLogger(__name__)
 
@@ -40,19 +39,22 @@ _decode = msgspec.json.Decoder(_Declaration).decode
 
 
 async def declare(address: KafkaAddress, assets: Assets, *, topic: str, timeout_s: float) -> None:
-    """Raises WrongAssets where an asset was declared with another exponent; LogMisconfigured, LogUnavailable."""
+    """Declare ``assets``.
+
+    Raises WrongAssets if an asset was declared with another exponent; LogMisconfigured, LogUnavailable.
+    """
     try:
         await prepare_topic(address, topic, 1, timeout_s=timeout_s)
     except WrongPartitions as error:
         raise LogMisconfigured(
-            f"the topic {topic} must have one partition: what was declared in another would not be seen. Nothing was "
-            "written; use another cluster, or, where no asset was declared in it yet, delete the topic"
+            f"the topic {topic} must have one partition: declarations in another are not read. Nothing was "
+            "written; use another cluster, or, if no asset was declared in it yet, delete the topic"
         ) from error
     client = KafkaClient(address, topic, timeout_s=timeout_s)
     await client.start()
     try:
         for _ in range(_TRIES):
-            declared = await _declared(client, timeout_s)
+            declared = await _declared(client)
             _check(assets, declared, topic)
             missing = [asset for asset in assets if asset not in declared]
             if not missing:
@@ -62,34 +64,28 @@ async def declare(address: KafkaAddress, assets: Assets, *, topic: str, timeout_
                 await client.append_keyed(_PARTITION, records)
             except OutcomeUnknown as error:
                 _log.warning("the assets are declared again: %s", error)
-        declared = await _declared(client, timeout_s)
+        declared = await _declared(client)
         _check(assets, declared, topic)
         if not assets.keys() <= declared.keys():
-            raise LogUnavailable(f"{address} does not take the declaration of assets to {topic}; nothing was written")
+            raise LogUnavailable(
+                f"{address} does not accept the declaration of assets to {topic}; nothing was written"
+            )
     finally:
         await client.close()
 
 
-async def _declared(client: KafkaClient, timeout_s: float) -> dict[str, int]:
-    """Each asset's first exponent. Raises LogUnavailable."""
+async def _declared(client: KafkaClient) -> dict[str, int]:
+    """Return each asset's first exponent. Raises LogUnavailable."""
     declared: dict[str, int] = {}
-    end, offset = await client.end_offset(_PARTITION), 0
-    try:
-        async with asyncio.timeout(timeout_s):
-            while offset < end:
-                page = await client.fetch(_PARTITION, offset, _PAGE_BYTES)
-                for stored in page.records:
-                    try:
-                        found = _decode(stored.value)
-                    except (msgspec.MsgspecError, UnicodeDecodeError):
-                        _log.warning("offset %d of the declarations is no declaration", stored.offset)
-                        continue
-                    declared.setdefault(found.asset, found.exponent)
-                if page.next_offset == offset:
-                    await asyncio.sleep(0.002)  # a new leader shows what it has a moment after it was elected
-                offset = page.next_offset
-    except TimeoutError:
-        raise LogUnavailable(f"the declarations of assets do not show their offset {offset}") from None
+    end = await client.end_offset(_PARTITION)
+    async for page in client.pages(_PARTITION, 0, end, _PAGE_BYTES):
+        for stored in page.records:
+            try:
+                found = _decode(stored.value)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                _log.warning("offset %d of the declarations is no declaration", stored.offset)
+                continue
+            declared.setdefault(found.asset, found.exponent)
     return declared
 
 
@@ -98,5 +94,5 @@ def _check(assets: Assets, declared: dict[str, int], topic: str) -> None:
         if declared.get(asset, exponent) != exponent:
             raise WrongAssets(
                 f"the log was written with {asset}:{declared[asset]} (topic {topic}), not with {asset}:{exponent}: "
-                "set STAKELOG_ASSETS to what it was, or use another cluster"
+                "set STAKELOG_ASSETS to the first, or use another cluster"
             )

@@ -42,7 +42,7 @@ from ledger.errors import (
     StaleHead,
 )
 from ledger.kafka.address import KafkaAddress
-from ledger.kafka.client import NO_OFFSET, KafkaClient, Page, Stored
+from ledger.kafka.client import NO_OFFSET, KafkaClient, Stored
 from ledger.kafka.declarations import DECLARATIONS, declare
 from ledger.kafka.topic import APPEND_BYTES_MAX, prepare_topic
 from ledger.ports import NewRecord
@@ -297,7 +297,7 @@ class KafkaEventLog:
         while len(found) < limit:
             seq = from_seq + len(found)
             size = min((limit - len(found)) * _RECORD_BYTES, _PAGE_BYTES)
-            for stored in (await self._some(partition, known.offset_of(seq), size)).records:
+            for stored in (await self._client.fetch(partition, known.offset_of(seq), size)).records:
                 if known.seq_at(stored.offset) != from_seq + len(found):
                     continue
                 found.append(stored.value)
@@ -330,7 +330,7 @@ class KafkaEventLog:
         known = self._known[partition]
         found: list[bytes] = []
         while known.next_offset < end:
-            page = await self._some(partition, known.next_offset, _PAGE_BYTES)
+            page = await self._client.fetch(partition, known.next_offset, _PAGE_BYTES)
             for stored in page.records:
                 link = known.take(stored)
                 if link is None:
@@ -343,18 +343,6 @@ class KafkaEventLog:
             known.next_offset = page.next_offset
         known.in_doubt = False
         return found
-
-    async def _some(self, partition: int, offset: int, bytes_max: int) -> Page:
-        """At least one record of those that are known to be there. Raises LogUnavailable, LogUnreadable."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                while True:
-                    page = await self._client.fetch(partition, offset, bytes_max)
-                    if page.next_offset > offset:
-                        return page
-                    await asyncio.sleep(0.002)  # a new leader shows what it has a moment after it was elected
-        except TimeoutError:
-            raise LogUnavailable(f"partition {partition} does not show its offset {offset}") from None
 
     def clock_off_us(self) -> int:
         """How far this machine's clock is ahead of the broker's, as the last append said."""
@@ -387,7 +375,7 @@ class KafkaEventLog:
         end = await self._client.end_offset(partition)
         if end < then.next_offset:
             raise CheckpointAhead(_shorter(partition, end, then.next_offset))
-        found = (await self._some(partition, offset, 1)).records
+        found = (await self._client.fetch(partition, offset, 1)).records
         if not found or found[0].offset != offset or sha256_hex(found[0].value) != head.sha256:
             raise ForeignCheckpoint(_foreign(partition, head, offset))
 
@@ -409,7 +397,7 @@ class KafkaEventLog:
         offset, bytes_max = head.seq - 1, _RECORD_BYTES
         end = await self._client.end_offset(partition)
         while offset < end:
-            page = await self._some(partition, offset, bytes_max)
+            page = await self._client.fetch(partition, offset, bytes_max)
             for stored in page.records:
                 if sha256_hex(stored.value) != head.sha256:
                     continue

@@ -1,68 +1,73 @@
-"""Who is in a consumer group: asked of its coordinator, without joining it."""
+"""The members of a consumer group, as its coordinator describes them; no need to join the group."""
 
-import asyncio
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import CoordinationType
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.admin import DescribeGroupsRequest
 
 from ledger.errors import LogUnavailable
 from ledger.kafka.address import KafkaAddress
+from ledger.kafka.connection import new_client
+from ledger.kafka.retry import retry_until
 
 NODES_GROUP: Final = "stakelog-nodes"
-"""The group of the nodes, which hands the partitions out: whoever is in it may write."""
+"""The group of the nodes, which assigns the partitions: its members may write."""
 
-_TRY_AGAIN_S: Final = 0.1
+STABLE: Final = "Stable"
+WITHOUT_MEMBERS: Final = ("Empty", "Dead")
 
 
 class Member(NamedTuple):
-    """One member: what it calls itself, and the host it comes from."""
+    """One member: the name it chose, its host, and its partitions of each topic."""
 
+    member_id: str
     client_id: str
     host: str
+    partitions: frozenset[tuple[str, int]]
 
     def __str__(self) -> str:
         return f"{self.client_id} at {self.host.lstrip('/')}"
 
 
+class Group(NamedTuple):
+    """Kafka's name for the group's state, and the members; none where there is no such group."""
+
+    state: str
+    members: list[Member]
+
+
 async def members_of(address: KafkaAddress, group: str, *, timeout_s: float) -> list[Member]:
-    """The group's members; [] where there is no such group. Raises LogUnavailable."""
-    admin: Any = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=int(timeout_s * 1_000))
-    last: BaseException | None = None
+    """Return the group's members; [] if there is no such group. Raises LogUnavailable."""
+    client = new_client(**address.client_options(), request_timeout_ms=int(timeout_s * 1_000))
     try:
-        async with asyncio.timeout(timeout_s):
-            await admin.start()
-            while True:
-                try:
-                    return await _described(admin, group)
-                except KafkaError as error:  # the first question to a new cluster makes it look for a coordinator
-                    if not error.retriable:
-                        raise
-                    last = error
-                await asyncio.sleep(_TRY_AGAIN_S)
-    except TimeoutError:
-        reason = "no answer" if last is None else repr(last)
-        raise LogUnavailable(
-            f"{address} did not say within {timeout_s:g} s who is in the group {group}: {reason}"
-        ) from last
+        await client.bootstrap()
+        return (await describe(client, address, group, timeout_s=timeout_s)).members
     except (KafkaError, OSError) as error:
-        raise LogUnavailable(f"{address} cannot be asked who is in the group {group}: {error!r}") from error
+        raise LogUnavailable(address.unreachable(error)) from error
     finally:
-        await admin.close()
+        await client.close()
 
 
-async def _described(admin: Any, group: str) -> list[Member]:
-    found: list[Member] = []
-    for response in await admin.describe_consumer_groups([group]):
-        for code, _, _, _, _, members, *_ in response.groups:
-            error = for_code(code)
-            if error.errno != 0:
-                raise error(group)
-            found += [_member(member) for member in members]
-    return found
+async def describe(client: Any, address: KafkaAddress, group: str, *, timeout_s: float) -> Group:
+    """Return the group's state and members. Raises LogUnavailable."""
+
+    async def described() -> Group:
+        # The first request to a new cluster makes it create the topic of its coordinators, and fails.
+        coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        response = await client.send(coordinator, DescribeGroupsRequest([group]))
+        code, _, state, _, _, members, *_ = response.groups[0]
+        error = for_code(code)
+        if error.errno != 0:
+            raise error(group)
+        return Group(str(state), [_member(*member) for member in members])
+
+    return await retry_until(
+        timeout_s, described, client=client, failure=f"{address} does not describe the group {group}"
+    )
 
 
-def _member(described: Sequence[Any]) -> Member:
-    _, client_id, host, *_ = described
-    return Member(str(client_id), str(host))
+def _member(member_id: str, client_id: str, host: str, _metadata: bytes, assignment: bytes) -> Member:
+    places = ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else []
+    return Member(member_id, client_id, host, frozenset((place.topic, place.partition) for place in places))

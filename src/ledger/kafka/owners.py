@@ -1,19 +1,20 @@
-"""Who has which partition: one consumer group on the topic of the events, in which each node is a member.
+"""Who owns which partition: one consumer group on the topic of the events, in which each node is a member.
 
-``client_id`` is the node's advertised address, so whoever describes the group knows where each owner can be reached.
-Nothing is fetched by the group; only its coordinator's part of aiokafka is used.
+``client_id`` is the node's advertised address, so a description of the group says where each owner can be reached.
+Nothing is fetched by the group; only the coordinator's part of aiokafka is used.
 
-Truths:
-(1) a change of the group stops nobody: what a member has it goes on with until it is told what it has now, for that
-    nobody else's append counts is the chain's work. So a dead member, for which its coordinator waits for up to its
-    session's length, closes no partition but its own;
-(2) what a member had, and has again in the very next generation, as the same member, nobody had in between. After
-    anything else it is lost first, and gained anew;
-(3) ``gained`` and ``lost`` are called by one task, in the order of the generations: while they take their time the
-    member goes on to tell its coordinator that it lives;
-(4) who gets what is ``ledger.node.assignment``: partitions stay where they are, and move, to even out or when their
-    owner has gone, to who has their state ready. A member that is ready for more than it has asks for another
-    division.
+Invariants:
+(1) a change of the group stops no member: it keeps writing to its partitions until it receives a new assignment. That
+    no other node's append counts meanwhile is ensured by the chain. So a dead member, for which the coordinator waits
+    up to a session time-out, closes only its own partitions;
+(2) a partition that a member keeps in the very next generation, under the same member id, had no other owner. After
+    any other change it is lost first, and gained again;
+(3) ``gain`` and ``lose`` are called by one task, in the order of the generations: while they run, the heartbeats
+    continue;
+(4) ``ledger.core.assignment`` assigns: partitions stay where they are, and move, to balance the load or when their
+    owner has left, to a node that has their state ready. A member that is ready for more requests a rebalance;
+(5) a member that lost its group joins it again or reports ``failed``: no background task ends unnoticed, and
+    ``absent_for`` grows while the coordinator does not confirm the membership, whatever the reason.
 """
 
 import asyncio
@@ -23,59 +24,66 @@ from collections import Counter
 from typing import Any, Final, NamedTuple
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, for_code
-from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
+from ledger.cluster_ports import Assignee
+from ledger.core.assignment import Member
 from ledger.errors import LedgerError, LogMisconfigured, LogUnavailable
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.assignor import Division, SharingAssignor
-from ledger.kafka.members import NODES_GROUP
-from ledger.node.assignment import Member
-from ledger.node.ports import Gained, Inheritance, Lost
+from ledger.kafka.connection import new_client
+from ledger.kafka.members import NODES_GROUP, STABLE, WITHOUT_MEMBERS, Group, describe
 
 HEARTBEAT_MS: Final = 150
-"""How often a member asks whether the group changes. Chosen: most of what a clean hand-over takes is the wait for the
-slowest member's next question; a question costs the coordinator microseconds."""
+"""How often a member sends a heartbeat. Chosen: most of the time of a clean hand-over is the wait for the slowest
+member's next heartbeat; one costs the coordinator microseconds."""
 
 TIMEOUT_S: Final = 10.0
 _RETRY_MS: Final = 50
 _REFRESH_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.5
-_TRY_AGAIN_S: Final = 0.05
 _LEAVE_WITHIN_S: Final = 3.0
-_ASK_AGAIN_S_MIN: Final = 2.0
-_ASK_AGAIN_S_MAX: Final = 60.0
-"""How often, at most, a member asks for another division. Chosen: it stops nobody, but who has more may keep it."""
+_REBALANCE_S_MIN: Final = 2.0
+_REBALANCE_S_MAX: Final = 60.0
+"""How often, at most, a member requests a rebalance. Chosen: it stops no member, but may change nothing."""
 _NEVER_MS: Final = 2**53
-"""aiokafka would leave a group in whose name nothing is fetched for so long."""
-
-_STABLE: Final = "Stable"
-_NOBODY: Final = ("Empty", "Dead")
+"""aiokafka leaves the group if nothing is fetched for this time."""
 
 _log = logging.getLogger(__name__)
 
 
-class _News(NamedTuple):
-    """What the group has given to this member."""
+class _Assigned(NamedTuple):
+    """What the group has assigned to this member."""
 
     partitions: frozenset[int]
     generation: int
     member_id: str
-    inherits: frozenset[int] = frozenset()
+    standby: frozenset[int] = frozenset()
 
 
-class _Member(NamedTuple):
-    member_id: str
-    address: str
-    partitions: frozenset[int]
+class _Coordinator(GroupCoordinator):  # type: ignore[misc]
+    """aiokafka's part of a member, which remembers when the group last confirmed the membership."""
+
+    def __init__(self, client: Any, subscription: SubscriptionState, **options: Any) -> None:
+        super().__init__(client, subscription, **options)
+        self.confirmed_at_s = time.monotonic()
+
+    async def _do_heartbeat(self) -> bool:
+        return self._note(await super()._do_heartbeat())
+
+    async def _do_rejoin_group(self, subscription: Any) -> bool:
+        return self._note(await super()._do_rejoin_group(subscription))
+
+    def _note(self, confirmed: bool) -> bool:
+        if confirmed:
+            self.confirmed_at_s = time.monotonic()
+        return confirmed
 
 
 class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
-    """``Owners`` of one topic, whose partitions a log has opened already."""
+    """``Owners`` of one topic, which a log has created already."""
 
     def __init__(
         self,
@@ -86,7 +94,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         group: str = NODES_GROUP,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """``advertise``: where the other nodes reach this one; ``timeout_s``: how long a broker may take."""
+        """``advertise``: where other nodes reach this one. ``timeout_s``: the limit of one request to a broker."""
         self._address, self._topic, self._group, self._timeout_s = address, topic, group, timeout_s
         self._advertise = advertise
         self._options = address.client_options() | {
@@ -94,23 +102,27 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             "request_timeout_ms": int(timeout_s * 1_000),
             "retry_backoff_ms": _RETRY_MS,
         }
-        self._assignor = SharingAssignor(topic, self._describe_self, self._hear)
-        self._inheritance: Inheritance | None = None
+        self._assignor = SharingAssignor(topic, self._describe_self, self._on_division)
+        self._assignee: Assignee | None = None
         self._division = Division({}, {})
         self._client: Any = None
-        self._coordinator: Any = None
+        self._coordinator: _Coordinator | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._news: asyncio.Queue[_News] = asyncio.Queue()
-        self._held: _News = _News(frozenset(), -1, "")
+        self._assignments: asyncio.Queue[_Assigned] = asyncio.Queue()
+        self._current = _Assigned(frozenset(), -1, "")
         self._addresses: dict[int, str] = {}
         self._left = False
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
 
-    # --- taking part ---------------------------------------------------------------------------------------------
+    # --- membership -----------------------------------------------------------------------------------------------
 
-    async def join(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
-        self._inheritance = inheritance
-        self._client = AIOKafkaClient(**self._options)
+    async def begin(self, assignee: Assignee) -> None:
+        self._assignee = assignee
+
+    async def join(self) -> None:
+        assignee = self._assignee
+        assert assignee is not None, "begin comes first"
+        self._client = new_client(**self._options)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.bootstrap()
@@ -120,10 +132,12 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             self._client = None
             raise LogUnavailable(self._address.unreachable(error)) from error
         subscription = SubscriptionState()
-        subscription.register_fetch_waiters(set())  # nobody fetches, but aiokafka looks for who waits for records
+        subscription.register_fetch_waiters(
+            set()
+        )  # nothing is fetched, but aiokafka wakes those that wait for records
         subscription.subscribe({self._topic}, listener=self)
         session_ms = self._address.session_timeout_ms
-        self._coordinator = GroupCoordinator(
+        self._coordinator = coordinator = _Coordinator(
             self._client,
             subscription,
             group_id=self._group,
@@ -137,11 +151,13 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         start = asyncio.get_running_loop().create_task
         self._tasks = [
-            start(self._tell(gained, lost, inheritance), name="owners-tell"),
-            start(self._watch(), name="owners-watch"),
-            start(self._ask_for_more(inheritance), name="owners-even-out"),
+            start(self._pass_on(assignee), name="owners-assignments"),
+            start(self._watch(coordinator), name="owners-watch"),
+            start(self._request_more(coordinator, assignee), name="owners-balance"),
             start(self._keep_addresses(), name="owners-addresses"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._on_task_end)
 
     async def leave(self) -> None:
         if self._left:
@@ -155,156 +171,150 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 async with asyncio.timeout(_LEAVE_WITHIN_S):
                     await self._coordinator.close()
-            except (TimeoutError, KafkaError, OSError) as error:
-                _log.warning("the group was not told that this node leaves; it will notice: %r", error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client must be closed
+                _log.warning("the group did not confirm that this node leaves; it notices by the time-out: %r", error)
         if self._client is not None:
             await self._client.close()
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        """Nothing: see truth (1)."""
+        """Does nothing: see invariant (1)."""
 
     def on_partitions_assigned(self, assigned: "set[TopicPartition]") -> None:
         partitions = frozenset(place.partition for place in assigned if place.topic == self._topic)
-        heirs = self._division.heirs.items()
-        inherits = frozenset(partition for partition, heir in heirs if heir == self._advertise)
-        self._news.put_nowait(_News(partitions, self._coordinator.generation, self._coordinator.member_id, inherits))
+        standbys = self._division.heirs.items()
+        standby = frozenset(partition for partition, address in standbys if address == self._advertise)
+        coordinator = self._coordinator
+        assert coordinator is not None, "the coordinator calls this"
+        self._assignments.put_nowait(_Assigned(partitions, coordinator.generation, coordinator.member_id, standby))
 
     def _describe_self(self) -> Member:
-        return Member(self._advertise, *(self._inheritance.holds() if self._inheritance is not None else ({}, {})))
+        return Member(self._advertise, *(self._assignee.progress() if self._assignee is not None else ({}, {})))
 
-    def _hear(self, division: Division) -> None:
+    def _on_division(self, division: Division) -> None:
         self._division = division
         self._addresses = dict(division.owners)
 
-    async def _tell(self, gained: Gained, lost: Lost, inheritance: Inheritance) -> None:
-        try:
-            while True:
-                news, before = await self._news.get(), self._held
-                self._held = news
-                kept = before.partitions & news.partitions if _follows(news, before) else frozenset()
-                if gone := before.partitions - kept:
-                    await lost(gone)
-                await gained(news.partitions, news.generation)
-                inheritance.inherit(news.inherits)
-        except Exception as error:  # noqa: BLE001 - nobody would ever hear of it
-            _log.exception("what the group says is no longer handed on")
-            self._fail(LedgerError(f"what the group {self._group} says is no longer handed on: {error!r}"))
-
-    async def _watch(self) -> None:
-        """aiokafka waits with what it cannot mend by itself until somebody asks for it."""
+    async def _pass_on(self, assignee: Assignee) -> None:
         while True:
+            new, before = await self._assignments.get(), self._current
+            self._current = new
+            kept = before.partitions & new.partitions if _follows(new, before) else frozenset()
+            if gone := before.partitions - kept:
+                await assignee.lose(gone)
+            await assignee.gain(new.partitions, new.generation)
+            assignee.stand_by_for(new.standby)
+
+    async def _watch(self, coordinator: _Coordinator) -> None:
+        """Make aiokafka continue after an error: it waits until the error is consumed."""
+        while not coordinator._coordination_task.done() and not self._client._sync_task.done():
             await asyncio.sleep(_LOOK_AGAIN_S)
             try:
-                self._coordinator.check_errors()
+                coordinator.check_errors()
             except InvalidSessionTimeoutError:
                 self._fail(
                     LogMisconfigured(
-                        f"{self._address} takes no session_timeout_ms={self._address.session_timeout_ms}: its "
-                        "group.min.session.timeout.ms and group.max.session.timeout.ms say what it takes"
+                        f"{self._address} does not accept session_timeout_ms={self._address.session_timeout_ms}: set "
+                        "it between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
                     )
                 )
-            except KafkaError as error:
-                if self._coordinator._coordination_task.done():
-                    self._fail(LedgerError(f"this node's part in the group {self._group} has ended: {error!r}"))
-                else:
-                    _log.error("the group %s cannot be joined: %r", self._group, error)
+            except Exception as error:  # noqa: BLE001 - whatever ended the heartbeats, they must begin again
+                _log.error("this node joins the group %s again: %r", self._group, error)
+                coordinator.request_rejoin()  # aiokafka starts no heartbeats again without it
+        for task in (coordinator._coordination_task, self._client._sync_task):
+            if task.done() and not task.cancelled():
+                task.result()  # raises what ended it
+        raise LedgerError("aiokafka's coordination has ended")
 
-    async def _ask_for_more(self, inheritance: Inheritance) -> None:
-        """Ask for another division where this member has too little and is ready for what it should have."""
-        asked_s, pause_s = 0.0, _ASK_AGAIN_S_MIN
+    def _on_task_end(self, task: "asyncio.Task[None]") -> None:
+        """No task ends by itself: an error ends this node's membership, so the node must end, too."""
+        if not task.cancelled():
+            error = task.exception()
+            _log.error("%s has ended", task.get_name(), exc_info=error)
+            self._fail(LedgerError(f"this node's part in the group {self._group} has ended: {error!r}"))
+
+    async def _request_more(self, coordinator: _Coordinator, assignee: Assignee) -> None:
+        """Request a rebalance while this member has too little and is ready for what it should have."""
+        requested_at_s, pause_s = 0.0, _REBALANCE_S_MIN
         while True:
             await asyncio.sleep(_LOOK_AGAIN_S)
             promised = self._promised()
             if not promised:
-                pause_s = _ASK_AGAIN_S_MIN
-            elif all(map(inheritance.is_ready_for, promised)) and time.monotonic() - asked_s > pause_s:
-                _log.info("ready for %s, which others have: asking for another division", promised)
-                asked_s, pause_s = time.monotonic(), min(2 * pause_s, _ASK_AGAIN_S_MAX)
-                self._coordinator.request_rejoin()
+                pause_s = _REBALANCE_S_MIN
+            elif all(map(assignee.is_ready_for, promised)) and time.monotonic() - requested_at_s > pause_s:
+                _log.info("ready for the partitions %s of other nodes: requesting a rebalance", promised)
+                requested_at_s, pause_s = time.monotonic(), min(2 * pause_s, _REBALANCE_S_MAX)
+                coordinator.request_rejoin()
 
     def _promised(self) -> list[int]:
-        """The partitions whose heir this member is, and whose owner has two more than it."""
+        """The partitions whose standby is this member, and whose owner has two more than it."""
         loads = Counter(self._division.owners.values())
         return [
             partition
-            for partition, heir in self._division.heirs.items()
-            if heir == self._advertise and loads[self._division.owners[partition]] - loads[self._advertise] >= 2
+            for partition, standby in self._division.heirs.items()
+            if standby == self._advertise and loads[self._division.owners[partition]] - loads[self._advertise] >= 2
         ]
 
     def _fail(self, error: LedgerError) -> None:
         if not self.failed.done():
             self.failed.set_result(error)
 
-    # --- who has what --------------------------------------------------------------------------------------------
+    @property
+    def absent_for(self) -> float:
+        if self._coordinator is None or self._left:
+            return 0.0
+        return (time.monotonic() - self._coordinator.confirmed_at_s) * 1_000 / self._address.session_timeout_ms
+
+    # --- owners --------------------------------------------------------------------------------------------------
 
     def address_of(self, partition: int) -> str | None:
         return self._addresses.get(partition)
 
     async def refresh(self) -> None:
-        state, members = await self._described()
-        if state == _STABLE or state in _NOBODY:
-            self._addresses = {partition: member.address for member in members for partition in member.partitions}
+        state, members = await self._describe()
+        if state == STABLE or state in WITHOUT_MEMBERS:
+            self._addresses = {
+                partition: member.client_id
+                for member in members
+                for topic, partition in member.partitions
+                if topic == self._topic
+            }
             return
-        # While the group changes nobody says who has what; who is still there goes on with what it had.
-        there = {member.address for member in members}
-        self._addresses = {partition: address for partition, address in self._addresses.items() if address in there}
+        # While the group changes its description has no assignments; the remaining members keep their partitions.
+        remaining = {member.client_id for member in members}
+        self._addresses = {
+            partition: address for partition, address in self._addresses.items() if address in remaining
+        }
 
     async def is_mine(self, partition: int) -> bool:
-        state, members = await self._described()
-        me = self._coordinator.member_id
-        return state == _STABLE and any(
-            member.member_id == me and partition in member.partitions for member in members
+        state, members = await self._describe()
+        member_id = None if self._coordinator is None else self._coordinator.member_id
+        return state == STABLE and any(
+            member.member_id == member_id and (self._topic, partition) in member.partitions for member in members
         )
 
     async def _keep_addresses(self) -> None:
-        """Hear anew now and then, and whenever this node was given something."""
-        held: _News | None = None
+        """Refresh the addresses now and then, and after each assignment."""
+        refreshed_for: _Assigned | None = None
         pause_s = 0.0
         while True:
             await asyncio.sleep(_LOOK_AGAIN_S)
             pause_s -= _LOOK_AGAIN_S
-            if self._held is held and pause_s > 0:
+            if self._current is refreshed_for and pause_s > 0:
                 continue
-            held, pause_s = self._held, _REFRESH_S
+            refreshed_for, pause_s = self._current, _REFRESH_S
             try:
                 await self.refresh()
             except LogUnavailable:
-                pass  # what was heard last stays
-            except Exception:  # noqa: BLE001 - whatever it was, others must be heard again
-                _log.exception("who is in the group %s cannot be heard", self._group)
+                pass  # the last known addresses stay
+            except Exception:  # noqa: BLE001 - one bad description must not end the node
+                _log.exception("the members of the group %s cannot be read", self._group)
 
-    async def _described(self) -> tuple[str, list[_Member]]:
-        """The group's state and its members. Raises LogUnavailable."""
+    async def _describe(self) -> Group:
+        """Raises LogUnavailable."""
         if self._client is None or self._left:
-            raise LogUnavailable(f"the group {self._group} was not joined")
-        last: BaseException | None = None
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                while True:
-                    try:
-                        return await self._describe()
-                    except KafkaError as error:
-                        last = error
-                    await asyncio.sleep(_TRY_AGAIN_S)
-                    await self._client.force_metadata_update()
-        except TimeoutError:
-            reason = "no answer" if last is None else repr(last)
-            raise LogUnavailable(f"{self._address} does not say who is in {self._group}: {reason}") from last
-
-    async def _describe(self) -> tuple[str, list[_Member]]:
-        node = await self._client.coordinator_lookup(CoordinationType.GROUP, self._group)
-        response = await self._client.send(node, DescribeGroupsRequest([self._group]))
-        code, _, state, _, _, members, *_ = response.groups[0]
-        error = for_code(code)
-        if error.errno != 0:
-            raise error(self._group)
-        return str(state), [self._member(*member) for member in members]
-
-    def _member(self, member_id: str, client_id: str, _host: str, _metadata: bytes, assignment: bytes) -> _Member:
-        places = ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else []
-        partitions = frozenset(place.partition for place in places if place.topic == self._topic)
-        return _Member(member_id, client_id, partitions)
+            raise LogUnavailable(f"this node is not a member of the group {self._group}")
+        return await describe(self._client, self._address, self._group, timeout_s=self._timeout_s)
 
 
-def _follows(news: _News, before: _News) -> bool:
-    return news.member_id == before.member_id and news.generation == before.generation + 1
+def _follows(new: _Assigned, before: _Assigned) -> bool:
+    return new.member_id == before.member_id and new.generation == before.generation + 1

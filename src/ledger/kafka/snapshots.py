@@ -1,11 +1,10 @@
 """The snapshot store of many nodes: the Kafka topic ``stakelog.snapshots``, compacted, with the events' partitions.
 
-Everything in it can be made again from the log: it may be deleted as a whole while no node runs. Truths:
+Everything in it can be rebuilt from the log: the whole topic may be deleted while no node runs. Invariants:
 (1) an append is one batch, acknowledged by as many brokers as an event;
-(2) compaction keeps the last record of each key, and moves no offset: a chunk stays where it was read.
+(2) compaction keeps the last record of each key, and changes no offset: a chunk keeps the offset it was read at.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -18,11 +17,11 @@ from ledger.snapshots.catalogue import Kept
 SNAPSHOTS: Final = "stakelog.snapshots"
 
 CHOSEN: Final = {
-    # The broker never compacts the segment that it writes: small ones, so that what is deleted goes soon.
+    # The broker never compacts the segment that it writes: small segments, so that deleted records go soon.
     "segment.bytes": str(64 * 1024 * 1024),
     "min.cleanable.dirty.ratio": "0.3",
 }
-"""Settings of a new topic that matter for its size only. Chosen."""
+"""Settings of a new topic that affect only its size. Chosen."""
 
 _PAGE_BYTES: Final = 8 * 1024 * 1024  # chosen: some sixty chunks
 
@@ -30,33 +29,22 @@ _PAGE_BYTES: Final = 8 * 1024 * 1024  # chosen: some sixty chunks
 class KafkaSnapshotStore:
     """``SnapshotStore`` over one topic. Made by ``open_snapshots``."""
 
-    def __init__(self, client: KafkaClient, timeout_s: float) -> None:
-        self._client, self._timeout_s = client, timeout_s
+    def __init__(self, client: KafkaClient) -> None:
+        self._client = client
 
     async def append(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
         try:
             await self._client.append_keyed(partition, [(key.encode(), value or None) for key, value in records])
         except OutcomeUnknown as error:
-            raise LogUnavailable(f"a snapshot may not be kept: {error}") from error
+            raise LogUnavailable(f"a snapshot may not be stored: {error}") from error
 
     async def read(self, partition: int, from_place: int) -> AsyncIterator[Sequence[Kept]]:
         end = await self._client.end_offset(partition)
         if end < from_place:
             raise LogUnreadable(f"the snapshots of partition {partition} end at {end}, before {from_place}")
         offset = max(from_place, await self._client.start_offset(partition))
-        while offset < end:
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    page = await self._client.fetch(partition, offset, _PAGE_BYTES)
-                    while page.next_offset == offset:
-                        await asyncio.sleep(0.002)  # a new leader shows what it has a moment after it was elected
-                        page = await self._client.fetch(partition, offset, _PAGE_BYTES)
-            except TimeoutError:
-                raise LogUnavailable(
-                    f"the snapshots of partition {partition} do not show their offset {offset}"
-                ) from None
+        async for page in self._client.pages(partition, offset, end, _PAGE_BYTES):
             yield [Kept(stored.offset, stored.key.decode(errors="replace"), stored.value) for stored in page.records]
-            offset = page.next_offset
 
     async def close(self) -> None:
         await self._client.close()
@@ -65,14 +53,14 @@ class KafkaSnapshotStore:
 async def open_snapshots(
     address: KafkaAddress, partitions: int, *, topic: str = SNAPSHOTS, timeout_s: float = 10.0
 ) -> KafkaSnapshotStore:
-    """Make or check the topic, and open it. Raises LogMisconfigured, LogUnavailable."""
+    """Create or check the topic, and open it. Raises LogMisconfigured, LogUnavailable."""
     try:
         await prepare_topic(address, topic, partitions, timeout_s=timeout_s, safe=COMPACTED, chosen=CHOSEN)
     except WrongPartitions as error:
         raise LogMisconfigured(
-            f"the topic {topic} has another number of partitions than the events, {partitions}. It can be made "
-            "again: delete it while no node runs, and start again"
+            f"the topic {topic} must have {partitions} partitions, as the events. It can be rebuilt from the log: "
+            "delete it while no node runs, and start again"
         ) from error
     client = KafkaClient(address, topic, timeout_s=timeout_s)
     await client.start()
-    return KafkaSnapshotStore(client, timeout_s)
+    return KafkaSnapshotStore(client)

@@ -1,11 +1,11 @@
-"""The topics: made where they are missing, checked where they are there.
+"""Creates the topics that are missing, and checks the ones that exist.
 
-Truths:
-(1) nothing that the broker does by itself may remove, change or un-acknowledge a record of events or declarations:
-    no retention, no compaction, no unclean leader, and as many copies as were asked for before an append is
-    acknowledged; snapshots, which can be made again, are compacted;
-(2) a topic that breaks this is refused with every wrong setting, its value, and what to type; it is never changed
-    here: whoever set it may have had a reason.
+Invariants:
+(1) no setting lets the broker remove, change or un-acknowledge a record of events or declarations by itself: no
+    retention, no compaction, no unclean leader, and the required number of copies before an append is acknowledged.
+    Snapshots can be rebuilt, so their topic is compacted;
+(2) a topic that breaks this is refused with every wrong setting, its value, and the command to type. This program
+    never changes a setting: the operator may have had a reason for it.
 """
 
 import asyncio
@@ -19,9 +19,10 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 
 from ledger.errors import LogMisconfigured, LogUnavailable, WrongPartitions
 from ledger.kafka.address import KafkaAddress
+from ledger.kafka.connection import new_admin_client
 
 APPEND_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The largest batch that a topic must take. Chosen: 4,096 commands of the usual half kilobyte, four times over."""
+"""The largest batch that a topic must accept. Chosen: four times 4,096 commands of the usual half kilobyte."""
 
 KEPT: Final = {
     "cleanup.policy": "delete",
@@ -40,7 +41,7 @@ _LOOK_AGAIN_S: Final = 0.1
 
 
 def settings_of(address: KafkaAddress, safe: Mapping[str, str] = KEPT) -> dict[str, str]:
-    """The settings of a new topic."""
+    """Return the settings of a new topic."""
     return dict(safe) | {
         "min.insync.replicas": str(address.min_insync_replicas),
         "max.message.bytes": str(APPEND_BYTES_MAX + _BATCH_OVERHEAD),
@@ -56,11 +57,11 @@ async def prepare_topic(
     safe: Mapping[str, str] = KEPT,
     chosen: Mapping[str, str] | None = None,
 ) -> None:
-    """Make or check ``topic``: it must have the settings ``safe``; a new one gets ``chosen``, too.
+    """Create or check ``topic``: it must have the settings ``safe``; a new one also gets ``chosen``.
 
     Raises LogMisconfigured, WrongPartitions, LogUnavailable.
     """
-    async with _administering(address, timeout_s) as admin:
+    async with _admin_client(address, timeout_s) as admin:
         described = await _described(admin, topic)
         if described is None:
             await _create(admin, address, topic, partitions, settings_of(address, safe) | dict(chosen or {}))
@@ -74,25 +75,25 @@ async def prepare_topic(
 
 
 async def partitions_of(address: KafkaAddress, topic: str, *, timeout_s: float) -> int:
-    """How many partitions ``topic`` has; nothing is made. Raises LogUnavailable, also where there is no topic yet."""
-    async with _administering(address, timeout_s) as admin:
+    """Return the number of partitions of ``topic``. Raises LogUnavailable, also if there is no such topic yet."""
+    async with _admin_client(address, timeout_s) as admin:
         described = await _described(admin, topic)
     if described is None or not _complete(described):
-        raise LogUnavailable(f"there is no topic {topic} at {address} yet: the first node makes it")
+        raise LogUnavailable(f"there is no topic {topic} at {address} yet: the first node creates it")
     return len(described["partitions"])
 
 
 @asynccontextmanager
-async def _administering(address: KafkaAddress, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client for the whole of what is asked, which has ``timeout_s``. Raises LogUnavailable."""
-    admin = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=int(timeout_s * 1_000))
+async def _admin_client(address: KafkaAddress, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Yield a client for a block that may take ``timeout_s``. Raises LogUnavailable."""
+    admin = new_admin_client(**address.client_options(), request_timeout_ms=int(timeout_s * 1_000))
     try:
         async with asyncio.timeout(timeout_s):
             await admin.start()
             yield admin
     except TimeoutError:
         raise LogUnavailable(
-            f"{address} did not answer within {timeout_s:g} s: is it up, and the address right?"
+            f"{address} did not respond within {timeout_s:g} s: is it up, and the address right?"
         ) from None
     except KafkaConnectionError as error:
         raise LogUnavailable(address.unreachable(error)) from error
@@ -113,7 +114,7 @@ async def _described(admin: AIOKafkaAdminClient, topic: str) -> Mapping[str, Any
 
 
 def _complete(described: Mapping[str, Any]) -> bool:
-    """Whether every partition has its leader: a topic that was just made takes a moment."""
+    """Whether every partition has its leader: after a topic is created this takes a moment."""
     return bool(described["partitions"]) and all(partition["leader"] >= 0 for partition in described["partitions"])
 
 
@@ -123,20 +124,20 @@ async def _create(
     new = NewTopic(topic, partitions, address.replication_factor, topic_configs=dict(settings))
     for _, code, message in (await admin.create_topics([new])).topic_errors:
         error = for_code(code)
-        if error.errno == 0 or error is TopicAlreadyExistsError:  # another node was quicker: its topic is checked
+        if error.errno == 0 or error is TopicAlreadyExistsError:  # another node was faster: its topic is checked
             continue
         raise LogMisconfigured(
-            f"the topic {topic} cannot be made with {partitions} partitions and replication factor "
-            f"{address.replication_factor}: {message or error.__name__}. Start as many brokers, or say in the "
-            "address replication_factor=1 where the loss of one disk may lose the log"
+            f"the topic {topic} cannot be created with {partitions} partitions and replication factor "
+            f"{address.replication_factor}: {message or error.__name__}. Start that many brokers, or set "
+            "replication_factor=1 in the address if the loss of one disk may lose the log"
         )
 
 
 async def _settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     found: dict[str, str] = {}
-    for answer in answers:
-        for code, message, _, _, entries in answer.resources:
+    for response in responses:
+        for code, message, _, _, entries in response.resources:
             if code != 0:
                 raise LogUnavailable(f"the settings of the topic {topic} cannot be read: {message or for_code(code)}")
             found |= {entry[0]: entry[1] for entry in entries}
@@ -148,8 +149,8 @@ def _check_partitions(described: Mapping[str, Any], topic: str, partitions: int)
     if found != partitions:
         raise WrongPartitions(
             f"the topic {topic} was created with {found} partitions, not {partitions}: set "
-            f"STAKELOG_PARTITIONS={found}, or use another cluster. A number that is changed moves users away from "
-            "their events"
+            f"STAKELOG_PARTITIONS={found}, or use another cluster. With another number of partitions users are "
+            "looked for in other partitions than their events"
         )
 
 
@@ -158,7 +159,7 @@ def _check_copies(described: Mapping[str, Any], address: KafkaAddress, topic: st
     if copies < address.replication_factor:
         raise LogMisconfigured(
             f"the topic {topic} has {copies} copies of a partition, not {address.replication_factor}: add replicas "
-            f"with kafka-reassign-partitions.sh, or say replication_factor={copies} in the address"
+            f"with kafka-reassign-partitions.sh, or set replication_factor={copies} in the address"
         )
 
 

@@ -1,118 +1,121 @@
-"""The partitions of other nodes whose state this node keeps ready, so that to take one over takes milliseconds.
+"""The partitions of other nodes whose state this node keeps ready, so that it takes one over in milliseconds.
 
-Truths:
-(1) an heir only reads: it appends nothing, delivers nothing and answers nobody;
-(2) when ``take`` returns, nobody here follows the partition any more: what it answers is the only writer of it;
-(3) what the owner knows to have arrived is closed here, too, every ``CLOSE_EVERY_S``: a takeover delivers again what
-    was under way lately, not all that ever was;
-(4) what goes wrong with one partition is told and tried again, and stops nothing else; but a state that is not on the
-    log is the same disaster as an owner's.
+Invariants:
+(1) a standby only reads: it appends nothing, delivers nothing and closes no request;
+(2) when ``take`` returns, nothing on this node follows the partition any more: the writer that it returns is the only
+    one;
+(3) follow-ups that the owner knows to have arrived are closed in the standby's state, too, every ``CLOSE_EVERY_S``: a
+    takeover delivers only the latest ones again;
+(4) an error of one partition is logged and the partition is tried again; the others go on. A state that is not on the
+    log is a disaster, as for an owner.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ledger.errors import DISASTERS, LedgerError
+from ledger.node.ports import OpenFollowUps, OtherNodes
 from ledger.writer.writer import Writer
 
 LOOK_EVERY_S: Final = 0.25
-"""How often the log is asked for what is new. Chosen: a takeover has that much to read, some hundred events."""
+"""How often new records are read. Chosen: a takeover reads so much more, some hundred events."""
 
 CLOSE_EVERY_S: Final = 2.0
 
 _PAUSE_S: Final = 2.0
 _CAUGHT_UP: Final = 1_000
-"""Chosen: who has read so few events at one look reads as fast as the owner writes."""
-
-OpenFollowUps = Callable[[Iterable[int]], Awaitable[Mapping[int, tuple[int, Sequence[int]]]]]
-"""(partitions) → of those whose owner answers: the seq at which it was asked, and the seqs of the events whose
-follow-ups it does not know to have arrived by then."""
+"""Events in one read below which the standby has caught up. Chosen: it reads as fast as the owner writes then."""
 
 _log = logging.getLogger(__name__)
 
 
 class Standbys:
-    """Follows what ``inherit`` says."""
+    """Follows the partitions that ``stand_by_for`` names, each with a writer that is not started."""
 
     def __init__(
         self,
+        others: OtherNodes,
         *,
         make: Callable[[int], Writer],
         prepare: Callable[[int], Awaitable[None]] | None,
-        free: Callable[[int], Awaitable[None]],
+        wait_until_unused: Callable[[int], Awaitable[None]],
         save_every: int,
-        open_follow_ups: OpenFollowUps,
         disaster: Callable[[int, LedgerError], None],
     ) -> None:
-        """``free`` returns once this process no longer uses the partition's state; the others are as in
+        """``wait_until_unused`` returns once no owned writer uses the partition's state; the others are as in
         ``OwnedPartitions``."""
-        self._make, self._prepare, self._free, self._save_every = make, prepare, free, save_every
-        self._open_follow_ups, self._disaster = open_follow_ups, disaster
+        self._make, self._prepare, self._save_every = make, prepare, save_every
+        self._wait_until_unused = wait_until_unused
+        self._others, self._disaster = others, disaster
         self._following: dict[int, asyncio.Task[None]] = {}
         self._writers: dict[int, Writer] = {}
         self._caught_up: set[int] = set()
         self._ending: dict[int, asyncio.Task[None]] = {}
         self._closing: asyncio.Task[None] | None = None
 
-    # --- what is followed ----------------------------------------------------------------------------------------
+    # --- which partitions ----------------------------------------------------------------------------------------
 
     @property
     def ready(self) -> dict[int, int]:
-        """Partition → the seq up to which its state is true here."""
+        """Partition → the last seq in its state."""
         return {partition: writer.head.seq for partition, writer in self._writers.items()}
 
     @property
-    def inherits(self) -> int:
+    def number(self) -> int:
         """How many partitions are followed."""
         return len(self._following)
 
     def has_caught_up(self, partition: int) -> bool:
-        """Whether its state is as good as its owner's."""
+        """Whether the partition's state is as new as its owner's."""
         return partition in self._caught_up
 
     @property
     def caught_up(self) -> bool:
-        """Whether the state of all that is followed is as good as its owner's."""
+        """Whether the states of all followed partitions are as new as their owners'."""
         return self._caught_up >= self._following.keys()
 
-    def inherit(self, partitions: frozenset[int]) -> None:
+    def stand_by_for(self, partitions: frozenset[int]) -> None:
         """Follow these, and no others."""
         create = asyncio.get_running_loop().create_task
         for partition in self._following.keys() - partitions:
             self._ending[partition] = create(
-                self._end(partition, self._drop(partition)), name=f"heir-{partition}-ends"
+                self._end(partition, self._stop_following(partition)), name=f"standby-{partition}-ends"
             )
         for partition in sorted(partitions - self._following.keys()):
             before = self._ending.get(partition)
-            self._following[partition] = create(self._follow(partition, before), name=f"heir-{partition}")
-        if self._closing is None:
-            self._closing = create(self._close_what_arrived(), name="heirs-close")
+            self._following[partition] = create(self._follow(partition, before), name=f"standby-{partition}")
+        if partitions and self._closing is None:
+            self._closing = create(self._close_arrived(), name="standby-follow-ups")
 
     async def take(self, partition: int) -> Writer | None:
-        """Follow it no more. Its writer, not started, if there is one."""
-        ends = self._drop(partition)
+        """Stop following the partition. Returns its writer, not started; None if there is none."""
+        ends = self._stop_following(partition)
         if ends is not None:
             try:
                 await asyncio.wait({ends})
             except asyncio.CancelledError:
-                # What is being saved goes on: whoever comes next must wait for it.
+                # A save under way is not stopped: the next writer of the partition must wait for it.
                 self._ending[partition] = asyncio.get_running_loop().create_task(
-                    self._end(partition, ends), name=f"heir-{partition}-ends"
+                    self._end(partition, ends), name=f"standby-{partition}-ends"
                 )
                 raise
         return self._writers.pop(partition, None)
 
     async def close(self) -> None:
-        """Save what is ready, and follow nothing any more."""
-        self.inherit(frozenset())
-        assert self._closing is not None
-        self._closing.cancel()
-        await asyncio.wait({self._closing, *self._ending.values()})
+        """Save every state, and stop following."""
+        self.stand_by_for(frozenset())
+        tasks = set(self._ending.values())
+        if self._closing is not None:
+            self._closing.cancel()
+            tasks.add(self._closing)
+        if tasks:
+            await asyncio.wait(tasks)
 
-    def _drop(self, partition: int) -> asyncio.Task[None] | None:
-        """Follow it no more. Answers what is done once nobody follows it, and nobody saves what he had of it."""
+    def _stop_following(self, partition: int) -> asyncio.Task[None] | None:
+        """Stop following the partition. Returns a task that ends once nothing follows or saves it; None if nothing
+        does."""
         following, before = self._following.pop(partition, None), self._ending.get(partition)
         self._caught_up.discard(partition)
         if following is None:
@@ -120,8 +123,8 @@ class Standbys:
         following.cancel()
         if before is None or before.done():
             return following
-        # One that waited for the one before it ends at once, and that one has not.
-        return asyncio.get_running_loop().create_task(_wait_for(following, before), name=f"heir-{partition}-ends")
+        # A task that was waiting for the one before it ends at once, and the one before has not ended.
+        return asyncio.get_running_loop().create_task(_wait_for(following, before), name=f"standby-{partition}-ends")
 
     async def _end(self, partition: int, ends: asyncio.Task[None] | None) -> None:
         if ends is not None:
@@ -137,7 +140,7 @@ class Standbys:
             await asyncio.wait({before})
         while True:
             try:
-                await self._free(partition)
+                await self._wait_until_unused(partition)
                 if self._prepare is not None:
                     await self._prepare(partition)
                 writer = self._make(partition)
@@ -153,35 +156,35 @@ class Standbys:
                 return
             except LedgerError as error:
                 _log.warning("partition %d cannot be followed now: %s", partition, error)
-            except Exception:  # noqa: BLE001 - an heir that fails must not end its owner
+            except Exception:  # noqa: BLE001 - a standby that fails must not end the partitions that this node owns
                 _log.exception("partition %d cannot be followed", partition)
             self._caught_up.discard(partition)
-            if (writer_before := self._writers.pop(partition, None)) is not None:
-                await writer_before.retire(save=False)
+            if (failed := self._writers.pop(partition, None)) is not None:
+                await failed.retire(save=False)
             await asyncio.sleep(_PAUSE_S)
 
-    async def _close_what_arrived(self) -> None:
+    async def _close_arrived(self) -> None:
         while True:
             await asyncio.sleep(CLOSE_EVERY_S)
             try:
-                open_ = await self._open_follow_ups(list(self._writers))
+                found = await self._others.open_follow_ups(list(self._writers))
             except LedgerError as error:
-                _log.info("what has arrived of others' follow-ups is not known now: %s", error)
+                _log.info("the owners' open follow-ups are not known now: %s", error)
                 continue
-            for partition, (known_to, seqs) in open_.items():
+            for partition, still_open in found.items():
                 writer = self._writers.get(partition)
                 if writer is not None:
-                    close_arrived(writer, known_to, seqs)
+                    close_arrived(writer, still_open)
 
 
 async def _wait_for(*tasks: asyncio.Task[None]) -> None:
     await asyncio.wait(tasks)
 
 
-def close_arrived(writer: Writer, known_to: int, open_seqs: Sequence[int]) -> None:
-    """Close every follow-up of an event up to ``known_to`` that is not among ``open_seqs``: its owner knows that it
-    has arrived."""
-    still_open = set(open_seqs)
+def close_arrived(writer: Writer, still_open: OpenFollowUps) -> None:
+    """Close every follow-up that an event up to ``still_open.known_to`` sent, unless its seq is among the open ones:
+    the owner knows that it has arrived."""
+    seqs = set(still_open.seqs)
     for seq, _ in writer.state.open_follow_ups():
-        if seq <= known_to and seq not in still_open:
+        if seq <= still_open.known_to and seq not in seqs:
             writer.state.close_follow_up(seq)

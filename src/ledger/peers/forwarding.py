@@ -1,135 +1,143 @@
-"""Questions for partitions that are not open here: asked of whoever has them, until there is an answer to give.
+"""Requests for partitions that are not open on this node: forwarded to the owner until there is an answer to give.
 
 ::
 
-    submit ─► lane of the owner's address ─► call ─► answered ──► closed
+    submit ─► queue of the owner's address ─► call ─► answered ──► closed
                  ▲                             │
-                 │                             ├─► not_owner, unreachable ─┐
-                 └── owners heard anew ◄───────┴─► silent: in doubt ───────┘ until the request's time is over
+                 │                             ├─► not_owner, unreachable ──┐
+                 └── owners read again ◄───────┴─► no response: undecided ──┘ until the request's time is over
 
-Truths:
-(1) a wallet's commands are decided in the order of their request: what one request asks of one owner goes in one
-    call, and where several of a wallet are in doubt they are only asked for again by dry runs, which tell whether
-    they were taken: one that was refused then, and would be taken now, would come after those that followed it;
-(2) a call that was not answered leaves its commands *in doubt* until its deadline and the clocks' skew are over:
-    until then it may still be decided. They may be asked again, for that is harmless, and that a command *is* in the
-    log is the last word. But a refusal, or that nothing was written, is none: the call before may still be taken.
-    Then the answer is ``outcome_unknown``, and it leaves only when nothing is in doubt any more. So whoever asks
-    again is never overtaken by what was asked before;
-(3) whatever changes nothing (look-ups, strong reads, dry runs) is never in doubt;
-(4) a question is forwarded once: where it arrives it is decided or answered ``not_owner`` (``answering.py``);
-(5) memory is bounded: what cannot wait is ``overloaded``.
+Invariants:
+(1) a wallet's commands are decided in the order of their HTTP request. The commands of one HTTP request for one owner
+    go in one call. Where several commands of one wallet are undecided, only dry runs are sent again, which tell
+    whether the commands were taken: a command that was refused then, and would be accepted now, would be decided
+    after the commands that follow it;
+(2) a call without a response leaves its commands *undecided* until its deadline and the clocks' skew are over: until
+    then the owner may still decide them. They may be sent again, which is harmless, and the answer that a command
+    *is* in the log is final. A refusal, or that nothing was written, is not: the first call may still be decided.
+    Then the answer is ``outcome_unknown``, and it is given only once nothing is undecided any more. So a client that
+    retries is never overtaken by its first attempt;
+(3) requests that change nothing (look-ups, strong reads, dry runs) are never undecided;
+(4) a request is forwarded once: its receiver decides it or closes it as ``not_owner`` (``handler.py``);
+(5) memory is bounded: a request above the bounds is closed as ``overloaded``.
 """
 
 import asyncio
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
+from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.errors import LogUnavailable
-from ledger.node.ports import Here, Owners, Peers, PeerSilent, PeerUnreachable
-from ledger.peers.delivery import Deliveries
+from ledger.node.ports import End, LocalWriters, OpenFollowUps, Peers, PeerSilent, PeerUnreachable
+from ledger.pacing import RareWarnings
+from ledger.peers.delivery import FollowUpDelivery
 from ledger.peers.handler import PeerHandler, copies_of
+from ledger.peers.owner_queries import OwnerQueries
 from ledger.ports import Clock
 from ledger.writer.requests import Accepted, AnyResponse, CommandRequest, Failed, IdReused, Request, RequestGroup
 
 WAIT_S: Final = 2.0
-"""How long a request looks for its owner. Chosen: twice what a hand-over between two that live takes."""
+"""How long a request waits for an owner. Chosen: twice as long as a hand-over between two live nodes takes."""
 
 CALL_S: Final = 2.0
-"""How long a call may be decided. Chosen: longer than a full mailbox takes; all of it may be spent in doubt."""
+"""How long the receiver may decide a call. Chosen: longer than a full mailbox takes; a request may be undecided for
+all of it."""
 
 SKEW_S: Final = 2.0
-"""By how much two nodes' clocks may differ: a node whose clock is more than 1 s from the broker's is not ready
+"""How far apart the clocks of two nodes may be. A node whose clock is more than 1 s from the broker's is not ready
 (``node.CLOCK_OFF_MAX_US``), so that two of them are 2 s apart at most."""
 
-CALL_TICKETS: Final = 1_024
-"""In one call, but that a request is never split. Chosen: as the largest batch of a client."""
+CALL_REQUESTS: Final = 1_024
+"""Requests in one call, except that one HTTP request is never split. Chosen: as the largest batch of a client."""
 
 CALLS_MAX: Final = 4
-"""Under way to one address. Chosen: one that is decided, two on their way, one being put together."""
+"""Calls to one address at a time. Chosen: one that is being decided, two on the network, one being put together."""
 
-LANE_MAX: Final = 16_384
-"""Tickets that may wait for one address; chosen: as in a writer's mailbox."""
+QUEUE_MAX: Final = 16_384
+"""Requests that may wait for one address. Chosen: as in a writer's mailbox."""
 
-HELD_MAX: Final = 65_536
-"""Tickets held for all addresses, and for none; chosen: some 100 MB of large commands."""
+OPEN_MAX: Final = 65_536
+"""Open requests of all addresses and of none. Chosen: some 100 MB of large commands."""
 
 _LOOK_AGAIN_S: Final = 0.02
 _LOOK_AGAIN_S_MAX: Final = 0.1
 _REFRESH_S: Final = 1.0
-_COMPLAIN_EVERY_S: Final = 10.0
-_ANSWER_TRAVELS_S: Final = 0.5
+_RESPONSE_TRAVELS_S: Final = 0.5
 
-_AGAIN: Final = ("not_owner", "shutting_down")
-"""Nothing was written, and the next owner may take it."""
+_TRY_NEXT_OWNER: Final = ("not_owner", "shutting_down")
+"""Answers after which nothing was written, and the next owner may accept the command."""
 
 _log = logging.getLogger(__name__)
 
 
-class _Errand:
-    """A request to be closed. ``doubt_us``: the latest deadline of a call that may still decide it; 0 where none."""
+class _Forwarded:
+    """A request to be closed. ``undecided_to_us``: the latest deadline of a call without a response, which may still
+    decide it; 0 where there is none."""
 
-    __slots__ = ("doubt_us", "partition", "request")
+    __slots__ = ("partition", "request", "undecided_to_us")
 
     def __init__(self, request: Request, partition: int) -> None:
         self.request, self.partition = request, partition
-        self.doubt_us = 0
+        self.undecided_to_us = 0
 
     @property
     def changes_nothing(self) -> bool:
         return type(self.request) is not CommandRequest or self.request.dry_run
 
 
-class _Bundle:
-    """What one request asks of one owner, in its order. ``said``: why it has no answer yet; ``tries``: how often."""
+class _Group:
+    """The requests of one HTTP request for one owner, in its order. ``failure``: why they have no answer yet;
+    ``tries``: how often they were sent."""
 
-    __slots__ = ("errands", "said", "tries", "until_s")
+    __slots__ = ("failure", "requests", "tries", "until_s")
 
-    def __init__(self, errands: list[_Errand], until_s: float) -> None:
-        self.errands, self.until_s = errands, until_s
+    def __init__(self, requests: list[_Forwarded], until_s: float) -> None:
+        self.requests, self.until_s = requests, until_s
         self.tries = 0
-        self.said = Failed("not_owner", "no node is known to have the wallet's partition")
+        self.failure = Failed("not_owner", "no node is known to own the wallet's partition")
 
-    def questions(self) -> list[Request]:
-        """What to ask for each errand: its own request, or, where several of one wallet are open and in doubt,
-        whether it was taken."""
-        if not any(errand.doubt_us for errand in self.errands):
-            return [errand.request for errand in self.errands]
-        wallets = Counter(errand.request.user_id for errand in self.errands)
-        doubtful = {errand.request.user_id for errand in self.errands if errand.doubt_us}
+    def to_send(self) -> list[Request]:
+        """One request to send for each: itself; or, where several of one wallet are open and undecided, a dry run
+        that tells whether it was accepted."""
+        if not any(forwarded.undecided_to_us for forwarded in self.requests):
+            return [forwarded.request for forwarded in self.requests]
+        of_wallet = Counter(forwarded.request.user_id for forwarded in self.requests)
+        undecided = {forwarded.request.user_id for forwarded in self.requests if forwarded.undecided_to_us}
         return [
-            errand.request
-            if wallets[errand.request.user_id] == 1 or errand.request.user_id not in doubtful
-            else _whether_taken(errand.request)
-            for errand in self.errands
+            forwarded.request
+            if of_wallet[forwarded.request.user_id] == 1 or forwarded.request.user_id not in undecided
+            else _dry_run_of(forwarded.request)
+            for forwarded in self.requests
         ]
 
 
-def _whether_taken(request: Request) -> Request:
-    """A dry run: it finds the command's event where there is one, and writes nothing where there is none."""
+def _dry_run_of(request: Request) -> Request:
+    """It finds the command's event where there is one, and writes nothing where there is none."""
     assert isinstance(request, CommandRequest)
     return CommandRequest(request.command, request.request_sha256, request.actor, RequestGroup(1), dry_run=True)
 
 
-class _Lane:
-    """The way to one address."""
+class _Queue:
+    """The groups that wait for one address. ``waiting`` counts their requests, also those of calls under way;
+    ``calls`` the calls under way."""
 
-    __slots__ = ("address", "bundles", "calls", "requests", "woken")
+    __slots__ = ("address", "calls", "groups", "waiting", "woken")
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.bundles: deque[_Bundle] = deque()
-        self.requests = self.calls = 0
+        self.groups: deque[_Group] = deque()
+        self.waiting = self.calls = 0
         self.woken = False
 
 
 class Forwarding:
-    """``Remote`` over other nodes. ``address`` is this node's own, as the owners' agreement has it."""
+    """``OtherNodes`` of a node in a group. ``address`` is this node's own, as the group knows it."""
+
+    may_exist = True
 
     def __init__(
         self,
@@ -142,259 +150,263 @@ class Forwarding:
         wait_s: float = WAIT_S,
         call_s: float = CALL_S,
         skew_s: float = SKEW_S,
-        lane_max: int = LANE_MAX,
-        held_max: int = HELD_MAX,
+        queue_max: int = QUEUE_MAX,
+        open_max: int = OPEN_MAX,
     ) -> None:
         self._owners, self._peers, self._clock = owners, peers, clock
         self._partitions, self._address = partitions, address
         self._wait_s, self._call_us, self._skew_us = wait_s, round(call_s * 1e6), round(skew_s * 1e6)
-        self._lane_max, self._held_max = lane_max, held_max
-        self._lanes: dict[str, _Lane] = {}
-        self._astray: list[_Bundle] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._queue_max, self._open_max = queue_max, open_max
+        self._queues: dict[str, _Queue] = {}
+        self._to_retry: list[_Group] = []
+        self._retrying: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
-        self._held = 0
-        self._none_held = asyncio.Event()
+        self._open = 0
+        self._none_open = asyncio.Event()
         self._stopping = False
-        self._complained_s = -_COMPLAIN_EVERY_S
-        self._answering: PeerHandler
-        self._deliveries: Deliveries
+        self._warnings = RareWarnings(_log)
+        self._queries = OwnerQueries(owners, peers)
+        self._handler: PeerHandler
+        self._delivery: FollowUpDelivery
         self.forwarded = self.silent = 0
-        """Tickets that were asked elsewhere, and those of them whose call was not answered."""
+        """Requests that were sent to other nodes, and those of them whose call had no response."""
 
-    # --- Remote --------------------------------------------------------------------------------------------------
+    # --- OtherNodes ----------------------------------------------------------------------------------------------
 
-    def begin(self, here: Here) -> None:
-        self._answering = PeerHandler(here)
-        self._deliveries = Deliveries(self._owners, self._peers, self._answering, self._partitions, self._address)
+    def bind(self, local: LocalWriters) -> None:
+        self._handler = PeerHandler(local)
+        self._delivery = FollowUpDelivery(self._owners, self._peers, self._handler, self._partitions, self._address)
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """See ``Remote``. Each is closed after ``wait_s + call_s + skew_s`` at the latest."""
+        """See ``OtherNodes``. Each request is closed after ``wait_s + call_s + skew_s`` at the latest."""
         if self._stopping:
             self._refuse(requests, "shutting_down", "the service is shutting down")
             return
-        if self._held + len(requests) > self._held_max:
-            self._refuse(requests, "overloaded", f"{self._held_max} commands wait for other nodes")
+        if self._open + len(requests) > self._open_max:
+            self._refuse(requests, "overloaded", f"{self._open_max} commands wait for other nodes")
             return
         until_s = asyncio.get_running_loop().time() + self._wait_s
-        errands = [_Errand(request, partition_of(request.user_id, self._partitions)) for request in requests]
-        for address, of_address in self._by_address(errands).items():
-            lane = None if address is None else self._lane(address)
-            if lane is not None and lane.requests + len(of_address) > self._lane_max:
-                detail = f"{self._lane_max} commands wait for the node at {address}"
-                self._refuse([errand.request for errand in of_address], "overloaded", detail)
+        forwarded = [_Forwarded(request, partition_of(request.user_id, self._partitions)) for request in requests]
+        for address, of_address in self._by_address(forwarded).items():
+            queue = None if address is None else self._queue(address)
+            if queue is not None and queue.waiting + len(of_address) > self._queue_max:
+                detail = f"{self._queue_max} commands wait for the node at {address}"
+                self._refuse([one.request for one in of_address], "overloaded", detail)
                 continue
-            self._held += len(of_address)
-            self._put(lane, _Bundle(of_address, until_s))
+            self._open += len(of_address)
+            self._put(queue, _Group(of_address, until_s))
 
     def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
-        self._deliveries.deliver(origin, seq, follow_up, arrived)
+        self._delivery.deliver(origin, seq, follow_up, arrived)
+
+    async def ends(self, partitions: Iterable[int]) -> dict[int, End]:
+        return await self._queries.ends(partitions)
+
+    async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
+        return await self._queries.open_follow_ups(partitions)
+
+    async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:
+        return await self._queries.records(partition, from_seq, limit)
 
     async def close(self) -> None:
-        """Answer what waits, within the time that each may wait, and release everything. What is in doubt waits out
-        its doubt: an answer before it could be overtaken."""
+        """Close the waiting requests, each within its time, and release everything. An undecided request stays open
+        until it is decided or its time is over: an answer before that could be overtaken."""
         self._stopping = True
-        await self._deliveries.close()
-        while self._held:
-            self._none_held.clear()
-            await self._none_held.wait()
-        if self._looking is not None:
-            self._looking.cancel()
-        tasks = [*self._calls, *([self._looking] if self._looking is not None else [])]
+        await self._delivery.close()
+        while self._open:
+            self._none_open.clear()
+            await self._none_open.wait()
+        if self._retrying is not None:
+            self._retrying.cancel()
+        tasks = [*self._calls, *([self._retrying] if self._retrying is not None else [])]
         if tasks:
             await asyncio.wait(tasks)
         await self._peers.close()
 
-    # --- where to ------------------------------------------------------------------------------------------------
+    # --- queues --------------------------------------------------------------------------------------------------
 
-    def _by_address(self, errands: Iterable[_Errand]) -> dict[str | None, list[_Errand]]:
-        found: dict[str | None, list[_Errand]] = {}
-        for errand in errands:
-            found.setdefault(self._owners.address_of(errand.partition), []).append(errand)
+    def _by_address(self, forwarded: Iterable[_Forwarded]) -> dict[str | None, list[_Forwarded]]:
+        found: dict[str | None, list[_Forwarded]] = {}
+        for one in forwarded:
+            found.setdefault(self._owners.address_of(one.partition), []).append(one)
         return found
 
-    def _lane(self, address: str) -> _Lane:
-        lane = self._lanes.get(address)
-        if lane is None:
-            lane = self._lanes[address] = _Lane(address)
-        return lane
+    def _queue(self, address: str) -> _Queue:
+        queue = self._queues.get(address)
+        if queue is None:
+            queue = self._queues[address] = _Queue(address)
+        return queue
 
-    def _put(self, lane: _Lane | None, bundle: _Bundle) -> None:
-        if lane is None:
-            self._look_again(bundle)
+    def _put(self, queue: _Queue | None, group: _Group) -> None:
+        if queue is None:
+            self._retry(group)
             return
-        lane.bundles.append(bundle)
-        lane.requests += len(bundle.errands)
-        self._wake(lane)
+        queue.groups.append(group)
+        queue.waiting += len(group.requests)
+        self._wake(queue)
 
-    def _wake(self, lane: _Lane) -> None:
-        """Ask a moment later: what many requests bring in one turn of the loop goes together."""
-        if not lane.woken and lane.bundles and lane.calls < CALLS_MAX:
-            lane.woken = True
-            asyncio.get_running_loop().call_soon(self._begin_calls, lane)
+    def _wake(self, queue: _Queue) -> None:
+        """Call at the end of this turn of the event loop, so that the requests of many HTTP requests go together."""
+        if not queue.woken and queue.groups and queue.calls < CALLS_MAX:
+            queue.woken = True
+            asyncio.get_running_loop().call_soon(self._begin_calls, queue)
 
-    def _begin_calls(self, lane: _Lane) -> None:
-        lane.woken = False
-        while lane.bundles and lane.calls < CALLS_MAX:
-            bundles = [lane.bundles.popleft()]
-            requests = len(bundles[0].errands)
-            while lane.bundles and requests + len(lane.bundles[0].errands) <= CALL_TICKETS:
-                bundles.append(lane.bundles.popleft())
-                requests += len(bundles[-1].errands)
-            lane.calls += 1
-            call = asyncio.get_running_loop().create_task(self._call(lane, bundles), name="forwarding")
+    def _begin_calls(self, queue: _Queue) -> None:
+        queue.woken = False
+        while queue.groups and queue.calls < CALLS_MAX:
+            groups = [queue.groups.popleft()]
+            requests = len(groups[0].requests)
+            while queue.groups and requests + len(queue.groups[0].requests) <= CALL_REQUESTS:
+                groups.append(queue.groups.popleft())
+                requests += len(groups[-1].requests)
+            queue.calls += 1
+            call = asyncio.get_running_loop().create_task(self._call(queue, groups), name="forwarding")
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 
-    def _look_again(self, bundle: _Bundle) -> None:
-        bundle.tries += 1
-        self._astray.append(bundle)
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._look(), name="forwarding")
+    def _retry(self, group: _Group) -> None:
+        group.tries += 1
+        self._to_retry.append(group)
+        if self._retrying is None:
+            self._retrying = asyncio.get_running_loop().create_task(self._retry_all(), name="forwarding-retry")
 
-    async def _look(self) -> None:
-        """Hear anew who has what, and ask again, while there is anything to ask for."""
-        while self._astray:
-            tries = min(bundle.tries for bundle in self._astray)
+    async def _retry_all(self) -> None:
+        """Read the owners again, and send again, while there are groups to retry."""
+        while self._to_retry:
+            tries = min(group.tries for group in self._to_retry)
             await asyncio.sleep(min(tries * _LOOK_AGAIN_S, _LOOK_AGAIN_S_MAX))
-            await self._hear_owners()
+            await self._refresh_owners()
             now_s = asyncio.get_running_loop().time()
-            bundles, self._astray = self._astray, []
-            for bundle in bundles:
-                if self._stopping or now_s >= bundle.until_s:
-                    self._give_up(bundle)
+            groups, self._to_retry = self._to_retry, []
+            for group in groups:
+                if self._stopping or now_s >= group.until_s:
+                    self._give_up(group)
                     continue
-                for address, errands in self._by_address(bundle.errands).items():
-                    part = _Bundle(errands, bundle.until_s)
-                    part.said, part.tries = bundle.said, bundle.tries
-                    self._put(None if address is None else self._lane(address), part)
-        self._looking = None
+                for address, requests in self._by_address(group.requests).items():
+                    part = _Group(requests, group.until_s)
+                    part.failure, part.tries = group.failure, group.tries
+                    self._put(None if address is None else self._queue(address), part)
+        self._retrying = None
 
-    async def _hear_owners(self) -> None:
+    async def _refresh_owners(self) -> None:
         try:
             async with asyncio.timeout(_REFRESH_S):
                 await self._owners.refresh()
         except (LogUnavailable, TimeoutError) as error:
-            self._complain("who has which partition cannot be heard: %s", str(error) or "nobody answers")
-        except Exception:  # noqa: BLE001 - whatever it is: who waits here would wait for ever
-            _log.exception("who has which partition cannot be heard")
+            reason = str(error) or f"no response within {_REFRESH_S:g} s"
+            self._warnings.warn("the owners of the partitions cannot be read: %s", reason)
+        except Exception:  # noqa: BLE001 - without the next try the waiting requests would never be closed
+            _log.exception("the owners of the partitions cannot be read")
 
     # --- a call --------------------------------------------------------------------------------------------------
 
-    async def _call(self, lane: _Lane, bundles: Sequence[_Bundle]) -> None:
-        requests = [request for bundle in bundles for request in bundle.questions()]
+    async def _call(self, queue: _Queue, groups: Sequence[_Group]) -> None:
+        requests = [request for group in groups for request in group.to_send()]
         deadline_us = self._clock() + self._call_us
         answers: Sequence[AnyResponse] | None = None
-        unanswered = True
-        why = f"the node at {lane.address} did not answer"
+        may_be_decided = True
+        why = f"the node at {queue.address} did not respond"
         try:
-            answers = await self._ask(lane.address, requests, deadline_us)
+            answers = await self._decide(queue.address, requests, deadline_us)
             assert len(answers) == len(requests), "each request has an answer"
         except PeerUnreachable as error:
-            unanswered, why = False, str(error)
+            may_be_decided, why = False, str(error)
         except (PeerSilent, TimeoutError) as error:
             why = str(error) or why
-        except Exception:  # noqa: BLE001 - it may have been taken there; who asked must get a word all the same
+        except Exception:  # noqa: BLE001 - the owner may have decided; the clients must get a response all the same
             answers = None
-            _log.exception("asking the node at %s", lane.address)
+            _log.exception("calling the node at %s", queue.address)
         finally:
-            lane.calls -= 1
-            lane.requests -= sum(len(bundle.errands) for bundle in bundles)
-            self._wake(lane)
+            queue.calls -= 1
+            queue.waiting -= sum(len(group.requests) for group in groups)
+            self._wake(queue)
         if answers is not None:
             rest = iter(answers)
-            for bundle in bundles:
-                self._settle(bundle, [(errand, next(rest)) for errand in bundle.errands])
+            for group in groups:
+                self._settle(group, [(forwarded, next(rest)) for forwarded in group.requests])
             return
-        self._complain("the node at %s: %s", lane.address, why)
-        for bundle in bundles:
-            bundle.said = Failed("not_owner", why)
-            if unanswered:
-                self._doubt(bundle.errands, deadline_us)
-            self._look_again(bundle)
+        self._warnings.warn("the node at %s: %s", queue.address, why)
+        for group in groups:
+            group.failure = Failed("not_owner", why)
+            if may_be_decided:
+                self._mark_undecided(group.requests, deadline_us)
+            self._retry(group)
 
-    async def _ask(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
+    async def _decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         if address == self._address:
             copies = copies_of(requests)
-            await self._answering.decide(copies, deadline_us)
+            await self._handler.decide(copies, deadline_us)
             return [copy.response for copy in copies]
         self.forwarded += len(requests)
-        async with asyncio.timeout(self._call_us / 1e6 + _ANSWER_TRAVELS_S):
-            return await self._peers.ask(address, requests, deadline_us)
+        async with asyncio.timeout(self._call_us / 1e6 + _RESPONSE_TRAVELS_S):
+            return await self._peers.decide(address, requests, deadline_us)
 
-    def _doubt(self, errands: Sequence[_Errand], deadline_us: int) -> None:
-        self.silent += len(errands)
-        for errand in errands:
-            if not errand.changes_nothing:
-                errand.doubt_us = max(errand.doubt_us, deadline_us)
+    def _mark_undecided(self, requests: Sequence[_Forwarded], deadline_us: int) -> None:
+        self.silent += len(requests)
+        for forwarded in requests:
+            if not forwarded.changes_nothing:
+                forwarded.undecided_to_us = max(forwarded.undecided_to_us, deadline_us)
 
-    def _settle(self, bundle: _Bundle, answered: Sequence[tuple[_Errand, AnyResponse]]) -> None:
-        """Close what is answered; ask again for what the node there does not have."""
+    def _settle(self, group: _Group, answered: Sequence[tuple[_Forwarded, AnyResponse]]) -> None:
+        """Close the requests that have a final answer; retry those whose partition the node does not own."""
         ended: set[str] = set()
-        for errand, answer in answered:
-            user_id = errand.request.user_id
-            if type(answer) is Failed and answer.reason in _AGAIN:
-                bundle.said = answer
+        for forwarded, answer in answered:
+            user_id = forwarded.request.user_id
+            if type(answer) is Failed and answer.reason in _TRY_NEXT_OWNER:
+                group.failure = answer
             elif user_id in ended:
-                pass  # after a failure of one of a wallet's commands its later ones fail the same way
-            elif errand.doubt_us and not isinstance(answer, Accepted | IdReused):
-                ended.add(user_id)  # the call before may still be taken, whatever this one said
+                pass  # after a failure of one of a wallet's commands its later commands fail the same way
+            elif forwarded.undecided_to_us and not isinstance(answer, Accepted | IdReused):
+                ended.add(user_id)  # the call without a response may still be decided, whatever this answer says
             else:
-                self._close(errand, answer)
-        left = [errand for errand in bundle.errands if not errand.request.closed]
-        self._end([errand for errand in left if errand.request.user_id in ended], bundle.said)
-        bundle.errands = [errand for errand in left if errand.request.user_id not in ended]
-        if bundle.errands:
-            self._look_again(bundle)
+                self._close(forwarded, answer)
+        left = [forwarded for forwarded in group.requests if not forwarded.request.closed]
+        self._end([forwarded for forwarded in left if forwarded.request.user_id in ended], group.failure)
+        group.requests = [forwarded for forwarded in left if forwarded.request.user_id not in ended]
+        if group.requests:
+            self._retry(group)
 
-    # --- the last word -------------------------------------------------------------------------------------------
+    # --- closing -------------------------------------------------------------------------------------------------
 
-    def _give_up(self, bundle: _Bundle) -> None:
-        said = bundle.said
+    def _give_up(self, group: _Group) -> None:
+        failure = group.failure
         if self._stopping:
-            said = Failed("shutting_down", "the service is shutting down")
-        self._end(bundle.errands, said)
+            failure = Failed("shutting_down", "the service is shutting down")
+        self._end(group.requests, failure)
 
-    def _end(self, errands: Sequence[_Errand], said: Failed) -> None:
-        """No more is asked. ``said``: what is told to those that are not in doubt."""
-        wallets: dict[str, list[_Errand]] = {}
-        for errand in errands:
-            wallets.setdefault(errand.request.user_id, []).append(errand)
+    def _end(self, requests: Sequence[_Forwarded], failure: Failed) -> None:
+        """Send these no more. ``failure`` answers those that are not undecided."""
+        wallets: dict[str, list[_Forwarded]] = {}
+        for forwarded in requests:
+            wallets.setdefault(forwarded.request.user_id, []).append(forwarded)
         for of_wallet in wallets.values():
-            doubt_us = max(errand.doubt_us for errand in of_wallet)
-            if doubt_us:
-                self._close_after(doubt_us + self._skew_us, of_wallet)
+            undecided_to_us = max(forwarded.undecided_to_us for forwarded in of_wallet)
+            if undecided_to_us:
+                self._close_after(undecided_to_us + self._skew_us, of_wallet)
                 continue
-            for errand in of_wallet:
-                self._close(errand, said)
+            for forwarded in of_wallet:
+                self._close(forwarded, failure)
 
-    def _close_after(self, time_us: int, errands: Sequence[_Errand]) -> None:
+    def _close_after(self, time_us: int, requests: Sequence[_Forwarded]) -> None:
         left_us = time_us - self._clock()
-        if left_us >= 0:  # looked at again then: a clock may be set back
-            asyncio.get_running_loop().call_later(left_us / 1e6 + 0.001, self._close_after, time_us, errands)
+        if left_us >= 0:  # read again after the wait: a clock may be set back
+            asyncio.get_running_loop().call_later(left_us / 1e6 + 0.001, self._close_after, time_us, requests)
             return
-        unknown = Failed("outcome_unknown", "a node that was asked did not answer")
-        for errand in errands:
-            self._close(errand, unknown)
+        unknown = Failed("outcome_unknown", "the node that owns the wallet's partition did not respond")
+        for forwarded in requests:
+            self._close(forwarded, unknown)
 
-    def _close(self, errand: _Errand, answer: AnyResponse) -> None:
-        failed = errand.request.group.failed
+    def _close(self, forwarded: _Forwarded, answer: AnyResponse) -> None:
+        failed = forwarded.request.group.failed
         if type(answer) is Failed and failed is not None:
-            answer = failed.get(errand.request.user_id, answer)
-        errand.request.close(answer)
-        self._held -= 1
-        if self._held == 0:
-            self._none_held.set()
+            answer = failed.get(forwarded.request.user_id, answer)
+        forwarded.request.close(answer)
+        self._open -= 1
+        if self._open == 0:
+            self._none_open.set()
 
     def _refuse(
         self, requests: Sequence[Request], reason: Literal["overloaded", "shutting_down"], detail: str
     ) -> None:
         for request in requests:
             request.close(Failed(reason, detail))
-
-    def _complain(self, *message: object) -> None:
-        """Tell the operator, now and then."""
-        now_s = time.monotonic()
-        if now_s - self._complained_s >= _COMPLAIN_EVERY_S:
-            self._complained_s = now_s
-            _log.warning(*message)

@@ -1,9 +1,10 @@
-"""What this node answers to other nodes, and to itself where a partition came here while somebody looked for it.
+"""Requests and follow-ups from other nodes; and this node's own, where a partition opened on this node while its
+owner was being looked up.
 
-Truths:
-(1) what is asked here is decided here or not at all: a question for a partition that is not open here is answered
-    ``not_owner``, and never handed on, so that no question wanders;
-(2) a request is not decided after its deadline, however long it lay in a socket or a mailbox;
+Invariants:
+(1) a request is decided on this node or not at all: where its partition is not open it is closed as ``not_owner``,
+    and never forwarded again, so that no request travels in circles;
+(2) a request is not decided after its deadline, however long it waited in a socket or a mailbox;
 (3) a follow-up counts as arrived only once its event is durable.
 """
 
@@ -12,32 +13,32 @@ from collections.abc import Sequence
 from typing import Final
 
 from ledger.core.commands import AnyFollowUp
-from ledger.node.ports import Here
+from ledger.node.ports import LocalWriters
 from ledger.writer.requests import CommandRequest, LookupRequest, Request, RequestGroup, WalletRequest
 
 ARRIVED_WITHIN_S: Final = 2.0
-"""How long a delivery waits for its events. Chosen: as long as a command waits; who delivers tries again."""
+"""How long a delivery waits for its events. Chosen: as long as a command waits; the sender delivers again."""
 
 
 class PeerHandler:
-    """The receiving end of ``Peers.ask`` and ``Peers.deliver``."""
+    """The receiving end of ``Peers.decide`` and ``Peers.deliver``."""
 
-    def __init__(self, here: Here) -> None:
-        self._here = here
+    def __init__(self, local: LocalWriters) -> None:
+        self._local = local
 
     async def decide(self, requests: Sequence[Request], deadline_us: int) -> None:
-        """Close every request, none of which has been submitted yet. None is decided after ``deadline_us``."""
+        """Close every request, none of which was submitted before. None is decided after ``deadline_us``."""
         for request in requests:
             request.deadline_us = deadline_us
-        self._here.submit_here(requests)
+        self._local.submit_local(requests)
         for group in {id(request.group): request.group for request in requests}.values():
             await group.done
 
-    async def take(self, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
+    async def receive(self, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
         """For each follow-up whether its event is durable, after ``ARRIVED_WITHIN_S`` at the latest."""
         arrived = [asyncio.Event() for _ in follow_ups]
         taken = [
-            self._here.receive_here(follow_up, event.set)
+            self._local.receive_local(follow_up, event.set)
             for follow_up, event in zip(follow_ups, arrived, strict=True)
         ]
         waited = [event for event, is_taken in zip(arrived, taken, strict=True) if is_taken]
@@ -46,12 +47,12 @@ class PeerHandler:
                 for event in waited:
                     await event.wait()
         except TimeoutError:
-            pass  # those that are not durable yet say so
+            pass  # an event that is not set yet is False in the response
         return [event.is_set() for event in arrived]
 
 
 def copies_of(requests: Sequence[Request]) -> list[Request]:
-    """The same questions, in the same requests, to be asked and closed apart from these."""
+    """Copies of the requests, in groups of the same sizes, that are closed independently of these."""
     sizes: dict[int, int] = {}
     for request in requests:
         sizes[id(request.group)] = sizes.get(id(request.group), 0) + 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, CheckFailed, HttpRecords, data_folder, opened, said_plainly
+from api.cli.audit.sources import CannotAudit, CheckFailed, data_folder, opened, said_plainly
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def _reads(data: Path | None, url: str | None, partitions: int) -> "FolderReads 
 
         return FolderReads(data_folder(data), partitions)
     from api.cli.audit.http_reads import HttpReads
+    from api.cli.audit.http_records import HttpRecords
 
     with closing(HttpRecords(url)) as service:
         if service.partitions != partitions:

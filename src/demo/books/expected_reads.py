@@ -1,15 +1,15 @@
-"""What reads must say, from the client's own books: pure, one function a read, each answering findings as sentences.
+"""What reads must return, from the client's own books: one pure function a read, which returns findings as sentences.
 
-Numbered truths:
+Invariants:
 
-1. The wallet that is read has no command under way, and is read at or after the last answer that the books heard of
-   it (``min_position``). Then all that its own commands did is exact; only other wallets' transfers and timers add to
-   it, and those show in the wallet's money (`Books.differences`) and in lines that the ledger alone writes.
-2. A list that was not read to its end must be what the books know from the newest item on: nothing left out between.
-3. An answer is true at no less than what was asked for: ``as_of`` says so, and the answer must agree.
-4. Of everybody's lists only what the books must know is expected: other days may have been played on the service.
+1. A wallet is read while none of its commands is under way, and at or after its last response (``min_position``).
+   Then the effect of its own commands is exact. Only transfers of other wallets and timers add to it; these show in
+   the wallet's money (`Books.differences`) and in lines that the ledger writes by itself.
+2. A list that is not read to its end must match the books from the newest item on, without a gap.
+3. A response is true at the requested position or later; its ``as_of`` must say so.
+4. Lists of all users must contain what the books know. They may contain more, from other days on the same service.
 
-Nothing here raises on a wrong answer: a document that is not of the contract's shape is one finding (`shaped`).
+Nothing raises on a wrong response: a document with another shape than the contract's is one finding (`shaped`).
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ from demo.books.books import Books
 from demo.books.wallets import Bet, Wallet
 
 OF_THE_LEDGER = {"hold_expired", "bonus_expired", "transfer_received", "transfer_returned", "commission_paid"}
-"""Events with money that no command of the wallet's own answers with."""
+"""Events with money that come from no command of the wallet itself."""
 
 Seen = dict[str, Any]
+"""A document, or an item of a list, as the service returned it."""
 
 
 def shaped(where: str, findings: Callable[[], list[str]]) -> list[str]:
-    """``findings()``, or the one finding that the document has another shape than the contract's."""
+    """Returns ``findings()``, or one finding if the document has another shape than the contract's."""
     try:
         return findings()
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        return [f"{where}: has not the contract's shape ({type(error).__name__}: {error})"]
+        return [f"{where}: does not have the contract's shape ({type(error).__name__}: {error})"]
 
 
 def as_of(where: str, seen: Seen, least: Mapping[int, int], *, several: bool = False) -> list[str]:
-    """Whether the answer says that it is true at ``least`` (partition → seq) or later."""
-    told = seen["as_of"]
-    positions = told["positions"] if several else [told["position"]]
+    """Findings if the response is older than ``least`` (partition → seq)."""
+    found_at = seen["as_of"]
+    positions = found_at["positions"] if several else [found_at["position"]]
     at = {int(partition): int(seq) for partition, _, seq in (position.partition(":") for position in positions)}
     found = [
-        f"{where}: is true at {partition}:{at.get(partition)}, though {partition}:{seq} was asked for"
+        f"{where}: is true at {partition}:{at.get(partition)}, not at min_position {partition}:{seq}"
         for partition, seq in least.items()
         if at.get(partition, -1) < seq
     ]
     if not several and set(at) != set(least):
         found.append(f"{where}: is of partition {sorted(at)}, its wallet of {sorted(least)}")
-    if type(told["lag_ms"]) is not int or told["lag_ms"] < 0:
-        found.append(f"{where}: has lag_ms {told['lag_ms']}")
+    if type(found_at["lag_ms"]) is not int or found_at["lag_ms"] < 0:
+        found.append(f"{where}: has lag_ms {found_at['lag_ms']}")
     return found
 
 
@@ -56,7 +57,7 @@ def as_of(where: str, seen: Seen, least: Mapping[int, int], *, several: bool = F
 
 
 def statistics(wallet: Wallet, seen: Seen) -> list[str]:
-    """Each row in which the service's statistics are not those of the books."""
+    """Each difference between the service's statistics and the books."""
     where = f"{wallet.user_id}: statistics"
     found: list[str] = []
     for name, key_of, ours in (
@@ -65,7 +66,7 @@ def statistics(wallet: Wallet, seen: Seen) -> list[str]:
     ):
         theirs = {tuple(row[key] for key in key_of): row for row in seen[name]}
         if list(theirs) != sorted(theirs) or len(theirs) != len(seen[name]):
-            found.append(f"{where} {name} are not in order, or one comes twice")
+            found.append(f"{where} {name} are out of order, or a row comes twice")
         for key in sorted(ours.keys() | theirs.keys()):
             mine, their = ours.get(key, {}), theirs.get(key, {})
             found += [
@@ -138,7 +139,7 @@ def _totals(wallet: Wallet) -> dict[tuple[str, ...], Seen]:
 
 
 def bets(wallet: Wallet, items: Sequence[Seen], status: str | None, *, whole: bool) -> list[str]:
-    """Whether ``items`` are the newest of the wallet's bets with that status; all of them, if ``whole``."""
+    """Findings unless ``items`` are the newest of the wallet's bets with that status; all of them if ``whole``."""
     where = f"{wallet.user_id}: bets {status or ''}".rstrip()
     known = {
         bet_id: bet for bet_id, bet in wallet.bets.items() if bet.status != "never" and status in (None, bet.shown())
@@ -173,9 +174,9 @@ def _bet(where: str, wallet: Wallet, bet: Bet, item: Seen) -> list[str]:
 
 
 def history(wallet: Wallet, items: Sequence[Seen], *, whole: bool) -> list[str]:
-    """Whether ``items`` are the newest lines: each answer's, no other but the ledger's own, and the sums right.
+    """Findings unless ``items`` are the newest lines: one for each response, no others but the ledger's own.
 
-    The buckets after a line are those before it and its change, per asset, from nothing at the first line.
+    For each asset, the balances after a line are the balances after the line before plus its change; they start at 0.
     """
     where = f"{wallet.user_id}: history"
     found: list[str] = []
@@ -189,11 +190,11 @@ def history(wallet: Wallet, items: Sequence[Seen], *, whole: bool) -> list[str]:
         previous = (seq, asset)
         line = wallet.lines.get(seq)
         if line is None and item["type"] not in OF_THE_LEDGER:
-            found.append(f"{where}: has a {item['type']} at {item['position']} that nobody was told of")
+            found.append(f"{where}: has a {item['type']} at {item['position']} without a response")
         if line is not None:
-            told = (line.type, line.command_id, line.balances.get(asset))
-            if told != (item["type"], item["command_id"], item["balances"]):
-                found.append(f"{where}: {item['position']} is not what the answer said")
+            expected = (line.type, line.command_id, line.balances.get(asset))
+            if expected != (item["type"], item["command_id"], item["balances"]):
+                found.append(f"{where}: {item['position']} differs from the response")
             seen[seq] = item
         if (newer := after.get(asset)) is not None and _before(newer) != item["balances"]:
             found.append(f"{where}: {newer['position']} {asset} does not follow {item['position']}")
@@ -201,7 +202,7 @@ def history(wallet: Wallet, items: Sequence[Seen], *, whole: bool) -> list[str]:
     if whole:
         for asset, oldest in after.items():
             if any(_before(oldest).values()):
-                found.append(f"{where}: {asset} does not begin with nothing at {oldest['position']}")
+                found.append(f"{where}: {asset} does not start at zero at {oldest['position']}")
     end = 0 if whole or previous is None else previous[0]
     missing = [seq for seq in wallet.lines if seq > end and seq not in seen] if items or whole else []
     return found + [f"{where}: lacks {wallet.partition}:{seq}, a {wallet.lines[seq].type}" for seq in sorted(missing)]
@@ -212,7 +213,7 @@ def _before(item: Seen) -> dict[str, int]:
 
 
 def order(wallet: Wallet, order_id: str, seen: Seen) -> list[str]:
-    """Each point in which an order differs from the books."""
+    """Each difference between an order and the books."""
     known = wallet.orders[order_id]
     ours = {
         "user_id": wallet.user_id,
@@ -232,14 +233,14 @@ def order(wallet: Wallet, order_id: str, seen: Seen) -> list[str]:
     ]
 
 
-# -- everybody's lists --------------------------------------------------------------------------------------------
+# -- lists of all users -------------------------------------------------------------------------------------------
 
 
 class Queue:
-    """What the queue of pending withdrawals must and must not hold: made before it is read, told of the first page.
+    """What the queue of pending withdrawals must and must not contain. Made before the queue is read.
 
-    Which orders are in the list is decided at its first page. So what was pending before it was asked for, and what
-    nobody had sent a decision on when it was there, must be in the list, whatever is decided while it is read on.
+    The first page fixes which orders are in the list. So the list must contain each order that was pending before the
+    first request and had no decision sent when the first page arrived. Later decisions do not change the list.
     """
 
     def __init__(self, books: Books) -> None:
@@ -254,41 +255,41 @@ class Queue:
                 else:
                     self._must.add(key)
 
-    def begun(self) -> None:
-        """The first page is there: what is being decided, or was decided since, may be in it or not."""
+    def after_first_page(self) -> None:
+        """Call when the first page arrives: an order with a decision sent by now may be in the list or not."""
         wallets = self._books.wallets
         decided = {(user, order) for user, order in self._must if wallets[user].orders[order].status != "pending"}
         self._must -= decided | self._books.deciding
 
     def check(self, items: Sequence[Seen]) -> list[str]:
-        """``items``: of all pages."""
+        """Findings in ``items``, the items of all pages."""
         listed = [(item["user_id"], item["order_id"]) for item in items]
         found = [f"queue: {key} comes {times} times" for key, times in Counter(listed).items() if times > 1]
         found += [f"queue: lacks {key}, which is pending" for key in sorted(self._must - set(listed))]
         found += [f"queue: has {key}, which is not pending" for key in sorted(self._must_not & set(listed))]
-        places = [(item["created_at_us"], *_place(item["position"])) for item in items]
-        if places != sorted(places, reverse=True):
+        order = [(item["created_at_us"], *_position(item["position"])) for item in items]
+        if order != sorted(order, reverse=True):
             found.append("queue: is not in order, newest first")
         for item in items:
             wallet = self._books.wallets.get(item["user_id"])
             known = wallet.orders.get(item["order_id"]) if wallet is not None else None
             if known is not None and (item["asset"], item["amount"]) != (known.asset, known.amount):
-                found.append(f"queue: {item['order_id']} of {item['user_id']} has not its amount")
+                found.append(f"queue: {item['order_id']} of {item['user_id']} has another amount")
         return found
 
 
 def leaderboard(books: Books, mine: Iterable[str], name: str, asset: str, seen: Seen, limit: int) -> list[str]:
-    """Whether a board is in order, and right for the users ``mine``, none of whom has a command under way."""
+    """Findings unless a board is in order, and right for the users ``mine``, who have no command under way."""
     where = f"leaderboard {name} {asset}"
     items, measure = seen["items"], name.partition("_")[0]
     found = []
-    standing = [(-item["value"], item["user_id"].encode()) for item in items]
-    if standing != sorted(standing):
+    ranking = [(-item["value"], item["user_id"].encode()) for item in items]
+    if ranking != sorted(ranking):
         found.append(f"{where}: is not in order")
     if [item["rank"] for item in items] != list(range(1, len(items) + 1)) or len(items) > limit:
         found.append(f"{where}: is not ranked 1 to {len(items)}")
     values = {item["user_id"]: item["value"] for item in items}
-    last = standing[-1] if len(items) >= limit else (float("inf"), b"")
+    last = ranking[-1] if len(items) >= limit else (float("inf"), b"")
     for user_id in mine:
         value = _value(books.wallet(user_id), measure, asset, seen["from_us"], seen["to_us"])
         expected = value if value and (-value, user_id.encode()) <= last else None
@@ -309,7 +310,7 @@ def _value(wallet: Wallet, measure: str, asset: str, from_us: int, to_us: int) -
     return value
 
 
-def _place(position: str) -> tuple[int, int]:
+def _position(position: str) -> tuple[int, int]:
     partition, _, seq = position.partition(":")
     return int(partition), int(seq)
 

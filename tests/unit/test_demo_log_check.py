@@ -1,4 +1,4 @@
-"""The check of a day's records: what a chain that was tampered with is told."""
+"""The check of a day's records: a sound chain has no faults, and each kind of damage is named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from demo.proof import EMPTY_HEAD, Chain, Position
+from demo.log_check import EMPTY_HEAD, Chain, End
 
 
 def records(count: int, **last: Any) -> list[bytes]:
@@ -34,18 +34,18 @@ def head_of(record: bytes) -> str:
 
 
 def faults(
-    chain: list[bytes], end: Position | None = None, told: dict[int, tuple[str, str, str]] | None = None
+    chain: list[bytes], end: End | None = None, acknowledged: dict[int, tuple[str, str, str]] | None = None
 ) -> list[str]:
-    checked = Chain(3, Position(0, EMPTY_HEAD), told or {})
+    checked = Chain(3, End(0, EMPTY_HEAD), acknowledged or {})
     for record in chain:
         checked.take(record)
-    checked.end(end or Position(len(chain), head_of(chain[-1])))
+    checked.finish(end or End(len(chain), head_of(chain[-1])))
     return checked.faults
 
 
 def test_a_sound_chain_has_no_faults() -> None:
     chain = records(3)
-    assert faults(chain, told={2: ("u1", "c2", head_of(chain[1]))}) == []
+    assert faults(chain, acknowledged={2: ("u1", "c2", head_of(chain[1]))}) == []
 
 
 def test_a_changed_record_breaks_the_link_after_it() -> None:
@@ -57,7 +57,7 @@ def test_a_changed_record_breaks_the_link_after_it() -> None:
 def test_a_missing_record_is_named() -> None:
     chain = records(3)
     del chain[1]
-    assert "3:3: does not follow 3:1" in faults(chain, end=Position(3, head_of(chain[-1])))
+    assert "3:3: does not follow 3:1" in faults(chain, end=End(3, head_of(chain[-1])))
 
 
 def test_postings_that_do_not_sum_to_zero_are_named() -> None:
@@ -68,14 +68,14 @@ def test_time_that_goes_back_is_named() -> None:
     assert faults(records(2, time_us=0)) == ["3:2: time_us goes back"]
 
 
-def test_a_log_that_ends_elsewhere_than_told_is_named() -> None:
-    assert faults(records(2), end=Position(3, "f" * 64)) == ["3:2: the head there is not the one at 3"]
+def test_a_log_with_another_end_than_the_published_one_is_named() -> None:
+    assert faults(records(2), end=End(3, "f" * 64)) == ["3:2: the head is not the published one of seq 3"]
 
 
-def test_an_acknowledged_command_that_is_missing_or_another_is_named() -> None:
+def test_an_acknowledged_command_that_is_missing_or_changed_is_named() -> None:
     chain = records(2)
-    told = {1: ("u1", "c1", "f" * 64), 9: ("u2", "c9", "f" * 64)}
-    assert faults(chain, told=told) == [
+    acknowledged = {1: ("u1", "c1", "f" * 64), 9: ("u2", "c9", "f" * 64)}
+    assert faults(chain, acknowledged=acknowledged) == [
         "3:1: is not what was acknowledged to u1 for c1",
-        "3:9: c9 of u2 was acknowledged, and is not there",
+        "3:9: c9 of u2 was acknowledged and is missing",
     ]

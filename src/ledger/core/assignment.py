@@ -1,12 +1,17 @@
-"""Who gets which partition: a pure function of what the nodes say of themselves.
+"""Which node owns which partition: a pure function of what the nodes report of themselves.
 
-To take a partition over from nothing takes seconds; from a state that is nearly there, milliseconds. So each
-partition has, beside its owner, an *heir*: a node that keeps the partition's state ready. Truths:
-(1) while there is a node, every partition has one owner; while there are two, every partition has an heir besides;
-(2) an owner that is still there keeps its partition, unless it has two more than another node and that one is ready
-    for it: a node that has just come is made an heir first, and becomes the owner once it has caught up;
-(3) what nobody has goes to the node that is furthest with it, of those that have no more than their share;
-(4) the partitions of one owner have heirs that are spread over all the others, so that nobody inherits alone.
+To open a partition without any state takes seconds; with a state that is nearly up to date, milliseconds. So each
+partition has, besides its owner, a *standby*: a node that keeps the partition's state ready.
+
+The module is in ``core`` because it is pure, and the adapter of the nodes' group calls it.
+
+Invariants:
+(1) every partition has one owner, and, where there are at least two nodes, one standby that is not its owner;
+(2) members keep the partitions that they claim, unless a member owns two more than another one that is ready for the
+    partition. A node that has just joined first becomes a standby, and becomes the owner once it has caught up;
+(3) a partition without an owner goes to the node with the newest state of it, among those that do not exceed their
+    share;
+(4) the partitions of one owner have standbys on all other nodes evenly, so that no node takes all of them over.
 """
 
 from collections import Counter
@@ -16,39 +21,39 @@ from typing import Final
 from msgspec import Struct
 
 READY_BEHIND_MAX: Final = 5_000
-"""Events by which an heir may be behind and still be ready. Chosen: a fifth of a second of replay."""
+"""How many events a standby may be behind and still be ready. Chosen: a fifth of a second of replay."""
 
 _May = Callable[[int, str], bool]
 
 
 class Member(Struct, frozen=True):
-    """What a node says of itself. ``owned``: partition → the seq that its writer has reached; ``ready``: partition of
-    others → the seq up to which its state is true."""
+    """What a node reports of itself. ``owned``: partition → the last seq of its writer; ``ready``: partition that it
+    stands by for → the last seq in its state."""
 
     address: str
     owned: dict[int, int] = {}
     ready: dict[int, int] = {}
 
 
-class Shares(Struct, frozen=True):
+class Assignment(Struct, frozen=True):
     """Partition → the id of a member."""
 
     owners: dict[int, str]
-    heirs: dict[int, str]
+    standbys: dict[int, str]
 
 
-def share(partitions: int, members: Mapping[str, Member]) -> Shares:
-    """Divide ``partitions`` among ``members``, by their ids. The same answer for the same arguments."""
-    assert members, "somebody must take them"
-    sharing = _Sharing(partitions, members)
-    sharing.keep()
-    sharing.give_away()
-    sharing.even_out()
-    heirs = sharing.heirs()
-    return Shares(sharing.owners, heirs)
+def assign(partitions: int, members: Mapping[str, Member]) -> Assignment:
+    """Assign ``partitions`` to ``members``, by their ids. Equal arguments give equal results."""
+    assert members, "there is at least one node"
+    assigning = _Assigning(partitions, members)
+    assigning.keep_claims()
+    assigning.assign_rest()
+    assigning.even_out()
+    standbys = assigning.standbys()
+    return Assignment(assigning.owners, standbys)
 
 
-class _Sharing:
+class _Assigning:
     def __init__(self, partitions: int, members: Mapping[str, Member]) -> None:
         self._partitions, self._members = partitions, members
         self._ids = sorted(members)
@@ -64,8 +69,8 @@ class _Sharing:
         self.owners[partition] = to
         self._loads[to] += 1
 
-    def keep(self) -> None:
-        """Whoever says to have a partition keeps it; of two who say so, the one that is further."""
+    def keep_claims(self) -> None:
+        """Members keep the partitions that they claim; of two that claim one, the higher seq wins."""
         claims: dict[int, tuple[int, str]] = {}
         for name in self._ids:
             for partition, seq in self._members[name].owned.items():
@@ -75,8 +80,8 @@ class _Sharing:
             self._give(partition, name)
             self._reached[partition] = seq
 
-    def give_away(self) -> None:
-        """What nobody has. The best prepared node for any of them chooses first."""
+    def assign_rest(self) -> None:
+        """Assign the partitions that no member claims, those with the newest state first."""
         wanted = [
             (-self._members[name].ready.get(partition, -1), partition, name)
             for partition in range(self._partitions)
@@ -91,16 +96,16 @@ class _Sharing:
                 self._give(partition, min((name for name in self._ids), key=lambda name: (self._loads[name], name)))
 
     def _has_room(self, name: str) -> bool:
-        """One more than its share is less harm than seconds without an owner."""
+        """One more than its share does less harm than seconds without an owner."""
         return self._loads[name] <= self._share
 
     def even_out(self) -> None:
-        """Move partitions to nodes that have at least two fewer and are ready."""
+        """Move partitions to nodes that own at least two fewer and are ready."""
         while (move := next(self._moves(self._is_ready), None)) is not None:
             self._give(*move)
 
     def _moves(self, may: _May) -> Iterator[tuple[int, str]]:
-        """The moves that make loads more even, the best first."""
+        """The moves (partition, new owner) that make the loads more even, the best first."""
         by_load = sorted(self._ids, key=lambda name: (self._loads[name], name))
         for to in by_load:
             for giver in reversed(by_load):
@@ -112,23 +117,23 @@ class _Sharing:
                     yield max(own, key=lambda partition: (ready.get(partition, -1), -partition)), to
 
     def _is_ready(self, partition: int, name: str) -> bool:
-        """Whether ``name`` is as far with it as its owner, nearly."""
+        """Whether the state of ``name`` is nearly as new as the owner's."""
         reached = self._members[name].ready.get(partition)
         return reached is not None and reached >= self._reached.get(partition, 0) - READY_BEHIND_MAX
 
-    def heirs(self) -> dict[int, str]:
-        """First of those that a node should have and is not ready for; then of all, evenly."""
+    def standbys(self) -> dict[int, str]:
+        """First for the partitions that a node should own and is not ready for; then for all, evenly."""
         if len(self._ids) < 2:
             return {}
-        heirs = self._promised()
-        pairs: Counter[tuple[str, str]] = Counter((self.owners[one], heir) for one, heir in heirs.items())
-        loads: Counter[str] = Counter(heirs.values())
-        for settled in (True, False):  # first whoever has begun already, where that is no more than its part
+        standbys = self._planned()
+        pairs: Counter[tuple[str, str]] = Counter((self.owners[one], standby) for one, standby in standbys.items())
+        loads: Counter[str] = Counter(standbys.values())
+        for begun in (True, False):  # first the standbys that have begun already, up to an even part
             for partition, owner in sorted(self.owners.items()):
-                if partition in heirs:
+                if partition in standbys:
                     continue
                 others = [name for name in self._ids if name != owner]
-                if settled:
+                if begun:
                     most = -(-self._loads[owner] // len(others))
                     others = [
                         name
@@ -138,21 +143,21 @@ class _Sharing:
                 if not others:
                     continue
                 ready = {name: self._members[name].ready.get(partition, -1) for name in others}
-                if settled:
-                    heir = max(others, key=lambda name: (ready[name], name))
+                if begun:
+                    standby = max(others, key=lambda name: (ready[name], name))
                 else:
-                    heir = min(others, key=lambda name: (pairs[owner, name], loads[name], -ready[name], name))
-                heirs[partition] = heir
-                pairs[owner, heir] += 1
-                loads[heir] += 1
-        return heirs
+                    standby = min(others, key=lambda name: (pairs[owner, name], loads[name], -ready[name], name))
+                standbys[partition] = standby
+                pairs[owner, standby] += 1
+                loads[standby] += 1
+        return standbys
 
-    def _promised(self) -> dict[int, str]:
-        """Partition → the node that should have it once it is ready."""
-        promised: dict[int, str] = {}
+    def _planned(self) -> dict[int, str]:
+        """Partition → the node that should own it once it is ready."""
+        planned: dict[int, str] = {}
         owners, loads = dict(self.owners), Counter(self._loads)
-        while (move := next(self._moves(lambda partition, _: partition not in promised), None)) is not None:
-            promised[move[0]] = move[1]
+        while (move := next(self._moves(lambda partition, _: partition not in planned), None)) is not None:
+            planned[move[0]] = move[1]
             self._give(*move)
         self.owners, self._loads = owners, loads
-        return promised
+        return planned

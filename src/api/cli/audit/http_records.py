@@ -1,0 +1,90 @@
+"""The records of a running service, for an audit over HTTP: ``/v1/partitions`` and ``/v1/events``.
+
+A service that has responded before, or says that it cannot respond yet, gets the same request again for
+``_RETRY_FOR_S``. Repeating a read changes nothing, and the audit proves what it reads.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from api.cli.audit.sources import CannotAudit
+from http_client.client import Client
+from http_client.responses import ClientError, UnexpectedResponse
+from http_client.retry import Policy
+from ledger.core.position import partition_of
+from ledger.ports import StoredRecord
+
+_RETRY_FOR_S: Final = 30.0
+"""Chosen: a partition that changes its owner, or a node that restarts behind a balancer, takes some seconds."""
+RECORDS: Final = Policy(within_s=_RETRY_FOR_S, pause_s=0.2, pause_s_max=5.0, first_connection=False, timeout_s=60.0)
+
+
+class HttpRecords:
+    """All methods raise CannotAudit."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = client_of(url, RECORDS)
+        self._partitions: int | None = None
+
+    @property
+    def partitions(self) -> int:
+        if self._partitions is None:
+            self.ends()
+        assert self._partitions is not None
+        return self._partitions
+
+    def ends(self) -> list[int]:
+        """The last seq of each partition."""
+        try:
+            items = self._client.get("/v1/partitions").expect(200).json()["items"]
+            ends = [int(item["seq"]) for item in sorted(items, key=lambda item: int(item["partition"]))]
+        except (ClientError, ValueError, KeyError, TypeError) as error:
+            raise self._unreadable(error) from error
+        self._partitions = len(ends)
+        return ends
+
+    def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[list[StoredRecord]]:
+        """The partition's records of these seqs, in order, in pages; fewer if the log ends before ``to_seq``."""
+        try:
+            for page in self._client.events(partition, from_seq, to_seq):
+                yield [StoredRecord(record) for record in page]
+        except ClientError as error:
+            raise self._unreadable(error) from error
+
+    def story(self, user_id: str) -> Iterator[list[bytes]]:
+        """The wallet's records in order, in pages. A service has no index of them: this reads the whole partition."""
+        ends = self.ends()
+        partition = partition_of(user_id, len(ends))
+        if partition >= len(ends):
+            return
+        owned = f'"user_id":{json.dumps(user_id)}'.encode()  # an id needs no escaping, and a record has no spaces
+        for page in self.read(partition, ends[partition]):
+            found = [stored[0] for stored in page if owned in stored[0] and _owner_of(stored[0]) == user_id]
+            if found:
+                yield found
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _unreadable(self, error: Exception) -> CannotAudit:
+        if isinstance(error, UnexpectedResponse):
+            return CannotAudit(str(error))
+        return CannotAudit(f"{self._url} cannot be read as a stakelog service: {error}")
+
+
+def client_of(url: str, policy: Policy) -> Client:
+    """Raises CannotAudit."""
+    try:
+        return Client(url, policy)
+    except ClientError as error:
+        raise CannotAudit(str(error)) from error
+
+
+def _owner_of(record: bytes) -> str | None:
+    try:
+        owner = json.loads(record)["user_id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return owner if isinstance(owner, str) else None

@@ -1,0 +1,190 @@
+"""One row per route: what matches it, what its handler reads, what it returns, who may use it.
+
+Everything about a route comes from its row: the dispatch, the check of path and query, the labels of the request
+metrics, and the OpenAPI document.
+
+Invariants:
+(1) a path is matched as it was sent: each segment is percent-decoded by itself, so an id's ``%2F`` is no separator;
+(2) a path with an empty segment matches only a route that is written with it: routes are never tidied;
+(3) where a route has ``rest=True`` its last parameter takes the rest of the path, with its slashes;
+(4) at one place of the paths there is either a parameter or literal words, so a match never depends on the order of
+    the rows.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from api.http.parameters import Nothing, PathReader, QueryReader
+from api.http.problems import KINDS
+from api.http.requests import Request, Response
+from api.http.service import Service
+
+P = TypeVar("P", bound=Struct)
+Q = TypeVar("Q", bound=Struct)
+
+GAME_SERVER: Final = "game_server"
+PLAYER: Final = "player"
+OPERATOR: Final = "operator"
+AUDITOR: Final = "auditor"
+ADMIN: Final = "admin"
+ROLES: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
+
+
+class Body(NamedTuple):
+    """What a route takes or returns, for the document."""
+
+    kind: Any
+    """A type of msgspec, or None where the content is not JSON of a known shape."""
+    description: str
+    status: int = 200
+    media_type: str | None = "application/json"
+    """None: there is no body."""
+    examples: tuple[str, ...] = ()
+    """Names of the document's examples."""
+    headers: tuple[str, ...] = ()
+    """Names of the document's headers."""
+
+
+class Route(Struct, Generic[P, Q], frozen=True, kw_only=True):
+    """One row of the table."""
+
+    method: str
+    path: str
+    """With its parameters in braces: ``/v1/wallets/{user_id}``."""
+    handler: Callable[[Service, Request[P, Q]], Awaitable[Response]]
+    parameters: type[P] = Nothing  # type: ignore[assignment]
+    """The path's: one member for each of its parameters, in their order."""
+    query: type[Q] = Nothing  # type: ignore[assignment]
+    rest: bool = False
+    """The last parameter takes the rest of the path."""
+    roles: tuple[str, ...] = ()
+    """Who may use it; none: it is open to all."""
+    headers: tuple[str, ...] = ()
+    """Request headers that the handler reads: names of the document's parameters."""
+    body: Body | None = None
+    returns: tuple[Body, ...] = ()
+    problems: tuple[str, ...] = ()
+    """The codes that this route adds to those of every route."""
+    missing: tuple[str, ...] = ()
+    """The codes of a read that finds nothing; they are 404, also where a command gets another status."""
+    tag: str = ""
+    operation: str = ""
+    """The operation's id in the document; none: the route is not part of the contract."""
+    summary: str = ""
+    description: str = ""
+
+
+AnyRoute = Route[Any, Any]
+
+
+class Served(NamedTuple):
+    """A route, and what reads its parameters."""
+
+    route: AnyRoute
+    read_path: PathReader[Any]
+    read_query: QueryReader[Any]
+
+
+class Place(NamedTuple):
+    """What is at one path template: a route for each method."""
+
+    template: str
+    by_method: Mapping[str, Served]
+
+    @property
+    def allowed(self) -> list[str]:
+        return list(self.by_method)
+
+
+class _Node:
+    """The routes below one segment of their paths."""
+
+    __slots__ = ("literals", "name", "parameter", "place", "rest")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.name = ""
+        self.rest = False
+        self.place: Place | None = None
+
+    def below(self, segment: str) -> "_Node":
+        if not segment.startswith("{"):
+            assert self.parameter is None, segment
+            return self.literals.setdefault(segment, _Node())
+        assert not self.literals, segment
+        name = segment[1:-1]
+        assert self.name in ("", name), segment
+        if self.parameter is None:
+            self.parameter, self.name = _Node(), name
+        return self.parameter
+
+
+class Router:
+    """Finds the routes of a path: fixed paths by one look-up, the others segment by segment."""
+
+    def __init__(self, routes: Iterable[AnyRoute]) -> None:
+        self._fixed: dict[str, Place] = {}
+        self._root = _Node()
+        by_path: dict[str, list[AnyRoute]] = {}
+        for route in routes:
+            by_path.setdefault(route.path, []).append(route)
+        for path, here in by_path.items():
+            self._add(path, here)
+
+    def _add(self, path: str, here: list[AnyRoute]) -> None:
+        by_method: dict[str, Served] = {}
+        for route in here:
+            assert route.method not in by_method, (route.method, path)
+            assert KINDS.keys() >= {*route.problems, *route.missing}, path
+            served = Served(route, PathReader(route.parameters), QueryReader(route.query))
+            by_method[route.method] = served
+            if route.method == "GET":
+                by_method["HEAD"] = served
+        place = Place(path, by_method)
+        if "{" not in path:
+            self._fixed[path] = place
+            return
+        segments = path[1:].split("/")
+        names = [segment[1:-1] for segment in segments if segment.startswith("{")]
+        assert all(list(route.parameters.__struct_fields__) == names for route in here), path
+        node = self._root
+        for segment in segments[:-1]:
+            node = node.below(segment)
+        if any(route.rest for route in here):
+            node.rest = True
+        node = node.below(segments[-1])
+        assert node.place is None, path
+        node.place = place
+
+    def find(self, path: str) -> tuple[Place, dict[str, str]] | None:
+        """The routes at the percent-encoded ``path``, and the values of its parameters; None: there is no route."""
+        place = self._fixed.get(path)
+        if place is not None:
+            return place, {}
+        segments = path[1:].split("/")
+        if "%" in path:
+            segments = [unquote(segment) for segment in segments]
+            place = self._fixed.get("/" + "/".join(segment.replace("/", "%2F") for segment in segments))
+            if place is not None:
+                return place, {}
+        if "" in segments:
+            return None
+        values: dict[str, str] = {}
+        node = self._root
+        for number, segment in enumerate(segments):
+            below = node.literals.get(segment)
+            if below is None:
+                below = node.parameter
+                if below is None:
+                    return None
+                if node.rest:
+                    values[node.name] = "/".join(segments[number:])
+                    node = below
+                    break
+                values[node.name] = segment
+            node = below
+        return None if node.place is None else (node.place, values)

@@ -1,0 +1,22 @@
+"""What the handlers of routes use: one of these for the life of the process."""
+
+from typing import NamedTuple
+
+from api.http.metrics import Metrics
+from ledger.node.node import Node
+from ledger.peers.handler import PeerHandler
+from ledger.peers.log_view import LogView
+from projections.reads.queries import Reads
+
+
+class Service(NamedTuple):
+    """The node, the reads of its read model, and the whole log, of which other nodes may own partitions."""
+
+    node: Node
+    reads: Reads
+    log: LogView
+    address: str
+    """Where other nodes reach this one."""
+    metrics: Metrics
+    peers: PeerHandler
+    """Decides what other nodes forward to this one."""

@@ -1,0 +1,247 @@
+"""The parameters of the routes: a Struct for each path and each query, checked before the handler runs."""
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from ledger.core.commands import TIME_US_MAX, Id, UserId
+from ledger.core.events import DATA_OF
+from ledger.core.position import PARTITIONS_MAX
+from projections.models.bets import BetStatus
+from projections.models.leaderboards import LEADERBOARDS
+from projections.models.orders import OrderKind, OrderStatus
+
+LIMIT_MAX: Final = 200
+LIMIT: Final = 50
+TIMEOUT_MS: Final = 2_000
+TIMEOUT_MS_MAX: Final = 10_000
+RECORDS_MAX: Final = 10_000
+RECORDS: Final = 1_000
+SEQ_MAX: Final = 2**53 - 1
+_POSITION: Final = "(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})"
+_EVENT_POSITION: Final = "(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}"
+_START_US: Final = 1_795_438_800_000_000
+
+
+def _text(description: str, example: str) -> Any:
+    """A text that an event can have."""
+    return Meta(
+        max_length=128,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z",
+        description=description,
+        examples=[example],
+        extra={"must": "at most 128 characters, none of them a control character"},
+    )
+
+
+AnyCommandId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[!-~]{1,128}\Z",
+        description="The command's id; also one of the ledger's own, which begin with `~`",
+        examples=["c-2"],
+        extra={"must": "1–128 printable ASCII characters without spaces"},
+    ),
+]
+EventPosition = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_EVENT_POSITION}\Z",
+        description="Position of the event: `<partition>:<seq>`",
+        examples=["3:2"],
+        extra={"must": "the position of an event, <partition>:<seq>"},
+    ),
+]
+TimeUs = Annotated[int, Meta(ge=-TIME_US_MAX, le=TIME_US_MAX, examples=[_START_US])]
+EventType = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({'|'.join(DATA_OF)})\Z",
+        extra_json_schema={"enum": list(DATA_OF)},
+        extra={"must": f"a type of event: {', '.join(DATA_OF)}"},
+    ),
+]
+
+
+# --- paths ---------------------------------------------------------------------------------------------------------
+
+
+class OfWallet(Struct, frozen=True):
+    user_id: UserId
+
+
+class OfCommand(Struct, frozen=True):
+    user_id: UserId
+    command_id: AnyCommandId
+
+
+class OfBet(Struct, frozen=True):
+    user_id: UserId
+    bet_id: Id
+
+
+class OfHold(Struct, frozen=True):
+    user_id: UserId
+    hold_id: Id
+
+
+class OfTransfer(Struct, frozen=True):
+    user_id: UserId
+    transfer_id: Id
+
+
+class OfOrder(Struct, frozen=True):
+    user_id: UserId
+    order_id: Id
+
+
+class OfLeaderboard(Struct, frozen=True):
+    name: Annotated[
+        str,
+        Meta(
+            description="What is summed up, and over how long",
+            examples=["staked_week"],
+            extra_json_schema={"enum": list(LEADERBOARDS)},
+        ),
+    ]
+
+
+class OfEvent(Struct, frozen=True):
+    position: EventPosition
+
+
+# --- queries -------------------------------------------------------------------------------------------------------
+
+
+class PostQuery(Struct, frozen=True):
+    dry_run: Annotated[bool, Meta(description="Decide, and write nothing", examples=[True])] = False
+
+
+class ReadQuery(Struct, frozen=True, kw_only=True):
+    """What every read takes."""
+
+    min_position: (
+        Annotated[
+            str,
+            Meta(
+                description=(
+                    "Wait until the response includes the events up to this position, or to several, separated by "
+                    "commas. A response about one wallet takes positions of its own partition only"
+                ),
+                examples=["3:2"],
+                extra_json_schema={"pattern": f"^{_POSITION}(,{_POSITION})*$"},
+            ),
+        ]
+        | None
+    ) = None
+    timeout_ms: Annotated[
+        int,
+        Meta(ge=0, le=TIMEOUT_MS_MAX, description="How long to wait at most, in milliseconds", examples=[TIMEOUT_MS]),
+    ] = TIMEOUT_MS
+
+
+class WalletQuery(ReadQuery, frozen=True, kw_only=True):
+    consistency: (
+        Annotated[
+            Literal["strong"],
+            Meta(
+                description="`strong` reads the wallet from its writer, not from the read model", examples=["strong"]
+            ),
+        ]
+        | None
+    ) = None
+
+
+class BalanceQuery(ReadQuery, frozen=True, kw_only=True):
+    at_us: (
+        Annotated[
+            TimeUs,
+            Meta(description="The balances after all events up to this time, in Unix microseconds; absent: now"),
+        ]
+        | None
+    ) = None
+
+
+class PageQuery(ReadQuery, frozen=True, kw_only=True):
+    """What every list takes."""
+
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Items of a page at most", examples=[LIMIT])] = LIMIT
+    cursor: (
+        Annotated[
+            str,
+            Meta(
+                description="The `next_cursor` of the page before, with the same filters; opaque",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class HistoryQuery(PageQuery, frozen=True, kw_only=True):
+    type: Annotated[EventType, Meta(description="Only events of this type", examples=["bet_settled"])] | None = None
+    asset: Annotated[str, _text("Only this asset", "INR")] | None = None
+    game: Annotated[str, _text("Only bets of this game", "external")] | None = None
+    from_us: Annotated[TimeUs, Meta(description="Only from this time on, in Unix microseconds")] | None = None
+    to_us: Annotated[TimeUs, Meta(description="Only before this time, in Unix microseconds")] | None = None
+
+
+class BetsQuery(PageQuery, frozen=True, kw_only=True):
+    game: Annotated[str, _text("Only bets of this game", "external")] | None = None
+    period: Annotated[str, _text("Only bets of this period", "2026-11-23/0042")] | None = None
+    status: (
+        Annotated[
+            BetStatus,
+            Meta(description="Only bets that had this status when the first page was read", examples=["open"]),
+        ]
+        | None
+    ) = None
+
+
+class OrdersQuery(PageQuery, frozen=True, kw_only=True):
+    kind: (
+        Annotated[
+            OrderKind,
+            Meta(description="Only orders of this kind", examples=["withdrawal"]),
+        ]
+        | None
+    ) = None
+    status: (
+        Annotated[
+            OrderStatus,
+            Meta(description="Only orders that had this status when the first page was read", examples=["pending"]),
+        ]
+        | None
+    ) = None
+
+
+class LeaderboardQuery(ReadQuery, frozen=True, kw_only=True):
+    asset: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
+            description="The asset whose amounts are summed up",
+            examples=["INR"],
+            extra={"must": "an asset's code, such as INR"},
+        ),
+    ]
+    at_us: (
+        Annotated[
+            TimeUs, Meta(description="The day, week or month of this time, in Unix microseconds; absent: of now")
+        ]
+        | None
+    ) = None
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Users at most", examples=[LIMIT])] = LIMIT
+
+
+class EventsQuery(Struct, frozen=True):
+    partition: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=PARTITIONS_MAX - 1,
+            description="The partition; less than the log's number of partitions",
+            examples=[3],
+        ),
+    ]
+    from_seq: Annotated[int, Meta(ge=1, le=SEQ_MAX, description="Seq of the first record", examples=[1])] = 1
+    limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX, description="Records at most", examples=[RECORDS])] = RECORDS

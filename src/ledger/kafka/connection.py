@@ -1,0 +1,65 @@
+"""Makes every aiokafka client of this program, so that a dead connection is a ``KafkaError`` for all of them.
+
+Invariant: a request on a connection that has just died raises ``KafkaConnectionError``, on every event loop.
+uvloop raises RuntimeError ("the handler is closed") where asyncio's own loop raises nothing. aiokafka expects OSError
+only: the RuntimeError would end its heartbeats, its refresh of metadata and its sender without any report.
+
+aiokafka takes no factory for its connections. Its client looks up ``create_conn`` in its module, and its producer and
+its admin client make their clients themselves: that function is the one place through which all of them connect.
+"""
+
+from typing import Any
+
+import aiokafka.client
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError
+
+
+def new_client(**options: Any) -> Any:
+    """An ``AIOKafkaClient``."""
+    _replace_create_conn()
+    return AIOKafkaClient(**options)
+
+
+def new_producer(**options: Any) -> Any:
+    """An ``AIOKafkaProducer``."""
+    _replace_create_conn()
+    return AIOKafkaProducer(**options)
+
+
+def new_admin_client(**options: Any) -> Any:
+    """An ``AIOKafkaAdminClient``."""
+    _replace_create_conn()
+    return AIOKafkaAdminClient(**options)
+
+
+class _Connection(AIOKafkaConnection):  # type: ignore[misc]
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        try:
+            return super().send(request, expect_response)
+        except RuntimeError as error:
+            raise self._broken(error) from error
+
+    def _send_sasl_token(self, payload: bytes, expect_response: bool = True) -> Any:
+        try:
+            return super()._send_sasl_token(payload, expect_response)
+        except RuntimeError as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: RuntimeError) -> KafkaConnectionError:
+        """Close the connection, as aiokafka does after an OSError: pending requests fail, the next one reconnects."""
+        self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
+        return KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}")
+
+
+async def _create_conn(host: str, port: int, **options: Any) -> _Connection:
+    connection = _Connection(host, port, **options)
+    await connection.connect()
+    return connection
+
+
+def _replace_create_conn() -> None:
+    aiokafka.client.create_conn = _create_conn

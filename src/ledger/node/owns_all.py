@@ -1,0 +1,112 @@
+"""A node that owns the whole log: every partition is its own from start to stop, and there are no other nodes.
+
+Invariants:
+(1) a request for a partition that is not open is closed as ``not_owner`` at once: no other node will have it;
+(2) a follow-up that no writer has taken yet is offered again every ``_OFFER_EVERY_S`` until one has.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from ledger.cluster_ports import Assignee
+from ledger.core.commands import AnyFollowUp
+from ledger.core.money import Assets
+from ledger.errors import LedgerError
+from ledger.node.node import NOT_OPEN, Node
+from ledger.node.ports import End, LocalWriters, OpenFollowUps
+from ledger.ports import Clock, EventLog, StateStore
+from ledger.writer.requests import Request
+
+_OFFER_EVERY_S: Final = 0.25
+
+
+class OwnsAll:
+    """``Owners`` without an agreement: all partitions are this node's."""
+
+    def __init__(self, partitions: int, *, address: str = "", generation: int = 0) -> None:
+        """``address``: where clients reach this node. ``generation``: opens every partition of a log that is shared
+        all the same."""
+        self._partitions, self._address, self._generation = partitions, address, generation
+        self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
+        self.absent_for = 0.0
+
+    async def begin(self, assignee: Assignee) -> None:
+        await assignee.own_all(frozenset(range(self._partitions)), self._generation)
+
+    async def join(self) -> None:
+        """There is no group to join."""
+
+    async def leave(self) -> None:
+        """There is no group to leave."""
+
+    def address_of(self, _: int) -> str | None:
+        return self._address
+
+    async def refresh(self) -> None:
+        """The owner never changes."""
+
+    async def is_mine(self, _: int) -> bool:
+        return True
+
+
+class NoOtherNodes:
+    """``OtherNodes`` where there are none."""
+
+    may_exist = False
+
+    def __init__(self) -> None:
+        self._local: LocalWriters | None = None
+        self._waiting: list[tuple[AnyFollowUp, Callable[[], None]]] = []
+        self._offering: asyncio.Task[None] | None = None
+
+    def bind(self, local: LocalWriters) -> None:
+        self._local = local
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            request.close(NOT_OPEN)
+
+    def deliver(self, _: int, __: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+        self._waiting.append((follow_up, arrived))
+        if self._offering is None:
+            self._offering = asyncio.get_running_loop().create_task(self._offer(), name="follow-ups")
+
+    async def _offer(self) -> None:
+        assert self._local is not None, "bind comes first"
+        while self._waiting:
+            await asyncio.sleep(_OFFER_EVERY_S)
+            offered, self._waiting = self._waiting, []
+            self._waiting += [waiting for waiting in offered if not self._local.receive_local(*waiting)]
+        self._offering = None
+
+    async def ends(self, _: Iterable[int]) -> dict[int, End]:
+        return {}
+
+    async def open_follow_ups(self, _: Iterable[int]) -> dict[int, OpenFollowUps]:
+        return {}
+
+    async def records(self, _: int, __: int, ___: int) -> list[bytes] | None:
+        return None
+
+    async def close(self) -> None:
+        self._waiting.clear()
+        if self._offering is not None:
+            self._offering.cancel()
+            await asyncio.wait({self._offering})
+            self._offering = None
+
+
+def node_of_whole_log(
+    log: EventLog,
+    store: StateStore,
+    clock: Clock,
+    assets: Assets,
+    *,
+    address: str = "",
+    generation: int = 0,
+    **options: Any,
+) -> Node:
+    """A node that owns every partition of ``log``. ``options``: those of ``Node``."""
+    owners = OwnsAll(log.partitions, address=address, generation=generation)
+    return Node(log, store, clock, assets, owners=owners, others=NoOtherNodes(), **options)

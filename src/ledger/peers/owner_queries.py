@@ -1,0 +1,57 @@
+"""Reads of partitions that other nodes own: one call to each of their owners, all at once.
+
+A partition is left out where its owner is not known or does not respond.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import TypeVar
+
+from ledger.cluster_ports import Owners
+from ledger.errors import LedgerError
+from ledger.node.ports import End, OpenFollowUps, Peers, PeerSilent, PeerUnreachable
+
+T = TypeVar("T")
+
+
+class OwnerQueries:
+    """The reads of ``OtherNodes``."""
+
+    def __init__(self, owners: Owners, peers: Peers) -> None:
+        self._owners, self._peers = owners, peers
+
+    async def ends(self, partitions: Iterable[int]) -> dict[int, End]:
+        return await self._from_owners(partitions, lambda address, _: self._peers.ends(address))
+
+    async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
+        return await self._from_owners(partitions, self._peers.open_follow_ups)
+
+    async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:
+        address = self._owners.address_of(partition)
+        if address is None:
+            return None
+        try:
+            return await self._peers.records(address, partition, from_seq, limit)
+        except (PeerUnreachable, PeerSilent):
+            return None
+
+    async def _from_owners(
+        self, partitions: Iterable[int], call: Callable[[str, Collection[int]], Awaitable[Mapping[int, T]]]
+    ) -> dict[int, T]:
+        """The union of what ``call`` returns for each (address of an owner, its partitions among these)."""
+        by_address: dict[str, list[int]] = {}
+        for partition in partitions:
+            address = self._owners.address_of(partition)
+            if address is not None:
+                by_address.setdefault(address, []).append(partition)
+
+        async def found_at(address: str, owned: Collection[int]) -> Mapping[int, T]:
+            try:
+                return await call(address, owned)
+            except LedgerError:
+                return {}
+
+        found: dict[int, T] = {}
+        for at_node in await asyncio.gather(*(found_at(address, owned) for address, owned in by_address.items())):
+            found.update(at_node)
+        return found
