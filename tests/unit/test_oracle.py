@@ -599,7 +599,10 @@ def test_what_it_does_not_know_is_named_with_its_place() -> None:
     for changed, said in (
         ({"type": "of_tomorrow"}, "the record 3:1 is of type of_tomorrow"),
         ({"v": 2}, "the record 3:1 is of version 2"),
-        ({"type": "bet_settled", "data": {"bet_id": "b", "payout": 1}}, "3:1 refers to something that does not exist"),
+        (
+            {"type": "bet_settled", "data": {"bet_id": "b", "payout": 1}},
+            "3:1 refers to something that does not exist",
+        ),
     ):
         with pytest.raises(UnknownRecord, match=said):
             WalletOracle("u1").apply(json.dumps(event | changed).encode())
