@@ -278,7 +278,7 @@ class Distributed(Provider):
         )
         await node.start()
         taking = asyncio.get_running_loop().create_task(
-            snapshots.look_after(lambda: tuple(node.writers)), name="snapshots"
+            snapshots.write_due(lambda: tuple(node.writers)), name="snapshots"
         )
         yield node
         taking.cancel()
