@@ -64,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits a second to look again."""
     monkeypatch.setattr(sqlite, "_LOOK_S", 0.0)
-    monkeypatch.setattr(follower_module, "_LOOK_S", 0.0)
+    monkeypatch.setattr(follower_module, "_CHECK_TABLES_S", 0.0)
 
 
 # --- those who read ---------------------------------------------------------------------------------------------
