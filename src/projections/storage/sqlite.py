@@ -33,6 +33,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
 from ledger.core.record import EMPTY, Head
+from ledger.sqlite.wal import limit_wal, shrink_wal
 from projections.models.rows import BY_USER, ROW_TYPES, Key, Row
 from projections.models.tables import (
     CHECKPOINT,
@@ -265,6 +266,7 @@ class SqliteReadModelStore:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cache_size=-24576")
         connection.execute("PRAGMA temp_store=MEMORY")
+        limit_wal(connection)
         return connection
 
     @contextmanager
@@ -345,6 +347,7 @@ class SqliteReadModelStore:
 
     async def generations(self) -> list[Generation]:
         self._look()
+        shrink_wal(self._connection, self._path)  # a follower calls this while it has nothing to fold
         return [Generation(*row) for row in self._rows(_GENERATIONS)]
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
@@ -555,6 +558,8 @@ class SqliteReadModelStore:
         return [Difference(*row) for row in self._rows(_DIFFERENCES, number=generation, most=limit)]
 
     async def close(self) -> None:
+        if self._is_at_the_path():
+            shrink_wal(self._connection, self._path)
         self._connection.close()
         self._close_turn()
 
