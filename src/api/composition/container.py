@@ -35,7 +35,7 @@ from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.log_file import wrong_partitions
 from ledger.sqlite.readers import SqliteLogReader
 from ledger.sqlite.state_store import SqliteStateStore
-from projections.auditing.background_check import Check, Pace, Proof
+from projections.auditing.background_check import BackgroundCheck, CpuShare, PartitionCheck
 from projections.caching.cached_reads import CacheCounts, CachedReads
 from projections.models import VERSION
 from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
@@ -278,7 +278,7 @@ class Distributed(Provider):
         )
         await node.start()
         taking = asyncio.get_running_loop().create_task(
-            snapshots.look_after(lambda: tuple(node.writers)), name="snapshots"
+            snapshots.write_due(lambda: tuple(node.writers)), name="snapshots"
         )
         yield node
         taking.cancel()
@@ -462,12 +462,14 @@ def _locked_file(data: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIterator[Check]:
+async def open_check(settings: Settings, quick: CpuShare, thorough: CpuShare) -> AsyncIterator[BackgroundCheck]:
     """The check of this read model; whoever has it runs it. Raises LedgerError."""
     with closing(_reader_of(settings)) as log:
         store = _store_of(settings.data, settings.read_model, make=False)
         try:
-            yield Check(store, Proof(store, log, quick), Proof(store, log, thorough), system_clock)
+            yield BackgroundCheck(
+                store, PartitionCheck(store, log, quick), PartitionCheck(store, log, thorough), system_clock
+            )
         finally:
             await store.close()
 
