@@ -33,6 +33,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
 from ledger.core.record import EMPTY, Head
+from ledger.sqlite.wal import limit_wal, shrink_wal
 from projections.models import MODELS
 from projections.storage.common import Statement, create_index, create_table, drop_index, drop_table, ready
 from projections.storage.port import (
@@ -267,6 +268,7 @@ class SqliteReadModelStore:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cache_size=-24576")
         connection.execute("PRAGMA temp_store=MEMORY")
+        limit_wal(connection)
         return connection
 
     @contextmanager
@@ -347,6 +349,7 @@ class SqliteReadModelStore:
 
     async def generations(self) -> list[Generation]:
         self._look()
+        shrink_wal(self._connection, self._path)  # a follower calls this while it has nothing to fold
         return [Generation(*row) for row in self._rows(_GENERATIONS)]
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
@@ -558,6 +561,8 @@ class SqliteReadModelStore:
         return [Difference(*row) for row in self._rows(_DIFFERENCES, number=generation, most=limit)]
 
     async def close(self) -> None:
+        if self._is_at_the_path():
+            shrink_wal(self._connection, self._path)
         self._connection.close()
         self._close_turn()
 
