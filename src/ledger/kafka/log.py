@@ -33,6 +33,7 @@ from msgspec import Struct
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
+    DELETE_STATE,
     CheckpointAhead,
     DuplicateCommand,
     ForeignCheckpoint,
@@ -218,7 +219,7 @@ class KafkaEventLog:
             if self._recent.holds(records):
                 raise DuplicateCommand(
                     f"a command is in the log of partition {partition} already. The state forgot what the log holds: "
-                    "stop, delete the state (state.sqlite3, its -wal and its -shm), and start again"
+                    f"{DELETE_STATE}"
                 )
             known.in_doubt = True
             offset = await self._client.append(partition, records)

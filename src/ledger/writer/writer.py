@@ -43,6 +43,7 @@ from ledger.core.record import EMPTY, Decoded, Head, MalformedRecord, decode, en
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
 from ledger.errors import (
+    DELETE_STATE,
     CheckpointAhead,
     DuplicateCommand,
     LedgerError,
@@ -255,15 +256,15 @@ class Writer:
         if self.head.seq > end.seq:
             raise CheckpointAhead(
                 f"the state of partition {self.partition} is at seq {self.head.seq}, but the log ends at {end.seq}: "
-                "the log got shorter. Nothing was changed; restore the log, or, if it is known to be right, "
-                "delete the state (state.sqlite3)"
+                "the log got shorter. Nothing was changed; restore the log. Only if the log is known to be right, "
+                f"{DELETE_STATE}"
             )
         at = (await self._log.read(self.partition, self.head.seq, 1))[0]
         if sha256_hex(at) != self.head.sha256:
             raise CheckpointAhead(
                 f"the state of partition {self.partition} is of another log: its head at seq {self.head.seq} is not "
-                "in this one. Nothing was changed; restore the log that belongs to it, or delete the state "
-                "(state.sqlite3)"
+                "in this one. Nothing was changed; restore the log that belongs to it. Only if this log is known to "
+                f"be right, {DELETE_STATE}"
             )
         self._time_us = self._decoded(at, self.head.seq).event.time_us
 
