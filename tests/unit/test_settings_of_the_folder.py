@@ -67,3 +67,10 @@ def test_never_create_refuses_a_folder_without_a_ledger_and_makes_nothing(tmp_pa
 def test_the_help_of_serve_lists_every_setting() -> None:
     text = stakelog("serve", "--help").stdout
     assert {name for name in KNOWN if name not in text} == set()
+
+
+def test_every_message_that_advises_to_delete_the_state_gives_the_same_advice() -> None:
+    source = Path(__file__).parents[2] / "src"
+    texts = {path: " ".join(path.read_text().split()).replace('" "', "") for path in source.rglob("*.py")}
+    own_words = [str(path) for path, text in texts.items() if "delete the state" in text or "delete state" in text]
+    assert own_words == [str(source / "ledger" / "errors.py")]

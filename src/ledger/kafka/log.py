@@ -481,6 +481,6 @@ def _shorter(partition: int, end: int, known: int) -> str:
 def _foreign(partition: int, head: Head, offset: int) -> str:
     return (
         f"partition {partition} does not hold the head of seq {head.seq} at offset {offset}: this is another topic. "
-        "Nothing was changed; restore the one that belongs to it, or, if it is known to be right, delete the state "
-        "(state.sqlite3) that is not of it"
+        "Nothing was changed; restore the one that belongs to it. Only if this one is known to be right, "
+        f"{DELETE_STATE}"
     )
