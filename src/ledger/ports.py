@@ -4,7 +4,7 @@ Every error that a port raises is in ``ledger.errors``. Each adapter passes the 
 (``tests/conformance``).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ledger.core.record import Head
@@ -180,6 +180,33 @@ class StateStore(Protocol):
         ...
 
     def close(self) -> None:
+        """Release everything. Closing again is harmless."""
+        ...
+
+
+class SnapshotRecord(NamedTuple):
+    """A record in a snapshot store; ``value`` is empty where the key was deleted."""
+
+    offset: int
+    key: str
+    value: bytes
+
+
+class SnapshotStore(Protocol):
+    """Records under keys, by partition, which all nodes can read. The last record of a key counts."""
+
+    async def append(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
+        """Append the (key, value) pairs, durably and in order; an empty value deletes its key. Raises LogUnavailable:
+        the records may be in the store nevertheless."""
+        ...
+
+    def read(self, partition: int, from_offset: int) -> AsyncIterator[Sequence[SnapshotRecord]]:
+        """The records from ``from_offset`` on, in order, up to the end at the time of the call. Records that are not
+        the last of their key may be left out. Raises LogUnavailable; LogUnreadable where the store was created
+        again."""
+        ...
+
+    async def close(self) -> None:
         """Release everything. Closing again is harmless."""
         ...
 

@@ -6,16 +6,16 @@ The subclass has a fixture ``open_kept``: each call opens one more store on the 
 import random
 from collections.abc import Awaitable, Callable
 
-from ledger.snapshots.catalogue import Kept, SnapshotStore
+from ledger.ports import SnapshotRecord, SnapshotStore
 
 OpenKept = Callable[[], Awaitable[SnapshotStore]]
 
 
-async def everything(store: SnapshotStore, partition: int, from_place: int = 0) -> list[Kept]:
-    return [kept async for page in store.read(partition, from_place) for kept in page]
+async def everything(store: SnapshotStore, partition: int, from_offset: int = 0) -> list[SnapshotRecord]:
+    return [kept async for page in store.read(partition, from_offset) for kept in page]
 
 
-def pairs(found: list[Kept]) -> list[tuple[str, bytes]]:
+def pairs(found: list[SnapshotRecord]) -> list[tuple[str, bytes]]:
     return [(kept.key, kept.value) for kept in found]
 
 
@@ -36,7 +36,7 @@ class SnapshotStoreContract:
         for store in (here, there, await open_kept()):
             found = await everything(store, 0)
             assert pairs(found) == put
-            assert [kept.place for kept in found] == sorted({kept.place for kept in found})
+            assert [kept.offset for kept in found] == sorted({kept.offset for kept in found})
 
     async def test_partitions_know_nothing_of_each_other(self, open_kept: OpenKept) -> None:
         store = await open_kept()
@@ -51,8 +51,8 @@ class SnapshotStoreContract:
         await store.append(0, [(f"l{number}", b"x") for number in range(5)])
         found = await everything(store, 0)
         for begin, kept in enumerate(found):
-            assert await everything(store, 0, kept.place) == found[begin:]
-        assert await everything(store, 0, found[-1].place + 1) == []
+            assert await everything(store, 0, kept.offset) == found[begin:]
+        assert await everything(store, 0, found[-1].offset + 1) == []
 
     async def test_the_last_of_a_key_counts_and_an_empty_value_deletes_it(self, open_kept: OpenKept) -> None:
         store = await open_kept()
@@ -68,7 +68,7 @@ class SnapshotStoreContract:
         for record in put:
             await store.append(0, [record])
         assert pairs(await everything(store, 0)) == put
-        assert pairs(await everything(store, 0, (await everything(store, 0))[3].place)) == put[3:]
+        assert pairs(await everything(store, 0, (await everything(store, 0))[3].offset)) == put[3:]
 
     async def test_closing_again_is_harmless(self, open_kept: OpenKept) -> None:
         store = await open_kept()

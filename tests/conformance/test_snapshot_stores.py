@@ -8,13 +8,13 @@ from conformance.snapshot_store import OpenKept, SnapshotStoreContract
 from deploy.local.servers import Kafka
 from kafka_judge import SnapshotTopics
 from ledger.memory.snapshots import MemorySnapshotStore
-from ledger.snapshots.catalogue import Kept, SnapshotStore
+from ledger.ports import SnapshotRecord, SnapshotStore
 
 
 class TestMemorySnapshotStore(SnapshotStoreContract):
     @pytest.fixture
     def open_kept(self) -> OpenKept:
-        kept: dict[int, list[Kept]] = {}
+        kept: dict[int, list[SnapshotRecord]] = {}
 
         async def opened() -> SnapshotStore:
             return MemorySnapshotStore(kept)

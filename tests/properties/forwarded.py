@@ -257,7 +257,7 @@ class Run:
         answer, moments = word.answer, slice(word.asked_at, word.answered_at + 1)
         if isinstance(answer, Accepted):
             places = {place: event for place, _, event in events}
-            return set() if places.get(answer.place) == answer.event else {"success without its event"}
+            return set() if places.get(answer.position) == answer.event else {"success without its event"}
         if isinstance(answer, WalletRead):
             balance = answer.wallet.balances.get("INR")
             known = cash[answer.wallet.user_id][moments]

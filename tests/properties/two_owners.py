@@ -189,7 +189,7 @@ class Run:
         for client in self.clients:
             word, moments = client.word, range(client.asked_at, client.answered_at + 1)
             if isinstance(word, Accepted):
-                seq = word.place.seq
+                seq = word.position.seq
                 if seq > len(events) or events[seq - 1].event != word.event:
                     found.add("success without its event")
             elif isinstance(word, Refused):

@@ -125,7 +125,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
             while node.end(0) < enough_events:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
             await node.writers[0].save()
-            assert await snapshots.take(0)
+            assert await snapshots.write(0)
     last = store.checkpoint(0)
     enough.set()
     await playing
@@ -144,7 +144,12 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
         again = await heir.post(command, request_sha256(command), "local")
         assert isinstance(again, Accepted)
         assert isinstance(answer, Accepted)
-        assert (again.place, again.head, again.event, again.hit) == (answer.place, answer.head, answer.event, True)
+        assert (again.position, again.head, again.event, again.hit) == (
+            answer.position,
+            answer.head,
+            answer.event,
+            True,
+        )
     await heir.stop()
     await node.stop()
     # All of it is what the log tells.
@@ -204,20 +209,20 @@ async def test_snapshots_are_right_while_the_broker_compacts(
     await node.post(opening := open_wallet(), request_sha256(opening), "local")
     kept = await topics.open(partitions=1)
     snapshots = Snapshots(log, store, kept, events_min=1, chunk_entries=10, duty=1.0)
-    first_place, turn = 0, 0
+    first_offset, turn = 0, 0
     async with asyncio.timeout(90):
-        while first_place == 0 or turn < 10:  # until the broker has thrown the first ones away
+        while first_offset == 0 or turn < 10:  # until the broker has thrown the first ones away
             turn += 1
             for number in range(20):
                 padded = deposit(10, f"o{turn}-{number}", metadata={"k": os.urandom(100).hex()})
                 await node.post(padded, request_sha256(padded), "local")
             await node.writers[0].save()
-            assert await snapshots.take(0)
+            assert await snapshots.write(0)
             fresh = MemoryStateStore()
             await Snapshots(await logs.open(partitions=1), fresh, await topics.open(partitions=1)).prepare(0)
             assert fresh.checkpoint(0) == store.checkpoint(0)
             assert fresh.scan(0, "", "~", 10_000) == store.scan(0, "", "~", 10_000)
-            first_place = (await everything(kept, 0))[0].place
+            first_offset = (await everything(kept, 0))[0].offset
             await asyncio.sleep(0.2)
     await node.stop()
 
@@ -232,7 +237,7 @@ async def test_a_snapshot_of_an_exchanged_or_a_shorter_topic_is_noticed(
         await node.post(one := open_wallet(f"u{number}"), request_sha256(one), "local")
     await node.writers[0].save()
     kept = await topics.open(partitions=1)
-    assert await Snapshots(log, store, kept, duty=1.0).take(0)
+    assert await Snapshots(log, store, kept, duty=1.0).write(0)
     await node.stop()
 
     others = Logs(kafka)

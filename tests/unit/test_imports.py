@@ -124,6 +124,7 @@ NAMES_ADAPTERS = {
     "api.cli.audit.folder_reads",
     "api.cli.backup",  # … and so does the proof of a backup
     "api.cli.project",  # names the file of the log
+    "api.cli.serve",  # says whether a start creates the log
     "api.cli.migrate",  # moves a log from one adapter to another
     "ledger.operations.backup",  # copies the files of the embedded mode
 }
@@ -140,10 +141,40 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
             assert not named, f"{module} names {named}"
 
 
+LAYERS_OF_THE_LEDGER = (
+    {"core"},
+    {"errors", "pacing"},
+    {"ports", "cluster_ports"},
+    {"writer"},
+    {"node", "snapshots", "operations"},
+    {"peers"},
+)
+"""The lowest first. A part imports only itself and the layers below it; adapters have a test of their own."""
+
+
+def part_of(module: str) -> str:
+    """The folder or the module right inside ``ledger``."""
+    return module.split(".")[1]
+
+
+def test_inside_the_ledger_arrows_go_down_the_layers_only() -> None:
+    layer_of = {part: number for number, parts in enumerate(LAYERS_OF_THE_LEDGER) for part in parts}
+    ours = {module: path for module, path in modules().items() if module.startswith("ledger.")}
+    adapters = {"kafka", "memory", "sqlite"}
+    assert {part_of(module) for module in ours} == layer_of.keys() | adapters, "a part of the ledger has no layer"
+    for module, path in ours.items():
+        part = part_of(module)
+        others = {part_of(name) for name in imported(path) if first(name) == "ledger"} - {part}
+        if part in adapters or (module in NAMES_ADAPTERS and others & adapters):
+            others -= adapters
+        for other in others:
+            allowed = layer_of.get(part, layer_of["writer"])
+            assert layer_of.get(other, len(LAYERS_OF_THE_LEDGER)) < allowed, f"{module} imports ledger.{other}"
+
+
 @pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
 def test_an_adapter_imports_ports_errors_and_the_core_only(adapter: str) -> None:
     allowed = {"ledger.ports", "ledger.cluster_ports", "ledger.errors", "ledger.core", f"ledger.{adapter}"}
-    allowed |= {"ledger.snapshots.catalogue"}  # it defines a port, too
     for module, path in modules().items():
         if within(module, {f"ledger.{adapter}"}):
             ours = {name for name in imported(path) if first(name) == "ledger"}
@@ -151,9 +182,11 @@ def test_an_adapter_imports_ports_errors_and_the_core_only(adapter: str) -> None
 
 
 def test_the_auditor_shares_no_rule_with_the_writer() -> None:
-    path = SRC / "ledger" / "operations" / "audit.py"
-    names = {name for name in imported(path) if first(name) == "ledger"}
-    assert names == {
+    operations = SRC / "ledger" / "operations"
+    paths = [operations / "audit.py", *(operations / "verifying").glob("*.py")]
+    names = {name for path in paths for name in imported(path) if first(name) == "ledger"}
+    assert len(paths) > 5
+    assert {name for name in names if not name.startswith("ledger.operations.verifying.")} == {
         "ledger.core.record.EMPTY_SHA256",
         "ledger.core.record.Head",
         "ledger.core.position.partition_of",

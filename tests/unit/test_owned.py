@@ -466,7 +466,7 @@ async def test_a_partition_that_cannot_go_on_is_taken_again_and_closes_no_other(
     def broken(*_: object) -> None:
         raise AssertionError("a rule of ours is broken")
 
-    monkeypatch.setattr(a.node.writers[0], "_decide_command", broken)
+    monkeypatch.setattr(a.node.writers[0]._decider, "_decide_command", broken)
     assert (await a.failed(deposit(5, user_id=U0))).reason == "outcome_unknown"
     await a.given(deposit(5, user_id=U1))
     await cluster.settled()
@@ -498,7 +498,7 @@ async def test_a_follow_up_in_the_hands_of_a_partition_that_is_lost_reaches_the_
     await cluster.settled()
     await a.given(open_wallet(U0), open_wallet(U1), deposit(100, user_id=U0))
     received = a.node.writers[1]
-    received._must_open = True
+    received._opening.must_open = True
     a.log.fail_next.extend([None, *[Failure(LogUnavailable("away"), lands=False)] * 3])
     await a.given(transfer(60, U1, user_id=U0))  # it waits there for the log
     await cluster.give(a={0}, b={1})

@@ -15,8 +15,7 @@ from ledger.errors import CheckpointAhead, ForeignCheckpoint, LogUnavailable
 from ledger.memory.log import Appended, MemoryEventLog
 from ledger.memory.snapshots import MemorySnapshotStore
 from ledger.memory.state_store import MemoryStateStore
-from ledger.ports import Page
-from ledger.snapshots.catalogue import Kept
+from ledger.ports import Page, SnapshotRecord
 from ledger.snapshots.format import Digest, Marker, decode_marker, encode_marker, name_of, new_snapshot, pack
 from ledger.snapshots.snapshots import Snapshots
 from unit.given import deposit, open_wallet, place_bet
@@ -25,7 +24,10 @@ from unit.node_in_memory import World
 Content = dict[int, list[tuple[str, Value]]]
 
 
-class KeptSnapshots:
+Records = list[SnapshotRecord]
+
+
+class SnapshotsInMemory:
     """A node whose state is snapshot, and what stands in the store of snapshots."""
 
     def __init__(self, world: World) -> None:
@@ -55,7 +57,7 @@ class KeptSnapshots:
 
     async def snapshot(self) -> Head:
         at = await self.goes_on()
-        await self.here().take(0)
+        await self.here().write(0)
         return at
 
     async def loaded(self) -> Head | None:
@@ -70,16 +72,16 @@ class KeptSnapshots:
     def remember(self) -> None:
         self.contents[self.world.writer.head] = content(self.world.store)
 
-    def records(self, what: str = "") -> list[Kept]:
+    def records(self, what: str = "") -> Records:
         """What is in the store and not deleted, of keys that end so."""
         last = {kept.key: kept for kept in self.kept.kept.get(0, [])}
         return [kept for kept in last.values() if kept.value and kept.key.endswith(what)]
 
-    def snapshot_at(self, at: Head) -> list[Kept]:
+    def snapshot_at(self, at: Head) -> Records:
         """Its chunks in order, and its marker."""
         return [kept for kept in self.records() if kept.key.split("/")[1].startswith(f"{at.seq:016d}")]
 
-    def change(self, kept: Kept, value: bytes) -> None:
+    def change(self, kept: SnapshotRecord, value: bytes) -> None:
         records = self.kept.kept[0]
         records[records.index(kept)] = kept._replace(value=value)
 
@@ -90,21 +92,21 @@ def content(store: object) -> Content:
 
 
 @pytest.fixture
-async def shelf() -> AsyncIterator[KeptSnapshots]:
+async def shelf() -> AsyncIterator[SnapshotsInMemory]:
     world = await World(shared=True, generation=1).start()
     await world.given(open_wallet())
-    shelf = KeptSnapshots(world)
+    shelf = SnapshotsInMemory(world)
     yield shelf
     await world.crash()
 
 
 @pytest.fixture
-async def two(shelf: KeptSnapshots) -> tuple[KeptSnapshots, Head, Head]:
+async def two(shelf: SnapshotsInMemory) -> tuple[SnapshotsInMemory, Head, Head]:
     """Two snapshots, the older of which has outlived the newer as if its deletion had not come yet."""
     return shelf, *(await two_of(shelf))
 
 
-async def two_of(shelf: KeptSnapshots) -> tuple[Head, Head]:
+async def two_of(shelf: SnapshotsInMemory) -> tuple[Head, Head]:
     first = await shelf.snapshot()
     shelf.remember()
     before = list(shelf.kept.kept[0])
@@ -119,17 +121,17 @@ async def two_of(shelf: KeptSnapshots) -> tuple[Head, Head]:
 # --- loading -------------------------------------------------------------------------------------------------------
 
 
-async def test_without_a_snapshot_there_is_nothing_to_load(shelf: KeptSnapshots) -> None:
+async def test_without_a_snapshot_there_is_nothing_to_load(shelf: SnapshotsInMemory) -> None:
     store = MemoryStateStore()
     await shelf.here(store).prepare(0)
     assert store.checkpoint(0) is None
 
 
-async def test_the_newest_snapshot_is_the_state_as_it_was_saved(shelf: KeptSnapshots) -> None:
+async def test_the_newest_snapshot_is_the_state_as_it_was_saved(shelf: SnapshotsInMemory) -> None:
     await two_of(shelf)
 
 
-async def test_a_snapshot_has_the_highest_generation_and_every_id(two: tuple[KeptSnapshots, Head, Head]) -> None:
+async def test_a_snapshot_has_the_highest_generation_and_every_id(two: tuple[SnapshotsInMemory, Head, Head]) -> None:
     shelf, _, _ = two
     store = MemoryStateStore()
     await shelf.here(store).prepare(0)
@@ -137,7 +139,7 @@ async def test_a_snapshot_has_the_highest_generation_and_every_id(two: tuple[Kep
     assert len(store.scan(0, "u1 c:", "u1 c;", 1_000)) == shelf.made + 1
 
 
-async def test_a_local_state_that_is_further_is_kept(two: tuple[KeptSnapshots, Head, Head]) -> None:
+async def test_a_local_state_that_is_further_is_kept(two: tuple[SnapshotsInMemory, Head, Head]) -> None:
     shelf, _, _ = two
     further = await shelf.goes_on()
     store = shelf.world.store
@@ -146,7 +148,7 @@ async def test_a_local_state_that_is_further_is_kept(two: tuple[KeptSnapshots, H
     assert (store.checkpoint(0), content(store)) == (further, before)
 
 
-async def test_a_local_state_that_is_behind_is_replaced_as_a_whole(two: tuple[KeptSnapshots, Head, Head]) -> None:
+async def test_a_local_state_that_is_behind_is_replaced_as_a_whole(two: tuple[SnapshotsInMemory, Head, Head]) -> None:
     shelf, _, second = two
     store = MemoryStateStore()
     store.save(0, {"u9": 1, "u1": 2}, shelf.first_head())
@@ -157,77 +159,78 @@ async def test_a_local_state_that_is_behind_is_replaced_as_a_whole(two: tuple[Ke
 
 # --- what is refused, and the one before it used ----------------------------------------------------------------
 
-Break = Callable[[KeptSnapshots, list[Kept], Kept], None]
+
+Break = Callable[[SnapshotsInMemory, Records, SnapshotRecord], None]
 """(shelf, the newest one's chunks in order, its marker)"""
 
 
-def _marker(kept: Kept) -> Marker:
+def _marker(kept: SnapshotRecord) -> Marker:
     name = name_of(kept.key, 0)
     assert name is not None
     return decode_marker(kept.value, name.snapshot)
 
 
 def _with(**changes: object) -> Break:
-    def change(shelf: KeptSnapshots, _: list[Kept], marker: Kept) -> None:
+    def change(shelf: SnapshotsInMemory, _: Records, marker: SnapshotRecord) -> None:
         shelf.change(marker, encode_marker(msgspec.structs.replace(_marker(marker), **changes)))
 
     return change
 
 
-def _a_byte_of_a_chunk(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
+def _a_byte_of_a_chunk(shelf: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
     value = bytearray(chunks[1].value)
     value[len(value) // 2] ^= 1
     shelf.change(chunks[1], bytes(value))
 
 
-def _a_chunk_for_another(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
+def _a_chunk_for_another(shelf: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
     shelf.change(chunks[1], chunks[0].value)
 
 
-def _two_chunks_change_places(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
+def _two_chunks_change_places(shelf: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
     shelf.change(chunks[0], chunks[1].value)
     shelf.change(chunks[1], chunks[0].value)
 
 
-def _a_chunk_never_came(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
+def _a_chunk_never_came(shelf: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
     shelf.kept.kept[0].remove(chunks[1])
 
 
-def _the_last_chunk_never_came(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
+def _the_last_chunk_never_came(shelf: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
     shelf.kept.kept[0].remove(chunks[-1])
 
 
-def _a_chunk_was_deleted(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
+def _a_chunk_was_deleted(shelf: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
     records = shelf.kept.kept[0]
-    records.append(Kept(records[-1].place + 1, chunks[1].key, b""))
+    records.append(SnapshotRecord(records[-1].offset + 1, chunks[1].key, b""))
 
 
-def _a_chunk_came_twice_the_second_time_another(shelf: KeptSnapshots, chunks: list[Kept], _: Kept) -> None:
+def _a_chunk_came_twice_the_second_time_another(shelf: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
     records = shelf.kept.kept[0]
-    records.append(Kept(records[-1].place + 1, chunks[1].key, pack(b"a\n1")))
+    records.append(SnapshotRecord(records[-1].offset + 1, chunks[1].key, pack(b"a\n1")))
 
 
-def _no_marker(shelf: KeptSnapshots, _: list[Kept], marker: Kept) -> None:
+def _no_marker(shelf: SnapshotsInMemory, _: Records, marker: SnapshotRecord) -> None:
     shelf.kept.kept[0].remove(marker)
 
 
-def _no_json(shelf: KeptSnapshots, _: list[Kept], marker: Kept) -> None:
+def _no_json(shelf: SnapshotsInMemory, _: Records, marker: SnapshotRecord) -> None:
     shelf.change(marker, marker.value[:-1])
 
 
-def _another_entry_count_rightly_digested(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept) -> None:
+def _another_entry_count_rightly_digested(shelf: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
     shelf.change(marker, encode_marker(msgspec.structs.replace(_marker(marker), entries=_marker(marker).entries + 1)))
 
 
-def _chunks_that_cannot_be_inflated(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept) -> None:
+def _chunks_that_cannot_be_inflated(shelf: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
     _rightly_digested(shelf, chunks, marker, b"no deflated bytes")
 
 
-def _chunks_that_are_no_pairs(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept) -> None:
+def _chunks_that_are_no_pairs(shelf: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
     _rightly_digested(shelf, chunks, marker, pack(b"a\n1\nb"))
 
 
-def _rightly_digested(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept, last: bytes) -> None:
+def _rightly_digested(shelf: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord, last: bytes) -> None:
     shelf.change(chunks[-1], last)
     digest = Digest()
     for chunk in (*chunks[:-1], chunks[-1]._replace(value=last)):
@@ -237,7 +240,7 @@ def _rightly_digested(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept, la
     shelf.change(marker, encode_marker(msgspec.structs.replace(was, digest=closed)))
 
 
-def _a_foreign_head(shelf: KeptSnapshots, chunks: list[Kept], marker: Kept) -> None:
+def _a_foreign_head(shelf: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
     was = _marker(marker)
     digest = Digest()
     for chunk in chunks:
@@ -276,7 +279,7 @@ BROKEN: dict[str, Break] = {
 
 @pytest.mark.parametrize("how", BROKEN)
 async def test_a_snapshot_that_is_broken_is_skipped_and_the_one_before_it_is_taken(
-    two: tuple[KeptSnapshots, Head, Head], how: str, caplog: pytest.LogCaptureFixture
+    two: tuple[SnapshotsInMemory, Head, Head], how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf, first, second = two
     newest = shelf.snapshot_at(second)
@@ -291,19 +294,19 @@ async def test_a_snapshot_that_is_broken_is_skipped_and_the_one_before_it_is_tak
     "how", ["a byte of a chunk is another", "a chunk stands for another", "a chunk never came", "a chunk was deleted"]
 )
 async def test_a_chunk_that_breaks_after_its_snapshot_was_seen_is_noticed_too(
-    two: tuple[KeptSnapshots, Head, Head], how: str
+    two: tuple[SnapshotsInMemory, Head, Head], how: str
 ) -> None:
     shelf, first, second = two
     store = MemoryStateStore()
     late = shelf.here(store)
-    await late._look(0)
+    await late._update_catalogue(0)
     newest = shelf.snapshot_at(second)
     BROKEN[how](shelf, newest[:-1], newest[-1])
     await late.prepare(0)
     assert (store.checkpoint(0), content(store)) == (first, shelf.contents[first])
 
 
-async def test_where_every_snapshot_is_broken_the_log_tells_all(two: tuple[KeptSnapshots, Head, Head]) -> None:
+async def test_where_every_snapshot_is_broken_the_log_tells_all(two: tuple[SnapshotsInMemory, Head, Head]) -> None:
     shelf, _, _ = two
     for marker in shelf.records("/end"):
         _with(digest="0" * 64)(shelf, [], marker)
@@ -311,7 +314,7 @@ async def test_where_every_snapshot_is_broken_the_log_tells_all(two: tuple[KeptS
 
 
 async def test_a_snapshot_that_breaks_only_while_it_is_stored_leaves_no_half_state(
-    two: tuple[KeptSnapshots, Head, Head],
+    two: tuple[SnapshotsInMemory, Head, Head],
 ) -> None:
     shelf, first, second = two
     store = MemoryStateStore()
@@ -327,7 +330,7 @@ async def test_a_snapshot_that_breaks_only_while_it_is_stored_leaves_no_half_sta
 
 
 async def test_a_local_state_that_is_not_on_the_log_is_not_replaced_but_named(
-    two: tuple[KeptSnapshots, Head, Head],
+    two: tuple[SnapshotsInMemory, Head, Head],
 ) -> None:
     shelf, _, second = two
     for at, error in ((Head(2, "e" * 64), ForeignCheckpoint), (Head(second.seq + 1, "e" * 64), CheckpointAhead)):
@@ -338,7 +341,7 @@ async def test_a_local_state_that_is_not_on_the_log_is_not_replaced_but_named(
         assert (store.checkpoint(0), store.get(0, ["u9"])) == (at, {"u9": 1})
 
 
-async def test_a_snapshot_that_is_ahead_of_the_log_is_a_disaster(two: tuple[KeptSnapshots, Head, Head]) -> None:
+async def test_a_snapshot_that_is_ahead_of_the_log_is_a_disaster(two: tuple[SnapshotsInMemory, Head, Head]) -> None:
     shelf, first, _ = two
     shorter = Appended(1)
     shorter.records[0] = shelf.world.appended.records[0][: first.seq]
@@ -353,7 +356,7 @@ async def test_a_snapshot_that_is_ahead_of_the_log_is_a_disaster(two: tuple[Kept
 # --- when one is due, and what is deleted --------------------------------------------------------------------------
 
 
-async def test_a_snapshot_is_due_after_so_many_events_and_then_after_as_many_again(shelf: KeptSnapshots) -> None:
+async def test_a_snapshot_is_due_after_so_many_events_and_then_after_as_many_again(shelf: SnapshotsInMemory) -> None:
     here = shelf.here(events_min=10)
     await shelf.goes_on(7)  # and two to begin with
     assert not await here.snapshot_if_due(0)
@@ -368,21 +371,21 @@ async def test_a_snapshot_is_due_after_so_many_events_and_then_after_as_many_aga
     assert await here.snapshot_if_due(0)
 
 
-async def test_what_another_node_took_meanwhile_is_not_taken_again(shelf: KeptSnapshots) -> None:
+async def test_what_another_node_took_meanwhile_is_not_taken_again(shelf: SnapshotsInMemory) -> None:
     here, there = shelf.here(events_min=5), shelf.here(events_min=5)
     await shelf.goes_on(10)
     assert await here.snapshot_if_due(0)
     assert not await there.snapshot_if_due(0)
 
 
-async def test_a_node_without_a_state_takes_no_snapshot(shelf: KeptSnapshots) -> None:
+async def test_a_node_without_a_state_takes_no_snapshot(shelf: SnapshotsInMemory) -> None:
     here = shelf.here(MemoryStateStore())
-    assert not await here.take(0)
+    assert not await here.write(0)
     assert not await here.snapshot_if_due(0)
     assert shelf.records() == []
 
 
-async def test_the_snapshot_before_is_deleted_only_after_the_marker(shelf: KeptSnapshots) -> None:
+async def test_the_snapshot_before_is_deleted_only_after_the_marker(shelf: SnapshotsInMemory) -> None:
     await shelf.snapshot()
     first = {kept.key for kept in shelf.records()}
     await shelf.snapshot()
@@ -395,7 +398,7 @@ async def test_the_snapshot_before_is_deleted_only_after_the_marker(shelf: KeptS
     assert first.isdisjoint(kept.key for kept in shelf.records())
 
 
-async def test_what_is_being_written_by_another_node_is_left_alone(shelf: KeptSnapshots) -> None:
+async def test_what_is_being_written_by_another_node_is_left_alone(shelf: SnapshotsInMemory) -> None:
     """A half one goes once the snapshot before the newest is further than it."""
     at = await shelf.goes_on()
     half = new_snapshot(at.seq)
@@ -408,7 +411,9 @@ async def test_what_is_being_written_by_another_node_is_left_alone(shelf: KeptSn
     assert len(shelf.records("/end")) == 1
 
 
-async def test_two_nodes_that_write_at_once_make_two_whole_ones_and_the_newest_is_taken(shelf: KeptSnapshots) -> None:
+async def test_two_nodes_may_write_at_once_and_the_newest_snapshot_is_loaded(
+    shelf: SnapshotsInMemory,
+) -> None:
     at = await shelf.goes_on()
     shelf.remember()
     stale = MemoryStateStore()
@@ -419,11 +424,11 @@ async def test_two_nodes_that_write_at_once_make_two_whole_ones_and_the_newest_i
     stale.replace(0, [found[0]], at, None)
     newest = await shelf.goes_on()
     shelf.remember()
-    await asyncio.gather(shelf.here().take(0), shelf.here(stale).take(0), shelf.here().take(0))
+    await asyncio.gather(shelf.here().write(0), shelf.here(stale).write(0), shelf.here().write(0))
     assert await shelf.loaded() == newest
 
 
-async def test_keys_that_are_none_of_a_snapshot_are_nobodys_business(shelf: KeptSnapshots) -> None:
+async def test_keys_that_are_none_of_a_snapshot_are_nobodys_business(shelf: SnapshotsInMemory) -> None:
     strange = ["", "x", "0/1/2", "0/0000000000000007-/0", "0/0000000000000007-a/b", "1/0000000000000007-a/0", "0//"]
     await shelf.kept.append(0, [(key, b"x") for key in strange])
     at = await shelf.snapshot()
@@ -436,7 +441,7 @@ async def test_keys_that_are_none_of_a_snapshot_are_nobodys_business(shelf: Kept
 
 
 async def test_a_writer_of_snapshots_killed_after_any_append_leaves_the_one_before_or_the_new_one(
-    shelf: KeptSnapshots,
+    shelf: SnapshotsInMemory,
 ) -> None:
     latest = await shelf.snapshot()
     shelf.remember()
@@ -446,7 +451,7 @@ async def test_a_writer_of_snapshots_killed_after_any_append_leaves_the_one_befo
         appended = len(shelf.kept.kept[0])
         shelf.kept.fail_next.extend([None] * survives + [LogUnavailable("killed")])
         try:
-            await shelf.here(chunk_entries=20).take(0)
+            await shelf.here(chunk_entries=20).write(0)
             ended = True
         except LogUnavailable:
             ended = False
@@ -464,7 +469,7 @@ async def test_a_writer_of_snapshots_killed_after_any_append_leaves_the_one_befo
 
 
 async def test_what_goes_wrong_is_a_warning_and_tried_again_later(
-    shelf: KeptSnapshots, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    shelf: SnapshotsInMemory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await shelf.goes_on()
     here = shelf.here()
@@ -502,7 +507,7 @@ class SlowLoads(MemoryStateStore):
 
 @pytest.mark.parametrize("pages", [0, 1, 3])
 async def test_a_load_that_is_cancelled_leaves_no_state_and_the_next_one_loads(
-    two: tuple[KeptSnapshots, Head, Head], pages: int
+    two: tuple[SnapshotsInMemory, Head, Head], pages: int
 ) -> None:
     shelf, _, second = two
     store = SlowLoads(pages)
@@ -519,10 +524,10 @@ async def test_a_load_that_is_cancelled_leaves_no_state_and_the_next_one_loads(
     assert content(store) == shelf.contents[second]
 
 
-async def test_snapshots_are_looked_after_until_they_are_cancelled(shelf: KeptSnapshots) -> None:
+async def test_snapshots_are_looked_after_until_they_are_cancelled(shelf: SnapshotsInMemory) -> None:
     await shelf.goes_on()
     await shelf.world.given(place_bet(1))
-    looking = asyncio.create_task(shelf.here().look_after(lambda: [0]))
+    looking = asyncio.create_task(shelf.here().write_due(lambda: [0]))
     async with asyncio.timeout(10):
         while not shelf.records("/end"):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.005)

@@ -77,7 +77,7 @@ async def test_an_heir_has_what_the_owner_wrote_and_takes_over_without_reading_i
     assert standbys_of(b).ready == {}
     again = await b.post(bet)
     assert isinstance(again, Accepted)
-    assert (again.hit, again.place) == (True, first.place)
+    assert (again.hit, again.position) == (True, first.position)
     refused = await b.refused(place_bet(500, "b2", user_id=U0))
     assert refused.code == "insufficient_funds"
 

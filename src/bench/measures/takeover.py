@@ -146,7 +146,7 @@ async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> tupl
     snapshots = Snapshots(log, store, await open_snapshots(address, 1, topic=f"{topic}.snapshots"), duty=1.0)
     began_s = time.monotonic()
     try:
-        marker = await snapshots.take(0)
+        marker = await snapshots.write(0)
         if marker is None:
             raise BenchError("there is no state to take a snapshot of")
         return marker.entries, time.monotonic() - began_s
@@ -176,8 +176,8 @@ async def _measured(
         command = next(_commands(1))
         answer = await node.post(command, _sha256(command), _ACTOR)
         answered_s = time.monotonic()
-        if not isinstance(answer, Accepted) or (answer.place, answer.head, answer.hit) != (
-            first.place,
+        if not isinstance(answer, Accepted) or (answer.position, answer.head, answer.hit) != (
+            first.position,
             first.head,
             True,
         ):

@@ -12,7 +12,7 @@ from ledger.errors import LogMisconfigured, LogUnavailable, LogUnreadable, Outco
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import KafkaClient
 from ledger.kafka.topic import COMPACTED, prepare_topic
-from ledger.snapshots.catalogue import Kept
+from ledger.ports import SnapshotRecord
 
 SNAPSHOTS: Final = "stakelog.snapshots"
 
@@ -38,13 +38,16 @@ class KafkaSnapshotStore:
         except OutcomeUnknown as error:
             raise LogUnavailable(f"a snapshot may not be stored: {error}") from error
 
-    async def read(self, partition: int, from_place: int) -> AsyncIterator[Sequence[Kept]]:
+    async def read(self, partition: int, from_offset: int) -> AsyncIterator[Sequence[SnapshotRecord]]:
         end = await self._client.end_offset(partition)
-        if end < from_place:
-            raise LogUnreadable(f"the snapshots of partition {partition} end at {end}, before {from_place}")
-        offset = max(from_place, await self._client.start_offset(partition))
+        if end < from_offset:
+            raise LogUnreadable(f"the snapshots of partition {partition} end at {end}, before {from_offset}")
+        offset = max(from_offset, await self._client.start_offset(partition))
         async for page in self._client.pages(partition, offset, end, _PAGE_BYTES):
-            yield [Kept(stored.offset, stored.key.decode(errors="replace"), stored.value) for stored in page.records]
+            yield [
+                SnapshotRecord(stored.offset, stored.key.decode(errors="replace"), stored.value)
+                for stored in page.records
+            ]
 
     async def close(self) -> None:
         await self._client.close()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from ledger.errors import LedgerError
-from ledger.snapshots.catalogue import Kept
+from ledger.ports import SnapshotRecord
 
 _PAGE: Final = 3  # chosen: small, so that what is read is in several pages
 
@@ -15,8 +15,8 @@ _PAGE: Final = 3  # chosen: small, so that what is read is in several pages
 class MemorySnapshotStore:
     """``SnapshotStore`` over lists. ``fail_next``: what the next appends raise instead; None: one that goes well."""
 
-    def __init__(self, kept: dict[int, list[Kept]] | None = None) -> None:
-        self.kept: dict[int, list[Kept]] = {} if kept is None else kept
+    def __init__(self, kept: dict[int, list[SnapshotRecord]] | None = None) -> None:
+        self.kept: dict[int, list[SnapshotRecord]] = {} if kept is None else kept
         self.fail_next: deque[LedgerError | None] = deque()
 
     async def append(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
@@ -25,10 +25,10 @@ class MemorySnapshotStore:
             raise error
         kept = self.kept.setdefault(partition, [])
         for key, value in records:
-            kept.append(Kept(kept[-1].place + 1 if kept else 0, key, value))
+            kept.append(SnapshotRecord(kept[-1].offset + 1 if kept else 0, key, value))
 
-    async def read(self, partition: int, from_place: int) -> AsyncIterator[Sequence[Kept]]:
-        found = [kept for kept in self.kept.get(partition, []) if kept.place >= from_place]
+    async def read(self, partition: int, from_offset: int) -> AsyncIterator[Sequence[SnapshotRecord]]:
+        found = [kept for kept in self.kept.get(partition, []) if kept.offset >= from_offset]
         for begin in range(0, len(found), _PAGE):
             await asyncio.sleep(0)
             yield found[begin : begin + _PAGE]
@@ -36,9 +36,9 @@ class MemorySnapshotStore:
     def compact(self, partition: int) -> None:
         """Keep only the last record of each key, and none of a key that was deleted, but for the very last."""
         kept = self.kept.get(partition, [])
-        last = {record.key: record.place for record in kept}
+        last = {record.key: record.offset for record in kept}
         self.kept[partition] = [
-            record for record in kept if (last[record.key] == record.place and record.value) or record is kept[-1]
+            record for record in kept if (last[record.key] == record.offset and record.value) or record is kept[-1]
         ]
 
     async def close(self) -> None:

@@ -1,16 +1,18 @@
-"""What a snapshot looks like in its store: records under keys, a closing marker last.
+"""The format of a snapshot in its store: records under keys, and a closing marker last.
 
 ::
 
     <partition>/<id>/<number>   a chunk: a page of the state (``ledger.ports.Page``), deflated; numbers from 0
     <partition>/<id>/end        the marker, JSON
 
-The id begins with the snapshot's seq in 16 digits and ends with chance, so that no two are the same, whoever writes
-them. Truths:
-(1) a snapshot is whole if and only if its marker is there, as many chunks as it says, and the digest over all of them
-    in order, and over what the marker says of the log, is the marker's;
-(2) so a chunk that is missing, deleted, doubled or changed, and a marker of other chunks, are noticed before anything
-    of it is used.
+The id begins with the snapshot's seq in 16 digits and ends with random digits, so that no two snapshots of any nodes
+have the same id.
+
+Invariants:
+(1) a snapshot is complete if and only if its marker exists, the store has as many chunks as the marker says, and the
+    marker's digest is right: over all chunks in order, and over the log's head and place in the marker;
+(2) so a chunk that is missing, deleted, doubled or changed, and a marker of other chunks, are found before any part
+    of the snapshot is used.
 """
 
 import secrets
@@ -37,11 +39,11 @@ _SEQ_DIGITS: Final = 16
 
 
 class SnapshotBroken(LedgerError):
-    """A snapshot is not what its marker says, or of another format. The one before it, or the log, has everything."""
+    """A snapshot differs from its marker, or has another format. The snapshot before it, or the log, replaces it."""
 
 
 class Marker(Struct, frozen=True, kw_only=True):
-    """What closes a snapshot."""
+    """The last record of a snapshot."""
 
     v: int
     values_format: int
@@ -60,7 +62,7 @@ class Marker(Struct, frozen=True, kw_only=True):
 
 
 class Name(NamedTuple):
-    """A record's key, taken apart; ``number`` is None for the marker."""
+    """The parts of a record's key; ``number`` is None for the marker."""
 
     snapshot: str
     number: int | None
@@ -71,7 +73,7 @@ _decode = msgspec.json.Decoder(Marker).decode
 
 
 def new_snapshot(seq: int) -> str:
-    """An id that nobody else has."""
+    """A unique id."""
     return f"{seq:0{_SEQ_DIGITS}d}-{secrets.token_hex(8)}"
 
 
@@ -88,12 +90,12 @@ def marker_key(partition: int, snapshot: str) -> str:
 
 
 def name_of(key: str, partition: int) -> Name | None:
-    """None where it is no key of a snapshot of the partition."""
+    """None where ``key`` does not belong to a snapshot of the partition."""
     parts = key.split("/")
     if len(parts) != 3 or parts[0] != str(partition):
         return None
-    digits, _, chance = parts[1].partition("-")
-    if len(digits) != _SEQ_DIGITS or not _is_number(digits) or not chance:
+    digits, _, random_part = parts[1].partition("-")
+    if len(digits) != _SEQ_DIGITS or not _is_number(digits) or not random_part:
         return None
     if parts[2] == _END:
         return Name(parts[1], None)
@@ -121,18 +123,18 @@ def entries_of(page: Page) -> int:
 
 
 class Digest:
-    """Over a snapshot's chunks, in order."""
+    """The digest of a snapshot, over its chunks in order."""
 
     def __init__(self) -> None:
         self._hash: _Hash = sha256()
 
     def add(self, chunk: bytes) -> None:
-        # With their lengths, so that the same bytes parted otherwise are others.
+        # With the lengths: the same bytes in other chunks have another digest.
         self._hash.update(len(chunk).to_bytes(8))
         self._hash.update(chunk)
 
     def closed(self, partition: int, head: Head, place: bytes | None) -> str:
-        """With what the marker says of the log."""
+        """The digest, including the log's head and place in the marker."""
         whole = self._hash.copy()
         whole.update(_encode((partition, head, place)))
         return whole.hexdigest()
@@ -143,26 +145,26 @@ def encode_marker(marker: Marker) -> bytes:
 
 
 def decode_marker(value: bytes, snapshot: str) -> Marker:
-    """Raises SnapshotBroken where it is no marker of this version, or another snapshot's."""
+    """Raises SnapshotBroken where ``value`` is not a marker of this version and of this snapshot."""
     try:
         marker = _decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SnapshotBroken(f"its marker cannot be read: {error}") from None
     if marker.v != VERSION:
-        raise SnapshotBroken(f"it is of version {marker.v}; this program reads version {VERSION}")
+        raise SnapshotBroken(f"it has version {marker.v}; this program reads version {VERSION}")
     if marker.seq != seq_of(snapshot):
         raise SnapshotBroken(f"its marker is of seq {marker.seq}")
     return marker
 
 
 def pages_of(chunks: Iterable[bytes], entries: int) -> Iterable[Page]:
-    """The pages of chunks whose digest was right. Raises SnapshotBroken where they hold not so many entries."""
+    """The pages of chunks whose digest is right. Raises SnapshotBroken unless they have ``entries`` entries."""
     found = 0
     for chunk in chunks:
         page = unpack(chunk)
         if page.count(b"\n") % 2 == 0:
-            raise SnapshotBroken("a chunk is no page of pairs")
+            raise SnapshotBroken("a chunk is not a page of pairs")
         found += entries_of(page)
         yield page
     if found != entries:
-        raise SnapshotBroken(f"it holds {found} entries, its marker says {entries}")
+        raise SnapshotBroken(f"it has {found} entries, its marker says {entries}")

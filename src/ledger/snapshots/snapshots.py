@@ -1,17 +1,19 @@
-"""Snapshots: a partition's state as a whole, kept where every node finds it, so that a node that gains a partition it
-never had need not read the whole log.
+"""Snapshots: the complete state of a partition, in a store that every node reads. A node that gains a partition for
+the first time loads its snapshot, and does not replay the whole log.
 
-Truths:
+Invariants:
 (1) a snapshot is the local state at one checkpoint: wallets, all ids, timers, open follow-ups, open bets, the highest
-    generation, and the log's place there. The last event's time is in its record, which a writer reads at its start;
-(2) it counts only once its marker is durable, everything is as the marker says (``ledger.snapshots.format``), and its
-    head is on the log's chain. One that does not is skipped with a warning, and the one before it is taken;
-(3) those before it are deleted only after its marker is durable; what others are writing meanwhile is left alone,
-    unless even the snapshot before this one was further;
-(4) the newest by seq is taken, whoever wrote it. Two nodes may write at once: each snapshot is whole by itself;
-(5) a snapshot is loaded only where it is further than the local state, and only whole: what is left of a crash in the
-    middle is no state (``StateStore.replace``);
-(6) a local state, or a snapshot, that knows more than the log is a disaster: ``CheckpointAhead``.
+    generation, and the log's place there. A writer reads the time of the last event from the log at its start;
+(2) a snapshot counts only once its marker is durable, everything agrees with the marker
+    (``ledger.snapshots.format``), and its head is on the log's chain. Another one is skipped with a warning, and the
+    snapshot before it is loaded;
+(3) the snapshots before it are deleted only after its marker is durable. Snapshots that other nodes are writing stay,
+    unless they are older than the last complete one;
+(4) the newest snapshot by seq is loaded, whichever node wrote it. Two nodes may write at once: each snapshot is
+    complete by itself;
+(5) a snapshot is loaded only where it is newer than the local state, and only as a whole: a crash during a load
+    leaves no state (``StateStore.replace``);
+(6) a local state, or a snapshot, that is ahead of the log is a disaster: ``CheckpointAhead``.
 """
 
 import asyncio
@@ -25,9 +27,9 @@ from pathlib import Path
 from typing import IO, Final
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.errors import CheckpointAhead, ForeignCheckpoint, LedgerError, LogUnreadable
-from ledger.ports import EventLog, Page, StateCopy, StateStore
-from ledger.snapshots.catalogue import Shelf, SnapshotStore
+from ledger.errors import DELETE_STATE, CheckpointAhead, ForeignCheckpoint, LedgerError, LogUnreadable
+from ledger.ports import EventLog, Page, SnapshotStore, StateCopy, StateStore
+from ledger.snapshots.catalogue import Catalogue
 from ledger.snapshots.format import (
     VERSION,
     Digest,
@@ -42,50 +44,51 @@ from ledger.snapshots.format import (
 )
 
 EVENTS_MIN: Final = 100_000
-"""New events that a snapshot must save. Chosen: a few seconds of replay, against writing the whole state again."""
+"""Events since the last snapshot before the next one is due. Chosen: their replay takes a few seconds, and a snapshot
+writes the whole state again."""
 
 ENTRIES_SHARE: Final = 2
-"""… and at least one for so many entries of the snapshot before: chosen, so that writing snapshots stays a constant
-number of entries an event, however large the state is."""
+"""And at least one event for so many entries of the last snapshot. Chosen: so that snapshots write a constant number
+of entries per event, however large the state is."""
 
 CHUNK_ENTRIES: Final = 8_192
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-"""Chosen: with these a chunk takes a thread some 30 ms, and is well below a topic's largest message."""
+"""Chosen: a chunk takes a thread some 30 ms, and is well below a topic's largest message."""
 
 DUTY: Final = 0.1
-"""The share of the time in which a snapshot is worked on, mostly beside the event loop. Chosen: a million events',
-measured 1.4 s of work on a quiet machine, take a quarter of a minute."""
+"""The share of the time that writing a snapshot may use, mostly in a thread. Chosen: the snapshot of a million
+events, measured as 1.4 s of work on a quiet machine, takes a quarter of a minute."""
 
 _LOOK_AGAIN_S: Final = 5.0  # chosen: well within the time between two local checkpoints
 _PAUSE_S: Final = 60.0
-"""How long after one that failed the next is tried. Chosen: a broker that is away is away for a while."""
+"""How long after a failed snapshot the next one is tried. Chosen: an unavailable broker stays so for a while."""
 
-_LOADS_AT_ONCE: Final = 4  # chosen: so that a large one keeps no small one waiting, and there is memory for them
-_SPOOL_BYTES: Final = 16 * 1024 * 1024  # chosen: what of a snapshot is held in memory; the rest waits on disk
+_LOADS_AT_ONCE: Final = 4  # chosen: a large snapshot does not delay the small ones, and the memory suffices
+_SPOOL_BYTES: Final = 16 * 1024 * 1024  # chosen: bytes of a snapshot kept in memory; a larger one waits on disk
 _DELETIONS: Final = 500  # chosen: keys in one append
 
 _log = logging.getLogger(__name__)
 
 
 class Snapshots:
-    """Takes and loads the snapshots of the partitions that live in this process."""
+    """Writes and loads the snapshots of this node's partitions."""
 
     def __init__(
         self,
         log: EventLog,
         states: StateStore,
-        kept: SnapshotStore,
+        store: SnapshotStore,
         *,
         spool: Path | None = None,
         events_min: int = EVENTS_MIN,
         chunk_entries: int = CHUNK_ENTRIES,
         duty: float = DUTY,
     ) -> None:
-        """``spool``: the folder where a snapshot waits on its way in, unless it fits into memory."""
-        self._log, self._states, self._kept = log, states, kept
+        """``spool``: the folder for a snapshot that is being loaded, unless it fits into memory."""
+        self._log, self._states, self._store = log, states, store
         self._spool, self._events_min, self._chunk_entries, self._duty = spool, events_min, chunk_entries, duty
-        self._shelves = [Shelf() for _ in range(log.partitions)]
-        # Threads of their own: checkpoints of the partitions that are open must not wait for these.
+        self._catalogues = [Catalogue() for _ in range(log.partitions)]
+        # Separate threads: checkpoints of the open partitions must not wait for these.
         self._loaders = ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load")
         self._storing: dict[int, asyncio.Future[None]] = {}
         self._not_before_s = 0.0
@@ -94,24 +97,24 @@ class Snapshots:
     # --- gaining a partition -------------------------------------------------------------------------------------
 
     async def prepare(self, partition: int) -> None:
-        """Make the local state as new as it can be without replaying, and let the log begin there.
+        """Make the local state as new as possible without a replay, and let the log begin there.
 
-        Before the partition's writer recovers; nobody uses its state meanwhile. Raises CheckpointAhead,
+        Call it before the partition's writer recovers, while no writer uses its state. Raises CheckpointAhead,
         LogUnavailable, LogUnreadable, LedgerError where the local state cannot be written. May be cancelled.
         """
         if (before := self._storing.get(partition)) is not None:
-            await asyncio.wait({before})  # of a call that was cancelled
+            await asyncio.wait({before})  # by a call that was cancelled
         local = self._states.checkpoint(partition) or EMPTY
         await self._check_on_log(partition, local, self._states.place(partition))
-        shelf = await self._look(partition)
-        for snapshot, marker in shelf.whole():
+        catalogue = await self._update_catalogue(partition)
+        for snapshot, marker in catalogue.complete():
             if marker.seq <= local.seq:
                 return
             try:
                 await self._load(partition, snapshot, marker)
             except (SnapshotBroken, ForeignCheckpoint) as error:
                 _log.warning("snapshot %s of partition %d is skipped: %s", snapshot, partition, error)
-                shelf.markers[snapshot] = None
+                catalogue.markers[snapshot] = None
                 local = self._states.checkpoint(partition) or EMPTY
             else:
                 return
@@ -124,15 +127,15 @@ class Snapshots:
         found = await self._log.read(partition, head.seq, 1)
         if not found:
             raise CheckpointAhead(
-                f"what was derived from partition {partition} is at seq {head.seq}, which the log does not reach: "
-                "the log got shorter. Nothing was changed; restore it, or, if it is known to be right, delete the "
-                "state (state.sqlite3) and the snapshots (topic stakelog.snapshots)"
+                f"the state or a snapshot of partition {partition} is at seq {head.seq}, and the log ends before it: "
+                "the log got shorter. Nothing was changed; restore the log. Only if the log is known to be right, "
+                f"delete the snapshots (topic stakelog.snapshots), and {DELETE_STATE}"
             )
         if sha256_hex(found[0]) != head.sha256:
             raise ForeignCheckpoint(
-                f"what was derived from partition {partition} is of another log: its head at seq {head.seq} is not "
-                "in this one. Nothing was changed; restore the log that belongs to it, or delete the state "
-                "(state.sqlite3)"
+                f"the state or a snapshot of partition {partition} is of another log: its head at seq {head.seq} is "
+                "not in this one. Nothing was changed; restore the log that belongs to it. Only if this log is known "
+                f"to be right, {DELETE_STATE}"
             )
 
     async def _load(self, partition: int, snapshot: str, marker: Marker) -> None:
@@ -146,7 +149,7 @@ class Snapshots:
             await self._check_on_log(partition, marker.head, marker.place)
             fetched_s = time.monotonic()
             spool.seek(0)
-            await self._store(partition, marker, pages_of(_chunks(spool, sizes), marker.entries))
+            await self._replace_state(partition, marker, pages_of(_chunks(spool, sizes), marker.entries))
         _log.info(
             "partition %d: snapshot at seq %d loaded, %d entries; fetched in %.1f s, stored in %.1f s",
             partition,
@@ -156,8 +159,8 @@ class Snapshots:
             time.monotonic() - fetched_s,
         )
 
-    async def _store(self, partition: int, marker: Marker, pages: Iterable[Page]) -> None:
-        """Replace the local state; who is cancelled meanwhile leaves none, and nobody at work."""
+    async def _replace_state(self, partition: int, marker: Marker, pages: Iterable[Page]) -> None:
+        """Replace the local state. A cancelled call leaves no state, and no thread at work."""
         cancelled = threading.Event()
         pages = _unless(cancelled, pages)
         waiting = self._loaders.submit(self._states.replace, partition, pages, marker.head, marker.place)
@@ -179,92 +182,91 @@ class Snapshots:
             )
 
     async def _fetch(self, partition: int, snapshot: str, marker: Marker, spool: IO[bytes]) -> list[int]:
-        """Bring the chunks into ``spool``, in order; answers their sizes. Raises SnapshotBroken."""
-        places = self._shelves[partition].chunks.get(snapshot, {})
-        if sorted(places) != list(range(marker.chunks)):
-            raise SnapshotBroken(f"it has {len(places)} chunks of {marker.chunks}")
+        """Copy the chunks into ``spool``, in order. Returns their sizes. Raises SnapshotBroken."""
+        offsets = self._catalogues[partition].chunks.get(snapshot, {})
+        if sorted(offsets) != list(range(marker.chunks)):
+            raise SnapshotBroken(f"it has {len(offsets)} chunks of {marker.chunks}")
         digest = Digest()
         sizes: list[int] = []
         if marker.chunks:
-            async for page in self._kept.read(partition, places[0]):
-                for kept in page:
+            async for page in self._store.read(partition, offsets[0]):
+                for record in page:
                     number = len(sizes)
-                    if kept.place == places[number] and kept.key == chunk_key(partition, snapshot, number):
-                        digest.add(kept.value)
-                        sizes.append(spool.write(kept.value))
+                    if record.offset == offsets[number] and record.key == chunk_key(partition, snapshot, number):
+                        digest.add(record.value)
+                        sizes.append(spool.write(record.value))
                         if len(sizes) == marker.chunks:
                             break
                 if len(sizes) == marker.chunks:
                     break
         if len(sizes) < marker.chunks:
-            raise SnapshotBroken(f"its chunk {len(sizes)} of {marker.chunks} is not where it was")
+            raise SnapshotBroken(f"its chunk {len(sizes)} of {marker.chunks} is not at its offset")
         if digest.closed(partition, marker.head, marker.place) != marker.digest:
-            raise SnapshotBroken("its digest is another than its marker says")
+            raise SnapshotBroken("its digest differs from its marker's")
         return sizes
 
-    async def _look(self, partition: int) -> Shelf:
-        """What is in the store by now."""
-        shelf = self._shelves[partition]
+    async def _update_catalogue(self, partition: int) -> Catalogue:
+        """The catalogue, with everything that is in the store now."""
+        catalogue = self._catalogues[partition]
         try:
-            async for page in self._kept.read(partition, shelf.next_place):
-                for kept in page:
-                    shelf.put(kept, partition)
+            async for page in self._store.read(partition, catalogue.next_offset):
+                for record in page:
+                    catalogue.add(record, partition)
         except LogUnreadable as error:
-            if shelf.next_place == 0:
+            if catalogue.next_offset == 0:
                 raise
             _log.warning("the snapshots of partition %d are read from their start: %s", partition, error)
-            self._shelves[partition] = Shelf()
-            return await self._look(partition)
-        shelf.read_once = True
-        return shelf
+            self._catalogues[partition] = Catalogue()
+            return await self._update_catalogue(partition)
+        catalogue.read_once = True
+        return catalogue
 
-    # --- taking one ------------------------------------------------------------------------------------------------
+    # --- writing one -----------------------------------------------------------------------------------------------
 
-    async def look_after(self, partitions: Callable[[], Iterable[int]]) -> None:
-        """Take what is due of ``partitions``, asked for each time, until it is cancelled."""
+    async def write_due(self, partitions: Callable[[], Iterable[int]]) -> None:
+        """Write the snapshots that are due, of the ``partitions`` at each moment, until the task is cancelled."""
         while True:
             for partition in list(partitions()):
                 await self.snapshot_if_due(partition)
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def snapshot_if_due(self, partition: int) -> bool:
-        """Take a snapshot where it pays; answers whether. Slowly, beside the writers; it may be cancelled.
-
-        What goes wrong is a warning: a snapshot is never needed, it only saves time.
+        """Write a snapshot if it is due. Returns whether it did. It works slowly, while the writers go on; it may be
+        cancelled. An error is a warning: a snapshot is never needed, it only saves time.
         """
         if time.monotonic() < self._not_before_s:
             return False
         try:
-            async with self._turn:  # else two of them would take twice the share
+            async with self._turn:  # two at a time would use twice the share
                 at = self._states.checkpoint(partition)
                 if at is None or at.seq < self._events_min or not await self._is_due(partition, at):
                     return False
-                return await self.take(partition) is not None
+                return await self.write(partition) is not None
         except LedgerError as error:
             _log.warning("no snapshot of partition %d: %s", partition, error)
-        except Exception:  # noqa: BLE001 - whatever it is, it must not end the snapshots of all partitions unheard
+        except Exception:  # noqa: BLE001 - an error of one partition must not end the snapshots of all
             _log.exception("no snapshot of partition %d", partition)
         self._not_before_s = time.monotonic() + _PAUSE_S
         return False
 
     async def _is_due(self, partition: int, at: Head) -> bool:
-        if not self._due_after(self._shelves[partition], at):
+        if not self._due_after(self._catalogues[partition], at):
             return False
-        return self._due_after(await self._look(partition), at)  # another owner may have taken one meanwhile
+        return self._due_after(await self._update_catalogue(partition), at)  # another owner may have written one
 
-    def _due_after(self, shelf: Shelf, at: Head) -> bool:
-        if not shelf.read_once:
+    def _due_after(self, catalogue: Catalogue, at: Head) -> bool:
+        if not catalogue.read_once:
             return True
-        whole = shelf.whole()
-        if not whole:
+        complete = catalogue.complete()
+        if not complete:
             return True
-        last = whole[0][1]
+        last = complete[0][1]
         return at.seq - last.seq >= max(self._events_min, last.entries // ENTRIES_SHARE)
 
-    async def take(self, partition: int) -> Marker | None:
+    async def write(self, partition: int) -> Marker | None:
         """Write a snapshot of the local state at its checkpoint, then delete those before it.
 
-        Answers its marker; None where there is no state. Raises LedgerError: the ones before are still there.
+        Returns its marker; None where there is no state. Raises LedgerError: the snapshots before it are kept.
         """
         began_s = time.monotonic()
         copy = await asyncio.to_thread(self._states.copy, partition)
@@ -272,12 +274,12 @@ class Snapshots:
             return None
         snapshot = new_snapshot(copy.at.seq)
         try:
-            marker = await self._write(partition, snapshot, copy)
+            marker = await self._write_copy(partition, snapshot, copy)
         finally:
             copy.close()
-        shelf = await self._look(partition)
-        for old in shelf.replaced_by(snapshot):
-            await self._delete(partition, shelf.keys(partition, old))
+        catalogue = await self._update_catalogue(partition)
+        for old in catalogue.replaced_by(snapshot):
+            await self._delete(partition, catalogue.keys(partition, old))
         _log.info(
             "partition %d: snapshot at seq %d, %d entries in %d chunks, in %.1f s",
             partition,
@@ -288,7 +290,7 @@ class Snapshots:
         )
         return marker
 
-    async def _write(self, partition: int, snapshot: str, copy: StateCopy) -> Marker:
+    async def _write_copy(self, partition: int, snapshot: str, copy: StateCopy) -> Marker:
         digest, after, entries, chunks = Digest(), "", 0, 0
         while True:
             began_s = time.monotonic()
@@ -296,7 +298,7 @@ class Snapshots:
             if found is None:
                 break
             chunk, some, after = found
-            await self._kept.append(partition, [(chunk_key(partition, snapshot, chunks), chunk)])
+            await self._store.append(partition, [(chunk_key(partition, snapshot, chunks), chunk)])
             digest.add(chunk)
             entries, chunks = entries + some, chunks + 1
             await asyncio.sleep((time.monotonic() - began_s) * (1 / self._duty - 1))
@@ -312,7 +314,7 @@ class Snapshots:
             entries=entries,
             digest=digest.closed(partition, copy.at, copy.place),
         )
-        await self._kept.append(partition, [(marker_key(partition, snapshot), encode_marker(marker))])
+        await self._store.append(partition, [(marker_key(partition, snapshot), encode_marker(marker))])
         return marker
 
     def _next_chunk(self, copy: StateCopy, after: str) -> tuple[bytes, int, str] | None:
@@ -321,18 +323,18 @@ class Snapshots:
 
     async def _delete(self, partition: int, keys: Sequence[str]) -> None:
         for begin in range(0, len(keys), _DELETIONS):
-            await self._kept.append(partition, [(key, b"") for key in keys[begin : begin + _DELETIONS]])
+            await self._store.append(partition, [(key, b"") for key in keys[begin : begin + _DELETIONS]])
 
     async def close(self) -> None:
-        """Loads have ended, or were cancelled. Closing again is harmless."""
+        """Call it once all loads have ended or were cancelled. Closing again is harmless."""
         self._loaders.shutdown(wait=False)
-        await self._kept.close()
+        await self._store.close()
 
 
 def _unless(cancelled: threading.Event, pages: Iterable[Page]) -> Iterator[Page]:
     for page in pages:
         if cancelled.is_set():
-            raise LedgerError("a snapshot is no longer loaded: the partition was lost meanwhile")
+            raise LedgerError("the snapshot is no longer needed: the partition was lost")
         yield page
 
 
