@@ -17,16 +17,16 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from api.nodes.messages import (
-    read_answers,
-    read_asking,
     read_ends,
     read_follow_ups,
     read_open_follow_ups,
-    write_answers,
-    write_asking,
+    read_requests,
+    read_responses,
     write_ends,
     write_follow_ups,
     write_open_follow_ups,
+    write_requests,
+    write_responses,
 )
 from ledger.cluster_ports import Assignee
 from ledger.core.commands import AnyFollowUp, Command
@@ -143,12 +143,12 @@ class MemoryPeers:
 
     async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         self.asked.append((address, list(requests)))
-        body, places = write_asking(requests, deadline_us)
+        body, places = write_requests(requests, deadline_us)
 
         async def taken(there: PeerHandler) -> list[AnyResponse]:
-            arrived, until_us = read_asking(body)
+            arrived, until_us = read_requests(body)
             await there.decide(arrived, until_us)
-            answers = read_answers(write_answers([request.response for request in arrived]))
+            answers = read_responses(write_responses([request.response for request in arrived]))
             return [answers[place] for place in places]
 
         answers: list[AnyResponse] = await self._through(address, taken)

@@ -15,12 +15,12 @@ from api.http.problems import Problem
 from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
 from api.nodes.messages import (
     MalformedMessage,
-    read_answers,
-    read_asking,
     read_ends,
     read_open_follow_ups,
-    write_answers,
-    write_asking,
+    read_requests,
+    read_responses,
+    write_requests,
+    write_responses,
 )
 from ledger.core.commands import ReceiveTransfer
 from ledger.node.ports import End, PeerSilent, PeerUnreachable
@@ -50,7 +50,7 @@ class Listener:
         self.address = ""
         self.heads: list[str] = []
         self.connections = 0
-        self.serve: Served = answer(200, write_answers([None]))
+        self.serve: Served = answer(200, write_responses([None]))
         self.writers: list[asyncio.StreamWriter] = []
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -162,7 +162,7 @@ async def test_whoever_breaks_off_was_asked_once_and_is_silent(serve: Served) ->
         listener.serve = serve
         with pytest.raises(PeerSilent):
             await peers.decide(listener.address, question(), NOON)
-        listener.serve = answer(200, write_answers([None]))
+        listener.serve = answer(200, write_responses([None]))
         await peers.decide(listener.address, question(), NOON)
         listener.serve, asked = serve, len(listener.heads)
         with pytest.raises(PeerSilent):
@@ -224,7 +224,7 @@ async def test_who_hangs_is_given_up_by_who_asks() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await peers.decide(listener.address, question(), NOON)
-        listener.serve = answer(200, write_answers([None]))
+        listener.serve = answer(200, write_responses([None]))
         assert await peers.decide(listener.address, question(), NOON) == [None]
         assert listener.connections == 2, "an answer that comes late is nobody else's"
 
@@ -236,8 +236,8 @@ async def test_answers_find_their_questions_whatever_requests_they_came_from() -
         WalletRequest("u2", other),
         LookupRequest("u3", "c3", one),
     ]
-    body, places = write_asking(requests, NOON)
-    arrived, deadline_us = read_asking(body)
+    body, places = write_requests(requests, NOON)
+    arrived, deadline_us = read_requests(body)
     assert deadline_us == NOON
     assert [arrived[place].user_id for place in places] == ["u1", "u2", "u3"]
     assert arrived[0].group is arrived[1].group
@@ -289,10 +289,10 @@ async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
         commands.append(open_wallet(user_id=theirs))
         requests: list[Request] = [CommandRequest(c, request_sha256(c), "shop", group) for c in commands]
         requests.append(WalletRequest(mine, RequestGroup(1)))
-        body, _ = write_asking(requests, cluster.clock() + 1_000_000)
+        body, _ = write_requests(requests, cluster.clock() + 1_000_000)
         status, answered = await called(cluster, "POST", DECIDE, body)
         assert status == 200
-        opened, deposited, refused, foreign, read = read_answers(answered)
+        opened, deposited, refused, foreign, read = read_responses(answered)
         assert isinstance(opened, Accepted)
         assert isinstance(deposited, Accepted)
         assert deposited.event.actor == "shop"
@@ -300,9 +300,9 @@ async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
         assert getattr(foreign, "reason", None) == "not_owner"
         assert isinstance(read, WalletRead)
         assert cluster["a"].peers.asked == []
-        late, _ = write_asking(question_of(mine), cluster.clock() - 1)
+        late, _ = write_requests(question_of(mine), cluster.clock() - 1)
         _, answered = await called(cluster, "POST", DECIDE, late)
-        assert getattr(read_answers(answered)[0], "reason", None) == "not_owner"
+        assert getattr(read_responses(answered)[0], "reason", None) == "not_owner"
 
 
 def question_of(user_id: str) -> list[Request]:
@@ -365,6 +365,6 @@ async def test_what_no_node_would_say_is_refused_whole(method: str, target: str,
 
 @pytest.mark.parametrize("body", [b"", b"[", b"[[1]]", b"{}"])
 def test_bytes_that_are_no_message_are_said_to_be_none(body: bytes) -> None:
-    for read in (read_answers, read_asking, read_ends, read_open_follow_ups):
+    for read in (read_responses, read_requests, read_ends, read_open_follow_ups):
         with pytest.raises(MalformedMessage):
             read(body)
