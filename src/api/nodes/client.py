@@ -2,7 +2,8 @@
 
 Invariants:
 (1) PeerUnreachable means that the other node did not receive the whole call: there was no connection, or a response
-    says so. Every other failure is PeerSilent: once a byte is sent, this node cannot know whether the call is decided;
+    says so. Every other failure is PeerSilent: once a byte is sent, this node cannot know whether the call is
+    decided;
 (2) this client sends no POST twice, because its caller must know of each attempt. (aiohttp repeats a GET or PUT by
     itself when a kept connection breaks, but no POST);
 (3) an idle connection is kept for a shorter time than the other node keeps it, so that a call seldom uses a
