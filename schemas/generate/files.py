@@ -201,13 +201,13 @@ async def _play(stage: _Stage, step: Step, positions: dict[tuple[str, str], str]
     asked = read_command(msgspec.json.encode(command))
     answer = await stage.post(asked, step.actor)
     assert isinstance(answer, Accepted), (command, answer)
-    positions[user_id, command["command_id"]] = str(answer.place)
+    positions[user_id, command["command_id"]] = str(answer.position)
     return {
         "time_us": stage.now_us,
         "actor": step.actor,
         "command": command,
         "request_sha256": asked.request_sha256,
-        "position": str(answer.place),
+        "position": str(answer.position),
         "head": answer.head,
     }
 

@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, Retrying
 from http_client.paths import events_path, records_of
 from http_client.responses import BadAddress, NoUsableResponse, Response
 from http_client.retry import Policy, options
+from http_client.transport import AiohttpTransport
 
 EVENTS_A_PAGE: Final = 5_000
 """Chosen: some 3 MB; the contract's largest page is 10,000."""
@@ -113,7 +114,8 @@ class AsyncClient(_Rules):
     def __init__(self, url: str, policy: Policy, on_retry: Callable[[], None] | None = None) -> None:
         """As `_Rules`. Raises BadAddress."""
         super().__init__(url, policy, on_retry)
-        self._client = httpx.AsyncClient(**self._httpx_options)
+        transport = AiohttpTransport(policy.connections, self._httpx_options["verify"])
+        self._client = httpx.AsyncClient(**self._httpx_options, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self

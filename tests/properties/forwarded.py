@@ -2,8 +2,8 @@
 
 One run is one seed: partitions change hands, nodes crash and come back, calls are lost, late, slow or lose their
 responses, appends have unknown outcomes, nodes learn of owners late, and their clocks differ by up to the allowed
-skew. Clients post commands and batches to any node, and retry under the same ids, until they have a final response. At
-the end `wrongs` reads the log and every final response. `Rules` says which of the product's rules hold in the run.
+skew. Clients post commands and batches to any node, and retry under the same ids, until they have a final response.
+At the end `wrongs` reads the log and every final response. `Rules` says which of the product's rules hold in the run.
 """
 
 import asyncio
@@ -259,7 +259,7 @@ class Run:
         answer, moments = final.answer, slice(final.called_at, final.responded_at + 1)
         if isinstance(answer, Accepted):
             places = {place: event for place, _, event in events}
-            return set() if places.get(answer.place) == answer.event else {"success without its event"}
+            return set() if places.get(answer.position) == answer.event else {"success without its event"}
         if isinstance(answer, WalletRead):
             balance = answer.wallet.balances.get("INR")
             known = cash[answer.wallet.user_id][moments]

@@ -175,5 +175,5 @@ class Run:
 
 
 def events_at(records: list[list[bytes]], accepted: Accepted) -> str:
-    event = decode(records[accepted.place.partition][accepted.place.seq - 1]).event
+    event = decode(records[accepted.position.partition][accepted.position.seq - 1]).event
     return f"{event.user_id} {event.command_id}"

@@ -183,7 +183,7 @@ class _Teller:
             for command, answer in zip(commands, await self.world.node.post_many(asked, actor), strict=True):
                 assert isinstance(answer, Accepted | Refused), answer
                 if isinstance(answer, Accepted):
-                    self.wallets[command.user_id].learn(answer.event, str(answer.place))
+                    self.wallets[command.user_id].learn(answer.event, str(answer.position))
         await self.world.quiet()
 
     def named(self, fields: dict[str, Any]) -> dict[str, Any]:

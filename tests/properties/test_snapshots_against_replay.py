@@ -105,10 +105,10 @@ async def recovered(world: World, store: StateStore) -> tuple[Content, int]:
     for writer in writers:
         replayed += await writer.recover(save_every=1_000)
     for writer in writers:
-        for partition, seq in writer.take_arrivals():
+        for partition, seq in writer.arrivals.take():
             writers[partition].state.close_follow_up(seq)
     for writer in writers:
-        writer.save_now()
+        await writer.save()
         assert store.checkpoint(writer.partition) == writer.head
     return content(store), replayed
 
@@ -153,6 +153,11 @@ async def test_a_state_from_a_snapshot_is_the_state_that_the_log_tells(seed: int
     for asked, answer in day.accepted:
         again = await heir.node.post(asked.command, asked.request_sha256, asked.actor)
         assert isinstance(again, Accepted)
-        assert (again.place, again.head, again.event, again.hit) == (answer.place, answer.head, answer.event, True)
+        assert (again.position, again.head, again.event, again.hit) == (
+            answer.position,
+            answer.head,
+            answer.event,
+            True,
+        )
     await heir.assert_true_of_the_log()
     await heir.stop()

@@ -1,9 +1,9 @@
 """Two nodes that both believe that they own one partition, over a log whose appends may land late, or twice.
 
 One run is one seed: clients send deposits, bets and strong reads of one wallet to either node, and retry under the
-same id until they have a final response. The owner changes, each time with a higher generation; nodes learn of it late
-or not at all, appends are delayed, and responses are lost. At the end all delayed appends land, and `wrongs` compares
-the log with every final response. It is to the product what `fence_model.py` is to the design.
+same id until they have a final response. The owner changes, each time with a higher generation; nodes learn of it
+late or not at all, appends are delayed, and responses are lost. At the end all delayed appends land, and `wrongs`
+compares the log with every final response. It is to the product what `fence_model.py` is to the design.
 """
 
 import asyncio
@@ -189,7 +189,7 @@ class Run:
         for client in self.clients:
             response, moments = client.response, range(client.called_at, client.responded_at + 1)
             if isinstance(response, Accepted):
-                seq = response.place.seq
+                seq = response.position.seq
                 if seq > len(events) or events[seq - 1].event != response.event:
                     found.add("success without its event")
             elif isinstance(response, Refused):

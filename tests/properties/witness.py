@@ -274,7 +274,7 @@ class _Answers:
         queue = self.queues[event.user_id]
         assert queue[0] is writer, f"before {event} stand {list(queue)}"
         if isinstance(writer.answer, Accepted):
-            assert (writer.answer.event, writer.answer.place, writer.answer.head) == (event, place, head)
+            assert (writer.answer.event, writer.answer.position, writer.answer.head) == (event, place, head)
         queue.popleft()
 
     def left(self) -> list[Asked]:

@@ -96,8 +96,8 @@ async def assert_borne_out(logs: Logs, clients: Clients, nodes: list[Node]) -> i
         assert all(amount >= 0 for account, amount in cash.items() if account.startswith("wallet/"))
         names = chain.names
         for name, answer in clients.accepted.items():
-            if answer.place.partition == partition:
-                assert names[answer.place.seq - 1] == name
+            if answer.position.partition == partition:
+                assert names[answer.position.seq - 1] == name
     assert all(commands[name] == 1 for name in clients.accepted)
     assert not [name for name in clients.refused if commands[name]]
     assert max(commands.values()) == 1

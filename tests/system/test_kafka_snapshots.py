@@ -144,7 +144,12 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
         again = await heir.post(command, request_sha256(command), "local")
         assert isinstance(again, Accepted)
         assert isinstance(answer, Accepted)
-        assert (again.place, again.head, again.event, again.hit) == (answer.place, answer.head, answer.event, True)
+        assert (again.position, again.head, again.event, again.hit) == (
+            answer.position,
+            answer.head,
+            answer.event,
+            True,
+        )
     await heir.stop()
     await node.stop()
     # All of it is what the log tells.

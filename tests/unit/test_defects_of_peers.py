@@ -101,7 +101,7 @@ async def test_a_call_that_is_retried_is_paid_once() -> None:
     first, again = await world.post(payout), await world.post(payout)
     assert isinstance(first, Accepted)
     assert isinstance(again, Accepted)
-    assert (again.hit, again.place, again.head) == (True, first.place, first.head)
+    assert (again.hit, again.position, again.head) == (True, first.position, first.head)
     assert await world.cash() == 150
     await world.stop()
 

@@ -42,7 +42,7 @@ async def test_a_command_is_decided_by_its_owner_whichever_node_receives_it() ->
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         answer = await b.accepted(place_bet(400, "b1", user_id=user_id))
-        assert answer.place.partition == 0
+        assert answer.position.partition == 0
         assert answer.event == cluster.events(user_id)[-1]
         assert answer.head == cluster.appended.heads[0].sha256
         refused = await b.post(place_bet(400, "b2", user_id=user_id))
@@ -60,7 +60,7 @@ async def test_every_kind_of_response_arrives_unchanged() -> None:
         first = await b.accepted(bet)
         again = await b.accepted(bet)
         assert again.hit
-        assert (again.event, again.place, again.head) == (first.event, first.place, first.head)
+        assert (again.event, again.position, again.head) == (first.event, first.position, first.head)
         assert await b.node.first_answer(user_id, bet.command_id) == again
         assert await b.node.first_answer(user_id, "never") is None
         other = place_bet(101, "b1", user_id=user_id, command_id=bet.command_id)

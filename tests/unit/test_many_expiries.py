@@ -7,7 +7,7 @@ import pytest
 
 from ledger.errors import OutcomeUnknown
 from ledger.memory.log import Failure
-from ledger.writer import writer as writer_module
+from ledger.writer import round as round_module
 from unit.given import NOON, deposit, grant_bonus, hold, open_wallet, place_bet, transfer
 from unit.node_in_memory import World, request_sha256
 
@@ -18,7 +18,7 @@ SOON = NOON + 1_000
 
 @pytest.fixture(autouse=True)
 def _few_in_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "EXPIRIES_PER_ROUND", LIMIT)
+    monkeypatch.setattr(round_module, "EXPIRIES_PER_ROUND", LIMIT)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def test_a_command_waits_until_all_that_is_due_has_expired(world: World) -
     types = [event.data.type for event in world.events("u1")]
     assert types[-1] == "bet_placed", "the stake was held until the last hold expired"
     assert types.count("hold_expired") == HOLDS
-    assert accepted.place.seq == len(world.events())
+    assert accepted.position.seq == len(world.events())
     assert max(world.log.sizes) <= LIMIT + 1
 
 

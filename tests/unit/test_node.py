@@ -62,7 +62,7 @@ async def test_every_command_reaches_the_partition_of_its_user() -> None:
     answers = await world.post_many(*(open_wallet(user_id) for user_id in users))
     for user_id, answer in zip(users, answers, strict=True):
         assert isinstance(answer, Accepted)
-        assert answer.place.partition == partition_of(user_id, PARTITIONS)
+        assert answer.position.partition == partition_of(user_id, PARTITIONS)
     assert all(
         writer.head == head for writer, head in zip(world.node.writers.values(), world.appended.heads, strict=True)
     )
@@ -106,7 +106,7 @@ async def test_one_partition_that_stops_leaves_the_others_answering(monkeypatch:
     def broken(*_: object) -> None:
         raise AssertionError("a rule of ours is broken")
 
-    monkeypatch.setattr(world.node.writers[partition_of(ALICE, PARTITIONS)], "_decide_command", broken)
+    monkeypatch.setattr(world.node.writers[partition_of(ALICE, PARTITIONS)]._decider, "_decide_command", broken)
     assert (await world.failed(deposit(1, user_id=ALICE))).reason == "outcome_unknown"
     assert (await world.failed(deposit(1, user_id=ALICE))).reason == "log_unavailable"
     await world.accepted(deposit(1, user_id=BOB))
@@ -494,7 +494,7 @@ async def test_every_command_takes_effect_once_under_any_failures(seed: int, mon
         if isinstance(answer, Accepted):
             first = await world.node.first_answer(command.user_id, command.command_id)
             assert isinstance(first, Accepted)
-            assert (first.event, first.place, first.head) == (answer.event, answer.place, answer.head)
+            assert (first.event, first.position, first.head) == (answer.event, answer.position, answer.head)
     assert sum(isinstance(event.data, BetPlaced) for event in world.events()) > 0
     await world.crash()
 

@@ -472,7 +472,7 @@ async def test_a_partition_that_stops_opens_again_and_closes_no_other(
     def broken(*_: object) -> None:
         raise AssertionError("an invariant is broken")
 
-    monkeypatch.setattr(a.node.writers[0], "_decide_command", broken)
+    monkeypatch.setattr(a.node.writers[0]._decider, "_decide_command", broken)
     assert (await a.failed(deposit(5, user_id=U0))).reason == "outcome_unknown"
     await a.given(deposit(5, user_id=U1))
     await cluster.settled()
@@ -504,7 +504,7 @@ async def test_an_undecided_follow_up_of_a_lost_partition_reaches_the_next_owner
     await cluster.settled()
     await a.given(open_wallet(U0), open_wallet(U1), deposit(100, user_id=U0))
     received = a.node.writers[1]
-    received._must_open = True
+    received._opening.must_open = True
     a.log.fail_next.extend([None, *[Failure(LogUnavailable("away"), lands=False)] * 3])
     await a.given(transfer(60, U1, user_id=U0))  # the follow-up waits for the log
     await cluster.give(a={0}, b={1})

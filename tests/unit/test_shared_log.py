@@ -276,7 +276,7 @@ async def test_what_was_open_when_the_partition_changed_hands_arrives_under_the_
 
 
 async def test_a_round_ends_where_an_append_is_full(world: World) -> None:
-    world.writer._append_bytes = 3 * len(world.appended.records[0][0])
+    world.writer._decider._append_bytes = 3 * len(world.appended.records[0][0])
     answers = await world.post_many(*(open_wallet(f"u{number}") for number in range(20)))
     assert all(isinstance(answer, Accepted) for answer in answers)
     assert max(world.log.sizes) <= 4

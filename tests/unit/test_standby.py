@@ -77,7 +77,7 @@ async def test_a_standby_has_the_owner_s_state_and_takes_over_without_a_replay(c
     assert standbys_of(b).ready == {}
     again = await b.post(bet)
     assert isinstance(again, Accepted)
-    assert (again.hit, again.place) == (True, first.place)
+    assert (again.hit, again.position) == (True, first.position)
     refused = await b.refused(place_bet(500, "b2", user_id=U0))
     assert refused.code == "insufficient_funds"
 

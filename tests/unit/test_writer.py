@@ -19,6 +19,7 @@ from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.memory.log import Failure
 from ledger.memory.state_store import MemoryStateStore
 from ledger.ports import StateStore
+from ledger.writer import round as round_module
 from ledger.writer import state as state_module
 from ledger.writer import writer as writer_module
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
@@ -103,7 +104,7 @@ async def test_nothing_is_answered_before_its_append_has_landed(world: World) ->
     answer = await posting
     assert isinstance(answer, Accepted)
     head = world.appended.heads[0]
-    assert (answer.place, answer.head) == (Position(0, 1), head.sha256)
+    assert (answer.position, answer.head) == (Position(0, 1), head.sha256)
 
 
 async def test_commands_of_a_batch_are_decided_and_answered_in_the_order_given(world: World) -> None:
@@ -115,7 +116,7 @@ async def test_commands_of_a_batch_are_decided_and_answered_in_the_order_given(w
     for command, answer in zip(commands, answers, strict=True):
         assert isinstance(answer, Accepted)
         assert answer.event.command_id == command.command_id
-        seqs.append(answer.place.seq)
+        seqs.append(answer.position.seq)
     assert seqs == sorted(seqs)
 
 
@@ -139,7 +140,7 @@ async def test_a_hit_on_a_command_of_the_same_round_waits_for_it(world: World) -
     assert isinstance(first, Accepted)
     assert isinstance(second, Accepted)
     assert (first.hit, second.hit) == (False, True)
-    assert (first.event, first.place, first.head) == (second.event, second.place, second.head)
+    assert (first.event, first.position, first.head) == (second.event, second.position, second.head)
     assert len(world.events()) == 1
 
 
@@ -221,7 +222,7 @@ async def test_a_stale_writer_learns_what_others_wrote_and_decides_again(world: 
     assert (await world.refused(place_bet(200, "ours"))).fields["available"] == 100
     await append_as_another(world, deposit(300, "more"))
     answer = await world.accepted(place_bet(400, "ours"))
-    assert answer.place.seq == len(world.events()) == 5
+    assert answer.position.seq == len(world.events()) == 5
     await world.assert_true_of_the_log()
 
 
@@ -357,7 +358,7 @@ async def test_after_an_unknown_outcome_the_same_command_gets_the_right_answer(w
     answer = await world.post(command)
     assert isinstance(answer, Accepted)
     assert answer.hit == lands
-    assert (answer.place.seq, answer.head) == (3, world.appended.heads[0].sha256)
+    assert (answer.position.seq, answer.head) == (3, world.appended.heads[0].sha256)
     assert await world.cash() == 600
     await world.assert_true_of_the_log()
 
@@ -393,7 +394,7 @@ async def test_a_command_that_is_asked_again_is_paid_once(world: World) -> None:
     command = deposit(500)
     answers = await asyncio.gather(*(world.post(command) for _ in range(20)))
     answers += [await world.post(command) for _ in range(3)]
-    assert {(answer.place, answer.head) for answer in answers if isinstance(answer, Accepted)} == {
+    assert {(answer.position, answer.head) for answer in answers if isinstance(answer, Accepted)} == {
         (Position(0, 2), world.appended.heads[0].sha256)
     }
     assert [answer.hit for answer in answers if isinstance(answer, Accepted)].count(False) == 1
@@ -447,12 +448,12 @@ async def test_answers_are_the_same_after_a_crash(world: World, saved: bool) -> 
     await world.restart()
     again = [await world.post(command) for command in commands]
     assert [
-        (answer.event, answer.place, answer.head, answer.hit) for answer in again if isinstance(answer, Accepted)
-    ] == [(answer.event, answer.place, answer.head, True) for answer in first]
+        (answer.event, answer.position, answer.head, answer.hit) for answer in again if isinstance(answer, Accepted)
+    ] == [(answer.event, answer.position, answer.head, True) for answer in first]
     for command, answer in zip(commands, first, strict=True):
         found = await world.node.first_answer("u1", command.command_id)
         assert isinstance(found, Accepted)
-        assert (found.event, found.place, found.head) == (answer.event, answer.place, answer.head)
+        assert (found.event, found.position, found.head) == (answer.event, answer.position, answer.head)
     assert await world.node.first_answer("u1", "never") is None
     await world.assert_true_of_the_log()
 
@@ -724,7 +725,7 @@ async def test_timers_far_ahead_fire_though_all_the_nearer_ones_were_released(
 
 async def test_many_timers_due_at_one_time_all_fire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "_TIMERS_MAX", 4)
-    monkeypatch.setattr(writer_module, "_TIMERS_PER_ROUND", 3)
+    monkeypatch.setattr(round_module, "TIMERS_PER_ROUND", 3)
     world = await World().start()
     users = [f"u{number}" for number in range(30)]
     await world.post_many(*(open_wallet(user_id) for user_id in users))
@@ -778,7 +779,7 @@ async def test_a_broken_invariant_stops_the_partition_and_answers_everybody(
         assert case.command.command_id != "evil", "a rule of ours is broken"
         return decide(case)
 
-    monkeypatch.setattr(writer_module, "decide", broken)
+    monkeypatch.setattr(round_module, "decide", broken)
     world.log.gate.clear()
     before = asyncio.create_task(world.post(place_bet(1, "b0")))
     await settled()

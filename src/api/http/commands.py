@@ -300,7 +300,7 @@ encode_results: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 def result_of(accepted: Accepted) -> Result:
-    event, place = accepted.event, accepted.place
+    event, place = accepted.event, accepted.position
     return Result(
         f"{place.partition}:{place.seq}",
         place.partition,
@@ -316,7 +316,7 @@ def result_of(accepted: Accepted) -> Result:
 def dry_run_result_of(would_be: DryRunAccepted) -> DryRunResult:
     event = would_be.event
     return DryRunResult(
-        would_be.place.partition, would_be.place.seq, event.time_us, event.data.type, event.data, event.balances
+        would_be.position.partition, would_be.position.seq, event.time_us, event.data.type, event.data, event.balances
     )
 
 

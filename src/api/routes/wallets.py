@@ -167,14 +167,14 @@ async def _strong(node: Node, user_id: str, query: ReadQuery) -> tuple[bytes, by
         read = await node.wallet(user_id)
         if isinstance(read, Failed):
             raise problem_of(read)
-        if read.place.seq >= least:
+        if read.position.seq >= least:
             break
         if time.monotonic() >= deadline:
-            detail = f"partition {partition} is at seq {read.place.seq}, the request waits for {least}"
-            raise Problem("not_yet_visible", detail, position=f"{partition}:{read.place.seq}")
+            detail = f"partition {partition} is at seq {read.position.seq}, the request waits for {least}"
+            raise Problem("not_yet_visible", detail, position=f"{partition}:{read.position.seq}")
         await asyncio.sleep(_LOOK_AGAIN_S)
     if read.wallet.status == "none":
         raise NotThere("wallet_not_found", f"the wallet {user_id} was never opened")
     document = encode(wallet_document(read))
-    found = Found(None, "", {read.place.partition: read.place.seq}, False, 0)
+    found = Found(None, "", {read.position.partition: read.position.seq}, False, 0)
     return document, with_as_of(document, found)

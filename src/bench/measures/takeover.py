@@ -176,8 +176,8 @@ async def _measured(
         command = next(_commands(1))
         answer = await node.post(command, _sha256(command), _ACTOR)
         answered_s = time.monotonic()
-        if not isinstance(answer, Accepted) or (answer.place, answer.head, answer.hit) != (
-            first.place,
+        if not isinstance(answer, Accepted) or (answer.position, answer.head, answer.hit) != (
+            first.position,
             first.head,
             True,
         ):

@@ -227,7 +227,7 @@ class Node:
             self.halted.set_result(failed.result())
 
     def _on_recovered(self, writer: Writer) -> None:
-        for partition, seq in writer.take_arrivals():
+        for partition, seq in writer.arrivals.take():
             assert partition < self.partitions, "the cause of a follow-up is an event of this log"
             origin = self.writers.get(partition)
             if origin is not None:
@@ -368,7 +368,7 @@ class Node:
         if not self._log.shared:
             return self.end(partition)
         read = await self.wallet(f"{RESERVED_PARTITION_PREFIX}{partition}")
-        return read if isinstance(read, Failed) else read.place.seq
+        return read if isinstance(read, Failed) else read.position.seq
 
     async def time_us(self, partition: int, seq: int) -> int:
         """When this event happened. Raises LogUnavailable, LogDamaged."""

@@ -141,7 +141,7 @@ class OwnedPartitions:
         self._writers.update((writer.partition, writer) for writer in writers)
         for writer in writers:
             self._recovered(writer)
-            self._save_where_large()
+            await self._save_where_large()
         _log.info(
             "recovered %d partitions, %d records replayed, in %.1f s",
             len(writers),
@@ -151,11 +151,11 @@ class OwnedPartitions:
         for writer in writers:
             writer.start(generation)
 
-    def _save_where_large(self) -> None:
-        """Before any writer starts, in this thread: a start without checkpoints needs no more memory than another."""
+    async def _save_where_large(self) -> None:
+        """Before any writer starts: a start without checkpoints needs no more memory than another."""
         for writer in self._writers.values():
             if writer.state.changes >= self._save_every:
-                writer.save_now()
+                await writer.save_or_warn()
 
     async def gain(self, partitions: frozenset[int], generation: int) -> None:
         self._joined = True

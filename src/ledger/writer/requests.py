@@ -1,77 +1,83 @@
-"""What is asked of a partition's writer, and what it answers.
+"""The requests to a partition's writer, and the responses to them.
 
-A *request* is one question, a *group* the requests of one request, answered together. An answer is final but for
-``Failed``, after which nothing is decided.
+A *group* is the requests of one HTTP request, which get their responses together. A response is final, except
+``Failed``: after it nothing is decided, and the client may repeat the request.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import UNSET, Struct
 
-from ledger.core.commands import Command
+from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.decide import needs
-from ledger.core.events import Event
+from ledger.core.events import ADDED_BY_DECISION, COMMAND_OF, Event
 from ledger.core.position import Position
+from ledger.core.record import Decoded, MalformedRecord, decode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
+from ledger.errors import LogDamaged
 
-# --- answers ------------------------------------------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------------------------
 
 
 class Accepted(Struct, frozen=True, gc=False):
-    """The command's event, durable. ``hit``: it was durable before this asking."""
+    """The command's event, which is durable. ``hit``: it was durable before this request."""
 
     event: Event
-    place: Position
+    position: Position
     head: str
     hit: bool = False
 
 
 class DryRunAccepted(Struct, frozen=True, gc=False):
-    """A dry run's event: nothing was written."""
+    """The event that a dry run would make. Nothing was written."""
 
     event: Event
-    place: Position
+    position: Position
 
 
 class Refused(Struct, frozen=True, gc=False):
+    """The command breaks a rule. Nothing was written."""
+
     rejection: Rejection
 
 
 class IdReused(Struct, frozen=True, gc=False):
-    """The command_id was used for another command; ``fields`` are the names of those that differ."""
+    """The command_id belongs to another command; ``fields`` are the names of the fields that differ."""
 
     fields: tuple[str, ...]
     position: str
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """No decision stands. ``outcome_unknown`` may have been written, the others were not."""
+    """Not decided. With ``outcome_unknown`` the command may have been written, with the others it was not."""
 
     reason: Literal["outcome_unknown", "log_unavailable", "overloaded", "shutting_down", "not_owner"]
     detail: str
 
 
 class WalletRead(Struct, frozen=True, gc=False):
-    """A wallet as it was at ``place``, the partition's last event then."""
+    """A wallet as it was at ``position``, the partition's last event at that moment."""
 
     wallet: Wallet
-    place: Position
+    position: Position
 
 
 AnyResponse = Accepted | DryRunAccepted | Refused | IdReused | Failed | WalletRead | None
-"""None answers a look-up of a command that is not there."""
+"""None: the command that was looked up does not exist."""
 
 
-# --- what waits in the mailbox --------------------------------------------------------------------------------------
+# --- requests -----------------------------------------------------------------------------------------------------
 
 
 class RequestGroup:
-    """Tickets that are answered together: one HTTP request's. ``done`` resolves when the last has its answer.
+    """The requests of one HTTP request. ``done`` resolves when the last of them has its response.
 
-    After a failure of one of a wallet's commands its later commands in the group fail the same way: to skip one and
-    take the next would change their order.
+    If one of a wallet's commands fails, the wallet's later commands in the group fail the same way: to skip one and
+    decide the next would change their order.
     """
 
     __slots__ = ("done", "failed", "open")
@@ -88,10 +94,10 @@ class RequestGroup:
 
 
 class Request:
-    """Something asked of a partition, and in time its answer.
+    """A request to a partition's writer, and, once it is closed, its response.
 
-    ``deadline_us`` (Unix microseconds, None: none): it is not decided after this, but answered ``not_owner`` with
-    nothing written. Whoever asked for somebody else knows then that it never will be.
+    ``deadline_us`` (Unix microseconds; None: no deadline): the request is not decided after it. Its response is then
+    ``not_owner``, and nothing is written. A node that forwarded it knows by its own clock when that is certain.
     """
 
     __slots__ = ("closed", "deadline_us", "group", "response", "user_id")
@@ -104,7 +110,7 @@ class Request:
         self.deadline_us: int | None = None
 
     def close(self, response: AnyResponse) -> None:
-        assert not self.closed, "a request is answered once"
+        assert not self.closed, "a request has one response"
         self.closed = True
         self.response = response
         if type(response) is Failed:
@@ -134,7 +140,7 @@ class CommandRequest(Request):
 
 
 class LookupRequest(Request):
-    """Asks for the first answer of a command."""
+    """Reads the first response to a command."""
 
     __slots__ = ("command_id",)
 
@@ -144,6 +150,44 @@ class LookupRequest(Request):
 
 
 class WalletRequest(Request):
-    """Asks for a wallet as the writer knows it."""
+    """Reads a wallet from the writer's state."""
 
     __slots__ = ()
+
+
+class FollowUpRequest(Struct, frozen=True, gc=False):
+    """A follow-up for a wallet of the partition. ``on_durable`` is called once its event is durable."""
+
+    follow_up: AnyFollowUp
+    on_durable: Callable[[], None]
+
+
+# --- the response to a command that is in the log already ---------------------------------------------------------
+
+
+def response_to_repeated(request: Request, record: bytes, position: Position) -> Accepted | IdReused:
+    """The response to a look-up, or to a command whose id has its event already: ``record`` at ``position``.
+
+    Raises LogDamaged.
+    """
+    event = decode_stored(record, position).event
+    if isinstance(request, CommandRequest) and request.request_sha256 != event.request_sha256:
+        return IdReused(differing_fields(request.command, event), str(position))
+    return Accepted(event, position, sha256_hex(record), hit=True)
+
+
+def differing_fields(command: Command, event: Event) -> tuple[str, ...]:
+    """The names of the fields in which the command differs from the one that made the event."""
+    requested = msgspec.to_builtins(command)
+    recorded = msgspec.to_builtins(event.data)
+    recorded["type"] = COMMAND_OF.get(event.data.type)
+    names = (requested.keys() | recorded.keys()) - ADDED_BY_DECISION - {"command_id", "user_id"}
+    return tuple(sorted(name for name in names if requested.get(name, UNSET) != recorded.get(name, UNSET)))
+
+
+def decode_stored(record: bytes, position: Position) -> Decoded:
+    """Decode a record that the log has at ``position``. Raises LogDamaged."""
+    try:
+        return decode(record)
+    except MalformedRecord as error:
+        raise LogDamaged(position.partition, position.seq, str(error)) from error

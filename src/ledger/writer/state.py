@@ -1,21 +1,23 @@
-"""A partition's state: what the writer knows, in memory over the state store.
+"""A partition's state, in memory over the state store.
 
-A value is looked for in these layers, newest first; None in a layer means "deleted", absent means "ask below"::
+``get`` reads these layers, newest first. None in a layer means "deleted"; if the key is absent, the next layer
+decides::
 
-    batch      what the decisions of the batch under way made; forgotten if its append fails
+    batch      the changes of the current batch, dropped if its append fails
     changed    committed since the last checkpoint began
-    saving     committed before it, on its way to the store
+    saving     committed before it, being saved
     recent     wallets read or saved lately, bounded
     store      the disk
 
-Truths:
-(1) ``roll_back`` leaves the state as it was when the batch began, for nothing below ``batch`` was touched;
-(2) memory is bounded by ``recent`` and by how often checkpoints are made, not by the number of users;
-(3) ``get`` never touches the disk for a key that was prefetched: a batch asks the store once.
+Invariants:
+(1) ``roll_back`` leaves the state as it was when the batch began: a batch changes no layer below ``batch``, and the
+    timers that it took are set again;
+(2) memory is bounded by ``recent`` and by the time between checkpoints, not by the number of users;
+(3) ``get`` never reads the disk for a key that was prefetched: a batch reads the store once.
 
 Keys: a wallet under its user_id; ``<user_id> <item key>``; ``<user_id> c:<command_id>`` → its seq;
-``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → a timer's mark; ``!w`` → the highest generation that
-opened the partition. No user_id begins with ``!``.
+``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → the mark of a timer; ``!w`` → the highest generation
+that opened the partition. No user_id begins with ``!``.
 """
 
 import heapq
@@ -23,21 +25,25 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ledger.core.commands import AnyFollowUp, FollowUp
+from ledger.core.events import Event
+from ledger.core.evolve import evolve
+from ledger.core.items import Item, Items
+from ledger.core.position import Position
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 from ledger.core.wallet import Wallet, next_due_us
 from ledger.ports import StateStore
 from ledger.writer.key_filter import KeyFilter
 
-GENERATION_KEY: Final = "!w"
+_GENERATION_KEY: Final = "!w"
 
 _FOLLOW_UPS: Final = ("!f", "!g")
 _TIMERS: Final = ("!t", "!u")
 _SCAN_PAGE: Final = 10_000
 _KEYS_PAGE: Final = 5_000
 
-# At most so many timers of a partition wait in memory; the later ones stay in the layers below until these are
-# nearly used up. Chosen: 65,536 are about 10 MB.
+# The most timers of a partition in memory. Later ones stay in the layers below until these are used up.
+# Chosen: 65,536 are about 10 MB.
 _TIMERS_MAX: Final = 65_536
 
 
@@ -50,7 +56,7 @@ def follow_up_key(seq: int) -> str:
 
 
 def _timer_key(due_us: int, user_id: str) -> str:
-    # Expiries before 1970 are due all the same; the clamp keeps the keys in the order of time.
+    # Expiries before 1970 are due as well; the clamp keeps the keys in the order of time.
     return f"!t{max(due_us, 0):016d} {user_id}"
 
 
@@ -62,13 +68,14 @@ def _timer_of(key: str) -> tuple[int, str]:
 class PartitionState:
     """The layers above, and the partition's timers."""
 
-    def __init__(self, partition: int, store: StateStore, recent_max: int, seen: KeyFilter) -> None:
+    def __init__(self, partition: int, store: StateStore, recent_max: int, key_filter: KeyFilter) -> None:
         self.partition = partition
         self._store = store
-        self._seen = seen
+        self._key_filter = key_filter
         self._recent_max = recent_max
         self._batch: dict[str, Value | None] = {}
         self._batch_timers: list[tuple[int, str]] = []
+        self._batch_due: list[tuple[int, str]] = []
         self._fetched: dict[str, Value | None] = {}
         self._changed: dict[str, Value | None] = {}
         self._saving: dict[str, Value | None] = {}
@@ -76,19 +83,23 @@ class PartitionState:
         self._timers: list[tuple[int, str]] = []
         self._timers_max = _TIMERS_MAX
         self._timers_until_us: int | None = None  # later timers are not in memory; None: all are
+        generation = store.get(partition, (_GENERATION_KEY,)).get(_GENERATION_KEY, 0)
+        assert isinstance(generation, int), generation
+        self.highest_generation = self._committed_generation = generation
+        """The highest generation that opened the partition, 0 if none did, as far as the log has been read."""
         self._load_timers()
 
     # --- look-ups ------------------------------------------------------------------------------------------------
 
     def prefetch(self, keys: Iterable[str]) -> None:
-        """Ask the store, at once, for those keys that memory does not know. Raises LedgerError."""
+        """Read, at once, the keys that are not in memory from the store. Raises LedgerError."""
         changed, saving, recent, fetched = self._changed, self._saving, self._recent, self._fetched
-        may_hold = self._seen.may_hold
+        may_have = self._key_filter.may_have
         missing = []
         for key in keys:
             if key not in changed and key not in saving and key not in recent and key not in fetched:
                 fetched[key] = None
-                if may_hold(key):
+                if may_have(key):
                     missing.append(key)
         if not missing:
             return
@@ -110,12 +121,16 @@ class PartitionState:
         return self._fetched[key]
 
     def wallet(self, user_id: str) -> Wallet:
-        """The user's wallet; one of status "none" if nothing ever happened to it."""
+        """The user's wallet; a new one of status "none" if the partition has no event of the user."""
         value = self.get(user_id)
         if value is None:
             return Wallet(user_id)
         assert isinstance(value, Wallet), (user_id, value)
         return value
+
+    def item(self, user_id: str, key: str) -> Item | None:
+        """The item of the user's wallet under ``key``."""
+        return self.get(f"{user_id} {key}")  # type: ignore[return-value]  # an item key names an item
 
     # --- changes -------------------------------------------------------------------------------------------------
 
@@ -124,7 +139,7 @@ class PartitionState:
         self._batch[key] = value
 
     def put_wallet(self, before: Wallet, after: Wallet) -> None:
-        """Change a wallet within the batch, and its timer where its next expiry is another."""
+        """Change a wallet within the batch, and its timer if its next expiry changes."""
         user_id = after.user_id
         self._batch[user_id] = after
         if before.grants is after.grants and before.expiring_holds is after.expiring_holds:
@@ -138,42 +153,60 @@ class PartitionState:
             self._batch[_timer_key(due_us, user_id)] = True
             self._batch_timers.append((due_us, user_id))
 
+    def apply(self, wallet: Wallet, items: Items, event: Event, position: Position) -> Wallet:
+        """Apply an event to its wallet within the batch; return the wallet after it. ``items``: see ``evolve``."""
+        user_id = event.user_id
+        assert wallet.user_id == user_id, (wallet, event)
+        after, changed = evolve(wallet, items, event, position)
+        self.put_wallet(wallet, after)
+        for key, item in changed.items():
+            self._batch[f"{user_id} {key}"] = item
+        self._batch[f"{user_id} c:{event.command_id}"] = position.seq
+        return after
+
+    def note_generation(self, generation: int) -> None:
+        """A writer of ``generation`` has opened the partition."""
+        if generation > self.highest_generation:
+            self.highest_generation = generation
+            self._batch[_GENERATION_KEY] = generation
+
     def commit(self) -> None:
-        """The batch is durable."""
+        """Keep the batch: it is durable."""
+        self._committed_generation = self.highest_generation
         self._changed.update(self._batch)
         for due_us, user_id in self._batch_timers:
             self.set_timer(due_us, user_id)
         self._clear_batch()
 
     def roll_back(self) -> None:
-        """The batch never happened."""
+        """Drop the batch."""
+        self.highest_generation = self._committed_generation
+        for due_us, user_id in self._batch_due:
+            self.set_timer(due_us, user_id)
         self._clear_batch()
 
     def _clear_batch(self) -> None:
         self._batch.clear()
         self._batch_timers.clear()
+        self._batch_due.clear()
         self._fetched.clear()
 
     def close_follow_up(self, seq: int) -> None:
-        """What the event ``seq`` sent has arrived. Outside of any batch: its arrival is durable elsewhere."""
+        """The follow-up of the event ``seq`` has arrived. Not part of a batch: its arrival is durable elsewhere."""
         self._changed[follow_up_key(seq)] = None
 
     def open_follow_ups(self) -> list[tuple[int, AnyFollowUp]]:
-        """Every follow-up that is not known to have arrived, with the seq of the event that sent it."""
+        """Every follow-up that is not known to have arrived, with the seq of its event."""
         return [(int(key[2:]), value) for key, value in self._scan(*_FOLLOW_UPS) if isinstance(value, FollowUp)]
-
-    def saved_generation(self) -> int:
-        """The highest generation that had opened the partition by the checkpoint; 0 if none had."""
-        value = self._store.get(self.partition, (GENERATION_KEY,)).get(GENERATION_KEY, 0)
-        assert isinstance(value, int), value
-        return value
 
     # --- timers --------------------------------------------------------------------------------------------------
 
     def next_due_us(self) -> int | None:
+        """When the next timer is due; None if there is none."""
         return self._timers[0][0] if self._timers else None
 
     def set_timer(self, due_us: int, user_id: str) -> None:
+        """Wake the partition's writer at ``due_us`` to expire what is due in the wallet."""
         if self._timers_until_us is not None and due_us >= self._timers_until_us:
             return
         heapq.heappush(self._timers, (due_us, user_id))
@@ -181,24 +214,28 @@ class PartitionState:
             self._keep_nearest_timers()
 
     def take_due(self, now_us: int, limit: int) -> list[tuple[int, str]]:
-        """At most ``limit`` timers that are due; a mark may be stale, the wallet itself says what is due."""
-        assert not self._batch, "timers are taken between batches: a reload would not see the batch's"
+        """Take at most ``limit`` timers that are due into the batch, which rolling back sets again.
+
+        A timer can be stale: the wallet itself says what is due.
+        """
+        assert not self._batch, "timers are taken before other changes: a reload does not see those of the batch"
         due: list[tuple[int, str]] = []
         while self._timers and self._timers[0][0] <= now_us and len(due) < limit:
             due.append(heapq.heappop(self._timers))
         if not self._timers and self._timers_until_us is not None:
             self._load_timers()
+        self._batch_due += due
         return due
 
     def _load_timers(self) -> None:
-        """Bring the next timers into memory. With none there nobody would wake up to ask for those that come later,
-        so it goes on where a whole page of the store has been deleted since it was saved."""
+        """Load the next timers. Without a timer in memory the writer never wakes up to load the later ones: loading
+        continues if every timer of a page has been deleted since it was saved."""
         self._load_page_of_timers()
         while not self._timers and self._timers_until_us is not None:
             self._load_page_of_timers()
 
     def _load_page_of_timers(self) -> None:
-        """All the timers that are left, or the soonest of them, up to a time that none of them shares."""
+        """Load all remaining timers, or the soonest, up to a time that no later timer shares."""
         first = _timer_key(self._timers_until_us or 0, "")
         limit = _TIMERS_MAX // 2
         while True:
@@ -222,43 +259,43 @@ class PartitionState:
         kept = [timer for timer in nearest if timer[0] < until_us]
         if kept:
             self._timers, self._timers_until_us, self._timers_max = kept, until_us, _TIMERS_MAX
-        else:  # so many are due at the same time, and none of them can be left out: look again when they have doubled
+        else:  # too many are due at the same time, and none can be left out: try again when they have doubled
             self._timers_max = 2 * len(self._timers)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
     @property
     def changes(self) -> int:
-        """How many values wait for a checkpoint."""
+        """How many values are not saved yet."""
         return len(self._changed) + len(self._saving)
 
     def save(self, changes: Mapping[str, Value | None], at: Head, place: bytes | None) -> None:
-        """Save what ``begin_checkpoint`` gave, with the log's place there, in a thread of its own. Raises
-        LedgerError."""
-        # Marks are found by scanning, and what is deleted need not be found: neither belongs in the filter.
-        self._seen.add(key for key, value in changes.items() if value is not None and key[0] != "!")
+        """Save what ``begin_checkpoint`` returned, and the log's place. Runs in a thread. Raises LedgerError."""
+        # Keys with ``!`` are found by scanning, and deleted keys need not be found: neither belongs in the filter.
+        self._key_filter.add(key for key, value in changes.items() if value is not None and key[0] != "!")
         self._store.save(self.partition, changes, at, place)
 
     def learn_keys(self, after: str) -> str | None:
-        """Bring some of the store's keys after ``after`` into the filter, in the thread that saves.
+        """Add some of the store's keys after ``after`` to the filter, in the thread that saves.
 
-        Answers the last of them; None when there are no more, and the filter is complete. Raises LedgerError.
+        Returns the last of them; None if there are no more, and the filter is complete. Raises LedgerError.
         """
         keys = self._store.keys(self.partition, after, _KEYS_PAGE)
-        self._seen.add(key for key in keys if key[0] != "!")
+        self._key_filter.add(key for key in keys if key[0] != "!")
         if len(keys) == _KEYS_PAGE:
             return keys[-1]
-        self._seen.complete = True
+        self._key_filter.complete = True
         return None
 
     def begin_checkpoint(self) -> dict[str, Value | None]:
-        """What must be saved to make the store true at the partition's head; between batches only."""
+        """The changes that bring the store to the partition's head. Between batches only."""
         assert not self._saving, "one checkpoint at a time"
         assert not self._batch, "a checkpoint is taken between batches"
         self._saving, self._changed = self._changed, {}
         return self._saving
 
     def end_checkpoint(self, *, saved: bool) -> None:
+        """The save is over. If it failed, its changes wait for the next checkpoint."""
         saving, self._saving = self._saving, {}
         if not saved:
             self._changed = {**saving, **self._changed}
@@ -275,7 +312,7 @@ class PartitionState:
             del recent[next(iter(recent))]
 
     def _scan(self, first: str, last: str) -> list[tuple[str, Value]]:
-        """All values with first ≤ key < last, over all committed layers, in the order of keys."""
+        """All committed values with first ≤ key < last, in the order of keys."""
         found: dict[str, Value | None] = {}
         start = first
         while page := self._store.scan(self.partition, start, last, _SCAN_PAGE):

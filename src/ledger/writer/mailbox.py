@@ -1,0 +1,73 @@
+"""A partition's mailbox: the requests and follow-ups that wait for a round, in the order in which they came.
+
+Invariants:
+(1) requests are bounded by ``requests_max``; follow-ups are not, because refusing one would lose it;
+(2) what is put back goes to the front, in its order, so that a wallet's commands never change their order.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ledger.writer.requests import FollowUpRequest, Request
+
+T = TypeVar("T")
+
+
+class Mailbox:
+    """One task takes; others put."""
+
+    def __init__(self, requests_max: int) -> None:
+        self.requests_max = requests_max
+        self.requests: deque[Request] = deque()
+        self.follow_ups: deque[FollowUpRequest] = deque()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self.requests) + len(self.follow_ups)
+
+    @property
+    def full(self) -> bool:
+        return len(self.requests) >= self.requests_max
+
+    def put(self, request: Request) -> None:
+        self.requests.append(request)
+        self._changed.set()
+
+    def put_follow_up(self, follow_up: FollowUpRequest) -> None:
+        self.follow_ups.append(follow_up)
+        self._changed.set()
+
+    def put_back(self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest] = ()) -> None:
+        """Put them before everything else: they were taken, and are to be decided later."""
+        self.requests.extendleft(reversed(requests))
+        self.follow_ups.extendleft(reversed(follow_ups))
+
+    def take(self, limit: int) -> tuple[list[Request], list[FollowUpRequest]]:
+        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first."""
+        return _take(self.requests, limit), _take(self.follow_ups, limit)
+
+    def wake(self) -> None:
+        """End the wait of the task that takes."""
+        self._changed.set()
+
+    async def wait(self, timeout_s: float | None) -> None:
+        """Return once something is put, ``wake`` is called, or the time is over."""
+        self._changed.clear()
+        if timeout_s is None:
+            await self._changed.wait()
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+
+def _take(waiting: deque[T], limit: int) -> list[T]:
+    if len(waiting) <= limit:
+        everything = list(waiting)
+        waiting.clear()
+        return everything
+    return [waiting.popleft() for _ in range(limit)]

@@ -1,0 +1,74 @@
+"""How a writer takes a partition of a log that other processes may write to, and how it notices that it lost it.
+
+Invariants:
+(1) nothing is decided before a ``writer_opened`` of this writer, appended alone, has landed: when it takes the
+    partition, and again after each append whose outcome is unknown or whose head was stale. After it, every append
+    still under way on an older head is a fork;
+(2) a writer that reads a higher generation than its own stops;
+(3) opened ``strictly``, it also stops if it reads a ``writer_opened`` of its own generation. It cannot tell its own
+    record from another writer's, which can be the same byte for byte: two writers never continue with one generation.
+"""
+
+from collections.abc import Sequence
+
+from ledger.core.commands import ConcludeTransfer
+from ledger.core.events import LEDGER, NO_REQUEST, Event, WriterOpened
+from ledger.core.items import transfer_key
+from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
+from ledger.core.record import Head, encode
+from ledger.errors import Superseded
+from ledger.ports import NewRecord
+from ledger.writer.requests import FollowUpRequest
+from ledger.writer.state import PartitionState
+
+
+class Opening:
+    """Whether a writer must open its partition, and with which generation of its owners' group."""
+
+    def __init__(self, *, shared: bool) -> None:
+        """``shared``: other processes may write to the log. If not, nothing is ever opened."""
+        self.must_open = shared
+        self.generation = 0
+        self.strictly = False
+        self._shared = shared
+        self._read_generation = 0
+        self._reopened_for: str | None = None
+
+    def note_read(self, generation: int) -> None:
+        """The log has a ``writer_opened`` of ``generation``."""
+        self._read_generation = max(self._read_generation, generation)
+
+    def check_still_owner(self, state: PartitionState) -> None:
+        """Raises Superseded if another writer has opened the partition. The state has read the whole log."""
+        if not self._shared:
+            return
+        highest = state.highest_generation
+        assert self._read_generation <= highest, (self._read_generation, highest)
+        if highest > self.generation or (self.strictly and self._read_generation == self.generation):
+            raise Superseded(
+                f"partition {state.partition} was opened by a writer of generation {highest}; this one is of "
+                f"generation {self.generation}, and stops"
+            )
+
+    def is_behind(self, state: PartitionState, follow_ups: Sequence[FollowUpRequest]) -> bool:
+        """Whether a follow-up concludes a transfer that the state does not know. Then other writers have appended:
+        this one must read and open before it decides. A transfer that is still unknown after that stays unknown."""
+        if not self._shared:
+            return False
+        for waiting in follow_ups:
+            follow_up = waiting.follow_up
+            if not isinstance(follow_up, ConcludeTransfer):
+                continue
+            sent = state.item(follow_up.user_id, transfer_key(follow_up.transfer_id))
+            if sent is None and self._reopened_for != follow_up.command_id:
+                self._reopened_for = follow_up.command_id
+                return True
+        return False
+
+    def record(self, partition: int, head: Head, time_us: int) -> NewRecord:
+        """The ``writer_opened`` after ``head``."""
+        seq = head.seq + 1
+        user_id, command_id = f"{RESERVED_PARTITION_PREFIX}{partition}", f"~open:{seq}"
+        data = WriterOpened(generation=self.generation)
+        event = Event(time_us, user_id, command_id, NO_REQUEST, LEDGER, data, (), {})
+        return NewRecord(seq, user_id, command_id, encode(event, Position(partition, seq), head.sha256))

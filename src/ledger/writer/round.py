@@ -1,0 +1,271 @@
+"""One round: decides requests, follow-ups and due expiries against a partition's state. Synchronous and without I/O.
+
+A round reads and changes only the state's batch. Its caller appends ``Round.records`` as one whole, and then commits
+the batch or rolls it back.
+
+Invariants:
+(1) the records of a round continue the chain from the head that it was given, without a gap;
+(2) each event's balances are its wallet's before the event plus the event's postings (asserted);
+(3) an event is never dated before the partition's last event, nor before the event that caused it;
+(4) due expiries of a wallet come before anything else that happens to the wallet;
+(5) a command whose id the state knows makes no second event;
+(6) a follow-up makes one event, or none if its event is there already;
+(7) a request is not decided after its deadline;
+(8) the round ends at ``append_bytes``, by at most the last event: what is left waits for the next round.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from ledger.core.commands import AnyFollowUp
+from ledger.core.decide import Case, decide, expire
+from ledger.core.events import Event
+from ledger.core.evolve import balances_follow, evolve
+from ledger.core.follow_ups import decide_follow_up, follow_up_of
+from ledger.core.items import Item
+from ledger.core.money import Assets
+from ledger.core.position import Position
+from ledger.core.record import Head, encode, sha256_hex
+from ledger.core.rejections import Rejection
+from ledger.core.wallet import Wallet
+from ledger.ports import NewRecord
+from ledger.writer.requests import (
+    Accepted,
+    AnyResponse,
+    CommandRequest,
+    DryRunAccepted,
+    Failed,
+    FollowUpRequest,
+    LookupRequest,
+    Refused,
+    Request,
+    WalletRead,
+)
+from ledger.writer.state import PartitionState, command_key, follow_up_key
+
+TIMERS_PER_ROUND: Final = 1_024
+EXPIRIES_PER_ROUND: Final = 1_024
+"""The most expiries of one round, of one wallet or of many. Chosen: some 100 ms. A request for a wallet with more due
+expiries waits for the next round."""
+
+_TOO_LATE: Final = Failed("not_owner", "the deadline of the request is over; nothing was written")
+
+
+class SentFollowUp(NamedTuple):
+    """A follow-up that leaves once the round is durable, with the seq of the event that sends it."""
+
+    seq: int
+    follow_up: AnyFollowUp
+
+
+class Round(Struct, gc=False):
+    """What one round decided. Nothing of it may leave before its records are durable, or, if it has no records,
+    before the log has confirmed the head."""
+
+    head: Head
+    """The partition's head after the records."""
+    time_us: int
+    """The time of the round's events."""
+    records: list[NewRecord] = []
+    bytes: int = 0
+    """The size of the records."""
+    decided: int = 0
+    """How many of the requests were decided, from the first one on. The others go into the next round."""
+    responses: list[tuple[Request, AnyResponse]] = []
+    repeated: list[tuple[Request, int]] = []
+    """Requests of a command that has its event already, with the seq of that event. It may be one of this round."""
+    finished: list[FollowUpRequest] = []
+    """Follow-ups that have their event, from this round or an earlier one."""
+    postponed: list[FollowUpRequest] = []
+    """Follow-ups for a wallet in ``unfinished``."""
+    sent: list[SentFollowUp] = []
+    expired: int = 0
+    unfinished: set[str] = set()
+    """The wallets with more due expiries than go into the round. Nothing else may happen to them before the rest."""
+
+
+class RoundDecider:
+    """Decides the rounds of one partition."""
+
+    def __init__(self, state: PartitionState, assets: Assets, append_bytes: int) -> None:
+        """``append_bytes``: how many bytes of records one append of the log should have."""
+        self._state, self._assets, self._append_bytes = state, assets, append_bytes
+        self._partition = state.partition
+
+    def decide(
+        self,
+        head: Head,
+        last_us: int,
+        clock_us: int,
+        requests: Sequence[Request],
+        follow_ups: Sequence[FollowUpRequest],
+    ) -> Round:
+        """Decide, in this order: due expiries of other wallets, the follow-ups, the requests.
+
+        ``head`` is the partition's head and ``last_us`` the time of its last event. Raises LedgerError if the state
+        store cannot be read: the caller rolls the state back.
+        """
+        due = self._state.take_due(max(clock_us, last_us), TIMERS_PER_ROUND)
+        return self._decide(head, last_us, clock_us, requests, follow_ups, due)
+
+    def decide_alone(self, head: Head, last_us: int, clock_us: int, request: Request) -> Round:
+        """What a round of this request alone would decide. The state stays as it is. Raises LedgerError."""
+        decided = self._decide(head, last_us, clock_us, (request,), (), ())
+        self._state.roll_back()
+        return decided
+
+    def _decide(
+        self,
+        head: Head,
+        last_us: int,
+        clock_us: int,
+        requests: Sequence[Request],
+        follow_ups: Sequence[FollowUpRequest],
+        due: Sequence[tuple[int, str]],
+    ) -> Round:
+        state = self._state
+        decided = Round(head, max(clock_us, last_us))
+        state.prefetch(_keys_of(requests, follow_ups, due))
+        for _, user_id in due:
+            self._expire_due(decided, state.wallet(user_id))
+        for waiting in follow_ups:
+            self._decide_follow_up(decided, waiting)
+        for request in requests:
+            if decided.bytes >= self._append_bytes or request.user_id in decided.unfinished:
+                break
+            if request.deadline_us is not None and clock_us > request.deadline_us:
+                decided.responses.append((request, _TOO_LATE))
+            elif type(request) is CommandRequest:
+                if not self._decide_command(decided, request):
+                    break
+            elif type(request) is LookupRequest:
+                seq = state.get(command_key(request.user_id, request.command_id))
+                if isinstance(seq, int):
+                    decided.repeated.append((request, seq))
+                else:
+                    decided.responses.append((request, None))
+            else:
+                position = Position(self._partition, decided.head.seq)
+                decided.responses.append((request, WalletRead(state.wallet(request.user_id), position)))
+            decided.decided += 1
+        assert len(decided.responses) + len(decided.repeated) == decided.decided, (
+            "a decided request lacks its response"
+        )
+        assert decided.head.seq == head.seq + len(decided.records), (head, decided.head)
+        return decided
+
+    def _decide_command(self, decided: Round, request: CommandRequest) -> bool:
+        """Whether the command was decided. False if its wallet has more due expiries than go into the round."""
+        failed = request.group.failed
+        if failed is not None and request.user_id in failed:
+            decided.responses.append((request, failed[request.user_id]))
+            return True
+        state, command, user_id = self._state, request.command, request.user_id
+        seq = state.get(request.command_key)
+        if seq is not None:
+            assert isinstance(seq, int), (request.command_key, seq)
+            decided.repeated.append((request, seq))
+            return True
+        wallet = state.wallet(user_id)
+        items: dict[str, Item | None] = {}
+        for key, full_key in request.item_keys:
+            items[key] = state.get(full_key)  # type: ignore[assignment]  # an item key names an item
+        if request.dry_run:
+            decided.responses.append((request, self._dry_run(decided, request, wallet, items)))
+            return True
+        if wallet.grants or wallet.expiring_holds:
+            wallet = self._expire_due(decided, wallet)
+            if user_id in decided.unfinished:
+                return False
+            for key, full_key in request.item_keys:
+                items[key] = state.get(full_key)  # type: ignore[assignment]  # a hold may have expired
+        decision = decide(
+            Case(command, request.request_sha256, request.actor, wallet, items, self._assets, decided.time_us)
+        )
+        if type(decision) is Rejection:
+            decided.responses.append((request, Refused(decision)))
+            return True
+        assert type(decision) is Event, decision
+        after = self._accept(decided, wallet, decision, items)
+        position = Position(self._partition, decided.head.seq)
+        decided.responses.append((request, Accepted(decision, position, decided.head.sha256)))
+        if after.grants or after.expiring_holds:
+            self._expire_due(decided, after)  # money that came back to an expired grant, a hold that began expired
+        return True
+
+    def _dry_run(
+        self, decided: Round, request: CommandRequest, wallet: Wallet, items: dict[str, Item | None]
+    ) -> AnyResponse:
+        """Decide without changing the state; due expiries happen first, as they would."""
+        time_us = decided.time_us
+        position = Position(self._partition, decided.head.seq + 1)
+        while (event := expire(wallet, time_us, position.seq)) is not None:
+            wallet, changed = evolve(wallet, items, event, position)
+            items.update((key, changed[key]) for key in changed if key in items)
+            position = Position(self._partition, position.seq + 1)
+        decision = decide(
+            Case(request.command, request.request_sha256, request.actor, wallet, items, self._assets, time_us)
+        )
+        return Refused(decision) if isinstance(decision, Rejection) else DryRunAccepted(decision, position)
+
+    def _decide_follow_up(self, decided: Round, waiting: FollowUpRequest) -> None:
+        follow_up = waiting.follow_up
+        if self._state.get(command_key(follow_up.user_id, follow_up.command_id)) is not None:
+            decided.finished.append(waiting)
+            return
+        decided.time_us = max(decided.time_us, follow_up.cause_time_us)
+        wallet = self._expire_due(decided, self._state.wallet(follow_up.user_id))
+        if follow_up.user_id in decided.unfinished:
+            decided.postponed.append(waiting)
+            return
+        decided.finished.append(waiting)
+        self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), {})
+
+    def _expire_due(self, decided: Round, wallet: Wallet) -> Wallet:
+        """Expire all that is due in the wallet, or as much as goes into the round: then the wallet is unfinished."""
+        while (event := expire(wallet, decided.time_us, decided.head.seq + 1)) is not None:
+            if decided.expired >= EXPIRIES_PER_ROUND or decided.bytes >= self._append_bytes:
+                decided.unfinished.add(wallet.user_id)
+                break
+            wallet = self._accept(decided, wallet, event, {})
+            decided.expired += 1
+        return wallet
+
+    def _accept(self, decided: Round, wallet: Wallet, event: Event, items: dict[str, Item | None]) -> Wallet:
+        """Give the event its position and its record, apply it to the state, and return the wallet after it."""
+        assert balances_follow(wallet, event), (event, wallet)
+        assert event.time_us == decided.time_us, (event, decided.time_us)
+        before = decided.head
+        position = Position(self._partition, before.seq + 1)
+        record = encode(event, position, before.sha256)
+        decided.head = head = Head(position.seq, sha256_hex(record))
+        decided.records.append(NewRecord(position.seq, event.user_id, event.command_id, record))
+        decided.bytes += len(record)
+        after = self._state.apply(wallet, items, event, position)
+        follow_up = follow_up_of(event, after, position, head.sha256)
+        if follow_up is not None:
+            self._state.put(follow_up_key(position.seq), follow_up)
+            decided.sent.append(SentFollowUp(position.seq, follow_up))
+        return after
+
+
+def _keys_of(
+    requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest], due: Sequence[tuple[int, str]]
+) -> list[str]:
+    """The state's keys that a round reads, so that it reads the store once."""
+    keys = [user_id for _, user_id in due]
+    for request in requests:
+        user_id = request.user_id
+        keys.append(user_id)
+        if type(request) is CommandRequest:
+            keys.append(request.command_key)
+            for _, key in request.item_keys:
+                keys.append(key)
+        elif type(request) is LookupRequest:
+            keys.append(command_key(user_id, request.command_id))
+    for waiting in follow_ups:
+        follow_up = waiting.follow_up
+        keys += (follow_up.user_id, command_key(follow_up.user_id, follow_up.command_id))
+    return keys
