@@ -119,7 +119,7 @@ def test_a_log_that_is_not_well_gives_no_backup_unless_that_is_wanted(data: Path
         )
     done = run(data, tmp_path / "copy")
     assert done.exit_code == 1
-    assert "FAULT partition 2, seq 11" in done.stdout
+    assert "FAULT partition 2, seq 10" in done.stdout
     assert left_in(tmp_path) == ["data"]
     done = run(data, tmp_path / "copy", "--no-verify")
     assert done.exit_code == 0

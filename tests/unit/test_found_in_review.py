@@ -145,7 +145,7 @@ def test_a_wallet_in_a_partition_that_is_not_its_own_is_a_fault() -> None:
         def ends(self) -> list[int]:
             return [0, 1]
 
-        def read(self, partition: int, to_seq: int) -> Iterator[list[StoredRecord]]:
+        def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[list[StoredRecord]]:
             assert (partition, to_seq) in ((0, 0), (1, 1))
             yield [StoredRecord(record)] * partition
 

@@ -1,43 +1,62 @@
-"""The log alone, examined: does it prove that not a minor unit is missing?
+"""``verify``: proves a log from its records alone.
 
-``verify`` reads every record once and shares no rule with the writer: it has its own reading of the records, knows
-nothing of commands, decisions or state, and recomputes every balance from zero. A log is well if and only if
+``verify`` reads every record once and shares no rule with the writer: it has its own reading of the records and
+recomputes postings and balances from zero. A log is correct if and only if
 
 (1) in each partition seq runs 1, 2, 3 … and each ``prev`` is the SHA-256 of the record before;
-(2) time never goes back inside a partition;
-(3) the postings of each event sum to zero in each asset, and touch no wallet but the event's own;
-(4) each event's ``balances`` are exactly what the postings so far add up to, for the assets that it moves, and no
-    bonus or held bucket is below zero;
-(5) a user's events are in the user's partition, no (user_id, command_id) stands twice, and a record is stored
-    under its own names;
-(6) each transfer is received or returned at most once, as it was sent, and what stands in ``transit/transfers`` is
-    what the transfers that are neither received nor returned add up to;
-(7) where heads were published earlier, the log still goes through them.
+(2) each record is canonical: its bytes are the only way to write its members;
+(3) time never decreases inside a partition, and no event is before its cause;
+(4) the postings of each event are those that its type, its data and the earlier events give;
+(5) each event's ``balances`` are the sums of the postings so far, and only a bet within the credit limit takes cash
+    below zero;
+(6) a user's events are in the user's partition and begin with ``wallet_opened``; no id is used twice in a wallet; a
+    record is stored under its own names;
+(7) ``request_sha256`` is the hash of the command that ``data`` contains, or zeros for the ledger's own events, and
+    only these have the actor ``ledger`` and a ``command_id`` that begins with ``~``;
+(8) each follow-up is recorded at most once, as its cause sent it, under an id that names the hash of its cause;
+(9) the log goes through every anchor: heads that were published or sealed earlier.
 
-A log that is being written is examined up to the heads that it had when the examination began.
+Memory grows with wallets, open items and anchors, not with events: the partitions are read side by side in the order
+of time, and ids are compared as hashes in a temporary file. A log that is being written is examined up to the heads
+that it had when the examination began.
 """
 
 import gc
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Final, Protocol
+from heapq import heapify, heappop, heapreplace
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
+from ledger.operations.verifying.anchors import Anchor, Anchors, Contradiction
+from ledger.operations.verifying.damage import damaged, link_of
+from ledger.operations.verifying.follow_ups import FollowUps
+from ledger.operations.verifying.postings import HANDLERS, Book, Handler, Mismatch, difference, moves_nothing
+from ledger.operations.verifying.records import (
+    KINDS,
+    OWN_TYPES,
+    Kind,
+    Record,
+    Unreadable,
+    read,
+    type_of,
+    why_unreadable,
+    written,
+)
+from ledger.operations.verifying.unique_ids import KEYS, SECOND_KEY, KeyOf, UniqueIds, second_key_of, second_use
 from ledger.ports import StoredRecord
-
-TRANSIT: Final = "transit/transfers"
 
 
 class Fault(Exception):
-    """The first thing that is wrong: where, and why. ``partition`` −1 where it is a sum over all of them."""
+    """The first thing that is wrong: where, and why. ``partition`` is −1 where it is none of one partition."""
 
     def __init__(self, partition: int, seq: int, reason: str) -> None:
-        where = f"partition {partition}, seq {seq}" if partition >= 0 else "over all partitions"
+        where = f"partition {partition}, seq {seq}" if partition >= 0 else f"seal {seq}"
         super().__init__(f"{where}: {reason}")
         self.partition, self.seq, self.reason = partition, seq, reason
 
@@ -63,243 +82,337 @@ class RecordsFrom(Records, Protocol):
 
 
 class Verified(Struct, frozen=True):
-    """What was examined, and found well."""
+    """What was examined and found correct.
+
+    ``anchored`` has the last anchor of each partition that has one. Records behind it may be missing or rewritten.
+    """
 
     events: int
     heads: tuple[Head, ...]
     open_transfers: int
     in_transit: dict[str, int]
+    anchored: tuple[Anchor, ...] = ()
 
 
-class _Buckets(Struct, gc=False):
-    cash: int
-    bonus: int
-    held: int
+_VERSION: Final = 1
+_NO_REQUEST: Final = "0" * 64
+_LEDGER: Final = "ledger"
+_PUBLISHED: Final = "a published head"
+_USER_ID: Final = re.compile("[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}").fullmatch
+_COMMAND_ID: Final = re.compile("[!-}][!-~]{0,127}").fullmatch
+_ACTORS_MAX: Final = 10_000
+_UNREADABLE: Final = (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_WITHOUT_WALLET: Final = frozenset({"referral_void", "transfer_refused", "writer_opened"})
+"""The ledger records these also for a wallet that was never opened."""
+_FOLLOW_UPS: Final = frozenset(
+    {
+        *("wallet_opened", "referral_counted", "referral_void", "transfer_sent"),
+        *("transfer_received", "transfer_refused", "transfer_delivered", "transfer_returned"),
+    }
+)
+"""The types that send a follow-up or record one."""
+_OWN_ID: Final = {"hold_expired": "~expiry:", "bonus_expired": "~expiry:", "writer_opened": "~open:"}
+"""Events whose ``command_id`` is this and their own seq."""
 
 
-class _Record(Struct, gc=False):
-    """A record as the auditor reads it; ``data`` is looked into only where money crosses wallets."""
+class _Type(NamedTuple):
+    """What is done with an event of one type."""
 
-    v: int
-    partition: int
-    seq: int
-    prev: str
-    time_us: int
-    user_id: str
-    command_id: str
-    actor: str
-    type: str
-    data: msgspec.Raw
-    postings: list[tuple[str, str, int]]
-    balances: dict[str, _Buckets]
+    kind: Kind
+    handle: Handler
+    key_of: KeyOf | None
+    rare: bool
+    """Whether it has a second id, or sends or records a follow-up."""
 
 
-class _TransferData(Struct, gc=False):
-    transfer_id: str
-    asset: str
-    amount: int
-    from_user_id: str | None = None
-
-
-_decode: Final = msgspec.json.Decoder(_Record).decode
-_decode_transfer: Final = msgspec.json.Decoder(_TransferData).decode
-_TRANSFER_TYPES: Final = frozenset({"transfer_sent", "transfer_received", "transfer_returned"})
-_BUCKETS: Final = {"cash": 0, "bonus": 1, "held": 2}
+_TYPES: Final = {
+    of: _Type(
+        kind,
+        HANDLERS.get(kind.name, moves_nothing),
+        KEYS.get(kind.name),
+        kind.name in _FOLLOW_UPS or kind.name in SECOND_KEY,
+    )
+    for of, kind in KINDS.items()
+}
 
 
 def verify(
-    records: Records,
+    records: RecordsFrom,
     *,
     published: Mapping[int, Head] | None = None,
+    anchors: Sequence[Anchor] = (),
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Verified:
-    """Examine the whole log. ``progress`` is told (events examined, events in all) now and then.
+    """Examine the whole log. ``progress`` is called now and then with (events examined, events in all).
 
-    ``published`` are heads that the log must go through. Raises Fault for the first thing that is wrong.
+    ``published`` and ``anchors`` are heads that the log must go through. Raises Fault for the first thing that is
+    wrong, OSError where the temporary file cannot be written.
     """
+    heads = [Anchor(partition, *head, _PUBLISHED) for partition, head in (published or {}).items()]
+    try:
+        through = Anchors((*heads, *anchors))
+    except Contradiction as error:
+        raise Fault(error.anchor.partition, error.anchor.seq, str(error)) from None
     # What is kept forms no cycles, and there is much of it: the collector would walk it again and again for nothing.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _verify(records, published or {}, progress)
+        return _verify(records, through, progress)
     finally:
         if collecting:
             gc.enable()
 
 
-def _verify(records: Records, published: Mapping[int, Head], progress: Callable[[int, int], None]) -> Verified:
+def _verify(records: RecordsFrom, anchors: Anchors, progress: Callable[[int, int], None]) -> Verified:
     ends = records.ends()
-    for partition, head in published.items():
-        if partition >= len(ends):
-            raise Fault(partition, head.seq, f"the log has {len(ends)} partitions only")
-        if head.seq > ends[partition]:
-            raise Fault(partition, head.seq, f"a head was published here, but the log ends at seq {ends[partition]}")
+    for anchor in anchors.last():
+        if anchor.partition >= len(ends):
+            raise Fault(anchor.partition, anchor.seq, f"the log has {len(ends)} partitions only")
+        if anchor.seq > ends[anchor.partition]:
+            end = ends[anchor.partition]
+            raise Fault(
+                anchor.partition,
+                end + 1,
+                f"the record is missing: the log ends at seq {end}, but {anchor.source} names seq {anchor.seq}",
+            )
     total, done = sum(ends), 0
-    transfers = _Transfers()
-    heads = []
-    for partition, end in enumerate(ends):
-        examined = _Partition(partition, len(ends), transfers, published.get(partition))
-        for page in records.read(partition, end):
-            examined.take(page)
-            done += len(page)
-            progress(done, total)
-        if examined.seq != end:
-            raise Fault(partition, examined.seq + 1, "the record is missing")
-        heads.append(Head(examined.seq, examined.head))
+    whole = _Whole(records)
+    partitions = [_Partition(partition, end, whole, anchors) for partition, end in enumerate(ends)]
+    # Side by side, the partition whose time is the earliest first: then a follow-up is read soon after its cause, and
+    # few are remembered at a time. One page is in memory at a time, however many partitions there are.
+    line = [(0, partition.number) for partition in partitions if partition.end]
+    heapify(line)
+    while line:
+        partition = partitions[line[0][1]]
+        done += partition.take_page()
+        progress(done, total)
+        if partition.ended:
+            heappop(line)
+        else:
+            heapreplace(line, (partition.time_us, partition.number))
+    whole.conclude(ends)
     progress(total, total)
-    return Verified(total, tuple(heads), *transfers.balance())
+    heads = tuple(Head(partition.seq, partition.head) for partition in partitions)
+    return Verified(total, heads, *whole.follow_ups.under_way(), tuple(anchors.last()))
+
+
+class _Whole:
+    """What is known of the log as a whole while its partitions are read."""
+
+    def __init__(self, records: RecordsFrom) -> None:
+        self.records = records
+        self.partitions = len(records.ends())
+        self.book = Book()
+        self.follow_ups = FollowUps()
+        self.ids = UniqueIds()
+        self.opened: set[str] = set()
+        self.actors: set[str] = set()
+
+    def conclude(self, ends: Sequence[int]) -> None:
+        """Check what is known only at the end. Raises Fault."""
+        suspects = self.ids.suspects()
+        if suspects and (twice := second_use(self._again(ends), suspects)) is not None:
+            raise Fault(*twice)
+        if (stray := self.follow_ups.without_cause(ends)) is not None:
+            raise Fault(*stray)
+
+    def _again(self, ends: Sequence[int]) -> Iterator[Record]:
+        for partition, end in enumerate(ends):
+            for page in self.records.read(partition, end):
+                for stored in page:
+                    yield read(stored[0])
 
 
 class _Partition:
-    """What is known of one partition while its records go by."""
+    """What is known of one partition while it is read."""
 
-    def __init__(self, partition: int, partitions: int, transfers: "_Transfers", published: Head | None) -> None:
-        self._partitions = partitions
-        self.partition, self.seq, self.head = partition, 0, EMPTY_SHA256
-        self._transfers = transfers
-        self._published = published
-        self._time_us = 0
-        self._users: set[str] = set()
-        self._ids: set[str] = set()
-        self._wallets: dict[tuple[str, str], list[int]] = {}
+    def __init__(self, number: int, end: int, whole: _Whole, anchors: Anchors) -> None:
+        self.number, self.end = number, end
+        self.seq, self.head, self.time_us = 0, EMPTY_SHA256, 0
+        self._whole = whole
+        self._pages = whole.records.read(number, end)
+        self._anchors = anchors.of(number)
+        self._trusted = 0
+        self._generation = 0
 
-    def take(self, page: Sequence[StoredRecord]) -> None:
-        partition, head, seq, time_us = self.partition, self.head, self.seq, self._time_us
-        ids, users, published = self._ids, self._users, self._published
-        for record, stored_seq, stored_user, stored_command in page:
+    @property
+    def ended(self) -> bool:
+        return self.seq >= self.end
+
+    def take_page(self) -> int:
+        """Examine the next page. Returns how many records it had. Raises Fault."""
+        page = next(self._pages, ())
+        if not page:
+            raise Fault(self.number, self.seq + 1, "the record is missing")
+        self._take(page)
+        self._whole.ids.spill()
+        return len(page)
+
+    def _take(self, page: Sequence[StoredRecord]) -> None:
+        """Write each record as it must be and compare the bytes. Where they differ, ``_examine`` finds why."""
+        number, whole, anchors = self.number, self._whole, self._anchors
+        opened, actors, add_id, recompute = whole.opened, whole.actors, whole.ids.kept.append, whole.book.recompute
+        head, seq, time_us, look_up = self.head, self.seq, self.time_us, self._look_up
+        for at, (record, stored_seq, stored_user, stored_command) in enumerate(page):
             seq += 1
-            if stored_seq is not None and stored_seq != seq:
-                raise Fault(partition, seq, "the record is missing")
-            if not isinstance(record, bytes):
-                raise Fault(partition, seq, "the record is stored as something else than its bytes")
             try:
-                event = _decode(record)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise Fault(partition, seq, f"the record cannot be read: {error}") from None
-            if event.seq != seq or event.partition != partition:
-                raise Fault(partition, seq, f"the record says it is {event.partition}:{event.seq}")
-            if event.prev != head:
-                raise Fault(partition, seq, "its prev is not the hash of the record before it")
-            head = sha256(record).hexdigest()
-            if event.time_us < time_us:
-                raise Fault(partition, seq, "its time is before that of the event before it")
-            time_us = event.time_us
-            user_id, command_id = event.user_id, event.command_id
-            if stored_user is not None and (user_id != stored_user or command_id != stored_command):
-                raise Fault(partition, seq, f"it is stored as {stored_user} {stored_command}, but says otherwise")
-            if user_id not in users:
-                if partition_of(user_id, self._partitions) != partition:
-                    raise Fault(partition, seq, f"{user_id} belongs into another partition")
-                users.add(user_id)
-            ids.add(f"{user_id} {command_id}")  # neither has a space
-            if len(ids) != seq:
-                raise Fault(partition, seq, f"the command {command_id} of {user_id} stands twice")
-            if (event.actor == "ledger") != (command_id[:1] == "~"):
-                raise Fault(partition, seq, "only the ledger's own events begin with ~ in their command_id")
-            if event.postings or event.balances:
-                self._post(event)
-            if event.type in _TRANSFER_TYPES:
-                self._transfers.take(event)
-            if published is not None and seq == published.seq and head != published.sha256:
-                raise Fault(partition, seq, "another head was published here: the log was rewritten")
-        self.seq, self.head, self._time_us = seq, head, time_us
+                (name, read_given, _, members, command), handle, key_of, rare = _TYPES[type_of(record)]
+                given = read_given(record)
+            except _UNREADABLE:
+                self._check_chain(page, at, seq, head)
+                raise Fault(number, seq, f"the record cannot be read: {why_unreadable(record)}") from None
+            user_id, command_id, actor = given.user_id, given.command_id, given.actor
+            request = _NO_REQUEST if members is None else sha256(written(command(*members(given)))).hexdigest()
+            event = Record(
+                _VERSION,
+                number,
+                seq,
+                head,
+                given.time_us,
+                user_id,
+                command_id,
+                request,
+                actor,
+                name,
+                given.data,
+                [],
+                {},
+            )
+            try:
+                if user_id not in opened:
+                    self._first_of(event)
+                recompute(event, handle, look_up)
+                if (
+                    written(event) != record
+                    or given.time_us < time_us
+                    or members is None
+                    or actor not in actors
+                    or _COMMAND_ID(command_id) is None
+                    or (stored_seq is not None and stored_seq != seq)
+                    or (stored_user is not None and (stored_user != user_id or stored_command != command_id))
+                ):
+                    self._check_chain(page, at, seq, head)
+                    self._examine(event, time_us, page[at])
+                time_us, head = given.time_us, sha256(record).hexdigest()
+                add_id(hash((user_id, command_id)))
+                if key_of is not None:
+                    add_id(hash(key_of(user_id, given.data)))
+                if rare:
+                    self._rare(event, head)
+            except Mismatch as mismatch:
+                # It may be the fault of the record before, or of a missing one, which the chain shows.
+                self._check_chain(page, at, seq, event.prev)
+                where = (number, seq) if mismatch.partition is None else (mismatch.partition, mismatch.seq or 0)
+                raise Fault(*where, str(mismatch)) from None
+            if seq in anchors:
+                self._pass_anchor(anchors[seq], head)
+        self.seq, self.head, self.time_us = seq, head, time_us
 
-    def _post(self, event: _Record) -> None:
-        """Add the postings up. Nearly every event moves one asset, which is looked at in one go."""
-        postings, own = event.postings, f"wallet/{event.user_id}/"
-        asset = postings[0][1] if postings else ""
-        total, moved = 0, False
-        buckets = None
-        for account, posted_asset, amount in postings:
-            if posted_asset != asset:
-                asset_by_asset = sorted({posting[1] for posting in postings})
-                for asset in asset_by_asset:
-                    self._post(_only(event, asset))
-                return
-            total += amount
-            if account.startswith(own):
-                if buckets is None:
-                    buckets = self._wallets.get((event.user_id, asset))
-                    if buckets is None:
-                        buckets = self._wallets[event.user_id, asset] = [0, 0, 0]
-                bucket = _BUCKETS.get(account[len(own) :])
-                if bucket is None:
-                    raise Fault(self.partition, event.seq, f"there is no account {account}")
-                buckets[bucket] += amount
-                moved = True
-            elif account.startswith("wallet/"):
-                raise Fault(self.partition, event.seq, f"it posts to {account}, another wallet")
-            elif account == TRANSIT:
-                self._transfers.posted(asset, amount)
-        if total:
-            raise Fault(self.partition, event.seq, f"its postings of {asset} sum to {total}, not to zero")
-        stated = event.balances.get(asset)
-        if len(event.balances) != moved or (stated is not None) != moved:
-            raise Fault(self.partition, event.seq, "its balances are not of the assets that it moves")
-        if buckets is None or stated is None:
+    def _check_chain(self, page: Sequence[StoredRecord], at: int, seq: int, head: str) -> None:
+        """Raise Fault unless the record is the one of this seq and continues ``head``."""
+        record, stored_seq, _, _ = page[at]
+        if stored_seq is not None and stored_seq != seq:
+            raise Fault(self.number, seq, "the record is missing")
+        if not isinstance(record, bytes):
+            raise Fault(self.number, seq, "the record is stored as something else than its bytes")
+        link = link_of(record)
+        if link is None:
             return
-        cash, bonus, held = buckets
-        if stated.cash != cash or stated.bonus != bonus or stated.held != held:
+        if link.partition != self.number:
+            raise Fault(self.number, seq, f"the record says it is {link.partition}:{link.seq}")
+        if link.seq != seq or link.prev != head:
+            rest = page[at + 1 :] or next(self._pages, ())
+            behind = rest[0][0] if rest and isinstance(rest[0][0], bytes) else None
+            raise Fault(self.number, *damaged(seq, head, record, behind))
+
+    def _examine(self, expected: Record, time_us: int, stored: StoredRecord) -> None:
+        """Raise Mismatch for what is wrong with the record; return where nothing is.
+
+        Most of the ledger's own events and each new actor come here, and postings in another order.
+        """
+        record, _, stored_user, stored_command = stored
+        user_id, command_id = expected.user_id, expected.command_id
+        if expected.time_us < time_us:
+            raise Mismatch("its time is before that of the event before it")
+        if stored_user is not None and (user_id != stored_user or command_id != stored_command):
+            raise Mismatch(f"it is stored as {stored_user} {stored_command}, but says otherwise")
+        if command_id[:1] == "~":
+            self._own(expected)
+        else:
+            self._new_actor(expected)
+            if expected.type in OWN_TYPES or _COMMAND_ID(command_id) is None:
+                raise Mismatch(f"{command_id} is not the id of a command that makes {expected.type}")
+        if written(expected) == record:
+            return
+        try:
+            stated = read(record)
+        except Unreadable as error:
+            raise Mismatch(f"the record cannot be read: {error}") from None
+        if stated.v != _VERSION:
+            raise Mismatch(f"its version is {stated.v}, which is not known")
+        if stated.request_sha256 != expected.request_sha256:
+            if expected.request_sha256 == _NO_REQUEST:
+                raise Mismatch("its request_sha256 is not 64 zeros, but no command made it")
+            raise Mismatch("its request_sha256 is not the hash of the command that its data contains")
+        if (reason := difference(stated, expected)) is not None:
+            raise Mismatch(reason)
+        if written(stated) != record:
+            raise Mismatch("its bytes are not the canonical form of what they say")
+
+    def _rare(self, event: Record, head: str) -> None:
+        if (key := second_key_of(event)) is not None:
+            self._whole.ids.kept.append(hash(key))
+        if event.type in _FOLLOW_UPS:
+            self._whole.follow_ups.arrive(event)
+            self._whole.follow_ups.send(event, head)
+
+    def _look_up(self, seq: int) -> Record | None:
+        for page in self._whole.records.read(self.number, seq, seq):
+            for stored in page:
+                return read(stored[0])
+        return None
+
+    def _first_of(self, event: Record) -> None:
+        """The wallet is not open yet: only few events may be recorded on it. Raises Mismatch."""
+        user_id = event.user_id
+        if user_id == f"partition:{self.number}" and event.type == "writer_opened":
+            return
+        if _USER_ID(user_id) is None or user_id.startswith("partition:"):
+            raise Mismatch(f"{user_id} is not the name of a wallet")
+        if partition_of(user_id, self._whole.partitions) != self.number:
+            raise Mismatch(f"{user_id} belongs into another partition")
+        if event.type == "wallet_opened":
+            self._whole.opened.add(user_id)
+        elif event.type not in _WITHOUT_WALLET:
+            raise Mismatch(f"the wallet {user_id} was not opened before")
+
+    def _new_actor(self, event: Record) -> None:
+        if event.actor == _LEDGER:
+            raise Mismatch("only the ledger's own events begin with ~ in their command_id")
+        if _USER_ID(event.actor) is None:
+            raise Mismatch(f"{event.actor!r} is not the name of an actor")
+        if len(self._whole.actors) < _ACTORS_MAX:
+            self._whole.actors.add(event.actor)
+
+    def _own(self, event: Record) -> None:
+        """One of the ledger's own events."""
+        if event.actor != _LEDGER or event.type not in OWN_TYPES:
+            raise Mismatch("only the ledger's own events begin with ~ in their command_id")
+        prefix = _OWN_ID.get(event.type)
+        if prefix is not None and event.command_id != f"{prefix}{event.seq}":
+            raise Mismatch(f"its command_id is not {prefix}{event.seq}")
+        if event.type == "writer_opened":
+            if event.data.generation < self._generation:
+                raise Mismatch(f"its generation is lower than {self._generation}")
+            self._generation = event.data.generation
+
+    def _pass_anchor(self, anchor: Anchor, head: str) -> None:
+        if head != anchor.sha256:
+            since = f"it or a record from seq {self._trusted + 1} on" if self._trusted + 1 < anchor.seq else "it"
             raise Fault(
-                self.partition,
-                event.seq,
-                f"the postings so far give {event.user_id} {cash}, {bonus}, {held} {asset} (cash, bonus, held), "
-                f"the event says {stated.cash}, {stated.bonus}, {stated.held}",
+                anchor.partition,
+                anchor.seq,
+                f"the log was rewritten: {since} was changed after {anchor.source} named another hash",
             )
-        if bonus < 0 or held < 0:
-            raise Fault(self.partition, event.seq, f"a bucket of {event.user_id} is below zero")
-
-
-def _only(event: _Record, asset: str) -> _Record:
-    """The part of an event that moves one asset; balances of assets that it does not move go with the first."""
-    moved = {posting[1] for posting in event.postings}
-    strays = {name: stated for name, stated in event.balances.items() if name not in moved and asset == min(moved)}
-    own = {asset: event.balances[asset]} if asset in event.balances else {}
-    return replace(
-        event, postings=[posting for posting in event.postings if posting[1] == asset], balances=own | strays
-    )
-
-
-class _Transfers:
-    """Money between wallets, over all partitions: what was sent, and what came of it."""
-
-    def __init__(self) -> None:
-        # +1 a sending, −1 its arrival or return; arrivals may be read before their sendings, in another partition.
-        self._open: dict[tuple[str, str], tuple[str, int, int, int, int]] = {}
-        self._transit: dict[str, int] = {}
-
-    def posted(self, asset: str, amount: int) -> None:
-        self._transit[asset] = self._transit.get(asset, 0) + amount
-
-    def take(self, event: _Record) -> None:
-        data = _decode_transfer(event.data)
-        sender = data.from_user_id if event.type == "transfer_received" else event.user_id
-        if sender is None:
-            raise Fault(event.partition, event.seq, "the transfer that it received names no sender")
-        step = 1 if event.type == "transfer_sent" else -1
-        key = (sender, data.transfer_id)
-        asset, amount, balance, _, _ = self._open.pop(key, (data.asset, data.amount, 0, 0, 0))
-        if (asset, amount) != (data.asset, data.amount):
-            raise Fault(event.partition, event.seq, f"the transfer {data.transfer_id} was sent with another amount")
-        balance += step
-        if balance not in (-1, 0, 1):
-            raise Fault(
-                event.partition, event.seq, f"the transfer {data.transfer_id} of {sender} stands more than once"
-            )
-        if balance:
-            self._open[key] = (asset, amount, balance, event.partition, event.seq)
-
-    def balance(self) -> tuple[int, dict[str, int]]:
-        """How many transfers are open, and what stands in transit. Raises Fault where the two differ."""
-        under_way: dict[str, int] = {}
-        for (sender, transfer_id), (asset, amount, balance, partition, seq) in self._open.items():
-            if balance < 0:
-                raise Fault(partition, seq, f"the transfer {transfer_id} of {sender} was never sent")
-            under_way[asset] = under_way.get(asset, 0) + amount
-        for asset in self._transit.keys() | under_way.keys():
-            transit, open_amount = self._transit.get(asset, 0), under_way.get(asset, 0)
-            if transit != open_amount:
-                raise Fault(
-                    -1, 0, f"{TRANSIT} holds {transit} {asset}, but the open transfers add up to {open_amount}"
-                )
-        return len(self._open), {asset: amount for asset, amount in under_way.items() if amount}
+        self._trusted = anchor.seq

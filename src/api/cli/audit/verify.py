@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +14,8 @@ from api.cli.progress import progress
 
 if TYPE_CHECKING:
     from ledger.core.record import Head
+    from ledger.operations.audit import Verified
+    from ledger.operations.verifying.anchors import Anchor
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
@@ -25,7 +29,7 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     help="Heads published earlier (the JSON of GET /v1/partitions) that the log must go through.",
 )
 def verify(data: Path | None, url: str | None, heads_file: Path | None) -> None:
-    """Prove the log: chain, postings, balances from zero, unique ids, transfers.
+    """Prove the log: chain, postings, balances from zero, requests, unique ids, follow-ups, heads kept elsewhere.
 
     Works on a folder, in use or not, and over HTTP. Nothing is changed.
     """
@@ -37,10 +41,28 @@ def verify(data: Path | None, url: str | None, heads_file: Path | None) -> None:
             verified = verify_log(records, published=published, progress=tell)
     transit = ", ".join(f"{amount} {asset}" for asset, amount in verified.in_transit.items())
     click.echo(
-        f"well: {verified.events} events in {len(verified.heads)} partitions; chain, postings, balances, ids and "
-        f"transfers agree ({verified.open_transfers} transfers under way{': ' + transit if transit else ''})"
+        f"well: {verified.events} events in {len(verified.heads)} partitions; chain, postings, balances, requests, "
+        f"ids and follow-ups agree ({verified.open_transfers} transfers under way{': ' + transit if transit else ''})"
         + (f"; {len(published)} published heads are in it" if published else "")
     )
+    click.echo(_anchored(verified))
+
+
+def _anchored(verified: "Verified") -> str:
+    """What the end of the log is held against, and how much is behind that."""
+    if not verified.anchored:
+        return (
+            "anchored: to nothing. WARNING: a log without its last records, or with its last records rewritten, "
+            "looks the same; name heads published earlier with --heads, or keep seals"
+        )
+    trusted = {anchor.partition: anchor.seq for anchor in verified.anchored}
+    behind = sum(head.seq - trusted.get(partition, 0) for partition, head in enumerate(verified.heads))
+    return f"anchored: {_sources(verified.anchored)}; {behind} records behind them are not anchored"
+
+
+def _sources(anchors: "Sequence[Anchor]") -> str:
+    counts = Counter(anchor.source for anchor in anchors)
+    return ", ".join(f"{source} ({count} partitions)" for source, count in counts.most_common())
 
 
 def _published(file: Path) -> "dict[int, Head]":

@@ -1,0 +1,145 @@
+"""What one wallet sends and another wallet records: each follow-up is recorded once, as sent, and not before that.
+
+The ``command_id`` of a recorded follow-up is ``~<head of its cause>:0``. So the cause names, by its hash, what may be
+recorded for it, in whatever partition.
+
+Invariants:
+(1) memory grows with the follow-ups under way. The caller reads the partitions side by side, in the order of time, so
+    a follow-up is open for about one page;
+(2) a follow-up may be read before its cause, because a page is longer than an instant.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ledger.operations.verifying.postings import Mismatch
+from ledger.operations.verifying.records import Record
+
+_LEVELS: Final = 6
+_ID: Final = re.compile("~([0-9a-f]{64}):0")
+_POSITION: Final = re.compile("(0|[1-9][0-9]{0,3}):([1-9][0-9]{0,15})")
+
+_TRANSFER: Final = "transfer"
+_RETURN: Final = "return"
+_DELIVERY: Final = "delivery"
+_REFERRAL: Final = "referral"
+
+_Expected = tuple[str, tuple[Any, ...], int, str]
+"""The wallet that must record it, what it must record, the cause's time and position."""
+
+
+_Arrived = tuple[str, tuple[Any, ...], int, str, int, int]
+"""The wallet, what it recorded, its time, the cause that it names, its partition and seq."""
+
+
+class FollowUps:
+    """All follow-ups under way, over all partitions."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, _Expected] = {}
+        self._arrived: dict[str, _Arrived] = {}
+        self._referrers: dict[str, str] = {}
+
+    def send(self, event: Record, head: str) -> None:
+        """Remember what the event sends, if it sends something. ``head``: its record's hash. Raises Mismatch."""
+        data = event.data
+        match event.type:
+            case "wallet_opened":
+                if not data.referrer_id:
+                    return
+                self._referrers[event.user_id] = data.referrer_id
+                to = data.referrer_id
+                what: tuple[Any, ...] = (_REFERRAL, event.user_id, 1)
+            case "referral_counted":
+                referrer = self._referrers.get(event.user_id)
+                if referrer is None or referrer == data.member or data.level >= _LEVELS:
+                    return
+                to, what = referrer, (_REFERRAL, data.member, data.level + 1)
+            case "transfer_sent":
+                to, what = data.to_user_id, (_TRANSFER, data.transfer_id, event.user_id, data.asset, data.amount)
+            case "transfer_received":
+                to = data.from_user_id
+                what = (_DELIVERY, data.transfer_id, event.user_id, data.asset, data.amount)
+            case "transfer_refused":
+                to = data.from_user_id
+                what = (_RETURN, data.transfer_id, event.user_id, data.asset, data.amount, data.reason)
+            case _:
+                return
+        sent = (to, what, event.time_us, f"{event.partition}:{event.seq}")
+        arrived = self._arrived.pop(head, None)
+        if arrived is None:
+            self._sent[head] = sent
+        else:
+            _compare(sent, arrived)
+
+    def arrive(self, event: Record) -> None:
+        """Check the follow-up that the event records against what its cause sent. Raises Mismatch."""
+        data = event.data
+        match event.type:
+            case "referral_counted" | "referral_void":
+                what: tuple[Any, ...] = (_REFERRAL, data.member, data.level)
+            case "transfer_received" | "transfer_refused":
+                what = (_TRANSFER, data.transfer_id, data.from_user_id, data.asset, data.amount)
+            case "transfer_delivered":
+                what = (_DELIVERY, data.transfer_id, data.to_user_id, data.asset, data.amount)
+            case "transfer_returned":
+                what = (_RETURN, data.transfer_id, data.to_user_id, data.asset, data.amount, data.reason)
+            case _:
+                return
+        named = _ID.fullmatch(event.command_id)
+        if named is None or _POSITION.fullmatch(data.cause) is None:
+            raise Mismatch("its command_id does not name the hash of its cause, or its cause is not a position")
+        arrived = (event.user_id, what, event.time_us, data.cause, event.partition, event.seq)
+        sent = self._sent.pop(named[1], None)
+        if sent is None:
+            self._arrived[named[1]] = arrived
+        else:
+            _compare(sent, arrived)
+
+    def without_cause(self, ends: Sequence[int]) -> tuple[int, int, str] | None:
+        """Partition, seq and reason of a follow-up whose cause is not in the log; of several that of the first cause.
+
+        A cause behind ``ends`` is not examined: the log may have grown while its ends were read.
+        """
+        strays = sorted(self._arrived.values(), key=lambda stray: _place_of(stray[3]))
+        for _, what, _, cause, partition, seq in strays:
+            of, at = _place_of(cause)
+            if of >= len(ends) or at <= ends[of]:
+                reason = (
+                    f"{cause} did not send the {what[0]} {what[1]} that is recorded here: that record has another "
+                    "hash than this one names, so one of the two was rewritten"
+                )
+                return partition, seq, reason
+        return None
+
+    def under_way(self) -> tuple[int, dict[str, int]]:
+        """How many transfers are neither received nor returned, and their amounts by asset."""
+        amounts: dict[str, int] = {}
+        open_transfers = 0
+        for _, what, _, _ in self._sent.values():
+            if what[0] in (_TRANSFER, _RETURN):
+                open_transfers += 1
+                amounts[what[3]] = amounts.get(what[3], 0) + what[4]
+        return open_transfers, amounts
+
+
+def _place_of(position: str) -> tuple[int, int]:
+    partition, _, seq = position.partition(":")
+    return int(partition), int(seq)
+
+
+def _compare(sent: _Expected, arrived: _Arrived) -> None:
+    to, what, time_us, position = sent
+    user_id, recorded, arrived_us, cause, partition, seq = arrived
+    if what[:3] == recorded[:3] and what != recorded:
+        reason = f"the {what[0]} {what[1]} was sent by {position} with another amount"
+    elif what != recorded or to != user_id:
+        reason = f"{position}, its cause, sent the {what[0]} {what[1]} to {to}"
+    elif cause != position:
+        reason = f"it names {cause} as its cause, the cause is {position}"
+    elif arrived_us < time_us:
+        reason = f"its time is before that of {position}, its cause"
+    else:
+        return
+    raise Mismatch(reason, partition, seq)
