@@ -439,6 +439,21 @@ async def test_a_changed_record_is_named(saved: bool, seq: int) -> None:
     assert damage.value.seq == seq + 1, "the next record is the first that does not continue the chain"
 
 
+async def test_a_stored_event_whose_balances_are_not_the_sum_of_its_postings_is_named() -> None:
+    world = await started()
+    await world.given(open_wallet(ALICE), deposit(500, user_id=ALICE))
+    await world.crash()
+    partition = partition_of(ALICE, PARTITIONS)
+    records = world.appended.records[partition]
+    damaged = records[1].replace(b'"cash":500', b'"cash":501')
+    assert damaged != records[1]
+    records[1] = damaged  # the last record, so that the chain still fits
+    world.appended.heads[partition] = Head(2, sha256_hex(damaged))
+    with pytest.raises(LogDamaged, match="its balances are not") as damage:
+        await world.start()
+    assert (damage.value.partition, damage.value.seq) == (partition, 2)
+
+
 # --- anything at any time ----------------------------------------------------------------------------------------
 
 
