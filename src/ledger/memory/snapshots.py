@@ -1,5 +1,8 @@
-"""A snapshot store in memory, real in everything but surviving the process. ``kept`` may be shared by several stores,
-which then are several nodes' views of it; ``compact`` does what a broker does in its own time."""
+"""A snapshot store in memory: complete, except that it ends with the process.
+
+Several stores may share one ``kept``: then they are several nodes' views of one topic. ``compact`` does what a broker
+does in the background.
+"""
 
 import asyncio
 from collections import deque
@@ -9,11 +12,11 @@ from typing import Final
 from ledger.errors import LedgerError
 from ledger.ports import SnapshotRecord
 
-_PAGE: Final = 3  # chosen: small, so that what is read is in several pages
+_PAGE: Final = 3  # chosen: small, so that tests read several pages
 
 
 class MemorySnapshotStore:
-    """``SnapshotStore`` over lists. ``fail_next``: what the next appends raise instead; None: one that goes well."""
+    """``SnapshotStore`` over lists. ``fail_next``: the errors of the appends to come; None is a successful append."""
 
     def __init__(self, kept: dict[int, list[SnapshotRecord]] | None = None) -> None:
         self.kept: dict[int, list[SnapshotRecord]] = {} if kept is None else kept
@@ -34,7 +37,7 @@ class MemorySnapshotStore:
             yield found[begin : begin + _PAGE]
 
     def compact(self, partition: int) -> None:
-        """Keep only the last record of each key, and none of a key that was deleted, but for the very last."""
+        """Keep the last record of each key, none of a deleted key, and always the very last record."""
         kept = self.kept.get(partition, [])
         last = {record.key: record.offset for record in kept}
         self.kept[partition] = [
