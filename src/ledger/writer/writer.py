@@ -401,12 +401,12 @@ class Writer:
         """Decide, append, respond. Raises LedgerError if the partition cannot continue; every request is closed."""
         for attempt in range(_STALE_MAX):
             try:
-                if self._opening.is_behind(self.state, follow_ups):
+                if self._opening.is_behind(self.state, self.head, follow_ups):
                     self._opening.must_open = True
                     self._wait_again(requests, follow_ups)
                     return
                 decided = self._decider.decide(self.head, self._time_us, self._clock(), requests, follow_ups)
-            except LedgerError as error:  # the state store cannot be read: nothing was decided
+            except LedgerError as error:  # a store or the log cannot be relied on: nothing was decided
                 self.state.roll_back()
                 self._fail(requests, follow_ups, "log_unavailable", str(error))
                 raise
