@@ -333,11 +333,9 @@ class Writer:
         elif not self.opened.is_set():
             # If it waited, it could be accepted after the previous owner, to whom it is sent again, has refused it.
             request.close(Failed("not_owner", f"partition {self.partition} is not open on this node yet"))
-        elif self._mailbox.full:
+        elif not self._mailbox.put(request):
             maximum = self._mailbox.requests_max
             request.close(Failed("overloaded", f"{maximum} commands wait for partition {self.partition}"))
-        else:
-            self._mailbox.put(request)
 
     def receive(self, follow_up: AnyFollowUp, on_durable: Callable[[], None]) -> None:
         """Take a follow-up, whatever waits already. ``on_durable`` is called once its event is durable."""
