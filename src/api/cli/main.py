@@ -45,7 +45,8 @@ def serve() -> None:
     STAKELOG_PARTITIONS (16), STAKELOG_ASSETS (INR:2,USDT:6,GOLD:0), STAKELOG_AUTH (on; off serves on loopback only),
     STAKELOG_LOG (sqlite, or kafka://host:port,…, of which any number of nodes share the partitions, each reached by
     the others at STAKELOG_ADVERTISE), STAKELOG_READ_MODEL (sqlite, postgresql://… or mysql://…) and
-    STAKELOG_READ_MODEL_REPLICA (none).
+    STAKELOG_READ_MODEL_REPLICA (none), STAKELOG_SEAL_S (3600: seconds between two seals, which are in seals.ndjson of
+    the data folder) and STAKELOG_SEALS (none; a folder, or a URL that each seal is posted to).
     """
     from api.cli.serve import CannotServe
     from api.cli.serve import serve as serve_until_stopped
