@@ -11,10 +11,13 @@ from typing import Any, Final
 import pytest
 
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
-from projections.models.rows import LOW_BITS, LOW_MASK, AssetRow, HistoryRow, LeaderboardRow, WalletRow, key_of
+from projections.models.history import HistoryRow, history_statement
+from projections.models.leaderboards import LOW_BITS, LOW_MASK, LeaderboardRow, leaders_statement
+from projections.models.wallets import AssetRow, WalletRow, assets_statement
 from projections.reads import statements
-from projections.reads.port import Ask, ReadModel, Rows
-from projections.storage.port import Checkpoint, ReadModelStore, ReadModelUnavailable
+from projections.storage.port import Checkpoint, ReadModel, ReadModelStore, ReadModelUnavailable
+from projections.tables.queries import Query, Rows
+from projections.tables.rows import key_of
 
 OpenBoth = Callable[[], Awaitable[tuple[ReadModelStore, ReadModel]]]
 
@@ -47,20 +50,20 @@ LOOKALIKES: Final = (
 )
 
 
-def wallet_of(user_id: str) -> Ask:
-    return Ask(statements.standing, {"of_partition": 0, "user": user_id})
+def wallet_of(user_id: str) -> Query:
+    return Query(statements.user_status, {"of_partition": 0, "user": user_id})
 
 
-def assets_of(user_id: str) -> Ask:
-    return Ask(statements.assets, {"of_partition": 0, "user": user_id})
+def assets_of(user_id: str) -> Query:
+    return Query(assets_statement, {"of_partition": 0, "user": user_id})
 
 
-def leaders(measure: str, most: int = 50) -> Ask:
+def leaders(measure: str, most: int = 50) -> Query:
     values = {"of_asset": "INR", "first_day": 0, "end_day": 100, "most": most}
-    return Ask(statements.leaders, values, frozenset({measure}))
+    return Query(leaders_statement, values, frozenset({measure}))
 
 
-CHECKPOINTS: Final = Ask(statements.checkpoints, {})
+CHECKPOINTS: Final = Query(statements.checkpoints, {})
 
 
 class ReadModelContract:
@@ -204,7 +207,7 @@ class ReadModelContract:
 
         async def page(user: int) -> Rows:
             values = {"of_partition": 0, "user": f"u{user}", "most": 5}
-            return (await model.fetch([wallet_of(f"u{user}"), Ask(statements.history, values)]))[1]
+            return (await model.fetch([wallet_of(f"u{user}"), Query(history_statement, values)]))[1]
 
         pages = await asyncio.gather(*(page(number % 7) for number in range(60)))
         for number, found in enumerate(pages):

@@ -10,25 +10,18 @@ from typing import Any, Final
 import pytest
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from projections.models.rows import (
-    DIGEST_OF,
-    ROW_TYPES,
-    AccountRow,
-    AssetRow,
-    BetRow,
-    DepositRow,
-    HistoryRow,
-    HoldRow,
-    LeaderboardRow,
-    OrderRow,
-    ReferralRow,
-    Row,
-    StatisticsRow,
-    TransferRow,
-    WalletRow,
-    add_digests,
-    key_of,
-)
+from projections.models import ROW_TYPES
+from projections.models.accounts import AccountRow
+from projections.models.bets import BetRow
+from projections.models.deposits import DepositRow
+from projections.models.history import HistoryRow
+from projections.models.holds import HoldRow
+from projections.models.leaderboards import LeaderboardRow
+from projections.models.orders import OrderRow
+from projections.models.referrals import ReferralRow
+from projections.models.statistics import StatisticsRow
+from projections.models.transfers import TransferRow
+from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import (
     EVERYBODY,
     Checkpoint,
@@ -44,7 +37,8 @@ from projections.storage.port import (
     Switched,
     Users,
 )
-from projections.storage.row_buffer import Digests
+from projections.tables.row_buffer import Digests
+from projections.tables.rows import Row, add_digests, digest_function, key_of
 
 PARTITIONS: Final = 4
 AMOUNT_MAX: Final = 2**53 - 1
@@ -57,14 +51,14 @@ ONE_OF_EACH: Final[tuple[Row, ...]] = (
     AssetRow("u1", "INR", 1, -AMOUNT_MAX, AMOUNT_MAX, 0, 5, None, 0, AMOUNT_MAX),
     HistoryRow("u1", 2, 7, "INR", "bet_placed", "c", None, -5, 0, 0, 1, 2, 3, '{"selection":"größer 🪔"}' * 500),
     OrderRow("u1", "o'1", "deposit", "INR", 5, 0, "completed", None, 7, 2, None, None),
-    DepositRow(7, "o'1"),
-    BetRow("u1", "b%1_", "external", "", "a \\ 'b' \"c\"", "INR", 5, "won", 0, 7, 2, 8, INT_MAX),
     HoldRow("u1", "h1", "INR", 5, "open", None, None, 7, 2, None, None),
     TransferRow("u1", "t1", "u2", "INR", 5, "returned", "wallet_closed", 7, 2, 3),
     StatisticsRow("u1", "INR", "", 1, 2, "9" * 40, "4", "5", 6, 7, "8", 9, "10", 11, "12", 13, "14"),
     LeaderboardRow("u1", "INR", 20_000, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
     ReferralRow("u1", 6, 10**12),
+    DepositRow(7, "o'1"),
     AccountRow("house/stakes", "INR", "9" * 40, "0"),
+    BetRow("u1", "b%1_", "external", "", "a \\ 'b' \"c\"", "INR", 5, "won", 0, 7, 2, 8, INT_MAX),
 )
 
 
@@ -75,7 +69,7 @@ def head(seq: int, text: str = "") -> Head:
 def digests(rows: Sequence[Row]) -> Digests:
     found: Digests = {}
     for row in rows:
-        found[row.table] = add_digests(found.get(row.table, 0), DIGEST_OF[row.table](row))
+        found[row.table] = add_digests(found.get(row.table, 0), digest_function(row.table)(row))
     return found
 
 

@@ -12,11 +12,15 @@ from conformance.read_model_store import AMOUNT_MAX, PARTITIONS, run
 from databases import EmptyDatabases, open_database
 from deploy.local.server import Server
 from deploy.local.servers import MariaDb, PostgreSql
-from projections.models.rows import AssetRow, DepositRow, HistoryRow, WalletRow, key_of
-from projections.models.tables import Tables
+from projections.models import ROW_TYPES
+from projections.models.deposits import DepositRow
+from projections.models.history import HistoryRow
+from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.common import Statement
 from projections.storage.port import Checkpoint, Held, Overtaken, Quarantined, ReadModelUnavailable, Run, Switched
 from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.tables.rows import key_of
+from projections.tables.tables import Tables
 from real_servers import running
 
 pytestmark = pytest.mark.system
@@ -218,7 +222,7 @@ async def test_rows_that_are_written_twice_in_a_transaction_are_the_later_ones(d
     database = open_database(database_url)
     store = ServerReadModelStore(database)
     live = await store.make_generation(1, PARTITIONS, live=True)
-    table, number = Tables(live.number).deposit, 200
+    table, number = Tables(live.number, ROW_TYPES)[DepositRow], 200
     async with database.writing() as session:
         for order_id, seqs in (("old", range(number)), ("new", range(number // 2)), ("last", range(number // 4))):
             await session.put(table, [(0, seq, order_id) for seq in seqs])
@@ -256,7 +260,12 @@ async def test_a_database_that_was_emptied_is_filled_anew(databases: EmptyDataba
         await looking.generations()
     live = await store.make_generation(1, PARTITIONS, live=True)
     assert await looking.generations() == [live]
-    names = ["generation", "checkpoint", "read_model_format", *(table.name for table in Tables(1).of.values())]
+    names = [
+        "generation",
+        "checkpoint",
+        "read_model_format",
+        *(table.name for table in Tables(1, ROW_TYPES).of.values()),
+    ]
     databases.ask(f"DROP TABLE {', '.join(names)}", name_of(database_url))
     with pytest.raises(Switched):
         await store.commit(live.number, [run(0, Checkpoint(), 1, WalletRow("u1"))])

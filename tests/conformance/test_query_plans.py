@@ -14,22 +14,21 @@ import msgspec
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from projections.models.rows import (
-    AssetRow,
-    BetRow,
-    HistoryRow,
-    HoldRow,
-    LeaderboardRow,
-    OrderRow,
-    Row,
-    StatisticsRow,
-    TransferRow,
-    WalletRow,
-)
-from projections.models.tables import CHECKPOINT, COMMON, Tables
+from projections.models import ROW_TYPES
+from projections.models.bets import BetRow, bet_statement, bets_statement
+from projections.models.history import HistoryRow, balances_at_statement, history_statement
+from projections.models.holds import HoldRow, hold_statement, holds_statement
+from projections.models.leaderboards import LeaderboardRow, leaders_statement
+from projections.models.orders import OrderRow, order_statement, orders_statement
+from projections.models.referrals import referrals_statement
+from projections.models.statistics import StatisticsRow, statistics_statement
+from projections.models.transfers import TransferRow, transfer_statement
+from projections.models.wallets import AssetRow, WalletRow, assets_statement
 from projections.reads import statements
-from projections.reads.port import Builder
 from projections.storage.common import create_index, create_table, ready
+from projections.tables.queries import Builder
+from projections.tables.rows import Row
+from projections.tables.tables import CHECKPOINT, COMMON, Tables
 
 pytestmark = pytest.mark.system
 
@@ -38,7 +37,7 @@ LINES: Final = 100_000
 PARTITIONS: Final = 4
 TYPES: Final = ("bet_placed", "bet_settled", "deposited", "hold_placed")
 GAMES: Final = ("external", "roulette", None)
-TABLES: Final = Tables(1)
+TABLES: Final = Tables(1, ROW_TYPES)
 
 
 def some(names: tuple[str, ...]) -> list[frozenset[str]]:
@@ -61,23 +60,23 @@ ORDERS: Final = [
 ]
 NONE: Final = frozenset[str]()
 ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
-    *((statements.history, conditions) for conditions in HISTORY),
-    *((statements.bets, conditions) for conditions in BETS),
-    *((statements.orders, conditions) for conditions in ORDERS),
-    *((statements.leaders, frozenset({measure})) for measure in ("staked", "won", "net")),
-    *((statements.holds, conditions) for conditions in some(("after",))),
+    *((history_statement, conditions) for conditions in HISTORY),
+    *((bets_statement, conditions) for conditions in BETS),
+    *((orders_statement, conditions) for conditions in ORDERS),
+    *((leaders_statement, frozenset({measure})) for measure in ("staked", "won", "net")),
+    *((holds_statement, conditions) for conditions in some(("after",))),
     *(
         (builder, NONE)
         for builder in (
-            statements.standing,
-            statements.assets,
-            statements.balances_at,
-            statements.bet,
-            statements.hold,
-            statements.transfer,
-            statements.order,
-            statements.statistics,
-            statements.referrals,
+            statements.user_status,
+            assets_statement,
+            balances_at_statement,
+            bet_statement,
+            hold_statement,
+            transfer_statement,
+            order_statement,
+            statistics_statement,
+            referrals_statement,
         )
     ),
 ]
@@ -193,7 +192,7 @@ def test_a_statement_goes_by_an_index_and_needs_no_sorting(
     database: sqlite3.Connection, builder: Builder, conditions: frozenset[str]
 ) -> None:
     steps = plan(database, builder, conditions)
-    ordered_by_index = builder is statements.orders and not conditions & {"kind", "status", "after", "left"}
+    ordered_by_index = builder is orders_statement and not conditions & {"kind", "status", "after", "left"}
     for step in steps:
         if step.startswith("SCAN"):  # the whole queue, page by page: the index gives its order, nothing narrows it
             assert ordered_by_index, steps
@@ -217,11 +216,11 @@ def test_a_statement_goes_by_an_index_and_needs_no_sorting(
 def test_a_page_of_history_is_found_by_the_index_of_its_filter(
     database: sqlite3.Connection, conditions: frozenset[str], index: str
 ) -> None:
-    (step,) = plan(database, statements.history, frozenset(conditions))
+    (step,) = plan(database, history_statement, frozenset(conditions))
     assert index in step, step
 
 
 def test_a_balance_at_a_time_looks_at_one_line_an_asset(database: sqlite3.Connection) -> None:
-    steps = [step for step in plan(database, statements.balances_at, NONE) if "history" in step]
+    steps = [step for step in plan(database, balances_at_statement, NONE) if "history" in step]
     assert len(steps) == 3, steps
     assert all("history_by_asset" in step and "asset=?" in step and "time_us<?" in step for step in steps), steps

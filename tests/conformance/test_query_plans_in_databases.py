@@ -12,11 +12,14 @@ import pytest
 
 from conformance.test_query_plans import ASKED, LINES, PARTITIONS, SORTED, rows
 from databases import EmptyDatabases, open_database
-from projections.models.rows import ReferralRow, Row, key_of
-from projections.models.tables import Tables
-from projections.reads.port import Builder
+from projections.models import ROW_TYPES
+from projections.models.history import HistoryRow
+from projections.models.referrals import ReferralRow
 from projections.storage.common import Statement, ready
 from projections.storage.server import Database, ServerReadModelStore
+from projections.tables.queries import Builder
+from projections.tables.rows import Row, key_of
+from projections.tables.tables import Tables
 
 pytestmark = pytest.mark.system
 
@@ -73,7 +76,7 @@ async def _plans(url: str, explain: str) -> Plans:
     database = open_database(url)
     store = ServerReadModelStore(database)
     made = await store.make_generation(1, PARTITIONS, live=False)
-    tables = Tables(made.number)
+    tables = Tables(made.number, ROW_TYPES)
     await _fill(database, tables)
     await store.make_indexes(made.number)
     plans: Plans = {}
@@ -90,7 +93,8 @@ async def _fill(database: Database, tables: Tables) -> None:
     for partition, row in rows(Random(1), LINES // 2):
         parts[partition, type(row)].append(row)
     parts[1, ReferralRow] = [ReferralRow(f"player-{number}", level) for number in range(1_000) for level in (1, 2)]
-    await database.make_room(tables, [1_700_000_000_000_000, 1_700_000_000_000_000 + LINES * 1_000])
+    times_us = [1_700_000_000_000_000, 1_700_000_000_000_000 + LINES * 1_000]
+    await database.make_room(tables.generation, {tables[HistoryRow]: times_us})
     async with database.writing() as session:
         for (partition, kind), of_kind in parts.items():
             values = [(partition, *msgspec.structs.astuple(row)) for row in sorted(of_kind, key=key_of)]

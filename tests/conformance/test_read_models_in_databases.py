@@ -5,8 +5,7 @@ import pytest
 from conformance.read_model import OpenBoth, ReadModelContract
 from conformance.read_model_store import OpenStore, ReadModelStoreContract
 from databases import open_database
-from projections.reads.port import ReadModel
-from projections.storage.port import ReadModelStore
+from projections.storage.port import ReadModel, ReadModelStore
 from projections.storage.server import ServerReadModel, ServerReadModelStore
 
 pytestmark = pytest.mark.system

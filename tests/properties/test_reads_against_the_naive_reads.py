@@ -19,9 +19,8 @@ from projections.models import VERSION
 from projections.models.leaderboards import LEADERBOARDS
 from projections.projecting.partition import PartitionProjector
 from projections.reads.documents import Page
-from projections.reads.port import ReadModel
 from projections.reads.queries import Found, Reads
-from projections.storage.port import Quarantined, ReadModelStore, Run
+from projections.storage.port import Quarantined, ReadModel, ReadModelStore, Run
 from projections.storage.server import ServerReadModel, ServerReadModelStore
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties import naive_reads

@@ -1,4 +1,4 @@
-"""A small HTTP server over `unit.told_reads`: the routes that a reconciliation asks for, and nothing behind them.
+"""A small HTTP server over `unit.fake_reads`: the routes that a reconciliation asks for, and nothing behind them.
 
 With its own log it stands for a service whose reads are right, or altered, behind, slow or failing, as a test wants.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from projections.auditing.oracle import Document
-from unit.told_reads import ToldReads
+from unit.fake_reads import FakeReads
 
 
 class Answer(Exception):
@@ -25,7 +25,7 @@ class Answer(Exception):
 class Told:
     """The server's address, its reads, and how often it was asked by how many connections."""
 
-    def __init__(self, reads: ToldReads) -> None:
+    def __init__(self, reads: FakeReads) -> None:
         self.reads = reads
         self.url = ""
         self.requests = 0
@@ -34,7 +34,7 @@ class Told:
 
 
 @contextmanager
-def serving(reads: ToldReads) -> Iterator[Told]:
+def serving(reads: FakeReads) -> Iterator[Told]:
     told = Told(reads)
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ def serving(reads: ToldReads) -> Iterator[Told]:
         thread.join()
 
 
-def answer(reads: ToldReads, path: str) -> Any:
+def answer(reads: FakeReads, path: str) -> Any:
     parts = urlsplit(path)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     _, _, kind, *ids = (unquote(part) for part in parts.path.split("/"))

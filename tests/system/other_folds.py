@@ -13,14 +13,15 @@ from typing import Final
 from ledger.core.events import BetSettled, Event
 from ledger.core.position import Position
 from projections import models as folds
-from projections.storage.row_buffer import RowBuffer
+from projections.models.bets import BetRow
+from projections.tables.row_buffer import RowBuffer
 
 NOBODY_CAN: Final = "p0-0"
 
 
 def missed(event: Event, place: Position, book: RowBuffer) -> None:
     if isinstance(event.data, BetSettled) and event.data.payout == 0:
-        book.bets.edit((event.user_id, event.data.bet_id)).status = "missed"
+        book[BetRow].edit((event.user_id, event.data.bet_id)).status = "missed"
 
 
 def choke(event: Event, place: Position, book: RowBuffer) -> None:

@@ -16,9 +16,9 @@ from projections.auditing.oracle import Document
 from system.fake_service import Answer, serving
 from system.players import HOLD_MAX_S, Crowd
 from system.service import Service
+from unit.fake_reads import FakeReads
 from unit.folders import story_records, write_log
 from unit.read_model import ReadModel
-from unit.told_reads import ToldReads
 
 pytestmark = pytest.mark.system
 
@@ -42,7 +42,7 @@ def assert_silent(done: "subprocess.CompletedProcess[str]") -> None:
 
 def test_reads_that_are_right_are_well_over_http_and_against_a_folder(tmp_path: Path) -> None:
     data = write_log(tmp_path / "data", story_records())
-    with serving(ToldReads(story_records())) as told:
+    with serving(FakeReads(story_records())) as told:
         for more in ((), ("--data", str(data))):
             told.connections.clear()
             done = reconcile("--url", told.url, *more)
@@ -57,7 +57,7 @@ def test_reads_that_are_right_are_well_over_http_and_against_a_folder(tmp_path: 
 
 
 def test_each_wallet_and_member_that_differs_is_named(tmp_path: Path) -> None:
-    reads = ToldReads(story_records())
+    reads = FakeReads(story_records())
 
     def altered(read: str, user_id: str, answer: Document | None) -> Document | None:
         if (read, user_id) == ("stats", "alice"):
@@ -100,7 +100,7 @@ async def _reconciled_under_load(service: Service) -> tuple[subprocess.Completed
 
 
 def test_a_service_that_is_busy_is_asked_again() -> None:
-    with serving(ToldReads(story_records())) as told:
+    with serving(FakeReads(story_records())) as told:
         told.fail_next = [UNAVAILABLE] * 3
         done = reconcile("--url", told.url)
         assert done.returncode == 0, done
@@ -108,7 +108,7 @@ def test_a_service_that_is_busy_is_asked_again() -> None:
 
 
 def test_reads_that_stay_behind_are_waited_for_and_said() -> None:
-    reads = ToldReads(story_records())
+    reads = FakeReads(story_records())
     reads.ends = {1: 30}
     with serving(reads) as told:
         done = reconcile("--url", told.url, "--wait", "0.5")
@@ -122,7 +122,7 @@ def test_a_log_that_cannot_be_followed_is_one_message(tmp_path: Path) -> None:
     records = story_records()
     records[1][3] = records[1][3].replace(b'"referral_counted"', b'"of_tomorrow"')
     data = write_log(tmp_path / "data", records)
-    with serving(ToldReads(story_records())) as told:
+    with serving(FakeReads(story_records())) as told:
         done = reconcile("--url", told.url, "--data", str(data))
     assert done.returncode == 1, done
     assert "1:4 is of type of_tomorrow" in done.stderr
@@ -141,7 +141,7 @@ def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
     assert_one_message(reconcile("--data", str(two)), "there is no read model")
     assert_one_message(reconcile("--url", "http://127.0.0.1:1"), "cannot be read as a stakelog service")
     assert_one_message(reconcile("--url", "nonsense"), "is not an address")
-    with serving(ToldReads(story_records())) as told:
+    with serving(FakeReads(story_records())) as told:
         assert_one_message(reconcile("--url", told.url, "--data", str(two)), "do not belong together")
         assert_one_message(reconcile("--url", told.url, "--data", str(tmp_path)), "there is no event log")
         assert_one_message(reconcile("--url", told.url, "--user", "stranger"), "no event of 1 of the wallets")
@@ -161,7 +161,7 @@ def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
     ],
 )
 def test_a_read_that_is_broken_is_a_difference_and_the_others_are_compared(instead: Answer, said: str) -> None:
-    reads = ToldReads(story_records())
+    reads = FakeReads(story_records())
 
     def altered(read: str, user_id: str, answer: Document | None) -> Document | None:
         if (read, user_id) == ("history", "alice"):
@@ -228,7 +228,7 @@ def test_an_empty_log_beside_a_filled_read_model_is_not_well(tmp_path: Path) -> 
 
 
 def test_a_read_that_the_service_does_not_have_is_named(tmp_path: Path) -> None:
-    reads = ToldReads(story_records())
+    reads = FakeReads(story_records())
 
     def altered(read: str, _user_id: str, answer: Document | None) -> Document | None:
         if read == "stats":

@@ -15,11 +15,11 @@ from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.readers import SqliteLogReader
-from projections.models import VERSION
-from projections.models.rows import DIGEST_OF, ROW_TYPES, add_digests
+from projections.models import ROW_TYPES, VERSION
 from projections.projecting.partition import PartitionProjector
 from projections.storage.port import Checkpoint, ReadModelStore
 from projections.storage.sqlite import SqliteReadModelStore
+from projections.tables.rows import add_digests, digest_function
 
 PAGE: Final = 97
 
@@ -82,7 +82,7 @@ async def tables(store: ReadModelStore, generation: int, partitions: int) -> Tab
             checkpoint = at
             rows[kind.table] += page
             for row in page:
-                digests[kind.table] = add_digests(digests[kind.table], DIGEST_OF[kind.table](row))
+                digests[kind.table] = add_digests(digests[kind.table], digest_function(kind.table)(row))
         if checkpoint.digests:
             assert digests == checkpoint.digests, f"partition {partition}: the digests are not those of the rows"
         found.append((checkpoint, rows))

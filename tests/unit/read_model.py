@@ -17,11 +17,12 @@ from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.log import SqliteEventLog
 from projections import models as folds
-from projections.models.rows import ROW_TYPES, Row, key_of
+from projections.models import ROW_TYPES
 from projections.projecting.partition import PartitionProjector
 from projections.storage.port import Checkpoint, Run
-from projections.storage.row_buffer import RowBuffer
 from projections.storage.sqlite import SqliteReadModelStore
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row, key_of
 from unit.given import PARTITION, Scene
 
 RowT = TypeVar("RowT", bound=Row)
@@ -103,7 +104,7 @@ class ReadModel:
 
 def book_of(scene: Scene) -> RowBuffer:
     """The rows of a scene's events, by all folds, in memory."""
-    book = RowBuffer({}, complete=True)
+    book = RowBuffer(ROW_TYPES, {}, complete=True)
     for seq, event in enumerate(scene.events, start=1):
         for fold in folds.FOLDS:
             fold(event, Position(PARTITION, seq), book)
@@ -112,8 +113,7 @@ def book_of(scene: Scene) -> RowBuffer:
 
 def rows_of(scene: Scene, kind: type[RowT]) -> list[RowT]:
     """The rows of one table, in the order of their keys."""
-    (shelf,) = (shelf for shelf in book_of(scene).shelves if shelf.kind is kind)
-    return shelf.changed
+    return book_of(scene)[kind].changed
 
 
 def row_of(scene: Scene, kind: type[RowT], *key: Any) -> RowT:

@@ -11,10 +11,10 @@ from api.http.consistency import answer
 from api.http.problems import Problem
 from api.routes.parameters import ReadQuery
 from projections.models.holds import Holds
-from projections.reads.port import Ask
 from projections.reads.positions import LOOK_EVERY_S, Positions
 from projections.reads.queries import Found
 from projections.storage.port import ReadModelUnavailable
+from projections.tables import queries
 
 CALLS = 50
 
@@ -31,7 +31,7 @@ class OnePartition:
         self.positions = Positions(self)  # type: ignore[arg-type]
         self.ends = self
 
-    async def fetch(self, _: Sequence[Ask], *, quick: bool = False) -> Sequence[Any]:
+    async def fetch(self, _: Sequence[queries.Query], *, quick: bool = False) -> Sequence[Any]:
         assert quick
         self.looks += 1
         if self.away:

@@ -16,8 +16,8 @@ from projections.models import FOLDS, VERSION
 from projections.projecting import partition as folding
 from projections.projecting.delivery import DeliveredRecord, DeliveryProjector
 from projections.storage.port import ReadModelAhead
-from projections.storage.row_buffer import RowBuffer
 from projections.storage.sqlite import SqliteReadModelStore
+from projections.tables.row_buffer import RowBuffer
 from properties.reads_scenario import Story, story
 from system.kafka_read_side import fork_of
 from unit.folded import Tables, from_scratch, live_tables

@@ -9,18 +9,18 @@ import pytest
 from api.cli.audit.folder_reads import FolderReads
 from api.cli.audit.sources import CannotAudit
 from ledger.sqlite.folder import READ_MODEL
-from projections.auditing.reconcile import totals as reconcile_everybody
+from projections.auditing.reconcile import totals as reconcile_totals
 from projections.auditing.reconcile import wallets as reconcile_wallets
 from projections.auditing.reconcile.run import Difference, Reconciled, reconcile
 from projections.storage.port import ReadModelUnavailable
+from unit.fake_reads import Records
 from unit.folders import story_records
 from unit.read_model import ReadModel
-from unit.told_reads import Records
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (reconcile_wallets, reconcile_everybody):
+    for module in (reconcile_wallets, reconcile_totals):
         monkeypatch.setattr(module, "_PAUSE_S", 0.001)
 
 
@@ -37,7 +37,7 @@ def held_against(
 ) -> tuple[Reconciled, list[Difference]]:
     differences: list[Difference] = []
     with closing(FolderReads(folder, len(records))) as reads:
-        result = reconcile(Records(list(records)), reads, only=only, patience_s=0, differs=differences.append)
+        result = reconcile(Records(list(records)), reads, only=only, wait_s=0, on_difference=differences.append)
     return result, differences
 
 
@@ -45,10 +45,10 @@ async def test_a_read_model_as_it_was_folded_is_well(tmp_path: Path) -> None:
     await changed(tmp_path)
     result, differences = held_against(tmp_path, story_records())
     assert differences == []
-    assert result.well
-    assert result.everybody is not None
-    assert result.everybody.leaderboards == 9
-    assert result.everybody.orders == 11
+    assert result.ok
+    assert result.cross_user is not None
+    assert result.cross_user.leaderboards == 9
+    assert result.cross_user.orders == 11
 
 
 OF = "WHERE user_id = 'alice'"
@@ -85,7 +85,7 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
 ) -> None:
     await changed(tmp_path, statement)
     result, differences = held_against(tmp_path, story_records())
-    assert not result.well
+    assert not result.ok
     assert any(one.read.startswith(read) for one in differences), differences
     assert result.wallets == 8
     named = {one.user_id for one in differences} - {"alice", "accounts", "everybody", "partition:1", "\ufffd"}
@@ -110,8 +110,8 @@ async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read
     await changed(tmp_path, statement)
     result, differences = held_against(tmp_path, story_records())
     assert ("mallory", read) in {(one.user_id, one.read) for one in differences}
-    assert not result.well
-    assert held_against(tmp_path, story_records(), only=["mallory"])[0].strangers == 1
+    assert not result.ok
+    assert held_against(tmp_path, story_records(), only=["mallory"])[0].unknown_users == 1
     assert held_against(tmp_path, story_records(), only=["bob"])[1] == []
 
 
@@ -133,7 +133,7 @@ async def test_a_row_changed_behind_queue_and_leaderboards_is_named(
     await changed(tmp_path, statement)
     result, differences = held_against(tmp_path, story_records())
     assert any(one.read.startswith(read) for one in differences), differences
-    assert not result.well
+    assert not result.ok
 
 
 @pytest.mark.parametrize("kept", [0, 2])
@@ -145,7 +145,7 @@ async def test_a_log_that_has_fewer_events_than_the_read_model_differs_in_each_s
     result, differences = held_against(tmp_path, shorter)
     beyond = [(one.user_id, one.found) for one in differences if one.read == "checkpoint"]
     assert beyond == [(f"partition:{number}", str(len(records))) for number, records in enumerate(story_records())]
-    assert not result.well
+    assert not result.ok
 
 
 async def test_a_read_model_of_another_number_of_partitions_is_refused(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
 from ledger.errors import LogDamaged
 from projections import models as folds
-from projections.models.rows import DIGEST_OF, ROW_TYPES, StatisticsRow, add_digests
+from projections.models import ROW_TYPES
+from projections.models.statistics import StatisticsRow
 from projections.projecting.partition import continue_chain
 from projections.storage.port import Overtaken, Quarantined
-from projections.storage.row_buffer import RowBuffer
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import add_digests, digest_function
 from properties.reads_scenario import story
 from unit.given import Scene, deposit, open_wallet, place_bet, settle_bet
 from unit.read_model import ReadModel, Tables
@@ -191,7 +193,7 @@ async def test_a_run_that_was_not_stored_is_folded_again_as_if_it_had_never_been
 
 async def assert_digests_are_of_the_rows(model: ReadModel, partition: int = 0) -> None:
     sums = {
-        table: add_digests(0, sum(DIGEST_OF[table](row) for row in rows))
+        table: add_digests(0, sum(digest_function(table)(row) for row in rows))
         for table, rows in (await model.rows(partition)).items()
     }
     assert (await model.checkpoint(partition)).digests == sums
@@ -420,7 +422,7 @@ def books_of_the_published_story() -> list[RowBuffer]:
     story_file = Path(__file__).parents[2] / "schemas" / "vectors" / "story.json"
     books = []
     for partition in msgspec.json.decode(story_file.read_bytes())["partitions"]:
-        books.append(RowBuffer({}, complete=True))
+        books.append(RowBuffer(ROW_TYPES, {}, complete=True))
         for record in partition["records"]:
             place, _, event = decode(record.encode())
             for fold in folds.FOLDS:

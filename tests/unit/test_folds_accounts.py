@@ -1,7 +1,7 @@
 """The fold of accounts: house and transit totals, and all wallets' buckets of the partition together."""
 
 from ledger.core.money import AMOUNT_MAX
-from projections.models.rows import AccountRow
+from projections.models.accounts import AccountRow
 from unit.given import Scene, capture_hold, deposit, grant_bonus, hold, open_wallet, place_bet, settle_bet, transfer
 from unit.read_model import rows_of
 

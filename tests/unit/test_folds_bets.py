@@ -1,6 +1,6 @@
 """The fold of bets: under their ids, open or settled."""
 
-from projections.models.rows import BetRow
+from projections.models.bets import BetRow
 from unit.given import NOON, SECOND_US, Scene, cancel_bet, place_bet, settle_bet
 from unit.read_model import row_of, rows_of
 

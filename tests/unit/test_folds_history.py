@@ -2,7 +2,7 @@
 
 import msgspec
 
-from projections.models.rows import HistoryRow
+from projections.models.history import HistoryRow
 from unit.given import (
     NOON,
     SECOND_US,

@@ -1,6 +1,6 @@
 """The fold of holds: under their ids, and how they ended."""
 
-from projections.models.rows import HoldRow
+from projections.models.holds import HoldRow
 from unit.given import NOON, SECOND_US, Scene, capture_hold, hold, release_hold
 from unit.read_model import row_of, rows_of
 

@@ -2,7 +2,7 @@
 
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.wallet import DAY_US
-from projections.models.rows import LOW_BITS, LeaderboardRow
+from projections.models.leaderboards import LOW_BITS, LeaderboardRow
 from unit.given import NOON, Scene, cancel_bet, place_bet, settle_bet
 from unit.read_model import rows_of
 

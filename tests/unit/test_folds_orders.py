@@ -1,6 +1,7 @@
 """The fold of orders: deposits and withdrawals under their order ids; and the index of deposits by their events."""
 
-from projections.models.rows import DepositRow, OrderRow
+from projections.models.deposits import DepositRow
+from projections.models.orders import OrderRow
 from unit.given import (
     NOON,
     SECOND_US,

@@ -1,6 +1,6 @@
 """The fold of referrals: how many members stand below a referrer, level by level."""
 
-from projections.models.rows import ReferralRow
+from projections.models.referrals import ReferralRow
 from unit.given import Scene, open_wallet
 from unit.read_model import rows_of
 

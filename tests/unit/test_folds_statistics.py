@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from projections.models.rows import StatisticsRow
+from projections.models.statistics import StatisticsRow
 from unit.given import (
     Scene,
     adjust,

@@ -1,6 +1,6 @@
 """The fold of transfers: in the sender's wallet, and whether they arrived."""
 
-from projections.models.rows import TransferRow
+from projections.models.transfers import TransferRow
 from unit.given import NOON, SECOND_US, Scene, transfer
 from unit.read_model import row_of, rows_of
 

@@ -1,6 +1,6 @@
 """The fold of wallets: status, referrer, first deposit; and per asset the balances and limits."""
 
-from projections.models.rows import AssetRow, WalletRow
+from projections.models.wallets import AssetRow, WalletRow
 from unit.given import (
     NOON,
     SECOND_US,

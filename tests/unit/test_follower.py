@@ -18,8 +18,8 @@ from projections.projecting import partition as folding
 from projections.projecting.follower import Follower
 from projections.projecting.log_reader import refuse_ahead
 from projections.storage.port import Overtaken, ReadModelAhead, ReadModelUnavailable, Run
-from projections.storage.row_buffer import RowBuffer
 from projections.storage.sqlite import SqliteReadModelStore
+from projections.tables.row_buffer import RowBuffer
 from properties.reads_scenario import Story, story, tell
 from unit.folded import Folder, Tables, from_scratch, live_tables, tables
 

@@ -13,7 +13,7 @@ from ledger.core.items import Bet, Hold, Order, SentTransfer
 from ledger.core.position import Position
 from ledger.core.record import EMPTY_SHA256, encode, sha256_hex
 from ledger.writer.requests import WalletRead
-from projections.auditing.oracle import Document, NotUnderstood, Story, Supply, is_wallet
+from projections.auditing.oracle import Document, Supply, UnknownRecord, WalletOracle, is_wallet
 from properties.busy_days import Deliver, Step, Wait, busy_day
 from properties.stories import USERS, Post
 from unit.folders import story_records
@@ -56,15 +56,15 @@ def records_of(scene: Scene) -> list[bytes]:
     return records
 
 
-def told(scene: Scene, user_id: str = "u1") -> Story:
+def told(scene: Scene, user_id: str = "u1") -> WalletOracle:
     return told_by(records_of(scene), user_id)
 
 
-def told_by(records: list[bytes], user_id: str) -> Story:
-    story = Story(user_id)
+def told_by(records: list[bytes], user_id: str) -> WalletOracle:
+    story = WalletOracle(user_id)
     for record in records:
         if json.loads(record)["user_id"] == user_id:
-            story.take(record)
+            story.apply(record)
     return story
 
 
@@ -486,10 +486,10 @@ def test_a_referral_that_was_void_counts_nowhere() -> None:
 
 def test_balances_are_those_after_the_records_taken_so_far() -> None:
     scene = Scene().given(open_wallet(), set_limits(asset="GOLD", credit_limit=1), deposit(100))
-    story = Story("u1")
+    story = WalletOracle("u1")
     seen = []
     for record in records_of(scene):
-        story.take(record)
+        story.apply(record)
         seen.append(story.balances())
     assert seen == [{}, {"GOLD": inr(0)}, {"GOLD": inr(0), "INR": inr(100)}]
 
@@ -503,7 +503,7 @@ def test_the_supply_names_sources_and_sinks_and_sums_to_zero() -> None:
     scene.given(transfer(15, "u2"))
     supply = Supply()
     for record in records_of(scene):
-        supply.take(json.loads(record)["postings"])
+        supply.add(json.loads(record)["postings"])
     assert supply.accounts == {
         "INR": {
             "house/bonuses": -10,
@@ -517,7 +517,7 @@ def test_the_supply_names_sources_and_sinks_and_sums_to_zero() -> None:
         }
     }
     assert supply.remainders() == {}
-    supply.take([("house/stakes", "INR", 1)])
+    supply.add([("house/stakes", "INR", 1)])
     assert supply.remainders() == {"INR": 1}
 
 
@@ -555,7 +555,7 @@ def test_on_days_of_plain_chance_it_tells_of_wallets_what_the_writer_tells(first
             assert statuses(story) == entries_of(scene, user_id), seed
 
 
-def statuses(story: Story) -> dict[str, set[tuple[str, str]]]:
+def statuses(story: WalletOracle) -> dict[str, set[tuple[str, str]]]:
     kinds = {"order": story.orders, "bet": story.bets, "hold": story.holds, "transfer": story.transfers}
     return {kind: {(name, str(found["status"])) for name, found in named.items()} for kind, named in kinds.items()}
 
@@ -581,12 +581,12 @@ def entries_of(scene: Scene, user_id: str) -> dict[str, set[tuple[str, str]]]:
 def test_the_published_story_is_understood_to_its_end() -> None:
     users = {json.loads(record)["user_id"] for records in story_records() for record in records}
     for user_id in users:
-        story = Story(user_id)
+        story = WalletOracle(user_id)
         last: dict[str, Any] = {}
         for record in (record for records in story_records() for record in records):
             event = json.loads(record)
             if event["user_id"] == user_id:
-                story.take(record)
+                story.apply(record)
                 last |= event["balances"]
         assert {asset: story.balances()[asset] for asset in last} == last
 
@@ -599,12 +599,15 @@ def test_what_it_does_not_know_is_named_with_its_place() -> None:
     for changed, said in (
         ({"type": "of_tomorrow"}, "the record 3:1 is of type of_tomorrow"),
         ({"v": 2}, "the record 3:1 is of version 2"),
-        ({"type": "bet_settled", "data": {"bet_id": "b", "payout": 1}}, "3:1 refers to what was never there"),
+        (
+            {"type": "bet_settled", "data": {"bet_id": "b", "payout": 1}},
+            "3:1 refers to something that does not exist",
+        ),
     ):
-        with pytest.raises(NotUnderstood, match=said):
-            Story("u1").take(json.dumps(event | changed).encode())
-    with pytest.raises(NotUnderstood, match="a record of u1 cannot be read"):
-        Story("u1").take(b"{")
+        with pytest.raises(UnknownRecord, match=said):
+            WalletOracle("u1").apply(json.dumps(event | changed).encode())
+    with pytest.raises(UnknownRecord, match="a record of u1 cannot be read"):
+        WalletOracle("u1").apply(b"{")
 
 
 def test_streams_of_games_and_partitions_are_no_wallets() -> None:

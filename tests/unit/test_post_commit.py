@@ -17,18 +17,15 @@ from projections.caching.port import (
 )
 from projections.live.memory import MemoryLiveFeed
 from projections.live.port import Change, change_of
-from projections.models.rows import (
-    AccountRow,
-    AssetRow,
-    BetRow,
-    HistoryRow,
-    LeaderboardRow,
-    Row,
-    StatisticsRow,
-    WalletRow,
-)
+from projections.models.accounts import AccountRow
+from projections.models.bets import BetRow
+from projections.models.history import HistoryRow
+from projections.models.leaderboards import LeaderboardRow
+from projections.models.statistics import StatisticsRow
+from projections.models.wallets import AssetRow, WalletRow
 from projections.projecting.post_commit import PostCommit
 from projections.storage.port import Checkpoint, Generation, Held, Quarantined, Run
+from projections.tables.rows import Row
 
 LIVE = Generation(1, 1, "live", 1_000)
 BEFORE, AFTER = Checkpoint(Head(10, "a"), {"wallet": 1}), Checkpoint(Head(12, "b"), {"wallet": 2})

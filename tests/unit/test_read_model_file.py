@@ -13,12 +13,12 @@ from projections.models import VERSION
 from projections.projecting import follower as follower_module
 from projections.projecting.follower import Follower
 from projections.reads import statements
-from projections.reads.port import Ask
 from projections.reads.status import standing_of
 from projections.storage import sqlite
 from projections.storage.common import create_table
 from projections.storage.port import ReadModelUnavailable, Switched
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.tables.queries import Query
 from properties.reads_scenario import Story, story
 from unit.asked import Asked
 from unit.folded import Folder, from_scratch, live_tables
@@ -64,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits a second to look again."""
     monkeypatch.setattr(sqlite, "_LOOK_S", 0.0)
-    monkeypatch.setattr(follower_module, "_LOOK_S", 0.0)
+    monkeypatch.setattr(follower_module, "_CHECK_TABLES_S", 0.0)
 
 
 # --- those who read ---------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ async def test_a_reader_opens_what_is_there_instead_a_second_later(path: Path, q
 
 
 async def partitions_of(model: SqliteReadModel, quick: bool) -> int:
-    (checkpoints,) = await model.fetch([Ask(statements.checkpoints, {})], quick=quick)
+    (checkpoints,) = await model.fetch([Query(statements.checkpoints, {})], quick=quick)
     return len(checkpoints)
 
 

@@ -1,4 +1,4 @@
-"""Reconciling: what agrees, what differs and is named, what is behind, and what is only newer."""
+"""``audit reconcile``: documents that agree, that differ, that are behind, and that are newer."""
 
 import json
 from collections.abc import Callable
@@ -6,65 +6,74 @@ from typing import Any
 
 import pytest
 
-from projections.auditing.oracle import Document, NotUnderstood
+from projections.auditing.oracle import Document, UnknownRecord
 from projections.auditing.reconcile import run as reconcile_module
-from projections.auditing.reconcile import totals as reconcile_everybody
+from projections.auditing.reconcile import totals as reconcile_totals
 from projections.auditing.reconcile import wallets as reconcile_wallets
-from projections.auditing.reconcile.run import Behind, Difference, Late, Reconciled, Unreadable, reconcile
+from projections.auditing.reconcile.run import (
+    BehindWallet,
+    Difference,
+    LatePartition,
+    Reconciled,
+    Unreadable,
+    reconcile,
+)
+from unit.fake_reads import FakeReads, Records
 from unit.folders import story_records
-from unit.told_reads import Records, ToldReads
 
 WALLETS = 7
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (reconcile_module, reconcile_wallets, reconcile_everybody):
+    for module in (reconcile_module, reconcile_wallets, reconcile_totals):
         monkeypatch.setattr(module, "_PAUSE_S", 0.001)
 
 
-def run(reads: ToldReads, **options: Any) -> tuple[Reconciled, list[Difference]]:
+def run(reads: FakeReads, **options: Any) -> tuple[Reconciled, list[Difference]]:
     differences: list[Difference] = []
     records = options.pop("records", Records(story_records()))
-    result = reconcile(records, reads, differs=differences.append, patience_s=options.pop("patience_s", 0), **options)
+    result = reconcile(records, reads, on_difference=differences.append, wait_s=options.pop("wait_s", 0), **options)
     assert result.differences == len(differences)
     return result, differences
 
 
-def told() -> ToldReads:
-    return ToldReads(story_records())
+def fake_reads() -> FakeReads:
+    return FakeReads(story_records())
 
 
-def test_reads_that_say_what_the_log_says_are_well() -> None:
-    reads = told()
+def test_reads_that_agree_with_the_log_have_no_difference() -> None:
+    reads = fake_reads()
     result, differences = run(reads)
     assert differences == []
-    assert result.well
-    assert (result.wallets, result.partitions) == (WALLETS + 1, 4), "nobody was never opened, and is asked for too"
+    assert result.ok
+    assert (result.wallets, result.partitions) == (WALLETS + 1, 4), (
+        "the wallet `nobody` was never opened and is read too"
+    )
     assert result.events == sum(map(len, story_records()))
-    assert (result.asked_again, result.behind, result.late) == (0, [], [])
-    assert {read for read, user_id in reads.asked if user_id == "alice"} == {
+    assert (result.retried, result.behind, result.late) == (0, [], [])
+    assert {read for read, user_id in reads.calls if user_id == "alice"} == {
         *("wallet", "stats", "referrals", "balance", "history", "bets", "holds", "bet", "transfer", "order")
     }
-    assert ("hold", "bob") in reads.asked
-    assert result.answers == len(reads.asked) - WALLETS, "before each partition, it is asked how far its reads are"
+    assert ("hold", "bob") in reads.calls
+    assert result.responses == len(reads.calls) - WALLETS, "the reads that wait for each partition are not counted"
 
 
 def test_the_money_supply_of_a_whole_log_sums_to_zero() -> None:
-    supply = run(told())[0].supply
+    supply = run(fake_reads())[0].supply
     assert set(supply.accounts) == {"INR", "USDT", "GOLD"}
     assert supply.remainders() == {}
     assert supply.accounts["USDT"] == {"house/deposits": -25_000_000, "wallets/cash": 25_000_000}
 
 
-def test_money_that_comes_from_nowhere_is_not_well() -> None:
+def test_postings_that_do_not_sum_to_zero_are_reported() -> None:
     records = story_records()
     forged = json.loads(records[0][-1])
     assert forged["postings"]
     forged["postings"][0][2] += 1
     records[0][-1] = json.dumps(forged).encode()
-    result = reconcile(Records(records), ToldReads(records), patience_s=0)
-    assert not result.well
+    result = reconcile(Records(records), FakeReads(records), wait_s=0)
+    assert not result.ok
     assert list(result.supply.remainders().values()) == [1]
 
 
@@ -93,7 +102,7 @@ def _drop_last(answer: Document) -> None:
 
 
 def _float_amount(answer: Document) -> None:
-    """Equal in Python, but no JSON integer."""
+    """Equal in Python, but not an integer in JSON."""
     answer["amount"] = float(answer["amount"])
 
 
@@ -139,11 +148,11 @@ def _twice(answer: Document) -> None:
         ("stats", _set("as_of", None), "as_of.position"),
     ],
 )
-def test_an_answer_that_differs_is_named_with_wallet_read_and_member(read: str, alter: Alter, field: str) -> None:
-    reads = told()
+def test_a_differing_document_is_reported_with_wallet_read_and_member(read: str, alter: Alter, field: str) -> None:
+    reads = fake_reads()
 
-    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
-        if asked == read and user_id == "alice":
+    def altered(read_name: str, user_id: str, answer: Document | None) -> Document | None:
+        if read_name == read and user_id == "alice":
             assert answer is not None
             answer = json.loads(json.dumps(answer))
             assert answer is not None
@@ -152,7 +161,7 @@ def test_an_answer_that_differs_is_named_with_wallet_read_and_member(read: str, 
 
     reads.altered = altered
     result, differences = run(reads, only=["alice"])
-    assert not result.well
+    assert not result.ok
     assert differences
     assert {difference.user_id for difference in differences} == {"alice"}
     assert any(
@@ -161,11 +170,11 @@ def test_an_answer_that_differs_is_named_with_wallet_read_and_member(read: str, 
     ), differences
 
 
-def test_expected_and_found_are_given() -> None:
-    reads = told()
+def test_a_difference_has_the_expected_and_the_found_value() -> None:
+    reads = fake_reads()
 
-    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
-        return answer if asked != "wallet" or answer is None else {**answer, "status": "odd"}
+    def altered(read_name: str, _user_id: str, answer: Document | None) -> Document | None:
+        return answer if read_name != "wallet" or answer is None else {**answer, "status": "odd"}
 
     reads.altered = altered
     _, differences = run(reads, only=["frank"])
@@ -181,153 +190,153 @@ def _last_position_of(user_id: str) -> str:
 
 
 @pytest.mark.parametrize("read", ["wallet", "stats", "history", "bet", "order", "transfer", "balance"])
-def test_a_document_that_is_missing_differs(read: str) -> None:
-    reads = told()
-    reads.altered = lambda asked, user_id, answer: None if (asked, user_id) == (read, "alice") else answer
+def test_a_missing_document_is_a_difference(read: str) -> None:
+    reads = fake_reads()
+    reads.altered = lambda read_name, user_id, answer: None if (read_name, user_id) == (read, "alice") else answer
     _, differences = run(reads)
     assert {difference.user_id for difference in differences} == {"alice"}
     assert all(difference.found == "null" for difference in differences)
 
 
 def test_a_wallet_that_was_never_opened_must_not_be_found() -> None:
-    reads = told()
-    reads.altered = lambda asked, user_id, answer: (
-        {"user_id": user_id, "as_of": {"position": "1:5"}} if (asked, user_id) == ("wallet", "nobody") else answer
+    reads = fake_reads()
+    reads.altered = lambda read_name, user_id, answer: (
+        {"user_id": user_id, "as_of": {"position": "1:5"}} if (read_name, user_id) == ("wallet", "nobody") else answer
     )
     _, differences = run(reads)
     assert [difference.user_id for difference in differences] == ["nobody"]
 
 
-def test_what_is_right_when_asked_again_is_no_difference_and_is_counted() -> None:
-    reads = told()
+def test_a_document_that_agrees_in_a_later_attempt_is_no_difference_and_is_counted() -> None:
+    reads = fake_reads()
     wrong = iter([True, True])
 
-    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
-        if (asked, user_id) == ("stats", "alice") and answer is not None and next(wrong, False):
+    def altered(read_name: str, user_id: str, answer: Document | None) -> Document | None:
+        if (read_name, user_id) == ("stats", "alice") and answer is not None and next(wrong, False):
             return {**answer, "games": []}
         return answer
 
     reads.altered = altered
     result, differences = run(reads)
     assert differences == []
-    assert result.well
-    assert result.asked_again == 1
+    assert result.ok
+    assert result.retried == 1
 
 
-def test_an_answer_that_is_newer_than_what_was_read_is_held_against_the_newer_records() -> None:
+def test_a_response_newer_than_the_records_read_is_compared_with_the_newer_records() -> None:
     whole = story_records()
     growing = Records([records[: len(records) * 2 // 3] for records in whole])
     first_ends = growing.ends()
 
     class Ends(Records):
-        """The log grows as soon as it was looked at."""
+        """The log grows right after its ends were read."""
 
         def ends(self) -> list[int]:
             self.partitions = whole
             return list(first_ends)
 
-    reads = ToldReads(whole)
+    reads = FakeReads(whole)
     result, differences = run(reads, records=Ends(growing.partitions))
     assert differences == []
-    assert result.well
-    assert result.asked_again == 0
+    assert result.ok
+    assert result.retried == 0
     assert result.events == sum(first_ends)
 
 
-def test_a_list_that_grows_while_it_is_paged_is_what_was_there_at_its_first_page() -> None:
+def test_a_list_that_grows_while_it_is_paged_has_the_items_of_its_first_page() -> None:
     whole = story_records()
-    reads = ToldReads(whole, page=2)
+    reads = FakeReads(whole, page=2)
     reads.ends = {partition: len(records) // 2 for partition, records in enumerate(whole)}
 
     class Ends(Records):
         def ends(self) -> list[int]:
             return [len(records) // 2 for records in whole]
 
-    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
-        if asked in ("history", "bets", "holds"):  # something happens after every page
+    def altered(read_name: str, user_id: str, answer: Document | None) -> Document | None:
+        if read_name in ("history", "bets", "holds"):  # something happens after every page
             partition, _ = reads.seq(user_id)
             reads.ends[partition] = min(reads.ends[partition] + 1, len(whole[partition]))
         return answer
 
     reads.altered = altered
-    result, differences = run(reads, records=Ends(whole), at_once=1)
+    result, differences = run(reads, records=Ends(whole), concurrency=1)
     assert differences == []
-    assert result.well
-    assert result.asked_again == 0
+    assert result.ok
+    assert result.retried == 0
     assert sum(reads.ends.values()) > sum(len(records) // 2 for records in whole) + 10
 
 
-def test_a_wallet_that_stays_behind_is_named_and_no_difference_where_it_is_true() -> None:
-    reads = told()
+def test_a_wallet_that_stays_behind_and_is_true_at_its_position_is_reported_as_behind() -> None:
+    reads = fake_reads()
     reads.behind["bob"] = 12
     result, differences = run(reads)
     assert differences == []
-    assert result.behind == [Behind("bob", 2, 12)]
-    assert result.well
+    assert result.behind == [BehindWallet("bob", 2, 12)]
+    assert result.ok
 
 
-def test_a_wallet_that_is_behind_and_wrong_there_differs() -> None:
-    reads = told()
+def test_a_wallet_that_is_behind_and_wrong_at_its_position_is_a_difference() -> None:
+    reads = fake_reads()
     reads.behind["bob"] = 12
-    reads.altered = lambda asked, user_id, answer: (
-        {**answer, "direct_count": 9} if (asked, user_id) == ("referrals", "bob") and answer else answer
+    reads.altered = lambda read_name, user_id, answer: (
+        {**answer, "direct_count": 9} if (read_name, user_id) == ("referrals", "bob") and answer else answer
     )
     result, differences = run(reads)
     assert [difference.field for difference in differences] == ["direct_count"]
-    assert not result.well
+    assert not result.ok
 
 
-def test_reads_that_are_behind_are_waited_for() -> None:
-    reads = told()
+def test_reconcile_waits_for_reads_that_are_behind() -> None:
+    reads = fake_reads()
     reads.ends = {1: 5}
     waits: list[str] = []
 
-    def says(text: str) -> None:
+    def on_message(text: str) -> None:
         waits.append(text)
         reads.ends = {}
 
-    result, differences = run(reads, says=says, patience_s=5)
+    result, differences = run(reads, on_message=on_message, wait_s=5)
     assert differences == []
-    assert result.well
+    assert result.ok
     assert len(waits) == 1
     assert waits[0].startswith("the reads of partition 1 are at seq 5, the log at ")
 
 
-def test_reads_that_stay_behind_are_not_well_but_do_not_differ() -> None:
-    reads = told()
+def test_reads_that_stay_behind_are_reported_but_are_no_difference() -> None:
+    reads = fake_reads()
     reads.ends = {1: 30}
-    result, differences = run(reads, patience_s=0.01)
+    result, differences = run(reads, wait_s=0.01)
     assert differences == []
-    assert result.late == [Late(1, 30, len(story_records()[1]))]
-    assert not result.well
+    assert result.late == [LatePartition(1, 30, len(story_records()[1]))]
+    assert not result.ok
 
 
-def test_a_record_that_is_not_understood_ends_it() -> None:
+def test_an_unknown_record_ends_reconcile() -> None:
     records = story_records()
     records[1][3] = records[1][3].replace(b'"referral_counted"', b'"of_tomorrow"')
-    with pytest.raises(NotUnderstood, match="1:4 is of type of_tomorrow"):
-        run(told(), records=Records(records))
+    with pytest.raises(UnknownRecord, match="1:4 is of type of_tomorrow"):
+        run(fake_reads(), records=Records(records))
 
 
-def test_progress_ends_with_all() -> None:
+def test_progress_ends_with_the_total() -> None:
     seen: list[tuple[int, int]] = []
-    run(told(), progress=lambda done, total: seen.append((done, total)))
+    run(fake_reads(), on_progress=lambda done, total: seen.append((done, total)))
     total = sum(map(len, story_records()))
     assert seen[-1] == (total, total)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-# --- answers that are no documents -------------------------------------------------------------------------------
+# --- responses that are no documents -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "read", ["wallet", "stats", "referrals", "balance", "history", "bets", "holds", "bet", "transfer", "order"]
 )
-def test_an_answer_that_cannot_be_read_is_a_difference_and_the_others_are_asked_for(read: str) -> None:
-    reads = told()
+def test_an_unreadable_response_is_a_difference_and_the_other_reads_follow(read: str) -> None:
+    reads = fake_reads()
 
-    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
-        if (asked, user_id) == (read, "alice"):
+    def altered(read_name: str, user_id: str, answer: Document | None) -> Document | None:
+        if (read_name, user_id) == (read, "alice"):
             raise Unreadable("this is why")
         return answer
 
@@ -337,106 +346,106 @@ def test_an_answer_that_cannot_be_read_is_a_difference_and_the_others_are_asked_
     assert all(difference.read.startswith(read) for difference in differences)
     assert all("this is why" in difference.found for difference in differences)
     assert result.wallets == WALLETS + 1
-    assert not result.well
-    assert {"history", "bets", "order"} <= {asked for asked, user_id in reads.asked if user_id == "alice"}
+    assert not result.ok
+    assert {"history", "bets", "order"} <= {read_name for read_name, user_id in reads.calls if user_id == "alice"}
 
 
-def test_what_cannot_be_read_once_only_is_no_difference() -> None:
-    reads = told()
+def test_a_response_that_is_unreadable_once_is_no_difference() -> None:
+    reads = fake_reads()
     broken = iter([True])
 
-    def altered(asked: str, user_id: str, answer: Document | None) -> Document | None:
-        if (asked, user_id) == ("stats", "alice") and next(broken, False):
+    def altered(read_name: str, user_id: str, answer: Document | None) -> Document | None:
+        if (read_name, user_id) == ("stats", "alice") and next(broken, False):
             raise Unreadable("once")
         return answer
 
     reads.altered = altered
     result, differences = run(reads)
-    assert (differences, result.asked_again) == ([], 1)
+    assert (differences, result.retried) == ([], 1)
 
 
-def test_where_no_wallet_can_be_read_nobody_is_waited_for() -> None:
-    reads = told()
+def test_reconcile_does_not_wait_if_no_wallet_can_be_read() -> None:
+    reads = fake_reads()
 
-    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
-        if asked == "wallet":
+    def altered(read_name: str, _user_id: str, answer: Document | None) -> Document | None:
+        if read_name == "wallet":
             raise Unreadable("all of them")
         return answer
 
     reads.altered = altered
-    result, differences = run(reads, patience_s=600)
+    result, differences = run(reads, wait_s=600)
     assert len(differences) == WALLETS + 1
     assert result.late == []
 
 
-def test_half_a_character_in_an_answer_is_shown() -> None:
-    reads = told()
-    reads.altered = lambda asked, user_id, answer: (
-        {**answer, "status": "\ud800"} if (asked, user_id) == ("wallet", "alice") and answer else answer
+def test_half_a_surrogate_pair_in_a_response_is_shown() -> None:
+    reads = fake_reads()
+    reads.altered = lambda read_name, user_id, answer: (
+        {**answer, "status": "\ud800"} if (read_name, user_id) == ("wallet", "alice") and answer else answer
     )
     _, (difference,) = run(reads)
     assert difference.found == '"\\ud800"'
 
 
-# --- whose rows there are ----------------------------------------------------------------------------------------
+# --- users with rows ----------------------------------------------------------------------------------------
 
 
 def users_of(partition: int) -> set[str]:
     return {json.loads(record)["user_id"] for record in story_records()[partition]}
 
 
-def test_rows_of_somebody_whom_the_log_does_not_know_differ() -> None:
-    reads = told()
-    reads.told_users = {1: (len(story_records()[1]), users_of(1) | {"mallory"})}
+def test_rows_of_a_user_without_events_are_a_difference() -> None:
+    reads = fake_reads()
+    reads.users_with_rows = {1: (len(story_records()[1]), users_of(1) | {"mallory"})}
     result, differences = run(reads)
     assert [(one.user_id, one.read, one.found) for one in differences] == [("mallory", "rows", '"some"')]
-    assert not result.well
+    assert not result.ok
     assert run(reads, only=["bob"])[1] == []
-    assert run(reads, only=["mallory"])[0].strangers == 1
+    assert run(reads, only=["mallory"])[0].unknown_users == 1
 
 
-def test_rows_are_held_against_the_log_as_of_their_checkpoint() -> None:
+def test_rows_are_compared_with_the_log_as_of_their_checkpoint() -> None:
     first = json.loads(story_records()[2][0])["user_id"]
     later = sorted(users_of(2) - {first})
-    reads = told()
-    reads.told_users = {2: (1, users_of(2))}
+    reads = fake_reads()
+    reads.users_with_rows = {2: (1, users_of(2))}
     assert [one.user_id for one in run(reads)[1]] == later
-    reads.told_users = {2: (1, {first})}
+    reads.users_with_rows = {2: (1, {first})}
     assert run(reads)[1] == []
 
 
 @pytest.mark.parametrize("partition", [0, 1])
-def test_a_log_that_has_fewer_events_than_the_rows_differs_also_where_it_has_no_wallet(partition: int) -> None:
+def test_a_log_with_fewer_events_than_the_rows_is_a_difference_also_without_a_wallet(partition: int) -> None:
     shorter = story_records()
     shorter[partition] = shorter[partition][: 0 if partition == 0 else -1]
     end = len(shorter[partition])
-    reads = ToldReads(shorter)
-    reads.told_users = {partition: (end + 1, set())}
+    reads = FakeReads(shorter)
+    reads.users_with_rows = {partition: (end + 1, set())}
     result, differences = run(reads, records=Records(shorter))
     (difference,) = differences
     assert (difference.user_id, difference.read, difference.field) == (f"partition:{partition}", "checkpoint", "seq")
     assert difference.position == f"{partition}:{end + 1}"
     assert difference.expected == f'"at most {end}, where the log ends"'
-    assert not result.well
+    assert not result.ok
 
 
 # --- the queue, and the leaderboards -----------------------------------------------------------------------------
 
 
-def everybody_of(result: Reconciled) -> reconcile_everybody.Everybody:
-    assert result.everybody is not None
-    return result.everybody
+def cross_user_of(result: Reconciled) -> reconcile_totals.CrossUserReads:
+    assert result.cross_user is not None
+    return result.cross_user
 
 
 def test_the_queue_and_every_leaderboard_are_compared() -> None:
-    reads = told()
-    everybody = everybody_of(run(reads)[0])
-    orders = sum(len(story.orders) for story in reads._stories())
-    assert everybody.orders == orders > 8
-    assert everybody.leaderboards == 9, "all bets of the story are of one day and asset"
-    assert (everybody.not_compared, everybody.days_left_out) == ("", 0)
-    assert [read for read, user_id in reads.asked if user_id == ""].count("orders") == -(-orders // reads.page)
-    assert run(reads, only=["alice"])[0].everybody is None
+    reads = fake_reads()
+    cross_user = cross_user_of(run(reads)[0])
+    orders = sum(len(oracle.orders) for oracle in reads._oracles())
+    assert cross_user.orders == orders > 8
+    assert cross_user.leaderboards == 9, "all bets of the story are of one day and asset"
+    assert (cross_user.not_compared, cross_user.days_left_out) == ("", 0)
+    assert [read for read, user_id in reads.calls if user_id == ""].count("orders") == -(-orders // reads.page)
+    assert run(reads, only=["alice"])[0].cross_user is None
 
 
 def _insert_order(answer: Document) -> None:
@@ -461,11 +470,11 @@ def _swap_orders(answer: Document) -> None:
         (_set("as_of", {"positions": ["0:1", "1:1", "2:1", "3:99999"]}), "as_of.positions"),
     ],
 )
-def test_an_order_that_is_missing_or_too_much_or_elsewhere_in_the_queue_differs(alter: Alter, field: str) -> None:
-    reads = told()
+def test_a_missing_extra_or_misplaced_order_in_the_queue_is_a_difference(alter: Alter, field: str) -> None:
+    reads = fake_reads()
 
-    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
-        if asked == "orders":
+    def altered(read_name: str, _user_id: str, answer: Document | None) -> Document | None:
+        if read_name == "orders":
             assert answer is not None
             alter(answer)
         return answer
@@ -476,11 +485,11 @@ def test_an_order_that_is_missing_or_too_much_or_elsewhere_in_the_queue_differs(
     result, differences = run(reads, records=_at_one() if field == "as_of.positions" else Records(story_records()))
     assert [one.read for one in differences if one.read == "orders"] == ["orders"], differences
     assert any(field in one.field for one in differences), differences
-    assert not result.well
+    assert not result.ok
 
 
 class _AtOne(Records):
-    """A log that looked as if each partition had one event."""
+    """A log whose partitions seem to have one event each."""
 
     def ends(self) -> list[int]:
         return [1 for _ in self.partitions]
@@ -490,11 +499,11 @@ def _at_one() -> Records:
     return _AtOne(story_records())
 
 
-def test_who_stands_in_the_queue_and_is_not_in_the_log_is_named() -> None:
-    reads = told()
+def test_an_unknown_user_in_the_queue_is_named() -> None:
+    reads = fake_reads()
 
-    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
-        if asked == "orders" and answer is not None:
+    def altered(read_name: str, _user_id: str, answer: Document | None) -> Document | None:
+        if read_name == "orders" and answer is not None:
             _insert_order(answer)
         return answer
 
@@ -523,13 +532,13 @@ def _first_leader_more(answer: Document) -> None:
         (_set("as_of", {}), "as_of.positions"),
     ],
 )
-def test_a_leaderboard_that_differs_is_named_with_member_and_user(
+def test_a_differing_leaderboard_is_reported_with_member_and_user(
     measure: str, span: str, alter: Alter, field: str
 ) -> None:
-    reads = told()
+    reads = fake_reads()
 
-    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
-        if asked == "leaderboard" and answer is not None and answer["name"] == f"{measure}_{span}":
+    def altered(read_name: str, _user_id: str, answer: Document | None) -> Document | None:
+        if read_name == "leaderboard" and answer is not None and answer["name"] == f"{measure}_{span}":
             alter(answer)
         return answer
 
@@ -538,14 +547,14 @@ def test_a_leaderboard_that_differs_is_named_with_member_and_user(
     assert difference.read.startswith(f"leaderboards/{measure}_{span}?asset=INR&at_us=")
     assert difference.field == field
     assert (difference.user_id in ("alice", "erin", "mallory")) is (field == "value")
-    assert not result.well
+    assert not result.ok
 
 
-def test_queue_and_leaderboards_that_cannot_be_read_are_differences() -> None:
-    reads = told()
+def test_an_unreadable_queue_and_leaderboards_are_differences() -> None:
+    reads = fake_reads()
 
-    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
-        if asked in ("orders", "leaderboard"):
+    def altered(read_name: str, _user_id: str, answer: Document | None) -> Document | None:
+        if read_name in ("orders", "leaderboard"):
             raise Unreadable("broken")
         return answer
 
@@ -553,24 +562,24 @@ def test_queue_and_leaderboards_that_cannot_be_read_are_differences() -> None:
     result, differences = run(reads)
     assert len(differences) == 1 + 9
     assert all("broken" in difference.found for difference in differences)
-    assert not result.well
+    assert not result.ok
 
 
-def test_while_somebody_is_quarantined_queue_and_leaderboards_are_not_compared_and_that_is_said() -> None:
-    reads = told()
+def test_while_a_user_is_quarantined_queue_and_leaderboards_are_reported_as_not_compared() -> None:
+    reads = fake_reads()
     reads.behind["bob"] = 12
     result, differences = run(reads)
     assert differences == []
-    assert "as of seq 12 of partition 2" in everybody_of(result).not_compared
+    assert "as of seq 12 of partition 2" in cross_user_of(result).not_compared
 
 
-def test_leaderboards_that_are_newer_each_time_are_held_against_the_log_as_of_each() -> None:
+def test_leaderboards_that_grow_are_compared_with_the_log_as_of_each_response() -> None:
     whole = story_records()
-    reads = ToldReads(whole)
+    reads = FakeReads(whole)
     reads.ends = dict.fromkeys(range(4), 1)
 
-    def altered(asked: str, _user_id: str, answer: Document | None) -> Document | None:
-        if asked in ("orders", "leaderboard"):
+    def altered(read_name: str, _user_id: str, answer: Document | None) -> Document | None:
+        if read_name in ("orders", "leaderboard"):
             reads.ends = {partition: min(end + 1, len(whole[partition])) for partition, end in reads.ends.items()}
         return answer
 
@@ -580,16 +589,16 @@ def test_leaderboards_that_are_newer_each_time_are_held_against_the_log_as_of_ea
     reads.ends = {0: 3, 1: 9, 2: 1, 3: 1}
     result, differences = run(reads, records=bets_by_seq_9)
     assert differences == []
-    assert everybody_of(result).leaderboards == 9
-    assert everybody_of(result).not_compared == ""
-    assert reads.ends[1] > 15, "settled and cancelled meanwhile"
+    assert cross_user_of(result).leaderboards == 9
+    assert cross_user_of(result).not_compared == ""
+    assert reads.ends[1] > 15, "bets were settled and cancelled during the comparison"
 
 
 DAY_US = 86_400_000_000
 
 
 def bets_of_days(days: int) -> list[list[bytes]]:
-    """One bet a day, settled on the day after, and one that is cancelled then."""
+    """For each day one bet that is settled on the next day, and one that is cancelled on the next day."""
     events: list[tuple[int, str, dict[str, Any]]] = [(0, "wallet_opened", {})]
     for day in range(days):
         placed = {"game": "g", "period": "p", "selection": "s", "asset": "INR"}
@@ -623,17 +632,17 @@ def bets_of_days(days: int) -> list[list[bytes]]:
 
 def test_days_weeks_and_months_each_have_their_leaderboards() -> None:
     records = bets_of_days(3)
-    reads = ToldReads(records)
+    reads = FakeReads(records)
     result, differences = run(reads, records=Records(records))
     assert differences == []
     # four days, two weeks (Sunday is of the old one), two months
-    assert everybody_of(result).leaderboards == 3 * (4 + 2 + 2)
+    assert cross_user_of(result).leaderboards == 3 * (4 + 2 + 2)
 
 
-def test_of_many_days_the_latest_are_compared_and_how_many_are_left_out_is_told() -> None:
-    records = bets_of_days(reconcile_everybody.DAYS_MOST + 6)
-    reads = ToldReads(records)
+def test_of_many_days_the_latest_are_compared_and_the_others_are_counted() -> None:
+    records = bets_of_days(reconcile_totals.DAYS_MOST + 6)
+    reads = FakeReads(records)
     result, differences = run(reads, records=Records(records))
     assert differences == []
-    assert everybody_of(result).days_left_out == 7
-    assert [read for read, _ in reads.asked].count("leaderboard") == everybody_of(result).leaderboards
+    assert cross_user_of(result).days_left_out == 7
+    assert [read for read, _ in reads.calls].count("leaderboard") == cross_user_of(result).leaderboards

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 
 from projections.models import VERSION
+from projections.models.accounts import AccountTotal
 from projections.projecting.partition import PartitionProjector
-from projections.reads.supply import AccountTotal, account_totals
+from projections.reads.supply import account_totals
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 from properties.reads_scenario import tell
 

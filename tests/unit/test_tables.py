@@ -12,11 +12,13 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import String
 
 from ledger.core.events import DATA_TYPES
-from projections.models.rows import BY_USER, ROW_TYPES, WHOLE, Row
-from projections.models.tables import COMMON, Tables
+from projections.models import BY_USER, ROW_TYPES, WHOLE
+from projections.models.history import HistoryRow
 from projections.storage.common import create_index, create_table, drop_index, drop_table
+from projections.tables.rows import Row
+from projections.tables.tables import COMMON, Tables
 
-TABLES: Final = Tables(7)
+TABLES: Final = Tables(7, ROW_TYPES)
 DIALECTS: Final[dict[str, Dialect]] = {
     "sqlite": sqlite.dialect(),
     "postgresql": postgresql.dialect(),  # type: ignore[no-untyped-call]
@@ -107,7 +109,7 @@ def test_an_integer_that_counts_money_time_or_events_has_64_bits(table: Table) -
 
 
 def test_every_event_type_fits_into_its_column() -> None:
-    kind: Any = TABLES.history.c.type.type
+    kind: Any = TABLES[HistoryRow].c.type.type
     assert max(len(data.type) for data in DATA_TYPES) <= kind.length
 
 

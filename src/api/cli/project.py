@@ -282,16 +282,16 @@ async def _check(settings: "Settings", *, once: bool) -> int:
     import gc
 
     from api.composition.container import open_check
-    from projections.auditing.background_check import QUICK_SHARE, THOROUGH_SHARE, Pace
+    from projections.auditing.background_check import QUICK_SHARE, THOROUGH_SHARE, CpuShare
 
     os.nice(_NICE)
-    paces = (Pace(1.0), Pace(1.0)) if once else (Pace(QUICK_SHARE), Pace(THOROUGH_SHARE))
-    async with open_check(settings, *paces) as checking:
+    shares = (CpuShare(1.0), CpuShare(1.0)) if once else (CpuShare(QUICK_SHARE), CpuShare(THOROUGH_SHARE))
+    async with open_check(settings, *shares) as checking:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         if once:
             return await checking.all_partitions()
-        task = asyncio.ensure_future(checking.for_ever())
+        task = asyncio.ensure_future(checking.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)

@@ -38,7 +38,7 @@ from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.log_file import wrong_partitions
 from ledger.sqlite.readers import SqliteLogReader
 from ledger.sqlite.state_store import SqliteStateStore
-from projections.auditing.background_check import Check, Pace, Proof
+from projections.auditing.background_check import BackgroundCheck, CpuShare, PartitionCheck
 from projections.caching.cached_reads import CacheCounts, CachedReads
 from projections.models import VERSION
 from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
@@ -46,10 +46,16 @@ from projections.projecting.log_reader import LogReader, refuse_ahead
 from projections.projecting.post_commit import PostCommit
 from projections.projecting.rebuild import ReadSide
 from projections.projecting.worker_metrics import LagMonitor
-from projections.reads.port import ReadModel
 from projections.reads.queries import Reads
 from projections.reads.status import standing_of
-from projections.storage.port import UNDER_WAY, ReadModelStore, ReadModelUnavailable, RebuildUnderWay, Switched
+from projections.storage.port import (
+    UNDER_WAY,
+    ReadModel,
+    ReadModelStore,
+    ReadModelUnavailable,
+    RebuildUnderWay,
+    Switched,
+)
 from projections.storage.server import Database, ServerReadModel, ServerReadModelStore
 from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
 
@@ -486,12 +492,14 @@ def _locked_file(data: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_check(settings: Settings, quick: Pace, thorough: Pace) -> AsyncIterator[Check]:
+async def open_check(settings: Settings, quick: CpuShare, thorough: CpuShare) -> AsyncIterator[BackgroundCheck]:
     """The check of this read model; whoever has it runs it. Raises LedgerError."""
     with closing(_reader_of(settings)) as log:
         store = _store_of(settings.data, settings.read_model, make=False)
         try:
-            yield Check(store, Proof(store, log, quick), Proof(store, log, thorough), system_clock)
+            yield BackgroundCheck(
+                store, PartitionCheck(store, log, quick), PartitionCheck(store, log, thorough), system_clock
+            )
         finally:
             await store.close()
 

@@ -20,10 +20,10 @@ from ledger.errors import LedgerError
 from ledger.node.node import Node
 from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, Refused
 from projections.caching.cached_reads import CacheCounts
-from projections.reads.port import Pool, Pooled, ReadModel
+from projections.models.accounts import AccountTotal
 from projections.reads.status import Standing, standing_of
-from projections.reads.supply import AccountTotal, account_totals
-from projections.storage.port import ReadModelUnavailable
+from projections.reads.supply import account_totals
+from projections.storage.port import Pool, Pooled, ReadModel, ReadModelUnavailable
 
 
 def outcome_of(answer: AnyResponse | Problem) -> str:

@@ -15,13 +15,13 @@ from sqlalchemy.dialects import sqlite
 from api.http.consistency import body_of
 from api.openapi.examples import PARTITION, START_US, USER, Example
 from ledger.core.record import EMPTY, Head
-from projections.models import FOLDS, VERSION
-from projections.models.tables import CHECKPOINT, COMMON, GENERATION, Tables
+from projections.models import FOLDS, ROW_TYPES, VERSION
 from projections.projecting.partition import continue_chain
-from projections.reads.port import Ask, Rows, at_once
-from projections.reads.queries import Found, Reads
+from projections.reads.queries import Found, Reads, at_once
 from projections.storage.common import create_table, ready
-from projections.storage.row_buffer import RowBuffer
+from projections.tables.queries import Query, Rows
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.tables import CHECKPOINT, COMMON, GENERATION, Tables
 
 PARTITIONS: Final = 4
 """Chosen: few enough to name them all in ``as_of``; the play's wallets are in its partition 3 of 4, as of 16."""
@@ -61,7 +61,7 @@ def answers(played: Sequence[Example]) -> dict[str, Any]:
 def _fold(connection: sqlite3.Connection, tables: Tables, records: Sequence[bytes]) -> Head:
     """Write the rows of these records, the whole of ``PARTITION``, and the checkpoints; answers the last head."""
     chained = continue_chain(PARTITION, EMPTY, records)
-    book = RowBuffer({}, complete=True)
+    book = RowBuffer(ROW_TYPES, {}, complete=True)
     for link in chained.links:
         assert link.event is not None, link.reason
         for fold in FOLDS:
@@ -86,9 +86,9 @@ class _Model:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self.tables = Tables(_GENERATION)
+        self.tables = Tables(_GENERATION, ROW_TYPES)
 
-    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
+    async def fetch(self, asks: Sequence[Query], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
         found = []
         for ask in asks:
             statement = ready(ask.builder(self.tables, ask.conditions), _DIALECT)

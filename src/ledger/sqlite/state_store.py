@@ -21,6 +21,7 @@ from ledger.core.record import Head
 from ledger.core.state_values import VALUES_FORMAT, Value, decode_value, encode_value
 from ledger.errors import LedgerError
 from ledger.ports import Page, StateCopy
+from ledger.sqlite.wal import limit_wal, shrink_wal
 
 # Changes with the file's shape and the values': a store of another format is thrown away and made anew.
 FORMAT: Final = 100 + VALUES_FORMAT
@@ -105,6 +106,7 @@ class SqliteStateStore:
             saver.execute("COMMIT")
         saver.execute("PRAGMA synchronous=NORMAL")
         saver.execute("PRAGMA cache_size=-32768")
+        limit_wal(saver)
         reader = sqlite3.connect(self._path, isolation_level=None, timeout=10)
         reader.execute("PRAGMA query_only=1")
         reader.execute("PRAGMA cache_size=-32768")
@@ -170,6 +172,7 @@ class SqliteStateStore:
                 done += size
             saver.execute(_SET_CHECKPOINT, (partition, at.seq, at.sha256, place))
             saver.execute("COMMIT")
+            shrink_wal(saver, self._path)
         except sqlite3.Error as error:
             if saver.in_transaction:
                 saver.execute("ROLLBACK")
@@ -199,6 +202,7 @@ class SqliteStateStore:
             filler = self._connect()
             filler.execute("PRAGMA synchronous=NORMAL")
             filler.execute(f"PRAGMA wal_autocheckpoint={_FILL_WAL_PAGES}")
+            limit_wal(filler)
             self._forget(filler, partition)
             try:
                 for page in pages:

@@ -1,1 +1,3 @@
-"""Checks of the read model against the log, with code that the folds do not share."""
+"""Checks of the read model against the log, by code that the folds do not share: the background check, the oracle,
+``audit reconcile``.
+"""

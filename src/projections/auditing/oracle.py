@@ -1,12 +1,11 @@
-"""What every read must say of a wallet, computed from the records and the public contract alone.
+"""The oracle: computes the documents that the reads must return, from the records and the public contract alone.
 
-This is the auditor's second opinion: it shares no code with the folds, nor with the writer. It reads records as plain
-JSON, keeps no totals that could drift (a statistic is counted from the bets when it is asked for), and prefers the
-slow and obvious way. Where the contract can be read in two ways, ``docs/reads.md`` says how it was read.
+It shares no code with the folds or the writer. It decodes records as plain JSON, keeps no totals that could drift (a
+statistic is counted from the bets when it is needed), and prefers the slow and obvious way. Where the contract can be
+read in two ways, ``docs/reads.md`` says which one is meant.
 
-A ``Story`` takes one wallet's records in order and answers, at any moment, the documents that the reads must give as
-of the last record taken. All that a wallet's reads say follows from the wallet's own records: what other wallets did
-to it is an event of its own.
+A ``WalletOracle`` applies one wallet's records in order and returns, at any moment, the documents as of the last
+applied record. A wallet's own records are enough: what other wallets do to it is an event of this wallet too.
 
 Documents are the contract's JSON objects without ``as_of``; in lists, newest first.
 """
@@ -26,21 +25,21 @@ _RESERVED: Final = ("game:", "partition:")
 _decode: Final = msgspec.json.Decoder().decode
 
 
-class NotUnderstood(Exception):
-    """A record that this recomputation cannot follow: its place, and why."""
+class UnknownRecord(Exception):
+    """A record that the oracle cannot apply; the message names its position and the reason."""
 
 
 def is_wallet(user_id: str) -> bool:
-    """Whether the id is a wallet's, and not that of a stream of a game or a partition."""
+    """Whether the id is of a wallet, and not of the stream of a game or a partition."""
     return not user_id.startswith(_RESERVED)
 
 
 def history_key(item: Document) -> str:
-    """What tells one item of a history from another. Raises KeyError."""
+    """The unique key of an item of the history. Raises KeyError."""
     return f"{item['position']} {item['asset']}"
 
 
-class Story:
+class WalletOracle:
     """One wallet, record by record."""
 
     def __init__(self, user_id: str) -> None:
@@ -51,7 +50,7 @@ class Story:
         self.holds: dict[str, Document] = {}
         self.transfers: dict[str, Document] = {}
         self.orders: dict[str, Document] = {}
-        """By id. All of these are in the order of their first events: the oldest first."""
+        """By id. All these dictionaries are in the order of the first events, the oldest first."""
         self._opened: Document | None = None
         self._status = "open"
         self._balances: dict[str, dict[str, int]] = {}
@@ -65,7 +64,7 @@ class Story:
 
     @property
     def is_open(self) -> bool:
-        """Whether the wallet was ever opened: else every read of it says ``wallet_not_found``."""
+        """Whether the wallet was ever opened; otherwise every read of it is ``wallet_not_found``."""
         return self._opened is not None
 
     def wallet(self) -> Document:
@@ -87,7 +86,7 @@ class Story:
         }
 
     def balances(self) -> Document:
-        """Of each asset that moved or was limited so far."""
+        """By asset, for each asset that was moved or limited so far."""
         assets = sorted(self._balances.keys() | self._limits.keys())
         return {asset: dict(self._balances.get(asset, dict.fromkeys(_BUCKETS, 0))) for asset in assets}
 
@@ -112,9 +111,9 @@ class Story:
         return {
             "user_id": self.user_id,
             "games": [
-                {"asset": key[0], "game": key[1], **row} for key, row in sorted(games.items()) if _is_something(row)
+                {"asset": key[0], "game": key[1], **row} for key, row in sorted(games.items()) if _has_values(row)
             ],
-            "totals": [{"asset": key[0], **row} for key, row in sorted(totals.items()) if _is_something(row)],
+            "totals": [{"asset": key[0], **row} for key, row in sorted(totals.items()) if _has_values(row)],
         }
 
     def referrals(self) -> Document:
@@ -129,25 +128,29 @@ class Story:
 
     # --- the records ---------------------------------------------------------------------------------------------
 
-    def take(self, record: bytes) -> None:
-        """Raises NotUnderstood."""
+    def apply(self, record: bytes) -> None:
+        """Raises UnknownRecord."""
         try:
             event: Document = _decode(record)
-            place = f"{event['partition']}:{event['seq']}"
+            position = f"{event['partition']}:{event['seq']}"
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise NotUnderstood(f"a record of {self.user_id} cannot be read: {error}") from error
+            raise UnknownRecord(f"a record of {self.user_id} cannot be read: {error}") from error
         if event.get("v") != 1:
-            raise NotUnderstood(f"the record {place} is of version {event.get('v')}, which is not known here")
+            raise UnknownRecord(
+                f"the record {position} is of version {event.get('v')}, which this program does not know"
+            )
         handler = _HANDLERS.get(event["type"])
         if handler is None:
-            raise NotUnderstood(f"the record {place} is of type {event['type']}, which is not known here")
+            raise UnknownRecord(f"the record {position} is of type {event['type']}, which this program does not know")
         try:
-            handler(self, place, event["time_us"], event["data"])
-            self._move(place, event)
+            handler(self, position, event["time_us"], event["data"])
+            self._apply_postings(position, event)
         except (KeyError, TypeError, ValueError) as error:
-            raise NotUnderstood(f"the record {place} refers to what was never there: {error!r}") from error
+            raise UnknownRecord(
+                f"the record {position} refers to something that does not exist: {error!r}"
+            ) from error
 
-    def _move(self, place: str, event: Document) -> None:
+    def _apply_postings(self, position: str, event: Document) -> None:
         own = f"wallet/{self.user_id}/"
         change: dict[str, dict[str, int]] = {}
         for account, asset, amount in event["postings"]:
@@ -158,7 +161,7 @@ class Story:
             for bucket in _BUCKETS:
                 balance[bucket] += change[asset][bucket]
             item = {
-                "position": place,
+                "position": position,
                 "time_us": event["time_us"],
                 "type": event["type"],
                 "command_id": event["command_id"],
@@ -174,63 +177,63 @@ class Story:
         game: str = self.bets[data["bet_id"]]["game"]
         return game
 
-    def _wallet_opened(self, _place: str, time_us: int, data: Document) -> None:
+    def _wallet_opened(self, _position: str, time_us: int, data: Document) -> None:
         self._opened = {"opened_at_us": time_us, "referrer_id": data.get("referrer_id")}
 
-    def _referral_counted(self, _place: str, _time_us: int, data: Document) -> None:
+    def _referral_counted(self, _position: str, _time_us: int, data: Document) -> None:
         self._members[data["level"] - 1] += 1
 
-    def _deposited(self, place: str, time_us: int, data: Document) -> None:
+    def _deposited(self, position: str, time_us: int, data: Document) -> None:
         self.orders[data["order_id"]] = {
-            **_order(self.user_id, "deposit", place, time_us, data),
+            **_order(self.user_id, "deposit", position, time_us, data),
             "status": "completed",
             "resolved_at_us": time_us,
         }
-        self._by_position[place] = ("order", data["order_id"])
+        self._by_position[position] = ("order", data["order_id"])
         if self._first_deposit is None:
             self._first_deposit = {
                 "order_id": data["order_id"],
                 "asset": data["asset"],
                 "amount": data["amount"],
-                "position": place,
+                "position": position,
                 "time_us": time_us,
             }
 
-    def _withdrawal_requested(self, place: str, time_us: int, data: Document) -> None:
-        self.orders[data["order_id"]] = _order(self.user_id, "withdrawal", place, time_us, data)
+    def _withdrawal_requested(self, position: str, time_us: int, data: Document) -> None:
+        self.orders[data["order_id"]] = _order(self.user_id, "withdrawal", position, time_us, data)
 
-    def _withdrawal_approved(self, _place: str, time_us: int, data: Document) -> None:
+    def _withdrawal_approved(self, _position: str, time_us: int, data: Document) -> None:
         self.orders[data["order_id"]] |= _resolved("approved", time_us, data)
 
-    def _withdrawal_rejected(self, _place: str, time_us: int, data: Document) -> None:
+    def _withdrawal_rejected(self, _position: str, time_us: int, data: Document) -> None:
         self.orders[data["order_id"]] |= _resolved("rejected", time_us, data)
 
-    def _bet_placed(self, place: str, time_us: int, data: Document) -> None:
+    def _bet_placed(self, position: str, time_us: int, data: Document) -> None:
         self.bets[data["bet_id"]] = {
             **{name: data[name] for name in ("bet_id", "game", "period", "selection", "asset", "stake")},
             "status": "open",
             "payout": None,
-            "position": place,
+            "position": position,
             "placed_at_us": time_us,
             "settled_position": None,
             "settled_at_us": None,
         }
 
-    def _bet_settled(self, place: str, time_us: int, data: Document) -> None:
+    def _bet_settled(self, position: str, time_us: int, data: Document) -> None:
         payout = data["payout"]
         self.bets[data["bet_id"]] |= {
             "status": "won" if payout > 0 else "lost",
             "payout": payout,
-            "settled_position": place,
+            "settled_position": position,
             "settled_at_us": time_us,
         }
 
-    def _bet_cancelled(self, place: str, time_us: int, data: Document) -> None:
+    def _bet_cancelled(self, position: str, time_us: int, data: Document) -> None:
         if not data["before_bet"]:
-            end = {"status": "cancelled", "settled_position": place, "settled_at_us": time_us}
+            end = {"status": "cancelled", "settled_position": position, "settled_at_us": time_us}
             self.bets[data["bet_id"]] |= end
 
-    def _hold_placed(self, place: str, time_us: int, data: Document) -> None:
+    def _hold_placed(self, position: str, time_us: int, data: Document) -> None:
         self.holds[data["hold_id"]] = {
             "hold_id": data["hold_id"],
             "asset": data["asset"],
@@ -238,12 +241,12 @@ class Story:
             "status": "open",
             "captured": None,
             "expires_at_us": data.get("expires_at_us"),
-            "position": place,
+            "position": position,
             "created_at_us": time_us,
             "resolved_at_us": None,
         }
 
-    def _hold_captured(self, _place: str, time_us: int, data: Document) -> None:
+    def _hold_captured(self, _position: str, time_us: int, data: Document) -> None:
         hold = self.holds[data["hold_id"]]
         captured = data.get("amount")
         hold |= {
@@ -252,96 +255,96 @@ class Story:
             "resolved_at_us": time_us,
         }
 
-    def _hold_released(self, _place: str, time_us: int, data: Document) -> None:
+    def _hold_released(self, _position: str, time_us: int, data: Document) -> None:
         self.holds[data["hold_id"]] |= {"status": "released", "resolved_at_us": time_us}
 
-    def _hold_expired(self, _place: str, time_us: int, data: Document) -> None:
+    def _hold_expired(self, _position: str, time_us: int, data: Document) -> None:
         self.holds[data["hold_id"]] |= {"status": "expired", "resolved_at_us": time_us}
 
-    def _transfer_sent(self, place: str, time_us: int, data: Document) -> None:
+    def _transfer_sent(self, position: str, time_us: int, data: Document) -> None:
         self.transfers[data["transfer_id"]] = {
             **{name: data[name] for name in ("transfer_id", "to_user_id", "asset", "amount")},
             "status": "sent",
             "reason": None,
-            "position": place,
+            "position": position,
             "created_at_us": time_us,
             "resolved_at_us": None,
         }
 
-    def _transfer_delivered(self, _place: str, time_us: int, data: Document) -> None:
+    def _transfer_delivered(self, _position: str, time_us: int, data: Document) -> None:
         self.transfers[data["transfer_id"]] |= {"status": "delivered", "resolved_at_us": time_us}
 
-    def _transfer_returned(self, _place: str, time_us: int, data: Document) -> None:
+    def _transfer_returned(self, _position: str, time_us: int, data: Document) -> None:
         self.transfers[data["transfer_id"]] |= _resolved("returned", time_us, data)
 
-    def _bonus_granted(self, place: str, _time_us: int, data: Document) -> None:
-        self._grants[place] = {"asset": data["asset"], "amount": data["amount"], "reversed": False}
-        self._by_position[place] = ("grant", place)
+    def _bonus_granted(self, position: str, _time_us: int, data: Document) -> None:
+        self._grants[position] = {"asset": data["asset"], "amount": data["amount"], "reversed": False}
+        self._by_position[position] = ("grant", position)
 
-    def _adjusted(self, place: str, _time_us: int, _data: Document) -> None:
-        self._by_position[place] = ("adjustment", place)
+    def _adjusted(self, position: str, _time_us: int, _data: Document) -> None:
+        self._by_position[position] = ("adjustment", position)
 
-    def _reversed(self, _place: str, time_us: int, data: Document) -> None:
+    def _reversed(self, _position: str, time_us: int, data: Document) -> None:
         kind, name = self._by_position[data["position"]]
         if kind == "order":
             self.orders[name] |= _resolved("reversed", time_us, data)
         elif kind == "grant":
             self._grants[name]["reversed"] = True
 
-    def _limits_set(self, _place: str, _time_us: int, data: Document) -> None:
+    def _limits_set(self, _position: str, _time_us: int, data: Document) -> None:
         limits = self._limits.setdefault(data["asset"], {})
         for name in _LIMITS:
             if name in data:
                 limits[name] = 0 if name == "credit_limit" and data[name] is None else data[name]
 
-    def _wallet_frozen(self, _place: str, _time_us: int, _data: Document) -> None:
+    def _wallet_frozen(self, _position: str, _time_us: int, _data: Document) -> None:
         self._status = "frozen"
 
-    def _wallet_unfrozen(self, _place: str, _time_us: int, _data: Document) -> None:
+    def _wallet_unfrozen(self, _position: str, _time_us: int, _data: Document) -> None:
         self._status = "open"
 
-    def _wallet_closed(self, _place: str, _time_us: int, _data: Document) -> None:
+    def _wallet_closed(self, _position: str, _time_us: int, _data: Document) -> None:
         self._status = "closed"
 
-    def _only_money(self, _place: str, _time_us: int, _data: Document) -> None:
-        """Its postings say all that a read tells of it."""
+    def _only_money(self, _position: str, _time_us: int, _data: Document) -> None:
+        """Nothing beyond its postings."""
 
 
-_HANDLERS: Final[dict[str, Callable[[Story, str, int, Document], None]]] = {
-    "wallet_opened": Story._wallet_opened,
-    "referral_counted": Story._referral_counted,
-    "referral_void": Story._only_money,
-    "deposited": Story._deposited,
-    "withdrawal_requested": Story._withdrawal_requested,
-    "withdrawal_approved": Story._withdrawal_approved,
-    "withdrawal_rejected": Story._withdrawal_rejected,
-    "bet_placed": Story._bet_placed,
-    "bet_settled": Story._bet_settled,
-    "bet_cancelled": Story._bet_cancelled,
-    "hold_placed": Story._hold_placed,
-    "hold_captured": Story._hold_captured,
-    "hold_released": Story._hold_released,
-    "hold_expired": Story._hold_expired,
-    "transfer_sent": Story._transfer_sent,
-    "transfer_received": Story._only_money,
-    "transfer_refused": Story._only_money,
-    "transfer_delivered": Story._transfer_delivered,
-    "transfer_returned": Story._transfer_returned,
-    "bonus_granted": Story._bonus_granted,
-    "bonus_expired": Story._only_money,
-    "adjusted": Story._adjusted,
-    "adjustment_proposed": Story._only_money,
-    "adjustment_approved": Story._only_money,
-    "adjustment_rejected": Story._only_money,
-    "reversed": Story._reversed,
-    "limits_set": Story._limits_set,
-    "wallet_frozen": Story._wallet_frozen,
-    "wallet_unfrozen": Story._wallet_unfrozen,
-    "wallet_closed": Story._wallet_closed,
+_HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] = {
+    "wallet_opened": WalletOracle._wallet_opened,
+    "referral_counted": WalletOracle._referral_counted,
+    "referral_void": WalletOracle._only_money,
+    "deposited": WalletOracle._deposited,
+    "withdrawal_requested": WalletOracle._withdrawal_requested,
+    "withdrawal_approved": WalletOracle._withdrawal_approved,
+    "withdrawal_rejected": WalletOracle._withdrawal_rejected,
+    "bet_placed": WalletOracle._bet_placed,
+    "bet_settled": WalletOracle._bet_settled,
+    "bet_cancelled": WalletOracle._bet_cancelled,
+    "hold_placed": WalletOracle._hold_placed,
+    "hold_captured": WalletOracle._hold_captured,
+    "hold_released": WalletOracle._hold_released,
+    "hold_expired": WalletOracle._hold_expired,
+    "transfer_sent": WalletOracle._transfer_sent,
+    "transfer_received": WalletOracle._only_money,
+    "transfer_refused": WalletOracle._only_money,
+    "transfer_delivered": WalletOracle._transfer_delivered,
+    "transfer_returned": WalletOracle._transfer_returned,
+    "bonus_granted": WalletOracle._bonus_granted,
+    "bonus_expired": WalletOracle._only_money,
+    "adjusted": WalletOracle._adjusted,
+    "adjustment_proposed": WalletOracle._only_money,
+    "adjustment_approved": WalletOracle._only_money,
+    "adjustment_rejected": WalletOracle._only_money,
+    "reversed": WalletOracle._reversed,
+    "limits_set": WalletOracle._limits_set,
+    "wallet_frozen": WalletOracle._wallet_frozen,
+    "wallet_unfrozen": WalletOracle._wallet_unfrozen,
+    "wallet_closed": WalletOracle._wallet_closed,
 }
 
 
-def _order(user_id: str, kind: str, place: str, time_us: int, data: Document) -> Document:
+def _order(user_id: str, kind: str, position: str, time_us: int, data: Document) -> Document:
     return {
         "user_id": user_id,
         "order_id": data["order_id"],
@@ -351,7 +354,7 @@ def _order(user_id: str, kind: str, place: str, time_us: int, data: Document) ->
         "bonus": data.get("bonus") or 0,
         "status": "pending",
         "reason": None,
-        "position": place,
+        "position": position,
         "created_at_us": time_us,
         "resolved_at_us": None,
     }
@@ -385,24 +388,24 @@ def _count(counted: Document, amount: int) -> None:
     counted["amount"] += amount
 
 
-def _is_something(row: Document) -> bool:
+def _has_values(row: Document) -> bool:
     return any(any(value.values()) if isinstance(value, dict) else value for value in row.values())
 
 
 class Supply:
-    """All money there is, by asset: where it came from, where it is, where it went. Sums to zero."""
+    """The sum of all postings by asset and account: where money came from, where it is, where it went."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, dict[str, int]] = {}
-        """Asset → account → amount; all wallets' buckets together are ``wallets/cash``, ``wallets/bonus`` …"""
+        """Asset → account → amount. The wallets are summed by bucket: ``wallets/cash``, ``wallets/bonus`` …"""
 
-    def take(self, postings: Iterable[tuple[str, str, int]]) -> None:
+    def add(self, postings: Iterable[tuple[str, str, int]]) -> None:
         for account, asset, amount in postings:
             name = f"wallets/{account.rpartition('/')[2]}" if account.startswith("wallet/") else account
             accounts = self.accounts.setdefault(asset, {})
             accounts[name] = accounts.get(name, 0) + amount
 
     def remainders(self) -> Mapping[str, int]:
-        """Asset → what its accounts do not sum to zero by; empty when all is well."""
+        """Asset → sum of its accounts if that is not zero; empty if all postings are balanced."""
         sums = {asset: sum(accounts.values()) for asset, accounts in self.accounts.items()}
         return {asset: remainder for asset, remainder in sums.items() if remainder}

@@ -36,23 +36,15 @@ from projections.caching.port import (
     field_of,
 )
 from projections.caching.single_flight import SingleFlight
-from projections.models.rows import AssetRow, Row, StatisticsRow, WalletRow
+from projections.models import leaderboards, statistics, wallets
+from projections.models.statistics import StatisticsRow
+from projections.models.wallets import AssetRow, WalletRow
 from projections.reads import statements
 from projections.reads.documents import Document
-from projections.reads.port import Ask, Builder, ReadModel, Rows
-from projections.reads.queries import (
-    STANDINGS,
-    Found,
-    LogEnds,
-    Reads,
-    Standing,
-    board_of,
-    leaders_of,
-    standing_of_rows,
-    statistics_of,
-    values_of,
-    wallet_of,
-)
+from projections.reads.queries import ALL_STATUS, Found, LogEnds, Reads, status_of
+from projections.storage.port import ReadModel
+from projections.tables.queries import Builder, Query, Rows, UserStatus
+from projections.tables.rows import Row
 
 BOARD_LIMIT_MAX: Final = 200
 """Leaders in a cached document: the largest ``limit`` that a request may have."""
@@ -64,10 +56,10 @@ ago; ``behind``, the tables were read because the cache had not reached the ``mi
 
 T = TypeVar("T")
 _STATEMENT: Final[Mapping[Kind, tuple[Builder, type[Row]]]] = {
-    "wallet": (statements.assets, AssetRow),
-    "statistics": (statements.statistics, StatisticsRow),
+    "wallet": (wallets.assets_statement, AssetRow),
+    "statistics": (statistics.statistics_statement, StatisticsRow),
 }
-_IDENTITY: Final = Ask(statements.identity, {})
+_IDENTITY: Final = Query(statements.identity)
 _encode_board: Final = msgspec.json.Encoder().encode
 _decode_board: Final = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
@@ -124,17 +116,17 @@ class CachedReads(Reads):
                 return await self._from_cache(kind, user_id, cached)
         own = {"of_partition": partition, "user": user_id}
         statement, _ = _STATEMENT[kind]
-        asks = (Ask(statements.standing, own), Ask(statement, own), _IDENTITY)
-        standing_rows, rows, (identity,) = await self._model.fetch(asks, quick=True)
-        standing = standing_of_rows(standing_rows)
+        asks = (Query(statements.user_status, own), Query(statement, own), _IDENTITY)
+        status_rows, rows, (identity,) = await self._model.fetch(asks, quick=True)
+        user = status_of(user_id, partition, status_rows)
         self._remember_generation(identity)
-        if not standing.is_open:
-            return await self._found(user_id, standing, None, "wallet_not_found")
+        if not user.is_open:
+            return await self._found(user, None)
         token = cached.token
-        if token is not None and token.generation == self._generation and standing.quarantined_at_us is None:
-            fields = _fields(kind, user_id, standing, rows)
-            await self._write_cache(lambda: self._cache.put(kind, partition, user_id, token, standing.seq, fields))
-        return await self._found(user_id, standing, _document(kind, user_id, standing.wallet, rows), "")
+        if token is not None and token.generation == self._generation and user.quarantined_at_us is None:
+            fields = _fields(kind, user, rows)
+            await self._write_cache(lambda: self._cache.put(kind, partition, user_id, token, user.seq, fields))
+        return await self._found(user, _document(kind, user_id, user.wallet, rows))
 
     async def _from_cache(self, kind: Kind, user_id: str, cached: CachedRows) -> Found:
         assert cached.fields is not None
@@ -142,11 +134,12 @@ class CachedReads(Reads):
         rows = {field: decoded(cached.fields[field]) for field in sorted(cached.fields)}
         wallet = rows.pop(WALLET_FIELD, [])
         document = _document(kind, user_id, wallet, [row[1:] for row in rows.values()])
-        return await self._found(user_id, Standing(cached.seq, None, wallet), document, "")
+        user = UserStatus(user_id, self.partition_of(user_id), cached.seq, None, wallet)
+        return await self._found(user, document)
 
-    async def _found(self, user_id: str, standing: Standing, document: Document | None, missing: str) -> Found:
-        self._remember_seqs({self.partition_of(user_id): standing.seq})
-        return await super()._found(user_id, standing, document, missing)
+    async def _found(self, user: UserStatus, document: Document | None, missing: str = "wallet_not_found") -> Found:
+        self._remember_seqs({user.partition: user.seq})
+        return await super()._found(user, document, missing)
 
     # --- leaderboards ----------------------------------------------------------------------------------------------
 
@@ -170,20 +163,20 @@ class CachedReads(Reads):
             if usable:
                 return await self._board_from_cache(board, cached, limit)
         found, values = await self._boards.read(board, lambda: self._read_board(board, cached))
-        return Found(board_of(*board, values[:limit]), "", found.seqs, True, found.lag_ms)
+        return Found(leaderboards.document(*board, values[:limit]), "", found.seqs, True, found.lag_ms)
 
     async def _board_from_cache(self, board: Board, cached: CachedBoard, limit: int) -> Found:
         assert cached.document is not None
         values = [(user_id, int(value)) for user_id, value in _decode_board(cached.document)[:limit]]
-        seqs, oldest_us = await self._standing_of_all(list(enumerate(cached.seqs)), [])
-        return Found(board_of(*board, values), "", seqs, True, self._age_ms(oldest_us))
+        seqs, oldest_us = await self._status_of_all(list(enumerate(cached.seqs)), [])
+        return Found(leaderboards.document(*board, values), "", seqs, True, self._age_ms(oldest_us))
 
     async def _read_board(self, board: Board, cached: CachedBoard) -> tuple[Found, list[tuple[str, int]]]:
-        asks = [*STANDINGS, leaders_of(*board, BOARD_LIMIT_MAX), _IDENTITY]
+        asks = [*ALL_STATUS, leaderboards.leaders(*board, BOARD_LIMIT_MAX), _IDENTITY]
         checkpoint_rows, quarantine_rows, rows, (identity,) = await self._model.fetch(asks)
         self._remember_generation(identity)
-        values = values_of(rows)
-        seqs, oldest_us = await self._standing_of_all(checkpoint_rows, quarantine_rows)
+        values = leaderboards.values_of(rows)
+        seqs, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         token = cached.token
         if token is not None and token.generation == self._generation and not quarantine_rows:
             document = _encode_board([(user_id, str(value)) for user_id, value in values])
@@ -191,10 +184,8 @@ class CachedReads(Reads):
             await self._write_cache(lambda: self._cache.put_board(board, token, at, document))
         return Found(None, "", seqs, True, self._age_ms(oldest_us)), values
 
-    async def _standing_of_all(
-        self, checkpoint_rows: Rows, quarantine_rows: Rows
-    ) -> tuple[dict[int, int], int | None]:
-        standing = await super()._standing_of_all(checkpoint_rows, quarantine_rows)
+    async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> tuple[dict[int, int], int | None]:
+        standing = await super()._status_of_all(checkpoint_rows, quarantine_rows)
         self._remember_seqs(standing[0])
         return standing
 
@@ -243,13 +234,13 @@ class CachedReads(Reads):
                 self.breaker.failed(error)
 
 
-def _fields(kind: Kind, user_id: str, standing: Standing, rows: Rows) -> dict[str, bytes]:
+def _fields(kind: Kind, user: UserStatus, rows: Rows) -> dict[str, bytes]:
     """The aggregate's rows, encoded as the projectors encode them."""
     _, row_type = _STATEMENT[kind]
-    made: list[Row] = [WalletRow(*standing.wallet)] if kind == "wallet" else []
-    made += [row_type(user_id, *row) for row in rows]
+    made: list[Row] = [WalletRow(*user.wallet)] if kind == "wallet" else []
+    made += [row_type(user.user_id, *row) for row in rows]
     return {field_of(row)[1]: encoded(row) for row in made}
 
 
 def _document(kind: Kind, user_id: str, wallet: Sequence[Any], rows: Rows) -> Document:
-    return wallet_of(wallet, rows) if kind == "wallet" else statistics_of(user_id, rows)
+    return wallets.document(wallet, rows) if kind == "wallet" else statistics.document(user_id, rows)

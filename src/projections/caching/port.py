@@ -23,8 +23,11 @@ import msgspec
 from msgspec import Struct
 
 from ledger.errors import LedgerError
-from projections.models.rows import AssetRow, LeaderboardRow, Row, StatisticsRow, WalletRow
+from projections.models.leaderboards import LeaderboardRow
+from projections.models.statistics import StatisticsRow
+from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import Checkpoint, Generation, Run
+from projections.tables.rows import Row
 
 Kind = Literal["wallet", "statistics"]
 """The aggregates of one user. The rows of an aggregate are cached and dropped together."""

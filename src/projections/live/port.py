@@ -19,7 +19,8 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Struct
 
-from projections.models.rows import AssetRow, BetRow, WalletRow
+from projections.models.bets import BetRow
+from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import Run
 
 BALANCE: Final = "balance"

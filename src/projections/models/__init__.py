@@ -1,12 +1,7 @@
-"""The folds: pure functions from events to rows, one file per read model.
+"""The read models. Each file has one: its rows, its fold, its documents and its reads. This list names them all.
 
-Each module has three functions, called for each event of a partition, in order:
-
-``needs(event, book)``    ask the book for the rows that ``fold`` will read
-``then_needs(event, book)``  … and for those whose keys only the first ones tell (modules that have any)
-``fold(event, place, book)``  change the rows
-
-A fold never refuses: an event is a fact. One that it cannot digest is an exception, and stops that user's rows.
+To add a column, change the file of its read model only. To add a read model, write its file and name it in
+``MODELS``. Raise ``VERSION`` in both cases.
 """
 
 from typing import Final
@@ -24,37 +19,33 @@ from projections.models import (
     transfers,
     wallets,
 )
+from projections.tables.model import Models
 
 VERSION: Final = 1
-"""Of what the rows mean. Raise it with every change that makes other rows of the same events: generations of other
-versions are not folded on, and a rebuild lists what differs. A test notices a change that did not raise it."""
+"""Version of what the rows mean. Raise it with every change that makes other rows of the same events: only
+generations of this version are folded further, and a rebuild lists what differs. A test notices a change that did not
+raise it."""
 
-# bets comes last: the others look at a bet as it was before its event.
-NEEDS: Final = (
-    wallets.needs,
-    deposits.needs,
-    orders.needs,
-    holds.needs,
-    transfers.needs,
-    statistics.needs,
-    leaderboards.needs,
-    referrals.needs,
-    accounts.needs,
-    bets.needs,
+MODELS: Final = Models(
+    (
+        wallets.MODEL,
+        history.MODEL,
+        orders.MODEL,
+        holds.MODEL,
+        transfers.MODEL,
+        statistics.MODEL,
+        leaderboards.MODEL,
+        referrals.MODEL,
+        deposits.MODEL,
+        accounts.MODEL,
+        bets.MODEL,  # last: the folds of history, statistics and leaderboards read a bet as it was before the event
+    )
 )
-THEN_NEEDS: Final = (orders.then_needs, statistics.then_needs, leaderboards.then_needs)
-FOLDS: Final = (
-    wallets.fold,
-    history.fold,
-    orders.fold,
-    holds.fold,
-    transfers.fold,
-    statistics.fold,
-    leaderboards.fold,
-    referrals.fold,
-    deposits.fold,
-    accounts.fold,
-    bets.fold,
-)
-WHOLE_FOLDS: Final = (deposits.fold, accounts.fold)
-"""Those of the tables whose rows are not of one user each; they read no rows of the others."""
+
+ROW_TYPES: Final = MODELS.row_types
+NEEDS: Final = MODELS.needs
+THEN_NEEDS: Final = MODELS.then_needs
+FOLDS: Final = MODELS.folds
+WHOLE_FOLDS: Final = MODELS.partition_folds
+BY_USER: Final = MODELS.by_user
+WHOLE: Final = MODELS.by_partition

@@ -1,14 +1,105 @@
-"""Bets under their ids, open or settled."""
+"""Bets under their ids: open, settled or cancelled."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
+from sqlalchemy import ColumnElement, Select, or_, select
 
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
 from ledger.core.position import Position
-from projections.models.rows import BetRow
-from projections.storage.row_buffer import RowBuffer
+from projections.tables import columns
 from projections.tables.fields import Amount, AmountOrZero, Asset, EventPosition, Game, Id, NextCursor, Text, TimeUs
+from projections.tables.model import Model
+from projections.tables.queries import (
+    Conditions,
+    Cursor,
+    Filters,
+    Query,
+    UserList,
+    UserRead,
+    after_place,
+    by_id,
+    fields_of,
+    newest_first,
+    of_one_user,
+    only,
+    value,
+)
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class BetRow(Row):
+    table = "bet"
+    key_length = 2
+    indexes = {  # noqa: RUF012 - a ClassVar of the base
+        "bet_by_time": ("partition", "user_id", "placed_at_us", "seq"),
+        "bet_by_status": ("partition", "user_id", "status", "placed_at_us", "seq"),
+        "bet_by_game": ("partition", "user_id", "game", "placed_at_us", "seq"),
+        "bet_by_period": ("partition", "user_id", "period", "placed_at_us", "seq"),
+    }
+
+    user_id: columns.UserId
+    bet_id: columns.Id
+    game: columns.Text
+    period: columns.Text
+    selection: columns.Text
+    asset: columns.AssetCode
+    stake: int
+    status: columns.Status
+    payout: int | None
+    seq: int
+    placed_at_us: int
+    settled_seq: int | None
+    settled_at_us: int | None
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    match event.data:
+        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
+            buffer[BetRow].want((event.user_id, bet_id))
+
+
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
+    user_id, data = event.user_id, event.data
+    match data:
+        case BetPlaced():
+            row = BetRow(
+                user_id,
+                data.bet_id,
+                data.game,
+                data.period,
+                data.selection,
+                data.asset,
+                data.stake,
+                "open",
+                None,
+                position.seq,
+                event.time_us,
+                None,
+                None,
+            )
+            buffer[BetRow].add((user_id, data.bet_id), row)
+        case BetSettled():
+            bet = buffer[BetRow].edit((user_id, data.bet_id))
+            bet.status = "won" if data.payout > 0 else "lost"
+            bet.payout = data.payout
+            bet.settled_seq, bet.settled_at_us = position.seq, event.time_us
+        case BetCancelled(before_bet=False):
+            bet = buffer[BetRow].edit((user_id, data.bet_id))
+            bet.status = "cancelled"
+            bet.settled_seq, bet.settled_at_us = position.seq, event.time_us
+
+
+MODEL: Final = Model((BetRow,), fold, needs)
+
+
+# --- document
+
 
 BetStatus = Literal["open", "won", "lost", "cancelled"]
 
@@ -42,38 +133,56 @@ class Bets(Struct, gc=False):
     next_cursor: NextCursor
 
 
-def needs(event: Event, book: RowBuffer) -> None:
-    match event.data:
-        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
-            book.bets.want((event.user_id, bet_id))
+# --- reads
 
 
-def fold(event: Event, place: Position, book: RowBuffer) -> None:
-    user_id, data = event.user_id, event.data
-    match data:
-        case BetPlaced():
-            row = BetRow(
-                user_id,
-                data.bet_id,
-                data.game,
-                data.period,
-                data.selection,
-                data.asset,
-                data.stake,
-                "open",
-                None,
-                place.seq,
-                event.time_us,
-                None,
-                None,
-            )
-            book.bets.add((user_id, data.bet_id), row)
-        case BetSettled():
-            bet = book.bets.edit((user_id, data.bet_id))
-            bet.status = "won" if data.payout > 0 else "lost"
-            bet.payout = data.payout
-            bet.settled_seq, bet.settled_at_us = place.seq, event.time_us
-        case BetCancelled(before_bet=False):
-            bet = book.bets.edit((user_id, data.bet_id))
-            bet.status = "cancelled"
-            bet.settled_seq, bet.settled_at_us = place.seq, event.time_us
+def bets_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """Conditions: ``game`` ``period``; ``status``: the bet has it now; ``kept``: … and had it at ``as_of_seq``;
+    ``left``: the bet was open at ``as_of_seq`` and is not open now; ``after`` a place."""
+    table = tables[BetRow]
+    c = table.c
+    wanted: list[ColumnElement[bool]] = [of_one_user(table)]
+    wanted += [c[name] == value(f"of_{name}") for name in ("game", "period", "status") if name in conditions]
+    if "kept" in conditions:
+        wanted.append(or_(c.settled_seq.is_(None), c.settled_seq <= value("as_of_seq")))
+    if "left" in conditions:
+        wanted.append(c.settled_seq > value("as_of_seq"))
+    if "after" in conditions:
+        wanted += after_place(c.placed_at_us, c.seq)
+    return newest_first(select(*fields_of(table)).where(*wanted), c.placed_at_us, c.seq)
+
+
+def bet_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    return by_id(tables[BetRow], "bet_id")
+
+
+def _list_queries(filters: Filters, at: Cursor | None) -> list[Query]:
+    values: dict[str, Any] = {f"of_{name}": value for name, value in filters.items()}
+    conditions = frozenset(filters)
+    if at is None:
+        return [Query(bets_statement, values, conditions)]
+    values |= {"after_time_us": at.after[0], "after_seq": at.after[1], "as_of_seq": at.snapshot[0]}
+    conditions |= {"after"}
+    queries = [Query(bets_statement, values, conditions | ({"kept"} if "status" in filters else set()))]
+    if filters.get("status") == "open":
+        queries.append(Query(bets_statement, values, conditions - {"status"} | {"left"}))
+    return queries
+
+
+def _place(row: Sequence[Any]) -> tuple[int, int]:
+    return row[9], row[8]
+
+
+def _document(partition: int, row: Sequence[Any]) -> Bet:
+    *fields, seq, placed_at_us, settled_seq, settled_at_us = row
+    settled = None if settled_seq is None else f"{partition}:{settled_seq}"
+    return Bet(*(*fields, f"{partition}:{seq}", placed_at_us, settled, settled_at_us))
+
+
+LIST: Final = UserList("bets", "ii", _place, _list_queries, _document, Bets, has_snapshot=True)
+"""Filters: some of ``game``, ``period``, ``status``. An open bet that is settled while a client pages is still in the
+list, with the status that it has by then."""
+
+
+def one(bet_id: str) -> UserRead:
+    return UserRead(Query(bet_statement, {"id": bet_id}), only(_document), "bet_not_found")

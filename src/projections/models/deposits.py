@@ -1,21 +1,40 @@
-"""Deposits: the order that an event made, for a reversal names its event and not its order."""
+"""Deposits: the order that a deposit's event made. A reversal names the event, not the order."""
+
+from typing import Final
 
 from ledger.core.events import Deposited, Event, Reversed
 from ledger.core.position import Position
-from projections.models.rows import DepositRow
-from projections.storage.row_buffer import RowBuffer
+from projections.tables import columns
+from projections.tables.model import Model
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+
+# --- rows and fold --------------------
 
 
-def needs(event: Event, book: RowBuffer) -> None:
+class DepositRow(Row):
+    """The order that the event at ``seq`` made: a reversal names its event, not its order."""
+
+    table = "deposit"
+    key_length = 1
+
+    seq: int
+    order_id: columns.Id
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
     if isinstance(event.data, Reversed):
-        book.deposits.want((reversed_seq(event.data),))
+        buffer[DepositRow].want((reversed_seq(event.data),))
 
 
-def fold(event: Event, place: Position, book: RowBuffer) -> None:
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
     if isinstance(event.data, Deposited):
-        book.deposits.add((place.seq,), DepositRow(place.seq, event.data.order_id))
+        buffer[DepositRow].add((position.seq,), DepositRow(position.seq, event.data.order_id))
 
 
 def reversed_seq(data: Reversed) -> int:
     """A reversal is of an event of its own wallet, so of its own partition."""
     return int(data.position.partition(":")[2])
+
+
+MODEL: Final = Model((DepositRow,), fold, needs)

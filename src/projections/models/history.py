@@ -1,14 +1,17 @@
-"""History: one line per event and asset that moved in its wallet."""
+"""History: one row for each event and asset that moved in a wallet; and the balances at a time."""
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from ledger.core.events import DATA_OF, BetCancelled, BetPlaced, BetSettled, Event
 from ledger.core.position import Position
-from projections.models.rows import HistoryRow
-from projections.storage.row_buffer import RowBuffer
+from projections.models.bets import BetRow
+from projections.models.wallets import AssetRow
+from projections.tables import columns
 from projections.tables.fields import (
     AnyTimeUs,
     Asset,
@@ -22,6 +25,104 @@ from projections.tables.fields import (
     TimeUs,
     UserId,
 )
+from projections.tables.model import Model
+from projections.tables.queries import (
+    Conditions,
+    Cursor,
+    Filters,
+    Query,
+    Rows,
+    UserList,
+    UserRead,
+    UserStatus,
+    fields_of,
+    newest_first,
+    of_one_user,
+    value,
+)
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class HistoryRow(Row):
+    """One event's effect on one asset of its wallet; ``data`` is the event's, as JSON."""
+
+    table = "history"
+    key_length = 4
+    read_by_folds = False
+    month_of = "time_us"
+    indexes = {  # noqa: RUF012 - a ClassVar of the base
+        "history_by_asset": ("partition", "user_id", "asset", "time_us", "seq"),
+        "history_by_type": ("partition", "user_id", "type", "time_us", "seq"),
+        "history_by_game": ("partition", "user_id", "game", "time_us", "seq"),
+    }
+
+    user_id: columns.UserId
+    time_us: int
+    seq: int
+    asset: columns.AssetCode
+    type: columns.TypeName
+    command_id: columns.Id
+    game: columns.Text | None
+    cash_change: int
+    bonus_change: int
+    held_change: int
+    cash: int
+    bonus: int
+    held: int
+    data: columns.Json
+
+
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
+    if not event.balances:
+        return
+    data = event.data
+    own = f"wallet/{event.user_id}/"
+    text = _encode(data).decode()
+    game = _game(event, buffer)
+    for asset, balance in event.balances.items():
+        change = {"cash": 0, "bonus": 0, "held": 0}
+        for account, posted_asset, amount in event.postings:
+            if posted_asset == asset and account.startswith(own):
+                change[account[len(own) :]] += amount
+        row = HistoryRow(
+            event.user_id,
+            event.time_us,
+            position.seq,
+            asset,
+            data.type,
+            event.command_id,
+            game,
+            change["cash"],
+            change["bonus"],
+            change["held"],
+            balance.cash,
+            balance.bonus,
+            balance.held,
+            text,
+        )
+        buffer[HistoryRow].add((row.user_id, row.time_us, row.seq, row.asset), row)
+
+
+def _game(event: Event, buffer: RowBuffer) -> str | None:
+    match event.data:
+        case BetPlaced(game=game):
+            return game
+        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
+            bet = buffer[BetRow].get((event.user_id, bet_id))
+            return None if bet is None else bet.game
+        case _:
+            return None
+
+
+MODEL: Final = Model((HistoryRow,), fold)
+
+
+# --- document
+
 
 # Sorted maps, as in the record: the data of a line is the record's, member for member.
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
@@ -74,43 +175,85 @@ class History(Struct, gc=False):
     next_cursor: NextCursor
 
 
-def fold(event: Event, place: Position, book: RowBuffer) -> None:
-    if not event.balances:
-        return
-    data = event.data
-    own = f"wallet/{event.user_id}/"
-    text = _encode(data).decode()
-    game = _game(event, book)
-    for asset, balance in event.balances.items():
-        change = {"cash": 0, "bonus": 0, "held": 0}
-        for account, posted_asset, amount in event.postings:
-            if posted_asset == asset and account.startswith(own):
-                change[account[len(own) :]] += amount
-        row = HistoryRow(
-            event.user_id,
-            event.time_us,
-            place.seq,
-            asset,
-            data.type,
-            event.command_id,
-            game,
-            change["cash"],
-            change["bonus"],
-            change["held"],
-            balance.cash,
-            balance.bonus,
-            balance.held,
-            text,
+# --- reads
+
+
+def history_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """Conditions: ``type`` ``asset`` ``game`` ``from_us`` ``to_us``; ``after`` a place."""
+    table = tables[HistoryRow]
+    c = table.c
+    wanted: list[ColumnElement[bool]] = [of_one_user(table)]
+    wanted += [c[name] == value(f"of_{name}") for name in ("type", "asset", "game") if name in conditions]
+    if "from_us" in conditions:
+        wanted.append(c.time_us >= value("from_us"))
+    if "to_us" in conditions:
+        wanted.append(c.time_us < value("to_us"))
+    if "after" in conditions:
+        time_us, seq, asset = (value(f"after_{name}") for name in ("time_us", "seq", "asset"))
+        wanted += [c.time_us <= time_us, or_(c.time_us < time_us, c.seq < seq, and_(c.seq == seq, c.asset < asset))]
+    return newest_first(select(*fields_of(table)).where(*wanted), c.time_us, c.seq, c.asset)
+
+
+def balances_at_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    """(asset, cash, bonus, held) as they were at ``at_us``; the buckets are null before the first move."""
+    asset, history = tables[AssetRow], tables[HistoryRow]
+
+    def last(column: ColumnElement[Any]) -> Any:
+        return (
+            select(column)
+            .where(
+                history.c.partition == asset.c.partition,
+                history.c.user_id == asset.c.user_id,
+                history.c.asset == asset.c.asset,
+                history.c.time_us <= value("at_us"),
+            )
+            .order_by(history.c.time_us.desc(), history.c.seq.desc())
+            .limit(1)
+            .scalar_subquery()
         )
-        book.history.add((row.user_id, row.time_us, row.seq, row.asset), row)
+
+    return (
+        select(asset.c.asset, last(history.c.cash), last(history.c.bonus), last(history.c.held))
+        .where(of_one_user(asset), asset.c.since_us <= value("at_us"))
+        .order_by(asset.c.asset)
+    )
 
 
-def _game(event: Event, book: RowBuffer) -> str | None:
-    match event.data:
-        case BetPlaced(game=game):
-            return game
-        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
-            bet = book.bets.get((event.user_id, bet_id))
-            return None if bet is None else bet.game
-        case _:
-            return None
+def _list_queries(filters: Filters, at: Cursor | None) -> list[Query]:
+    values: dict[str, Any] = {name if name.endswith("_us") else f"of_{name}": filters[name] for name in filters}
+    conditions = frozenset(filters)
+    if at is not None:
+        conditions |= {"after"}
+        values |= dict(zip(("after_time_us", "after_seq", "after_asset"), at.after, strict=True))
+    return [Query(history_statement, values, conditions)]
+
+
+def _place(row: Sequence[Any]) -> tuple[int, int, str]:
+    return row[0], row[1], row[2]
+
+
+def _document(partition: int, row: Sequence[Any]) -> HistoryItem:
+    time_us, seq, asset, kind, command_id, game, d_cash, d_bonus, d_held, cash, bonus, held, data = row
+    return HistoryItem(
+        f"{partition}:{seq}",
+        time_us,
+        kind,
+        command_id,
+        asset,
+        game,
+        Change(d_cash, d_bonus, d_held),
+        Buckets(cash, bonus, held),
+        msgspec.Raw(data.encode()),
+    )
+
+
+LIST: Final = UserList("history", "iit", _place, _list_queries, _document, History)
+"""Filters: some of ``type``, ``asset``, ``game``, ``from_us``, ``to_us``."""
+
+
+def balance_at(at_us: int) -> UserRead:
+    def document(user: UserStatus, rows: Rows) -> BalanceAt:
+        balances = {asset: Buckets(cash or 0, bonus or 0, held or 0) for asset, cash, bonus, held in rows}
+        return BalanceAt(user.user_id, at_us, balances)
+
+    return UserRead(Query(balances_at_statement, {"at_us": at_us}), document)

@@ -1,14 +1,101 @@
-"""Holds under their ids, and how they ended."""
+"""Holds under their ids: open, captured, released or expired."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
+from sqlalchemy import ColumnElement, Select, select
 
 from ledger.core.events import Event, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
 from ledger.core.position import Position
-from projections.models.rows import HoldRow
-from projections.storage.row_buffer import RowBuffer
+from projections.tables import columns
 from projections.tables.fields import Amount, AnyTimeUs, Asset, EventPosition, Id, NextCursor, TimeUs
+from projections.tables.model import Model
+from projections.tables.queries import (
+    Conditions,
+    Cursor,
+    Filters,
+    Query,
+    UserList,
+    UserRead,
+    after_place,
+    by_id,
+    fields_of,
+    newest_first,
+    of_one_user,
+    only,
+)
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class HoldRow(Row):
+    table = "hold"
+    key_length = 2
+    indexes = {  # noqa: RUF012 - a ClassVar of the base
+        "hold_by_time": ("partition", "user_id", "created_at_us", "seq"),
+    }
+
+    user_id: columns.UserId
+    hold_id: columns.Id
+    asset: columns.AssetCode
+    amount: int
+    status: columns.Status
+    captured: int | None
+    expires_at_us: int | None
+    seq: int
+    created_at_us: int
+    resolved_seq: int | None
+    resolved_at_us: int | None
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    match event.data:
+        case HoldCaptured(hold_id=hold_id) | HoldReleased(hold_id=hold_id) | HoldExpired(hold_id=hold_id):
+            buffer[HoldRow].want((event.user_id, hold_id))
+
+
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
+    user_id, data = event.user_id, event.data
+    match data:
+        case HoldPlaced():
+            row = HoldRow(
+                user_id,
+                data.hold_id,
+                data.asset,
+                data.amount,
+                "open",
+                None,
+                data.expires_at_us,
+                position.seq,
+                event.time_us,
+                None,
+                None,
+            )
+            buffer[HoldRow].add((user_id, data.hold_id), row)
+        case HoldCaptured():
+            hold = _resolve(event, position, buffer, data.hold_id, "captured")
+            hold.captured = hold.amount if data.amount is None else data.amount
+        case HoldReleased():
+            _resolve(event, position, buffer, data.hold_id, "released")
+        case HoldExpired():
+            _resolve(event, position, buffer, data.hold_id, "expired")
+
+
+def _resolve(event: Event, position: Position, buffer: RowBuffer, hold_id: str, status: str) -> HoldRow:
+    hold = buffer[HoldRow].edit((event.user_id, hold_id))
+    hold.status = status
+    hold.resolved_seq, hold.resolved_at_us = position.seq, event.time_us
+    return hold
+
+
+MODEL: Final = Model((HoldRow,), fold, needs)
+
+
+# --- document
 
 
 class Hold(Struct, gc=False):
@@ -41,41 +128,40 @@ class Holds(Struct, gc=False):
     next_cursor: NextCursor
 
 
-def needs(event: Event, book: RowBuffer) -> None:
-    match event.data:
-        case HoldCaptured(hold_id=hold_id) | HoldReleased(hold_id=hold_id) | HoldExpired(hold_id=hold_id):
-            book.holds.want((event.user_id, hold_id))
+# --- reads
 
 
-def fold(event: Event, place: Position, book: RowBuffer) -> None:
-    user_id, data = event.user_id, event.data
-    match data:
-        case HoldPlaced():
-            row = HoldRow(
-                user_id,
-                data.hold_id,
-                data.asset,
-                data.amount,
-                "open",
-                None,
-                data.expires_at_us,
-                place.seq,
-                event.time_us,
-                None,
-                None,
-            )
-            book.holds.add((user_id, data.hold_id), row)
-        case HoldCaptured():
-            hold = _resolve(event, place, book, data.hold_id, "captured")
-            hold.captured = hold.amount if data.amount is None else data.amount
-        case HoldReleased():
-            _resolve(event, place, book, data.hold_id, "released")
-        case HoldExpired():
-            _resolve(event, place, book, data.hold_id, "expired")
+def holds_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """Conditions: ``after`` a place."""
+    table = tables[HoldRow]
+    c = table.c
+    wanted: list[ColumnElement[bool]] = [of_one_user(table)]
+    if "after" in conditions:
+        wanted += after_place(c.created_at_us, c.seq)
+    return newest_first(select(*fields_of(table)).where(*wanted), c.created_at_us, c.seq)
 
 
-def _resolve(event: Event, place: Position, book: RowBuffer, hold_id: str, status: str) -> HoldRow:
-    hold = book.holds.edit((event.user_id, hold_id))
-    hold.status = status
-    hold.resolved_seq, hold.resolved_at_us = place.seq, event.time_us
-    return hold
+def hold_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    return by_id(tables[HoldRow], "hold_id")
+
+
+def _list_queries(_: Filters, at: Cursor | None) -> list[Query]:
+    if at is None:
+        return [Query(holds_statement)]
+    return [Query(holds_statement, {"after_time_us": at.after[0], "after_seq": at.after[1]}, frozenset({"after"}))]
+
+
+def _place(row: Sequence[Any]) -> tuple[int, int]:
+    return row[7], row[6]
+
+
+def _document(partition: int, row: Sequence[Any]) -> Hold:
+    *fields, seq, created_at_us, _, resolved_at_us = row
+    return Hold(*(*fields, f"{partition}:{seq}", created_at_us, resolved_at_us))
+
+
+LIST: Final = UserList("holds", "ii", _place, _list_queries, _document, Holds)
+
+
+def one(hold_id: str) -> UserRead:
+    return UserRead(Query(hold_statement, {"id": hold_id}), only(_document), "hold_not_found")

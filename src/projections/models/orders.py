@@ -1,14 +1,15 @@
-"""Orders: deposits and withdrawals under their order ids, and what became of them."""
+"""Orders: deposits and withdrawals under their order ids, and their status."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
+from sqlalchemy import Select, and_, case, or_, select
 
 from ledger.core.events import Deposited, Event, Reversed, WithdrawalApproved, WithdrawalRejected, WithdrawalRequested
 from ledger.core.position import Position
-from projections.models.deposits import reversed_seq
-from projections.models.rows import OrderRow
-from projections.storage.row_buffer import RowBuffer
+from projections.models.deposits import DepositRow, reversed_seq
+from projections.tables import columns
 from projections.tables.fields import (
     Amount,
     AmountOrZero,
@@ -20,6 +21,122 @@ from projections.tables.fields import (
     TimeUs,
     UserId,
 )
+from projections.tables.model import Model
+from projections.tables.queries import (
+    Conditions,
+    Cursor,
+    Filters,
+    Query,
+    UserRead,
+    newest_first,
+    of_one_user,
+    only,
+    value,
+)
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class OrderRow(Row):
+    """``seq`` is the order's first event; ``resolved_seq`` the event that approved, rejected or reversed it."""
+
+    table = "orders"
+    key_length = 2
+    indexes = {  # noqa: RUF012 - a ClassVar of the base
+        "orders_by_time": ("created_at_us", "partition", "seq"),
+        "orders_by_status": ("status", "created_at_us", "partition", "seq"),
+        "orders_by_resolution": ("resolved_at_us",),
+        "orders_by_kind": ("kind", "created_at_us", "partition", "seq"),
+    }
+
+    user_id: columns.UserId
+    order_id: columns.Id
+    kind: columns.Status
+    asset: columns.AssetCode
+    amount: int
+    bonus: int
+    status: columns.Status
+    reason: columns.Reason | None
+    seq: int
+    created_at_us: int
+    resolved_seq: int | None
+    resolved_at_us: int | None
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    match event.data:
+        case WithdrawalApproved(order_id=order_id) | WithdrawalRejected(order_id=order_id):
+            buffer[OrderRow].want((event.user_id, order_id))
+
+
+def then_needs(event: Event, buffer: RowBuffer) -> None:
+    if isinstance(event.data, Reversed):
+        deposit = buffer[DepositRow].peek((reversed_seq(event.data),))
+        if deposit is not None:
+            buffer[OrderRow].want((event.user_id, deposit.order_id))
+
+
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
+    user_id, data = event.user_id, event.data
+    match data:
+        case Deposited():
+            row = OrderRow(
+                user_id,
+                data.order_id,
+                "deposit",
+                data.asset,
+                data.amount,
+                data.bonus or 0,
+                "completed",
+                None,
+                position.seq,
+                event.time_us,
+                None,
+                event.time_us,
+            )
+            buffer[OrderRow].add((user_id, data.order_id), row)
+        case WithdrawalRequested():
+            row = OrderRow(
+                user_id,
+                data.order_id,
+                "withdrawal",
+                data.asset,
+                data.amount,
+                0,
+                "pending",
+                None,
+                position.seq,
+                event.time_us,
+                None,
+                None,
+            )
+            buffer[OrderRow].add((user_id, data.order_id), row)
+        case WithdrawalApproved():
+            _resolve(event, position, buffer, data.order_id, "approved", data.reason)
+        case WithdrawalRejected():
+            _resolve(event, position, buffer, data.order_id, "rejected", data.reason)
+        case Reversed():
+            deposit = buffer[DepositRow].get((reversed_seq(data),))
+            if deposit is not None:  # else a grant or an adjustment
+                _resolve(event, position, buffer, deposit.order_id, "reversed", data.reason)
+
+
+def _resolve(
+    event: Event, position: Position, buffer: RowBuffer, order_id: str, status: str, reason: str | None
+) -> None:
+    order = buffer[OrderRow].edit((event.user_id, order_id))
+    order.status, order.reason = status, reason
+    order.resolved_seq, order.resolved_at_us = position.seq, event.time_us
+
+
+MODEL: Final = Model((OrderRow,), fold, needs, then_needs)
+
+
+# --- document
+
 
 OrderKind = Literal["deposit", "withdrawal"]
 OrderStatus = Literal["completed", "pending", "approved", "rejected", "reversed"]
@@ -54,65 +171,72 @@ class Orders(Struct, gc=False):
     next_cursor: NextCursor
 
 
-def needs(event: Event, book: RowBuffer) -> None:
-    match event.data:
-        case WithdrawalApproved(order_id=order_id) | WithdrawalRejected(order_id=order_id):
-            book.orders.want((event.user_id, order_id))
+# --- reads
+
+_KIND_BEGUN_AS: Final = {"pending": "withdrawal", "completed": "deposit"}
+"""Statuses that an order leaves again → the kind of order that begins with them."""
 
 
-def then_needs(event: Event, book: RowBuffer) -> None:
-    if isinstance(event.data, Reversed):
-        deposit = book.deposits.peek((reversed_seq(event.data),))
-        if deposit is not None:
-            book.orders.want((event.user_id, deposit.order_id))
+def orders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """All users' orders. Conditions: ``kind``; ``status``: the order has it now; ``kept``: … and had it at the first
+    page; ``left``: the order was not resolved at the first page and is now; ``after`` a place; ``partitions=<n>``.
+
+    The first page was read at ``as_of_<partition>``; ``since_us`` is before every event that it did not know.
+    """
+    c = tables[OrderRow].c
+    wanted = [c[name] == value(f"of_{name}") for name in ("kind", "status") if name in conditions]
+    if "after" in conditions:
+        time_us, partition, seq = (value(f"after_{name}") for name in ("time_us", "partition", "seq"))
+        older = or_(c.partition < partition, and_(c.partition == partition, c.seq < seq))
+        wanted += [c.created_at_us <= time_us, or_(c.created_at_us < time_us, older)]
+    partitions = next((int(text[11:]) for text in conditions if text.startswith("partitions=")), 0)
+    if partitions:
+        known = case({number: value(f"as_of_{number}") for number in range(partitions)}, value=c.partition)
+        wanted.append(c.seq <= known)
+        if "kept" in conditions:
+            wanted.append(or_(c.resolved_seq.is_(None), c.resolved_seq <= known))
+        if "left" in conditions:
+            wanted += [c.resolved_at_us >= value("since_us"), c.resolved_seq > known]
+    return newest_first(select(*c).where(*wanted), c.created_at_us, c.partition, c.seq)
 
 
-def fold(event: Event, place: Position, book: RowBuffer) -> None:
-    user_id, data = event.user_id, event.data
-    match data:
-        case Deposited():
-            row = OrderRow(
-                user_id,
-                data.order_id,
-                "deposit",
-                data.asset,
-                data.amount,
-                data.bonus or 0,
-                "completed",
-                None,
-                place.seq,
-                event.time_us,
-                None,
-                event.time_us,
-            )
-            book.orders.add((user_id, data.order_id), row)
-        case WithdrawalRequested():
-            row = OrderRow(
-                user_id,
-                data.order_id,
-                "withdrawal",
-                data.asset,
-                data.amount,
-                0,
-                "pending",
-                None,
-                place.seq,
-                event.time_us,
-                None,
-                None,
-            )
-            book.orders.add((user_id, data.order_id), row)
-        case WithdrawalApproved():
-            _resolve(event, place, book, data.order_id, "approved", data.reason)
-        case WithdrawalRejected():
-            _resolve(event, place, book, data.order_id, "rejected", data.reason)
-        case Reversed():
-            deposit = book.deposits.get((reversed_seq(data),))
-            if deposit is not None:  # else a grant or an adjustment
-                _resolve(event, place, book, deposit.order_id, "reversed", data.reason)
+def order_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    table = tables[OrderRow]
+    return select(*table.c).where(of_one_user(table), table.c.order_id == value("id"))
 
 
-def _resolve(event: Event, place: Position, book: RowBuffer, order_id: str, status: str, reason: str | None) -> None:
-    order = book.orders.edit((event.user_id, order_id))
-    order.status, order.reason = status, reason
-    order.resolved_seq, order.resolved_at_us = place.seq, event.time_us
+def list_queries(filters: Filters, at: Cursor | None, partitions: int, most: int) -> list[Query]:
+    """All users' orders. ``filters``: some of ``kind``, ``status``. The cursor's snapshot: ``since_us``, then the
+    seq of every partition."""
+    values: dict[str, Any] = {"most": most, **{f"of_{name}": value for name, value in filters.items()}}
+    conditions = frozenset(filters)
+    if at is None:
+        return [Query(orders_statement, values, conditions)]
+    values |= dict(zip(("after_time_us", "after_partition", "after_seq"), at.after, strict=True))
+    conditions |= {"after", f"partitions={partitions}"}
+    since_us, *seqs = at.snapshot
+    values |= {"since_us": since_us, **{f"as_of_{number}": seq for number, seq in enumerate(seqs)}}
+    status = filters.get("status")
+    if status is None:
+        return [Query(orders_statement, values, conditions)]
+    queries = [Query(orders_statement, values, conditions | {"kept"})]
+    begun_as = _KIND_BEGUN_AS.get(str(status))
+    if begun_as is not None and filters.get("kind", begun_as) == begun_as:
+        left = conditions - {"status"} | {"kind", "left"}
+        queries.append(Query(orders_statement, {**values, "of_kind": begun_as}, left))
+    return queries
+
+
+def place(row: Sequence[Any]) -> tuple[int, int, int]:
+    """Of a row of ``list_queries``: (time_us, partition, seq)."""
+    return row[10], row[0], row[9]
+
+
+def document(row: Sequence[Any]) -> Order:
+    """Of a row of ``list_queries``."""
+    partition, *fields, seq, created_at_us, _, resolved_at_us = row
+    return Order(*(*fields, f"{partition}:{seq}", created_at_us, resolved_at_us))
+
+
+def one(order_id: str) -> UserRead:
+    return UserRead(Query(order_statement, {"id": order_id}), only(lambda _, row: document(row)), "order_not_found")

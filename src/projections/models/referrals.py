@@ -1,13 +1,50 @@
-"""Referrals: how many members stand below a referrer, level by level."""
+"""Referrals: how many members a referrer has, level by level."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
+from sqlalchemy import Select, select
 
 from ledger.core.events import Event, ReferralCounted
 from ledger.core.position import Position
-from projections.storage.row_buffer import RowBuffer
+from projections.models.wallets import WalletRow
+from projections.tables import columns
 from projections.tables.fields import AssetText, Count, Sum, UserId
+from projections.tables.model import Model
+from projections.tables.queries import Conditions, Query, Rows, UserRead, UserStatus, of_one_user
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class ReferralRow(Row):
+    """How many members opened a wallet ``level`` steps below."""
+
+    table = "referral"
+    key_length = 2
+
+    user_id: columns.UserId
+    level: columns.Small
+    members: int = 0
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    if isinstance(event.data, ReferralCounted):
+        buffer[ReferralRow].want((event.user_id, event.data.level))
+
+
+def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
+    if isinstance(event.data, ReferralCounted):
+        buffer[ReferralRow].edit_or_add((event.user_id, event.data.level)).members += 1
+
+
+MODEL: Final = Model((ReferralRow,), fold, needs)
+
+
+# --- document
+
 
 REFERRAL_LEVELS: Final = 6
 """From the domain: commission is paid over six levels."""
@@ -35,11 +72,18 @@ class Referrals(Struct, gc=False):
     commissions: Annotated[dict[AssetText, Sum], Meta(description="Asset to the commissions paid", examples=[{}])]
 
 
-def needs(event: Event, book: RowBuffer) -> None:
-    if isinstance(event.data, ReferralCounted):
-        book.referrals.want((event.user_id, event.data.level))
+# --- reads
 
 
-def fold(event: Event, _place: Position, book: RowBuffer) -> None:
-    if isinstance(event.data, ReferralCounted):
-        book.referrals.edit_or_add((event.user_id, event.data.level)).members += 1
+def referrals_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    table = tables[ReferralRow]
+    return select(table.c.level, table.c.members).where(of_one_user(table)).order_by(table.c.level)
+
+
+def _document(user: UserStatus, rows: Rows) -> Referrals:
+    members: dict[int, int] = dict(rows)
+    levels = [Level(level, members.get(level, 0)) for level in range(1, REFERRAL_LEVELS + 1)]
+    return Referrals(user.user_id, WalletRow(*user.wallet).referrer_id, members.get(1, 0), levels, {})
+
+
+REFERRALS: Final = UserRead(Query(referrals_statement), _document)

@@ -1,12 +1,13 @@
-"""Statistics: a user's bets per asset and game, and per asset what came in, went out and was given.
+"""Statistics: a user's bets per asset and game; and per asset the deposits, withdrawals and bonuses.
 
-What is undone counts nowhere: a cancelled bet, a reversed deposit or grant. Amounts of an undoing are taken from the
-event's own postings, which are the opposite of what it undoes.
+What was undone is not counted: a cancelled bet, a reversed deposit or grant. The amounts of an undoing event are in
+its own postings, which are the opposite of the undone ones.
 """
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
+from sqlalchemy import Select, select
 
 from ledger.core.events import (
     HOUSE_BONUSES,
@@ -22,9 +23,127 @@ from ledger.core.events import (
     WithdrawalApproved,
 )
 from ledger.core.position import Position
-from projections.models.rows import StatisticsRow, plus
-from projections.storage.row_buffer import RowBuffer
+from projections.models.bets import BetRow
+from projections.tables import columns
 from projections.tables.fields import AmountOrZero, Asset, Count, Game, SignedSum, Sum, UserId
+from projections.tables.model import Model
+from projections.tables.queries import Conditions, Query, Rows, UserRead, fields_of, of_one_user
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row, plus
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class StatisticsRow(Row):
+    """A user's sums in one asset, of one game; under ``game`` "" what no game has part in.
+
+    ``bets`` and ``staked`` are of the bets that are not cancelled, ``settled_stake`` of the settled ones. Amounts add
+    up over all time, beyond every integer of a database: sums are decimal texts.
+    """
+
+    table = "statistics"
+    key_length = 3
+
+    user_id: columns.UserId
+    asset: columns.AssetCode
+    game: columns.Text
+    bets: int = 0
+    wins: int = 0
+    staked: columns.Sum = "0"
+    settled_stake: columns.Sum = "0"
+    paid_out: columns.Sum = "0"
+    biggest_win: int = 0
+    deposits_count: int = 0
+    deposits: columns.Sum = "0"
+    withdrawals_count: int = 0
+    withdrawals: columns.Sum = "0"
+    bonuses_count: int = 0
+    bonuses: columns.Sum = "0"
+    commissions_count: int = 0
+    commissions: columns.Sum = "0"
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    match event.data:
+        case BetPlaced(asset=asset, game=game):
+            buffer[StatisticsRow].want((event.user_id, asset, game))
+        case Deposited() | BonusGranted() | Reversed() | WithdrawalApproved():
+            for asset in event.balances:
+                buffer[StatisticsRow].want((event.user_id, asset, ""))
+
+
+def then_needs(event: Event, buffer: RowBuffer) -> None:
+    match event.data:
+        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
+            bet = buffer[BetRow].peek((event.user_id, bet_id))
+            if bet is not None:
+                buffer[StatisticsRow].want((event.user_id, bet.asset, bet.game))
+
+
+def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
+    data = event.data
+    match data:
+        case BetPlaced():
+            row = buffer[StatisticsRow].edit_or_add((event.user_id, data.asset, data.game))
+            row.bets += 1
+            row.staked = plus(row.staked, data.stake)
+        case BetSettled():
+            bet = buffer[BetRow].get((event.user_id, data.bet_id))
+            assert bet is not None, event
+            row = buffer[StatisticsRow].edit((event.user_id, bet.asset, bet.game))
+            row.wins += data.payout > 0
+            row.settled_stake = plus(row.settled_stake, bet.stake)
+            row.paid_out = plus(row.paid_out, data.payout)
+            row.biggest_win = max(row.biggest_win, data.payout)
+        case BetCancelled(before_bet=False):
+            bet = buffer[BetRow].get((event.user_id, data.bet_id))
+            assert bet is not None, event
+            row = buffer[StatisticsRow].edit((event.user_id, bet.asset, bet.game))
+            row.bets -= 1
+            row.staked = plus(row.staked, -bet.stake)
+        case Deposited():
+            row = _money(event, buffer, data.asset)
+            row.deposits_count += 1
+            row.deposits = plus(row.deposits, data.amount)
+            if data.bonus:
+                row.bonuses_count += 1
+                row.bonuses = plus(row.bonuses, data.bonus)
+        case BonusGranted():
+            row = _money(event, buffer, data.asset)
+            row.bonuses_count += 1
+            row.bonuses = plus(row.bonuses, data.amount)
+        case WithdrawalApproved():
+            for account, asset, amount in event.postings:
+                if account == HOUSE_WITHDRAWALS:
+                    row = _money(event, buffer, asset)
+                    row.withdrawals_count += 1
+                    row.withdrawals = plus(row.withdrawals, amount)
+        case Reversed():
+            _undo(event, buffer)
+
+
+def _undo(event: Event, buffer: RowBuffer) -> None:
+    for account, asset, amount in event.postings:
+        if account == HOUSE_DEPOSITS:
+            row = _money(event, buffer, asset)
+            row.deposits_count -= 1
+            row.deposits = plus(row.deposits, -amount)
+        elif account == HOUSE_BONUSES:
+            row = _money(event, buffer, asset)
+            row.bonuses_count -= 1
+            row.bonuses = plus(row.bonuses, -amount)
+
+
+def _money(event: Event, buffer: RowBuffer, asset: str) -> StatisticsRow:
+    return buffer[StatisticsRow].edit_or_add((event.user_id, asset, ""))
+
+
+MODEL: Final = Model((StatisticsRow,), fold, needs, then_needs)
+
+
+# --- document
+
 
 BetCount = Annotated[Count, Meta(description="Bets that were not cancelled, the open ones too", examples=[12])]
 WinCount = Annotated[Count, Meta(description="Bets with a payout above 0", examples=[5])]
@@ -83,76 +202,44 @@ class Statistics(Struct, gc=False):
     totals: Annotated[list[Totals], Meta(description="By asset")]
 
 
-def needs(event: Event, book: RowBuffer) -> None:
-    match event.data:
-        case BetPlaced(asset=asset, game=game):
-            book.statistics.want((event.user_id, asset, game))
-        case Deposited() | BonusGranted() | Reversed() | WithdrawalApproved():
-            for asset in event.balances:
-                book.statistics.want((event.user_id, asset, ""))
+# --- reads
 
 
-def then_needs(event: Event, book: RowBuffer) -> None:
-    match event.data:
-        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
-            bet = book.bets.peek((event.user_id, bet_id))
-            if bet is not None:
-                book.statistics.want((event.user_id, bet.asset, bet.game))
+def statistics_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    table = tables[StatisticsRow]
+    return select(*fields_of(table)).where(of_one_user(table)).order_by(table.c.asset, table.c.game)
 
 
-def fold(event: Event, _place: Position, book: RowBuffer) -> None:
-    data = event.data
-    match data:
-        case BetPlaced():
-            row = book.statistics.edit_or_add((event.user_id, data.asset, data.game))
-            row.bets += 1
-            row.staked = plus(row.staked, data.stake)
-        case BetSettled():
-            bet = book.bets.get((event.user_id, data.bet_id))
-            assert bet is not None, event
-            row = book.statistics.edit((event.user_id, bet.asset, bet.game))
-            row.wins += data.payout > 0
-            row.settled_stake = plus(row.settled_stake, bet.stake)
-            row.paid_out = plus(row.paid_out, data.payout)
-            row.biggest_win = max(row.biggest_win, data.payout)
-        case BetCancelled(before_bet=False):
-            bet = book.bets.get((event.user_id, data.bet_id))
-            assert bet is not None, event
-            row = book.statistics.edit((event.user_id, bet.asset, bet.game))
-            row.bets -= 1
-            row.staked = plus(row.staked, -bet.stake)
-        case Deposited():
-            row = _money(event, book, data.asset)
-            row.deposits_count += 1
-            row.deposits = plus(row.deposits, data.amount)
-            if data.bonus:
-                row.bonuses_count += 1
-                row.bonuses = plus(row.bonuses, data.bonus)
-        case BonusGranted():
-            row = _money(event, book, data.asset)
-            row.bonuses_count += 1
-            row.bonuses = plus(row.bonuses, data.amount)
-        case WithdrawalApproved():
-            for account, asset, amount in event.postings:
-                if account == HOUSE_WITHDRAWALS:
-                    row = _money(event, book, asset)
-                    row.withdrawals_count += 1
-                    row.withdrawals = plus(row.withdrawals, amount)
-        case Reversed():
-            _undo(event, book)
+def document(user_id: str, rows: Rows) -> Statistics:
+    """Of the rows of ``statistics_statement``."""
+    games: list[GameStatistics] = []
+    totals: dict[str, Totals] = {}
+    for asset, game, *texts in rows:
+        sums = [int(text) for text in texts]
+        if not any(sums):
+            continue
+        bets, wins, staked, settled_stake, paid_out, biggest_win, *counts = sums
+        total = totals.get(asset)
+        if total is None:
+            nothing = (CountAndAmount() for _ in range(4))
+            total = totals[asset] = Totals(asset, 0, 0, 0, 0, 0, 0, *nothing)
+        if game:
+            games.append(
+                GameStatistics(asset, game, bets, wins, staked, paid_out, paid_out - settled_stake, biggest_win)
+            )
+        else:
+            deposits, deposited, withdrawals, withdrawn, bonuses, granted, commissions, paid = counts
+            total.deposits = CountAndAmount(deposits, deposited)
+            total.withdrawals = CountAndAmount(withdrawals, withdrawn)
+            total.bonuses = CountAndAmount(bonuses, granted)
+            total.commissions = CountAndAmount(commissions, paid)
+        total.bets += bets
+        total.wins += wins
+        total.staked += staked
+        total.paid_out += paid_out
+        total.net += paid_out - settled_stake
+        total.biggest_win = max(total.biggest_win, biggest_win)
+    return Statistics(user_id, games, list(totals.values()))
 
 
-def _undo(event: Event, book: RowBuffer) -> None:
-    for account, asset, amount in event.postings:
-        if account == HOUSE_DEPOSITS:
-            row = _money(event, book, asset)
-            row.deposits_count -= 1
-            row.deposits = plus(row.deposits, -amount)
-        elif account == HOUSE_BONUSES:
-            row = _money(event, book, asset)
-            row.bonuses_count -= 1
-            row.bonuses = plus(row.bonuses, -amount)
-
-
-def _money(event: Event, book: RowBuffer, asset: str) -> StatisticsRow:
-    return book.statistics.edit_or_add((event.user_id, asset, ""))
+STATISTICS: Final = UserRead(Query(statistics_statement), lambda user, rows: document(user.user_id, rows))

@@ -1,14 +1,78 @@
-"""Transfers in the sender's wallet, and whether they arrived."""
+"""Transfers in the sender's wallet, and whether they were delivered."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
+from sqlalchemy import Select
 
 from ledger.core.events import Event, TransferDelivered, TransferReturned, TransferSent
 from ledger.core.position import Position
-from projections.models.rows import TransferRow
-from projections.storage.row_buffer import RowBuffer
+from projections.tables import columns
 from projections.tables.fields import Amount, Asset, EventPosition, Id, Reason, TimeUs, UserId
+from projections.tables.model import Model
+from projections.tables.queries import Conditions, Query, UserRead, by_id, only
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class TransferRow(Row):
+    """In the sender's wallet."""
+
+    table = "transfer"
+    key_length = 2
+
+    user_id: columns.UserId
+    transfer_id: columns.Id
+    to_user_id: columns.UserId
+    asset: columns.AssetCode
+    amount: int
+    status: columns.Status
+    reason: columns.Reason | None
+    seq: int
+    created_at_us: int
+    resolved_at_us: int | None
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    match event.data:
+        case TransferDelivered(transfer_id=transfer_id) | TransferReturned(transfer_id=transfer_id):
+            buffer[TransferRow].want((event.user_id, transfer_id))
+
+
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
+    user_id, data = event.user_id, event.data
+    match data:
+        case TransferSent():
+            row = TransferRow(
+                user_id,
+                data.transfer_id,
+                data.to_user_id,
+                data.asset,
+                data.amount,
+                "sent",
+                None,
+                position.seq,
+                event.time_us,
+                None,
+            )
+            buffer[TransferRow].add((user_id, data.transfer_id), row)
+        case TransferDelivered():
+            transfer = buffer[TransferRow].edit((user_id, data.transfer_id))
+            transfer.status, transfer.resolved_at_us = "delivered", event.time_us
+        case TransferReturned():
+            transfer = buffer[TransferRow].edit((user_id, data.transfer_id))
+            transfer.status, transfer.reason = "returned", data.reason
+            transfer.resolved_at_us = event.time_us
+
+
+MODEL: Final = Model((TransferRow,), fold, needs)
+
+
+# --- document
 
 
 class SentTransfer(Struct, gc=False):
@@ -31,33 +95,17 @@ class SentTransfer(Struct, gc=False):
     resolved_at_us: Annotated[TimeUs | None, Meta(description="When the transfer was delivered or returned")]
 
 
-def needs(event: Event, book: RowBuffer) -> None:
-    match event.data:
-        case TransferDelivered(transfer_id=transfer_id) | TransferReturned(transfer_id=transfer_id):
-            book.transfers.want((event.user_id, transfer_id))
+# --- reads
 
 
-def fold(event: Event, place: Position, book: RowBuffer) -> None:
-    user_id, data = event.user_id, event.data
-    match data:
-        case TransferSent():
-            row = TransferRow(
-                user_id,
-                data.transfer_id,
-                data.to_user_id,
-                data.asset,
-                data.amount,
-                "sent",
-                None,
-                place.seq,
-                event.time_us,
-                None,
-            )
-            book.transfers.add((user_id, data.transfer_id), row)
-        case TransferDelivered():
-            transfer = book.transfers.edit((user_id, data.transfer_id))
-            transfer.status, transfer.resolved_at_us = "delivered", event.time_us
-        case TransferReturned():
-            transfer = book.transfers.edit((user_id, data.transfer_id))
-            transfer.status, transfer.reason = "returned", data.reason
-            transfer.resolved_at_us = event.time_us
+def transfer_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    return by_id(tables[TransferRow], "transfer_id")
+
+
+def _document(partition: int, row: Sequence[Any]) -> SentTransfer:
+    *fields, seq, created_at_us, resolved_at_us = row
+    return SentTransfer(*(*fields, f"{partition}:{seq}", created_at_us, resolved_at_us))
+
+
+def one(transfer_id: str) -> UserRead:
+    return UserRead(Query(transfer_statement, {"id": transfer_id}), only(_document), "transfer_not_found")

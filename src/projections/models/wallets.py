@@ -1,12 +1,14 @@
-"""Wallets: status, referrer, first deposit; and per asset the balances and limits."""
+"""Wallets: status, referrer and first deposit; and per asset the balances and limits."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct
+from sqlalchemy import Select, select
 
 from ledger.core.events import Deposited, Event, LimitsSet, WalletClosed, WalletFrozen, WalletOpened, WalletUnfrozen
 from ledger.core.position import Position
-from projections.storage.row_buffer import RowBuffer
+from projections.tables import columns
 from projections.tables.fields import (
     Amount,
     AmountOrZero,
@@ -18,6 +20,105 @@ from projections.tables.fields import (
     TimeUs,
     UserId,
 )
+from projections.tables.model import Model
+from projections.tables.queries import Conditions, Query, Rows, UserRead, fields_of, of_one_user
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class WalletRow(Row):
+    """``status`` is ``none`` until the wallet is opened, whatever came before."""
+
+    table = "wallet"
+    key_length = 1
+
+    user_id: columns.UserId
+    status: columns.Status = "none"
+    opened_at_us: int | None = None
+    referrer_id: columns.UserId | None = None
+    first_order_id: columns.Id | None = None
+    first_asset: columns.AssetCode | None = None
+    first_amount: int | None = None
+    first_position: columns.PositionText | None = None
+    first_time_us: int | None = None
+
+
+class AssetRow(Row):
+    """A wallet's buckets and limits of one asset, in minor units; there is one from the first event that moved or
+    limited the asset, at ``since_us``. A limit of None is no limit."""
+
+    table = "asset"
+    key_length = 2
+
+    user_id: columns.UserId
+    asset: columns.AssetCode
+    since_us: int
+    cash: int = 0
+    bonus: int = 0
+    held: int = 0
+    credit_limit: int = 0
+    balance_max: int | None = None
+    stake_max_per_day: int | None = None
+    withdrawal_max_per_day: int | None = None
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    user_id, data = event.user_id, event.data
+    for asset in event.balances:
+        buffer[AssetRow].want((user_id, asset))
+    match data:
+        case LimitsSet():
+            buffer[AssetRow].want((user_id, data.asset))
+        case WalletOpened() | WalletFrozen() | WalletUnfrozen() | WalletClosed():
+            buffer[WalletRow].want((user_id,))
+        case Deposited(first_deposit=True):
+            buffer[WalletRow].want((user_id,))
+
+
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
+    user_id, data = event.user_id, event.data
+    for asset, balance in event.balances.items():
+        row = buffer[AssetRow].edit_or_add((user_id, asset), event.time_us)
+        row.cash, row.bonus, row.held = balance.cash, balance.bonus, balance.held
+    match data:
+        case LimitsSet():
+            _limit(event, data, buffer)
+        case WalletOpened():
+            wallet = buffer[WalletRow].edit_or_add((user_id,))
+            wallet.status = "open"
+            wallet.opened_at_us = event.time_us
+            wallet.referrer_id = data.referrer_id
+        case Deposited(first_deposit=True):
+            wallet = buffer[WalletRow].edit_or_add((user_id,))
+            wallet.first_order_id = data.order_id
+            wallet.first_asset = data.asset
+            wallet.first_amount = data.amount
+            wallet.first_position = str(position)
+            wallet.first_time_us = event.time_us
+        case WalletFrozen() | WalletUnfrozen() | WalletClosed():
+            buffer[WalletRow].edit((user_id,)).status = _STATUS_AFTER[type(data)]
+
+
+def _limit(event: Event, data: LimitsSet, buffer: RowBuffer) -> None:
+    row = buffer[AssetRow].edit_or_add((event.user_id, data.asset), event.time_us)
+    if data.credit_limit is not UNSET:
+        row.credit_limit = data.credit_limit or 0
+    if data.balance_max is not UNSET:
+        row.balance_max = data.balance_max
+    if data.stake_max_per_day is not UNSET:
+        row.stake_max_per_day = data.stake_max_per_day
+    if data.withdrawal_max_per_day is not UNSET:
+        row.withdrawal_max_per_day = data.withdrawal_max_per_day
+
+
+MODEL: Final = Model((WalletRow, AssetRow), fold, needs)
+
+
+# --- document
+
 
 _STATUS_AFTER: dict[type, str] = {WalletFrozen: "frozen", WalletUnfrozen: "open", WalletClosed: "closed"}
 
@@ -69,50 +170,23 @@ class Wallet(Struct, gc=False):
     first_deposit: Annotated[FirstDeposit | None, Meta(description="null before the first deposit")]
 
 
-def needs(event: Event, book: RowBuffer) -> None:
-    user_id, data = event.user_id, event.data
-    for asset in event.balances:
-        book.assets.want((user_id, asset))
-    match data:
-        case LimitsSet():
-            book.assets.want((user_id, data.asset))
-        case WalletOpened() | WalletFrozen() | WalletUnfrozen() | WalletClosed():
-            book.wallets.want((user_id,))
-        case Deposited(first_deposit=True):
-            book.wallets.want((user_id,))
+# --- reads
 
 
-def fold(event: Event, place: Position, book: RowBuffer) -> None:
-    user_id, data = event.user_id, event.data
-    for asset, balance in event.balances.items():
-        row = book.assets.edit_or_add((user_id, asset), event.time_us)
-        row.cash, row.bonus, row.held = balance.cash, balance.bonus, balance.held
-    match data:
-        case LimitsSet():
-            _limit(event, data, book)
-        case WalletOpened():
-            wallet = book.wallets.edit_or_add((user_id,))
-            wallet.status = "open"
-            wallet.opened_at_us = event.time_us
-            wallet.referrer_id = data.referrer_id
-        case Deposited(first_deposit=True):
-            wallet = book.wallets.edit_or_add((user_id,))
-            wallet.first_order_id = data.order_id
-            wallet.first_asset = data.asset
-            wallet.first_amount = data.amount
-            wallet.first_position = str(place)
-            wallet.first_time_us = event.time_us
-        case WalletFrozen() | WalletUnfrozen() | WalletClosed():
-            book.wallets.edit((user_id,)).status = _STATUS_AFTER[type(data)]
+def assets_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    table = tables[AssetRow]
+    return select(*fields_of(table)).where(of_one_user(table)).order_by(table.c.asset)
 
 
-def _limit(event: Event, data: LimitsSet, book: RowBuffer) -> None:
-    row = book.assets.edit_or_add((event.user_id, data.asset), event.time_us)
-    if data.credit_limit is not UNSET:
-        row.credit_limit = data.credit_limit or 0
-    if data.balance_max is not UNSET:
-        row.balance_max = data.balance_max
-    if data.stake_max_per_day is not UNSET:
-        row.stake_max_per_day = data.stake_max_per_day
-    if data.withdrawal_max_per_day is not UNSET:
-        row.withdrawal_max_per_day = data.withdrawal_max_per_day
+def document(row: Sequence[Any], assets: Rows) -> Wallet:
+    """Of the fields of a ``WalletRow``, and the rows of ``assets_statement``."""
+    user_id, status, opened_at_us, referrer_id, order_id, asset, amount, position, time_us = row
+    balances, limits = {}, {}
+    for name, _, cash, bonus, held, credit_limit, *maxima in assets:
+        balances[name] = Available(cash, bonus, held, cash + credit_limit)
+        limits[name] = Limits(credit_limit, *maxima)
+    first = None if order_id is None else FirstDeposit(order_id, asset, amount, position, time_us)
+    return Wallet(user_id, status, opened_at_us, referrer_id, balances, limits, first)
+
+
+WALLET: Final = UserRead(Query(assets_statement), lambda user, rows: document(user.wallet, rows))

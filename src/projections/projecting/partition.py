@@ -18,9 +18,9 @@ from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import Head, MalformedRecord, decode, sha256_hex
 from ledger.errors import LogDamaged
-from projections.models import FOLDS, NEEDS, THEN_NEEDS
+from projections.models import FOLDS, NEEDS, ROW_TYPES, THEN_NEEDS
 from projections.storage.port import Checkpoint, Held, Quarantined, ReadModelStore, Run
-from projections.storage.row_buffer import RowBuffer
+from projections.tables.row_buffer import RowBuffer
 
 _REASON_MAX: Final = 500
 _RETRY_EVENTS_MAX: Final = 1_000
@@ -130,9 +130,9 @@ class PartitionProjector:
         self._store, self._generation = store, generation
         empty = checkpoint.head.seq == 0
         self._buffer = (
-            RowBuffer(checkpoint.digests, complete=empty)
+            RowBuffer(ROW_TYPES, checkpoint.digests, complete=empty)
             if rows_max is None
-            else RowBuffer(checkpoint.digests, complete=empty, rows_max=rows_max)
+            else RowBuffer(ROW_TYPES, checkpoint.digests, complete=empty, rows_max=rows_max)
         )
         self._next_quarantined: set[str] = set()
         self._next_forks = 0

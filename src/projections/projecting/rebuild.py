@@ -26,8 +26,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ledger.errors import LedgerError, LogDamaged
-from projections.models import VERSION
-from projections.models.rows import ROW_TYPES, Key, Row, key_of
+from projections.models import ROW_TYPES, VERSION
 from projections.projecting.log_reader import LogReader, ahead_at, refuse_ahead
 from projections.projecting.partition import PartitionProjector
 from projections.storage.port import (
@@ -40,6 +39,7 @@ from projections.storage.port import (
     ReadModelUnavailable,
     Run,
 )
+from projections.tables.rows import Key, Row, key_of
 
 RUN: Final = 4_000
 """Records in one transaction. Measured: larger ones fold no faster, and the live follower waits for each of them."""

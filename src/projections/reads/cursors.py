@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from projections.tables.queries import Cursor
+
 List = tuple[str, str, Mapping[str, str | int]]
 """Which list it is: its name, its user, its filters."""
 
@@ -20,13 +22,6 @@ _LENGTH_MAX: Final = 16_384
 
 class MalformedCursor(ValueError):
     """A cursor that no list of these filters has given."""
-
-
-class Cursor(Struct, frozen=True):
-    """``after``: the place of the last item that was given out, ``snapshot``: what its list was true at."""
-
-    after: tuple[int | str, ...]
-    snapshot: tuple[int, ...]
 
 
 class _Written(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

@@ -11,13 +11,13 @@ from time import monotonic
 from typing import Final
 
 from projections.reads import statements
-from projections.reads.port import Ask, ReadModel
-from projections.storage.port import ReadModelUnavailable
+from projections.storage.port import ReadModel, ReadModelUnavailable
+from projections.tables.queries import Query
 
 LOOK_EVERY_S: Final = 0.004
 """While somebody waits. Chosen: a look costs a database some 0.5 ms, and what is visible is late by half of this."""
 
-_CHECKPOINTS: Final = (Ask(statements.checkpoints, {}),)
+_CHECKPOINTS: Final = (Query(statements.checkpoints),)
 
 
 class Positions:

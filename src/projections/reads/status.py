@@ -6,9 +6,9 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, bindparam, func, select
 
 from ledger.core.record import Head
-from projections.models.tables import CHECKPOINT, DIFFERENCE, GENERATION, PROOF, QUARANTINE, Tables
-from projections.reads.port import Ask, ReadModel
-from projections.storage.port import Proved, Quarantined
+from projections.storage.port import Proved, Quarantined, ReadModel
+from projections.tables.queries import Query
+from projections.tables.tables import CHECKPOINT, DIFFERENCE, GENERATION, PROOF, QUARANTINE, Tables
 
 
 class Standing(Struct, frozen=True):
@@ -40,7 +40,7 @@ _LISTED: int = 100
 async def standing_of(model: ReadModel) -> Standing:
     """Raises ReadModelUnavailable, also where there is no live generation yet."""
     (generation,), checkpoints, (quarantined,), ((proved, differences, oldest_us),) = await model.fetch(
-        [Ask(_generation, {}), Ask(_checkpoints, {}), Ask(_quarantined_count, {}), Ask(_proof_sums, {})], quick=True
+        [Query(_generation), Query(_checkpoints), Query(_quarantined_count), Query(_proof_sums)], quick=True
     )
     number, version, made_at_us = generation
     heads = [Head(seq, sha256) for seq, sha256 in checkpoints]
@@ -50,7 +50,7 @@ async def standing_of(model: ReadModel) -> Standing:
 
 async def details_of(model: ReadModel) -> Details:
     """Raises ReadModelUnavailable."""
-    quarantined, proofs, differing = await model.fetch([Ask(_quarantined, {}), Ask(_proofs, {}), Ask(_differing, {})])
+    quarantined, proofs, differing = await model.fetch([Query(_quarantined), Query(_proofs), Query(_differing)])
     return Details(
         [Quarantined(*row) for row in quarantined],
         [Proved(*row) for row in proofs],

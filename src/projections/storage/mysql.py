@@ -7,7 +7,7 @@ a user's lines together and in the order of time by its primary key, which parti
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from functools import lru_cache
@@ -25,12 +25,12 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine import Dialect
 
-from projections.models.rows import Key
-from projections.models.tables import Tables
-from projections.reads.port import Pool, Rows
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
-from projections.storage.port import UNDER_WAY, ReadModelUnavailable, RebuildUnderWay
+from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay
 from projections.storage.server import Conflict, TableGone
+from projections.tables.queries import Rows
+from projections.tables.rows import Key
+from projections.tables.tables import Tables
 
 CONNECTIONS: Final = 8
 """In the pool of a process. Chosen: as for PostgreSQL."""
@@ -257,11 +257,11 @@ class MySqlDatabase:
                 start += number
         return found
 
-    async def make_room(self, tables: Tables, times_us: Iterable[int]) -> None:
-        """There is room in one table for all of it."""
+    async def make_room(self, generation: int, times_us: Mapping[Table, Iterable[int]]) -> None:
+        """There is: no table is split."""
 
     def forget_room(self, generation: int) -> None:
-        """Nothing was remembered."""
+        """There is nothing to forget."""
 
     async def close(self) -> None:
         self._closed = True

@@ -21,8 +21,9 @@ from msgspec import Struct
 
 from ledger.core.record import EMPTY, Head
 from ledger.errors import LedgerError
-from projections.models.rows import ROW_TYPES, Key, Row
-from projections.storage.row_buffer import Digests
+from projections.tables.queries import Query, Rows
+from projections.tables.row_buffer import Digests
+from projections.tables.rows import Key, Row
 
 UNDER_WAY: Final = "another rebuild of this read model is under way: wait for its end"
 _SHOWN_MAX: Final = 200
@@ -239,12 +240,14 @@ class ReadModelStore(Protocol):
         ...
 
     def scan(
-        self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = EVERYBODY
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
-        """Every row of these tables in the partition, table by table in the order of keys, and the checkpoint, all of
-        one moment, which lasts until the last page is taken, or it is closed. Of tables whose rows are each of one
-        user, those of ``users``. There is at least one page, which may be empty. Raises Switched where the generation
-        is gone."""
+        """Every row of these tables (None: of all) in the partition, page by page, with the partition's checkpoint.
+
+        Table by table, in the order of keys, all in one snapshot. Of tables whose rows belong to one user each, only
+        the rows of ``users``. There is at least one page, which may be empty. Raises Switched where the generation is
+        gone.
+        """
         ...
 
     async def report(
@@ -260,6 +263,41 @@ class ReadModelStore(Protocol):
 
     async def differences(self, generation: int, limit: int) -> list[Difference]:
         """The first differences that are kept, by partition and place."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Closing again is harmless."""
+        ...
+
+
+class Pool(NamedTuple):
+    """The connections of this process: how many there are, how many of them are in use, and may be at the most."""
+
+    size: int
+    used: int
+    size_max: int
+
+
+class Pooled(Protocol):
+    """What an operator watches of a read model in a database server."""
+
+    @property
+    def pool(self) -> Pool: ...
+
+    async def retries(self) -> Mapping[str, int]:
+        """How often the database ended a transaction of anybody's for another one's sake, by its code, since the
+        tables were made; should stay at 0. Raises ReadModelUnavailable."""
+        ...
+
+
+class ReadModel(Protocol):
+    """The live generation, read."""
+
+    async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:
+        """The rows of each, all of one moment and of the generation that was live then.
+
+        ``quick``: few rows by primary key, which the adapter may look up at once. Raises ReadModelUnavailable.
+        """
         ...
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ no lock that readers of rows, or writers, wait for.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,12 +23,12 @@ from sqlalchemy import BigInteger, Column, MetaData, String, Table, Text, and_, 
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
-from projections.models.rows import Key
-from projections.models.tables import Tables
-from projections.reads.port import Pool, Rows
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
-from projections.storage.port import UNDER_WAY, ReadModelUnavailable, RebuildUnderWay
+from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay
 from projections.storage.server import Conflict, TableGone
+from projections.tables.queries import Rows
+from projections.tables.rows import Key
+from projections.tables.tables import MONTH_OF, Tables
 
 CONNECTIONS: Final = 8
 """In the pool of a process. Chosen: a server of few cores answers no faster for more, and gives some 100 in all."""
@@ -152,8 +152,8 @@ class PostgreSqlSession:
                 yield page
 
     async def make_table(self, table: Table) -> None:
-        if _is_history(table):
-            table.dialect_options["postgresql"]["partition_by"] = "RANGE (time_us)"
+        if MONTH_OF in table.info:
+            table.dialect_options["postgresql"]["partition_by"] = f"RANGE ({table.info[MONTH_OF]})"
         await self._connection.execute(create_table(table, _DIALECT))
 
     async def make_indexes(self, tables: Tables) -> None:
@@ -180,7 +180,8 @@ class PostgreSqlDatabase:
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._opening = asyncio.Lock()
         self._closed = False
-        self._months: dict[int, set[int]] = {}
+        self._months: dict[int, set[tuple[str, int]]] = {}
+        """Generation → the tables and months that there are partitions for."""
 
     @property
     def pool(self) -> Pool:
@@ -288,16 +289,17 @@ class PostgreSqlDatabase:
                 found += await (await connection.execute(text, [*columns, partition])).fetchall()
         return found
 
-    # --- the months of history -----------------------------------------------------------------------------------
+    # --- tables split by month -----------------------------------------------------------------------------------
 
-    async def make_room(self, tables: Tables, times_us: Iterable[int]) -> None:
-        known = self._months.setdefault(tables.generation, set())
-        missing = sorted({_month_of(time_us) for time_us in times_us} - known)
+    async def make_room(self, generation: int, times_us: Mapping[Table, Iterable[int]]) -> None:
+        known = self._months.setdefault(generation, set())
+        months = {(table.name, _month_of(time_us)) for table, times in times_us.items() for time_us in times}
+        missing = sorted(months - known)
         if not missing:
             return
         async with self._alone() as connection:
-            for month in missing:
-                await _make_month(connection, tables.history.name, month)
+            for table, month in missing:
+                await _make_month(connection, table, month)
         known.update(missing)
 
     def forget_room(self, generation: int) -> None:
@@ -310,21 +312,17 @@ class PostgreSqlDatabase:
             self._pool = None
 
 
-async def _make_month(connection: AsyncConnection[Any], history: str, month: int) -> None:
+async def _make_month(connection: AsyncConnection[Any], table: str, month: int) -> None:
     year, number = divmod(month, 12)
-    name = f"{history}_{year}_{number + 1:02}"
+    name = f"{table}_{year}_{number + 1:02}"
     found = await connection.execute("SELECT to_regclass(%s)", [name])
     if await found.fetchone() != (None,):
         return
-    names = {"month": sql.Identifier(name), "history": sql.Identifier(history)}
-    await connection.execute(sql.SQL("CREATE TABLE {month} (LIKE {history} INCLUDING ALL)").format(**names))
-    attach = sql.SQL("ALTER TABLE {history} ATTACH PARTITION {month} FOR VALUES FROM ({first}) TO ({end})")
+    names = {"month": sql.Identifier(name), "table": sql.Identifier(table)}
+    await connection.execute(sql.SQL("CREATE TABLE {month} (LIKE {table} INCLUDING ALL)").format(**names))
+    attach = sql.SQL("ALTER TABLE {table} ATTACH PARTITION {month} FOR VALUES FROM ({first}) TO ({end})")
     first, end = sql.Literal(_begin_us(month)), sql.Literal(_begin_us(month + 1))
     await connection.execute(attach.format(**names, first=first, end=end))
-
-
-def _is_history(table: Table) -> bool:
-    return table.name.startswith("history_g")
 
 
 def _month_of(time_us: int) -> int:

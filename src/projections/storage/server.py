@@ -35,18 +35,7 @@ from sqlalchemy.sql.expression import ClauseElement
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ledger.core.record import EMPTY, Head
-from projections.models.rows import BY_USER, ROW_TYPES, HistoryRow, Key, Row
-from projections.models.tables import (
-    CHECKPOINT,
-    COMMON,
-    DIFFERENCE,
-    GENERATION,
-    PROOF,
-    QUARANTINE,
-    QUARANTINED_EVENT,
-    Tables,
-)
-from projections.reads.port import Ask, Builder, Pool, Rows
+from projections.models import MODELS
 from projections.storage.common import Statement, ready
 from projections.storage.port import (
     EVERYBODY,
@@ -58,12 +47,26 @@ from projections.storage.port import (
     LastRuns,
     OutOfStep,
     Overtaken,
+    Pool,
     Proved,
     Quarantined,
     ReadModelUnavailable,
     Run,
     Switched,
     Users,
+)
+from projections.tables.model import Models
+from projections.tables.queries import Builder, Query, Rows
+from projections.tables.rows import Key, Row, is_of_user
+from projections.tables.tables import (
+    CHECKPOINT,
+    COMMON,
+    DIFFERENCE,
+    GENERATION,
+    PROOF,
+    QUARANTINE,
+    QUARANTINED_EVENT,
+    Tables,
 )
 
 SERVER_FORMAT: Final = 1
@@ -173,12 +176,12 @@ class Database(Protocol):
         """Those of the partition's rows that there are, without their partition."""
         ...
 
-    async def make_room(self, tables: Tables, times_us: Iterable[int]) -> None:
-        """Have the places where lines of history of these times go."""
+    async def make_room(self, generation: int, times_us: Mapping[Table, Iterable[int]]) -> None:
+        """Prepare tables that the database splits by month for rows of these times."""
         ...
 
     def forget_room(self, generation: int) -> None:
-        """What was known of the places of this generation may not be so any more."""
+        """Forget for which months there is room: it may be gone."""
         ...
 
     async def close(self) -> None:
@@ -284,9 +287,9 @@ class _Statements:
 class ServerReadModelStore:
     """``ReadModelStore`` in a database. It closes the database with itself."""
 
-    def __init__(self, database: Database, *, make: bool = True) -> None:
+    def __init__(self, database: Database, *, make: bool = True, models: Models = MODELS) -> None:
         """Unless ``make``: what others have made, and never an empty one, which would pass for a read model."""
-        self._database, self._make = database, make
+        self._database, self._make, self._row_types = database, make, models.row_types
         self._tables: dict[int, Tables] = {}
         self._scans: dict[tuple[int, type[Row]], Statement] = {}
         self._statements: _Statements | None = None
@@ -295,7 +298,7 @@ class ServerReadModelStore:
 
     def _of(self, generation: int) -> Tables:
         if generation not in self._tables:
-            self._tables[generation] = Tables(generation)
+            self._tables[generation] = Tables(generation, self._row_types)
         return self._tables[generation]
 
     async def _sql(self) -> _Statements:
@@ -503,11 +506,13 @@ class ServerReadModelStore:
     async def _make_room(self, generation: int, runs: Sequence[Run]) -> None:
         await self._sql()
         tables = self._of(generation)
-        times_us = [
-            row.time_us for run in runs for _, rows in run.rows for row in rows if isinstance(row, HistoryRow)
-        ]
+        times_us: dict[Table, list[int]] = {}
+        for run in runs:
+            for kind, rows in run.rows:
+                if kind.month_of is not None:
+                    times_us.setdefault(tables[kind], []).extend(getattr(row, kind.month_of) for row in rows)
         with _as_the_port_says():
-            await self._database.make_room(tables, times_us)
+            await self._database.make_room(generation, times_us)
 
     async def _put_runs(
         self,
@@ -529,7 +534,7 @@ class ServerReadModelStore:
             places = ", ".join(f"{run.partition}:{run.before.head.seq}" for run in runs)
             raise Overtaken(f"generation {generation} is not at all of {places}, or its rows are others")
         tables = self._of(generation)
-        for kind in ROW_TYPES:
+        for kind in self._row_types:
             # All partitions' together, and still in the order of keys: these begin with the partition.
             rows = [
                 (run.partition, *msgspec.structs.astuple(row))
@@ -565,23 +570,24 @@ class ServerReadModelStore:
     # --- checking ------------------------------------------------------------------------------------------------
 
     async def scan(
-        self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = EVERYBODY
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         statements = await self._sql()
+        wanted = self._row_types if kinds is None else kinds
         with _as_the_port_says():
             async with self._database.looking() as session:
                 at = await session.rows(statements["checkpoint"], [generation, partition])
                 if not at:
                     raise Switched(f"generation {generation} is gone")
                 checkpoint = _checkpoint(*at[0])
-                for kind in kinds:
-                    here = [partition, *users] if kind in BY_USER else [partition]
+                for kind in wanted:
+                    here = [partition, *users] if is_of_user(kind) else [partition]
                     async with aclosing(
                         session.stream(self._scan_of(generation, kind), here, _SCANNED_AT_ONCE)
                     ) as pages:
                         async for rows in pages:
                             yield checkpoint, kind, [kind(*row) for row in rows]
-                yield checkpoint, kinds[-1], ()
+                yield checkpoint, wanted[-1], ()
 
     def _scan_of(self, generation: int, kind: type[Row]) -> Statement:
         statement = self._scans.get((generation, kind))
@@ -589,7 +595,7 @@ class ServerReadModelStore:
             table = self._of(generation).of[kind]
             members = [column for column in table.c if column.name != "partition"]
             here = select(*members).where(table.c.partition == bindparam("of_partition"))
-            if kind in BY_USER:
+            if is_of_user(kind):
                 here = here.where(members[0] >= bindparam("first"), members[0] < bindparam("last"))
             statement = ready(here.order_by(*members[: kind.key_length]), self._database.dialect)
             self._scans[generation, kind] = statement
@@ -695,8 +701,8 @@ class ServerReadModel:
     answer is another one, all are asked again.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, models: Models = MODELS) -> None:
+        self._database, self._row_types = database, models.row_types
         self._generation: int | None = None
         self._asked: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
         self._tables: dict[int, Tables] = {}
@@ -720,14 +726,14 @@ class ServerReadModel:
             return {}
         return dict(found)
 
-    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 — all are alike
+    async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 — all are alike
         live_now = (await self._sql())["live"]
         pointer: tuple[Statement, Sequence[Any]] = (live_now, live_now.values({}))
         for _ in range(_TRIES):
             generation = self._generation
             asked = [pointer]
             if generation is not None:
-                asked += [self._statement(generation, ask) for ask in asks]
+                asked += [self._statement(generation, query) for query in queries]
             try:
                 live, *found = await self._database.look(asked)
             except TableGone:
@@ -744,17 +750,17 @@ class ServerReadModel:
             self._generation = live[0][0]
         raise ReadModelUnavailable("the database has no live generation yet: its follower is starting")
 
-    def _statement(self, generation: int, ask: Ask) -> tuple[Statement, Sequence[Any]]:
-        name = (generation, ask.builder, ask.conditions)
+    def _statement(self, generation: int, query: Query) -> tuple[Statement, Sequence[Any]]:
+        name = (generation, query.builder, query.conditions)
         statement = self._asked.get(name)
         if statement is None:
             tables = self._tables.get(generation)
             if tables is None:
                 self._asked.clear()  # of generations before
-                tables = Tables(generation)
+                tables = Tables(generation, self._row_types)
                 self._tables = {generation: tables}
-            statement = self._asked[name] = ready(ask.builder(tables, ask.conditions), self._database.dialect)
-        return statement, statement.values({"generation": generation, **ask.values})
+            statement = self._asked[name] = ready(query.builder(tables, query.conditions), self._database.dialect)
+        return statement, statement.values({"generation": generation, **query.values})
 
     async def close(self) -> None:
         await self._database.close()

@@ -33,19 +33,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
 from ledger.core.record import EMPTY, Head
-from projections.models.rows import BY_USER, ROW_TYPES, Key, Row
-from projections.models.tables import (
-    CHECKPOINT,
-    COMMON,
-    DIFFERENCE,
-    GENERATION,
-    PROOF,
-    QUARANTINE,
-    QUARANTINED_EVENT,
-    SQLITE_FORMAT,
-    Tables,
-)
-from projections.reads.port import Ask, Builder, Rows
+from ledger.sqlite.wal import limit_wal, shrink_wal
+from projections.models import MODELS
 from projections.storage.common import Statement, create_index, create_table, drop_index, drop_table, ready
 from projections.storage.port import (
     EVERYBODY,
@@ -63,6 +52,20 @@ from projections.storage.port import (
     Run,
     Switched,
     Users,
+)
+from projections.tables.model import Models
+from projections.tables.queries import Builder, Query, Rows
+from projections.tables.rows import Key, Row, is_of_user
+from projections.tables.tables import (
+    CHECKPOINT,
+    COMMON,
+    DIFFERENCE,
+    GENERATION,
+    PROOF,
+    QUARANTINE,
+    QUARANTINED_EVENT,
+    SQLITE_FORMAT,
+    Tables,
 )
 
 _DIALECT: Final = sqlite.dialect()
@@ -181,8 +184,8 @@ _DROP_GENERATION: Final = _ready(delete(GENERATION).where(GENERATION.c.generatio
 class _Ready:
     """The statements of one generation's tables."""
 
-    def __init__(self, number: int) -> None:
-        self.tables = Tables(number)
+    def __init__(self, number: int, row_types: tuple[type[Row], ...]) -> None:
+        self.tables = Tables(number, row_types)
         self.put: dict[type[Row], str] = {}
         self.get: dict[type[Row], str] = {}
         self.scan: dict[type[Row], str] = {}
@@ -194,7 +197,7 @@ class _Ready:
             members = [column for column in table.c if column.name != "partition"]
             here = select(*members).where(table.c.partition == bindparam("of_partition"))
             scanned = here
-            if kind in BY_USER:
+            if is_of_user(kind):
                 scanned = here.where(members[0] >= bindparam("first"), members[0] < bindparam("last"))
             self.scan[kind] = _ready(scanned.order_by(*members[: kind.key_length])).text
             for column in members[: kind.key_length]:
@@ -203,20 +206,20 @@ class _Ready:
 
 
 @lru_cache(maxsize=4)
-def _ready_for(generation: int) -> _Ready:
+def _ready_for(generation: int, row_types: tuple[type[Row], ...]) -> _Ready:
     """Kept beyond one store: to compile them takes 50 ms. Four: the live generation, its successor, and a margin."""
-    return _Ready(generation)
+    return _Ready(generation, row_types)
 
 
 class SqliteReadModelStore:
     """``ReadModelStore`` in one file."""
 
-    def __init__(self, path: Path, *, make: bool = True) -> None:
+    def __init__(self, path: Path, *, make: bool = True, models: Models = MODELS) -> None:
         """Open or create; one of another format is made anew. Unless ``make``: open what others have made.
 
         Raises ReadModelUnavailable.
         """
-        self._path, self._make = path, make
+        self._path, self._make, self._row_types = path, make, models.row_types
         self._lock_path = path.with_name(path.name + ".lock")
         self._turn: int | None = None
         try:
@@ -265,6 +268,7 @@ class SqliteReadModelStore:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cache_size=-24576")
         connection.execute("PRAGMA temp_store=MEMORY")
+        limit_wal(connection)
         return connection
 
     @contextmanager
@@ -339,12 +343,13 @@ class SqliteReadModelStore:
             raise self._unavailable(error) from error
 
     def _of(self, generation: int) -> _Ready:
-        return _ready_for(generation)
+        return _ready_for(generation, self._row_types)
 
     # --- generations ---------------------------------------------------------------------------------------------
 
     async def generations(self) -> list[Generation]:
         self._look()
+        shrink_wal(self._connection, self._path)  # a follower calls this while it has nothing to fold
         return [Generation(*row) for row in self._rows(_GENERATIONS)]
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
@@ -509,9 +514,10 @@ class SqliteReadModelStore:
     # --- checking ------------------------------------------------------------------------------------------------
 
     async def scan(
-        self, generation: int, partition: int, kinds: Sequence[type[Row]] = ROW_TYPES, users: Users = EVERYBODY
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = EVERYBODY
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         scan = self._of(generation).scan
+        wanted = self._row_types if kinds is None else kinds
         if _identity_at(self._path) is None:
             raise _gone(self._path)
         try:
@@ -524,12 +530,12 @@ class SqliteReadModelStore:
                 if at is None:
                     raise Switched(f"generation {generation} is gone")
                 checkpoint = _checkpoint(*at)
-                for kind in kinds:
-                    here = (partition, *users) if kind in BY_USER else (partition,)
+                for kind in wanted:
+                    here = (partition, *users) if is_of_user(kind) else (partition,)
                     rows = connection.execute(scan[kind], here)
                     while page := [kind(*row) for row in islice(rows, _SCANNED_AT_ONCE)]:
                         yield checkpoint, kind, page
-                yield checkpoint, kinds[-1], ()
+                yield checkpoint, wanted[-1], ()
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -555,6 +561,8 @@ class SqliteReadModelStore:
         return [Difference(*row) for row in self._rows(_DIFFERENCES, number=generation, most=limit)]
 
     async def close(self) -> None:
+        if self._is_at_the_path():
+            shrink_wal(self._connection, self._path)
         self._connection.close()
         self._close_turn()
 
@@ -624,8 +632,8 @@ class SqliteReadModel:
     the others in threads with a connection each, so that a long one does not hold up commands.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, models: Models = MODELS) -> None:
+        self._path, self._row_types = path, models.row_types
         self._inline = _Reader(path)
         self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
         self._own = threading.local()
@@ -633,19 +641,19 @@ class SqliteReadModel:
         self._tables: dict[int, Tables] = {}
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="stakelog-read")
 
-    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:
+    async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:
         if quick:
-            return self._fetch(self._inline, asks)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch_here, asks)
+            return self._fetch(self._inline, queries)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch_here, queries)
 
-    def _fetch_here(self, asks: Sequence[Ask]) -> list[Rows]:
+    def _fetch_here(self, queries: Sequence[Query]) -> list[Rows]:
         reader: _Reader | None = getattr(self._own, "reader", None)
         if reader is None:
             reader = self._own.reader = _Reader(self._path)
             self._opened.append(reader)
-        return self._fetch(reader, asks)
+        return self._fetch(reader, queries)
 
-    def _fetch(self, reader: "_Reader", asks: Sequence[Ask]) -> list[Rows]:
+    def _fetch(self, reader: "_Reader", queries: Sequence[Query]) -> list[Rows]:
         execute = reader.current().execute
         try:
             execute("BEGIN")  # deferred: the first look fixes the moment for all of them
@@ -655,9 +663,9 @@ class SqliteReadModel:
                     raise ReadModelUnavailable(f"{self._path} has no live generation yet: its follower is starting")
                 generation: int = live[0]
                 found = []
-                for ask in asks:
-                    statement = self._statement(generation, ask)
-                    values = statement.values({"generation": generation, **ask.values})
+                for query in queries:
+                    statement = self._statement(generation, query)
+                    values = statement.values({"generation": generation, **query.values})
                     found.append(execute(statement.text, values).fetchall())
                 return found
             finally:
@@ -665,14 +673,14 @@ class SqliteReadModel:
         except sqlite3.Error as error:
             raise _unavailable(self._path, error) from error
 
-    def _statement(self, generation: int, ask: Ask) -> Statement:
-        name = (generation, ask.builder, ask.conditions)
+    def _statement(self, generation: int, query: Query) -> Statement:
+        name = (generation, query.builder, query.conditions)
         statement = self._statements.get(name)
         if statement is None:
             tables = self._tables.get(generation)
             if tables is None:
-                tables = self._tables[generation] = Tables(generation)
-            statement = self._statements[name] = _ready(ask.builder(tables, ask.conditions))
+                tables = self._tables[generation] = Tables(generation, self._row_types)
+            statement = self._statements[name] = _ready(query.builder(tables, query.conditions))
         return statement
 
     async def close(self) -> None:

@@ -14,12 +14,13 @@ from ledger.sqlite.folder import READ_MODEL
 from projections.auditing.oracle import Document
 from projections.auditing.reconcile.port import LEADERS
 from projections.auditing.reconcile.run import Accounts, Unreadable
-from projections.models.rows import BY_USER
+from projections.models import BY_USER
+from projections.models.accounts import accounts_statement
 from projections.reads import statements
-from projections.reads.port import Ask, Rows, at_once
-from projections.reads.queries import Found, Reads
+from projections.reads.queries import Found, Reads, at_once
 from projections.storage.port import ReadModelUnavailable
 from projections.storage.sqlite import SqliteReadModel
+from projections.tables.queries import Query, Rows
 
 _LIMIT: Final = 200
 _NOT_TEXT: Final = "Could not decode to UTF-8"
@@ -42,7 +43,7 @@ class FolderReads:
                 f"there is no read model in {data}: `stakelog serve` makes and fills it, or compare a running "
                 "service with --url"
             )
-        (checkpoints,) = self._fetch((Ask(statements.checkpoints, {}),))
+        (checkpoints,) = self._fetch((Query(statements.checkpoints),))
         if len(checkpoints) != partitions:
             self.close()
             raise CannotAudit(
@@ -58,7 +59,7 @@ class FolderReads:
             model = self._here.model = _AtOnce(opened)
         return model
 
-    def _fetch(self, asks: Sequence[Ask]) -> list[Rows]:
+    def _fetch(self, asks: Sequence[Query]) -> list[Rows]:
         return at_once(self._model().fetch(asks))
 
     def _ask(self, ask: Callable[[Reads], Coroutine[Any, Any, Found]]) -> Document | None:
@@ -110,7 +111,7 @@ class FolderReads:
         return self._ask(lambda reads: reads.leaderboard(name, asset, at_us, LEADERS))
 
     def accounts(self, partition: int) -> Accounts | None:
-        asks = (Ask(statements.checkpoints, {}), Ask(statements.quarantine, {}), Ask(statements.accounts, {}))
+        asks = (Query(statements.checkpoints), Query(statements.quarantine), Query(accounts_statement))
 
         def told() -> Accounts | None:
             checkpoints, quarantined, rows = self._fetch(asks)
@@ -122,10 +123,10 @@ class FolderReads:
         return _readable(told)
 
     def users(self, partition: int) -> tuple[int, set[str]]:
-        of_table = [Ask(statements.users, {"of_partition": partition}, frozenset({kind.table})) for kind in BY_USER]
+        of_table = [Query(statements.users, {"of_partition": partition}, frozenset({kind.table})) for kind in BY_USER]
 
         def told() -> tuple[int, set[str]]:
-            checkpoints, *tables = self._fetch((Ask(statements.checkpoints, {}), *of_table))
+            checkpoints, *tables = self._fetch((Query(statements.checkpoints), *of_table))
             return int(dict(checkpoints)[partition]), {str(row[0]) for rows in tables for row in rows}
 
         return _readable(told)
@@ -155,7 +156,7 @@ class _AtOnce:
     def __init__(self, model: SqliteReadModel) -> None:
         self._model = model
 
-    async def fetch(self, asks: Sequence[Ask], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
+    async def fetch(self, asks: Sequence[Query], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
         return await self._model.fetch(asks, quick=True)
 
     async def close(self) -> None:

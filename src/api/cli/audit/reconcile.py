@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from api.cli.audit.http_reads import HttpReads
     from projections.auditing.oracle import Supply
     from projections.auditing.reconcile.run import Difference, Reconciled
-    from projections.auditing.reconcile.totals import Everybody
+    from projections.auditing.reconcile.totals import CrossUserReads
 
 _AT_ONCE: Final = 4  # chosen: keeps a service of a few cores busy, and leaves it time for its clients
 _PATIENCE_S: Final = 60.0
@@ -49,7 +49,7 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
     the leaderboards are compared too. A folder tells more than any read: its account totals, who has rows, and how
     far they go are held against the log as well.
     """
-    from projections.auditing.oracle import NotUnderstood
+    from projections.auditing.oracle import UnknownRecord
     from projections.auditing.reconcile.run import reconcile as reconcile_reads
 
     with said_plainly("stakelog audit reconcile"):
@@ -63,20 +63,20 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
                     records,
                     reads,
                     only=users,
-                    at_once=at_once,
-                    patience_s=patience_s,
-                    differs=_print_difference,
-                    says=lambda text: click.echo(text, err=True),
-                    progress=tell,
+                    concurrency=at_once,
+                    wait_s=patience_s,
+                    on_difference=_print_difference,
+                    on_message=lambda text: click.echo(text, err=True),
+                    on_progress=tell,
                 )
-            except NotUnderstood as error:
+            except UnknownRecord as error:
                 raise CheckFailed(f"{error}; `stakelog audit verify` proves the log itself") from error
-        unknown = len(set(users)) - result.wallets - result.strangers
+        unknown = len(set(users)) - result.wallets - result.unknown_users
         if unknown > 0:
             raise CannotAudit(f"the log has no event of {unknown} of the wallets named")
     _print_supply(result.supply)
     _print_summary(result)
-    sys.exit(0 if result.well else 1)
+    sys.exit(0 if result.ok else 1)
 
 
 def _reads(data: Path | None, url: str | None, partitions: int) -> "FolderReads | HttpReads":
@@ -132,20 +132,20 @@ def _print_summary(result: "Reconciled") -> None:
     for asset, remainder in result.supply.remainders().items():
         click.echo(f"FAULT the postings of {asset} sum to {remainder}, not to zero")
     click.echo(
-        f"{'well' if result.well else 'NOT well'}: {result.differences} differences in {result.answers} answers "
+        f"{'well' if result.ok else 'NOT well'}: {result.differences} differences in {result.responses} answers "
         f"about {result.wallets} wallets, held against {result.events} events in {result.partitions} partitions"
-        + (f"; {result.asked_again} wallets were asked again" if result.asked_again else "")
+        + (f"; {result.retried} wallets were asked again" if result.retried else "")
         + (f"; {len(result.behind)} wallets are behind" if result.behind else "")
-        + ("" if result.everybody is None else _of_everybody(result.everybody))
+        + ("" if result.cross_user is None else _of_cross_user_reads(result.cross_user))
     )
 
 
-def _of_everybody(everybody: "Everybody") -> str:
-    if everybody.not_compared:
-        return f"; queue and leaderboards could not be compared: {everybody.not_compared}"
-    days = everybody.days_left_out
+def _of_cross_user_reads(cross_user: "CrossUserReads") -> str:
+    if cross_user.not_compared:
+        return f"; queue and leaderboards could not be compared: {cross_user.not_compared}"
+    days = cross_user.days_left_out
     return (
-        f"; {everybody.orders} orders in the queue and {everybody.leaderboards} leaderboards compared"
+        f"; {cross_user.orders} orders in the queue and {cross_user.leaderboards} leaderboards compared"
         + (f", but of {days} days with bets, by asset, before the latest 40" if days else "")
-        + (f"; {everybody.asked_again} of these were asked for again" if everybody.asked_again else "")
+        + (f"; {cross_user.retried} of these were asked for again" if cross_user.retried else "")
     )

@@ -1,1 +1,1 @@
-"""Compares every document that is read with what the log says."""
+"""``audit reconcile``: compares every document that the reads return with the oracle's."""

@@ -1,4 +1,4 @@
-"""What a reconciliation asks, and how what it is told differs from what it expects."""
+"""The reads that are reconciled, and how a document differs from the expected one."""
 
 import json
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import msgspec
 from projections.auditing.oracle import Document
 
 LEADERS: Final = 200
-"""Of a leaderboard: as many as are given at once."""
+"""The largest ``limit`` of a leaderboard."""
 _ABSENT: Final = "(nothing)"
 _to_json: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Unreadable(Exception):
-    """A read that answers, and whose answer is no document: why. What is asked next may well be one."""
+    """The response to a read is no document; the message says why. Other reads may still return documents."""
 
 
 class Accounts(NamedTuple):
@@ -27,11 +27,11 @@ class Accounts(NamedTuple):
 
 
 class Reads(Protocol):
-    """What is said of wallets: the contract's documents, each with its ``as_of``. Called by several threads at once.
+    """The contract's documents, each with its ``as_of``. Several threads call it at once.
 
-    None stands for the contract's 404 (``wallet_not_found``, ``bet_not_found`` …). A list is asked for page by page,
-    as large as may be: ``{"items", "next_cursor", "as_of"}``, the first one without a cursor. Each raises Unreadable
-    where there is an answer, and no document. What cannot be asked is raised otherwise, and ends the reconciliation.
+    None is the contract's 404 (``wallet_not_found``, ``bet_not_found`` …). Lists are read page by page with the
+    largest limit: ``{"items", "next_cursor", "as_of"}``; the first page has no cursor. Each method raises Unreadable
+    if the response is no document. Any other error means that the read is impossible; it ends reconcile.
     """
 
     def wallet(self, user_id: str) -> Document | None: ...
@@ -47,24 +47,25 @@ class Reads(Protocol):
     def referrals(self, user_id: str) -> Document | None: ...
 
     def orders(self, cursor: str | None) -> Document | None:
-        """The approval queue: everybody's."""
+        """The approval queue of all users."""
         ...
 
     def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
-        """The first ``LEADERS`` of it."""
+        """Its first ``LEADERS`` items."""
         ...
 
     def accounts(self, partition: int) -> Accounts | None:
-        """None where they are not told, or not of all its events."""
+        """None if these reads have no totals, or none over all events of the partition."""
         ...
 
     def users(self, partition: int) -> tuple[int, set[str]] | None:
-        """The seq that the partition's rows are true at, and whoever has one of them; None where it is not told."""
+        """The seq at which the partition's rows are true, and the users that have rows; None if these reads cannot
+        say."""
         ...
 
 
 class Difference(NamedTuple):
-    """``read`` as a client would name it; ``field`` a path into the answer; both values as JSON."""
+    """``read``: the read's path; ``field``: a path into the document; both values as JSON."""
 
     user_id: str
     read: str
@@ -74,8 +75,8 @@ class Difference(NamedTuple):
     found: str
 
 
-def unequal(path: str, expected: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Where two documents differ; their ``as_of`` aside, and commissions of nothing."""
+def unequal_fields(path: str, expected: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield path and both values where two documents differ, except in ``as_of`` and in commissions of 0."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for name in [*expected, *(name for name in found if name not in expected)]:
             if name == "as_of" and not path:
@@ -88,10 +89,10 @@ def unequal(path: str, expected: Any, found: Any) -> Iterator[tuple[str, Any, An
             elif name not in found:
                 yield inner, expected[name], _ABSENT
             else:
-                yield from unequal(inner, expected[name], found[name])
+                yield from unequal_fields(inner, expected[name], found[name])
     elif isinstance(expected, list) and isinstance(found, list):
         for number, (wanted, got) in enumerate(zip(expected, found, strict=False)):
-            yield from unequal(f"{path}[{number}]", wanted, got)
+            yield from unequal_fields(f"{path}[{number}]", wanted, got)
         if len(expected) != len(found):
             yield f"{path}, length", len(expected), len(found)
     elif type(expected) is not type(found) or expected != found:
@@ -104,5 +105,5 @@ def shown(value: Any) -> str:
         return _ABSENT
     try:
         return _to_json(value).decode()
-    except UnicodeEncodeError:  # half a character, which JSON can name and UTF-8 cannot
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot encode
         return json.dumps(value)

@@ -1,4 +1,4 @@
-"""The records of one partition by wallet, as a reconciliation keeps them: read on when an answer is newer."""
+"""The records of one partition by wallet. More records are read when a response is newer."""
 
 import threading
 from bisect import bisect_right
@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Struct
 
 from ledger.operations.audit import RecordsFrom
-from projections.auditing.oracle import NotUnderstood, is_wallet
+from projections.auditing.oracle import UnknownRecord, is_wallet
 
 
 class Record(Struct, gc=False):
-    """What is looked at before it is known which read a record is for; ``data`` as it is written."""
+    """The fields that are decoded of every record; ``data`` stays encoded."""
 
     seq: int
     time_us: int
@@ -23,57 +23,58 @@ class Record(Struct, gc=False):
     postings: list[tuple[str, str, int]]
 
 
-Takes = Callable[[Record], None]
+Collector = Callable[[Record], None]
 
 decode: Final = msgspec.json.Decoder(Record).decode
 
 
 def records_after(records: RecordsFrom, partition: int, seq: int, end: int) -> Iterator[tuple[bytes, Record]]:
-    """The partition's records after ``seq``, up to ``end`` or where the log ends. Raises NotUnderstood."""
+    """Yield the partition's records after ``seq``, up to ``end`` or the end of the log. Raises UnknownRecord."""
     for page in records.read(partition, end, seq + 1):
         for row in page:
             try:
                 event = decode(row[0])
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise NotUnderstood(f"the record {partition}:{seq + 1} cannot be read: {error}") from error
+                raise UnknownRecord(f"the record {partition}:{seq + 1} cannot be read: {error}") from error
             seq = event.seq
             yield row[0], event
 
 
-class Partition:
+class PartitionRecords:
     """One partition's records by wallet. Safe to use from several threads."""
 
-    def __init__(self, records: RecordsFrom, partition: int, end: int, *takers: Takes) -> None:
-        """With all up to ``end``. ``takers`` see each record once, also those that are read later."""
+    def __init__(self, records: RecordsFrom, partition: int, end: int, *collectors: Collector) -> None:
+        """Reads all records up to ``end``. Each of ``collectors`` gets every record once, also the ones read
+        later."""
         self._records, self.partition = records, partition
-        self._takers = takers
-        self._stories: dict[str, tuple[list[int], list[bytes]]] = {}
+        self._collectors = collectors
+        self._by_wallet: dict[str, tuple[list[int], list[bytes]]] = {}
         self._lock = threading.Lock()
         self.end = 0
         self._read_to(end)
         self.first_end = self.end
 
     def wallets(self) -> list[str]:
-        return sorted(user_id for user_id in self._stories if is_wallet(user_id))
+        return sorted(user_id for user_id in self._by_wallet if is_wallet(user_id))
 
     def users_to(self, seq: int) -> set[str]:
-        """Whoever has an event up to there, streams of games and partitions too."""
-        return {user_id for user_id, (seqs, _) in list(self._stories.items()) if seqs[0] <= seq}
+        """Every id with an event up to this seq, including the streams of games and partitions."""
+        return {user_id for user_id, (seqs, _) in list(self._by_wallet.items()) if seqs[0] <= seq}
 
-    def story(self, user_id: str) -> tuple[list[int], list[bytes]]:
-        """The seqs and the records; both grow at their end only."""
-        return self._stories[user_id]
+    def of_wallet(self, user_id: str) -> tuple[list[int], list[bytes]]:
+        """Return the wallet's seqs and records. Both lists only grow at the end."""
+        return self._by_wallet[user_id]
 
     def records_to(self, seq: int) -> Iterator[bytes]:
-        """Every record up to there, wallet by wallet."""
-        for seqs, records in list(self._stories.values()):
+        """Yield every record up to this seq, wallet by wallet."""
+        for seqs, records in list(self._by_wallet.values()):
             yield from records[: bisect_right(seqs, seq)]
 
     def opens(self, user_id: str) -> bool:
-        return any(b'"type":"wallet_opened"' in record for record in self._stories[user_id][1])
+        return any(b'"type":"wallet_opened"' in record for record in self._by_wallet[user_id][1])
 
     def reaches(self, seq: int) -> bool:
-        """Whether the log has this seq; all up to it is known from then on."""
+        """Whether the log has this seq. Reads the records up to it."""
         if seq > self.end:
             with self._lock:
                 if seq > self.end:
@@ -82,9 +83,9 @@ class Partition:
 
     def _read_to(self, end: int) -> None:
         for record, event in records_after(self._records, self.partition, self.end, end):
-            seqs, stored = self._stories.setdefault(event.user_id, ([], []))
+            seqs, stored = self._by_wallet.setdefault(event.user_id, ([], []))
             stored.append(record)
             seqs.append(event.seq)
             self.end = event.seq
-            for take in self._takers:
-                take(event)
+            for collect in self._collectors:
+                collect(event)

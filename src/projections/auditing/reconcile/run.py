@@ -1,17 +1,18 @@
-"""Whether the reads say what the log says, for every wallet and every document of it.
+"""Compares every document of every wallet, as the reads return it, with the oracle's.
 
-The log is read record by record and recomputed (``projections.auditing.oracle``); then each wallet's documents are
-asked for and compared, member by member. Truths:
-(1) an answer is held against the log as of the position that the answer names, so a service that is being written to
-    is no obstacle: where an answer is newer than what was read of the log, the newer records are read first;
-(2) a list is what was there when its first page was read, each item as it is by the page that shows it;
-(3) a wallet that differs is asked again, a bounded number of times; what is said to differ differed each time. How
-    many answers were right only when asked again is said too;
-(4) a partition whose reads are behind the log is waited for, within a bound. A wallet that stays behind a partition
-    that is not (it is quarantined, say) is named as behind, and is no difference if its answers are true where it is;
-(5) an answer that is no document is a difference, and whoever is next is asked for;
-(6) memory holds one partition's records at a time, and of all partitions what the queue and the leaderboards need
-    (``projections.auditing.reconcile.totals``).
+The oracle computes the documents from the log, record by record; then each document is read and compared member by
+member. Invariants:
+(1) A response is compared with the log as of the position that the response names, so the service may be in use. If a
+    response is newer than the records read so far, the newer records are read first.
+(2) A list has the items of the moment of its first page; each item is compared as of the page that contains it.
+(3) A wallet that differs is read again, a bounded number of times. A reported difference was found each time. The
+    result also counts the wallets that agreed only in a later attempt.
+(4) If the reads of a partition are behind the log, reconcile waits for them, for a bounded time. A single wallet that
+    stays behind its partition, because it is quarantined, is reported as behind. It is no difference if its documents
+    are true at its own position.
+(5) A response that is no document is a difference; the next read follows.
+(6) Memory contains the records of one partition at a time, and for all partitions what the queue and the leaderboards
+    need (``projections.auditing.reconcile.totals``).
 """
 
 import time
@@ -25,27 +26,36 @@ from msgspec import Struct
 from ledger.operations.audit import RecordsFrom
 from projections.auditing.oracle import Supply
 from projections.auditing.reconcile.port import Accounts, Difference, Reads, Unreadable, shown
-from projections.auditing.reconcile.records import Partition, Record, decode
-from projections.auditing.reconcile.totals import Everybody
-from projections.auditing.reconcile.wallets import seq_of, verdicts
+from projections.auditing.reconcile.records import PartitionRecords, Record, decode
+from projections.auditing.reconcile.totals import CrossUserReads
+from projections.auditing.reconcile.wallets import compare_wallets, seq_of
 
-__all__ = ["Accounts", "Behind", "Difference", "Late", "Reads", "Reconciled", "Unreadable", "reconcile"]
+__all__ = [
+    "Accounts",
+    "BehindWallet",
+    "Difference",
+    "LatePartition",
+    "Reads",
+    "Reconciled",
+    "Unreadable",
+    "reconcile",
+]
 
 _PAUSE_S: Final = 0.25
 _PROBES: Final = 5
 _ROWS: Final = "rows"
 
 
-class Behind(NamedTuple):
-    """A wallet whose answers are true at ``seq``, while its partition's reads are further."""
+class BehindWallet(NamedTuple):
+    """A wallet whose documents are true at ``seq``, while the reads of its partition are further."""
 
     user_id: str
     partition: int
     seq: int
 
 
-class Late(NamedTuple):
-    """A partition whose reads had only come to ``seq`` of ``end`` when the patience was over."""
+class LatePartition(NamedTuple):
+    """A partition whose reads had reached only ``seq`` of ``end`` at the end of the wait."""
 
     partition: int
     seq: int
@@ -56,19 +66,19 @@ class Reconciled(Struct):
     events: int = 0
     partitions: int = 0
     wallets: int = 0
-    answers: int = 0
-    asked_again: int = 0
+    responses: int = 0
+    retried: int = 0
     differences: int = 0
-    behind: list[Behind] = []
-    late: list[Late] = []
-    strangers: int = 0
-    """Who has rows, and no event: each is a difference."""
+    behind: list[BehindWallet] = []
+    late: list[LatePartition] = []
+    unknown_users: int = 0
+    """Users with rows and without an event. Each of them is a difference."""
     supply: Supply = msgspec.field(default_factory=Supply)
-    everybody: Everybody | None = None
-    """What was compared of queue and leaderboards; None where only some wallets were."""
+    cross_user: CrossUserReads | None = None
+    """The comparison of queue and leaderboards; None if only some wallets were compared."""
 
     @property
-    def well(self) -> bool:
+    def ok(self) -> bool:
         return not (self.differences or self.late or self.supply.remainders())
 
 
@@ -77,148 +87,150 @@ def reconcile(
     reads: Reads,
     *,
     only: Collection[str] = (),
-    at_once: int = 4,
-    patience_s: float = 60.0,
-    differs: Callable[[Difference], None] = lambda _difference: None,
-    says: Callable[[str], None] = lambda _text: None,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    concurrency: int = 4,
+    wait_s: float = 60.0,
+    on_difference: Callable[[Difference], None] = lambda _difference: None,
+    on_message: Callable[[str], None] = lambda _text: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Reconciled:
     """Compare every wallet, or ``only`` these.
 
-    ``differs`` is told each difference when it is certain, ``says`` what is worth knowing meanwhile, ``progress``
-    (events of compared wallets, in all). Raises NotUnderstood, and what ``records`` and ``reads`` raise.
+    ``on_difference`` gets each difference after the last attempt, ``on_message`` messages for the operator, and
+    ``on_progress`` the number of compared events and of all events. Raises UnknownRecord, and what ``records`` and
+    ``reads`` raise.
     """
     ends = records.ends()
     result = Reconciled(partitions=len(ends))
-    everybody = Everybody(records, len(ends))
+    cross_user = CrossUserReads(records, len(ends))
 
-    def tell(difference: Difference) -> None:
+    def report(difference: Difference) -> None:
         result.differences += 1
-        differs(difference)
+        on_difference(difference)
 
     done, total = 0, sum(ends)
     for partition, end in enumerate(ends):
-        takers = () if only else (everybody.taker(partition),)
-        stories = Partition(records, partition, end, _adding_to(result.supply, end), *takers)
-        result.events += stories.first_end
-        wallets = [user_id for user_id in stories.wallets() if not only or user_id in only]
-        target = stories.first_end
+        collectors = () if only else (cross_user.collector(partition),)
+        log = PartitionRecords(records, partition, end, _adding_to(result.supply, end), *collectors)
+        result.events += log.first_end
+        wallets = [user_id for user_id in log.wallets() if not only or user_id in only]
+        target = log.first_end
         if wallets:
-            reached = _reached(reads, stories, wallets, patience_s, says)
+            reached = _reached(reads, log, wallets, wait_s, on_message)
             if reached < target:
-                result.late.append(Late(partition, reached, target))
+                result.late.append(LatePartition(partition, reached, target))
             target = min(reached, target)
         if wallets or not only:
-            for difference in _accounts(reads, stories):
-                tell(difference)
-        for difference in _rows(reads, stories, only):
-            tell(difference)
-            result.strangers += difference.read == _ROWS
-        for verdict in verdicts(reads, stories, wallets, at_once, target):
+            for difference in _accounts(reads, log):
+                report(difference)
+        for difference in _rows(reads, log, only):
+            report(difference)
+            result.unknown_users += difference.read == _ROWS
+        for compared in compare_wallets(reads, log, wallets, concurrency, target):
             result.wallets += 1
-            result.answers += verdict.answers
-            result.asked_again += verdict.asked_again
-            for difference in verdict.differences:
-                tell(difference)
-            if verdict.seq < target:
-                result.behind.append(Behind(verdict.user_id, partition, verdict.seq))
-            done += verdict.events
-            progress(done, total)
+            result.responses += compared.responses
+            result.retried += compared.retried
+            for difference in compared.differences:
+                report(difference)
+            if compared.seq < target:
+                result.behind.append(BehindWallet(compared.user_id, partition, compared.seq))
+            done += compared.events
+            on_progress(done, total)
         done = sum(ends[: partition + 1])
-        progress(done, total)
+        on_progress(done, total)
     if not only:
-        for difference in everybody.compare(reads):
-            tell(difference)
-        result.answers += everybody.answers
-        result.everybody = everybody
+        for difference in cross_user.compare(reads):
+            report(difference)
+        result.responses += cross_user.responses
+        result.cross_user = cross_user
     return result
 
 
 def _adding_to(supply: Supply, end: int) -> Callable[[Record], None]:
-    """Of what there was when it began only, so that all partitions are of about one moment."""
+    """Sums only the records that were there at the start, so that all partitions are of about the same moment."""
 
-    def take(event: Record) -> None:
+    def add(event: Record) -> None:
         if event.seq <= end:
-            supply.take(event.postings)
+            supply.add(event.postings)
 
-    return take
+    return add
 
 
 def _reached(
-    reads: Reads, stories: Partition, wallets: Sequence[str], patience_s: float, says: Callable[[str], None]
+    reads: Reads, log: PartitionRecords, wallets: Sequence[str], wait_s: float, on_message: Callable[[str], None]
 ) -> int:
-    """How far the partition's reads have come, at least; they are waited for."""
-    # A wallet that was never opened answers 404, and so tells no position.
-    probes = list(islice((user_id for user_id in wallets if stories.opens(user_id)), _PROBES))
+    """Wait until the partition's reads have reached the log. Returns the seq that they have reached at least."""
+    # A wallet that was never opened gets a 404, which names no position.
+    probes = list(islice((user_id for user_id in wallets if log.opens(user_id)), _PROBES))
     if not probes:
-        return stories.first_end
-    deadline_s = time.monotonic() + patience_s
-    told = False
+        return log.first_end
+    deadline_s = time.monotonic() + wait_s
+    reported = False
     while True:
-        seqs = [seq for seq in (_seq_told(reads, stories, user_id) for user_id in probes) if seq >= 0]
+        seqs = [seq for seq in (_seq_of_wallet(reads, log, user_id) for user_id in probes) if seq >= 0]
         if not seqs:
-            return stories.first_end  # nobody tells: what that is for each wallet is found when it is compared
+            return log.first_end  # no response names a position: the comparison of each wallet reports why
         reached = max(seqs)
-        if reached >= stories.first_end or time.monotonic() >= deadline_s:
+        if reached >= log.first_end or time.monotonic() >= deadline_s:
             return reached
-        if not told:
-            says(
-                f"the reads of partition {stories.partition} are at seq {reached}, the log at {stories.first_end}: "
-                f"waiting for them, at most {patience_s:.0f} s"
+        if not reported:
+            on_message(
+                f"the reads of partition {log.partition} are at seq {reached}, the log at {log.first_end}: "
+                f"waiting for them, at most {wait_s:.0f} s"
             )
-            told = True
+            reported = True
         time.sleep(_PAUSE_S)
 
 
-def _seq_told(reads: Reads, stories: Partition, user_id: str) -> int:
+def _seq_of_wallet(reads: Reads, log: PartitionRecords, user_id: str) -> int:
     try:
-        return seq_of(reads.wallet(user_id), stories)
+        return seq_of(reads.wallet(user_id), log)
     except Unreadable:
         return -1
 
 
-def _accounts(reads: Reads, stories: Partition) -> Iterator[Difference]:
-    """House, transit and all wallets together, held against every posting so far."""
+def _accounts(reads: Reads, log: PartitionRecords) -> Iterator[Difference]:
+    """Compare the totals of all accounts with the sums of all postings; all wallets are one account a bucket."""
     try:
-        told = reads.accounts(stories.partition)
+        totals_read = reads.accounts(log.partition)
     except Unreadable as error:
-        position = f"{stories.partition}:{stories.end}"
+        position = f"{log.partition}:{log.end}"
         yield Difference("accounts", "accounts", "", position, shown("totals"), shown(f"unreadable: {error}"))
         return
-    if told is None or not stories.reaches(told.seq):
-        return  # that the rows are of more than the log has is said once, of the checkpoint
-    position = f"{stories.partition}:{told.seq}"
+    if totals_read is None or not log.reaches(totals_read.seq):
+        return  # rows ahead of the log are reported once, for the checkpoint
+    position = f"{log.partition}:{totals_read.seq}"
     totals: dict[tuple[str, str], list[int]] = {}
-    for record in stories.records_to(told.seq):
+    for record in log.records_to(totals_read.seq):
         for account, asset, amount in decode(record).postings:
             parts = account.split("/")
             name = f"wallet/{parts[-1]}" if parts[0] == "wallet" else account
             total = totals.setdefault((name, asset), [0, 0])
             total[amount < 0] += abs(amount)
-    for account, asset in sorted(totals.keys() | told.totals.keys()):
+    for account, asset in sorted(totals.keys() | totals_read.totals.keys()):
         expected = totals.get((account, asset))
-        found = told.totals.get((account, asset))
+        found = totals_read.totals.get((account, asset))
         if expected is None or found is None or tuple(expected) != found:
             both = (shown(None if value is None else list(value)) for value in (expected, found))
             yield Difference(account, "accounts", f"{asset}: credited, debited", position, *both)
 
 
-def _rows(reads: Reads, stories: Partition, only: Collection[str]) -> Iterator[Difference]:
-    """The checkpoint, held against the end of the log, and whoever has rows, against whoever has an event by then."""
-    name = f"partition:{stories.partition}"
+def _rows(reads: Reads, log: PartitionRecords, only: Collection[str]) -> Iterator[Difference]:
+    """Compare the checkpoint with the end of the log, and the users that have rows with the users that have
+    events."""
+    name = f"partition:{log.partition}"
     try:
-        told = reads.users(stories.partition)
+        found = reads.users(log.partition)
     except Unreadable as error:
-        position = f"{stories.partition}:{stories.end}"
+        position = f"{log.partition}:{log.end}"
         yield Difference(name, "checkpoint", "", position, shown("a seq"), shown(f"unreadable: {error}"))
         return
-    if told is None:
+    if found is None:
         return
-    seq, users = told
-    position = f"{stories.partition}:{seq}"
-    if not stories.reaches(seq):
-        end = f"at most {stories.end}, where the log ends"
+    seq, users = found
+    position = f"{log.partition}:{seq}"
+    if not log.reaches(seq):
+        end = f"at most {log.end}, where the log ends"
         yield Difference(name, "checkpoint", "seq", position, shown(end), shown(seq))
-    for user_id in sorted(users - stories.users_to(seq)):
+    for user_id in sorted(users - log.users_to(seq)):
         if not only or user_id in only:
             yield Difference(user_id, _ROWS, "", position, shown("none, as the log has no event"), shown("some"))

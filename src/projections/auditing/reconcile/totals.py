@@ -1,14 +1,16 @@
-"""What is said of everybody at once, the queue of orders and the leaderboards, held against the records.
+"""Compares the reads over all users, the queue of orders and the leaderboards, with sums over the records.
 
-It shares no code with the folds: a stake counts at the time of its bet, a payout and its net at that of the
-settlement, a cancelled bet nowhere; who has 0 is left out, ties go by user_id; days are of UTC, weeks ISO's. Truths:
-(1) such an answer names a position of every partition, and is held against the log as of exactly these: the records
-    between are read first. Nothing is taken back, so an older answer is asked for again, a bounded number of times;
-(2) where it stays older, as it does while somebody is quarantined, nothing of this is compared, and that is said:
-    what the answer shows of the others is newer than the position that it names;
-(3) of the queue, which orders there are and their sequence is compared; each order itself is, with its wallet;
-(4) all nine leaderboards of each asset are compared, for the latest days with bets and the weeks and months of these;
-(5) memory holds, of all partitions: an order's id, user and time; a bet that is open; and what each user staked, won
+It shares no code with the folds. A stake counts at the time of its bet, a payout and the net at the time of the
+settlement, a cancelled bet not at all. Users with 0 are left out, ties are ordered by user_id. Days are in UTC, weeks
+are ISO weeks. Invariants:
+(1) Such a response names a position of every partition and is compared with the log as of exactly these positions.
+    Records are only added, never removed, so a response that is older than the records read so far is requested
+    again, a bounded number of times.
+(2) If it stays older, as it does while a user is quarantined, nothing is compared, and the result says so: the rows
+    of the other users are newer than the position that the response names.
+(3) For the queue, the set and the sequence of its orders are compared. Each order is compared with its wallet.
+(4) All nine leaderboards of each asset are compared, for the latest days with bets and their weeks and months.
+(5) Memory contains, for all partitions: each order's id, user and time; each open bet; and what each user staked, won
     and netted on each day.
 """
 
@@ -22,11 +24,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ledger.operations.audit import RecordsFrom
-from projections.auditing.oracle import Document, NotUnderstood
-from projections.auditing.reconcile.port import LEADERS, Difference, Reads, Unreadable, shown, unequal
+from projections.auditing.oracle import Document, UnknownRecord
+from projections.auditing.reconcile.port import LEADERS, Difference, Reads, Unreadable, shown, unequal_fields
 from projections.auditing.reconcile.records import Record, records_after
 
-DAYS_MOST: Final = 40  # chosen: a month and the week around its ends; 9 leaderboards a day and asset are asked for
+DAYS_MOST: Final = 40  # chosen: a month and the weeks at its ends; 9 leaderboards are read for each day and asset
 _ATTEMPTS: Final = 4
 _PAUSE_S: Final = 0.25
 _MEASURES: Final = ("staked", "won", "net")
@@ -38,7 +40,7 @@ _decode_data: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _Order(NamedTuple):
-    """In the order of the queue, but for its direction."""
+    """The fields sort in the reverse order of the queue."""
 
     time_us: int
     partition: int
@@ -53,12 +55,12 @@ class _Bet(NamedTuple):
     day: datetime
 
 
-class _Older(Exception):
-    """An answer of before what was taken of the log."""
+class _OlderResponse(Exception):
+    """The response is older than the records read so far."""
 
 
-class _Part:
-    """What one partition's records up to ``end`` have to do with it."""
+class _PartitionTotals:
+    """Orders and daily sums of one partition's records up to ``end``."""
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -68,18 +70,18 @@ class _Part:
         """(Asset, day) → user → staked, won, net."""
         self._open: dict[tuple[str, str], _Bet] = {}
 
-    def take(self, event: Record) -> None:
-        """Raises NotUnderstood."""
+    def collect(self, event: Record) -> None:
+        """Raises UnknownRecord."""
         self.end = event.seq
         if event.type not in ("deposited", "withdrawal_requested", "bet_placed", "bet_settled", "bet_cancelled"):
             return
         try:
-            self._take(event, event.user_id, _decode_data(event.data))
+            self._collect(event, event.user_id, _decode_data(event.data))
         except (msgspec.MsgspecError, KeyError, TypeError, OverflowError) as error:
             place = f"{self.partition}:{event.seq}"
-            raise NotUnderstood(f"the record {place} refers to what was never there: {error!r}") from error
+            raise UnknownRecord(f"the record {place} refers to something that does not exist: {error!r}") from error
 
-    def _take(self, event: Record, user_id: str, data: Document) -> None:
+    def _collect(self, event: Record, user_id: str, data: Document) -> None:
         match event.type:
             case "bet_placed":
                 bet = _Bet(data["asset"], data["stake"], _day(event.time_us))
@@ -100,46 +102,46 @@ class _Part:
         own[:] = [total + amount for total, amount in zip(own, amounts, strict=True)]
 
 
-class Everybody:
-    """Of all partitions, one after the other: hand each one's records to ``taker``, then ``compare``."""
+class CrossUserReads:
+    """For each partition in turn pass its records to ``collector``; after the last one call ``compare``."""
 
     def __init__(self, records: RecordsFrom, partitions: int) -> None:
         self._records = records
-        self._parts = [_Part(partition) for partition in range(partitions)]
-        self.answers = 0
-        self.asked_again = 0
+        self._parts = [_PartitionTotals(partition) for partition in range(partitions)]
+        self.responses = 0
+        self.retried = 0
         self.orders = 0
-        """In the queue, as the log has it."""
+        """Orders in the queue, by the log."""
         self.leaderboards = 0
         self.days_left_out = 0
         self.not_compared = ""
-        """Why the rest was not, if it was not."""
+        """Why the rest was not compared; "" if all was."""
 
-    def taker(self, partition: int) -> Callable[[Record], None]:
-        return self._parts[partition].take
+    def collector(self, partition: int) -> Callable[[Record], None]:
+        return self._parts[partition].collect
 
     def compare(self, reads: Reads) -> Iterator[Difference]:
-        """What differs each time that it is asked for. Raises NotUnderstood, and what ``reads`` raises."""
+        """Yield what differs in each attempt. Raises UnknownRecord, and what ``reads`` raises."""
         try:
-            yield from self._certain(lambda: self._queue(reads))
+            yield from self._differs_each_time(lambda: self._queue(reads))
             for name, asset, first, end in self._boards():
                 self.leaderboards += 1
-                yield from self._certain(lambda: self._board(reads, name, asset, first, end))  # noqa: B023 - is run now
-        except _Older as older:
+                yield from self._differs_each_time(lambda: self._board(reads, name, asset, first, end))  # noqa: B023 - it is called at once
+        except _OlderResponse as older:
             self.not_compared = str(older)
 
-    def _certain(self, once: Callable[[], list[Difference]]) -> list[Difference]:
+    def _differs_each_time(self, once: Callable[[], list[Difference]]) -> list[Difference]:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 differences = once()
-            except _Older:
+            except _OlderResponse:
                 if attempt == _ATTEMPTS:
                     raise
                 time.sleep(_PAUSE_S)
                 continue
             if not differences:
                 break
-        self.asked_again += attempt > 1
+        self.retried += attempt > 1
         return differences
 
     # --- the queue -----------------------------------------------------------------------------------------------
@@ -148,21 +150,21 @@ class Everybody:
         cursor: str | None = None
         expected: list[_Order] = []
         place = ""
-        seen = 0
+        compared = 0
         while True:
-            self.answers += 1
+            self.responses += 1
             try:
                 page = reads.orders(cursor)
             except Unreadable as error:
-                return [_differs("orders", "", place, "a document", f"unreadable: {error}")]
+                return [_difference("orders", "", place, "a document", f"unreadable: {error}")]
             if page is None:
-                return [_differs("orders", "", place, "a list", None)]
+                return [_difference("orders", "", place, "a list", None)]
             if cursor is None:
                 positions = _positions(page, len(self._parts))
                 if positions is None:
-                    return [_differs("orders", "as_of.positions", "", "one of each partition", page.get("as_of"))]
+                    return [_difference("orders", "as_of.positions", "", "one of each partition", page.get("as_of"))]
                 if (short := self._reach(positions)) is not None:
-                    return [_differs("orders", "as_of.positions", *short)]
+                    return [_difference("orders", "as_of.positions", *short)]
                 place = _place(positions)
                 expected = sorted(chain(*(part.orders for part in self._parts)), reverse=True)
                 self.orders = len(expected)
@@ -170,28 +172,28 @@ class Everybody:
                 found = [(item["user_id"], item["order_id"]) for item in page["items"]]
                 cursor = page["next_cursor"]
             except (KeyError, TypeError) as error:
-                return [_differs("orders", "", place, "items and next_cursor", f"a page without {error}")]
-            for number, one in enumerate(found, seen):
+                return [_difference("orders", "", place, "items and next_cursor", f"a page without {error}")]
+            for number, one in enumerate(found, compared):
                 wanted = expected[number][3:] if number < len(expected) else None
                 if one != wanted:
-                    return [_differs("orders", f"items[{number}]", place, wanted, one, self._whose(wanted, one))]
-            seen += len(found)
+                    return [_difference("orders", f"items[{number}]", place, wanted, one, self._whose(wanted, one))]
+            compared += len(found)
             if cursor is None or not found:
                 break
-        if seen < len(expected):
-            wanted = expected[seen][3:]
-            return [_differs("orders", f"items[{seen}]", place, wanted, None, wanted[0])]
+        if compared < len(expected):
+            wanted = expected[compared][3:]
+            return [_difference("orders", f"items[{compared}]", place, wanted, None, wanted[0])]
         return []
 
     def _whose(self, wanted: tuple[str, str] | None, found: tuple[Any, Any]) -> str:
-        """The user to name: the log's, unless it does not know the order that was found in its place."""
+        """The user to report: the log's, unless the log does not have the order that was found."""
         known = any(order[3:] == found for part in self._parts for order in part.orders)
         return wanted[0] if known and wanted is not None else str(found[0])
 
     # --- the leaderboards ------------------------------------------------------------------------------------------
 
     def _boards(self) -> list[tuple[str, str, datetime, datetime]]:
-        """Name, asset, and the first day and the first one after, of what is to be compared."""
+        """Name, asset, first day and the day after the last, of each leaderboard to compare."""
         days: dict[str, set[datetime]] = {}
         for asset, day in chain(*(part.amounts for part in self._parts)):
             days.setdefault(asset, set()).add(day)
@@ -207,23 +209,23 @@ class Everybody:
     def _board(self, reads: Reads, name: str, asset: str, first: datetime, end: datetime) -> list[Difference]:
         at_us = _us(first)
         read = f"leaderboards/{name}?asset={asset}&at_us={at_us}"
-        self.answers += 1
+        self.responses += 1
         try:
-            answer = reads.leaderboard(name, asset, at_us)
+            response = reads.leaderboard(name, asset, at_us)
         except Unreadable as error:
-            return [_differs(read, "", "", "a document", f"unreadable: {error}")]
-        if answer is None:
-            return [_differs(read, "", "", "a leaderboard", None)]
-        positions = _positions(answer, len(self._parts))
+            return [_difference(read, "", "", "a document", f"unreadable: {error}")]
+        if response is None:
+            return [_difference(read, "", "", "a leaderboard", None)]
+        positions = _positions(response, len(self._parts))
         if positions is None:
-            return [_differs(read, "as_of.positions", "", "one of each partition", answer.get("as_of"))]
+            return [_difference(read, "as_of.positions", "", "one of each partition", response.get("as_of"))]
         if (short := self._reach(positions)) is not None:
-            return [_differs(read, "as_of.positions", *short)]
+            return [_difference(read, "as_of.positions", *short)]
         leaders = self._leaders(name, asset, first, end)
-        return list(_unequal_boards(read, _place(positions), _board_of(name, asset, first, end, leaders), answer))
+        return list(_unequal_boards(read, _place(positions), _board_of(name, asset, first, end, leaders), response))
 
     def _leaders(self, name: str, asset: str, first: datetime, end: datetime) -> list[tuple[int, str]]:
-        """(Value, user), the first ``LEADERS`` of them."""
+        """The first ``LEADERS`` pairs of value and user."""
         column = _MEASURES.index(name.partition("_")[0])
         totals: dict[str, int] = {}
         for number in range((end - first).days):
@@ -233,33 +235,38 @@ class Everybody:
         ranked = nsmallest(LEADERS, ((-value, user_id) for user_id, value in totals.items() if value))
         return [(-value, user_id) for value, user_id in ranked]
 
-    # --- the log, as of an answer ----------------------------------------------------------------------------------
+    # --- the log, as of a response ----------------------------------------------------------------------------------
 
     def _reach(self, positions: Sequence[int]) -> tuple[str, str, str] | None:
-        """Take the records up to exactly there; else where, what was expected and what was found.
+        """Read the records up to exactly these positions. If the log is shorter, return where, the expected and the
+        found value.
 
-        Raises _Older, where more was taken already.
+        Raises _OlderResponse if later records were already read.
         """
         for part, seq in zip(self._parts, positions, strict=True):
             if seq < part.end:
                 where = f"the reads of all partitions are as of seq {seq} of partition {part.partition}"
-                raise _Older(f"{where}, which was read up to {part.end} (behind, or somebody is quarantined there)")
+                raise _OlderResponse(
+                    f"{where}, which was read up to {part.end} (behind, or a user is quarantined there)"
+                )
             for _, event in records_after(self._records, part.partition, part.end, seq):
-                part.take(event)
+                part.collect(event)
             if part.end < seq:
                 place = f"{part.partition}:{seq}"
                 return place, f"at most seq {part.end}, where the log ends", place
         return None
 
 
-def _positions(answer: Document, partitions: int) -> list[int] | None:
-    """The seq of each partition, in order; None where they are not told."""
+def _positions(response: Document, partitions: int) -> list[int] | None:
+    """The seq of each partition, in order; None if the response does not name them."""
     try:
-        told = [position.split(":") for position in answer["as_of"]["positions"]]
-        seqs = {int(partition): int(seq) for partition, seq in told}
+        positions = [position.split(":") for position in response["as_of"]["positions"]]
+        seqs = {int(partition): int(seq) for partition, seq in positions}
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    whole = len(told) == partitions and seqs.keys() == set(range(partitions)) and min(seqs.values(), default=0) >= 0
+    whole = (
+        len(positions) == partitions and seqs.keys() == set(range(partitions)) and min(seqs.values(), default=0) >= 0
+    )
     return [seqs[partition] for partition in range(partitions)] if whole else None
 
 
@@ -275,23 +282,25 @@ def _board_of(name: str, asset: str, first: datetime, end: datetime, leaders: Se
 
 
 def _unequal_boards(read: str, place: str, expected: Document, found: Document) -> Iterator[Difference]:
-    """By user where somebody's value differs, else member by member."""
+    """By user if a value differs, otherwise member by member."""
     wanted = {item["user_id"]: item["value"] for item in expected["items"]}
     try:
         got = {item["user_id"]: item["value"] for item in found["items"]}
     except (KeyError, TypeError) as error:
-        yield _differs(read, "items", place, "items with user_id and value", f"items without {error}")
+        yield _difference(read, "items", place, "items with user_id and value", f"items without {error}")
         return
     others = [user_id for user_id in got if user_id not in wanted]
     differing = [user_id for user_id in (*wanted, *others) if wanted.get(user_id) != got.get(user_id)]
     for user_id in differing:
-        yield _differs(read, "value", place, wanted.get(user_id), got.get(user_id), str(user_id))
+        yield _difference(read, "value", place, wanted.get(user_id), got.get(user_id), str(user_id))
     if not differing:
-        for field, one, other in unequal("", expected, found):
-            yield _differs(read, field, place, one, other)
+        for field, one, other in unequal_fields("", expected, found):
+            yield _difference(read, field, place, one, other)
 
 
-def _differs(read: str, field: str, place: str, expected: Any, found: Any, user_id: str = "everybody") -> Difference:
+def _difference(
+    read: str, field: str, place: str, expected: Any, found: Any, user_id: str = "everybody"
+) -> Difference:
     return Difference(user_id, read, field, place, shown(expected), shown(found))
 
 

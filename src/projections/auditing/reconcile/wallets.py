@@ -1,4 +1,4 @@
-"""One wallet's documents after the other, each held against the wallet's records as of the answer."""
+"""Compares the documents of each wallet with the oracle, as of the position that each response names."""
 
 import time
 from bisect import bisect_right
@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from projections.auditing.oracle import Document, Story, history_key
-from projections.auditing.reconcile.port import Difference, Reads, Unreadable, shown, unequal
-from projections.auditing.reconcile.records import Partition
+from projections.auditing.oracle import Document, WalletOracle, history_key
+from projections.auditing.reconcile.port import Difference, Reads, Unreadable, shown, unequal_fields
+from projections.auditing.reconcile.records import PartitionRecords
 
 _ATTEMPTS: Final = 4
 _PAUSE_S: Final = 0.25
@@ -20,240 +20,245 @@ _TIMES_SAMPLED: Final = 3
 _IDS_SAMPLED: Final = 2
 
 
-def seq_of(answer: Document | None, stories: Partition) -> int:
-    """The seq that the answer is true at; where it says none, for there is no wallet, as far as we know."""
-    if answer is None:
+def seq_of(response: Document | None, log: PartitionRecords) -> int:
+    """The seq that the response is true at; 0 for a 404, which names none; -1 if it names no seq of this
+    partition."""
+    if response is None:
         return 0
     try:
-        partition, _, seq = answer["as_of"]["position"].partition(":")
-        return int(seq) if int(partition) == stories.partition else -1
+        partition, _, seq = response["as_of"]["position"].partition(":")
+        return int(seq) if int(partition) == log.partition else -1
     except (KeyError, TypeError, AttributeError, ValueError):
         return -1
 
 
-class Verdict(NamedTuple):
-    """``events``: how many the wallet has; ``seq``: the oldest position that an answer named."""
+class WalletResult(NamedTuple):
+    """``events``: the number of the wallet's events; ``seq``: the oldest position that a response named."""
 
     user_id: str
     events: int
     seq: int
-    answers: int
-    asked_again: bool
+    responses: int
+    retried: bool
     differences: list[Difference]
 
 
-def verdicts(
-    reads: Reads, stories: Partition, wallets: Sequence[str], at_once: int, target: int
-) -> Iterator[Verdict]:
-    pool = ThreadPoolExecutor(at_once, thread_name_prefix="reconcile")
+def compare_wallets(
+    reads: Reads, log: PartitionRecords, wallets: Sequence[str], concurrency: int, target: int
+) -> Iterator[WalletResult]:
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="reconcile")
     try:
-        yield from pool.map(lambda user_id: _verdict(reads, stories, user_id, target), wallets)
+        yield from pool.map(lambda user_id: _compare_wallet(reads, log, user_id, target), wallets)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _verdict(reads: Reads, stories: Partition, user_id: str, target: int) -> Verdict:
-    answers = attempt = 0
+def _compare_wallet(reads: Reads, log: PartitionRecords, user_id: str, target: int) -> WalletResult:
+    responses = attempt = 0
     while True:
         attempt += 1
-        asked = _Comparison(reads, stories, user_id)
-        asked.compare()
-        answers += asked.answers
-        behind = asked.seq < target
-        if attempt == _ATTEMPTS or not (asked.differences or behind):
+        comparison = _Comparison(reads, log, user_id)
+        comparison.compare()
+        responses += comparison.responses
+        behind = comparison.seq < target
+        if attempt == _ATTEMPTS or not (comparison.differences or behind):
             break
         time.sleep(_PAUSE_S)
-    events = len(stories.story(user_id)[0])
-    return Verdict(user_id, events, asked.seq, answers, attempt > 1, asked.differences)
+    events = len(log.of_wallet(user_id)[0])
+    return WalletResult(user_id, events, comparison.seq, responses, attempt > 1, comparison.differences)
 
 
 class _Comparison:
-    """One wallet's documents, asked for once and held against the records."""
+    """Reads each document of one wallet once and compares it with the oracle."""
 
-    def __init__(self, reads: Reads, stories: Partition, user_id: str) -> None:
-        self._reads, self._stories, self._user_id = reads, stories, user_id
-        self._told = Story(user_id)
-        self._taken = 0
-        self.seq = stories.first_end
-        """The oldest position that an answer named."""
-        self.answers = 0
+    def __init__(self, reads: Reads, log: PartitionRecords, user_id: str) -> None:
+        self._reads, self._log, self._user_id = reads, log, user_id
+        self._oracle = WalletOracle(user_id)
+        self._applied = 0
+        self.seq = log.first_end
+        """The oldest position that a response named."""
+        self.responses = 0
         self.differences: list[Difference] = []
 
     def compare(self) -> None:
         reads = self._reads
-        with self._named("wallet"):
+        with self._unreadable_is_a_difference("wallet"):
             if not self._wallet():
                 return
-        if not self._at(self._stories.first_end).is_open:
-            return  # what it has was unreadable, and should not be there
-        self._one("stats", reads.stats, Story.stats)
-        self._one("referrals", reads.referrals, Story.referrals)
+        if not self._at(self._log.first_end).is_open:
+            return  # the wallet read was no document, and there should be no wallet
+        self._one("stats", reads.stats, WalletOracle.stats)
+        self._one("referrals", reads.referrals, WalletOracle.referrals)
         for at_us in self._times():
-            with self._named(f"balance?at_us={at_us}"):
+            with self._unreadable_is_a_difference(f"balance?at_us={at_us}"):
                 self._balance_at(at_us)
-        self._list("history", reads.history, lambda story: story.history, history_key)
-        self._list("bets", reads.bets, lambda story: story.bets, lambda item: str(item["bet_id"]))
-        self._list("holds", reads.holds, lambda story: story.holds, lambda item: str(item["hold_id"]))
-        self._each("bets", reads.bet, lambda story: story.bets, _IDS_SAMPLED)
-        self._each("holds", reads.hold, lambda story: story.holds, _IDS_SAMPLED)
-        self._each("transfers", reads.transfer, lambda story: story.transfers, None)
-        self._each("orders", reads.order, lambda story: story.orders, None)
+        self._list("history", reads.history, lambda oracle: oracle.history, history_key)
+        self._list("bets", reads.bets, lambda oracle: oracle.bets, lambda item: str(item["bet_id"]))
+        self._list("holds", reads.holds, lambda oracle: oracle.holds, lambda item: str(item["hold_id"]))
+        self._each("bets", reads.bet, lambda oracle: oracle.bets, _IDS_SAMPLED)
+        self._each("holds", reads.hold, lambda oracle: oracle.holds, _IDS_SAMPLED)
+        self._each("transfers", reads.transfer, lambda oracle: oracle.transfers, None)
+        self._each("orders", reads.order, lambda oracle: oracle.orders, None)
 
     @contextmanager
-    def _named(self, read: str) -> Iterator[None]:
-        """An answer that is no document is a difference; what is asked next is asked."""
+    def _unreadable_is_a_difference(self, read: str) -> Iterator[None]:
+        """A response that is no document is a difference, and the next read follows."""
         try:
             yield
         except Unreadable as error:
-            self.answers += 1
-            self._differs(read, "", "a document", f"unreadable: {error}")
+            self.responses += 1
+            self._difference(read, "", "a document", f"unreadable: {error}")
 
     def _wallet(self) -> bool:
-        """Whether the wallet is there, as it should be: then it has more documents."""
+        """Whether the wallet exists as it should; then its other documents can be compared."""
         wallet = self._reads.wallet(self._user_id)
-        story = self._story_of("wallet", wallet)
-        if story is None:
+        oracle = self._oracle_at("wallet", wallet)
+        if oracle is None:
             return False
         if wallet is None:
-            # A 404 names no position. All that the log had when we began should be visible by now.
-            story = self._at(self._stories.first_end)
-            if story.is_open:
-                self._differs("wallet", "", story.wallet(), None)
+            # A 404 names no position. All records that were there at the start should be visible by now.
+            oracle = self._at(self._log.first_end)
+            if oracle.is_open:
+                self._difference("wallet", "", oracle.wallet(), None)
             return False
-        if not story.is_open:
-            self._differs("wallet", "", None, wallet)
+        if not oracle.is_open:
+            self._difference("wallet", "", None, wallet)
             return False
-        self._compare("wallet", story.wallet(), wallet)
+        self._compare("wallet", oracle.wallet(), wallet)
         return True
 
-    # --- the kinds of answers ------------------------------------------------------------------------------------
+    # --- the kinds of documents ------------------------------------------------------------------------------------
 
-    def _one(self, read: str, ask: Callable[[str], Document | None], expected: Callable[[Story], Document]) -> None:
-        with self._named(read):
-            answer = ask(self._user_id)
-            story = self._story_of(read, answer)
-            if story is not None:
-                self._compare(read, expected(story), answer)
+    def _one(
+        self, read: str, read_one: Callable[[str], Document | None], expected: Callable[[WalletOracle], Document]
+    ) -> None:
+        with self._unreadable_is_a_difference(read):
+            response = read_one(self._user_id)
+            oracle = self._oracle_at(read, response)
+            if oracle is not None:
+                self._compare(read, expected(oracle), response)
 
     def _balance_at(self, at_us: int) -> None:
         read = f"balance?at_us={at_us}"
-        answer = self._reads.balance_at(self._user_id, at_us)
-        story = self._story_of(read, answer)
-        if story is None:
+        response = self._reads.balance_at(self._user_id, at_us)
+        oracle = self._oracle_at(read, response)
+        if oracle is None:
             return
-        then = Story(self._user_id)
-        for record in self._records()[: self._taken]:
+        at_time = WalletOracle(self._user_id)
+        for record in self._records()[: self._applied]:
             if _time_us(record) > at_us:
                 break
-            then.take(record)
-        self._compare(read, {"user_id": self._user_id, "at_us": at_us, "balances": then.balances()}, answer)
+            at_time.apply(record)
+        self._compare(read, {"user_id": self._user_id, "at_us": at_us, "balances": at_time.balances()}, response)
 
     def _each(
         self,
         read: str,
-        ask: Callable[[str, str], Document | None],
-        items: Callable[[Story], dict[str, Document]],
-        at_most: int | None,
+        read_one: Callable[[str, str], Document | None],
+        items: Callable[[WalletOracle], dict[str, Document]],
+        sample: int | None,
     ) -> None:
-        ids = list(items(self._at(self._stories.first_end)))
-        for name in ids if at_most is None else {*ids[:1], *ids[1:][-(at_most - 1) :]}:
-            with self._named(f"{read}/{name}"):
-                answer = ask(self._user_id, name)
-                story = self._story_of(f"{read}/{name}", answer)
-                if story is not None:
-                    # A 404 names no position: it may be as old as the oldest answer.
-                    known = items(story if answer is not None else self._at(self.seq)).get(name)
-                    self._compare(f"{read}/{name}", known, answer)
+        ids = list(items(self._at(self._log.first_end)))
+        for name in ids if sample is None else {*ids[:1], *ids[1:][-(sample - 1) :]}:
+            with self._unreadable_is_a_difference(f"{read}/{name}"):
+                response = read_one(self._user_id, name)
+                oracle = self._oracle_at(f"{read}/{name}", response)
+                if oracle is not None:
+                    # A 404 names no position: it may be as old as the oldest response.
+                    known = items(oracle if response is not None else self._at(self.seq)).get(name)
+                    self._compare(f"{read}/{name}", known, response)
 
     def _list(
         self,
         read: str,
-        ask: Callable[[str, str | None], Document | None],
-        items: Callable[[Story], dict[str, Document]],
+        read_one: Callable[[str, str | None], Document | None],
+        items: Callable[[WalletOracle], dict[str, Document]],
         key: Callable[[Document], str],
     ) -> None:
-        cursor, keys, seen = None, None, 0
+        cursor, keys, compared = None, None, 0
         while True:
             try:
-                page = ask(self._user_id, cursor)
+                page = read_one(self._user_id, cursor)
             except Unreadable as error:
-                self.answers += 1
-                self._differs(read, "" if cursor is None else f"items[{seen}]…", "a page", f"unreadable: {error}")
+                self.responses += 1
+                self._difference(
+                    read, "" if cursor is None else f"items[{compared}]…", "a page", f"unreadable: {error}"
+                )
                 return
-            story = self._story_of(read, page)
-            if story is None:
+            oracle = self._oracle_at(read, page)
+            if oracle is None:
                 return
             if page is None:
-                self._differs(read, "", "a list", None)
+                self._difference(read, "", "a list", None)
                 return
-            now = items(story)
+            now = items(oracle)
             if keys is None:
                 keys = list(reversed(now))
             try:
                 found, cursor = list(page["items"]), page["next_cursor"]
                 found_keys = [key(item) for item in found]
             except (KeyError, TypeError) as error:
-                self._differs(read, "", "items and next_cursor", f"a page without {error}")
+                self._difference(read, "", "items and next_cursor", f"a page without {error}")
                 return
-            for number, (item, name) in enumerate(zip(found, found_keys, strict=True), seen):
+            for number, (item, name) in enumerate(zip(found, found_keys, strict=True), compared):
                 if number >= len(keys) or name != keys[number]:
-                    self._differs(read, f"items[{number}]", keys[number] if number < len(keys) else None, name)
+                    self._difference(read, f"items[{number}]", keys[number] if number < len(keys) else None, name)
                     return
                 self._compare(read, now.get(name), item, f"items[{name}]")
-            seen += len(found)
+            compared += len(found)
             if cursor is None or not found:
                 break
-        if seen != len(keys):
-            self._differs(read, f"items[{seen}]", keys[seen], None)
+        if compared != len(keys):
+            self._difference(read, f"items[{compared}]", keys[compared], None)
 
     def _times(self) -> list[int]:
-        """Before the first event, and at some of them."""
-        times = [_time_us(record) for record in self._at_records(self._stories.first_end)]
+        """A time before the first event, and the times of some events."""
+        times = [_time_us(record) for record in self._at_records(self._log.first_end)]
         inner = times[:: max(1, len(times) // (_TIMES_SAMPLED - 1))][: _TIMES_SAMPLED - 1]
         return [times[0] - 1, *inner] if times else []
 
-    # --- the log, as of an answer ----------------------------------------------------------------------------------
+    # --- the oracle, as of a response -------------------------------------------------------------------------------
 
-    def _story_of(self, read: str, answer: Document | None) -> Story | None:
-        """The wallet as of the answer, or None, and a difference, where it names no position of the log."""
-        self.answers += 1
-        if answer is None:
-            return self._told
-        seq = seq_of(answer, self._stories)
+    def _oracle_at(self, read: str, response: Document | None) -> WalletOracle | None:
+        """The oracle as of the response; None, with a difference, if the response names no position of the log."""
+        self.responses += 1
+        if response is None:
+            return self._oracle
+        seq = seq_of(response, self._log)
         if seq < 0:
-            self._differs(read, "as_of.position", f"a position in {self._stories.partition}", answer.get("as_of"))
+            self._difference(read, "as_of.position", f"a position in {self._log.partition}", response.get("as_of"))
             return None
-        if not self._stories.reaches(seq):
-            self._differs(read, "as_of.position", f"at most seq {self._stories.end}, where the log ends", seq)
+        if not self._log.reaches(seq):
+            self._difference(read, "as_of.position", f"at most seq {self._log.end}, where the log ends", seq)
             return None
         self.seq = min(self.seq, seq)
         return self._at(seq)
 
-    def _at(self, seq: int) -> Story:
+    def _at(self, seq: int) -> WalletOracle:
         count = len(self._at_records(seq))
-        if count < self._taken:
-            self._told, self._taken = Story(self._user_id), 0
-        for record in self._records()[self._taken : count]:
-            self._told.take(record)
-        self._taken = count
-        return self._told
+        if count < self._applied:
+            self._oracle, self._applied = WalletOracle(self._user_id), 0
+        for record in self._records()[self._applied : count]:
+            self._oracle.apply(record)
+        self._applied = count
+        return self._oracle
 
     def _at_records(self, seq: int) -> list[bytes]:
-        seqs, records = self._stories.story(self._user_id)
+        seqs, records = self._log.of_wallet(self._user_id)
         return records[: bisect_right(seqs, seq)]
 
     def _records(self) -> list[bytes]:
-        return self._stories.story(self._user_id)[1]
+        return self._log.of_wallet(self._user_id)[1]
 
     # --- differences -----------------------------------------------------------------------------------------------
 
     def _compare(self, read: str, expected: Any, found: Any, path: str = "") -> None:
-        for field, wanted, got in unequal(path, expected, found):
-            self._differs(read, field, wanted, got)
+        for field, wanted, got in unequal_fields(path, expected, found):
+            self._difference(read, field, wanted, got)
 
-    def _differs(self, read: str, field: str, expected: Any, found: Any) -> None:
-        taken = self._stories.story(self._user_id)[0][: self._taken]
-        position = f"{self._stories.partition}:{taken[-1] if taken else 0}"
+    def _difference(self, read: str, field: str, expected: Any, found: Any) -> None:
+        applied = self._log.of_wallet(self._user_id)[0][: self._applied]
+        position = f"{self._log.partition}:{applied[-1] if applied else 0}"
         self.differences.append(
             Difference(self._user_id, read, field, position, shown(expected), shown(found)),
         )

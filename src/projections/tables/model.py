@@ -1,0 +1,47 @@
+"""A read model as a value, and what is derived from a list of them."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from ledger.core.events import Event
+from ledger.core.position import Position
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row, is_of_user
+
+Needs = Callable[[Event, RowBuffer], None]
+"""Wants the rows that the fold of an event reads."""
+Fold = Callable[[Event, Position, RowBuffer], None]
+"""Changes the rows by one event."""
+
+
+class Model(Struct, frozen=True):
+    """One read model: its tables, and the pure functions that fill them from a partition's events, in order.
+
+    For each event, all models' ``needs`` run first, then the wanted rows are loaded; ``then_needs`` wants the rows
+    whose keys only the first ones tell. Then all models' ``fold`` run. A fold never refuses: an event is a fact. If a
+    fold raises an exception, the event's user is quarantined.
+    """
+
+    rows: tuple[type[Row], ...]
+    fold: Fold
+    needs: Needs | None = None
+    then_needs: Needs | None = None
+
+
+class Models:
+    """All read models of a database, in the order in which their folds run."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self.row_types: tuple[type[Row], ...] = tuple(kind for model in models for kind in model.rows)
+        self.by_user = tuple(kind for kind in self.row_types if is_of_user(kind))
+        """The tables whose rows belong to one user each."""
+        self.by_partition = tuple(kind for kind in self.row_types if not is_of_user(kind))
+        """The tables whose rows belong to the partition as a whole."""
+        self.needs = tuple(model.needs for model in models if model.needs is not None)
+        self.then_needs = tuple(model.then_needs for model in models if model.then_needs is not None)
+        self.folds = tuple(model.fold for model in models)
+        self.partition_folds = tuple(
+            model.fold for model in models if all(kind in self.by_partition for kind in model.rows)
+        )
+        """The folds of ``by_partition``; they read no rows of other tables."""

@@ -1,0 +1,123 @@
+"""Reads as values: the queries of a read, and the pure function that makes a document of their rows.
+
+``projections.reads`` runs them: it adds the user, reads the position in the same snapshot, pages and writes cursors.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, select
+
+from projections.tables.tables import Tables
+
+Rows = list[Any]
+Conditions = frozenset[str]
+Builder = Callable[[Tables, Conditions], Select[Any]]
+"""Makes a statement for one generation's tables; the set names which optional conditions it has."""
+Filters = Mapping[str, str | int]
+
+NO_CONDITIONS: Final[Conditions] = frozenset()
+
+
+class Query(NamedTuple):
+    """One statement and its values. ``builder`` and ``conditions`` name the statement: it is compiled once.
+
+    The adapter adds the live generation as the value ``generation``.
+    """
+
+    builder: Builder
+    values: Mapping[str, Any] = {}
+    conditions: Conditions = NO_CONDITIONS
+
+
+class UserStatus(Struct, gc=False):
+    """How far the rows of a user are folded, and whether the wallet is open."""
+
+    user_id: str
+    partition: int
+    seq: int
+    """The last event of the partition that is in the user's rows."""
+    quarantined_at_us: int | None
+    """Time of the first event that is not in the rows of a quarantined user."""
+    wallet: Sequence[Any]
+    """The fields of the user's ``WalletRow``; all None if it does not exist."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.wallet[1] not in (None, "none")
+
+
+class UserRead(NamedTuple):
+    """A read of few rows of one user by primary key. The query also gets the values of ``of_one_user``."""
+
+    query: Query
+    document: Callable[[UserStatus, Rows], Any]
+    """Returns None where the item does not exist."""
+    missing: str = "wallet_not_found"
+    """The problem's code then."""
+
+
+class Cursor(Struct, frozen=True):
+    """Where the next page of a list begins. ``after``: place of the last item of the page before; ``snapshot``: the
+    positions of the first page."""
+
+    after: tuple[int | str, ...]
+    snapshot: tuple[int, ...]
+
+
+class UserList(NamedTuple):
+    """A list of one user's items, newest first, page by page.
+
+    The queries also get the values of ``of_one_user``, and ``most``: how many rows at most.
+    """
+
+    name: str
+    place_kinds: str
+    """Kinds of the values of a place: ``i`` integer, ``t`` text."""
+    place: Callable[[Sequence[Any]], tuple[Any, ...]]
+    """Of a row, where it is in the list."""
+    queries: Callable[[Filters, Cursor | None], list[Query]]
+    item: Callable[[int, Sequence[Any]], Any]
+    """Makes an item of a partition and a row."""
+    page: Callable[[list[Any], str | None], Any]
+    """Makes a document of the items and the next cursor."""
+    has_snapshot: bool = False
+    """Whether the cursor contains the first page's seq."""
+
+
+def value(name: str) -> ColumnElement[Any]:
+    """A value that the query is run with."""
+    return bindparam(name)
+
+
+def of_one_user(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.partition == value("of_partition"), table.c.user_id == value("user"))
+
+
+def fields_of(table: Table) -> list[ColumnElement[Any]]:
+    """The columns of a user's row, without the user."""
+    return [column for column in table.c if column.name not in ("partition", "user_id")]
+
+
+def by_id(table: Table, id_column: str) -> Select[Any]:
+    """One item of a user, by the value ``id``."""
+    return select(*fields_of(table)).where(of_one_user(table), table.c[id_column] == value("id"))
+
+
+def only(item: Callable[[int, Sequence[Any]], Any]) -> Callable[[UserStatus, Rows], Any]:
+    """The document of a read by id: the item of the one row, None without a row."""
+    return lambda user, rows: item(user.partition, rows[0]) if rows else None
+
+
+def newest_first(statement: Select[Any], *place: ColumnElement[Any]) -> Select[Any]:
+    """``statement`` as a page of a list: ordered by place, at most ``most`` rows."""
+    return statement.order_by(*(column.desc() for column in place)).limit(value("most"))
+
+
+def after_place(time_us: ColumnElement[Any], seq: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+    """Only rows after a place in a list of one user, where time and seq rise together.
+
+    Written out, because not every database uses an index for a comparison of row values.
+    """
+    return [time_us <= value("after_time_us"), seq < value("after_seq")]

@@ -1,0 +1,170 @@
+"""The rows of one partition that a run of events reads and changes, in memory, over the store's tables.
+
+Invariants:
+(1) a fold reads only rows that were loaded before (``want``, then ``fill``) or that an earlier event of the same
+    partition made; reading any other row is a KeyError, never a silent "no such row";
+(2) after ``changes`` and ``settle`` the buffer equals the tables. So it serves the next run without loading rows
+    again, as long as every run was stored. After a run that was not stored, call ``forget``;
+(3) while a buffer is *complete* it has seen every row of its partition; a row that it lacks does not exist.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, Generic, TypeVar, cast
+
+from projections.tables.rows import Key, Row, add_digests, digest_function, key_of
+
+ROWS_MAX: Final = 400_000
+"""Rows of a partition kept in memory per table; beyond it the oldest half is dropped. Chosen: some 150 MB while
+rebuilding."""
+
+RowT = TypeVar("RowT", bound=Row)
+Digests = dict[str, int]
+"""Table → the digest of the partition's rows in it."""
+
+
+class TableBuffer(Generic[RowT]):
+    """The rows of one table."""
+
+    __slots__ = ("_before", "_buffer", "_digest_of", "_rows", "kind", "wanted")
+
+    def __init__(self, kind: type[RowT], buffer: "RowBuffer") -> None:
+        self.kind = kind
+        self.wanted: set[Key] = set()
+        self._buffer = buffer
+        self._rows: dict[Key, RowT | None] = {}
+        self._before: dict[Key, int] = {}  # row that this run changed → its digest before the run, 0 if it is new
+        self._digest_of = digest_function(kind.table)
+
+    def want(self, key: Key) -> None:
+        """Have the row loaded before the fold."""
+        if key not in self._rows and not self._buffer.complete:
+            self.wanted.add(key)
+
+    def fill(self, rows: Iterable[RowT]) -> None:
+        """Take ``rows``, which the tables have of the wanted ones; the other wanted rows do not exist."""
+        self._rows.update(dict.fromkeys(self.wanted))
+        self._rows.update((key_of(row), row) for row in rows)
+        self.wanted.clear()
+
+    def get(self, key: Key) -> RowT | None:
+        """The row, not to be changed; None if it does not exist."""
+        if self._buffer.complete:
+            return self._rows.get(key)
+        return self._rows[key]
+
+    def peek(self, key: Key) -> RowT | None:
+        """The row if it is in memory: for finding out which other rows a fold needs."""
+        return self._rows.get(key)
+
+    def edit(self, key: Key) -> RowT:
+        """The row, to be changed in place. KeyError if it does not exist."""
+        row = self._rows[key]
+        if row is None:
+            raise KeyError(key)
+        if key not in self._before:
+            self._before[key] = self._digest_of(row)
+        return row
+
+    def edit_or_add(self, key: Key, *rest: Any) -> RowT:
+        """The row, to be changed in place; a new row of ``key`` and ``rest`` if it does not exist."""
+        if self.get(key) is None:
+            return self.add(key, self.kind(*key, *rest))
+        return self.edit(key)
+
+    def add(self, key: Key, row: RowT) -> RowT:
+        """Add a row that did not exist."""
+        self._rows[key] = row
+        self._before.setdefault(key, 0)
+        return row
+
+    @property
+    def changed(self) -> list[RowT]:
+        """The rows that this run made or changed, in the order of their keys, so that databases lock in one order."""
+        return [cast("RowT", self._rows[key]) for key in sorted(self._before)]
+
+    def digest_changes(self) -> Iterator[tuple[Key, int]]:
+        """How much this run changed the digest of each row that it made or changed."""
+        rows, digest_of = self._rows, self._digest_of
+        return ((key, digest_of(cast("RowT", rows[key])) - before) for key, before in self._before.items())
+
+    def settle(self, rows_max: int) -> bool:
+        """Note that the run is stored. Returns whether rows were dropped from memory."""
+        if not self.kind.read_by_folds:
+            self.forget()
+            return False
+        self._before.clear()
+        if len(self._rows) <= rows_max:
+            return False
+        for key in list(islice(self._rows, len(self._rows) // 2)):
+            del self._rows[key]
+        return True
+
+    def forget(self) -> None:
+        self._rows.clear()
+        self._before.clear()
+        self.wanted.clear()
+
+
+class RowBuffer:
+    """One partition's tables: ``buffer[BetRow]`` is the ``TableBuffer`` of bets."""
+
+    def __init__(
+        self,
+        row_types: Sequence[type[Row]],
+        digests: Mapping[str, int],
+        *,
+        complete: bool = False,
+        rows_max: int = ROWS_MAX,
+    ) -> None:
+        """``digests``: of the rows in the tables now; ``complete``: the tables are empty."""
+        self.complete = complete
+        self._rows_max = rows_max
+        self._digests = dict(digests)
+        self.notes: dict[tuple[str, ...], str] = {}
+        """What a model's ``needs`` found in this run and its ``then_needs`` reads."""
+        self._tables: dict[type[Row], TableBuffer[Any]] = {kind: TableBuffer(kind, self) for kind in row_types}
+        self.tables: tuple[TableBuffer[Any], ...] = tuple(self._tables.values())
+
+    def __getitem__(self, kind: type[RowT]) -> TableBuffer[RowT]:
+        return self._tables[kind]
+
+    def wanted(self) -> dict[type[Row], set[Key]]:
+        """The rows that are wanted and not in memory."""
+        return {table.kind: table.wanted for table in self.tables if table.wanted}
+
+    def fill(self, rows: Mapping[type[Row], Iterable[Row]]) -> None:
+        """Take the wanted rows of every table."""
+        for table in self.tables:
+            if table.wanted:
+                table.fill(rows.get(table.kind, ()))
+
+    def changes(self) -> Iterator[tuple[type[Row], list[Row]]]:
+        """The rows that the run made or changed, table by table."""
+        for table in self.tables:
+            if changed := table.changed:
+                yield table.kind, changed
+
+    def digests(self) -> Digests:
+        """The digests of the tables once the run is stored."""
+        return {
+            table.kind.table: add_digests(
+                self._digests.get(table.kind.table, 0), sum(change for _, change in table.digest_changes())
+            )
+            for table in self.tables
+        }
+
+    def settle(self, digests: Digests) -> None:
+        """Note that the run is stored, with these digests."""
+        self._digests = digests
+        self.notes.clear()
+        for table in self.tables:
+            if table.settle(self._rows_max):
+                self.complete = False
+
+    def forget(self) -> None:
+        """Note that the run was not stored: the next run begins from the tables."""
+        self.complete = False
+        self.notes.clear()
+        for table in self.tables:
+            table.forget()

@@ -1,0 +1,108 @@
+"""A TCP proxy in a thread, between the nodes and their broker, that resets connections when a test tells it to.
+
+with ResettingProxy() as proxy, running(Kafka(settings=proxy.advertised())) as kafka:
+    proxy.to(kafka.port)
+    ...
+    await proxy.reset_one()
+"""
+
+import asyncio
+import random
+import socket
+import struct
+import threading
+from types import TracebackType
+from typing import Final, Self
+
+_CHUNK_BYTES: Final = 65_536
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: close with RST, at once."""
+
+
+class ResettingProxy:
+    """Forwards connections to ``port`` of this machine from ``to`` on."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.resets = 0
+        self._upstream = 0
+        self._chance = random.Random(7)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="resetting-proxy", daemon=True)
+        self._server: asyncio.Server | None = None
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+
+    def advertised(self) -> str:
+        """Broker settings that lead every client of the plain listener through this proxy."""
+        return f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port},SECURE://127.0.0.1:1\n"
+
+    def to(self, port: int) -> None:
+        self._upstream = port
+
+    async def reset_one(self) -> None:
+        """Reset one connection, chosen at random, on both of its sides; waits until there is one."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._reset_one(), self._loop))
+
+    async def _reset_one(self) -> None:
+        while not self._pairs:  # noqa: ASYNC110 - connections are made by other processes
+            await asyncio.sleep(0.005)
+        pair = self._chance.choice(sorted(self._pairs, key=id))
+        self._pairs.discard(pair)
+        for writer in pair:
+            connection: socket.socket = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()
+        self.resets += 1
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = (writer, up_writer)
+        self._pairs.add(pair)
+        try:
+            await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
+        finally:
+            self._pairs.discard(pair)
+            for end in pair:
+                end.close()
+
+    async def _serve(self) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _end(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for pair in self._pairs:
+            for writer in pair:
+                writer.transport.abort()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=5)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(_CHUNK_BYTES):
+            writer.write(chunk)
+            await writer.drain()
+    except OSError:
+        pass  # reset: the other direction ends with it
+    finally:
+        writer.close()
