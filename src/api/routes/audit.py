@@ -11,7 +11,8 @@ from api.http.service import Service
 from api.routes.parameters import EventsQuery, OfEvent, SealsQuery
 from ledger.errors import LogUnavailable
 from ledger.peers.log_view import LogView
-from projections.reads.cursors import Cursor, List, MalformedCursor, read_cursor, write_cursor
+from projections.reads.cursors import List, MalformedCursor, read_cursor, write_cursor
+from projections.tables.queries import Cursor
 
 _SEALS: Final[List] = ("seals", "", {})
 

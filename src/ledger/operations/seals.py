@@ -88,7 +88,7 @@ def checked(lines: Iterable[bytes]) -> Iterator[Seal]:
         for sealed in seal.partitions:
             if sealed.seq < seqs.get(sealed.partition, 0):
                 raise Fault(
-                    -1, number, f"it seals an earlier seq of partition {sealed.partition} than the one before"
+                    -1, number, f"its seq of partition {sealed.partition} is lower than in the seal before it"
                 )
             seqs[sealed.partition] = sealed.seq
         prev, sealed_at_us = sha256(line).hexdigest(), seal.sealed_at_us

@@ -12,11 +12,9 @@ from api.cli.audit.sources import CannotAudit, data_folder, opened, said_plainly
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
-    from api.cli.audit.http_records import HttpRecords
     from ledger.core.record import Head
-    from ledger.operations.audit import Verified
+    from ledger.operations.audit import RecordsFrom, Verified
     from ledger.operations.verifying.anchors import Anchor
-    from ledger.sqlite.readers import SqliteRecords
 
 _SOURCES_SHOWN: Final = 3
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -58,7 +56,7 @@ def verify(data: Path | None, url: str | None, heads_file: Path | None, copies: 
     click.echo(_anchored(verified))
 
 
-def _own_seals(data: Path | None, records: "SqliteRecords | HttpRecords") -> "list[Anchor]":
+def _own_seals(data: Path | None, records: "RecordsFrom") -> "list[Anchor]":
     """The seals of the data folder, or of the service."""
     from api.cli.audit.http_records import HttpRecords
     from ledger.operations.seals import SEALS, anchors_of
