@@ -16,9 +16,12 @@ from databases import EmptyDatabases, open_database
 from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
 from projections.models import VERSION
+from projections.models.bets import Bets
+from projections.models.history import History
+from projections.models.holds import Holds
 from projections.models.leaderboards import LEADERBOARDS
+from projections.models.orders import Orders
 from projections.projecting.partition import PartitionProjector
-from projections.reads.documents import Page
 from projections.reads.queries import Found, Reads
 from projections.storage.port import Quarantined, ReadModel, ReadModelStore, Run
 from projections.storage.server import ServerReadModel, ServerReadModelStore
@@ -27,6 +30,7 @@ from properties import naive_reads
 from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
 from properties.reads_scenario import USERS, Story, tell
 
+PAGES: Final = (History, Bets, Holds, Orders)
 NOW_US: Final = 2**52
 
 
@@ -174,7 +178,7 @@ async def walk(reads: Reads, name: str, user_id: str, params: Mapping[str, Any],
         answer = plain(found)
         if isinstance(answer, NotFound):
             return answer
-        assert isinstance(found.document, Page)
+        assert isinstance(found.document, PAGES)
         assert len(answer["items"]) <= limit
         items += answer["items"]
         cursor = found.document.next_cursor
@@ -298,7 +302,7 @@ async def test_a_list_is_walked_without_a_skip_or_a_repeat_while_events_arrive(
                     answer = plain(found)
                     if isinstance(answer, NotFound):
                         continue
-                    assert isinstance(found.document, Page)
+                    assert isinstance(found.document, PAGES)
                     pages.append(naive_reads.Page(answer["items"], product.cut))
                     walks[key] = (params, pages, found.document.next_cursor)
         reference = NaiveReads(told.records)
@@ -306,7 +310,7 @@ async def test_a_list_is_walked_without_a_skip_or_a_repeat_while_events_arrive(
             following = cursor
             while following is not None:
                 found = await page_of(product.reads, name, user_id, params, 3, following)
-                assert isinstance(found.document, Page)
+                assert isinstance(found.document, PAGES)
                 answer = plain(found)
                 assert isinstance(answer, dict)
                 pages.append(naive_reads.Page(answer["items"], product.cut))

@@ -296,6 +296,7 @@ def place_bet(
     *,
     spend: str | None = None,
     game: str = "external",
+    period: str = "round 7",
     asset: str = "INR",
     user_id: str = "u1",
     **more: Any,
@@ -303,7 +304,7 @@ def place_bet(
     return PlaceBet(
         bet_id=bet_id,
         game=game,
-        period="round 7",
+        period=period,
         selection="red",
         asset=asset,
         stake=stake,

@@ -23,10 +23,11 @@ from granian.server.embed import Server
 
 from api.cli.child_process import Child
 from api.composition.container import Children, make_container
-from api.composition.settings import Settings
+from api.composition.settings import SQLITE, Settings
 from api.http.application import Rim
 from ledger.errors import LedgerError
 from ledger.node.node import Node
+from ledger.sqlite.folder import EVENTS, STATE
 
 _FINISH_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1
@@ -43,12 +44,17 @@ class CannotServe(Exception):
     """Why the service could not start, or had to stop: one sentence for the operator."""
 
 
+class NoLedger(CannotServe):
+    """The folder has no ledger, and none may be created."""
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises CannotServe."""
     uvloop.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:
+    creates = _creates_ledger(settings)
     _refuse_taken_port(settings.host, settings.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -63,9 +69,23 @@ async def _serve(settings: Settings) -> None:
             app = await container.get(Rim)
         except LedgerError as error:
             raise CannotServe(str(error)) from error
+        if creates:
+            _log.info("created a new ledger in %s", settings.data.resolve())
         await _serve_node(settings, node, children, app, stop)
     finally:
         await _close(container)
+
+
+def _creates_ledger(settings: Settings) -> bool:
+    """Whether this start creates the log. A state without a log is refused elsewhere. Raises NoLedger."""
+    if settings.log != SQLITE or (settings.data / EVENTS).exists() or (settings.data / STATE).exists():
+        return False
+    if not settings.create:
+        raise NoLedger(
+            f"there is no ledger in {settings.data.resolve()}, and STAKELOG_CREATE=never: set STAKELOG_DATA to the "
+            "folder of one, or leave STAKELOG_CREATE unset to create a new one"
+        )
+    return True
 
 
 async def _close(container: AsyncContainer) -> None:

@@ -69,7 +69,8 @@ async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    checking = Child("the check of the read model", ("project", "check", "--with-parent")) if check else None
+    arguments = ("project", "check", "--with-parent", "--data", str(settings.data))
+    checking = Child("the check of the read model", arguments) if check else None
     if checking is not None:
         checking.start()
     try:

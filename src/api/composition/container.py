@@ -18,13 +18,20 @@ from urllib.parse import urlsplit
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
 from api.cli.child_process import Child
-from api.composition.settings import MEMORY, SQLITE, Settings
+from api.composition.settings import MEMORY, SQLITE, Settings, address_of
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger.cluster_ports import Owners
-from ledger.errors import CheckpointAhead, FolderUnusable, LedgerError, LogMisconfigured, WrongPartitions
+from ledger.errors import (
+    DELETE_STATE,
+    CheckpointAhead,
+    FolderUnusable,
+    LedgerError,
+    LogMisconfigured,
+    WrongPartitions,
+)
 from ledger.node.node import Node
 from ledger.node.owns_all import NoOtherNodes, OwnsAll
 from ledger.node.ports import OtherNodes, Peers
@@ -107,7 +114,7 @@ class Local(Provider):
             try:
                 await _make_first_generation(_store_of(settings.data, settings.read_model), settings.partitions)
             except (ReadModelUnavailable, Switched) as error:
-                _log.warning("reads are not there yet: %s", error)
+                _log.warning("no reads yet: %s (%s)", error, address_of(settings.read_model))
         yield model
         await model.close()
 
@@ -359,7 +366,7 @@ def _refuse_gone_log(data: Path) -> None:
     if (data / STATE).exists() and not (data / EVENTS).exists():
         raise CheckpointAhead(
             f"{data} has a state ({STATE}) but no log ({EVENTS}): the log is gone. Nothing was changed; restore the "
-            "log, or name another folder. Only if there never was one, delete the state"
+            f"log, or name another folder. Only if there never was a log, {DELETE_STATE}"
         )
 
 

@@ -22,6 +22,7 @@ KNOWN: Final = frozenset(
         "READ_MODEL",
         "READ_MODEL_REPLICA",
         "CACHE",
+        "CREATE",
         "PARTITIONS",
         "HOST",
         "PORT",
@@ -59,6 +60,8 @@ class Settings(Struct, frozen=True):
     advertise: str
     auth: bool
     assets: Assets
+    create: bool = True
+    """Whether a folder without a ledger gets a new one."""
     log: str = SQLITE
     """Or the address of Kafka, checked where it is opened."""
     read_model: str = SQLITE
@@ -89,6 +92,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     auth = environment.get("STAKELOG_AUTH", "on")
     if auth not in ("on", "off"):
         raise SettingsError(f"STAKELOG_AUTH={auth}: on or off")
+    create = environment.get("STAKELOG_CREATE", "if-missing")
+    if create not in ("if-missing", "never"):
+        raise SettingsError(f"STAKELOG_CREATE={create}: if-missing or never")
     return Settings(
         data=Path(environment.get("STAKELOG_DATA", "./data")),
         partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
@@ -97,6 +103,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         advertise=_advertise(environment, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
         auth=auth == "on",
         assets=assets,
+        create=create == "if-missing",
         log=_log(environment),
         read_model=_read_model(environment),
         read_model_replica=_replica(environment),
@@ -186,6 +193,13 @@ def _database(name: str, url: str) -> str:
     if not parts.hostname or not parts.path.strip("/"):
         raise SettingsError(f"{name} lacks the {'database' if parts.hostname else 'host'}: {what}")
     return url
+
+
+def address_of(url: str) -> str:
+    """A database's kind, host, port and name for a log message: no user and no password."""
+    parts = urlsplit(url)
+    port = parts.port or {"postgresql": 5432, "mysql": 3306}.get(parts.scheme, 0)
+    return f"{parts.scheme} at {parts.hostname}:{port}, database {parts.path.strip('/')}"
 
 
 def _cache(environment: Mapping[str, str]) -> str:

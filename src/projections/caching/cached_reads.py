@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from projections.caching.circuit_breaker import CircuitBreaker
 from projections.caching.port import (
@@ -40,7 +41,6 @@ from projections.models import leaderboards, statistics, wallets
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.reads import statements
-from projections.reads.documents import Document
 from projections.reads.queries import ALL_STATUS, Found, LogEnds, Reads, status_of
 from projections.storage.port import ReadModel
 from projections.tables.queries import Builder, Query, Rows, UserStatus
@@ -137,7 +137,7 @@ class CachedReads(Reads):
         user = UserStatus(user_id, self.partition_of(user_id), cached.seq, None, wallet)
         return await self._found(user, document)
 
-    async def _found(self, user: UserStatus, document: Document | None, missing: str = "wallet_not_found") -> Found:
+    async def _found(self, user: UserStatus, document: Struct | None, missing: str = "wallet_not_found") -> Found:
         self._remember_seqs({user.partition: user.seq})
         return await super()._found(user, document, missing)
 
@@ -242,5 +242,5 @@ def _fields(kind: Kind, user: UserStatus, rows: Rows) -> dict[str, bytes]:
     return {field_of(row)[1]: encoded(row) for row in made}
 
 
-def _document(kind: Kind, user_id: str, wallet: Sequence[Any], rows: Rows) -> Document:
+def _document(kind: Kind, user_id: str, wallet: Sequence[Any], rows: Rows) -> Struct:
     return wallets.document(wallet, rows) if kind == "wallet" else statistics.document(user_id, rows)

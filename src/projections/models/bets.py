@@ -1,7 +1,7 @@
 """Bets under their ids: open, settled or cancelled."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
 from sqlalchemy import ColumnElement, Select, or_, select
@@ -36,7 +36,7 @@ from projections.tables.tables import Tables
 class BetRow(Row):
     table = "bet"
     key_length = 2
-    indexes = {  # noqa: RUF012 - a ClassVar of the base
+    indexes: ClassVar = {
         "bet_by_time": ("partition", "user_id", "placed_at_us", "seq"),
         "bet_by_status": ("partition", "user_id", "status", "placed_at_us", "seq"),
         "bet_by_game": ("partition", "user_id", "game", "placed_at_us", "seq"),

@@ -1,7 +1,7 @@
 """History: one row for each event and asset that moved in a wallet; and the balances at a time."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -54,7 +54,7 @@ class HistoryRow(Row):
     key_length = 4
     read_by_folds = False
     month_of = "time_us"
-    indexes = {  # noqa: RUF012 - a ClassVar of the base
+    indexes: ClassVar = {
         "history_by_asset": ("partition", "user_id", "asset", "time_us", "seq"),
         "history_by_type": ("partition", "user_id", "type", "time_us", "seq"),
         "history_by_game": ("partition", "user_id", "game", "time_us", "seq"),

@@ -1,7 +1,7 @@
 """Holds under their ids: open, captured, released or expired."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
 from sqlalchemy import ColumnElement, Select, select
@@ -35,7 +35,7 @@ from projections.tables.tables import Tables
 class HoldRow(Row):
     table = "hold"
     key_length = 2
-    indexes = {  # noqa: RUF012 - a ClassVar of the base
+    indexes: ClassVar = {
         "hold_by_time": ("partition", "user_id", "created_at_us", "seq"),
     }
 

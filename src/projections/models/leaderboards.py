@@ -6,7 +6,7 @@ A stake counts on the day of its bet, a payout on the day of its settlement; a c
 from collections.abc import Sequence
 from datetime import date as date_of
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 from sqlalchemy import BigInteger, Integer, Select, cast, func, or_, select
@@ -42,7 +42,7 @@ class LeaderboardRow(Row):
 
     table = "standing"
     key_length = 3
-    indexes = {  # noqa: RUF012 - a ClassVar of the base
+    indexes: ClassVar = {
         "standing_by_day": ("asset", "day"),
     }
 

@@ -1,7 +1,7 @@
 """Orders: deposits and withdrawals under their order ids, and their status."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
 from sqlalchemy import Select, and_, case, or_, select
@@ -45,7 +45,7 @@ class OrderRow(Row):
 
     table = "orders"
     key_length = 2
-    indexes = {  # noqa: RUF012 - a ClassVar of the base
+    indexes: ClassVar = {
         "orders_by_time": ("created_at_us", "partition", "seq"),
         "orders_by_status": ("status", "created_at_us", "partition", "seq"),
         "orders_by_resolution": ("resolved_at_us",),

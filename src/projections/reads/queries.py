@@ -19,7 +19,6 @@ from ledger.writer.requests import Failed
 from projections.models import bets, history, holds, leaderboards, orders, referrals, statistics, transfers, wallets
 from projections.reads import statements
 from projections.reads.cursors import MalformedCursor, read_cursor, write_cursor
-from projections.reads.documents import Document
 from projections.reads.positions import Positions
 from projections.storage.port import ReadModel
 from projections.tables.queries import Cursor, Filters, Query, Rows, UserList, UserRead, UserStatus
@@ -61,7 +60,7 @@ class Found(Struct, gc=False):
     whether it is about several partitions; ``lag_ms``: age of the oldest known event that is not in the document.
     """
 
-    document: Document | None
+    document: Struct | None
     missing: str
     seqs: dict[int, int]
     several: bool
@@ -86,29 +85,29 @@ class Reads:
     # --- one user ------------------------------------------------------------------------------------------------
 
     async def wallet(self, user_id: str, *, fresh: bool = False) -> Found:  # noqa: ARG002
-        return await self._read(user_id, wallets.WALLET)
+        return await self.read(user_id, wallets.WALLET)
 
     async def balance(self, user_id: str, at_us: int | None) -> Found:
         """The buckets at a time; None is now."""
-        return await self._read(user_id, history.balance_at(self._clock() if at_us is None else at_us))
+        return await self.read(user_id, history.balance_at(self._clock() if at_us is None else at_us))
 
     async def statistics(self, user_id: str, *, fresh: bool = False) -> Found:  # noqa: ARG002
-        return await self._read(user_id, statistics.STATISTICS)
+        return await self.read(user_id, statistics.STATISTICS)
 
     async def referrals(self, user_id: str) -> Found:
-        return await self._read(user_id, referrals.REFERRALS)
+        return await self.read(user_id, referrals.REFERRALS)
 
     async def bet(self, user_id: str, bet_id: str) -> Found:
-        return await self._read(user_id, bets.one(bet_id))
+        return await self.read(user_id, bets.one(bet_id))
 
     async def hold(self, user_id: str, hold_id: str) -> Found:
-        return await self._read(user_id, holds.one(hold_id))
+        return await self.read(user_id, holds.one(hold_id))
 
     async def transfer(self, user_id: str, transfer_id: str) -> Found:
-        return await self._read(user_id, transfers.one(transfer_id))
+        return await self.read(user_id, transfers.one(transfer_id))
 
     async def order(self, user_id: str, order_id: str) -> Found:
-        return await self._read(user_id, orders.one(order_id))
+        return await self.read(user_id, orders.one(order_id))
 
     async def history(self, user_id: str, filters: Filters, limit: int, cursor: str | None) -> Found:
         return await self._list(user_id, history.LIST, filters, limit, cursor)
@@ -119,7 +118,7 @@ class Reads:
     async def holds(self, user_id: str, limit: int, cursor: str | None) -> Found:
         return await self._list(user_id, holds.LIST, {}, limit, cursor)
 
-    async def _read(self, user_id: str, read: UserRead) -> Found:
+    async def read(self, user_id: str, read: UserRead) -> Found:
         user, rows = await self._rows_of(user_id, [read.query], {}, quick=True)
         if not user.is_open:
             return await self._found(user, None)
@@ -148,7 +147,7 @@ class Reads:
         status_rows, *lists = await self._model.fetch([Query(statements.user_status, own), *asked], quick=quick)
         return status_of(user_id, partition, status_rows), [row for rows in lists for row in rows]
 
-    async def _found(self, user: UserStatus, document: Document | None, missing: str = "wallet_not_found") -> Found:
+    async def _found(self, user: UserStatus, document: Struct | None, missing: str = "wallet_not_found") -> Found:
         unknown_us = user.quarantined_at_us
         if unknown_us is None and self._ends.end(user.partition) > user.seq:
             unknown_us = await self._ends.time_us(user.partition, user.seq + 1)

@@ -1,5 +1,6 @@
 """``stakelog audit replay``: the story of a wallet or of a partition."""
 
+import re
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -19,23 +20,36 @@ _BLOCK: Final = 100
 _WIDTH_IN_A_FILE: Final = 200
 
 
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
 class _Time(click.ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         from ledger.operations.replay import parse_time
 
+        # A day means all of it: `--until 2026-11-30` shows the events of that day too.
+        text = f"{value}T23:59:59.999999Z" if _DAY.fullmatch(str(value)) else value
         try:
-            return parse_time(value)
+            return parse_time(text)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+UNTIL_TIME: Final = _Time()
 
 
 @click.command()
 @source_options
 @click.option("--user", "user_id", help="The story of this wallet; in a folder by the log's index.")
 @click.option("--partition", type=click.IntRange(0), help="The story of this partition.")
-@click.option("--until", "until_us", type=_Time(), help="Events up to this time: RFC 3339, or Unix microseconds.")
+@click.option(
+    "--until",
+    "until_us",
+    type=UNTIL_TIME,
+    help="Events up to this time: a day (UTC, included), RFC 3339, or Unix microseconds.",
+)
 @click.option(
     "--format",
     "kind",
