@@ -1,4 +1,4 @@
-"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service could not go on, 2 wrong use."""
+"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service had to stop, 2 wrong use."""
 
 import logging
 import os
