@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 
 UP ?= postgresql
-PORT ?= 8080
+PORT ?= $(or $(STAKELOG_PORT),8080)
 CLEAN ?=
 QUICK ?=
 
@@ -24,12 +24,16 @@ $(SETUP): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) from requirements.lock (half a minute the first time) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# --no-deps: the lock file is complete. A resolver would look further, and an old one trips over whatever is newer.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock \
+		2> $(VENV)/.pip-errors || { status=$$?; \
+		if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeoutError|ProxyError|Network is unreachable' $(VENV)/.pip-errors; \
+		then echo "make setup: the package index cannot be reached; connect to the network, or name a mirror in PIP_INDEX_URL" >&2; \
+		else cat $(VENV)/.pip-errors >&2; fi; exit $$status; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: setup ## serve on http://127.0.0.1:8080, data in ./data
-	@STAKELOG_AUTH=off exec $(BIN)/stakelog serve
+run: setup ## serve on http://127.0.0.1:8080 (PORT=…: another port), data in ./data
+	@STAKELOG_AUTH=off STAKELOG_PORT=$(PORT) exec $(BIN)/stakelog serve
 
 demo: setup ## a day of betting over HTTP, verified at the end
 	@STAKELOG_AUTH=off exec $(BIN)/stakelog demo

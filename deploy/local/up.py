@@ -5,7 +5,7 @@ Truths:
     know whether the set is up tries the lock, which the kernel takes back however the keeper ends;
 (2) the keeper is the parent of all parts, and they end with it; ``down`` sends SIGTERM to the one process that holds
     the lock, and to nobody else;
-(3) a part that ends by itself is started again on its own folder and port, with a pause that grows;
+(3) a part that ends by itself is started again on its own folder and port, after a pause that grows (`restarts`);
 (4) data is kept until it is asked to be removed.
 """
 
@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 from deploy.local.install import ROOT, install, say
 from deploy.local.programs import Balancer, Node, Worker, answers
+from deploy.local.restarts import Restarts
 from deploy.local.server import Server
 from deploy.local.servers import Kafka, MariaDb, PostgreSql, Redis
 from deploy.local.trouble import Trouble
@@ -43,7 +44,6 @@ _DOWN_WITHIN_S: Final = 240.0
 _READ_WITHIN_S: Final = 60.0
 _LOCK_WITHIN_S: Final = 2.0
 _LOOK_S: Final = 0.1
-_AGAIN_S_MAX: Final = 30.0
 
 
 class Plan(NamedTuple):
@@ -306,8 +306,8 @@ def _say_running(plan: Plan, started: Sequence[Server], *, ready: bool) -> None:
 
 
 def _watch(plan: Plan, started: Sequence[Server]) -> None:
-    """For ever: start again what ends."""
-    pauses_s = {part.name: 1.0 for part in started}
+    """Start each part again that ends, until the keeper itself is stopped."""
+    restarts = {part.name: Restarts(time.monotonic()) for part in started}
     due_s: dict[str, float] = {}
     while True:
         time.sleep(_LOOK_S)
@@ -315,13 +315,13 @@ def _watch(plan: Plan, started: Sequence[Server]) -> None:
             if part.running:
                 continue
             if part.name not in due_s:
-                pause_s = pauses_s[part.name]
-                say(f"{part.name} has ended; it is started again in {pause_s:.0f} s. It said:\n{part.said()}")
+                pause_s = restarts[part.name].died(time.monotonic())
+                say(f"{part.name} has ended and starts again in {pause_s:.0f} s. Its last output:\n{part.said()}")
                 due_s[part.name] = time.monotonic() + pause_s
-                pauses_s[part.name] = min(2 * pause_s, _AGAIN_S_MAX)
-                part.kill()  # what is left of it, so that it may be started again
+                part.kill()  # its other processes, so that it can start again
             elif time.monotonic() >= due_s[part.name]:
                 del due_s[part.name]
+                restarts[part.name].started(time.monotonic())
                 try:
                     part.start()
                 except Trouble as trouble:

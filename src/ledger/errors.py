@@ -14,7 +14,7 @@
     │   └── ForeignCheckpoint     the log is long enough, but has another record at the checkpoint
     ├── Superseded                a writer of a higher generation has opened the partition
     ├── WrongPartitions           the log was created with another number of partitions
-    ├── WrongAssets               the log was written with another exponent of an asset
+    ├── WrongAssets               the log has another exponent of an asset, or an asset that the settings lack
     ├── FolderInUse               another process has locked the folder
     ├── FolderMigrated            the folder's log was moved to Kafka
     ├── FolderUnusable            the folder, or a file in it, cannot be created, read or written
@@ -31,6 +31,12 @@ The text of a ``LedgerError`` is one sentence for the operator: what happened, w
 """
 
 from typing import Final
+
+DELETE_STATE: Final = (
+    "stop the service, delete state.sqlite3, its -wal and its -shm in the data folder, and start it again; the log "
+    "rebuilds the state"
+)
+"""The one way to delete a node's state, for every message that advises it."""
 
 
 class LedgerError(Exception):

@@ -53,7 +53,8 @@ def test_without_a_log_it_says_what_to_do_and_makes_nothing(tmp_path: Path, comm
     done = run(data, command)
     assert done.exit_code == 2
     assert done.stderr == (
-        f"stakelog project {command}: there is no event log in {data}: name the folder of a log with STAKELOG_DATA\n"
+        f"stakelog project {command}: there is no event log in {data}: "
+        "name the folder of a log with --data or STAKELOG_DATA\n"
     )
     assert list(tmp_path.rglob("*")) == ([data] if there else [])
 
@@ -121,3 +122,11 @@ def test_without_a_command_it_is_the_worker_for_kafka_and_says_so(tmp_path: Path
         "the read model by itself. `stakelog project --help` says what else there is\n"
     )
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("arguments", [("status", "--data"), ("supply", "--data"), ("--data",)])
+def test_the_folder_is_named_by_an_option_as_in_audit(data: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    command = [*arguments, str(data)] if len(arguments) == 2 else [*arguments, str(data), "status"]
+    done = run(tmp_path / "another", *command)
+    assert done.exit_code == 0, done.output
+    assert "there is no event log" not in done.output

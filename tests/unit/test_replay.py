@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from api.cli.audit.replay import UNTIL_TIME
 from api.cli.main import stakelog
 from ledger.operations.replay import Unreadable, line_of, parse_time, utc
 from ledger.sqlite.folder import EVENTS
@@ -165,3 +166,9 @@ def test_an_event_type_that_nobody_knows_has_its_line_too() -> None:
 def test_what_is_no_record_is_said() -> None:
     with pytest.raises(Unreadable):
         line_of(b'{"partition":1}')
+
+
+def test_until_a_day_includes_all_of_that_day() -> None:
+    time = UNTIL_TIME.convert("2026-11-30", None, None)
+    assert time == parse_time("2026-12-01T00:00:00Z") - 1
+    assert UNTIL_TIME.convert("2026-11-30T10:00:00Z", None, None) == parse_time("2026-11-30T10:00:00Z")

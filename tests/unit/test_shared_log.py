@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ledger.core.commands import ConcludeTransfer
 from ledger.core.events import LEDGER, NO_REQUEST, WriterOpened
 from ledger.core.record import decode
 from ledger.core.rejections import Code
-from ledger.errors import LogUnavailable, OutcomeUnknown, StaleHead, Superseded
+from ledger.errors import LogDamaged, LogUnavailable, OutcomeUnknown, StaleHead, Superseded
 from ledger.memory.log import Failure
 from ledger.writer import writer as writer_module
 from ledger.writer.requests import Accepted, Failed, Refused
@@ -284,3 +285,32 @@ async def test_a_round_ends_where_an_append_is_full(world: World) -> None:
     assert [decode(record).event.user_id for record in world.appended.records[0][1:]] == [
         f"u{number}" for number in range(20)
     ]
+
+
+# --- follow-ups of what is not in the log ------------------------------------------------------------------------
+
+
+async def test_conclusions_of_transfers_that_the_log_lost_open_the_partition_once_and_stop_the_node(
+    world: World,
+) -> None:
+    """As after a partition was restored shorter: the transfers are lost, their conclusions arrive."""
+    await world.given(open_wallet(), deposit(500))
+    opened = world.types().count("writer_opened")
+    for seq in (101, 102):
+        stray = ConcludeTransfer(
+            command_id=f"~conclude:0:{seq}",
+            user_id="u1",
+            cause=f"0:{seq}",
+            cause_time_us=world.clock.now_us,
+            transfer_id=f"t{seq}",
+            to_user_id="u2",
+            asset="INR",
+            amount=5,
+        )
+        assert world.node.receive_local(stray, lambda: None)
+    async with asyncio.timeout(5):
+        halted = await world.node.halted
+    assert isinstance(halted, LogDamaged)
+    assert "0:101 concludes the transfer t101 of u1" in str(halted)
+    assert world.types().count("writer_opened") == opened + 1
+    assert not [kind for kind in world.types() if kind.startswith("transfer")]

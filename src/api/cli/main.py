@@ -1,4 +1,4 @@
-"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service could not go on, 2 wrong use."""
+"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service had to stop, 2 wrong use."""
 
 import logging
 import os
@@ -41,19 +41,38 @@ def stakelog() -> None:
 def serve() -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C.
 
-    Settings come from the environment: STAKELOG_DATA (./data), STAKELOG_HOST and STAKELOG_PORT (127.0.0.1:8080),
-    STAKELOG_PARTITIONS (16), STAKELOG_ASSETS (INR:2,USDT:6,GOLD:0), STAKELOG_AUTH (on; off serves on loopback only),
-    STAKELOG_LOG (sqlite, or kafka://host:port,…, of which any number of nodes share the partitions, each reached by
-    the others at STAKELOG_ADVERTISE), STAKELOG_READ_MODEL (sqlite, postgresql://… or mysql://…) and
-    STAKELOG_READ_MODEL_REPLICA (none).
+    Settings come from the environment; the default is in brackets.
+
+    \b
+    STAKELOG_DATA         folder of the embedded files [./data]
+    STAKELOG_CREATE       if-missing creates a ledger in a folder without one;
+                          never refuses such a folder [if-missing]
+    STAKELOG_HOST         address to listen on [127.0.0.1]
+    STAKELOG_PORT         port to listen on [8080]
+    STAKELOG_AUTH         on, or off: no login, on loopback only [on]
+    STAKELOG_PARTITIONS   1 to 1024, fixed when the log is created [16]
+    STAKELOG_ASSETS       CODE:EXPONENT,… with exponents from 0 to 18
+                          [INR:2,USDT:6,GOLD:0]
+    STAKELOG_LOG          sqlite, or kafka://host:port,… shared by any
+                          number of nodes [sqlite]
+    STAKELOG_ADVERTISE    where the other nodes reach this one
+                          [http://HOST:PORT]
+    STAKELOG_READ_MODEL   sqlite, postgresql://… or mysql://… [sqlite]
+    STAKELOG_READ_MODEL_REPLICA  a copy of that database, for reads [none]
+    STAKELOG_CACHE        memory (no cache besides the read model), or
+                          redis://… [memory]
+    STAKELOG_SEAL_S       seconds between two seals of the log [3600]
+    STAKELOG_SEALS        a folder, or an http(s) URL, that gets a copy of
+                          each seal [none]
+    STAKELOG_RULES        not built yet: leave it unset
     """
-    from api.cli.serve import CannotServe
+    from api.cli.serve import CannotServe, NoLedger
     from api.cli.serve import serve as serve_until_stopped
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
     from ledger.errors import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    # What matters of it is told by whoever asked; by itself it says thousands of lines while a broker is away.
+    # Our own messages report its failures. By itself it logs thousands of lines while a broker is unreachable.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         settings = read_settings(os.environ)
@@ -66,7 +85,7 @@ def serve() -> None:
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
         wrong_settings = LogMisconfigured | WrongPartitions | WrongAssets | FolderMigrated
-        sys.exit(2 if isinstance(error.__cause__, wrong_settings) else 1)
+        sys.exit(2 if isinstance(error, NoLedger) or isinstance(error.__cause__, wrong_settings) else 1)
 
 
 stakelog.add_command(project)

@@ -1,7 +1,7 @@
 """The service's life as a process: start, serve, stop.
 
-Exit status: 0 after SIGTERM or SIGINT, when all that was accepted is answered and the state is saved; 1 when the
-log, the folder or the port failed; 2 for wrong settings. One line on stderr says what failed and what to do.
+Exit status: 0 after SIGTERM or SIGINT, once all accepted requests have their response and the state is saved; 1 if
+the log, the folder or the port failed; 2 for wrong settings. One line on stderr says what failed and what to do.
 """
 
 import asyncio
@@ -23,10 +23,11 @@ from granian.server.embed import Server
 
 from api.cli.child_process import Child
 from api.composition.container import Children, make_container
-from api.composition.settings import Settings
+from api.composition.settings import SQLITE, Settings
 from api.http.application import Rim
 from ledger.errors import LedgerError
 from ledger.node.node import Node
+from ledger.sqlite.folder import EVENTS, STATE
 
 _FINISH_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1
@@ -43,16 +44,21 @@ class CannotServe(Exception):
     """Why the service could not start, or had to stop: one sentence for the operator."""
 
 
+class NoLedger(CannotServe):
+    """The folder has no ledger, and none may be created."""
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises CannotServe."""
     uvloop.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:
+    creates = _creates_ledger(settings)
     _refuse_taken_port(settings.host, settings.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Both may come, and come often: to the process, and to its whole group. Once is enough.
+    # Both signals may come several times, to the process and to its group; the first one counts.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     container = make_container(settings)
@@ -63,9 +69,23 @@ async def _serve(settings: Settings) -> None:
             app = await container.get(Rim)
         except LedgerError as error:
             raise CannotServe(str(error)) from error
+        if creates:
+            _log.info("created a new ledger in %s", settings.data.resolve())
         await _serve_node(settings, node, children, app, stop)
     finally:
         await _close(container)
+
+
+def _creates_ledger(settings: Settings) -> bool:
+    """Whether this start creates the log. A state without a log is refused elsewhere. Raises NoLedger."""
+    if settings.log != SQLITE or (settings.data / EVENTS).exists() or (settings.data / STATE).exists():
+        return False
+    if not settings.create:
+        raise NoLedger(
+            f"there is no ledger in {settings.data.resolve()}, and STAKELOG_CREATE=never: set STAKELOG_DATA to the "
+            "folder of one, or leave STAKELOG_CREATE unset to create a new one"
+        )
+    return True
 
 
 async def _close(container: AsyncContainer) -> None:
@@ -139,7 +159,7 @@ async def _serve_node(
 
 
 async def _listening(settings: Settings, serving: "asyncio.Future[Any]") -> None:
-    """Until the server takes connections; it does not tell when."""
+    """Wait until the server accepts connections; it has no event for that."""
     deadline_s = time.monotonic() + _LISTEN_WITHIN_S
     while not serving.done() and time.monotonic() < deadline_s:
         try:

@@ -18,14 +18,24 @@ from urllib.parse import urlsplit
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
 from api.cli.child_process import Child
-from api.composition.settings import MEMORY, SQLITE, Settings
+from api.composition.settings import MEMORY, SQLITE, Settings, address_of
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
+from api.sealing.outside import outside_of
+from api.sealing.sealer import Sealer
 from ledger.cluster_ports import Owners
-from ledger.errors import CheckpointAhead, FolderUnusable, LedgerError, LogMisconfigured, WrongPartitions
+from ledger.errors import (
+    DELETE_STATE,
+    CheckpointAhead,
+    FolderUnusable,
+    LedgerError,
+    LogMisconfigured,
+    WrongPartitions,
+)
 from ledger.node.node import Node
 from ledger.node.owns_all import NoOtherNodes, OwnsAll
 from ledger.node.ports import OtherNodes, Peers
+from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
 from ledger.ports import Clock, EventLog, StateStore
@@ -106,7 +116,7 @@ class Local(Provider):
             try:
                 await _make_first_generation(_store_of(settings.data, settings.read_model), settings.partitions)
             except (ReadModelUnavailable, Switched) as error:
-                _log.warning("reads are not there yet: %s", error)
+                _log.warning("no reads yet: %s (%s)", error, address_of(settings.read_model))
         yield model
         await model.close()
 
@@ -129,6 +139,19 @@ class Local(Provider):
         cached = CachedReads(model, log_view, clock, RedisCache(RedisClient(settings.cache)))
         yield cached
         await cached.close_cache()
+
+    @provide
+    async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
+        """Started."""
+        outside = None
+        if settings.seals is not None:
+            # The chains of several nodes may be copied to one folder.
+            name = SEALS if settings.log == SQLITE else f"seals-{_file_name(settings.advertise)}.ndjson"
+            outside = outside_of(settings.seals, settings.data, name)
+        sealer = Sealer(SealFile(settings.data / SEALS), log_view.heads, clock, settings.seal_s, outside)
+        sealer.start()
+        yield sealer
+        await sealer.stop()
 
 
 class Embedded(Provider):
@@ -209,11 +232,12 @@ class Embedded(Provider):
         log_view: LogView,
         follower: Child,
         check: Checking,
+        sealer: Sealer,
         settings: Settings,
     ) -> Rim:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, log_view)
+        return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
 
 
 class Distributed(Provider):
@@ -309,9 +333,16 @@ class Distributed(Provider):
         return Children(())
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, settings: Settings) -> Rim:
+    def app(
+        self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, sealer: Sealer, settings: Settings
+    ) -> Rim:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, log_view)
+        return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
+
+
+def _file_name(address: str) -> str:
+    """The node's address as a part of a file's name."""
+    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in urlsplit(address).netloc)
 
 
 def _pooled(model: ReadModel) -> ServerReadModel | None:
@@ -337,7 +368,7 @@ def _refuse_gone_log(data: Path) -> None:
     if (data / STATE).exists() and not (data / EVENTS).exists():
         raise CheckpointAhead(
             f"{data} has a state ({STATE}) but no log ({EVENTS}): the log is gone. Nothing was changed; restore the "
-            "log, or name another folder. Only if there never was one, delete the state"
+            f"log, or name another folder. Only if there never was a log, {DELETE_STATE}"
         )
 
 

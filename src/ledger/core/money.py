@@ -24,17 +24,35 @@ def is_asset_code(text: str) -> bool:
 def parse_assets(text: str) -> dict[str, int]:
     """Read ``INR:2,USDT:6,GOLD:0``.
 
-    Raises ValueError, in words for the operator, for anything else: a malformed item, an asset named twice, none.
+    Raises ValueError, in words for the operator, for anything else: a malformed item, an asset named twice (also in
+    another case), none.
     """
     assets: dict[str, int] = {}
     for item in text.split(","):
         match = _ASSET.fullmatch(item.strip())
         if match is None:
-            raise ValueError(f"{item.strip()!r} is not an asset: write CODE:EXPONENT, such as INR:2")
+            raise ValueError(
+                f"{item.strip()!r} is not an asset: write CODE:EXPONENT, such as INR:2, with an exponent from 0 to 18"
+            )
         if match[1] in assets:
             raise ValueError(f"the asset {match[1]} is declared twice")
+        same = next((asset for asset in assets if asset.lower() == match[1].lower()), None)
+        if same is not None:
+            raise ValueError(f"the assets {same} and {match[1]} differ in upper and lower case only")
         assets[match[1]] = int(match[2])
     return assets
+
+
+def lacking(assets: Assets, declared: Assets) -> str | None:
+    """An operator's sentence if ``assets`` lacks an asset that a log declares; None if it lacks none.
+
+    A wallet with such an asset could not use it any more.
+    """
+    missing = sorted(declared.keys() - assets.keys())
+    if not missing:
+        return None
+    all_assets = ",".join(f"{asset}:{exponent}" for asset, exponent in sorted({**declared, **assets}.items()))
+    return f"has the asset {missing[0]}, which STAKELOG_ASSETS lacks: set STAKELOG_ASSETS={all_assets}"
 
 
 def is_amount(value: int) -> bool:

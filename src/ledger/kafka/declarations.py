@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from ledger.core.money import Assets
+from ledger.core.money import Assets, lacking
 from ledger.errors import LogMisconfigured, LogUnavailable, OutcomeUnknown, WrongAssets, WrongPartitions
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import KafkaClient
@@ -96,3 +96,5 @@ def _check(assets: Assets, declared: dict[str, int], topic: str) -> None:
                 f"the log was written with {asset}:{declared[asset]} (topic {topic}), not with {asset}:{exponent}: "
                 "set STAKELOG_ASSETS to the first, or use another cluster"
             )
+    if (why := lacking(assets, declared)) is not None:
+        raise WrongAssets(f"the log (topic {topic}) {why}")

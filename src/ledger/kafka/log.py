@@ -33,6 +33,7 @@ from msgspec import Struct
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
+    DELETE_STATE,
     CheckpointAhead,
     DuplicateCommand,
     ForeignCheckpoint,
@@ -218,7 +219,7 @@ class KafkaEventLog:
             if self._recent.holds(records):
                 raise DuplicateCommand(
                     f"a command is in the log of partition {partition} already. The state forgot what the log holds: "
-                    "stop, delete the state (state.sqlite3, its -wal and its -shm), and start again"
+                    f"{DELETE_STATE}"
                 )
             known.in_doubt = True
             offset = await self._client.append(partition, records)
@@ -480,6 +481,6 @@ def _shorter(partition: int, end: int, known: int) -> str:
 def _foreign(partition: int, head: Head, offset: int) -> str:
     return (
         f"partition {partition} does not hold the head of seq {head.seq} at offset {offset}: this is another topic. "
-        "Nothing was changed; restore the one that belongs to it, or, if it is known to be right, delete the state "
-        "(state.sqlite3) that is not of it"
+        "Nothing was changed; restore the one that belongs to it. Only if this one is known to be right, "
+        f"{DELETE_STATE}"
     )

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.errors import CheckpointAhead, ForeignCheckpoint, LedgerError, LogUnreadable
+from ledger.errors import DELETE_STATE, CheckpointAhead, ForeignCheckpoint, LedgerError, LogUnreadable
 from ledger.ports import EventLog, Page, SnapshotStore, StateCopy, StateStore
 from ledger.snapshots.catalogue import Catalogue
 from ledger.snapshots.format import (
@@ -128,14 +128,14 @@ class Snapshots:
         if not found:
             raise CheckpointAhead(
                 f"the state or a snapshot of partition {partition} is at seq {head.seq}, and the log ends before it: "
-                "the log got shorter. Nothing was changed; restore it, or, if it is known to be right, delete the "
-                "state (state.sqlite3) and the snapshots (topic stakelog.snapshots)"
+                "the log got shorter. Nothing was changed; restore the log. Only if the log is known to be right, "
+                f"delete the snapshots (topic stakelog.snapshots), and {DELETE_STATE}"
             )
         if sha256_hex(found[0]) != head.sha256:
             raise ForeignCheckpoint(
                 f"the state or a snapshot of partition {partition} is of another log: its head at seq {head.seq} is "
-                "not in this one. Nothing was changed; restore the log that belongs to it, or delete the state "
-                "(state.sqlite3)"
+                "not in this one. Nothing was changed; restore the log that belongs to it. Only if this log is known "
+                f"to be right, {DELETE_STATE}"
             )
 
     async def _load(self, partition: int, snapshot: str, marker: Marker) -> None:

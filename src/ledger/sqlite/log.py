@@ -20,9 +20,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-from ledger.core.money import Assets
+from ledger.core.money import Assets, lacking
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import (
+    DELETE_STATE,
     DuplicateCommand,
     LedgerError,
     LogUnavailable,
@@ -173,7 +174,8 @@ class SqliteEventLog:
     async def declare(self, assets: Assets) -> None:
         """Store the assets' exponents with the log, so that no written amount changes its meaning.
 
-        Raises WrongAssets if an asset has another exponent in this log; LogUnreadable if they cannot be stored."""
+        Raises WrongAssets if an asset has another exponent in this log, or `assets` lacks one of this log;
+        LogUnreadable if they cannot be stored."""
         try:
             row = self._writer.execute(SELECT_ASSETS).fetchone()
             declared: dict[str, int] = json.loads(row[0]) if row else {}
@@ -183,6 +185,8 @@ class SqliteEventLog:
                         f"the log in {self._path.parent} was written with {asset}:{declared[asset]}, not with "
                         f"{asset}:{exponent}: set STAKELOG_ASSETS to the first, or use another folder"
                     )
+            if (why := lacking(assets, declared)) is not None:
+                raise WrongAssets(f"the log in {self._path.parent} {why}")
             if not assets.keys() <= declared.keys():
                 both = json.dumps({**declared, **assets}, sort_keys=True)
                 self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('assets', ?)", (both,))
@@ -334,7 +338,7 @@ class SqliteEventLog:
         partitions = ", ".join(map(str, sorted(batch.heads)))
         return DuplicateCommand(
             f"the log refused records of partition {partitions}: {error}. The state lacks commands that the log "
-            "has: stop, delete state.sqlite3, its -wal and its -shm, and start again: the log rebuilds it"
+            f"has: {DELETE_STATE}"
         )
 
     def _not_written(self, error: sqlite3.Error) -> LogUnavailable:

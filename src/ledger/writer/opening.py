@@ -16,7 +16,7 @@ from ledger.core.events import LEDGER, NO_REQUEST, Event, WriterOpened
 from ledger.core.items import transfer_key
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
 from ledger.core.record import Head, encode
-from ledger.errors import Superseded
+from ledger.errors import LogDamaged, Superseded
 from ledger.ports import NewRecord
 from ledger.writer.requests import FollowUpRequest
 from ledger.writer.state import PartitionState
@@ -32,7 +32,7 @@ class Opening:
         self.strictly = False
         self._shared = shared
         self._read_generation = 0
-        self._reopened_for: str | None = None
+        self._reopened_for: set[str] = set()  # command_ids of conclusions
 
     def note_read(self, generation: int) -> None:
         """The log has a ``writer_opened`` of ``generation``."""
@@ -50,20 +50,28 @@ class Opening:
                 f"generation {self.generation}, and stops"
             )
 
-    def is_behind(self, state: PartitionState, follow_ups: Sequence[FollowUpRequest]) -> bool:
+    def is_behind(self, state: PartitionState, end: Head, follow_ups: Sequence[FollowUpRequest]) -> bool:
         """Whether a follow-up concludes a transfer that the state does not know. Then other writers have appended:
-        this one must read and open before it decides. A transfer that is still unknown after that stays unknown."""
+        this one must read and open before it decides. Raises LogDamaged if the transfer is still unknown after that:
+        a conclusion is sent only after its transfer is durable, so the log has lost it."""
         if not self._shared:
             return False
+        behind = False
         for waiting in follow_ups:
             follow_up = waiting.follow_up
             if not isinstance(follow_up, ConcludeTransfer):
                 continue
-            sent = state.item(follow_up.user_id, transfer_key(follow_up.transfer_id))
-            if sent is None and self._reopened_for != follow_up.command_id:
-                self._reopened_for = follow_up.command_id
-                return True
-        return False
+            if state.item(follow_up.user_id, transfer_key(follow_up.transfer_id)) is not None:
+                continue
+            if follow_up.command_id in self._reopened_for:
+                reason = (
+                    f"{follow_up.cause} concludes the transfer {follow_up.transfer_id} of {follow_up.user_id}, which "
+                    "is not in the log: the partition got shorter. Stop, and restore it"
+                )
+                raise LogDamaged(state.partition, end.seq, reason)
+            self._reopened_for.add(follow_up.command_id)
+            behind = True
+        return behind
 
     def record(self, partition: int, head: Head, time_us: int) -> NewRecord:
         """The ``writer_opened`` after ``head``."""

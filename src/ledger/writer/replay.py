@@ -17,7 +17,7 @@ from ledger.core.evolve import balances_follow, items_read_by
 from ledger.core.follow_ups import follow_up_of
 from ledger.core.position import Position
 from ledger.core.record import Head, sha256_hex
-from ledger.errors import CheckpointAhead, LogDamaged
+from ledger.errors import DELETE_STATE, CheckpointAhead, LogDamaged
 from ledger.ports import EventLog
 from ledger.writer.requests import decode_stored
 from ledger.writer.round import SentFollowUp
@@ -110,14 +110,14 @@ async def check_checkpoint(log: EventLog, partition: int, checkpoint: Head, end:
     if checkpoint.seq > end.seq:
         raise CheckpointAhead(
             f"the state of partition {partition} is at seq {checkpoint.seq}, but the log ends at {end.seq}: "
-            "the log got shorter. Nothing was changed; restore the log, or, if it is known to be right, "
-            "delete the state (state.sqlite3)"
+            "the log got shorter. Nothing was changed; restore the log. Only if the log is known to be "
+            f"right, {DELETE_STATE}"
         )
     record = (await log.read(partition, checkpoint.seq, 1))[0]
     if sha256_hex(record) != checkpoint.sha256:
         raise CheckpointAhead(
             f"the state of partition {partition} is of another log: its head at seq {checkpoint.seq} is not "
-            "in this one. Nothing was changed; restore the log that belongs to it, or delete the state "
-            "(state.sqlite3)"
+            "in this one. Nothing was changed; restore the log that belongs to it. Only if this log is "
+            f"known to be right, {DELETE_STATE}"
         )
     return decode_stored(record, Position(partition, checkpoint.seq)).event.time_us

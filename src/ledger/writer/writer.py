@@ -333,11 +333,9 @@ class Writer:
         elif not self.opened.is_set():
             # If it waited, it could be accepted after the previous owner, to whom it is sent again, has refused it.
             request.close(Failed("not_owner", f"partition {self.partition} is not open on this node yet"))
-        elif self._mailbox.full:
+        elif not self._mailbox.put(request):
             maximum = self._mailbox.requests_max
             request.close(Failed("overloaded", f"{maximum} commands wait for partition {self.partition}"))
-        else:
-            self._mailbox.put(request)
 
     def receive(self, follow_up: AnyFollowUp, on_durable: Callable[[], None]) -> None:
         """Take a follow-up, whatever waits already. ``on_durable`` is called once its event is durable."""
@@ -401,12 +399,12 @@ class Writer:
         """Decide, append, respond. Raises LedgerError if the partition cannot continue; every request is closed."""
         for attempt in range(_STALE_MAX):
             try:
-                if self._opening.is_behind(self.state, follow_ups):
+                if self._opening.is_behind(self.state, self.head, follow_ups):
                     self._opening.must_open = True
                     self._wait_again(requests, follow_ups)
                     return
                 decided = self._decider.decide(self.head, self._time_us, self._clock(), requests, follow_ups)
-            except LedgerError as error:  # the state store cannot be read: nothing was decided
+            except LedgerError as error:  # a store or the log cannot be relied on: nothing was decided
                 self.state.roll_back()
                 self._fail(requests, follow_ups, "log_unavailable", str(error))
                 raise

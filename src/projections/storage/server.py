@@ -13,6 +13,7 @@ Truths:
 """
 
 import logging
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -131,7 +132,9 @@ class ServerReadModelStore:
         self._scans: dict[tuple[int, type[Row]], Statement] = {}
         self._compiled: Compiled | None = None
         self.retries = 0
-        """Transactions of this process that were tried again."""
+        """Transactions of this process that the database rolled back and that were retried."""
+        self._not_stored = Counter[str]()
+        """By code, retries that are not in the counter in the database yet."""
 
     def _of(self, generation: int) -> Tables:
         if generation not in self._tables:
@@ -185,24 +188,39 @@ class ServerReadModelStore:
                         async with self._database.writing() as session:
                             done = await work(session, compiled)
                     except Conflict as conflict:
+                        self._met(conflict)
                         met.append(conflict.code)
                         _log.warning("the database ended a transaction (%s); it is tried again", conflict.code)
                         raise
         except RetryError:
-            await self._count(met)
+            await self._store_retries()
             raise ReadModelUnavailable(f"the database ended a transaction {_TRIES} times: {', '.join(met)}") from None
         except TableGone as error:
             raise Switched(f"a table is gone: {error}") from error
-        await self._count(met)
+        await self._store_retries()
         return done
 
-    async def _count(self, met: Sequence[str]) -> None:
-        if met:
-            self.retries += len(met)
-            compiled = await self._sql()
+    def _met(self, conflict: Conflict) -> None:
+        self.retries += 1
+        self._not_stored[conflict.code] += 1
+
+    async def _store_retries(self) -> None:
+        """Add the new conflicts to the counter in the database. Never raises what the database raises: the work is
+        committed, or failed for a reason of its own. What cannot be stored now is stored with the next write."""
+        if not self._not_stored:
+            return
+        counts, self._not_stored = self._not_stored, Counter()
+        # In the order of the codes: two processes never wait for each other's rows.
+        adding = (await self._sql())[_COUNT_RETRY]
+        values = [adding.values({"of_code": code, "more": number}) for code, number in sorted(counts.items())]
+        try:
             async with self._database.writing() as session:
-                values = [compiled[_COUNT_RETRY].values({"of_code": code, "more": 1}) for code in met]
-                await session.change(compiled[_COUNT_RETRY], values)
+                await session.change(adding, values)
+        except (Conflict, TableGone, ReadModelUnavailable) as error:
+            self._not_stored.update(counts)
+            if isinstance(error, Conflict):
+                self._met(error)
+            _log.warning("the counter of retries could not be updated (%s); it is updated with the next write", error)
 
     async def _rows(self, clause: ClauseElement, **given: Any) -> Rows:
         statement = (await self._sql())[clause]

@@ -1,5 +1,6 @@
-"""``stakelog audit replay``: the story of a wallet or of a partition."""
+"""``stakelog audit replay``: the events of a wallet or of a partition, one by one."""
 
+import re
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, opened, said_plainly, source_options, until_nobody_reads
+from api.cli.audit.sources import CannotAudit, opened, said_plainly, source_options, until_reader_leaves
 
 if TYPE_CHECKING:
     from ledger.operations.audit import RecordsFrom
@@ -19,23 +20,36 @@ _BLOCK: Final = 100
 _WIDTH_IN_A_FILE: Final = 200
 
 
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
 class _Time(click.ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         from ledger.operations.replay import parse_time
 
+        # A day means all of it: `--until 2026-11-30` shows the events of that day too.
+        text = f"{value}T23:59:59.999999Z" if _DAY.fullmatch(str(value)) else value
         try:
-            return parse_time(value)
+            return parse_time(text)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
+UNTIL_TIME: Final = _Time()
+
+
 @click.command()
 @source_options
-@click.option("--user", "user_id", help="The story of this wallet; in a folder by the log's index.")
-@click.option("--partition", type=click.IntRange(0), help="The story of this partition.")
-@click.option("--until", "until_us", type=_Time(), help="Events up to this time: RFC 3339, or Unix microseconds.")
+@click.option("--user", "user_id", help="The events of this wallet; in a folder by the log's index.")
+@click.option("--partition", type=click.IntRange(0), help="The events of this partition.")
+@click.option(
+    "--until",
+    "until_us",
+    type=UNTIL_TIME,
+    help="Events up to this time: a day (UTC, included), RFC 3339, or Unix microseconds.",
+)
 @click.option(
     "--format",
     "kind",
@@ -47,24 +61,24 @@ class _Time(click.ParamType):
 def replay(
     data: Path | None, url: str | None, user_id: str | None, partition: int | None, until_us: int | None, kind: str
 ) -> None:
-    """Tell a wallet's story (--user), or a partition's (--partition), event by event.
+    """Show the events of a wallet (--user) or of a partition (--partition), one by one.
 
-    Amounts are in the asset's minor unit. Over HTTP a wallet's story takes reading its whole partition.
+    Amounts are in the asset's minor unit. Over HTTP the events of a wallet need a read of its whole partition.
     """
     if (user_id is None) == (partition is None):
         raise click.UsageError("--user or --partition, one of them")
-    with said_plainly("stakelog audit replay"), opened(data, url) as records, until_nobody_reads():
+    with said_plainly("stakelog audit replay"), opened(data, url) as records, until_reader_leaves():
         if user_id is not None:
             pages = _known(records.story(user_id), f"no event of {user_id} is in the log: the wallet is not known")
         else:
             assert partition is not None
             pages = _of_partition(records, partition)
-        told = chain.from_iterable(pages) if until_us is None else _until(chain.from_iterable(pages), until_us)
+        found = chain.from_iterable(pages) if until_us is None else _until(chain.from_iterable(pages), until_us)
         if kind == "ndjson":
-            for record in told:
+            for record in found:
                 sys.stdout.buffer.write(record + b"\n")
         else:
-            _print_table(_lines(told), with_user=partition is not None)
+            _print_table(_lines(found), with_user=partition is not None)
 
 
 def _known(pages: Iterator[list[bytes]], otherwise: str) -> Iterator[list[bytes]]:
@@ -122,14 +136,14 @@ def _print_table(lines: "Iterator[Line]", *, with_user: bool) -> None:
 
     width = None if sys.stdout.isatty() else _WIDTH_IN_A_FILE
     console = Console(width=width, highlight=False, force_terminal=sys.stdout.isatty())
-    told = 0
+    found = 0
     while block := list(islice(lines, _BLOCK)):
         with console.capture() as capture:
-            console.print(_table(block, with_header=told == 0, with_user=with_user))
+            console.print(_table(block, with_header=found == 0, with_user=with_user))
         sys.stdout.write(capture.get())
         sys.stdout.flush()
-        told += len(block)
-    sys.stdout.write(f"{told} events\n")
+        found += len(block)
+    sys.stdout.write(f"{found} events\n")
 
 
 def _table(block: "list[Line]", *, with_header: bool, with_user: bool) -> Any:

@@ -1,0 +1,76 @@
+"""Settings of the data folder and the assets, and what a start does with a folder without a ledger."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api.composition.settings import KNOWN, SettingsError, address_of, read_settings
+from ledger.errors import WrongAssets
+from ledger.sqlite.log import SqliteEventLog
+
+
+@pytest.mark.parametrize("assets", ["INR:99", "INR:19", "INR:-1"])
+def test_an_exponent_out_of_range_is_refused_with_the_range(assets: str) -> None:
+    with pytest.raises(SettingsError, match="exponent from 0 to 18"):
+        read_settings({"STAKELOG_ASSETS": assets})
+
+
+def test_two_assets_that_differ_in_case_only_are_refused() -> None:
+    with pytest.raises(SettingsError, match="INR and inr differ in upper and lower case only"):
+        read_settings({"STAKELOG_ASSETS": "INR:2,GOLD:0,inr:2"})
+
+
+def test_a_ledger_is_created_unless_the_setting_is_never() -> None:
+    assert read_settings({}).create
+    assert not read_settings({"STAKELOG_CREATE": "never"}).create
+    with pytest.raises(SettingsError, match="if-missing or never"):
+        read_settings({"STAKELOG_CREATE": "no"})
+
+
+def test_a_database_is_named_by_host_and_port_without_its_password() -> None:
+    assert address_of("postgresql://u:secret@db/stakelog") == "postgresql at db:5432, database stakelog"
+    assert address_of("mysql://u:secret@db:3307/s") == "mysql at db:3307, database s"
+
+
+async def test_a_log_with_an_asset_that_the_setting_lacks_is_refused_and_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite3"
+    log = SqliteEventLog(path, 2)
+    await log.declare({"INR": 2, "GOLD": 0})
+    with pytest.raises(WrongAssets, match=r"has the asset GOLD.*set STAKELOG_ASSETS=GOLD:0,INR:2,USDT:6"):
+        await log.declare({"INR": 2, "USDT": 6})
+    await log.declare({"INR": 2, "GOLD": 0})
+    await log.close()
+
+
+def stakelog(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
+    return subprocess.run(
+        [sys.executable, "-m", "api", *arguments],
+        env=inherited | {f"STAKELOG_{name}": value for name, value in settings.items()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_never_create_refuses_a_folder_without_a_ledger_and_makes_nothing(tmp_path: Path) -> None:
+    done = stakelog("serve", AUTH="off", CREATE="never", DATA=str(tmp_path / "mistyped"))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"stakelog serve: there is no ledger in {tmp_path / 'mistyped'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_of_serve_lists_every_setting() -> None:
+    text = stakelog("serve", "--help").stdout
+    assert {name for name in KNOWN if name not in text} == set()
+
+
+def test_every_message_that_advises_to_delete_the_state_gives_the_same_advice() -> None:
+    source = Path(__file__).parents[2] / "src"
+    texts = {path: " ".join(path.read_text().split()).replace('" "', "") for path in source.rglob("*.py")}
+    own_words = [str(path) for path, text in texts.items() if "delete the state" in text or "delete state" in text]
+    assert own_words == [str(source / "ledger" / "errors.py")]
