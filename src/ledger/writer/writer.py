@@ -34,6 +34,7 @@ from ledger.errors import (
     StaleHead,
     Superseded,
 )
+from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.mailbox import Mailbox
@@ -56,7 +57,6 @@ _RETRY_S: Final = 0.25
 _TIMER_WAIT_MAX_S: Final = 0.1
 """A clock that is set forward must not delay a timer by more than this. Chosen."""
 _STALE_MAX: Final = 8
-_WARN_EVERY_US: Final = 10_000_000
 
 SHUTTING_DOWN: Final = Failed("shutting_down", "the service is shutting down")
 
@@ -98,7 +98,7 @@ class Writer:
         self._deliver, self._halted = deliver, halted
         self._recent_max = recent_max
         self._time_us = 0
-        self._warned_us = 0
+        self._log_errors = RareWarnings(_log, level=logging.ERROR)
 
         self._mailbox = Mailbox(mailbox_max)
         self._requests_in_round: list[Request] = []
@@ -430,7 +430,7 @@ class Writer:
                     raise
             except LogUnavailable as error:
                 self.state.roll_back()
-                self._warn(error)
+                self._log_errors.warn("partition %d takes nothing: %s", self.partition, error)
                 await self._refuse_writes(requests, follow_ups, error)
                 await asyncio.sleep(_RETRY_S)
                 return
@@ -540,13 +540,6 @@ class Writer:
         self._abandoned.extend(self._mailbox.follow_ups)
         self._mailbox.follow_ups.clear()
 
-    def _warn(self, error: LogUnavailable) -> None:
-        """Warn the operator, but not at every round: a full disk fails each of them."""
-        now_us = self._clock()
-        if not 0 <= now_us - self._warned_us < _WARN_EVERY_US:
-            self._warned_us = now_us
-            _log.error("partition %d takes nothing: %s", self.partition, error)
-
     # --- a log that others may write to ----------------------------------------------------------------------------
 
     def _decide_again(self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]) -> None:
@@ -576,7 +569,7 @@ class Writer:
             except (StaleHead, OutcomeUnknown) as error:
                 _log.warning("partition %d is not open yet: %s", self.partition, error)
             except LogUnavailable as error:
-                self._warn(error)
+                self._log_errors.warn("partition %d takes nothing: %s", self.partition, error)
                 self._close_waiting(Failed("log_unavailable", str(error)))
                 if self._stopping:
                     self._abandon_follow_ups()  # the next start delivers them again
