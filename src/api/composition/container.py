@@ -55,6 +55,7 @@ from projections.projecting.rebuild import ReadSide
 from projections.projecting.worker_metrics import LagMonitor
 from projections.reads.queries import Reads
 from projections.reads.status import standing_of
+from projections.storage.database import Database
 from projections.storage.port import (
     UNDER_WAY,
     ReadModel,
@@ -63,8 +64,9 @@ from projections.storage.port import (
     RebuildUnderWay,
     Switched,
 )
-from projections.storage.server import Database, ServerReadModel, ServerReadModelStore
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 
 if TYPE_CHECKING:
     from projections.projecting.worker import Worker
