@@ -12,6 +12,7 @@ from api.openapi.document import make_document
 from api.openapi.schemas import command_name
 from api.routes.table import ROUTES
 from ledger.core.commands import COMMAND_TYPES
+from ledger.core.record import EMPTY_SHA256
 from schemas.generate.played import PARTITION, Example, first_of_each_type, play
 from schemas.generate.played_reads import responses
 
@@ -68,10 +69,18 @@ def _audit(played: list[Example]) -> dict[str, Any]:
         "head": deposit.answer["head"],
         "owner": "http://127.0.0.1:8080",
     }
+    seal = {
+        "sealed_at_us": json.loads(deposit.record)["time_us"],
+        "partitions": [{name: end[name] for name in ("partition", "seq", "head")}],
+        "prev": EMPTY_SHA256,
+        "kid": None,
+        "signature": None,
+    }
     return {
         "record": json.loads(deposit.record),
         "records": "".join(f"{example.record}\n" for example in played[:2]),
         "partitions": {"items": [end]},
+        "seals": {"items": [seal], "next_cursor": None},
     }
 
 

@@ -12,8 +12,10 @@ from ledger.core.fields import EVENT_POSITION_PATTERN, POSITION_PATTERN, EventAs
 from ledger.core.position import PARTITIONS_MAX
 from ledger.core.record import Head
 from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
+from ledger.operations.seals import Seal
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused, WalletRead
 from projections.models import wallets
+from projections.tables.fields import NextCursor
 
 _SEQ_MAX: Final = 2**53 - 1
 
@@ -164,6 +166,13 @@ class Partitions(Struct, gc=False):
     """All partitions of the log."""
 
     items: Annotated[list[PartitionEnd], Meta(description="In their order")]
+
+
+class Seals(Struct, gc=False):
+    """A page of the seals of the log."""
+
+    items: Annotated[list[Seal], Meta(description="The newest first")]
+    next_cursor: NextCursor
 
 
 class Healthy(Struct, gc=False):

@@ -18,11 +18,12 @@ from api.http.bodies import (
     Partitions,
     Ready,
     Result,
+    Seals,
 )
 from api.http.commands import BATCH_MAX, BODY_MAX
 from api.http.problems import BODY, REJECTIONS, WRITER
 from api.http.routing import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER, AnyRoute, Body, Named, Route
-from api.routes.audit import get_event, get_events, get_partitions
+from api.routes.audit import get_event, get_events, get_partitions, get_seals
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
 from api.routes.parameters import (
@@ -43,6 +44,7 @@ from api.routes.parameters import (
     PageQuery,
     PostQuery,
     ReadQuery,
+    SealsQuery,
     WalletQuery,
 )
 from api.routes.wallets import (
@@ -412,6 +414,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getEvent",
         summary="Read one record, byte for byte",
         description="The SHA-256 of the body is the `head` of the command's result.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/seals",
+        handler=get_seals,
+        query=SealsQuery,
+        roles=(OPERATOR, AUDITOR, ADMIN),
+        returns=(Body(Seals, _PAGE, examples=("seals",)),),
+        problems=("log_unavailable",),
+        tag="audit",
+        operation="getSeals",
+        summary="Read the seals of the log",
+        description=(
+            "Newest first. A seal says where every partition ended at a time; its `prev` is the SHA-256 of the seal "
+            "before. Seals that are kept elsewhere prove later that the log still has everything before them."
+        ),
     ),
     Route(
         method="GET",

@@ -1,11 +1,11 @@
-"""What happened: one tagged Struct of data per event type, the postings that move the money, and the event itself.
+"""Events: one Struct of data per event type, the postings that move the money, and the event itself.
 
 Invariants, asserted by the constructors and by ``record.decode``:
 (1) the postings of an event sum to zero in each asset;
 (2) the members of every data Struct are declared in the order of their names, because records are sorted so;
-(3) ``data`` holds the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
-(4) the ledger's own events name their ``cause``, the position of the event that led to them; ``writer_opened`` has
-    none.
+(3) ``data`` has the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
+(4) the ledger's own events name their ``cause``, the position of the event that led to them, except
+    ``writer_opened``.
 """
 
 from typing import Annotated, ClassVar
@@ -592,14 +592,14 @@ COMMAND_OF: dict[str, str] = {
     "wallet_unfrozen": "unfreeze_wallet",
     "wallet_closed": "close_wallet",
 }
-"""Event type → the type of the command that makes it; the ledger's own events have none."""
+"""Event type → the type of the command that makes it. The ledger's own events are not in it."""
 
 ADDED_BY_DECISION = frozenset({"first_deposit", "from", "before_bet"})
-"""Members of data that no command carries."""
+"""Members of data that no command has."""
 
 
 class Event(Struct, frozen=True, gc=False):
-    """One fact of one wallet: everything in the record but its place in the chain.
+    """One fact of one wallet: everything in the record except its position and ``prev``.
 
     ``balances`` is the wallet after the event, for the assets of its postings; ``time_us`` is Unix microseconds.
     """
@@ -616,7 +616,7 @@ class Event(Struct, frozen=True, gc=False):
 
 def sums_to_zero(postings: tuple[Posting, ...]) -> bool:
     """Whether the postings balance in each asset."""
-    if len(postings) == 2:  # nearly every event; twice as fast as the general sum
+    if len(postings) == 2:  # nearly every event has two; this is twice as fast as the general sum
         (_, asset, amount), (_, other_asset, other_amount) = postings
         return asset == other_asset and amount + other_amount == 0
     sums: dict[str, int] = {}
