@@ -59,7 +59,7 @@ def serve() -> None:
                           [http://HOST:PORT]
     STAKELOG_READ_MODEL   sqlite, postgresql://… or mysql://… [sqlite]
     STAKELOG_READ_MODEL_REPLICA  a copy of that database, for reads [none]
-    STAKELOG_CACHE        memory (no cache besides the read model), or
+    STAKELOG_CACHE        memory (this process shares leaderboards), or
                           redis://… [memory]
     STAKELOG_RULES        not built yet: leave it unset
     """
