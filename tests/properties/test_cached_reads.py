@@ -25,7 +25,8 @@ from projections.models.leaderboards import LEADERBOARDS
 from projections.projecting.partition import PartitionProjector
 from projections.projecting.post_commit import PostCommit
 from projections.storage.port import Generation, Quarantined, Run
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 from properties.naive_reads import NaiveReads
 from properties.reads_scenario import USERS, Story, tell
 from properties.test_reads_against_the_naive_reads import NOW_US, Ends, plain

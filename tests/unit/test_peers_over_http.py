@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from api.nodes.messages import (
 )
 from ledger.core.commands import ReceiveTransfer
 from ledger.node.ports import End, PeerSilent, PeerUnreachable
+from ledger.operations.seals import SealFile
 from ledger.writer.requests import (
     Accepted,
     CommandRequest,
@@ -256,7 +258,9 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
     """Node ``a``, through the application that its server would call."""
     site = cluster["a"]
 
-    rim = build_app(site.node, None, Nothing(), "http://a", site.whole)  # type: ignore[arg-type]  # no reads are called
+    no_reads: Any = None
+    nothing: Any = Nothing()
+    rim = build_app(site.node, no_reads, nothing, "http://a", site.whole, SealFile(Path("seals.ndjson")))
     path, _, query = target.partition("?")
     scope: Any = {
         "type": "http",

@@ -61,6 +61,9 @@ def serve() -> None:
     STAKELOG_READ_MODEL_REPLICA  a copy of that database, for reads [none]
     STAKELOG_CACHE        memory (this process shares leaderboards), or
                           redis://… [memory]
+    STAKELOG_SEAL_S       seconds between two seals of the log [3600]
+    STAKELOG_SEALS        a folder, or an http(s) URL, that gets a copy of
+                          each seal [none]
     STAKELOG_RULES        not built yet: leave it unset
     """
     from api.cli.serve import CannotServe, NoLedger

@@ -11,6 +11,7 @@ from msgspec import Struct
 from ledger.core.money import Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
 
+SEAL_S_MAX: Final = 31 * 86_400
 DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
 
 KNOWN: Final = frozenset(
@@ -29,6 +30,8 @@ KNOWN: Final = frozenset(
         "AUTH",
         "ASSETS",
         "RULES",
+        "SEAL_S",
+        "SEALS",
     )
 )
 _NOT_BUILT: Final = ("STAKELOG_RULES",)
@@ -67,6 +70,9 @@ class Settings(Struct, frozen=True):
     """The URL that reads go to, where it is another one."""
     cache: str = MEMORY
     """Or the URL of a Redis."""
+    seal_s: int = 3_600
+    seals: str | None = None
+    """The folder or the URL that each seal is copied to."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -102,7 +108,27 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         read_model=_read_model(environment),
         read_model_replica=_replica(environment),
         cache=_cache(environment),
+        seal_s=_integer(environment, "STAKELOG_SEAL_S", 3_600, 1, SEAL_S_MAX),
+        seals=_seals(environment),
     )
+
+
+def _seals(environment: Mapping[str, str]) -> str | None:
+    target = environment.get("STAKELOG_SEALS")
+    if not target:
+        return None
+    try:
+        parts = urlsplit(target)
+        parts.port  # noqa: B018 — raises where it is no port
+    except ValueError:
+        raise SettingsError("STAKELOG_SEALS is neither a folder nor a URL: write http://host:port/path") from None
+    if "://" not in target:
+        return target
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            "STAKELOG_SEALS takes the path of a folder, or a URL that begins with http:// or https://"
+        )
+    return target
 
 
 def _advertise(environment: Mapping[str, str], default: str) -> str:
