@@ -83,7 +83,7 @@ async def join(kafka: Kafka) -> AsyncIterator[Callable[[str], Any]]:
         yield lambda address: stack.enter_async_context(joined(address))
 
 
-async def test_every_member_hears_who_has_what_and_partitions_go_to_their_heirs(join: Callable[[str], Any]) -> None:
+async def test_every_member_learns_all_owners_and_partitions_go_to_their_standbys(join: Callable[[str], Any]) -> None:
     nodes: list[Node] = [await join("http://a:1")]
     await until(lambda: len(nodes[0].own) == PARTITIONS)
     nodes.append(await join("http://b:2"))
@@ -103,7 +103,7 @@ async def test_every_member_hears_who_has_what_and_partitions_go_to_their_heirs(
     await until(lambda: len(nodes[1].own) == PARTITIONS)
 
 
-async def test_a_member_that_says_nothing_gets_its_part(join: Callable[[str], Any]) -> None:
+async def test_a_member_without_readable_metadata_still_gets_partitions(join: Callable[[str], Any]) -> None:
     node = await join("http://a:1")
     await until(lambda: len(node.own) == PARTITIONS)
     node.assignor.metadata = lambda topics: type(SharingAssignor.metadata(node.assignor, topics))(
