@@ -83,7 +83,7 @@ async def join(kafka: Kafka) -> AsyncIterator[Callable[[str], Any]]:
         yield lambda address: stack.enter_async_context(joined(address))
 
 
-async def test_every_member_hears_who_has_what_and_partitions_go_to_their_heirs(join: Callable[[str], Any]) -> None:
+async def test_every_member_knows_all_owners_and_partitions_go_to_their_standbys(join: Callable[[str], Any]) -> None:
     nodes: list[Node] = [await join("http://a:1")]
     await until(lambda: len(nodes[0].own) == PARTITIONS)
     nodes.append(await join("http://b:2"))

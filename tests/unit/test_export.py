@@ -86,7 +86,7 @@ def test_run_again_it_adds_what_is_new_and_touches_nothing_else(tmp_path: Path, 
     assert {name: (dest / name).stat().st_mtime_ns for name in before} == before
 
 
-def test_what_a_killed_run_left_unfinished_is_made_anew(data: Path, dest: Path) -> None:
+def test_unfinished_files_of_a_killed_run_are_written_again(data: Path, dest: Path) -> None:
     assert run(data, dest).exit_code == 0
     last = max((dest / "partition-0001").iterdir())
     half = last.with_name(last.name + ".tmp")

@@ -117,7 +117,7 @@ async def test_the_first_append_is_one_record_alone(
     assert max(sizes) > 1
 
 
-async def test_who_meets_somebody_elses_records_while_it_appends_stops(
+async def test_a_move_stops_when_another_process_appends(
     source: SqliteRecords, heads: Sequence[Head], target: MemoryEventLog
 ) -> None:
     append = target.append
