@@ -2,7 +2,7 @@
 
 Each partition of a shared log has at most one owner at a time *by agreement*. That only the owner's appends become
 events is the work of the chain, not of this agreement (invariant (7) of ``ledger/writer/writer.py``). How the
-partitions are divided is ``ledger/core/assignment.py``.
+partitions are assigned is ``ledger/core/assignment.py``.
 """
 
 import asyncio
@@ -86,5 +86,5 @@ class Owners(Protocol):
 
     async def is_mine(self, partition: int) -> bool:
         """Whether the agreement, read after this call began, says that this node owns the partition. False also
-        while the partitions are being divided again: then a later ``gain`` tells. Raises LogUnavailable."""
+        while the partitions are being assigned again: a later ``gain`` follows. Raises LogUnavailable."""
         ...

@@ -70,6 +70,48 @@ async def test_a_deadlock_is_tried_again_whole_and_counted(databases: EmptyDatab
     await store.close()
 
 
+@pytest.fixture
+def short_lock_time_out(databases: EmptyDatabases, database_url: str) -> Iterator[None]:
+    """New connections wait for a lock for at most a second."""
+    if databases.kind == "postgresql":
+        databases.ask(f"ALTER DATABASE \"{name_of(database_url)}\" SET lock_timeout = '1s'")
+        yield
+    else:
+        ((before,),) = databases.ask("SELECT @@GLOBAL.innodb_lock_wait_timeout")
+        databases.ask("SET GLOBAL innodb_lock_wait_timeout = 1")
+        yield
+        databases.ask(f"SET GLOBAL innodb_lock_wait_timeout = {before}")
+
+
+@EACH
+async def test_a_conflict_in_the_counter_of_retries_fails_no_commit_and_is_counted_later(
+    databases: EmptyDatabases, database_url: str, short_lock_time_out: None
+) -> None:
+    store, model = ServerReadModelStore(open_database(database_url)), ServerReadModel(open_database(database_url))
+    wallets, counter = open_database(database_url), open_database(database_url)
+    live = await store.make_generation(1, PARTITIONS, live=True)
+    first = run(0, Checkpoint(), 1, WalletRow("u0"))
+    await store.commit(live.number, [first])
+    second = run(0, first.after, 2, WalletRow("u0", "open"))
+    await wallets.opened()
+    await counter.opened()
+    async with counter.writing() as locks_counter:
+        await locks_counter.change(Statement("UPDATE retried SET number = number + %s", ("more",), {}), [(0,)])
+        async with wallets.writing() as locks_row:
+            await locks_row.change(Statement(f"UPDATE wallet_g{live.number} SET status = %s", ("to",), {}), [("x",)])
+            folding = asyncio.create_task(store.commit(live.number, [second]))
+            async with asyncio.timeout(20):
+                while store.retries == 0:  # noqa: ASYNC110 - the store only counts it
+                    await asyncio.sleep(0.02)
+        await folding
+        assert (await store.checkpoints(live.number))[0] == second.after
+        assert sum((await model.retries()).values()) == 0
+    await store.commit(live.number, [run(0, second.after, 3, WalletRow("u0", "open"))])
+    assert sum((await model.retries()).values()) == store.retries >= 2, "the row's conflict and the counter's"
+    for one in (wallets, counter, model, store):
+        await one.close()
+
+
 async def until_waiting(databases: EmptyDatabases) -> None:
     """Until somebody waits for a lock of a row, as the server says."""
     asked = {

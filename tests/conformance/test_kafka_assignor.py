@@ -103,7 +103,7 @@ async def test_every_member_knows_all_owners_and_partitions_go_to_their_standbys
     await until(lambda: len(nodes[1].own) == PARTITIONS)
 
 
-async def test_a_member_that_says_nothing_gets_its_part(join: Callable[[str], Any]) -> None:
+async def test_a_member_without_readable_metadata_still_gets_partitions(join: Callable[[str], Any]) -> None:
     node = await join("http://a:1")
     await until(lambda: len(node.own) == PARTITIONS)
     node.assignor.metadata = lambda topics: type(StakelogAssignor.metadata(node.assignor, topics))(

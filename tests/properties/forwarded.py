@@ -1,9 +1,9 @@
-"""Clients that ask any node, nodes that forward, and everything between them that can go wrong, over one log.
+"""Clients that call any node, nodes that forward, and every failure between them, over one log.
 
 One run is one seed: partitions change hands, nodes crash and come back, calls are lost, late, slow or lose their
-answers, appends are of unknown outcome, nodes hear of owners late, and their clocks differ by up to what is allowed.
-Clients post commands and batches, and ask again, under the same ids, wherever they like, until they have a last word.
-At the end `wrongs` reads the log and every last word. `Rules` says which of the product's rules hold in the run.
+responses, appends have unknown outcomes, nodes learn of owners late, and their clocks differ by up to the allowed
+skew. Clients post commands and batches to any node, and retry under the same ids, until they have a final response.
+At the end `wrongs` reads the log and every final response. `Rules` says which of the product's rules hold in the run.
 """
 
 import asyncio
@@ -32,27 +32,27 @@ _AHEAD_US_MAX: Final = 450_000
 
 
 class Rules(Struct, frozen=True):
-    """Each is a rule of the product; without it a run must go wrong sooner or later."""
+    """Each is a rule of the product; without one of them some runs must fail."""
 
-    doubt: bool = True
-    """A refusal is no last word while a call before it is unanswered."""
+    undecided: bool = True
+    """A refusal is not final while an earlier call has no response."""
     wait: bool = True
-    """… and `outcome_unknown` leaves only when nothing is in doubt any more."""
+    """`outcome_unknown` is given only once nothing is undecided any more."""
     deadline: bool = True
     """An owner decides nothing after its deadline."""
-    ask_only: bool = True
-    """Several commands of a wallet that are in doubt are not posted again, but asked for."""
+    dry_run_only: bool = True
+    """Several undecided commands of a wallet are not posted again; dry runs look for them."""
 
 
 class Removed:
-    """The product without some of its rules, for as long as the block lasts."""
+    """The product without some of its rules, inside the block."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._kept: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> None:
-        if not self._rules.doubt:
+        if not self._rules.undecided:
             self._put(Forwarding, "_mark_undecided", lambda *_: None)
         if not self._rules.wait:
             close_after: Any = Forwarding._close_after
@@ -60,7 +60,7 @@ class Removed:
         if not self._rules.deadline:
             decide: Any = PeerHandler.decide
             self._put(PeerHandler, "decide", lambda ours, requests, _: decide(ours, requests, 2**60))
-        if not self._rules.ask_only:
+        if not self._rules.dry_run_only:
             self._put(_Group, "to_send", lambda group: [forwarded.request for forwarded in group.requests])
 
     def _put(self, owner: Any, name: str, value: Any) -> None:
@@ -72,22 +72,22 @@ class Removed:
             setattr(owner, name, value)
 
 
-class Word(Struct):
-    """A last word, and how many events the wallet's partition had when it was asked for and when it came."""
+class FinalResponse(Struct):
+    """A final response, and the number of events in the wallet's partition at the call and at the response."""
 
     command: Command | None
     answer: AnyResponse
-    asked_at: int
-    answered_at: int
+    called_at: int
+    responded_at: int
 
 
 class Run:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.words: list[Word] = []
+        self.responses: list[FinalResponse] = []
         self.requests: list[tuple[Sequence[Command], int, int]] = []
-        """What was asked together, and how many events the wallet had before and after."""
-        self.heard: Counter[str] = Counter()
+        """The commands of one call, and the number of the wallet's events before and after."""
+        self.outcomes: Counter[str] = Counter()
         self.cluster: ClusterInMemory
         self.read_at_the_end: dict[str, int] = {}
 
@@ -98,14 +98,14 @@ class Run:
         async with self.cluster as cluster:
             users = [cluster.user(partition) for partition in range(PARTITIONS)]
             for user_id in users:
-                await self._last_words([open_wallet(user_id=user_id)])
+                await self._final_responses([open_wallet(user_id=user_id)])
             clients = [asyncio.create_task(self._client(chance.choice(users))) for _ in range(CLIENTS)]
             for _ in range(STEPS):
                 await asyncio.sleep(chance.choice((0.001, 0.01, 0.1, 0.4)))
                 await self._happens()
             await self._mend()
             await asyncio.gather(*clients)
-            await asyncio.sleep(2 * (CALL_S + SKEW_S))  # what is late has come
+            await asyncio.sleep(2 * (CALL_S + SKEW_S))  # late calls have arrived
             for user_id in users:
                 self.read_at_the_end[user_id] = await cluster.sites[chance.choice(list(cluster.sites))].cash(user_id)
 
@@ -133,10 +133,10 @@ class Run:
             await self._come_back()
         elif happens < 0.7:
             site = chance.choice(list(cluster.sites.values()))
-            site.log.fail_next.append(Failure(OutcomeUnknown("nobody answered"), lands=chance.random() < 0.5))
+            site.log.fail_next.append(Failure(OutcomeUnknown("no response"), lands=chance.random() < 0.5))
 
     def _keep_late(self, peers: MemoryPeers) -> None:
-        """What is on its way arrives, whatever becomes of its sender."""
+        """Calls in flight arrive, even if their sender dies."""
         for site in self.cluster.sites.values():
             site.peers.late |= peers.late
 
@@ -165,7 +165,7 @@ class Run:
             if chance.random() < 0.15:
                 await self._read(user_id)
             else:
-                await self._last_words(
+                await self._final_responses(
                     [self._command(user_id, chance) for _ in range(chance.choice((1, 1, 1, 3, 5)))]
                 )
 
@@ -175,48 +175,48 @@ class Run:
             return deposit(chance.randint(1, 6), f"o{name}", user_id=user_id)
         return place_bet(chance.randint(1, 6), f"b{name}", user_id=user_id)
 
-    async def _last_words(self, commands: list[Command]) -> None:
-        """Ask for all of them, in this order, until the last has its word. Who has one is asked for no more."""
+    async def _final_responses(self, commands: list[Command]) -> None:
+        """Post all of them, in this order, until each has a final response. Commands that have one are left out."""
         user_id = commands[0].user_id
         while commands:
-            asked_at, site = self._events(user_id), self._any_site()
+            called_at, site = self._events(user_id), self._any_site()
             answers: list[AnyResponse] | None = await self._while_there(site, site.post_many(*commands))
             if answers is None:
-                # Who got no answer knows that it may still be taken, for as long as that can last.
-                self.heard["broken off"] += 1
+                # A client without a response knows how long the command may still be decided.
+                self.outcomes["broken off"] += 1
                 await asyncio.sleep(CALL_S + 2 * SKEW_S)
-            self.requests.append((commands, asked_at, self._events(user_id)))
+            self.requests.append((commands, called_at, self._events(user_id)))
             if answers is None:
                 continue
             left = []
             for command, answer in zip(commands, answers, strict=True):
-                self.heard[getattr(answer, "reason", type(answer).__name__)] += 1
+                self.outcomes[getattr(answer, "reason", type(answer).__name__)] += 1
                 if isinstance(answer, Failed):
                     left.append(command)
                 else:
-                    self.words.append(Word(command, answer, asked_at, self._events(user_id)))
+                    self.responses.append(FinalResponse(command, answer, called_at, self._events(user_id)))
             commands = left
             await asyncio.sleep(self.chance.choice((0, 0.01, 0.2)))
 
     async def _read(self, user_id: str) -> None:
-        asked_at, site = self._events(user_id), self._any_site()
+        called_at, site = self._events(user_id), self._any_site()
         read = await self._while_there(site, site.node.wallet(user_id))
         if isinstance(read, WalletRead):
-            self.heard["WalletRead"] += 1
-            self.words.append(Word(None, read, asked_at, self._events(user_id)))
+            self.outcomes["WalletRead"] += 1
+            self.responses.append(FinalResponse(None, read, called_at, self._events(user_id)))
 
     def _any_site(self) -> Site:
         return self.chance.choice(list(self.cluster.sites.values()))
 
-    async def _while_there(self, site: Site, asking: Any) -> Any:
-        """None where the node goes before it answers."""
-        asked = asyncio.ensure_future(asking)
+    async def _while_there(self, site: Site, response: Any) -> Any:
+        """None where the node dies before it responds."""
+        responding = asyncio.ensure_future(response)
         going = asyncio.ensure_future(site.gone.wait())
-        await asyncio.wait({asked, going}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({responding, going}, return_when=asyncio.FIRST_COMPLETED)
         going.cancel()
-        if asked.done():
-            return asked.result()
-        asked.cancel()
+        if responding.done():
+            return responding.result()
+        responding.cancel()
         return None
 
     def _events(self, user_id: str) -> int:
@@ -225,7 +225,7 @@ class Run:
     # --- the judge -------------------------------------------------------------------------------------------------
 
     def wrongs(self) -> set[str]:
-        """What the log and the last words say against each other."""
+        """The contradictions between the log and the final responses."""
         found: set[str] = set()
         events = [decode(record) for records in self.cluster.appended.records for record in records]
         names = [event.command_id for _, _, event in events]
@@ -243,18 +243,20 @@ class Run:
                 found.add("overdrawn")
             if balances[-1] != self.read_at_the_end[user_id]:
                 found.add("a wallet that the log does not bear out")
-        for word in self.words:
-            found |= self._wrong(word, events, taken, cash)
-        for commands, asked_at, answered_at in self.requests:
+        for final in self.responses:
+            found |= self._wrong(final, events, taken, cash)
+        for commands, called_at, responded_at in self.requests:
             user_id = commands[0].user_id
-            since = [e.command_id for _, _, e in events if e.user_id == user_id][asked_at:answered_at]
+            since = [e.command_id for _, _, e in events if e.user_id == user_id][called_at:responded_at]
             places = [since.index(command.command_id) for command in commands if command.command_id in since]
             if places != sorted(places):
                 found.add("out of order")
         return found
 
-    def _wrong(self, word: Word, events: Sequence[Any], taken: Counter[str], cash: dict[str, list[int]]) -> set[str]:
-        answer, moments = word.answer, slice(word.asked_at, word.answered_at + 1)
+    def _wrong(
+        self, final: FinalResponse, events: Sequence[Any], taken: Counter[str], cash: dict[str, list[int]]
+    ) -> set[str]:
+        answer, moments = final.answer, slice(final.called_at, final.responded_at + 1)
         if isinstance(answer, Accepted):
             places = {place: event for place, _, event in events}
             return set() if places.get(answer.position) == answer.event else {"success without its event"}
@@ -263,10 +265,10 @@ class Run:
             known = cash[answer.wallet.user_id][moments]
             return set() if (balance.cash if balance else 0) in known else {"a stale read"}
         assert isinstance(answer, Refused), answer
-        assert word.command is not None
-        assert not isinstance(word.command, OpenWallet | Deposit), answer
-        if taken[word.command.command_id]:
+        assert final.command is not None
+        assert not isinstance(final.command, OpenWallet | Deposit), answer
+        if taken[final.command.command_id]:
             return {"refused, and taken"}
-        stake = getattr(word.command, "stake", 0)
-        enough = all(balance >= stake for balance in cash[word.command.user_id][moments])
+        stake = getattr(final.command, "stake", 0)
+        enough = all(balance >= stake for balance in cash[final.command.user_id][moments])
         return {"a wrong refusal"} if enough else set()

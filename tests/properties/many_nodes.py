@@ -1,9 +1,9 @@
-"""Three nodes on one log, whose partitions wander, while appends fail, processes die and nodes hear of changes late.
+"""Three nodes on one log. Partitions move, appends fail, processes die, and nodes learn of changes late.
 
-One run is one seed; in every other one each node keeps ready what the others have. Clients post to any node and ask
-again, under the same id, until they have a last word; transfers and referrals cross partitions, and so nodes. In the
-end all hear who has what, everything comes to rest, and `wrongs` holds the log and what the owners say against every
-last word.
+One run is one seed; in every other one each node stands by for the others' partitions. Clients post to any node and
+retry, under the same id, until they have a final response; transfers and referrals cross partitions, and so nodes.
+In the end all nodes know the owners, everything is delivered, and `wrongs` compares the log and the owners' state
+with every final response.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ COMMANDS_EACH: Final = 8
 
 
 class SlowLog(WatchedLog):
-    """Appends and confirmations take their time, so that everything else happens in the middle of them."""
+    """Appends and confirmations are slow, so that everything else happens during them."""
 
     def __init__(self, appended: Appended, chance: random.Random) -> None:
         super().__init__(len(appended.records), appended, shared=True)
@@ -57,8 +57,8 @@ class Run:
         self.users = [f"u{number}" for number in range(USERS)]
         self.accepted: dict[str, Accepted] = {}
         self.refused: set[str] = set()
-        self.words: Counter[str] = Counter()
-        self._asking: dict[str, set[asyncio.Task[object]]] = {name: set() for name in NODES}
+        self.outcomes: Counter[str] = Counter()
+        self._posting: dict[str, set[asyncio.Task[object]]] = {name: set() for name in NODES}
 
     async def play(self) -> None:
         for name in NODES:
@@ -91,20 +91,20 @@ class Run:
 
     async def _die(self, name: str) -> None:
         await self.cluster.crash_one(name)
-        for asking in self._asking[name]:
-            asking.cancel()
+        for posting in self._posting[name]:
+            posting.cancel()
         await self.cluster.node(name)
 
     def _trouble(self, name: str) -> None:
-        error = self.chance.choice((LogUnavailable("full"), OutcomeUnknown("nobody answered")))
+        error = self.chance.choice((LogUnavailable("full"), OutcomeUnknown("no response")))
         lands = isinstance(error, OutcomeUnknown) and self.chance.random() < 0.5
         self.cluster.worlds[name].log.fail_next.append(Failure(error, lands=lands))
 
     async def _client(self, user_id: str) -> None:
         chance = random.Random(f"{user_id} {self.chance.random()}")
         others = [other for other in self.users if other != user_id]
-        await self._last_word(open_wallet(user_id, chance.choice([None, *others])), chance)
-        await self._last_word(deposit(100, "first", user_id=user_id), chance)
+        await self._final_response(open_wallet(user_id, chance.choice([None, *others])), chance)
+        await self._final_response(deposit(100, "first", user_id=user_id), chance)
         for number in range(COMMANDS_EACH):
             kind = chance.random()
             if kind < 0.3:
@@ -114,20 +114,20 @@ class Run:
             else:
                 to = chance.choice([*others, "nobody"])
                 command = transfer(chance.randint(1, 90), to, f"t{number}", user_id=user_id)
-            await self._last_word(command, chance)
+            await self._final_response(command, chance)
 
-    async def _last_word(self, command: Command, chance: random.Random) -> None:
+    async def _final_response(self, command: Command, chance: random.Random) -> None:
         name = f"{command.user_id} {command.command_id}"
         while True:
             at = chance.choice(NODES)
-            asking: asyncio.Task[object] = asyncio.create_task(
+            posting: asyncio.Task[object] = asyncio.create_task(
                 self.cluster.worlds[at].node.post(command, request_sha256(command), "local")
             )
-            self._asking[at].add(asking)
-            await asyncio.wait({asking})
-            self._asking[at].discard(asking)
-            answer = None if asking.cancelled() else asking.result()
-            self.words[getattr(answer, "reason", type(answer).__name__)] += 1
+            self._posting[at].add(posting)
+            await asyncio.wait({posting})
+            self._posting[at].discard(posting)
+            answer = None if posting.cancelled() else posting.result()
+            self.outcomes[getattr(answer, "reason", type(answer).__name__)] += 1
             if isinstance(answer, Accepted):
                 self.accepted[name] = answer
                 return
@@ -138,7 +138,7 @@ class Run:
             await asyncio.sleep(0.001 * chance.choice((0, 1, 2)))
 
     async def _rest(self) -> None:
-        """Until everything is open, every follow-up has arrived, and nothing is under way."""
+        """Wait until everything is open, every follow-up has arrived, and nothing is in flight."""
         await self.cluster.settled()
         worlds = self.cluster.worlds.values()
         async with asyncio.timeout(20):
@@ -150,7 +150,7 @@ class Run:
     async def wrongs(self) -> set[str]:
         found: set[str] = set()
         world = next(iter(self.cluster.worlds.values()))
-        events = world.events()  # checks the chain on the way
+        events = world.events()  # checks the chain, too
         commands = Counter(f"{event.user_id} {event.command_id}" for event in events)
         if max(commands.values()) > 1:
             found.add("doubled")
@@ -170,7 +170,7 @@ class Run:
             found.add(f"halted: {halted[0].result()}")
         for name, accepted in self.accepted.items():
             if commands[name] == 1 and events_at(world.appended.records, accepted) != name:
-                found.add("not where its answer said")
+                found.add("not where its response said")
         return found
 
 

@@ -1,4 +1,4 @@
-"""Partitions among nodes: whatever the nodes say, and as nodes come, go and catch up."""
+"""The assignment of partitions: for any reports of the nodes, and while nodes join, leave and catch up."""
 
 import random
 from collections import Counter
@@ -13,19 +13,19 @@ SEQ = 1_000_000
 
 
 def settled(partitions: int, names: list[str], before: Assignment | None = None, *, rounds: int = 12) -> Assignment:
-    """What it comes to when heirs catch up between one sharing and the next."""
-    shares = before or Assignment({}, {})
+    """The last of some assignments, when standbys catch up between each two."""
+    assigned = before or Assignment({}, {})
     for _ in range(rounds):
-        shares = assign(partitions, members_of(shares, names))
-    return shares
+        assigned = assign(partitions, members_of(assigned, names))
+    return assigned
 
 
-def members_of(shares: Assignment, names: list[str], *, caught_up: bool = True) -> dict[str, Member]:
+def members_of(assigned: Assignment, names: list[str], *, caught_up: bool = True) -> dict[str, Member]:
     return {
         name: Member(
             f"http://{name}",
-            {partition: SEQ for partition, owner in shares.owners.items() if owner == name},
-            {partition: SEQ for partition, heir in shares.standbys.items() if heir == name and caught_up},
+            {partition: SEQ for partition, owner in assigned.owners.items() if owner == name},
+            {partition: SEQ for partition, standby in assigned.standbys.items() if standby == name and caught_up},
         )
         for name in names
     }
@@ -35,8 +35,8 @@ def names(count: int) -> list[str]:
     return [f"node-{number}" for number in range(count)]
 
 
-def loads(shares: Assignment, among: list[str]) -> list[int]:
-    counts = Counter(shares.owners.values())
+def loads(assigned: Assignment, among: list[str]) -> list[int]:
+    counts = Counter(assigned.owners.values())
     return sorted(counts[name] for name in among)
 
 
@@ -51,18 +51,21 @@ def anything(draw: st.DrawFn) -> tuple[int, dict[str, Member]]:
 
 
 @given(anything())
-def test_every_partition_has_an_owner_and_an_heir_who_is_another(asked: tuple[int, dict[str, Member]]) -> None:
-    partitions, members = asked
-    shares = assign(partitions, members)
-    assert shares == assign(partitions, dict(reversed(members.items())))
-    assert sorted(shares.owners) == list(range(partitions))
-    assert set(shares.owners.values()) <= set(members)
-    assert sorted(shares.standbys) == (list(range(partitions)) if len(members) > 1 else [])
-    assert all(heir in members and heir != shares.owners[partition] for partition, heir in shares.standbys.items())
+def test_every_partition_has_an_owner_and_another_node_as_standby(cluster: tuple[int, dict[str, Member]]) -> None:
+    partitions, members = cluster
+    assigned = assign(partitions, members)
+    assert assigned == assign(partitions, dict(reversed(members.items())))
+    assert sorted(assigned.owners) == list(range(partitions))
+    assert set(assigned.owners.values()) <= set(members)
+    assert sorted(assigned.standbys) == (list(range(partitions)) if len(members) > 1 else [])
+    assert all(
+        standby in members and standby != assigned.owners[partition]
+        for partition, standby in assigned.standbys.items()
+    )
 
 
 @given(anything())
-@example(  # it is moved twice, and the one in the middle says nothing of where it was
+@example(  # the partition moves twice, and the node in the middle does not report its state
     (
         5,
         {
@@ -72,36 +75,36 @@ def test_every_partition_has_an_owner_and_an_heir_who_is_another(asked: tuple[in
         },
     )
 )
-def test_a_partition_leaves_an_owner_who_is_there_only_for_one_that_is_ready(
-    asked: tuple[int, dict[str, Member]],
+def test_a_partition_leaves_a_present_owner_only_for_a_ready_node(
+    cluster: tuple[int, dict[str, Member]],
 ) -> None:
-    partitions, members = asked
-    shares = assign(partitions, members)
+    partitions, members = cluster
+    assigned = assign(partitions, members)
     for partition in range(partitions):
-        said = {name: one.owned[partition] for name, one in members.items() if partition in one.owned}
-        if not said or shares.owners[partition] in said:
+        claims = {name: one.owned[partition] for name, one in members.items() if partition in one.owned}
+        if not claims or assigned.owners[partition] in claims:
             continue
-        reached = members[shares.owners[partition]].ready.get(partition)
+        reached = members[assigned.owners[partition]].ready.get(partition)
         assert reached is not None
-        assert reached >= max(said.values()) - READY_BEHIND_MAX
+        assert reached >= max(claims.values()) - READY_BEHIND_MAX
 
 
 @given(st.integers(1, 70), st.integers(1, 7))
-def test_shares_are_even_once_all_have_caught_up(partitions: int, nodes: int) -> None:
-    shares = settled(partitions, names(nodes))
-    found = loads(shares, names(nodes))
+def test_the_assignment_is_even_once_all_nodes_have_caught_up(partitions: int, nodes: int) -> None:
+    assigned = settled(partitions, names(nodes))
+    found = loads(assigned, names(nodes))
     assert found[-1] - found[0] <= 1
-    assert assign(partitions, members_of(shares, names(nodes))) == shares, "and nothing moves any more"
+    assert assign(partitions, members_of(assigned, names(nodes))) == assigned, "and nothing moves any more"
 
 
 @pytest.mark.parametrize(("partitions", "nodes"), [(16, 3), (16, 2), (12, 4), (64, 5), (7, 3), (1, 3)])
-def test_who_leaves_is_inherited_by_the_heirs(partitions: int, nodes: int) -> None:
+def test_the_partitions_of_a_node_that_leaves_go_to_their_standbys(partitions: int, nodes: int) -> None:
     before = settled(partitions, names(nodes))
     for gone in names(nodes):
         left = [name for name in names(nodes) if name != gone]
         after = assign(partitions, members_of(before, left))
-        inherited = [partition for partition, owner in before.owners.items() if owner == gone]
-        assert all(after.owners[partition] == before.standbys[partition] for partition in inherited)
+        left_over = [partition for partition, owner in before.owners.items() if owner == gone]
+        assert all(after.owners[partition] == before.standbys[partition] for partition in left_over)
         moved = [one for one, owner in before.owners.items() if owner not in (gone, after.owners[one])]
         assert all(after.owners[one] == before.standbys[one] for one in moved), (
             "to even out, and only to a ready node"
@@ -110,29 +113,29 @@ def test_who_leaves_is_inherited_by_the_heirs(partitions: int, nodes: int) -> No
         assert found[-1] - found[0] <= 2
 
 
-def test_who_comes_is_an_heir_first_and_gets_its_share_when_it_has_caught_up() -> None:
+def test_a_new_node_is_first_a_standby_and_owns_its_share_once_it_has_caught_up() -> None:
     before = settled(16, names(3))
     came = [*names(3), "node-9"]
     first = assign(16, members_of(before, came))
     assert first.owners == before.owners, "nothing moves to a node that is not ready"
-    promised = [partition for partition, heir in first.standbys.items() if heir == "node-9"]
-    assert len(promised) >= 4
+    planned = [partition for partition, standby in first.standbys.items() if standby == "node-9"]
+    assert len(planned) >= 4
     second = assign(16, members_of(first, came))
     assert loads(second, came) == [4, 4, 4, 4]
-    assert {partition for partition, owner in second.owners.items() if owner == "node-9"} <= set(promised)
+    assert {partition for partition, owner in second.owners.items() if owner == "node-9"} <= set(planned)
 
 
 def test_nodes_that_come_and_go_at_random_end_even() -> None:
     chance = random.Random(5)
     for _ in range(60):
         partitions, there = chance.randint(1, 40), names(chance.randint(1, 5))
-        shares = settled(partitions, there)
+        assigned = settled(partitions, there)
         for _ in range(6):
             if len(there) > 1 and chance.random() < 0.5:
                 there.remove(chance.choice(there))
             else:
                 there.append(f"came-{chance.random():.6f}")
-            shares = assign(partitions, members_of(shares, there, caught_up=chance.random() < 0.7))
-            assert set(shares.owners.values()) <= set(there)
-        found = loads(settled(partitions, there, shares), there)
+            assigned = assign(partitions, members_of(assigned, there, caught_up=chance.random() < 0.7))
+            assert set(assigned.owners.values()) <= set(there)
+        found = loads(settled(partitions, there, assigned), there)
         assert found[-1] - found[0] <= 1

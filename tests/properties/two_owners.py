@@ -1,9 +1,9 @@
 """Two nodes that both believe that they own one partition, over a log whose appends may land late, or twice.
 
-One run is one seed: clients post deposits, bets and strong reads against one wallet to either node, and ask again
-under the same id until they have a last word, while ownership moves with a generation that grows, nodes hear of it
-late or not at all, appends are held up, and answers get lost. At the end everything that is held up lands, and
-`wrongs` reads the log and every last word. It is to the product what `fence_model.py` is to the design.
+One run is one seed: clients send deposits, bets and strong reads of one wallet to either node, and retry under the
+same id until they have a final response. The owner changes, each time with a higher generation; nodes learn of it
+late or not at all, appends are delayed, and responses are lost. At the end all delayed appends land, and `wrongs`
+compares the log with every final response. It is to the product what `fence_model.py` is to the design.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ STEPS: Final = 140
 
 
 class HeldUpLog(MemoryEventLog):
-    """Holds appends up. One that is given up may land later all the same, if it still continues the chain then."""
+    """Delays appends. A cancelled append may still land later, if it continues the chain then."""
 
     def __init__(self, appended: Appended, chance: random.Random) -> None:
         super().__init__(1, appended, shared=True)
@@ -63,18 +63,18 @@ class HeldUpLog(MemoryEventLog):
             self._land(0, after, records)
             self.landed_late += 1
         except StaleHead:
-            pass  # on a broker it lies in the topic, and is no event
+            pass  # on a broker it is in the topic, and is not an event
 
 
 class Client:
-    """Asks for one command until it has its last word."""
+    """Posts one command until it has a final response."""
 
     def __init__(self, command: Command | None) -> None:
         self.command = command
-        self.word: AnyResponse = None
-        self.asked_at = 0
-        """How many events the log had when it asked the question that was answered."""
-        self.answered_at = 0
+        self.response: AnyResponse = None
+        self.called_at = 0
+        """The number of events in the log at the call that got the final response."""
+        self.responded_at = 0
 
 
 class Run:
@@ -84,9 +84,9 @@ class Run:
         self.nodes: list[Node] = []
         self.logs: list[HeldUpLog] = []
         self.generation = 0
-        self.spread = self.chance.choice((2, 10, 60))  # what comes at once is decided, and appended, at once
+        self.spread = self.chance.choice((2, 10, 60))  # simultaneous requests are decided, and appended, together
         self.clients: list[Client] = []
-        self.words: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
 
     @property
     def events(self) -> int:
@@ -131,7 +131,7 @@ class Run:
         try:
             await node.start()
         except Exception as error:  # noqa: BLE001 - superseded before it began
-            self.words[type(error).__name__] += 1
+            self.outcomes[type(error).__name__] += 1
 
     async def _client(self, number: int) -> None:
         chance = random.Random(self.chance.random())
@@ -150,31 +150,31 @@ class Run:
             await asyncio.sleep(0)
         while True:
             node = self.nodes[-1] if chance.random() < 0.6 else chance.choice(self.nodes)
-            client.asked_at = self.events
+            client.called_at = self.events
             if 0 not in node.writers:
                 await asyncio.sleep(0)
                 continue
-            asking = asyncio.ensure_future(
+            posting = asyncio.ensure_future(
                 node.wallet("u1") if command is None else node.post(command, request_sha256(command), "local")
             )
-            patience = chance.choice((5, 20, 10_000))
-            while not asking.done() and patience:
-                patience -= 1
+            steps = chance.choice((5, 20, 10_000))
+            while not posting.done() and steps:
+                steps -= 1
                 await asyncio.sleep(0)
-            if not asking.done():
-                self.words["given up"] += 1  # it may still be decided; nobody hears the answer
-                asking.add_done_callback(asyncio.Future.exception)
+            if not posting.done():
+                self.outcomes["given up"] += 1  # it may still be decided; the client does not read the response
+                posting.add_done_callback(asyncio.Future.exception)
                 continue
-            word = asking.result()
-            self.words[getattr(word, "reason", type(word).__name__)] += 1
-            if isinstance(word, Accepted | Refused | WalletRead):
-                client.word, client.answered_at = word, self.events
+            response = posting.result()
+            self.outcomes[getattr(response, "reason", type(response).__name__)] += 1
+            if isinstance(response, Accepted | Refused | WalletRead):
+                client.response, client.responded_at = response, self.events
                 return
             for _ in range(chance.randrange(20)):
                 await asyncio.sleep(0)
 
     def wrongs(self) -> set[str]:
-        """What the log and the last words say against each other."""
+        """The contradictions between the log and the final responses."""
         found: set[str] = set()
         events = [decode(record) for record in self.appended.records[0]]
         cash = [0]
@@ -187,21 +187,21 @@ class Run:
         if min(cash) < 0:
             found.add("overdrawn")
         for client in self.clients:
-            word, moments = client.word, range(client.asked_at, client.answered_at + 1)
-            if isinstance(word, Accepted):
-                seq = word.position.seq
-                if seq > len(events) or events[seq - 1].event != word.event:
+            response, moments = client.response, range(client.called_at, client.responded_at + 1)
+            if isinstance(response, Accepted):
+                seq = response.position.seq
+                if seq > len(events) or events[seq - 1].event != response.event:
                     found.add("success without its event")
-            elif isinstance(word, Refused):
+            elif isinstance(response, Refused):
                 assert client.command is not None
                 if commands["u1", client.command.command_id]:
                     found.add("refused, and taken")
                 amount = getattr(client.command, "stake", None)
                 enough = amount is not None and all(cash[n] >= amount for n in moments if n < len(cash))
-                if enough and word.rejection.code == "insufficient_funds":
+                if enough and response.rejection.code == "insufficient_funds":
                     found.add("a wrong refusal")
-            elif isinstance(word, WalletRead):
-                balance = word.wallet.balances.get("INR")
+            elif isinstance(response, WalletRead):
+                balance = response.wallet.balances.get("INR")
                 if all(cash[n] != (balance.cash if balance else 0) for n in moments if n < len(cash)):
                     found.add("a stale read")
         return found

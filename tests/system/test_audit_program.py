@@ -1,11 +1,14 @@
 """``stakelog audit verify`` as an auditor runs it: on a folder in use, on one at rest, over HTTP; exit 0, 1 or 2."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +39,14 @@ def some_commands(first: int, count: int) -> list[dict[str, object]]:
         deposit = {"type": "deposit", "order_id": "d", "asset": "INR", "amount": 100 + number}
         commands.append({**deposit, "command_id": "d", "user_id": user_id})
     return commands
+
+
+def shorten(data: Path, seq: int) -> None:
+    """Remove the record of this seq."""
+    with sqlite3.connect(data / "events.sqlite3", isolation_level=None) as forger:
+        forger.execute("DROP TRIGGER event_is_kept")
+        forger.execute("DELETE FROM event WHERE seq = ?", (seq,))
+    forger.close()
 
 
 @pytest.fixture
@@ -84,10 +95,8 @@ def test_a_log_without_its_end_is_named_by_the_heads_published_earlier(data: Pat
         post(service, some_commands(0, 20))
         with urllib.request.urlopen(f"{service.url}/v1/partitions") as response:  # noqa: S310
             heads.write_bytes(response.read())
-    with sqlite3.connect(data / "events.sqlite3", isolation_level=None) as forger:
-        forger.execute("DROP TRIGGER event_is_kept")
-        forger.execute("DELETE FROM event WHERE seq = 40")
-    forger.close()
+    shorten(data, 40)
+    (data / "seals.ndjson").unlink()
     alone = audit("--data", str(data))
     assert alone.returncode == 0, alone
     assert "anchored: to nothing" in alone.stdout
@@ -95,6 +104,78 @@ def test_a_log_without_its_end_is_named_by_the_heads_published_earlier(data: Pat
     assert done.returncode == 1, done
     assert "partition 0, seq 40" in done.stdout
     assert "ends at seq 39" in done.stdout
+
+
+def sealed(data: Path) -> list[dict[str, Any]]:
+    file = data / "seals.ndjson"
+    return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+
+
+def wait_for_a_seal_of(data: Path, seq: int) -> None:
+    """Until a seal names this seq of partition 0."""
+    until_s = time.monotonic() + 30
+    while not any(seal["partitions"][0]["seq"] == seq for seal in sealed(data)):
+        assert time.monotonic() < until_s, sealed(data)
+        time.sleep(0.05)
+
+
+def test_a_running_service_seals_its_log_and_an_auditor_compares_them(data: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with Service(data, PARTITIONS="1", SEAL_S="1", SEALS=str(outside)) as service:
+        post(service, some_commands(0, 20))
+        wait_for_a_seal_of(data, 40)
+        with urllib.request.urlopen(f"{service.url}/v1/seals?limit=1") as response:  # noqa: S310
+            newest = json.load(response)
+        assert newest["items"][0]["partitions"][0]["seq"] == 40
+        assert newest["next_cursor"] is not None
+        for where in (("--data", str(data)), ("--url", service.url)):
+            done = audit(*where)
+            assert done.returncode == 0, done
+            assert "anchored: the seal of 20" in done.stdout
+            assert "; 0 records behind them" in done.stdout
+    chain = (data / "seals.ndjson").read_bytes()
+    assert (outside / "seals.ndjson").read_bytes() == chain or (outside / "seals.ndjson").read_bytes() in chain
+
+    shorten(data, 40)
+    done = audit("--data", str(data))
+    assert done.returncode == 1, done
+    assert "partition 0, seq 40: the record is missing: the log ends at seq 39, but the seal of 20" in done.stdout
+    (data / "seals.ndjson").unlink()
+    assert audit("--data", str(data)).returncode == 0, "who cut the log removed its seals, too"
+    done = audit("--data", str(data), "--seals", str(outside))
+    assert done.returncode == 1, done
+    assert "partition 0, seq 40" in done.stdout
+
+
+def test_a_changed_seal_is_named(data: Path) -> None:
+    with Service(data, PARTITIONS="1", SEAL_S="1") as service:
+        post(service, some_commands(0, 2))
+        wait_for_a_seal_of(data, 4)
+    file = data / "seals.ndjson"
+    file.write_bytes(file.read_bytes().replace(b'"seq":4', b'"seq":3'))
+    done = audit("--data", str(data))
+    assert done.returncode == 1, done
+    assert "FAULT " in done.stdout
+
+
+def test_the_settings_of_seals_are_checked_and_listed(data: Path) -> None:
+    assert (
+        "STAKELOG_SEAL_S"
+        in subprocess.run(
+            [sys.executable, "-m", "api", "serve", "--help"], capture_output=True, text=True, check=True
+        ).stdout
+    )
+    for name, value in (("STAKELOG_SEAL_S", "0"), ("STAKELOG_SEALS", "ftp://host/x"), ("STAKELOG_SEALS", "http://")):
+        done = subprocess.run(
+            [sys.executable, "-m", "api", "serve"],
+            env={**os.environ, "STAKELOG_DATA": str(data), "STAKELOG_AUTH": "off", name: value},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done
+        assert name in done.stderr
 
 
 @pytest.mark.parametrize(

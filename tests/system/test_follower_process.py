@@ -329,7 +329,7 @@ def test_a_full_disk_of_the_read_model_stops_no_command_and_is_waited_out(tmp_pa
             assert metrics(service)["stakelog_follower_up"] == 1
             ballast.unlink()
             until(lambda: folded(service.data))
-            until(lambda: "followed again" in service.log_text())  # said a moment after the rows are there
+            until(lambda: "folding into the read model continues" in service.log_text())
         assert "Traceback" not in service.log_text()
         (service.data / READ_MODEL).unlink()
         move_read_model(disk, service.data)
@@ -412,7 +412,7 @@ def test_a_user_who_cannot_be_folded_stops_nobody_else_and_is_taken_again_after_
     assert rows_of(service.data, "history", NOBODY_CAN) == 0
     assert rows_of(service.data, "history") > 500
     with service:
-        until(lambda: "is folded again" in service.log_text())
+        until(lambda: "is no longer quarantined" in service.log_text())
         assert metrics(service)["stakelog_quarantined_users"] == 0
         assert rows_of(service.data, "history", NOBODY_CAN) > 10
     assert_true_of_the_log(service.data, tmp_path / "scratch")

@@ -114,7 +114,7 @@ def test_a_worker_follows_a_rebuild_to_its_generation(side: KafkaReadSide) -> No
     assert rebuilt.returncode == 0, rebuilt.stderr
     side.write()
     side.until_folded()
-    until(lambda: "filling generation 2" in worker.said(), "the worker says so")
+    until(lambda: "folding into generation 2" in worker.said(), "the worker says so")
     side.assert_true_of_the_log()
     assert worker.stop() == 0
 

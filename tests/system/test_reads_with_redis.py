@@ -230,7 +230,7 @@ def test_reads_are_right_while_redis_is_killed_and_comes_back(tmp_path: Path, ow
         assert sum(number for (_, outcome), number in found.items() if outcome == "error") >= 3
         assert sum(number for (_, outcome), number in found.items() if outcome == "away") > 0
     assert service.log_text().count("the cache of aggregates is away") >= 2, "the service and its follower say so"
-    assert "the cache of aggregates is used again" in service.log_text()
+    assert "cache of aggregates available again" in service.log_text()
 
 
 def test_reads_are_right_while_redis_stands_still(tmp_path: Path, own_redis: Redis) -> None:

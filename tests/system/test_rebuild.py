@@ -173,7 +173,7 @@ def test_a_rebuild_killed_at_any_moment_changes_nothing_and_is_gone_on_with(data
     done = rebuild(data)
     assert done.returncode == 0, done.stderr
     if left[-1][2] == "building":
-        assert f"going on with generation {left[-1][0]}" in done.stderr
+        assert f"continuing with generation {left[-1][0]}" in done.stderr
         assert f"generation {left[-1][0]} is live" in done.stdout
     assert len(generations(data)) == 1
     assert_true_of_the_log(data, tmp_path / "scratch")

@@ -51,7 +51,7 @@ def test_it_folds_what_is_there_and_what_comes_and_ends_when_told(any_side: Kafk
     assert worker.stop() == 0
     said = worker.said()
     assert "Traceback" not in said
-    assert "filling generation 1" in said
+    assert "folding into generation 1" in said
 
 
 def test_forks_and_what_is_no_record_change_nothing(any_side: KafkaReadSide) -> None:

@@ -19,12 +19,14 @@ from api.cli.child_process import Child
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
 from ledger.core.record import EMPTY
+from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.log_view import LogView
 from projections.models import VERSION
 from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Reads
 from projections.storage.port import Checkpoint
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 from unit.node_in_memory import World
 
 
@@ -50,6 +52,7 @@ class Asked:
         self._runs = started is not None
         self._path = folder / "read-model.sqlite3"
         self._partitions = partitions
+        self.seals = SealFile(folder / SEALS)
         self.app: Rim
 
     async def __aenter__(self) -> Self:
@@ -64,9 +67,10 @@ class Asked:
         self.model = SqliteReadModel(self._path)
         node = self.world.node
         gauges = ReadModelGauges(node, self.model, {"follower": Child("follower", ()), "check": Child("check", ())})
+        self.seals.open()
         log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
         self.app = build_app(
-            node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080", log_view
+            node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080", log_view, self.seals
         )
         return self
 

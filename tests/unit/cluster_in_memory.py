@@ -1,12 +1,12 @@
-"""Nodes of one process that share a log in memory, and forward to each other over ways that can be broken.
+"""Nodes of one process that share a log in memory, and forward to each other over calls that can fail.
 
     async with ClusterInMemory(partitions=4, nodes=2) as cluster:
         cluster.give(0, "a")
         await cluster.settled()
-        b.peers.troubles.append(Trouble.ANSWER_LOST)
+        b.peers.troubles.append(Trouble.RESPONSE_LOST)
         answer = await cluster["b"].post(deposit(500))
 
-What they say to each other goes through the very bytes of the HTTP transport. Time is that of the event loop.
+Their messages go through the very bytes of the HTTP transport. Time is that of the event loop.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from api.nodes.messages import (
-    read_answers,
-    read_asking,
     read_ends,
     read_follow_ups,
     read_open_follow_ups,
-    write_answers,
-    write_asking,
+    read_requests,
+    read_responses,
     write_ends,
     write_follow_ups,
     write_open_follow_ups,
+    write_requests,
+    write_responses,
 )
 from ledger.cluster_ports import Assignee
 from ledger.core.commands import AnyFollowUp, Command
@@ -49,24 +49,24 @@ _SETTLED_WITHIN_S: Final = 30.0
 
 
 class Trouble(enum.Enum):
-    """What becomes of one call."""
+    """The fate of one call."""
 
     NONE = enum.auto()
     UNREACHABLE = enum.auto()
     LOST = enum.auto()
-    """It never arrives, and nobody says so."""
+    """It never arrives, and the sender is not told."""
     LATE = enum.auto()
-    """It arrives, ``ClusterInMemory.late_s`` after its sender was told that the connection broke."""
-    ANSWER_LOST = enum.auto()
-    """It is taken, and answered; the answer never arrives."""
+    """It arrives ``ClusterInMemory.late_s`` after its sender saw the connection break."""
+    RESPONSE_LOST = enum.auto()
+    """It is decided; the response never arrives."""
     SLOW = enum.auto()
-    """It takes ``ClusterInMemory.slow_s`` to arrive, and is answered."""
+    """It takes ``ClusterInMemory.slow_s`` to arrive, and gets a response."""
     HANGS = enum.auto()
-    """It is taken, and the connection stays open without an answer."""
+    """It is decided, and the connection stays open without a response."""
 
 
 class Agreement:
-    """Who has what: the truth, that members hear of when they ask."""
+    """The true owners, which members know only after ``refresh``."""
 
     def __init__(self) -> None:
         self.owners: dict[int, str] = {}
@@ -76,7 +76,7 @@ class Agreement:
         self._turn = asyncio.Lock()
 
     async def give(self, partitions: Sequence[int], address: str | None) -> None:
-        """From now on they are that node's; None: nobody's."""
+        """Give the partitions to that node; None: no node owns them."""
         async with self._turn:
             before = {name: self.of(name) for name in self.members}
             for partition in partitions:
@@ -102,7 +102,7 @@ class MemoryOwners:
 
     def __init__(self, agreement: Agreement, address: str) -> None:
         self._agreement, self._address = agreement, address
-        self.heard: dict[int, str] = {}
+        self.known: dict[int, str] = {}
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.absent_for = 0.0
         self.assignee: Assignee
@@ -117,13 +117,13 @@ class MemoryOwners:
         self._agreement.members.pop(self._address, None)
 
     def address_of(self, partition: int) -> str | None:
-        return self.heard.get(partition)
+        return self.known.get(partition)
 
     async def refresh(self) -> None:
         await asyncio.sleep(0.005)
         if self._agreement.away:
             raise LogUnavailable("the group's coordinator does not answer")
-        self.heard = dict(self._agreement.owners)
+        self.known = dict(self._agreement.owners)
 
     async def is_mine(self, partition: int) -> bool:
         await asyncio.sleep(0)
@@ -131,24 +131,24 @@ class MemoryOwners:
 
 
 class MemoryPeers:
-    """``Peers`` of one node: to each other node of the cluster, by its troubles."""
+    """``Peers`` of one node: calls to the other nodes of the cluster, with its troubles."""
 
     def __init__(self, cluster: "ClusterInMemory", name: str) -> None:
         self._cluster, self._name = cluster, name
         self.troubles: deque[Trouble] = deque()
-        """What the next calls meet; those after them none."""
-        self.asked: list[tuple[str, list[Request]]] = []
+        """The fates of the next calls; later calls have none."""
+        self.calls: list[tuple[str, list[Request]]] = []
         self.delivered: list[tuple[str, list[AnyFollowUp]]] = []
         self.late: set[asyncio.Task[Any]] = set()
 
     async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
-        self.asked.append((address, list(requests)))
-        body, places = write_asking(requests, deadline_us)
+        self.calls.append((address, list(requests)))
+        body, places = write_requests(requests, deadline_us)
 
         async def taken(there: PeerHandler) -> list[AnyResponse]:
-            arrived, until_us = read_asking(body)
+            arrived, until_us = read_requests(body)
             await there.decide(arrived, until_us)
-            answers = read_answers(write_answers([request.response for request in arrived]))
+            answers = read_responses(write_responses([request.response for request in arrived]))
             return [answers[place] for place in places]
 
         answers: list[AnyResponse] = await self._through(address, taken)
@@ -185,29 +185,29 @@ class MemoryPeers:
     def _site(self, address: str) -> "Site":
         site = self._cluster.sites.get(address)
         if site is None:
-            raise PeerUnreachable(f"nobody listens at {address}")
+            raise PeerUnreachable(f"no node listens at {address}")
         return site
 
     async def _through(self, address: str, taken: Any) -> Any:
         trouble = self.troubles.popleft() if self.troubles else Trouble.NONE
         await asyncio.sleep(0.001)
         if trouble is Trouble.UNREACHABLE:
-            raise PeerUnreachable(f"nobody answers at {address}")
+            raise PeerUnreachable(f"no response from {address}")
         site = self._site(address)
         there = PeerHandler(site.node)
         if trouble is Trouble.LOST:
-            raise PeerSilent(f"{address} broke off")
+            raise PeerSilent(f"{address} broke the connection")
         if trouble is Trouble.LATE:
             late = asyncio.create_task(self._later(there, taken), name=f"late-{self._name}")
             self.late.add(late)
-            raise PeerSilent(f"{address} broke off")
+            raise PeerSilent(f"{address} broke the connection")
         if trouble is Trouble.SLOW:
             await asyncio.sleep(self._cluster.slow_s)
         answer = await while_there(site, taken(there))
         if trouble is Trouble.HANGS:
             await asyncio.sleep(3_600)
-        if trouble is Trouble.ANSWER_LOST:
-            raise PeerSilent(f"{address} broke off")
+        if trouble is Trouble.RESPONSE_LOST:
+            raise PeerSilent(f"{address} broke the connection")
         return answer
 
     async def _later(self, there: PeerHandler, taken: Any) -> None:
@@ -216,7 +216,7 @@ class MemoryPeers:
 
 
 class Site:
-    """One node and what it has for itself."""
+    """One node with its own adapters."""
 
     def __init__(self, cluster: "ClusterInMemory", name: str) -> None:
         self.name = name
@@ -264,7 +264,7 @@ class Site:
 
 
 class ClusterInMemory:
-    """Some nodes, named a, b, c …, which are their addresses too."""
+    """Some nodes, with the names and addresses a, b, c …."""
 
     def __init__(self, partitions: int = 2, nodes: int = 2, **forwarding: Any) -> None:
         self.partitions, self.forwarding = partitions, forwarding
@@ -273,7 +273,7 @@ class ClusterInMemory:
         self.sites: dict[str, Site] = {}
         self.late_s = self.slow_s = 0.5
         self.ahead_us: dict[str, int] = {}
-        """By how much the clocks of nodes that are started later are ahead."""
+        """Name → how far the clock of the node is ahead, for nodes that start later."""
         self._names = "abcdefgh"[:nodes]
         self._began_s = asyncio.get_running_loop().time()
 
@@ -300,20 +300,20 @@ class ClusterInMemory:
         await self.agreement.give(partitions, name)
 
     async def settled(self) -> None:
-        """Until each partition that somebody has is open there."""
+        """Wait until each partition with an owner is open on it."""
         async with asyncio.timeout(_SETTLED_WITHIN_S):
             while not all(  # noqa: ASYNC110 - a state of many writers
                 partition in self.sites[name].whole.local_ends() for partition, name in self.agreement.owners.items()
             ):
                 await asyncio.sleep(0.001)
 
-    async def hear(self) -> None:
-        """Every node hears who has what."""
+    async def refresh_owners(self) -> None:
+        """Every node reads the owners."""
         for site in self.sites.values():
             await site.owners.refresh()
 
     async def crash(self, name: str) -> None:
-        """The process is gone: nothing is finished, nothing is saved. Its partitions are its own until given away."""
+        """The process dies: nothing is finished or saved. It owns its partitions until they are given away."""
         site = self.sites.pop(name)
         self.agreement.members.pop(name, None)
         site.gone.set()
@@ -335,7 +335,7 @@ class ClusterInMemory:
         for number, name in enumerate(self._names):
             await self.give(range(number * share, min((number + 1) * share, self.partitions)), name)
         await self.settled()
-        await self.hear()
+        await self.refresh_owners()
         return self
 
     async def __aexit__(
@@ -365,15 +365,15 @@ class ClusterInMemory:
         )
 
 
-async def while_there(site: Site, answering: Any) -> Any:
-    """The answer, or the end of the connection where the node goes before it is there."""
-    asking = asyncio.ensure_future(answering)
+async def while_there(site: Site, response: Any) -> Any:
+    """The response, or the end of the connection where the node dies before it."""
+    responding = asyncio.ensure_future(response)
     going = asyncio.ensure_future(site.gone.wait())
     try:
-        await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
-        if asking.done():
-            return asking.result()
-        raise PeerSilent(f"{site.name} broke off")
+        await asyncio.wait({responding, going}, return_when=asyncio.FIRST_COMPLETED)
+        if responding.done():
+            return responding.result()
+        raise PeerSilent(f"{site.name} broke the connection")
     finally:
-        asking.cancel()
+        responding.cancel()
         going.cancel()

@@ -1,12 +1,12 @@
-"""A node over the log and the state store in memory, with a clock that stands still until a test moves it.
+"""A node over the log and the state store in memory, with a clock that only a test moves.
 
     world = World(partitions=1)
     await world.start()                                 # again after `crash` or `stop`: on the same log and store
     answer = await world.accepted(deposit(500))
     world.log.fail_next.append(Failure(OutcomeUnknown("…"), lands=True))
-    await world.crash()                                 # the process is gone: nothing is finished, nothing is saved
+    await world.crash()                                 # the process dies: nothing is finished, nothing is saved
 
-`World.replayed` folds the log anew, from nothing: whatever a node says must be what the log says.
+`World.replayed` folds the whole log: every response of a node must agree with it.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class WatchedLog(MemoryEventLog):
 
 
 class BrittleStore(MemoryStateStore):
-    """Fails, or takes its time, as it is told to."""
+    """Fails where ``fails`` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class World:
         return WatchedLog(len(self.appended.records), self.appended, shared=self.shared)
 
     async def crash(self) -> None:
-        """The process ends here: its tasks stop wherever they are."""
+        """The process dies: its tasks stop wherever they are."""
         ours = [
             task
             for task in asyncio.all_tasks()
@@ -141,7 +141,7 @@ class World:
             await writer.save()
 
     async def quiet(self) -> None:
-        """Until no writer has anything to do: all follow-ups have arrived."""
+        """Wait until no writer has anything to do: all follow-ups have arrived."""
         async with asyncio.timeout(10):
             for _ in range(3):
                 await asyncio.sleep(0)
@@ -149,12 +149,12 @@ class World:
                     await asyncio.sleep(0.001)
 
     async def logged(self, event_type: str) -> None:
-        """Until the log has such an event, and not a step longer: nobody knows of it yet."""
+        """Wait until the log has such an event, and not a step longer, so that no response is out yet."""
         async with asyncio.timeout(10):
-            while event_type not in self.types():  # noqa: ASYNC110 - a poll sees it before anybody could tell
+            while event_type not in self.types():  # noqa: ASYNC110 - a poll sees it before any event could be set
                 await asyncio.sleep(0)
 
-    # --- asking --------------------------------------------------------------------------------------------------
+    # --- requests ------------------------------------------------------------------------------------------------
 
     async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> AnyResponse:
         async with asyncio.timeout(10):
@@ -195,10 +195,10 @@ class World:
         balance = (await self.wallet(user_id)).balances.get("INR")
         return 0 if balance is None else balance.cash
 
-    # --- what the log says ---------------------------------------------------------------------------------------
+    # --- the log -------------------------------------------------------------------------------------------------
 
     def events(self, user_id: str | None = None) -> list[Event]:
-        """All events, partition by partition; the chain is checked on the way."""
+        """All events, partition by partition. Checks the chain, too."""
         found = []
         for partition, records in enumerate(self.appended.records):
             prev, time_us = EMPTY_SHA256, 0
@@ -234,7 +234,7 @@ class World:
         return wallets
 
     async def assert_true_of_the_log(self) -> None:
-        """Every wallet is, in the node and after a start from nothing, what its events make of it."""
+        """Every wallet of the node equals the fold of its events."""
         for user_id, wallet in self.replayed().items():
             assert await self.wallet(user_id) == wallet
 

@@ -1,12 +1,12 @@
-"""Several nodes on one log in memory, and the agreement on who has which partition, which a test makes as it likes.
+"""Several nodes on one log in memory, and the agreement on the owners of the partitions, which a test controls.
 
     cluster = Cluster(partitions=4)
     a, b = await cluster.node("a"), await cluster.node("b")      # two `World`s
-    await cluster.give(a={0, 1}, b={2, 3})                       # the next generation; everybody hears of it
-    await cluster.give(a={0}, b={1, 2, 3}, deaf={"a"})           # … but a does not
+    await cluster.give(a={0, 1}, b={2, 3})                       # the next generation; every node learns it
+    await cluster.give(a={0}, b={1, 2, 3}, deaf={"a"})           # a does not learn it
     await cluster.settled()
 
-Nodes reach each other by `Neighbours`, as forwarding would: what is not here goes to whoever says it has it.
+Nodes reach each other by `Neighbours`, as forwarding would: a follow-up goes to the nodes that have its partition.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ class Member:
         self._cluster, self.name = cluster, name
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.absent_for = 0.0
-        self.held: frozenset[int] = frozenset()
-        self.heard = -1
+        self.owned: frozenset[int] = frozenset()
+        self.known_generation = -1
         self.left = False
         self.away = False
-        self.asked: list[int] = []
-        """The partitions of which it was asked whether they are its node's."""
+        self.is_mine_calls: list[int] = []
+        """The partitions of the calls to ``is_mine``."""
         self.joined = False
         self.assignee: Assignee
 
@@ -49,12 +49,12 @@ class Member:
     async def leave(self) -> None:
         self.left = True
 
-    async def hear(self, partitions: frozenset[int], generation: int) -> None:
-        """As a member of a real group: what it had in the very generation before it has kept."""
+    async def learn(self, partitions: frozenset[int], generation: int) -> None:
+        """As a member of a real group: it keeps the partitions that it had in the generation before."""
         if self.left or not self.joined:
             return
-        kept = self.held & partitions if self.heard == generation - 1 else frozenset()
-        before, self.held, self.heard = self.held, partitions, generation
+        kept = self.owned & partitions if self.known_generation == generation - 1 else frozenset()
+        before, self.owned, self.known_generation = self.owned, partitions, generation
         if before - kept:
             await self.assignee.lose(before - kept)
         if not self.left:
@@ -66,18 +66,18 @@ class Member:
         return next((name for name, share in self._cluster.shares.items() if partition in share), None)
 
     async def refresh(self) -> None:
-        """It always knows."""
+        """It always knows the owners."""
 
     async def is_mine(self, partition: int) -> bool:
         await asyncio.sleep(0)
-        self.asked.append(partition)
+        self.is_mine_calls.append(partition)
         if self.away:
             raise LogUnavailable("the coordinator does not answer")
         return partition in self._cluster.shares.get(self.name, ())
 
 
 class Neighbours:
-    """``OtherNodes`` by calling the other nodes of the process; delivers again and again until it has arrived."""
+    """``OtherNodes`` by calling the other nodes of the process; it delivers again until the follow-up has arrived."""
 
     may_exist = True
 
@@ -136,7 +136,7 @@ class Neighbours:
 
 
 class Cluster:
-    """The log, and who has what."""
+    """The log, and the owners of its partitions."""
 
     def __init__(
         self,
@@ -152,17 +152,17 @@ class Cluster:
         self.partitions = partitions
         self.neighbours = neighbours
         self.with_standbys = False
-        """Whether each node keeps ready what others have."""
+        """Whether each node stands by for all partitions of the others."""
         self.options = options
         self.generation = 0
         self.clock_off_us = 0
-        """For a node that is made with ``clock_off_us=lambda: cluster.clock_off_us``."""
+        """For a node with ``clock_off_us=lambda: cluster.clock_off_us``."""
         self.shares: dict[str, frozenset[int]] = {}
         self.members: dict[str, Member] = {}
         self.worlds: dict[str, World] = {}
 
     async def node(self, name: str, **options: Any) -> World:
-        """A node that has nothing yet; again under the same name: on the same state store, after a crash."""
+        """Start a node without partitions. The same name again, after a crash, gets the same state store."""
         member = self.members[name] = Member(self, name)
         given: dict[str, Any] = {"owners": member, **self.options, **options}
         if self.neighbours:
@@ -178,16 +178,16 @@ class Cluster:
         return await self.worlds[name].start()
 
     async def give(self, *, deaf: Collection[str] = (), **shares: set[int]) -> None:
-        """The next generation; a node that is not named has nothing, one that is ``deaf`` does not hear of it."""
+        """The next generation. A node that is not named owns nothing; a ``deaf`` one does not learn it."""
         self.generation += 1
         self.shares = {name: frozenset(share) for name, share in shares.items()}
-        hearing = [member for name, member in self.members.items() if name not in deaf]
+        learning = [member for name, member in self.members.items() if name not in deaf]
         await asyncio.gather(
-            *(member.hear(self.shares.get(member.name, frozenset()), self.generation) for member in hearing)
+            *(member.learn(self.shares.get(member.name, frozenset()), self.generation) for member in learning)
         )
 
     async def settled(self) -> None:
-        """Until whoever has a partition, and has heard of it, has it open."""
+        """Wait until every node has opened the partitions that it knows to be its own."""
         async with asyncio.timeout(10):
             for name, world in self.worlds.items():
                 while not self.members[name].left and not world.node.ready:  # noqa: ASYNC110 - many writers' state
@@ -198,7 +198,7 @@ class Cluster:
         return self.worlds[next(name for name, share in self.shares.items() if partition in share)]
 
     async def crash_one(self, name: str) -> None:
-        """That process ends here: what it was asked is never answered."""
+        """The process dies: its requests never get a response."""
         world = self.worlds[name]
         node, self.members[name].left = world.node, True
         tasks = [writer._task for writer in node.writers.values()]

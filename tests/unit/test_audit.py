@@ -136,7 +136,7 @@ async def a_day() -> list[list[bytes]]:
     for command in commands:
         accepted = await post(command)
         if command.command_id == "c26":
-            deposit = str(accepted.place)
+            deposit = str(accepted.position)
     await post(ApproveAdjustment(command_id="d1", adjustment_id="a1", **a), "op")
     await post(RejectAdjustment(command_id="d2", adjustment_id="a2", **a), "op")
     await post(Reverse(command_id="d3", position=deposit, reason="r", **a))

@@ -1,4 +1,4 @@
-"""What crosses from one node's wallets to another's takes effect once, though either of them dies at any append."""
+"""Follow-ups between the wallets of two nodes take effect once, although either node dies at any append."""
 
 import asyncio
 from collections import Counter
@@ -20,7 +20,7 @@ from unit.nodes_in_memory import Cluster
 PARTITIONS = 2
 HERS, HIS = "a", "b"
 ALICE, BOB, CAROL = "alice", "bob", "carol"
-STORY = (
+SCENARIO = (
     open_wallet(ALICE),
     open_wallet(BOB, ALICE),
     open_wallet(CAROL, BOB),
@@ -51,14 +51,14 @@ class MortalLog(WatchedLog):
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.002)
     monkeypatch.setattr(owned_module, "_PAUSE_S_MIN", 0.001)
 
 
-class Story:
-    """Alice's and Carol's partition is one node's, Bob's the other's; when one dies the other takes all, and gives
-    half of it back when it is there again."""
+class Scenario:
+    """One node owns the partition of Alice and Carol, the other that of Bob. When one dies the other owns both, until
+    the dead one is started again."""
 
     def __init__(self, dies: str, dies_at: int, *, lands: bool) -> None:
         assert partition_of(ALICE, PARTITIONS) != partition_of(BOB, PARTITIONS)
@@ -67,24 +67,24 @@ class Story:
         self.dies, self.dies_at, self.lands = dies, dies_at, lands
         self.died = False
 
-    async def tell(self) -> bool:
-        """Whether somebody died before the end of the story."""
+    async def play(self) -> bool:
+        """Whether the node died before the last command was decided."""
         for name in (HERS, HIS):
             await self.cluster.node(name)
         log = self.cluster.worlds[self.dies].log
         assert isinstance(log, MortalLog)
         log.dies_at, log.lands = self.dies_at, self.lands
-        undertaker = asyncio.create_task(self._bury(log))
+        restarting = asyncio.create_task(self._restart(log))
         await self.cluster.give(a=self.shares[HERS], b=self.shares[HIS])
-        for command in STORY:
+        for command in SCENARIO:
             while True:
                 world = self.cluster.owner_of(command.user_id)
                 node, posting = world.node, asyncio.create_task(world.post(command))
                 while not posting.done():
                     await asyncio.wait({posting}, timeout=0.01)
                     if log.dead.is_set():
-                        await undertaker
-                    if world.node is not node:  # whom it asked is gone
+                        await restarting
+                    if world.node is not node:  # the node of this request is dead
                         posting.cancel()
                         break
                 answer = posting.result() if posting.done() else None
@@ -92,10 +92,10 @@ class Story:
                     break
                 await asyncio.sleep(0.002)
             await self._rest()
-        undertaker.cancel()
+        restarting.cancel()
         return self.died
 
-    async def _bury(self, log: MortalLog) -> None:
+    async def _restart(self, log: MortalLog) -> None:
         await log.dead.wait()
         await self.cluster.crash_one(self.dies)
         survivor = HIS if self.dies == HERS else HERS
@@ -118,7 +118,7 @@ class Story:
                     return
                 await asyncio.sleep(0.002)
 
-    async def assert_told(self) -> None:
+    async def assert_played(self) -> None:
         world = self.cluster.worlds[HERS]
         commands = Counter((event.user_id, event.command_id) for event in world.events())
         assert max(commands.values()) == 1
@@ -144,8 +144,8 @@ class Story:
 async def test_follow_ups_take_effect_once_though_a_node_dies_at_any_append(dies: str, lands: bool) -> None:
     deaths = 0
     for dies_at in range(1, 20):
-        story = Story(dies, dies_at, lands=lands)
-        deaths += await story.tell()
-        await story.assert_told()
-        await story.cluster.crash()
-    assert deaths >= 7, "the story has more appends than that to die at"
+        scenario = Scenario(dies, dies_at, lands=lands)
+        deaths += await scenario.play()
+        await scenario.assert_played()
+        await scenario.cluster.crash()
+    assert deaths >= 7, "the scenario has more appends than that"

@@ -1,6 +1,6 @@
-"""A node takes any request: what belongs to another node's partition is asked there, and nobody is told a wrong word.
+"""A node takes any request and forwards those for other nodes' partitions. No response contradicts the log.
 
-Node ``a`` has partition 0 and node ``b`` partition 1; most is asked of ``b`` for a wallet of ``a``'s.
+Node ``a`` has partition 0 and node ``b`` partition 1; most requests go to ``b`` for a wallet of ``a``.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ def now_s() -> float:
 
 
 @in_skipped_time
-async def test_a_command_is_decided_by_its_owner_whoever_was_asked() -> None:
+async def test_a_command_is_decided_by_its_owner_whichever_node_receives_it() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         answer = await b.accepted(place_bet(400, "b1", user_id=user_id))
@@ -53,7 +53,7 @@ async def test_a_command_is_decided_by_its_owner_whoever_was_asked() -> None:
 
 
 @in_skipped_time
-async def test_every_kind_of_answer_comes_through_as_the_owner_gave_it() -> None:
+async def test_every_kind_of_response_arrives_unchanged() -> None:
     async with cluster_with() as cluster:
         user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
         bet = place_bet(100, "b1", user_id=user_id, metadata={"ß": "\u2028"})
@@ -76,7 +76,7 @@ async def test_every_kind_of_answer_comes_through_as_the_owner_gave_it() -> None
 
 
 @in_skipped_time
-async def test_a_batch_goes_to_each_owner_in_one_call_and_its_answers_come_in_order() -> None:
+async def test_a_batch_goes_to_each_owner_in_one_call_and_keeps_its_order() -> None:
     async with cluster_with(partitions=6, nodes=3) as cluster:
         users = [cluster.user(partition) for partition in range(6)]
         commands: list[Command] = [open_wallet(user_id=user_id) for user_id in users[1:]]
@@ -86,16 +86,16 @@ async def test_a_batch_goes_to_each_owner_in_one_call_and_its_answers_come_in_or
         assert [answer.event.command_id for answer in answers if isinstance(answer, Accepted)] == [
             command.command_id for command in commands
         ]
-        assert sorted(address for address, _ in cluster["c"].peers.asked) == ["a", "b"]
+        assert sorted(address for address, _ in cluster["c"].peers.calls) == ["a", "b"]
 
 
 @in_skipped_time
-async def test_what_is_asked_at_once_goes_together() -> None:
+async def test_simultaneous_requests_go_in_one_call() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         answers = await asyncio.gather(*(b.post(deposit(1, f"o{n}", user_id=user_id)) for n in range(200)))
         assert all(isinstance(answer, Accepted) for answer in answers)
-        assert len(b.peers.asked) == 1
+        assert len(b.peers.calls) == 1
         b.peers.troubles.append(Trouble.SLOW)
         more = [asyncio.create_task(b.post(deposit(1, f"p{n}", user_id=user_id))) for n in range(50)]
         for _ in range(5):
@@ -122,27 +122,27 @@ async def test_a_command_waits_for_the_next_owner() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         await cluster.give([0], None)
-        await cluster.hear()
-        asking = asyncio.create_task(b.post(place_bet(10, "b1", user_id=user_id)))
+        await cluster.refresh_owners()
+        posting = asyncio.create_task(b.post(place_bet(10, "b1", user_id=user_id)))
         await asyncio.sleep(WAIT_S / 2)
-        assert not asking.done()
+        assert not posting.done()
         await cluster.give([0], "a")
-        assert isinstance(await asking, Accepted)
+        assert isinstance(await posting, Accepted)
 
 
 @in_skipped_time
-async def test_a_command_that_comes_here_while_it_waits_is_decided_here() -> None:
+async def test_a_waiting_command_is_decided_locally_once_its_partition_is_gained() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         await cluster.give([0], None)
-        asking = asyncio.create_task(b.post(place_bet(10, "b1", user_id=user_id)))
+        posting = asyncio.create_task(b.post(place_bet(10, "b1", user_id=user_id)))
         await asyncio.sleep(0.2)
         await cluster.give([0], "b")
-        assert isinstance(await asking, Accepted)
+        assert isinstance(await posting, Accepted)
 
 
 @in_skipped_time
-async def test_who_finds_no_owner_in_time_is_told_so_and_nothing_is_written() -> None:
+async def test_without_an_owner_in_time_the_response_is_not_owner_and_nothing_is_written() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         await cluster.give([0], None)
@@ -154,18 +154,18 @@ async def test_who_finds_no_owner_in_time_is_told_so_and_nothing_is_written() ->
 
 
 @in_skipped_time
-async def test_who_was_told_of_an_owner_of_before_finds_the_new_one() -> None:
+async def test_a_request_sent_to_a_former_owner_finds_the_new_one() -> None:
     async with cluster_with(nodes=3, partitions=3) as cluster:
         user_id, c = cluster.user(0), cluster["c"]
         await cluster.give([0], "b")
         await cluster.settled()
         assert c.owners.address_of(0) == "a"
         assert isinstance(await c.post(place_bet(10, "b1", user_id=user_id)), Accepted)
-        assert [address for address, _ in c.peers.asked] == ["a", "b"]
+        assert [address for address, _ in c.peers.calls] == ["a", "b"]
 
 
 @in_skipped_time
-async def test_a_node_that_cannot_be_reached_is_asked_again() -> None:
+async def test_an_unreachable_node_is_called_again() -> None:
     async with cluster_with() as cluster:
         b = cluster["b"]
         b.peers.troubles.extend([Trouble.UNREACHABLE] * 5)
@@ -173,7 +173,7 @@ async def test_a_node_that_cannot_be_reached_is_asked_again() -> None:
 
 
 @in_skipped_time
-async def test_the_group_that_cannot_be_heard_stops_nobody_who_knows_the_owner() -> None:
+async def test_an_unavailable_group_stops_no_request_whose_owner_is_known() -> None:
     async with cluster_with() as cluster:
         b = cluster["b"]
         cluster.agreement.away = True
@@ -182,42 +182,42 @@ async def test_the_group_that_cannot_be_heard_stops_nobody_who_knows_the_owner()
 
 
 @in_skipped_time
-async def test_a_question_is_forwarded_once() -> None:
-    """Each takes the other for the owner: neither sends on what was sent to it."""
+async def test_a_request_is_forwarded_once() -> None:
+    """Each node believes that the other one is the owner: neither forwards a forwarded request."""
     async with cluster_with() as cluster:
         user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
         await cluster.give([0], None)
         cluster.agreement.away = True
-        a.owners.heard[0], b.owners.heard[0] = "b", "a"
+        a.owners.known[0], b.owners.known[0] = "b", "a"
         assert (await b.failed(place_bet(10, "b1", user_id=user_id))).reason == "not_owner"
-        assert a.peers.asked == []
-        assert len(b.peers.asked) < 40
+        assert a.peers.calls == []
+        assert len(b.peers.calls) < 40
 
 
 # --- silence -------------------------------------------------------------------------------------------------------
 
 
 @in_skipped_time
-async def test_whose_answer_was_lost_is_asked_again_and_was_taken_once() -> None:
+async def test_after_a_lost_response_the_command_is_sent_again_and_takes_effect_once() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
-        b.peers.troubles.append(Trouble.ANSWER_LOST)
+        b.peers.troubles.append(Trouble.RESPONSE_LOST)
         answer = await b.accepted(place_bet(400, "b1", user_id=user_id))
         assert answer.hit
         assert cluster.types(user_id) == ["wallet_opened", "deposited", "bet_placed"]
 
 
 @in_skipped_time
-async def test_what_never_arrived_is_asked_again() -> None:
+async def test_a_call_that_never_arrived_is_sent_again() -> None:
     async with cluster_with() as cluster:
         b = cluster["b"]
         b.peers.troubles.extend([Trouble.LOST] * 3)
         assert not (await b.accepted(place_bet(400, "b1", user_id=cluster.user(0)))).hit
 
 
-@pytest.mark.parametrize("trouble", [Trouble.LOST, Trouble.ANSWER_LOST])
+@pytest.mark.parametrize("trouble", [Trouble.LOST, Trouble.RESPONSE_LOST])
 @in_skipped_time
-async def test_a_refusal_after_silence_is_no_last_word_until_nothing_is_in_doubt(trouble: Trouble) -> None:
+async def test_a_refusal_after_silence_is_final_only_once_nothing_is_undecided(trouble: Trouble) -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.append(trouble)
@@ -225,26 +225,26 @@ async def test_a_refusal_after_silence_is_no_last_word_until_nothing_is_in_doubt
         failed = await b.failed(place_bet(501, "b1", user_id=user_id))
         assert failed.reason == "outcome_unknown"
         assert CALL_S + SKEW_S < now_s() - began_s < CALL_S + SKEW_S + 0.5
-        assert isinstance(await b.post(place_bet(501, "b2", user_id=user_id)), Refused), "nothing is in doubt here"
+        assert isinstance(await b.post(place_bet(501, "b2", user_id=user_id)), Refused), "nothing is undecided"
 
 
 @in_skipped_time
-async def test_what_comes_late_after_a_refusal_may_be_taken_and_is_found_by_who_asks_again() -> None:
+async def test_a_late_call_after_a_refusal_may_be_accepted_and_a_retry_finds_it() -> None:
     async with cluster_with() as cluster:
         user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
         cluster.late_s = CALL_S - 0.5
         b.peers.troubles.append(Trouble.LATE)
         bet = place_bet(501, "b1", user_id=user_id)
-        asking = asyncio.create_task(b.failed(bet))
+        posting = asyncio.create_task(b.failed(bet))
         await asyncio.sleep(0.5)
         await a.accepted(deposit(1, "o2", user_id=user_id))
-        assert (await asking).reason == "outcome_unknown"
+        assert (await posting).reason == "outcome_unknown"
         assert (await b.accepted(bet)).hit
         assert cluster.types(user_id).count("bet_placed") == 1
 
 
 @in_skipped_time
-async def test_what_comes_after_its_deadline_is_never_taken() -> None:
+async def test_a_call_that_arrives_after_its_deadline_is_never_decided() -> None:
     async with cluster_with() as cluster:
         user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
         cluster.late_s = CALL_S + SKEW_S + 1
@@ -259,18 +259,18 @@ async def test_what_comes_after_its_deadline_is_never_taken() -> None:
 
 
 @in_skipped_time
-async def test_after_silence_that_nothing_was_written_is_no_last_word_either() -> None:
+async def test_after_silence_not_owner_is_not_final() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
-        b.peers.troubles.append(Trouble.ANSWER_LOST)
-        asking = asyncio.create_task(b.failed(place_bet(10, "b1", user_id=user_id)))
+        b.peers.troubles.append(Trouble.RESPONSE_LOST)
+        posting = asyncio.create_task(b.failed(place_bet(10, "b1", user_id=user_id)))
         await asyncio.sleep(0.005)
         await cluster.crash("a")
-        assert (await asking).reason == "outcome_unknown"
+        assert (await posting).reason == "outcome_unknown"
 
 
 @in_skipped_time
-async def test_a_node_that_hangs_is_silent_in_the_end() -> None:
+async def test_a_hanging_node_counts_as_silent_after_the_time_limit() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.append(Trouble.HANGS)
@@ -281,7 +281,7 @@ async def test_a_node_that_hangs_is_silent_in_the_end() -> None:
 
 
 @in_skipped_time
-async def test_an_id_that_was_used_for_another_command_is_a_last_word_also_after_silence() -> None:
+async def test_a_reused_id_is_a_final_answer_even_after_silence() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         bet = place_bet(10, "b1", user_id=user_id)
@@ -291,14 +291,14 @@ async def test_an_id_that_was_used_for_another_command_is_a_last_word_also_after
 
 
 @in_skipped_time
-async def test_what_changes_nothing_is_never_in_doubt() -> None:
+async def test_a_request_that_changes_nothing_is_never_undecided() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         began_s = now_s()
         for _ in range(4):
             b.peers.troubles.append(Trouble.LOST)
             assert await b.node.first_answer(user_id, "never") is None
-            b.peers.troubles.append(Trouble.ANSWER_LOST)
+            b.peers.troubles.append(Trouble.RESPONSE_LOST)
             assert isinstance(await b.node.wallet(user_id), WalletRead)
             b.peers.troubles.append(Trouble.LOST)
             assert isinstance(await b.post(place_bet(501, "b9", user_id=user_id), dry_run=True), Refused)
@@ -306,8 +306,8 @@ async def test_what_changes_nothing_is_never_in_doubt() -> None:
 
 
 @in_skipped_time
-async def test_in_doubt_several_commands_of_a_wallet_are_not_posted_again() -> None:
-    """The call before may still be taken: were the deposit taken now, the bet before it might come after it."""
+async def test_several_undecided_commands_of_a_wallet_are_not_posted_again() -> None:
+    """The first call may still be decided: a deposit that is accepted now might come before the earlier bet."""
     async with cluster_with(user_cash=10) as cluster:
         user_id, other, b = cluster.user(0), cluster.user(0, 1), cluster["b"]
         await b.accepted(open_wallet(user_id=other))
@@ -322,10 +322,10 @@ async def test_in_doubt_several_commands_of_a_wallet_are_not_posted_again() -> N
 
 
 @in_skipped_time
-async def test_in_doubt_what_was_taken_is_found_with_its_first_answers() -> None:
+async def test_undecided_commands_that_were_accepted_get_their_first_responses() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
-        b.peers.troubles.append(Trouble.ANSWER_LOST)
+        b.peers.troubles.append(Trouble.RESPONSE_LOST)
         commands = [deposit(n, f"o{n}", user_id=user_id) for n in range(1, 9)]
         answers = await b.post_many(*commands)
         assert [answer.hit for answer in answers if isinstance(answer, Accepted)] == [True] * 8
@@ -333,11 +333,11 @@ async def test_in_doubt_what_was_taken_is_found_with_its_first_answers() -> None
 
 
 @in_skipped_time
-async def test_in_doubt_what_was_refused_before_what_was_taken_is_unknown() -> None:
-    """Posted again the bet would be taken now, after the deposit that followed it."""
+async def test_an_undecided_refusal_before_an_accepted_command_is_unknown() -> None:
+    """If the bet were posted again it would be accepted now, after the deposit that follows it."""
     async with cluster_with(user_cash=10) as cluster:
         user_id, b = cluster.user(0), cluster["b"]
-        b.peers.troubles.append(Trouble.ANSWER_LOST)
+        b.peers.troubles.append(Trouble.RESPONSE_LOST)
         first, bet = deposit(1, "o2", user_id=user_id), place_bet(12, "b1", user_id=user_id)
         later = deposit(5, "o3", user_id=user_id)
         answers = await b.post_many(first, bet, later)
@@ -352,7 +352,7 @@ async def test_in_doubt_what_was_refused_before_what_was_taken_is_unknown() -> N
 
 
 @in_skipped_time
-async def test_too_much_that_waits_for_a_node_is_refused_as_overload() -> None:
+async def test_requests_above_a_node_s_bound_are_overloaded() -> None:
     async with cluster_with(queue_max=50, open_max=60) as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.extend([Trouble.SLOW] * 10)
@@ -362,7 +362,7 @@ async def test_too_much_that_waits_for_a_node_is_refused_as_overload() -> None:
         assert reasons == ["overloaded"] * 50
         assert isinstance(await b.post(deposit(1, "o-later", user_id=user_id)), Accepted)
         await cluster.give([0], None)
-        await cluster.hear()
+        await cluster.refresh_owners()
         posts = [asyncio.create_task(b.post(deposit(1, f"p{n}", user_id=user_id))) for n in range(70)]
         answers = await asyncio.gather(*posts)
         assert sorted(answer.reason for answer in answers if isinstance(answer, Failed)) == (
@@ -371,21 +371,21 @@ async def test_too_much_that_waits_for_a_node_is_refused_as_overload() -> None:
 
 
 @in_skipped_time
-async def test_who_closes_answers_what_waits_and_waits_out_what_is_in_doubt() -> None:
+async def test_close_responds_to_waiting_requests_and_waits_for_undecided_ones() -> None:
     async with cluster_with() as cluster:
         user_id, other, b = cluster.user(0), cluster.user(0, 1), cluster["b"]
         b.peers.troubles.append(Trouble.LOST)
-        doubtful = asyncio.create_task(b.failed(place_bet(501, "b1", user_id=user_id)))
+        undecided = asyncio.create_task(b.failed(place_bet(501, "b1", user_id=user_id)))
         await asyncio.sleep(0.1)
         await cluster.give([0], None)
-        await cluster.hear()
+        await cluster.refresh_owners()
         waiting = asyncio.create_task(b.failed(deposit(5, "o5", user_id=other)))
         await asyncio.sleep(0.1)
         began_s = now_s()
         closing = asyncio.create_task(b.forwarding.close())
         assert (await waiting).reason == "shutting_down"
         assert now_s() - began_s < 0.2
-        assert (await doubtful).reason == "outcome_unknown"
+        assert (await undecided).reason == "outcome_unknown"
         await closing
         assert now_s() - began_s > CALL_S + SKEW_S - 0.5
         assert (await b.failed(deposit(6, "o6", user_id=other))).reason == "shutting_down"
@@ -396,7 +396,7 @@ async def test_who_closes_answers_what_waits_and_waits_out_what_is_in_doubt() ->
 
 async def until(done: Any) -> None:
     async with asyncio.timeout(60):
-        while not done():  # noqa: ASYNC110 - the log tells nobody
+        while not done():  # noqa: ASYNC110 - the log announces nothing
             await asyncio.sleep(0.01)
 
 
@@ -414,14 +414,14 @@ def open_follow_ups(cluster: ClusterInMemory) -> int:
         [],
         [Trouble.UNREACHABLE] * 4,
         [Trouble.LOST] * 4,
-        [Trouble.ANSWER_LOST] * 4,
+        [Trouble.RESPONSE_LOST] * 4,
         [Trouble.LATE] * 4,
-        [Trouble.SLOW, Trouble.ANSWER_LOST, Trouble.UNREACHABLE, Trouble.LATE],
+        [Trouble.SLOW, Trouble.RESPONSE_LOST, Trouble.UNREACHABLE, Trouble.LATE],
         [Trouble.HANGS],
     ],
 )
 @in_skipped_time
-async def test_a_transfer_between_nodes_arrives_once_whatever_becomes_of_its_calls(troubles: list[Trouble]) -> None:
+async def test_a_transfer_between_nodes_arrives_once_whichever_of_its_calls_fail(troubles: list[Trouble]) -> None:
     async with cluster_with() as cluster:
         mine, theirs = cluster.user(0), cluster.user(1)
         await cluster["b"].accepted(open_wallet(user_id=theirs))
@@ -436,7 +436,7 @@ async def test_a_transfer_between_nodes_arrives_once_whatever_becomes_of_its_cal
 
 
 @in_skipped_time
-async def test_many_transfers_travel_together() -> None:
+async def test_many_transfers_go_in_one_call() -> None:
     async with cluster_with(user_cash=1_000) as cluster:
         mine, theirs = cluster.user(0), cluster.user(1)
         await cluster["b"].accepted(open_wallet(user_id=theirs))
@@ -471,7 +471,7 @@ async def test_a_transfer_survives_the_crash_of_either_end_at_any_moment(dies: s
 
 
 @in_skipped_time
-async def test_any_node_knows_where_every_partition_ends() -> None:
+async def test_every_node_knows_the_end_of_every_partition() -> None:
     async with cluster_with() as cluster:
         b, seq = cluster["b"].whole, cluster.appended.heads[0].seq
         assert await b.end_now(0) == seq
@@ -480,21 +480,21 @@ async def test_any_node_knows_where_every_partition_ends() -> None:
         assert b.end(0) == seq
         assert await b.time_us(0, seq) == cluster.events(cluster.user(0))[-1].time_us
         await cluster["a"].accepted(deposit(1, "o2", user_id=cluster.user(0)))
-        assert b.end(0) == seq, "as it was heard last"
+        assert b.end(0) == seq, "the last known end"
         assert await b.end_now(0) == seq + 1, "as it is now"
         assert await b.records(0, 1, 10) == cluster.appended.records[0]
         await asyncio.sleep(3)
-        asked = len(cluster["b"].peers.asked)
+        calls = len(cluster["b"].peers.calls)
         await asyncio.sleep(3)
-        assert b._polling is None, "nobody reads, so nobody is asked"
-        assert len(cluster["b"].peers.asked) == asked
+        assert b._polling is None, "without readers the other nodes are not polled"
+        assert len(cluster["b"].peers.calls) == calls
 
 
 @in_skipped_time
-async def test_without_an_owner_nobody_says_where_a_partition_ends_now() -> None:
+async def test_without_an_owner_the_current_end_of_a_partition_is_unknown() -> None:
     async with cluster_with() as cluster:
         await cluster.give([0], None)
-        await cluster.hear()
+        await cluster.refresh_owners()
         end = await cluster["b"].whole.end_now(0)
         assert isinstance(end, Failed)
         assert end.reason == "not_owner"
@@ -504,7 +504,7 @@ async def test_without_an_owner_nobody_says_where_a_partition_ends_now() -> None
 
 
 @in_skipped_time
-async def test_owners_that_cannot_be_heard_for_whatever_reason_keep_nobody_waiting_for_ever() -> None:
+async def test_any_error_of_the_owners_port_leaves_no_request_open() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         await cluster.give([0], None)

@@ -70,7 +70,7 @@ async def test_every_command_reaches_the_partition_of_its_user() -> None:
     await world.crash()
 
 
-async def test_answers_of_a_batch_are_in_its_order_and_each_wallet_s_commands_too() -> None:
+async def test_a_batch_keeps_its_order_in_the_responses_and_in_each_wallet() -> None:
     world = await started()
     users = [f"u{number}" for number in range(10)]
     await world.post_many(*(open_wallet(user_id) for user_id in users))
@@ -133,7 +133,7 @@ async def test_a_transfer_arrives_and_transit_sums_to_zero() -> None:
     await world.crash()
 
 
-async def test_two_wallets_that_send_to_each_other_at_the_same_time_both_get_theirs() -> None:
+async def test_two_wallets_that_transfer_to_each_other_at_the_same_time_both_receive() -> None:
     world = await started()
     await world.given(open_wallet(ALICE), open_wallet(BOB), deposit(100, user_id=ALICE), deposit(100, user_id=BOB))
     await world.post_many(
@@ -228,7 +228,7 @@ class MortalLog(WatchedLog):
 
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
         if self.dead.is_set():
-            await asyncio.sleep(3_600)  # nothing happens any more in a process that is gone
+            await asyncio.sleep(3_600)  # the process is dead: nothing happens after this
         if len(self.sizes) == self.dies_at:
             if self.lands:
                 await super().append(partition, after, records)
@@ -238,7 +238,7 @@ class MortalLog(WatchedLog):
 
 
 class MortalWorld(World):
-    """Each start of it lives for a given number of appends."""
+    """Each started process lives for a given number of appends."""
 
     lives: list[tuple[int, bool]]
     deaths = 0
@@ -248,7 +248,7 @@ class MortalWorld(World):
         return isinstance(self.log, MortalLog) and self.log.dead.is_set()
 
     async def alive_through(self, doing: Coroutine[Any, Any, Any]) -> bool:
-        """Whether the process lived long enough for this; if not, it has been started again."""
+        """Whether the process lived until ``doing`` was done; if not, it has been started again."""
         task = asyncio.create_task(doing)
         async with asyncio.timeout(10):
             while not task.done() and not self.dead:  # noqa: ASYNC110 - each step of the loop may be the last
@@ -270,7 +270,7 @@ class MortalWorld(World):
         return MortalLog(base, dies_at, lands=lands)
 
 
-STORY = (
+SCENARIO = (
     open_wallet(ALICE),
     open_wallet(BOB, ALICE),
     open_wallet(CAROL, BOB),
@@ -292,10 +292,10 @@ async def test_follow_ups_take_effect_once_though_the_process_dies_at_any_append
         world = MortalWorld(partitions=PARTITIONS)
         world.lives = [(dies_at, lands)]
         await world.start()
-        died += await tell(world, saved_after)
-        await assert_told(world)
+        died += await play(world, saved_after)
+        await assert_played(world)
         await world.crash()
-    assert died >= 15, "the story has more appends than that to die at"
+    assert died >= 15, "the scenario has more appends than that"
 
 
 async def test_follow_ups_take_effect_once_though_the_process_dies_again_and_again() -> None:
@@ -304,25 +304,25 @@ async def test_follow_ups_take_effect_once_though_the_process_dies_again_and_aga
         world = MortalWorld(partitions=PARTITIONS)
         world.lives = [(chance.randrange(4), chance.random() < 0.5) for _ in range(12)]
         await world.start()
-        await tell(world, chance.choice([None, 1, 3, 6]))
-        await assert_told(world)
+        await play(world, chance.choice([None, 1, 3, 6]))
+        await assert_played(world)
         await world.crash()
 
 
-async def tell(world: MortalWorld, saved_after: int | None) -> int:
-    """Post the story, each command until it is answered, through all deaths; answers how many there were."""
-    for number, command in enumerate(STORY):
+async def play(world: MortalWorld, saved_after: int | None) -> int:
+    """Post the commands, each until it has a response, through all deaths. Returns the number of deaths."""
+    for number, command in enumerate(SCENARIO):
         while not await world.alive_through(world.post(command)):
             pass
         if number == saved_after:
             await world.alive_through(world.save())
-        while not await world.alive_through(world.quiet()):  # so that each transfer finds the money of the one before
+        while not await world.alive_through(world.quiet()):  # each transfer needs the money of the one before
             pass
     return world.deaths
 
 
-async def assert_told(world: World) -> None:
-    """The story's effect, each part of it once."""
+async def assert_played(world: World) -> None:
+    """The commands have had their effects, each once."""
     commands = Counter((event.user_id, event.command_id) for event in world.events())
     assert max(commands.values()) == 1
     assert Counter(world.types()) == {
@@ -347,7 +347,7 @@ async def test_a_checkpoint_between_sending_and_arrival_keeps_the_follow_up(monk
     world = await started()
     await world.given(open_wallet(ALICE), open_wallet(BOB), deposit(100, user_id=ALICE))
     receiver = world.node.writers[partition_of(BOB, PARTITIONS)]
-    monkeypatch.setattr(receiver, "receive", lambda _follow_up, _arrived: None)  # lost on its way
+    monkeypatch.setattr(receiver, "receive", lambda _follow_up, _arrived: None)  # the follow-up is lost
     await world.given(transfer(60, BOB, user_id=ALICE))
     await world.save()
     assert len(world.open_follow_ups()) == 1
@@ -358,7 +358,7 @@ async def test_a_checkpoint_between_sending_and_arrival_keeps_the_follow_up(monk
     await world.crash()
 
 
-async def test_a_checkpoint_after_the_arrival_forgets_the_follow_up() -> None:
+async def test_a_checkpoint_after_the_arrival_does_not_keep_the_follow_up() -> None:
     world = await started()
     await world.given(
         open_wallet(ALICE), open_wallet(BOB), deposit(100, user_id=ALICE), transfer(60, BOB, user_id=ALICE)
@@ -375,7 +375,7 @@ async def test_a_checkpoint_after_the_arrival_forgets_the_follow_up() -> None:
 # --- starting ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_start_from_nothing_and_one_from_a_checkpoint_know_the_same() -> None:
+async def test_a_full_replay_and_a_start_from_a_checkpoint_give_the_same_state() -> None:
     world = await started()
     await world.post_many(*(open_wallet(f"u{number}") for number in range(100)))
     await world.post_many(*(deposit(5, user_id=f"u{number}") for number in range(100)))
@@ -386,7 +386,7 @@ async def test_a_start_from_nothing_and_one_from_a_checkpoint_know_the_same() ->
     await world.assert_true_of_the_log()
     await world.crash()
     world.store = BrittleStore()
-    world.options = {"changes_per_checkpoint": 50}  # it saves on its way, so that memory stays bounded
+    world.options = {"changes_per_checkpoint": 50}  # saves during the replay, so that memory stays bounded
     await world.start()
     assert any(world.store.checkpoint(partition) for partition in range(PARTITIONS))
     await world.assert_true_of_the_log()
@@ -422,7 +422,7 @@ async def test_a_checkpoint_of_another_log_is_named() -> None:
 
 @pytest.mark.parametrize("saved", [True, False])
 @pytest.mark.parametrize("seq", [1, 2, 3])
-async def test_a_record_that_is_not_what_was_written_is_named(saved: bool, seq: int) -> None:
+async def test_a_changed_record_is_named(saved: bool, seq: int) -> None:
     world = await started()
     await world.given(
         open_wallet(ALICE), deposit(500, user_id=ALICE), place_bet(7, user_id=ALICE), cancel_bet(user_id=ALICE)
@@ -436,17 +436,30 @@ async def test_a_record_that_is_not_what_was_written_is_named(saved: bool, seq: 
     with pytest.raises(LogDamaged) as damage:
         await world.start()
     assert damage.value.partition == partition
-    assert damage.value.seq == seq + 1, "the one after it is the first that does not continue the chain"
+    assert damage.value.seq == seq + 1, "the next record is the first that does not continue the chain"
+
+
+async def test_a_stored_event_whose_balances_are_not_the_sum_of_its_postings_is_named() -> None:
+    world = await started()
+    await world.given(open_wallet(ALICE), deposit(500, user_id=ALICE))
+    await world.crash()
+    partition = partition_of(ALICE, PARTITIONS)
+    records = world.appended.records[partition]
+    damaged = records[1].replace(b'"cash":500', b'"cash":501')
+    assert damaged != records[1]
+    records[1] = damaged  # the last record, so that the chain still fits
+    world.appended.heads[partition] = Head(2, sha256_hex(damaged))
+    with pytest.raises(LogDamaged, match="its balances are not") as damage:
+        await world.start()
+    assert (damage.value.partition, damage.value.seq) == (partition, 2)
 
 
 # --- anything at any time ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_whatever_fails_whenever_every_command_takes_effect_once(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Random commands, retried until answered, while appends fail, processes die and checkpoints are made."""
+async def test_every_command_takes_effect_once_under_any_failures(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random commands, retried until decided, while appends fail, processes die and checkpoints are made."""
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.005)
     chance = random.Random(seed)
     world = await World(partitions=PARTITIONS, recent_wallets=16).start()
@@ -475,7 +488,7 @@ async def test_whatever_fails_whenever_every_command_takes_effect_once(
             await world.save()
         elif trouble < 0.4:
             await world.restart()
-    assert not waiting, "some commands are never answered"
+    assert not waiting, "some commands never get a response"
     world.log.fail_next.clear()
     await world.restart()
     world.clock.now_us += 1_000 * SECOND_US
@@ -541,7 +554,7 @@ def _prepare_trouble(chance: random.Random, world: World) -> None:
         world.log.fail_next.append(chance.choice([None, Failure(error, lands=lands)]))
 
 
-async def test_follow_ups_that_wait_are_bounded_and_the_others_are_offered_again(
+async def test_waiting_follow_ups_are_bounded_and_the_others_are_offered_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(node_module, "FOLLOW_UPS_MAX", 2)

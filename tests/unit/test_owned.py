@@ -1,4 +1,4 @@
-"""The partitions that are a node's by agreement: gained, kept, superseded, lost, and what is asked meanwhile."""
+"""The partitions that a node owns: gained, kept, superseded, lost, and the requests during all of that."""
 
 import asyncio
 import threading
@@ -39,31 +39,31 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owned_module, "_PAUSE_S_MIN", 0.002)
     monkeypatch.setattr(owned_module, "_PAUSE_S_MAX", 0.02)
 
 
 def generations(world: World, partition: int) -> list[int]:
-    """With which the partition was opened, in order."""
+    """The generations of the partition's opens, in order."""
     opened = [event.data for event in world.events(f"partition:{partition}")]
     return [data.generation for data in opened if isinstance(data, WriterOpened)]
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - a state that nobody announces
+        while not condition():  # noqa: ASYNC110 - a state that no event announces
             await asyncio.sleep(0.001)
 
 
 # --- gaining -------------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_gained_is_opened_with_the_generation_of_the_group_and_the_rest_is_not_here(
+async def test_gained_partitions_open_with_the_group_s_generation_and_no_others_do(
     cluster: Cluster,
 ) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
-    assert not a.node.ready, "nobody has said yet what it has"
+    assert not a.node.ready, "no partition is assigned yet"
     await cluster.give(a={0, 1}, b={2, 3})
     await cluster.settled()
     assert [generations(a, partition) for partition in range(PARTITIONS)] == [[1]] * PARTITIONS
@@ -73,7 +73,7 @@ async def test_what_is_gained_is_opened_with_the_generation_of_the_group_and_the
     assert (sorted(a.node.writers), sorted(b.node.writers)) == ([0, 1], [2, 3])
 
 
-async def test_a_node_that_gets_nothing_is_ready(cluster: Cluster) -> None:
+async def test_a_node_without_partitions_is_ready(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1, 2, 3})
     await cluster.settled()
@@ -81,7 +81,7 @@ async def test_a_node_that_gets_nothing_is_ready(cluster: Cluster) -> None:
     assert (a.node.owned, a.node.open, b.node.owned) == (4, 4, 0)
 
 
-async def test_a_long_partition_keeps_no_short_one_closed(cluster: Cluster) -> None:
+async def test_a_slow_partition_does_not_keep_the_others_closed(cluster: Cluster) -> None:
     long = asyncio.Event()
 
     async def prepare(partition: int) -> None:
@@ -100,7 +100,7 @@ async def test_a_long_partition_keeps_no_short_one_closed(cluster: Cluster) -> N
     assert a.node.takeovers.number == 4
 
 
-async def test_what_is_not_open_yet_goes_to_the_way_to_others_which_may_wait(cluster: Cluster) -> None:
+async def test_requests_for_a_partition_that_is_not_open_yet_go_to_the_forwarding(cluster: Cluster) -> None:
     class Waits(NoOtherNodes):
         submitted: list[Request]
 
@@ -122,7 +122,7 @@ async def test_what_is_not_open_yet_goes_to_the_way_to_others_which_may_wait(clu
     assert [type(answer) for answer in answers] == [Accepted, Failed, Accepted]
 
 
-async def test_what_cannot_be_had_yet_is_tried_again(cluster: Cluster) -> None:
+async def test_a_partition_that_cannot_be_opened_is_tried_again(cluster: Cluster) -> None:
     tries: list[int] = []
 
     async def prepare(partition: int) -> None:
@@ -137,7 +137,7 @@ async def test_what_cannot_be_had_yet_is_tried_again(cluster: Cluster) -> None:
     await a.given(open_wallet(U0))
 
 
-async def test_a_partition_that_is_lost_while_it_is_gained_is_not_opened(cluster: Cluster) -> None:
+async def test_a_partition_that_is_lost_while_it_is_prepared_does_not_open(cluster: Cluster) -> None:
     async def prepare(_: int) -> None:
         await asyncio.sleep(60)
 
@@ -168,7 +168,7 @@ async def test_a_disaster_halts_the_node(cluster: Cluster) -> None:
 # --- staying -------------------------------------------------------------------------------------------------------
 
 
-async def test_what_stays_keeps_its_memory_and_is_opened_again(cluster: Cluster) -> None:
+async def test_a_partition_that_stays_keeps_its_writer_and_opens_again(cluster: Cluster) -> None:
     a = await cluster.node("a")
     await cluster.node("b")
     await cluster.give(a={0, 1})
@@ -182,7 +182,7 @@ async def test_what_stays_keeps_its_memory_and_is_opened_again(cluster: Cluster)
     assert generations(a, 1) == [1, 2]
 
 
-async def test_what_waits_while_a_partition_stays_is_decided(cluster: Cluster) -> None:
+async def test_requests_that_wait_while_a_partition_stays_are_decided(cluster: Cluster) -> None:
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
@@ -197,8 +197,8 @@ async def test_what_waits_while_a_partition_stays_is_decided(cluster: Cluster) -
     assert a.types()[2:] == ["deposited", "writer_opened", "deposited"]
 
 
-async def test_who_missed_a_generation_loses_what_it_had_first(cluster: Cluster) -> None:
-    """Somebody else may have had it, and refused what waits here."""
+async def test_a_node_that_missed_a_generation_first_loses_its_partitions(cluster: Cluster) -> None:
+    """Another node may have owned it, and refused the commands that wait on this one."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0})
     await cluster.settled()
@@ -217,7 +217,7 @@ async def test_who_missed_a_generation_loses_what_it_had_first(cluster: Cluster)
 # --- losing --------------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_in_flight_is_finished_and_what_comes_later_is_refused(cluster: Cluster) -> None:
+async def test_requests_in_flight_are_finished_and_later_ones_are_refused(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0})
     await cluster.settled()
@@ -240,7 +240,9 @@ async def test_what_is_in_flight_is_finished_and_what_comes_later_is_refused(clu
     assert await b.cash(U0) == 10
 
 
-async def test_what_does_not_end_in_time_is_unknown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_is_not_finished_in_time_is_unknown(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(owned_module, "FINISH_WITHIN_S", 0.02)
     a = await cluster.node("a")
     await cluster.give(a={0})
@@ -260,7 +262,7 @@ async def test_what_does_not_end_in_time_is_unknown(cluster: Cluster, monkeypatc
 
 
 class SlowStore(BrittleStore):
-    """Saves when it is let."""
+    """A save waits while ``let`` is not set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -272,7 +274,7 @@ class SlowStore(BrittleStore):
         super().save(partition, changes, at, place)
 
 
-async def test_whoever_takes_a_partition_again_waits_until_its_state_is_saved(cluster: Cluster) -> None:
+async def test_a_partition_that_is_gained_again_opens_after_its_state_is_saved(cluster: Cluster) -> None:
     """An older checkpoint with newer values below it would fold in events twice."""
     a, b = await cluster.node("a"), await cluster.node("b")
     a.store = SlowStore()
@@ -296,8 +298,8 @@ async def test_whoever_takes_a_partition_again_waits_until_its_state_is_saved(cl
     assert wallet == a.replayed()[U0]
 
 
-async def test_a_checkpoint_that_comes_late_is_not_made_any_more(cluster: Cluster) -> None:
-    """It waited for its turn while its partition was dropped, and taken again by another writer."""
+async def test_a_retired_writer_saves_no_checkpoint(cluster: Cluster) -> None:
+    """A save may wait for its turn while its partition is dropped and another writer opens it."""
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
@@ -309,7 +311,7 @@ async def test_a_checkpoint_that_comes_late_is_not_made_any_more(cluster: Cluste
     assert a.store.saves == saves
 
 
-async def test_a_node_that_leaves_finishes_and_gives_everything_away(cluster: Cluster) -> None:
+async def test_a_node_that_leaves_finishes_and_hands_everything_over(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1, 2, 3})
     await cluster.settled()
@@ -331,7 +333,7 @@ async def test_a_node_that_leaves_finishes_and_gives_everything_away(cluster: Cl
 # --- superseded ----------------------------------------------------------------------------------------------------
 
 
-async def test_who_is_superseded_drops_that_partition_only(cluster: Cluster) -> None:
+async def test_a_superseded_node_drops_that_partition_only(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1})
     await cluster.settled()
@@ -340,30 +342,32 @@ async def test_who_is_superseded_drops_that_partition_only(cluster: Cluster) -> 
     await until(lambda: b.node.open == 1)
     assert (await a.failed(deposit(5, user_id=U0))).reason == "not_owner"
     await a.given(deposit(5, user_id=U1))
-    await until(lambda: cluster.members["a"].asked == [0])
+    await until(lambda: cluster.members["a"].is_mine_calls == [0])
     assert sorted(a.node.writers) == [1]
     assert not a.node.halted.done()
     await b.given(deposit(5, user_id=U0))
 
 
-async def test_who_is_superseded_and_still_the_owner_takes_it_again(cluster: Cluster) -> None:
-    """As after the group's metadata were lost: somebody of another age has opened it."""
+async def test_a_superseded_node_that_is_still_the_owner_opens_the_partition_again(cluster: Cluster) -> None:
+    """As after a loss of the group's metadata: a writer of a much higher generation has opened the partition."""
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
     await a.given(open_wallet(U0))
-    stranger = World(PARTITIONS, shared=True, generation=70)
-    stranger.appended = cluster.appended
-    await stranger.start()
+    later = World(PARTITIONS, shared=True, generation=70)
+    later.appended = cluster.appended
+    await later.start()
     assert (await a.failed(deposit(5, user_id=U0))).reason == "not_owner"
     await cluster.settled()
     await until(lambda: a.node.open == 1)
     await a.given(deposit(5, user_id=U0))
     assert generations(a, 0) == [1, 70, 71]
-    await stranger.crash()
+    await later.crash()
 
 
-async def test_a_group_that_began_again_opens_above_the_highest_generation_if_it_says_so(cluster: Cluster) -> None:
+async def test_after_the_group_was_created_again_the_owner_opens_above_the_highest_generation(
+    cluster: Cluster,
+) -> None:
     a = await cluster.node("a")
     cluster.generation = 40
     await cluster.give(a={0})
@@ -374,26 +378,28 @@ async def test_a_group_that_began_again_opens_above_the_highest_generation_if_it
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
-    assert cluster.members["a"].asked == [0]
+    assert cluster.members["a"].is_mine_calls == [0]
     await a.given(deposit(5, user_id=U0))
     assert generations(a, 0) == [41, 42]
 
 
-async def test_who_is_not_the_owner_any_more_does_not_open_above_the_highest_generation(cluster: Cluster) -> None:
+async def test_a_node_that_is_no_longer_the_owner_does_not_open_above_the_highest_generation(
+    cluster: Cluster,
+) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     cluster.generation = 40
     await cluster.give(b={0})
     await cluster.settled()
     await b.given(open_wallet(U0))
     cluster.generation = 0
-    await cluster.members["a"].hear(frozenset({0}), 3)  # late: it is b's by now
-    await until(lambda: cluster.members["a"].asked == [0])
+    await cluster.members["a"].learn(frozenset({0}), 3)  # late: the owner is b now
+    await until(lambda: cluster.members["a"].is_mine_calls == [0])
     await asyncio.sleep(0.01)
     assert a.node.writers == {}
     assert generations(b, 0) == [41]
 
 
-async def test_whom_the_coordinator_does_not_answer_does_not_open_above_the_highest_generation(
+async def test_without_a_response_of_the_coordinator_a_node_does_not_open_above_the_highest_generation(
     cluster: Cluster,
 ) -> None:
     a = await cluster.node("a")
@@ -405,26 +411,26 @@ async def test_whom_the_coordinator_does_not_answer_does_not_open_above_the_high
     a = await cluster.node("a")
     cluster.members["a"].away = True
     await cluster.give(a={0})
-    await until(lambda: len(cluster.members["a"].asked) > 2)
+    await until(lambda: len(cluster.members["a"].is_mine_calls) > 2)
     assert generations(a, 0) == [41]
     cluster.members["a"].away = False
     await cluster.settled()
     assert generations(a, 0) == [41, 42]
 
 
-async def test_two_never_open_with_the_same_generation(cluster: Cluster) -> None:
+async def test_two_nodes_never_open_with_the_same_generation(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0})
     await cluster.settled()
     await a.given(open_wallet(U0))
-    await cluster.members["b"].hear(frozenset({0}), 1)  # it cannot be, and if it is
-    await until(lambda: cluster.members["b"].asked == [0])
+    await cluster.members["b"].learn(frozenset({0}), 1)  # this cannot happen in a real group
+    await until(lambda: cluster.members["b"].is_mine_calls == [0])
     assert generations(a, 0) == [1]
     assert b.node.writers == {}
 
 
-async def test_of_two_that_would_open_with_the_same_generation_the_later_does_not(cluster: Cluster) -> None:
-    """Both were owners when they asked, one after the other, and the group is younger than the log."""
+async def test_of_two_nodes_with_the_same_generation_the_later_does_not_open(cluster: Cluster) -> None:
+    """Both were owners when they read the group, one after the other, and the group is newer than the log."""
     a, b = await cluster.node("a"), await cluster.node("b")
     cluster.generation = 40
     await cluster.give(b={0})
@@ -434,7 +440,7 @@ async def test_of_two_that_would_open_with_the_same_generation_the_later_does_no
     cluster.generation = 0
     a.log.gate.clear()
     await cluster.give(a={0})
-    await until(lambda: len(a.log.sizes) == 1)  # its open is under way
+    await until(lambda: len(a.log.sizes) == 1)  # its open is in flight
     await cluster.give(b={0}, deaf={"a"})
     await until(lambda: b.node.open == 1)
     a.log.gate.set()
@@ -444,18 +450,18 @@ async def test_of_two_that_would_open_with_the_same_generation_the_later_does_no
 
 
 @pytest.mark.parametrize("lands", [False, True])
-async def test_an_open_of_unknown_outcome_that_landed_may_be_another_s(cluster: Cluster, lands: bool) -> None:
+async def test_an_open_of_unknown_outcome_that_landed_may_be_of_another_node(cluster: Cluster, lands: bool) -> None:
     a = await cluster.node("a")
-    a.log.fail_next.append(Failure(OutcomeUnknown("nobody answered"), lands))
+    a.log.fail_next.append(Failure(OutcomeUnknown("no response"), lands))
     await cluster.give(a={0})
     await cluster.settled()
     await until(lambda: a.node.open == 1)
     assert generations(a, 0) == ([1, 2] if lands else [1])
-    assert set(cluster.members["a"].asked) == ({0} if lands else set())
+    assert set(cluster.members["a"].is_mine_calls) == ({0} if lands else set())
     await a.given(open_wallet(U0))
 
 
-async def test_a_partition_that_cannot_go_on_is_taken_again_and_closes_no_other(
+async def test_a_partition_that_stops_opens_again_and_closes_no_other(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = await cluster.node("a")
@@ -464,7 +470,7 @@ async def test_a_partition_that_cannot_go_on_is_taken_again_and_closes_no_other(
     await a.given(open_wallet(U0), open_wallet(U1))
 
     def broken(*_: object) -> None:
-        raise AssertionError("a rule of ours is broken")
+        raise AssertionError("an invariant is broken")
 
     monkeypatch.setattr(a.node.writers[0]._decider, "_decide_command", broken)
     assert (await a.failed(deposit(5, user_id=U0))).reason == "outcome_unknown"
@@ -478,21 +484,21 @@ async def test_a_partition_that_cannot_go_on_is_taken_again_and_closes_no_other(
 # --- follow-ups ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_follow_up_waits_for_its_partition_to_come() -> None:
+async def test_a_follow_up_waits_until_its_partition_is_gained() -> None:
     cluster = Cluster(PARTITIONS, neighbours=False)
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
     await a.given(open_wallet(U0), deposit(100, user_id=U0), transfer(60, U1, user_id=U0))
     await cluster.give(a={0, 1})
-    await until(lambda: "transfer_returned" in a.types())  # nobody ever opened the receiver's wallet
+    await until(lambda: "transfer_returned" in a.types())  # the receiver's wallet does not exist
     await a.quiet()
     assert a.open_follow_ups() == []
     assert await a.cash(U0) == 100
     await cluster.crash()
 
 
-async def test_a_follow_up_in_the_hands_of_a_partition_that_is_lost_reaches_the_next_owner(cluster: Cluster) -> None:
+async def test_an_undecided_follow_up_of_a_lost_partition_reaches_the_next_owner(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1})
     await cluster.settled()
@@ -500,7 +506,7 @@ async def test_a_follow_up_in_the_hands_of_a_partition_that_is_lost_reaches_the_
     received = a.node.writers[1]
     received._opening.must_open = True
     a.log.fail_next.extend([None, *[Failure(LogUnavailable("away"), lands=False)] * 3])
-    await a.given(transfer(60, U1, user_id=U0))  # it waits there for the log
+    await a.given(transfer(60, U1, user_id=U0))  # the follow-up waits for the log
     await cluster.give(a={0}, b={1})
     await cluster.settled()
     await until(lambda: "transfer_delivered" in a.types())
@@ -508,10 +514,10 @@ async def test_a_follow_up_in_the_hands_of_a_partition_that_is_lost_reaches_the_
     assert a.types().count("transfer_received") == 1
 
 
-async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(
+async def test_a_stale_owner_reads_the_log_before_it_concludes_an_unknown_transfer(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer to a transfer that its successor has sent comes to it: no rule of ours is broken by that."""
+    """It receives the conclusion of a transfer that its successor sent. That breaks no invariant."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0}, b={1})
     await cluster.settled()
@@ -523,19 +529,21 @@ async def test_a_stale_owner_that_is_told_of_what_it_never_read_reads_first(
     await until(lambda: "transfer_delivered" in b.types())
     arrivals = (decode(record) for record in cluster.appended.records[1])
     place, _, event = next(arrival for arrival in arrivals if arrival.event.data.type == "transfer_received")
-    word = follow_up_of(event, await b.wallet(U1), place, sha256_hex(cluster.appended.records[1][place.seq - 1]))
-    assert isinstance(word, ConcludeTransfer)
-    assert a.node.receive_local(word, lambda: None)
+    conclusion = follow_up_of(
+        event, await b.wallet(U1), place, sha256_hex(cluster.appended.records[1][place.seq - 1])
+    )
+    assert isinstance(conclusion, ConcludeTransfer)
+    assert a.node.receive_local(conclusion, lambda: None)
     await until(lambda: 0 not in a.node.writers)
     assert not a.node.halted.done()
-    assert not [said for said in caplog.records if said.levelname == "ERROR"], "a rule of ours was broken"
+    assert not [entry for entry in caplog.records if entry.levelname == "ERROR"], "an invariant is broken"
     assert b.types().count("transfer_delivered") == 1
 
 
 # --- deadlines -----------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
+async def test_a_request_is_not_decided_after_its_deadline(cluster: Cluster) -> None:
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
@@ -550,9 +558,9 @@ async def test_what_is_asked_too_late_is_not_decided(cluster: Cluster) -> None:
     now_us = a.clock.now_us
     requests = [request("late", now_us - 1), request("in time", now_us), request("any time", None)]
     a.node.submit_local(requests)
-    for asked in requests:
-        await asked.group.done
-    assert [type(asked.response) for asked in requests] == [Failed, Accepted, Accepted]
+    for one in requests:
+        await one.group.done
+    assert [type(one.response) for one in requests] == [Failed, Accepted, Accepted]
     late = requests[0].response
     assert isinstance(late, Failed)
     assert late.reason == "not_owner"

@@ -1,8 +1,9 @@
-"""``HttpPeers`` over real sockets, to nodes that answer, close, hang, or say half of it; and what a node answers."""
+"""``HttpPeers`` over real sockets, to nodes that respond, close, hang or break off; and the routes of a node."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,15 +16,16 @@ from api.http.problems import Problem
 from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
 from api.nodes.messages import (
     MalformedMessage,
-    read_answers,
-    read_asking,
     read_ends,
     read_open_follow_ups,
-    write_answers,
-    write_asking,
+    read_requests,
+    read_responses,
+    write_requests,
+    write_responses,
 )
 from ledger.core.commands import ReceiveTransfer
 from ledger.node.ports import End, PeerSilent, PeerUnreachable
+from ledger.operations.seals import SealFile
 from ledger.writer.requests import (
     Accepted,
     CommandRequest,
@@ -40,17 +42,17 @@ from unit.given import NOON, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 
 Served = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-"""(the request's head and body, …): answers one request, or does not."""
+"""(the request's head and body, …): responds to one request, or does not."""
 
 
 class Listener:
-    """A server that does with each request what a test says. ``heads``: the requests' first lines."""
+    """A server that treats each request as a test says. ``heads``: the requests' first lines."""
 
     def __init__(self) -> None:
         self.address = ""
         self.heads: list[str] = []
         self.connections = 0
-        self.serve: Served = answer(200, write_answers([None]))
+        self.serve: Served = answer(200, write_responses([None]))
         self.writers: list[asyncio.StreamWriter] = []
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,7 +130,7 @@ def question() -> list[Request]:
 
 
 @asynccontextmanager
-async def asking() -> AsyncIterator[tuple[HttpPeers, Listener]]:
+async def connected() -> AsyncIterator[tuple[HttpPeers, Listener]]:
     async with listening() as listener:
         peers = HttpPeers()
         try:
@@ -138,14 +140,14 @@ async def asking() -> AsyncIterator[tuple[HttpPeers, Listener]]:
 
 
 async def test_connections_are_kept() -> None:
-    async with asking() as (peers, listener):
+    async with connected() as (peers, listener):
         for _ in range(5):
             assert await peers.decide(listener.address, question(), NOON) == [None]
         assert listener.connections == 1
         assert listener.heads == [f"POST {DECIDE} HTTP/1.1"] * 5
 
 
-async def test_who_does_not_listen_was_not_asked() -> None:
+async def test_a_refused_connection_is_unreachable() -> None:
     async with listening() as listener:
         gone = listener.address
     peers = HttpPeers()
@@ -156,18 +158,18 @@ async def test_who_does_not_listen_was_not_asked() -> None:
 
 
 @pytest.mark.parametrize("serve", [close_at_once, reset, half_a_head, half_a_body, no_http])
-async def test_whoever_breaks_off_was_asked_once_and_is_silent(serve: Served) -> None:
-    """Also on a kept connection: a second try that nobody knows of would make a refusal look like the last word."""
-    async with asking() as (peers, listener):
+async def test_a_broken_connection_is_silent_and_the_call_is_sent_once(serve: Served) -> None:
+    """Also on a kept connection: after a hidden second attempt a refusal would look final."""
+    async with connected() as (peers, listener):
         listener.serve = serve
         with pytest.raises(PeerSilent):
             await peers.decide(listener.address, question(), NOON)
-        listener.serve = answer(200, write_answers([None]))
+        listener.serve = answer(200, write_responses([None]))
         await peers.decide(listener.address, question(), NOON)
-        listener.serve, asked = serve, len(listener.heads)
+        listener.serve, calls = serve, len(listener.heads)
         with pytest.raises(PeerSilent):
             await peers.decide(listener.address, question(), NOON)
-        assert len(listener.heads) == asked + 1
+        assert len(listener.heads) == calls + 1
 
 
 @pytest.mark.parametrize(
@@ -184,8 +186,8 @@ async def test_whoever_breaks_off_was_asked_once_and_is_silent(serve: Served) ->
         (503, problem("outcome_unknown")),
     ],
 )
-async def test_an_answer_that_says_nothing_is_silence(status: int, body: bytes) -> None:
-    async with asking() as (peers, listener):
+async def test_an_unreadable_response_is_silence(status: int, body: bytes) -> None:
+    async with connected() as (peers, listener):
         listener.serve = answer(status, body)
         with pytest.raises(PeerSilent):
             await peers.decide(listener.address, question(), NOON)
@@ -195,27 +197,25 @@ async def test_an_answer_that_says_nothing_is_silence(status: int, body: bytes) 
     ("status", "body"),
     [(404, problem("not_found")), (400, problem("malformed_request")), (503, problem("shutting_down")), (413, b"")],
 )
-async def test_an_answer_that_says_that_nothing_was_taken_is_as_good_as_no_connection(
-    status: int, body: bytes
-) -> None:
-    async with asking() as (peers, listener):
+async def test_a_response_that_says_nothing_was_decided_is_unreachable(status: int, body: bytes) -> None:
+    async with connected() as (peers, listener):
         listener.serve = answer(status, body)
         with pytest.raises(PeerUnreachable):
             await peers.decide(listener.address, question(), NOON)
 
 
-async def test_a_connection_that_was_closed_while_nobody_used_it_is_not_used_again() -> None:
-    async with asking() as (peers, listener):
+async def test_an_idle_connection_that_was_closed_is_not_used_again() -> None:
+    async with connected() as (peers, listener):
         for _ in range(20):
             await peers.decide(listener.address, question(), NOON)
             listener.writers[-1].close()
             await listener.writers[-1].wait_closed()
-            await asyncio.sleep(0.001)  # the news has come as far as the client's loop
+            await asyncio.sleep(0.001)  # the client's event loop knows of the close
         assert listener.connections == 20
 
 
-async def test_who_hangs_is_given_up_by_who_asks() -> None:
-    async with asking() as (peers, listener):
+async def test_a_hanging_node_is_given_up_after_the_time_limit() -> None:
+    async with connected() as (peers, listener):
 
         async def hang(_: bytes, __: asyncio.StreamReader, ___: asyncio.StreamWriter) -> None:
             await asyncio.sleep(3_600)
@@ -224,20 +224,20 @@ async def test_who_hangs_is_given_up_by_who_asks() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await peers.decide(listener.address, question(), NOON)
-        listener.serve = answer(200, write_answers([None]))
+        listener.serve = answer(200, write_responses([None]))
         assert await peers.decide(listener.address, question(), NOON) == [None]
-        assert listener.connections == 2, "an answer that comes late is nobody else's"
+        assert listener.connections == 2, "a late response is not taken for another one"
 
 
-async def test_answers_find_their_questions_whatever_requests_they_came_from() -> None:
+async def test_responses_match_their_requests_in_any_grouping() -> None:
     one, other = RequestGroup(2), RequestGroup(1)
     requests: list[Request] = [
         LookupRequest("u1", "c1", one),
         WalletRequest("u2", other),
         LookupRequest("u3", "c3", one),
     ]
-    body, places = write_asking(requests, NOON)
-    arrived, deadline_us = read_asking(body)
+    body, places = write_requests(requests, NOON)
+    arrived, deadline_us = read_requests(body)
     assert deadline_us == NOON
     assert [arrived[place].user_id for place in places] == ["u1", "u2", "u3"]
     assert arrived[0].group is arrived[1].group
@@ -248,17 +248,19 @@ async def test_answers_find_their_questions_whatever_requests_they_came_from() -
 
 
 class Nothing(Collector):
-    """Gauges of a read model that is not there."""
+    """Gauges without a read model."""
 
     def collect(self) -> list[Metric]:
         return []
 
 
 async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
-    """Node ``a``, by the application that its server would call."""
+    """Node ``a``, through the application that its server would call."""
     site = cluster["a"]
 
-    rim = build_app(site.node, None, Nothing(), "http://a", site.whole)  # type: ignore[arg-type]  # no reads are called
+    no_reads: Any = None
+    nothing: Any = Nothing()
+    rim = build_app(site.node, no_reads, nothing, "http://a", site.whole, SealFile(Path("seals.ndjson")))
     path, _, query = target.partition("?")
     scope: Any = {
         "type": "http",
@@ -281,7 +283,7 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
 
 
 @in_skipped_time
-async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
+async def test_a_node_decides_for_its_own_partitions_and_forwards_nothing() -> None:
     async with ClusterInMemory() as cluster:
         mine, theirs = cluster.user(0), cluster.user(1)
         group = RequestGroup(4)
@@ -289,20 +291,20 @@ async def test_a_node_decides_what_is_its_own_and_hands_nothing_on() -> None:
         commands.append(open_wallet(user_id=theirs))
         requests: list[Request] = [CommandRequest(c, request_sha256(c), "shop", group) for c in commands]
         requests.append(WalletRequest(mine, RequestGroup(1)))
-        body, _ = write_asking(requests, cluster.clock() + 1_000_000)
+        body, _ = write_requests(requests, cluster.clock() + 1_000_000)
         status, answered = await called(cluster, "POST", DECIDE, body)
         assert status == 200
-        opened, deposited, refused, foreign, read = read_answers(answered)
+        opened, deposited, refused, foreign, read = read_responses(answered)
         assert isinstance(opened, Accepted)
         assert isinstance(deposited, Accepted)
         assert deposited.event.actor == "shop"
         assert isinstance(refused, Refused)
         assert getattr(foreign, "reason", None) == "not_owner"
         assert isinstance(read, WalletRead)
-        assert cluster["a"].peers.asked == []
-        late, _ = write_asking(question_of(mine), cluster.clock() - 1)
+        assert cluster["a"].peers.calls == []
+        late, _ = write_requests(question_of(mine), cluster.clock() - 1)
         _, answered = await called(cluster, "POST", DECIDE, late)
-        assert getattr(read_answers(answered)[0], "reason", None) == "not_owner"
+        assert getattr(read_responses(answered)[0], "reason", None) == "not_owner"
 
 
 def question_of(user_id: str) -> list[Request]:
@@ -311,7 +313,7 @@ def question_of(user_id: str) -> list[Request]:
 
 
 @in_skipped_time
-async def test_a_node_says_where_its_partitions_end_and_shows_their_records() -> None:
+async def test_a_node_serves_the_ends_and_records_of_its_partitions() -> None:
     async with ClusterInMemory() as cluster:
         head = cluster.appended.heads[0]
         status, body = await called(cluster, "GET", ENDS)
@@ -325,7 +327,7 @@ async def test_a_node_says_where_its_partitions_end_and_shows_their_records() ->
 
 
 @in_skipped_time
-async def test_a_follow_up_is_durable_when_it_is_said_to_be() -> None:
+async def test_a_follow_up_counts_as_arrived_only_once_it_is_durable() -> None:
     async with ClusterInMemory() as cluster:
         names = {"command_id": "~x:0", "cause": "1:1", "cause_time_us": NOON, "transfer_id": "t", "asset": "INR"}
         follow_ups = [
@@ -356,7 +358,7 @@ async def test_a_follow_up_is_durable_when_it_is_said_to_be() -> None:
         ("GET", f"{RECORDS}?partition=7&from_seq=1&limit=1", b"", "malformed_request"),
     ],
 )
-async def test_what_no_node_would_say_is_refused_whole(method: str, target: str, body: bytes, code: str) -> None:
+async def test_a_malformed_call_is_refused_as_a_whole(method: str, target: str, body: bytes, code: str) -> None:
     async with ClusterInMemory() as cluster:
         status, answered = await called(cluster, method, target, body)
         assert msgspec.json.decode(answered)["code"] == code
@@ -364,7 +366,7 @@ async def test_what_no_node_would_say_is_refused_whole(method: str, target: str,
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b"[[1]]", b"{}"])
-def test_bytes_that_are_no_message_are_said_to_be_none(body: bytes) -> None:
-    for read in (read_answers, read_asking, read_ends, read_open_follow_ups):
+def test_bytes_that_are_not_a_message_raise_malformed_message(body: bytes) -> None:
+    for read in (read_responses, read_requests, read_ends, read_open_follow_ups):
         with pytest.raises(MalformedMessage):
             read(body)

@@ -26,9 +26,9 @@ def test_a_redis_is_named_by_its_url(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("", "no cache that is known"),
-        ("none", "no cache that is known"),
-        ("memcached://u:secret@cache", "no cache that is known"),
+        ("", "no known cache"),
+        ("none", "no known cache"),
+        ("memcached://u:secret@cache", "no known cache"),
         ("redis:secret", "lacks the host"),
         ("redis://:secret@/0", "lacks the host"),
         ("redis://u:secret@cache:x/0", "no URL"),

@@ -1,7 +1,7 @@
-"""Partitions of others whose state is kept ready: taken over at once, left alone, followed again after trouble."""
+"""Standbys: taken over at once, without effects of their own, and followed again after an error."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
@@ -9,6 +9,7 @@ from ledger.core.position import partition_of
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import LogUnavailable
 from ledger.node import standby as standby_module
+from ledger.node.ports import OpenFollowUps
 from ledger.node.standby import Standbys
 from ledger.writer.requests import Accepted
 from ledger.writer.writer import Writer
@@ -29,7 +30,7 @@ U0, U1 = user_in(0), user_in(1)
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standby_module, "LOOK_EVERY_S", 0.002)
     monkeypatch.setattr(standby_module, "CLOSE_EVERY_S", 0.01)
     monkeypatch.setattr(standby_module, "_PAUSE_S", 0.002)
@@ -50,21 +51,21 @@ def end_of(cluster: Cluster, partition: int) -> int:
     return len(cluster.appended.records[partition])
 
 
-def inherit(cluster: Cluster, name: str, *partitions: int) -> None:
+def stand_by(cluster: Cluster, name: str, *partitions: int) -> None:
     cluster.members[name].assignee.stand_by_for(frozenset(partitions))
 
 
 async def ready(cluster: Cluster, name: str, partition: int) -> None:
-    heirs = standbys_of(cluster.worlds[name])
-    await until(lambda: heirs.ready.get(partition, -1) == end_of(cluster, partition))
-    await until(lambda: heirs.has_caught_up(partition))
+    standbys = standbys_of(cluster.worlds[name])
+    await until(lambda: standbys.ready.get(partition, -1) == end_of(cluster, partition))
+    await until(lambda: standbys.has_caught_up(partition))
 
 
-async def test_an_heir_has_what_the_owner_wrote_and_takes_over_without_reading_it_again(cluster: Cluster) -> None:
+async def test_a_standby_has_the_owner_s_state_and_takes_over_without_a_replay(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1}, b=set())
     await cluster.settled()
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
     await ready(cluster, "b", 0)
     bet = place_bet(100, "b1", user_id=U0)
@@ -82,11 +83,11 @@ async def test_an_heir_has_what_the_owner_wrote_and_takes_over_without_reading_i
     assert refused.code == "insufficient_funds"
 
 
-async def test_an_heir_writes_nothing_and_answers_nobody(cluster: Cluster) -> None:
+async def test_a_standby_writes_nothing_and_accepts_no_request(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1}, b=set())
     await cluster.settled()
-    inherit(cluster, "b", 0, 1)
+    stand_by(cluster, "b", 0, 1)
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
     await a.accepted(transfer(100, U1, user_id=U0))
     await a.quiet()
@@ -99,11 +100,11 @@ async def test_an_heir_writes_nothing_and_answers_nobody(cluster: Cluster) -> No
     assert b.node.writers == {}
 
 
-async def test_what_the_owner_knows_to_have_arrived_is_not_delivered_again(cluster: Cluster) -> None:
+async def test_follow_ups_that_the_owner_knows_to_have_arrived_are_not_delivered_again(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1}, b=set())
     await cluster.settled()
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
     for number in range(5):
         await a.accepted(transfer(10, U1, f"t{number}", user_id=U0))
@@ -113,11 +114,11 @@ async def test_what_the_owner_knows_to_have_arrived_is_not_delivered_again(clust
     await until(lambda: state.open_follow_ups() == [])
 
 
-async def test_what_is_under_way_is_delivered_by_the_heir_who_takes_over(cluster: Cluster) -> None:
+async def test_open_follow_ups_are_delivered_by_the_standby_that_takes_over(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
-    await cluster.give(a={0}, b=set())  # nobody has the receiver's partition
+    await cluster.give(a={0}, b=set())  # the receiver's partition has no owner
     await cluster.settled()
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
     await a.accepted(transfer(10, U1, "t1", user_id=U0))
     await ready(cluster, "b", 0)
@@ -129,53 +130,53 @@ async def test_what_is_under_way_is_delivered_by_the_heir_who_takes_over(cluster
     await until(lambda: any(event.data.type == "transfer_returned" for event in b.events(U0)))
 
 
-async def test_who_is_no_heir_any_more_keeps_what_it_has_on_disk(cluster: Cluster) -> None:
+async def test_a_former_standby_saves_its_state(cluster: Cluster) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1}, b=set())
     await cluster.settled()
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
     await ready(cluster, "b", 0)
-    inherit(cluster, "b")
-    inherit(cluster, "b", 0)  # before the save is over
-    inherit(cluster, "b")
+    stand_by(cluster, "b")
+    stand_by(cluster, "b", 0)  # before the save is over
+    stand_by(cluster, "b")
     await until(
         lambda: b.store.checkpoint(0) == Head(end_of(cluster, 0), sha256_hex(cluster.appended.records[0][-1]))
     )
     assert standbys_of(b).ready == {}
 
 
-async def test_nobody_follows_anew_while_the_state_is_still_being_saved(cluster: Cluster) -> None:
+async def test_a_partition_is_not_followed_while_its_state_is_being_saved(cluster: Cluster) -> None:
     """An older checkpoint with newer values below it would fold in events twice."""
     store = SlowStore()
     a, b = await cluster.node("a"), await cluster.node("b", store=store)
     await cluster.give(a={0, 1}, b=set())
     await cluster.settled()
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(5, user_id=U0))
     await ready(cluster, "b", 0)
     store.let.clear()
-    inherit(cluster, "b")
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b")
+    stand_by(cluster, "b", 0)
     await asyncio.sleep(0.02)
-    assert standbys_of(b).ready == {}, "what it had as an heir is being saved"
+    assert standbys_of(b).ready == {}, "the standby's state is being saved"
     store.let.set()
     await ready(cluster, "b", 0)
     await a.given(deposit(1, "o0", user_id=U0))
     await ready(cluster, "b", 0)
     store.let.clear()
-    inherit(cluster, "b")
+    stand_by(cluster, "b")
     await cluster.give(b={0}, a={1})
     await asyncio.sleep(0.02)
-    assert b.node.writers == {}, "the same for one that becomes the owner"
+    assert b.node.writers == {}, "the same for a standby that becomes the owner"
     store.let.set()
     await cluster.settled()
     await b.given(deposit(7, "o2", user_id=U0))
     store.let.clear()
     await cluster.give(a={0, 1}, b=set())
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     await asyncio.sleep(0.02)
-    assert standbys_of(b).ready == {}, "the same for what it had as an owner"
+    assert standbys_of(b).ready == {}, "the same for the state of a former owner"
     store.let.set()
     await ready(cluster, "b", 0)
     await cluster.give(a={1}, b={0})
@@ -183,23 +184,25 @@ async def test_nobody_follows_anew_while_the_state_is_still_being_saved(cluster:
     assert await b.cash(U0) == 13
 
 
-@pytest.mark.parametrize("way", ["a gain that is lost again", "an heir again and again"])
-async def test_nobody_follows_anew_beside_a_save_whoever_gave_up_waiting_for_it(cluster: Cluster, way: str) -> None:
+@pytest.mark.parametrize("way", ["a gain that is lost again", "a standby again and again"])
+async def test_a_partition_is_not_followed_during_a_save_although_an_earlier_waiter_gave_up(
+    cluster: Cluster, way: str
+) -> None:
     store = SlowStore()
     a, b = await cluster.node("a"), await cluster.node("b", store=store, changes_per_checkpoint=PARTITIONS)
     await cluster.give(a={0, 1}, b=set())
     await cluster.settled()
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(5, user_id=U0))
     await ready(cluster, "b", 0)
-    heirs, made = standbys_of(b), list[int]()
-    make = heirs._make
+    standbys, made = standbys_of(b), list[int]()
+    make = standbys._make
 
     def watched(partition: int) -> Writer:
         made.append(partition)
         return make(partition)
 
-    heirs._make = watched
+    standbys._make = watched
     store.let.clear()
     await a.given(deposit(1, "o2", user_id=U0))
     await asyncio.sleep(0.02)
@@ -207,10 +210,10 @@ async def test_nobody_follows_anew_beside_a_save_whoever_gave_up_waiting_for_it(
         await cluster.give(a={1}, b={0})
         await asyncio.sleep(0.01)
         await cluster.give(a={0, 1}, b=set())
-        inherit(cluster, "b", 0)
+        stand_by(cluster, "b", 0)
     else:
         for partitions in ((), (0,), (), (0,)):
-            inherit(cluster, "b", *partitions)
+            stand_by(cluster, "b", *partitions)
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.02)
     began = list(made)
@@ -223,47 +226,70 @@ async def test_nobody_follows_anew_beside_a_save_whoever_gave_up_waiting_for_it(
     assert await b.cash(U0) == 6
 
 
-async def test_an_heir_whose_log_is_away_goes_on_when_it_is_back(
+async def test_a_standby_continues_when_its_log_is_available_again(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0, 1}, b=set())
     await cluster.settled()
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0))
     await ready(cluster, "b", 0)
     read = b.log.read
-    asked = 0
+    reads = 0
 
     async def away(*_: object) -> list[bytes]:
-        nonlocal asked
-        asked += 1
+        nonlocal reads
+        reads += 1
         raise LogUnavailable("the broker is away")
 
     monkeypatch.setattr(b.log, "read", away)
-    await until(lambda: asked > 2)
+    await until(lambda: reads > 2)
     assert not standbys_of(b).has_caught_up(0)
     monkeypatch.setattr(b.log, "read", read)
     await a.given(deposit(500, "o1", user_id=U0))
     await ready(cluster, "b", 0)
 
 
-async def test_a_state_that_is_not_on_the_log_halts_the_heir_as_it_would_an_owner(cluster: Cluster) -> None:
+async def test_after_any_error_of_the_other_nodes_arrived_follow_ups_are_still_closed(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    read, errors = b.others.open_follow_ups, [ValueError("a message of another release"), LogUnavailable("away")]
+
+    async def fails_first(partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
+        if errors:
+            raise errors.pop()
+        return await read(partitions)
+
+    monkeypatch.setattr(b.others, "open_follow_ups", fails_first)
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    stand_by(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
+    await a.accepted(transfer(10, U1, user_id=U0))
+    await until(lambda: a.node.open_follow_ups([0])[0].seqs == [])
+    await ready(cluster, "b", 0)
+    state = standbys_of(b)._writers[0].state
+    await until(lambda: errors == [] and state.open_follow_ups() == [])
+
+
+async def test_a_state_that_is_not_on_the_log_halts_a_standby_s_node(cluster: Cluster) -> None:
     store = BrittleStore()
     store.save(0, {}, Head(7, "ab" * 32))
     await cluster.node("a")
     b = await cluster.node("b", store=store)
     await cluster.give(a={0, 1}, b=set())
-    inherit(cluster, "b", 0)
+    stand_by(cluster, "b", 0)
     async with asyncio.timeout(10):
         error = await b.node.halted
     assert "seq 7" in str(error)
 
 
-async def test_a_node_is_ready_only_once_it_is_ready_for_what_it_inherits(
+async def test_a_node_is_ready_only_once_its_standbys_have_caught_up(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever restarts nodes one by one goes by this: the next one's heir must be there."""
+    """In a rolling restart the next node may stop only when its standbys are ready."""
     a, b = await cluster.node("a"), await cluster.node("b")
     read = b.log.read
 
@@ -272,7 +298,7 @@ async def test_a_node_is_ready_only_once_it_is_ready_for_what_it_inherits(
 
     await cluster.give(a={0, 1}, b=set())
     monkeypatch.setattr(b.log, "read", away)
-    inherit(cluster, "b", 0, 1)
+    stand_by(cluster, "b", 0, 1)
     await until(lambda: a.node.ready)
     await a.given(open_wallet(U0))
     await asyncio.sleep(0.02)
@@ -281,4 +307,4 @@ async def test_a_node_is_ready_only_once_it_is_ready_for_what_it_inherits(
     await until(lambda: b.node.ready)
     monkeypatch.setattr(b.log, "read", away)
     await until(lambda: not standbys_of(b).caught_up)
-    assert b.node.ready, "later it is no reason to take a node out of service"
+    assert b.node.ready, "later a standby that is behind does not make the node unready"

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ledger.core.commands import CountReferral, ReceiveTransfer
 from ledger.core.decide import decide
-from ledger.core.events import HoldExpired
+from ledger.core.events import Event, HoldExpired
 from ledger.core.position import Position
 from ledger.core.record import Head
 from ledger.core.rejections import Code
@@ -801,6 +802,25 @@ async def test_a_broken_invariant_stops_the_partition_and_answers_everybody(
     await world.restart()
     assert await world.cash() == 999
     await world.accepted(place_bet(1, "b1", command_id="good"))
+    await world.assert_true_of_the_log()
+
+
+async def test_an_event_whose_balances_are_not_the_sum_of_its_postings_stops_the_partition_and_is_not_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_cash(world)
+
+    def generous(case: Any) -> Any:
+        event = decide(case)
+        assert isinstance(event, Event)
+        return replace(event, balances={asset: replace(b, cash=b.cash + 1) for asset, b in event.balances.items()})
+
+    monkeypatch.setattr(round_module, "decide", generous)
+    assert (await world.failed(place_bet(1, "b1"))).reason == "outcome_unknown"
+    assert world.node.halted.done()
+    monkeypatch.undo()
+    await world.restart()
+    assert world.types() == ["wallet_opened", "deposited"]
     await world.assert_true_of_the_log()
 
 

@@ -14,10 +14,10 @@ from api.cli.progress import progress
 @click.option("--data", type=click.Path(path_type=Path), help="The data folder; default STAKELOG_DATA or ./data.")
 @click.option("--no-verify", is_flag=True, help="Do not prove the copied log; faster.")
 def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
-    """Copy the data folder to DEST, in use or not; DEST must not exist, or be empty.
+    """Copy the data folder to DEST, while it is in use or not. DEST must be missing or empty.
 
-    DEST appears when the copy is whole, durable and proved. To restore it, start the service with STAKELOG_DATA set
-    to it, or to a copy of it.
+    DEST appears once the copy is complete, durable and verified. To restore it, set STAKELOG_DATA to it, or to a copy
+    of it, and start the service.
     """
     from ledger.errors import FolderInUse, FolderUnusable
     from ledger.operations.backup import back_up
@@ -25,20 +25,20 @@ def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
     with said_plainly("stakelog backup"):
         try:
             with ExitStack() as bar:
-                tell = bar.enter_context(progress("copying", "bytes"))
+                report = bar.enter_context(progress("copying", "bytes"))
 
                 def prove(folder: Path) -> None:
                     bar.close()
                     if not no_verify:
                         _prove(folder)
 
-                copied = back_up(data_folder(data), dest, prove=prove, progress=tell)
+                copied = back_up(data_folder(data), dest, prove=prove, progress=report)
         except (FolderUnusable, FolderInUse) as error:
             raise CannotAudit(str(error)) from error
     click.echo(
         f"{dest} holds {', '.join(copied.files)}, {copied.bytes} bytes"
         + ("" if no_verify else "; the log in it is proved")
-        + "".join(f"; {name} was left out, it cannot be read: a start makes it anew" for name in copied.left_out)
+        + "".join(f"; {name} was left out, unreadable: the next start makes it again" for name in copied.left_out)
     )
 
 
@@ -48,5 +48,5 @@ def _prove(folder: Path) -> None:
     from ledger.sqlite.folder import EVENTS
     from ledger.sqlite.readers import SqliteRecords
 
-    with closing(SqliteRecords(folder / EVENTS)) as records, progress("verifying", "events") as tell:
-        verify(records, progress=tell)
+    with closing(SqliteRecords(folder / EVENTS)) as records, progress("verifying", "events") as report:
+        verify(records, progress=report)

@@ -1,11 +1,11 @@
-"""A process that ``serve`` starts beside itself, watches, starts again, and takes along when it ends.
+"""A child process of ``serve``: started, watched, started again when it dies, and stopped with the service.
 
-Truths:
-(1) the child never outlives the service by more than a moment: the service holds the one end of the pipe that is the
-    child's stdin, the kernel closes it however the service dies, and the child ends where its stdin ends;
-(2) a child that dies is started again, sooner or later by how long it lived, until it ends with ``DISASTER``: then
-    its last line on stderr is the reason for which the service must halt;
-(3) ``stop`` takes at most ``END_WITHIN_S`` and a moment, whatever the child does.
+Invariants:
+(1) the child ends when the service dies: its stdin is a pipe from the service; the kernel closes the pipe however the
+    service dies, and the child ends when its stdin ends;
+(2) a child that dies is started again, after a longer pause if it died early. If it ends with ``DISASTER``, it is not
+    started again: its last line on stderr is the reason why the service must stop;
+(3) ``stop`` takes little more than ``END_WITHIN_S``, whatever the child does.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Final
 
 DISASTER: Final = 3
-"""The exit status of a child that found what no restart can mend."""
+"""The exit status of a child that found a fault which no restart can repair."""
 END_WITHIN_S: Final = 3.0
 """Chosen: a child needs a tenth of a second to finish its batch."""
 _PAUSE_S_MIN: Final = 0.1
@@ -37,7 +37,7 @@ class Child:
     """``python -m api`` with ``arguments``, from ``start`` until ``stop``."""
 
     def __init__(self, name: str, arguments: Sequence[str]) -> None:
-        """``name``: what the operator calls it."""
+        """``name``: its name in messages."""
         self.name = name
         self.restarts = 0
         self._arguments = arguments
@@ -45,7 +45,7 @@ class Child:
         self._stop = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self.halted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Done, with the reason, where the child found a disaster."""
+        """Done, with the reason, when the child ended with ``DISASTER``."""
 
     @property
     def up(self) -> bool:
@@ -61,7 +61,7 @@ class Child:
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """End the child: SIGTERM, and SIGKILL where that takes too long. Stopping again is harmless."""
+        """End the child: SIGTERM, and SIGKILL if that takes too long. A second call is harmless."""
         self._stop.set()
         if self._watching is not None:
             await self._watching
@@ -81,13 +81,13 @@ class Child:
                 return
             self.restarts += 1
             pause_s = _PAUSE_S_MIN if monotonic() - began_s > _LIVED_WELL_S else min(2 * pause_s, _PAUSE_S_MAX)
-            _log.warning("%s ended (%s); it is started again in %.1f s", self.name, self._ending(), pause_s)
+            _log.warning("%s ended (%s); it starts again in %.1f s", self.name, self._ending(), pause_s)
             await _unless(self._stop, pause_s)
 
     async def _live(self) -> str:
-        """Start the child and wait for its end, or the stop; answers its last line."""
-        # -P: what lies in the current folder is no part of the program. A session of its own: a Ctrl-C at the
-        # terminal is the service's, which then ends the child in good order.
+        """Start the child and wait for its end, or the stop. Returns its last line of output."""
+        # -P: modules in the current folder are no part of the program. A new session: a Ctrl-C at the terminal
+        # reaches only the service, which then stops the child.
         process = self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "api", *self._arguments),
             stdin=PIPE,
@@ -102,7 +102,7 @@ class Child:
         stopped.cancel()
         if not ended.done():
             await _end(process, ended)
-        # A grandchild may hold the pipe: what it still says is nobody's last word.
+        # A grandchild may keep the pipe open; its output is not awaited.
         await asyncio.wait((forwarding,), timeout=1.0)
         forwarding.cancel()
         return forwarding.result() if forwarding.done() and not forwarding.cancelled() else ""
@@ -123,7 +123,7 @@ async def _end(process: Process, ended: "asyncio.Task[int]") -> None:
 
 
 async def _forward(pipe: asyncio.StreamReader) -> str:
-    """Write what the child says to our own stderr; answers its last line."""
+    """Copy the child's output to our stderr. Returns its last line."""
     tail = b""
     while chunk := await pipe.read(65_536):
         sys.stderr.buffer.write(chunk)
@@ -149,4 +149,4 @@ def end_with_parent() -> None:
 def _until_stdin_ends() -> None:
     while os.read(0, 4_096):
         pass
-    os._exit(0)  # as a kill would: what was under way is rolled back by whoever opens the files next
+    os._exit(0)  # like a kill: the next process that opens the files rolls back

@@ -1,4 +1,4 @@
-"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service could not go on, 2 wrong use."""
+"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service had to stop, 2 wrong use."""
 
 import logging
 import os
@@ -59,8 +59,11 @@ def serve() -> None:
                           [http://HOST:PORT]
     STAKELOG_READ_MODEL   sqlite, postgresql://… or mysql://… [sqlite]
     STAKELOG_READ_MODEL_REPLICA  a copy of that database, for reads [none]
-    STAKELOG_CACHE        memory (no cache besides the read model), or
+    STAKELOG_CACHE        memory (this process shares leaderboards), or
                           redis://… [memory]
+    STAKELOG_SEAL_S       seconds between two seals of the log [3600]
+    STAKELOG_SEALS        a folder, or an http(s) URL, that gets a copy of
+                          each seal [none]
     STAKELOG_RULES        not built yet: leave it unset
     """
     from api.cli.serve import CannotServe, NoLedger

@@ -2,7 +2,7 @@
 
 Exit status: 0 the move is proved, and the folder says where its log went; 1 it failed, or what the topic holds is
 not the beginning of this log (partition, seq and reason on stdout); 2 wrong use or settings, or nodes are running.
-Whatever it was, the folder's log is as it was, and running it again goes on where it stopped.
+In each case the folder's log is unchanged, and a second run continues where the first one stopped.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct
 
-from api.cli.progress import Tell, progress_of_steps
+from api.cli.progress import Report, progress_of_steps
 
 if TYPE_CHECKING:
     from api.composition.settings import Settings
@@ -51,9 +51,9 @@ class _Move(Struct, frozen=True):
 def migrate(data: Path | None, to: str | None, workers: int | None) -> None:
     """Move a data folder that is not in use into an empty Kafka topic, and its reads into STAKELOG_READ_MODEL.
 
-    Every record keeps its bytes, its seq and its hash. The log is proved before, and the whole topic is read back
-    and held against it after. No node may run meanwhile. Killed at any time it is gone on with by running it again.
-    In the end the folder is marked: `serve` refuses it, and says where its log went.
+    Every record keeps its bytes, its seq and its hash. The log is verified first; afterwards the whole topic is read
+    back and compared with it. No node may run during the move. After a kill, run it again to continue. At the end the
+    folder is marked: `serve` refuses it, and says where its log is.
 
     \b
     STAKELOG_LOG=kafka://kafka-1:9092,kafka-2:9092,kafka-3:9092 \\
@@ -73,15 +73,15 @@ def migrate(data: Path | None, to: str | None, workers: int | None) -> None:
         click.echo(f"DIFFERS {found}")
         _fail(
             "the topic does not hold the beginning of this folder's log; nothing was changed. Name an empty cluster, "
-            "or delete the topic if nobody needs it",
+            "or delete the topic if it is not needed",
             1,
         )
     except wrong_use as error:
         _fail(str(error), 2)
     except LedgerError as error:
-        _fail(f"{error}; what was moved is kept, run it again to go on", 1)
+        _fail(f"{error}; the moved records are kept, run it again to continue", 1)
     except KeyboardInterrupt:
-        _fail("given up; what was moved is kept, run it again to go on", 1)
+        _fail("interrupted; the moved records are kept, run it again to continue", 1)
 
 
 def _fail(why: str, status: int) -> None:
@@ -171,20 +171,20 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
 
     await _refuse_nodes(move)
     began_s = monotonic()
-    with progress_of_steps("events") as tell:
-        # In a thread, so that Ctrl-C is heard; nothing else reads the file meanwhile.
+    with progress_of_steps("events") as report:
+        # In a thread, so that Ctrl-C works; nothing else reads the file at this time.
         verified = await asyncio.to_thread(
-            verify, records, progress=lambda done, total: tell("proving the folder", done, total)
+            verify, records, progress=lambda done, total: report("proving the folder", done, total)
         )
         async with _opened(move, records.partitions) as topic:
             # The exponents go along, so that no node can start with others.
             await topic.declare(move.assets)
             copied_s = monotonic()
-            copied = await migration.copy(records, verified.heads, topic, tell)
+            copied = await migration.copy(records, verified.heads, topic, report)
             copied_s = monotonic() - copied_s
         async with _opened(move, records.partitions) as topic:
-            await migration.compare(records, verified.heads, topic, tell)
-            folded = await _read_model(move, tell)
+            await migration.compare(records, verified.heads, topic, report)
+            folded = await _read_model(move, report)
             await _refuse_nodes(move)
             await _refuse_newer(verified, topic)
         mark_migrated(
@@ -195,7 +195,7 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
 
 @asynccontextmanager
 async def _opened(move: _Move, partitions: int) -> AsyncIterator["KafkaEventLog"]:
-    """The topic, made where it is missing, by somebody who has read nothing of it yet."""
+    """The topic, created if it is missing, with a reader at its start."""
     from ledger.kafka.log import open_log
 
     log = await open_log(move.address, partitions)
@@ -219,7 +219,7 @@ async def _refuse_nodes(move: _Move) -> None:
         )
 
 
-async def _read_model(move: _Move, tell: Tell) -> int | None:
+async def _read_model(move: _Move, report: Report) -> int | None:
     """Fold the log into the database; None where there is none to fold it into."""
     from functools import partial
 
@@ -232,7 +232,7 @@ async def _read_model(move: _Move, tell: Tell) -> int | None:
     if move.settings.read_model == SQLITE:
         return None
     opens = partial(open_read_side, msgspec.structs.replace(move.settings, log=SQLITE))
-    return await bring_up(opens, workers=move.workers, progress=tell)
+    return await bring_up(opens, workers=move.workers, progress=report)
 
 
 async def _refuse_newer(verified: "Verified", topic: "KafkaEventLog") -> None:

@@ -6,31 +6,31 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Final
 
-_LINE_EVERY_S: Final = 5.0  # chosen: a short run is silent, a long one shows in a log that it lives
+_LINE_EVERY_S: Final = 5.0  # chosen: a short run is silent, a long one shows its progress in a log
 
-Tell = Callable[[str, int, int | None], None]
-"""What is being done, how much of it is done, and of how much; None where nobody knows."""
+Report = Callable[[str, int, int | None], None]
+"""Called with the current step, the amount done, and the total; None if the total is unknown."""
 
 
 @contextmanager
 def progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Answers what is to be told (done, in all) now and then, as often as one likes."""
-    with progress_of_steps(unit) as tell:
-        yield lambda done, total: tell(doing, done, total)
+    """Yields a function of (done, total) to call as often as one likes."""
+    with progress_of_steps(unit) as report:
+        yield lambda done, total: report(doing, done, total)
 
 
 @contextmanager
-def progress_of_steps(unit: str = "") -> Iterator[Tell]:
-    """The same for work of several steps, one after the other."""
+def progress_of_steps(unit: str = "") -> Iterator[Report]:
+    """As ``progress``, for work of several steps."""
     if sys.stderr.isatty():
-        with _bar(unit) as tell:
-            yield tell
+        with _bar(unit) as report:
+            yield report
     else:
         yield Lines(unit)
 
 
 @contextmanager
-def _bar(unit: str) -> Iterator[Tell]:
+def _bar(unit: str) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -52,7 +52,7 @@ def _write_line(line: str) -> None:
 
 
 class Lines:
-    """A line every few seconds. The time left is reckoned from what was done since the step was told of first."""
+    """A line every few seconds. The time left is estimated from the work done since the step began."""
 
     def __init__(
         self, unit: str, *, write: Callable[[str], None] = _write_line, now_s: Callable[[], float] = monotonic
@@ -72,7 +72,7 @@ class Lines:
         if not total:
             self._write(doing)
             return
-        total = max(total, done)  # what is counted may grow while it is counted
+        total = max(total, done)  # the total may grow during the work
         line = f"{doing}: {done} of {total}{self._unit} ({100 * done // total} %)"
         if done > self._before:
             left_s = (now_s - self._began_s) / (done - self._before) * (total - done)

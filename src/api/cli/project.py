@@ -1,4 +1,4 @@
-"""``stakelog project``: what fills the read model, and where it stands.
+"""``stakelog project``: fill the read model, and show its status.
 
 Exit status 0 well, 1 it failed or was refused, 2 wrong use or settings, or there is no log, 3 (``follow`` and the
 worker) the log or the read model is not what it must be, and starting again cannot mend it.
@@ -42,16 +42,16 @@ def _data_option(command: _Command) -> _Command:
     show_default=True,
     help="Their port: /metrics for Prometheus, /lag as JSON; 0 for none.",
 )
-@click.option("--no-check", is_flag=True, help="Do not hold the read model against the log meanwhile.")
+@click.option("--no-check", is_flag=True, help="Do not run the background check of the read model.")
 @click.pass_context
 def project(context: click.Context, data: Path | None, web_host: str, web_port: int, no_check: bool) -> None:
     """Fold the log into the tables that client apps read.
 
-    Without a command: one of the workers that fill PostgreSQL or MySQL from Kafka, until SIGTERM or Ctrl-C. Start as
-    many as are needed, on any machine; they share the partitions. Settings are those of `serve`. With the log in
-    SQLite `serve` does this by itself.
+    Without a command: a worker that fills PostgreSQL or MySQL from Kafka, until SIGTERM or Ctrl-C. Start as many
+    workers as needed, on any machine; they share the partitions. Settings are those of `serve`. With the log in
+    SQLite, `serve` does this by itself.
 
-    Exit status 1: start it again; 3: the log or the read model is not what it must be, and that would not help.
+    Exit status 1: start it again; 3: the log or the read model is damaged, and a restart does not help.
     """
     context.obj = data
     if context.invoked_subcommand is None:
@@ -62,7 +62,7 @@ def project(context: click.Context, data: Path | None, web_host: str, web_port: 
 
 @project.command()
 @_data_option
-@click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that holds its other end.")
+@click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that keeps it open.")
 def follow(data: Path | None, with_parent: bool) -> None:
     """Follow the log until SIGTERM or Ctrl-C. `serve` does this by itself; settings are those of `serve`."""
     import uvloop
@@ -105,17 +105,17 @@ async def _follow(settings: "Settings") -> None:
 
 @project.command()
 @_data_option
-@click.option("--accept", is_flag=True, help="Switch although the new rows are not those of now; they are listed.")
+@click.option("--accept", is_flag=True, help="Switch although the new rows differ; the differences are listed.")
 @click.option(
     "--workers", type=click.IntRange(1, 64), help="Processes that fold; default as many as cores, at most 4."
 )
 def rebuild(data: Path | None, accept: bool, workers: int | None) -> None:
-    """Make the tables anew from the log, compare them, and switch to them; the service may run meanwhile.
+    """Fold new tables from the log, compare them with the live ones, and switch to them. The service may run.
 
-    Both must have been folded to the same rows, up to the same event of every partition. What differs is listed, and
-    the live ones stay, unless --accept says that it is meant: after a change of the folds, or to mend a digest. Rows
-    that were changed beside the folds are right again in the new tables; what the check had found of them is listed.
-    Killed at any time it changes nothing; run again it goes on.
+    The rows of both must be equal at the same event of every partition. If they differ, the differences are listed
+    and the live tables stay. --accept switches nevertheless: after a change of the folds, or to repair rows that were
+    changed by hand; repaired findings of the background check are listed. A killed rebuild changes nothing; run it
+    again to continue.
     """
     from ledger.errors import LedgerError
     from projections.projecting.rebuild import WORKERS_MAX
@@ -128,7 +128,7 @@ def rebuild(data: Path | None, accept: bool, workers: int | None) -> None:
         click.echo(f"stakelog project rebuild: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("stakelog project rebuild: given up; what is done is kept, run it again to go on", err=True)
+        click.echo("stakelog project rebuild: interrupted; run it again to continue", err=True)
         sys.exit(1)
     sys.exit(0 if switched else 1)
 
@@ -143,12 +143,12 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
 
     began_s = monotonic()
     async with rebuild_lock(settings):
-        with progress_of_steps() as tell:
+        with progress_of_steps() as report:
             outcome = await rebuild_from_log(
                 partial(open_read_side, settings),
                 workers=workers,
                 accept=accept,
-                progress=tell,
+                progress=report,
             )
     took_s = monotonic() - began_s
     for one in outcome.differences:
@@ -174,9 +174,9 @@ def _per_table(differing: "Mapping[str, int]") -> str:
 @project.command()
 @_data_option
 def status(data: Path | None) -> None:
-    """Say which generation is live, how far it is folded, who stands still, and what the last check found.
+    """Show the live generation, its position in each partition, quarantined users, and the last check's findings.
 
-    Exit status 1 where the read model is AHEAD of the log: the log got shorter, or is another one.
+    Exit status 1 if the read model is AHEAD of the log: the log got shorter, or is another log.
     """
     from ledger.errors import LedgerError, WrongPartitions
 
@@ -190,7 +190,7 @@ def status(data: Path | None) -> None:
 
 
 async def _status(settings: "Settings", wanted: int | None) -> bool:
-    """Whether the read model is ahead. ``wanted``: how many partitions the log must have; None where nobody says."""
+    """Whether the read model is ahead. ``wanted``: the number of partitions the log must have, if it is known."""
     from time import time_ns
 
     from api.composition.container import open_read_model
@@ -242,7 +242,7 @@ def _time_us(log: "LogReader", partition: int, seq: int) -> int:
 @project.command()
 @_data_option
 def supply(data: Path | None) -> None:
-    """Say where each asset's money came from, where it is, and where it went, from the folded totals."""
+    """Show the source, the present accounts and the sinks of each asset's money, from the folded totals."""
     from ledger.errors import LedgerError
 
     settings = _settings_of_a_log("supply", data)
@@ -270,12 +270,12 @@ async def _supply(settings: "Settings") -> None:
 
 @project.command()
 @_data_option
-@click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that holds its other end.")
-@click.option("--once", is_flag=True, help="Check every partition at full speed, say what differs, and end.")
+@click.option("--with-parent", is_flag=True, help="End when stdin ends: for a supervisor that keeps it open.")
+@click.option("--once", is_flag=True, help="Check every partition at full speed, list the differences, and end.")
 def check(data: Path | None, with_parent: bool, once: bool) -> None:
-    """Hold the read model against the log, round after round. `serve` does this by itself.
+    """Compare the read model with the log, round after round. `serve` does this by itself.
 
-    What differs is kept in the read model, logged, and counted in /metrics. With --once, exit status 1 if any does.
+    Differences are stored in the read model, logged, and counted in /metrics. With --once: exit status 1 if any.
     """
     from api.cli.child_process import end_with_parent
     from ledger.errors import LedgerError

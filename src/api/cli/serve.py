@@ -1,7 +1,7 @@
 """The service's life as a process: start, serve, stop.
 
-Exit status: 0 after SIGTERM or SIGINT, when all that was accepted is answered and the state is saved; 1 when the
-log, the folder or the port failed; 2 for wrong settings. One line on stderr says what failed and what to do.
+Exit status: 0 after SIGTERM or SIGINT, once all accepted requests have their response and the state is saved; 1 if
+the log, the folder or the port failed; 2 for wrong settings. One line on stderr says what failed and what to do.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ async def _serve(settings: Settings) -> None:
     _refuse_taken_port(settings.host, settings.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Both may come, and come often: to the process, and to its whole group. Once is enough.
+    # Both signals may come several times, to the process and to its group; the first one counts.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     container = make_container(settings)
@@ -159,7 +159,7 @@ async def _serve_node(
 
 
 async def _listening(settings: Settings, serving: "asyncio.Future[Any]") -> None:
-    """Until the server takes connections; it does not tell when."""
+    """Wait until the server accepts connections; it has no event for that."""
     deadline_s = time.monotonic() + _LISTEN_WITHIN_S
     while not serving.done() and time.monotonic() < deadline_s:
         try:

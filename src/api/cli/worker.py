@@ -1,7 +1,7 @@
 """``stakelog project`` without a command: one of the workers that fill the read model from Kafka.
 
-It waits for what is away, Kafka at its start too, and ends for two reasons only: it is told to, or what it found must
-be looked at. Its check of the read model is a process of its own, which ends with it.
+It waits while Kafka or the database cannot be reached, also at its start. It ends for two reasons only: a signal, or
+a log or read model that an operator must look at. Its background check is a child process, which ends with it.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> None:
-    """Never returns. Exit status 0 told to end, 1 to be started again, 2 wrong settings, 3 a disaster."""
+    """Never returns. Exit status 0 after a signal, 1 start it again, 2 wrong settings, 3 a restart cannot help."""
     if settings.log == SQLITE:
         click.echo(
             "stakelog project: this is the worker for a log on Kafka; with STAKELOG_LOG=sqlite `stakelog serve` "
@@ -37,7 +37,7 @@ def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> No
         )
         sys.exit(2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    for name in ("faust", "mode", "aiokafka"):  # what they tell of a rebalance is no news, and much
+    for name in ("faust", "mode", "aiokafka"):  # they log every rebalance at length
         logging.getLogger(name).setLevel(logging.CRITICAL)
     import uvloop
 
@@ -55,7 +55,7 @@ def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> No
 
 
 def _end(status: int) -> None:
-    """Faust's threads are no daemons: one that hangs would keep a process that has said why it ends."""
+    """End the process although a thread of Faust hangs: these threads are no daemons."""
     ending = threading.Timer(_ENDS_WITHIN_S, os._exit, (status,))
     ending.daemon = True
     ending.start()

@@ -21,6 +21,8 @@ from api.cli.child_process import Child
 from api.composition.settings import MEMORY, SQLITE, Settings, address_of
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
+from api.sealing.outside import outside_of
+from api.sealing.sealer import Sealer
 from ledger.cluster_ports import Owners
 from ledger.errors import (
     DELETE_STATE,
@@ -33,6 +35,7 @@ from ledger.errors import (
 from ledger.node.node import Node
 from ledger.node.owns_all import NoOtherNodes, OwnsAll
 from ledger.node.ports import OtherNodes, Peers
+from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
 from ledger.ports import Clock, EventLog, StateStore
@@ -44,6 +47,7 @@ from ledger.sqlite.readers import SqliteLogReader
 from ledger.sqlite.state_store import SqliteStateStore
 from projections.auditing.background_check import BackgroundCheck, CpuShare, PartitionCheck
 from projections.caching.cached_reads import CacheCounts, CachedReads
+from projections.caching.shared_boards import SharedBoardReads
 from projections.models import VERSION
 from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
 from projections.projecting.log_reader import LogReader, refuse_ahead
@@ -52,6 +56,7 @@ from projections.projecting.rebuild import ReadSide
 from projections.projecting.worker_metrics import LagMonitor
 from projections.reads.queries import Reads
 from projections.reads.status import standing_of
+from projections.storage.database import Database
 from projections.storage.port import (
     UNDER_WAY,
     ReadModel,
@@ -60,8 +65,9 @@ from projections.storage.port import (
     RebuildUnderWay,
     Switched,
 )
-from projections.storage.server import Database, ServerReadModel, ServerReadModelStore
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 
 if TYPE_CHECKING:
     from projections.projecting.worker import Worker
@@ -126,7 +132,9 @@ class Local(Provider):
         self, model: ReadModel, log_view: LogView, clock: Clock, settings: Settings
     ) -> AsyncIterator[Reads]:
         if settings.cache == MEMORY:
-            yield Reads(model, log_view, clock)
+            shared = SharedBoardReads(model, log_view, clock)
+            yield shared
+            await shared.close_cache()
             return
         from projections.caching.redis import RedisCache
         from projections.caching.redis_client import RedisClient
@@ -134,6 +142,19 @@ class Local(Provider):
         cached = CachedReads(model, log_view, clock, RedisCache(RedisClient(settings.cache)))
         yield cached
         await cached.close_cache()
+
+    @provide
+    async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
+        """Started."""
+        outside = None
+        if settings.seals is not None:
+            # The chains of several nodes may be copied to one folder.
+            name = SEALS if settings.log == SQLITE else f"seals-{_file_name(settings.advertise)}.ndjson"
+            outside = outside_of(settings.seals, settings.data, name)
+        sealer = Sealer(SealFile(settings.data / SEALS), log_view.heads, clock, settings.seal_s, outside)
+        sealer.start()
+        yield sealer
+        await sealer.stop()
 
 
 class Embedded(Provider):
@@ -214,11 +235,12 @@ class Embedded(Provider):
         log_view: LogView,
         follower: Child,
         check: Checking,
+        sealer: Sealer,
         settings: Settings,
     ) -> Rim:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, log_view)
+        return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
 
 
 class Distributed(Provider):
@@ -314,9 +336,16 @@ class Distributed(Provider):
         return Children(())
 
     @provide
-    def app(self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, settings: Settings) -> Rim:
+    def app(
+        self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, sealer: Sealer, settings: Settings
+    ) -> Rim:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, log_view)
+        return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
+
+
+def _file_name(address: str) -> str:
+    """The node's address as a part of a file's name."""
+    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in urlsplit(address).netloc)
 
 
 def _pooled(model: ReadModel) -> ServerReadModel | None:

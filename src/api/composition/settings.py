@@ -1,4 +1,4 @@
-"""The settings: ``STAKELOG_…`` in the environment, each with its default, each checked before anything is opened."""
+"""The settings: ``STAKELOG_…`` in the environment, each with a default, all checked before a file is opened."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from msgspec import Struct
 from ledger.core.money import Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
 
+SEAL_S_MAX: Final = 31 * 86_400
 DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
 
 KNOWN: Final = frozenset(
@@ -29,6 +30,8 @@ KNOWN: Final = frozenset(
         "AUTH",
         "ASSETS",
         "RULES",
+        "SEAL_S",
+        "SEALS",
     )
 )
 _NOT_BUILT: Final = ("STAKELOG_RULES",)
@@ -38,7 +41,7 @@ SQLITE: Final = "sqlite"
 KAFKA: Final = "kafka://"
 _DATABASES: Final = ("postgresql", "mysql")
 MEMORY: Final = "memory"
-"""No cache of aggregates beside the read model: it is in the machine's memory already."""
+"""Only leaderboards are cached, for a moment, in the memory of this process."""
 _REDIS: Final = ("redis", "rediss")
 _REDIS_DATABASES: Final = 1_024
 
@@ -48,7 +51,7 @@ class SettingsError(Exception):
 
 
 class Settings(Struct, frozen=True):
-    """What the environment says, checked."""
+    """The checked settings."""
 
     data: Path
     partitions: int
@@ -67,6 +70,9 @@ class Settings(Struct, frozen=True):
     """The URL that reads go to, where it is another one."""
     cache: str = MEMORY
     """Or the URL of a Redis."""
+    seal_s: int = 3_600
+    seals: str | None = None
+    """The folder or the URL that each seal is copied to."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -102,11 +108,31 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         read_model=_read_model(environment),
         read_model_replica=_replica(environment),
         cache=_cache(environment),
+        seal_s=_integer(environment, "STAKELOG_SEAL_S", 3_600, 1, SEAL_S_MAX),
+        seals=_seals(environment),
     )
 
 
+def _seals(environment: Mapping[str, str]) -> str | None:
+    target = environment.get("STAKELOG_SEALS")
+    if not target:
+        return None
+    try:
+        parts = urlsplit(target)
+        parts.port  # noqa: B018 — raises where it is no port
+    except ValueError:
+        raise SettingsError("STAKELOG_SEALS is neither a folder nor a URL: write http://host:port/path") from None
+    if "://" not in target:
+        return target
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            "STAKELOG_SEALS takes the path of a folder, or a URL that begins with http:// or https://"
+        )
+    return target
+
+
 def _advertise(environment: Mapping[str, str], default: str) -> str:
-    """Where other nodes reach this one: they put their paths behind it as it is."""
+    """The address at which other nodes reach this one. They append their paths to it."""
     url = environment.get("STAKELOG_ADVERTISE", default)
     try:
         parts = urlsplit(url)
@@ -126,7 +152,7 @@ def _log(environment: Mapping[str, str]) -> str:
     if log == SQLITE:
         return log
     if not log.startswith(KAFKA):  # not quoted: it may hold a password
-        raise SettingsError("STAKELOG_LOG names no log that is known: sqlite, or kafka://host:port,host:port")
+        raise SettingsError("STAKELOG_LOG names no known log: sqlite, or kafka://host:port,host:port")
     if _read_model(environment) == SQLITE:
         raise SettingsError(
             "STAKELOG_LOG=kafka://… is shared by many nodes, so their read model must be too: set "
@@ -155,7 +181,7 @@ def _replica(environment: Mapping[str, str]) -> str | None:
 
 
 def _database(name: str, url: str) -> str:
-    """Its URL, checked as far as it can be without asking it. Never quoted: it may hold a password."""
+    """Its URL, checked without a connection. Never quoted in a message: it may contain a password."""
     what = "sqlite, or postgresql://user:password@host:port/database, or mysql://… alike"
     try:
         parts = urlsplit(url)
@@ -163,7 +189,7 @@ def _database(name: str, url: str) -> str:
     except ValueError:
         raise SettingsError(f"{name} is no URL: {what}") from None
     if parts.scheme not in _DATABASES:
-        raise SettingsError(f"{name} names no database that is known: {what}")
+        raise SettingsError(f"{name} names no known database: {what}")
     if not parts.hostname or not parts.path.strip("/"):
         raise SettingsError(f"{name} lacks the {'database' if parts.hostname else 'host'}: {what}")
     return url
@@ -177,7 +203,7 @@ def address_of(url: str) -> str:
 
 
 def _cache(environment: Mapping[str, str]) -> str:
-    """``memory`` or the URL of a Redis, checked as far as it can be without asking it. Never quoted, as above."""
+    """``memory`` or the URL of a Redis, checked without a connection. Never quoted in a message, as above."""
     name = "STAKELOG_CACHE"
     url = environment.get(name, MEMORY)
     if url == MEMORY:
@@ -189,27 +215,27 @@ def _cache(environment: Mapping[str, str]) -> str:
     except ValueError:
         raise SettingsError(f"{name} is no URL: {what}") from None
     if parts.scheme not in _REDIS:
-        raise SettingsError(f"{name} names no cache that is known: {what}")
+        raise SettingsError(f"{name} names no known cache: {what}")
     if not parts.hostname:
         raise SettingsError(f"{name} lacks the host: {what}")
     if parts.query or parts.fragment:
         raise SettingsError(f"{name} takes nothing after the database's number: {what}")
     number = parts.path.removeprefix("/")
     if number and not (number.isascii() and number.isdigit() and int(number[:9]) < _REDIS_DATABASES):
-        raise SettingsError(f"{name} names its database by a number, 0 unless told: {what}")
+        raise SettingsError(f"{name} names its database by a number, default 0: {what}")
     return url
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Raise SettingsError where serving would let anybody in, or where login is asked for and not there."""
+    """Raise SettingsError if strangers could use the service, or if login is required, which is not built yet."""
     if settings.auth:
         raise SettingsError(
             "STAKELOG_AUTH=on needs login, which is not built yet: "
-            "set STAKELOG_AUTH=off, which serves on loopback only and lets everybody there in"
+            "set STAKELOG_AUTH=off, which serves on loopback only, without login"
         )
     if not is_loopback(settings.host):
         raise SettingsError(
-            f"STAKELOG_AUTH=off lets everybody in, so it serves on loopback only, not on {settings.host}: "
+            f"STAKELOG_AUTH=off has no login, so it serves on loopback only, not on {settings.host}: "
             "set STAKELOG_HOST=127.0.0.1"
         )
 

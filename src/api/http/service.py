@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from api.http.metrics import Metrics
 from ledger.node.node import Node
+from ledger.operations.seals import SealFile
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
 from projections.reads.queries import Reads
@@ -20,3 +21,5 @@ class Service(NamedTuple):
     metrics: Metrics
     peers: PeerHandler
     """Decides what other nodes forward to this one."""
+    seals: SealFile
+    """The seals that this node made."""

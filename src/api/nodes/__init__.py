@@ -1,1 +1,1 @@
-"""The nodes' own routes, as clients use them, and the bytes of their messages."""
+"""Calls between nodes: the client, and the messages' bytes. The routes are in ``api/routes/peers.py``."""

@@ -1,10 +1,11 @@
-"""What two nodes say to each other: requests → bytes → requests, answers → bytes → answers.
+"""The messages between two nodes: requests → bytes → requests, responses → bytes → responses.
 
-Truths:
-(1) what was asked arrives as it was: same commands, same hashes, same requests, in the same order;
-(2) an event travels as its record does, with the version of its shape, so that nodes of two releases understand each
-    other where their logs would; the hash before it is not part of an answer and stays empty;
-(3) JSON, because its integers have no bound, and a refused amount has none either.
+Invariants:
+(1) the receiver gets the requests as they were sent: the same commands, the same hashes, the same groups, in the same
+    order;
+(2) an event is encoded as its record, with the version of its shape, so that nodes of two releases understand each
+    other wherever they understand each other's logs. The hash before it is not part of a response and stays empty;
+(3) the encoding is JSON, because its integers have no bound, and a refused amount has none either.
 """
 
 from collections.abc import Sequence
@@ -36,68 +37,76 @@ from ledger.writer.requests import (
 
 
 class MalformedMessage(ValueError):
-    """Bytes that are no message of this release; the text says why."""
+    """The bytes are not a message of this release; the text says why."""
 
 
-class CommandAsked(Struct, array_like=True, tag="command", gc=False):
+class CommandMessage(Struct, array_like=True, tag="command", gc=False):
     command: AnyCommand
     request_sha256: str
     actor: str
     dry_run: bool
 
 
-class LookupAsked(Struct, array_like=True, tag="lookup", gc=False):
+class LookupMessage(Struct, array_like=True, tag="lookup", gc=False):
     user_id: str
     command_id: str
 
 
-class WalletAsked(Struct, array_like=True, tag="wallet", gc=False):
+class WalletMessage(Struct, array_like=True, tag="wallet", gc=False):
     user_id: str
 
 
-class Asking(Struct, gc=False):
-    """``requests``: what each client asked, in its order."""
+class Decide(Struct, gc=False):
+    """``requests``: one list for each client's request, in its order."""
 
     deadline_us: int
-    requests: list[list[CommandAsked | LookupAsked | WalletAsked]]
+    requests: list[list[CommandMessage | LookupMessage | WalletMessage]]
 
 
-class AcceptedSaid(Struct, array_like=True, tag="accepted", gc=False):
+class AcceptedMessage(Struct, array_like=True, tag="accepted", gc=False):
     record: msgspec.Raw
     head: str
     hit: bool
 
 
-class WouldBeSaid(Struct, array_like=True, tag="would_be", gc=False):
+class DryRunAcceptedMessage(Struct, array_like=True, tag="would_be", gc=False):
     record: msgspec.Raw
 
 
-class RefusedSaid(Struct, array_like=True, tag="refused", gc=False):
+class RefusedMessage(Struct, array_like=True, tag="refused", gc=False):
     rejection: Rejection
 
 
-class IdReusedSaid(Struct, array_like=True, tag="id_reused", gc=False):
-    answer: IdReused
+class IdReusedMessage(Struct, array_like=True, tag="id_reused", gc=False):
+    response: IdReused
 
 
-class FailedSaid(Struct, array_like=True, tag="failed", gc=False):
-    answer: Failed
+class FailedMessage(Struct, array_like=True, tag="failed", gc=False):
+    response: Failed
 
 
-class WalletSaid(Struct, array_like=True, tag="wallet", gc=False):
+class WalletReadMessage(Struct, array_like=True, tag="wallet", gc=False):
     wallet: Wallet
-    place: Position
+    position: Position
 
 
-class NothingSaid(Struct, array_like=True, tag="nothing", gc=False):
-    """There is no such command."""
+class NoneMessage(Struct, array_like=True, tag="nothing", gc=False):
+    """The command does not exist."""
 
 
-Said = AcceptedSaid | WouldBeSaid | RefusedSaid | IdReusedSaid | FailedSaid | WalletSaid | NothingSaid
+ResponseMessage = (
+    AcceptedMessage
+    | DryRunAcceptedMessage
+    | RefusedMessage
+    | IdReusedMessage
+    | FailedMessage
+    | WalletReadMessage
+    | NoneMessage
+)
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
-_decode_asking: Final = msgspec.json.Decoder(Asking)
-_decode_said: Final = msgspec.json.Decoder(list[Said])
+_decode_decide: Final = msgspec.json.Decoder(Decide)
+_decode_responses: Final = msgspec.json.Decoder(list[ResponseMessage])
 _decode_follow_ups: Final = msgspec.json.Decoder(list[AnyFollowUp])
 _decode_arrived: Final = msgspec.json.Decoder(list[bool])
 _decode_ends: Final = msgspec.json.Decoder(list[tuple[int, End]])
@@ -111,104 +120,104 @@ def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
         raise MalformedMessage(str(error)) from None
 
 
-# --- questions -----------------------------------------------------------------------------------------------------
+# --- requests ------------------------------------------------------------------------------------------------------
 
 
-def write_asking(requests: Sequence[Request], deadline_us: int) -> tuple[bytes, list[int]]:
-    """The message, and for each request its place among the answers, which come request by request."""
+def write_requests(requests: Sequence[Request], deadline_us: int) -> tuple[bytes, list[int]]:
+    """The message, and for each request the index of its response: the responses come group by group."""
     by_group: dict[int, list[int]] = {}
     for number, request in enumerate(requests):
         by_group.setdefault(id(request.group), []).append(number)
-    places = [0] * len(requests)
-    for place, number in enumerate(number for numbers in by_group.values() for number in numbers):
-        places[number] = place
-    asked = [[_asked(requests[number]) for number in numbers] for numbers in by_group.values()]
-    return _encode(Asking(deadline_us, asked)), places
+    indexes = [0] * len(requests)
+    for index, number in enumerate(number for numbers in by_group.values() for number in numbers):
+        indexes[number] = index
+    groups = [[_request_message(requests[number]) for number in numbers] for numbers in by_group.values()]
+    return _encode(Decide(deadline_us, groups)), indexes
 
 
-def _asked(request: Request) -> CommandAsked | LookupAsked | WalletAsked:
+def _request_message(request: Request) -> CommandMessage | LookupMessage | WalletMessage:
     match request:
         case CommandRequest():
             command: Any = request.command
-            return CommandAsked(command, request.request_sha256, request.actor, request.dry_run)
+            return CommandMessage(command, request.request_sha256, request.actor, request.dry_run)
         case LookupRequest():
-            return LookupAsked(request.user_id, request.command_id)
+            return LookupMessage(request.user_id, request.command_id)
         case WalletRequest():
-            return WalletAsked(request.user_id)
+            return WalletMessage(request.user_id)
         case _:
             raise AssertionError(request)
 
 
-def read_asking(body: bytes) -> tuple[list[Request], int]:
-    """Fresh requests, request by request, and their deadline. Raises MalformedMessage."""
-    asking: Asking = _decoded(_decode_asking, body)
+def read_requests(body: bytes) -> tuple[list[Request], int]:
+    """New requests, group by group, and their deadline. Raises MalformedMessage."""
+    message: Decide = _decoded(_decode_decide, body)
     requests: list[Request] = []
-    for request in asking.requests:
-        group = RequestGroup(len(request))
-        requests.extend(_ticket(asked, group) for asked in request)
-    return requests, asking.deadline_us
+    for one_client in message.requests:
+        group = RequestGroup(len(one_client))
+        requests.extend(_request_of(request, group) for request in one_client)
+    return requests, message.deadline_us
 
 
-def _ticket(asked: CommandAsked | LookupAsked | WalletAsked, group: RequestGroup) -> Request:
-    match asked:
-        case CommandAsked(command, request_sha256, actor, dry_run):
+def _request_of(message: CommandMessage | LookupMessage | WalletMessage, group: RequestGroup) -> Request:
+    match message:
+        case CommandMessage(command, request_sha256, actor, dry_run):
             return CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
-        case LookupAsked(user_id, command_id):
+        case LookupMessage(user_id, command_id):
             return LookupRequest(user_id, command_id, group)
-        case WalletAsked(user_id):
+        case WalletMessage(user_id):
             return WalletRequest(user_id, group)
 
 
-# --- answers -------------------------------------------------------------------------------------------------------
+# --- responses -----------------------------------------------------------------------------------------------------
 
 
-def write_answers(answers: Sequence[AnyResponse]) -> bytes:
-    return _encode([_said(answer) for answer in answers])
+def write_responses(responses: Sequence[AnyResponse]) -> bytes:
+    return _encode([_message_of(response) for response in responses])
 
 
-def _said(answer: AnyResponse) -> Said:
-    match answer:
-        case Accepted(event, place, head, hit):
-            return AcceptedSaid(msgspec.Raw(encode(event, place, "")), head, hit)
-        case DryRunAccepted(event, place):
-            return WouldBeSaid(msgspec.Raw(encode(event, place, "")))
+def _message_of(response: AnyResponse) -> ResponseMessage:
+    match response:
+        case Accepted(event, position, head, hit):
+            return AcceptedMessage(msgspec.Raw(encode(event, position, "")), head, hit)
+        case DryRunAccepted(event, position):
+            return DryRunAcceptedMessage(msgspec.Raw(encode(event, position, "")))
         case Refused(rejection):
-            return RefusedSaid(rejection)
+            return RefusedMessage(rejection)
         case IdReused():
-            return IdReusedSaid(answer)
+            return IdReusedMessage(response)
         case Failed():
-            return FailedSaid(answer)
-        case WalletRead(wallet, place):
-            return WalletSaid(wallet, place)
+            return FailedMessage(response)
+        case WalletRead(wallet, position):
+            return WalletReadMessage(wallet, position)
         case None:
-            return NothingSaid()
+            return NoneMessage()
 
 
-def read_answers(body: bytes) -> list[AnyResponse]:
+def read_responses(body: bytes) -> list[AnyResponse]:
     """Raises MalformedMessage."""
     try:
-        return [_answer(said) for said in _decoded(_decode_said, body)]
+        return [_response_of(message) for message in _decoded(_decode_responses, body)]
     except MalformedRecord as error:
         raise MalformedMessage(str(error)) from None
 
 
-def _answer(said: Said) -> AnyResponse:
-    match said:
-        case AcceptedSaid(record, head, hit):
-            place, _, event = decode(bytes(record))
-            return Accepted(event, place, head, hit)
-        case WouldBeSaid(record):
-            place, _, event = decode(bytes(record))
-            return DryRunAccepted(event, place)
-        case RefusedSaid(rejection):
+def _response_of(message: ResponseMessage) -> AnyResponse:
+    match message:
+        case AcceptedMessage(record, head, hit):
+            position, _, event = decode(bytes(record))
+            return Accepted(event, position, head, hit)
+        case DryRunAcceptedMessage(record):
+            position, _, event = decode(bytes(record))
+            return DryRunAccepted(event, position)
+        case RefusedMessage(rejection):
             return Refused(rejection)
-        case IdReusedSaid(answer):
-            return answer
-        case FailedSaid(failed):
+        case IdReusedMessage(response):
+            return response
+        case FailedMessage(failed):
             return failed
-        case WalletSaid(wallet, place):
-            return WalletRead(wallet, place)
-        case NothingSaid():
+        case WalletReadMessage(wallet, position):
+            return WalletRead(wallet, position)
+        case NoneMessage():
             return None
 
 

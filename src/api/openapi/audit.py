@@ -1,4 +1,4 @@
-"""The document's part for auditors: where partitions end, and records byte for byte."""
+"""The document's part for auditors: where partitions end, records byte for byte, and seals."""
 
 import json
 from typing import Any, Final
@@ -20,6 +20,7 @@ from api.openapi.parts import (
     ref,
 )
 from ledger.core.events import DATA_TYPES
+from ledger.core.record import EMPTY_SHA256
 
 _NDJSON: Final = "application/x-ndjson"
 
@@ -73,6 +74,20 @@ def paths(played: list[Example]) -> dict[str, Any]:
                 },
             }
         },
+        "/v1/seals": {
+            "get": {
+                "tags": ["audit"],
+                "operationId": "getSeals",
+                "summary": "Seals of the log, the newest first",
+                "description": "A seal says where every partition ended at a time. prev is the SHA-256 of the seal "
+                "before it, as compact JSON with the members in this order.",
+                "parameters": [parameter_ref("limit"), parameter_ref("cursor")],
+                "responses": {
+                    "200": json_answer("a page of seals", ref("Seals"), {"seals": example_ref("seals")}),
+                    **problems(*EVERYWHERE, *LOGIN, "log_unavailable"),
+                },
+            }
+        },
     }
 
 
@@ -92,6 +107,25 @@ def schemas() -> dict[str, Schema]:
                     ),
                 }
             }
+        ),
+        "Seal": object_of(
+            {
+                "sealed_at_us": {"type": "integer", "description": "Unix microseconds, UTC"},
+                "partitions": {"type": "array", "items": ref("SealedHead")},
+                "prev": json_schemas.SHA256,
+                "kid": or_null({"type": "string"}),
+                "signature": or_null({"type": "string"}),
+            }
+        ),
+        "SealedHead": object_of(
+            {
+                "partition": json_schemas.PARTITION,
+                "seq": {"type": "integer", "minimum": 0},
+                "head": json_schemas.SHA256,
+            }
+        ),
+        "Seals": object_of(
+            {"items": {"type": "array", "items": ref("Seal")}, "next_cursor": or_null({"type": "string"})}
         ),
         **data_schemas(),
         "Record": {
@@ -131,4 +165,16 @@ def examples(played: list[Example]) -> dict[str, Any]:
         "head": deposit.answer["head"],
         "owner": "http://127.0.0.1:8080",
     }
-    return {"record": {"value": json.loads(deposit.record)}, "partitions": {"value": {"items": [partition]}}}
+    sealed = {name: partition[name] for name in ("partition", "seq", "head")}
+    seal = {
+        "sealed_at_us": json.loads(deposit.record)["time_us"],
+        "partitions": [sealed],
+        "prev": EMPTY_SHA256,
+        "kid": None,
+        "signature": None,
+    }
+    return {
+        "record": {"value": json.loads(deposit.record)},
+        "partitions": {"value": {"items": [partition]}},
+        "seals": {"value": {"items": [seal], "next_cursor": None}},
+    }

@@ -245,3 +245,8 @@ class EventsQuery(Struct, frozen=True):
     ]
     from_seq: Annotated[int, Meta(ge=1, le=SEQ_MAX, description="Seq of the first record", examples=[1])] = 1
     limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX, description="Records at most", examples=[RECORDS])] = RECORDS
+
+
+class SealsQuery(Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Seals at most", examples=[LIMIT])] = LIMIT
+    cursor: Annotated[str, Meta(description="`next_cursor` of the page before")] | None = None

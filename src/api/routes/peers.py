@@ -19,12 +19,12 @@ from api.http.service import Service
 from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS
 from api.nodes.messages import (
     MalformedMessage,
-    read_asking,
     read_follow_ups,
-    write_answers,
+    read_requests,
     write_arrived,
     write_ends,
     write_open_follow_ups,
+    write_responses,
 )
 from api.routes.parameters import RECORDS_MAX, SEQ_MAX
 from ledger.core.position import PARTITIONS_MAX
@@ -49,11 +49,11 @@ class OpenFollowUpsQuery(Struct, frozen=True):
 
 async def post_decide(service: Service, request: Request[Any, Any]) -> Response:
     try:
-        requests, deadline_us = read_asking(await read_body(request.receive, PEER_BODY_MAX))
+        requests, deadline_us = read_requests(await read_body(request.receive, PEER_BODY_MAX))
     except MalformedMessage as error:
         raise Problem("malformed_request", str(error)) from None
     await service.peers.decide(requests, deadline_us)
-    return Response(write_answers([one.response for one in requests]))
+    return Response(write_responses([one.response for one in requests]))
 
 
 async def post_follow_ups(service: Service, request: Request[Any, Any]) -> Response:

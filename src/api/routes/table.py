@@ -6,7 +6,7 @@ A new route is one row here and one function: its handler. `CONTRIBUTING.md` has
 from typing import Final
 
 from api.http.routing import AnyRoute, Route
-from api.routes.audit import get_event, get_events, get_partitions
+from api.routes.audit import get_event, get_events, get_partitions, get_seals
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.operation import get_health, get_metrics, get_readiness, get_schema
 from api.routes.parameters import (
@@ -27,6 +27,7 @@ from api.routes.parameters import (
     PageQuery,
     PostQuery,
     ReadQuery,
+    SealsQuery,
     WalletQuery,
 )
 from api.routes.wallets import (
@@ -121,6 +122,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(method="GET", path="/v1/partitions", handler=get_partitions),
     Route(method="GET", path="/v1/events", handler=get_events, query=EventsQuery),
     Route(method="GET", path="/v1/events/{position}", handler=get_event, parameters=OfEvent),
+    Route(method="GET", path="/v1/seals", handler=get_seals, query=SealsQuery),
     Route(method="GET", path="/healthz", handler=get_health),
     Route(method="GET", path="/readyz", handler=get_readiness),
     Route(method="GET", path="/metrics", handler=get_metrics),

@@ -1,10 +1,10 @@
-"""What may be asked: one tagged Struct per command, and the hash that tells two askings apart.
+"""Commands: one tagged Struct per command, and the canonical bytes that detect a reused command_id.
 
 A command reaches the core only if (1) it is one JSON object of a known ``type``, (2) every member is known, none
-stands twice, and each has its declared shape, (3) its texts hold no control character and no lone surrogate.
+occurs twice, and each has its declared shape, (3) its texts have no control character and no lone surrogate.
 Whether an integer is a *valid amount* is a rule of the ledger (422), not of the shape (400), so any integer passes.
 
-Absent and ``null`` mean the same, except in ``set_limits``, where ``null`` asks for the default.
+Absent and ``null`` mean the same, except in ``set_limits``, where ``null`` restores the default.
 """
 
 from typing import Annotated, ClassVar
@@ -70,7 +70,7 @@ Metadata = Annotated[
 class Command(
     Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True, omit_defaults=True, gc=False
 ):
-    """What every command carries. ``command_id`` is unique within the wallet, for ever."""
+    """The members of every command. ``command_id`` is unique within the wallet, without an end in time."""
 
     refused_when_frozen: ClassVar[bool] = False
 
@@ -257,14 +257,14 @@ COMMAND_TYPES: tuple[type[Command], ...] = AnyCommand.__args__
 
 
 # --- follow-ups: the ledger's own commands ---------------------------------------------------------------------
-# They carry what the causing event knew, are never refused with nothing written, and begin with "~" in their id.
+# They repeat the data of the event that causes them, always leave an event, and their ids begin with "~".
 
 
 class FollowUp(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True, gc=False):
     """A command that an event sends to another wallet, delivered at least once under one id.
 
     ``command_id`` is ``~<head of the cause>:<n>``, ``cause`` the position of the event that sent it, and
-    ``cause_time_us`` its time: the answer is never dated before it.
+    ``cause_time_us`` its time: the event of the follow-up is never dated before it.
     """
 
     command_id: str
@@ -281,7 +281,7 @@ class ReceiveTransfer(FollowUp, frozen=True, kw_only=True, tag="receive_transfer
 
 
 class ConcludeTransfer(FollowUp, frozen=True, kw_only=True, tag="conclude_transfer"):
-    """Back at the sender: delivered where ``refusal`` is None, else returned for that reason."""
+    """Ends a transfer in the sender's wallet: delivered if ``refusal`` is None, else returned for that reason."""
 
     transfer_id: str
     to_user_id: str
@@ -302,7 +302,7 @@ _canonical = msgspec.json.Encoder(order="sorted")
 
 
 def canonical(command: Command) -> bytes:
-    """The command as JSON with sorted keys, no spaces, UTF-8, nulls left out (but in ``set_limits``).
+    """The command as JSON with sorted keys, no spaces, UTF-8, without nulls (except in ``set_limits``).
 
     ``request_sha256`` is the SHA-256 of these bytes; two commands are the same if and only if the bytes are.
     """

@@ -1,11 +1,11 @@
-"""What happened: one tagged Struct of data per event type, the postings that move the money, and the event itself.
+"""Events: one Struct of data per event type, the postings that move the money, and the event itself.
 
-Truths that the constructors and ``record.decode`` assert:
-(1) the postings of an event sum to zero in each asset;
+Invariants:
+(1) the postings of an event sum to zero in each asset (asserted by the deciders, checked by ``record.decode``);
 (2) the members of every data Struct are declared in the order of their names, because records are sorted so;
-(3) ``data`` holds the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
-(4) the ledger's own events name their ``cause``, the position of the event that led to them; ``writer_opened`` has
-    none.
+(3) ``data`` has the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
+(4) the ledger's own events name their ``cause``, the position of the event that led to them, except
+    ``writer_opened``.
 """
 
 from typing import ClassVar
@@ -13,7 +13,7 @@ from typing import ClassVar
 from msgspec import UNSET, Struct, UnsetType, field
 
 NO_REQUEST = "0" * 64
-"""``request_sha256`` of the ledger's own events: nobody asked."""
+"""``request_sha256`` of the ledger's own events, which have no request."""
 
 LEDGER = "ledger"
 """``actor`` of the ledger's own events."""
@@ -42,7 +42,7 @@ class Balance(Struct, frozen=True, gc=False):
 
 
 class Data(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Base of every event's data. ``type`` stands beside the data in the record, not inside it."""
+    """Base of every event's data. In a record, ``type`` is a member next to ``data``, not inside it."""
 
     type: ClassVar[str]
 
@@ -55,7 +55,7 @@ class WalletOpened(Data, frozen=True, kw_only=True):
 
 
 class ReferralCounted(Data, frozen=True, kw_only=True):
-    """On the referrer's wallet: ``member`` opened, ``level`` steps below."""
+    """On a referrer's wallet: ``member`` opened a wallet, ``level`` steps below the referrer."""
 
     type = "referral_counted"
 
@@ -65,7 +65,7 @@ class ReferralCounted(Data, frozen=True, kw_only=True):
 
 
 class ReferralVoid(Data, frozen=True, kw_only=True):
-    """The referrer was never opened, or closed, when the count arrived: the walk up ends here."""
+    """The referrer's wallet was never opened, or is closed, when the count arrives. No referrer above it counts."""
 
     type = "referral_void"
 
@@ -111,7 +111,7 @@ class WithdrawalRejected(Data, frozen=True, kw_only=True):
 
 
 class StakeSource(Struct, frozen=True, gc=False):
-    """Which buckets a stake came from; ``grants`` are (grant_id, amount) in the order they were drawn on."""
+    """Which buckets a stake came from; ``grants`` are (grant_id, amount) in the order of use."""
 
     bonus: int
     cash: int
@@ -141,7 +141,7 @@ class BetSettled(Data, frozen=True, kw_only=True):
 
 
 class BetCancelled(Data, frozen=True, kw_only=True):
-    """``before_bet``: the cancel came first; the bet, should it come, is refused for ever."""
+    """``before_bet``: the cancellation came before the bet. The bet is refused if it comes later."""
 
     type = "bet_cancelled"
 
@@ -171,7 +171,7 @@ class HoldExpired(Data, frozen=True, kw_only=True):
 
 
 class HoldCaptured(Data, frozen=True, kw_only=True):
-    """``amount`` as asked; absent captures all."""
+    """``amount`` as in the command; absent captures all."""
 
     type = "hold_captured"
 
@@ -208,7 +208,7 @@ class TransferReceived(Data, frozen=True, kw_only=True):
 
 
 class TransferRefused(Data, frozen=True, kw_only=True):
-    """At the receiver, which takes nothing; ``reason`` is a rejection's code. The sender gets the money back."""
+    """The receiver's wallet takes nothing; ``reason`` is a rejection's code. The sender gets its money back."""
 
     type = "transfer_refused"
 
@@ -296,7 +296,7 @@ class AdjustmentRejected(Data, frozen=True, kw_only=True):
 
 
 class Reversed(Data, frozen=True, kw_only=True):
-    """``position`` is the event whose opposite this posts."""
+    """Posts the opposite of the event at ``position``."""
 
     type = "reversed"
 
@@ -306,7 +306,7 @@ class Reversed(Data, frozen=True, kw_only=True):
 
 
 class LimitsSet(Data, frozen=True, kw_only=True):
-    """The one event in which null is a value: the default again. Absent means unchanged."""
+    """The one event in which null is a value: it restores the default. Absent means unchanged."""
 
     type = "limits_set"
 
@@ -340,8 +340,8 @@ class WalletClosed(Data, frozen=True, kw_only=True):
 
 
 class WriterOpened(Data, frozen=True, kw_only=True):
-    """A writer took the partition: ``generation`` grows with each owner. Whatever was under way on the head before it
-    is a fork. Only in logs that more than one process may write."""
+    """A writer took the partition; ``generation`` grows with each owner. An append still under way on an older head
+    is a fork. Only in logs that several processes may write to."""
 
     type = "writer_opened"
 
@@ -411,14 +411,14 @@ COMMAND_OF: dict[str, str] = {
     "wallet_unfrozen": "unfreeze_wallet",
     "wallet_closed": "close_wallet",
 }
-"""Event type → the type of the command that makes it; the ledger's own events have none."""
+"""Event type → the type of the command that makes it. The ledger's own events are not in it."""
 
 ADDED_BY_DECISION = frozenset({"first_deposit", "from", "before_bet"})
-"""Members of data that no command carries."""
+"""Members of data that no command has."""
 
 
 class Event(Struct, frozen=True, gc=False):
-    """One fact of one wallet: everything in the record but its place in the chain.
+    """One fact of one wallet: everything in the record except its position and ``prev``.
 
     ``balances`` is the wallet after the event, for the assets of its postings; ``time_us`` is Unix microseconds.
     """
@@ -435,7 +435,7 @@ class Event(Struct, frozen=True, gc=False):
 
 def sums_to_zero(postings: tuple[Posting, ...]) -> bool:
     """Whether the postings balance in each asset."""
-    if len(postings) == 2:  # nearly every event; twice as fast as the general sum
+    if len(postings) == 2:  # nearly every event has two; this is twice as fast as the general sum
         (_, asset, amount), (_, other_asset, other_amount) = postings
         return asset == other_asset and amount + other_amount == 0
     sums: dict[str, int] = {}

@@ -71,13 +71,13 @@ from ledger.core.items import (
 from ledger.core.position import Position
 from ledger.core.wallet import (
     DAY_US,
+    NO_BALANCE,
     DayCount,
     ExpiringHold,
     FirstDeposit,
     Grant,
     Limits,
     Wallet,
-    balance_of,
     limits_of,
     running_grant,
     spending_order,
@@ -113,30 +113,32 @@ def evolve(wallet: Wallet, items: Items, event: Event, position: Position) -> Ev
 
 
 def balances_follow(before: Wallet, event: Event) -> bool:
-    """Whether the event's balances are those of ``before``, the wallet before it, plus the event's postings."""
-    balances, postings = event.balances, event.postings
-    if not balances:
-        return not postings
-    prefix = f"wallet/{event.user_id}/"
-    counted = 0
-    for asset, after in balances.items():
-        was = balance_of(before, asset)
-        cash, bonus, held = was.cash, was.bonus, was.held
-        for account, posted_asset, amount in postings:
-            if posted_asset != asset:
-                continue
-            counted += 1
-            if account.startswith(prefix):
-                bucket = account[len(prefix) :]
-                if bucket == "cash":
-                    cash += amount
-                elif bucket == "bonus":
-                    bonus += amount
-                else:
-                    held += amount
-        if after.cash != cash or after.bonus != bonus or after.held != held:
+    """Whether the event's balances are those of ``before``, the wallet before it, plus the event's postings.
+
+    An event moves one asset, or none.
+    """
+    postings, balances = event.postings, event.balances
+    if not postings:
+        return not balances
+    asset = postings[0][1]
+    was, after = before.balances.get(asset, NO_BALANCE), balances.get(asset)
+    cash, bonus, held = was.cash, was.bonus, was.held
+    for account, posted_asset, amount in postings:
+        if posted_asset != asset:
             return False
-    return counted == len(postings)
+        if account[0] == "w":  # wallet/<user_id>/<bucket>; the others are house/… and transit/…
+            _, user_id, bucket = account.split("/")
+            if user_id != event.user_id:
+                return False
+            if bucket == "cash":
+                cash += amount
+            elif bucket == "held":
+                held += amount
+            else:
+                bonus += amount
+    if after is None or len(balances) != 1:
+        return False
+    return after.cash == cash and after.bonus == bonus and after.held == held
 
 
 def items_read_by(event: Event) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ Invariants:
 (2) The event of a follow-up names its cause, and is never dated before it (the writer sees to the time).
 """
 
-from typing import Final
+from typing import Any, Final
 
 from ledger.core.commands import AnyFollowUp, ConcludeTransfer, CountReferral, ReceiveTransfer
 from ledger.core.events import (
@@ -118,12 +118,20 @@ def _conclude_transfer(follow_up: ConcludeTransfer, wallet: Wallet, time_us: int
     )
 
 
+# The other types send none: looked up first, because nearly every event is of one of them.
+_SENDERS: Final[frozenset[type[Any]]] = frozenset(
+    {WalletOpened, ReferralCounted, TransferSent, TransferReceived, TransferRefused}
+)
+
+
 def follow_up_of(event: Event, wallet: Wallet, position: Position, head: str) -> AnyFollowUp | None:
     """The follow-up that ``event`` sends to another wallet; None if it sends none.
 
     ``wallet`` is the event's wallet after the event, ``head`` the hash of its record.
     """
     data = event.data
+    if type(data) not in _SENDERS:
+        return None
     command_id, cause = f"~{head}:0", str(position)
     match data:
         case WalletOpened() if data.referrer_id is not None:

@@ -1,1 +1,1 @@
-"""The partitions of this process: which it owns, which it stands by for, and their checkpoints."""
+"""The partitions of this process: the owned ones, those it stands by for, and their checkpoints."""

@@ -27,13 +27,13 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self.requests) + len(self.follow_ups)
 
-    @property
-    def full(self) -> bool:
-        return len(self.requests) >= self.requests_max
-
-    def put(self, request: Request) -> None:
+    def put(self, request: Request) -> bool:
+        """Put a request behind the others. False, and nothing is put, if ``requests_max`` wait already."""
+        if len(self.requests) >= self.requests_max:
+            return False
         self.requests.append(request)
         self._changed.set()
+        return True
 
     def put_follow_up(self, follow_up: FollowUpRequest) -> None:
         self.follow_ups.append(follow_up)

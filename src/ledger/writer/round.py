@@ -17,8 +17,6 @@ Invariants:
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from msgspec import Struct
-
 from ledger.core.commands import AnyFollowUp
 from ledger.core.decide import Case, decide, expire
 from ledger.core.events import Event
@@ -60,30 +58,37 @@ class SentFollowUp(NamedTuple):
     follow_up: AnyFollowUp
 
 
-class Round(Struct, gc=False):
+class Round:
     """What one round decided. Nothing of it may leave before its records are durable, or, if it has no records,
     before the log has confirmed the head."""
 
-    head: Head
-    """The partition's head after the records."""
-    time_us: int
-    """The time of the round's events."""
-    records: list[NewRecord] = []
-    bytes: int = 0
-    """The size of the records."""
-    decided: int = 0
-    """How many of the requests were decided, from the first one on. The others go into the next round."""
-    responses: list[tuple[Request, AnyResponse]] = []
-    repeated: list[tuple[Request, int]] = []
-    """Requests of a command that has its event already, with the seq of that event. It may be one of this round."""
-    finished: list[FollowUpRequest] = []
-    """Follow-ups that have their event, from this round or an earlier one."""
-    postponed: list[FollowUpRequest] = []
-    """Follow-ups for a wallet in ``unfinished``."""
-    sent: list[SentFollowUp] = []
-    expired: int = 0
-    unfinished: set[str] = set()
-    """The wallets with more due expiries than go into the round. Nothing else may happen to them before the rest."""
+    __slots__ = (
+        *("bytes", "decided", "expired", "finished", "head", "postponed", "records", "repeated", "responses", "sent"),
+        *("time_us", "unfinished"),
+    )
+
+    def __init__(self, head: Head, time_us: int) -> None:
+        self.head = head
+        """The partition's head after the records."""
+        self.time_us = time_us
+        """The time of the round's events."""
+        self.records: list[NewRecord] = []
+        self.bytes = 0
+        """The size of the records."""
+        self.decided = 0
+        """How many of the requests were decided, from the first one on. The others go into the next round."""
+        self.responses: list[tuple[Request, AnyResponse]] = []
+        self.repeated: list[tuple[Request, int]] = []
+        """Requests of a command that has its event already, with the seq of that event. It may be of this round."""
+        self.finished: list[FollowUpRequest] = []
+        """Follow-ups that have their event, from this round or an earlier one."""
+        self.postponed: list[FollowUpRequest] = []
+        """Follow-ups for a wallet in ``unfinished``."""
+        self.sent: list[SentFollowUp] = []
+        self.expired = 0
+        """How many expiries are among the records."""
+        self.unfinished: set[str] = set()
+        """The wallets with more due expiries than go into the round. Nothing else may happen to them before."""
 
 
 class RoundDecider:
@@ -188,8 +193,7 @@ class RoundDecider:
             decided.responses.append((request, Refused(decision)))
             return True
         assert type(decision) is Event, decision
-        after = self._accept(decided, wallet, decision, items)
-        position = Position(self._partition, decided.head.seq)
+        after, position = self._accept(decided, wallet, decision, items)
         decided.responses.append((request, Accepted(decision, position, decided.head.sha256)))
         if after.grants or after.expiring_holds:
             self._expire_due(decided, after)  # money that came back to an expired grant, a hold that began expired
@@ -229,12 +233,15 @@ class RoundDecider:
             if decided.expired >= EXPIRIES_PER_ROUND or decided.bytes >= self._append_bytes:
                 decided.unfinished.add(wallet.user_id)
                 break
-            wallet = self._accept(decided, wallet, event, {})
+            wallet, _ = self._accept(decided, wallet, event, {})
             decided.expired += 1
         return wallet
 
-    def _accept(self, decided: Round, wallet: Wallet, event: Event, items: dict[str, Item | None]) -> Wallet:
-        """Give the event its position and its record, apply it to the state, and return the wallet after it."""
+    def _accept(
+        self, decided: Round, wallet: Wallet, event: Event, items: dict[str, Item | None]
+    ) -> tuple[Wallet, Position]:
+        """Give the event its position and its record, and apply it to the state. Returns the wallet after it, and
+        the position."""
         assert balances_follow(wallet, event), (event, wallet)
         assert event.time_us == decided.time_us, (event, decided.time_us)
         before = decided.head
@@ -248,7 +255,7 @@ class RoundDecider:
         if follow_up is not None:
             self._state.put(follow_up_key(position.seq), follow_up)
             decided.sent.append(SentFollowUp(position.seq, follow_up))
-        return after
+        return after, position
 
 
 def _keys_of(

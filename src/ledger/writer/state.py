@@ -110,14 +110,16 @@ class PartitionState:
                 self._remember(key, value)
 
     def get(self, key: str) -> Value | None:
-        for layer in (self._batch, self._changed, self._saving):
+        """The value under ``key``; None if there is none. Raises LedgerError if the store cannot be read."""
+        # ``fetched`` comes second: it has only keys that no layer in memory had at the start of the batch, and most
+        # keys of a command are new.
+        for layer in (self._batch, self._fetched, self._changed, self._saving):
             if key in layer:
                 return layer[key]
         wallet = self._recent.get(key)
         if wallet is not None:
             return wallet
-        if key not in self._fetched:
-            self.prefetch((key,))
+        self.prefetch((key,))
         return self._fetched[key]
 
     def wallet(self, user_id: str) -> Wallet:

@@ -8,12 +8,12 @@ Invariants:
 (3) A worker that gets no records although the log has more ends with ``Stalled``. Faust and aiokafka can silently
     lose their offset after a rebalance or the death of a broker, and a new process finds it again.
 (4) A worker ends within ``END_WITHIN_S`` of its stop, whatever Faust does.
+(5) If any of its tasks fails, the start-up included, the worker ends with that error.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from ssl import SSLContext
 from time import monotonic
 from typing import Any, Final
@@ -53,6 +53,10 @@ _log = logging.getLogger(__name__)
 
 class Stalled(LedgerError):
     """Faust delivers nothing although the log has more records, or it crashed. Start a new process."""
+
+
+class WebPortTaken(LedgerError):
+    """The worker cannot listen on the port of its web pages."""
 
 
 class WorkerOptions(Struct, frozen=True, kw_only=True):
@@ -118,6 +122,21 @@ def make_app(options: WorkerOptions, take: Callable[[Sequence[Any]], Awaitable[N
     return app
 
 
+async def _refuse_taken_port(options: WorkerOptions) -> None:
+    """Raise WebPortTaken. Faust itself would go on without folding anything."""
+    if not options.web_port:
+        return
+    try:
+        probe = await asyncio.get_running_loop().create_server(asyncio.Protocol, options.web_host, options.web_port)
+    except OSError as error:
+        raise WebPortTaken(
+            f"the web pages cannot be served on {options.web_host}:{options.web_port} ({error.strerror}): choose "
+            "another port with --web-port, 0 for no web pages"
+        ) from error
+    probe.close()
+    await probe.wait_closed()
+
+
 async def _batches(stream: Any) -> AsyncIterator[Sequence[Any]]:
     """Yield batches of at most ``BATCH`` records. A batch is acknowledged when the next one is requested.
 
@@ -167,33 +186,34 @@ class Worker:
         return app
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until ``stop``. Raises ReadModelAhead, LogDamaged and LogUnreadable, which no restart can repair, and
-        Stalled."""
-        stopping = asyncio.create_task(stop.wait())
-        watching = asyncio.create_task(self._watch())
-        confirming = asyncio.create_task(self._confirm())
+        """Run until ``stop``. Raises ReadModelAhead, LogDamaged and LogUnreadable, which no restart can repair;
+        WebPortTaken; Stalled; and whatever any of its tasks fails with."""
+        await _refuse_taken_port(self._options)
         starting = asyncio.create_task(self.app.start())
+        own = {asyncio.create_task(work) for work in (stop.wait(), self._watch(), self._confirm())}
+        running: set[asyncio.Future[Any]] = {starting, self._fatal, *own}
+        ended: set[asyncio.Future[Any]] = set()
         try:
-            await asyncio.wait((stopping, watching, self._fatal), return_when=asyncio.FIRST_COMPLETED)
+            while not ended:
+                ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if starting in ended and starting.exception() is None:
+                    ended.discard(starting)  # Faust runs now; ``_watch`` notices when it crashes
         finally:
             self._ending.set()
-            confirming.cancel()
-            await asyncio.wait({confirming})
+            for task in own:
+                task.cancel()
+            await asyncio.wait(own)
             await self._end(starting)
-            stopping.cancel()
-            if not watching.done():
-                watching.cancel()
-        for done in (self._fatal, watching):
-            if done.done() and not done.cancelled():
-                done.result()
+        if self._fatal.done():
+            ended.add(self._fatal)
+        for one in ended:
+            one.result()
 
     async def _end(self, starting: "asyncio.Task[Any]") -> None:
         try:
             async with asyncio.timeout(END_WITHIN_S):
-                if not starting.done():
-                    starting.cancel()
-                with suppress(asyncio.CancelledError):
-                    await starting
+                starting.cancel()
+                await asyncio.wait({starting})
                 await self.app.stop()
         except TimeoutError:
             _log.warning("the consumer did not stop within %g s; ending without it", END_WITHIN_S)

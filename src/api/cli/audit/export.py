@@ -35,8 +35,8 @@ _FILE_EVENTS: Final = 100_000  # chosen: some 60 MB of NDJSON; what a kill costs
 def export(dest: Path, data: Path | None, url: str | None, kind: str, file_events: int) -> None:
     """Export the log into the folder DEST, or bring the export that is there up to date.
 
-    One sub-folder per partition, files named by their seqs. Run again after a kill, or later, it goes on after the
-    last whole file, having proved that what is there continues the chain of this very log.
+    One sub-folder per partition, files named by their seqs. Run it again after a kill, or later: it verifies that the
+    exported files are part of this log's chain, and continues after the last complete file.
     """
     from ledger.operations.export import DamagedExport, UnfitRecord, WrongFolder
     from ledger.operations.export import export as export_log
@@ -44,19 +44,19 @@ def export(dest: Path, data: Path | None, url: str | None, kind: str, file_event
     with said_plainly("stakelog audit export"):
         form = _format(kind)
         try:
-            with opened(data, url) as records, progress("exporting", "events") as tell:
-                exported = export_log(records, dest, form, file_events_max=file_events, progress=tell)
+            with opened(data, url) as records, progress("exporting", "events") as report:
+                exported = export_log(records, dest, form, file_events_max=file_events, progress=report)
         except WrongFolder as error:
             raise CannotAudit(str(error)) from error
         except (DamagedExport, UnfitRecord) as error:
             raise CheckFailed(str(error)) from error
         except OSError as error:
             raise CheckFailed(
-                f"{dest} cannot be written: {error.strerror or error}; what is whole stays, run it again to go on"
+                f"{dest} cannot be written: {error.strerror or error}; complete files stay, run it again to continue"
             ) from error
     click.echo(
         f"exported {exported.new} events into {dest}, which now holds {exported.events} of "
-        f"{len(exported.heads)} partitions; their chain was computed anew"
+        f"{len(exported.heads)} partitions; their chain was verified"
     )
 
 

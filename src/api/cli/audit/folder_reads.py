@@ -19,18 +19,18 @@ from projections.models.accounts import accounts_statement
 from projections.reads import statements
 from projections.reads.queries import Found, Reads, at_once
 from projections.storage.port import ReadModelUnavailable
-from projections.storage.sqlite import SqliteReadModel
+from projections.storage.sqlite_reader import SqliteReadModel
 from projections.tables.queries import Query, Rows
 
 _LIMIT: Final = 200
 _NOT_TEXT: Final = "Could not decode to UTF-8"
 """As SQLite's driver says of a text that is none; all else that it raises is about the file."""
 
-Told = TypeVar("Told")
+T = TypeVar("T")
 
 
 class FolderReads:
-    """Asked by several threads at once; each has a read model of its own."""
+    """Threads may share it; each thread has its own read model."""
 
     def __init__(self, data: Path, partitions: int) -> None:
         """Raises CannotAudit where the folder has no read model, or one of another log; ReadModelUnavailable."""
@@ -113,33 +113,33 @@ class FolderReads:
     def accounts(self, partition: int) -> Accounts | None:
         asks = (Query(statements.checkpoints), Query(statements.quarantine), Query(accounts_statement))
 
-        def told() -> Accounts | None:
+        def read() -> Accounts | None:
             checkpoints, quarantined, rows = self._fetch(asks)
             if any(row[0] == partition for row in quarantined):
-                return None  # what is held is in no total: whoever is quarantined is named as behind
+                return None  # totals lack the events of quarantined users, who are reported as behind
             totals = {(row[1], row[2]): (int(row[3]), int(row[4])) for row in rows if row[0] == partition}
             return Accounts(int(dict(checkpoints)[partition]), totals)
 
-        return _readable(told)
+        return _readable(read)
 
     def users(self, partition: int) -> tuple[int, set[str]]:
         of_table = [Query(statements.users, {"of_partition": partition}, frozenset({kind.table})) for kind in BY_USER]
 
-        def told() -> tuple[int, set[str]]:
+        def read() -> tuple[int, set[str]]:
             checkpoints, *tables = self._fetch((Query(statements.checkpoints), *of_table))
             return int(dict(checkpoints)[partition]), {str(row[0]) for rows in tables for row in rows}
 
-        return _readable(told)
+        return _readable(read)
 
     def close(self) -> None:
         for model in self._opened:
             model.close_now()
 
 
-def _readable(told: Callable[[], Told]) -> Told:
-    """Whatever rows somebody wrote by hand do to it, a read that fails is one. Raises Unreadable, LedgerError."""
+def _readable(read: Callable[[], T]) -> T:
+    """Turns every failure of a read into Unreadable: rows changed by hand may fail anywhere. Raises LedgerError."""
     try:
-        return told()
+        return read()
     except ReadModelUnavailable as error:
         if _NOT_TEXT in str(error):
             raise Unreadable(str(error)) from error
@@ -164,7 +164,7 @@ class _AtOnce:
 
 
 class _Ends:
-    """``LogEnds`` of an auditor, who holds every answer against the log at its own position: no lag is told."""
+    """``LogEnds`` of an auditor: each response is compared with the log at its own position, so there is no lag."""
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions

@@ -8,8 +8,12 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+from msgspec import Struct
+
 from api.cli.audit.sources import CannotAudit
 from http_client.client import Client
+from http_client.paths import page_path
 from http_client.responses import ClientError, UnexpectedResponse
 from http_client.retry import Policy
 from ledger.core.position import partition_of
@@ -18,6 +22,15 @@ from ledger.ports import StoredRecord
 _RETRY_FOR_S: Final = 30.0
 """Chosen: a partition that changes its owner, or a node that restarts behind a balancer, takes some seconds."""
 RECORDS: Final = Policy(within_s=_RETRY_FOR_S, pause_s=0.2, pause_s_max=5.0, first_connection=False, timeout_s=60.0)
+
+
+class _SealsPage(Struct):
+    items: list[msgspec.Raw]
+    """A seal's bytes as they are: its hash is over them."""
+    next_cursor: str | None
+
+
+_decode_seals: Final = msgspec.json.Decoder(_SealsPage).decode
 
 
 class HttpRecords:
@@ -51,6 +64,22 @@ class HttpRecords:
             for page in self._client.events(partition, from_seq, to_seq):
                 yield [StoredRecord(record) for record in page]
         except ClientError as error:
+            raise self._unreadable(error) from error
+
+    def seals(self) -> list[bytes]:
+        """The lines of the service's seals, the oldest first."""
+        lines: list[bytes] = []
+        cursor: str | None = None
+        try:
+            while True:
+                page = _decode_seals(
+                    self._client.get(page_path("/v1/seals", {}, limit=200, cursor=cursor)).expect(200).body
+                )
+                lines += [bytes(item) for item in page.items]
+                cursor = page.next_cursor
+                if cursor is None:
+                    return lines[::-1]
+        except (ClientError, msgspec.MsgspecError) as error:
             raise self._unreadable(error) from error
 
     def story(self, user_id: str) -> Iterator[list[bytes]]:

@@ -42,12 +42,11 @@ _NAMED_MOST: Final = 20
     "--at-once", type=click.IntRange(1, 64), default=_AT_ONCE, show_default=True, help="Requests at a time."
 )
 def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patience_s: float, at_once: int) -> None:
-    """Recompute every wallet from the log, and compare with it what the reads say.
+    """Recompute every wallet from the log, and compare the reads with it.
 
-    Each difference is named: wallet, read, member, what is expected and what is found. Folder and service may be in
-    use: an answer is held against the log as of the position that it names. Without --user the queue of orders and
-    the leaderboards are compared too. A folder tells more than any read: its account totals, who has rows, and how
-    far they go are held against the log as well.
+    Each difference is named: wallet, read, field, expected and found. Folder and service may be in use: a response
+    is compared with the log at the position of its `as_of`. Without --user the queue of orders and the leaderboards
+    are compared too. In a folder the account totals, the users with rows and the checkpoints are compared as well.
     """
     from projections.auditing.oracle import UnknownRecord
     from projections.auditing.reconcile.run import reconcile as reconcile_reads
@@ -56,7 +55,7 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
         with (
             opened(data, None if data is not None else url) as records,
             closing(_reads(data, url, records.partitions)) as reads,
-            progress("reconciling", "events") as tell,
+            progress("reconciling", "events") as report,
         ):
             try:
                 result = reconcile_reads(
@@ -67,7 +66,7 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
                     wait_s=patience_s,
                     on_difference=_print_difference,
                     on_message=lambda text: click.echo(text, err=True),
-                    on_progress=tell,
+                    on_progress=report,
                 )
             except UnknownRecord as error:
                 raise CheckFailed(f"{error}; `stakelog audit verify` proves the log itself") from error

@@ -1,4 +1,4 @@
-"""``stakelog audit replay``: the story of a wallet or of a partition."""
+"""``stakelog audit replay``: the events of a wallet or of a partition, one by one."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, opened, said_plainly, source_options, until_nobody_reads
+from api.cli.audit.sources import CannotAudit, opened, said_plainly, source_options, until_reader_leaves
 
 if TYPE_CHECKING:
     from ledger.operations.audit import RecordsFrom
@@ -42,8 +42,8 @@ UNTIL_TIME: Final = _Time()
 
 @click.command()
 @source_options
-@click.option("--user", "user_id", help="The story of this wallet; in a folder by the log's index.")
-@click.option("--partition", type=click.IntRange(0), help="The story of this partition.")
+@click.option("--user", "user_id", help="The events of this wallet; in a folder by the log's index.")
+@click.option("--partition", type=click.IntRange(0), help="The events of this partition.")
 @click.option(
     "--until",
     "until_us",
@@ -61,24 +61,24 @@ UNTIL_TIME: Final = _Time()
 def replay(
     data: Path | None, url: str | None, user_id: str | None, partition: int | None, until_us: int | None, kind: str
 ) -> None:
-    """Tell a wallet's story (--user), or a partition's (--partition), event by event.
+    """Show the events of a wallet (--user) or of a partition (--partition), one by one.
 
-    Amounts are in the asset's minor unit. Over HTTP a wallet's story takes reading its whole partition.
+    Amounts are in the asset's minor unit. Over HTTP the events of a wallet need a read of its whole partition.
     """
     if (user_id is None) == (partition is None):
         raise click.UsageError("--user or --partition, one of them")
-    with said_plainly("stakelog audit replay"), opened(data, url) as records, until_nobody_reads():
+    with said_plainly("stakelog audit replay"), opened(data, url) as records, until_reader_leaves():
         if user_id is not None:
             pages = _known(records.story(user_id), f"no event of {user_id} is in the log: the wallet is not known")
         else:
             assert partition is not None
             pages = _of_partition(records, partition)
-        told = chain.from_iterable(pages) if until_us is None else _until(chain.from_iterable(pages), until_us)
+        found = chain.from_iterable(pages) if until_us is None else _until(chain.from_iterable(pages), until_us)
         if kind == "ndjson":
-            for record in told:
+            for record in found:
                 sys.stdout.buffer.write(record + b"\n")
         else:
-            _print_table(_lines(told), with_user=partition is not None)
+            _print_table(_lines(found), with_user=partition is not None)
 
 
 def _known(pages: Iterator[list[bytes]], otherwise: str) -> Iterator[list[bytes]]:
@@ -136,14 +136,14 @@ def _print_table(lines: "Iterator[Line]", *, with_user: bool) -> None:
 
     width = None if sys.stdout.isatty() else _WIDTH_IN_A_FILE
     console = Console(width=width, highlight=False, force_terminal=sys.stdout.isatty())
-    told = 0
+    found = 0
     while block := list(islice(lines, _BLOCK)):
         with console.capture() as capture:
-            console.print(_table(block, with_header=told == 0, with_user=with_user))
+            console.print(_table(block, with_header=found == 0, with_user=with_user))
         sys.stdout.write(capture.get())
         sys.stdout.flush()
-        told += len(block)
-    sys.stdout.write(f"{told} events\n")
+        found += len(block)
+    sys.stdout.write(f"{found} events\n")
 
 
 def _table(block: "list[Line]", *, with_header: bool, with_user: bool) -> Any:

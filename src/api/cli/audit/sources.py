@@ -82,7 +82,7 @@ def said_plainly(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def until_nobody_reads() -> Iterator[None]:
+def until_reader_leaves() -> Iterator[None]:
     """What is written to stdout may be cut off by its reader (``| head``): that is no failure, and nothing to say."""
     try:
         yield

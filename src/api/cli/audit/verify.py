@@ -3,20 +3,20 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, opened, said_plainly, source_options
+from api.cli.audit.sources import CannotAudit, data_folder, opened, said_plainly, source_options
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
     from ledger.core.record import Head
-    from ledger.operations.audit import Verified
+    from ledger.operations.audit import RecordsFrom, Verified
     from ledger.operations.verifying.anchors import Anchor
 
+_SOURCES_SHOWN: Final = 3
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -28,17 +28,25 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Heads published earlier (the JSON of GET /v1/partitions) that the log must go through.",
 )
-def verify(data: Path | None, url: str | None, heads_file: Path | None) -> None:
-    """Prove the log: chain, postings, balances from zero, requests, unique ids, follow-ups, heads kept elsewhere.
+@click.option(
+    "--seals",
+    "copies",
+    type=click.Path(path_type=Path, exists=True),
+    help="Seals kept outside of the data folder (the file, or its folder) that the log must go through.",
+)
+def verify(data: Path | None, url: str | None, heads_file: Path | None, copies: Path | None) -> None:
+    """Prove the log: chain, postings, balances from zero, requests, unique ids, follow-ups, seals and heads.
 
     Works on a folder, in use or not, and over HTTP. Nothing is changed.
     """
     from ledger.operations.audit import verify as verify_log
 
-    with said_plainly("stakelog audit verify"):
+    with said_plainly("stakelog audit verify"), opened(data, url) as records:
         published = _published(heads_file) if heads_file else {}
-        with opened(data, url) as records, progress("verifying", "events") as tell:
-            verified = verify_log(records, published=published, progress=tell)
+        # Before the ends of the log: a seal made while the log is read may name what is behind them.
+        anchors = [*_own_seals(data, records), *(_seals_in(copies) if copies else ())]
+        with progress("verifying", "events") as tell:
+            verified = verify_log(records, published=published, anchors=anchors, progress=tell)
     transit = ", ".join(f"{amount} {asset}" for asset, amount in verified.in_transit.items())
     click.echo(
         f"well: {verified.events} events in {len(verified.heads)} partitions; chain, postings, balances, requests, "
@@ -48,21 +56,45 @@ def verify(data: Path | None, url: str | None, heads_file: Path | None) -> None:
     click.echo(_anchored(verified))
 
 
+def _own_seals(data: Path | None, records: "RecordsFrom") -> "list[Anchor]":
+    """The seals of the data folder, or of the service."""
+    from api.cli.audit.http_records import HttpRecords
+    from ledger.operations.seals import SEALS, anchors_of
+
+    if isinstance(records, HttpRecords):
+        return anchors_of(records.seals())
+    file = data_folder(data) / SEALS
+    return _seals_in(file) if file.exists() else []
+
+
+def _seals_in(path: Path) -> "list[Anchor]":
+    """Raises CannotAudit, Fault."""
+    from ledger.operations.seals import SEALS, anchors_of, read_lines
+
+    file = path / SEALS if path.is_dir() else path
+    try:
+        return anchors_of(read_lines(file))
+    except OSError as error:
+        raise CannotAudit(f"the seals in {file} cannot be read: {error.strerror}") from error
+
+
 def _anchored(verified: "Verified") -> str:
     """What the end of the log is held against, and how much is behind that."""
     if not verified.anchored:
         return (
             "anchored: to nothing. WARNING: a log without its last records, or with its last records rewritten, "
-            "looks the same; name heads published earlier with --heads, or keep seals"
+            "looks the same; name seals kept outside with --seals, or heads published earlier with --heads"
         )
     trusted = {anchor.partition: anchor.seq for anchor in verified.anchored}
     behind = sum(head.seq - trusted.get(partition, 0) for partition, head in enumerate(verified.heads))
-    return f"anchored: {_sources(verified.anchored)}; {behind} records behind them are not anchored"
-
-
-def _sources(anchors: "Sequence[Anchor]") -> str:
-    counts = Counter(anchor.source for anchor in anchors)
-    return ", ".join(f"{source} ({count} partitions)" for source, count in counts.most_common())
+    counts = Counter(anchor.source for anchor in verified.anchored)
+    sources = ", ".join(f"{source} ({count} partitions)" for source, count in counts.most_common(_SOURCES_SHOWN))
+    more = len(counts) - _SOURCES_SHOWN
+    note = " Seals are not signed yet: trust those that were kept where the log's writer cannot write."
+    return (
+        f"anchored: {sources}{f' and {more} others' if more > 0 else ''}; {behind} records behind them are not "
+        f"anchored.{note if any('seal' in source for source in counts) else ''}"
+    )
 
 
 def _published(file: Path) -> "dict[int, Head]":

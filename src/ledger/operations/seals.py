@@ -1,0 +1,235 @@
+"""Seals: where every partition ended at a time, chained, in a file of one JSON line each.
+
+A line is ``{"sealed_at_us":…,"partitions":[{"partition":0,"seq":42,"head":"…"},…],"prev":"…","kid":null,
+"signature":null}``. Whoever keeps a copy of a seal outside of the data folder can show later that the log was cut or
+rewritten behind it. ``kid`` and ``signature`` are null until there are keys.
+
+Invariants:
+(1) ``prev`` is the SHA-256 of the line before, without its line feed; 64 zeros in the first line;
+(2) ``sealed_at_us`` and the seqs never decrease from line to line;
+(3) a line counts once its line feed is on the disk. A crash leaves at most one line without it: ``SealFile.open``
+    completes that line if it is a whole seal, and removes it if it is not;
+(4) an ``append`` that fails leaves the file as it was before, or with such a line.
+"""
+
+import logging
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ledger.core.record import EMPTY_SHA256, Head
+from ledger.operations.audit import Fault
+from ledger.operations.verifying.anchors import Anchor
+
+SEALS: Final = "seals.ndjson"
+"""The file's name in the data folder."""
+
+_CHUNK: Final = 2**20
+
+_log = logging.getLogger(__name__)
+
+
+class SealedHead(Struct, frozen=True, forbid_unknown_fields=True):
+    partition: int
+    seq: int
+    head: str
+
+
+class Seal(Struct, frozen=True, forbid_unknown_fields=True):
+    sealed_at_us: int
+    partitions: list[SealedHead]
+    prev: str
+    kid: str | None = None
+    signature: str | None = None
+
+    def anchors(self) -> Iterator[Anchor]:
+        """The heads that a log must go through."""
+        source = f"the seal of {utc(self.sealed_at_us)}"
+        return (Anchor(sealed.partition, sealed.seq, sealed.head, source) for sealed in self.partitions)
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Seal).decode
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def utc(time_us: int) -> str:
+    """The time to the second, as in ``2026-11-30T08:00:00Z``."""
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seal_line(sealed_at_us: int, heads: Sequence[Head], prev: str) -> bytes:
+    """The seal of these heads, one of each partition, without a line feed."""
+    sealed = [SealedHead(partition, head.seq, head.sha256) for partition, head in enumerate(heads)]
+    return _encode(Seal(sealed_at_us, sealed, prev))
+
+
+def checked(lines: Iterable[bytes]) -> Iterator[Seal]:
+    """The seals of these lines, each checked against the one before. Raises Fault, with the seal's number as seq."""
+    prev, sealed_at_us, seqs = EMPTY_SHA256, 0, dict[int, int]()
+    for number, line in enumerate(lines, 1):
+        try:
+            seal = _decode(line)
+        except _UNREADABLE as error:
+            raise Fault(-1, number, f"the seal cannot be read: {error}") from None
+        if seal.prev != prev:
+            raise Fault(-1, number, "its prev is not the hash of the seal before it: one of the two was changed")
+        if _encode(seal) != line:
+            raise Fault(-1, number, "its bytes are not the canonical form of what it says")
+        if seal.sealed_at_us < sealed_at_us:
+            raise Fault(-1, number, "its time is before that of the seal before it")
+        for sealed in seal.partitions:
+            if sealed.seq < seqs.get(sealed.partition, 0):
+                raise Fault(
+                    -1, number, f"its seq of partition {sealed.partition} is lower than in the seal before it"
+                )
+            seqs[sealed.partition] = sealed.seq
+        prev, sealed_at_us = sha256(line).hexdigest(), seal.sealed_at_us
+        yield seal
+
+
+def anchors_of(lines: Iterable[bytes]) -> list[Anchor]:
+    """The heads of all seals, without those that repeat the head of the seal before. Raises Fault."""
+    last: dict[int, tuple[int, str]] = {}
+    anchors = []
+    for seal in checked(lines):
+        for anchor in seal.anchors():
+            head = (anchor.seq, anchor.sha256)
+            if last.get(anchor.partition) != head:
+                last[anchor.partition] = head
+                anchors.append(anchor)
+    return anchors
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The complete lines of the file. Raises OSError."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                _log.warning("%s ends in a line that is not complete: it is being written, or a crash cut it", path)
+                return
+            yield line[:-1]
+
+
+class SealFile:
+    """The file, to append to and to read from. One process appends; threads may read while one appends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_open = False
+        self.last_sha256 = EMPTY_SHA256
+        self.last_sealed_at_us = 0
+        self._ends: array[int] = array("q")
+        """Where each line ends, behind its line feed."""
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @property
+    def _size(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def open(self) -> None:
+        """Repair the end of the file and read where its lines are. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._read_ends(descriptor)
+            self._repair(descriptor)
+        finally:
+            os.close(descriptor)
+        if self._ends:
+            line = self.line(len(self))
+            self.last_sha256 = sha256(line).hexdigest()
+            try:
+                self.last_sealed_at_us = _decode(line).sealed_at_us
+            except _UNREADABLE as error:
+                _log.error(
+                    "the last line of %s is not a seal: %s; `stakelog audit verify` says more", self.path, error
+                )
+        self.is_open = True
+
+    def _read_ends(self, descriptor: int) -> None:
+        self._ends = array("q")
+        offset = 0
+        while chunk := os.pread(descriptor, _CHUNK, offset):
+            at = chunk.find(b"\n")
+            while at >= 0:
+                self._ends.append(offset + at + 1)
+                at = chunk.find(b"\n", at + 1)
+            offset += len(chunk)
+
+    def _repair(self, descriptor: int) -> None:
+        size = self._size
+        tail = os.fstat(descriptor).st_size - size
+        if not tail:
+            return
+        rest = os.pread(descriptor, tail, size)
+        prev = sha256(self.line(len(self))).hexdigest() if self._ends else EMPTY_SHA256
+        try:
+            whole = _decode(rest).prev == prev
+        except _UNREADABLE:
+            whole = False
+        if whole:
+            os.pwrite(descriptor, b"\n", size + tail)
+            self._ends.append(size + tail + 1)
+        else:
+            os.ftruncate(descriptor, size)
+            _log.warning("%s ended in half a seal, which a crash left: it is removed", self.path)
+        os.fsync(descriptor)
+
+    def append(self, line: bytes) -> None:
+        """Append the seal durably. Raises OSError, and leaves the file as it was."""
+        sealed_at_us = _decode(line).sealed_at_us
+        size, created = self._size, not self.path.exists()
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                data = line + b"\n"
+                done = 0
+                while done < len(data):
+                    done += os.pwrite(descriptor, data[done:], size + done)
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+        finally:
+            os.close(descriptor)
+        if created:
+            _sync_folder(self.path.parent)
+        self.last_sha256, self.last_sealed_at_us = sha256(line).hexdigest(), sealed_at_us
+        self._ends.append(size + len(data))
+
+    def line(self, number: int) -> bytes:
+        """The line of this number, without its line feed; the first is 1. Raises OSError."""
+        begin = self._ends[number - 2] if number > 1 else 0
+        with self.path.open("rb") as file:
+            return os.pread(file.fileno(), self._ends[number - 1] - 1 - begin, begin)
+
+    def newest(self, before: int | None, limit: int) -> list[tuple[int, bytes]]:
+        """At most ``limit`` (number, line), the newest first, of the numbers below ``before``. Raises OSError."""
+        end = len(self) + 1 if before is None else min(before, len(self) + 1)
+        return [(number, self.line(number)) for number in range(end - 1, max(0, end - 1 - limit), -1)]
+
+    def number_of(self, line_sha256: str) -> int | None:
+        """The number of the line with this hash, 0 for 64 zeros; None where there is none. Raises OSError."""
+        if line_sha256 == EMPTY_SHA256:
+            return 0
+        for number in range(len(self), 0, -1):
+            if sha256(self.line(number)).hexdigest() == line_sha256:
+                return number
+        return None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
