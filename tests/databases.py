@@ -7,9 +7,9 @@ from itertools import count
 from urllib.parse import urlsplit
 
 from deploy.local.install import program
+from projections.storage.database import Database
 from projections.storage.mysql import MySqlDatabase
 from projections.storage.postgresql import PostgreSqlDatabase
-from projections.storage.server import Database
 
 _numbers = count()
 

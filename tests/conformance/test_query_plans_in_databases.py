@@ -16,7 +16,8 @@ from projections.models import ROW_TYPES
 from projections.models.history import HistoryRow
 from projections.models.referrals import ReferralRow
 from projections.storage.common import Statement, ready
-from projections.storage.server import Database, ServerReadModelStore
+from projections.storage.database import Database
+from projections.storage.server import ServerReadModelStore
 from projections.tables.queries import Builder
 from projections.tables.rows import Row, key_of
 from projections.tables.tables import Tables

@@ -7,7 +7,8 @@ import pytest
 from conformance.read_model import OpenBoth, ReadModelContract
 from conformance.read_model_store import OpenStore, ReadModelStoreContract
 from projections.storage.port import ReadModel, ReadModelStore
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 
 
 class TestSqliteReadModelStore(ReadModelStoreContract):

@@ -25,7 +25,8 @@ from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Found, Reads
 from projections.storage.port import Quarantined, ReadModel, ReadModelStore, Run
 from projections.storage.server import ServerReadModel, ServerReadModelStore
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 from properties import naive_reads
 from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
 from properties.reads_scenario import USERS, Story, tell

@@ -25,7 +25,8 @@ from projections.models import VERSION
 from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Reads
 from projections.storage.port import Checkpoint
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 from unit.node_in_memory import World
 
 

@@ -14,10 +14,11 @@ from projections.projecting import follower as follower_module
 from projections.projecting.follower import Follower
 from projections.reads import statements
 from projections.reads.status import standing_of
-from projections.storage import sqlite
+from projections.storage import sqlite, sqlite_file, sqlite_reader
 from projections.storage.common import create_table
 from projections.storage.port import ReadModelUnavailable, Switched
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 from projections.tables.queries import Query
 from properties.reads_scenario import Story, story
 from unit.asked import Asked
@@ -63,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits a second to look again."""
-    monkeypatch.setattr(sqlite, "_LOOK_S", 0.0)
+    monkeypatch.setattr(sqlite_reader, "_LOOK_S", 0.0)
     monkeypatch.setattr(follower_module, "_CHECK_TABLES_S", 0.0)
 
 
@@ -107,14 +108,14 @@ async def test_a_reader_looks_at_most_once_a_second(path: Path, monkeypatch: pyt
     store = await live_store(path, 3)
     model = SqliteReadModel(path)
     looked = 0
-    look = sqlite._identity_at
+    look = sqlite_file.identity_at
 
     def counted(at: Path) -> tuple[int, int] | None:
         nonlocal looked
         looked += 1
         return look(at)
 
-    monkeypatch.setattr(sqlite, "_identity_at", counted)
+    monkeypatch.setattr(sqlite_reader, "identity_at", counted)
     ends_s = time.monotonic() + 0.5
     while time.monotonic() < ends_s:
         await standing_of(model)

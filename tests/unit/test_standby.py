@@ -1,7 +1,7 @@
 """Standbys: taken over at once, without effects of their own, and followed again after an error."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
@@ -9,6 +9,7 @@ from ledger.core.position import partition_of
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import LogUnavailable
 from ledger.node import standby as standby_module
+from ledger.node.ports import OpenFollowUps
 from ledger.node.standby import Standbys
 from ledger.writer.requests import Accepted
 from ledger.writer.writer import Writer
@@ -248,6 +249,29 @@ async def test_a_standby_continues_when_its_log_is_available_again(
     monkeypatch.setattr(b.log, "read", read)
     await a.given(deposit(500, "o1", user_id=U0))
     await ready(cluster, "b", 0)
+
+
+async def test_after_any_error_of_the_other_nodes_arrived_follow_ups_are_still_closed(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    read, errors = b.others.open_follow_ups, [ValueError("a message of another release"), LogUnavailable("away")]
+
+    async def fails_first(partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
+        if errors:
+            raise errors.pop()
+        return await read(partitions)
+
+    monkeypatch.setattr(b.others, "open_follow_ups", fails_first)
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    stand_by(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
+    await a.accepted(transfer(10, U1, user_id=U0))
+    await until(lambda: a.node.open_follow_ups([0])[0].seqs == [])
+    await ready(cluster, "b", 0)
+    state = standbys_of(b)._writers[0].state
+    await until(lambda: errors == [] and state.open_follow_ups() == [])
 
 
 async def test_a_state_that_is_not_on_the_log_halts_a_standby_s_node(cluster: Cluster) -> None:

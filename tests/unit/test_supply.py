@@ -8,7 +8,8 @@ from projections.models import VERSION
 from projections.models.accounts import AccountTotal
 from projections.projecting.partition import PartitionProjector
 from projections.reads.supply import account_totals
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 from properties.reads_scenario import tell
 
 

@@ -15,7 +15,8 @@ from ledger.core.record import EMPTY, Head
 from projections.models import wallets
 from projections.reads.queries import Reads
 from projections.storage.port import Checkpoint, Run
-from projections.storage.sqlite import SqliteReadModel, SqliteReadModelStore
+from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_reader import SqliteReadModel
 from projections.tables import columns
 from projections.tables.model import Model, Models
 from projections.tables.queries import Conditions, Query, Rows, UserRead, UserStatus, fields_of, of_one_user

@@ -171,6 +171,9 @@ class Standbys:
             except LedgerError as error:
                 _log.info("the owners' open follow-ups are not known now: %s", error)
                 continue
+            except Exception:  # noqa: BLE001 - a later takeover would deliver every follow-up again
+                _log.exception("the owners' open follow-ups cannot be read")
+                continue
             for partition, still_open in found.items():
                 writer = self._writers.get(partition)
                 if writer is not None:

@@ -34,6 +34,7 @@ from ledger.errors import (
     StaleHead,
     Superseded,
 )
+from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.mailbox import Mailbox
@@ -56,7 +57,6 @@ _RETRY_S: Final = 0.25
 _TIMER_WAIT_MAX_S: Final = 0.1
 """A clock that is set forward must not delay a timer by more than this. Chosen."""
 _STALE_MAX: Final = 8
-_WARN_EVERY_US: Final = 10_000_000
 
 SHUTTING_DOWN: Final = Failed("shutting_down", "the service is shutting down")
 
@@ -98,7 +98,7 @@ class Writer:
         self._deliver, self._halted = deliver, halted
         self._recent_max = recent_max
         self._time_us = 0
-        self._warned_us = 0
+        self._log_errors = RareWarnings(_log, level=logging.ERROR)
 
         self._mailbox = Mailbox(mailbox_max)
         self._requests_in_round: list[Request] = []
@@ -270,7 +270,7 @@ class Writer:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer-{self.partition}")
 
     def open_again(self, generation: int) -> None:
-        """The partition stays with this writer while the owners' group moves to ``generation``. No other writer had
+        """The partition stays with this writer while the owners' group moves to ``generation``. No other writer owned
         it, so waiting requests may keep waiting."""
         self._opening.generation = generation
         self._opening.must_open = True
@@ -331,7 +331,7 @@ class Writer:
         elif self._halt is not None:
             request.close(Failed(_reason_of(self._halt), str(self._halt)))
         elif not self.opened.is_set():
-            # If it waited, it could be accepted after the previous owner, to whom it is sent again, has refused it.
+            # If it waited, it could be accepted after the previous owner has refused the client's retry.
             request.close(Failed("not_owner", f"partition {self.partition} is not open on this node yet"))
         elif not self._mailbox.put(request):
             maximum = self._mailbox.requests_max
@@ -430,7 +430,7 @@ class Writer:
                     raise
             except LogUnavailable as error:
                 self.state.roll_back()
-                self._warn(error)
+                self._log_errors.warn("partition %d takes nothing: %s", self.partition, error)
                 await self._refuse_writes(requests, follow_ups, error)
                 await asyncio.sleep(_RETRY_S)
                 return
@@ -530,7 +530,7 @@ class Writer:
 
     def _put_back(self, follow_ups: Sequence[FollowUpRequest]) -> None:
         self._follow_ups_in_round = ()
-        if self._stopping:  # the next start delivers them again; waiting for an unavailable log could take for ever
+        if self._stopping:  # the next start delivers them again; waiting for an unavailable log may never end
             self._abandoned.extend(follow_ups)
         else:
             self._mailbox.put_back((), follow_ups)
@@ -539,13 +539,6 @@ class Writer:
         """Leave the waiting follow-ups to the next writer of the partition, here or on another node."""
         self._abandoned.extend(self._mailbox.follow_ups)
         self._mailbox.follow_ups.clear()
-
-    def _warn(self, error: LogUnavailable) -> None:
-        """Warn the operator, but not at every round: a full disk fails each of them."""
-        now_us = self._clock()
-        if not 0 <= now_us - self._warned_us < _WARN_EVERY_US:
-            self._warned_us = now_us
-            _log.error("partition %d takes nothing: %s", self.partition, error)
 
     # --- a log that others may write to ----------------------------------------------------------------------------
 
@@ -576,7 +569,7 @@ class Writer:
             except (StaleHead, OutcomeUnknown) as error:
                 _log.warning("partition %d is not open yet: %s", self.partition, error)
             except LogUnavailable as error:
-                self._warn(error)
+                self._log_errors.warn("partition %d takes nothing: %s", self.partition, error)
                 self._close_waiting(Failed("log_unavailable", str(error)))
                 if self._stopping:
                     self._abandon_follow_ups()  # the next start delivers them again

@@ -26,8 +26,8 @@ from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine import Dialect
 
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
+from projections.storage.database import Conflict, TableGone
 from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay
-from projections.storage.server import Conflict, TableGone
 from projections.tables.queries import Rows
 from projections.tables.rows import Key
 from projections.tables.tables import Tables

@@ -20,29 +20,27 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from time import time_ns
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, bindparam, delete, insert, select, update
-from sqlalchemy.engine import Dialect
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, bindparam, insert, select, update
 from sqlalchemy.sql.expression import ClauseElement
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from ledger.core.record import EMPTY, Head
+from ledger.core.record import EMPTY
 from projections.models import MODELS
 from projections.storage.common import Statement, ready
+from projections.storage.database import Conflict, Database, Session, TableGone
 from projections.storage.port import (
     EVERYBODY,
     Checkpoint,
     Difference,
-    Differs,
     Generation,
     Held,
     LastRuns,
@@ -56,17 +54,41 @@ from projections.storage.port import (
     Switched,
     Users,
 )
+from projections.storage.statements import (
+    ADD_CHECKPOINT,
+    ADD_EVENT,
+    ADD_GENERATION,
+    ADVANCE,
+    CHECKED,
+    CHECKPOINT_OF,
+    CHECKPOINTS,
+    CLEAR_DIFFERENCES,
+    DELETE_EVENT,
+    DELETE_GENERATION,
+    DIFFERENCES,
+    END_QUARANTINE,
+    EVENTS,
+    GENERATION_TABLES,
+    GENERATIONS,
+    LIVE,
+    LOCKED_CHECKPOINTS,
+    QUARANTINED,
+    SET_STATUS,
+    STATUS,
+    Compiled,
+    advance_values,
+    checkpoint_of,
+    refuse_switch,
+    scan,
+)
 from projections.tables.model import Models
 from projections.tables.queries import Builder, Query, Rows
 from projections.tables.rows import Key, Row, is_of_user
 from projections.tables.tables import (
-    CHECKPOINT,
     COMMON,
     DIFFERENCE,
-    GENERATION,
     PROOF,
     QUARANTINE,
-    QUARANTINED_EVENT,
     Tables,
 )
 
@@ -91,198 +113,13 @@ RETRIED: Final = Table(
 )
 
 
-class Conflict(Exception):
-    """The database gave the transaction up for another one's sake: nothing was written, trying again may do."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class TableGone(Exception):
-    """A statement names a table that is not there."""
-
-
-class Session(Protocol):
-    """One connection. Statements raise ReadModelUnavailable, Conflict, TableGone."""
-
-    async def rows(self, statement: Statement, values: Sequence[Any] = ()) -> Rows: ...
-
-    async def change(self, statement: Statement, values: Iterable[Sequence[Any]]) -> int:
-        """Run the statement for each of ``values``; answers how many rows its WHERE found in all."""
-        ...
-
-    async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-        """Write rows, sorted by their keys, in place of what those keys have."""
-        ...
-
-    def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
-        """The rows of a statement, page by page, none of them kept."""
-        ...
-
-    async def make_table(self, table: Table) -> None: ...
-
-    async def make_indexes(self, tables: Tables) -> None: ...
-
-    async def drop_table(self, table: Table) -> None: ...
-
-
-class Database(Protocol):
-    """One bounded pool of connections to one server, opened by its first use.
-
-    Everything raises ReadModelUnavailable where the server does not answer.
-    """
-
-    @property
-    def dialect(self) -> Dialect:
-        """Known once the server was asked: ``opened``."""
-        ...
-
-    @property
-    def pool(self) -> Pool: ...
-
-    @property
-    def conflicts(self) -> Sequence[str]:
-        """The server's codes for deadlocks, lock time-outs and failures to serialise."""
-        ...
-
-    async def opened(self) -> None:
-        """Connect where that was not done yet, and learn which dialect is spoken."""
-        ...
-
-    def writing(self) -> AbstractAsyncContextManager[Session]:
-        """One READ COMMITTED transaction, committed, or rolled back with whatever was raised."""
-        ...
-
-    def alone(self) -> AbstractAsyncContextManager[Session]:
-        """For those who make and drop tables: one at a time, in a transaction if the server has it for tables."""
-        ...
-
-    def rebuilding(self) -> AbstractAsyncContextManager[None]:
-        """For those who rebuild: one at a time, whatever machine they are on. Raises RebuildUnderWay.
-
-        The server lets go of it when the connection ends, however its process died.
-        """
-        ...
-
-    def looking(self) -> AbstractAsyncContextManager[Session]:
-        """One READ ONLY transaction of one moment."""
-        ...
-
-    async def look(self, asked: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
-        """The rows of each, all of one moment, in as few round trips as the server can."""
-        ...
-
-    async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
-        """Those of the partition's rows that there are, without their partition."""
-        ...
-
-    async def make_room(self, generation: int, times_us: Mapping[Table, Iterable[int]]) -> None:
-        """Prepare tables that the database splits by month for rows of these times."""
-        ...
-
-    def forget_room(self, generation: int) -> None:
-        """Forget for which months there is room: it may be gone."""
-        ...
-
-    async def close(self) -> None:
-        """Release everything. Closing again is harmless."""
-        ...
-
-
-_CLAUSES: Final[Mapping[str, ClauseElement]] = {
-    "format": select(FORMAT.c.format),
-    "set_format": insert(FORMAT),
-    "retries": select(RETRIED.c.code, RETRIED.c.number),
-    "add_retry": insert(RETRIED),
-    "count_retry": update(RETRIED)
-    .where(RETRIED.c.code == bindparam("of_code"))
-    .values(number=RETRIED.c.number + bindparam("more")),
-    "generations": select(
-        GENERATION.c.generation, GENERATION.c.fold_version, GENERATION.c.status, GENERATION.c.made_at_us
-    ).order_by(GENERATION.c.generation),
-    "live": select(GENERATION.c.generation).where(GENERATION.c.status == "live"),
-    "status": select(GENERATION.c.status).where(GENERATION.c.generation == bindparam("number")),
-    "set_status": update(GENERATION)
-    .where(GENERATION.c.generation == bindparam("number"), GENERATION.c.status == bindparam("old_status"))
-    .values(status=bindparam("new_status")),
-    "add_generation": insert(GENERATION),
-    "checkpoints": select(CHECKPOINT.c.partition, CHECKPOINT.c.seq, CHECKPOINT.c.head, CHECKPOINT.c.digests)
-    .where(CHECKPOINT.c.generation == bindparam("number"))
-    .order_by(CHECKPOINT.c.partition),
-    "locked_checkpoints": select(CHECKPOINT.c.partition, CHECKPOINT.c.seq, CHECKPOINT.c.head, CHECKPOINT.c.digests)
-    .where(CHECKPOINT.c.generation == bindparam("number"))
-    .order_by(CHECKPOINT.c.partition)
-    .with_for_update(),
-    "checkpoint": select(CHECKPOINT.c.seq, CHECKPOINT.c.head, CHECKPOINT.c.digests).where(
-        CHECKPOINT.c.generation == bindparam("number"), CHECKPOINT.c.partition == bindparam("of_partition")
-    ),
-    "add_checkpoint": insert(CHECKPOINT),
-    "advance": update(CHECKPOINT)
-    .where(
-        CHECKPOINT.c.generation == bindparam("number"),
-        CHECKPOINT.c.partition == bindparam("of_partition"),
-        CHECKPOINT.c.seq == bindparam("old_seq"),
-        CHECKPOINT.c.head == bindparam("old_head"),
-        CHECKPOINT.c.digests == bindparam("old_digests"),
-    )
-    .values(seq=bindparam("new_seq"), head=bindparam("new_head"), digests=bindparam("new_digests")),
-    "quarantine": select(
-        QUARANTINE.c.partition, QUARANTINE.c.user_id, QUARANTINE.c.seq, QUARANTINE.c.time_us, QUARANTINE.c.reason
-    )
-    .where(QUARANTINE.c.generation == bindparam("number"))
-    .order_by(QUARANTINE.c.partition, QUARANTINE.c.user_id),
-    "free": delete(QUARANTINE).where(
-        QUARANTINE.c.generation == bindparam("number"),
-        QUARANTINE.c.partition == bindparam("of_partition"),
-        QUARANTINE.c.user_id == bindparam("user"),
-    ),
-    "hold": insert(QUARANTINED_EVENT),
-    "release": delete(QUARANTINED_EVENT).where(
-        QUARANTINED_EVENT.c.generation == bindparam("number"),
-        QUARANTINED_EVENT.c.partition == bindparam("of_partition"),
-        QUARANTINED_EVENT.c.user_id == bindparam("user"),
-        QUARANTINED_EVENT.c.seq == bindparam("at_seq"),
-    ),
-    "held": select(QUARANTINED_EVENT.c.user_id, QUARANTINED_EVENT.c.seq, QUARANTINED_EVENT.c.record)
-    .where(
-        QUARANTINED_EVENT.c.generation == bindparam("number"),
-        QUARANTINED_EVENT.c.partition == bindparam("of_partition"),
-        QUARANTINED_EVENT.c.user_id == bindparam("user"),
-    )
-    .order_by(QUARANTINED_EVENT.c.seq)
-    .limit(bindparam("most")),
-    "proved": select(PROOF.c.partition, PROOF.c.seq, PROOF.c.checked_at_us, PROOF.c.differences)
-    .where(PROOF.c.generation == bindparam("number"))
-    .order_by(PROOF.c.partition),
-    "differences": select(*(column for column in DIFFERENCE.c if column.name not in ("generation", "found_at_us")))
-    .where(DIFFERENCE.c.generation == bindparam("number"))
-    .order_by(*DIFFERENCE.primary_key)
-    .limit(bindparam("most")),
-    "clear_differences": delete(DIFFERENCE).where(
-        DIFFERENCE.c.generation == bindparam("number"), DIFFERENCE.c.partition == bindparam("of_partition")
-    ),
-}
-_NAMED_BY: Final = (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, PROOF, DIFFERENCE, GENERATION)
-"""All that name a generation; its own row goes last."""
-
-
-class _Statements:
-    """The clauses above, compiled for one dialect as each is needed."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-        self._ready: dict[str, Statement] = {}
-
-    def __getitem__(self, name: str) -> Statement:
-        statement = self._ready.get(name)
-        if statement is None:
-            statement = self._ready[name] = ready(_CLAUSES[name], self._dialect)
-        return statement
-
-    def forget(self, table: Table) -> Statement:
-        """Delete what ``table`` has of a generation."""
-        return ready(delete(table).where(table.c.generation == bindparam("number")), self._dialect)
+_FORMAT_FOUND: Final = select(FORMAT.c.format)
+_SET_FORMAT: Final = insert(FORMAT)
+_RETRIES: Final = select(RETRIED.c.code, RETRIED.c.number)
+_ADD_RETRY: Final = insert(RETRIED)
+_COUNT_RETRY: Final = (
+    update(RETRIED).where(RETRIED.c.code == bindparam("of_code")).values(number=RETRIED.c.number + bindparam("more"))
+)
 
 
 class ServerReadModelStore:
@@ -293,7 +130,7 @@ class ServerReadModelStore:
         self._database, self._make, self._row_types = database, make, models.row_types
         self._tables: dict[int, Tables] = {}
         self._scans: dict[tuple[int, type[Row]], Statement] = {}
-        self._statements: _Statements | None = None
+        self._compiled: Compiled | None = None
         self.retries = 0
         """Transactions of this process that the database rolled back and that were retried."""
         self._not_stored = Counter[str]()
@@ -304,41 +141,41 @@ class ServerReadModelStore:
             self._tables[generation] = Tables(generation, self._row_types)
         return self._tables[generation]
 
-    async def _sql(self) -> _Statements:
+    async def _sql(self) -> Compiled:
         """The statements, once the tables that are there once are there."""
-        if self._statements is None:
+        if self._compiled is None:
             database = self._database
             await database.opened()
-            statements = _Statements(database.dialect)
+            compiled = Compiled(database.dialect)
             try:
-                found = await database.look([(statements["format"], ())])
+                found = await database.look([(compiled[_FORMAT_FOUND], ())])
             except TableGone:
                 found = [[]]
             if found == [[]]:
                 if not self._make:
                     raise ReadModelUnavailable("the database holds no read model yet: its follower makes it")
-                await self._prepare(statements)
+                await self._prepare(compiled)
             elif found != [[(SERVER_FORMAT,)]]:
                 raise ReadModelUnavailable(
                     f"the database holds a read model of format {found[0][0][0]}, and this program knows format "
                     f"{SERVER_FORMAT}: name an empty database, or empty this one; it is made of the log"
                 )
-            self._statements = statements
-        return self._statements
+            self._compiled = compiled
+        return self._compiled
 
-    async def _prepare(self, statements: _Statements) -> None:
+    async def _prepare(self, compiled: Compiled) -> None:
         async with self._alone() as session:
             for table in (*COMMON.sorted_tables, RETRIED, FORMAT):
                 await session.make_table(table)
-            if not await session.rows(statements["format"]):
-                there = {code for code, _ in await session.rows(statements["retries"])}
+            if not await session.rows(compiled[_FORMAT_FOUND]):
+                there = {code for code, _ in await session.rows(compiled[_RETRIES])}
                 missing = [(code, 0) for code in self._database.conflicts if code not in there]
-                await session.change(statements["add_retry"], missing)
-                await session.change(statements["set_format"], [(SERVER_FORMAT,)])
+                await session.change(compiled[_ADD_RETRY], missing)
+                await session.change(compiled[_SET_FORMAT], [(SERVER_FORMAT,)])
 
-    async def _write(self, work: Callable[[Session, _Statements], Awaitable[T]]) -> T:
+    async def _write(self, work: Callable[[Session, Compiled], Awaitable[T]]) -> T:
         """``work`` in a transaction, again and whole where another one was in its way."""
-        statements = await self._sql()
+        compiled = await self._sql()
         met: list[str] = []
         try:
             async for attempt in AsyncRetrying(
@@ -349,7 +186,7 @@ class ServerReadModelStore:
                 with attempt:
                     try:
                         async with self._database.writing() as session:
-                            done = await work(session, statements)
+                            done = await work(session, compiled)
                     except Conflict as conflict:
                         self._met(conflict)
                         met.append(conflict.code)
@@ -373,9 +210,8 @@ class ServerReadModelStore:
         if not self._not_stored:
             return
         counts, self._not_stored = self._not_stored, Counter()
-        statements = await self._sql()
         # In the order of the codes: two processes never wait for each other's rows.
-        adding = statements["count_retry"]
+        adding = (await self._sql())[_COUNT_RETRY]
         values = [adding.values({"of_code": code, "more": number}) for code, number in sorted(counts.items())]
         try:
             async with self._database.writing() as session:
@@ -386,8 +222,8 @@ class ServerReadModelStore:
                 self._met(error)
             _log.warning("the counter of retries could not be updated (%s); it is updated with the next write", error)
 
-    async def _rows(self, name: str, **given: Any) -> Rows:
-        statement = (await self._sql())[name]
+    async def _rows(self, clause: ClauseElement, **given: Any) -> Rows:
+        statement = (await self._sql())[clause]
         with _as_the_port_says():
             (found,) = await self._database.look([(statement, statement.values(given))])
         return found
@@ -402,15 +238,15 @@ class ServerReadModelStore:
 
     async def generations(self) -> list[Generation]:
         try:
-            return [Generation(*row) for row in await self._rows("generations")]
+            return [Generation(*row) for row in await self._rows(GENERATIONS)]
         except Switched:
-            self._statements = None  # somebody emptied the database: all is made anew from here on
+            self._compiled = None  # somebody emptied the database: all is made anew from here on
             raise
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
-        statements = await self._sql()
+        compiled = await self._sql()
         async with self._alone() as session:
-            there = await session.rows(statements["generations"])
+            there = await session.rows(compiled[GENERATIONS])
             if live and any(status == "live" for _, _, status, _ in there):
                 raise Switched("another process has made a live generation meanwhile")
             number, status = max((row[0] for row in there), default=0) + 1, "live" if live else "building"
@@ -421,11 +257,11 @@ class ServerReadModelStore:
                 await session.make_table(table)
             if live:
                 await session.make_indexes(tables)
-            await self._drop_named(session, statements, made.number)
+            await self._drop_named(session, compiled, made.number)
             empty = [(made.number, partition, EMPTY.seq, EMPTY.sha256, "{}") for partition in range(partitions)]
-            await session.change(statements["add_checkpoint"], empty)
+            await session.change(compiled[ADD_CHECKPOINT], empty)
             row = (made.number, version, made.status, made.made_at_us)
-            await session.change(statements["add_generation"], [row])
+            await session.change(compiled[ADD_GENERATION], [row])
         self._database.forget_room(made.number)
         return made
 
@@ -435,38 +271,38 @@ class ServerReadModelStore:
             await session.make_indexes(self._of(generation))
 
     async def drop_generation(self, generation: int) -> None:
-        await self._write(lambda session, statements: self._retire(session, statements, generation))
+        await self._write(lambda session, compiled: self._retire(session, compiled, generation))
         for table in self._of(generation).metadata.sorted_tables:
             async with self._alone() as session:
                 await session.drop_table(table)
-        await self._write(lambda session, statements: self._drop_named(session, statements, generation))
+        await self._write(lambda session, compiled: self._drop_named(session, compiled, generation))
         self._database.forget_room(generation)
 
-    async def _retire(self, session: Session, statements: _Statements, generation: int) -> None:
+    async def _retire(self, session: Session, compiled: Compiled, generation: int) -> None:
         """From here on the generation cannot become the live one."""
-        retire = statements["set_status"]
+        retire = compiled[SET_STATUS]
         values = {"number": generation, "old_status": "building", "new_status": "retired"}
         await session.change(retire, [retire.values(values)])
-        if await session.rows(statements["status"], [generation]) == [("live",)]:
+        if await session.rows(compiled[STATUS], [generation]) == [("live",)]:
             raise OutOfStep(f"generation {generation} is live")
 
-    async def _drop_named(self, session: Session, statements: _Statements, generation: int) -> None:
-        for table in _NAMED_BY:
-            await session.change(statements.forget(table), [[generation]])
+    async def _drop_named(self, session: Session, compiled: Compiled, generation: int) -> None:
+        for table in GENERATION_TABLES:
+            await session.change(compiled[DELETE_GENERATION[table]], [[generation]])
 
     async def checkpoints(self, generation: int) -> list[Checkpoint]:
-        rows = await self._rows("checkpoints", number=generation)
-        return [_checkpoint(seq, head, digests) for _, seq, head, digests in rows]
+        rows = await self._rows(CHECKPOINTS, number=generation)
+        return [checkpoint_of(seq, head, digests) for _, seq, head, digests in rows]
 
     async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
         runs: Sequence[Run] = ()
         asked_at: Sequence[Checkpoint] | None = None
 
-        async def work(session: Session, statements: _Statements) -> None:
+        async def work(session: Session, compiled: Compiled) -> None:
             nonlocal runs, asked_at
             # Locked first, the lower number first: whoever folds holds one of these rows, or waits for it.
-            locked = {number: await self._locked(session, statements, number) for number in sorted((old, new))}
-            statuses = {number: status for number, _, status, _ in await session.rows(statements["generations"])}
+            locked = {number: await self._locked(session, compiled, number) for number in sorted((old, new))}
+            statuses = {number: status for number, _, status, _ in await session.rows(compiled[GENERATIONS])}
             if statuses.get(old) != "live":
                 raise Switched(f"generation {old} is not the live one any more")
             if statuses.get(new) != "building":
@@ -478,10 +314,10 @@ class ServerReadModelStore:
                 elif asked_at != locked[old]:
                     raise Overtaken(f"generation {old} went on before the switch was tried again")
                 await self._make_room(new, runs)
-                await self._put_runs(session, statements, new, runs)
-                locked[new] = await self._locked(session, statements, new)
-            _refuse_apart(old, new, locked[old], locked[new], accept=accept)
-            flip = statements["set_status"]
+                await self._put_runs(session, compiled, new, runs)
+                locked[new] = await self._locked(session, compiled, new)
+            refuse_switch(old, new, locked[old], locked[new], accept=accept)
+            flip = compiled[SET_STATUS]
             flips = [
                 {"number": old, "old_status": "live", "new_status": "retired"},
                 {"number": new, "old_status": "building", "new_status": "live"},
@@ -491,9 +327,9 @@ class ServerReadModelStore:
 
         await self._write(work)
 
-    async def _locked(self, session: Session, statements: _Statements, generation: int) -> list[Checkpoint]:
-        rows = await session.rows(statements["locked_checkpoints"], [generation])
-        return [_checkpoint(seq, head, digests) for _, seq, head, digests in rows]
+    async def _locked(self, session: Session, compiled: Compiled, generation: int) -> list[Checkpoint]:
+        rows = await session.rows(compiled[LOCKED_CHECKPOINTS], [generation])
+        return [checkpoint_of(seq, head, digests) for _, seq, head, digests in rows]
 
     # --- folding -------------------------------------------------------------------------------------------------
 
@@ -512,8 +348,8 @@ class ServerReadModelStore:
     async def commit(self, generation: int, runs: Sequence[Run], *, building: bool = False) -> None:
         wanted = "building" if building else "live"
 
-        async def work(session: Session, statements: _Statements) -> None:
-            await self._put_runs(session, statements, generation, runs, wanted)
+        async def work(session: Session, compiled: Compiled) -> None:
+            await self._put_runs(session, compiled, generation, runs, wanted)
 
         try:
             await self._make_room(generation, runs)
@@ -536,17 +372,17 @@ class ServerReadModelStore:
     async def _put_runs(
         self,
         session: Session,
-        statements: _Statements,
+        compiled: Compiled,
         generation: int,
         runs: Sequence[Run],
         wanted: str | None = None,
     ) -> None:
         """Checkpoints, then rows. ``wanted``: the status that the generation must have, if that is not known."""
         runs = sorted(runs, key=lambda run: run.partition)
-        advance = statements["advance"]
-        found = await session.change(advance, [advance.values(_advance(generation, run)) for run in runs])
+        advance = compiled[ADVANCE]
+        found = await session.change(advance, [advance.values(advance_values(generation, run)) for run in runs])
         if wanted is not None:
-            status = await session.rows(statements["status"], [generation])
+            status = await session.rows(compiled[STATUS], [generation])
             if status != [(wanted,)]:
                 raise Switched(f"generation {generation} is {status[0][0] if status else 'gone'}")
         if found != len(runs):
@@ -565,25 +401,25 @@ class ServerReadModelStore:
             if rows:
                 await session.put(tables.of[kind], rows)
         for run in runs:
-            await self._keep_quarantine(session, statements, generation, run)
+            await self._keep_quarantine(session, compiled, generation, run)
 
-    async def _keep_quarantine(self, session: Session, statements: _Statements, generation: int, run: Run) -> None:
+    async def _keep_quarantine(self, session: Session, compiled: Compiled, generation: int, run: Run) -> None:
         here = (generation, run.partition)
         if run.held:
-            await session.change(statements["hold"], [(*here, *held) for held in run.held])
+            await session.change(compiled[ADD_EVENT], [(*here, *held) for held in run.held])
         if run.released:
-            await session.change(statements["release"], [(*here, held.user_id, held.seq) for held in run.released])
+            await session.change(compiled[DELETE_EVENT], [(*here, held.user_id, held.seq) for held in run.released])
         if run.free:
-            await session.change(statements["free"], [(*here, user_id) for user_id in run.free])
+            await session.change(compiled[END_QUARANTINE], [(*here, user_id) for user_id in run.free])
         if run.quarantined:
             rows = [(*here, *_storable(one.user_id, one.seq, one.time_us, one.reason)) for one in run.quarantined]
             await session.put(QUARANTINE, sorted(rows))
 
     async def quarantine(self, generation: int) -> list[Quarantined]:
-        return [Quarantined(*row) for row in await self._rows("quarantine", number=generation)]
+        return [Quarantined(*row) for row in await self._rows(QUARANTINED, number=generation)]
 
     async def held(self, generation: int, partition: int, user_id: str, limit: int) -> list[Held]:
-        rows = await self._rows("held", number=generation, of_partition=partition, user=user_id, most=limit)
+        rows = await self._rows(EVENTS, number=generation, of_partition=partition, user=user_id, most=limit)
         return [Held(*row) for row in rows]
 
     # --- checking ------------------------------------------------------------------------------------------------
@@ -591,14 +427,14 @@ class ServerReadModelStore:
     async def scan(
         self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = EVERYBODY
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
-        statements = await self._sql()
+        compiled = await self._sql()
         wanted = self._row_types if kinds is None else kinds
         with _as_the_port_says():
             async with self._database.looking() as session:
-                at = await session.rows(statements["checkpoint"], [generation, partition])
+                at = await session.rows(compiled[CHECKPOINT_OF], [generation, partition])
                 if not at:
                     raise Switched(f"generation {generation} is gone")
-                checkpoint = _checkpoint(*at[0])
+                checkpoint = checkpoint_of(*at[0])
                 for kind in wanted:
                     here = [partition, *users] if is_of_user(kind) else [partition]
                     async with aclosing(
@@ -612,11 +448,7 @@ class ServerReadModelStore:
         statement = self._scans.get((generation, kind))
         if statement is None:
             table = self._of(generation).of[kind]
-            members = [column for column in table.c if column.name != "partition"]
-            here = select(*members).where(table.c.partition == bindparam("of_partition"))
-            if is_of_user(kind):
-                here = here.where(members[0] >= bindparam("first"), members[0] < bindparam("last"))
-            statement = ready(here.order_by(*members[: kind.key_length]), self._database.dialect)
+            statement = ready(scan(table, kind), self._database.dialect)
             self._scans[generation, kind] = statement
         return statement
 
@@ -625,21 +457,21 @@ class ServerReadModelStore:
     ) -> None:
         differences = [(generation, *_storable(*msgspec.structs.astuple(one)), now_us) for one in found]
 
-        async def work(session: Session, statements: _Statements) -> None:
-            if not await session.rows(statements["status"], [generation]):
+        async def work(session: Session, compiled: Compiled) -> None:
+            if not await session.rows(compiled[STATUS], [generation]):
                 raise Switched(f"generation {generation} is gone")
             await session.put(PROOF, [(generation, partition, seq, now_us, len(found))])
-            await session.change(statements["clear_differences"], [[generation, partition]])
+            await session.change(compiled[CLEAR_DIFFERENCES], [[generation, partition]])
             if differences:
                 await session.put(DIFFERENCE, sorted(differences))
 
         await self._write(work)
 
     async def proved(self, generation: int) -> list[Proved]:
-        return [Proved(*row) for row in await self._rows("proved", number=generation)]
+        return [Proved(*row) for row in await self._rows(CHECKED, number=generation)]
 
     async def differences(self, generation: int, limit: int) -> list[Difference]:
-        rows = await self._rows("differences", number=generation, most=limit)
+        rows = await self._rows(DIFFERENCES, number=generation, most=limit)
         return [Difference(*row) for row in rows]
 
     async def close(self) -> None:
@@ -657,34 +489,6 @@ def _as_the_port_says() -> Iterator[None]:
         raise ReadModelUnavailable(f"the database gave up for somebody else's sake ({conflict.code})") from conflict
 
 
-def _advance(generation: int, run: Run) -> dict[str, Any]:
-    return {
-        "number": generation,
-        "of_partition": run.partition,
-        "old_seq": run.before.head.seq,
-        "old_head": run.before.head.sha256,
-        "old_digests": _digests_text(run.before),
-        "new_seq": run.after.head.seq,
-        "new_head": run.after.head.sha256,
-        "new_digests": _digests_text(run.after),
-    }
-
-
-def _refuse_apart(
-    old: int, new: int, theirs: Sequence[Checkpoint], ours: Sequence[Checkpoint], *, accept: bool
-) -> None:
-    """Raises OutOfStep, Differs."""
-    if len(ours) != len(theirs):
-        raise OutOfStep(f"generations {old} and {new} are of different logs")
-    for partition, (here, there) in enumerate(zip(ours, theirs, strict=True)):
-        if here.head != there.head:
-            raise OutOfStep(
-                f"partition {partition}: generation {new} is at {here.head.seq}, {old} at {there.head.seq}"
-            )
-        if not accept and here != there:
-            raise Differs(f"partition {partition}: the rows of generations {old} and {new} differ")
-
-
 def _storable(*values: Any) -> tuple[Any, ...]:
     """Words about what is wrong may quote anything: PostgreSQL stores no U+0000, and nobody lone surrogates."""
     return tuple(
@@ -693,23 +497,6 @@ def _storable(*values: Any) -> tuple[Any, ...]:
         else value
         for value in values
     )
-
-
-def _checkpoint(seq: int, head: str, digests: str) -> Checkpoint:
-    """Raises ReadModelUnavailable where somebody wrote other digests than we do."""
-    try:
-        texts = msgspec.json.decode(digests, type=dict[str, str])
-        return Checkpoint(Head(seq, head), {table: int(text, 16) for table, text in texts.items()})
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise ReadModelUnavailable(
-            f"a checkpoint of the read model is damaged, at seq {seq}: {error}. The read model is made of the log: "
-            "rebuild it with stakelog project rebuild"
-        ) from error
-
-
-def _digests_text(checkpoint: Checkpoint) -> str:
-    texts = {table: f"{digest:032x}" for table, digest in checkpoint.digests.items()}
-    return msgspec.json.encode(texts, order="sorted").decode()
 
 
 class ServerReadModel:
@@ -725,20 +512,20 @@ class ServerReadModel:
         self._generation: int | None = None
         self._asked: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
         self._tables: dict[int, Tables] = {}
-        self._own: _Statements | None = None
+        self._own: Compiled | None = None
 
     @property
     def pool(self) -> Pool:
         return self._database.pool
 
-    async def _sql(self) -> _Statements:
+    async def _sql(self) -> Compiled:
         if self._own is None:
             await self._database.opened()
-            self._own = _Statements(self._database.dialect)
+            self._own = Compiled(self._database.dialect)
         return self._own
 
     async def retries(self) -> dict[str, int]:
-        statement = (await self._sql())["retries"]
+        statement = (await self._sql())[_RETRIES]
         try:
             (found,) = await self._database.look([(statement, ())])
         except (TableGone, Conflict):
@@ -746,7 +533,7 @@ class ServerReadModel:
         return dict(found)
 
     async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 — all are alike
-        live_now = (await self._sql())["live"]
+        live_now = (await self._sql())[LIVE]
         pointer: tuple[Statement, Sequence[Any]] = (live_now, live_now.values({}))
         for _ in range(_TRIES):
             generation = self._generation

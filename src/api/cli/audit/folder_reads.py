@@ -19,7 +19,7 @@ from projections.models.accounts import accounts_statement
 from projections.reads import statements
 from projections.reads.queries import Found, Reads, at_once
 from projections.storage.port import ReadModelUnavailable
-from projections.storage.sqlite import SqliteReadModel
+from projections.storage.sqlite_reader import SqliteReadModel
 from projections.tables.queries import Query, Rows
 
 _LIMIT: Final = 200

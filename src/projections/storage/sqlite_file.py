@@ -1,0 +1,46 @@
+"""The file of the embedded read model: which file it is, and what to say when it is missing or cannot be used."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from projections.storage.port import ReadModelUnavailable
+
+BUSY_S: Final = 10.0
+"""How long a statement waits for a lock of another connection."""
+
+Identity = tuple[int, int]
+"""Device and inode. While anybody has a file open, no other one can have its inode."""
+
+
+def unavailable(path: Path, error: Exception) -> ReadModelUnavailable:
+    return ReadModelUnavailable(
+        f"the read model {path} cannot be used: {error}. It is made of the log: free the disk or mend its rights; if "
+        "it is damaged, delete it, its -wal and its -shm, and start again"
+    )
+
+
+HOW_TO_MAKE: Final = (
+    "the follower of a running service makes it of the log within seconds; where none runs, `stakelog project "
+    "rebuild` does"
+)
+
+
+def gone(path: Path) -> ReadModelUnavailable:
+    return ReadModelUnavailable(f"there is no read model at {path}: {HOW_TO_MAKE}")
+
+
+def identity_at(path: Path) -> Identity | None:
+    """None where there is no file, or none that can be looked at."""
+    try:
+        return identity(path.stat())
+    except OSError:
+        return None
+
+
+def identity(found: os.stat_result) -> Identity:
+    return found.st_dev, found.st_ino
+
+
+def uri(path: Path, mode: str) -> str:
+    return f"{path.absolute().as_uri()}?mode={mode}"

@@ -1,0 +1,145 @@
+"""The embedded read model, read: from the file that ``SqliteReadModelStore`` writes.
+
+The file may be deleted or replaced while connections have it open. A connection checks its path once a second and
+opens the file that is there; without a file, reads raise ReadModelUnavailable.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from sqlalchemy.dialects import sqlite
+
+from projections.models import MODELS
+from projections.storage.common import Statement, ready
+from projections.storage.port import ReadModelUnavailable
+from projections.storage.sqlite_file import BUSY_S, Identity, gone, identity_at, unavailable, uri
+from projections.storage.statements import LIVE
+from projections.tables.model import Models
+from projections.tables.queries import Builder, Query, Rows
+from projections.tables.tables import Tables
+
+_DIALECT: Final = sqlite.dialect()
+_LIVE: Final = ready(LIVE, _DIALECT)
+_READERS: Final = 2
+"""Threads for the reads that take longer. Chosen: as many as small machines have cores."""
+_LOOK_S: Final = 1.0
+"""How often a connection that reads looks whether its file is still the one at the path. Chosen: a look is 2 µs."""
+
+
+class SqliteReadModel:
+    """``ReadModel`` over the file that a ``SqliteReadModelStore`` made: read-only, beside its writers.
+
+    Quick reads are looked up in the caller's thread (10–30 µs from the page cache; a thread costs more than that),
+    the others in threads with a connection each, so that a long one does not hold up commands.
+    """
+
+    def __init__(self, path: Path, *, models: Models = MODELS) -> None:
+        self._path, self._row_types = path, models.row_types
+        self._inline = _Reader(path)
+        self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
+        self._own = threading.local()
+        self._opened: list[_Reader] = [self._inline]
+        self._tables: dict[int, Tables] = {}
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="stakelog-read")
+
+    async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:
+        if quick:
+            return self._fetch(self._inline, queries)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch_here, queries)
+
+    def _fetch_here(self, queries: Sequence[Query]) -> list[Rows]:
+        reader: _Reader | None = getattr(self._own, "reader", None)
+        if reader is None:
+            reader = self._own.reader = _Reader(self._path)
+            self._opened.append(reader)
+        return self._fetch(reader, queries)
+
+    def _fetch(self, reader: "_Reader", queries: Sequence[Query]) -> list[Rows]:
+        execute = reader.current().execute
+        live_now = _LIVE
+        try:
+            execute("BEGIN")  # deferred: the first look fixes the moment for all of them
+            try:
+                live = execute(live_now.text, live_now.values({})).fetchone()
+                if live is None:
+                    raise ReadModelUnavailable(f"{self._path} has no live generation yet: its follower is starting")
+                generation: int = live[0]
+                found = []
+                for query in queries:
+                    statement = self._statement(generation, query)
+                    values = statement.values({"generation": generation, **query.values})
+                    found.append(execute(statement.text, values).fetchall())
+                return found
+            finally:
+                execute("COMMIT")
+        except sqlite3.Error as error:
+            raise unavailable(self._path, error) from error
+
+    def _statement(self, generation: int, query: Query) -> Statement:
+        name = (generation, query.builder, query.conditions)
+        statement = self._statements.get(name)
+        if statement is None:
+            tables = self._tables.get(generation)
+            if tables is None:
+                tables = self._tables[generation] = Tables(generation, self._row_types)
+            statement = self._statements[name] = ready(query.builder(tables, query.conditions), _DIALECT)
+        return statement
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """``close``, for who has no event loop."""
+        self._threads.shutdown()
+        for reader in self._opened:
+            reader.close()
+
+
+class _Reader:
+    """One connection that reads the file at the path, also where that becomes another one. Not for two at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ReadModelUnavailable."""
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._file: Identity | None = None
+        self._look_at_s = 0.0
+        self.current()
+
+    def current(self) -> sqlite3.Connection:
+        """To the file that is there, or was a second ago. Raises ReadModelUnavailable where there is none."""
+        if self._connection is None or monotonic() >= self._look_at_s:
+            file = identity_at(self._path)  # before it is opened: exchanged in between, it is opened once more
+            if file is None:
+                raise gone(self._path)
+            if self._connection is None or file != self._file:
+                self.close()
+                self._connection, self._file = self._connect(), file
+            self._look_at_s = monotonic() + _LOOK_S
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                uri(self._path, "ro"),
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=BUSY_S,
+                cached_statements=256,
+            )
+            connection.execute("PRAGMA cache_size=-8192")
+        except sqlite3.Error as error:
+            raise unavailable(self._path, error) from error
+        return connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
