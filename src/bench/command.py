@@ -25,10 +25,10 @@ NAMES = (
     "fold",
     "verify",
 )
-"""The measures in their order; `measures.MEASURES` has the same, and importing it here would slow every command."""
+"""The measures in their order, as `measures.commands.MEASURES`; an import of that would slow every command."""
 
 DISTRIBUTED_NAMES = ("commands", "send", "visible", "cache", "rebuild", "leaving", "worker", "takeover")
-"""Those of the distributed mode; `distributed_measures.MEASURES` has the same."""
+"""The measures of the distributed mode, as `measures.distributed.MEASURES`."""
 
 
 @click.command()
@@ -70,7 +70,7 @@ def bench(only: tuple[str, ...], *, quick: bool, distributed: bool, wallets: int
         if name not in known:
             raise click.UsageError(f"{name} is measured {'without' if distributed else 'with'} --distributed only")
     if distributed and wallets is not None:
-        raise click.UsageError("--wallets is of the measures without --distributed")
+        raise click.UsageError("--wallets is for measures without --distributed")
     names = [name for name in known if not only or name in only]
     if distributed:
         run.run(run.distributed(names, quick=quick, environment=os.environ), out=out)

@@ -1,4 +1,4 @@
-"""What the numbers were measured on: without it they cannot be compared with anybody's."""
+"""What the numbers were measured on: without it they cannot be compared with other machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: the folder, the progress, the measures in turn, the report, and the end of it all."""
+"""One run: the folder, the progress, the measures in turn, the report, and the clean-up."""
 
 from __future__ import annotations
 

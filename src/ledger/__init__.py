@@ -1,31 +1,24 @@
-"""The write side: what may happen to a wallet, and the record of what did.
+"""The write side: what may happen to a wallet, and the record of what happened.
 
-Read in this order:
+==============  =====================================================================================================
+``core``        commands, events and rules; ``decide`` and ``evolve``. Pure
+``writer``      one partition's single writer: rounds, appends, responses, and the partition's state
+``node``        the partitions of this process: which it owns, checkpoints, standbys
+``peers``       the other nodes: forwarding of commands, delivery of follow-ups
+``snapshots``   a partition's state, kept outside of the node
+``sqlite``      adapters on SQLite: the log, the state store, the data folder
+``kafka``       adapters on Kafka: the log, the owners' group, snapshots, the broker's clock
+``memory``      adapters in memory, for tests
+``operations``  audit, export, backup, replay, migration
+``ports``       what the ledger needs of the outside
+``errors``      every way in which the outside can fail
+==============  =====================================================================================================
 
-========================  ===========================================================================
-``money``                 assets, minor units, the range of an amount
-``commands``              what may be asked
-``rejections``            every reason to refuse, in the order of precedence
-``events``                what happened, and its postings
-``entries``               what a wallet remembers under its ids
-``wallet``                a wallet's state; ``evolve``: the only way that state changes
-``decide``                ``decide``: one flat ladder of checks per command
-``record``                event ↔ bytes, and the hash chain over them
-``partitioning``          user → partition
-``ports``                 what the outside must do for us: ``EventLog``, ``StateStore``, ``Clock``
-``seen``                  which keys the store may hold: a filter
-``state``                 a partition's state in memory, over the state store
-``requests``               what is asked of a writer, and its answers
-``writer``                one partition's single writer
-``node``                  which partitions live here; routing; follow-ups; checkpoints
-``audit``                 the log alone, examined
-``folder``                the data folder of the embedded mode, and its lock
-``logs``                  adapters of ``EventLog``
-``state_stores``          adapters of ``StateStore``
-========================  ===========================================================================
+Arrows go one way: ``operations``, ``node`` and ``peers`` import ``writer``, which imports ``core``. Adapters import
+``ports``, ``errors``, ``core`` and their own technology.
 
-Glossary. A *command* asks, an *event* is a fact, a *record* is an event's exact bytes. *seq* is the place of an
-event in its partition, a *position* names both (``"3:42"``), the *head* is the hash of a partition's last record.
-A *follow-up* is a command of the ledger's own that an event sends to another wallet. An *entry* is what a wallet
-remembers under an id: an order, a bet, a hold, a transfer, a grant, a proposed adjustment.
+A *command* is a request to change a wallet, an *event* is a fact, a *record* is an event's exact bytes. *seq* numbers
+the events of a partition, a *position* is (partition, seq), written ``"3:42"``; its *head* is the hash of its
+last record. A *follow-up* is a command that an event sends to another wallet. An *item* is what a wallet remembers
+under an id: an order, a bet, a hold, a transfer, a grant, a proposed adjustment.
 """

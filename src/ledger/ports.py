@@ -12,7 +12,7 @@ from ledger.core.state_values import Value
 
 
 class NewRecord(NamedTuple):
-    """A record to append, with the two names by which its log refuses a duplicate."""
+    """A record to append, with the two names by which a log refuses a duplicate."""
 
     seq: int
     user_id: str
@@ -33,25 +33,25 @@ class StoredRecord(NamedTuple):
 
 
 class EventLog(Protocol):
-    """Append-only log of every partition. An append lands whole or not at all, and only on the head it names.
+    """Append-only log of every partition. An append lands whole or not at all, and only on the head that it names.
 
     Durable means: when ``append`` returns, the records survive the crash that the adapter's docstring names.
     """
 
     @property
     def partitions(self) -> int:
-        """How many partitions the log was created with."""
+        """The number of partitions, fixed when the log was created."""
         ...
 
     @property
     def shared(self) -> bool:
-        """Whether other processes may append too. Then a writer decides nothing before its ``writer_opened`` has
+        """Whether other processes may append, too. Then a writer decides nothing before its ``writer_opened`` has
         landed, and opens again after each ``StaleHead`` and ``OutcomeUnknown``."""
         ...
 
     @property
     def append_bytes(self) -> int:
-        """How many bytes of records one append should hold: a writer ends its round there."""
+        """How many bytes of records one append should have: a writer ends its round there."""
         ...
 
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
@@ -64,48 +64,48 @@ class EventLog(Protocol):
     async def confirm(self, partition: int, head: Head) -> None:
         """Return only if ``head`` was the partition's head at a moment after this call began.
 
-        An answer that writes nothing leaves only after this. Raises StaleHead, LogUnavailable.
+        A response that writes nothing leaves only after this. Raises StaleHead, LogUnavailable.
         """
         ...
 
     async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
-        """At most ``limit`` records from ``from_seq`` on, in order; [] past the end. Raises LogUnavailable."""
+        """At most ``limit`` records from ``from_seq`` on, in order; [] after the end. Raises LogUnavailable."""
         ...
 
     async def head(self, partition: int) -> Head:
-        """Where the partition ends. Raises LogUnavailable, LogDamaged."""
+        """The partition's head. Raises LogUnavailable, LogDamaged."""
         ...
 
     def place(self, partition: int, head: Head) -> bytes | None:
-        """What another process needs to begin reading behind ``head``, a head that was read or written here.
+        """What another process needs to begin reading after ``head``, a head that this one has read or written.
 
-        Opaque, of some hundred bytes; None where a log is read by its seqs and needs nothing.
+        Opaque, some hundred bytes; None if the log is read by seq and needs nothing.
         """
         ...
 
     async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
-        """Read the partition from behind ``head``, by what ``place`` answered once, instead of from its start.
+        """Begin to read the partition after ``head``, by a result of ``place``, instead of at its start.
 
-        What was read further already stays known. A place that cannot be read is None with a warning: the log is
-        then read from its start. A log that is read by its seqs has nothing to do, and leaves it to its caller to
-        read the head there. Raises CheckpointAhead, ForeignCheckpoint, LogUnavailable, LogUnreadable.
+        Records that were read already stay known. If ``place`` cannot be decoded, the log warns and reads from its
+        start. A log that is read by seq does nothing: its caller checks the head. Raises CheckpointAhead,
+        ForeignCheckpoint, LogUnavailable, LogUnreadable.
         """
         ...
 
     async def close(self) -> None:
-        """Release everything. Appends under way are finished first. Closing again is harmless."""
+        """Finish the appends under way and release everything. Closing again is harmless."""
         ...
 
 
 Page = bytes
-"""Some of a state's items, in the order of keys: a line the key, a line the value as the store encodes it, both
-UTF-8 without control characters. Lines are parted, not ended, by a newline: N items have 2 N - 1 of them."""
+"""Some of a state's keys and values, in the order of keys: one line for the key, one for the value as the store
+encodes it, both UTF-8 without control characters. Newlines separate the lines: N values have 2 N - 1 newlines."""
 
 
 class StateCopy(Protocol):
-    """A partition's whole state at one checkpoint, whatever becomes of the store meanwhile.
+    """A partition's whole state at one checkpoint, unchanged while the store changes.
 
-    Used by one thread at a time, and closed by any.
+    One thread uses it at a time; any thread may close it.
     """
 
     @property
@@ -119,12 +119,12 @@ class StateCopy(Protocol):
         ...
 
     def page(self, after: str, entries_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
-        """The items with keys > ``after``: at most so many, at most about so many bytes, but at least one; how many
-        they are, and the last one's key. None if there are no more. Raises LedgerError."""
+        """The values with keys > ``after``: at most ``entries_max`` and about ``bytes_max``, but at least one. With
+        them, how many they are and the last key. None if there are no more. Raises LedgerError."""
         ...
 
     def close(self) -> None:
-        """Let the store go on without it. Closing again is harmless."""
+        """Release it. Closing again is harmless."""
         ...
 
 
@@ -132,28 +132,28 @@ class StateStore(Protocol):
     """A partition's state on disk: a cache of the log at one checkpoint, safe to throw away.
 
     Values are absolute, so writing the same changes twice is harmless. Synchronous: it is local, and a look-up costs
-    less than a task switch; ``save``, ``copy`` and ``replace`` are called in threads of their own.
+    less than a task switch. ``save``, ``copy`` and ``replace`` are called in other threads.
     """
 
     @property
     def values_format(self) -> int:
-        """Changes with every change of the values' shapes: pages of another format cannot be read here."""
+        """Grows with every change of the values' shapes: pages of another format cannot be read."""
         ...
 
     def checkpoint(self, partition: int) -> Head | None:
-        """Where in the log the partition's state is true; None if there is none."""
+        """The head of the log at which the partition's state is true; None if there is no state."""
         ...
 
     def place(self, partition: int) -> bytes | None:
-        """The log's place at the checkpoint, as it was saved."""
+        """The log's place at the checkpoint, as saved."""
         ...
 
     def get(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
-        """The values of those keys that there are. Raises LedgerError if the disk does."""
+        """The values of the keys that exist. Raises LedgerError if the disk fails."""
         ...
 
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
-        """At most ``limit`` items with ``first`` ≤ key < ``last``, in the order of their keys' code points."""
+        """At most ``limit`` values with ``first`` ≤ key < ``last``, in the order of their keys' code points."""
         ...
 
     def keys(self, partition: int, after: str, limit: int) -> list[str]:
@@ -161,21 +161,22 @@ class StateStore(Protocol):
         ...
 
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
-        """Write ``changes`` (None deletes) and the checkpoint with the log's place there, as one whole.
+        """Write ``changes`` (None deletes) and the checkpoint with its place in the log, as one whole.
 
-        Raises LedgerError: nothing changed.
+        Raises LedgerError: nothing has changed.
         """
         ...
 
     def copy(self, partition: int) -> StateCopy | None:
-        """The partition's state as it is now; None if there is none. Raises LedgerError."""
+        """The partition's state at this moment; None if there is none. Raises LedgerError."""
         ...
 
     def replace(self, partition: int, pages: Iterable[Page], at: Head, place: bytes | None) -> None:
-        """Throw the partition's state away and put all of ``pages``, which a copy gave, in its place.
+        """Replace the partition's state by ``pages``, which come from a ``StateCopy``.
 
-        Others may be saved meanwhile; nobody reads this partition. Whatever ends it in the middle, a crash or what
-        ``pages`` raises, which is raised on: then there is no state at all, never a part. Raises LedgerError.
+        Other partitions may be saved at the same time; no task reads this one. If it ends in the middle, by a crash
+        or an error of ``pages``, which is raised again, the partition has no state, never a part of one. Raises
+        LedgerError.
         """
         ...
 
@@ -212,4 +213,4 @@ class SnapshotStore(Protocol):
 
 
 Clock = Callable[[], int]
-"""Unix microseconds, UTC. It may jump; the writer never lets an event's time go back."""
+"""Returns Unix microseconds, UTC. It may jump; the writer never lets an event's time go back."""

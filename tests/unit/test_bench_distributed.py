@@ -12,7 +12,7 @@ from bench.figures import BenchError, Row
 from bench.lab.distributed import QUICK, is_shared
 from bench.lab.one_node import Processes
 from bench.lab.servers import servers_of
-from bench.load.retrying import Word, longest_s, wallets_in
+from bench.load.retrying import Finished, longest_s, wallets_in
 from bench.measures.distributed import MEASURES, steps
 from ledger.core.position import partition_of
 
@@ -24,13 +24,13 @@ ENVIRONMENT = {
 }
 
 
-def word(partition: int, ended_at_s: float, took_s: float) -> Word:
-    return Word(partition, ended_at_s, took_s, 1, failed=False)
+def word(partition: int, ended_at_s: float, took_s: float) -> Finished:
+    return Finished(partition, ended_at_s, took_s, 1, failed=False)
 
 
 def test_an_interruption_is_the_longest_command_that_ended_after_the_node_left() -> None:
-    words = [word(0, 9.0, 5.0), word(0, 11.0, 0.2), word(0, 12.0, 0.9), word(1, 11.0, 3.0), word(2, 11.0, 0.1)]
-    assert longest_s(words, [], 10.0, {0, 2}) == {0: 0.9, 2: 0.1}
+    finished = [word(0, 9.0, 5.0), word(0, 11.0, 0.2), word(0, 12.0, 0.9), word(1, 11.0, 3.0), word(2, 11.0, 0.1)]
+    assert longest_s(finished, [], 10.0, {0, 2}) == {0: 0.9, 2: 0.1}
 
 
 def test_a_command_that_has_no_answer_yet_counts_for_as_long_as_it_waits() -> None:
@@ -71,7 +71,7 @@ def test_a_server_that_is_not_named_is_named_with_what_to_do(missing: str) -> No
 
 
 def test_an_address_that_is_none_is_refused_without_showing_it() -> None:
-    with pytest.raises(BenchError, match="names no database") as refused:
+    with pytest.raises(BenchError, match="names no known database") as refused:
         servers_of(ENVIRONMENT | {"MARIADB_URL": "oracle://me:secret@host/x"})
     assert "secret" not in str(refused.value)
 
@@ -89,7 +89,7 @@ def test_nodes_get_the_servers_and_nothing_of_a_developers_environment(tmp_path:
     [
         (["--distributed", "--only", "verify"], "verify is measured without --distributed only"),
         (["--only", "leaving"], "leaving is measured with --distributed only"),
-        (["--distributed", "--wallets", "20000"], "--wallets is of the measures without --distributed"),
+        (["--distributed", "--wallets", "20000"], "--wallets is for measures without --distributed"),
     ],
 )
 def test_a_measure_of_the_other_mode_is_wrong_use(arguments: list[str], said: str) -> None:

@@ -133,7 +133,7 @@ async def test_a_percent_encoded_user_id_is_the_same_user(asked: Asked) -> None:
             "//v1/orders",
         ),
         *("/v1/orders/", "/v1/orders/u1", "/v1/orders/u1/", "/v1/orders//x", "/v1/partitions/", "/v1/events/", "//"),
-        *("/v1%2Forders", "/V1/orders", "/healthz/", "/v1/commands/", "/"),
+        *("/v1%2Forders", "/V1/orders", "/healthz/", "/v1/commands/", "/schema//"),
     ],
 )
 async def test_another_path_is_not_found(asked: Asked, path: str) -> None:

@@ -23,7 +23,7 @@ from bench.figures import BenchError
 from bench.lab import programs
 from bench.lab.jobs import OpenWallets
 from bench.lab.one_node import Processes
-from bench.lab.programs import Program, Worker
+from bench.lab.programs import JobProcess, Program
 from bench.lab.servers import Servers, refuse_used
 from bench.load import bodies
 from bench.load.bodies import Within
@@ -32,7 +32,7 @@ NODES = 3
 PARTITIONS = 16
 """As many as the settings' default."""
 SETTLED_S_MAX = 120.0
-"""How long partitions may wander until each node has its share. Chosen: far above what it ever took."""
+"""How long the partitions may take to be shared out. Chosen: far above every measured time."""
 CAUGHT_UP_S_MAX = 240.0
 _LOOK_S = 0.05
 _FILLED_AT_ONCE = 1_000
@@ -112,7 +112,7 @@ class DistributedLab(Processes):
             self._stack.callback(node.kill)
             node.start()
             nodes.append(node)
-        self.__dict__["nodes"] = nodes  # whoever settles them asks for them
+        self.__dict__["nodes"] = nodes  # `settled` below uses them
         self.settled()
         self.say("opening and funding 10,000 wallets")
         self.generator.ask(OpenWallets(port=nodes[0].port, first=0, end=bodies.WALLETS, with_bet=False))
@@ -123,13 +123,13 @@ class DistributedLab(Processes):
         return nodes
 
     @cached_property
-    def bettor(self) -> Worker:
-        """A second load generator, for what goes on beside the first."""
-        return self._stack.enter_context(Worker())
+    def bettor(self) -> JobProcess:
+        """A second load generator, for load at the same time as the first."""
+        return self._stack.enter_context(JobProcess())
 
     @cached_property
     def read_side(self) -> Program:
-        """The worker into PostgreSQL, which tells Redis; the tables hold all that the log has."""
+        """The worker into PostgreSQL, which also updates Redis; its tables are level with the log."""
         nodes = self.nodes
         data = self.folder / "worker"
         worker = programs.read_side_worker(data, self.folder / "worker.log", self._settings(data))
@@ -141,7 +141,7 @@ class DistributedLab(Processes):
         return worker
 
     def stop(self) -> int:
-        """Stop worker and nodes, the topic filled; answers how many of its events the worker's measures take."""
+        """Fill the topic, then stop worker and nodes. Returns the number of events that a worker's measure takes."""
         self.filled()
         if "read_side" in self.__dict__:
             self.__dict__.pop("read_side").stop()
@@ -160,14 +160,14 @@ class DistributedLab(Processes):
         """How many the topic has."""
         return sum(one.seq for one in self._partitions(self.nodes[0]))
 
-    # --- who has what ----------------------------------------------------------------------------------------------
+    # --- owners of partitions --------------------------------------------------------------------------------
 
     def urls(self) -> list[str]:
         """Of the nodes that run."""
         return [node.url for node in self.nodes if node.running]
 
     def settled(self) -> dict[int, str]:
-        """Once every partition has an owner among the nodes that run, and each its share: who has what."""
+        """Wait until the running nodes share all partitions evenly. Returns the owner of each partition."""
         deadline_s = time.perf_counter() + SETTLED_S_MAX
         while True:
             owners = self._owners()

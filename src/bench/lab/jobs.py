@@ -1,7 +1,7 @@
-"""A child process that makes load, or is a yardstick, when asked: one JSON job a line in, one JSON answer a line out.
+"""A child process that makes load, or runs a yardstick: one JSON job a line in, one JSON reply a line out.
 
-The clock of every slice runs here, not in the process that draws the progress bar. Ends when its input ends, so no
-worker outlives the bench. Run as ``python -m bench.lab.jobs``.
+The clock of each slice runs in this process, not in the one that draws the progress bar. It ends when its input ends,
+so none outlives the bench. Run as ``python -m bench.lab.jobs``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.load.freshness import Following
 
 
 class Bets(Struct, frozen=True, kw_only=True, tag=True):
-    """See `load.post_bets`."""
+    """See `generator.post_bets`."""
 
     port: int
     connections: int
@@ -31,7 +31,7 @@ class Bets(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
-    """See `load.open_wallets`."""
+    """See `generator.open_wallets`."""
 
     port: int
     first: int
@@ -40,21 +40,21 @@ class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class FillPlayers(Struct, frozen=True, kw_only=True, tag=True):
-    """See `load.fill_players`."""
+    """See `generator.fill_players`."""
 
     port: int
     players: int
 
 
 class FillLong(Struct, frozen=True, kw_only=True, tag=True):
-    """See `load.fill_long`."""
+    """See `generator.fill_long`."""
 
     port: int
     blocks: int
 
 
 class WalletReads(Struct, frozen=True, kw_only=True, tag=True):
-    """See `load.read_wallets`."""
+    """See `generator.read_wallets`."""
 
     port: int
     connections: int
@@ -65,7 +65,7 @@ class WalletReads(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ReadEach(Struct, frozen=True, kw_only=True, tag=True):
-    """See `load.read_each`."""
+    """See `generator.read_each`."""
 
     port: int
     connections: int
@@ -73,7 +73,7 @@ class ReadEach(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class MixedReads(Struct, frozen=True, kw_only=True, tag=True):
-    """See `load.read_mix`."""
+    """See `generator.read_mix`."""
 
     port: int
     connections: int
@@ -93,7 +93,7 @@ class HistoryPages(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Visible(Struct, frozen=True, kw_only=True, tag=True):
-    """See `following.visible`."""
+    """See `freshness.visible`."""
 
     port: int
     read_port: int | None = None
@@ -105,7 +105,7 @@ class Visible(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Arrivals(Struct, frozen=True, kw_only=True, tag=True):
-    """See `following.arrivals`; answered with ``following``, too."""
+    """See `freshness.arrivals`; answered with ``following``, too."""
 
     port: int
     per_s: float
@@ -115,39 +115,39 @@ class Arrivals(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class CatchUp(Struct, frozen=True, kw_only=True, tag=True):
-    """See `following.catch_up`."""
+    """See `freshness.catch_up`."""
 
     port: int
 
 
 class Commits(Struct, frozen=True, kw_only=True, tag=True):
-    """See `yardsticks.bare_commits`."""
+    """See `yardsticks.sqlite.bare_commits`."""
 
     folder: str
     limit_s: float
 
 
 class BareSends(Struct, frozen=True, kw_only=True, tag=True):
-    """See `yardsticks_kafka.bare_sends`."""
+    """See `yardsticks.kafka.bare_sends`."""
 
     url: str
     limit_s: float
 
 
 class BareLoop(Struct, frozen=True, kw_only=True, tag=True):
-    """See `yardsticks.bare_loop`."""
+    """See `yardsticks.sqlite.bare_loop`."""
 
     data: str
 
 
 class Verification(Struct, frozen=True, kw_only=True, tag=True):
-    """See `yardsticks.verification`."""
+    """See `yardsticks.sqlite.verification`."""
 
     data: str
 
 
 class Folding(Struct, frozen=True, kw_only=True, tag=True):
-    """See `yardsticks.folding`."""
+    """See `yardsticks.sqlite.folding`."""
 
     data: str
     into: str
@@ -162,7 +162,7 @@ class Done(Struct, frozen=True, tag=True):
 
 
 class Failed(Struct, frozen=True, tag=True):
-    """Why there are none: one line."""
+    """Why there are no figures: one line."""
 
     why: str
 
@@ -273,7 +273,7 @@ def _alone(job: Alone) -> Slice:
 
 
 def main() -> None:
-    """Answer jobs until the input ends."""
+    """Do jobs until the input ends."""
     encode = msgspec.json.Encoder().encode
     decoder: msgspec.json.Decoder[Job] = msgspec.json.Decoder(Job)
     for line in sys.stdin.buffer:

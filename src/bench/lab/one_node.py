@@ -15,7 +15,7 @@ from msgspec import Struct
 from bench.figures import Slice
 from bench.lab import programs
 from bench.lab.jobs import Bets, CatchUp, FillLong, FillPlayers, Job, OpenWallets, WalletReads
-from bench.lab.programs import Program, Worker
+from bench.lab.programs import JobProcess, Program
 from bench.load import bodies
 from bench.load.bodies import Spread, Within
 
@@ -91,14 +91,14 @@ class Processes:
         self._stack.close()
 
     @cached_property
-    def generator(self) -> Worker:
+    def generator(self) -> JobProcess:
         """The load generator, kept warm."""
-        return self._stack.enter_context(Worker())
+        return self._stack.enter_context(JobProcess())
 
     @cached_property
-    def yardstick(self) -> Worker:
+    def yardstick(self) -> JobProcess:
         """A second process, for bare commits and sends: it must not share the generator's."""
-        return self._stack.enter_context(Worker())
+        return self._stack.enter_context(JobProcess())
 
     def number(self) -> int:
         """A number that no slice had before: for ids of its own."""
@@ -139,7 +139,7 @@ class Processes:
 
     def once(self, job: Job) -> Slice:
         """``job`` in a new process of its own."""
-        with Worker() as worker:
+        with JobProcess() as worker:
             return worker.ask(job)
 
 

@@ -38,17 +38,17 @@ _PROC = Path("/proc")
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """A port of the loopback interface without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Program:
-    """A server process with a port of its own, and a session of its own so that its children are found at the end.
+    """A server process with its own port, and its own session so that its children are found at the end.
 
-    ``argv`` gets the port appended where it holds ``{port}``; what the program says goes to ``log``. It is ready
-    when it answers ``page`` with 200. If the thread that starts it dies, the kernel ends it, where Linux can.
+    ``argv`` gets the port appended where it holds ``{port}``; the output of the program goes to ``log``. It is ready
+    when ``page`` returns 200. If the thread that starts it dies, the kernel ends it, where Linux can.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Program:
         return {_name(pid): _status_bytes(pid, "VmRSS") for pid in self.tree()}
 
     def settle(self, limit_s: float) -> bool:
-        """Wait until the program has nothing left to do, at most ``limit_s``; whether it has not."""
+        """Wait until the program is idle, at most ``limit_s``. Returns whether it is idle."""
         deadline = time.perf_counter() + limit_s
         before = _cpu_s(self.tree())
         if not before:
@@ -218,22 +218,22 @@ def run_command(arguments: list[str], data: Path, log: Path, more: Mapping[str, 
 
 def _last_line(said: bytes) -> str:
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "it wrote nothing"
 
 
-class Worker:
-    """A `worker` process. Use as a context manager."""
+class JobProcess:
+    """A child process that does jobs (`jobs`). Use as a context manager."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.lab.jobs"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the bench's to answer
+            start_new_session=True,  # the bench handles Ctrl-C
         )
         self._decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> JobProcess:
         return self
 
     def __exit__(
@@ -244,11 +244,11 @@ class Worker:
         self._process.communicate()
 
     def ask(self, job: Job) -> Slice:
-        """Do ``job`` there and wait. Raises BenchError if it failed, or the worker did."""
+        """Do ``job`` in the process and wait. Raises BenchError if the job or the process failed."""
         return self._ask(job).figures
 
     def follow(self, job: Arrivals) -> Following:
-        """Do ``job`` there, and what was seen of the follower meanwhile. Raises BenchError as `ask` does."""
+        """Do ``job`` in the process; returns the follower's lag. Raises BenchError as `ask` does."""
         following = self._ask(job).following
         assert following is not None
         return following
@@ -261,7 +261,7 @@ class Worker:
             self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise BenchError(f"the worker process ended during {type(job).__name__}")
+            raise BenchError(f"the job process ended during {type(job).__name__}")
         reply = self._decoder.decode(line)
         if isinstance(reply, Done):
             return reply

@@ -1,7 +1,7 @@
-"""The servers that a distributed run measures on: where they are, and that nobody else's data is on them.
+"""The servers of a distributed run: their addresses, and the check that they contain no data.
 
-A run makes topics and empties databases, so it refuses servers that hold anything: `make bench-distributed` starts
-servers for one run.
+A run makes topics and empties databases, so it refuses servers with any data: `make bench-distributed` starts servers
+for one run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Servers(Struct, frozen=True):
 
 
 def servers_of(environment: Mapping[str, str]) -> Servers:
-    """What ``KAFKA_URL`` and so on say. Raises BenchError with the first that is missing, and with what to do."""
+    """The servers of ``KAFKA_URL`` and so on. Raises BenchError with the first missing one, and what to do."""
     found: dict[str, str] = {}
     for name in Servers.__struct_fields__:
         url = environment.get(f"{name.upper()}_URL")
@@ -68,7 +68,7 @@ def servers_of(environment: Mapping[str, str]) -> Servers:
 
 
 def refuse_used(servers: Servers) -> None:
-    """Raises BenchError where a server holds anything that a run would mix with its own, or cannot be reached."""
+    """Raises BenchError if a server has data, or cannot be reached."""
     used = asyncio.run(_within(_used(servers)))
     if used:
         raise BenchError(
@@ -114,7 +114,7 @@ async def _topics(url: str) -> list[str]:
 
 
 async def _ask_postgresql(url: str, *statements: str) -> int:
-    """The number that the last statement answers, 0 where it answers none."""
+    """The number that the last statement returns; 0 if it returns none."""
     from psycopg import AsyncConnection
 
     connection = await AsyncConnection.connect(url, autocommit=True)
@@ -157,7 +157,7 @@ def _database_name(url: str) -> str:
 
 
 async def _within(asked: Any) -> Any:
-    """What it answers, in time, and its drivers' own errors as one line."""
+    """The result of ``asked``, in time. The drivers' errors become BenchError with one line."""
     from aiokafka.errors import KafkaError
     from asyncmy.errors import MySQLError
     from psycopg import Error

@@ -1,7 +1,7 @@
-"""A client for measures that look into each answer: connections kept open, and one request under way on each.
+"""A client for measures that look into each response: kept-alive connections with one request under way on each.
 
-`load` counts answers and is as cheap as it can be; here each answer's body is handed out. What holds there holds
-here: an answer has a ``Content-Length`` and the status that was expected, or the measurement ends with BenchError.
+`generator` counts responses as cheaply as possible; this client returns the body of each response. For both, a
+response must have a ``Content-Length`` and the expected status, or the measure ends with BenchError.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Client(asyncio.Protocol):
         self._sent_at = 0.0
 
     async def ask(self, request: bytes, expected: bytes = b"200") -> bytes:
-        """The body of the answer, which must have the status ``expected``. ``took_s`` is how long that took.
+        """The body of the response, which must have the status ``expected``. ``took_s`` is its time.
 
         Raises BenchError.
         """
@@ -74,7 +74,7 @@ class Client(asyncio.Protocol):
         if len(self._data) >= self._whole and self._answer is not None and not self._answer.done():
             self.took_s = perf_counter() - self._sent_at
             if len(self._data) > self._whole:
-                self._fail(BenchError("an answer is longer than its Content-Length"))
+                self._fail(BenchError("a response is longer than its Content-Length"))
             else:
                 self._answer.set_result(self._data)
 
@@ -84,7 +84,7 @@ class Client(asyncio.Protocol):
 
 
 class Pool:
-    """Connections for requests that leave when they must, whether or not earlier ones were answered."""
+    """Connections for requests that leave on time, whether or not earlier ones have their response."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -93,13 +93,13 @@ class Pool:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """An idle connection, or a new one. Raises BenchError if there is none to be had."""
+        """An idle connection, or a new one. Raises BenchError if none can be made."""
         client = self._idle.pop() if self._idle else await self._opened()
         yield client
-        self._idle.append(client)  # one whose answer failed is in an unknown state and is not used again
+        self._idle.append(client)  # after a failure a connection is in an unknown state and is not used again
 
     async def open(self, count: int) -> None:
-        """Have ``count`` connections ready, so that none is opened while the clock runs."""
+        """Open ``count`` connections now, so that none is opened while the clock runs."""
         self._idle += [await self._opened() for _ in range(count - len(self._all))]
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
-"""What a client sees of the follower: how far the tables are behind the log, and how soon its own command shows.
+"""What a client sees of the follower: how far the tables are behind the log, and how soon its own command is visible.
 
-1. Commands leave at their time, whether or not earlier ones were answered: a service that falls behind the pace is
-   asked no less. Where the load generator itself cannot keep the pace, the rate that was reached is reported.
-2. A command's time until it is visible begins with the arrival of its answer and ends with the arrival of the read
-   that knows it; so it holds one read's own time, which is measured in turns without the waiting.
-3. A read's ``as_of`` is looked at: one that does not know what was asked for ends the measure.
+1. Commands leave on time, whether or not earlier ones have their response: a slow service gets the same load. If the
+   load generator itself cannot keep the pace, the reached rate is reported.
+2. A command's time until it is visible starts with its response and ends with the response of a read that includes
+   it. So it includes the time of one read, which is measured in turns without the wait.
+3. The ``as_of`` of each read is checked: a read before the requested position ends the measure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.load import bodies
 from bench.load.client import Pool, pool
 
 LOOK_EVERY_S = 0.05
-"""How often `/metrics` is asked while commands arrive. Chosen: each look costs the service about a millisecond."""
+"""How often `/metrics` is read while commands arrive. Chosen: each look costs the service about a millisecond."""
 CAUGHT_UP_S_MAX = 120.0
 """How long the follower may take to catch up. Chosen: far above what it ever took."""
 CONNECTIONS = 32
@@ -45,9 +45,9 @@ class Lag(Struct, frozen=True):
 
 
 class Following(Struct, frozen=True):
-    """A stretch of arriving commands, and how the follower came along.
+    """A stretch of arriving commands, and the follower's lag.
 
-    ``at_end`` is the lag when the last command was answered, ``caught_up_s`` the time from then until there was none.
+    ``at_end`` is the lag at the last command's response, ``caught_up_s`` the time from then until there is no lag.
     """
 
     arrived: Slice
@@ -73,11 +73,11 @@ _as_of: msgspec.json.Decoder[_AsOf] = msgspec.json.Decoder(_AsOf)
 
 
 def lag_of(exposition: str) -> Lag:
-    """The lag in what ``/metrics`` says. Raises BenchError if it says nothing of it."""
+    """The lag in the text of ``/metrics``. Raises BenchError if it is missing."""
     events = [_value(line) for line in exposition.splitlines() if line.startswith(_EVENTS)]
     seconds = [_value(line) for line in exposition.splitlines() if line.startswith(_SECONDS)]
     if not events or not seconds:
-        raise BenchError("/metrics says nothing of the follower's lag")
+        raise BenchError("/metrics has no lag of the follower")
     return Lag(int(sum(events)), max(seconds) * 1e3)
 
 
@@ -86,16 +86,16 @@ def _value(line: str) -> float:
 
 
 def knows(answer: bytes, asked: str) -> bool:
-    """Whether a read is true at the position ``asked``."""
+    """Whether a read is true at the position ``asked`` or later."""
     partition, _, seq = _as_of.decode(answer).as_of.position.partition(":")
     asked_partition, _, asked_seq = asked.partition(":")
     return partition == asked_partition and int(seq) >= int(asked_seq)
 
 
 def following_of(arrived: Slice, looks: Sequence[Lag], at_end: Lag, caught_up_s: float) -> Following:
-    """The figures of one stretch. Raises BenchError if nobody looked."""
+    """The figures of one stretch. Raises BenchError without a look."""
     if not looks:
-        raise BenchError("the commands had arrived before anybody looked at the lag")
+        raise BenchError("the commands arrived before the first look at the lag")
     events, ms = sorted(look.events for look in looks), sorted(look.ms for look in looks)
     return Following(
         arrived,

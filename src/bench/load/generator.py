@@ -42,7 +42,7 @@ _ACCEPTED = b'"status":201'
 
 
 def length_of(data: bytes, end: int, expected: bytes) -> int:
-    """The Content-Length of an answer whose head ends at ``end``; raises BenchError as truth 1 says."""
+    """The Content-Length of an answer whose head ends at ``end``; raises BenchError as invariant 1 says."""
     at = data.find(b"content-length:", 0, end)
     if at < 0:
         at = data.lower().find(b"content-length:", 0, end)
@@ -51,16 +51,16 @@ def length_of(data: bytes, end: int, expected: bytes) -> int:
         shown = data[end + 4 : end + 304].decode("utf-8", "replace")
         raise BenchError(f"a request that cannot be refused was answered {status.decode()}: {shown}")
     if at < 0:
-        raise BenchError("an answer has no Content-Length")
+        raise BenchError("a response has no Content-Length")
     line_end = data.find(b"\r\n", at)
     length = int(data[at + 15 : line_end])
     if not length:
-        raise BenchError("an answer is empty")
+        raise BenchError("a response is empty")
     return length
 
 
 class _Load:
-    """What the connections of one slice share."""
+    """The shared state of the connections of one slice."""
 
     def __init__(self, requests: list[bytes], per_request: int, expected: bytes) -> None:
         self.requests: Iterator[bytes] = iter(requests)
@@ -87,7 +87,7 @@ class _Load:
 
 
 class _Connection(asyncio.Protocol):
-    """Posts, waits for the whole answer, posts the next."""
+    """Posts, waits for the whole response, posts the next request."""
 
     def __init__(self, load: _Load) -> None:
         self._load = load
@@ -137,7 +137,7 @@ class _Connection(asyncio.Protocol):
             now = perf_counter()
             took_s = now - self._sent_at
             if self._missing < 0:
-                self._load.fail("an answer is longer than its Content-Length")
+                self._load.fail("a response is longer than its Content-Length")
                 return
             if self._load.per_request > 1 and not self._all_accepted():
                 return
@@ -264,7 +264,7 @@ def fill_long(port: int, *, blocks: int) -> Slice:
 def open_wallets(port: int, *, first: int, end: int, with_bet: bool) -> Slice:
     """Open and fund wallets ``first`` … ``end`` − 1 in batches over four connections. Raises BenchError.
 
-    Truth 2 counts the elements of a batch, so the last wallets, which do not fill a batch, go in a run of their own.
+    Invariant 2 counts the elements of a batch, so the last wallets, which do not fill a batch, go in a run alone.
     """
     each = bodies.openings(first, end, with_bet=with_bet)
     commands = 3 if with_bet else 2

@@ -1,11 +1,11 @@
-"""Clients that ask until they are answered, while nodes come and go: how long a partition is interrupted.
+"""Clients that retry until a command is accepted, while nodes come and go: how long a partition is interrupted.
 
-1. There is one client for each partition. It knows no owner: it asks the node that answered it last, and after a
-   failure the next one, under the same ``command_id``, until there is a last word.
-2. A command's time is from its first request to its last word, all waiting and asking again included; a partition was
-   interrupted for as long as the longest of its commands took. So a command that waits inside a node counts, too.
-3. A last word is 201 or 200. Any other answer than a 503 to a command that cannot be refused ends the measure; a
-   command without a last word after ``GIVEN_UP_S`` has failed.
+1. Each partition has one client. It knows no owner: it uses the node of its last response, and after a failure the
+   next node, under the same ``command_id``, until the command is accepted.
+2. A command's time is from its first request to its acceptance, with all waits and retries. A partition was
+   interrupted for the time of its longest command. So a command that waits inside a node counts, too.
+3. Accepted is 201 or 200. A command cannot be refused: any other response than a 503 ends the measure. A command that
+   is not accepted after ``GIVEN_UP_S`` has failed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from bench.load import bodies
 from ledger.core.position import partition_of
 
 GIVEN_UP_S = 60.0
-PATIENCE_S = 2.5
-"""Until another node is asked. Chosen: longer than a node lets a command wait for a partition that changes hands."""
+OTHER_NODE_AFTER_S = 2.5
+"""The wait before the next node is tried. Chosen: longer than a node keeps a command while its partition moves."""
 PAUSE_S = 0.01
-"""Between two commands of a client: with 16 of them some hundred commands a second, which no two cores feel."""
+"""Between two commands of a client: 16 clients make some hundred commands a second, a small load for two cores."""
 AGAIN_S = 0.01
 ENDS_S = 2 * GIVEN_UP_S
 _ACCEPTED = (200, 201)
@@ -38,8 +38,8 @@ _NOT_NOW = 503
 _JSON = {"content-type": "application/json"}
 
 
-class Word(Struct, frozen=True):
-    """A command that had its last word, or failed."""
+class Finished(Struct, frozen=True):
+    """A command that was accepted, or failed."""
 
     partition: int
     ended_at_s: float
@@ -57,40 +57,40 @@ def wallets_in(partitions: int) -> list[int]:
 
 
 def longest_s(
-    words: Sequence[Word], under_way: Sequence[tuple[int, float]], since_s: float, among: Collection[int]
+    finished: Sequence[Finished], under_way: Sequence[tuple[int, float]], since_s: float, among: Collection[int]
 ) -> dict[int, float]:
-    """By partition of ``among``, how long the longest command took that had its last word after ``since_s``, or has
-    none yet: ``under_way`` are partition and seconds so far."""
+    """The time of the longest command by partition of ``among``: of commands that ended after ``since_s``, or are
+    under way. ``under_way``: partition and seconds so far."""
     longest = dict.fromkeys(among, 0.0)
-    ended = [(one.partition, one.took_s) for one in words if one.ended_at_s >= since_s]
+    ended = [(one.partition, one.took_s) for one in finished if one.ended_at_s >= since_s]
     for partition, took_s in (*ended, *under_way):
         if partition in longest:
             longest[partition] = max(longest[partition], took_s)
     return longest
 
 
-class Crowd:
+class RetryingClients:
     """Use as a context manager; its wallets are open and funded. Raises BenchError at the end of the block."""
 
     def __init__(self, urls: Callable[[], list[str]], partitions: int, tag: str) -> None:
-        """``urls``: of the nodes that run, asked anew after each failure; from another thread."""
+        """``urls``: returns the running nodes; called after each failure, from another thread."""
         self._urls, self._tag = urls, tag
         self._wallets = wallets_in(partitions)
-        self.words: list[Word] = []
+        self.finished: list[Finished] = []
         self._began_at_s: dict[int, float] = {}
         self._over = threading.Event()
         self._trouble: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="clients", daemon=True)
 
     def longest_s(self, since_s: float, among: Collection[int]) -> dict[int, float]:
-        """See above; ``since_s`` is of ``perf_counter``. Raises BenchError if the crowd has ended."""
+        """See above; ``since_s`` is of ``perf_counter``. Raises BenchError if the clients have ended."""
         self._refuse_ended()
         now = perf_counter()
         under_way = [(partition, now - began_at_s) for partition, began_at_s in list(self._began_at_s.items())]
-        return longest_s(list(self.words), under_way, since_s, among)
+        return longest_s(list(self.finished), under_way, since_s, among)
 
     def play(self, for_s: float) -> None:
-        """Let it play. Raises BenchError if it ended meanwhile."""
+        """Let the clients run for ``for_s``. Raises BenchError if they ended."""
         sleep(for_s)
         self._refuse_ended()
 
@@ -103,11 +103,11 @@ class Crowd:
     def _run(self) -> None:
         try:
             uvloop.run(self._play())
-        except BaseException as error:  # noqa: BLE001 - told by whoever waits for the thread
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             self._trouble = error
 
     async def _play(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        timeout = aiohttp.ClientTimeout(total=OTHER_NODE_AFTER_S)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
             clients = (self._client(session, *place) for place in enumerate(self._wallets))
             await asyncio.gather(*clients)
@@ -130,7 +130,7 @@ class Crowd:
                 await asyncio.sleep(AGAIN_S)
             ended = perf_counter()
             del self._began_at_s[partition]
-            self.words.append(Word(partition, ended, ended - began, asked, not accepted))
+            self.finished.append(Finished(partition, ended, ended - began, asked, not accepted))
             await asyncio.sleep(PAUSE_S)
 
     def _after(self, url: str, partition: int) -> str:
@@ -139,7 +139,7 @@ class Crowd:
         return urls[(urls.index(url) + 1 if url in urls else partition) % len(urls)]
 
     async def _ask(self, session: aiohttp.ClientSession, url: str, body: bytes) -> bool:
-        """Whether it was accepted; False where somebody else must be asked."""
+        """Whether it was accepted; False if another node must be tried."""
         try:
             async with session.post(f"{url}/v1/commands", data=body, headers=_JSON) as response:
                 said = await response.read()
@@ -161,8 +161,8 @@ class Crowd:
     ) -> None:
         self._over.set()
         if error is not None:
-            return  # a thread that does not keep the process, and nobody reads what it found
+            return  # a daemon thread, whose results are not needed any more
         self._thread.join(ENDS_S)
         if self._thread.is_alive():
-            raise BenchError(f"clients had no last word within {ENDS_S:g} s")
+            raise BenchError(f"clients had no accepted command within {ENDS_S:g} s")
         self._refuse_ended()

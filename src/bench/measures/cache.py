@@ -15,7 +15,7 @@ from time import time_ns
 
 from bench.figures import BenchError, Bound, Row, Target
 from bench.lab.jobs import Arrivals, MixedReads, ReadEach
-from bench.lab.programs import Worker
+from bench.lab.programs import JobProcess
 from bench.load import bodies
 from bench.load.bodies import What
 from bench.load.freshness import Following
@@ -33,7 +33,7 @@ Counts = dict[str, dict[str, float]]
 """Aggregate → outcome → reads."""
 
 
-def hit_ratio(port: int, reader: Worker, bettor: Worker, *, limit_s: float, tag: str, seed: int) -> Row:
+def hit_ratio(port: int, reader: JobProcess, bettor: JobProcess, *, limit_s: float, tag: str, seed: int) -> Row:
     """The service at ``port`` has its wallets open and funded. Raises BenchError, also where it has no cache."""
     for what in EACH:
         reader.ask(ReadEach(port=port, connections=CONNECTIONS, what=what))

@@ -129,7 +129,7 @@ def batches(lab: Lab) -> list[Row]:
 
 
 def spread(lab: Lab) -> list[Row]:
-    """One hot wallet, and Zipf, beside uniform load: nobody waits for a row that others write."""
+    """One hot wallet, and Zipf, beside uniform load: no command waits for a row that others write."""
     rows = []
     for name, connections, per_request in (("single commands", 64, 1), ("batches of 1,000", 4, 1000)):
         taken: dict[Spread, list[Slice]] = {which: [] for which in SPREADS}

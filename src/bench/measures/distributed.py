@@ -15,7 +15,7 @@ from bench.lab import programs, servers
 from bench.lab.distributed import PARTITIONS, DistributedLab, DistributedPlan
 from bench.lab.jobs import BareSends, Visible
 from bench.lab.programs import Program
-from bench.load.retrying import Crowd
+from bench.load.retrying import RetryingClients
 from bench.measures import cache as cache_measures
 from bench.measures import projection_worker as worker_measures
 from bench.measures.takeover import take_over_once
@@ -111,7 +111,7 @@ def send(lab: DistributedLab) -> list[Row]:
 
 
 def visible(lab: DistributedLab) -> list[Row]:
-    """From a command's answer at one node to the answer of a read at another that knows it, the worker running."""
+    """From a command's response at one node to a read at another node that includes it; the worker runs."""
     return [_visible_at(lab, per_s) for per_s in PACES]
 
 
@@ -196,17 +196,17 @@ def leaving(lab: DistributedLab) -> list[Row]:
     nodes = lab.nodes
     left: dict[str, list[float]] = {"SIGTERM": [], "SIGKILL": []}
     apart: dict[str, list[float]] = {"SIGTERM": [], "SIGKILL": []}
-    with Crowd(lab.urls, PARTITIONS, f"s{lab.number()}") as crowd:
+    with RetryingClients(lab.urls, PARTITIONS, f"s{lab.number()}") as clients:
         for turn in range(lab.plan.leaves):
             for way in left:
                 node = nodes[turn % len(nodes)]
                 lab.say(f"{way} to {node.name}, {turn + 1} of {lab.plan.leaves}")
-                interrupted, others = _leave(lab, crowd, node, way)
+                interrupted, others = _leave(lab, clients, node, way)
                 left[way] += interrupted
                 apart[way] += others
                 lab.step()
         lab.say("a rolling restart")
-        crowd.play(BEFORE_S)
+        clients.play(BEFORE_S)
         began_s = time.perf_counter()
         for node in nodes:
             node.stop()
@@ -214,11 +214,11 @@ def leaving(lab: DistributedLab) -> list[Row]:
             node.start()
             lab.settled()
             lab.step()
-        crowd.play(AFTER_S)
+        clients.play(AFTER_S)
         took_s = time.perf_counter() - began_s
-        rolled = list(crowd.longest_s(began_s, range(PARTITIONS)).values())
-    words = [one for one in crowd.words if one.ended_at_s >= began_s]
-    failed = sum(one.failed for one in crowd.words)
+        rolled = list(clients.longest_s(began_s, range(PARTITIONS)).values())
+    finished = [one for one in clients.finished if one.ended_at_s >= began_s]
+    failed = sum(one.failed for one in clients.finished)
     rows = [
         _left(f"interrupted by {way}", left[way], apart[way], target)
         for way, target in (("SIGTERM", STOPPED), ("SIGKILL", KILLED))
@@ -227,30 +227,30 @@ def leaving(lab: DistributedLab) -> list[Row]:
         *rows,
         Row(
             "leaving",
-            f"rolling restart of {len(nodes)} nodes, {took_s:.0f} s, {len(words):,} commands",
+            f"rolling restart of {len(nodes)} nodes, {took_s:.0f} s, {len(finished):,} commands",
             f"{failed} failed, the longest took {max(rolled):.2f} s",
-            f"asked again {sum(one.asked - 1 for one in words)} times",
+            f"asked again {sum(one.asked - 1 for one in finished)} times",
             target=NONE_FAILED,
             judged=float(failed),
-            figures={"seconds": took_s, "commands": len(words), "longest_s": rolled, "failed": failed},
+            figures={"seconds": took_s, "commands": len(finished), "longest_s": rolled, "failed": failed},
         ),
     ]
 
 
-def _leave(lab: DistributedLab, crowd: Crowd, node: Program, way: str) -> tuple[list[float], list[float]]:
+def _leave(lab: DistributedLab, clients: RetryingClients, node: Program, way: str) -> tuple[list[float], list[float]]:
     """The longest command of each of the node's partitions, and of each of the others; in seconds."""
     owners = lab.settled()
     theirs = {partition for partition, url in owners.items() if url == node.url}
-    crowd.play(BEFORE_S)
+    clients.play(BEFORE_S)
     since_s = time.perf_counter()
     if way == "SIGTERM":
         node.stop()
     else:
         node.kill()
     lab.settled()
-    crowd.play(AFTER_S)
-    left = list(crowd.longest_s(since_s, theirs).values())
-    apart = list(crowd.longest_s(since_s, set(owners) - theirs).values())
+    clients.play(AFTER_S)
+    left = list(clients.longest_s(since_s, theirs).values())
+    apart = list(clients.longest_s(since_s, set(owners) - theirs).values())
     node.start()
     lab.settled()
     return left, apart

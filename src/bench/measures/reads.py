@@ -152,7 +152,7 @@ def history(lab: Lab) -> list[Row]:
 
 
 def visible(lab: Lab) -> list[Row]:
-    """From a command's answer to the answer of the read that knows it, at 500 commands a second."""
+    """From a command's response to the response of a read that includes it, at 500 commands a second."""
     service = lab.read
     taken: dict[bool, list[Slice]] = {True: [], False: []}
     for turn in range(lab.plan.few_pairs):

@@ -106,7 +106,7 @@ async def take_over(
 
 
 async def _fill(address: KafkaAddress, state: Path, topic: str, events: int) -> Accepted:
-    """Answers the very first command's answer."""
+    """Returns the result of the very first command."""
     node = node_of_whole_log(
         await open_log(address, 1, topic=topic), SqliteStateStore(state), _clock, ASSETS, generation=1
     )
@@ -140,7 +140,7 @@ async def _post(node: Node, batch: list[tuple[Command, str]]) -> Accepted:
 
 
 async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> tuple[int, float]:
-    """Answers how many entries it has, and how long it took."""
+    """Returns the number of its entries, and its time in seconds."""
     log = await open_log(address, 1, topic=topic)
     store = SqliteStateStore(state)
     snapshots = Snapshots(log, store, await open_snapshots(address, 1, topic=f"{topic}.snapshots"), duty=1.0)
@@ -200,5 +200,5 @@ async def _measured(
 
 
 def take_over_once(address: KafkaAddress, folder: Path, *, topic: str, events: int = 1_000_000) -> Takeover:
-    """The same for who has no loop. Raises BenchError."""
+    """The same, blocking. Raises BenchError."""
     return asyncio.run(take_over(address, folder, topic=topic, events=events))

@@ -790,7 +790,7 @@ def _lacks_cash(wallet: Wallet, asset: str, amount: int) -> Rejection | None:
         return None
     return Rejection(
         Code.INSUFFICIENT_FUNDS,
-        f"{amount} {asset} are asked for, {available} can be taken",
+        f"{amount} {asset} is more than the {available} {asset} that can be taken",
         {"available": available},
     )
 

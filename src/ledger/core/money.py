@@ -1,7 +1,8 @@
 """Money is an integer in the asset's minor unit; there are no floats and no rounding here.
 
 An amount is valid if and only if it is an integer in 1 … ``AMOUNT_MAX``. ``AMOUNT_MAX`` is 2^53 − 1, the largest
-integer that every JSON reader keeps exact; no sum that a wallet can own or be owed may leave ±``AMOUNT_MAX``.
+integer that every JSON reader keeps exact. The sum that a wallet owns, plus what can still come back to it, stays
+within ±``AMOUNT_MAX``.
 """
 
 import re
@@ -17,15 +18,15 @@ _ASSET = re.compile(rf"({_CODE}):([0-9]|1[0-8])")
 
 
 def is_asset_code(text: str) -> bool:
-    """Whether an asset could be declared by this code."""
+    """Whether an asset can have this code."""
     return re.fullmatch(_CODE, text) is not None
 
 
 def parse_assets(text: str) -> dict[str, int]:
     """Read ``INR:2,USDT:6,GOLD:0``.
 
-    Raises ValueError, in words for the operator, for anything else: a malformed item, an asset named twice (also in
-    another case), none.
+    Raises ValueError, with a text for the operator, if an item is malformed, an asset is named twice (also in another
+    case), or there is none.
     """
     assets: dict[str, int] = {}
     for item in text.split(","):
@@ -44,9 +45,9 @@ def parse_assets(text: str) -> dict[str, int]:
 
 
 def lacking(assets: Assets, declared: Assets) -> str | None:
-    """An operator's sentence if ``assets`` lacks an asset that a log declares; None if it lacks none.
+    """A sentence for the operator if ``assets`` lacks an asset that a log declares; None if it lacks none.
 
-    A wallet with such an asset could not use it any more.
+    A wallet could not use the missing asset any more.
     """
     missing = sorted(declared.keys() - assets.keys())
     if not missing:
@@ -61,5 +62,5 @@ def is_amount(value: int) -> bool:
 
 
 def in_bounds(total: int) -> bool:
-    """Whether ``total``, what a wallet owns and may still get back, stays within ±(2^53 − 1)."""
+    """Whether ``total``, what a wallet owns and what can still come back to it, is within ±(2^53 − 1)."""
     return -AMOUNT_MAX <= total <= AMOUNT_MAX

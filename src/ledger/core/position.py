@@ -1,7 +1,8 @@
-"""User → partition, exactly as Kafka's Java clients place a key.
+"""Positions, and user → partition, exactly as Kafka's Java clients map a key.
 
-``partition = (murmur2(user_id as UTF-8) & 0x7fffffff) % partitions``. Every writer, reader and client must agree on
-it for ever: a user's events live in one partition, and the number of partitions is fixed when a log is created.
+``partition = (murmur2(user_id as UTF-8) & 0x7fffffff) % partitions``. Every writer, reader and client uses this
+mapping, and it never changes: a user's events are in one partition, and the number of partitions is fixed when a log
+is created.
 """
 
 from functools import lru_cache
@@ -50,7 +51,7 @@ def murmur2(key: bytes) -> int:
 # The pure Python hash costs about 2 µs; a cached look-up 0.1 µs. The size is chosen: 65,536 short keys are ~10 MB.
 @lru_cache(maxsize=65_536)
 def partition_of(user_id: str, partitions: int) -> int:
-    """The partition of ``user_id`` in a log of ``partitions``; ``partition:<n>`` is in n."""
+    """The partition of ``user_id`` in a log of ``partitions``. ``partition:<n>`` is in partition n."""
     if user_id.startswith(RESERVED_PARTITION_PREFIX):
         return int(user_id[len(RESERVED_PARTITION_PREFIX) :])
     return (murmur2(user_id.encode()) & 0x7FFFFFFF) % partitions

@@ -8,12 +8,12 @@ null members left out except in ``limits_set``::
      "postings":[["wallet/u1/cash","INR",-500],["house/stakes","INR",500]],
      "balances":{"INR":{"cash":9500,"bonus":0,"held":0}}}
 
-Truths:
+Invariants:
 (1) head = SHA-256 of the record, in hex; an empty partition's head is 64 zeros;
 (2) a record is an event if and only if its seq and prev continue the last **event** before it in log order;
 (3) ``decode(encode(event, position, prev)) == (position, prev, event)``;
-(4) only this module knows old shapes: a record of an older ``v`` is read through ``UPCASTERS``, one step a version,
-    and its bytes, so its hash, stay as they were written.
+(4) only this module knows old shapes. A record of an older ``v`` is read through ``UPCASTERS``, one step per version;
+    its bytes, and so its hash, never change.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ UPCASTERS: Final[dict[int, Upcaster]] = {}
 
 
 class Head(NamedTuple):
-    """Where a partition ends: its last seq (0 while empty) and its last record's hash."""
+    """The end of a partition: its last seq (0 while it is empty) and the hash of its last record."""
 
     seq: int
     sha256: str
@@ -47,7 +47,7 @@ EMPTY: Final = Head(0, EMPTY_SHA256)
 
 
 class MalformedRecord(ValueError):
-    """Bytes that are no record of any known version; the text says why."""
+    """The bytes are not a record of a known version. The text says why."""
 
 
 class Decoded(NamedTuple):
@@ -76,7 +76,7 @@ class _RawRecord(_Record):
     data: msgspec.Raw
 
 
-# Struct members go out as declared; only dicts (metadata, balances) have to be sorted.
+# Struct members are written as declared; only dicts (metadata, balances) need sorting.
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode_raw = msgspec.json.Decoder(_RawRecord).decode
 _decode_data: Final = {name: msgspec.json.Decoder(data).decode for name, data in DATA_OF.items()}
@@ -94,7 +94,7 @@ _decode_timed = msgspec.json.Decoder(_Timed).decode
 
 
 def time_us_of(record: bytes) -> int:
-    """When the event of a stored record happened, in Unix microseconds. Raises MalformedRecord."""
+    """The time of the event of a stored record, in Unix microseconds. Raises MalformedRecord."""
     try:
         return _decode_timed(record).time_us
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -123,9 +123,9 @@ def encode(event: Event, position: Position, prev: str) -> bytes:
 
 
 def decode(record: bytes, upcasters: Mapping[int, Upcaster] = UPCASTERS) -> Decoded:
-    """The position, the hash before it and the event of a record.
+    """The position of a record, the hash of the record before it, and the event.
 
-    Raises MalformedRecord where the bytes are not a record, its postings do not balance, or its version is unknown.
+    Raises MalformedRecord if the bytes are not a record, its postings do not balance, or its version is unknown.
     """
     try:
         raw = _decode_raw(record)

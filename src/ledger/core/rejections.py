@@ -1,7 +1,7 @@
-"""Every reason to refuse a command, declared in the order of precedence: the first that applies is the answer.
+"""Every reason to refuse a command, declared in the order of precedence: the first that applies is returned.
 
-A rejection is a value, for it is a normal day: nothing is written and the ``command_id`` stays free. What comes
-before these in the order (401, 400, 403, the command seen before) is decided before the core is asked.
+A rejection is a value, not an exception, because it is normal: nothing is written and the ``command_id`` stays free.
+The checks that come before these (401, 400, 403, a repeated command) are done before the core is called.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Code(StrEnum):
-    """The rule that was broken, named as the contract's problem code."""
+    """The broken rule, named as the contract's problem code."""
 
     WALLET_NOT_OPEN = "wallet_not_open"
     WALLET_CLOSED = "wallet_closed"
@@ -45,7 +45,7 @@ class Code(StrEnum):
 
 
 class Rejection(Struct, frozen=True, gc=False):
-    """A refusal: the rule, one sentence for a person, and fields that help the caller to act."""
+    """A refusal: the rule, one sentence for a person, and fields with which the client can act."""
 
     code: Code
     detail: str

@@ -1,8 +1,7 @@
-"""An event log in memory: real in everything but durability. For tests, simulation and dry runs of operators.
+"""An event log in memory: complete except for durability. For tests, simulation and dry runs.
 
-``appended`` may be shared by several logs, which then are several writers' views of one log. Failures are injected
-by ``fail_next``: the queue of what the next appends meet, each saying whether the records land all the same; None is
-an append that goes well.
+Several logs may share one ``appended``: then they are several processes' views of one log. ``fail_next`` injects
+failures: one element per append to come, with its error and whether the records land; None is a successful append.
 """
 
 import asyncio
@@ -15,18 +14,18 @@ from ledger.errors import DuplicateCommand, LedgerError, StaleHead
 from ledger.ports import NewRecord
 
 APPEND_BYTES: Final = 64 * 1024 * 1024
-"""Chosen: no round comes near it."""
+"""Chosen: far more than any round has."""
 
 
 class Failure(NamedTuple):
-    """An append that raises ``error``; ``lands``: its records are in the log nevertheless."""
+    """An append that raises ``error``. ``lands``: its records are in the log all the same."""
 
     error: LedgerError
     lands: bool
 
 
 class Appended:
-    """What all views of one log share: the records of each partition, and the commands in them."""
+    """What all views of one log share: the records of each partition, and their commands."""
 
     def __init__(self, partitions: int) -> None:
         self.records: list[list[bytes]] = [[] for _ in range(partitions)]
@@ -49,7 +48,7 @@ class MemoryEventLog:
         return len(self.appended.records)
 
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
-        await asyncio.sleep(0)  # a real append never answers within the caller's own step
+        await asyncio.sleep(0)  # a real append never returns without suspending its caller
         failure = self.fail_next.popleft() if self.fail_next else None
         if failure is None or failure.lands:
             self._land(partition, after, records)
@@ -82,7 +81,7 @@ class MemoryEventLog:
         return None
 
     async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
-        """It is read by its seqs: nothing to do."""
+        """It is read by seq: nothing to do."""
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -1,5 +1,7 @@
-"""A state store in memory, real in everything but surviving the process. It keeps encoded bytes, as a disk would,
-so that a value that does not survive encoding fails in the tests of every adapter."""
+"""A state store in memory: complete, except that it ends with the process.
+
+It keeps encoded bytes, as a disk does, so that a value that does not survive encoding fails in every test.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -38,7 +40,7 @@ class MemoryStateStore:
         return sorted(key for key in self._values.get(partition, {}) if key > after)[:limit]
 
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
-        # A copy, put in place whole: `save` runs in a thread of its own, and a reader must not see half of it.
+        # A copy, replaced as a whole: `save` runs in another thread, and a reader must not see half of it.
         values = dict(self._values.get(partition, {}))
         for key, value in changes.items():
             if value is None:
@@ -73,7 +75,7 @@ class MemoryStateStore:
 
 
 class MemoryStateCopy:
-    """``StateCopy`` of a dict that nobody changes."""
+    """``StateCopy`` of a dict that is never changed."""
 
     def __init__(self, at: Head, place: bytes | None, values: Mapping[str, bytes]) -> None:
         self.at, self.place = at, place

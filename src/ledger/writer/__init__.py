@@ -1,1 +1,6 @@
-"""The single writer of a partition: decides commands in rounds, appends them, and answers."""
+"""The single writer of a partition.
+
+``writer`` is its life: it takes ``requests`` from its ``mailbox``, has a ``round`` decide them against the ``state``,
+appends the records, and responds. ``replay`` brings the state up to the end of the log, ``opening`` takes a partition
+of a log that other processes may write to, and ``key_filter`` spares look-ups on disk.
+"""

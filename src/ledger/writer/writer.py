@@ -270,7 +270,7 @@ class Writer:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer-{self.partition}")
 
     def open_again(self, generation: int) -> None:
-        """The partition stays with this writer while the owners' group moves to ``generation``. No other writer had
+        """The partition stays with this writer while the owners' group moves to ``generation``. No other writer owned
         it, so waiting requests may keep waiting."""
         self._opening.generation = generation
         self._opening.must_open = True
@@ -331,7 +331,7 @@ class Writer:
         elif self._halt is not None:
             request.close(Failed(_reason_of(self._halt), str(self._halt)))
         elif not self.opened.is_set():
-            # If it waited, it could be accepted after the previous owner, to whom it is sent again, has refused it.
+            # If it waited, it could be accepted after the previous owner has refused the client's retry.
             request.close(Failed("not_owner", f"partition {self.partition} is not open on this node yet"))
         elif not self._mailbox.put(request):
             maximum = self._mailbox.requests_max
@@ -530,7 +530,7 @@ class Writer:
 
     def _put_back(self, follow_ups: Sequence[FollowUpRequest]) -> None:
         self._follow_ups_in_round = ()
-        if self._stopping:  # the next start delivers them again; waiting for an unavailable log could take for ever
+        if self._stopping:  # the next start delivers them again; waiting for an unavailable log may never end
             self._abandoned.extend(follow_ups)
         else:
             self._mailbox.put_back((), follow_ups)
