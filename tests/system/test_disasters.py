@@ -467,7 +467,7 @@ def test_another_number_of_partitions_is_wrong_use(data: Path) -> None:
 # --- a state that is not what it was -----------------------------------------------------------------------------
 
 
-def test_a_state_that_is_gone_is_made_anew(data: Path) -> None:
+def test_a_missing_state_is_rebuilt(data: Path) -> None:
     forget_state(data)
     with service_of(data) as service:
         assert statuses(post(service, *OPENINGS, *deposits("y", 400))) == {200}
