@@ -41,10 +41,15 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
     "mariadb": (_Needs("mariadbd", ("/usr/sbin",), "mariadb-server"),),
     "redis": (_Needs("redis-server", (), "redis-server"),),
     "haproxy": (_Needs("haproxy", ("/usr/sbin",), "haproxy"),),
+    "generators": (
+        _Needs("node", (), "nodejs"),
+        _Needs("npm", (), "npm"),
+        _Needs("go", ("/usr/local/go/bin",), "golang-go"),
+    ),
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""The programs that can be installed: the servers, and the balancer."""
+"""The programs that can be installed: the servers, the balancer, and the runtimes of the client generators."""
 
 
 def say(text: str) -> None:

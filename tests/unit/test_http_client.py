@@ -184,7 +184,7 @@ def test_a_path_in_front_of_the_api_is_kept(url: str, script: Script) -> None:
 
 def test_a_body_that_is_no_json_or_a_status_that_does_not_fit_is_named() -> None:
     response = Response("GET", "/v1/x", 200, {}, b"<html>")
-    with pytest.raises(UnexpectedResponse, match="no JSON: <html>"):
+    with pytest.raises(UnexpectedResponse, match="did not return JSON: <html>"):
         response.json()
     with pytest.raises(UnexpectedResponse, match="GET /v1/x returned status 200"):
         response.expect(404)
