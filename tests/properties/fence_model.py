@@ -3,8 +3,8 @@
 One run is one seed: a log, two writers that may both believe that they own it, and some clients. Each client posts a
 deposit, a bet or a strong read of one small wallet, and retries under the same id until it has a final response.
 `Simulation(seed, rules).run()` takes some hundred steps, which `random.Random(seed)` chooses. At the end `judge`
-reads the whole log and every final response, and returns the violations. The model shares no code with the product: it
-tests the design, and the product is compared with it.
+reads the whole log and every final response, and returns the violations. The model shares no code with the product:
+it tests the design, and the product is compared with it.
 
 The log behaves as a broker's. A record is `seq prev time_us command_id kind amount`, and its head is the SHA-256 of
 exactly that, so two writers can write the same bytes. An append is one atomic batch at the log's end:
@@ -196,7 +196,7 @@ class Client:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One attempt of a client. A writer may still decide it after the client gave it up; the client drops the response."""
+    """One attempt of a client. A writer may still decide it after the client gave it up; then no response arrives."""
 
     client: Client
     requested_step: int
@@ -523,7 +523,7 @@ class Simulation:
         writer.draft = writer.state.copy()
         for _ in range(self.random.choice((1, len(writer.mailbox)))):
             self.decide(writer, writer.mailbox.popleft())
-        silent = [decision for decision in writer.decisions if not decision.writes]
+        silent = [decision for decision in writer.decisions if not decision.writes]  # those that write no event
         if not self.rules.proven_responses:
             self.leave(
                 writer,
