@@ -74,7 +74,7 @@ bench-distributed: setup ## the same of three nodes on real servers, started for
 	@$(PYTHON) -m deploy.local with kafka postgresql mariadb redis -- \
 		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
-schemas: setup ## write schemas/ anew from the code
+schemas: setup ## write the schemas, the API's document and docs/commands.md from the code
 	@$(BIN)/python -m schemas.generate
 
 lock: setup ## take the newest versions that pyproject.toml allows

@@ -40,10 +40,15 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
     "mariadb": (_Needs("mariadbd", ("/usr/sbin",), "mariadb-server"),),
     "redis": (_Needs("redis-server", (), "redis-server"),),
     "haproxy": (_Needs("haproxy", ("/usr/sbin",), "haproxy"),),
+    "generators": (
+        _Needs("node", (), "nodejs"),
+        _Needs("npm", (), "npm"),
+        _Needs("go", ("/usr/local/go/bin",), "golang-go"),
+    ),
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""What can be installed: the servers, and the balancer."""
+"""What can be installed: the servers, the balancer, and what the generators of clients run on."""
 
 
 def say(text: str) -> None:

@@ -18,8 +18,7 @@ import msgspec
 from api.composition.settings import DEFAULT_ASSETS
 from api.http.commands import Asked, read_command
 from api.http.problems import Problem, problem_of
-from api.openapi import document
-from api.openapi.json_schemas import record_file
+from api.openapi.records import record_file
 from ledger.core.commands import canonical
 from ledger.core.events import DATA_TYPES
 from ledger.core.money import parse_assets
@@ -29,9 +28,16 @@ from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.owns_all import node_of_whole_log
 from ledger.writer.requests import Accepted, IdReused, Refused
+from schemas.generate.commands_page import commands_page
+from schemas.generate.document import document
 from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, SECOND_US, START_US, STORY, Step
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
+ELSEWHERE: Final = {
+    "document.json": Path(__file__).parents[2] / "src" / "api" / "openapi" / "document.json",
+    "commands.md": Path(__file__).parents[2] / "docs" / "commands.md",
+}
+"""Generated files outside ``schemas/``: the document as the service serves it, and a page of the documentation."""
 
 _PARTITION_COUNTS: Final = (1, 2, 3, 4, 16, 100, 1024)
 _USER_IDS: Final = (
@@ -102,6 +108,11 @@ def files() -> dict[str, bytes]:
     found["openapi.json"] = _pretty(document())
     found |= {f"vectors/{name}.json": _pretty(vectors) for name, vectors in asyncio.run(_vectors()).items()}
     return found
+
+
+def elsewhere() -> dict[str, bytes]:
+    """Name in ``ELSEWHERE`` → content."""
+    return {"document.json": msgspec.json.encode(document()), "commands.md": commands_page().encode()}
 
 
 def _pretty(values: Any) -> bytes:

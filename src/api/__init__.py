@@ -1,6 +1,11 @@
-"""The rim: HTTP and the program. Thin: a route decodes, asks the ledger, encodes.
+"""HTTP and the command line. Thin: a route decodes, calls the ledger or the reads, and encodes.
 
-``contract`` what goes over the wire · ``problems`` one table from reasons to problems · ``routes`` the endpoints ·
-``settings`` the environment · ``providers`` which adapter serves which port · ``app`` the ASGI application ·
-``serve`` its life as a process · ``cli`` the program · ``demo`` a day of traffic · ``bench`` the measures
+===============  ====================================================================================================
+``routes``       the route table and its handlers
+``http``         the ASGI application, and what all routes share: requests, responses, problems, metrics
+``nodes``        the client and the messages of the nodes' own routes
+``openapi``      the OpenAPI document
+``composition``  settings, and the container that opens the adapters they name
+``cli``          the program ``stakelog``
+===============  ====================================================================================================
 """

@@ -280,7 +280,7 @@ class EventLogContract:
 
     # --- beginning in the middle -----------------------------------------------------------------------------------
 
-    async def test_who_begins_at_a_place_reads_what_everybody_reads(self, open_log: OpenLog) -> None:
+    async def test_a_log_that_begins_at_a_place_reads_the_same_records(self, open_log: OpenLog) -> None:
         log = await open_log()
         first = await append(log, 0, EMPTY, *(f"a{number}" for number in range(20)))
         second = await append(log, 0, first.head, "b", "c")

@@ -105,7 +105,9 @@ class LogReaderContract:
             reader.close()
         await log.close()
 
-    async def test_whoever_begins_within_reads_on_and_back(self, open_log: OpenLog, open_reader: OpenReader) -> None:
+    async def test_a_log_that_begins_within_reads_forward_and_back(
+        self, open_log: OpenLog, open_reader: OpenReader
+    ) -> None:
         stored = await many(open_log, 6_000)
         reader = open_reader()
         assert reader.holds(0, Head(3_000, sha256_hex(stored[2_999])))

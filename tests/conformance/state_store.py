@@ -232,7 +232,7 @@ class StateStoreContract:
         assert store.get(0, list(values)) == dict(list(values.items())[1::2])
         store.close()
 
-    def test_a_key_that_is_asked_for_twice_is_answered(self, open_store: OpenStore) -> None:
+    def test_a_key_that_is_requested_twice_is_found(self, open_store: OpenStore) -> None:
         store = open_store()
         store.save(0, {"a": 1, "b": 2}, FIRST)
         assert store.get(0, ["a", "b", "a"]) == {"a": 1, "b": 2}

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deploy.local.servers import Kafka
 from ledger.core.assignment import Member
 from ledger.kafka.address import parse_address
-from ledger.kafka.assignor import Division, SharingAssignor
+from ledger.kafka.assignor import Division, StakelogAssignor
 
 pytestmark = pytest.mark.system
 
@@ -25,7 +25,7 @@ class Node:
 
     def __init__(self, address: str, topic: str) -> None:
         self.address = address
-        self.assignor = SharingAssignor(topic, self.describe, self.told)
+        self.assignor = StakelogAssignor(topic, self.describe, self.told)
         self.division: Division | None = None
         self.consumer: Any = None
 
@@ -34,7 +34,7 @@ class Node:
             return Member(self.address)
         mine = (
             dict.fromkeys((one for one, who in each.items() if who == self.address), 7)
-            for each in (self.division.owners, self.division.heirs)
+            for each in (self.division.owners, self.division.standbys)
         )
         return Member(self.address, *mine)
 
@@ -83,7 +83,7 @@ async def join(kafka: Kafka) -> AsyncIterator[Callable[[str], Any]]:
         yield lambda address: stack.enter_async_context(joined(address))
 
 
-async def test_every_member_learns_all_owners_and_partitions_go_to_their_standbys(join: Callable[[str], Any]) -> None:
+async def test_every_member_knows_all_owners_and_partitions_go_to_their_standbys(join: Callable[[str], Any]) -> None:
     nodes: list[Node] = [await join("http://a:1")]
     await until(lambda: len(nodes[0].own) == PARTITIONS)
     nodes.append(await join("http://b:2"))
@@ -92,7 +92,7 @@ async def test_every_member_learns_all_owners_and_partitions_go_to_their_standby
     assert len(nodes[0].own) == PARTITIONS
     assert nodes[0].division == nodes[1].division
     assert nodes[1].division is not None
-    assert set(nodes[1].division.heirs.values()) == {"http://b:2"}
+    assert set(nodes[1].division.standbys.values()) == {"http://b:2"}
     nodes[1].consumer._coordinator.request_rejoin()  # it is ready now, and says so
     await until(lambda: len(nodes[0].own) == len(nodes[1].own) == PARTITIONS // 2)
     division = nodes[1].division
@@ -106,7 +106,7 @@ async def test_every_member_learns_all_owners_and_partitions_go_to_their_standby
 async def test_a_member_without_readable_metadata_still_gets_partitions(join: Callable[[str], Any]) -> None:
     node = await join("http://a:1")
     await until(lambda: len(node.own) == PARTITIONS)
-    node.assignor.metadata = lambda topics: type(SharingAssignor.metadata(node.assignor, topics))(
+    node.assignor.metadata = lambda topics: type(StakelogAssignor.metadata(node.assignor, topics))(
         0, sorted(topics), b"?"
     )
     node.consumer._coordinator.request_rejoin()

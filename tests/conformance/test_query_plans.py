@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite
 
 from projections.models import ROW_TYPES
 from projections.models.bets import BetRow, bet_statement, bets_statement
-from projections.models.history import HistoryRow, balances_at_statement, history_statement
+from projections.models.history import HistoryRow, balances_at_statement, balances_statement, history_statement
 from projections.models.holds import HoldRow, hold_statement, holds_statement
 from projections.models.leaderboards import LeaderboardRow, leaders_statement
 from projections.models.orders import OrderRow, order_statement, orders_statement
@@ -71,6 +71,7 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
             statements.user_status,
             assets_statement,
             balances_at_statement,
+            balances_statement,
             bet_statement,
             hold_statement,
             transfer_statement,

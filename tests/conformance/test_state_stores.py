@@ -187,7 +187,7 @@ def test_a_save_that_fails_changes_nothing(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_store_of_another_format_is_made_anew(tmp_path: Path) -> None:
+def test_a_store_of_another_format_is_created_again(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     store = SqliteStateStore(path)
     store.save(0, {"a": 1}, FIRST)

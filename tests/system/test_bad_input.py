@@ -683,7 +683,7 @@ def test_head_is_allowed_wherever_get_is_and_ends_with_the_headers(service: Serv
 @pytest.mark.parametrize(
     "path",
     [
-        *(b"/", b"/v1", b"/v2/commands", b"/v1/wallets", b"/v1/wallets/", b"/v1/commands/u1", b"/v1/commands/u1/"),
+        *(b"/v1", b"/v2/commands", b"/v1/wallets", b"/v1/wallets/", b"/v1/commands/u1", b"/v1/commands/u1/"),
         *(
             b"/V1/partitions",
             b"/v1/partitions/0",

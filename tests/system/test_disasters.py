@@ -447,11 +447,15 @@ def test_another_exponent_of_an_asset_is_wrong_use(data: Path) -> None:
     assert files_of(data) == before
 
 
-def test_assets_may_be_added_and_left_out(data: Path) -> None:
-    with Service(data, PARTITIONS=str(PARTITIONS), ASSETS="INR:2,CHIP:0"):
+def test_an_asset_may_be_added_but_neither_changed_nor_left_out(data: Path) -> None:
+    every_asset = "INR:2,USDT:6,GOLD:0,CHIP:0"
+    with Service(data, PARTITIONS=str(PARTITIONS), ASSETS=every_asset):
         pass
-    assert_refused(run(data, ASSETS="INR:2,CHIP:1"), 2, "was written with CHIP:0")
-    assert_refused(run(data, ASSETS="USDT:5"), 2, "was written with USDT:6")
+    assert_refused(run(data, ASSETS="INR:2,USDT:6,GOLD:0,CHIP:1"), 2, "was written with CHIP:0")
+    assert_refused(run(data, ASSETS="INR:2,USDT:5,GOLD:0,CHIP:0"), 2, "was written with USDT:6")
+    assert_refused(run(data, ASSETS="INR:2,USDT:6,GOLD:0"), 2, "CHIP:0")
+    with Service(data, PARTITIONS=str(PARTITIONS), ASSETS=every_asset):
+        pass
 
 
 def test_another_number_of_partitions_is_wrong_use(data: Path) -> None:
@@ -463,7 +467,7 @@ def test_another_number_of_partitions_is_wrong_use(data: Path) -> None:
 # --- a state that is not what it was -----------------------------------------------------------------------------
 
 
-def test_a_state_that_is_gone_is_made_anew(data: Path) -> None:
+def test_a_missing_state_is_rebuilt(data: Path) -> None:
     forget_state(data)
     with service_of(data) as service:
         assert statuses(post(service, *OPENINGS, *deposits("y", 400))) == {200}

@@ -103,7 +103,7 @@ async def test_two_writers_on_one_partition_fork_and_every_reader_agrees_on_one_
     assert paged == await whole(late, 0)
 
 
-async def test_in_a_fork_the_chain_decides_and_not_who_came_first(logs: Logs) -> None:
+async def test_in_a_fork_the_chain_decides_and_not_the_order(logs: Logs) -> None:
     """``6, 6', 7'(prev 6'), 7``: the events are 6 and 7."""
     ours, theirs = await logs.open(), await logs.open()
     base = await append(ours, 0, EMPTY, "1")
@@ -132,7 +132,7 @@ async def test_a_batch_that_landed_behind_forks_alone_is_an_event(logs: Logs) ->
     assert (await logs.judged(0)).forks == 1
 
 
-async def test_an_answer_without_an_offset_is_settled_by_the_chain(logs: Logs) -> None:
+async def test_a_response_without_an_offset_is_settled_by_the_chain(logs: Logs) -> None:
     """What a broker answers to a batch that it had already, and has forgotten where: only reading can tell."""
     log = await logs.open()
     base = await append(log, 0, EMPTY, "a")

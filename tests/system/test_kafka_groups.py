@@ -103,7 +103,7 @@ async def group(kafka: Kafka) -> AsyncIterator[Group]:
     await logs.close()
 
 
-async def test_each_has_its_share_and_everybody_knows_where_who_is(group: Group) -> None:
+async def test_each_member_has_its_share_and_knows_the_address_of_every_owner(group: Group) -> None:
     a, b, c = [await group.join() for _ in range(3)]
     await group.shared(a, b, c)
     assert sorted(len(member.has) for member in (a, b, c)) == [2, 2, 2]
@@ -118,7 +118,7 @@ async def test_each_has_its_share_and_everybody_knows_where_who_is(group: Group)
             assert await member.owners.is_mine(partition) == (partition in member.has)
 
 
-async def test_what_stays_is_not_lost_when_somebody_comes_or_goes(group: Group) -> None:
+async def test_a_partition_that_stays_is_not_lost_when_members_join_or_leave(group: Group) -> None:
     a = await group.join()
     await group.shared(a)
     b = await group.join()
@@ -132,7 +132,7 @@ async def test_what_stays_is_not_lost_when_somebody_comes_or_goes(group: Group) 
     assert theirs == ALL - stayed
 
 
-async def test_each_partition_has_an_heir_who_inherits_it(group: Group) -> None:
+async def test_each_partition_has_a_standby_that_takes_it_over(group: Group) -> None:
     a, b, c = [await group.join() for _ in range(3)]
     await group.shared(a, b, c)
     await until(lambda: _is(a.inherits | b.inherits | c.inherits == ALL))
@@ -145,7 +145,7 @@ async def test_each_partition_has_an_heir_who_inherits_it(group: Group) -> None:
     assert to_c <= c.has
 
 
-async def test_who_is_not_ready_waits_until_it_is(group: Group) -> None:
+async def test_a_member_gets_no_partition_before_it_is_ready(group: Group) -> None:
     a = await group.join()
     await group.shared(a)
     b = group.member()
@@ -161,7 +161,7 @@ async def test_who_is_not_ready_waits_until_it_is(group: Group) -> None:
     await group.shared(a, b)
 
 
-async def test_a_member_that_was_forgotten_loses_what_it_had_before_it_has_it_again(group: Group) -> None:
+async def test_a_member_that_was_removed_loses_its_partitions_before_it_gains_them_again(group: Group) -> None:
     a = await group.join()
     await group.shared(a)
     assert a.owners._coordinator is not None
@@ -174,7 +174,7 @@ async def _is(value: bool) -> bool:
     return value
 
 
-async def test_who_leaves_is_gone_at_once(group: Group) -> None:
+async def test_a_member_that_leaves_is_removed_at_once(group: Group) -> None:
     a, b = await group.join(), await group.join()
     await group.shared(a, b)
     loop = asyncio.get_running_loop()
@@ -187,7 +187,7 @@ async def test_who_leaves_is_gone_at_once(group: Group) -> None:
         await b.owners.is_mine(0)
 
 
-async def test_a_member_that_gets_nothing_is_told_so(group: Group) -> None:
+async def test_a_member_without_partitions_is_notified(group: Group) -> None:
     members = [await group.join() for _ in range(PARTITIONS + 1)]
 
     def shared() -> bool:
@@ -205,7 +205,7 @@ async def test_a_session_that_the_broker_does_not_take_is_named(group: Group) ->
     assert "session_timeout_ms=1000" in str(failed)
 
 
-async def test_without_a_broker_nobody_joins() -> None:
+async def test_without_a_broker_no_member_joins() -> None:
     owners = KafkaOwners(parse_address("kafka://127.0.0.1:9"), "http://node", topic="nowhere", timeout_s=1.0)
     member = Member(owners, "http://node")
     await owners.begin(member)

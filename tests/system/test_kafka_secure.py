@@ -46,7 +46,7 @@ def test_a_worker_folds_what_is_delivered(side: KafkaReadSide) -> None:
     side.assert_true_of_the_log()
 
 
-def test_a_worker_that_is_not_let_in_says_so_and_ends_when_told(side: KafkaReadSide) -> None:
+def test_a_worker_without_access_reports_it_and_ends_on_sigterm(side: KafkaReadSide) -> None:
     side.write(0.2)
     side.environment["STAKELOG_LOG"] = secure_url(side.kafka, sasl_password="guessed-wrong")  # noqa: S106 - of nobody
     worker = side.worker()

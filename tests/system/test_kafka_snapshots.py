@@ -254,9 +254,7 @@ async def test_a_snapshot_of_an_exchanged_or_a_shorter_topic_is_noticed(
     await others.close()
 
 
-async def test_a_fresh_node_takes_a_partition_over_and_answers_its_first_command(
-    kafka: Kafka, tmp_path: Path
-) -> None:
+async def test_a_new_node_takes_a_partition_over_and_accepts_its_first_command(kafka: Kafka, tmp_path: Path) -> None:
     """What the bench measures with a million events, here with few."""
     address = parse_address(kafka.url + ONE_COPY)
     took = await take_over(address, tmp_path, topic=new_topic(), events=20_000)

@@ -98,7 +98,7 @@ async def test_another_number_of_partitions_is_refused(kafka: Kafka, logs: Logs,
         await logs.open()
 
 
-async def test_nobody_at_the_address_is_one_sentence() -> None:
+async def test_an_unreachable_address_is_one_sentence() -> None:
     with pytest.raises(LogUnavailable, match=r"kafka://127\.0\.0\.1:1 "):
         await open_log(parse_address("kafka://127.0.0.1:1"), 2, timeout_s=2)
 
@@ -137,7 +137,7 @@ async def test_the_log_is_reached_through_tls_and_sasl(kafka: Kafka) -> None:
     ],
     ids=["wrong password", "unknown certificate", "no TLS"],
 )
-async def test_who_cannot_be_let_in_is_told_and_no_password_is_shown(kafka: Kafka, changes: dict[str, str]) -> None:
+async def test_a_refused_client_is_reported_without_its_password(kafka: Kafka, changes: dict[str, str]) -> None:
     with pytest.raises(LogUnavailable) as refused:
         await open_log(parse_address(secure_url(kafka, **changes)), 2, topic=new_topic(), timeout_s=3)
     assert SASL_PASSWORD not in str(refused.value)
@@ -166,7 +166,7 @@ async def write(kafka: Kafka, topic: str, *values: bytes | None, **options: Any)
         await producer.stop()
 
 
-async def test_what_is_no_record_is_skipped_counted_and_in_nobodys_way(kafka: Kafka, logs: Logs) -> None:
+async def test_bytes_that_are_no_record_are_skipped_and_counted(kafka: Kafka, logs: Logs) -> None:
     log = await logs.open()
     strangers = (b"", None, b"\xff\xfe", b"{", b"[1]", b'{"seq":"1","prev":0}', b"[" * 5_000)
     await write(kafka, logs.topic, *strangers)
@@ -207,7 +207,7 @@ def place_of(head: Head, next_offset: int, *runs: Run) -> bytes:
     return msgspec.msgpack.encode(Known(head.seq, head.sha256, next_offset, 0, runs))
 
 
-async def test_who_knows_more_than_the_topic_stops_and_says_so(logs: Logs) -> None:
+async def test_a_log_that_knows_more_than_the_topic_stops_and_reports_it(logs: Logs) -> None:
     log = await logs.open()
     base = await append(log, 0, EMPTY, "a", "b", "c")
     foreign = Head(3, sha256_hex(b"x"))
@@ -255,7 +255,7 @@ async def test_a_place_that_is_damaged_is_not_trusted(logs: Logs) -> None:
         assert await whole(late, 0) == base.stored
 
 
-async def test_a_topic_that_was_made_anew_is_not_gone_on_with(kafka: Kafka, logs: Logs) -> None:
+async def test_a_topic_that_was_created_again_is_not_continued(kafka: Kafka, logs: Logs) -> None:
     log = await logs.open()
     base = await append(log, 0, EMPTY, "a", "b")
     async with administered(kafka) as admin:

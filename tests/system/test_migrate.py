@@ -191,7 +191,7 @@ async def test_the_reads_move_into_a_database_and_are_what_the_log_says(
         assert int(rows[0][0]) == sum(map(len, stored(data)))
 
 
-async def test_killed_again_and_again_it_goes_on_and_ends_with_the_same_log_and_whole_tables(
+async def test_a_move_killed_repeatedly_continues_and_ends_with_the_same_log_and_complete_tables(
     data: Path, cluster: Kafka, postgresql: EmptyDatabases
 ) -> None:
     with postgresql.one() as url:
@@ -233,7 +233,7 @@ async def test_a_topic_with_another_logs_events_is_refused_and_named(
     await log.append(2, EMPTY, [NewRecord(1, names["user_id"], names["command_id"], other[2][0])])
     await log.close()
     done = await migrate(data, cluster)
-    refused(done, 1, "DIFFERS partition 2, seq 1: the target holds another record there")
+    refused(done, 1, "DIFFERS partition 2, seq 1: the target has another record at this seq")
     assert [len(one.values) for one in await in_topic(cluster)] == [0, 0, 1, 0], "nothing was written"
     assert not (data / MIGRATED).exists()
 
@@ -323,7 +323,7 @@ async def test_settings_that_are_not_the_folders_are_refused(data: Path, cluster
     assert not (data.parent / "stakelog.lock").exists(), "nothing is made in a folder that was named by mistake"
 
 
-async def test_a_folder_whose_log_does_not_prove_itself_is_not_moved(data: Path, cluster: Kafka) -> None:
+async def test_a_folder_whose_log_cannot_be_verified_is_not_moved(data: Path, cluster: Kafka) -> None:
     with closing(sqlite3.connect(data / EVENTS)) as file, file:
         file.execute("DROP TRIGGER event_is_unchanged")
         file.execute("UPDATE event SET record = replace(record, 'local', 'lucal') WHERE partition = 1 AND seq = 5")
@@ -339,21 +339,21 @@ async def test_of_two_at_once_from_copies_of_one_folder_the_log_comes_out_once(
     copy = Path(shutil.copytree(data, tmp_path / "copy"))
     done = await asyncio.gather(migrate(data, cluster), migrate(copy, cluster))
     for one in done:
-        assert one.returncode == 0 or (one.returncode == 1 and "somebody else appends" in one.stderr), one
+        assert one.returncode == 0 or (one.returncode == 1 and "another process appends" in one.stderr), one
     assert 0 in {one.returncode for one in done}
     assert [one.events for one in await in_topic(cluster)] == stored(data)
     for folder in (data, copy):
         assert (await migrate(folder, cluster)).returncode == 0
 
 
-async def test_of_two_folders_at_once_one_comes_out_whole(data: Path, cluster: Kafka, tmp_path: Path) -> None:
+async def test_of_two_simultaneous_moves_one_is_complete(data: Path, cluster: Kafka, tmp_path: Path) -> None:
     other = tmp_path / "other"
     with Service(other, PARTITIONS=str(PARTITIONS), ASSETS="INR:2,USDT:6") as service:
         await asyncio.to_thread(play, service, 500_000)
     done = await asyncio.gather(migrate(data, cluster), migrate(other, cluster))
     assert sorted(one.returncode for one in done) == [0, 1], done
     loser = next(one for one in done if one.returncode == 1)
-    assert "somebody else appends" in loser.stderr or "DIFFERS" in loser.stdout
+    assert "another process appends" in loser.stderr or "DIFFERS" in loser.stdout
     winner = (data, other)[[one.returncode for one in done].index(0)]
     after = await in_topic(cluster)
     assert [one.events for one in after] == stored(winner)

@@ -11,7 +11,7 @@ from api.http.consistency import answer
 from api.http.problems import Problem
 from api.routes.parameters import ReadQuery
 from projections.models.holds import Holds
-from projections.reads.positions import LOOK_EVERY_S, Positions
+from projections.reads.positions import POLL_S, Positions
 from projections.reads.queries import Found
 from projections.storage.port import ReadModelUnavailable
 from projections.tables import queries
@@ -75,7 +75,7 @@ async def test_who_waits_together_looks_together_and_asks_once_it_is_there() -> 
     found = await asyncio.gather(*waiting)
     assert [one.seqs for one in found] == [{0: 5}] * CALLS
     assert [ask.asked for ask in asks] == [2] * CALLS
-    assert tables.looks <= (time.monotonic() - began_s) / LOOK_EVERY_S + 1
+    assert tables.looks <= (time.monotonic() - began_s) / POLL_S + 1
 
 
 async def test_nobody_waits_beyond_its_time() -> None:

@@ -86,7 +86,7 @@ def test_run_again_it_adds_what_is_new_and_touches_nothing_else(tmp_path: Path, 
     assert {name: (dest / name).stat().st_mtime_ns for name in before} == before
 
 
-def test_what_a_killed_run_left_unfinished_is_made_anew(data: Path, dest: Path) -> None:
+def test_unfinished_files_of_a_killed_run_are_written_again(data: Path, dest: Path) -> None:
     assert run(data, dest).exit_code == 0
     last = max((dest / "partition-0001").iterdir())
     half = last.with_name(last.name + ".tmp")
@@ -107,8 +107,8 @@ def test_a_folder_of_another_log_is_refused_before_anything_is_written(
     before = names(dest)
     done = run(data, dest, kind)
     assert done.exit_code == 1
-    assert done.stdout.startswith("FAULT partition 0, seq 5: the log has another record there than the export")
-    assert "it is of another log; choose another folder" in done.stdout
+    assert done.stdout.startswith("FAULT partition 0, seq 5: the log and the export have different records here")
+    assert "the export is of another log; choose another folder" in done.stdout
     assert names(dest) == before
 
 
@@ -126,7 +126,7 @@ def test_an_export_that_goes_further_than_the_log_is_refused(tmp_path: Path, dat
     assert run(data, dest).exit_code == 0
     done = run(write_log(tmp_path / "shorter", chopped(story_records(), 3)), dest)
     assert done.exit_code == 1
-    assert done.stdout.startswith("FAULT partition 0, seq 4: the log ends before it, the export goes on to seq ")
+    assert done.stdout.startswith("FAULT partition 0, seq 4: the log ends before it, the export continues to seq ")
     assert "or the log got shorter" in done.stdout
 
 
@@ -257,7 +257,7 @@ def test_two_exports_into_one_folder_do_not_meet(data: Path, dest: Path) -> None
         def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
             done = run(data, dest)
             assert done.exit_code == 2
-            assert "under way" in done.stderr
+            assert "is running" in done.stderr
             return super().read(partition, to_seq, from_seq)
 
     export(Meanwhile(), dest, Ndjson(), file_events_max=1_000)

@@ -6,7 +6,7 @@ from ledger.errors import LogMisconfigured
 from ledger.kafka.address import parse_address
 
 
-def test_servers_are_listed_and_have_kafkas_port_unless_told() -> None:
+def test_servers_are_listed_and_have_kafkas_port_by_default() -> None:
     address = parse_address("kafka://a:1,b.example.com,10.0.0.1:65535/")
     assert address.servers == ("a:1", "b.example.com:9092", "10.0.0.1:65535")
     assert address.client_options() == {
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_named(url: str, named: str) -> None:
     assert named in str(refused.value)
 
 
-def test_a_silent_node_is_given_up_after_six_seconds_unless_told() -> None:
+def test_the_session_timeout_is_six_seconds_by_default() -> None:
     assert parse_address("kafka://a").session_timeout_ms == 6_000
     assert parse_address("kafka://a?session_timeout_ms=30000").session_timeout_ms == 30_000
 

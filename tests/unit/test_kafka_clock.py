@@ -45,7 +45,7 @@ def test_a_clock_that_goes_right_is_not_off_however_long_an_append_takes(machine
 
 
 @pytest.mark.parametrize("off_s", [-5, -2, 2, 5])
-def test_a_clock_that_is_off_is_told_by_about_how_much(machine: Machine, off_s: int) -> None:
+def test_the_offset_of_a_wrong_clock_is_measured(machine: Machine, off_s: int) -> None:
     clock = BrokerClock()
     appended(machine, clock, broker_ahead_us=-off_s * SECOND_US)
     assert clock.off_us() == pytest.approx(off_s * SECOND_US, abs=5_000)
@@ -67,7 +67,7 @@ def test_a_clock_that_jumps_is_noticed_before_the_next_append(machine: Machine) 
 
 
 @pytest.mark.parametrize("silent", [None, -1])
-def test_a_broker_that_does_not_say_when_tells_nothing(machine: Machine, silent: int | None) -> None:
+def test_a_response_without_a_time_changes_nothing(machine: Machine, silent: int | None) -> None:
     clock = BrokerClock()
     clock.acknowledged(clock.sent(), silent)
     machine.now_us += 5

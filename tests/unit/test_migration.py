@@ -117,7 +117,7 @@ async def test_the_first_append_is_one_record_alone(
     assert max(sizes) > 1
 
 
-async def test_who_meets_somebody_elses_records_while_it_appends_stops(
+async def test_a_move_stops_when_another_process_appends(
     source: SqliteRecords, heads: Sequence[Head], target: MemoryEventLog
 ) -> None:
     append = target.append
@@ -131,7 +131,7 @@ async def test_who_meets_somebody_elses_records_while_it_appends_stops(
         await append(partition, after, records)
 
     target.append = overtaken  # type: ignore[method-assign]
-    with pytest.raises(Interleaved, match="somebody else appends"):
+    with pytest.raises(Interleaved, match="another process appends"):
         await copy(source, heads, target, ignore)
     assert calls == 3, "nothing is appended after it"
 
@@ -170,5 +170,5 @@ def test_a_folder_says_where_its_log_went(tmp_path: Path) -> None:
 
 def test_a_mark_that_cannot_be_read_is_a_mark_all_the_same(tmp_path: Path) -> None:
     (tmp_path / MIGRATED).write_bytes(b"{")
-    with pytest.raises(FolderUnusable, match="was moved, but not where"):
+    with pytest.raises(FolderUnusable, match="was moved, but not to where"):
         refuse_migrated(tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.http.commands import wallet_document
+from api.http.bodies import wallet_document
 from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import BetSettled, Event
 from ledger.core.items import Bet, Hold, Order, SentTransfer

@@ -29,7 +29,7 @@ def test_a_rejections_fields_reach_the_caller() -> None:
     body = problem_of(refused).body()
     assert body == {
         "type": "urn:stakelog:problem:insufficient_funds",
-        "title": "The wallet has too little",
+        "title": "Insufficient funds",
         "status": 422,
         "detail": "too little",
         "code": "insufficient_funds",

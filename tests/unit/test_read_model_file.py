@@ -145,7 +145,7 @@ async def test_a_store_writes_nothing_into_a_deleted_file_and_begins_with_a_new_
 ) -> None:
     store = await live_store(path, 3)
     delete(path, *left)
-    with pytest.raises(Switched, match="was deleted or exchanged"):
+    with pytest.raises(Switched, match="was deleted or replaced"):
         await store.make_generation(VERSION, 3, live=False)
     assert await store.generations() == []
     made = await store.make_generation(VERSION, 2, live=True)

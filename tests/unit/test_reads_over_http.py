@@ -133,7 +133,7 @@ async def test_a_percent_encoded_user_id_is_the_same_user(asked: Asked) -> None:
             "//v1/orders",
         ),
         *("/v1/orders/", "/v1/orders/u1", "/v1/orders/u1/", "/v1/orders//x", "/v1/partitions/", "/v1/events/", "//"),
-        *("/v1%2Forders", "/V1/orders", "/healthz/", "/v1/commands/", "/"),
+        *("/v1%2Forders", "/V1/orders", "/healthz/", "/v1/commands/", "/schema//"),
     ],
 )
 async def test_another_path_is_not_found(asked: Asked, path: str) -> None:
@@ -373,3 +373,20 @@ async def test_a_log_that_cannot_be_read_is_said_so(own: Asked, monkeypatch: pyt
     monkeypatch.setattr(own.world.log, "read", fails)
     for path in EVERY:
         assert_problem(await own.get(path), "log_unavailable")
+
+
+async def test_a_balance_has_every_event_of_its_position_although_the_clock_of_the_reader_is_behind(
+    tmp_path: Path,
+) -> None:
+    async with Asked(tmp_path) as asked:
+        await asked.world.given(open_wallet("u9"), deposit(10_000, order_id="d1", user_id="u9"))
+        asked.world.clock.now_us += 2_000_000
+        await asked.world.given(deposit(1_001, order_id="d2", user_id="u9"))
+        written_us = asked.world.clock.now_us
+        await asked.fold()
+        asked.world.clock.now_us -= 200_000
+        now = (await asked.get("/v1/wallets/u9/balance")).json()
+        assert now["balances"] == {"INR": {"cash": 11_001, "bonus": 0, "held": 0}}
+        assert now["at_us"] == written_us
+        again = (await asked.get(f"/v1/wallets/u9/balance?at_us={now['at_us']}")).json()
+        assert again == now

@@ -157,7 +157,7 @@ def a_record(**changed: Any) -> bytes:
     return json.dumps(event).encode()
 
 
-def test_an_event_type_that_nobody_knows_has_its_line_too() -> None:
+def test_an_unknown_event_type_has_its_line_too() -> None:
     postings = [["wallet/erin/cash", "INR", 5], ["wallet/erin/cash", "INR", 2], ["house/x", "INR", -7]]
     line = line_of(a_record(user_id="erin", type="of_tomorrow", data={"reason": "r", "new": 1}, postings=postings))
     assert (line.type, line.about, line.change) == ("of_tomorrow", "reason r", {"INR": {"cash": 7}})

@@ -6,25 +6,31 @@ The checks of the vectors below use the standard library only: they are what a r
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from api.http.commands import read_command
 from api.http.problems import KINDS, MEDIA_TYPE, NOT_THERE
-from api.openapi import document
-from api.openapi.json_schemas import command_name, command_schemas, record_file
+from api.http.routing import ROLES
+from api.openapi.records import record_file
+from api.openapi.schemas import command_name, command_schemas
+from api.routes.table import ROUTES
 from ledger.core.commands import COMMAND_TYPES
 from ledger.core.events import DATA_TYPES, LEDGER, NO_REQUEST, Event, WriterOpened
 from ledger.core.position import Position
 from ledger.core.record import encode
 from ledger.core.rejections import Code
-from schemas.generate.files import FOLDER, files, write
+from schemas.generate.document import document
+from schemas.generate.files import ELSEWHERE, FOLDER, elsewhere, files, write
 
 ZEROS: Final = "0" * 64
 
@@ -50,6 +56,13 @@ def test_what_is_committed_is_what_the_code_makes(generated: dict[str, bytes]) -
     assert set(committed) == set(generated), "run `make schemas`"
     for name, content in generated.items():
         assert committed[name].read_bytes() == content, f"{name} is not what the code makes now: run `make schemas`"
+
+
+def test_what_is_committed_elsewhere_is_what_the_code_makes() -> None:
+    made = elsewhere()
+    assert set(made) == set(ELSEWHERE)
+    for name, content in made.items():
+        assert ELSEWHERE[name].read_bytes() == content, f"{name} is not what the code makes now: run `make schemas`"
 
 
 def test_it_is_the_same_each_time(generated: dict[str, bytes]) -> None:
@@ -279,7 +292,10 @@ def contents() -> list[tuple[str, str, str, Any]]:
             bodies = dict(operation["responses"])
             if "requestBody" in operation:
                 bodies["request"] = operation["requestBody"]
-            for status, body in bodies.items():
+            for status, said in bodies.items():
+                body = said
+                if "$ref" in said:
+                    body = DOCUMENT["components"]["responses"][said["$ref"].rsplit("/", 1)[-1]]
                 for media_type, content in body.get("content", {}).items():  # 304 has none
                     found.append((f"{method} {path}", status, media_type, content))
     return found
@@ -305,17 +321,17 @@ def test_every_example_of_the_document_is_what_the_document_says() -> None:
 
 
 def test_every_parameter_of_a_path_is_declared_once_and_every_example_of_one_is_what_it_says() -> None:
-    components = DOCUMENT["components"]["parameters"]
     for path, operations in DOCUMENT["paths"].items():
         for operation in operations.values():
-            found = [components[one["$ref"].rsplit("/", 1)[-1]] for one in operation.get("parameters", ())]
+            found = operation["parameters"]
             names = [(one["in"], one["name"]) for one in found]
             assert len(names) == len(set(names)), path
             in_path = re.findall(r"{([a-z_]+)}", path)
             assert [name for where, name in names if where == "path"] == in_path, path
-    for parameter in components.values():
-        if "example" in parameter:
-            Draft202012Validator(parameter["schema"]).validate(parameter["example"])
+            for parameter in found:
+                assert parameter["description"], (path, parameter)
+                if "example" in parameter:
+                    Draft202012Validator(parameter["schema"]).validate(parameter["example"])
 
 
 def test_every_code_is_documented_with_an_example_under_its_status() -> None:
@@ -347,7 +363,105 @@ def test_every_component_is_used_and_every_reference_leads_somewhere() -> None:
     text = json.dumps(DOCUMENT)
     for kind, components in DOCUMENT["components"].items():
         for name in components:
-            assert f'"#/components/{kind}/{name}"' in text, f"{kind}/{name} is not used"
+            used = f'"#/components/{kind}/{name}"' if kind != "securitySchemes" else f'{{"{name}": []}}'
+            assert used in text, f"{kind}/{name} is not used"
     for reference in {part.split('"')[0] for part in text.split('"$ref": "#/components/')[1:]}:
         kind, name = reference.split("/", 1)
         assert name in DOCUMENT["components"][kind], reference
+
+
+# --- what readers in other languages need ----------------------------------------
+
+
+def nodes(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object in the document, with its place."""
+    if isinstance(value, dict):
+        yield path, value
+        for name, item in value.items():
+            if name not in ("example", "examples", "value"):
+                yield from nodes(item, f"{path}/{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from nodes(item, f"{path}/{number}")
+
+
+def test_no_schema_needs_what_client_generators_lack() -> None:
+    for path, node in nodes(DOCUMENT):
+        assert "prefixItems" not in node, path
+        assert node.get("items") is not False, path
+        pattern = node.get("pattern", "")
+        if isinstance(pattern, str):
+            assert not re.search(r"\(\?[=!<]", pattern), path
+            assert "\\Z" not in pattern, path
+
+
+def test_no_two_components_have_one_name() -> None:
+    kinds = ("schemas", "responses", "headers", "securitySchemes")
+    names = [name.lower() for kind in kinds for name in DOCUMENT["components"][kind]]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_every_operation_command_event_and_field_says_what_it_means() -> None:
+    for path, operations in DOCUMENT["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"], path
+            assert operation["description"], path
+            assert "Roles: " in operation["description"], path
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        assert schema["description"], name
+        for field, member in schema.get("properties", {}).items():
+            described = member.get("description") or "$ref" in member or "$ref" in member.get("items", {})
+            assert described, f"{name}.{field}"
+    for kind in (*COMMAND_TYPES, *DATA_TYPES):
+        for field, member in DOCUMENT["components"]["schemas"][kind.__name__]["properties"].items():
+            if field != "type" and "$ref" not in member and member.get("type") != "object":
+                assert member.get("examples") or "enum" in member, f"{kind.__name__}.{field}"
+
+
+def test_a_command_is_one_of_all_types_by_its_type() -> None:
+    command = DOCUMENT["components"]["schemas"]["Command"]
+    assert command["discriminator"]["propertyName"] == "type"
+    names = {f"#/components/schemas/{kind.__name__}" for kind in COMMAND_TYPES}
+    assert set(command["discriminator"]["mapping"].values()) == names == {one["$ref"] for one in command["oneOf"]}
+
+
+def test_every_error_is_a_response_by_reference_to_the_one_problem() -> None:
+    for path, operations in DOCUMENT["paths"].items():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400 and "application/json" not in response.get("content", {}):
+                    assert response["$ref"].startswith("#/components/responses/"), (path, status)
+    for name, response in DOCUMENT["components"]["responses"].items():
+        assert response["content"][MEDIA_TYPE]["schema"] == {"$ref": "#/components/schemas/Problem"}, name
+    assert DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == list(KINDS)
+
+
+def test_the_document_is_ready_for_login() -> None:
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    assert schemes["bearer"]["scheme"] == "bearer"
+    assert "clientCredentials" in schemes["oauth2"]["flows"]
+    for route in ROUTES:
+        if route.operation:
+            security = DOCUMENT["paths"][route.path][route.method.lower()]["security"]
+            assert bool(security) == bool(route.roles), route.path
+            assert set(route.roles) <= set(ROLES), route.path
+
+
+def test_openapi_spec_validator_accepts_the_document() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_an_event_is_decoded_without_checking_what_was_decided() -> None:
+    """Bounds of events go into the schemas only: checking a pattern costs more than decoding a small record."""
+    for data in DATA_TYPES:
+        for field in msgspec.structs.fields(data):
+            found = msgspec.inspect.type_info(field.type)
+            assert not constrained(found), f"{data.type}.{field.name}"
+
+
+def constrained(kind: Any) -> bool:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return constrained(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return any(constrained(one) for one in kind.types)
+    return any(getattr(kind, name, None) is not None for name in ("pattern", "ge", "le", "max_length", "min_length"))

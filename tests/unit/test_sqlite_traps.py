@@ -143,7 +143,7 @@ async def test_the_writing_connection_syncs_each_commit_to_a_wal(log: SqliteEven
     assert log._writer.execute("PRAGMA synchronous").fetchone()[0] == 2, "2 is FULL: an fsync for each commit"
 
 
-def test_each_append_is_synced_before_it_is_answered(path: Path) -> None:
+def test_each_append_is_synced_before_it_returns(path: Path) -> None:
     """Counted by the kernel: an append without an fsync would survive a killed process, but not a power cut."""
     if not _can_trace():
         pytest.skip("strace is not here, or may not trace")
@@ -230,7 +230,7 @@ async def both(log: SqliteEventLog, head: Head, size: int) -> tuple[list[Run], l
     return runs, list(results)
 
 
-async def test_a_disk_that_is_full_before_the_commit_writes_nothing_and_is_well_again(
+async def test_a_disk_that_is_full_before_the_commit_writes_nothing_and_the_next_append_lands(
     log: SqliteEventLog, path: Path
 ) -> None:
     base = await append(log, 0, EMPTY, "a")
@@ -252,7 +252,7 @@ async def test_a_disk_that_is_full_before_the_commit_writes_nothing_and_is_well_
 @pytest.mark.parametrize(
     "code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM]
 )
-async def test_any_failure_before_the_commit_writes_nothing_and_is_well_again(
+async def test_any_failure_before_the_commit_writes_nothing_and_the_next_append_lands(
     log: SqliteEventLog, statement: str, code: int
 ) -> None:
     base = await append(log, 0, EMPTY, "a")
@@ -266,7 +266,9 @@ async def test_any_failure_before_the_commit_writes_nothing_and_is_well_again(
     assert (await whole(log, 0), await whole(log, 1)) == (base.stored + runs[0].stored, runs[1].stored)
 
 
-async def test_a_disk_that_is_full_at_the_commit_writes_nothing_and_is_well_again(log: SqliteEventLog) -> None:
+async def test_a_disk_that_is_full_at_the_commit_writes_nothing_and_the_next_append_lands(
+    log: SqliteEventLog,
+) -> None:
     base = await append(log, 0, EMPTY, "a")
     connection = wrapped(log)
     connection.fail_on, connection.code, connection.first = "COMMIT", sqlite3.SQLITE_FULL, "ROLLBACK"
@@ -290,7 +292,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def test_a_disk_that_is_really_full_writes_nothing_and_is_well_again(small_disk: Path) -> None:
+async def test_a_real_full_disk_writes_nothing_and_the_next_append_lands(small_disk: Path) -> None:
     log = SqliteEventLog(small_disk / "events.sqlite3", PARTITIONS)
     base = await append(log, 0, EMPTY, "a")
     ballast = small_disk / "ballast"
@@ -364,7 +366,7 @@ async def test_any_other_failure_of_the_commit_leaves_the_outcome_unknown_and_th
         sqlite3.SQLITE_READONLY,
     ],
 )
-async def test_a_commit_of_one_statement_that_wrote_nothing_is_well_again(log: SqliteEventLog, code: int) -> None:
+async def test_a_commit_of_one_statement_that_wrote_nothing_can_be_repeated(log: SqliteEventLog, code: int) -> None:
     base = await append(log, 0, EMPTY, "a")
     connection = wrapped(log, one_statement=True)
     connection.fail_on, connection.code = "INSERT", code
@@ -468,7 +470,7 @@ async def count_of(path: Path, partition: int) -> int:
     return len(records)
 
 
-async def test_a_fault_of_our_own_in_the_committing_thread_is_answered_and_closes_the_log(path: Path) -> None:
+async def test_an_unexpected_error_in_the_commit_thread_is_an_unknown_outcome_and_closes_the_log(path: Path) -> None:
     log = SqliteEventLog(path, PARTITIONS)
     records = run_of(0, EMPTY, ["a"]).records
     broken = [records[0]._replace(user_id="\ud800")]  # no UTF-8: fails inside the driver, not as an sqlite3.Error
@@ -646,7 +648,7 @@ def test_a_database_that_is_no_log_is_refused_and_left_alone(path: Path) -> None
         "UPDATE meta SET value = 'many' WHERE key = 'partitions'",
     ],
 )
-async def test_a_log_whose_description_is_not_understood_is_refused(path: Path, damage: str) -> None:
+async def test_a_log_with_an_unknown_description_is_refused(path: Path, damage: str) -> None:
     await SqliteEventLog(path, PARTITIONS).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute(damage)

@@ -23,7 +23,16 @@ from ledger.ports import StateStore
 from ledger.writer import round as round_module
 from ledger.writer import state as state_module
 from ledger.writer import writer as writer_module
-from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
+from ledger.writer.requests import (
+    Accepted,
+    AnyResponse,
+    CommandRequest,
+    DryRunAccepted,
+    Failed,
+    IdReused,
+    Refused,
+    RequestGroup,
+)
 from unit.given import (
     NOON,
     SECOND_US,
@@ -40,7 +49,7 @@ from unit.given import (
     settle_bet,
     transfer,
 )
-from unit.node_in_memory import MS, BrittleStore, World
+from unit.node_in_memory import MS, BrittleStore, World, request_sha256
 
 NOT_WRITTEN = LogUnavailable("the disk is full")
 UNKNOWN = OutcomeUnknown("the disk broke")
@@ -286,7 +295,7 @@ async def test_all_that_a_failed_round_touched_is_as_it_was(world: World, error:
     assert {user_id: await world.wallet(user_id) for user_id in before} == before
     assert world.open_follow_ups() == []
     for command in commands:
-        assert await world.node.first_answer(command.user_id, command.command_id) is None
+        assert await world.node.first_response(command.user_id, command.command_id) is None
     for command in commands:  # every id is free, every limit has its room
         await world.accepted(command)
     await world.quiet()
@@ -452,10 +461,10 @@ async def test_answers_are_the_same_after_a_crash(world: World, saved: bool) -> 
         (answer.event, answer.position, answer.head, answer.hit) for answer in again if isinstance(answer, Accepted)
     ] == [(answer.event, answer.position, answer.head, True) for answer in first]
     for command, answer in zip(commands, first, strict=True):
-        found = await world.node.first_answer("u1", command.command_id)
+        found = await world.node.first_response("u1", command.command_id)
         assert isinstance(found, Accepted)
         assert (found.event, found.position, found.head) == (answer.event, answer.position, answer.head)
-    assert await world.node.first_answer("u1", "never") is None
+    assert await world.node.first_response("u1", "never") is None
     await world.assert_true_of_the_log()
 
 
@@ -768,6 +777,22 @@ async def test_a_follow_up_to_a_wallet_that_was_never_opened_leaves_an_event(wor
     assert await world.cash() == 1_000
 
 
+async def test_rounds_that_write_nothing_let_other_tasks_run_between_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_cash(world)
+    monkeypatch.setattr(writer_module, "ROUND_MAX", 2)
+    group = RequestGroup(6)
+    requests = [CommandRequest(deposit(0, f"o{n}"), request_sha256(deposit(0)), "local", group) for n in range(6)]
+    for request in requests:
+        world.writer.submit(request)
+    closed: set[int] = set()
+    while not group.done.done():
+        closed.add(sum(request.closed for request in requests))
+        await asyncio.sleep(0)
+    assert {2, 4} <= closed, "a task that is ready runs after each round"
+
+
 # --- stopping ----------------------------------------------------------------------------------------------------
 
 
@@ -822,6 +847,18 @@ async def test_an_event_whose_balances_are_not_the_sum_of_its_postings_stops_the
     await world.restart()
     assert world.types() == ["wallet_opened", "deposited"]
     await world.assert_true_of_the_log()
+
+
+async def test_a_command_that_is_in_the_log_but_not_in_the_state_never_counts_as_not_written(world: World) -> None:
+    await with_cash(world)
+    world.appended.commands.add(("u1", "lost"))
+    together = asyncio.gather(
+        world.post(place_bet(1, "b1", command_id="lost")), world.post(place_bet(1, "b2", command_id="other"))
+    )
+    assert reasons(list(await together)) == ["outcome_unknown"] * 2
+    assert world.node.halted.done()
+    again = await world.failed(place_bet(1, "b1", command_id="lost"))
+    assert again.reason == "outcome_unknown", "with log_unavailable the client would pay again under another id"
 
 
 async def test_a_state_that_cannot_be_read_stops_the_partition_and_writes_nothing(

@@ -51,7 +51,7 @@ class Rim:
 
     def __init__(self, router: Router, service: Service) -> None:
         self._router = router
-        self._service = service
+        self.service = service
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
 
@@ -87,7 +87,7 @@ class Rim:
                 request = Request(
                     served.read_path(values), served.read_query(scope["query_string"]), scope, receiving
                 )
-                response = await served.route.handler(self._service, request)
+                response = await served.route.handler(self.service, request)
                 status = response.status
                 await respond(sending, response, with_body=method != "HEAD")
             except Problem as raised:

@@ -1,26 +1,25 @@
-"""What goes over the wire: bytes → commands, answers → bytes. No rule of the ledger is here.
+"""Reads the commands in request bodies. No rule of the ledger is in this module.
 
-A body is a command if and only if (1) it is UTF-8 JSON of one object, (2) of a known ``type``, whose members are all
-known, have their declared shape, and stand once, (3) whose texts hold no control character. JSON libraries take a
-member that stands twice in silence; here it is an error, for the two readers of such a body may see two amounts.
+Invariants: a body is a command if and only if
+(1) it is one JSON object in UTF-8;
+(2) its ``type`` is known, and its members are all known, have their declared shape, and occur once;
+(3) its texts have no control character and no lone surrogate.
+
+JSON libraries silently accept a member that occurs twice. Two readers of such a body could see two amounts, so it is
+refused.
 """
 
 import json
 import re
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Struct
 
-from api.http.problems import Problem, problem_of
-from ledger.core.commands import COMMAND_TYPES, ID_PATTERN, USER_ID_PATTERN, AnyCommand, Command, canonical
-from ledger.core.events import LEDGER, AnyData, Balance
-from ledger.core.record import Head
-from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
-from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused, WalletRead
-from projections.models import wallets
+from api.http.problems import Problem
+from ledger.core.commands import COMMAND_TYPES, AnyCommand, Command, canonical
+from ledger.core.events import LEDGER
+from ledger.core.fields import USER_ID_PATTERN
 
 BODY_MAX: Final = 8 * 1024 * 1024
 BATCH_MAX: Final = 1_000
@@ -34,14 +33,10 @@ class Asked(NamedTuple):
     request_sha256: str
 
 
-# --- reading -------------------------------------------------------------------------------------------------------
-
 _decode: Final = msgspec.json.Decoder(AnyCommand).decode
 _decode_elements: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _USER_ID: Final = re.compile(USER_ID_PATTERN)
-_ID: Final = re.compile(ID_PATTERN)
-_ANY_COMMAND_ID: Final = re.compile(r"[!-~]{1,128}")
 _PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*?)`")
@@ -119,27 +114,6 @@ def read_actor(header: bytes | None) -> str:
     if actor == LEDGER:
         raise Problem("malformed_request", "the actor ledger is the ledger itself", field="Stakelog-Actor")
     return actor
-
-
-def read_user_id(text: str) -> str:
-    """A user_id of a path or query. Raises Problem ``malformed_request``."""
-    if not _USER_ID.search(text):
-        raise Problem("malformed_request", "the user_id is malformed or reserved", field="user_id")
-    return text
-
-
-def read_command_id(text: str) -> str:
-    """A command_id of a path, the ledger's own too. Raises Problem ``malformed_request``."""
-    if not _ANY_COMMAND_ID.fullmatch(text):
-        raise Problem("malformed_request", "the command_id is malformed", field="command_id")
-    return text
-
-
-def read_asked_id(text: str, name: str) -> str:
-    """The id of a bet, order … in a path: never one of the ledger's own. Raises Problem ``malformed_request``."""
-    if not _ID.search(text):
-        raise Problem("malformed_request", f"the {name} is malformed", field=name)
-    return text
 
 
 def malformed(message: str) -> Problem:
@@ -240,142 +214,3 @@ def has_control_character(value: Any) -> bool:
     """Whether a text, or one of a map's, has one, or a lone surrogate."""
     texts = [text for item in value.items() for text in item] if isinstance(value, dict) else [value]
     return any(isinstance(text, str) and _CONTROL.search(text) for text in texts)
-
-
-# --- writing -------------------------------------------------------------------------------------------------------
-
-
-class Result(Struct, gc=False):
-    """The answer to an accepted command. ``head`` is the hash of this event's record."""
-
-    position: str
-    partition: int
-    seq: int
-    time_us: int
-    type: str
-    data: AnyData
-    balances: dict[str, Balance]
-    head: str
-
-
-class DryRunResult(Struct, gc=False):
-    """The event as it would be. Nothing was written."""
-
-    partition: int
-    seq: int
-    time_us: int
-    type: str
-    data: AnyData
-    balances: dict[str, Balance]
-    dry_run: bool = True
-
-
-class Created(Struct, gc=False):
-    """One element of a batch's answer: taken now."""
-
-    status: int
-    result: Result | DryRunResult
-
-
-class Hit(Struct, gc=False):
-    """One element of a batch's answer: taken before."""
-
-    status: int
-    idempotency_hit: bool
-    result: Result
-
-
-class NotTaken(Struct, gc=False):
-    """One element of a batch's answer: a problem."""
-
-    status: int
-    problem: msgspec.Raw
-
-
-encode: Final = msgspec.json.encode
-"""For bodies that are no events: their members in the order in which the contract names them."""
-
-encode_results: Final = msgspec.json.Encoder(order="deterministic").encode
-"""For answers that hold an event's data, whose maps are sorted as they are in the record."""
-
-
-def result_of(accepted: Accepted) -> Result:
-    event, place = accepted.event, accepted.position
-    return Result(
-        f"{place.partition}:{place.seq}",
-        place.partition,
-        place.seq,
-        event.time_us,
-        event.data.type,
-        event.data,
-        event.balances,
-        accepted.head,
-    )
-
-
-def dry_run_result_of(would_be: DryRunAccepted) -> DryRunResult:
-    event = would_be.event
-    return DryRunResult(
-        would_be.position.partition, would_be.position.seq, event.time_us, event.data.type, event.data, event.balances
-    )
-
-
-def batch_item(answer: AnyResponse | Problem) -> Created | Hit | NotTaken:
-    """One element of a batch's answer."""
-    match answer:
-        case Accepted(hit=False):
-            return Created(201, result_of(answer))
-        case Accepted():
-            return Hit(200, True, result_of(answer))
-        case DryRunAccepted():
-            return Created(200, dry_run_result_of(answer))
-        case Refused() | IdReused() | Failed():
-            problem = problem_of(answer)
-            return NotTaken(problem.status, msgspec.Raw(problem.encoded()))
-        case Problem():
-            return NotTaken(answer.status, msgspec.Raw(answer.encoded()))
-        case _:
-            raise AssertionError(answer)
-
-
-def wallet_document(read: WalletRead) -> wallets.Wallet:
-    """``GET /v1/wallets/{user_id}?consistency=strong``, from the writer's own state."""
-    wallet = read.wallet
-    assets = sorted(wallet.balances.keys() | wallet.limits.keys())
-    first = wallet.first_deposit
-    assert wallet.opened_at_us is not None, "the wallet was opened"
-    assert wallet.status != "none", "the wallet was opened"
-    return wallets.Wallet(
-        wallet.user_id,
-        wallet.status,
-        wallet.opened_at_us,
-        wallet.referrer_id,
-        {asset: _available(wallet, asset) for asset in assets},
-        {asset: _limits(wallet, asset) for asset in assets},
-        None
-        if first is None
-        else wallets.FirstDeposit(first.order_id, first.asset, first.amount, first.position, first.time_us),
-    )
-
-
-def _available(wallet: Wallet, asset: str) -> wallets.Available:
-    balance = wallet.balances.get(asset, NO_BALANCE)
-    credit = wallet.limits.get(asset, NO_LIMITS).credit_limit
-    return wallets.Available(balance.cash, balance.bonus, balance.held, balance.cash + credit)
-
-
-def _limits(wallet: Wallet, asset: str) -> wallets.Limits:
-    limits = wallet.limits.get(asset, NO_LIMITS)
-    return wallets.Limits(
-        limits.credit_limit, limits.balance_max, limits.stake_max_per_day, limits.withdrawal_max_per_day
-    )
-
-
-def partitions_body(heads: Sequence[Head], owners: Sequence[str | None]) -> dict[str, Any]:
-    """``GET /v1/partitions``; an owner is None where nobody has the partition."""
-    return {
-        "items": [
-            {"partition": partition, "seq": head.seq, "head": head.sha256, "owner": owner}
-            for partition, (head, owner) in enumerate(zip(heads, owners, strict=True))
-        ]
-    }

@@ -17,13 +17,24 @@ _REFUSED: Final = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
 VARY: Final = ((b"vary", b"Accept-Encoding"),)
 
 
-def json_response(request: Request[Any, Any], body: bytes, headers: Headers = ()) -> Response:
+def json_response(
+    request: Request[Any, Any], body: bytes, headers: Headers = (), *, vary: Headers = VARY
+) -> Response:
     """The encoded JSON ``body``, compressed where that saves enough and the client accepts it."""
-    headers = VARY + headers
+    headers = vary + headers
     if len(body) >= _WORTH_IT_BYTES and accepts_gzip(list_header(request.scope, b"accept-encoding")):
         body = gzip.compress(body, _LEVEL, mtime=0)
         headers += ((b"content-encoding", b"gzip"),)
     return Response(body, headers=headers)
+
+
+def prefers_html(accept: str | None) -> bool:
+    """Whether a header ``Accept`` names HTML, as browsers' do. ``*/*``, which programs send, does not."""
+    weights: dict[str, str] = {}
+    for item in (accept or "").lower().split(","):
+        media_type, _, parameters = item.partition(";")
+        weights[media_type.strip()] = parameters
+    return "text/html" in weights and not _REFUSED.fullmatch(weights["text/html"])
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:

@@ -9,9 +9,9 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from api.http.commands import encode
+from api.http.bodies import AsOf, AsOfSeveral, encode
 from api.http.problems import NotThere, Problem, problem_of
 from ledger.errors import LogUnavailable
 from ledger.writer.requests import Failed
@@ -143,9 +143,9 @@ def body_of(found: Found) -> bytes:
 
 def with_as_of(document: bytes, found: Found) -> bytes:
     """An encoded document, ``as_of`` added as its last member."""
-    places = [f"{partition}:{seq}" for partition, seq in found.seqs.items()]
-    as_of: dict[str, Any] = {"positions": places} if found.several else {"position": places[0]}
-    return b'%b,"as_of":%b}' % (document[:-1], encode({**as_of, "lag_ms": found.lag_ms}))
+    positions = [f"{partition}:{seq}" for partition, seq in found.seqs.items()]
+    as_of = AsOfSeveral(positions, found.lag_ms) if found.several else AsOf(positions[0], found.lag_ms)
+    return b'%b,"as_of":%b}' % (document[:-1], encode(as_of))
 
 
 def etag_of(document: bytes) -> str:

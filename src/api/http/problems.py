@@ -1,14 +1,16 @@
-"""Every problem that an answer can be: one table from code to status, and the body as RFC 9457 has it.
+"""Every problem that a response can be: one table from code to status, and the body by RFC 9457.
 
 ``application/problem+json`` with ``type`` (``urn:stakelog:problem:<code>``), ``title``, ``status``, ``detail``,
-``code``, and fields that help the caller. A test holds the table complete: every rejection of the core and every
-``Failed`` of a writer has its row.
+``code``, and fields that help the caller.
+
+Invariant: every rejection of the core and every ``Failed`` of a writer has its row; a test checks it.
 """
 
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ledger.core.rejections import Code
 from ledger.writer.requests import Failed, IdReused, Refused
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -23,64 +25,71 @@ class Kind(NamedTuple):
 
 
 KINDS: Final[dict[str, Kind]] = {
-    "malformed_request": Kind(400, "The request is malformed"),
-    "unauthenticated": Kind(401, "Who asks is not known"),
-    "forbidden": Kind(403, "The caller may not do this"),
-    "wallet_not_found": Kind(404, "There is no such wallet"),
-    "transfer_not_found": Kind(404, "The wallet has sent no such transfer"),
-    "event_not_found": Kind(404, "There is no event at this position"),
-    "not_found": Kind(404, "There is nothing here"),
-    "method_not_allowed": Kind(405, "The method is not allowed here"),
-    "request_too_large": Kind(413, "The body is larger than 8 MiB"),
-    "unsupported_media_type": Kind(415, "The body must be application/json"),
-    "command_id_reused": Kind(409, "The command_id was used for another command"),
-    "order_id_reused": Kind(409, "The order_id is used already"),
-    "bet_id_reused": Kind(409, "The bet_id is used already"),
-    "hold_id_reused": Kind(409, "The hold_id is used already"),
-    "transfer_id_reused": Kind(409, "The transfer_id is used already"),
-    "grant_id_reused": Kind(409, "The grant_id is used already"),
-    "adjustment_id_reused": Kind(409, "The adjustment_id is used already"),
-    "already_resolved": Kind(409, "It is resolved already"),
-    "wallet_not_open": Kind(422, "The wallet was never opened"),
-    "wallet_already_open": Kind(422, "The wallet is open already"),
-    "wallet_frozen": Kind(422, "The wallet is frozen"),
-    "wallet_closed": Kind(422, "The wallet is closed"),
-    "wallet_not_empty": Kind(422, "The wallet is not empty"),
-    "unknown_asset": Kind(422, "The asset is not declared"),
-    "amount_out_of_range": Kind(422, "The amount is out of range"),
-    "insufficient_funds": Kind(422, "The wallet has too little"),
-    "credit_limit_exceeded": Kind(422, "The credit limit does not reach that far"),
-    "balance_max_exceeded": Kind(422, "The balance would exceed its limit"),
-    "stake_max_exceeded": Kind(422, "The day's stakes would exceed their limit"),
-    "withdrawal_max_exceeded": Kind(422, "The day's withdrawals would exceed their limit"),
-    "bet_not_found": Kind(422, "The wallet has no such bet"),
-    "hold_not_found": Kind(422, "The wallet has no such hold"),
-    "order_not_found": Kind(422, "The wallet has no such order"),
-    "adjustment_not_found": Kind(422, "The wallet has no such adjustment"),
-    "hold_expired": Kind(422, "The hold has expired"),
-    "capture_exceeds_hold": Kind(422, "The hold is smaller than that"),
-    "unknown_game": Kind(422, "There is no such game"),
-    "bet_cancelled_before": Kind(422, "The bet was cancelled before it came"),
-    "same_wallet": Kind(422, "Both wallets are the same"),
+    "malformed_request": Kind(400, "Malformed request"),
+    "unauthenticated": Kind(401, "Not authenticated"),
+    "forbidden": Kind(403, "Forbidden"),
+    "wallet_not_found": Kind(404, "Wallet not found"),
+    "transfer_not_found": Kind(404, "Transfer not found"),
+    "event_not_found": Kind(404, "Event not found"),
+    "not_found": Kind(404, "Not found"),
+    "method_not_allowed": Kind(405, "Method not allowed"),
+    "request_too_large": Kind(413, "Request too large"),
+    "unsupported_media_type": Kind(415, "Unsupported media type"),
+    "command_id_reused": Kind(409, "command_id reused for another command"),
+    "order_id_reused": Kind(409, "order_id already used"),
+    "bet_id_reused": Kind(409, "bet_id already used"),
+    "hold_id_reused": Kind(409, "hold_id already used"),
+    "transfer_id_reused": Kind(409, "transfer_id already used"),
+    "grant_id_reused": Kind(409, "grant_id already used"),
+    "adjustment_id_reused": Kind(409, "adjustment_id already used"),
+    "already_resolved": Kind(409, "Already resolved"),
+    "wallet_not_open": Kind(422, "Wallet not open"),
+    "wallet_already_open": Kind(422, "Wallet already open"),
+    "wallet_frozen": Kind(422, "Wallet frozen"),
+    "wallet_closed": Kind(422, "Wallet closed"),
+    "wallet_not_empty": Kind(422, "Wallet not empty"),
+    "unknown_asset": Kind(422, "Unknown asset"),
+    "amount_out_of_range": Kind(422, "Amount out of range"),
+    "insufficient_funds": Kind(422, "Insufficient funds"),
+    "credit_limit_exceeded": Kind(422, "Credit limit exceeded"),
+    "balance_max_exceeded": Kind(422, "Balance limit exceeded"),
+    "stake_max_exceeded": Kind(422, "Daily stake limit exceeded"),
+    "withdrawal_max_exceeded": Kind(422, "Daily withdrawal limit exceeded"),
+    "bet_not_found": Kind(422, "Bet not found"),
+    "hold_not_found": Kind(422, "Hold not found"),
+    "order_not_found": Kind(422, "Order not found"),
+    "adjustment_not_found": Kind(422, "Adjustment not found"),
+    "hold_expired": Kind(422, "Hold expired"),
+    "capture_exceeds_hold": Kind(422, "Capture exceeds the hold"),
+    "unknown_game": Kind(422, "Unknown game"),
+    "bet_cancelled_before": Kind(422, "Bet cancelled before it arrived"),
+    "same_wallet": Kind(422, "Same wallet"),
     "same_actor": Kind(422, "Another actor must approve"),
-    "cannot_reverse": Kind(422, "The event cannot be reversed"),
-    "internal_error": Kind(500, "Something is broken on our side"),
-    "outcome_unknown": Kind(503, "It is not known whether the command was taken; retry the same command_id", 1),
-    "not_owner": Kind(503, "Another node owns the partition", 1),
-    "overloaded": Kind(503, "Too many commands are waiting", 1),
-    "log_unavailable": Kind(503, "The log or its read model cannot be used now; nothing was written", 1),
-    "shutting_down": Kind(503, "The service is shutting down", 2),
-    "not_yet_visible": Kind(504, "The events asked for did not become visible in time"),
+    "cannot_reverse": Kind(422, "Event cannot be reversed"),
+    "internal_error": Kind(500, "Internal error"),
+    "outcome_unknown": Kind(503, "Outcome unknown: retry the same command_id", 1),
+    "not_owner": Kind(503, "Not the owner of the partition", 1),
+    "overloaded": Kind(503, "Overloaded", 1),
+    "log_unavailable": Kind(503, "Log or read model unavailable; nothing was written", 1),
+    "shutting_down": Kind(503, "Shutting down", 2),
+    "not_yet_visible": Kind(504, "Not visible in time"),
 }
+
+EVERYWHERE: Final = ("malformed_request", "method_not_allowed", "internal_error", "shutting_down")
+"""The codes of every route; a route that is not open to all has those of ``LOGIN`` too."""
+LOGIN: Final = ("unauthenticated", "forbidden")
+BODY: Final = ("request_too_large", "unsupported_media_type")
+WRITER: Final = ("outcome_unknown", "not_owner", "overloaded", "log_unavailable")
+REJECTIONS: Final = ("command_id_reused", *(code.value for code in Code))
 
 NOT_THERE: Final = frozenset(
     {"wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"}
 )
-"""What a read may miss: 404, also where the same code refuses a command with 422."""
+"""The codes of a read that finds nothing: 404, although some of them refuse a command with 422."""
 
 
 class Problem(Exception):
-    """A request that ends with a problem; raised at the rim only."""
+    """A request that ends with a problem; raised in ``api`` only."""
 
     def __init__(self, code: str, detail: str, **fields: Any) -> None:
         super().__init__(detail)
@@ -109,7 +118,7 @@ class Problem(Exception):
 
 
 class NotThere(Problem):
-    """What a read asked for is not there; its code is one of ``NOT_THERE``."""
+    """A read found nothing; its code is one of ``NOT_THERE``."""
 
     def __init__(self, code: str, detail: str) -> None:
         assert code in NOT_THERE, code
@@ -121,7 +130,7 @@ class NotThere(Problem):
 
 
 def problem_of(answer: Refused | IdReused | Failed) -> Problem:
-    """The problem that a writer's answer is."""
+    """The problem for a response of a writer."""
     match answer:
         case Refused(rejection):
             return Problem(rejection.code.value, rejection.detail, **rejection.fields)

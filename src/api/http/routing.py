@@ -33,11 +33,22 @@ ADMIN: Final = "admin"
 ROLES: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
 
 
+class Named(NamedTuple):
+    """A schema of the document that is no Struct: one of several Structs, or an array."""
+
+    name: str
+    kinds: tuple[type[Struct], ...] = ()
+    """One of these; none: the document makes the schema of this name itself."""
+    about: str = ""
+    items_max: int | None = None
+    """An array of 1 to so many of it; None: one."""
+
+
 class Body(NamedTuple):
     """What a route takes or returns, for the document."""
 
-    kind: Any
-    """A type of msgspec, or None where the content is not JSON of a known shape."""
+    kind: type[Struct] | Named | None
+    """None: content of another kind than JSON of a known shape."""
     description: str
     status: int = 200
     media_type: str | None = "application/json"
@@ -46,6 +57,8 @@ class Body(NamedTuple):
     """Names of the document's examples."""
     headers: tuple[str, ...] = ()
     """Names of the document's headers."""
+    as_of: type[Struct] | None = None
+    """The document has this ``as_of``."""
 
 
 class Route(Struct, Generic[P, Q], frozen=True, kw_only=True):

@@ -1,12 +1,31 @@
-"""The document's part on problems: their schema, and an example of every code."""
+"""The document's part on problems: one schema, one response for each status, an example of every code."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.http.consistency import DETAILS
-from api.http.problems import KINDS, NOT_THERE, NotThere, Problem
-from api.openapi.json_schemas import Schema
+from api.http.problems import EVERYWHERE, KINDS, LOGIN, MEDIA_TYPE, NOT_THERE, NotThere, Problem
+from api.http.routing import AnyRoute
+from api.openapi.schemas import ref
 
-PROBLEMS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+_RESPONSES: Final = {
+    400: ("BadRequest", "The request is malformed; `field` names what is wrong"),
+    401: ("Unauthenticated", "The access token is missing, expired, revoked or forged"),
+    403: ("Forbidden", "The role may not do this"),
+    404: ("NotFound", "What the request names does not exist"),
+    405: ("MethodNotAllowed", "The method is not allowed at this path"),
+    409: ("Conflict", "An id is used already, or the thing it names has ended"),
+    413: ("RequestTooLarge", "The body is too large"),
+    415: ("UnsupportedMediaType", "The body is not `application/json`"),
+    422: ("Refused", "A rule of the ledger refuses the command; nothing was written"),
+    500: ("InternalError", "A fault of the service; quote the request id"),
+    503: ("Unavailable", "The service cannot do this now; retry after `Retry-After`"),
+    504: ("NotYetVisible", "The read model did not reach `min_position` in time"),
+}
+"""Status → name and description of its response."""
+
+_EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "malformed_request": ("Expected `int`, got `float` - at `$.amount`", {"field": "amount"}),
     "unauthenticated": ("the access token is missing or has expired", {}),
     "forbidden": ("the role player may not deposit", {}),
@@ -87,62 +106,102 @@ PROBLEMS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "shutting_down": ("the service is shutting down", {}),
     "not_yet_visible": ("partition 3 is at seq 42, 99 was asked for", {"position": "3:42"}),
 }
-"""Code → an example's detail, and the fields that help; those that only reads have are ``reading.DETAILS``."""
+"""Code → an example's detail, and its fields. The codes that only reads have are in ``consistency.DETAILS``."""
 
 
-def schemas() -> dict[str, Schema]:
-    return {
-        "Problem": {
-            "description": "RFC 9457, with a code, and fields that help",
-            "type": "object",
-            "properties": {
-                "type": {"type": "string", "pattern": "^urn:stakelog:problem:[a-z_]+$"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-                "code": {"enum": list(KINDS)},
-                "field": {"type": "string", "description": "the member or parameter that is wrong"},
-                "fields": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "command_id_reused: the members that differ",
-                },
-                "position": {"type": "string", "description": "the event that stands in the way"},
-                "available": {
-                    "type": "integer",
-                    "description": "what this command could have taken, in minor units",
-                },
-                "allow": {"type": "array", "items": {"type": "string"}},
-                "request_id": {"type": "string", "description": "internal_error: to quote in a report"},
-            },
-            "required": ["type", "title", "status", "detail", "code"],
-            "additionalProperties": True,
-        },
-    }
+class ProblemDocument(Struct):
+    """Why a request failed (RFC 9457). `code` is stable; the texts are for people."""
+
+    type: Annotated[
+        str,
+        Meta(
+            pattern="^urn:stakelog:problem:[a-z_]+$",
+            description="The code as a URN",
+            examples=["urn:stakelog:problem:insufficient_funds"],
+        ),
+    ]
+    title: Annotated[str, Meta(description="What the code means", examples=["Insufficient funds"])]
+    status: Annotated[int, Meta(description="HTTP status", examples=[422])]
+    detail: Annotated[
+        str, Meta(description="What happened", examples=["900000 INR are asked for, 658500 can be taken"])
+    ]
+    code: Annotated[
+        str,
+        Meta(
+            description="The kind of problem",
+            examples=["insufficient_funds"],
+            extra_json_schema={"enum": list(KINDS)},
+        ),
+    ]
+    field: (
+        Annotated[str, Meta(description="The field or parameter that is wrong", examples=["amount"])] | UnsetType
+    ) = UNSET
+    fields: (
+        Annotated[list[str], Meta(description="`command_id_reused`: the fields that differ", examples=[["amount"]])]
+        | UnsetType
+    ) = UNSET
+    position: (
+        Annotated[str, Meta(description="Position of the event that the problem is about", examples=["3:2"])]
+        | UnsetType
+    ) = UNSET
+    available: (
+        Annotated[
+            int,
+            Meta(description="What the command could have taken, in the asset's minor unit", examples=[658_500]),
+        ]
+        | UnsetType
+    ) = UNSET
+    allow: Annotated[list[str], Meta(description="The allowed methods", examples=[["GET", "HEAD"]])] | UnsetType = (
+        UNSET
+    )
+    request_id: (
+        Annotated[
+            str,
+            Meta(description="`internal_error`: quote it in a report", examples=["0f8fad5bd9cb469fa16570867728950e"]),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
-def examples() -> dict[str, Any]:
+def problem_codes(route: AnyRoute) -> list[str]:
+    """Every code that the route can respond with, in the order of the table of problems."""
+    codes = {*EVERYWHERE, *(LOGIN if route.roles else ()), *route.problems, *route.missing}
+    return [code for code in KINDS if code in codes]
+
+
+def problem_references(route: AnyRoute) -> dict[int, dict[str, str]]:
+    """Status → the response, by reference."""
+    statuses = {404 if code in route.missing else KINDS[code].status for code in problem_codes(route)}
+    return {status: {"$ref": f"#/components/responses/{_RESPONSES[status][0]}"} for status in statuses}
+
+
+def problem_content(status: int) -> dict[str, Any]:
+    """What a response with this status has; its examples are of every code with this status."""
+    names = {code: f"problem.{code}" for code in _EXAMPLES if KINDS[code].status == status}
+    if status == 404:
+        names |= {code: f"missing.{code}" for code in sorted(NOT_THERE)}
+    examples = {code: {"$ref": f"#/components/examples/{name}"} for code, name in names.items()}
+    return {MEDIA_TYPE: {"schema": ref("Problem"), "examples": examples}}
+
+
+def problem_responses() -> dict[str, Any]:
+    """Name → response, one for each status."""
+    found = {}
+    for status, (name, description) in _RESPONSES.items():
+        response: dict[str, Any] = {"description": description, "content": problem_content(status)}
+        if any(kind.retry_after_s for kind in KINDS.values() if kind.status == status):
+            response["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
+        if status == 405:
+            response["headers"] = {"Allow": {"$ref": "#/components/headers/Allow"}}
+        found[name] = response
+    return found
+
+
+def problem_examples() -> dict[str, Any]:
     """``problem.<code>`` as a command gets it, ``missing.<code>`` as a read does: the same code, another status."""
-    asked = {
+    refused = {
         f"problem.{code}": {"value": Problem(code, detail, **fields).body()}
-        for code, (detail, fields) in PROBLEMS.items()
+        for code, (detail, fields) in _EXAMPLES.items()
     }
     missed = {f"missing.{code}": {"value": NotThere(code, DETAILS[code]).body()} for code in sorted(NOT_THERE)}
-    return asked | missed
-
-
-def headers() -> dict[str, Any]:
-    return {
-        "Retry-After": {
-            "description": "seconds after which the same request may succeed",
-            "required": False,
-            "schema": {"type": "integer", "minimum": 1},
-            "example": 1,
-        },
-        "Allow": {
-            "description": "the methods that are allowed here",
-            "required": True,
-            "schema": {"type": "string"},
-            "example": "GET",
-        },
-    }
+    return refused | missed

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final
 
-from api.http.commands import encode, partitions_body
+from api.http.bodies import encode, partitions_of
 from api.http.compression import json_response
 from api.http.problems import Problem
 from api.http.requests import Request, Response
@@ -23,7 +23,7 @@ async def get_partitions(service: Service, request: Request[Any, Any]) -> Respon
         heads = await log.heads()
     except LogUnavailable as error:
         raise Problem("log_unavailable", str(error)) from error
-    return json_response(request, encode(partitions_body(heads, await log.owners(service.address))))
+    return json_response(request, encode(partitions_of(heads, await log.owners(service.address))))
 
 
 async def get_events(service: Service, request: Request[Any, EventsQuery]) -> Response:

@@ -2,15 +2,8 @@
 
 from typing import Any, Final
 
-from api.http.commands import (
-    batch_item,
-    dry_run_result_of,
-    encode_results,
-    read_actor,
-    read_batch,
-    read_command,
-    result_of,
-)
+from api.http.bodies import batch_item, dry_run_result_of, encode_results, result_of
+from api.http.commands import read_actor, read_batch, read_command
 from api.http.metrics import outcome_of
 from api.http.problems import Problem, problem_of
 from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
@@ -44,7 +37,7 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
 
 async def get_command(service: Service, request: Request[OfCommand, Any]) -> Response:
     path = request.path
-    first = await service.node.first_answer(path.user_id, path.command_id)
+    first = await service.node.first_response(path.user_id, path.command_id)
     if first is None:
         raise Problem("not_found", f"the wallet {path.user_id} has accepted no command {path.command_id}")
     if isinstance(first, Failed):

@@ -1,12 +1,12 @@
-"""``/healthz`` (the process need not be restarted), ``/readyz`` (it takes commands), ``/metrics``, ``/schema``."""
+"""``/healthz`` (no restart needed), ``/readyz`` (commands are accepted), ``/metrics``, ``/schema``, ``/``."""
 
 from typing import Any, Final
 
-from api.http.commands import encode
-from api.http.compression import json_response
-from api.http.requests import Request, Response
+from api.http.bodies import Healthy, NotReady, Ready, encode
+from api.http.compression import VARY, accepts_gzip, json_response, prefers_html
+from api.http.requests import Request, Response, list_header
 from api.http.service import Service
-from api.openapi import document
+from api.openapi import page
 
 NOT_READY_AFTER: Final = 1.5
 """Session time-outs without the group's confirmation. Chosen: a join waits up to one of them for a dead member."""
@@ -14,18 +14,32 @@ NOT_READY_AFTER: Final = 1.5
 NOT_HEALTHY_AFTER: Final = 2.0
 """After this a node does not return to its group by itself: the orchestrator restarts it."""
 
+_HTML: Final = b"text/html; charset=utf-8"
+_JAVASCRIPT: Final = b"text/javascript; charset=utf-8"
+_VARY_ACCEPT: Final = (b"vary", b"Accept")
+_VARY_BOTH: Final = ((b"vary", b"Accept, Accept-Encoding"),)
+_GZIP: Final = (b"content-encoding", b"gzip")
+_KEEP_A_DAY: Final = (b"cache-control", b"max-age=86400")
+_LINKS: Final = {
+    "service": "stakelog",
+    "documentation": "/schema",
+    "health": "/healthz",
+    "readiness": "/readyz",
+    "metrics": "/metrics",
+}
+
 
 async def get_health(service: Service, _request: Request[Any, Any]) -> Response:
     absent_for = service.node.absent_for
     if absent_for > NOT_HEALTHY_AFTER:
-        return Response(encode({"status": "not_ready", "reasons": [_absent(absent_for)]}), 503)
-    return Response(encode({"status": "ok"}))
+        return Response(encode(NotReady("not_ready", [_absent(absent_for)])), 503)
+    return Response(encode(Healthy()))
 
 
 async def get_readiness(service: Service, _request: Request[Any, Any]) -> Response:
     node, reasons = service.node, []
     if not node.ready:
-        reasons.append("commands are not taken: the service is starting, stopping, or its log is unavailable")
+        reasons.append("commands are not accepted: the service is starting, stopping, or its log is unavailable")
         if node.open < node.owned:
             reasons.append(f"{node.owned - node.open} of {node.owned} partitions are not open yet")
     if node.absent_for > NOT_READY_AFTER:
@@ -35,8 +49,8 @@ async def get_readiness(service: Service, _request: Request[Any, Any]) -> Respon
     if node.clock_off:
         reasons.append(f"the clock is {node.clock_off_us() / 1e6:+.1f} s off the log's: set it right")
     if reasons:
-        return Response(encode({"status": "not_ready", "reasons": reasons}), 503)
-    return Response(encode({"status": "ready"}))
+        return Response(encode(NotReady("not_ready", reasons)), 503)
+    return Response(encode(Ready()))
 
 
 async def get_metrics(service: Service, _request: Request[Any, Any]) -> Response:
@@ -44,7 +58,23 @@ async def get_metrics(service: Service, _request: Request[Any, Any]) -> Response
 
 
 async def get_schema(_service: Service, request: Request[Any, Any]) -> Response:
-    return json_response(request, encode(document()))
+    if prefers_html(list_header(request.scope, b"accept")):
+        policy = (b"content-security-policy", page.CONTENT_SECURITY_POLICY.encode())
+        return Response(page.page(), headers=(_VARY_ACCEPT, policy), media_type=_HTML)
+    return json_response(request, page.document(), vary=_VARY_BOTH)
+
+
+async def get_script(_service: Service, request: Request[Any, Any]) -> Response:
+    headers = (*VARY, _KEEP_A_DAY)
+    if accepts_gzip(list_header(request.scope, b"accept-encoding")):
+        return Response(page.packed_script(), headers=(*headers, _GZIP), media_type=_JAVASCRIPT)
+    return Response(page.script(), headers=headers, media_type=_JAVASCRIPT)
+
+
+async def get_root(_service: Service, request: Request[Any, Any]) -> Response:
+    if prefers_html(list_header(request.scope, b"accept")):
+        return Response(b"", 302, ((b"location", b"/schema"), _VARY_ACCEPT), None)
+    return Response(encode(_LINKS), headers=(_VARY_ACCEPT,))
 
 
 def _absent(session_timeouts: float) -> str:

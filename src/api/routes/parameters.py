@@ -4,8 +4,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from ledger.core.commands import TIME_US_MAX, Id, UserId
 from ledger.core.events import DATA_OF
+from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, Id, UserId
 from ledger.core.position import PARTITIONS_MAX
 from projections.models.bets import BetStatus
 from projections.models.leaderboards import LEADERBOARDS
@@ -27,7 +27,7 @@ def _text(description: str, example: str) -> Any:
     """A text that an event can have."""
     return Meta(
         max_length=128,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z",
+        pattern=TEXT_PATTERN,
         description=description,
         examples=[example],
         extra={"must": "at most 128 characters, none of them a control character"},

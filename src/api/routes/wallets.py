@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec.structs import asdict
 
-from api.http.commands import encode, wallet_document
+from api.http.bodies import encode, wallet_document
 from api.http.compression import VARY, json_response
 from api.http.consistency import Asked, answer, body_of, etag_of, is_known, min_positions, with_as_of
 from api.http.problems import NotThere, Problem, problem_of

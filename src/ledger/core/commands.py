@@ -1,4 +1,4 @@
-"""Commands: one tagged Struct per command, and the canonical bytes that detect a reused command_id.
+"""Commands: one tagged Struct per command, and its canonical form, whose hash detects a reused command_id.
 
 A command reaches the core only if (1) it is one JSON object of a known ``type``, (2) every member is known, none
 occurs twice, and each has its declared shape, (3) its texts have no control character and no lone surrogate.
@@ -12,219 +12,359 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-# `$` alone also matches before a final newline in Python; the look-ahead closes that and is valid ECMA-262 too.
-USER_ID_PATTERN = r"^(?!game:|partition:)[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}$(?!\n)"
-ID_PATTERN = r"^[!-}][!-~]{0,127}$(?!\n)"
-POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})$(?!\n)"
-TIME_US_MAX = 2**53 - 1
-
-UserId = Annotated[
-    str,
-    Meta(
-        pattern=USER_ID_PATTERN,
-        description="1–64 of A–Z a–z 0–9 _ - . : @, beginning with a letter or digit; "
-        "names beginning with game: or partition: are reserved",
-        examples=["u1"],
-    ),
-]
-Id = Annotated[
-    str,
-    Meta(
-        pattern=ID_PATTERN,
-        description="1–128 printable ASCII characters without spaces, not beginning with ~",
-        examples=["c-1"],
-    ),
-]
-PositionText = Annotated[
-    str, Meta(pattern=POSITION_PATTERN, description='"<partition>:<seq>" of an event', examples=["3:42"])
-]
-Asset = Annotated[str, Meta(description="a declared asset", examples=["INR"])]
-Amount = Annotated[
-    int, Meta(description="in the asset's minor unit, 1 … 2^53−1; else amount_out_of_range", examples=[500])
-]
-AmountOrZero = Annotated[
-    int, Meta(description="in the asset's minor unit, 0 … 2^53−1; else amount_out_of_range", examples=[0])
-]
-SignedAmount = Annotated[
-    int,
-    Meta(description="in the asset's minor unit, ±(1 … 2^53−1); else amount_out_of_range", examples=[-500]),
-]
-TimeUs = Annotated[
-    int,
-    Meta(
-        ge=-TIME_US_MAX,
-        le=TIME_US_MAX,
-        description="Unix microseconds, UTC; the past is accepted",
-        examples=[1795438800000000],
-    ),
-]
-Reason = Annotated[str, Meta(max_length=500, description="free text")]
-GameName = Annotated[str, Meta(max_length=128, examples=["external"])]
-FreeText = Annotated[str, Meta(max_length=128)]
-Metadata = Annotated[
-    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
-    Meta(max_length=16, description="yours to fill: kept with the event, never interpreted"),
-]
+from ledger.core.fields import (
+    Amount,
+    AmountOrZero,
+    Asset,
+    GameName,
+    Id,
+    Metadata,
+    Period,
+    PositionText,
+    Reason,
+    Selection,
+    SignedAmount,
+    Spend,
+    TimeUs,
+    UserId,
+)
 
 
 class Command(
     Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True, omit_defaults=True, gc=False
 ):
-    """The members of every command. ``command_id`` is unique within the wallet, without an end in time."""
+    """What every command has."""
 
     refused_when_frozen: ClassVar[bool] = False
 
-    command_id: Id
+    command_id: Annotated[
+        Id,
+        Meta(
+            description=(
+                "The client's id of this command, unique within the wallet. The same command again gets the "
+                "first response; another command under the same id gets `command_id_reused`"
+            ),
+            examples=["c-1"],
+        ),
+    ]
     user_id: UserId
     metadata: Metadata | None = None
 
 
 class OpenWallet(Command, frozen=True, kw_only=True, tag="open_wallet"):
-    referrer_id: UserId | None = None
+    """Opens the user's wallet. Every other command needs an open wallet, but the cancelling of a bet."""
+
+    referrer_id: (
+        Annotated[
+            UserId, Meta(description="The user who invited this one; counted for commissions", examples=["agent-1"])
+        ]
+        | None
+    ) = None
 
 
 class Deposit(Command, frozen=True, kw_only=True, tag="deposit"):
-    order_id: Id
+    """Adds money that the user has paid in to cash, and the bonus that comes with it to bonus."""
+
+    order_id: Annotated[
+        Id,
+        Meta(
+            description="The client's id of the order, unique among the wallet's deposits and withdrawals",
+            examples=["dep-1"],
+        ),
+    ]
     asset: Asset
     amount: Amount
-    bonus: AmountOrZero | None = None
+    bonus: (
+        Annotated[
+            AmountOrZero,
+            Meta(
+                description=(
+                    "Bonus money that comes with the deposit, in the asset's minor unit, 0 … 2^53−1; a "
+                    "grant under the deposit's order_id"
+                ),
+                examples=[50_000],
+            ),
+        ]
+        | None
+    ) = None
 
 
 class RequestWithdrawal(Command, frozen=True, kw_only=True, tag="request_withdrawal"):
+    """Sets cash aside for a withdrawal, until the order is approved or rejected."""
+
     refused_when_frozen = True
 
-    order_id: Id
+    order_id: Annotated[
+        Id,
+        Meta(
+            description="The client's id of the order, unique among the wallet's deposits and withdrawals",
+            examples=["wd-1"],
+        ),
+    ]
     asset: Asset
     amount: Amount
 
 
 class ApproveWithdrawal(Command, frozen=True, kw_only=True, tag="approve_withdrawal"):
+    """Pays a requested withdrawal out: the money leaves the wallet."""
+
     refused_when_frozen = True
 
-    order_id: Id
+    order_id: Annotated[Id, Meta(description="The requested withdrawal", examples=["wd-1"])]
     reason: Reason | None = None
 
 
 class RejectWithdrawal(Command, frozen=True, kw_only=True, tag="reject_withdrawal"):
-    order_id: Id
+    """Ends a requested withdrawal: the money is cash again."""
+
+    order_id: Annotated[Id, Meta(description="The requested withdrawal", examples=["wd-1"])]
     reason: Reason | None = None
 
 
-Spend = Annotated[
-    str,
-    Meta(
-        pattern=r"^(cash_first|bonus_first)$(?!\n)",
-        description="cash_first (the default) or bonus_first",
-        examples=["bonus_first"],
-    ),
-]
-
-
 class PlaceBet(Command, frozen=True, kw_only=True, tag="place_bet"):
+    """Takes the stake of a bet, from cash, bonus and credit as ``spend`` says."""
+
     refused_when_frozen = True
 
-    bet_id: Id
+    bet_id: Annotated[
+        Id, Meta(description="The client's id of the bet, unique within the wallet", examples=["bet-1"])
+    ]
     game: GameName
-    period: FreeText
-    selection: FreeText
+    period: Period
+    selection: Selection
     asset: Asset
-    stake: Amount
+    stake: Annotated[Amount, Meta(description="The stake, in the asset's minor unit, 1 … 2^53−1", examples=[50_000])]
     spend: Spend | None = None
 
 
 class SettleBet(Command, frozen=True, kw_only=True, tag="settle_bet"):
-    bet_id: Id
-    payout: AmountOrZero
+    """Pays a bet out and ends it. A payout of 0 is a lost bet."""
+
+    bet_id: Annotated[Id, Meta(description="An open bet of this wallet", examples=["bet-1"])]
+    payout: Annotated[
+        AmountOrZero,
+        Meta(
+            description=(
+                "What the bet pays, in the asset's minor unit, 0 … 2^53−1. It includes the stake: a bet "
+                "of 500 at odds of 1.90 pays 950. 0: the bet is lost"
+            ),
+            examples=[95_000],
+        ),
+    ]
 
 
 class CancelBet(Command, frozen=True, kw_only=True, tag="cancel_bet"):
-    bet_id: Id
+    """Gives the stake back to where it came from and ends the bet.
+
+    Cancelling a bet that the wallet does not know blocks it: if the bet arrives later, it is refused. So a game
+    server may cancel whenever it does not know whether its bet arrived.
+    """
+
+    bet_id: Annotated[
+        Id, Meta(description="The bet; one that the wallet does not know is blocked", examples=["bet-2"])
+    ]
     reason: Reason | None = None
 
 
 class PlaceHold(Command, frozen=True, kw_only=True, tag="hold"):
+    """Sets cash aside, until it is captured, released or expires."""
+
     refused_when_frozen = True
 
-    hold_id: Id
+    hold_id: Annotated[
+        Id, Meta(description="The client's id of the hold, unique within the wallet", examples=["hold-1"])
+    ]
     asset: Asset
     amount: Amount
-    expires_at_us: TimeUs | None = None
+    expires_at_us: (
+        Annotated[
+            TimeUs,
+            Meta(
+                description=(
+                    "When the hold expires, in Unix microseconds, UTC: its money is cash again. Absent: "
+                    "never. A time in the past expires it at once"
+                ),
+                examples=[1_795_442_400_000_000],
+            ),
+        ]
+        | None
+    ) = None
 
 
 class CaptureHold(Command, frozen=True, kw_only=True, tag="capture_hold"):
+    """Takes money out of a hold and ends it. A partial capture releases the rest to cash."""
+
     refused_when_frozen = True
 
-    hold_id: Id
-    amount: Amount | None = None
+    hold_id: Annotated[Id, Meta(description="An open hold of this wallet", examples=["hold-1"])]
+    amount: (
+        Annotated[
+            Amount,
+            Meta(
+                description=(
+                    "How much to take, in the asset's minor unit, at most what is held; the rest is "
+                    "released. Absent: all"
+                ),
+                examples=[25_000],
+            ),
+        ]
+        | None
+    ) = None
 
 
 class ReleaseHold(Command, frozen=True, kw_only=True, tag="release_hold"):
-    hold_id: Id
+    """Ends a hold: its money is cash again."""
+
+    hold_id: Annotated[Id, Meta(description="An open hold of this wallet", examples=["hold-2"])]
 
 
 class Transfer(Command, frozen=True, kw_only=True, tag="transfer"):
+    """Sends cash to another wallet. If that wallet refuses it, the money comes back."""
+
     refused_when_frozen = True
 
-    transfer_id: Id
-    to_user_id: UserId
+    transfer_id: Annotated[
+        Id, Meta(description="The client's id of the transfer, unique within the sender's wallet", examples=["tr-1"])
+    ]
+    to_user_id: Annotated[
+        UserId, Meta(description="The user who receives the money; not the sender", examples=["player-18"])
+    ]
     asset: Asset
     amount: Amount
 
 
 class GrantBonus(Command, frozen=True, kw_only=True, tag="grant_bonus"):
-    grant_id: Id
+    """Gives the user bonus money, which bets can use and withdrawals cannot."""
+
+    grant_id: Annotated[
+        Id, Meta(description="The client's id of the grant, unique within the wallet", examples=["welcome-1"])
+    ]
     asset: Asset
     amount: Amount
-    expires_at_us: TimeUs | None = None
+    expires_at_us: (
+        Annotated[
+            TimeUs,
+            Meta(
+                description="When what is left of the bonus expires, in Unix microseconds, UTC. Absent: never",
+                examples=[1_796_043_600_000_000],
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Adjust(Command, frozen=True, kw_only=True, tag="adjust"):
+    """Corrects cash by hand, against the house account for adjustments."""
+
     asset: Asset
     amount: SignedAmount
     reason: Reason
 
 
 class ProposeAdjustment(Command, frozen=True, kw_only=True, tag="propose_adjustment"):
-    adjustment_id: Id
+    """Proposes a correction of cash that another actor must approve."""
+
+    adjustment_id: Annotated[
+        Id, Meta(description="The client's id of the adjustment, unique within the wallet", examples=["adj-1"])
+    ]
     asset: Asset
     amount: SignedAmount
     reason: Reason
 
 
 class ApproveAdjustment(Command, frozen=True, kw_only=True, tag="approve_adjustment"):
-    adjustment_id: Id
+    """Approves a proposed adjustment and posts it. The actor must not be its proposer."""
+
+    adjustment_id: Annotated[Id, Meta(description="A proposed adjustment of this wallet", examples=["adj-1"])]
     reason: Reason | None = None
 
 
 class RejectAdjustment(Command, frozen=True, kw_only=True, tag="reject_adjustment"):
-    adjustment_id: Id
+    """Ends a proposed adjustment: nothing is posted."""
+
+    adjustment_id: Annotated[Id, Meta(description="A proposed adjustment of this wallet", examples=["adj-1"])]
     reason: Reason | None = None
 
 
 class Reverse(Command, frozen=True, kw_only=True, tag="reverse"):
-    position: PositionText
+    """Posts the opposite of an earlier event of this wallet, once.
+
+    Deposits, bonus grants and adjustments can be reversed; a grant only while none of its bonus is spent or expired.
+    """
+
+    position: Annotated[
+        PositionText,
+        Meta(
+            description=(
+                "Position of the event to reverse: a `deposited`, `bonus_granted` or `adjusted` of this wallet"
+            ),
+            examples=["3:16"],
+        ),
+    ]
     reason: Reason
 
 
 class SetLimits(Command, frozen=True, kw_only=True, tag="set_limits"):
-    """Absent leaves a limit as it is; ``null`` puts it back to its default; 0 allows nothing."""
+    """Sets limits of the wallet for one asset.
+
+    An absent limit stays as it is, ``null`` sets the default (a credit_limit of 0, no other limit), 0 allows nothing.
+    """
 
     asset: Asset
-    credit_limit: AmountOrZero | UnsetType | None = UNSET
-    balance_max: AmountOrZero | UnsetType | None = UNSET
-    stake_max_per_day: AmountOrZero | UnsetType | None = UNSET
-    withdrawal_max_per_day: AmountOrZero | UnsetType | None = UNSET
+    credit_limit: (
+        Annotated[
+            AmountOrZero,
+            Meta(description="How far bets may take cash below 0, in the asset's minor unit", examples=[20_000]),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    balance_max: (
+        Annotated[
+            AmountOrZero,
+            Meta(description="Upper bound of cash + bonus + held, in the asset's minor unit", examples=[10_000_000]),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    stake_max_per_day: (
+        Annotated[
+            AmountOrZero,
+            Meta(
+                description="Upper bound of the stakes of one UTC day, in the asset's minor unit", examples=[500_000]
+            ),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    withdrawal_max_per_day: (
+        Annotated[
+            AmountOrZero,
+            Meta(
+                description="Upper bound of the withdrawals of one UTC day, in the asset's minor unit",
+                examples=[300_000],
+            ),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
 
 
 class FreezeWallet(Command, frozen=True, kw_only=True, tag="freeze_wallet"):
+    """Stops the user's bets, holds, captures, withdrawals and transfers. Everything else is still accepted."""
+
     reason: Reason
 
 
 class UnfreezeWallet(Command, frozen=True, kw_only=True, tag="unfreeze_wallet"):
+    """Ends a freeze."""
+
     reason: Reason
 
 
 class CloseWallet(Command, frozen=True, kw_only=True, tag="close_wallet"):
+    """Closes the wallet permanently. It must be empty and have nothing open."""
+
     reason: Reason
 
 

@@ -1,27 +1,44 @@
 """Events: one Struct of data per event type, the postings that move the money, and the event itself.
 
-Invariants:
-(1) the postings of an event sum to zero in each asset (asserted by the deciders, checked by ``record.decode``);
+Invariants, asserted by the constructors and by ``record.decode``:
+(1) the postings of an event sum to zero in each asset;
 (2) the members of every data Struct are declared in the order of their names, because records are sorted so;
 (3) ``data`` has the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
 (4) the ledger's own events name their ``cause``, the position of the event that led to them, except
     ``writer_opened``.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from ledger.core.fields import (
+    Cause,
+    EventAmount,
+    EventAmountOrZero,
+    EventAsset,
+    EventId,
+    EventLevel,
+    EventLimit,
+    EventMetadata,
+    EventPosition,
+    EventReason,
+    EventSignedAmount,
+    EventText,
+    EventTimeUs,
+    EventTotal,
+    EventUserId,
+)
+from ledger.core.rejections import Code
 
 NO_REQUEST = "0" * 64
-"""``request_sha256`` of the ledger's own events, which have no request."""
+"""``request_sha256`` of the ledger's own events: no client sent a command."""
 
 LEDGER = "ledger"
 """``actor`` of the ledger's own events."""
 
 Posting = tuple[str, str, int]
 """(account, asset, amount in minor units): the amount is added to the account."""
-
-Metadata = dict[str, str]
 
 HOUSE_DEPOSITS = "house/deposits"
 HOUSE_BONUSES = "house/bonuses"
@@ -33,319 +50,483 @@ HOUSE_ADJUSTMENTS = "house/adjustments"
 TRANSIT_TRANSFERS = "transit/transfers"
 
 
-class Balance(Struct, frozen=True, gc=False):
-    """A wallet's three buckets of one asset, in minor units. Only ``cash`` may be negative, down to −credit_limit."""
+TransferRefusal = Annotated[
+    str,
+    Meta(
+        description="The code for which the receiver's wallet refused the money",
+        examples=["balance_max_exceeded"],
+        extra_json_schema={
+            "enum": [
+                code.value
+                for code in (
+                    Code.WALLET_NOT_OPEN,
+                    Code.WALLET_CLOSED,
+                    Code.AMOUNT_OUT_OF_RANGE,
+                    Code.BALANCE_MAX_EXCEEDED,
+                )
+            ]
+        },
+    ),
+]
 
-    cash: int = 0
-    bonus: int = 0
-    held: int = 0
+
+class Balance(Struct, frozen=True, gc=False):
+    """A wallet's three buckets of one asset, in the asset's minor unit. Only ``cash`` may be negative, down to
+    −credit_limit.
+    """
+
+    cash: Annotated[EventTotal, Meta(description="Money to bet and to withdraw; below 0 where credit was bet")] = 0
+    bonus: Annotated[EventAmountOrZero, Meta(description="Bonus money: to bet, not to withdraw")] = 0
+    held: Annotated[
+        EventAmountOrZero, Meta(description="Money in open holds and in withdrawals not approved yet")
+    ] = 0
 
 
 class Data(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Base of every event's data. In a record, ``type`` is a member next to ``data``, not inside it."""
+    """Base of every event's data. The record has ``type`` beside the data, not inside it."""
 
     type: ClassVar[str]
 
 
 class WalletOpened(Data, frozen=True, kw_only=True):
+    """The wallet was opened."""
+
     type = "wallet_opened"
 
-    metadata: Metadata | None = None
-    referrer_id: str | None = None
+    metadata: EventMetadata | None = None
+    referrer_id: (
+        Annotated[EventUserId, Meta(description="The user who invited this one", examples=["agent-1"])] | None
+    ) = None
 
 
 class ReferralCounted(Data, frozen=True, kw_only=True):
-    """On a referrer's wallet: ``member`` opened a wallet, ``level`` steps below the referrer."""
+    """A member was counted on the wallet of a referrer, ``level`` steps above the member."""
 
     type = "referral_counted"
 
-    cause: str
-    level: int
-    member: str
+    cause: Cause
+    level: EventLevel
+    member: Annotated[EventUserId, Meta(description="The user whose wallet was opened", examples=["player-15"])]
 
 
 class ReferralVoid(Data, frozen=True, kw_only=True):
-    """The referrer's wallet was never opened, or is closed, when the count arrives. No referrer above it counts."""
+    """A member was not counted: the referrer was never opened, or is closed. The walk up the referrers ends here."""
 
     type = "referral_void"
 
-    cause: str
-    level: int
-    member: str
+    cause: Cause
+    level: EventLevel
+    member: Annotated[EventUserId, Meta(description="The user whose wallet was opened", examples=["player-15"])]
 
 
 class Deposited(Data, frozen=True, kw_only=True):
+    """Money was paid in, maybe with a bonus."""
+
     type = "deposited"
 
-    amount: int
-    asset: str
-    bonus: int | None = None
-    first_deposit: bool
-    metadata: Metadata | None = None
-    order_id: str
+    amount: EventAmount
+    asset: EventAsset
+    bonus: (
+        Annotated[
+            EventAmountOrZero,
+            Meta(description="Bonus that came with the deposit, in the asset's minor unit", examples=[50_000]),
+        ]
+        | None
+    ) = None
+    first_deposit: Annotated[bool, Meta(description="Whether it is the first deposit of the wallet", examples=[True])]
+    metadata: EventMetadata | None = None
+    order_id: Annotated[EventId, Meta(description="The order", examples=["dep-1"])]
 
 
 class WithdrawalRequested(Data, frozen=True, kw_only=True):
+    """Cash was set aside for a withdrawal that waits for approval."""
+
     type = "withdrawal_requested"
 
-    amount: int
-    asset: str
-    metadata: Metadata | None = None
-    order_id: str
+    amount: EventAmount
+    asset: EventAsset
+    metadata: EventMetadata | None = None
+    order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
 
 
 class WithdrawalApproved(Data, frozen=True, kw_only=True):
+    """The withdrawal was paid out: its money left the wallet."""
+
     type = "withdrawal_approved"
 
-    metadata: Metadata | None = None
-    order_id: str
-    reason: str | None = None
+    metadata: EventMetadata | None = None
+    order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
+    reason: EventReason | None = None
 
 
 class WithdrawalRejected(Data, frozen=True, kw_only=True):
+    """The withdrawal was rejected: its money is cash again."""
+
     type = "withdrawal_rejected"
 
-    metadata: Metadata | None = None
-    order_id: str
-    reason: str | None = None
+    metadata: EventMetadata | None = None
+    order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
+    reason: EventReason | None = None
 
 
 class StakeSource(Struct, frozen=True, gc=False):
-    """Which buckets a stake came from; ``grants`` are (grant_id, amount) in the order of use."""
+    """Which money a stake came from."""
 
-    bonus: int
-    cash: int
-    grants: tuple[tuple[str, int], ...]
+    bonus: Annotated[EventAmountOrZero, Meta(description="Bonus money", examples=[50_000])]
+    cash: Annotated[EventAmountOrZero, Meta(description="Cash, and credit", examples=[0])]
+    grants: Annotated[
+        tuple[tuple[EventId, EventAmount], ...],
+        Meta(
+            description=(
+                "The grants that the bonus money came from, each with its amount, in the order in which "
+                "they were used"
+            ),
+            examples=[[["dep-1", 50_000]]],
+        ),
+    ]
 
 
 class BetPlaced(Data, frozen=True, kw_only=True):
+    """A bet was placed and its stake taken."""
+
     type = "bet_placed"
 
-    asset: str
-    bet_id: str
-    source: StakeSource = field(name="from")
-    game: str
-    metadata: Metadata | None = None
-    period: str
-    selection: str
-    spend: str | None = None
-    stake: int
+    asset: EventAsset
+    bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
+    source: Annotated[StakeSource, Meta(description="Which money the stake came from")] = field(name="from")
+    game: Annotated[EventText, Meta(description="The game", examples=["external"])]
+    metadata: EventMetadata | None = None
+    period: Annotated[
+        EventText, Meta(description="The round of the game that the bet is on", examples=["2026-11-23/0042"])
+    ]
+    selection: Annotated[EventText, Meta(description="What the bet is on", examples=["red"])]
+    spend: (
+        Annotated[
+            str,
+            Meta(
+                description="Which money the stake took first; absent: cash_first",
+                examples=["bonus_first"],
+                extra_json_schema={"enum": ["cash_first", "bonus_first"]},
+            ),
+        ]
+        | None
+    ) = None
+    stake: Annotated[EventAmount, Meta(description="The stake, in the asset's minor unit", examples=[50_000])]
 
 
 class BetSettled(Data, frozen=True, kw_only=True):
+    """A bet was paid out and has ended. A payout of 0: the bet was lost."""
+
     type = "bet_settled"
 
-    bet_id: str
-    metadata: Metadata | None = None
-    payout: int
+    bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
+    metadata: EventMetadata | None = None
+    payout: Annotated[
+        EventAmountOrZero,
+        Meta(
+            description="What the bet paid, the stake included, in the asset's minor unit; 0: lost", examples=[95_000]
+        ),
+    ]
 
 
 class BetCancelled(Data, frozen=True, kw_only=True):
-    """``before_bet``: the cancellation came before the bet. The bet is refused if it comes later."""
+    """A bet was cancelled: its stake is back where it came from. Or, where ``before_bet`` is true, the cancellation
+    arrived before the bet: the bet is refused whenever it arrives.
+    """
 
     type = "bet_cancelled"
 
-    before_bet: bool
-    bet_id: str
-    metadata: Metadata | None = None
-    reason: str | None = None
+    before_bet: Annotated[bool, Meta(description="Whether the cancellation arrived before the bet", examples=[False])]
+    bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
+    metadata: EventMetadata | None = None
+    reason: EventReason | None = None
 
 
 class HoldPlaced(Data, frozen=True, kw_only=True):
+    """Cash was set aside."""
+
     type = "hold_placed"
 
-    amount: int
-    asset: str
-    expires_at_us: int | None = None
-    hold_id: str
-    metadata: Metadata | None = None
+    amount: EventAmount
+    asset: EventAsset
+    expires_at_us: (
+        Annotated[
+            EventTimeUs,
+            Meta(
+                description="When the hold expires, in Unix microseconds, UTC; absent: never",
+                examples=[1_795_442_400_000_000],
+            ),
+        ]
+        | None
+    ) = None
+    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
+    metadata: EventMetadata | None = None
 
 
 class HoldExpired(Data, frozen=True, kw_only=True):
+    """A hold expired: its money is cash again."""
+
     type = "hold_expired"
 
-    amount: int
-    asset: str
-    cause: str
-    hold_id: str
+    amount: EventAmount
+    asset: EventAsset
+    cause: Cause
+    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
 
 
 class HoldCaptured(Data, frozen=True, kw_only=True):
-    """``amount`` as in the command; absent captures all."""
+    """Money was taken out of a hold; what was left of the hold is cash again."""
 
     type = "hold_captured"
 
-    amount: int | None = None
-    hold_id: str
-    metadata: Metadata | None = None
+    amount: (
+        Annotated[
+            EventAmount, Meta(description="What was taken, in the asset's minor unit; absent: all", examples=[25_000])
+        ]
+        | None
+    ) = None
+    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
+    metadata: EventMetadata | None = None
 
 
 class HoldReleased(Data, frozen=True, kw_only=True):
+    """A hold ended without being captured: its money is cash again."""
+
     type = "hold_released"
 
-    hold_id: str
-    metadata: Metadata | None = None
+    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
+    metadata: EventMetadata | None = None
 
 
 class TransferSent(Data, frozen=True, kw_only=True):
+    """Cash left the wallet on its way to another one."""
+
     type = "transfer_sent"
 
-    amount: int
-    asset: str
-    metadata: Metadata | None = None
-    to_user_id: str
-    transfer_id: str
+    amount: EventAmount
+    asset: EventAsset
+    metadata: EventMetadata | None = None
+    to_user_id: Annotated[EventUserId, Meta(description="The receiver", examples=["player-18"])]
+    transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
 
 
 class TransferReceived(Data, frozen=True, kw_only=True):
+    """The money of a transfer arrived."""
+
     type = "transfer_received"
 
-    amount: int
-    asset: str
-    cause: str
-    from_user_id: str
-    transfer_id: str
+    amount: EventAmount
+    asset: EventAsset
+    cause: Cause
+    from_user_id: Annotated[EventUserId, Meta(description="The sender", examples=["player-15"])]
+    transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
 
 
 class TransferRefused(Data, frozen=True, kw_only=True):
-    """The receiver's wallet takes nothing; ``reason`` is a rejection's code. The sender gets its money back."""
+    """The wallet refused the money of a transfer, for a reason of its own; the sender gets the money back."""
 
     type = "transfer_refused"
 
-    amount: int
-    asset: str
-    cause: str
-    from_user_id: str
-    reason: str
-    transfer_id: str
+    amount: EventAmount
+    asset: EventAsset
+    cause: Cause
+    from_user_id: Annotated[EventUserId, Meta(description="The sender", examples=["player-15"])]
+    reason: TransferRefusal
+    transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
 
 
 class TransferDelivered(Data, frozen=True, kw_only=True):
+    """On the sender's wallet: the receiver has the money."""
+
     type = "transfer_delivered"
 
-    amount: int
-    asset: str
-    cause: str
-    to_user_id: str
-    transfer_id: str
+    amount: EventAmount
+    asset: EventAsset
+    cause: Cause
+    to_user_id: Annotated[EventUserId, Meta(description="The receiver", examples=["player-18"])]
+    transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
 
 
 class TransferReturned(Data, frozen=True, kw_only=True):
+    """On the sender's wallet: the receiver refused the money, and it is cash again."""
+
     type = "transfer_returned"
 
-    amount: int
-    asset: str
-    cause: str
-    reason: str
-    to_user_id: str
-    transfer_id: str
+    amount: EventAmount
+    asset: EventAsset
+    cause: Cause
+    reason: TransferRefusal
+    to_user_id: Annotated[EventUserId, Meta(description="The receiver", examples=["player-18"])]
+    transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
 
 
 class BonusGranted(Data, frozen=True, kw_only=True):
+    """Bonus money was granted."""
+
     type = "bonus_granted"
 
-    amount: int
-    asset: str
-    expires_at_us: int | None = None
-    grant_id: str
-    metadata: Metadata | None = None
+    amount: EventAmount
+    asset: EventAsset
+    expires_at_us: (
+        Annotated[
+            EventTimeUs,
+            Meta(
+                description="When what is left of the bonus expires, in Unix microseconds, UTC; absent: never",
+                examples=[1_796_043_600_000_000],
+            ),
+        ]
+        | None
+    ) = None
+    grant_id: Annotated[
+        EventId, Meta(description="The grant; of a deposit's bonus its order", examples=["welcome-1"])
+    ]
+    metadata: EventMetadata | None = None
 
 
 class BonusExpired(Data, frozen=True, kw_only=True):
+    """What was left of a grant expired."""
+
     type = "bonus_expired"
 
-    amount: int
-    asset: str
-    cause: str
-    grant_id: str
+    amount: EventAmount
+    asset: EventAsset
+    cause: Cause
+    grant_id: Annotated[
+        EventId, Meta(description="The grant; of a deposit's bonus its order", examples=["welcome-1"])
+    ]
 
 
 class Adjusted(Data, frozen=True, kw_only=True):
+    """Cash was corrected by hand."""
+
     type = "adjusted"
 
-    amount: int
-    asset: str
-    metadata: Metadata | None = None
-    reason: str
+    amount: EventSignedAmount
+    asset: EventAsset
+    metadata: EventMetadata | None = None
+    reason: EventReason
 
 
 class AdjustmentProposed(Data, frozen=True, kw_only=True):
+    """A correction was proposed; it waits for another actor."""
+
     type = "adjustment_proposed"
 
-    adjustment_id: str
-    amount: int
-    asset: str
-    metadata: Metadata | None = None
-    reason: str
+    adjustment_id: Annotated[EventId, Meta(description="The adjustment", examples=["adj-1"])]
+    amount: EventSignedAmount
+    asset: EventAsset
+    metadata: EventMetadata | None = None
+    reason: EventReason
 
 
 class AdjustmentApproved(Data, frozen=True, kw_only=True):
+    """A proposed adjustment was approved and posted."""
+
     type = "adjustment_approved"
 
-    adjustment_id: str
-    metadata: Metadata | None = None
-    reason: str | None = None
+    adjustment_id: Annotated[EventId, Meta(description="The adjustment", examples=["adj-1"])]
+    metadata: EventMetadata | None = None
+    reason: EventReason | None = None
 
 
 class AdjustmentRejected(Data, frozen=True, kw_only=True):
+    """A proposed adjustment was rejected: nothing was posted."""
+
     type = "adjustment_rejected"
 
-    adjustment_id: str
-    metadata: Metadata | None = None
-    reason: str | None = None
+    adjustment_id: Annotated[EventId, Meta(description="The adjustment", examples=["adj-1"])]
+    metadata: EventMetadata | None = None
+    reason: EventReason | None = None
 
 
 class Reversed(Data, frozen=True, kw_only=True):
-    """Posts the opposite of the event at ``position``."""
+    """The opposite of an earlier event was posted."""
 
     type = "reversed"
 
-    metadata: Metadata | None = None
-    position: str
-    reason: str
+    metadata: EventMetadata | None = None
+    position: Annotated[EventPosition, Meta(description="Position of the reversed event", examples=["3:16"])]
+    reason: EventReason
 
 
 class LimitsSet(Data, frozen=True, kw_only=True):
-    """The one event in which null is a value: it restores the default. Absent means unchanged."""
+    """Limits were set. The only event in which null is a value: the default again. An absent limit is unchanged."""
 
     type = "limits_set"
 
-    asset: str
-    balance_max: int | UnsetType | None = UNSET
-    credit_limit: int | UnsetType | None = UNSET
-    metadata: Metadata | UnsetType = UNSET
-    stake_max_per_day: int | UnsetType | None = UNSET
-    withdrawal_max_per_day: int | UnsetType | None = UNSET
+    asset: EventAsset
+    balance_max: (
+        Annotated[
+            EventLimit, Meta(description="Upper bound of cash + bonus + held; null: no limit", examples=[10_000_000])
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    credit_limit: (
+        Annotated[EventLimit, Meta(description="How far bets may take cash below 0; null: 0", examples=[20_000])]
+        | UnsetType
+        | None
+    ) = UNSET
+    metadata: EventMetadata | UnsetType = UNSET
+    stake_max_per_day: (
+        Annotated[
+            EventLimit,
+            Meta(description="Upper bound of the stakes of one UTC day; null: no limit", examples=[500_000]),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    withdrawal_max_per_day: (
+        Annotated[
+            EventLimit,
+            Meta(description="Upper bound of the withdrawals of one UTC day; null: no limit", examples=[300_000]),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
 
 
 class WalletFrozen(Data, frozen=True, kw_only=True):
+    """The wallet was frozen."""
+
     type = "wallet_frozen"
 
-    metadata: Metadata | None = None
-    reason: str
+    metadata: EventMetadata | None = None
+    reason: EventReason
 
 
 class WalletUnfrozen(Data, frozen=True, kw_only=True):
+    """The freeze ended."""
+
     type = "wallet_unfrozen"
 
-    metadata: Metadata | None = None
-    reason: str
+    metadata: EventMetadata | None = None
+    reason: EventReason
 
 
 class WalletClosed(Data, frozen=True, kw_only=True):
+    """The wallet was closed, permanently."""
+
     type = "wallet_closed"
 
-    metadata: Metadata | None = None
-    reason: str
+    metadata: EventMetadata | None = None
+    reason: EventReason
 
 
 class WriterOpened(Data, frozen=True, kw_only=True):
-    """A writer took the partition; ``generation`` grows with each owner. An append still under way on an older head
-    is a fork. Only in logs that several processes may write to."""
+    """A writer took the partition over. Records that were under way on the head before it are forks.
+
+    Only in logs that more than one process can write.
+    """
 
     type = "writer_opened"
 
-    generation: int
+    generation: Annotated[
+        int,
+        Meta(
+            description="Grows with each owner", examples=[5], extra_json_schema={"minimum": 0, "maximum": 2**53 - 1}
+        ),
+    ]
 
 
 AnyData = (

@@ -20,14 +20,12 @@ from ledger.core.events import (
     TransferSent,
     WalletOpened,
 )
+from ledger.core.fields import REFERRAL_LEVELS
 from ledger.core.money import in_bounds
 from ledger.core.position import Position
 from ledger.core.postings import balances_with, ledger_event, owned_or_due, pay
 from ledger.core.rejections import Code
 from ledger.core.wallet import Wallet, balance_sum, limits_of
-
-REFERRAL_LEVELS: Final = 6
-"""How many levels of referrers count a new wallet; from the contract."""
 
 
 def decide_follow_up(follow_up: AnyFollowUp, wallet: Wallet, time_us: int) -> Event:

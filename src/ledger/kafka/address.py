@@ -1,19 +1,19 @@
 """Where Kafka is and how to reach it: ``kafka://host:port,host:port?security_protocol=SASL_SSL&…``.
 
 ==========================  =============================================================================
-``security_protocol``       ``PLAINTEXT`` (unless told), ``SSL``, ``SASL_PLAINTEXT``, ``SASL_SSL``
-``ssl_cafile``              who signed the brokers' certificates; unless told, whom the system trusts
-``ssl_certfile``            the client's certificate and, in ``ssl_keyfile``, its key, where brokers ask for one
+``security_protocol``       ``PLAINTEXT`` (default), ``SSL``, ``SASL_PLAINTEXT``, ``SASL_SSL``
+``ssl_cafile``              the CA of the brokers' certificates; default: the CAs that the system trusts
+``ssl_certfile``            the client's certificate and, in ``ssl_keyfile``, its key, if brokers require one
 ``sasl_mechanism``          ``PLAIN``, ``SCRAM-SHA-256``, ``SCRAM-SHA-512``
 ``sasl_username``, ``sasl_password``
-``replication_factor``      3 unless told; 1 only where it is told
-``min_insync_replicas``     as many as may be lost but one: replication_factor − 1, at least 2 where there are 2
-``session_timeout_ms``      how long a node may be silent before its partitions go to others: 6000 unless told; a
-                            broker takes no less than its ``group.min.session.timeout.ms``
+``replication_factor``      default 3
+``min_insync_replicas``     default replication_factor − 1, but at least 2 if there are 2 copies
+``session_timeout_ms``      how long a node may be silent before its partitions go to others, default 6000; a
+                            broker accepts no less than its ``group.min.session.timeout.ms``
 ==========================  =============================================================================
 
-Values are percent-encoded where they hold ``&``, ``%``, ``+`` or ``#``. Whatever is wrong is refused by its name; a
-password is in no message.
+Values that contain ``&``, ``%``, ``+`` or ``#`` are percent-encoded. A wrong parameter is refused by its name; no
+message contains a password.
 """
 
 from ssl import SSLError
@@ -27,14 +27,14 @@ from ledger.errors import LogMisconfigured
 
 _PORT: Final = 9_092
 SESSION_TIMEOUT_MS: Final = 6_000
-"""Documented: the shortest that a broker takes unless its settings say otherwise."""
+"""Documented: the shortest time-out that a broker accepts by default."""
 _SESSION_TIMEOUT_MS_MIN, _SESSION_TIMEOUT_MS_MAX = 1_000, 300_000
 _PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 class KafkaAddress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the address says. Its repr shows no password."""
+    """The parsed address. Its repr contains no password."""
 
     servers: tuple[str, ...]
     security_protocol: str = "PLAINTEXT"
@@ -52,13 +52,13 @@ class KafkaAddress(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"kafka://{','.join(self.servers)} ({self.security_protocol})"
 
     def unreachable(self, error: BaseException) -> str:
-        """In words. Of a first contact aiokafka does not say whether nobody was there or nobody let in."""
+        """The message for an operator. aiokafka does not say whether the broker is down or refused the connection."""
         named = [name for name in ("sasl_username", "sasl_password", "ssl_cafile") if getattr(self, name) is not None]
         given = f" with this {', '.join(named)}" if named else ""
-        return f"{self} cannot be reached: {error!r}. Is it up, and does it take {self.security_protocol}{given}?"
+        return f"{self} cannot be reached: {error!r}. Is it up, and does it accept {self.security_protocol}{given}?"
 
     def client_options(self) -> dict[str, Any]:
-        """What every aiokafka client gets. Raises LogMisconfigured where a certificate cannot be read."""
+        """Return the options of every aiokafka client. Raises LogMisconfigured if a certificate cannot be read."""
         options: dict[str, Any] = {
             "bootstrap_servers": list(self.servers),
             "security_protocol": self.security_protocol,
@@ -85,7 +85,7 @@ class KafkaAddress(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def parse_address(url: str) -> KafkaAddress:
-    """Raises LogMisconfigured, naming what is wrong and what may stand there."""
+    """Raises LogMisconfigured, which names the wrong part and the valid values."""
     scheme, separator, rest = url.partition("://")
     if scheme != "kafka" or not separator:
         raise LogMisconfigured("the address of Kafka begins with kafka://, as in kafka://kafka-1:9092,kafka-2:9092")
@@ -124,12 +124,12 @@ def _check(address: KafkaAddress, given: dict[str, str]) -> None:
         raise LogMisconfigured(f"{address.security_protocol} needs sasl_username and sasl_password")
     for prefix, used in (("sasl_", sasl), ("ssl_", "SSL" in address.security_protocol.split("_"))):
         stray = sorted(name for name in given if name.startswith(prefix))
-        if stray and not used:  # else somebody believes to be safe who is not
+        if stray and not used:  # else an operator believes that the connection is encrypted
             raise LogMisconfigured(f"{stray[0]} has no effect with security_protocol={address.security_protocol}")
     if address.replication_factor > 1 and not 2 <= address.min_insync_replicas <= address.replication_factor:
         raise LogMisconfigured(
             f"min_insync_replicas={address.min_insync_replicas} must be between 2 and the replication_factor, "
-            f"{address.replication_factor}: what one broker alone acknowledged is lost with it"
+            f"{address.replication_factor}: a record that one broker alone has is lost with it"
         )
     if address.replication_factor == 1 and address.min_insync_replicas != 1:
         raise LogMisconfigured("replication_factor=1 allows min_insync_replicas=1 only")

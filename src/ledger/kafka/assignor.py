@@ -1,8 +1,8 @@
-"""How the group of the nodes divides the partitions: ``ledger.core.assignment`` behind aiokafka's assignor.
+"""How the group of the nodes assigns the partitions: ``ledger.core.assignment`` behind aiokafka's assignor.
 
-A node that joins sends what it has and what it is ready for; the member that Kafka made the group's leader divides,
-and sends each node, with its own part, who has everything and who is whose heir. So after a rebalance every node
-knows every owner without having to ask.
+A node that joins sends the partitions it owns and those it is ready for. The member that Kafka chose as the group's
+leader assigns, and sends each node its part together with all owners and standbys. So after a rebalance every node
+knows every owner without a request.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ledger.core.assignment import Member, assign
 
@@ -22,20 +22,20 @@ _log = logging.getLogger(__name__)
 
 
 class Division(Struct, frozen=True):
-    """Partition → address: of its owner, and of its heir."""
+    """Partition → address: of its owner, and of its standby."""
 
     owners: dict[int, str]
-    heirs: dict[int, str]
+    standbys: dict[int, str] = field(name="heirs")  # the name that nodes of earlier versions know
 
 
-class SharingAssignor:
-    """One consumer's assignor: aiokafka's ``AbstractPartitionAssignor``, whose methods it calls on an object, too."""
+class StakelogAssignor:
+    """One member's assignor, for aiokafka's ``AbstractPartitionAssignor``: its methods may be an object's, too."""
 
     name = "stakelog"
 
-    def __init__(self, topic: str, describe: Callable[[], Member], told: Callable[[Division], None]) -> None:
-        """``describe`` says what this node has, each time it joins; ``told`` hears each division."""
-        self._topic, self._describe, self._told = topic, describe, told
+    def __init__(self, topic: str, describe: Callable[[], Member], on_division: Callable[[Division], None]) -> None:
+        """``describe`` returns this node's progress, each time it joins; ``on_division`` receives each division."""
+        self._topic, self._describe, self._on_division = topic, describe, on_division
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         return ConsumerProtocolMemberMetadata(_VERSION, sorted(topics), msgspec.json.encode(self._describe()))
@@ -43,20 +43,20 @@ class SharingAssignor:
     def assign(
         self, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
-        said = {member: _member(member, metadata.user_data) for member, metadata in members.items()}
-        for address, number in Counter(member.address for member in said.values()).items():
+        described = {member: _member(member, metadata.user_data) for member, metadata in members.items()}
+        for address, number in Counter(member.address for member in described.values()).items():
             if number > 1:
                 _log.warning(
-                    "%d members of the group are at %s: one of them was killed and will be forgotten, or "
-                    "STAKELOG_ADVERTISE of two nodes is the same, and nobody reaches the one of them",
+                    "%d members of the group have the address %s: either one was killed, and is removed after its "
+                    "session time-out, or two nodes have the same STAKELOG_ADVERTISE, so one is unreachable",
                     number,
                     address,
                 )
-        assigned = assign(len(cluster.partitions_for_topic(self._topic) or ()), said)
+        assigned = assign(len(cluster.partitions_for_topic(self._topic) or ()), described)
         division = msgspec.json.encode(
             Division(
-                {partition: said[owner].address for partition, owner in assigned.owners.items()},
-                {partition: said[standby].address for partition, standby in assigned.standbys.items()},
+                {partition: described[owner].address for partition, owner in assigned.owners.items()},
+                {partition: described[standby].address for partition, standby in assigned.standbys.items()},
             )
         )
         own: dict[str, list[int]] = {member: [] for member in members}
@@ -68,13 +68,13 @@ class SharingAssignor:
         }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        self._told(msgspec.json.decode(assignment.user_data, type=Division))
+        self._on_division(msgspec.json.decode(assignment.user_data, type=Division))
 
 
-def _member(name: str, said: bytes) -> Member:
-    """A node of a version that says something else still gets its part."""
+def _member(name: str, described: bytes) -> Member:
+    """A node of a version that sends another description still gets its part."""
     try:
-        return msgspec.json.decode(said, type=Member)
+        return msgspec.json.decode(described, type=Member)
     except msgspec.MsgspecError as error:
-        _log.warning("the node %s says nothing that is understood of what it has: %s", name, error)
+        _log.warning("the description that the node %s sent of itself cannot be read: %s", name, error)
         return Member(name)

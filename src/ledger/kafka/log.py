@@ -1,22 +1,23 @@
 """The event log of many nodes: the Kafka topic ``stakelog.events``, key = user_id, value = record.
 
 Durable means acknowledged by ``min.insync.replicas`` brokers; Kafka does not fsync. Any process may append to any
-partition at any time, so what stands in the topic is not yet an event. Truths:
+partition at any time, so a record in the topic is not yet an event. Invariants:
 (1) a record is an event if and only if its ``seq`` and ``prev`` continue the last event before it in the order of
-    offsets. Anything else is a fork: skipped and counted. No other rule decides, and it decides for ever, for what
-    stands before a record never changes;
-(2) an append is one atomic batch. It landed if the broker names the offset that its writer expected, the first one
-    after all that it has read; where the broker names another one or none, what stands there is read, and the chain
-    decides: all of the batch are events, or ``StaleHead``;
-(3) where nobody says whether it landed, ``OutcomeUnknown``, and a new producer: the batch may still come later;
-(4) ``confirm`` rests on the topic's end, asked for after the call;
-(5) a seq has one offset: offsets and seqs run beside each other between forks, so that a few pairs tell them all;
-(6) a verified (seq, head) with the pairs up to it is a *place*: who trusts it begins there, once the topic shows that
-    head at that offset;
-(7) a topic that does not hold what was read from it before is ``LogUnreadable``: it got shorter.
+    offsets. Any other record is a fork: skipped and counted. No other rule decides, and the decision is final,
+    because the records before a record never change;
+(2) an append is one atomic batch. It landed if the broker returns the offset that its writer expected: the first one
+    after all that it has read. If the broker returns another offset or none, the log reads the topic, and the chain
+    decides: all records of the batch are events, or the append raises ``StaleHead``;
+(3) if no broker says whether it landed, the append raises ``OutcomeUnknown``, and the next one has a new producer:
+    the batch may still arrive later;
+(4) ``confirm`` uses the topic's end at a moment after the call;
+(5) a seq has one offset: between forks offsets and seqs grow together, so a few pairs of them give all others;
+(6) a verified head with the pairs up to it is a *place*: reading may begin there, once the topic shows that head at
+    that offset;
+(7) a topic without the records that were read from it before is ``LogUnreadable``: it got shorter.
 
-It cannot know every command that ever was, as an index in a database would: ``DuplicateCommand`` is told of the last
-``COMMANDS_KEPT`` commands that this process has read or written. The writer's state knows them all.
+Unlike a database's index, the log does not know every command. ``DuplicateCommand`` covers the last ``COMMANDS_KEPT``
+commands that this process has read or written. The writer's state knows them all.
 """
 
 import asyncio
@@ -51,20 +52,19 @@ from ledger.ports import NewRecord
 TOPIC: Final = "stakelog.events"
 
 TIMEOUT_S: Final = 10.0
-"""How long a broker may take. Chosen: longer than an election, shorter than a client's patience."""
+"""The limit of one request to a broker. Chosen: longer than an election, shorter than a client waits."""
 
 COMMANDS_KEPT: Final = 65_536
-"""Chosen: some 12 MB, and many rounds."""
+"""Chosen: some 12 MB; the commands of many rounds."""
 
 _PAGE_BYTES: Final = 1 << 20
-_RECORD_BYTES: Final = 1_024  # chosen: what a record takes, generously, so that a page is asked for in one fetch
-
+_RECORD_BYTES: Final = 1_024  # chosen: more than most records have, so that one fetch returns a page
 
 _log = logging.getLogger(__name__)
 
 
 class Run(Struct, frozen=True, array_like=True):
-    """From this seq on, to the next run, offsets and seqs grow together; so many forks stand before it."""
+    """From this seq to the next run offsets and seqs grow together; ``forks``: how many are before it."""
 
     seq: int
     offset: int
@@ -72,7 +72,7 @@ class Run(Struct, frozen=True, array_like=True):
 
 
 class Known(Struct, frozen=True):
-    """Where reading may go on: all events up to ``seq``, whose record has the hash ``sha256``, are verified."""
+    """Where reading may continue: all events up to ``seq``, whose record has the hash ``sha256``, are verified."""
 
     seq: int
     sha256: str
@@ -86,7 +86,7 @@ _decode_place = msgspec.msgpack.Decoder(Known).decode
 
 
 class _Link(Struct, gc=False):
-    """What the chain is made of, and the command's names."""
+    """The chain's fields of a record, and the names of its command."""
 
     seq: int
     prev: str
@@ -98,21 +98,21 @@ _link = msgspec.json.Decoder(_Link).decode
 
 
 class _Partition:
-    """What is known of one partition."""
+    """What this process knows about one partition."""
 
     def __init__(self) -> None:
         self.head = EMPTY
         self.next_offset = 0
         self.forks = 0
         self.runs: list[Run] = []
-        self.in_doubt = True  # whether there may be records that were not read
+        self.in_doubt = True  # whether the topic may have records that were not read
         self.turn = asyncio.Lock()
 
     def known(self) -> Known:
         return Known(self.head.seq, self.head.sha256, self.next_offset, self.forks, tuple(self.runs))
 
     def known_at(self, head: Head) -> Known:
-        """What is known right behind the event ``head``."""
+        """What is known directly after the event ``head``."""
         assert 0 < head.seq <= self.head.seq, (head, self.head)
         runs = self.runs[: bisect_right(self.runs, head.seq, key=lambda run: run.seq)]
         return Known(head.seq, head.sha256, self.offset_of(head.seq) + 1, runs[-1].forks, tuple(runs))
@@ -122,7 +122,7 @@ class _Partition:
         self.next_offset, self.forks, self.runs = known.next_offset, known.forks, list(known.runs)
 
     def take(self, stored: Stored) -> _Link | None:
-        """Read the next record in the order of offsets; its link if it is an event."""
+        """Read the next record in the order of offsets. Returns its link if it is an event."""
         assert stored.offset >= self.next_offset, "each record is read once"
         self.next_offset = stored.offset + 1
         try:
@@ -137,7 +137,7 @@ class _Partition:
         return link
 
     def append(self, records: Sequence[NewRecord], offset: int) -> None:
-        """Our own batch, which continues the head, landed there."""
+        """The batch of this process, which continues the head, landed at ``offset``."""
         self._place(records[0].seq, offset)
         self.head = Head(records[-1].seq, sha256_hex(records[-1].record))
         self.next_offset = offset + len(records)
@@ -151,7 +151,7 @@ class _Partition:
         return run.offset + seq - run.seq
 
     def seq_at(self, offset: int) -> int | None:
-        """The seq of the event at ``offset``; None where a fork stands, or nothing that was read."""
+        """Return the seq of the event at ``offset``; None if there is a fork, or nothing that was read."""
         place = bisect_right(self.runs, offset, key=lambda run: run.offset) - 1
         if place < 0:
             return None
@@ -164,8 +164,8 @@ class _RecentCommands:
     """The last ``COMMANDS_KEPT`` commands."""
 
     def __init__(self) -> None:
-        # A dict would keep the order, too, but to find its first item it walks over all that were deleted before it:
-        # measured, that more than halves the rate at which a topic is read.
+        # A dict has an order, too, but to find its first item it walks over all deleted ones before it: measured, a
+        # topic is then read at less than half the rate.
         self._commands: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def add(self, user_id: str, command_id: str) -> None:
@@ -174,17 +174,17 @@ class _RecentCommands:
         if len(commands) > COMMANDS_KEPT:
             commands.popitem(last=False)
 
-    def holds(self, records: Sequence[NewRecord]) -> bool:
+    def contains(self, records: Sequence[NewRecord]) -> bool:
         names = {(record.user_id, record.command_id) for record in records}
-        # `isdisjoint` would walk over all that are kept, not over those that are asked for.
+        # `isdisjoint` would walk over all known commands, not over the few of this append.
         return len(names) < len(records) or any(name in self._commands for name in names)
 
 
 class KafkaEventLog:
-    """``EventLog`` over one topic. Made by ``open_log``."""
+    """``EventLog`` over one topic. Created by ``open_log``."""
 
     shared: Final = True
-    append_bytes: Final = APPEND_BYTES_MAX // 2  # a round ends behind this; the last command's events come on top
+    append_bytes: Final = APPEND_BYTES_MAX // 2  # a round ends after this; the last command's events come on top
 
     def __init__(
         self, client: KafkaClient, address: KafkaAddress, partitions: int, declarations: str, timeout_s: float
@@ -203,7 +203,7 @@ class KafkaEventLog:
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
         assert records, "an append has at least one record"
         self._check_open()
-        # A task of its own: a batch on its way cannot be called back, and what is known must not miss its landing.
+        # A separate task: a batch that was sent cannot be called back, and this log must notice where it landed.
         append = asyncio.get_running_loop().create_task(self._append(partition, after, records))
         self._appends.add(append)
         append.add_done_callback(self._appends.discard)
@@ -216,7 +216,7 @@ class KafkaEventLog:
                 await self._read_to_end(partition)
             if known.head != after:
                 raise StaleHead(f"partition {partition} ends at seq {known.head.seq}, not {after.seq}")
-            if self._recent.holds(records):
+            if self._recent.contains(records):
                 raise DuplicateCommand(
                     f"a command is in the log of partition {partition} already. The state forgot what the log holds: "
                     f"{DELETE_STATE}"
@@ -232,7 +232,7 @@ class KafkaEventLog:
                 await self._settle(partition, records, offset)
 
     async def _settle(self, partition: int, records: Sequence[NewRecord], offset: int) -> None:
-        """The batch is in the topic, but not where it was expected, or nobody knows where: the chain decides."""
+        """The batch is in the topic, but not at the expected offset, or at an unknown one: the chain decides."""
         known = self._known[partition]
         if NO_OFFSET < offset < known.next_offset:
             raise LogUnreadable(_shorter(partition, offset, known.next_offset))
@@ -240,23 +240,21 @@ class KafkaEventLog:
             await self._check_head(partition)
             await self._read_to_end(partition, at_least=offset + len(records))
             if offset == NO_OFFSET:
-                landed = await self._holds(partition, records)
+                landed = await self._contains(partition, records)
             else:
                 landed = known.seq_at(offset) == records[0].seq
         except LogUnavailable as error:
-            raise OutcomeUnknown(f"records of partition {partition} landed behind others: {error}") from error
+            raise OutcomeUnknown(f"records of partition {partition} landed after other records: {error}") from error
         if not landed:
-            raise StaleHead(f"others wrote to partition {partition}: it ends at seq {known.head.seq}")
+            raise StaleHead(f"other writers appended to partition {partition}: it ends at seq {known.head.seq}")
 
     async def _check_head(self, partition: int) -> None:
-        """A topic that lost records and got others in their place ends where it did: its records tell."""
+        """A topic that lost records and got others instead may end at the same offset: compare a record."""
         known = self._known[partition]
         if known.head.seq and sha256_hex((await self._page(partition, known.head.seq, 1))[0]) != known.head.sha256:
-            raise LogUnreadable(
-                f"partition {partition} was exchanged: its seq {known.head.seq} is another record now"
-            )
+            raise LogUnreadable(f"partition {partition} was replaced: its seq {known.head.seq} is another record now")
 
-    async def _holds(self, partition: int, records: Sequence[NewRecord]) -> bool:
+    async def _contains(self, partition: int, records: Sequence[NewRecord]) -> bool:
         seq = records[0].seq
         return seq <= self._known[partition].head.seq and await self._page(partition, seq, 1) == [records[0].record]
 
@@ -292,7 +290,7 @@ class KafkaEventLog:
         return await self._page(partition, from_seq, min(last, known_to) - from_seq + 1) + new
 
     async def _page(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
-        """Events that are known, by their offsets."""
+        """Return known events, by their offsets."""
         known = self._known[partition]
         found: list[bytes] = []
         while len(found) < limit:
@@ -305,19 +303,17 @@ class KafkaEventLog:
                 if len(found) == limit:
                     break
             if from_seq + len(found) == seq:
-                raise LogUnreadable(
-                    f"partition {partition} no longer holds seq {seq} at offset {known.offset_of(seq)}"
-                )
+                raise LogUnreadable(f"partition {partition} no longer has seq {seq} at offset {known.offset_of(seq)}")
         if found and _link(found[0]).seq != from_seq:
-            raise LogUnreadable(f"partition {partition} was exchanged: another record stands at seq {from_seq}")
+            raise LogUnreadable(f"partition {partition} was replaced: seq {from_seq} is another record now")
         return found
 
     async def _read_to_end(
         self, partition: int, *, at_least: int = 0, from_seq: int = 0, to_seq: int | None = None
     ) -> list[bytes]:
-        """Read what is new, to the end or to ``to_seq``; answers the new events from ``from_seq`` on, if it is named.
+        """Read new records up to the end or ``to_seq``. Returns the new events from ``from_seq`` on, if it is given.
 
-        In its turn, so that nothing that was read or written can be beyond the end.
+        Called under ``turn``, so that nothing known can be after the end.
         """
         known = self._known[partition]
         end = await self._client.end_offset(partition)
@@ -346,14 +342,14 @@ class KafkaEventLog:
         return found
 
     def clock_off_us(self) -> int:
-        """How far this machine's clock is ahead of the broker's, as the last append said."""
+        """Return how far this machine's clock is ahead of the broker's, as of the last append."""
         return self._client.clock.off_us()
 
     def forks(self, partition: int) -> int:
-        """How many records of the partition are no events, of those that were read."""
+        """Return how many of the partition's records that were read are no events."""
         return self._known[partition].forks
 
-    # --- going on from what was verified before ------------------------------------------------------------------
+    # --- continuing from a verified place ------------------------------------------------------------------
 
     def place(self, partition: int, head: Head) -> bytes | None:
         return _encode_place(self._known[partition].known_at(head)) if head.seq else None
@@ -383,17 +379,17 @@ class KafkaEventLog:
     # --- declarations --------------------------------------------------------------------------------------------
 
     async def declare(self, assets: Assets) -> None:
-        """Remember the assets' exponents in a topic of their own. Raises WrongAssets where one of them was another
-        before, in whichever node; LogMisconfigured, LogUnavailable."""
+        """Store the assets' exponents in a separate topic. Raises WrongAssets if any node declared another exponent;
+        LogMisconfigured, LogUnavailable."""
         await declare(self._address, assets, topic=self._declarations, timeout_s=self._timeout_s)
 
     async def begin_within(self, partition: int, head: Head) -> bool:
-        """Read the partition from an event of which no more than this is known; False where the topic does not hold
-        it. What stands before it cannot be read then.
+        """Read the partition from the event ``head`` on, without the events before it, which cannot be read then.
+        Returns False if the topic does not contain it.
 
-        An event of seq s stands at offset s - 1 or behind, for each event before it takes one, and each fork one
-        more: so no more records are read than there are forks. ``head`` must be of an event: a fork that stands in
-        the topic is found, too. Raises LogUnavailable, LogUnreadable.
+        An event of seq s is at offset s - 1 or later: each event before it has one offset, and each fork another. So
+        at most as many records are read as there are forks. ``head`` must be an event's: a fork in the topic is
+        found, too. Raises LogUnavailable, LogUnreadable.
         """
         offset, bytes_max = head.seq - 1, _RECORD_BYTES
         end = await self._client.end_offset(partition)
@@ -411,15 +407,15 @@ class KafkaEventLog:
         return False
 
     def offset_of(self, partition: int, seq: int) -> int:
-        """Where an event that was read stands."""
+        """Return the offset of an event that was read."""
         return self._known[partition].offset_of(seq)
 
     def last_read(self, partition: int) -> tuple[int, int]:
-        """The seq of the last event that was read, and the first offset that was not."""
+        """Return the seq of the last event that was read, and the first offset that was not."""
         known = self._known[partition]
         return known.head.seq, known.next_offset
 
-    # --- the end -------------------------------------------------------------------------------------------------
+    # --- closing -------------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self._closed:
@@ -442,7 +438,7 @@ async def open_log(
     declarations: str = DECLARATIONS,
     timeout_s: float = TIMEOUT_S,
 ) -> KafkaEventLog:
-    """Make or check the topic, and open it. Raises LogMisconfigured, WrongPartitions, LogUnavailable."""
+    """Create or check the topic, and open it. Raises LogMisconfigured, WrongPartitions, LogUnavailable."""
     await prepare_topic(address, topic, partitions, timeout_s=timeout_s)
     client = KafkaClient(address, topic, timeout_s=timeout_s)
     await client.start()
@@ -450,7 +446,7 @@ async def open_log(
 
 
 def _known_then(partition: int, head: Head, place: bytes | None) -> Known | None:
-    """What ``place`` says; None if it says nothing that can be of ``head``."""
+    """Return the decoded ``place``; None if it is damaged or of another head than ``head``."""
     if place is None:
         return None
     try:
@@ -466,21 +462,23 @@ def _known_then(partition: int, head: Head, place: bytes | None) -> Known | None
         or then.runs[-1].seq > then.seq
         or then.runs[-1].offset + then.seq - then.runs[-1].seq + 1 != then.next_offset
     ):
-        _log.warning("the place in the log of partition %d is damaged: it is read from its start", partition)
+        _log.warning(
+            "the place in the log of partition %d is damaged: the partition is read from its start", partition
+        )
         return None
     return then
 
 
 def _shorter(partition: int, end: int, known: int) -> str:
     return (
-        f"partition {partition} got shorter: it ends at offset {end}, but everything before {known} had been read. "
+        f"partition {partition} got shorter: it ends at offset {end}, but everything before {known} was read. "
         "The topic lost records that were acknowledged; nothing was changed. Stop, and restore it"
     )
 
 
 def _foreign(partition: int, head: Head, offset: int) -> str:
     return (
-        f"partition {partition} does not hold the head of seq {head.seq} at offset {offset}: this is another topic. "
+        f"partition {partition} does not have the head of seq {head.seq} at offset {offset}: this is another topic. "
         "Nothing was changed; restore the one that belongs to it. Only if this one is known to be right, "
         f"{DELETE_STATE}"
     )

@@ -32,7 +32,7 @@ from ledger.cluster_ports import Assignee
 from ledger.core.assignment import Member
 from ledger.errors import LedgerError, LogMisconfigured, LogUnavailable
 from ledger.kafka.address import KafkaAddress
-from ledger.kafka.assignor import Division, SharingAssignor
+from ledger.kafka.assignor import Division, StakelogAssignor
 from ledger.kafka.connection import new_client
 from ledger.kafka.members import NODES_GROUP, STABLE, WITHOUT_MEMBERS, Group, describe
 
@@ -102,7 +102,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             "request_timeout_ms": int(timeout_s * 1_000),
             "retry_backoff_ms": _RETRY_MS,
         }
-        self._assignor = SharingAssignor(topic, self._describe_self, self._on_division)
+        self._assignor = StakelogAssignor(topic, self._describe_self, self._on_division)
         self._assignee: Assignee | None = None
         self._division = Division({}, {})
         self._client: Any = None
@@ -181,7 +181,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: "set[TopicPartition]") -> None:
         partitions = frozenset(place.partition for place in assigned if place.topic == self._topic)
-        standbys = self._division.heirs.items()
+        standbys = self._division.standbys.items()
         standby = frozenset(partition for partition, address in standbys if address == self._advertise)
         coordinator = self._coordinator
         assert coordinator is not None, "the coordinator calls this"
@@ -250,7 +250,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
         loads = Counter(self._division.owners.values())
         return [
             partition
-            for partition, standby in self._division.heirs.items()
+            for partition, standby in self._division.standbys.items()
             if standby == self._advertise and loads[self._division.owners[partition]] - loads[self._advertise] >= 2
         ]
 

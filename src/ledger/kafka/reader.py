@@ -1,13 +1,12 @@
-"""The topic for those who follow it, in other processes than the nodes: a blocking view with a thread of its own.
+"""The topic for followers, in other processes than the nodes: a blocking reader with its own thread.
 
-Implements ``projections.projecting.follower.LogReader``. It reads by the chain rule of ``ledger.kafka.log`` and has
-none of its own.
-Truths:
-(1) what is read is exact in every place: a partition is walked by the chain from its start, or from an event that the
-    caller knows, which ``holds`` has found in the topic; a seq before that is read from the start;
+Implements ``projections.projecting.follower.LogReader``. It reads by the chain rule of ``ledger.kafka.log``, and has
+no other rule. Invariants:
+(1) every seq is exact: a partition is read by the chain from its start, or from an event that the caller knows, which
+    ``holds`` has found in the topic. A seq before that event is read from the start;
 (2) ``holds`` finds a record by its hash. It trusts that the caller's head, of rows that were folded by the chain
     rule, is an event's and no fork's;
-(3) a caller that reads on and on waits for no broker: the next slice is fetched while the last one is used.
+(3) a caller that reads continuously waits for no broker: the next slice is fetched while the last one is used.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from ledger.kafka.log import TIMEOUT_S, TOPIC, KafkaEventLog
 from ledger.kafka.topic import partitions_of
 
 SLICE: Final = 4_000
-"""Records that are read at once by who reads many. Chosen: 2 MB, some two fetches."""
+"""Records in one read of a caller that reads many. Chosen: 2 MB, some two fetches."""
 _MANY: Final = 100
 
 T = TypeVar("T")
@@ -41,10 +40,10 @@ _NOTHING: Final = _Slice(0, [])
 
 
 class _Partition:
-    """What is kept of one partition."""
+    """The cached records of one partition."""
 
     def __init__(self) -> None:
-        self.begun_at: int | None = None  # the seq at which the walk that did not begin at the start began
+        self.begun_at: int | None = None  # the first seq of the walk that did not begin at the start
         self.kept = _NOTHING
         self.coming: tuple[int, asyncio.Task[list[bytes]]] | None = None
 
@@ -68,29 +67,29 @@ class KafkaLogReader:
             KafkaEventLog(self._client, address, self.partitions, DECLARATIONS, timeout_s) for _ in range(2)
         )
         self._kept = [_Partition() for _ in range(self.partitions)]
-        self._seen: list[int] | None = None
+        self._last_ends: list[int] | None = None
 
     def changed(self) -> bool:
         ends = self.end_offsets()
-        if ends == self._seen:
+        if ends == self._last_ends:
             return False
-        self._seen = ends
+        self._last_ends = ends
         return True
 
     def ends(self) -> list[int]:
-        """Every partition's last event. What is between the last one read and this is walked, and partly kept."""
+        """Return every partition's last seq. Reads the events up to it, and caches some of them."""
         return self._wait(self._ends())
 
     def holds(self, partition: int, head: Head) -> bool:
-        """Whether ``head``, of an event, is on the log; reading what is behind it is cheap from then on."""
+        """Whether ``head``, of an event, is in the log. After that the events after it are cheap to read."""
         return self._wait(self._holds(partition, head))
 
     def offset_behind(self, partition: int, head: Head) -> int | None:
-        """The offset behind the event ``head``, 0 where that is the empty log; None where the topic lacks it."""
+        """Return the offset after the event ``head``, 0 for the empty log; None if the topic lacks it."""
         return self._wait(self._offset_behind(partition, head))
 
     def end_offsets(self) -> list[int]:
-        """The offset behind the last record of every partition."""
+        """Return the offset after the last record of every partition."""
         assert self._client is not None
         return self._wait(self._client.end_offsets(self.partitions))
 
@@ -109,11 +108,11 @@ class KafkaLogReader:
 
     # --- in the thread -------------------------------------------------------------------------------------------
 
-    def _wait(self, question: Coroutine[Any, Any, T]) -> T:
+    def _wait(self, request: Coroutine[Any, Any, T]) -> T:
         if self._closed:
-            question.close()
+            request.close()
             raise LogUnavailable("the log is closed")
-        return asyncio.run_coroutine_threadsafe(question, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(request, self._loop).result()
 
     async def _end(self, client: KafkaClient) -> None:
         coming = [kept.coming[1] for kept in self._kept if kept.coming is not None]
@@ -123,7 +122,7 @@ class KafkaLogReader:
         await client.close()
 
     def _walk(self, partition: int, from_seq: int | None = None) -> KafkaEventLog:
-        """What has verified this seq, or may: the walk that was begun within, unless the seq is before it."""
+        """Return the log that can verify this seq: the one that began within, unless the seq is before it."""
         begun_at = self._kept[partition].begun_at
         if begun_at is None or (from_seq is not None and from_seq < begun_at):
             return self._from_start
@@ -182,7 +181,7 @@ class KafkaLogReader:
         return await self._walk(partition, from_seq).read(partition, from_seq, limit)
 
     async def _from(self, partition: int, seq: int) -> list[bytes]:
-        """Some events from ``seq`` on, all but those that are kept already; [] past the end."""
+        """Return some events from ``seq`` on, cached ones if there are; [] past the end."""
         kept = self._kept[partition]
         first, records = kept.kept
         if not first <= seq < first + len(records):
@@ -198,7 +197,7 @@ class KafkaLogReader:
         if kept.coming is not None:
             (coming_from, coming), kept.coming = kept.coming, None
             if coming_from == seq:
-                # What came may have met the end, which may have moved on since then: the caller asks again.
+                # The prefetch may have reached an end that has moved since then: read again.
                 if found := await coming:
                     return found
             else:

@@ -1,13 +1,13 @@
 """A copy of the embedded data folder, taken while the service writes to it.
 
-Truths:
-(1) each file is copied under one read snapshot of it, so it is whole, whatever is written meanwhile;
-(2) the caches (state, read model) are copied before the log, so none of them knows what the copied log does not
-    hold: a start refuses a state that is ahead of its log. What the log has beyond them is replayed;
-(3) under the name DEST there is nothing, or a whole, fsynced copy: it is written to a sibling folder and renamed.
-    What a killed run left of that sibling is cleared by the next one; its lock tells a dead run from a live one.
+Invariants:
+(1) each file is copied under one read snapshot of it, so the copy is consistent while the service writes;
+(2) the caches (state, read model) are copied before the log, so none of them is ahead of the copied log: a start
+    refuses a state that is. Events that only the log has are replayed;
+(3) DEST is missing, or a whole, fsynced copy: the copy is written to a sibling folder and renamed. The next run
+    deletes the sibling folder of a killed one; a lock distinguishes it from the folder of a running one.
 
-A snapshot keeps the WAL of its file from being reset, so a WAL grows by what is written during the copy.
+A snapshot prevents the reset of its file's WAL, so a WAL grows by everything written during the copy.
 """
 
 import fcntl
@@ -23,12 +23,12 @@ from ledger.errors import FolderInUse, FolderUnusable, LogUnavailable
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 
 _CACHES: Final = (STATE, READ_MODEL)
-_STEP_PAGES: Final = 1_024  # chosen: 4 MiB between two words of progress
+_STEP_PAGES: Final = 1_024  # chosen: 4 MiB between two reports of progress
 _UNUSABLE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class Copied(NamedTuple):
-    """``left_out``: caches that cannot be read; a start makes them anew from the log."""
+    """``left_out``: caches that cannot be read; a start rebuilds them from the log."""
 
     files: tuple[str, ...]
     bytes: int
@@ -44,16 +44,16 @@ def back_up(
 ) -> Copied:
     """Copy the folder ``data``, in use or not, to ``dest``, which must not exist or be empty.
 
-    ``prove`` is given the finished copy before it gets its name, and raises where it is not well. ``progress`` is
-    told (bytes, in all) now and then. Raises FolderUnusable, FolderInUse, LogUnavailable, and what ``prove`` raises;
-    there is no ``dest`` then.
+    ``prove`` receives the finished copy before it is renamed, and raises if it is damaged. ``progress`` receives
+    (bytes, total) now and then. Raises FolderUnusable, FolderInUse, LogUnavailable, and what ``prove`` raises; then
+    there is no ``dest``.
     """
     if not (data / EVENTS).exists():
         raise FolderUnusable(f"there is no event log in {data}: name its folder with --data")
     with _sibling(dest) as folder:
         copied = _copy(data, folder, progress)
         prove(folder)
-        _clear_traces(folder)
+        _delete_wal(folder)
         _sync(folder)
         try:
             folder.rename(dest)
@@ -65,14 +65,14 @@ def back_up(
 
 @contextmanager
 def _sibling(dest: Path) -> Iterator[Path]:
-    """An empty folder beside ``dest``, ours alone; gone in the end unless it was renamed."""
+    """An empty, locked folder next to ``dest``; deleted at the end unless it was renamed."""
     dest = dest.absolute()
     folder = dest.parent / f".{dest.name}.partial"
     try:
         if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
             raise FolderUnusable(f"{dest} exists and is not an empty folder: a backup never overwrites")
         if not dest.parent.is_dir():
-            raise FolderUnusable(f"there is no folder {dest.parent}: make it, or mount it, first")
+            raise FolderUnusable(f"there is no folder {dest.parent}: create it, or mount it, first")
         folder.mkdir(exist_ok=True)
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -118,15 +118,15 @@ def _copy(data: Path, folder: Path, progress: Callable[[int, int], None]) -> Cop
 
 
 class _Work:
-    """Bytes done; a file that grows meanwhile makes the whole larger."""
+    """Bytes done; a file that grows during the copy makes the total larger."""
 
-    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
-        self._before, self._total, self._tell = 0, total, tell
+    def __init__(self, total: int, progress: Callable[[int, int], None]) -> None:
+        self._before, self._total, self._progress = 0, total, progress
         self._file = 0
 
     def step(self, done: int) -> None:
         self._file = done
-        self._tell(self._before + done, max(self._total, self._before + done))
+        self._progress(self._before + done, max(self._total, self._before + done))
 
     def next_file(self) -> None:
         self._before += self._file
@@ -135,11 +135,11 @@ class _Work:
 
 def _copy_file(source: Path, target: Path, work: _Work) -> None:
     with closing(_reader(source)) as reader, closing(sqlite3.connect(target, isolation_level=None)) as writer:
-        # One snapshot: without a transaction of its own, each write to the source would begin the copy anew.
+        # One snapshot: without a transaction each write to the source would restart the copy.
         reader.execute("BEGIN")
         page_size: int = reader.execute("PRAGMA page_size").fetchone()[0]
         reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        # The file is nobody's until it is renamed: no journal to undo anything, and one fsync in the end.
+        # No other process uses the file before it is renamed: it needs no journal, and one fsync at the end.
         writer.execute("PRAGMA journal_mode=OFF")
         writer.execute("PRAGMA synchronous=OFF")
         reader.backup(
@@ -156,15 +156,17 @@ def _reader(path: Path) -> sqlite3.Connection:
     quoted = str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     uri = f"file:{quoted}?mode=ro"
     if not path.with_name(path.name + "-wal").exists() and not os.access(path.parent, os.W_OK):
-        uri += "&immutable=1"  # no place for the WAL's index, and no WAL
+        uri += "&immutable=1"  # no room for the WAL's index, and no WAL
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
 
 
-def _clear_traces(folder: Path) -> None:
-    """What a reader of the copy made beside its files: an empty WAL and its index."""
+def _delete_wal(folder: Path) -> None:
+    """Delete the empty WAL and its index that a reader of the copy created."""
     for path in folder.iterdir():
         if path.name.endswith(("-wal", "-shm")):
-            assert not path.name.endswith("-wal") or path.stat().st_size == 0, f"{path} holds what its file lacks"
+            assert not path.name.endswith("-wal") or path.stat().st_size == 0, (
+                f"{path} has records that its file lacks"
+            )
             path.unlink()
 
 

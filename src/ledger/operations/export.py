@@ -1,16 +1,16 @@
-"""The log as files that somebody else can keep, prove and analyse.
+"""The log as files for others to keep, verify and analyse.
 
 ::
 
     DEST/export.json                                        format, number of partitions
     DEST/partition-0003/000000000001-000000100000.ndjson    the records of these seqs
 
-Truths:
-(1) what stands under its name is whole and durable: a file is written under a temporary name, fsynced, renamed;
-(2) a partition's files, in the order of their names, hold each seq from 1 to their end once;
-(3) they hold the records byte for byte, whatever the format, so the chain can be proved from the export alone;
-(4) an export is only ever continued by its own log: before anything is written, the chain of all that is there is
-    computed anew, and the log must hold the record that each partition's files end with.
+Invariants:
+(1) a file under its final name is whole and durable: it is written under a temporary name, fsynced, renamed;
+(2) a partition's files, in the order of their names, contain each seq from 1 to their end once;
+(3) they contain the exact bytes of the records, in every format, so the chain can be verified from the export alone;
+(4) only its own log continues an export: before anything is written, the chain of all exported records is computed
+    again, and the log must contain the last record of each partition's files.
 """
 
 import fcntl
@@ -37,23 +37,23 @@ _NAME: Final = re.compile(r"(\d{12})-(\d{12})\.(\w+)")
 
 
 class WrongFolder(Exception):
-    """The folder holds something else: another format's export, or none at all; or somebody else exports into it."""
+    """The folder has an export of another format, or other files; or another process exports into it."""
 
 
 class DamagedExport(Exception):
-    """A file of the export is not what was written: which, and why."""
+    """A file of the export was changed: the text names it, and the reason."""
 
 
 class UnfitRecord(Exception):
-    """A record of the log that has no place in the format: which, and why."""
+    """A record of the log does not fit into the format: the text names it, and the reason."""
 
 
 class Format(Protocol):
-    """How records stand in a file."""
+    """How records are written to a file."""
 
     @property
     def name(self) -> str:
-        """Also the end of the files' names."""
+        """The format's name, also the suffix of the files' names."""
         ...
 
     def write(self, path: Path, records: Iterable[bytes]) -> None:
@@ -61,12 +61,12 @@ class Format(Protocol):
         ...
 
     def read(self, path: Path) -> Iterator[bytes]:
-        """The records in order. Raises DamagedExport, OSError."""
+        """Yield the records in order. Raises DamagedExport, OSError."""
         ...
 
 
 class Ndjson:
-    """One record a line, as ``GET /v1/events`` gives them."""
+    """One record a line, as ``GET /v1/events`` returns them."""
 
     name = "ndjson"
 
@@ -82,7 +82,7 @@ class Ndjson:
 
 
 class Exported(NamedTuple):
-    """How many events were written now, and how many there are in all; where each partition's files end."""
+    """The number of events written now, of all exported events, and where each partition's files end."""
 
     new: int
     events: int
@@ -112,19 +112,19 @@ def export(
     file_events_max: int,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Exported:
-    """Bring the export in ``folder`` up to where the log ends now, or begin it.
+    """Begin the export in ``folder``, or continue it to the present end of the log.
 
-    ``progress`` is told (events looked at or written, in all) now and then. Raises WrongFolder, DamagedExport,
-    UnfitRecord, Fault where the log itself does not continue or the export is of another one, OSError, and what
-    ``records`` raises.
+    ``progress`` receives (events checked or written, total) now and then. Raises WrongFolder, DamagedExport,
+    UnfitRecord, Fault if the log's chain is broken or the export is of another log, OSError, and what ``records``
+    raises.
     """
     ends = records.ends()
     with _locked(folder, form, len(ends)):
         work = _Work(sum(ends), progress)
         heads = []
         for partition, end in enumerate(ends):
-            kept = _Kept(folder / f"partition-{partition:04d}", partition, form)
-            head, last = kept.examine(work)
+            existing = _Existing(folder / f"partition-{partition:04d}", partition, form)
+            head, last = existing.examine(work)
             _require_same_log(records, partition, end, head, last)
             heads.append(head)
         before = sum(head.seq for head in heads)
@@ -137,23 +137,23 @@ def export(
 
 
 class _Work:
-    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
-        self._done, self._total, self._tell = 0, total, tell
+    def __init__(self, total: int, progress: Callable[[int, int], None]) -> None:
+        self._done, self._total, self._progress = 0, total, progress
 
     def step(self) -> None:
         self._done += 1
         if self._done % 1_000 == 0 or self._done == self._total:
-            self._tell(self._done, max(self._total, self._done))
+            self._progress(self._done, max(self._total, self._done))
 
 
-class _Kept:
-    """One partition's files that are there already."""
+class _Existing:
+    """One partition's files of earlier runs."""
 
     def __init__(self, folder: Path, partition: int, form: Format) -> None:
         self._folder, self._partition, self._form = folder, partition, form
 
     def examine(self, work: _Work) -> tuple[Head, bytes | None]:
-        """Where they end, and the last record. Raises DamagedExport, WrongFolder, OSError."""
+        """Return where they end, and the last record. Raises DamagedExport, WrongFolder, OSError."""
         seq, head, last = 0, EMPTY_SHA256, None
         for path, first, end in self._files():
             if first != seq + 1:
@@ -174,7 +174,7 @@ class _Kept:
         found = []
         for path in sorted(self._folder.iterdir()):
             if path.name.endswith(_TEMPORARY):
-                path.unlink()  # what a run that was killed did not finish
+                path.unlink()  # unfinished by a killed run
                 continue
             match = _NAME.fullmatch(path.name)
             if match is None or match[3] != self._form.name:
@@ -184,13 +184,13 @@ class _Kept:
 
 
 def _breaks(record: bytes, partition: int, seq: int, head: str) -> str | None:
-    """Why the record does not continue the chain, or None."""
+    """Return why the record does not continue the chain, or None."""
     try:
         link = _decode_link(record)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return f"the record cannot be read: {error}"
     if (link.partition, link.seq) != (partition, seq):
-        return f"the record says it is {link.partition}:{link.seq}"
+        return f"its position is {link.partition}:{link.seq}"
     if link.prev != head:
         return "its prev is not the hash of the record before it"
     return None
@@ -204,19 +204,21 @@ def _require_same_log(records: RecordsFrom, partition: int, end: int, head: Head
         raise Fault(
             partition,
             end + 1,
-            f"the log ends before it, the export goes on to seq {head.seq}: it is of another log, choose another "
+            f"the log ends before it, the export continues to seq {head.seq}: it is of another log, choose another "
             "folder; or the log got shorter",
         )
     in_log = next((row[0] for page in records.read(partition, head.seq, head.seq) for row in page), None)
     if in_log != last:
-        reason = "the log has another record there than the export: it is of another log; choose another folder"
+        reason = (
+            "the log and the export have different records here: the export is of another log; choose another folder"
+        )
         raise Fault(partition, head.seq, reason)
 
 
 def _write_file(
     records: RecordsFrom, folder: Path, partition: int, head: Head, to_seq: int, form: Format, work: _Work
 ) -> Head:
-    """Write the records after ``head`` up to ``to_seq`` as one file; where it ends."""
+    """Write the records after ``head`` up to ``to_seq`` to one file. Returns where it ends."""
     ended = head
 
     def continued() -> Iterator[bytes]:
@@ -242,14 +244,14 @@ def _write_file(
 
 @contextmanager
 def _locked(folder: Path, form: Format, partitions: int) -> Iterator[None]:
-    """The folder, made or recognised, and nobody else's until the end. Raises WrongFolder, Fault, OSError."""
+    """Create or recognise the folder, and lock it for the block. Raises WrongFolder, Fault, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise WrongFolder(f"another export into {folder} is under way") from None
+            raise WrongFolder(f"another export into {folder} is running") from None
         _recognise(folder, _Manifest(_VERSION, form.name, partitions))
         yield
     finally:
@@ -286,7 +288,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Under a temporary name first; nothing is left of it where writing fails."""
+    """Write under a temporary name and rename. If writing fails, the file is deleted."""
     temporary = path.with_name(path.name + _TEMPORARY)
     try:
         write(temporary)

@@ -1,15 +1,16 @@
-"""A log moved from one technology to another as it is: the same records, so the same seqs and heads.
+"""Moves a log from one technology to another unchanged: the same records, so the same seqs and heads.
 
-Truths:
-(1) nothing is appended before all that the target holds is known to be the beginning of the source's log; what is
-    not is named by partition and seq, and nothing is changed;
-(2) what the target holds says how far a move has come: one that is killed at any moment is gone on with, and an
-    append names the head that it continues, so that none lands twice and nothing comes between;
-(3) of two moves into one target at once the one whose record comes second is refused: the first append is one record
-    alone, so that the loser has written no more than this one, which no reader takes for an event;
-(4) the target is the same only if every record of it, read anew from its first on, is the source's, and none follows.
+Invariants:
+(1) nothing is appended before everything in the target is known to be the beginning of the source's log; a record
+    that is not is named by partition and seq, and nothing is changed;
+(2) the records in the target are the progress of a move: the next run continues one that was killed at any moment.
+    Each append names the head that it continues, so none lands twice and no other record comes between two of them;
+(3) of two moves into one target at once the one whose record is second is refused: the first append is one record
+    alone, so the loser has written only this one, which no reader takes for an event;
+(4) the target equals the source only if every record of it, read again from the first, is the source's, and none
+    follows.
 
-The source stands still: whoever moves it holds its lock, and has had ``ledger.operations.audit.verify`` prove it.
+The source does not change: the caller has its lock, and has verified it with ``ledger.operations.audit.verify``.
 """
 
 import asyncio
@@ -23,17 +24,17 @@ from ledger.operations.audit import RecordsFrom
 from ledger.ports import EventLog, NewRecord, StoredRecord
 
 BATCH_BYTES: Final = 1_000_000
-"""Records in one append. Chosen: as much as every broker takes unless told otherwise; larger gained nothing."""
-PATIENCE_S: Final = 60.0
-"""How long a target may be away. Chosen: longer than an election, or the restart of a broker."""
+"""Records in one append. Chosen: what every broker accepts by default; larger appends gained nothing."""
+RETRY_S: Final = 60.0
+"""How long a target may be unavailable. Chosen: longer than an election, or the restart of a broker."""
 _PAUSE_S: Final = 0.2
 
-Tell = Callable[[str, int, int | None], None]
-"""Told what is being done, and how many events of how many of it are."""
+Progress = Callable[[str, int, int | None], None]
+"""Receives the current step, the number of events done, and their total."""
 
 
 class NotThisLog(LedgerError):
-    """What the target holds at ``partition``, ``seq`` is not what the source does; nothing was changed."""
+    """The target's record at ``partition``, ``seq`` is not the source's; nothing was changed."""
 
     def __init__(self, partition: int, seq: int, reason: str) -> None:
         super().__init__(f"partition {partition}, seq {seq}: {reason}")
@@ -41,23 +42,23 @@ class NotThisLog(LedgerError):
 
 
 class Interleaved(LedgerError):
-    """Somebody else appends to the target; what this move appended before is part of the source's log."""
+    """Another process appends to the target; the records this move appended before are part of the source's log."""
 
 
-async def copy(source: RecordsFrom, heads: Sequence[Head], target: EventLog, tell: Tell) -> int:
-    """Append to ``target`` what it lacks of ``source``, whose heads are ``heads``; answers how many events.
+async def copy(source: RecordsFrom, heads: Sequence[Head], target: EventLog, progress: Progress) -> int:
+    """Append to ``target`` the records that it lacks of ``source``, whose heads are ``heads``. Returns their number.
 
     Raises NotThisLog, Interleaved, LogUnavailable, OutcomeUnknown.
     """
     total = sum(head.seq for head in heads)
-    there: list[Head] = []
+    present: list[Head] = []
     for partition, head in enumerate(heads):
-        tell("reading what the target has", partition, len(heads))
-        there.append(await _beginning(source, partition, head, target))
-    before = done = sum(head.seq for head in there)
+        progress("reading the target", partition, len(heads))
+        present.append(await _beginning(source, partition, head, target))
+    before = done = sum(head.seq for head in present)
     alone = True
     for partition, end in enumerate(heads):
-        head = there[partition]
+        head = present[partition]
         pages = source.read(partition, end.seq, head.seq + 1) if head.seq < end.seq else iter(())
         page = await asyncio.to_thread(next, pages, None)
         while page is not None:
@@ -67,17 +68,17 @@ async def copy(source: RecordsFrom, heads: Sequence[Head], target: EventLog, tel
                     head = await _append(target, partition, head, batch)
                     done += len(batch)
                     alone = False
-                    tell("copying", done, total)
+                    progress("copying", done, total)
             finally:
-                page = await following  # a thread that still reads would meet a closed file
-        assert head == end, "the source was proved, so its last record is its head"
+                page = await following  # otherwise the thread reads from a closed file
+        assert head == end, "the source was verified, so its last record is its head"
     return done - before
 
 
 async def _beginning(source: RecordsFrom, partition: int, end: Head, target: EventLog) -> Head:
-    """Where the target's partition ends, once it is known to be on the source's log.
+    """Return where the target's partition ends, once it is known to be the beginning of the source's.
 
-    By its head alone: each record carries the hash of all before it.
+    Its head is enough: each record contains the hash of all records before it.
     """
     head = await target.head(partition)
     if head == EMPTY:
@@ -91,30 +92,32 @@ async def _beginning(source: RecordsFrom, partition: int, end: Head, target: Eve
 
 
 async def _name_difference(source: RecordsFrom, partition: int, end: Head, target: EventLog) -> None:
-    """Raises NotThisLog at the first record that the target has otherwise, or that only it has."""
+    """Raises NotThisLog at the first record that differs in the target, or that only the target has."""
     for page in source.read(partition, end.seq):
         first = page[0][1]
-        assert first is not None, "a log tells the seq with each record"
+        assert first is not None, "a log gives the seq of each record"
         found = await target.read(partition, first, len(page))
         for seq, (ours, theirs) in enumerate(zip(page, found, strict=False), first):
             if ours[0] != theirs:
-                raise NotThisLog(partition, seq, "the target holds another record there: it has another log's events")
+                raise NotThisLog(
+                    partition, seq, "the target has another record at this seq: it has another log's events"
+                )
         if len(found) < len(page):
             return
     if await target.read(partition, end.seq + 1, 1):
         raise NotThisLog(
-            partition, end.seq + 1, "the target goes on where the folder ends: nodes have written to it already"
+            partition, end.seq + 1, "the target continues where the folder ends: nodes have written to it already"
         )
 
 
 def _batches(partition: int, page: Sequence[StoredRecord], *, alone: bool) -> Iterator[list[NewRecord]]:
-    """The page in appends of at most ``BATCH_BYTES``, or of one record; ``alone``: the first is of one record."""
+    """Split the page into appends of at most ``BATCH_BYTES``, or one record; ``alone``: the first has one record."""
     batch: list[NewRecord] = []
     size = 0
     for record, seq, user_id, command_id in page:
-        assert seq is not None, f"partition {partition}: a log tells the names with each record"
-        assert user_id is not None, f"partition {partition}, seq {seq}: a log tells the names with each record"
-        assert command_id is not None, f"partition {partition}, seq {seq}: a log tells the names with each record"
+        assert seq is not None, f"partition {partition}: a log gives the names of each record"
+        assert user_id is not None, f"partition {partition}, seq {seq}: a log gives the names of each record"
+        assert command_id is not None, f"partition {partition}, seq {seq}: a log gives the names of each record"
         if batch and (alone or size + len(record) > BATCH_BYTES):
             yield batch
             batch, size, alone = [], 0, False
@@ -125,10 +128,10 @@ def _batches(partition: int, page: Sequence[StoredRecord], *, alone: bool) -> It
 
 
 async def _append(target: EventLog, partition: int, after: Head, batch: Sequence[NewRecord]) -> Head:
-    """Append until it is known to be there; answers the new head. Waits ``PATIENCE_S`` for a target that is away."""
+    """Append until it is known to have landed. Returns the new head. Waits for a target up to ``RETRY_S``."""
     landed = Head(batch[-1].seq, sha256_hex(batch[-1].record))
-    until_s = monotonic() + PATIENCE_S
-    unsure = False  # whether one of these appends may have landed, or may yet
+    until_s = monotonic() + RETRY_S
+    unsure = False  # whether one of these appends may have landed, or may land later
     while True:
         try:
             await target.append(partition, after, batch)
@@ -138,18 +141,18 @@ async def _append(target: EventLog, partition: int, after: Head, batch: Sequence
             if monotonic() > until_s:
                 raise
         except StaleHead as error:
-            # Where an append of ours landed unheard, the head is its end. All else is somebody else's.
+            # If an append of this move landed unacknowledged, the head is its end. Else another process appended.
             if not unsure or await target.head(partition) != landed:
                 raise Interleaved(
-                    f"partition {partition}, seq {after.seq + 1}: somebody else appends to the target ({error}). Is "
-                    "another migration under way, or a node? Let one of them end, then run this again"
+                    f"partition {partition}, seq {after.seq + 1}: another process appends to the target ({error}). "
+                    "Is another migration or a node running? Stop one of them, then run this again"
                 ) from error
             return landed
         await asyncio.sleep(_PAUSE_S)
 
 
-async def compare(source: RecordsFrom, heads: Sequence[Head], target: EventLog, tell: Tell) -> None:
-    """Hold every record of ``target``, which was opened for this, against ``source``.
+async def compare(source: RecordsFrom, heads: Sequence[Head], target: EventLog, progress: Progress) -> None:
+    """Compare every record of ``target``, which was opened for this, with ``source``.
 
     Raises NotThisLog at the first that differs, is missing, or is one too many; LogUnavailable.
     """
@@ -157,13 +160,13 @@ async def compare(source: RecordsFrom, heads: Sequence[Head], target: EventLog, 
     for partition, end in enumerate(heads):
         for page in source.read(partition, end.seq) if end.seq else ():
             first = page[0][1]
-            assert first is not None, "a log tells the seq with each record"
+            assert first is not None, "a log gives the seq of each record"
             found = await target.read(partition, first, len(page))
             if found != [stored[0] for stored in page]:
                 await _name_difference(source, partition, end, target)
                 raise NotThisLog(partition, first + len(found), "the record is missing in the target")
             done += len(page)
-            tell("reading back", done, total)
+            progress("reading back", done, total)
         if await target.head(partition) != end:
             await _name_difference(source, partition, end, target)
-            raise NotThisLog(partition, end.seq, "the target's head is another one")
+            raise NotThisLog(partition, end.seq, "the target has another head")

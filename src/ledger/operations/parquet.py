@@ -1,8 +1,8 @@
-"""Records as Parquet: typed columns to analyse, and the exact bytes to prove. The one module that knows pyarrow.
+"""Records as Parquet: typed columns to analyse, and the exact bytes to verify. Only this module uses pyarrow.
 
-``record`` holds the bytes, and every other column is read from them; ``head`` is their SHA-256, so that
-``prev`` of a row is ``head`` of the row before it in the partition. ``data`` stays JSON, for each event type has its
-own members. Amounts are int64 in the asset's minor unit.
+``record`` has the bytes, and every other column is read from them; ``head`` is their SHA-256, so that
+``prev`` of a row is ``head`` of the row before it in the partition. ``data`` stays JSON, because each event type has
+other members. Amounts are int64 in the asset's minor unit.
 """
 
 from collections.abc import Iterable, Iterator
@@ -68,13 +68,13 @@ class _Record(Struct, gc=False):
     balances: dict[str, dict[str, int]]
 
 
-class _Place(Struct, gc=False):
+class _Position(Struct, gc=False):
     partition: int
     seq: int
 
 
 _decode: Final = msgspec.json.Decoder(_Record).decode
-_decode_place: Final = msgspec.json.Decoder(_Place).decode
+_decode_position: Final = msgspec.json.Decoder(_Position).decode
 
 
 class Parquet:
@@ -101,7 +101,7 @@ def _batch(records: list[bytes]) -> Any:
     try:
         return pa.RecordBatch.from_pylist([_row(record) for record in records], schema=SCHEMA)
     except (msgspec.MsgspecError, pa.ArrowException, OverflowError) as error:
-        first = _decode_place(records[0])
+        first = _decode_position(records[0])
         raise UnfitRecord(
             f"of the {len(records)} records from {first.partition}:{first.seq} on, one does not fit into the "
             f"columns: {error}"

@@ -1,7 +1,7 @@
-"""A record as one line of a story: where, when, what, about what, and what it did to the money.
+"""A record as one line for people: position, time, type, subject, and the change of the balances.
 
-Read from the record alone, as plain JSON and without the writer's types, so that a record of a type that nobody knows
-here has its line too. Amounts stay in the asset's minor unit.
+Read from the record alone, as plain JSON and without the writer's types, so that a record of an unknown type has its
+line, too. Amounts stay in the asset's minor unit.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# What an event is about, in this order; amounts stand in the columns of money.
+# The members that name an event's subject, in this order; amounts are in the columns of money.
 _ABOUT: Final = (
     *("order_id", "bet_id", "hold_id", "transfer_id", "grant_id", "adjustment_id", "position", "game", "period"),
     *("selection", "stake", "payout", "spend", "to_user_id", "from_user_id", "referrer_id", "member", "level"),
@@ -23,7 +23,7 @@ _BUCKETS: Final = ("cash", "bonus", "held")
 
 
 class Line(NamedTuple):
-    """``change`` and ``balances`` are asset → bucket → minor units; a bucket that did not move has no change."""
+    """``change`` and ``balances`` are asset → bucket → minor units; ``change`` lacks the unchanged buckets."""
 
     position: str
     time_us: int
@@ -72,7 +72,7 @@ def line_of(record: bytes) -> Line:
 
 
 def utc(time_us: int) -> str:
-    """RFC 3339 with all six digits; a time that no calendar has, as microseconds."""
+    """Return the time as RFC 3339 with six digits; a time outside the calendar as microseconds."""
     try:
         return (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds")[:-6] + "Z"
     except OverflowError:
@@ -80,7 +80,7 @@ def utc(time_us: int) -> str:
 
 
 def parse_time(text: str) -> int:
-    """Unix microseconds of an RFC 3339 time, or of themselves. Raises ValueError."""
+    """Return the Unix microseconds of an RFC 3339 time, or of a number of microseconds. Raises ValueError."""
     if text.removeprefix("-").isascii() and text.removeprefix("-").isdigit():
         return int(text)
     try:

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.operations.audit import Fault
@@ -37,17 +37,23 @@ _log = logging.getLogger(__name__)
 
 
 class SealedHead(Struct, frozen=True, forbid_unknown_fields=True):
-    partition: int
-    seq: int
-    head: str
+    """Where a partition ended when the seal was made."""
+
+    partition: Annotated[int, Meta(description="The partition", examples=[3])]
+    seq: Annotated[int, Meta(description="Seq of its last record; 0: none", examples=[42])]
+    head: Annotated[str, Meta(description="SHA-256 of its last record; 64 zeros: none", examples=[EMPTY_SHA256])]
 
 
 class Seal(Struct, frozen=True, forbid_unknown_fields=True):
-    sealed_at_us: int
-    partitions: list[SealedHead]
-    prev: str
-    kid: str | None = None
-    signature: str | None = None
+    """Where every partition ended at a time, chained to the seal before."""
+
+    sealed_at_us: Annotated[int, Meta(description="Unix time in microseconds, UTC", examples=[1_795_438_800_000_000])]
+    partitions: Annotated[list[SealedHead], Meta(description="All partitions, in their order")]
+    prev: Annotated[str, Meta(description="SHA-256 of the seal before; 64 zeros: none", examples=[EMPTY_SHA256])]
+    kid: Annotated[str | None, Meta(description="The key of the signature; null: not signed", examples=[None])] = None
+    signature: Annotated[str | None, Meta(description="Ed25519 over the seal; null: not signed", examples=[None])] = (
+        None
+    )
 
     def anchors(self) -> Iterator[Anchor]:
         """The heads that a log must go through."""

@@ -1,10 +1,10 @@
-"""The data folder of the embedded mode: what lies in it, and the lock that keeps a second process out.
+"""The data folder of the embedded mode: its files, and the lock that excludes a second process.
 
-The lock is the kernel's (``flock``), so it goes with the process however that ends; a lock file that is left behind
-means nothing.
+The lock is the kernel's (``flock``), so it ends with the process, however that ends; a remaining lock file means
+nothing.
 
-A folder whose log was moved to Kafka says so in ``migrated.json``: who went on writing here would part the ledger in
-two. It is written last, durably, when the move is proved; an operator who takes the move back deletes it.
+A folder whose log was moved to Kafka has a ``migrated.json``: more writes to the folder would split the ledger in
+two. It is written last, durably, after the move is verified. An operator who reverts the move deletes it.
 """
 
 import fcntl
@@ -36,8 +36,7 @@ class FolderLock:
             self._descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise FolderUnusable(
-                f"the data folder {folder} cannot be used: {error.strerror}; "
-                "set STAKELOG_DATA to one that can be written"
+                f"the data folder {folder} cannot be used: {error.strerror}; set STAKELOG_DATA to a writable one"
             ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,14 +51,14 @@ class FolderLock:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError:
-            pass  # the pid is a courtesy to whoever finds the folder locked; a full disk must not stop a restart
+            pass  # the pid only helps the operator who finds the folder locked; a full disk must not stop a restart
 
     def release(self) -> None:
         os.close(self._descriptor)
 
 
 class Migrated(Struct, frozen=True):
-    """Where a folder's log went. No password is in it."""
+    """Where a folder's log was moved to. Contains no password."""
 
     to: str
     topic: str
@@ -68,7 +67,7 @@ class Migrated(Struct, frozen=True):
 
 
 def migrated_to(folder: Path) -> Migrated | None:
-    """Where the folder's log went; None where it is here. Raises FolderUnusable where that cannot be told."""
+    """Return where the folder's log was moved to; None if it was not. Raises FolderUnusable if that is unknown."""
     try:
         return msgspec.json.decode((folder / MIGRATED).read_bytes(), type=Migrated)
     except FileNotFoundError:
@@ -77,23 +76,24 @@ def migrated_to(folder: Path) -> Migrated | None:
         raise FolderUnusable(f"{folder / MIGRATED} cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FolderUnusable(
-            f"{folder / MIGRATED} says that the log of this folder was moved, but not where: {error}. Delete it only "
-            "if no node has written to where it went"
+            f"{folder / MIGRATED} says that the log of this folder was moved, but not to where: {error}. Delete it "
+            "only if no node has written to the new log"
         ) from error
 
 
 def refuse_migrated(folder: Path) -> None:
-    """Raise FolderMigrated where the folder's log went elsewhere; FolderUnusable."""
-    went = migrated_to(folder)
-    if went is not None:
+    """Raises FolderMigrated if the folder's log was moved; FolderUnusable."""
+    moved = migrated_to(folder)
+    if moved is not None:
         raise FolderMigrated(
-            f"the log of {folder} was moved to {went.to}, topic {went.topic}: start nodes there (STAKELOG_LOG). To "
-            f"go on here instead, delete that topic and then {folder / MIGRATED}; what nodes accepted since is lost"
+            f"the log of {folder} was moved to {moved.to}, topic {moved.topic}: start nodes with that log "
+            f"(STAKELOG_LOG). To continue with the folder instead, delete that topic and then {folder / MIGRATED}; "
+            "every command that nodes accepted since then is lost"
         )
 
 
 def mark_migrated(folder: Path, migrated: Migrated) -> None:
-    """Write that the log went there: durable when this returns, and whole or not at all. Raises FolderUnusable."""
+    """Write the mark: durable when this returns, and whole or not at all. Raises FolderUnusable."""
     new = folder / f"{MIGRATED}.new"
     try:
         with new.open("wb") as file:

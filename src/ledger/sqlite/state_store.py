@@ -1,12 +1,12 @@
-"""The embedded state store: one SQLite file, a cache of the log that may be thrown away.
+"""The embedded state store: one SQLite file, a cache of the log that may be deleted.
 
-``synchronous=NORMAL``: after a power cut the last checkpoints may be missing, never half there, and the log tells
-the rest. Two connections: look-ups of the writers, and ``save`` in a thread of its own, which in WAL mode do not
-wait for each other. A copy and a replacement have each a connection of their own.
+``synchronous=NORMAL``: after a power cut the last checkpoints may be missing, but never half written; the log has the
+rest. Two connections, which in WAL mode do not wait for each other: one for look-ups of the writers, one for ``save``
+in another thread. Each copy and each replacement has another connection.
 
-A partition's values count if and only if it has a checkpoint: a replacement deletes the checkpoint first and writes
-the new one last, in many small transactions, so that other partitions are saved in between; what a crash leaves of it
-has none, and is deleted when the file is opened.
+A partition's values count if and only if it has a checkpoint. A replacement deletes the checkpoint first and writes
+the new one last, in many small transactions, so that other partitions can be saved between them. What a crash leaves
+of a replacement has no checkpoint, and is deleted when the file is opened.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ from ledger.errors import LedgerError
 from ledger.ports import Page, StateCopy
 from ledger.sqlite.wal import limit_wal, shrink_wal
 
-# Changes with the file's shape and the values': a store of another format is thrown away and made anew.
+# Changes with the file's shape and the values': a store of another format is deleted and rebuilt.
 FORMAT: Final = 100 + VALUES_FORMAT
 
 _SCHEMA: Final = (
@@ -40,14 +40,14 @@ _DELETE: Final = "DELETE FROM value WHERE partition = ? AND key = ?"
 _FORGET_SOME_VALUES: Final = """DELETE FROM value WHERE partition = ?1 AND key IN (
     SELECT key FROM value WHERE partition = ?1 ORDER BY key LIMIT ?2)"""
 _NEXT_PARTITION: Final = "SELECT partition FROM value WHERE partition > ? ORDER BY partition LIMIT 1"
-# One row for thousands of entries: each row that Python steps to gives the GIL away, and under load it takes long to
-# come back. All but the hand-over of the finished page happens without it.
+# One row for thousands of values: Python releases the GIL for each row, and under load waits long for it.
+# Everything but the transfer of the finished page happens without the GIL.
 _PAGE: Final = """
     SELECT count(*), max(key), CAST(group_concat(key || char(10) || CAST(value AS TEXT), char(10)) AS BLOB)
     FROM (SELECT key, value FROM value WHERE partition = ? AND key > ? ORDER BY key LIMIT ?)"""
 _FORGET_CHECKPOINT: Final = "DELETE FROM checkpoint WHERE partition = ?"
 
-# As in the log: many rows a call, because each call gives the GIL away; few sizes, because each is compiled.
+# As in the log: many rows a call, because each call releases the GIL; few sizes, because each is compiled.
 _SIZES: Final = (256, 64, 16, 4, 1)
 _PUT: Final = {
     rows: "INSERT OR REPLACE INTO value(partition, key, value) VALUES "  # noqa: S608 only placeholders
@@ -66,10 +66,10 @@ _FILL: Final = {
     for rows in _SIZES
 }
 
-_FILL_ENTRIES: Final = 16_384
+_FILL_VALUES: Final = 16_384
 """Chosen: other partitions wait some 50 ms for their checkpoints."""
 _FILL_WAL_PAGES: Final = 8_192
-"""32 MiB: chosen, so that the file is synced a few times and not after each page."""
+"""32 MiB: chosen, so that the file is synced a few times instead of after each page."""
 
 
 class SqliteStateStore:
@@ -78,10 +78,10 @@ class SqliteStateStore:
     values_format = VALUES_FORMAT
 
     def __init__(self, path: Path) -> None:
-        """Open, create, or make anew where the format is another. Raises LedgerError."""
+        """Open or create; a file of another format is deleted and created again. Raises LedgerError."""
         self._path = path
         try:
-            self._writing = threading.Lock()  # in turns, rather than by SQLite's looking again and again
+            self._writing = threading.Lock()  # a lock, because SQLite's own waiting is a loop of sleeps
             self._reader, self._saver = self._open()
             for partition in self._half_replaced():
                 self._forget(self._saver, partition)
@@ -222,13 +222,13 @@ class SqliteStateStore:
         return sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
 
     def _fill(self, filler: sqlite3.Connection, partition: int, page: Page) -> None:
-        """Add a page, in transactions of ``_FILL_ENTRIES``. The values' bytes stay as they are."""
+        """Add a page, in transactions of ``_FILL_VALUES``. The values' bytes stay as they are."""
         lines = page.split(b"\n")
         if len(lines) % 2:
             raise LedgerError(f"a page of the state of partition {partition} is damaged: it has {len(lines)} lines")
         done = 0
         while done < len(lines):
-            end = min(done + 2 * _FILL_ENTRIES, len(lines))
+            end = min(done + 2 * _FILL_VALUES, len(lines))
             with self._writing:
                 filler.execute("BEGIN IMMEDIATE")
                 try:
@@ -236,20 +236,20 @@ class SqliteStateStore:
                         size = next(size for size in _SIZES if 2 * size <= end - done)
                         filler.execute(_FILL[size], (partition, *lines[done : done + 2 * size]))
                         done += 2 * size
-                finally:  # what is half there is forgotten by who asked
+                finally:  # the caller deletes an unfinished replacement
                     filler.execute("COMMIT")
 
     def _forget(self, connection: sqlite3.Connection, partition: int) -> None:
-        """The checkpoint first: without it the values do not count."""
+        """Delete the partition's state, the checkpoint first: without it the values do not count."""
         with self._writing:
             connection.execute(_FORGET_CHECKPOINT, (partition,))
         some = 1
         while some > 0:
             with self._writing:
-                some = connection.execute(_FORGET_SOME_VALUES, (partition, _FILL_ENTRIES)).rowcount
+                some = connection.execute(_FORGET_SOME_VALUES, (partition, _FILL_VALUES)).rowcount
 
     def _half_replaced(self) -> list[int]:
-        """The partitions that have values and no checkpoint."""
+        """Return the partitions that have values and no checkpoint."""
         found: list[int] = []
         partition = -1
         while (row := self._saver.execute(_NEXT_PARTITION, (partition,)).fetchone()) is not None:
@@ -269,13 +269,13 @@ class SqliteStateStore:
 
 
 class SqliteStateCopy:
-    """``StateCopy`` by a read transaction: the WAL grows while it is open."""
+    """``StateCopy`` by a read transaction: the WAL grows until it is closed."""
 
     def __init__(self, path: Path, reader: sqlite3.Connection, partition: int, at: Head, place: bytes | None) -> None:
         self.at, self.place = at, place
         self._path, self._reader, self._partition = path, reader, partition
-        self._entries_max: int | None = None  # fewer than asked for, where they were too large
-        self._turn = threading.Lock()  # who closes it may not be who reads
+        self._entries_max: int | None = None  # fewer than the caller's limit, if the values are large
+        self._turn = threading.Lock()  # another thread may close it
 
     def page(self, after: str, entries_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
         limit = min(entries_max, self._entries_max or entries_max)

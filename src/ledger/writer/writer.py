@@ -352,7 +352,6 @@ class Writer:
                         requests, follow_ups = self._mailbox.take(ROUND_MAX)
                         self._requests_in_round, self._follow_ups_in_round = requests, follow_ups
                         await self._round(requests, follow_ups)
-                        self._follow_ups_in_round = ()
                         continue
                 await asyncio.sleep(_RETRY_S)
         except LedgerError as error:
@@ -435,8 +434,9 @@ class Writer:
                 await asyncio.sleep(_RETRY_S)
                 return
             except DuplicateCommand as error:
+                # The append wrote nothing, but one of these commands is in the log already, by an earlier append.
                 self.state.roll_back()
-                self._fail(requests, follow_ups, "log_unavailable", str(error))
+                self._fail(requests, follow_ups, "outcome_unknown", str(error))
                 raise
             except OutcomeUnknown as error:
                 self.state.roll_back()
@@ -448,12 +448,15 @@ class Writer:
                 return
             else:
                 await self._conclude(decided)
+                if not decided.records:
+                    await asyncio.sleep(0)  # confirming need not suspend: rounds of refusals would starve other tasks
                 return
         self._fail(requests, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
 
     async def _conclude(self, decided: Round) -> None:
         """The append is durable: keep its changes, respond, and send its follow-ups."""
         self.state.commit()
+        self._follow_ups_in_round = ()
         self._stale_rounds = 0
         before = self.head.seq
         self.head = decided.head
@@ -585,6 +588,8 @@ class Writer:
         return True
 
 
-def _reason_of(error: LedgerError) -> Literal["not_owner", "log_unavailable"]:
+def _reason_of(error: LedgerError) -> Literal["not_owner", "log_unavailable", "outcome_unknown"]:
     """Why a writer that has stopped refuses requests."""
+    if isinstance(error, DuplicateCommand):
+        return "outcome_unknown"  # the state lacks commands of the log, and this may be one of them
     return "not_owner" if isinstance(error, Superseded) else "log_unavailable"

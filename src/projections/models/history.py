@@ -219,6 +219,23 @@ def balances_at_statement(tables: Tables, _: Conditions) -> Select[Any]:
     )
 
 
+def balances_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    """(asset, cash, bonus, held, since_us, last move of the wallet) as they are now."""
+    asset, history = tables[AssetRow], tables[HistoryRow]
+    last_move_us = (
+        select(history.c.time_us)
+        .where(of_one_user(history))
+        .order_by(history.c.time_us.desc(), history.c.seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return (
+        select(asset.c.asset, asset.c.cash, asset.c.bonus, asset.c.held, asset.c.since_us, last_move_us)
+        .where(of_one_user(asset))
+        .order_by(asset.c.asset)
+    )
+
+
 def _list_queries(filters: Filters, at: Cursor | None) -> list[Query]:
     values: dict[str, Any] = {name if name.endswith("_us") else f"of_{name}": filters[name] for name in filters}
     conditions = frozenset(filters)
@@ -257,3 +274,15 @@ def balance_at(at_us: int) -> UserRead:
         return BalanceAt(user.user_id, at_us, balances)
 
     return UserRead(Query(balances_at_statement, {"at_us": at_us}), document)
+
+
+def balance_now(now_us: int) -> UserRead:
+    """The balances at ``as_of``, whatever a clock says. An event may be later than ``now_us``, because its time comes
+    from another node's clock; ``at_us`` is then the time of that event."""
+
+    def document(user: UserStatus, rows: Rows) -> BalanceAt:
+        balances = {asset: Buckets(cash, bonus, held) for asset, cash, bonus, held, _, _ in rows}
+        times_us = [time_us for *_, since_us, moved_us in rows for time_us in (since_us, moved_us or since_us)]
+        return BalanceAt(user.user_id, max([now_us, *times_us]), balances)
+
+    return UserRead(Query(balances_statement), document)

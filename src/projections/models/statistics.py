@@ -174,7 +174,7 @@ class GameStatistics(Struct, gc=False):
 class CountAndAmount(Struct, gc=False):
     """How many, and how much in the asset's minor unit."""
 
-    count: Count = 0
+    count: Annotated[Count, Meta(description="How many")] = 0
     amount: Sum = 0
 
 

@@ -47,8 +47,8 @@ class WalletRow(Row):
 
 
 class AssetRow(Row):
-    """A wallet's buckets and limits of one asset, in minor units; there is one from the first event that moved or
-    limited the asset, at ``since_us``. A limit of None is no limit."""
+    """A wallet's buckets and limits of one asset, in minor units. It exists from the first event on that moved
+    or limited the asset, at ``since_us``. A limit of None is no limit."""
 
     table = "asset"
     key_length = 2

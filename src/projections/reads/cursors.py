@@ -1,4 +1,4 @@
-"""Cursors: where a list goes on. Opaque to clients, and good only for the list and the filters that they came from.
+"""Cursors: where a list continues. Opaque to clients, and valid only for the same list and filters.
 
 base64url of msgpack ``[digest of list and filters, the last item's place, what the first page was true at]``.
 """
@@ -21,7 +21,7 @@ _LENGTH_MAX: Final = 16_384
 
 
 class MalformedCursor(ValueError):
-    """A cursor that no list of these filters has given."""
+    """A cursor that was not made for this list with these filters."""
 
 
 class _Written(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ def read_cursor(text: str, of: List, after: str, snapshot: int) -> Cursor:
 
 
 def _fits(place: Sequence[tuple[int | str, str]], snapshot: Sequence[int]) -> bool:
-    """Whether the values are of their kinds, and the numbers such as databases take."""
+    """Whether the values are of their kinds, and the numbers fit into a database's integer."""
     if any(isinstance(value, int) is not (kind == "i") for value, kind in place):
         return False
     numbers = [value for value, _ in place if isinstance(value, int)]

@@ -1,8 +1,7 @@
-"""How far the tables are, looked at by one for all who wait: a hundred reads that wait for their ``min_position`` ask
-the database as often as a single one does.
+"""Waits for ``min_position``: a hundred waiting reads query the database as often as a single one does.
 
-Whoever waits looks itself, in its turn, and what it sees is everybody's; so nothing looks when nobody waits any more,
-and who closes the tables after the last read meets nobody at them.
+The waiting reads take turns: one queries the checkpoints, and all of them use the result. There is no background
+task: without a waiting read no query runs, and the tables can be closed after the last read.
 """
 
 import asyncio
@@ -14,8 +13,8 @@ from projections.reads import statements
 from projections.storage.port import ReadModel, ReadModelUnavailable
 from projections.tables.queries import Query
 
-LOOK_EVERY_S: Final = 0.004
-"""While somebody waits. Chosen: a look costs a database some 0.5 ms, and what is visible is late by half of this."""
+POLL_S: Final = 0.004
+"""Pause between two queries. Chosen: a query costs a database 0.5 ms, and a read is late by half of the pause."""
 
 _CHECKPOINTS: Final = (Query(statements.checkpoints),)
 
@@ -29,8 +28,8 @@ class Positions:
         self._turn = asyncio.Lock()
 
     async def reached(self, least: Mapping[int, int], within_s: float) -> None:
-        """Return once the tables have all of ``least`` (partition → seq), the time is over, or they cannot be asked;
-        whoever reads them then finds out which."""
+        """Return once the tables have all of ``least`` (partition → seq), after ``within_s``, or if the database
+        fails. The caller's read then finds out which."""
         deadline = monotonic() + within_s
         while not self._have(least) and (left_s := deadline - monotonic()) > 0:
             try:
@@ -40,7 +39,7 @@ class Positions:
                 return
             try:
                 if not self._have(least):
-                    await asyncio.sleep(min(LOOK_EVERY_S, max(deadline - monotonic(), 0.0)))
+                    await asyncio.sleep(min(POLL_S, max(deadline - monotonic(), 0.0)))
                     (rows,) = await self._model.fetch(_CHECKPOINTS, quick=True)
                     self._seqs = {row[0]: row[1] for row in rows}
             except ReadModelUnavailable:

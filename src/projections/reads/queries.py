@@ -88,8 +88,9 @@ class Reads:
         return await self.read(user_id, wallets.WALLET)
 
     async def balance(self, user_id: str, at_us: int | None) -> Found:
-        """The buckets at a time; None is now."""
-        return await self.read(user_id, history.balance_at(self._clock() if at_us is None else at_us))
+        """The buckets at a time. None: at ``seqs``, even if one of the events is later than this process's clock."""
+        read = history.balance_now(self._clock()) if at_us is None else history.balance_at(at_us)
+        return await self.read(user_id, read)
 
     async def statistics(self, user_id: str, *, fresh: bool = False) -> Found:  # noqa: ARG002
         return await self.read(user_id, statistics.STATISTICS)
@@ -143,8 +144,8 @@ class Reads:
     ) -> tuple[UserStatus, Rows]:
         partition = self.partition_of(user_id)
         own = {"of_partition": partition, "user": user_id, **values}
-        asked = [query._replace(values={**own, **query.values}) for query in queries]
-        status_rows, *lists = await self._model.fetch([Query(statements.user_status, own), *asked], quick=quick)
+        own_queries = [query._replace(values={**own, **query.values}) for query in queries]
+        status_rows, *lists = await self._model.fetch([Query(statements.user_status, own), *own_queries], quick=quick)
         return status_of(user_id, partition, status_rows), [row for rows in lists for row in rows]
 
     async def _found(self, user: UserStatus, document: Struct | None, missing: str = "wallet_not_found") -> Found:

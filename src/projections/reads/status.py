@@ -1,4 +1,4 @@
-"""Where the read model stands: which generation is live, up to where it is folded, and who stands still in it."""
+"""Status of the read model: the live generation, how far it is folded, and the quarantined users."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ class Standing(Struct, frozen=True):
     heads: list[Head]
     quarantined: int
     differences: int
-    """Fields and rows of which the check keeps that they are not what the log says."""
+    """Fields and rows that differ from the log, as the background check found."""
     proved_at_us: int
-    """When that partition was held against the log for which it is longest ago; one that never was: when the
-    generation was made."""
+    """When the partition with the oldest check was checked. While a partition is unchecked: when the generation was
+    made."""
 
 
 class Details(Struct, frozen=True):
-    """What an operator may want to look into: the first users who stand still, the proofs, and who differs."""
+    """Details for an operator: the first quarantined users, the last checks, and who has wrong rows."""
 
     quarantined: list[Quarantined]
     proofs: list[Proved]
@@ -38,7 +38,7 @@ _LISTED: int = 100
 
 
 async def standing_of(model: ReadModel) -> Standing:
-    """Raises ReadModelUnavailable, also where there is no live generation yet."""
+    """Raises ReadModelUnavailable, also if no generation is live yet."""
     (generation,), checkpoints, (quarantined,), ((proved, differences, oldest_us),) = await model.fetch(
         [Query(_generation), Query(_checkpoints), Query(_quarantined_count), Query(_proof_sums)], quick=True
     )

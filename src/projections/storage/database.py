@@ -18,7 +18,10 @@ from projections.tables.tables import Tables
 
 
 class Conflict(Exception):
-    """The database gave the transaction up for another one's sake: nothing was written, trying again may do."""
+    """The database rolled the transaction back: deadlock, lock time-out or serialization failure.
+
+    Nothing was written; retry.
+    """
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -26,7 +29,7 @@ class Conflict(Exception):
 
 
 class TableGone(Exception):
-    """A statement names a table that is not there."""
+    """A statement names a table that does not exist."""
 
 
 class Session(Protocol):
@@ -35,15 +38,15 @@ class Session(Protocol):
     async def rows(self, statement: Statement, values: Sequence[Any] = ()) -> Rows: ...
 
     async def change(self, statement: Statement, values: Iterable[Sequence[Any]]) -> int:
-        """Run the statement for each of ``values``; answers how many rows its WHERE found in all."""
+        """Run the statement for each of ``values``; returns how many rows its WHERE matched in all."""
         ...
 
     async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-        """Write rows, sorted by their keys, in place of what those keys have."""
+        """Insert rows, which are sorted by their keys, or replace the rows that have the same keys."""
         ...
 
     def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
-        """The rows of a statement, page by page, none of them kept."""
+        """The rows of a statement, page by page, without keeping them in memory."""
         ...
 
     async def make_table(self, table: Table) -> None: ...
@@ -56,12 +59,12 @@ class Session(Protocol):
 class Database(Protocol):
     """One bounded pool of connections to one server, opened by its first use.
 
-    Everything raises ReadModelUnavailable where the server does not answer.
+    Everything raises ReadModelUnavailable if the server does not respond.
     """
 
     @property
     def dialect(self) -> Dialect:
-        """Known once the server was asked: ``opened``."""
+        """Known after ``opened``."""
         ...
 
     @property
@@ -69,11 +72,11 @@ class Database(Protocol):
 
     @property
     def conflicts(self) -> Sequence[str]:
-        """The server's codes for deadlocks, lock time-outs and failures to serialise."""
+        """The server's codes for deadlocks, lock time-outs and serialization failures."""
         ...
 
     async def opened(self) -> None:
-        """Connect where that was not done yet, and learn which dialect is spoken."""
+        """Connect, if not connected yet, and find out the server's dialect."""
         ...
 
     def writing(self) -> AbstractAsyncContextManager[Session]:
@@ -81,26 +84,26 @@ class Database(Protocol):
         ...
 
     def alone(self) -> AbstractAsyncContextManager[Session]:
-        """For those who make and drop tables: one at a time, in a transaction if the server has it for tables."""
+        """For making and dropping tables: one process at a time. In a transaction, if the server can."""
         ...
 
     def rebuilding(self) -> AbstractAsyncContextManager[None]:
-        """For those who rebuild: one at a time, whatever machine they are on. Raises RebuildUnderWay.
+        """For a rebuild: one process at a time, on any machine. Raises RebuildUnderWay.
 
-        The server lets go of it when the connection ends, however its process died.
+        The server releases the lock when the connection ends, however the process ended.
         """
         ...
 
     def looking(self) -> AbstractAsyncContextManager[Session]:
-        """One READ ONLY transaction of one moment."""
+        """One READ ONLY transaction on one snapshot."""
         ...
 
-    async def look(self, asked: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
-        """The rows of each, all of one moment, in as few round trips as the server can."""
+    async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+        """The rows of each statement, all of one snapshot, in as few round trips as the server allows."""
         ...
 
     async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
-        """Those of the partition's rows that there are, without their partition."""
+        """The rows with these keys that exist, without the column of the partition."""
         ...
 
     async def make_room(self, generation: int, times_us: Mapping[Table, Iterable[int]]) -> None:

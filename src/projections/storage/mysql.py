@@ -35,9 +35,9 @@ from projections.tables.tables import Tables
 CONNECTIONS: Final = 8
 """In the pool of a process. Chosen: as for PostgreSQL."""
 _WAIT_S: Final = 3.0
-"""For a connection: as long as a read may wait before its client is told."""
+"""For a connection: as long as a read may wait before it fails."""
 _LOOK_S: Final = 30.0
-"""For all statements of a read. Chosen: far above the slowest, below what a proxy waits."""
+"""For all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
 _ALONE_S: Final = 60
 """For another process that makes tables."""
 _PUT_AT_ONCE: Final = 1_000
@@ -55,7 +55,7 @@ _CHANGED_TABLE: Final = 1412
 _MARIADB: Final = MariaDBDialect(paramstyle="format")
 _MYSQL: Final = mysql.base.MySQLDialect(paramstyle="format")
 # Strict: what does not fit is refused, not cut off. No notes: a table that is not there to be dropped is no news.
-# Tables wait for readers of theirs for so long, then give up: whoever comes after them waits, too.
+# DDL waits at most so long for readers of its table, because later readers of the table queue behind it.
 _SETTINGS: Final = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION sql_notes = 0, "
     "SESSION lock_wait_timeout = 5"
@@ -112,7 +112,7 @@ class MySqlSession:
         many = [tuple(one) for one in values]
         if not many:
             return 0
-        with _said():
+        with _translated():
             cursor = self._connection.cursor()
             await cursor.executemany(statement.text, many)
             return cast("int", cursor.rowcount)
@@ -120,16 +120,16 @@ class MySqlSession:
     async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
         cursor = self._connection.cursor()
         for some in _parts(rows):
-            with _said():
+            with _translated():
                 await cursor.executemany(_put_for(table), some)
 
     async def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
         cursor = self._connection.cursor(SSCursor)
-        with _said():
+        with _translated():
             await cursor.execute(statement.text, tuple(values))
         while page := await _fetched(cursor, at_once):
             yield page
-        with _said():
+        with _translated():
             await cursor.close()
 
     async def make_table(self, table: Table) -> None:
@@ -182,7 +182,7 @@ class MySqlDatabase:
         async with self._opening:
             assert not self._closed, "the database is closed"
             if self._pool is None:
-                with _said():
+                with _translated():
                     pool = await create_pool(minsize=0, maxsize=self._connections, **_arguments(self._url))
                     async with asyncio.timeout(_WAIT_S), pool.acquire() as connection:
                         self._dialect = _MARIADB if "MariaDB" in connection.get_server_info() else _MYSQL
@@ -193,7 +193,7 @@ class MySqlDatabase:
     async def _connected(self) -> AsyncIterator[Connection]:
         """A connection; one that something went wrong on is not used again."""
         pool = await self._opened()
-        with _said():
+        with _translated():
             async with asyncio.timeout(_WAIT_S):
                 connection = await pool.acquire()
         try:
@@ -219,7 +219,7 @@ class MySqlDatabase:
     async def alone(self) -> AsyncIterator[MySqlSession]:
         async with self._connected() as connection:
             if await _rows(connection, _LOCK, [_ALONE_S]) != [(1,)]:
-                raise ReadModelUnavailable("another process makes or drops tables for too long")
+                raise ReadModelUnavailable("another process has been making or dropping tables for a minute")
             yield MySqlSession(connection, self._dialect)
             await _rows(connection, _UNLOCK)
 
@@ -238,13 +238,13 @@ class MySqlDatabase:
         async with self._connected() as connection, _transaction(connection, "START TRANSACTION READ ONLY"):
             yield MySqlSession(connection, self._dialect)
 
-    async def look(self, asked: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+    async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         async with _within(_LOOK_S):
-            if len(asked) == 1:  # one statement is of one moment by itself
+            if len(statements) == 1:  # one statement has one snapshot anyway
                 async with self._connected() as connection:
-                    return [await _rows(connection, asked[0][0].text, asked[0][1])]
+                    return [await _rows(connection, statements[0][0].text, statements[0][1])]
             async with self.looking() as session:
-                return [await session.rows(statement, values) for statement, values in asked]
+                return [await session.rows(statement, values) for statement, values in statements]
 
     async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
         found: Rows = []
@@ -283,7 +283,7 @@ def _arguments(url: str) -> dict[str, Any]:
         "autocommit": True,
         "connect_timeout": 3,
         "init_command": _SETTINGS,
-        # An UPDATE answers how many rows its WHERE found, not how many it made different.
+        # An UPDATE returns how many rows its WHERE matched, not how many it changed.
         "client_flag": FOUND_ROWS,
         "stmt_cache_size": _STATEMENTS_KEPT,
         "program_name": "stakelog",
@@ -295,14 +295,14 @@ def _arguments(url: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _transaction(connection: Connection, begin: str) -> AsyncIterator[None]:
-    """Committed; whatever is raised goes on to where the connection is closed, and that ends the transaction."""
+    """Commit at the end. After an exception the caller closes the connection, which ends the transaction."""
     await _rows(connection, begin)
     yield
     await _rows(connection, "COMMIT")
 
 
 async def _rows(connection: Connection, text: str, values: Sequence[Any] = ()) -> Rows:
-    with _said():
+    with _translated():
         cursor = connection.cursor()
         await cursor.execute(text, tuple(values) if values else None)
         rows: Rows = [] if cursor.description is None else list(await cursor.fetchall())
@@ -312,7 +312,7 @@ async def _rows(connection: Connection, text: str, values: Sequence[Any] = ()) -
 
 
 async def _fetched(cursor: Cursor, number: int) -> Rows:
-    with _said():
+    with _translated():
         return list(await cursor.fetchmany(number))
 
 
@@ -341,8 +341,8 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """asyncmy's errors as those of the port. Around calls of the driver only: what else fails is not the database."""
+def _translated() -> Iterator[None]:
+    """Translate asyncmy's errors into the port's. Only around calls of the driver: other errors are our own."""
     try:
         yield
     except errors.MySQLError as error:

@@ -1,12 +1,12 @@
-"""What the folds need of a database: rows and checkpoint in one transaction, and every way it can fail.
+"""What projecting and reading need of a database: rows and checkpoint in one transaction, and every way it can fail.
 
 ::
 
     ReadModelError
-    ├── Overtaken           nothing was written: the checkpoint is not where this folder thought; read again
+    ├── Overtaken           nothing was written: another process folded the partition; read its checkpoint again
     ├── Switched            nothing was written: another generation is live, or the tables were exchanged
     ├── OutOfStep           a rebuild may not go live: the generations are not at the same place
-    ├── Differs             a rebuild may not go live unasked: its rows are not those of the live generation
+    ├── Differs             a rebuild may not go live without `accept`: its rows differ from the live ones
     ├── RebuildUnderWay     another process rebuilds this read model
     ├── ReadModelAhead      the read model knows what the log does not hold: the log got shorter or was exchanged
     └── ReadModelUnavailable  the database cannot be read or written now
@@ -30,15 +30,15 @@ _SHOWN_MAX: Final = 200
 
 
 class ReadModelError(LedgerError):
-    """The read model's world broke; the log is as it was."""
+    """The read model failed; the log is not affected."""
 
 
 class Overtaken(ReadModelError):
-    """Somebody else folded this partition: the compare-and-set of its checkpoint changed no row."""
+    """Another process folded this partition: the compare-and-set of its checkpoint changed no row."""
 
 
 class Switched(ReadModelError):
-    """Another generation has become the live one, or all the tables are others: begin from them again."""
+    """Another generation became live, or the tables were replaced: begin again from the tables."""
 
 
 class OutOfStep(ReadModelError):
@@ -46,7 +46,7 @@ class OutOfStep(ReadModelError):
 
 
 class Differs(ReadModelError):
-    """The generation holds other rows than the live one, and nobody accepted that."""
+    """The rows differ from those of the live generation, and the caller did not accept that."""
 
 
 class RebuildUnderWay(ReadModelError):
@@ -66,13 +66,13 @@ class ReadModelAhead(ReadModelError):
 
 
 class ReadModelUnavailable(ReadModelError):
-    """The database said no; later may be better."""
+    """The database failed or did not respond; retry later."""
 
 
 class Generation(Struct, frozen=True):
     """One set of tables. ``status``: building, live or retired; ``version``: of the folds that filled it.
 
-    Numbers begin anew where the tables are deleted; ``made_at_us`` tells such generations apart.
+    Numbers begin at 1 again after the tables were deleted; then ``made_at_us`` differs.
     """
 
     number: int
@@ -82,7 +82,7 @@ class Generation(Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """Of all generations of whatever tables, this one."""
+        """Unique among all generations, also after the tables were deleted."""
         return f"{self.number}.{self.made_at_us}"
 
 
@@ -94,7 +94,7 @@ class Checkpoint(Struct, frozen=True):
 
 
 class Quarantined(Struct, frozen=True):
-    """A user whose rows stand still: ``seq`` and ``time_us`` are of the first event that is not in them."""
+    """A quarantined user. ``seq`` and ``time_us`` are of the first event that is not in the user's rows."""
 
     partition: int
     user_id: str
@@ -114,8 +114,8 @@ class Held(NamedTuple):
 class Run(Struct, frozen=True):
     """What a run of one partition's events changes: from one checkpoint to the next, all of it or nothing.
 
-    ``before`` has the digests, too: taking a quarantined user's events again moves the rows and not the head, and two
-    who do so at once must not write over each other.
+    ``before`` includes the digests: folding a quarantined user's events changes rows and not the head, and two
+    processes that do so at once must not overwrite each other.
     """
 
     partition: int
@@ -190,7 +190,7 @@ class ReadModelStore(Protocol):
     """The tables, written. All methods raise ReadModelUnavailable where the database does."""
 
     async def generations(self) -> list[Generation]:
-        """All that there are, the oldest first. Raises Switched once, where the tables are not those of before."""
+        """All generations, oldest first. Raises Switched once if the tables were replaced since the last call."""
         ...
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
@@ -202,9 +202,9 @@ class ReadModelStore(Protocol):
         ...
 
     async def drop_generation(self, generation: int) -> None:
-        """Throw a generation that is not live away, with all that names it, in steps that hold nobody up for long.
+        """Delete a generation that is not live, with all its rows, in steps that are short for other processes.
 
-        Raises OutOfStep for the live one. Killed in between, it is gone on with by the next call.
+        Raises OutOfStep for the live one. After a crash the next call continues.
         """
         ...
 
@@ -233,9 +233,9 @@ class ReadModelStore(Protocol):
     async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
         """Make ``new`` the live generation: equal heads in every partition, equal digests unless ``accept``.
 
-        While nobody can fold, ``last`` is asked for the runs that bring ``new`` to where ``old`` is; they are written
-        in the same transaction. Raises OutOfStep and Differs (naming the first partition), Switched where ``old`` is
-        not live, Overtaken; nothing was written then.
+        While no process can fold, ``last`` returns the runs that bring ``new`` to the heads of ``old``; they are
+        written in the same transaction. Raises OutOfStep and Differs (naming the first partition), Switched if
+        ``old`` is not live, Overtaken; nothing was written then.
         """
         ...
 
@@ -285,8 +285,8 @@ class Pooled(Protocol):
     def pool(self) -> Pool: ...
 
     async def retries(self) -> Mapping[str, int]:
-        """How often the database ended a transaction of anybody's for another one's sake, by its code, since the
-        tables were made; should stay at 0. Raises ReadModelUnavailable."""
+        """How often the database rolled back a transaction of any process (deadlock or serialization failure), by its
+        code, since the tables were made. Should stay at 0. Raises ReadModelUnavailable."""
         ...
 
 

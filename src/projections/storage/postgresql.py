@@ -31,12 +31,12 @@ from projections.tables.rows import Key
 from projections.tables.tables import MONTH_OF, Tables
 
 CONNECTIONS: Final = 8
-"""In the pool of a process. Chosen: a server of few cores answers no faster for more, and gives some 100 in all."""
+"""In the pool of a process. Chosen: more are no faster on a server of few cores, which allows some 100 in all."""
 _WAIT_S: Final = 1.5
-"""For a connection: as long as a read may wait before its client is told. One that takes longer to be made is there
+"""For a connection: as long as a read may wait before it fails. One that takes longer to be made is there
 for the next."""
 _LOOK_S: Final = 30.0
-"""For all statements of a read. Chosen: far above the slowest, below what a proxy waits."""
+"""For all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
 _COPIED_FROM: Final = 64
 """Rows. Chosen: COPY is four round trips. Measured: for thousands it takes a fifth of the processor that a statement
 a row does."""
@@ -44,7 +44,7 @@ _LOADED_AT_ONCE: Final = 5_000
 _CONFLICTS: Final = ("40P01", "40001", "55P03")
 _ALONE: Final = 0x57A4E106
 _REBUILDING: Final = 0x57A4E107
-"""The advisory lock of those who make and drop tables. Chosen: any number of our own."""
+"""Advisory locks: for making and dropping tables, and for a rebuild. Chosen: any two numbers."""
 
 _DIALECT: Final[Dialect] = postgresql.base.PGDialect(paramstyle="format")  # type: ignore[no-untyped-call]
 
@@ -211,7 +211,7 @@ class PostgreSqlDatabase:
                     configure=_configure,
                     name="stakelog",
                 )
-                getLogger("psycopg.pool").setLevel(ERROR)  # what it warns of, whoever asked is told
+                getLogger("psycopg.pool").setLevel(ERROR)  # its warnings repeat what callers raise
                 await pool.open()
                 self._pool = pool
         return self._pool
@@ -219,7 +219,7 @@ class PostgreSqlDatabase:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
         pool = await self._opened()
-        with _said():
+        with _translated():
             async with pool.connection() as connection:
                 try:
                     yield connection
@@ -271,13 +271,13 @@ class PostgreSqlDatabase:
             async with connection.transaction():
                 yield connection
 
-    async def look(self, asked: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+    async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         async with _within(_LOOK_S), self._connected() as connection:
             await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             await connection.set_read_only(True)
             # One round trip: nothing is waited for until all has been sent.
             async with connection.pipeline(), connection.transaction():
-                cursors = [await connection.execute(statement.text, values) for statement, values in asked]
+                cursors = [await connection.execute(statement.text, values) for statement, values in statements]
             return [await cursor.fetchall() for cursor in cursors]
 
     async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
@@ -338,7 +338,7 @@ def _begin_us(month: int) -> int:
 
 async def _configure(connection: AsyncConnection[Any]) -> None:
     connection.adapters.register_loader("numeric", _IntegerOfNumeric)
-    # psycopg would choose the smallest type for each value, and prepare a statement anew for each choice.
+    # psycopg would choose the smallest type for each value, and prepare the statement again for each choice.
     connection.adapters.register_dumper(int, Int8Dumper)
 
 
@@ -352,8 +352,8 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """psycopg's errors as those of the port."""
+def _translated() -> Iterator[None]:
+    """Translate psycopg's errors into the port's."""
     try:
         yield
     except errors.UndefinedTable as error:

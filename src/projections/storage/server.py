@@ -1,15 +1,15 @@
 """The read model in a database server, written and read: what is the same on PostgreSQL and on MySQL.
 
-Truths:
+Invariants:
 (1) a write is one READ COMMITTED transaction. Its first statement is the compare-and-set of the checkpoints, its
-    second reads the generation's status: who waited for a switch to commit sees what it did, because each statement
-    of READ COMMITTED looks anew;
+    second reads the generation's status. A transaction that waited for a switch to commit sees its effect, because
+    each statement of READ COMMITTED has a new snapshot;
 (2) a deadlock or a lock time-out takes nothing with it: the transaction is tried again whole, and counted in
     ``retried``, where the count outlives the process. It should stay at zero: no row is written by two partitions,
     and all rows are locked in the order of their keys;
 (3) a read is one READ ONLY transaction whose snapshot its first statement, the pointer to the live generation, fixes;
-(4) a generation is there once it has its row in ``generation``, which is written last: MySQL commits each CREATE
-    TABLE by itself, so what a process left that died in between is thrown away by the next one that makes tables.
+(4) a generation exists once its row is in ``generation``, which is written last. MySQL commits each CREATE TABLE by
+    itself; tables that a crashed process left behind are dropped by the next process that makes tables.
 """
 
 import logging
@@ -174,7 +174,7 @@ class ServerReadModelStore:
                 await session.change(compiled[_SET_FORMAT], [(SERVER_FORMAT,)])
 
     async def _write(self, work: Callable[[Session, Compiled], Awaitable[T]]) -> T:
-        """``work`` in a transaction, again and whole where another one was in its way."""
+        """Run ``work`` in a transaction; retry the whole of it if the database rolls it back."""
         compiled = await self._sql()
         met: list[str] = []
         try:
@@ -224,13 +224,13 @@ class ServerReadModelStore:
 
     async def _rows(self, clause: ClauseElement, **given: Any) -> Rows:
         statement = (await self._sql())[clause]
-        with _as_the_port_says():
+        with _translated():
             (found,) = await self._database.look([(statement, statement.values(given))])
         return found
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[Session]:
-        with _as_the_port_says():
+        with _translated():
             async with self._database.alone() as session:
                 yield session
 
@@ -240,7 +240,7 @@ class ServerReadModelStore:
         try:
             return [Generation(*row) for row in await self._rows(GENERATIONS)]
         except Switched:
-            self._compiled = None  # somebody emptied the database: all is made anew from here on
+            self._compiled = None  # the database was emptied: the next call makes all tables
             raise
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
@@ -248,7 +248,7 @@ class ServerReadModelStore:
         async with self._alone() as session:
             there = await session.rows(compiled[GENERATIONS])
             if live and any(status == "live" for _, _, status, _ in there):
-                raise Switched("another process has made a live generation meanwhile")
+                raise Switched("another process has just made a live generation")
             number, status = max((row[0] for row in there), default=0) + 1, "live" if live else "building"
             made = Generation(number, version, status, time_ns() // 1_000)
             tables = self._of(made.number)
@@ -296,11 +296,11 @@ class ServerReadModelStore:
 
     async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
         runs: Sequence[Run] = ()
-        asked_at: Sequence[Checkpoint] | None = None
+        at_old: Sequence[Checkpoint] | None = None
 
         async def work(session: Session, compiled: Compiled) -> None:
-            nonlocal runs, asked_at
-            # Locked first, the lower number first: whoever folds holds one of these rows, or waits for it.
+            nonlocal runs, at_old
+            # Locked first, the lower number first: every process that folds locks one of these rows.
             locked = {number: await self._locked(session, compiled, number) for number in sorted((old, new))}
             statuses = {number: status for number, _, status, _ in await session.rows(compiled[GENERATIONS])}
             if statuses.get(old) != "live":
@@ -308,10 +308,10 @@ class ServerReadModelStore:
             if statuses.get(new) != "building":
                 raise OutOfStep(f"generation {new} is not being built")
             if last is not None:
-                if asked_at is None:
-                    asked_at = locked[old]
-                    runs = await last(asked_at)
-                elif asked_at != locked[old]:
+                if at_old is None:
+                    at_old = locked[old]
+                    runs = await last(at_old)
+                elif at_old != locked[old]:
                     raise Overtaken(f"generation {old} went on before the switch was tried again")
                 await self._make_room(new, runs)
                 await self._put_runs(session, compiled, new, runs)
@@ -339,7 +339,7 @@ class ServerReadModelStore:
         await self._sql()
         tables = self._of(generation)
         found: dict[type[Row], list[Row]] = {}
-        with _as_the_port_says():
+        with _translated():
             for kind, keys in wanted.items():
                 rows = await self._database.load(tables.of[kind], kind.key_length, partition, sorted(keys))
                 found[kind] = [kind(*row) for row in rows]
@@ -366,7 +366,7 @@ class ServerReadModelStore:
             for kind, rows in run.rows:
                 if kind.month_of is not None:
                     times_us.setdefault(tables[kind], []).extend(getattr(row, kind.month_of) for row in rows)
-        with _as_the_port_says():
+        with _translated():
             await self._database.make_room(generation, times_us)
 
     async def _put_runs(
@@ -429,7 +429,7 @@ class ServerReadModelStore:
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         compiled = await self._sql()
         wanted = self._row_types if kinds is None else kinds
-        with _as_the_port_says():
+        with _translated():
             async with self._database.looking() as session:
                 at = await session.rows(compiled[CHECKPOINT_OF], [generation, partition])
                 if not at:
@@ -479,18 +479,20 @@ class ServerReadModelStore:
 
 
 @contextmanager
-def _as_the_port_says() -> Iterator[None]:
-    """For what is not worth another try here."""
+def _translated() -> Iterator[None]:
+    """Translate the errors of statements that are not retried here."""
     try:
         yield
     except TableGone as error:
         raise Switched(f"a table of the generation is gone: {error}") from error
     except Conflict as conflict:
-        raise ReadModelUnavailable(f"the database gave up for somebody else's sake ({conflict.code})") from conflict
+        raise ReadModelUnavailable(
+            f"the database rolled the transaction back ({conflict.code}): retry later"
+        ) from conflict
 
 
 def _storable(*values: Any) -> tuple[Any, ...]:
-    """Words about what is wrong may quote anything: PostgreSQL stores no U+0000, and nobody lone surrogates."""
+    """Reasons may quote anything; PostgreSQL stores no U+0000, and no database stores lone surrogates."""
     return tuple(
         value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
         if isinstance(value, str)
@@ -510,7 +512,7 @@ class ServerReadModel:
     def __init__(self, database: Database, *, models: Models = MODELS) -> None:
         self._database, self._row_types = database, models.row_types
         self._generation: int | None = None
-        self._asked: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
+        self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
         self._tables: dict[int, Tables] = {}
         self._own: Compiled | None = None
 
@@ -537,11 +539,11 @@ class ServerReadModel:
         pointer: tuple[Statement, Sequence[Any]] = (live_now, live_now.values({}))
         for _ in range(_TRIES):
             generation = self._generation
-            asked = [pointer]
+            statements = [pointer]
             if generation is not None:
-                asked += [self._statement(generation, query) for query in queries]
+                statements += [self._statement(generation, query) for query in queries]
             try:
-                live, *found = await self._database.look(asked)
+                live, *found = await self._database.look(statements)
             except TableGone:
                 if generation is None:
                     break
@@ -558,14 +560,16 @@ class ServerReadModel:
 
     def _statement(self, generation: int, query: Query) -> tuple[Statement, Sequence[Any]]:
         name = (generation, query.builder, query.conditions)
-        statement = self._asked.get(name)
+        statement = self._statements.get(name)
         if statement is None:
             tables = self._tables.get(generation)
             if tables is None:
-                self._asked.clear()  # of generations before
+                self._statements.clear()  # of generations before
                 tables = Tables(generation, self._row_types)
                 self._tables = {generation: tables}
-            statement = self._asked[name] = ready(query.builder(tables, query.conditions), self._database.dialect)
+            statement = self._statements[name] = ready(
+                query.builder(tables, query.conditions), self._database.dialect
+            )
         return statement, statement.values({"generation": generation, **query.values})
 
     async def close(self) -> None:

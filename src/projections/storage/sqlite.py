@@ -1,14 +1,14 @@
-"""The embedded read model: one SQLite file beside the log, written by the follower, read by everybody.
+"""The embedded read model, written: one SQLite file in the folder of the log.
 
-``synchronous=NORMAL``: after a power cut the last runs may be missing, never half there, and the log tells the rest.
+``synchronous=NORMAL``: a power cut may lose the last runs, each as a whole; they are folded from the log again.
 Writers (the follower, a rebuild's workers, the background check) take turns by a lock on a file of its own: SQLite's
 own busy handler sleeps for up to 100 ms at a time, the kernel wakes the next one at once.
 
-Somebody may delete the file, or put another in its place, under those who have it open. Truths:
-(1) a store writes nothing unless its file is the one at the path, which it looks at in its turn: ``Switched``, with
-    what is there now opened, or made anew;
-(2) whoever reads looks once a second, and opens what is there now; while nothing is, it says so;
-(3) whoever may not make the file, the check, never does: an empty one would pass for a read model.
+The file may be deleted or replaced while processes have it open. Invariants:
+(1) a store writes only to the file that is at the path, which it checks under the writers' lock. If it is another
+    file, the store opens it, or makes a new one, and raises ``Switched``;
+(2) a reader checks the path once a second (``sqlite_reader``);
+(3) a store with ``make=False`` (the background check) never makes the file: an empty one would pass for a read model.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ _SCANNED_AT_ONCE: Final = 5_000
 _DROPPED_AT_ONCE: Final = 10_000
 """Rows. Chosen: some 20 ms."""
 _LET_OTHERS_S: Final = 0.005
-"""Between two steps of long work: the lock does not queue, so whoever takes it again at once starves the others."""
+"""Pause between two steps of long work. The lock has no queue: without a pause, other writers would starve."""
 
 
 def _ready(clause: ClauseElement) -> Statement:
@@ -152,7 +152,7 @@ class SqliteReadModelStore:
     """``ReadModelStore`` in one file."""
 
     def __init__(self, path: Path, *, make: bool = True, models: Models = MODELS) -> None:
-        """Open or create; one of another format is made anew. Unless ``make``: open what others have made.
+        """Open or create the file; a file of another format is replaced. ``make=False``: open an existing file only.
 
         Raises ReadModelUnavailable.
         """
@@ -176,8 +176,9 @@ class SqliteReadModelStore:
         return os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def _open(self) -> tuple[sqlite3.Connection, Identity | None]:
-        """In turn, so that nobody else makes it meanwhile. Raises OSError, sqlite3.Error, ReadModelUnavailable."""
-        # Looked at before it is opened: where it is exchanged in between, the next look finds another and opens that.
+        """Call under the lock, so that no other process makes the file. Raises OSError, sqlite3.Error,
+        ReadModelUnavailable."""
+        # Checked before it is opened: if it is replaced after this check, the next check finds the other file.
         file = identity_at(self._path)
         if file is None and not self._make:
             raise gone(self._path)
@@ -222,7 +223,7 @@ class SqliteReadModelStore:
         try:
             fcntl.flock(self._turn, fcntl.LOCK_EX)
             while identity(os.fstat(self._turn)) != identity_at(self._lock_path):
-                # Deleted: whoever comes now takes turns by another file.
+                # The lock file was deleted: other processes lock a new one.
                 another = self._open_turn()
                 os.close(self._turn)
                 self._turn = another
@@ -248,10 +249,10 @@ class SqliteReadModelStore:
             another = self._open()
         except (OSError, sqlite3.Error) as error:
             raise self._unavailable(error) from error
-        # SQLite sees that the file has moved, and leaves the -wal and the -shm at the path to the one that is there.
+        # SQLite notices that its file has moved, and leaves the -wal and the -shm at the path alone.
         self._connection.close()
         self._connection, self._file = another
-        raise Switched(f"the read model {self._path} was deleted or exchanged: another file is there now")
+        raise Switched(f"the read model {self._path} was deleted or replaced by another file")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -294,7 +295,7 @@ class SqliteReadModelStore:
         with self._transaction() as connection:
             there = connection.execute(_text(GENERATIONS)).fetchall()
             if live and any(status == "live" for _, _, status, _ in there):
-                raise Switched("another process has made a live generation meanwhile")
+                raise Switched("another process has just made a live generation")
             number, status = max((row[0] for row in there), default=0) + 1, "live" if live else "building"
             made = Generation(number, version, status, time_ns() // 1_000)
             connection.execute(_text(ADD_GENERATION), (made.number, version, made.status, made.made_at_us))
@@ -321,8 +322,8 @@ class SqliteReadModelStore:
             connection.execute(create_index(index, _DIALECT))
 
     async def drop_generation(self, generation: int) -> None:
-        # Its checkpoints go first, so that nobody looks for tables that are gone; what names it goes last, so that
-        # whoever finds it half dropped drops it again.
+        # Its checkpoints are deleted first, so that no process looks for dropped tables; its row in
+        # ``generation`` last, so that after a crash the next call finds it and continues.
         with self._transaction() as connection:
             self._refuse_live(connection, generation)
             for table in GENERATION_TABLES[:-1]:

@@ -10,7 +10,7 @@ BUSY_S: Final = 10.0
 """How long a statement waits for a lock of another connection."""
 
 Identity = tuple[int, int]
-"""Device and inode. While anybody has a file open, no other one can have its inode."""
+"""Device and inode. While a process has a file open, no other file gets its inode."""
 
 
 def unavailable(path: Path, error: Exception) -> ReadModelUnavailable:
@@ -31,7 +31,7 @@ def gone(path: Path) -> ReadModelUnavailable:
 
 
 def identity_at(path: Path) -> Identity | None:
-    """None where there is no file, or none that can be looked at."""
+    """None if the file does not exist or cannot be read."""
     try:
         return identity(path.stat())
     except OSError:

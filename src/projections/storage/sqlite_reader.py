@@ -33,7 +33,7 @@ _LOOK_S: Final = 1.0
 
 
 class SqliteReadModel:
-    """``ReadModel`` over the file that a ``SqliteReadModelStore`` made: read-only, beside its writers.
+    """``ReadModel`` over the file that a ``SqliteReadModelStore`` made: read-only, while others write.
 
     Quick reads are looked up in the caller's thread (10–30 µs from the page cache; a thread costs more than that),
     the others in threads with a connection each, so that a long one does not hold up commands.
@@ -113,9 +113,9 @@ class _Reader:
         self.current()
 
     def current(self) -> sqlite3.Connection:
-        """To the file that is there, or was a second ago. Raises ReadModelUnavailable where there is none."""
+        """To the file at the path, now or a second ago. Raises ReadModelUnavailable if it does not exist."""
         if self._connection is None or monotonic() >= self._look_at_s:
-            file = identity_at(self._path)  # before it is opened: exchanged in between, it is opened once more
+            file = identity_at(self._path)  # before opening: if it is replaced after this, the next check opens it
             if file is None:
                 raise gone(self._path)
             if self._connection is None or file != self._file:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ledger.core.commands import TIME_US_MAX
+from ledger.core.fields import TIME_US_MAX
 from ledger.core.money import AMOUNT_MAX
 
 # Patterns have no look-around: generators of clients in other languages refuse it.

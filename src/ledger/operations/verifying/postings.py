@@ -78,12 +78,10 @@ class Book:
         if move is None:
             return
         event.postings, asset, cash, bonus, held = move
-        wallets = self._wallets.get(asset)
-        if wallets is None:
-            wallets = self._wallets[asset] = {}
-        buckets = wallets.get(event.user_id)
-        if buckets is None:
-            buckets = wallets[event.user_id] = Buckets(0, 0, 0)
+        try:
+            buckets = self._wallets[asset][event.user_id]
+        except KeyError:
+            buckets = self._wallets.setdefault(asset, {})[event.user_id] = Buckets(0, 0, 0)
         buckets.cash += cash
         if bonus:
             buckets.bonus += bonus

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from api.http.commands import encode_results, read_command, result_of
+from api.http.bodies import encode_results, result_of
+from api.http.commands import read_command
 from ledger.core.decide import Case, decide, needs
 from ledger.core.events import Event
 from ledger.core.evolve import evolve
@@ -97,7 +98,7 @@ class Example(NamedTuple):
     record: str
 
 
-def examples() -> list[Example]:
+def play() -> list[Example]:
     """The whole play, in order; every command type is in it."""
     played = _Play()
     found = [

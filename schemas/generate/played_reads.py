@@ -13,7 +13,6 @@ from sqlalchemy import insert
 from sqlalchemy.dialects import sqlite
 
 from api.http.consistency import body_of
-from api.openapi.examples import PARTITION, START_US, USER, Example
 from ledger.core.record import EMPTY, Head
 from projections.models import FOLDS, ROW_TYPES, VERSION
 from projections.projecting.partition import continue_chain
@@ -22,6 +21,7 @@ from projections.storage.common import create_table, ready
 from projections.tables.queries import Query, Rows
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.tables import CHECKPOINT, COMMON, GENERATION, Tables
+from schemas.generate.played import PARTITION, START_US, USER, Example
 
 PARTITIONS: Final = 4
 """Chosen: few enough to name them all in ``as_of``; the play's wallets are in its partition 3 of 4, as of 16."""
@@ -49,7 +49,7 @@ _ASKED: Final[dict[str, Asked]] = {
 """Name of the example → the read that gives it."""
 
 
-def answers(played: Sequence[Example]) -> dict[str, Any]:
+def responses(played: Sequence[Example]) -> dict[str, Any]:
     """The body of each, as a client gets it once the whole play is visible."""
     with closing(sqlite3.connect(":memory:")) as connection:
         model = _Model(connection)

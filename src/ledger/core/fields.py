@@ -1,0 +1,248 @@
+"""Types of the fields of commands and events: what a value means, its bounds, and an example.
+
+Invariants:
+(1) the types of commands are checked when a command is read: a client sends them;
+(2) the types of events describe only: an event's data was decided here, and checking it again on each read of the log
+    would cost more than decoding it. Their bounds go into the schemas of ``schemas/events``;
+(3) a pattern ends in ``\\Z``: Python's ``$`` also matches before a final newline. The published schemas have ``$``
+    instead, which ends the text in every other language, and no look-around, which many languages lack.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from ledger.core.money import AMOUNT_MAX
+
+TIME_US_MAX = 2**53 - 1
+
+REFERRAL_LEVELS = 6
+"""How many levels of referrers count a new wallet; from the contract."""
+
+RESERVED = ("game:", "partition:")
+"""Beginnings of names that no user may have."""
+
+_NOT_RESERVED = f"(?!{'|'.join(RESERVED)})"
+
+USER_ID_PATTERN = rf"^{_NOT_RESERVED}[A-Za-z0-9][A-Za-z0-9_.:@-]{{0,63}}\Z"
+ID_PATTERN = r"^[!-}][!-~]{0,127}\Z"
+POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})\Z"
+EVENT_POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}\Z"
+ASSET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z"
+TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+
+
+def published(pattern: str) -> str:
+    """The pattern as the schemas have it: see invariant (3). What the look-ahead refuses is said by ``not``."""
+    return pattern.replace(_NOT_RESERVED, "").replace(r"\Z", "$")
+
+
+NOT_RESERVED_SCHEMA = {"not": {"pattern": f"^({'|'.join(RESERVED)})"}}
+
+_MINOR = "in the asset's minor unit"
+_TIME_EXAMPLE = 1_795_438_800_000_000
+
+# --- of commands: checked --------------------------------------------------------------------------------------
+
+UserId = Annotated[
+    str,
+    Meta(
+        pattern=USER_ID_PATTERN,
+        description=(
+            "The user who owns the wallet: 1–64 of `A–Z a–z 0–9 _ - . : @`, beginning with a letter or digit. Names "
+            "that begin with `game:` or `partition:` are reserved"
+        ),
+        examples=["player-15"],
+        extra={
+            "must": "1–64 of A–Z a–z 0–9 _ - . : @, beginning with a letter or digit, and not with game: or "
+            "partition:, which are reserved"
+        },
+        extra_json_schema=NOT_RESERVED_SCHEMA,
+    ),
+]
+Id = Annotated[
+    str,
+    Meta(
+        pattern=ID_PATTERN,
+        description="1–128 printable ASCII characters without spaces, not beginning with `~`",
+        examples=["c-1"],
+        extra={
+            "must": "1–128 printable ASCII characters without spaces, not beginning with ~, which is the ledger's own"
+        },
+    ),
+]
+PositionText = Annotated[
+    str,
+    Meta(
+        pattern=POSITION_PATTERN,
+        description="Position of an event: `<partition>:<seq>`",
+        examples=["3:42"],
+        extra={"must": "the position of an event, <partition>:<seq>"},
+    ),
+]
+Asset = Annotated[str, Meta(description="Code of a declared asset; another gets `unknown_asset`", examples=["INR"])]
+Amount = Annotated[
+    int,
+    Meta(description=f"Amount {_MINOR}, 1 … 2^53−1; another gets `amount_out_of_range`", examples=[50_000]),
+]
+AmountOrZero = Annotated[
+    int,
+    Meta(description=f"Amount {_MINOR}, 0 … 2^53−1; another gets `amount_out_of_range`", examples=[0]),
+]
+SignedAmount = Annotated[
+    int,
+    Meta(
+        description=(
+            f"Amount {_MINOR}, ±(1 … 2^53−1); another gets `amount_out_of_range`. Above 0 it is added to cash, "
+            "below 0 taken from it"
+        ),
+        examples=[-1_500],
+    ),
+]
+TimeUs = Annotated[
+    int,
+    Meta(
+        ge=-TIME_US_MAX,
+        le=TIME_US_MAX,
+        description="Unix time in microseconds, UTC; the past is accepted",
+        examples=[_TIME_EXAMPLE],
+    ),
+]
+Reason = Annotated[str, Meta(max_length=500, description="Why, as free text", examples=["the round was void"])]
+Text = Annotated[str, Meta(max_length=128)]
+GameName = Annotated[
+    Text,
+    Meta(
+        description=(
+            "The game. `external` is a game whose rules the game server keeps: `period` and `selection` are free "
+            "text, and the game server pays with `settle_bet`"
+        ),
+        examples=["external"],
+    ),
+]
+Period = Annotated[
+    Text,
+    Meta(
+        description="The round of the game that the bet is on; of `external` any text, for reports and filters",
+        examples=["2026-11-23/0042"],
+    ),
+]
+Selection = Annotated[
+    Text,
+    Meta(description="What the bet is on; of `external` any text, never interpreted", examples=["red"]),
+]
+Spend = Annotated[
+    str,
+    Meta(
+        pattern=r"^(cash_first|bonus_first)\Z",
+        description=(
+            "Which money the stake takes first: `cash_first` (the default) takes cash, bonus, credit; `bonus_first` "
+            "bonus, cash, credit"
+        ),
+        examples=["bonus_first"],
+        extra_json_schema={"enum": ["cash_first", "bonus_first"]},
+        extra={"must": "cash_first or bonus_first"},
+    ),
+]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(
+        max_length=16,
+        description="Texts of the client's own: kept with the event, never interpreted",
+        examples=[{"table": "roulette-3", "device": "android"}],
+    ),
+]
+
+# --- of events: described ----------------------------------------------------------------------------------------
+
+EventUserId = Annotated[
+    str,
+    Meta(
+        description="A user",
+        examples=["player-18"],
+        extra_json_schema={"pattern": published(USER_ID_PATTERN), **NOT_RESERVED_SCHEMA},
+    ),
+]
+EventId = Annotated[str, Meta(extra_json_schema={"pattern": published(ID_PATTERN)})]
+EventAsset = Annotated[
+    str,
+    Meta(description="The asset's code", examples=["INR"], extra_json_schema={"pattern": published(ASSET_PATTERN)}),
+]
+EventAmount = Annotated[
+    int,
+    Meta(
+        description=f"Amount {_MINOR}",
+        examples=[50_000],
+        extra_json_schema={"minimum": 1, "maximum": AMOUNT_MAX},
+    ),
+]
+EventAmountOrZero = Annotated[
+    int,
+    Meta(
+        description=f"Amount {_MINOR}",
+        examples=[0],
+        extra_json_schema={"minimum": 0, "maximum": AMOUNT_MAX},
+    ),
+]
+EventSignedAmount = Annotated[
+    int,
+    Meta(
+        description=f"Amount {_MINOR}: above 0 added to cash, below 0 taken from it",
+        examples=[-1_500],
+        extra_json_schema={"minimum": -AMOUNT_MAX, "maximum": AMOUNT_MAX, "not": {"const": 0}},
+    ),
+]
+EventTotal = Annotated[int, Meta(examples=[9_500], extra_json_schema={"minimum": -AMOUNT_MAX, "maximum": AMOUNT_MAX})]
+EventLevel = Annotated[
+    int,
+    Meta(
+        description="Steps from the member up to the referrer: 1 is the direct one",
+        examples=[1],
+        extra_json_schema={"minimum": 1, "maximum": REFERRAL_LEVELS},
+    ),
+]
+EventLimit = Annotated[int, Meta(examples=[500_000], extra_json_schema={"minimum": 0, "maximum": AMOUNT_MAX})]
+EventTimeUs = Annotated[
+    int,
+    Meta(
+        description="Unix time in microseconds, UTC",
+        examples=[_TIME_EXAMPLE],
+        extra_json_schema={"minimum": -TIME_US_MAX, "maximum": TIME_US_MAX},
+    ),
+]
+Cause = Annotated[
+    str,
+    Meta(
+        description="Position of the event that led to this one",
+        examples=["3:42"],
+        extra_json_schema={"pattern": published(EVENT_POSITION_PATTERN)},
+    ),
+]
+EventPosition = Annotated[
+    str,
+    Meta(
+        description="Position of an event: `<partition>:<seq>`",
+        examples=["3:16"],
+        extra_json_schema={"pattern": published(EVENT_POSITION_PATTERN)},
+    ),
+]
+EventReason = Annotated[
+    str,
+    Meta(
+        description="Why, as the command says",
+        examples=["the round was void"],
+        extra_json_schema={"maxLength": 500, "pattern": published(TEXT_PATTERN)},
+    ),
+]
+EventText = Annotated[str, Meta(extra_json_schema={"maxLength": 128, "pattern": published(TEXT_PATTERN)})]
+EventMetadata = Annotated[
+    dict[
+        Annotated[str, Meta(extra_json_schema={"maxLength": 64, "pattern": published(TEXT_PATTERN)})],
+        Annotated[str, Meta(extra_json_schema={"maxLength": 512, "pattern": published(TEXT_PATTERN)})],
+    ],
+    Meta(
+        description="As the command says",
+        examples=[{"table": "roulette-3"}],
+        extra_json_schema={"maxProperties": 16},
+    ),
+]
