@@ -76,8 +76,8 @@ def read_command(body: bytes) -> Asked:
         raise _not_json(error) from None
     form = canonical(command)
     escaped = b"\\" in body
-    # Without escapes each text has two quotes. The canonical form has every known member once: with the same number of
-    # quotes no member occurs twice. Otherwise parse again to find out, at ten times the cost.
+    # Without escapes each text has two quotes. The canonical form has every known member once: with as many
+    # quotes, no member occurs twice. Otherwise parse again to find out, at ten times the cost.
     if escaped or body.count(b'"') != form.count(b'"'):
         _refuse_duplicates(body)
     if escaped or not body.isascii() or b"\x7f" in body:
