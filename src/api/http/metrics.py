@@ -122,8 +122,10 @@ class ReadModelGauges(Collector):
         pooled: Pooled | None = None,
         cache: Callable[[], CacheCounts] | None = None,
     ) -> None:
-        """``children``: the processes that this one starts, by their names in metrics. ``pooled``: the model again, if it
-        is in a database server. ``cache``: the cache's counts, if there is one."""
+        """``children``: the processes that this one starts, by their names in metrics.
+
+        ``pooled``: the model again, if it is in a database server. ``cache``: the cache's counts, if there is one.
+        """
         self._node, self._model, self._children = node, model, children
         self._pooled, self._cache = pooled, cache
         self._retries: Mapping[str, int] = {}
