@@ -598,7 +598,7 @@ async def test_a_reader_in_one_long_transaction_lets_the_wal_grow(
 
 
 async def _append_while(log: SqliteEventLog, follower: SqliteEventLog) -> tuple[int, int, int]:
-    """Append some megabytes while the follower polls. Returns the WAL's largest size, and the records written and read."""
+    """Append some megabytes while the follower polls. Returns the WAL's largest size, records written and read."""
     wal = log._path.with_name(log._path.name + "-wal")
     longest, written, seen, head = 0, 0, 0, EMPTY
     for number in range(100):

@@ -27,8 +27,8 @@ _May = Callable[[int, str], bool]
 
 
 class Member(Struct, frozen=True):
-    """What a node reports of itself. ``owned``: partition → the last seq of its writer; ``ready``: partition of which it
-    is the standby → the last seq in its state."""
+    """What a node reports of itself. ``owned``: partition → the last seq of its writer; ``ready``: partition of
+    which it is the standby → the last seq in its state."""
 
     address: str
     owned: dict[int, int] = {}

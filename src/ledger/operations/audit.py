@@ -179,8 +179,8 @@ def _verify(records: RecordsFrom, anchors: Anchors, progress: Callable[[int, int
     total, done = sum(ends), 0
     whole = _Whole(records)
     partitions = [_Partition(partition, end, whole, anchors) for partition, end in enumerate(ends)]
-    # Page by page, always from the partition with the earliest time: then a follow-up is read soon after its cause, and
-    # few are remembered at a time. One page is in memory at a time, for any number of partitions.
+    # Page by page, always from the partition with the earliest time: then a follow-up is read soon after its cause,
+    # and few are remembered at a time. One page is in memory at a time, for any number of partitions.
     line = [(0, partition.number) for partition in partitions if partition.end]
     heapify(line)
     while line:

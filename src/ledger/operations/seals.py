@@ -1,8 +1,8 @@
 """Seals: where every partition ended at a time, chained, in a file of one JSON line each.
 
 A line is ``{"sealed_at_us":…,"partitions":[{"partition":0,"seq":42,"head":"…"},…],"prev":"…","kid":null,
-"signature":null}``. A copy of a seal outside of the data folder can later show that the log was cut, or rewritten before
-that seal. ``kid`` and ``signature`` are null until there are keys.
+"signature":null}``. A copy of a seal outside of the data folder can later show that the log was cut, or rewritten
+before that seal. ``kid`` and ``signature`` are null until there are keys.
 
 Invariants:
 (1) ``prev`` is the SHA-256 of the line before, without its line feed; 64 zeros in the first line;

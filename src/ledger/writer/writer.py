@@ -1,4 +1,4 @@
-"""One partition's single writer: takes the waiting requests, decides them in a round, appends the events, then responds.
+"""One partition's single writer: takes the waiting requests, decides them in a round, appends, then responds.
 
 While an append is under way the mailbox fills, so load makes rounds larger, not slower.
 
@@ -289,8 +289,8 @@ class Writer:
             await self._task
 
     async def release(self, within_s: float) -> None:
-        """Another process takes the partition: refuse with ``not_owner``, decide the waiting requests, stop. Requests still
-        under way after ``within_s`` get ``outcome_unknown``."""
+        """Another process takes the partition: refuse with ``not_owner``, decide the waiting requests, stop. Requests
+        still under way after ``within_s`` get ``outcome_unknown``."""
         self._refusal = self._refusal or Failed("not_owner", f"partition {self.partition} has been handed over")
         self._abandon_follow_ups()  # the next owner decides them
         self._stopping = True

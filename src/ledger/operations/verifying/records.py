@@ -369,7 +369,7 @@ _TYPE: Final = b',"type":"'
 _BEFORE_TYPE: Final = 200
 """No canonical record has its type earlier: two hashes of 64 digits are before it."""
 _KEY: Final = 14
-"""This many bytes distinguish the types: ``withdrawal_approved`` and ``withdrawal_rejected`` differ in the twelfth."""
+"""These bytes distinguish the types: ``withdrawal_approved`` and ``withdrawal_rejected`` differ in the twelfth."""
 
 KINDS: Final = {(name.encode() + b'","data":{')[:_KEY]: _kind_of(name) for name in _DATA}
 """The first bytes of the event type in a record → how its records are read."""
