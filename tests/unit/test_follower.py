@@ -290,7 +290,7 @@ def indigestible(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return set_broken
 
 
-async def test_a_user_who_cannot_be_folded_stops_nobody_else_and_is_taken_again_after_the_fix(
+async def test_a_user_who_cannot_be_folded_is_quarantined_alone_and_folded_after_the_fix(
     folder: Folder, expected: Tables, indigestible: Callable[..., None]
 ) -> None:
     async with following(folder) as follower:
