@@ -152,7 +152,7 @@ async def test_a_client_hands_each_answer_out_whole_and_says_how_long_it_took() 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (whole({"code": "not_found"}, "404 Not Found"), "answered 404"),
+        (whole({"code": "not_found"}, "404 Not Found"), "got status 404"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "no Content-Length"),
         (whole({"a": 1}) + b"more", "longer"),
         (whole({"a": 1})[:-1], "closed"),

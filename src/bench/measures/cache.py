@@ -1,7 +1,7 @@
 """The share of a realistic read mix that the cache of aggregates serves while bets arrive.
 
 The mix, over 10,000 funded wallets picked evenly: of 20 reads 15 are of a wallet, 4 of statistics, 1 of a
-leaderboard, that one of this day, this week, yesterday or the week before. 500 bets a second arrive at the same time, on
+leaderboard, that one of this day, this week, yesterday or the week before. 500 bets a second arrive, on
 wallets picked evenly too. Every wallet is read once before, uncounted: what is measured is a service that has been up
 for a while. Hits and misses are those that the service counts itself, of all aggregates together.
 """
