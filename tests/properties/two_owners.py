@@ -130,7 +130,7 @@ class Run:
     async def _start(self, node: Node) -> None:
         try:
             await node.start()
-        except Exception as error:  # noqa: BLE001 - superseded before it began
+        except Exception as error:  # noqa: BLE001 - superseded during its start
             self.outcomes[type(error).__name__] += 1
 
     async def _client(self, number: int) -> None:

@@ -151,7 +151,7 @@ class World:
     async def logged(self, event_type: str) -> None:
         """Wait until the log has an event of this type. Returns at once then, before any response is sent."""
         async with asyncio.timeout(10):
-            while event_type not in self.types():  # noqa: ASYNC110 - a poll sees it before any event could be set
+            while event_type not in self.types():  # noqa: ASYNC110 - only a poll sees it before the response
                 await asyncio.sleep(0)
 
     # --- requests ------------------------------------------------------------------------------------------------

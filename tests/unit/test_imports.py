@@ -120,6 +120,7 @@ ADAPTERS = {
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
+    "api.composition.scratch",  # opens the store that the background check folds into
     "api.cli.audit.sources",  # the auditor reads a folder without a service
     "api.cli.audit.folder_reads",
     "api.cli.backup",  # … and so does the proof of a backup

@@ -570,7 +570,7 @@ async def test_waiting_follow_ups_are_bounded_and_the_others_are_offered_again(
     )
     assert all(isinstance(response, Accepted) for response in responses)
     async with asyncio.timeout(10):
-        while world.open_follow_ups():  # noqa: ASYNC110 - the writer's own doing
+        while world.open_follow_ups():  # noqa: ASYNC110 - a state that no event announces
             await asyncio.sleep(0.001)
     assert sum(event.data.type == "transfer_received" for event in world.events()) == 6
     await world.crash()

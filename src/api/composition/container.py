@@ -10,14 +10,17 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from logging import getLogger
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, NewType
 from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
 from api.cli.child_process import Child
+from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings, address_of
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
@@ -508,10 +511,11 @@ async def open_check(settings: Settings, quick: CpuShare, thorough: CpuShare) ->
     """The check of this read model; the caller runs it. Raises LedgerError."""
     with closing(_reader_of(settings)) as log:
         store = _store_of(settings.data, settings.read_model, make=False)
+        # A folder in memory would cost what the check saves: /tmp often is one, the data folder is not.
+        scratch = partial(scratch_store, settings.data if settings.data.is_dir() else Path(gettempdir()))
+        checks = [PartitionCheck(store, log, cpu, scratch) for cpu in (quick, thorough)]
         try:
-            yield BackgroundCheck(
-                store, PartitionCheck(store, log, quick), PartitionCheck(store, log, thorough), system_clock
-            )
+            yield BackgroundCheck(store, checks[0], checks[1], system_clock)
         finally:
             await store.close()
 
