@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make run` serves, `make test` proves. Both set the project up first.
+# Everything a newcomer needs: `make run` starts the service, `make test` tests it. Both set the project up first.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
@@ -10,20 +10,20 @@ PORT ?= $(or $(STAKELOG_PORT),8080)
 CLEAN ?=
 QUICK ?=
 
-# Images for containers like to set it; then each of the hundreds of processes that the tests start compiles anew.
+# Images for containers like to set it; then each of the hundreds of processes that the tests start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run up down demo test coverage check format bench bench-distributed schemas lock clean
 
-help: ## these lines
+help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26
 
-setup: $(SETUP) ## a virtual environment in .venv, from the lock file
+setup: $(SETUP) ## make a virtual environment in .venv from the lock file
 
 $(SETUP): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) from requirements.lock (half a minute the first time) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# --no-deps: the lock file is complete. A resolver would look further, and an old one trips over whatever is newer.
+	@# --no-deps: the lock file is complete. A resolver would look for more packages, and an old one fails on newer ones.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock \
 		2> $(VENV)/.pip-errors || { status=$$?; \
 		if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeoutError|ProxyError|Network is unreachable' $(VENV)/.pip-errors; \
@@ -35,51 +35,51 @@ $(SETUP): requirements.lock pyproject.toml
 run: setup ## serve on http://127.0.0.1:8080 (PORT=…: another port), data in ./data
 	@STAKELOG_AUTH=off STAKELOG_PORT=$(PORT) exec $(BIN)/stakelog serve
 
-demo: setup ## a day of betting over HTTP, verified at the end
+demo: setup ## play a day of betting over HTTP and verify it
 	@STAKELOG_AUTH=off exec $(BIN)/stakelog demo
 
-up: setup ## the distributed set on this machine: Kafka, PostgreSQL (UP=mysql: MariaDB), Redis, three nodes, balancer
+up: setup ## start the distributed set on this machine: Kafka, PostgreSQL (UP=mysql: MariaDB), Redis, three nodes, balancer
 	@$(PYTHON) -m deploy.local up --database $(UP) --port $(PORT)
 
-down: ## stop it; its data stays in build/up, unless CLEAN=1
+down: ## stop the set; its data stays in build/up, unless CLEAN=1
 	@$(PYTHON) -m deploy.local down $(if $(CLEAN),--clean)
 
-check: setup ## format, lint, types and the fast tests: under a minute
+check: setup ## check format, lint and types, and run the fast tests: under a minute
 	@$(BIN)/ruff format --check src schemas tests deploy
 	@$(BIN)/ruff check src schemas tests deploy
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 4 -m "not system"
 
-test: setup ## everything: checks, all tests on real processes and real servers
+test: setup ## run everything: checks, and all tests on real processes and real servers
 	@$(BIN)/ruff format --check src schemas tests deploy
 	@$(BIN)/ruff check src schemas tests deploy
 	@$(BIN)/mypy
 	@$(PYTHON) -m deploy.local install
-	@# In the order of the folders: those that wait for servers begin early, and the short ones fill up the end.
+	@# In the order of the folders: tests that wait for servers begin early, and short ones fill the end.
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --hypothesis-profile=deep
 
-coverage: setup ## which lines the fast tests reach; those that start the program are not counted
+coverage: setup ## show which lines the fast tests reach; tests that start the program are not counted
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -m "not system"
 	@$(BIN)/coverage report
 
-format: setup ## let the formatter and the linter mend what they can
+format: setup ## let the formatter and the linter correct what they can
 	@$(BIN)/ruff format src schemas tests deploy
 	@$(BIN)/ruff check --fix src schemas tests deploy
 
 bench: setup ## measure, as ratios within one run: a table, and a JSON file in build/bench
 	@$(BIN)/stakelog bench
 
-bench-distributed: setup ## the same of three nodes on real servers, started for it (QUICK=1: a rough one, in two minutes)
+bench-distributed: setup ## measure three nodes on real servers, started for it (QUICK=1: rough figures, in two minutes)
 	@$(PYTHON) -m deploy.local with kafka postgresql mariadb redis -- \
 		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
-schemas: setup ## write schemas/ anew from the code
+schemas: setup ## write the schemas, the API's document and docs/commands.md from the code
 	@$(BIN)/python -m schemas.generate
 
-lock: setup ## take the newest versions that pyproject.toml allows
+lock: setup ## write the lock file with the newest versions that pyproject.toml allows
 	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements.lock pyproject.toml
 
-clean: ## remove what the build made (never ./data)
+clean: ## remove all build output (never ./data)
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

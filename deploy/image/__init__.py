@@ -1,1 +1,1 @@
-"""What the image is made with. Standard library only: it runs before anything is installed."""
+"""Programs of the image's build, and its health check. Standard library only: they run before any installation."""

@@ -1,4 +1,4 @@
-"""Whether the process of this container answers: exit status 0, or 1 and why on stderr.
+"""Check that the process of this container responds: exit status 0, or 1 with the reason on stderr.
 
 ``healthcheck.py PATH [PORT]``; the port is ``STAKELOG_PORT``, 8080, unless told.
 """
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         connection.close()
     if status != http.client.OK:
-        sys.stderr.write(f"GET {path} on port {port} answered {status}\n")
+        sys.stderr.write(f"GET {path} on port {port} returned status {status}\n")
         return 1
     return 0
 

@@ -1,7 +1,7 @@
-"""Of the lock file, which is of developers, what the program itself needs, hashes and all.
+"""Copies from the developers' lock file the packages that the program itself needs, with their hashes.
 
-``requirements.py LOCK PYPROJECT OUT [--only NAME]``. Each package in the lock file says in ``# via`` who asked for
-it: the program needs those that its ``dependencies`` name, and those that these ask for.
+``requirements.py LOCK PYPROJECT OUT [--only NAME]``. In the lock file ``# via`` names the packages that
+require a package. The program needs the packages that its ``dependencies`` name, and the packages that these require.
 """
 
 import re
@@ -15,7 +15,7 @@ _NAME: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==
 
 
 def blocks_of(lock: str) -> dict[str, str]:
-    """Name → its lines, as they stand in the lock file. Raises ValueError for a line that belongs to none."""
+    """Name → its lines in the lock file. Raises ValueError for a line that belongs to no package."""
     blocks: dict[str, list[str]] = {}
     lines: list[str] | None = None
     for line in lock.splitlines():
@@ -30,28 +30,28 @@ def blocks_of(lock: str) -> dict[str, str]:
 
 
 def name_of(requirement: str) -> str:
-    """The package's name as indexes compare it. Raises ValueError."""
+    """The package's name, normalized as package indexes do. Raises ValueError."""
     match = _NAME.match(requirement)
     if match is None:
         raise ValueError(f"{requirement!r} names no package")
     return re.sub(r"[-_.]+", "-", match[1]).lower()
 
 
-def asked_by(block: str) -> set[str]:
-    """Who asked for a package, by ``# via``."""
+def required_by(block: str) -> set[str]:
+    """The packages that require this one, from ``# via``."""
     _, _, via = block.partition("# via")
     return {line.strip(" #") for line in via.splitlines() if line.strip(" #")}
 
 
 def needed(lock: str, dependencies: Iterable[str]) -> str:
-    """The part of ``lock`` that ``dependencies`` need. Raises ValueError where it lacks one of them."""
+    """The part of ``lock`` that ``dependencies`` need. Raises ValueError if one of them is missing."""
     blocks = blocks_of(lock)
     found = {name_of(dependency) for dependency in dependencies}
     missing = sorted(found - blocks.keys())
     if missing:
         raise ValueError(f"the lock file lacks {', '.join(missing)}: run `make lock`")
     while True:
-        more = {name for name, block in blocks.items() if name not in found and asked_by(block) & found}
+        more = {name for name, block in blocks.items() if name not in found and required_by(block) & found}
         if not more:
             return "".join(block for name, block in blocks.items() if name in found)
         found |= more

@@ -1,4 +1,4 @@
-"""``python3 -m deploy.local install|run [kafka|redis â€¦]``, without names all; ``with``, ``up``, ``down``."""
+"""``python3 -m deploy.local``: ``install`` and ``run`` (all servers if none is named), ``with``, ``up``, ``down``."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ _USAGE: Final = f"""usage: python3 -m deploy.local install [{"|".join(NAMES)} â€
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0: done; 1: it could not be done, and stderr says why; 2: asked wrongly; ``with``: its command's own."""
+    """The exit status. 0: done; 1: failed, the reason is on stderr; 2: wrong use; ``with``: its command's status."""
     if not arguments or arguments[0] not in {"install", "run", "with", "up", "down", "keep"}:
         say(_USAGE)
         return 2
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str]) -> int:
                 install(names)
                 return beside(names, command)
             case "down":
-                asked = _asked_of(rest, clean=True)
-                down(asked.folder, clean=asked.clean)
+                options = _options_of(rest, clean=True)
+                down(options.folder, clean=options.clean)
             case "up":
                 up(_plan_of(rest))
             case _:
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _asked_of(arguments: Sequence[str], *, clean: bool = False) -> argparse.Namespace:
-    """Ends the program with status 2 where they are wrong."""
+def _options_of(arguments: Sequence[str], *, clean: bool = False) -> argparse.Namespace:
+    """The parsed arguments. Ends the program with status 2 if they are wrong."""
     usage = _USAGE.removeprefix("usage: ")
     parser = argparse.ArgumentParser(prog="python3 -m deploy.local", usage=usage, allow_abbrev=False)
     parser.add_argument("--folder", type=Path, default=FOLDER)
@@ -78,17 +78,17 @@ def _asked_of(arguments: Sequence[str], *, clean: bool = False) -> argparse.Name
 
 
 def _plan_of(arguments: Sequence[str]) -> Plan:
-    asked = vars(_asked_of(arguments))
-    return Plan(**(asked | {"folder": asked["folder"].absolute()}))
+    options = vars(_options_of(arguments))
+    return Plan(**(options | {"folder": options["folder"].absolute()}))
 
 
 def _run(names: Sequence[str]) -> None:
-    """Start them, print their addresses, and stop them on Ctrl-C or SIGTERM, or as soon as one of them ends."""
+    """Start the servers and print their addresses. Stop them on Ctrl-C or SIGTERM, or when one of them ends."""
     with started(names) as servers:
         for server in servers:
             sys.stdout.write(f"{server.name} {server.url}\n")
         sys.stdout.flush()
-        say("All run. Ctrl-C stops them.")
+        say("All servers run. Ctrl-C stops them.")
         while True:
             refuse_ended(servers)
             time.sleep(0.5)

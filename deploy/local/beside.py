@@ -1,10 +1,10 @@
-"""``with``: a command beside servers that live as long as it does; their addresses are in its environment.
+"""``with``: runs a command with servers that stop when it ends; their addresses are in its environment.
 
-Truths:
-(1) the command's end, a signal to this process, and the end of any server end all of it; this process is the last;
-(2) a Ctrl-C or SIGTERM reaches the command as one SIGTERM, and it has ``_END_WITHIN_S`` to end well; the servers are
-    stopped after it. If this process is killed the kernel tells the command and each server;
-(3) the exit status is the command's; 128 + the signal where one ended it.
+Invariants:
+(1) when the command or a server ends, or this process gets a signal, everything ends; this process ends last;
+(2) a Ctrl-C or SIGTERM reaches the command as one SIGTERM, and the command has ``_END_WITHIN_S`` to end; the
+    servers are stopped after it. If this process is killed, the kernel sends a signal to the command and each server;
+(3) the exit status is the command's; 128 + the signal if a signal ended it.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ _LOOK_S: Final = 0.1
 
 @contextmanager
 def started(names: Sequence[str]) -> Iterator[list[Server]]:
-    """Servers that take requests, in the order of ``names``; stopped in the reverse one. Raises Trouble.
+    """Started servers that take requests, in the order of ``names``; stopped in reverse order. Raises Trouble.
 
-    SIGTERM is as Ctrl-C meanwhile; neither disturbs the stopping.
+    Until then SIGTERM acts like Ctrl-C. Neither interrupts the stopping.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     servers: list[Server] = []
@@ -52,7 +52,7 @@ def started(names: Sequence[str]) -> Iterator[list[Server]]:
 
 
 def refuse_ended(servers: Sequence[Server]) -> None:
-    """Raises Trouble that names the first server that has ended."""
+    """Raises Trouble with the name of the first server that has ended."""
     for server in servers:
         if not server.running:
             raise Trouble(f"{server.name} has ended:\n{server.said()}")
@@ -60,13 +60,13 @@ def refuse_ended(servers: Sequence[Server]) -> None:
 
 def addresses(servers: Sequence[Server]) -> Mapping[str, str]:
     """``KAFKA_URL`` and so on, as the settings take them."""
-    # One broker alone cannot keep the three copies that are asked for unless told.
+    # One broker cannot keep three copies, which is the default.
     alone = "?replication_factor=1"
     return {f"{one.name.upper()}_URL": one.url + (alone if isinstance(one, Kafka) else "") for one in servers}
 
 
 def beside(names: Sequence[str], command: Sequence[str]) -> int:
-    """Run ``command`` beside these servers; its exit status. Raises Trouble."""
+    """Run ``command`` with these servers. Returns its exit status. Raises Trouble."""
     with started(names) as servers, _running(command, addresses(servers)) as process:
         while process.poll() is None:
             refuse_ended(servers)
@@ -82,7 +82,7 @@ def _running(command: Sequence[str], more: Mapping[str, str]) -> Iterator["subpr
         ["setpriv", "--pdeathsig", "TERM", "--", *command],
         env=os.environ | more,
         stdin=subprocess.DEVNULL,
-        start_new_session=True,  # a Ctrl-C at the terminal is ours to hand on, once
+        start_new_session=True,  # this process passes a Ctrl-C at the terminal on, once
     )
     try:
         yield process

@@ -1,7 +1,8 @@
-"""What the servers are made of: Debian packages, and Kafka's jars by Maven. What is there already is left alone.
+"""Installs the servers: Debian packages, and Kafka's jars by Maven. Installed programs are left as they are.
 
-Nothing is started by the installation: Debian starts a service as soon as its package is unpacked, on its usual port
-and data folder, unless ``/usr/sbin/policy-rc.d`` forbids it. If there is none, one stands there meanwhile.
+The installation starts no service. Debian starts a service as soon as its package is unpacked, on its usual port
+and data folder, unless ``/usr/sbin/policy-rc.d`` forbids it. If that file does not exist, it is created during
+the installation.
 """
 
 import fcntl
@@ -27,7 +28,7 @@ _APT_TIMEOUT_S: Final = 900
 
 
 class _Needs(NamedTuple):
-    """A program, the places beside PATH in which Debian keeps it, and the package that brings it."""
+    """A program, the folders other than PATH where Debian installs it, and its package."""
 
     program: str
     places: tuple[str, ...]
@@ -40,20 +41,25 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
     "mariadb": (_Needs("mariadbd", ("/usr/sbin",), "mariadb-server"),),
     "redis": (_Needs("redis-server", (), "redis-server"),),
     "haproxy": (_Needs("haproxy", ("/usr/sbin",), "haproxy"),),
+    "generators": (
+        _Needs("node", (), "nodejs"),
+        _Needs("npm", (), "npm"),
+        _Needs("go", ("/usr/local/go/bin",), "golang-go"),
+    ),
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""What can be installed: the servers, and the balancer."""
+"""The programs that can be installed: the servers, the balancer, and the runtimes of the client generators."""
 
 
 def say(text: str) -> None:
-    """Progress goes to stderr: stdout belongs to addresses."""
+    """Write progress to stderr: stdout is for addresses."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def find(program: str, *places: str) -> Path | None:
-    """The program in one of ``places`` (globs; the newest wins), where its companions are, too; or on PATH."""
+    """The program in one of ``places`` (globs; the newest version wins), else on PATH."""
     for place in places:
         folders = Path("/").glob(place.lstrip("/"))
         for folder in sorted(folders, key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))], reverse=True):
@@ -64,7 +70,7 @@ def find(program: str, *places: str) -> Path | None:
 
 
 def program(name: str) -> Path:
-    """The installed program of that name. Raises Trouble where it is missing."""
+    """The installed program of that name. Raises Trouble if it is missing."""
     for needs in (need for all_needs in _NEEDS.values() for need in all_needs):
         if needs.program == name:
             if (found := find(name, *needs.places)) is not None:
@@ -76,7 +82,7 @@ def program(name: str) -> Path:
 
 
 def install(names: Iterable[str]) -> None:
-    """Install what these servers lack. Raises Trouble."""
+    """Install the missing programs of these servers. Raises Trouble."""
     wanted = list(names)
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / ".lock").open("w") as lock:
@@ -103,7 +109,9 @@ def _locked_at_once(descriptor: int) -> bool:
 def _apt(packages: list[str]) -> None:
     listed = " ".join(packages)
     if shutil.which("apt-get") is None:
-        raise Trouble(f"there is no apt-get here: install by hand what Debian calls {listed}, then try again")
+        raise Trouble(
+            f"this system has no apt-get: install the counterparts of the Debian packages {listed}, then try again"
+        )
     if os.geteuid() != 0:
         raise Trouble(f"only root may install packages: run `sudo apt-get install {listed}`, then try again")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -129,14 +137,14 @@ def _no_service_starts() -> Iterator[None]:
 
 
 def kafka_version() -> str:
-    """As the pom says."""
+    """The version in the pom."""
     found = re.search(r"<kafka\.version>([\d.]+)</kafka\.version>", _POM.read_text())
     assert found is not None, "the pom names the version"
     return found[1]
 
 
 def kafka_jars() -> Path:
-    """The folder of Kafka's jars. Raises Trouble where they are missing."""
+    """The folder of Kafka's jars. Raises Trouble if they are missing."""
     folder = CACHE / f"kafka-{kafka_version()}"
     if not folder.is_dir():
         raise Trouble("Kafka's jars are missing: run `python3 -m deploy.local install kafka`")
@@ -147,7 +155,7 @@ def _kafka_jars() -> None:
     folder = CACHE / f"kafka-{kafka_version()}"
     if folder.is_dir():
         return
-    part = folder.with_suffix(".part")  # a folder has its name only when it is complete
+    part = folder.with_suffix(".part")  # a folder gets its final name only when it is complete
     shutil.rmtree(part, ignore_errors=True)
     _step(
         f"Fetching Kafka {kafka_version()} (some 55 MB)",

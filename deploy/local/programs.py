@@ -1,6 +1,6 @@
-"""The set's own programs: nodes, workers of the read side, and the balancer in front, each a process of this machine.
+"""The set's own programs: nodes, workers of the read side, and the balancer, each a process on this machine.
 
-What they are told is in the settings of the contract, as it would be on machines of their own.
+They are configured by the contract's settings, as on separate machines.
 """
 
 import http.client
@@ -18,14 +18,14 @@ _BALANCER: Final = ROOT / "deploy" / "balancer" / "haproxy.cfg"
 
 
 def stakelog() -> Path:
-    """The program. Raises Trouble where the project is not set up."""
+    """The path of the program. Raises Trouble if the project is not set up."""
     if not os.access(_STAKELOG, os.X_OK):
         raise Trouble(f"{_STAKELOG} is missing: run `make setup`")
     return _STAKELOG
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether an HTTP server of this machine answers GET with 200."""
+def responds(port: int, path: str) -> bool:
+    """Whether an HTTP server on this machine responds to GET with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path)
@@ -37,7 +37,7 @@ def answers(port: int, path: str) -> bool:
 
 
 class _Stakelog(Server):
-    """A process of the program, with settings of its own and none of whoever starts it."""
+    """A process of the program. It gets these settings only, none from the environment of its starter."""
 
     def __init__(self, name: str, folder: Path, port: int, settings: Mapping[str, str]) -> None:
         """``settings``: STAKELOG_…"""
@@ -46,7 +46,7 @@ class _Stakelog(Server):
         self._settings = settings
 
     def prepare(self) -> None:
-        """The program makes its data folder itself."""
+        """Nothing: the program makes its data folder itself."""
 
     def environment(self) -> Mapping[str, str]:
         return {**super().environment(), **self._settings}
@@ -57,7 +57,7 @@ class _Stakelog(Server):
 
 
 class Node(_Stakelog):
-    """Serves on loopback; the data folder is in its own."""
+    """Serves on loopback; the data folder is in the server's folder."""
 
     def environment(self) -> Mapping[str, str]:
         own = {"STAKELOG_DATA": str(self.folder / "data"), "STAKELOG_HOST": "127.0.0.1"}
@@ -67,14 +67,14 @@ class Node(_Stakelog):
         return [stakelog(), "serve"]
 
     def ready(self) -> bool:
-        return answers(self.port, "/readyz")
+        return responds(self.port, "/readyz")
 
 
 class Worker(_Stakelog):
-    """Folds the topic into the tables; its web server shows how far it is."""
+    """Folds the topic into the tables; its web server shows its progress."""
 
     def __init__(self, name: str, folder: Path, port: int, settings: Mapping[str, str], *, checks: bool) -> None:
-        """``checks``: whether it also starts the check of the read model, which one in a set does."""
+        """``checks``: whether it also starts the check of the read model; one worker of a set does."""
         super().__init__(name, folder, port, settings)
         self._checks = checks
 
@@ -86,11 +86,11 @@ class Worker(_Stakelog):
         return [stakelog(), "project", "--web-port", str(self.port), *check]
 
     def ready(self) -> bool:
-        return answers(self.port, "/metrics")
+        return responds(self.port, "/metrics")
 
 
 class Balancer(Server):
-    """haproxy, with the configuration that the containers use too. Always three nodes; one may be away."""
+    """haproxy, with the same configuration as the containers. It knows three nodes; some may not run."""
 
     name = "balancer"
 
@@ -100,7 +100,7 @@ class Balancer(Server):
         self._nodes = nodes
 
     def prepare(self) -> None:
-        """It keeps nothing."""
+        """Nothing: it has no data."""
 
     def environment(self) -> Mapping[str, str]:
         nodes = {f"NODE_{number}": f"127.0.0.1:{port}" for number, port in enumerate(self._nodes, 1)}

@@ -1,4 +1,4 @@
-"""When a part of the set that has ended is started again.
+"""Decides when a part of the set that has ended is started again.
 
 The pause doubles with each death, so that a part that cannot run does not keep the machine busy. After
 ``LIVED_WELL_S`` of life the pause is short again: an old crash must not delay the next restart.

@@ -1,4 +1,4 @@
-"""A server as a process of this one: started, watched, stopped, killed, paused; by process id alone."""
+"""A server as a child process: started, watched, stopped, killed and paused, always by its process id."""
 
 import os
 import pwd
@@ -21,7 +21,7 @@ _LOOK_AGAIN_S: Final = 0.05
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """A port of 127.0.0.1 without a listener."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
@@ -29,28 +29,28 @@ def free_port() -> int:
 
 
 class Server:
-    """What all servers have in common. ``folder`` is made when None is given, and then removed by ``stop``."""
+    """Base of all servers. If ``folder`` is None, a temporary one is made, and ``stop`` removes it."""
 
     name: str
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     user: ClassVar[str | None] = None
-    """Whom it runs as if started by root; None: as who started it."""
+    """The user it runs as if root starts it; None: the same user as the starter."""
 
     def __init__(self, folder: Path | None = None, port: int | None = None) -> None:
-        """``port``: a free one unless told."""
+        """``port``: None for a free one."""
         self._made_folder = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix=f"stakelog-{self.name}-"))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o755)  # a server that may not be root must get in
+        self.folder.chmod(0o755)  # a server that runs as another user must get in
         self.port = port or free_port()
         self.log = self.folder / "log.txt"
         self._process: subprocess.Popen[bytes] | None = None
         self._log_from = 0
 
-    # --- what each server says for itself ----------------------------------------------------------------------
+    # --- what each server defines ----------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the data folder, if it is not there."""
+        """Make the data folder if it is missing."""
         raise NotImplementedError
 
     def command(self) -> Sequence[str | Path]:
@@ -69,7 +69,7 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it takes requests. Raises Trouble."""
-        # The kernel's word that the parent has died comes when the *thread* that started the child ends.
+        # The kernel sends its signal when the *thread* that started the child ends, not only when the process does.
         assert threading.current_thread() is threading.main_thread(), "start servers from the main thread"
         assert self._process is None, f"{self.name} runs already"
         self.prepare()
@@ -82,7 +82,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 env=self.environment(),
-                start_new_session=True,  # a Ctrl-C at the terminal is ours to hand on
+                start_new_session=True,  # this process passes a Ctrl-C at the terminal on
             )
         try:
             self._wait_until_ready(self._process)
@@ -114,7 +114,7 @@ class Server:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def succeeds(self, command: Sequence[str | Path]) -> bool:
-        """Whether a client program, run to its end, says that all went well."""
+        """Whether a client program ends with status 0."""
         quiet = subprocess.DEVNULL
         return subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet, check=False).returncode == 0
 
@@ -128,9 +128,9 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Stop in order, by force if it takes too long; remove the folder if it was made here. Again is harmless."""
+        """Stop it, by force if needed; remove a temporary folder. A second call is harmless."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)  # one that is paused hears nothing else
+            self._process.send_signal(signal.SIGCONT)  # a paused process handles no other signal
             self._process.send_signal(self.stop_signal)
             try:
                 self._process.wait(_STOP_WITHIN_S)
@@ -142,15 +142,15 @@ class Server:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """SIGKILL: as a crash. The folder stays, and ``start`` starts on it again."""
+        """SIGKILL, like a crash. The folder stays, and ``start`` uses it again."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """SIGSTOP: it answers nothing, and its connections stay open. Returns when each of its threads stands still:
-        the kernel stops one after the other, and one that still runs may answer."""
+        """SIGSTOP: it sends no response, and its connections stay open. Returns when all of its threads are stopped:
+        the kernel stops them one by one, and a thread that still runs may respond."""
         os.kill(self.pid, signal.SIGSTOP)
         while not all(_is_stopped(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir()):
             time.sleep(0.001)
@@ -158,7 +158,7 @@ class Server:
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
-    # --- for those that are not to be root -----------------------------------------------------------------------
+    # --- for servers that must not run as root -----------------------------------------------------------------
 
     def _as_user(self, setpriv: list[str], command: Sequence[str | Path]) -> list[str]:
         who = []
@@ -194,7 +194,7 @@ class Server:
 
 
 def _is_stopped(thread: Path) -> bool:
-    """By its state, which stands behind the name in brackets. A thread that has ended stands still, too."""
+    """By its state, which follows the name in brackets. An ended thread counts as stopped."""
     try:
         return (thread / "stat").read_text().rpartition(") ")[2].startswith(("T", "Z", "X"))
     except (FileNotFoundError, ProcessLookupError):

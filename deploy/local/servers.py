@@ -1,4 +1,4 @@
-"""Each server: how its data folder is made, how it is started, and how one sees that it takes requests."""
+"""The servers: how each makes its data folder, how it starts, and how readiness is checked."""
 
 import signal
 import socket
@@ -9,7 +9,7 @@ from typing import Final
 from deploy.local.install import kafka_jars, program
 from deploy.local.server import Server, free_port
 
-# A constant id, so that a folder that is started again is known again.
+# A constant id, so that a broker accepts its folder again after a restart.
 _CLUSTER_ID: Final = "c3Rha2Vsb2ctbG9jYWwtMQ"
 SASL_USER, SASL_PASSWORD = "stakelog", "of-this-machine-only"
 
@@ -17,7 +17,7 @@ SASL_USER, SASL_PASSWORD = "stakelog", "of-this-machine-only"
 class Kafka(Server):
     """One broker that is its own controller (KRaft): replication factor 1.
 
-    Beside the plain listener there is one with TLS and SASL/PLAIN (``SASL_USER``, ``SASL_PASSWORD``), whose
+    It has a plain listener, and one with TLS and SASL/PLAIN (``SASL_USER``, ``SASL_PASSWORD``), whose
     certificate is in ``certificate``.
     """
 
@@ -26,8 +26,8 @@ class Kafka(Server):
     def __init__(
         self, folder: Path | None = None, port: int | None = None, *, max_heap: str = "512m", settings: str = ""
     ) -> None:
-        """``settings``: lines of ``server.properties`` that come after ours, so that they win. Two ports more are
-        taken: those that follow ``port``, or free ones."""
+        """``settings``: lines of ``server.properties``, placed after ours so that they win. It uses two more
+        ports: the next ones after ``port``, or free ones."""
         super().__init__(folder, port)
         self.controller_port = free_port() if port is None else port + 1
         self.secure_port = free_port() if port is None else port + 2
@@ -88,14 +88,14 @@ share.coordinator.state.topic.min.isr=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
-# After a crash a broker may come back only when its old session is over: 9 s unless told.
+# After a crash a broker may return only when its old session has expired: by default 9 s.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 {self._settings}
 """
 
     def _java(self) -> list[str]:
-        # Serial collection: one broker for tests, beside them on few cores.
+        # Serial garbage collection: one broker shares few cores with the tests.
         return [str(program("java")), f"-Xmx{self._max_heap}", "-XX:+UseSerialGC", "-cp", f"{kafka_jars()}/*"]
 
     def command(self) -> Sequence[str | Path]:
@@ -116,11 +116,11 @@ broker.heartbeat.interval.ms=500
 
 
 class PostgreSql(Server):
-    """The database ``stakelog`` of the user ``postgres``, who needs no password from this machine."""
+    """The database ``stakelog`` of the user ``postgres``, which needs no password from this machine."""
 
     name = "postgresql"
     user = "postgres"
-    stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for every client to leave
+    stop_signal = signal.SIGINT  # "fast": SIGTERM would wait until every client disconnects
     careless = ("-c", "fsync=off", "-c", "full_page_writes=off")
     """Arguments for tests: a power cut would destroy its data, a kill does not."""
 
@@ -155,7 +155,7 @@ class PostgreSql(Server):
 
 
 class MariaDb(Server):
-    """The database ``stakelog`` of the user ``stakelog``, who needs no password from this machine."""
+    """The database ``stakelog`` of the user ``stakelog``, which needs no password from this machine."""
 
     name = "mariadb"
     user = "mysql"
@@ -183,7 +183,7 @@ class MariaDb(Server):
                 "--auth-root-authentication-method=normal",
             ]
         )
-        # Once, before the first start; the server reads it as it comes up.
+        # Written once, before the first start; the server runs it at its start.
         (self.folder / "first.sql").write_text(
             "CREATE DATABASE IF NOT EXISTS stakelog CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n"
             "CREATE USER IF NOT EXISTS stakelog@'127.0.0.1';\nGRANT ALL ON stakelog.* TO stakelog@'127.0.0.1';\n"
@@ -208,12 +208,12 @@ class MariaDb(Server):
 
 
 class Redis(Server):
-    """Without persistence: what is in it can be made again."""
+    """Without persistence: its content can be rebuilt."""
 
     name = "redis"
 
     def prepare(self) -> None:
-        """Nothing is kept."""
+        """Nothing: it has no data."""
 
     def command(self) -> Sequence[str | Path]:
         return [program("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]

@@ -1,4 +1,4 @@
-"""The one error of this package: a sentence for whoever started it, without a traceback."""
+"""The one error of this package: a sentence for the user, without a traceback."""
 
 
 class Trouble(Exception):

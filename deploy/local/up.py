@@ -1,12 +1,11 @@
 """``up`` and ``down``: the whole set on this machine: broker, database, Redis, nodes, workers, balancer.
 
-Truths:
-(1) one process, the *keeper*, starts every part and holds ``build/up/lock`` for as long as it lives; whoever wants to
-    know whether the set is up tries the lock, which the kernel takes back however the keeper ends;
-(2) the keeper is the parent of all parts, and they end with it; ``down`` sends SIGTERM to the one process that holds
-    the lock, and to nobody else;
+Invariants:
+(1) one process, the *keeper*, starts every part and keeps ``build/up/lock`` locked while it lives; other
+    processes try the lock to see whether the set is up, and the kernel releases it however the keeper ends;
+(2) the keeper is the parent of all parts, and they end with it; ``down`` sends SIGTERM to the keeper only;
 (3) a part that ends by itself is started again on its own folder and port, after a pause that grows (`restarts`);
-(4) data is kept until it is asked to be removed.
+(4) data is kept until ``down --clean`` removes it.
 """
 
 import fcntl
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from deploy.local.install import ROOT, install, say
-from deploy.local.programs import Balancer, Node, Worker, answers
+from deploy.local.programs import Balancer, Node, Worker, responds
 from deploy.local.restarts import Restarts
 from deploy.local.server import Server
 from deploy.local.servers import Kafka, MariaDb, PostgreSql, Redis
@@ -32,11 +31,11 @@ from deploy.local.trouble import Trouble
 
 FOLDER: Final = ROOT / "build" / "up"
 PORT: Final = 8_080
-"""The balancer's; the others' follow it."""
+"""The balancer's port; the other ports follow it."""
 
 DATABASES: Final = {"postgresql": PostgreSql, "mysql": MariaDb}
 _NODES, _WORKERS = 3, 2
-# From the balancer's port on. Nodes are where a reader expects them, beside it.
+# Added to the balancer's port. The nodes come right after it.
 _NODE_PORTS, _WORKER_PORTS, _KAFKA_PORT, _DATABASE_PORT, _REDIS_PORT = 1, 11, 20, 23, 24
 
 _UP_WITHIN_S: Final = 300.0
@@ -47,7 +46,7 @@ _LOOK_S: Final = 0.1
 
 
 class Plan(NamedTuple):
-    """What is to run. Fewer programs than three nodes and two workers are for tests."""
+    """What to run. Tests run fewer than three nodes and two workers."""
 
     folder: Path = FOLDER
     port: int = PORT
@@ -74,7 +73,7 @@ class Plan(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What the keeper says of the set."""
+    """The keeper's report on the set, in ``running.json``."""
 
     pid: int
     database: str
@@ -83,11 +82,11 @@ class Running(NamedTuple):
     """Name → address, process id."""
 
 
-# --- asked by whoever types it -------------------------------------------------------------------------------------
+# --- commands of the user ------------------------------------------------------------------------------------------
 
 
 def up(plan: Plan) -> None:
-    """Start the set, or find it running, and print where it is. Raises Trouble."""
+    """Start the set unless it runs, and print its addresses. Raises Trouble."""
     found = _running(plan.folder)
     if found is None:
         for port in plan.ports:
@@ -107,17 +106,17 @@ def down(folder: Path, *, clean: bool) -> None:
         say("Nothing runs.")
     else:
         os.kill(pid, signal.SIGTERM)
-        with _told(folder / "log.txt") as tell:
+        with _printing(folder / "log.txt") as print_new:
             until_s = time.monotonic() + _DOWN_WITHIN_S
             while _keeper(folder) == pid:
-                tell()
+                print_new()
                 if time.monotonic() > until_s:
                     raise Trouble(
                         f"process {pid} did not stop within {_DOWN_WITHIN_S:.0f} s: see {folder / 'log.txt'}"
                     )
                 time.sleep(_LOOK_S)
-            tell()
-    if clean and (folder / "lock").exists():  # it was a set's: whatever else is named stays
+            print_new()
+    if clean and (folder / "lock").exists():  # only a set's folder: another folder named by mistake stays
         shutil.rmtree(folder, ignore_errors=True)
         say(f"{folder} is removed.")
     elif folder.exists():
@@ -131,8 +130,8 @@ def _refuse_taken(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise Trouble(
-                f"port {port} of 127.0.0.1 cannot be had: {error.strerror}. End what has it, or choose another "
-                "place: `make up PORT=9080` takes 9080 and some behind it"
+                f"port {port} of 127.0.0.1 is not free: {error.strerror}. Stop the process that uses it, or choose "
+                "another port: `make up PORT=9080` uses 9080 and some ports after it"
             ) from None
 
 
@@ -148,46 +147,46 @@ def _start_keeper(plan: Plan) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # a Ctrl-C at the terminal that it was started from is not for it
+            start_new_session=True,  # a Ctrl-C at the terminal must not reach it
         )
     until_s = time.monotonic() + _UP_WITHIN_S
     while _keeper(plan.folder) != keeper.pid:
         if keeper.poll() is not None or time.monotonic() > until_s:
-            raise Trouble(f"the set cannot be kept: {log.read_text(errors='replace').strip()}")
+            raise Trouble(f"the keeper did not start: {log.read_text(errors='replace').strip()}")
         time.sleep(_LOOK_S)
 
 
 def _until_ready(folder: Path) -> Running:
     until_s = time.monotonic() + _UP_WITHIN_S
-    with _told(folder / "log.txt") as tell:
+    with _printing(folder / "log.txt") as print_new:
         while True:
-            tell()
+            print_new()
             found = _running(folder)
             if found is not None and found.ready:
                 return found
             if _keeper(folder) is None:
-                tell()
-                raise Trouble("the set did not come up; what did is stopped again")
+                print_new()
+                raise Trouble("the set did not start; its parts are stopped again")
             if time.monotonic() > until_s:
-                raise Trouble(f"the set was not up within {_UP_WITHIN_S:.0f} s; `make down` stops what is there")
+                raise Trouble(f"the set was not up within {_UP_WITHIN_S:.0f} s; `make down` stops its parts")
             time.sleep(_LOOK_S)
 
 
 @contextmanager
-def _told(log: Path) -> Iterator[Callable[[], None]]:
-    """What the keeper writes from now on is said here, too."""
+def _printing(log: Path) -> Iterator[Callable[[], None]]:
+    """Yields a function that prints the new lines of the keeper's log."""
     with log.open() as lines:
         lines.seek(0, os.SEEK_END if _running(log.parent) is not None else os.SEEK_SET)
 
-        def tell() -> None:
+        def print_new() -> None:
             for line in lines:
                 say(line.rstrip("\n"))
 
-        yield tell
+        yield print_new
 
 
 def _keeper(folder: Path) -> int | None:
-    """Who holds the lock."""
+    """The process id of the keeper, which has the lock; None without one."""
     try:
         with (folder / "lock").open() as lock:
             try:
@@ -201,7 +200,7 @@ def _keeper(folder: Path) -> int | None:
 
 
 def _running(folder: Path) -> Running | None:
-    """What the keeper that is alive has said so far."""
+    """The report of the live keeper; None without one."""
     pid = _keeper(folder)
     try:
         said = Running(**json.loads((folder / "running.json").read_text()))
@@ -239,7 +238,7 @@ def keep(plan: Plan) -> None:
             _say_running(plan, started, ready=True)
             _watch(plan, started)
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it stops already
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # already stopping
             for part in reversed(started):
                 say(f"Stopping {part.name} …")
                 part.stop()
@@ -247,7 +246,7 @@ def keep(plan: Plan) -> None:
 
 
 def _take(descriptor: int) -> None:
-    """Take the lock. Raises Trouble. Who only looks whether it is held holds it, too, for a moment."""
+    """Take the lock. Raises Trouble. A process that tries the lock has it for a moment, so this retries."""
     until_s = time.monotonic() + _LOCK_WITHIN_S
     while True:
         try:
@@ -260,7 +259,7 @@ def _take(descriptor: int) -> None:
 
 
 def _parts(plan: Plan) -> Iterator[Server]:
-    """In the order of their start; the addresses of those before are known to those behind."""
+    """The parts in the order of their start; later parts know the addresses of earlier ones."""
     folder = plan.folder
     kafka = Kafka(folder / "kafka", plan.port + _KAFKA_PORT)
     database = DATABASES[plan.database](folder / plan.database, plan.port + _DATABASE_PORT)
@@ -289,11 +288,11 @@ def _start(part: Server, started: list[Server]) -> None:
 
 
 def _wait_for_reads(plan: Plan) -> None:
-    """Until the balancer has found a node that is ready."""
+    """Wait until the balancer has found a ready node. Raises Trouble."""
     until_s = time.monotonic() + _READ_WITHIN_S
-    while not answers(plan.port, "/readyz"):
+    while not responds(plan.port, "/readyz"):
         if time.monotonic() > until_s:
-            raise Trouble(f"no node answers through the balancer on port {plan.port}")
+            raise Trouble(f"no node responds through the balancer on port {plan.port}")
         time.sleep(_LOOK_S)
 
 
@@ -306,7 +305,7 @@ def _say_running(plan: Plan, started: Sequence[Server], *, ready: bool) -> None:
 
 
 def _watch(plan: Plan, started: Sequence[Server]) -> None:
-    """Start each part again that ends, until the keeper itself is stopped."""
+    """Restart each part that ends, until the keeper itself is stopped."""
     restarts = {part.name: Restarts(time.monotonic()) for part in started}
     due_s: dict[str, float] = {}
     while True:
@@ -318,7 +317,7 @@ def _watch(plan: Plan, started: Sequence[Server]) -> None:
                 pause_s = restarts[part.name].died(time.monotonic())
                 say(f"{part.name} has ended and starts again in {pause_s:.0f} s. Its last output:\n{part.said()}")
                 due_s[part.name] = time.monotonic() + pause_s
-                part.kill()  # its other processes, so that it can start again
+                part.kill()  # its remaining processes, so that it can start again
             elif time.monotonic() >= due_s[part.name]:
                 del due_s[part.name]
                 restarts[part.name].started(time.monotonic())
@@ -327,5 +326,5 @@ def _watch(plan: Plan, started: Sequence[Server]) -> None:
                 except Trouble as trouble:
                     say(f"error: {trouble}")
                     continue
-                say(f"{part.name} is back, process {part.pid}")
+                say(f"{part.name} runs again, process {part.pid}")
                 _say_running(plan, [one for one in started if one.running], ready=True)

@@ -59,7 +59,7 @@ class _Rules:
         headers = {name.lower(): value for name, value in got.headers.items()}
         response = Response(method, path, got.status_code, headers, got.content)
         if response.status in self._policy.statuses:
-            raise NoUsableResponse(f"{method} {path} answered {response.status}: {response.shown}", response)
+            raise NoUsableResponse(f"{method} {path} returned status {response.status}: {response.shown}", response)
         return response
 
     def _failed(self, method: str, path: str, error: Exception) -> NoUsableResponse:

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 
 def path_of(*parts: str) -> str:
-    """`/v1/` and the parts, each quoted: an id may hold any ASCII, `/` and `..` included."""
+    """`/v1/` and the parts, each quoted: an id may contain any ASCII, `/` and `..` included."""
     return "/v1/" + "/".join(map(_quoted, parts))
 
 

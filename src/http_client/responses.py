@@ -58,14 +58,14 @@ class Response(Struct, frozen=True):
         """This response if its status is one of `statuses`. Raises UnexpectedResponse."""
         if self.status in statuses:
             return self
-        raise UnexpectedResponse(f"{self.method} {self.path} answered {self.status}: {self.shown}", self)
+        raise UnexpectedResponse(f"{self.method} {self.path} returned status {self.status}: {self.shown}", self)
 
     def json(self) -> Any:
         """The decoded body. Raises UnexpectedResponse."""
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise UnexpectedResponse(f"{self.method} {self.path} answered no JSON: {self.shown}", self) from error
+            raise UnexpectedResponse(f"{self.method} {self.path} did not return JSON: {self.shown}", self) from error
 
     @property
     def problem(self) -> Problem | None:

@@ -15,31 +15,32 @@ class Assignee(Protocol):
     """This node, as the group of the nodes calls it. One call at a time."""
 
     async def own_all(self, partitions: frozenset[int], generation: int) -> None:
-        """These partitions are this node's until the process ends: no other node can take one over.
+        """This node owns these partitions until the process ends: no other node can take one over.
 
         Returns once each of them has recovered. Each opens with exactly this ``generation``. Raises CheckpointAhead,
-        LogDamaged, LogUnavailable, LogUnreadable, LedgerError: then nothing has been appended. What ends one of
-        their writers later halts the node.
+        LogDamaged, LogUnavailable, LogUnreadable, LedgerError: then nothing has been appended. An error that
+        later ends one of their writers halts the node.
         """
         ...
 
     async def gain(self, partitions: frozenset[int], generation: int) -> None:
-        """These are all the partitions of this node now; none where there are more nodes than partitions. A
-        partition that the node had before, and did not lose, no other node has owned since then. Returns at once:
-        the new ones open later, each on its own."""
+        """These are all the partitions that this node owns now; none where there are more nodes than partitions. If
+        the node owned a partition before and did not lose it, no other node has owned it since then. Returns at
+        once: the new partitions open later, each independently."""
         ...
 
     async def lose(self, partitions: frozenset[int]) -> None:
-        """These are no longer this node's, or another node may have owned them for a while. Returns once everything
-        in flight is finished."""
+        """This node no longer owns these partitions, or another node may have owned them for a while. Returns once
+        everything in flight is finished."""
         ...
 
     def stand_by_for(self, partitions: frozenset[int]) -> None:
-        """Keep the state of these ready, and of no others."""
+        """Keep the state of these partitions ready, and of no others."""
         ...
 
     def progress(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Partition → the last seq in its state: of this node's own partitions, and of those it stands by for."""
+        """Partition → the last seq in its state: first for the partitions that this node owns, then for those it
+        stands by for."""
         ...
 
     def is_ready_for(self, partition: int) -> bool:

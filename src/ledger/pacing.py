@@ -11,7 +11,7 @@ WARN_EVERY_S: Final = 10.0
 class Backoff:
     """Pauses in seconds, from ``min_s``, each twice as long as the one before, up to ``max_s``.
 
-    Begins again with ``min_s`` after ``reset``, and once no pause was needed for ``well_after_s``.
+    Begins again with ``min_s`` after ``reset``, and once ``well_after_s`` has passed since the last pause.
     """
 
     def __init__(self, min_s: float, max_s: float, *, well_after_s: float = float("inf")) -> None:
@@ -33,9 +33,9 @@ class Backoff:
 
 
 class RareWarnings:
-    """Writes a warning to ``log`` at most once in ``every_s``; those that come sooner are dropped.
+    """Writes a warning to ``log`` at most once in ``every_s``; warnings that come sooner are dropped.
 
-    For failures that repeat with every attempt while one cause lasts.
+    For failures that every attempt repeats while one cause lasts.
     """
 
     def __init__(self, log: logging.Logger, *, every_s: float = WARN_EVERY_S, level: int = logging.WARNING) -> None:

@@ -21,7 +21,7 @@ PARTITIONS = 8
 
 
 class Node:
-    """A member that keeps what it is given, and is ready for what it is the heir of."""
+    """A member that keeps its partitions, and is ready for those that it stands by for."""
 
     def __init__(self, address: str, topic: str) -> None:
         self.address = address

@@ -1,56 +1,59 @@
-"""Two writers, one partition: a model of the fence, with each of its rules removable.
+"""A model of two writers on one partition: the fence, with each of its rules removable.
 
-One run is one seed: a log, two writers that may both believe that they own it, and a handful of clients who post
-deposits, bets and strong reads against one tiny wallet and try again under the same id until they have a last word.
-`Simulation(seed, rules).run()` takes some hundred steps that `random.Random(seed)` chooses and returns what a judge,
-who reads the whole log and knows every last word, finds wrong. It shares no code with the product on purpose: it is
-the design that is tested here, and what the product must be compared with.
+One run is one seed: a log, two writers that may both believe that they own it, and some clients. Each client posts a
+deposit, a bet or a strong read of one small wallet, and retries under the same id until it has a final response.
+`Simulation(seed, rules).run()` takes some hundred steps, which `random.Random(seed)` chooses. At the end `judge`
+reads the whole log and every final response, and returns the violations. The model shares no code with the product:
+it tests the design, and the product is compared with it.
 
-The log, as a broker keeps it. A record is `seq prev time_us command_id kind amount`; its head is the SHA-256 of just
-that, so two writers can write the very same bytes. An append is one atomic batch, put at the log's end whole:
-  - it may land at any later step: after its writer gave up, after the other one wrote, or never;
-  - an idempotent producer's retry is answered without an offset; and once in a while the broker has forgotten the
-    producer, and the batch lands twice;
-  - its answer names the first record's offset, or none, or does not come.
-A writer is paused and resumed between any two of its steps. Ownership moves with a generation that grows; writers
-hear of it late, one notice after the other, while the clients ask whom they please.
+The log behaves as a broker's. A record is `seq prev time_us command_id kind amount`, and its head is the SHA-256 of
+exactly that, so two writers can write the same bytes. An append is one atomic batch at the log's end:
+  - it may land at any later step, also after its writer gave up or after the other one wrote, or never;
+  - an idempotent producer's retry is acknowledged without an offset. If the broker has forgotten the producer, the
+    batch lands twice;
+  - its acknowledgement has the first record's offset, or no offset, or does not come.
+A writer is paused and resumed between any two of its steps. Ownership moves with a generation that grows. Writers
+receive the notices of it late, one after the other, while clients send requests to either writer.
 
-The truths that the judge holds every run to:
+Invariants, which the judge checks in every run:
   1. A record is an event if and only if its `seq` and `prev` continue the last event before it in log order.
-  2. A success names an event that was in the log before the answer left, and stays there under that seq and head.
-  3. A command takes effect at most once; one answered with success, exactly once.
-  4. A command answered before another was first asked stands before it.
-  5. No event overdraws the wallet: each was decided on the events before it, all of them and no others.
-  6. A refusal is true of the events at some moment between question and answer, and the refused command, if that
-     was its last word, never takes effect.
-  7. A strong read equals the balance at some moment between question and answer.
-  8. Once nothing is paused or lost and ownership rests, everybody gets a last word.
+  2. A success names an event that was in the log before the response was sent, and that keeps its seq and head.
+  3. A command takes effect at most once; a command with the response success takes effect exactly once.
+  4. If a command got its response before another was first requested, it comes first in the log, too.
+  5. No event overdraws the wallet: each was decided on exactly the events before it.
+  6. A refusal is true of the events at some moment between request and response. A command whose final response is a
+     refusal never takes effect.
+  7. A strong read equals the balance at some moment between request and response.
+  8. Once no writer is paused, no message is lost and ownership does not move, every client gets a final response.
 
-What each rule prevents, and in how many of 10,000 seeds its removal alone broke a truth (measured, seeds 0 … 9,999;
-with all rules none of 100,000 seeds did). One run may break several.
+What each rule prevents, and in how many of 10,000 seeds its removal alone broke an invariant (measured, seeds 0 …
+9,999; with all rules none of 100,000 seeds did). One run may break several.
 
-  chain_read          655 by the first, 6,161 by the last record of a seq: a fork in the place of an event (truth 1),
-                      and with it commands doubled, acknowledged ones lost (the last wins), the wallet overdrawn.
+  chain_read          655 if the first, 6,161 if the last record of a seq wins: a fork is read in place of an event
+                      (invariant 1). So commands are doubled, accepted ones are lost (the last wins), and the wallet
+                      is overdrawn.
   expected_offset     2,653: success for a record that is a fork (2,628), whose command mostly never takes effect
-                      (2,318); then refusals and reads from a state that is on no chain.
-  open_alone          109: a bet is refused, and taken afterwards: by a late batch that was sent before the refusal
-                      and still fits the head, or by an older owner whom no `writer_opened` stopped.
-  open_in_doubt       17: the same, by the writer's own late batch only. To open after merely reading a record that
-                      it did not write was never needed (0 of 10,000 without that line of `read`): what others had
-                      under way is a fork since the Open at gaining. It is kept as a second belt.
-  proven_answers      192: refusals (143) and strong reads (65) by an owner of yesterday, from its memory.
-  nothing_speculative 7,708: success (5,007), refusals (2,725) and reads (4,751) that rest on a batch that then fails.
-  generation_fence    81: an older owner opens again and takes bets that had lain in its mailbox and were refused by
-                      the newer one meanwhile (75); or the two keep interrupting each other (6 without a last word).
-  mailbox_after_open  136: the mirror image: a bet waits with the new owner, who has not opened; its client gives up
-                      and is refused, provably and rightly, by the old one; then the new one opens and takes it.
+                      (2,318). Later refusals and reads come from a state that is on no chain.
+  open_alone          109: a bet is refused, and takes effect afterwards: by a late batch that was sent before the
+                      refusal and still fits the head, or by an older owner that no `writer_opened` stopped.
+  open_in_doubt       17: the same, but only by the writer's own late batch. To open after merely reading a record of
+                      another writer was never needed (0 of 10,000 without that line of `read`): the Open at the gain
+                      has made forks of the other's late batches. The line stays as a second protection.
+  proven_responses    192: refusals (143) and strong reads (65) from the memory of a former owner.
+  nothing_speculative 7,708: success (5,007), refusals (2,725) and reads (4,751) that depend on a batch that then
+                      fails.
+  generation_fence    81: an older owner opens again and accepts bets that waited in its mailbox, while the newer
+                      owner has refused them (75); or the two interrupt each other without end (6 without a final
+                      response).
+  mailbox_after_open  136: the reverse case. A bet waits at the new owner, which has not opened. Its client gives up
+                      and is correctly refused by the old owner. Then the new owner opens and accepts the bet.
 
-No rule is redundant. Lost and doubled commands appear only where readers or writers ignore what the log itself says
-(chain_read, expected_offset, nothing_speculative): the chain alone keeps them away, the other rules guard answers.
+No rule is redundant. Commands are lost or doubled only where readers or writers ignore the log itself (chain_read,
+expected_offset, nothing_speculative). The chain alone prevents that; the other rules protect responses.
 
-One assumption no rule replaces: a question that its client has given up reaches no mailbox afterwards. A bet that
-lies in a socket while its client asks elsewhere, is refused there and takes that for the last word, may still be
-taken when the bytes arrive, by a ledger without any fault: a refused command leaves its id free.
+No rule replaces one assumption: a request that its client gave up reaches no mailbox afterwards. Suppose that a bet
+waits in a socket while its client sends it to the other owner, is refused, and takes this response as final. When the
+bytes arrive, a ledger without any fault may accept the bet: a refused command leaves its id free.
 """
 
 import hashlib
@@ -63,38 +66,40 @@ from itertools import pairwise
 from typing import NamedTuple
 
 GENESIS = "0" * 64
-# Chosen, by trial, so that a run takes about a millisecond and each rule is missed within some hundred seeds.
+# Chosen by trial: a run takes about a millisecond, and without any one rule some of a few hundred seeds fail.
 CLIENTS_MIN, CLIENTS_MAX = 12, 20
 STORM_STEPS_MIN, STORM_STEPS_MAX = 300, 600
 CALM_STEPS_MAX = 3_000
-STEPS_PER_TICK = 24  # so coarse that two writers often stamp the same time_us
+STEPS_PER_TICK = 24  # so coarse that records of two writers often have the same time_us
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of the fence. The product needs them all; each can be taken away here to be missed."""
+    """The rules of the fence. The product needs all of them; the model can remove each one."""
 
     chain_read: bool = True
-    """Readers follow prev and seq. Removed: an index by seq, where the first or the last record of a seq wins."""
+    """Readers follow prev and seq. Removed: readers index by seq, and the first or the last record of a seq wins."""
     expected_offset: bool = True
-    """An append counts only when it landed where its writer expected. Removed: any acknowledgement will do."""
+    """An append counts only if it landed at the offset that its writer expected. Removed: all acknowledged count."""
     open_alone: bool = True
-    """After gaining the partition, an append of unknown outcome or a record that it did not write, a writer decides
-    nothing until its `writer_opened`, appended alone, landed where expected. Removed: it reads on and decides."""
+    """After a gain of the partition, an append of unknown outcome, or a record of another writer, a writer decides
+    nothing until its `writer_opened`, appended alone, has landed at the expected offset. Removed: it only reads to
+    the end before it decides."""
     open_in_doubt: bool = True
-    """The part of `open_alone` that is not about gaining. Removed: a writer opens once in a generation, and after an
-    unknown outcome reads to the end and decides."""
-    proven_answers: bool = True
-    """What writes nothing is answered after a batch sent later than the question landed where expected, or the log's
-    end, asked for later than the question, is the writer's next offset. Removed: it is answered from memory."""
+    """The part of `open_alone` that does not concern a gain. Removed: a writer opens once in a generation; after an
+    unknown outcome it reads to the end and decides."""
+    proven_responses: bool = True
+    """A request that writes nothing gets its response only after a proof: a batch that was sent after the request has
+    landed at the expected offset; or the log's end, read after the request, is the writer's next offset. Removed: the
+    response comes from memory."""
     nothing_speculative: bool = True
-    """What rests on a command of the same batch waits for that batch, and is decided again when it fails. Removed:
-    it needs the proof that any silent answer needs, but is answered before the batch is sent."""
+    """A decision that depends on a command of the same batch waits for the batch, and is made again if the batch
+    fails. Removed: it needs only the proof that every response without an event needs, before the batch is sent."""
     generation_fence: bool = True
-    """A writer that reads a `writer_opened` of a higher generation stops. Removed: it opens again and goes on."""
+    """A writer that reads a `writer_opened` of a higher generation stops. Removed: it opens again and continues."""
     mailbox_after_open: bool = True
-    """A writer holds only questions that came after the first Open of its generation landed; others get not_owner.
-    Removed: it takes them as soon as it is told of its partition, and keeps those of an earlier generation."""
+    """A writer accepts only requests that came after the first Open of its generation landed; others get not_owner.
+    Removed: it accepts them as soon as it has the notice, and keeps those of an earlier generation."""
 
     def without(self, *names: str) -> "Rules":
         return replace(self, **dict.fromkeys(names, False))
@@ -114,7 +119,7 @@ class Command(NamedTuple):
 
 
 class Record(NamedTuple):
-    """`amount` is the generation in a `writer_opened`. `head` is the SHA-256 of all the others."""
+    """`amount` is the generation in a `writer_opened`. `head` is the SHA-256 of all other fields."""
 
     seq: int
     prev: str
@@ -133,14 +138,14 @@ def opened(generation: int, seq: int) -> Command:
 
 
 class NaiveReading(StrEnum):
-    """What a reader without `chain_read` does with a second record of a seq."""
+    """Which record a reader without `chain_read` takes where a seq has two."""
 
     FIRST_WINS = "first record of a seq wins"
     LAST_WINS = "last record of a seq wins"
 
 
 def events_by_chain(log: Sequence[Record]) -> list[int]:
-    """The offsets of the events: truth 1, and all of it."""
+    """The offsets of the events: invariant 1."""
     offsets: list[int] = []
     seq, head = 0, GENESIS
     for offset, record in enumerate(log):
@@ -151,7 +156,7 @@ def events_by_chain(log: Sequence[Record]) -> list[int]:
 
 
 def events_by_seq(log: Sequence[Record], reading: NaiveReading) -> list[int]:
-    """The offsets that an index by seq would serve. Wrong; here to be seen failing."""
+    """The offsets that an index by seq returns. It is wrong: the tests show how it fails."""
     index: dict[int, int] = {}
     for offset, record in enumerate(log):
         if reading is NaiveReading.LAST_WINS or record.seq not in index:
@@ -159,7 +164,7 @@ def events_by_seq(log: Sequence[Record], reading: NaiveReading) -> list[int]:
     return [index[seq] for seq in sorted(index)]
 
 
-class Word(StrEnum):
+class Code(StrEnum):
     SUCCESS = "success"
     REFUSED = "insufficient_funds"
     BALANCE = "balance"
@@ -167,39 +172,39 @@ class Word(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
 
 
-LAST_WORDS = frozenset({Word.SUCCESS, Word.REFUSED, Word.BALANCE})
+FINAL = frozenset({Code.SUCCESS, Code.REFUSED, Code.BALANCE})
 
 
-class Answer(NamedTuple):
-    word: Word
+class Response(NamedTuple):
+    code: Code
     record: Record | None = None
     balance: int = 0
 
 
 @dataclass(slots=True)
 class Client:
-    """Asks for one command until it hears a last word. `question` is the attempt under way."""
+    """Sends one command until it has a final response. `request` is the current attempt, if any."""
 
     command: Command
-    question: "Question | None" = None
-    first_asked_step: int | None = None
-    answer: Answer | None = None
-    asked_step: int = 0
-    """When the attempt that `answer` answers was asked."""
-    answered_step: int = 0
+    request: "Request | None" = None
+    first_requested_step: int | None = None
+    response: Response | None = None
+    requested_step: int = 0
+    """The step of the attempt that got `response`."""
+    responded_step: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class Question:
-    """One attempt of a client. Its writer may still hold it when the client has given it up and hears no more."""
+class Request:
+    """One attempt of a client. A writer may still decide it after the client gave it up; then no response arrives."""
 
     client: Client
-    asked_step: int
+    requested_step: int
 
 
 @dataclass(slots=True)
 class State:
-    """What a writer knows: the fold of the events that it read or wrote."""
+    """The state of a writer: the fold of the events that it read or wrote."""
 
     seq: int = 0
     head: str = GENESIS
@@ -229,47 +234,47 @@ class State:
 
 @dataclass(slots=True)
 class Decision:
-    question: Question
-    answer: Answer
+    request: Request
+    response: Response
     writes: bool
     speculative: bool
-    """A record of the same batch stands before it."""
+    """The batch has a record before this decision."""
 
 
 @dataclass(slots=True, eq=False)
 class Append:
-    """One atomic batch under way. `landed_offset` is the broker's knowledge, `acknowledged` the writer's."""
+    """One atomic batch in flight. The broker knows `landed_offset`, the writer knows `acknowledged`."""
 
     records: list[Record]
     expected_offset: int
     landed_offset: int | None = None
     acknowledged: bool = False
-    answer_offset: int | None = None
+    acknowledged_offset: int | None = None
 
 
 @dataclass(slots=True, eq=False)
 class EndRequest:
-    """The question where the log ends, asked at some step and answered at a later one."""
+    """A read of the log's end. The broker responds at a later step."""
 
     end_offset: int | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Writer:
-    """`generation` is None while it does not believe that it owns the partition."""
+    """`generation` is None unless the writer believes that it owns the partition."""
 
     generation: int | None = None
     paused: bool = False
     notices: deque[int | None] = field(default_factory=deque)
-    """Assignments not heard of yet: a generation gained, or None for the partition lost."""
-    mailbox: deque[Question] = field(default_factory=deque)
+    """Assignments that it has not received yet: the generation of a gain, or None for a loss."""
+    mailbox: deque[Request] = field(default_factory=deque)
     has_opened: bool = False
     must_read: bool = False
     must_open: bool = False
     next_offset: int = 0
     state: State = field(default_factory=State)
     draft: State = field(default_factory=State)
-    """`state` and the batch under way; becomes `state` when that batch has landed, else is dropped."""
+    """`state` and the batch in flight. Becomes `state` when the batch has landed; otherwise it is dropped."""
     decisions: list[Decision] = field(default_factory=list)
     batch: list[Record] = field(default_factory=list)
     append: Append | None = None
@@ -277,26 +282,26 @@ class Writer:
 
 
 class Violation(StrEnum):
-    LOST = "a command was answered with success and is no event"
+    LOST = "a command got the response success and is no event"
     DOUBLED = "a command took effect twice"
-    REORDERED = "a command stands before one that was answered before it was asked"
-    SUCCESS_WITHOUT_EVENT = "a success names a record that was no event when it was answered"
-    MISPLACED = "a record passes for an event whose prev is not the event before it"
-    OVERDRAWN = "an event takes more than the events before it left"
-    WRONG_REFUSAL = "a bet was refused that the wallet could pay, from question to answer"
-    REFUSED_BUT_TAKEN = "a command took effect although its last word was a refusal"
-    STALE_READ = "a strong read shows what the balance never was, from question to answer"
-    STUCK = "somebody never got a last word"
+    REORDERED = "a command comes before one that got its response before the first was requested"
+    SUCCESS_WITHOUT_EVENT = "a success names a record that was no event at the time of the response"
+    MISPLACED = "a record whose prev is not the event before it is read as an event"
+    OVERDRAWN = "an event takes more than the balance before it"
+    WRONG_REFUSAL = "a bet was refused although the wallet could pay it from request to response"
+    REFUSED_BUT_TAKEN = "a command took effect although its final response was a refusal"
+    STALE_READ = "a strong read shows a balance that did not exist from request to response"
+    STUCK = "a client never got a final response"
 
 
 class Outcome(NamedTuple):
     violations: frozenset[Violation]
     happened: Counter[str]
-    """How often what the run is there to provoke did come about: forks, late appends, refusals …"""
+    """How often each intended case occurred: forks, late appends, refusals …"""
 
 
 class Simulation:
-    """One run. Every choice comes from the seed, so a seed that fails is a whole bug report."""
+    """One run. Every choice comes from the seed, so the seed of a failed run reproduces it."""
 
     def __init__(
         self, seed: int, rules: Rules | None = None, naive_reading: NaiveReading = NaiveReading.LAST_WINS
@@ -326,12 +331,12 @@ class Simulation:
             (self.client_posts, 10, 10),
             (self.client_gives_up, 4, 4),
             (self.writer_acts, 22, 30),
-            (self.writer_hears_a_notice, 3, 3),
-            (self.writer_looks_at_the_log, 1, 1),
+            (self.writer_receives_a_notice, 3, 3),
+            (self.writer_reads_the_log, 1, 1),
             (self.writer_gives_up_waiting, 2, 6),
             (self.writer_is_paused_or_resumed, 3, 1),
             (self.broker_lands, 8, 2),
-            (self.broker_answers, 10, 10),
+            (self.broker_responds, 10, 10),
             (self.broker_loses_or_doubles, 1, 0.3),
             (self.ownership_moves, 2, 0.3),
         )
@@ -339,10 +344,10 @@ class Simulation:
             (self.client_posts, 8),
             (self.client_gives_up, 1),
             (self.writer_acts, 20),
-            (self.writer_hears_a_notice, 4),
+            (self.writer_receives_a_notice, 4),
             (self.writer_gives_up_waiting, 1),
             (self.broker_lands, 4),
-            (self.broker_answers, 8),
+            (self.broker_responds, 8),
         )
         actions, *moods = zip(*storm, strict=True)
         weights = self.random.choice(moods)
@@ -354,45 +359,49 @@ class Simulation:
             writer.paused = False
         actions, weights = zip(*calm, strict=True)
         calm_ends_step = self.step + CALM_STEPS_MAX
-        while self.step < calm_ends_step and not all(client.answer for client in self.clients):
+        while self.step < calm_ends_step and not all(client.response for client in self.clients):
             for action in self.random.choices(actions, weights, k=50):
                 self.step += 1
                 action()
-        for append in self.in_flight:  # the latest of late appends
+        for append in self.in_flight:  # the last late appends
             self.land(append)
         return Outcome(judge(self), self.happened)
 
     # ── clients ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def client_posts(self) -> None:
-        idle = [client for client in self.clients if client.question is None and client.answer is None]
+        idle = [client for client in self.clients if client.request is None and client.response is None]
         if not idle:
             return
         client = self.random.choice(idle)
         other = self.writers[1] if self.owner is self.writers[0] else self.writers[0]
         writer = self.owner if self.random.random() < 0.85 else other
-        question = Question(client, self.step)
-        if client.first_asked_step is None:
-            client.first_asked_step = self.step
-        client.question = question
+        request = Request(client, self.step)
+        if client.first_requested_step is None:
+            client.first_requested_step = self.step
+        client.request = request
         if writer.generation is not None and (writer.has_opened or not self.rules.mailbox_after_open):
-            writer.mailbox.append(question)
+            writer.mailbox.append(request)
         elif not writer.paused:
-            self.answer(question, Answer(Word.NOT_OWNER))
+            self.respond(request, Response(Code.NOT_OWNER))
 
     def client_gives_up(self) -> None:
-        asking = [client for client in self.clients if client.question is not None]
-        if asking:
-            self.random.choice(asking).question = None
+        waiting = [client for client in self.clients if client.request is not None]
+        if waiting:
+            self.random.choice(waiting).request = None
 
-    def answer(self, question: Question, answer: Answer) -> None:
-        client = question.client
-        if client.question is not question:
-            return  # given up: nobody hears it
-        self.happened[answer.word] += 1
-        client.question = None
-        if answer.word in LAST_WORDS:
-            client.answer, client.asked_step, client.answered_step = answer, question.asked_step, self.step
+    def respond(self, request: Request, response: Response) -> None:
+        client = request.client
+        if client.request is not request:
+            return  # the client has given up this attempt
+        self.happened[response.code] += 1
+        client.request = None
+        if response.code in FINAL:
+            client.response, client.requested_step, client.responded_step = (
+                response,
+                request.requested_step,
+                self.step,
+            )
 
     # ── the broker ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -403,7 +412,7 @@ class Simulation:
     def land(self, append: Append) -> None:
         append.landed_offset = len(self.log)
         if all(writer.append is not append for writer in self.writers):
-            self.happened["landed when nobody waited"] += 1
+            self.happened["landed after its writer gave up"] += 1
         self.log.extend(append.records)
         self.landed_step.extend([self.step] * len(append.records))
 
@@ -415,19 +424,19 @@ class Simulation:
             if append is not None and append.landed_offset is not None:
                 self.in_flight.append(append)
 
-    def broker_answers(self) -> None:
+    def broker_responds(self) -> None:
         writer = self.random.choice(self.writers)
         append = writer.append
         if append is not None and append.landed_offset is not None:
             append.acknowledged = True
-            append.answer_offset = append.landed_offset if self.random.random() < 0.8 else None
+            append.acknowledged_offset = append.landed_offset if self.random.random() < 0.8 else None
         elif writer.end_request is not None:
             writer.end_request.end_offset = len(self.log)
 
     # ── ownership ────────────────────────────────────────────────────────────────────────────────────────────
 
     def ownership_moves(self) -> None:
-        if self.random.random() < 0.5:  # else it lost touch with the group, too
+        if self.random.random() < 0.5:  # otherwise it does not learn of the loss
             self.owner.notices.append(None)
         self.owner = self.random.choice(self.writers)
         self.generation += 1
@@ -437,7 +446,7 @@ class Simulation:
         writer = self.random.choice(self.writers)
         writer.paused = not writer.paused
 
-    def writer_hears_a_notice(self) -> None:
+    def writer_receives_a_notice(self) -> None:
         writer = self.random.choice(self.writers)
         if writer.paused or not writer.notices:
             return
@@ -448,16 +457,16 @@ class Simulation:
             writer.must_read = True
             writer.must_open = self.rules.open_alone
             if any(other.generation is not None for other in self.writers if other is not writer):
-                self.happened["both believe"] += 1
+                self.happened["two writers believe to own it"] += 1
 
     def stop(self, writer: Writer) -> None:
-        """Forget the partition. What is in flight may still land; nobody here will know."""
-        word = Word.OUTCOME_UNKNOWN if writer.append is not None else Word.NOT_OWNER
+        """Forget the partition. A batch in flight may still land; this writer will not know."""
+        code = Code.OUTCOME_UNKNOWN if writer.append is not None else Code.NOT_OWNER
         for decision in writer.decisions:
-            self.answer(decision.question, Answer(word))
+            self.respond(decision.request, Response(code))
         if self.rules.mailbox_after_open:
-            for question in writer.mailbox:
-                self.answer(question, Answer(Word.NOT_OWNER))
+            for request in writer.mailbox:
+                self.respond(request, Response(Code.NOT_OWNER))
             writer.mailbox.clear()
         writer.generation = None
         writer.has_opened = False
@@ -483,14 +492,14 @@ class Simulation:
         elif writer.mailbox:
             self.drain(writer)
 
-    def writer_looks_at_the_log(self) -> None:
+    def writer_reads_the_log(self) -> None:
         writer = self.random.choice(self.writers)
         if writer.generation is not None and writer.append is None and writer.end_request is None:
             writer.must_read = True
 
     def read(self, writer: Writer, generation: int) -> None:
         writer.must_read = False
-        if len(self.log) > writer.next_offset:  # whatever it wrote and knows of, it counted already
+        if len(self.log) > writer.next_offset:  # not for its own acknowledged records: `next_offset` counts them
             writer.must_open |= self.rules.open_alone and self.rules.open_in_doubt
         writer.next_offset = len(self.log)
         writer.state = State()
@@ -510,38 +519,38 @@ class Simulation:
         self.send(writer)
 
     def drain(self, writer: Writer) -> None:
-        """Decide some of what waits, in order, and either append it or prove what writes nothing."""
+        """Decide some waiting requests, in order. Then append their batch, or get the proof for the silent ones."""
         writer.draft = writer.state.copy()
         for _ in range(self.random.choice((1, len(writer.mailbox)))):
             self.decide(writer, writer.mailbox.popleft())
-        silent = [decision for decision in writer.decisions if not decision.writes]
-        if not self.rules.proven_answers:
+        silent = [decision for decision in writer.decisions if not decision.writes]  # those that write no event
+        if not self.rules.proven_responses:
             self.leave(
                 writer,
                 [d for d in silent if not (d.speculative and self.rules.nothing_speculative)],
             )
             silent = []
         if writer.batch and (self.rules.nothing_speculative or not silent):
-            self.send(writer)  # the proof of all that is silent, too
+            self.send(writer)  # this append is also the proof for the silent decisions
         elif silent:
             writer.end_request = EndRequest()
 
-    def decide(self, writer: Writer, question: Question) -> None:
-        command = question.client.command
+    def decide(self, writer: Writer, request: Request) -> None:
+        command = request.client.command
         draft, speculative = writer.draft, bool(writer.batch)
         if command.kind is Kind.READ:
-            answer, writes = Answer(Word.BALANCE, balance=draft.balance), False
+            response, writes = Response(Code.BALANCE, balance=draft.balance), False
         elif (record := draft.taken.get(command.command_id)) is not None:
             self.happened["idempotency hit"] += 1
-            answer, writes = Answer(Word.SUCCESS, record), False
+            response, writes = Response(Code.SUCCESS, record), False
         elif command.kind is Kind.BET and draft.balance < command.amount:
-            answer, writes = Answer(Word.REFUSED), False
+            response, writes = Response(Code.REFUSED), False
         else:
             record = draft.next_record(command, self.time_us())
             draft.evolve(record)
             writer.batch.append(record)
-            answer, writes = Answer(Word.SUCCESS, record), True
-        writer.decisions.append(Decision(question, answer, writes, speculative))
+            response, writes = Response(Code.SUCCESS, record), True
+        writer.decisions.append(Decision(request, response, writes, speculative))
 
     def send(self, writer: Writer) -> None:
         writer.append = Append(writer.batch, expected_offset=writer.next_offset)
@@ -550,14 +559,14 @@ class Simulation:
     def leave(self, writer: Writer, decisions: Iterable[Decision]) -> None:
         for decision in decisions:
             writer.decisions.remove(decision)
-            self.answer(decision.question, decision.answer)
+            self.respond(decision.request, decision.response)
 
     def take_acknowledgement(self, writer: Writer, append: Append) -> None:
-        if self.rules.expected_offset and append.answer_offset != append.expected_offset:
-            self.happened["landed elsewhere or nowhere told"] += 1
+        if self.rules.expected_offset and append.acknowledged_offset != append.expected_offset:
+            self.happened["acknowledged at another offset or at none"] += 1
             self.decide_again(writer)
             return
-        first_offset = append.expected_offset if append.answer_offset is None else append.answer_offset
+        first_offset = append.expected_offset if append.acknowledged_offset is None else append.acknowledged_offset
         writer.next_offset = first_offset + len(append.records)
         writer.state = writer.draft
         writer.must_open = False
@@ -575,26 +584,26 @@ class Simulation:
             return
         for decision in silent:
             writer.decisions.remove(decision)
-            self.answer(decision.question, Answer(Word.NOT_OWNER))
+            self.respond(decision.request, Response(Code.NOT_OWNER))
         self.decide_again(writer)
 
     def writer_gives_up_waiting(self) -> None:
-        """The outcome is unknown: say so, or say nothing and decide again from the true head."""
+        """The outcome is unknown: respond so, or do not respond and decide again from the true head."""
         writer = self.random.choice(self.writers)
         if writer.paused or (writer.append is None and writer.end_request is None):
             return
         if writer.append is not None:
             self.happened["outcome unknown to the writer"] += 1
         if self.random.random() < 0.5:
-            word = Word.NOT_OWNER if writer.append is None else Word.OUTCOME_UNKNOWN
+            code = Code.NOT_OWNER if writer.append is None else Code.OUTCOME_UNKNOWN
             for decision in writer.decisions:
-                self.answer(decision.question, Answer(word))
+                self.respond(decision.request, Response(code))
             writer.decisions.clear()
         self.decide_again(writer)
 
     def decide_again(self, writer: Writer) -> None:
-        """Back to the mailbox with all that was decided, in its order, before what came since."""
-        writer.mailbox.extendleft(decision.question for decision in reversed(writer.decisions))
+        """Put the decided requests back into the mailbox, in their order, before the newer requests."""
+        writer.mailbox.extendleft(decision.request for decision in reversed(writer.decisions))
         writer.must_read = True
         writer.must_open |= self.rules.open_alone and self.rules.open_in_doubt
         self.forget_batch(writer)
@@ -617,7 +626,7 @@ class Simulation:
 
 
 def judge(run: Simulation) -> frozenset[Violation]:
-    """Hold a finished run to the truths. Replays the log anew and trusts nothing that a writer remembers."""
+    """Check the invariants of a finished run. Replays the log from its start, and uses no state of a writer."""
     offsets = run.events()
     events = [run.log[offset] for offset in offsets]
     run.happened["forks"] += len(run.log) - len(events)
@@ -642,38 +651,38 @@ def judge(run: Simulation) -> frozenset[Violation]:
         return sum(run.landed_step[offset] <= step for offset in offsets)
 
     for client in run.clients:
-        answer, command = client.answer, client.command
-        if answer is None:
+        response, command = client.response, client.command
+        if response is None:
             found.add(Violation.STUCK)
             continue
-        between = range(events_at(client.asked_step), events_at(client.answered_step) + 1)
-        match answer.word:
-            case Word.SUCCESS:
-                assert answer.record is not None
+        between = range(events_at(client.requested_step), events_at(client.responded_step) + 1)
+        match response.code:
+            case Code.SUCCESS:
+                assert response.record is not None
                 if command.command_id not in places:
                     found.add(Violation.LOST)
-                if answer.record not in events[: between.stop - 1]:
+                if response.record not in events[: between.stop - 1]:
                     found.add(Violation.SUCCESS_WITHOUT_EVENT)
-            case Word.REFUSED:
+            case Code.REFUSED:
                 if command.command_id in places:
                     found.add(Violation.REFUSED_BUT_TAKEN)
                 if all(balances[n] >= command.amount for n in between):
                     found.add(Violation.WRONG_REFUSAL)
-            case Word.BALANCE:
-                if all(balances[n] != answer.balance for n in between):
+            case Code.BALANCE:
+                if all(balances[n] != response.balance for n in between):
                     found.add(Violation.STALE_READ)
-            case Word.NOT_OWNER | Word.OUTCOME_UNKNOWN:
-                raise AssertionError("not a last word")
+            case Code.NOT_OWNER | Code.OUTCOME_UNKNOWN:
+                raise AssertionError("not a final response")
 
-    if any(comes_before_what_it_followed(places, first, then) for first in run.clients for then in run.clients):
+    if any(is_before_a_finished_command(places, first, then) for first in run.clients for then in run.clients):
         found.add(Violation.REORDERED)
     return frozenset(found)
 
 
-def comes_before_what_it_followed(places: dict[str, int], first: Client, then: Client) -> bool:
-    if first.answer is None or first.answer.word is not Word.SUCCESS or then.first_asked_step is None:
+def is_before_a_finished_command(places: dict[str, int], first: Client, then: Client) -> bool:
+    if first.response is None or first.response.code is not Code.SUCCESS or then.first_requested_step is None:
         return False
-    if first.answered_step >= then.first_asked_step:
+    if first.responded_step >= then.first_requested_step:
         return False
     first_place, then_place = places.get(first.command.command_id), places.get(then.command.command_id)
     return first_place is not None and then_place is not None and then_place < first_place

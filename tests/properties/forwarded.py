@@ -1,9 +1,10 @@
-"""Clients that call any node, nodes that forward, and every failure between them, over one log.
+"""Clients call any node, nodes forward to each other, and every kind of failure happens between them, on one log.
 
 One run is one seed: partitions change hands, nodes crash and come back, calls are lost, late, slow or lose their
 responses, appends have unknown outcomes, nodes learn of owners late, and their clocks differ by up to the allowed
 skew. Clients post commands and batches to any node, and retry under the same ids, until they have a final response.
-At the end `wrongs` reads the log and every final response. `Rules` says which of the product's rules hold in the run.
+At the end `contradictions` reads the log and every final response. `Rules` says which rules of the
+product hold in the run.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ _AHEAD_US_MAX: Final = 450_000
 
 
 class Rules(Struct, frozen=True):
-    """Each is a rule of the product; without one of them some runs must fail."""
+    """Each is a rule of the product. Without any one of them some runs must fail."""
 
     undecided: bool = True
     """A refusal is not final while an earlier call has no response."""
@@ -41,11 +42,11 @@ class Rules(Struct, frozen=True):
     deadline: bool = True
     """An owner decides nothing after its deadline."""
     dry_run_only: bool = True
-    """Several undecided commands of a wallet are not posted again; dry runs look for them."""
+    """Several undecided commands of a wallet are not posted again: dry runs look for their events."""
 
 
 class Removed:
-    """The product without some of its rules, inside the block."""
+    """A context manager: inside its block the product lacks some rules."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -76,7 +77,7 @@ class FinalResponse(Struct):
     """A final response, and the number of events in the wallet's partition at the call and at the response."""
 
     command: Command | None
-    answer: AnyResponse
+    response: AnyResponse
     called_at: int
     responded_at: int
 
@@ -86,7 +87,7 @@ class Run:
         self.chance = random.Random(seed)
         self.responses: list[FinalResponse] = []
         self.requests: list[tuple[Sequence[Command], int, int]] = []
-        """The commands of one call, and the number of the wallet's events before and after."""
+        """The commands of one call, and the numbers of the wallet's events before and after it."""
         self.outcomes: Counter[str] = Counter()
         self.cluster: ClusterInMemory
         self.read_at_the_end: dict[str, int] = {}
@@ -176,31 +177,31 @@ class Run:
         return place_bet(chance.randint(1, 6), f"b{name}", user_id=user_id)
 
     async def _final_responses(self, commands: list[Command]) -> None:
-        """Post all of them, in this order, until each has a final response. Commands that have one are left out."""
+        """Post the commands, in this order, until each has a final response. A next call leaves finished ones out."""
         user_id = commands[0].user_id
         while commands:
             called_at, site = self._events(user_id), self._any_site()
-            answers: list[AnyResponse] | None = await self._while_there(site, site.post_many(*commands))
-            if answers is None:
-                # A client without a response knows how long the command may still be decided.
-                self.outcomes["broken off"] += 1
+            responses: list[AnyResponse] | None = await self._unless_it_dies(site, site.post_many(*commands))
+            if responses is None:
+                # A client without a response waits as long as the command may still be decided.
+                self.outcomes["connection lost"] += 1
                 await asyncio.sleep(CALL_S + 2 * SKEW_S)
             self.requests.append((commands, called_at, self._events(user_id)))
-            if answers is None:
+            if responses is None:
                 continue
             left = []
-            for command, answer in zip(commands, answers, strict=True):
-                self.outcomes[getattr(answer, "reason", type(answer).__name__)] += 1
-                if isinstance(answer, Failed):
+            for command, response in zip(commands, responses, strict=True):
+                self.outcomes[getattr(response, "reason", type(response).__name__)] += 1
+                if isinstance(response, Failed):
                     left.append(command)
                 else:
-                    self.responses.append(FinalResponse(command, answer, called_at, self._events(user_id)))
+                    self.responses.append(FinalResponse(command, response, called_at, self._events(user_id)))
             commands = left
             await asyncio.sleep(self.chance.choice((0, 0.01, 0.2)))
 
     async def _read(self, user_id: str) -> None:
         called_at, site = self._events(user_id), self._any_site()
-        read = await self._while_there(site, site.node.wallet(user_id))
+        read = await self._unless_it_dies(site, site.node.wallet(user_id))
         if isinstance(read, WalletRead):
             self.outcomes["WalletRead"] += 1
             self.responses.append(FinalResponse(None, read, called_at, self._events(user_id)))
@@ -208,12 +209,12 @@ class Run:
     def _any_site(self) -> Site:
         return self.chance.choice(list(self.cluster.sites.values()))
 
-    async def _while_there(self, site: Site, response: Any) -> Any:
-        """None where the node dies before it responds."""
+    async def _unless_it_dies(self, site: Site, response: Any) -> Any:
+        """Returns the response; None if the node dies before it."""
         responding = asyncio.ensure_future(response)
-        going = asyncio.ensure_future(site.gone.wait())
-        await asyncio.wait({responding, going}, return_when=asyncio.FIRST_COMPLETED)
-        going.cancel()
+        dying = asyncio.ensure_future(site.gone.wait())
+        await asyncio.wait({responding, dying}, return_when=asyncio.FIRST_COMPLETED)
+        dying.cancel()
         if responding.done():
             return responding.result()
         responding.cancel()
@@ -222,9 +223,9 @@ class Run:
     def _events(self, user_id: str) -> int:
         return len(self.cluster.events(user_id))
 
-    # --- the judge -------------------------------------------------------------------------------------------------
+    # --- checks ----------------------------------------------------------------------------------------------------
 
-    def wrongs(self) -> set[str]:
+    def contradictions(self) -> set[str]:
         """The contradictions between the log and the final responses."""
         found: set[str] = set()
         events = [decode(record) for records in self.cluster.appended.records for record in records]
@@ -242,9 +243,9 @@ class Run:
             if min(balances) < 0:
                 found.add("overdrawn")
             if balances[-1] != self.read_at_the_end[user_id]:
-                found.add("a wallet that the log does not bear out")
+                found.add("a wallet that differs from the log")
         for final in self.responses:
-            found |= self._wrong(final, events, taken, cash)
+            found |= self._contradiction(final, events, taken, cash)
         for commands, called_at, responded_at in self.requests:
             user_id = commands[0].user_id
             since = [e.command_id for _, _, e in events if e.user_id == user_id][called_at:responded_at]
@@ -253,22 +254,22 @@ class Run:
                 found.add("out of order")
         return found
 
-    def _wrong(
+    def _contradiction(
         self, final: FinalResponse, events: Sequence[Any], taken: Counter[str], cash: dict[str, list[int]]
     ) -> set[str]:
-        answer, moments = final.answer, slice(final.called_at, final.responded_at + 1)
-        if isinstance(answer, Accepted):
+        response, moments = final.response, slice(final.called_at, final.responded_at + 1)
+        if isinstance(response, Accepted):
             places = {place: event for place, _, event in events}
-            return set() if places.get(answer.position) == answer.event else {"success without its event"}
-        if isinstance(answer, WalletRead):
-            balance = answer.wallet.balances.get("INR")
-            known = cash[answer.wallet.user_id][moments]
+            return set() if places.get(response.position) == response.event else {"success without its event"}
+        if isinstance(response, WalletRead):
+            balance = response.wallet.balances.get("INR")
+            known = cash[response.wallet.user_id][moments]
             return set() if (balance.cash if balance else 0) in known else {"a stale read"}
-        assert isinstance(answer, Refused), answer
+        assert isinstance(response, Refused), response
         assert final.command is not None
-        assert not isinstance(final.command, OpenWallet | Deposit), answer
+        assert not isinstance(final.command, OpenWallet | Deposit), response
         if taken[final.command.command_id]:
-            return {"refused, and taken"}
+            return {"refused, but in the log"}
         stake = getattr(final.command, "stake", 0)
         enough = all(balance >= stake for balance in cash[final.command.user_id][moments])
         return {"a wrong refusal"} if enough else set()

@@ -1,9 +1,9 @@
-"""Three nodes on one log. Partitions move, appends fail, processes die, and nodes learn of changes late.
+"""Three nodes on one log. Partitions move, appends fail, processes die, and some nodes do not learn of a change.
 
-One run is one seed; in every other one each node stands by for the others' partitions. Clients post to any node and
-retry, under the same id, until they have a final response; transfers and referrals cross partitions, and so nodes.
-In the end all nodes know the owners, everything is delivered, and `wrongs` compares the log and the owners' state
-with every final response.
+One run is one seed. With odd seeds each node stands by for all partitions of the others. Clients post to any node and
+retry, under the same id, until they have a final response; transfers and referrals go between partitions, and so
+between nodes. At the end all nodes know the owners, everything is delivered, and `contradictions` compares the log
+and the owners' state with every final response.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ COMMANDS_EACH: Final = 8
 
 
 class SlowLog(WatchedLog):
-    """Appends and confirmations are slow, so that everything else happens during them."""
+    """Appends and confirmations take long, so that other things happen during them."""
 
     def __init__(self, appended: Appended, chance: random.Random) -> None:
         super().__init__(len(appended.records), appended, shared=True)
@@ -63,13 +63,13 @@ class Run:
     async def play(self) -> None:
         for name in NODES:
             await self.cluster.node(name)
-        await self._move(deaf=set())
+        await self._move(unaware=set())
         clients = [asyncio.create_task(self._client(user_id)) for user_id in self.users]
         while not all(client.done() for client in clients):
             await asyncio.sleep(0.001 * self.chance.choice((0, 1, 3)))
             happens = self.chance.random()
             if happens < 0.06:
-                await self._move(deaf={name for name in NODES if self.chance.random() < 0.25})
+                await self._move(unaware={name for name in NODES if self.chance.random() < 0.25})
             elif happens < 0.09:
                 await self._die(self.chance.choice(NODES))
             elif happens < 0.2:
@@ -78,16 +78,16 @@ class Run:
             client.result()
         for world in self.cluster.worlds.values():
             world.log.fail_next.clear()
-        await self._move(deaf=set())
+        await self._move(unaware=set())
         await self._rest()
 
-    async def _move(self, deaf: set[str]) -> None:
+    async def _move(self, unaware: set[str]) -> None:
         shares: dict[str, set[int]] = {name: set() for name in NODES}
         for partition in range(PARTITIONS):
             before = self.cluster.members[NODES[0]].address_of(partition)
             stays = before is not None and self.chance.random() < 0.6
             shares[before if stays and before is not None else self.chance.choice(NODES)].add(partition)
-        await self.cluster.give(deaf=deaf, **shares)
+        await self.cluster.give(unaware=unaware, **shares)
 
     async def _die(self, name: str) -> None:
         await self.cluster.crash_one(name)
@@ -112,7 +112,7 @@ class Run:
             elif kind < 0.6:
                 command = place_bet(chance.randint(1, 150), f"b{number}", user_id=user_id)
             else:
-                to = chance.choice([*others, "nobody"])
+                to = chance.choice([*others, "never-opened"])
                 command = transfer(chance.randint(1, 90), to, f"t{number}", user_id=user_id)
             await self._final_response(command, chance)
 
@@ -126,15 +126,15 @@ class Run:
             self._posting[at].add(posting)
             await asyncio.wait({posting})
             self._posting[at].discard(posting)
-            answer = None if posting.cancelled() else posting.result()
-            self.outcomes[getattr(answer, "reason", type(answer).__name__)] += 1
-            if isinstance(answer, Accepted):
-                self.accepted[name] = answer
+            response = None if posting.cancelled() else posting.result()
+            self.outcomes[getattr(response, "reason", type(response).__name__)] += 1
+            if isinstance(response, Accepted):
+                self.accepted[name] = response
                 return
-            if isinstance(answer, Refused):
+            if isinstance(response, Refused):
                 self.refused.add(name)
                 return
-            assert answer is None or isinstance(answer, Failed), answer
+            assert response is None or isinstance(response, Failed), response
             await asyncio.sleep(0.001 * chance.choice((0, 1, 2)))
 
     async def _rest(self) -> None:
@@ -147,7 +147,7 @@ class Run:
             ):
                 await asyncio.sleep(0.005)
 
-    async def wrongs(self) -> set[str]:
+    async def contradictions(self) -> set[str]:
         found: set[str] = set()
         world = next(iter(self.cluster.worlds.values()))
         events = world.events()  # checks the chain, too
@@ -155,22 +155,22 @@ class Run:
         if max(commands.values()) > 1:
             found.add("doubled")
         if any(commands[name] != 1 for name in self.accepted):
-            found.add("acknowledged, and lost")
+            found.add("accepted, but not in the log")
         if any(commands[name] for name in self.refused):
-            found.add("refused, and taken")
+            found.add("refused, but in the log")
         if world.total("transit/"):
-            found.add("money under way")
+            found.add("money in transit at the end")
         for user_id, wallet in world.replayed().items():
             if user_id.startswith("partition:"):
                 continue
             if await self.cluster.owner_of(user_id).wallet(user_id) != wallet:
-                found.add("an owner says what is not in the log")
+                found.add("an owner's wallet differs from the log")
         halted = [each.node.halted for each in self.cluster.worlds.values() if each.node.halted.done()]
         if halted:
             found.add(f"halted: {halted[0].result()}")
         for name, accepted in self.accepted.items():
             if commands[name] == 1 and events_at(world.appended.records, accepted) != name:
-                found.add("not where its response said")
+                found.add("not at the position in its response")
         return found
 
 

@@ -13,7 +13,7 @@ SEQ = 1_000_000
 
 
 def settled(partitions: int, names: list[str], before: Assignment | None = None, *, rounds: int = 12) -> Assignment:
-    """The last of some assignments, when standbys catch up between each two."""
+    """The last of ``rounds`` assignments; all standbys catch up after each one."""
     assigned = before or Assignment({}, {})
     for _ in range(rounds):
         assigned = assign(partitions, members_of(assigned, names))
@@ -41,7 +41,7 @@ def loads(assigned: Assignment, among: list[str]) -> list[int]:
 
 
 @st.composite
-def anything(draw: st.DrawFn) -> tuple[int, dict[str, Member]]:
+def any_cluster(draw: st.DrawFn) -> tuple[int, dict[str, Member]]:
     partitions = draw(st.integers(1, 40))
     places = st.dictionaries(
         st.integers(0, partitions + 1), st.integers(0, 2 * READY_BEHIND_MAX), max_size=partitions
@@ -50,7 +50,7 @@ def anything(draw: st.DrawFn) -> tuple[int, dict[str, Member]]:
     return partitions, {name: Member(f"http://{name}", *of) for name, of in some.items()}
 
 
-@given(anything())
+@given(any_cluster())
 def test_every_partition_has_an_owner_and_another_node_as_standby(cluster: tuple[int, dict[str, Member]]) -> None:
     partitions, members = cluster
     assigned = assign(partitions, members)
@@ -64,8 +64,8 @@ def test_every_partition_has_an_owner_and_another_node_as_standby(cluster: tuple
     )
 
 
-@given(anything())
-@example(  # the partition moves twice, and the node in the middle does not report its state
+@given(any_cluster())
+@example(  # partition 0 moves twice, and the node in the middle does not report its state
     (
         5,
         {
@@ -94,7 +94,7 @@ def test_the_assignment_is_even_once_all_nodes_have_caught_up(partitions: int, n
     assigned = settled(partitions, names(nodes))
     found = loads(assigned, names(nodes))
     assert found[-1] - found[0] <= 1
-    assert assign(partitions, members_of(assigned, names(nodes))) == assigned, "and nothing moves any more"
+    assert assign(partitions, members_of(assigned, names(nodes))) == assigned, "nothing moves any more"
 
 
 @pytest.mark.parametrize(("partitions", "nodes"), [(16, 3), (16, 2), (12, 4), (64, 5), (7, 3), (1, 3)])
@@ -103,11 +103,11 @@ def test_the_partitions_of_a_node_that_leaves_go_to_their_standbys(partitions: i
     for gone in names(nodes):
         left = [name for name in names(nodes) if name != gone]
         after = assign(partitions, members_of(before, left))
-        left_over = [partition for partition, owner in before.owners.items() if owner == gone]
-        assert all(after.owners[partition] == before.standbys[partition] for partition in left_over)
+        of_gone = [partition for partition, owner in before.owners.items() if owner == gone]
+        assert all(after.owners[partition] == before.standbys[partition] for partition in of_gone)
         moved = [one for one, owner in before.owners.items() if owner not in (gone, after.owners[one])]
         assert all(after.owners[one] == before.standbys[one] for one in moved), (
-            "to even out, and only to a ready node"
+            "only to even the load, and only to a ready node"
         )
         found = loads(after, left)
         assert found[-1] - found[0] <= 2
@@ -115,27 +115,27 @@ def test_the_partitions_of_a_node_that_leaves_go_to_their_standbys(partitions: i
 
 def test_a_new_node_is_first_a_standby_and_owns_its_share_once_it_has_caught_up() -> None:
     before = settled(16, names(3))
-    came = [*names(3), "node-9"]
-    first = assign(16, members_of(before, came))
+    with_new = [*names(3), "node-9"]
+    first = assign(16, members_of(before, with_new))
     assert first.owners == before.owners, "nothing moves to a node that is not ready"
     planned = [partition for partition, standby in first.standbys.items() if standby == "node-9"]
     assert len(planned) >= 4
-    second = assign(16, members_of(first, came))
-    assert loads(second, came) == [4, 4, 4, 4]
+    second = assign(16, members_of(first, with_new))
+    assert loads(second, with_new) == [4, 4, 4, 4]
     assert {partition for partition, owner in second.owners.items() if owner == "node-9"} <= set(planned)
 
 
-def test_nodes_that_come_and_go_at_random_end_even() -> None:
+def test_after_random_joins_and_leaves_the_assignment_is_even() -> None:
     chance = random.Random(5)
     for _ in range(60):
-        partitions, there = chance.randint(1, 40), names(chance.randint(1, 5))
-        assigned = settled(partitions, there)
+        partitions, present = chance.randint(1, 40), names(chance.randint(1, 5))
+        assigned = settled(partitions, present)
         for _ in range(6):
-            if len(there) > 1 and chance.random() < 0.5:
-                there.remove(chance.choice(there))
+            if len(present) > 1 and chance.random() < 0.5:
+                present.remove(chance.choice(present))
             else:
-                there.append(f"came-{chance.random():.6f}")
-            assigned = assign(partitions, members_of(assigned, there, caught_up=chance.random() < 0.7))
-            assert set(assigned.owners.values()) <= set(there)
-        found = loads(settled(partitions, there, assigned), there)
+                present.append(f"new-{chance.random():.6f}")
+            assigned = assign(partitions, members_of(assigned, present, caught_up=chance.random() < 0.7))
+            assert set(assigned.owners.values()) <= set(present)
+        found = loads(settled(partitions, present, assigned), present)
         assert found[-1] - found[0] <= 1

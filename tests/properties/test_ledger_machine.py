@@ -352,7 +352,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 continue
             user_id, command_id = one.user_id, one.fields["command_id"]
             written = self.witness.written.get((user_id, command_id))
-            answer = self.run(self.node.first_answer(user_id, command_id))
+            answer = self.run(self.node.first_response(user_id, command_id))
             if written is None:
                 assert answer is None
             else:

@@ -20,7 +20,7 @@ async def test_every_command_takes_effect_once_although_partitions_move_and_node
     monkeypatch.setattr(standby_module, "LOOK_EVERY_S", 0.002)
     run = Run(seed)
     await run.play()
-    assert await run.wrongs() == set()
+    assert await run.contradictions() == set()
     await run.cluster.crash()
 
 

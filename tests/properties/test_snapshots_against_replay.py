@@ -1,8 +1,7 @@
-"""A state that comes by way of a snapshot, against the same told by the log alone, as whole content.
+"""A state that is loaded from a snapshot equals the state that is replayed from the log, in every key.
 
-One run is one seed: a day of plain chance (``busy_days``) over two partitions, some of it before a snapshot is taken
-of each, some after; now and then writers of snapshots are killed and started again, and broken ones stand among the
-whole. Then a fresh node loads what is there.
+One run is one seed: a random day (``busy_days``) over two partitions. Snapshots are written between its steps. Some
+writes are killed, so the store has broken snapshots, too. Then a new node loads the snapshots.
 """
 
 import asyncio
@@ -31,18 +30,18 @@ from unit.given import ASSETS
 from unit.node_in_memory import World
 
 PARTITIONS: Final = 2
-"""u1 and u3 share one, u2 has the other."""
+"""The wallets of u1 and u3 are in one partition, that of u2 is in the other."""
 
 Content = list[dict[str, Value]]
 
 
 class Day:
-    """A node in memory, and what clients were told."""
+    """A node in memory, and the accepted requests with tnext_owner responses."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world, self.chance = world, chance
         self.accepted: list[tuple[Asked, Accepted]] = []
-        self._asked = 0
+        self._posted = 0
 
     def _events(self) -> list[tuple[str, Event]]:
         found = []
@@ -56,30 +55,36 @@ class Day:
             if isinstance(step, Wait):
                 self.world.clock.now_us += step.us
             elif isinstance(step, Post):
-                self._asked += 1
-                asked = Asked(step.command(f"c-{self._asked}", self.world.clock.now_us, self._events()), step.actor)
-                answer = await self.world.node.post(asked.command, asked.request_sha256, asked.actor)
-                if isinstance(answer, Accepted):
-                    self.accepted.append((asked, answer))
+                self._posted += 1
+                request = Asked(
+                    step.command(f"c-{self._posted}", self.world.clock.now_us, self._events()), step.actor
+                )
+                response = await self.world.node.post(request.command, request.request_sha256, request.actor)
+                if isinstance(response, Accepted):
+                    self.accepted.append((request, response))
             if self.chance.random() < 0.1:
                 await self.world.save()
-        await asyncio.sleep(0.11)  # a writer looks at the clock at least every 0.1 s
+        await asyncio.sleep(0.11)  # a writer reads the clock at least every 0.1 s
         await self.world.quiet()
         await self.world.save()
 
-    async def snapshot(self, kept: MemorySnapshotStore, partition: int) -> bool:
-        """Answers whether it was finished."""
+    async def snapshot(self, snapshot_store: MemorySnapshotStore, partition: int) -> bool:
+        """Write a snapshot, or be killed. Returns whether the snapshot was finished."""
         snapshots = Snapshots(
-            self.world.new_log(), self.world.store, kept, chunk_entries=self.chance.choice((1, 3, 10, 100)), duty=1.0
+            self.world.new_log(),
+            self.world.store,
+            snapshot_store,
+            chunk_entries=self.chance.choice((1, 3, 10, 100)),
+            duty=1.0,
         )
         if self.chance.random() < 0.3:
-            kept.fail_next.extend([None] * self.chance.randrange(12) + [LogUnavailable("killed")])
+            snapshot_store.fail_next.extend([None] * self.chance.randrange(12) + [LogUnavailable("killed")])
         try:
             return await snapshots.write(partition) is not None
         except LogUnavailable:
             return False
         finally:
-            kept.fail_next.clear()
+            snapshot_store.fail_next.clear()
 
 
 def content(store: StateStore) -> Content:
@@ -95,7 +100,7 @@ def _halted(_: int, error: LedgerError) -> None:
 
 
 async def recovered(world: World, store: StateStore) -> tuple[Content, int]:
-    """What a start makes of the store and the log, all of it saved; and how many records it replayed."""
+    """Recover every partition and save it. Returns the content of ``store``, and how many records were replayed."""
     log = world.new_log()
     writers = [
         Writer(partition, log, store, world.clock, ASSETS, deliver=_nowhere, halted=_halted)
@@ -114,11 +119,11 @@ async def recovered(world: World, store: StateStore) -> tuple[Content, int]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_a_state_from_a_snapshot_is_the_state_that_the_log_tells(seed: int, tmp_path: Path) -> None:
+async def test_a_state_from_a_snapshot_equals_the_state_replayed_from_the_log(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     world = await World(PARTITIONS, shared=True, generation=1).start()
     day = Day(world, chance)
-    kept = MemorySnapshotStore()
+    snapshot_store = MemorySnapshotStore()
     steps = busy_day(seed)
     at = sorted(chance.randrange(len(steps) + 1) for _ in range(3))
     finished = [0] * PARTITIONS
@@ -128,17 +133,17 @@ async def test_a_state_from_a_snapshot_is_the_state_that_the_log_tells(seed: int
             break
         for partition in range(PARTITIONS):
             before = world.store.checkpoint(partition)
-            if await day.snapshot(kept, partition) and before is not None:
+            if await day.snapshot(snapshot_store, partition) and before is not None:
                 finished[partition] = before.seq
             if chance.random() < 0.5:
-                kept.compact(partition)
+                snapshot_store.compact(partition)
 
     store: StateStore = MemoryStateStore() if chance.random() < 0.5 else SqliteStateStore(tmp_path / "fresh.sqlite3")
-    snapshots = Snapshots(world.new_log(), store, kept)
+    snapshots = Snapshots(world.new_log(), store, snapshot_store)
     for partition in range(PARTITIONS):
         await snapshots.prepare(partition)
         loaded = store.checkpoint(partition)
-        # One whose writer was killed while it deleted those before is whole, too.
+        # A snapshot whose writer was killed while it deleted older ones is complete, so a newer one may be loaded.
         assert (0 if loaded is None else loaded.seq) >= finished[partition]
     by_snapshot, replayed = await recovered(world, store)
     by_log, records = await recovered(world, MemoryStateStore())
@@ -147,17 +152,17 @@ async def test_a_state_from_a_snapshot_is_the_state_that_the_log_tells(seed: int
     assert content(world.store) == by_log
 
     await world.crash()
-    heir = World(PARTITIONS, store, shared=True, generation=2)
-    heir.appended, heir.clock = world.appended, world.clock
-    await heir.start()
-    for asked, answer in day.accepted:
-        again = await heir.node.post(asked.command, asked.request_sha256, asked.actor)
+    next_owner = World(PARTITIONS, store, shared=True, generation=2)
+    next_owner.appended, next_owner.clock = world.appended, world.clock
+    await next_owner.start()
+    for request, response in day.accepted:
+        again = await next_owner.node.post(request.command, request.request_sha256, request.actor)
         assert isinstance(again, Accepted)
         assert (again.position, again.head, again.event, again.hit) == (
-            answer.position,
-            answer.head,
-            answer.event,
+            response.position,
+            response.head,
+            response.event,
             True,
         )
-    await heir.assert_true_of_the_log()
-    await heir.stop()
+    await next_owner.assert_true_of_the_log()
+    await next_owner.stop()

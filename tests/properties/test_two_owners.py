@@ -1,4 +1,4 @@
-"""However owners change and appends are delayed: nothing lost, doubled, wrongly refused, and no stale read."""
+"""Owners change and appends are delayed: no command is lost, doubled or wrongly refused, and no read is stale."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ async def assert_no_contradiction(first: int, seeds: int) -> None:
     outcomes: Counter[str] = Counter()
     for seed in range(first, first + seeds):
         run = await played(seed)
-        assert run.wrongs() == set(), f"seed {seed}"
+        assert run.contradictions() == set(), f"seed {seed}"
         outcomes += run.outcomes
         outcomes["late"] += sum(log.landed_late for log in run.logs)
     for what in ("Accepted", "Refused", "WalletRead", "not_owner", "outcome_unknown", "given up", "late"):
@@ -32,5 +32,5 @@ async def test_no_response_of_two_owners_contradicts_the_log(first: int) -> None
 @pytest.mark.system
 @pytest.mark.parametrize("first", range(200, 2_200, 500))
 async def test_many_more_runs(first: int) -> None:
-    """So many runs, because the lack of some rules shows in one run of two hundred only."""
+    """Many runs, because without some rules only one run in two hundred fails."""
     await assert_no_contradiction(first, 500)

@@ -2,8 +2,8 @@
 
 One run is one seed: clients send deposits, bets and strong reads of one wallet to either node, and retry under the
 same id until they have a final response. The owner changes, each time with a higher generation; nodes learn of it
-late or not at all, appends are delayed, and responses are lost. At the end all delayed appends land, and `wrongs`
-compares the log with every final response. It is to the product what `fence_model.py` is to the design.
+late or not at all, appends are delayed, and responses are lost. At the end all delayed appends land, and
+`contradictions` compares the log with every final response. It tests the product; `fence_model.py` tests the design.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class HeldUpLog(MemoryEventLog):
             raise OutcomeUnknown("held up")
         self._land(partition, after, records)
         if self._chance.random() < 0.05:
-            raise OutcomeUnknown("the answer got lost")
+            raise OutcomeUnknown("the response was lost")
 
     async def confirm(self, partition: int, head: Head) -> None:
         await self._delay()
@@ -63,7 +63,7 @@ class HeldUpLog(MemoryEventLog):
             self._land(0, after, records)
             self.landed_late += 1
         except StaleHead:
-            pass  # on a broker it is in the topic, and is not an event
+            pass  # on a broker the record is in the topic, but is not an event
 
 
 class Client:
@@ -73,7 +73,7 @@ class Client:
         self.command = command
         self.response: AnyResponse = None
         self.called_at = 0
-        """The number of events in the log at the call that got the final response."""
+        """The number of events in the log when the call with the final response began."""
         self.responded_at = 0
 
 
@@ -130,7 +130,7 @@ class Run:
     async def _start(self, node: Node) -> None:
         try:
             await node.start()
-        except Exception as error:  # noqa: BLE001 - superseded before it began
+        except Exception as error:  # noqa: BLE001 - superseded during its start
             self.outcomes[type(error).__name__] += 1
 
     async def _client(self, number: int) -> None:
@@ -173,7 +173,7 @@ class Run:
             for _ in range(chance.randrange(20)):
                 await asyncio.sleep(0)
 
-    def wrongs(self) -> set[str]:
+    def contradictions(self) -> set[str]:
         """The contradictions between the log and the final responses."""
         found: set[str] = set()
         events = [decode(record) for record in self.appended.records[0]]
@@ -195,7 +195,7 @@ class Run:
             elif isinstance(response, Refused):
                 assert client.command is not None
                 if commands["u1", client.command.command_id]:
-                    found.add("refused, and taken")
+                    found.add("refused, but in the log")
                 amount = getattr(client.command, "stake", None)
                 enough = amount is not None and all(cash[n] >= amount for n in moments if n < len(cash))
                 if enough and response.rejection.code == "insufficient_funds":

@@ -146,7 +146,7 @@ def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
         assert_one_message(reconcile("--url", told.url, "--data", str(tmp_path)), "there is no event log")
         assert_one_message(reconcile("--url", told.url, "--user", "stranger"), "no event of 1 of the wallets")
         told.fail_next = [Answer(502, b"<html>", content_type="text/html")]
-        assert_one_message(reconcile("--url", told.url), "answered 502: <html>")
+        assert_one_message(reconcile("--url", told.url), "returned status 502: <html>")
         told.fail_next = [Answer(200, b"<html>", content_type="text/html")]
         assert_one_message(reconcile("--url", told.url), "answered 200: <html>")
 
@@ -156,8 +156,8 @@ def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
     [
         (Answer(500, {"code": "internal_error", "request_id": "r1"}), "r1"),
         (Answer(400, {"code": "malformed_request", "field": "cursor"}), "cursor"),
-        (Answer(200, b'{"items":[{"data":{"x"}]}'), "it is no JSON"),
-        (Answer(200, b"[" * 100_000), "it is no JSON"),
+        (Answer(200, b'{"items":[{"data":{"x"}]}'), "it is not JSON"),
+        (Answer(200, b"[" * 100_000), "it is not JSON"),
     ],
 )
 def test_a_read_that_is_broken_is_a_difference_and_the_others_are_compared(instead: Answer, said: str) -> None:

@@ -175,7 +175,7 @@ def test_one_check_by_hand_says_what_differs(tmp_path: Path) -> None:
     with service:
         play(service, range(5))
         proved(service)
-    assert check_once(service) == (0, "well: every row is what the log says\n")
+    assert check_once(service) == (0, "well: every row agrees with the log\n")
     assert by_hand(service, "DELETE FROM bet_g1 WHERE user_id = 'u2'") == 1
     assert check_once(service) == (1, "1 differences\n")
     (service.data / READ_MODEL).write_bytes(b"no database at all")

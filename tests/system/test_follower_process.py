@@ -407,8 +407,8 @@ def test_a_user_who_cannot_be_folded_stops_nobody_else_and_is_taken_again_after_
     assert "no taste for wallet_opened" in said
     status = program(service.data, "project", "status")
     assert status.returncode == 0, status.stderr
-    assert status.stdout.count("STANDS STILL") == 1
-    assert f"STANDS STILL {NOBODY_CAN} (partition " in status.stdout
+    assert status.stdout.count("QUARANTINED") == 1
+    assert f"QUARANTINED {NOBODY_CAN} (partition " in status.stdout
     assert rows_of(service.data, "history", NOBODY_CAN) == 0
     assert rows_of(service.data, "history") > 500
     with service:

@@ -21,34 +21,34 @@ _groups = count(1)
 
 
 class Member:
-    """A member of the test's group, ready at once for what it inherits, and what it was told: each change once."""
+    """A member of the test's group. It is ready at once as a standby, and records each change once."""
 
     def __init__(self, owners: KafkaOwners, address: str) -> None:
         self.owners, self.address = owners, address
         self.has: frozenset[int] = frozenset()
         self.generation = 0
-        self.told: list[tuple[str, frozenset[int]]] = []
-        self.inherits: frozenset[int] = frozenset()
+        self.changes: list[tuple[str, frozenset[int]]] = []
+        self.standby: frozenset[int] = frozenset()
 
     async def own_all(self, partitions: frozenset[int], generation: int) -> None:
         raise AssertionError("a group never gives everything to one member until the end")
 
     async def gain(self, partitions: frozenset[int], generation: int) -> None:
         self.has, self.generation = partitions, generation
-        if not self.told or self.told[-1] != ("gained", partitions):
-            self.told.append(("gained", partitions))
+        if not self.changes or self.changes[-1] != ("gained", partitions):
+            self.changes.append(("gained", partitions))
 
     def stand_by_for(self, partitions: frozenset[int]) -> None:
-        self.inherits = partitions
+        self.standby = partitions
 
     def progress(self) -> tuple[dict[int, int], dict[int, int]]:
-        return dict.fromkeys(self.has, 1), dict.fromkeys(self.inherits, 1)
+        return dict.fromkeys(self.has, 1), dict.fromkeys(self.standby, 1)
 
     def is_ready_for(self, partition: int) -> bool:
-        return partition in self.inherits
+        return partition in self.standby
 
     async def lose(self, partitions: frozenset[int]) -> None:
-        self.told.append(("lost", partitions))
+        self.changes.append(("lost", partitions))
 
 
 class Group:
@@ -124,20 +124,20 @@ async def test_a_partition_that_stays_is_not_lost_when_members_join_or_leave(gro
     b = await group.join()
     await group.shared(a, b)
     stayed = a.has
-    assert a.told == [("gained", ALL), ("lost", ALL - stayed), ("gained", stayed)]
+    assert a.changes == [("gained", ALL), ("lost", ALL - stayed), ("gained", stayed)]
     theirs = b.has
     await b.owners.leave()
     await group.shared(a)
-    assert a.told[3:] == [("gained", ALL)], "what it had it keeps"
+    assert a.changes[3:] == [("gained", ALL)], "it keeps its partitions"
     assert theirs == ALL - stayed
 
 
 async def test_each_partition_has_a_standby_that_takes_it_over(group: Group) -> None:
     a, b, c = [await group.join() for _ in range(3)]
     await group.shared(a, b, c)
-    await until(lambda: _is(a.inherits | b.inherits | c.inherits == ALL))
-    assert not any(member.has & member.inherits for member in (a, b, c))
-    left, to_b, to_c = a.has, a.has & b.inherits, a.has & c.inherits
+    await until(lambda: _is(a.standby | b.standby | c.standby == ALL))
+    assert not any(member.has & member.standby for member in (a, b, c))
+    left, to_b, to_c = a.has, a.has & b.standby, a.has & c.standby
     await a.owners.leave()
     await group.shared(b, c)
     assert to_b | to_c == left
@@ -151,10 +151,10 @@ async def test_a_member_gets_no_partition_before_it_is_ready(group: Group) -> No
     b = group.member()
     ready = False
     b.is_ready_for = lambda partition: ready  # type: ignore[method-assign]  # noqa: ARG005
-    b.progress = lambda: (dict.fromkeys(b.has, 1), dict.fromkeys(b.inherits if ready else (), 1))  # type: ignore[method-assign]
+    b.progress = lambda: (dict.fromkeys(b.has, 1), dict.fromkeys(b.standby if ready else (), 1))  # type: ignore[method-assign]
     await b.owners.begin(b)
     await b.owners.join()
-    await until(lambda: _is(bool(b.inherits)))
+    await until(lambda: _is(bool(b.standby)))
     await asyncio.sleep(1.5)
     assert a.has == ALL
     ready = True
@@ -166,8 +166,8 @@ async def test_a_member_that_was_removed_loses_its_partitions_before_it_gains_th
     await group.shared(a)
     assert a.owners._coordinator is not None
     a.owners._coordinator.reset_generation()  # as when its session is over
-    await until(lambda: _is(len(a.told) >= 3))
-    assert a.told == [("gained", ALL), ("lost", ALL), ("gained", ALL)]
+    await until(lambda: _is(len(a.changes) >= 3))
+    assert a.changes == [("gained", ALL), ("lost", ALL), ("gained", ALL)]
 
 
 async def _is(value: bool) -> bool:
@@ -193,7 +193,7 @@ async def test_a_member_without_partitions_is_notified(group: Group) -> None:
     def shared() -> bool:
         idle = [member for member in members if not member.has]
         each = sorted(len(member.has) for member in members)
-        return each == [0] + [1] * PARTITIONS and ("gained", frozenset()) in idle[0].told
+        return each == [0] + [1] * PARTITIONS and ("gained", frozenset()) in idle[0].changes
 
     await until(lambda: _is(shared()))
 

@@ -138,10 +138,10 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     assert loaded is not None
     assert last is not None
     assert 300 <= loaded.seq <= last.seq
-    heir = node_of_whole_log(fresh_log, fresh, now_us, ASSETS, generation=2)
-    assert await heir.start() <= end - loaded.seq
+    next_owner = node_of_whole_log(fresh_log, fresh, now_us, ASSETS, generation=2)
+    assert await next_owner.start() <= end - loaded.seq
     for command, answer in told.items():
-        again = await heir.post(command, request_sha256(command), "local")
+        again = await next_owner.post(command, request_sha256(command), "local")
         assert isinstance(again, Accepted)
         assert isinstance(answer, Accepted)
         assert (again.position, again.head, again.event, again.hit) == (
@@ -150,7 +150,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
             answer.event,
             True,
         )
-    await heir.stop()
+    await next_owner.stop()
     await node.stop()
     # All of it is what the log tells.
     by_log = MemoryStateStore()
@@ -181,9 +181,9 @@ async def test_a_node_that_starts_again_reads_nothing_before_its_checkpoint(logs
 
     again._client.fetch = counted  # type: ignore[method-assign, assignment]
     store = SqliteStateStore(tmp_path / "state.sqlite3")
-    heir = Writer(0, again, store, now_us, ASSETS, deliver=nowhere, halted=nowhere)
-    assert await heir.recover(save_every=1_000) == 0
-    assert heir.head.seq == 32
+    next_owner = Writer(0, again, store, now_us, ASSETS, deliver=nowhere, halted=nowhere)
+    assert await next_owner.recover(save_every=1_000) == 0
+    assert next_owner.head.seq == 32
     assert min(fetched) == 31
     assert (await judged_events(logs))[1:2] == await again.read(0, 2, 1)  # found by the place's pairs
     store.close()

@@ -50,7 +50,7 @@ def test_a_read_model_is_built_rebuilt_and_checked_from_the_topic(
     assert "generation 2 is live" in again.stdout
     side.assert_true_of_the_log()
     well = side.run("project", "check", "--once")
-    assert (well.returncode, well.stdout) == (0, "well: every row is what the log says\n"), well.stderr
+    assert (well.returncode, well.stdout) == (0, "well: every row agrees with the log\n"), well.stderr
     databases.ask("UPDATE wallet_g2 SET status = 'closed'", side.url.rpartition("/")[2])
     found = side.run("project", "check", "--once")
     assert found.returncode == 1

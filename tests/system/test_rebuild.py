@@ -322,7 +322,7 @@ def test_a_running_digest_that_is_wrong_is_listed_and_mended_where_that_is_accep
     change_rows(data, "UPDATE checkpoint SET digests = '{}' WHERE partition = 1")
     refused = rebuild(data)
     assert refused.returncode == 1, refused
-    assert "partition 1, asset of nobody: the rows are the same, their running digest is wrong" in refused.stdout
+    assert "partition 1, asset of no user: the rows are the same, their running digest is wrong" in refused.stdout
     done = rebuild(data, "--accept")
     assert done.returncode == 0, done
     assert_true_of_the_log(data, tmp_path / "scratch")
@@ -335,7 +335,7 @@ def test_what_the_check_had_found_is_listed_when_it_is_mended(data: Path) -> Non
     assert program(data, "project", "check", "--once").returncode == 1
     done = rebuild(data)
     assert done.returncode == 0, done
-    assert "MENDED" in done.stdout
+    assert "REPAIRED" in done.stdout
     assert "u17" in done.stdout
 
 

@@ -1,12 +1,12 @@
-"""Nodes of one process that share a log in memory, and forward to each other over calls that can fail.
+"""Nodes in one process that share a log in memory, and forward requests to each other by calls that can fail.
 
     async with ClusterInMemory(partitions=4, nodes=2) as cluster:
-        cluster.give(0, "a")
+        await cluster.give([0], "a")
         await cluster.settled()
-        b.peers.troubles.append(Trouble.RESPONSE_LOST)
-        answer = await cluster["b"].post(deposit(500))
+        cluster["b"].peers.troubles.append(Trouble.RESPONSE_LOST)
+        response = await cluster["b"].post(deposit(500))
 
-Their messages go through the very bytes of the HTTP transport. Time is that of the event loop.
+Each message is encoded to bytes and decoded again, as over HTTP. The clock is the event loop's.
 """
 
 import asyncio
@@ -49,24 +49,24 @@ _SETTLED_WITHIN_S: Final = 30.0
 
 
 class Trouble(enum.Enum):
-    """The fate of one call."""
+    """What happens to one call."""
 
     NONE = enum.auto()
     UNREACHABLE = enum.auto()
     LOST = enum.auto()
-    """It never arrives, and the sender is not told."""
+    """It never arrives; its sender sees that the connection broke."""
     LATE = enum.auto()
-    """It arrives ``ClusterInMemory.late_s`` after its sender saw the connection break."""
+    """It arrives ``ClusterInMemory.late_s`` after its sender saw that the connection broke."""
     RESPONSE_LOST = enum.auto()
-    """It is decided; the response never arrives."""
+    """It is decided; its response never arrives."""
     SLOW = enum.auto()
-    """It takes ``ClusterInMemory.slow_s`` to arrive, and gets a response."""
+    """It arrives after ``ClusterInMemory.slow_s``, and gets a response."""
     HANGS = enum.auto()
     """It is decided, and the connection stays open without a response."""
 
 
 class Agreement:
-    """The true owners, which members know only after ``refresh``."""
+    """The true owners. A member knows them only after ``refresh``."""
 
     def __init__(self) -> None:
         self.owners: dict[int, str] = {}
@@ -76,7 +76,7 @@ class Agreement:
         self._turn = asyncio.Lock()
 
     async def give(self, partitions: Sequence[int], address: str | None) -> None:
-        """Give the partitions to that node; None: no node owns them."""
+        """Give the partitions to the node at ``address``; None: to no node."""
         async with self._turn:
             before = {name: self.of(name) for name in self.members}
             for partition in partitions:
@@ -122,7 +122,7 @@ class MemoryOwners:
     async def refresh(self) -> None:
         await asyncio.sleep(0.005)
         if self._agreement.away:
-            raise LogUnavailable("the group's coordinator does not answer")
+            raise LogUnavailable("the group's coordinator does not respond")
         self.known = dict(self._agreement.owners)
 
     async def is_mine(self, partition: int) -> bool:
@@ -131,52 +131,52 @@ class MemoryOwners:
 
 
 class MemoryPeers:
-    """``Peers`` of one node: calls to the other nodes of the cluster, with its troubles."""
+    """``Peers`` of one node: calls to the other nodes of the cluster. Each call may meet a trouble."""
 
     def __init__(self, cluster: "ClusterInMemory", name: str) -> None:
         self._cluster, self._name = cluster, name
         self.troubles: deque[Trouble] = deque()
-        """The fates of the next calls; later calls have none."""
+        """The troubles of the next calls; later calls have none."""
         self.calls: list[tuple[str, list[Request]]] = []
         self.delivered: list[tuple[str, list[AnyFollowUp]]] = []
         self.late: set[asyncio.Task[Any]] = set()
 
     async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
         self.calls.append((address, list(requests)))
-        body, places = write_requests(requests, deadline_us)
+        body, indexes = write_requests(requests, deadline_us)
 
-        async def taken(there: PeerHandler) -> list[AnyResponse]:
+        async def receive(handler: PeerHandler) -> list[AnyResponse]:
             arrived, until_us = read_requests(body)
-            await there.decide(arrived, until_us)
-            answers = read_responses(write_responses([request.response for request in arrived]))
-            return [answers[place] for place in places]
+            await handler.decide(arrived, until_us)
+            responses = read_responses(write_responses([request.response for request in arrived]))
+            return [responses[index] for index in indexes]
 
-        answers: list[AnyResponse] = await self._through(address, taken)
-        return answers
+        responses: list[AnyResponse] = await self._call(address, receive)
+        return responses
 
     async def deliver(self, address: str, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
         self.delivered.append((address, list(follow_ups)))
 
-        async def taken(there: PeerHandler) -> list[bool]:
-            return await there.receive(read_follow_ups(write_follow_ups(follow_ups)))
+        async def receive(handler: PeerHandler) -> list[bool]:
+            return await handler.receive(read_follow_ups(write_follow_ups(follow_ups)))
 
-        arrived: list[bool] = await self._through(address, taken)
+        arrived: list[bool] = await self._call(address, receive)
         return arrived
 
     async def ends(self, address: str) -> Mapping[int, End]:
         await asyncio.sleep(0.001)
-        return read_ends(write_ends(self._site(address).whole.local_ends()))
+        return read_ends(write_ends(self._site(address).log_view.local_ends()))
 
     async def open_follow_ups(self, address: str, partitions: Collection[int]) -> Mapping[int, OpenFollowUps]:
         await asyncio.sleep(0.001)
-        there = self._site(address).whole.local_open_follow_ups(partitions)
-        return read_open_follow_ups(write_open_follow_ups(there))
+        found = self._site(address).log_view.local_open_follow_ups(partitions)
+        return read_open_follow_ups(write_open_follow_ups(found))
 
     async def records(self, address: str, partition: int, from_seq: int, limit: int) -> list[bytes]:
         await asyncio.sleep(0.001)
-        records = await self._site(address).whole.local_records(partition, from_seq, limit)
+        records = await self._site(address).log_view.local_records(partition, from_seq, limit)
         if records is None:
-            raise PeerUnreachable(f"partition {partition} is not at {address}")
+            raise PeerUnreachable(f"partition {partition} is not open at {address}")
         return records
 
     async def close(self) -> None:
@@ -188,31 +188,31 @@ class MemoryPeers:
             raise PeerUnreachable(f"no node listens at {address}")
         return site
 
-    async def _through(self, address: str, taken: Any) -> Any:
+    async def _call(self, address: str, receive: Any) -> Any:
         trouble = self.troubles.popleft() if self.troubles else Trouble.NONE
         await asyncio.sleep(0.001)
         if trouble is Trouble.UNREACHABLE:
             raise PeerUnreachable(f"no response from {address}")
         site = self._site(address)
-        there = PeerHandler(site.node)
+        handler = PeerHandler(site.node)
         if trouble is Trouble.LOST:
             raise PeerSilent(f"{address} broke the connection")
         if trouble is Trouble.LATE:
-            late = asyncio.create_task(self._later(there, taken), name=f"late-{self._name}")
+            late = asyncio.create_task(self._later(handler, receive), name=f"late-{self._name}")
             self.late.add(late)
             raise PeerSilent(f"{address} broke the connection")
         if trouble is Trouble.SLOW:
             await asyncio.sleep(self._cluster.slow_s)
-        answer = await while_there(site, taken(there))
+        response = await unless_it_dies(site, receive(handler))
         if trouble is Trouble.HANGS:
             await asyncio.sleep(3_600)
         if trouble is Trouble.RESPONSE_LOST:
             raise PeerSilent(f"{address} broke the connection")
-        return answer
+        return response
 
-    async def _later(self, there: PeerHandler, taken: Any) -> None:
+    async def _later(self, handler: PeerHandler, receive: Any) -> None:
         await asyncio.sleep(self._cluster.late_s)
-        await taken(there)
+        await receive(handler)
 
 
 class Site:
@@ -237,7 +237,7 @@ class Site:
             owners=self.owners,
             others=self.forwarding,
         )
-        self.whole = LogView(self.node, self.owners, self.forwarding)
+        self.log_view = LogView(self.node, self.owners, self.forwarding)
         self.gone = asyncio.Event()
 
     async def post(self, command: Command, *, dry_run: bool = False) -> AnyResponse:
@@ -247,14 +247,14 @@ class Site:
         return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
 
     async def accepted(self, command: Command) -> Accepted:
-        answer = await self.post(command)
-        assert isinstance(answer, Accepted), answer
-        return answer
+        response = await self.post(command)
+        assert isinstance(response, Accepted), response
+        return response
 
     async def failed(self, command: Command) -> Failed:
-        answer = await self.post(command)
-        assert isinstance(answer, Failed), answer
-        return answer
+        response = await self.post(command)
+        assert isinstance(response, Failed), response
+        return response
 
     async def cash(self, user_id: str) -> int:
         read = await self.node.wallet(user_id)
@@ -264,7 +264,7 @@ class Site:
 
 
 class ClusterInMemory:
-    """Some nodes, with the names and addresses a, b, c …."""
+    """Some nodes. Their names a, b, c … are also their addresses."""
 
     def __init__(self, partitions: int = 2, nodes: int = 2, **forwarding: Any) -> None:
         self.partitions, self.forwarding = partitions, forwarding
@@ -273,7 +273,7 @@ class ClusterInMemory:
         self.sites: dict[str, Site] = {}
         self.late_s = self.slow_s = 0.5
         self.ahead_us: dict[str, int] = {}
-        """Name → how far the clock of the node is ahead, for nodes that start later."""
+        """Name → how far the clock of the node is ahead; it counts from the node's next start."""
         self._names = "abcdefgh"[:nodes]
         self._began_s = asyncio.get_running_loop().time()
 
@@ -303,17 +303,18 @@ class ClusterInMemory:
         """Wait until each partition with an owner is open on it."""
         async with asyncio.timeout(_SETTLED_WITHIN_S):
             while not all(  # noqa: ASYNC110 - a state of many writers
-                partition in self.sites[name].whole.local_ends() for partition, name in self.agreement.owners.items()
+                partition in self.sites[name].log_view.local_ends()
+                for partition, name in self.agreement.owners.items()
             ):
                 await asyncio.sleep(0.001)
 
     async def refresh_owners(self) -> None:
-        """Every node reads the owners."""
+        """Make every node read the owners."""
         for site in self.sites.values():
             await site.owners.refresh()
 
     async def crash(self, name: str) -> None:
-        """The process dies: nothing is finished or saved. It owns its partitions until they are given away."""
+        """The process dies: nothing is finished or saved. It owns its partitions until another node gets them."""
         site = self.sites.pop(name)
         self.agreement.members.pop(name, None)
         site.gone.set()
@@ -347,7 +348,7 @@ class ClusterInMemory:
                 task.cancel()
             await self.crash(site.name)
 
-    # --- what the log says ---------------------------------------------------------------------------------------
+    # --- the log -------------------------------------------------------------------------------------------------
 
     def events(self, user_id: str | None = None) -> list[Event]:
         found = [decode(record).event for records in self.appended.records for record in records]
@@ -365,15 +366,15 @@ class ClusterInMemory:
         )
 
 
-async def while_there(site: Site, response: Any) -> Any:
-    """The response, or the end of the connection where the node dies before it."""
+async def unless_it_dies(site: Site, response: Any) -> Any:
+    """Returns the response. Raises PeerSilent if the node dies before it."""
     responding = asyncio.ensure_future(response)
-    going = asyncio.ensure_future(site.gone.wait())
+    dying = asyncio.ensure_future(site.gone.wait())
     try:
-        await asyncio.wait({responding, going}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({responding, dying}, return_when=asyncio.FIRST_COMPLETED)
         if responding.done():
             return responding.result()
         raise PeerSilent(f"{site.name} broke the connection")
     finally:
         responding.cancel()
-        going.cancel()
+        dying.cancel()

@@ -1,8 +1,8 @@
-"""A node over the log and the state store in memory, with a clock that only a test moves.
+"""A node with a log and a state store in memory. Only the test moves its clock.
 
     world = World(partitions=1)
-    await world.start()                                 # again after `crash` or `stop`: on the same log and store
-    answer = await world.accepted(deposit(500))
+    await world.start()                                 # also after `crash` or `stop`: same log, same store
+    response = await world.accepted(deposit(500))
     world.log.fail_next.append(Failure(OutcomeUnknown("…"), lands=True))
     await world.crash()                                 # the process dies: nothing is finished, nothing is saved
 
@@ -47,7 +47,7 @@ class Clock:
 
 
 class WatchedLog(MemoryEventLog):
-    """Counts its appends, and can be made to wait: while ``gate`` is shut, appends are under way."""
+    """Counts its appends. While ``gate`` is not set, each append waits."""
 
     def __init__(self, partitions: int, appended: Appended | None = None, *, shared: bool = False) -> None:
         super().__init__(partitions, appended, shared=shared)
@@ -62,7 +62,7 @@ class WatchedLog(MemoryEventLog):
 
 
 class BrittleStore(MemoryStateStore):
-    """Fails where ``fails`` is set."""
+    """Each save raises ``fails`` if it is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class BrittleStore(MemoryStateStore):
 
 
 class World:
-    """A log and a store that outlive the nodes that are started on them."""
+    """A log and a state store. Nodes start on them one after the other; both stay when a node dies."""
 
     def __init__(
         self, partitions: int = 1, store: StateStore | None = None, *, shared: bool = False, **options: Any
@@ -113,7 +113,7 @@ class World:
         return WatchedLog(len(self.appended.records), self.appended, shared=self.shared)
 
     async def crash(self) -> None:
-        """The process dies: its tasks stop wherever they are."""
+        """The process dies: its tasks stop at any point."""
         ours = [
             task
             for task in asyncio.all_tasks()
@@ -149,9 +149,9 @@ class World:
                     await asyncio.sleep(0.001)
 
     async def logged(self, event_type: str) -> None:
-        """Wait until the log has such an event, and not a step longer, so that no response is out yet."""
+        """Wait until the log has an event of this type. Returns at once then, before any response is sent."""
         async with asyncio.timeout(10):
-            while event_type not in self.types():  # noqa: ASYNC110 - a poll sees it before any event could be set
+            while event_type not in self.types():  # noqa: ASYNC110 - only a poll sees it before the response
                 await asyncio.sleep(0)
 
     # --- requests ------------------------------------------------------------------------------------------------
@@ -165,20 +165,20 @@ class World:
             return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
 
     async def accepted(self, command: Command, actor: str = "local") -> Accepted:
-        answer = await self.post(command, actor)
-        assert isinstance(answer, Accepted), answer
-        assert not answer.hit
-        return answer
+        response = await self.post(command, actor)
+        assert isinstance(response, Accepted), response
+        assert not response.hit
+        return response
 
     async def refused(self, command: Command) -> Rejection:
-        answer = await self.post(command)
-        assert isinstance(answer, Refused), answer
-        return answer.rejection
+        response = await self.post(command)
+        assert isinstance(response, Refused), response
+        return response.rejection
 
     async def failed(self, command: Command) -> Failed:
-        answer = await self.post(command)
-        assert isinstance(answer, Failed), answer
-        return answer
+        response = await self.post(command)
+        assert isinstance(response, Failed), response
+        return response
 
     async def given(self, *commands: Command) -> "World":
         for command in commands:
@@ -221,7 +221,7 @@ class World:
         )
 
     def replayed(self) -> dict[str, Wallet]:
-        """Every wallet, folded from the log alone."""
+        """Every wallet, as the fold of the log."""
         wallets: dict[str, Wallet] = {}
         items: dict[str, dict[str, Item]] = {}
         for partition, records in enumerate(self.appended.records):

@@ -1,12 +1,12 @@
-"""Several nodes on one log in memory, and the agreement on the owners of the partitions, which a test controls.
+"""Several nodes on one log in memory. The test decides which node owns which partition.
 
     cluster = Cluster(partitions=4)
     a, b = await cluster.node("a"), await cluster.node("b")      # two `World`s
     await cluster.give(a={0, 1}, b={2, 3})                       # the next generation; every node learns it
-    await cluster.give(a={0}, b={1, 2, 3}, deaf={"a"})           # a does not learn it
+    await cluster.give(a={0}, b={1, 2, 3}, unaware={"a"})        # a does not learn it
     await cluster.settled()
 
-Nodes reach each other by `Neighbours`, as forwarding would: a follow-up goes to the nodes that have its partition.
+Follow-ups go between the nodes by `Neighbours`, in place of the forwarding.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Member:
         self.left = True
 
     async def learn(self, partitions: frozenset[int], generation: int) -> None:
-        """As a member of a real group: it keeps the partitions that it had in the generation before."""
+        """As in a real group, the member keeps the partitions that it owned in the previous generation."""
         if self.left or not self.joined:
             return
         kept = self.owned & partitions if self.known_generation == generation - 1 else frozenset()
@@ -66,18 +66,18 @@ class Member:
         return next((name for name, share in self._cluster.shares.items() if partition in share), None)
 
     async def refresh(self) -> None:
-        """It always knows the owners."""
+        """The owners are always known."""
 
     async def is_mine(self, partition: int) -> bool:
         await asyncio.sleep(0)
         self.is_mine_calls.append(partition)
         if self.away:
-            raise LogUnavailable("the coordinator does not answer")
+            raise LogUnavailable("the coordinator does not respond")
         return partition in self._cluster.shares.get(self.name, ())
 
 
 class Neighbours:
-    """``OtherNodes`` by calling the other nodes of the process; it delivers again until the follow-up has arrived."""
+    """``OtherNodes`` that calls the other nodes of the process. It delivers each follow-up until it has arrived."""
 
     may_exist = True
 
@@ -128,7 +128,7 @@ class Neighbours:
         return found
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:
-        raise AssertionError("no test reads the records of other nodes here")
+        raise AssertionError("no test of this cluster reads records of other nodes")
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -162,7 +162,7 @@ class Cluster:
         self.worlds: dict[str, World] = {}
 
     async def node(self, name: str, **options: Any) -> World:
-        """Start a node without partitions. The same name again, after a crash, gets the same state store."""
+        """Start a node without partitions. A node that starts again after a crash has the same state store."""
         member = self.members[name] = Member(self, name)
         given: dict[str, Any] = {"owners": member, **self.options, **options}
         if self.neighbours:
@@ -177,17 +177,17 @@ class Cluster:
         self.worlds[name].clock = next(iter(self.worlds.values())).clock
         return await self.worlds[name].start()
 
-    async def give(self, *, deaf: Collection[str] = (), **shares: set[int]) -> None:
-        """The next generation. A node that is not named owns nothing; a ``deaf`` one does not learn it."""
+    async def give(self, *, unaware: Collection[str] = (), **shares: set[int]) -> None:
+        """Begin the next generation. A node without a share owns nothing. ``unaware`` nodes do not learn it."""
         self.generation += 1
         self.shares = {name: frozenset(share) for name, share in shares.items()}
-        learning = [member for name, member in self.members.items() if name not in deaf]
+        learning = [member for name, member in self.members.items() if name not in unaware]
         await asyncio.gather(
             *(member.learn(self.shares.get(member.name, frozenset()), self.generation) for member in learning)
         )
 
     async def settled(self) -> None:
-        """Wait until every node has opened the partitions that it knows to be its own."""
+        """Wait until every node has opened the partitions that it believes to own."""
         async with asyncio.timeout(10):
             for name, world in self.worlds.items():
                 while not self.members[name].left and not world.node.ready:  # noqa: ASYNC110 - many writers' state
@@ -198,7 +198,7 @@ class Cluster:
         return self.worlds[next(name for name, share in self.shares.items() if partition in share)]
 
     async def crash_one(self, name: str) -> None:
-        """The process dies: its requests never get a response."""
+        """The process of one node dies: its requests never get a response."""
         world = self.worlds[name]
         node, self.members[name].left = world.node, True
         tasks = [writer._task for writer in node.writers.values()]

@@ -3,21 +3,25 @@
 import asyncio
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import pytest
 
+from api.composition.scratch import PREFIX, scratch_store
 from ledger.core.events import BetSettled, Event
 from ledger.core.position import Position
 from ledger.errors import LogDamaged
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.readers import SqliteLogReader
 from projections import models as folds
-from projections.auditing.background_check import NAMED_MAX, STORED_MAX, BackgroundCheck, CpuShare, PartitionCheck
+from projections.auditing.background_check import BackgroundCheck, CpuShare, PartitionCheck
+from projections.auditing.refold import NAMED_MAX, STORED_MAX, OpenScratch
 from projections.models import BY_USER, ROW_TYPES
 from projections.models.bets import BetRow
 from projections.storage.port import Difference, Users
@@ -25,6 +29,7 @@ from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
 from properties.reads_scenario import story
 from unit.read_model import ReadModel, write_log
+from unit.test_folding import chained, deposits
 
 PARTITIONS: Final = 3
 
@@ -44,18 +49,22 @@ class Restless(CpuShare):
 class Desk:
     model: ReadModel
     log: SqliteLogReader
-    pace: Restless
+    cpu: Restless
     now_us: int = 1_000
 
-    def proof(self, events_max: int = 100_000) -> PartitionCheck:
-        return PartitionCheck(self.model.store, self.log, self.pace, events_max=events_max)
+    @property
+    def scratch(self) -> OpenScratch:
+        return partial(scratch_store, self.model.path.parent)
+
+    def proof(self, rows_max: int = 100_000) -> PartitionCheck:
+        return PartitionCheck(self.model.store, self.log, self.cpu, self.scratch, rows_max=rows_max)
 
     async def quick(self) -> list[Difference]:
         proof = self.proof()
         return [one for p in range(PARTITIONS) for one in await proof.quick(self.model.generation, p)]
 
-    async def thorough(self, events_max: int = 100_000) -> list[Difference]:
-        proof = self.proof(events_max)
+    async def thorough(self, rows_max: int = 100_000) -> list[Difference]:
+        proof = self.proof(rows_max)
         return [one for p in range(PARTITIONS) for one in (await proof.thorough(self.model.generation, p))[1]]
 
     def check(self) -> BackgroundCheck:
@@ -128,23 +137,23 @@ def where(row: Row, fields: list[str]) -> tuple[str, list[object]]:
 async def test_a_read_model_that_is_what_the_log_says_has_no_difference(desk: Desk) -> None:
     assert await desk.quick() == []
     assert await desk.thorough() == []
-    assert await desk.thorough(events_max=20) == []
+    assert await desk.thorough(rows_max=20) == []
 
 
 def test_every_table_is_changed_once() -> None:
     assert sorted(table for table, _, _ in changes()) == sorted(kind.table for kind in ROW_TYPES)
 
 
-@pytest.mark.parametrize("events_max", [100_000, 20], ids=["at once", "by ranges of users"])
+@pytest.mark.parametrize("rows_max", [100_000, 20], ids=["in memory", "with rows on disk"])
 @pytest.mark.parametrize(("table", "field", "value"), list(changes()), ids=lambda value: str(value))
 async def test_a_field_changed_by_hand_is_named(
-    desk: Desk, table: str, field: str, value: str, events_max: int
+    desk: Desk, table: str, field: str, value: str, rows_max: int
 ) -> None:
     partition, row, fields = await first_row(desk, table)
     which, key = where(row, fields)
     assert desk.model.sql(f"UPDATE {{{table}}} SET {field} = {value} WHERE {which}", partition, *key) == 1
     assert [(one.partition, one.table, one.field) for one in await desk.quick()] == [(partition, table, "digest")]
-    (found,) = await desk.thorough(events_max)
+    (found,) = await desk.thorough(rows_max)
     assert (found.partition, found.table, found.field) == (partition, table, field)
     assert found.place == ("" if table == "deposit" else key[0])
     assert found.expected == encoded(getattr(row, field))
@@ -172,7 +181,7 @@ async def test_a_row_inserted_by_hand_is_named(desk: Desk, table: str) -> None:
     added = f"INSERT INTO {{{table}}} SELECT partition, {columns} FROM {{{table}}} WHERE {which}"
     assert desk.model.sql(added, partition, *values) == 1
     assert [(one.partition, one.table) for one in await desk.quick()] == [(partition, table)]
-    (found,) = await desk.thorough(events_max=20)
+    (found,) = await desk.thorough(rows_max=20)
     assert (found.partition, found.table, found.expected) == (partition, table, "null")
     assert "999999" in found.found or "zz" in found.found
 
@@ -217,7 +226,7 @@ async def test_a_digest_changed_together_with_its_row_is_found_by_the_thorough_p
 async def test_a_digest_changed_alone_is_found(desk: Desk) -> None:
     digest = (await desk.model.checkpoint(1)).digests["bet"]
     desk.model.sql("UPDATE checkpoint SET digests = replace(digests, ?, ?)", f"{digest:032x}", f"{digest ^ 1:032x}")
-    for found in (await desk.quick(), await desk.thorough(), await desk.thorough(events_max=20)):
+    for found in (await desk.quick(), await desk.thorough(), await desk.thorough(rows_max=20)):
         assert [(one.partition, one.table, one.field) for one in found] == [(1, "bet", "digest")]
         assert (found[0].expected, found[0].found) == (f'"{digest:032x}"', f'"{digest ^ 1:032x}"')
 
@@ -343,7 +352,7 @@ async def test_a_generation_that_goes_away_under_the_check_is_no_error(desk: Des
                 await store.switch(old, made.number, accept=False)
                 await store.drop_generation(old)
 
-    proof = PartitionCheck(store, desk.log, Switching())
+    proof = PartitionCheck(store, desk.log, Switching(), desk.scratch)
     check = BackgroundCheck(store, proof, proof, lambda: 1, round_s=0.01)
     task = asyncio.create_task(check.run())
     async with asyncio.timeout(10):
@@ -358,7 +367,7 @@ async def test_nothing_live_is_nothing_to_check(tmp_path: Path) -> None:
     model = ReadModel(tmp_path, [])
     await write_log(tmp_path, [[]])
     reader = SqliteLogReader(tmp_path / EVENTS)
-    proof = PartitionCheck(model.store, reader, Restless())
+    proof = PartitionCheck(model.store, reader, Restless(), partial(scratch_store, tmp_path))
     await go_round(BackgroundCheck(model.store, proof, proof, lambda: 1))
     reader.close()
     await model.store.close()
@@ -399,7 +408,7 @@ async def test_rows_that_change_while_the_proof_computes_are_no_difference(
     passes = 0
     while busy:
         assert await desk.quick() == []
-        assert await desk.thorough(events_max=(100_000, 20)[passes % 2]) == []
+        assert await desk.thorough(rows_max=(100_000, 20)[passes % 2]) == []
         passes += 1
     assert passes > 2
     await model.store.close()
@@ -426,6 +435,58 @@ async def test_a_scan_is_of_one_moment_whatever_is_stored_while_it_lasts(
     await model.store.close()
 
 
+# --- a long log ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.system
+async def test_memory_does_not_grow_with_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projections.auditing.refold._PAGE", 100)
+    monkeypatch.setattr("projections.auditing.refold._CHUNK", 200)
+    monkeypatch.setattr("projections.storage.sqlite._SCANNED_AT_ONCE", 50)
+    folders = [made(tmp_path / name) for name in ("first", "short", "long")]
+    peaks = [await peak_of_a_check(*one) for one in zip(folders, (400, 400, 2_000), strict=True)]
+    assert peaks[2] < 1.5 * peaks[1], "the first one loads modules"
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+async def peak_of_a_check(folder: Path, events: int) -> int:
+    """Bytes at most, for a log of this many deposits to many users, half of them to one."""
+    records = chained(deposits(*(f"u{number // 2}" if number % 2 else "whale" for number in range(events))))
+    await write_log(folder, [records])
+    model = await ReadModel.empty(folder, [records])
+    for start in range(0, events, 100):
+        await model.fold(await model.folder(), records[start : start + 100])
+    desk = Desk(model, SqliteLogReader(folder / EVENTS), Restless())
+    check = desk.proof(rows_max=50)
+    tracemalloc.start()
+    try:
+        assert await check.thorough(model.generation, 0) == (events, [])
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        desk.log.close()
+        await model.store.close()
+
+
+async def test_a_scratch_folder_is_deleted_also_after_a_kill(tmp_path: Path) -> None:
+    abandoned = tmp_path / f"{PREFIX}killed"
+    abandoned.mkdir()
+    (abandoned / "in-use").touch()
+    async with scratch_store(tmp_path), scratch_store(tmp_path):
+        there = names_in(tmp_path)
+        assert abandoned.name not in there
+        assert len(there) == 2, "the folder of a running process is left alone"
+    assert names_in(tmp_path) == []
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 # --- quarantine -----------------------------------------------------------------------------------------------------
 
 
@@ -441,16 +502,15 @@ async def test_what_is_held_for_a_quarantined_user_is_no_difference(
     shutil.copytree(folded, tmp_path / "data")
     (tmp_path / "data" / READ_MODEL).unlink()
     with monkeypatch.context() as broken:
-        for module in ("projections.projecting.partition", "projections.auditing.background_check"):
-            broken.setattr(f"{module}.FOLDS", (*folds.FOLDS, picky))
+        broken.setattr("projections.projecting.partition.FOLDS", (*folds.FOLDS, picky))
         model = await ReadModel.folded(tmp_path / "data", told)
         desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
         assert [one.user_id for one in await model.store.quarantine(1)] == ["anna"]
         assert await desk.thorough() == []
-        assert await desk.thorough(events_max=20) == []
+        assert await desk.thorough(rows_max=20) == []
     assert await desk.quick() == []
     assert await desk.thorough() == []
-    assert await desk.thorough(events_max=20) == []
+    assert await desk.thorough(rows_max=20) == []
     desk.model.sql("UPDATE {asset} SET cash = cash + 1 WHERE user_id = 'anna'")
     assert {(one.place, one.field) for one in await desk.thorough()} == {("anna", "cash")}, "but what she has is"
     await model.store.close()
@@ -463,7 +523,7 @@ async def test_an_event_in_the_rows_that_the_folds_cannot_digest_is_a_difference
         if event.user_id == "anna" and event.data.type == "bet_settled":
             raise ValueError("no bets of anna")
 
-    monkeypatch.setattr("projections.auditing.background_check.FOLDS", (*folds.FOLDS, picky))
+    monkeypatch.setattr("projections.projecting.partition.FOLDS", (*folds.FOLDS, picky))
     found = await desk.thorough()
     (stop,) = (one for one in found if one.table == "quarantine")
     assert (stop.place, stop.expected, stop.found) == ("anna", '"ValueError: no bets of anna"', "null")
@@ -487,8 +547,8 @@ async def test_held_events_that_were_deleted_or_changed_by_hand_are_named(
     assert len(held) > 2
     model.sql("DELETE FROM quarantined_event WHERE seq = ?", held[1].seq)
     model.sql("UPDATE quarantined_event SET record = x'7b7d' WHERE seq = ?", held[2].seq)
-    for events_max in (100_000, 20):
-        found = await desk.thorough(events_max)
+    for rows_max in (100_000, 20):
+        found = await desk.thorough(rows_max)
         assert [(one.place, one.table, one.key) for one in found] == [
             ("anna", "quarantined_event", f"[{held[1].seq}]"),
             ("anna", "quarantined_event", f"[{held[2].seq}]"),

@@ -88,7 +88,7 @@ def left_in(folder: Path) -> list[str]:
 def test_a_backup_is_proved_and_has_no_files_but_its_own(data: Path, tmp_path: Path) -> None:
     done = run(data, tmp_path / "copy")
     assert done.exit_code == 0, done.output
-    assert "the log in it is proved" in done.output
+    assert "the log in it is verified" in done.output
     assert left_in(tmp_path / "copy") == [EVENTS]
     assert left_in(tmp_path) == ["copy", "data"]
     assert CliRunner().invoke(stakelog, ["audit", "verify", "--data", str(tmp_path / "copy")]).exit_code == 0

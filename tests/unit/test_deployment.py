@@ -333,7 +333,7 @@ def test_an_alert_is_of_metrics_that_there_are_and_says_what_to_do(rule: dict[st
 # --- the balancer --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "code"), [("nobody-took-it", "not_owner"), ("no-answer", "outcome_unknown")])
+@pytest.mark.parametrize(("name", "code"), [("no-node", "not_owner"), ("no-response", "outcome_unknown")])
 def test_what_the_balancer_says_by_itself_is_a_problem_of_the_contract(name: str, code: str) -> None:
     head, _, body = (DEPLOY / f"balancer/{name}.http").read_bytes().partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")

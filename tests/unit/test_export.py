@@ -64,7 +64,7 @@ def test_an_export_holds_every_record_byte_for_byte_in_files_named_by_seq(data: 
     records = story_records()
     assert exported(dest, kind) == records
     events = sum(map(len, records))
-    assert f"exported {events} events into {dest}, which now holds {events} of 4 partitions" in done.output
+    assert f"exported {events} events into {dest}, which now has {events} events of 4 partitions" in done.output
     ends = [min(first + 6, len(records[2])) for first in range(1, len(records[2]) + 1, 7)]
     assert [name for name in names(dest) if name.startswith("partition-0002")] == [
         f"partition-0002/{first:012d}-{end:012d}.{kind}" for first, end in zip(range(1, 999, 7), ends, strict=False)

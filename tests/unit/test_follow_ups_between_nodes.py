@@ -1,4 +1,4 @@
-"""Follow-ups between the wallets of two nodes take effect once, although either node dies at any append."""
+"""Follow-ups between wallets of two nodes take effect once, although one of the nodes dies at any append."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ from unit.node_in_memory import WatchedLog
 from unit.nodes_in_memory import Cluster
 
 PARTITIONS = 2
-HERS, HIS = "a", "b"
+ALICES, BOBS = "a", "b"
 ALICE, BOB, CAROL = "alice", "bob", "carol"
 SCENARIO = (
     open_wallet(ALICE),
@@ -32,7 +32,7 @@ SCENARIO = (
 
 
 class MortalLog(WatchedLog):
-    """The process dies at one of its appends, which has landed or has not."""
+    """The process dies at append number ``dies_at``, before the append lands or after it."""
 
     def __init__(self, appended: Appended) -> None:
         super().__init__(PARTITIONS, appended, shared=True)
@@ -63,19 +63,19 @@ class Scenario:
     def __init__(self, dies: str, dies_at: int, *, lands: bool) -> None:
         assert partition_of(ALICE, PARTITIONS) != partition_of(BOB, PARTITIONS)
         self.cluster = Cluster(PARTITIONS, new_log=MortalLog)
-        self.shares = {HERS: {partition_of(ALICE, PARTITIONS)}, HIS: {partition_of(BOB, PARTITIONS)}}
+        self.shares = {ALICES: {partition_of(ALICE, PARTITIONS)}, BOBS: {partition_of(BOB, PARTITIONS)}}
         self.dies, self.dies_at, self.lands = dies, dies_at, lands
         self.died = False
 
     async def play(self) -> bool:
-        """Whether the node died before the last command was decided."""
-        for name in (HERS, HIS):
+        """Post all commands. Returns whether the node died before the last one was decided."""
+        for name in (ALICES, BOBS):
             await self.cluster.node(name)
         log = self.cluster.worlds[self.dies].log
         assert isinstance(log, MortalLog)
         log.dies_at, log.lands = self.dies_at, self.lands
         restarting = asyncio.create_task(self._restart(log))
-        await self.cluster.give(a=self.shares[HERS], b=self.shares[HIS])
+        await self.cluster.give(a=self.shares[ALICES], b=self.shares[BOBS])
         for command in SCENARIO:
             while True:
                 world = self.cluster.owner_of(command.user_id)
@@ -87,8 +87,8 @@ class Scenario:
                     if world.node is not node:  # the node of this request is dead
                         posting.cancel()
                         break
-                answer = posting.result() if posting.done() else None
-                if isinstance(answer, Accepted):
+                response = posting.result() if posting.done() else None
+                if isinstance(response, Accepted):
                     break
                 await asyncio.sleep(0.002)
             await self._rest()
@@ -98,12 +98,12 @@ class Scenario:
     async def _restart(self, log: MortalLog) -> None:
         await log.dead.wait()
         await self.cluster.crash_one(self.dies)
-        survivor = HIS if self.dies == HERS else HERS
-        everything: set[int] = set(range(PARTITIONS))
-        await (self.cluster.give(a=everything) if survivor == HERS else self.cluster.give(b=everything))
+        survivor = BOBS if self.dies == ALICES else ALICES
+        both: set[int] = set(range(PARTITIONS))
+        await (self.cluster.give(a=both) if survivor == ALICES else self.cluster.give(b=both))
         await self.cluster.settled()
         await self.cluster.node(self.dies)
-        await self.cluster.give(a=self.shares[HERS], b=self.shares[HIS])
+        await self.cluster.give(a=self.shares[ALICES], b=self.shares[BOBS])
         self.died = True
 
     async def _rest(self) -> None:
@@ -119,12 +119,12 @@ class Scenario:
                 await asyncio.sleep(0.002)
 
     async def assert_played(self) -> None:
-        world = self.cluster.worlds[HERS]
+        world = self.cluster.worlds[ALICES]
         commands = Counter((event.user_id, event.command_id) for event in world.events())
         assert max(commands.values()) == 1
-        told = Counter(world.types())
-        del told["writer_opened"]
-        assert told == {
+        types = Counter(world.types())
+        del types["writer_opened"]
+        assert types == {
             "wallet_opened": 3,
             "referral_counted": 3,
             "deposited": 1,
@@ -140,8 +140,8 @@ class Scenario:
 
 
 @pytest.mark.parametrize("lands", [True, False])
-@pytest.mark.parametrize("dies", [HERS, HIS])
-async def test_follow_ups_take_effect_once_though_a_node_dies_at_any_append(dies: str, lands: bool) -> None:
+@pytest.mark.parametrize("dies", [ALICES, BOBS])
+async def test_follow_ups_take_effect_once_although_a_node_dies_at_any_append(dies: str, lands: bool) -> None:
     deaths = 0
     for dies_at in range(1, 20):
         scenario = Scenario(dies, dies_at, lands=lands)

@@ -1,4 +1,4 @@
-"""A node takes any request and forwards those for other nodes' partitions. No response contradicts the log.
+"""A node takes any request and forwards the requests for other nodes' partitions. No response contradicts the log.
 
 Node ``a`` has partition 0 and node ``b`` partition 1; most requests go to ``b`` for a wallet of ``a``.
 """
@@ -34,17 +34,17 @@ def now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-# --- who owns it answers -------------------------------------------------------------------------------------------
+# --- the owner decides ---------------------------------------------------------------------------------------------
 
 
 @in_skipped_time
 async def test_a_command_is_decided_by_its_owner_whichever_node_receives_it() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
-        answer = await b.accepted(place_bet(400, "b1", user_id=user_id))
-        assert answer.position.partition == 0
-        assert answer.event == cluster.events(user_id)[-1]
-        assert answer.head == cluster.appended.heads[0].sha256
+        response = await b.accepted(place_bet(400, "b1", user_id=user_id))
+        assert response.position.partition == 0
+        assert response.event == cluster.events(user_id)[-1]
+        assert response.head == cluster.appended.heads[0].sha256
         refused = await b.post(place_bet(400, "b2", user_id=user_id))
         assert isinstance(refused, Refused)
         assert refused.rejection.code is Code.INSUFFICIENT_FUNDS
@@ -61,13 +61,13 @@ async def test_every_kind_of_response_arrives_unchanged() -> None:
         again = await b.accepted(bet)
         assert again.hit
         assert (again.event, again.position, again.head) == (first.event, first.position, first.head)
-        assert await b.node.first_answer(user_id, bet.command_id) == again
-        assert await b.node.first_answer(user_id, "never") is None
+        assert await b.node.first_response(user_id, bet.command_id) == again
+        assert await b.node.first_response(user_id, "never") is None
         other = place_bet(101, "b1", user_id=user_id, command_id=bet.command_id)
         assert await b.post(other) == await a.post(other)
         assert isinstance(await b.post(other), IdReused)
-        would_be = await b.post(place_bet(7, "b7", user_id=user_id), dry_run=True)
-        assert isinstance(would_be, DryRunAccepted)
+        dry_run = await b.post(place_bet(7, "b7", user_id=user_id), dry_run=True)
+        assert isinstance(dry_run, DryRunAccepted)
         assert await b.node.wallet(user_id) == await a.node.wallet(user_id)
         enormous = deposit(10**28, "o9", user_id=user_id)
         assert await b.post(enormous) == await a.post(enormous)
@@ -81,9 +81,9 @@ async def test_a_batch_goes_to_each_owner_in_one_call_and_keeps_its_order() -> N
         users = [cluster.user(partition) for partition in range(6)]
         commands: list[Command] = [open_wallet(user_id=user_id) for user_id in users[1:]]
         commands += [deposit(5, f"o-{user_id}", user_id=user_id) for user_id in users]
-        answers = await cluster["c"].post_many(*commands)
-        assert all(isinstance(answer, Accepted) for answer in answers)
-        assert [answer.event.command_id for answer in answers if isinstance(answer, Accepted)] == [
+        responses = await cluster["c"].post_many(*commands)
+        assert all(isinstance(response, Accepted) for response in responses)
+        assert [response.event.command_id for response in responses if isinstance(response, Accepted)] == [
             command.command_id for command in commands
         ]
         assert sorted(address for address, _ in cluster["c"].peers.calls) == ["a", "b"]
@@ -93,8 +93,8 @@ async def test_a_batch_goes_to_each_owner_in_one_call_and_keeps_its_order() -> N
 async def test_simultaneous_requests_go_in_one_call() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
-        answers = await asyncio.gather(*(b.post(deposit(1, f"o{n}", user_id=user_id)) for n in range(200)))
-        assert all(isinstance(answer, Accepted) for answer in answers)
+        responses = await asyncio.gather(*(b.post(deposit(1, f"o{n}", user_id=user_id)) for n in range(200)))
+        assert all(isinstance(response, Accepted) for response in responses)
         assert len(b.peers.calls) == 1
         b.peers.troubles.append(Trouble.SLOW)
         more = [asyncio.create_task(b.post(deposit(1, f"p{n}", user_id=user_id))) for n in range(50)]
@@ -202,8 +202,8 @@ async def test_after_a_lost_response_the_command_is_sent_again_and_takes_effect_
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.append(Trouble.RESPONSE_LOST)
-        answer = await b.accepted(place_bet(400, "b1", user_id=user_id))
-        assert answer.hit
+        response = await b.accepted(place_bet(400, "b1", user_id=user_id))
+        assert response.hit
         assert cluster.types(user_id) == ["wallet_opened", "deposited", "bet_placed"]
 
 
@@ -281,7 +281,7 @@ async def test_a_hanging_node_counts_as_silent_after_the_time_limit() -> None:
 
 
 @in_skipped_time
-async def test_a_reused_id_is_a_final_answer_even_after_silence() -> None:
+async def test_a_reused_id_is_a_final_response_even_after_silence() -> None:
     async with cluster_with() as cluster:
         user_id, b = cluster.user(0), cluster["b"]
         bet = place_bet(10, "b1", user_id=user_id)
@@ -297,7 +297,7 @@ async def test_a_request_that_changes_nothing_is_never_undecided() -> None:
         began_s = now_s()
         for _ in range(4):
             b.peers.troubles.append(Trouble.LOST)
-            assert await b.node.first_answer(user_id, "never") is None
+            assert await b.node.first_response(user_id, "never") is None
             b.peers.troubles.append(Trouble.RESPONSE_LOST)
             assert isinstance(await b.node.wallet(user_id), WalletRead)
             b.peers.troubles.append(Trouble.LOST)
@@ -307,7 +307,7 @@ async def test_a_request_that_changes_nothing_is_never_undecided() -> None:
 
 @in_skipped_time
 async def test_several_undecided_commands_of_a_wallet_are_not_posted_again() -> None:
-    """The first call may still be decided: a deposit that is accepted now might come before the earlier bet."""
+    """The first call may still be decided. A deposit that is accepted now could come before the earlier bet."""
     async with cluster_with(user_cash=10) as cluster:
         user_id, other, b = cluster.user(0), cluster.user(0, 1), cluster["b"]
         await b.accepted(open_wallet(user_id=other))
@@ -317,7 +317,7 @@ async def test_several_undecided_commands_of_a_wallet_are_not_posted_again() -> 
         assert isinstance(mine, Failed)
         assert mine.reason == "outcome_unknown"
         assert after == mine
-        assert isinstance(others, Accepted), "another wallet waits for nothing"
+        assert isinstance(others, Accepted), "the other wallet does not wait"
         assert cluster.types(user_id) == ["wallet_opened", "deposited"]
 
 
@@ -327,8 +327,8 @@ async def test_undecided_commands_that_were_accepted_get_their_first_responses()
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.append(Trouble.RESPONSE_LOST)
         commands = [deposit(n, f"o{n}", user_id=user_id) for n in range(1, 9)]
-        answers = await b.post_many(*commands)
-        assert [answer.hit for answer in answers if isinstance(answer, Accepted)] == [True] * 8
+        responses = await b.post_many(*commands)
+        assert [response.hit for response in responses if isinstance(response, Accepted)] == [True] * 8
         assert cluster.commands(user_id)[2:] == [command.command_id for command in commands]
 
 
@@ -340,12 +340,12 @@ async def test_an_undecided_refusal_before_an_accepted_command_is_unknown() -> N
         b.peers.troubles.append(Trouble.RESPONSE_LOST)
         first, bet = deposit(1, "o2", user_id=user_id), place_bet(12, "b1", user_id=user_id)
         later = deposit(5, "o3", user_id=user_id)
-        answers = await b.post_many(first, bet, later)
-        assert isinstance(answers[0], Accepted)
-        assert [getattr(answer, "reason", None) for answer in answers[1:]] == ["outcome_unknown"] * 2
+        responses = await b.post_many(first, bet, later)
+        assert isinstance(responses[0], Accepted)
+        assert [getattr(response, "reason", None) for response in responses[1:]] == ["outcome_unknown"] * 2
         assert cluster.commands(user_id)[2:] == [first.command_id, later.command_id]
         again = await b.post_many(bet, later)
-        assert [getattr(answer, "hit", None) for answer in again] == [False, True]
+        assert [getattr(response, "hit", None) for response in again] == [False, True]
 
 
 # --- bounds and ends -----------------------------------------------------------------------------------------------
@@ -357,15 +357,15 @@ async def test_requests_above_a_node_s_bound_are_overloaded() -> None:
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.extend([Trouble.SLOW] * 10)
         posts = [asyncio.create_task(b.post(deposit(1, f"o{n}", user_id=user_id))) for n in range(100)]
-        answers = await asyncio.gather(*posts)
-        reasons = [answer.reason for answer in answers if isinstance(answer, Failed)]
+        responses = await asyncio.gather(*posts)
+        reasons = [response.reason for response in responses if isinstance(response, Failed)]
         assert reasons == ["overloaded"] * 50
         assert isinstance(await b.post(deposit(1, "o-later", user_id=user_id)), Accepted)
         await cluster.give([0], None)
         await cluster.refresh_owners()
         posts = [asyncio.create_task(b.post(deposit(1, f"p{n}", user_id=user_id))) for n in range(70)]
-        answers = await asyncio.gather(*posts)
-        assert sorted(answer.reason for answer in answers if isinstance(answer, Failed)) == (
+        responses = await asyncio.gather(*posts)
+        assert sorted(response.reason for response in responses if isinstance(response, Failed)) == (
             ["not_owner"] * 60 + ["overloaded"] * 10
         )
 
@@ -467,13 +467,13 @@ async def test_a_transfer_survives_the_crash_of_either_end_at_any_moment(dies: s
         assert cluster.total("transit/") == 0
 
 
-# --- the log as a whole --------------------------------------------------------------------------------------------
+# --- the whole log -------------------------------------------------------------------------------------------------
 
 
 @in_skipped_time
 async def test_every_node_knows_the_end_of_every_partition() -> None:
     async with cluster_with() as cluster:
-        b, seq = cluster["b"].whole, cluster.appended.heads[0].seq
+        b, seq = cluster["b"].log_view, cluster.appended.heads[0].seq
         assert await b.end_now(0) == seq
         b.end(0)
         await asyncio.sleep(0.3)
@@ -495,11 +495,11 @@ async def test_without_an_owner_the_current_end_of_a_partition_is_unknown() -> N
     async with cluster_with() as cluster:
         await cluster.give([0], None)
         await cluster.refresh_owners()
-        end = await cluster["b"].whole.end_now(0)
+        end = await cluster["b"].log_view.end_now(0)
         assert isinstance(end, Failed)
         assert end.reason == "not_owner"
-        assert await cluster["b"].whole.records(0, 1, 10) == cluster.appended.records[0], (
-            "the log has them all the same"
+        assert await cluster["b"].log_view.records(0, 1, 10) == cluster.appended.records[0], (
+            "the log itself has the records"
         )
 
 

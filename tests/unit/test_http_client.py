@@ -117,7 +117,7 @@ def test_a_500_is_retried_if_the_policy_says_so(url: str, script: Script, *, on_
 @both
 def test_retries_end_and_the_last_response_is_in_the_error(url: str, script: Script, *, on_asyncio: bool) -> None:
     script.statuses = [503] * 10_000
-    with pytest.raises(NoUsableResponse, match="answered 503") as raised:
+    with pytest.raises(NoUsableResponse, match="returned status 503") as raised:
         get(url, "/v1/partitions", Policy(within_s=0.05, pause_s=0.001), on_asyncio=on_asyncio)
     assert raised.value.response is not None
     assert raised.value.response.problem == Problem("overloaded", 503, "", "busy")
@@ -184,9 +184,9 @@ def test_a_path_in_front_of_the_api_is_kept(url: str, script: Script) -> None:
 
 def test_a_body_that_is_no_json_or_a_status_that_does_not_fit_is_named() -> None:
     response = Response("GET", "/v1/x", 200, {}, b"<html>")
-    with pytest.raises(UnexpectedResponse, match="no JSON: <html>"):
+    with pytest.raises(UnexpectedResponse, match="did not return JSON: <html>"):
         response.json()
-    with pytest.raises(UnexpectedResponse, match="GET /v1/x answered 200"):
+    with pytest.raises(UnexpectedResponse, match="GET /v1/x returned status 200"):
         response.expect(404)
     assert response.problem is None
     assert Response("GET", "/v1/x", 200, {}, json.dumps({"a": 1}).encode()).json() == {"a": 1}

@@ -73,7 +73,7 @@ def test_a_service_that_has_answered_and_hangs_up_is_asked_again(url: str, answe
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_any_other_answer_is_the_last(url: str, answers: Answers, status: int) -> None:
     answers.next = [status]
-    with closing(HttpRecords(url)) as records, pytest.raises(CannotAudit, match=f"answered {status}"):
+    with closing(HttpRecords(url)) as records, pytest.raises(CannotAudit, match=f"returned status {status}"):
         records.ends()
     assert answers.asked == 1
 

@@ -120,6 +120,7 @@ ADAPTERS = {
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
+    "api.composition.scratch",  # opens the store that the background check folds into
     "api.cli.audit.sources",  # the auditor reads a folder without a service
     "api.cli.audit.folder_reads",
     "api.cli.backup",  # … and so does the proof of a backup
@@ -213,3 +214,19 @@ def test_importing_a_module_reads_no_environment() -> None:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr):
                 assert "os.environ" not in ast.unparse(node), module
+
+
+PROJECTIONS = {
+    "tables": set[str](),
+    "models": {"tables"},
+    "storage": {"models", "tables"},
+    "reads": {"models", "storage", "tables"},
+}
+
+
+@pytest.mark.parametrize("package", PROJECTIONS)
+def test_tables_models_storage_and_reads_are_layers_of_the_projections(package: str) -> None:
+    for module, path in modules().items():
+        if within(module, {f"projections.{package}"}):
+            ours = {name.split(".")[1] for name in imported(path) if first(name) == "projections"}
+            assert ours <= PROJECTIONS[package] | {package}, module

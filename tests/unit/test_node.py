@@ -1,4 +1,4 @@
-"""All partitions of a node together: follow-ups between them, crashes at every step, and the order of a batch."""
+"""All partitions of one node: follow-ups between them, crashes at every step, and the order of a batch."""
 
 import asyncio
 import random
@@ -41,7 +41,7 @@ PARTITIONS = 4
 
 
 def users_of(partition: int, how_many: int = 1) -> list[str]:
-    """Users that live in this partition."""
+    """Users whose wallets are in this partition."""
     found = (f"u{number}" for number in range(10_000) if partition_of(f"u{number}", PARTITIONS) == partition)
     return [next(found) for _ in range(how_many)]
 
@@ -59,10 +59,10 @@ async def started() -> World:
 async def test_every_command_reaches_the_partition_of_its_user() -> None:
     world = await started()
     users = [f"u{number}" for number in range(100)]
-    answers = await world.post_many(*(open_wallet(user_id) for user_id in users))
-    for user_id, answer in zip(users, answers, strict=True):
-        assert isinstance(answer, Accepted)
-        assert answer.position.partition == partition_of(user_id, PARTITIONS)
+    responses = await world.post_many(*(open_wallet(user_id) for user_id in users))
+    for user_id, response in zip(users, responses, strict=True):
+        assert isinstance(response, Accepted)
+        assert response.position.partition == partition_of(user_id, PARTITIONS)
     assert all(
         writer.head == head for writer, head in zip(world.node.writers.values(), world.appended.heads, strict=True)
     )
@@ -75,8 +75,8 @@ async def test_a_batch_keeps_its_order_in_the_responses_and_in_each_wallet() -> 
     users = [f"u{number}" for number in range(10)]
     await world.post_many(*(open_wallet(user_id) for user_id in users))
     commands = [deposit(1, f"o{number}", user_id=users[number * 7 % 10]) for number in range(200)]
-    answers = await world.post_many(*commands)
-    assert [answer.event.command_id for answer in answers if isinstance(answer, Accepted)] == [
+    responses = await world.post_many(*commands)
+    assert [response.event.command_id for response in responses if isinstance(response, Accepted)] == [
         command.command_id for command in commands
     ]
     for user_id in users:
@@ -87,19 +87,19 @@ async def test_a_batch_keeps_its_order_in_the_responses_and_in_each_wallet() -> 
 
 async def test_a_failure_in_one_partition_does_not_touch_the_commands_of_others() -> None:
     world = await started()
-    world.log.fail_next.append(Failure(LogUnavailable("full"), lands=False))  # the first append to come
-    answers = await world.post_many(open_wallet(ALICE), open_wallet(BOB), open_wallet(CAROL))
-    assert Counter(type(answer) for answer in answers) == {Failed: 1, Accepted: 2}
+    world.log.fail_next.append(Failure(LogUnavailable("full"), lands=False))  # the next append, of any partition
+    responses = await world.post_many(open_wallet(ALICE), open_wallet(BOB), open_wallet(CAROL))
+    assert Counter(type(response) for response in responses) == {Failed: 1, Accepted: 2}
     await world.crash()
 
 
-async def test_an_empty_batch_has_no_answers() -> None:
+async def test_an_empty_batch_has_no_responses() -> None:
     world = await started()
     assert await world.post_many() == []
     await world.crash()
 
 
-async def test_one_partition_that_stops_leaves_the_others_answering(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_partition_that_stops_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await started()
     await world.given(open_wallet(ALICE), open_wallet(BOB))
 
@@ -154,8 +154,8 @@ async def test_two_wallets_that_transfer_to_each_other_at_the_same_time_both_rec
 async def test_two_hundred_signups_at_once_count_two_hundred() -> None:
     world = await started()
     await world.given(open_wallet("boss"))
-    answers = await asyncio.gather(*(world.post(open_wallet(f"m{number}", "boss")) for number in range(200)))
-    assert all(isinstance(answer, Accepted) for answer in answers)
+    responses = await asyncio.gather(*(world.post(open_wallet(f"m{number}", "boss")) for number in range(200)))
+    assert all(isinstance(response, Accepted) for response in responses)
     await world.quiet()
     counted = [event.data for event in world.events("boss") if isinstance(event.data, ReferralCounted)]
     assert sorted(data.member for data in counted) == sorted(f"m{number}" for number in range(200))
@@ -190,7 +190,7 @@ async def test_a_referral_is_counted_up_to_the_sixth_level() -> None:
     await world.crash()
 
 
-async def test_a_follow_up_is_never_dated_before_its_cause_though_clocks_jump() -> None:
+async def test_a_follow_up_is_never_earlier_than_its_cause_although_the_clock_jumps() -> None:
     world = await started()
     await world.given(open_wallet(ALICE), open_wallet(BOB), deposit(100, user_id=ALICE))
     world.clock.now_us += 100 * SECOND_US
@@ -219,7 +219,7 @@ async def test_follow_ups_between_full_mailboxes_still_arrive() -> None:
 
 
 class MortalLog(WatchedLog):
-    """The process dies at the append with the number ``dies_at``: before it lands, or right after."""
+    """The process dies at append number ``dies_at``: before the append lands, or right after it."""
 
     def __init__(self, base: MemoryEventLog, dies_at: int, *, lands: bool) -> None:
         super().__init__(base.partitions, base.appended)
@@ -228,7 +228,7 @@ class MortalLog(WatchedLog):
 
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
         if self.dead.is_set():
-            await asyncio.sleep(3_600)  # the process is dead: nothing happens after this
+            await asyncio.sleep(3_600)  # the process is dead: this append never happens
         if len(self.sizes) == self.dies_at:
             if self.lands:
                 await super().append(partition, after, records)
@@ -284,7 +284,7 @@ SCENARIO = (
 
 @pytest.mark.parametrize("saved_after", [None, 2, 5])
 @pytest.mark.parametrize("lands", [True, False])
-async def test_follow_ups_take_effect_once_though_the_process_dies_at_any_append(
+async def test_follow_ups_take_effect_once_although_the_process_dies_at_any_append(
     lands: bool, saved_after: int | None
 ) -> None:
     died = 0
@@ -298,7 +298,7 @@ async def test_follow_ups_take_effect_once_though_the_process_dies_at_any_append
     assert died >= 15, "the scenario has more appends than that"
 
 
-async def test_follow_ups_take_effect_once_though_the_process_dies_again_and_again() -> None:
+async def test_follow_ups_take_effect_once_although_the_process_dies_many_times() -> None:
     chance = random.Random(17)
     for _ in range(40):
         world = MortalWorld(partitions=PARTITIONS)
@@ -310,19 +310,19 @@ async def test_follow_ups_take_effect_once_though_the_process_dies_again_and_aga
 
 
 async def play(world: MortalWorld, saved_after: int | None) -> int:
-    """Post the commands, each until it has a response, through all deaths. Returns the number of deaths."""
+    """Post each command until it has a response; a dead process is started again. Returns the number of deaths."""
     for number, command in enumerate(SCENARIO):
         while not await world.alive_through(world.post(command)):
             pass
         if number == saved_after:
             await world.alive_through(world.save())
-        while not await world.alive_through(world.quiet()):  # each transfer needs the money of the one before
+        while not await world.alive_through(world.quiet()):  # each transfer needs the money of the transfer before it
             pass
     return world.deaths
 
 
 async def assert_played(world: World) -> None:
-    """The commands have had their effects, each once."""
+    """Each command took effect once."""
     commands = Counter((event.user_id, event.command_id) for event in world.events())
     assert max(commands.values()) == 1
     assert Counter(world.types()) == {
@@ -393,7 +393,7 @@ async def test_a_full_replay_and_a_start_from_a_checkpoint_give_the_same_state()
     await world.crash()
 
 
-async def test_a_checkpoint_ahead_of_the_log_is_named_and_changes_nothing() -> None:
+async def test_a_checkpoint_ahead_of_the_log_is_reported_and_nothing_changes() -> None:
     world = await started()
     await world.given(open_wallet(ALICE), deposit(5, user_id=ALICE))
     await world.save()
@@ -408,7 +408,7 @@ async def test_a_checkpoint_ahead_of_the_log_is_named_and_changes_nothing() -> N
     assert world.store.checkpoint(partition) == checkpoint
 
 
-async def test_a_checkpoint_of_another_log_is_named() -> None:
+async def test_a_checkpoint_of_another_log_is_reported() -> None:
     world, other = await started(), await started()
     for each, amount in ((world, 5), (other, 6)):
         await each.given(open_wallet(ALICE), deposit(amount, user_id=ALICE))
@@ -422,7 +422,7 @@ async def test_a_checkpoint_of_another_log_is_named() -> None:
 
 @pytest.mark.parametrize("saved", [True, False])
 @pytest.mark.parametrize("seq", [1, 2, 3])
-async def test_a_changed_record_is_named(saved: bool, seq: int) -> None:
+async def test_a_changed_record_is_reported(saved: bool, seq: int) -> None:
     world = await started()
     await world.given(
         open_wallet(ALICE), deposit(500, user_id=ALICE), place_bet(7, user_id=ALICE), cancel_bet(user_id=ALICE)
@@ -439,7 +439,7 @@ async def test_a_changed_record_is_named(saved: bool, seq: int) -> None:
     assert damage.value.seq == seq + 1, "the next record is the first that does not continue the chain"
 
 
-async def test_a_stored_event_whose_balances_are_not_the_sum_of_its_postings_is_named() -> None:
+async def test_a_stored_event_whose_balances_are_not_the_sum_of_its_postings_is_reported() -> None:
     world = await started()
     await world.given(open_wallet(ALICE), deposit(500, user_id=ALICE))
     await world.crash()
@@ -447,19 +447,19 @@ async def test_a_stored_event_whose_balances_are_not_the_sum_of_its_postings_is_
     records = world.appended.records[partition]
     damaged = records[1].replace(b'"cash":500', b'"cash":501')
     assert damaged != records[1]
-    records[1] = damaged  # the last record, so that the chain still fits
+    records[1] = damaged  # the last record: the chain before it is still right
     world.appended.heads[partition] = Head(2, sha256_hex(damaged))
     with pytest.raises(LogDamaged, match="its balances are not") as damage:
         await world.start()
     assert (damage.value.partition, damage.value.seq) == (partition, 2)
 
 
-# --- anything at any time ----------------------------------------------------------------------------------------
+# --- random failures ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_every_command_takes_effect_once_under_any_failures(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random commands, retried until decided, while appends fail, processes die and checkpoints are made."""
+    """Random commands are retried until they are decided. Appends fail, the process dies, states are saved."""
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.005)
     chance = random.Random(seed)
     world = await World(partitions=PARTITIONS, recent_wallets=16).start()
@@ -469,19 +469,19 @@ async def test_every_command_takes_effect_once_under_any_failures(seed: int, mon
         commands.append(open_wallet(user_id, chance.choice([None, *users[:number]])))
     commands += [deposit(1_000, user_id=user_id) for user_id in users]
     commands += [_some_command(chance, users, number) for number in range(150)]
-    answers: dict[str, Accepted | Refused] = {}
+    responses: dict[str, Accepted | Refused] = {}
     waiting = commands[:]
     for _ in range(500):
         if not waiting:
             break
         now, waiting = waiting[:20], waiting[20:]
         _prepare_trouble(chance, world)
-        for command, answer in zip(now, await world.post_many(*now), strict=True):
-            if isinstance(answer, Failed):
+        for command, response in zip(now, await world.post_many(*now), strict=True):
+            if isinstance(response, Failed):
                 waiting.insert(0, command)
                 continue
-            assert isinstance(answer, Accepted | Refused)
-            answers[command.command_id] = answer
+            assert isinstance(response, Accepted | Refused)
+            responses[command.command_id] = response
         world.clock.now_us += chance.choice([0, 1, SECOND_US, -SECOND_US])
         trouble = chance.random()
         if trouble < 0.2:
@@ -496,8 +496,8 @@ async def test_every_command_takes_effect_once_under_any_failures(seed: int, mon
     await asyncio.sleep(0.15)  # the last timers
     await world.quiet()
 
-    told = Counter(event.command_id for event in world.events() if event.actor != "ledger")
-    assert told == {command_id: 1 for command_id, answer in answers.items() if isinstance(answer, Accepted)}
+    taken = Counter(event.command_id for event in world.events() if event.actor != "ledger")
+    assert taken == {command_id: 1 for command_id, response in responses.items() if isinstance(response, Accepted)}
     assert world.total("transit/") == 0
     assert world.open_follow_ups() == []
     wallets: dict[str, Wallet] = world.replayed()
@@ -505,11 +505,11 @@ async def test_every_command_takes_effect_once_under_any_failures(seed: int, mon
         assert all(balance.cash >= 0 and balance.bonus >= 0 for balance in wallet.balances.values())
     await world.assert_true_of_the_log()
     for command in commands:
-        answer = answers[command.command_id]
-        if isinstance(answer, Accepted):
-            first = await world.node.first_answer(command.user_id, command.command_id)
+        response = responses[command.command_id]
+        if isinstance(response, Accepted):
+            first = await world.node.first_response(command.user_id, command.command_id)
             assert isinstance(first, Accepted)
-            assert (first.event, first.position, first.head) == (answer.event, answer.position, answer.head)
+            assert (first.event, first.position, first.head) == (response.event, response.position, response.head)
     assert sum(isinstance(event.data, BetPlaced) for event in world.events()) > 0
     await world.crash()
 
@@ -534,7 +534,7 @@ def _some_command(chance: random.Random, users: list[str], number: int) -> Comma
         case 7:
             return grant_bonus(amount, f"g{some_id}", expires_at_us=due_us, user_id=user_id)
         case 8:
-            receiver = chance.choice(["nobody", *(other for other in users if other != user_id)])
+            receiver = chance.choice(["never-opened", *(other for other in users if other != user_id)])
             return transfer(amount, receiver, f"t{number}", user_id=user_id)
         case _:
             return chance.choice(
@@ -561,16 +561,16 @@ async def test_waiting_follow_ups_are_bounded_and_the_others_are_offered_again(
     world = World(partitions=1)
     await world.start()
     await world.given(open_wallet("u1"), deposit(100, user_id="u1"), *(open_wallet(f"r{n}") for n in range(6)))
-    answers = await world.node.post_many(
+    responses = await world.node.post_many(
         [
             (command, request_sha256(command))
             for command in (transfer(1, f"r{number}", f"t{number}", user_id="u1") for number in range(6))
         ],
         "local",
     )
-    assert all(isinstance(answer, Accepted) for answer in answers)
+    assert all(isinstance(response, Accepted) for response in responses)
     async with asyncio.timeout(10):
-        while world.open_follow_ups():  # noqa: ASYNC110 - the writer's own doing
+        while world.open_follow_ups():  # noqa: ASYNC110 - a state that no event announces
             await asyncio.sleep(0.001)
     assert sum(event.data.type == "transfer_received" for event in world.events()) == 6
     await world.crash()

@@ -25,7 +25,10 @@ class PeersWithEnds:
 
     async def ends(self, address: str) -> dict[int, End]:
         self.calls.append(address)
-        return {2: End(77, "7" * 64, 1), 0: End(99, "9" * 64, 1)}  # its end of this node's partition does not count
+        return {
+            2: End(77, "7" * 64, 1),
+            0: End(99, "9" * 64, 1),
+        }  # the end of partition 0 does not count: this node owns it
 
 
 @pytest.fixture
@@ -47,9 +50,9 @@ async def http_through(peers: PeersWithEnds | None, cluster: Cluster, folder: Pa
     member = cluster.members["a"]
     others = world.others
     if peers is not None:
-        others = Forwarding(member, peers, world.clock, PARTITIONS, "a")  # type: ignore[arg-type]  # only its ends are read
-    whole = LogView(world.node, member, others)
-    async with Asked(folder, PARTITIONS, started=world, whole=whole) as http:
+        others = Forwarding(member, peers, world.clock, PARTITIONS, "a")  # type: ignore[arg-type]  # only the ends are read
+    log_view = LogView(world.node, member, others)
+    async with Asked(folder, PARTITIONS, started=world, whole=log_view) as http:
         yield http
 
 
@@ -86,22 +89,24 @@ async def test_a_node_is_ready_once_it_has_joined_and_opened_all_its_partitions(
     assert (await http.get("/readyz")).status == 503, "its partitions are not known yet"
     http.world.log.gate.clear()
     await cluster.give(a={0, 1})
-    answer = await http.get("/readyz")
-    assert answer.status == 503
-    assert "2 of 2 partitions are not open yet" in answer.json()["reasons"]
+    response = await http.get("/readyz")
+    assert response.status == 503
+    assert "2 of 2 partitions are not open yet" in response.json()["reasons"]
     http.world.log.gate.set()
     await cluster.settled()
     assert (await http.get("/readyz")).status == 200
 
 
 @pytest.mark.parametrize("off_us", [-1_000_001, 1_000_001])
-async def test_a_node_whose_clock_is_off_the_log_s_is_not_ready(cluster: Cluster, http: Asked, off_us: int) -> None:
+async def test_a_node_whose_clock_differs_from_the_log_s_is_not_ready(
+    cluster: Cluster, http: Asked, off_us: int
+) -> None:
     await cluster.give(a={0})
     await cluster.settled()
     cluster.clock_off_us = off_us
-    answer = await http.get("/readyz")
-    assert answer.status == 503
-    assert answer.json()["reasons"] == [f"the clock is {off_us / 1e6:+.1f} s off the log's: set it right"]
+    response = await http.get("/readyz")
+    assert response.status == 503
+    assert response.json()["reasons"] == [f"the clock is {off_us / 1e6:+.1f} s off the log's: set it right"]
     cluster.clock_off_us = off_us // 2
     assert (await http.get("/readyz")).status == 200
 

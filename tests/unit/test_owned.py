@@ -1,4 +1,4 @@
-"""The partitions that a node owns: gained, kept, superseded, lost, and the requests during all of that."""
+"""The partitions that a node owns: gained, kept, superseded, lost; and the requests during each of these changes."""
 
 import asyncio
 import threading
@@ -101,13 +101,13 @@ async def test_a_slow_partition_does_not_keep_the_others_closed(cluster: Cluster
 
 
 async def test_requests_for_a_partition_that_is_not_open_yet_go_to_the_forwarding(cluster: Cluster) -> None:
-    class Waits(NoOtherNodes):
+    class Recording(NoOtherNodes):
         submitted: list[Request]
 
         def submit(self, requests: Sequence[Request]) -> None:
             self.submitted = list(requests)
 
-    others = Waits()
+    others = Recording()
     a = await cluster.node("a", others=others)
     a.log.gate.clear()
     await cluster.give(a={0})
@@ -118,8 +118,8 @@ async def test_requests_for_a_partition_that_is_not_open_yet_go_to_the_forwardin
     a.log.gate.set()
     await cluster.settled()
     a.node.submit_local(others.submitted)
-    answers = await posting
-    assert [type(answer) for answer in answers] == [Accepted, Failed, Accepted]
+    responses = await posting
+    assert [type(response) for response in responses] == [Accepted, Failed, Accepted]
 
 
 async def test_a_partition_that_cannot_be_opened_is_tried_again(cluster: Cluster) -> None:
@@ -128,7 +128,7 @@ async def test_a_partition_that_cannot_be_opened_is_tried_again(cluster: Cluster
     async def prepare(partition: int) -> None:
         tries.append(partition)
         if len(tries) < 4:
-            raise LogUnavailable("no broker answers")
+            raise LogUnavailable("no broker responses")
 
     a = await cluster.node("a", prepare=prepare)
     await cluster.give(a={0})
@@ -156,7 +156,7 @@ async def test_a_disaster_halts_the_node(cluster: Cluster) -> None:
     await cluster.give(a={0})
     await cluster.settled()
     await a.given(open_wallet(U0), deposit(5, user_id=U0))
-    await cluster.give()  # which saves the state
+    await cluster.give()  # the loss saves the state
     await until(lambda: a.store.checkpoint(0) is not None)
     del cluster.appended.records[0][1:]
     cluster.appended.heads[0] = Head(1, "0" * 64)
@@ -182,7 +182,7 @@ async def test_a_partition_that_stays_keeps_its_writer_and_opens_again(cluster: 
     assert generations(a, 1) == [1, 2]
 
 
-async def test_requests_that_wait_while_a_partition_stays_are_decided(cluster: Cluster) -> None:
+async def test_waiting_requests_of_a_partition_that_stays_are_decided(cluster: Cluster) -> None:
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
@@ -193,18 +193,18 @@ async def test_requests_that_wait_while_a_partition_stays_are_decided(cluster: C
     second = asyncio.create_task(a.post(deposit(5, "o2", user_id=U0)))
     await cluster.give(a={0})
     a.log.gate.set()
-    assert [type(answer) for answer in await asyncio.gather(first, second)] == [Accepted, Accepted]
+    assert [type(response) for response in await asyncio.gather(first, second)] == [Accepted, Accepted]
     assert a.types()[2:] == ["deposited", "writer_opened", "deposited"]
 
 
 async def test_a_node_that_missed_a_generation_first_loses_its_partitions(cluster: Cluster) -> None:
-    """Another node may have owned it, and refused the commands that wait on this one."""
+    """Another node may have owned the partition, and refused the commands that wait on this node."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0})
     await cluster.settled()
     await a.given(open_wallet(U0))
     writer = a.node.writers[0]
-    await cluster.give(b={0}, deaf={"a"})
+    await cluster.give(b={0}, unaware={"a"})
     await until(lambda: b.node.open == 1)
     await b.given(deposit(5, user_id=U0))
     await cluster.give(a={0})
@@ -227,12 +227,12 @@ async def test_requests_in_flight_are_finished_and_later_ones_are_refused(cluste
     await asyncio.sleep(0.01)
     waiting = asyncio.create_task(a.post(deposit(5, "o2", user_id=U0)))
     await asyncio.sleep(0.01)
-    losing = asyncio.create_task(cluster.give(b={0}, deaf={"b"}))
+    losing = asyncio.create_task(cluster.give(b={0}, unaware={"b"}))
     await asyncio.sleep(0.01)
     assert (await a.failed(deposit(5, "o3", user_id=U0))).reason == "not_owner"
     a.log.gate.set()
     await losing
-    assert [type(answer) for answer in await asyncio.gather(under_way, waiting)] == [Accepted, Accepted]
+    assert [type(response) for response in await asyncio.gather(under_way, waiting)] == [Accepted, Accepted]
     assert a.node.writers == {}
     assert await a.failed(deposit(5, "o4", user_id=U0))
     await cluster.give(b={0})
@@ -240,7 +240,7 @@ async def test_requests_in_flight_are_finished_and_later_ones_are_refused(cluste
     assert await b.cash(U0) == 10
 
 
-async def test_a_request_that_is_not_finished_in_time_is_unknown(
+async def test_the_outcome_of_a_request_that_is_not_finished_in_time_is_unknown(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owned_module, "FINISH_WITHIN_S", 0.02)
@@ -254,42 +254,42 @@ async def test_a_request_that_is_not_finished_in_time_is_unknown(
     waiting = asyncio.create_task(a.post(deposit(5, "o2", user_id=U0)))
     await asyncio.sleep(0.01)
     await asyncio.wait_for(cluster.give(), 5)
-    answers = await asyncio.gather(under_way, waiting)
-    assert [answer.reason for answer in answers if isinstance(answer, Failed)] == [
+    responses = await asyncio.gather(under_way, waiting)
+    assert [response.reason for response in responses if isinstance(response, Failed)] == [
         "outcome_unknown",
         "log_unavailable",
     ]
 
 
 class SlowStore(BrittleStore):
-    """A save waits while ``let`` is not set."""
+    """A save waits until ``may_save`` is set."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.let = threading.Event()
-        self.let.set()
+        self.may_save = threading.Event()
+        self.may_save.set()
 
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
-        self.let.wait(10)
+        self.may_save.wait(10)
         super().save(partition, changes, at, place)
 
 
 async def test_a_partition_that_is_gained_again_opens_after_its_state_is_saved(cluster: Cluster) -> None:
-    """An older checkpoint with newer values below it would fold in events twice."""
+    """An older checkpoint together with newer values would make a replay fold some events twice."""
     a, b = await cluster.node("a"), await cluster.node("b")
     a.store = SlowStore()
     await a.restart()
     await cluster.give(a={0})
     await cluster.settled()
     await a.given(open_wallet(U0), deposit(5, user_id=U0))
-    a.store.let.clear()
+    a.store.may_save.clear()
     await cluster.give(b={0})
     await cluster.settled()
     await b.given(deposit(7, "o2", user_id=U0))
     await cluster.give(a={0})
     await asyncio.sleep(0.02)
     assert a.node.writers == {}, "the state is still being saved"
-    a.store.let.set()
+    a.store.may_save.set()
     await cluster.settled()
     assert await a.cash(U0) == 12
     await a.given(deposit(1, "o3", user_id=U0))
@@ -299,7 +299,7 @@ async def test_a_partition_that_is_gained_again_opens_after_its_state_is_saved(c
 
 
 async def test_a_retired_writer_saves_no_checkpoint(cluster: Cluster) -> None:
-    """A save may wait for its turn while its partition is dropped and another writer opens it."""
+    """A save may still wait for its turn when its partition is dropped and another writer opens the partition."""
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
@@ -338,7 +338,7 @@ async def test_a_superseded_node_drops_that_partition_only(cluster: Cluster) -> 
     await cluster.give(a={0, 1})
     await cluster.settled()
     await a.given(open_wallet(U0), open_wallet(U1))
-    await cluster.give(a={1}, b={0}, deaf={"a"})
+    await cluster.give(a={1}, b={0}, unaware={"a"})
     await until(lambda: b.node.open == 1)
     assert (await a.failed(deposit(5, user_id=U0))).reason == "not_owner"
     await a.given(deposit(5, user_id=U1))
@@ -349,7 +349,7 @@ async def test_a_superseded_node_drops_that_partition_only(cluster: Cluster) -> 
 
 
 async def test_a_superseded_node_that_is_still_the_owner_opens_the_partition_again(cluster: Cluster) -> None:
-    """As after a loss of the group's metadata: a writer of a much higher generation has opened the partition."""
+    """A writer of a much higher generation has opened the partition, as after a loss of the group's metadata."""
     a = await cluster.node("a")
     await cluster.give(a={0})
     await cluster.settled()
@@ -429,8 +429,8 @@ async def test_two_nodes_never_open_with_the_same_generation(cluster: Cluster) -
     assert b.node.writers == {}
 
 
-async def test_of_two_nodes_with_the_same_generation_the_later_does_not_open(cluster: Cluster) -> None:
-    """Both were owners when they read the group, one after the other, and the group is newer than the log."""
+async def test_when_two_nodes_choose_the_same_generation_the_second_does_not_open(cluster: Cluster) -> None:
+    """The group was created again. First one node and then the other read that it owns the partition."""
     a, b = await cluster.node("a"), await cluster.node("b")
     cluster.generation = 40
     await cluster.give(b={0})
@@ -441,7 +441,7 @@ async def test_of_two_nodes_with_the_same_generation_the_later_does_not_open(clu
     a.log.gate.clear()
     await cluster.give(a={0})
     await until(lambda: len(a.log.sizes) == 1)  # its open is in flight
-    await cluster.give(b={0}, deaf={"a"})
+    await cluster.give(b={0}, unaware={"a"})
     await until(lambda: b.node.open == 1)
     a.log.gate.set()
     await until(lambda: a.node.writers == {})
@@ -450,7 +450,9 @@ async def test_of_two_nodes_with_the_same_generation_the_later_does_not_open(clu
 
 
 @pytest.mark.parametrize("lands", [False, True])
-async def test_an_open_of_unknown_outcome_that_landed_may_be_of_another_node(cluster: Cluster, lands: bool) -> None:
+async def test_after_an_open_of_unknown_outcome_the_owner_opens_above_it_if_it_landed(
+    cluster: Cluster, lands: bool
+) -> None:
     a = await cluster.node("a")
     a.log.fail_next.append(Failure(OutcomeUnknown("no response"), lands))
     await cluster.give(a={0})
@@ -517,13 +519,13 @@ async def test_an_undecided_follow_up_of_a_lost_partition_reaches_the_next_owner
 async def test_a_stale_owner_reads_the_log_before_it_concludes_an_unknown_transfer(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It receives the conclusion of a transfer that its successor sent. That breaks no invariant."""
+    """It receives the conclusion of a transfer that the next owner sent. That breaks no invariant."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await cluster.give(a={0}, b={1})
     await cluster.settled()
     await a.given(open_wallet(U0))
     await b.given(open_wallet(U1))
-    await cluster.give(b={0, 1}, deaf={"a"})
+    await cluster.give(b={0, 1}, unaware={"a"})
     await until(lambda: b.node.open == 2)
     await b.given(deposit(100, user_id=U0), transfer(60, U1, user_id=U0))
     await until(lambda: "transfer_delivered" in b.types())
@@ -536,7 +538,7 @@ async def test_a_stale_owner_reads_the_log_before_it_concludes_an_unknown_transf
     assert a.node.receive_local(conclusion, lambda: None)
     await until(lambda: 0 not in a.node.writers)
     assert not a.node.halted.done()
-    assert not [entry for entry in caplog.records if entry.levelname == "ERROR"], "an invariant is broken"
+    assert not [line for line in caplog.records if line.levelname == "ERROR"], "an invariant is broken"
     assert b.types().count("transfer_delivered") == 1
 
 

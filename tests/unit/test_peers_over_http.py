@@ -1,4 +1,4 @@
-"""``HttpPeers`` over real sockets, to nodes that respond, close, hang or break off; and the routes of a node."""
+"""``HttpPeers`` over real sockets: the other node responds, closes, hangs or sends half; and the routes of a node."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,17 +42,17 @@ from unit.given import NOON, deposit, open_wallet, place_bet
 from unit.node_in_memory import request_sha256
 
 Served = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-"""(the request's head and body, …): responds to one request, or does not."""
+"""(the request's body, reader, writer): responds to one request, or does not."""
 
 
 class Listener:
-    """A server that treats each request as a test says. ``heads``: the requests' first lines."""
+    """A server that handles each request with ``serve``. ``heads``: the first lines of the requests."""
 
     def __init__(self) -> None:
         self.address = ""
         self.heads: list[str] = []
         self.connections = 0
-        self.serve: Served = answer(200, write_responses([None]))
+        self.serve: Served = respond(200, write_responses([None]))
         self.writers: list[asyncio.StreamWriter] = []
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +87,7 @@ async def listening() -> AsyncIterator[Listener]:
         await server.wait_closed()
 
 
-def answer(status: int, body: bytes) -> Served:
+def respond(status: int, body: bytes) -> Served:
     async def serve(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
         await writer.drain()
@@ -121,11 +121,11 @@ async def half_a_body(_: bytes, __: asyncio.StreamReader, writer: asyncio.Stream
     raise ConnectionError
 
 
-async def no_http(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def not_http(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"\x15\x03\x01\x00\x02\x02\x46\r\n\r\n")
 
 
-def question() -> list[Request]:
+def lookup() -> list[Request]:
     return [LookupRequest("u1", "c1", RequestGroup(1))]
 
 
@@ -142,7 +142,7 @@ async def connected() -> AsyncIterator[tuple[HttpPeers, Listener]]:
 async def test_connections_are_kept() -> None:
     async with connected() as (peers, listener):
         for _ in range(5):
-            assert await peers.decide(listener.address, question(), NOON) == [None]
+            assert await peers.decide(listener.address, lookup(), NOON) == [None]
         assert listener.connections == 1
         assert listener.heads == [f"POST {DECIDE} HTTP/1.1"] * 5
 
@@ -153,22 +153,22 @@ async def test_a_refused_connection_is_unreachable() -> None:
     peers = HttpPeers()
     for address in (gone, "http://no-such-host.invalid:1", "no address"):
         with pytest.raises(PeerUnreachable):
-            await peers.decide(address, question(), NOON)
+            await peers.decide(address, lookup(), NOON)
     await peers.close()
 
 
-@pytest.mark.parametrize("serve", [close_at_once, reset, half_a_head, half_a_body, no_http])
+@pytest.mark.parametrize("serve", [close_at_once, reset, half_a_head, half_a_body, not_http])
 async def test_a_broken_connection_is_silent_and_the_call_is_sent_once(serve: Served) -> None:
     """Also on a kept connection: after a hidden second attempt a refusal would look final."""
     async with connected() as (peers, listener):
         listener.serve = serve
         with pytest.raises(PeerSilent):
-            await peers.decide(listener.address, question(), NOON)
-        listener.serve = answer(200, write_responses([None]))
-        await peers.decide(listener.address, question(), NOON)
+            await peers.decide(listener.address, lookup(), NOON)
+        listener.serve = respond(200, write_responses([None]))
+        await peers.decide(listener.address, lookup(), NOON)
         listener.serve, calls = serve, len(listener.heads)
         with pytest.raises(PeerSilent):
-            await peers.decide(listener.address, question(), NOON)
+            await peers.decide(listener.address, lookup(), NOON)
         assert len(listener.heads) == calls + 1
 
 
@@ -177,7 +177,7 @@ async def test_a_broken_connection_is_silent_and_the_call_is_sent_once(serve: Se
     [
         (200, b"[]"),
         (200, b'[["accepted",{},"h",false]]'),
-        (200, b'[["said_by_a_later_release"]]'),
+        (200, b'[["of_a_later_release"]]'),
         (200, b"<html>"),
         (200, b"\xff"),
         (302, b""),
@@ -186,11 +186,11 @@ async def test_a_broken_connection_is_silent_and_the_call_is_sent_once(serve: Se
         (503, problem("outcome_unknown")),
     ],
 )
-async def test_an_unreadable_response_is_silence(status: int, body: bytes) -> None:
+async def test_an_unreadable_response_counts_as_silent(status: int, body: bytes) -> None:
     async with connected() as (peers, listener):
-        listener.serve = answer(status, body)
+        listener.serve = respond(status, body)
         with pytest.raises(PeerSilent):
-            await peers.decide(listener.address, question(), NOON)
+            await peers.decide(listener.address, lookup(), NOON)
 
 
 @pytest.mark.parametrize(
@@ -199,18 +199,18 @@ async def test_an_unreadable_response_is_silence(status: int, body: bytes) -> No
 )
 async def test_a_response_that_says_nothing_was_decided_is_unreachable(status: int, body: bytes) -> None:
     async with connected() as (peers, listener):
-        listener.serve = answer(status, body)
+        listener.serve = respond(status, body)
         with pytest.raises(PeerUnreachable):
-            await peers.decide(listener.address, question(), NOON)
+            await peers.decide(listener.address, lookup(), NOON)
 
 
 async def test_an_idle_connection_that_was_closed_is_not_used_again() -> None:
     async with connected() as (peers, listener):
         for _ in range(20):
-            await peers.decide(listener.address, question(), NOON)
+            await peers.decide(listener.address, lookup(), NOON)
             listener.writers[-1].close()
             await listener.writers[-1].wait_closed()
-            await asyncio.sleep(0.001)  # the client's event loop knows of the close
+            await asyncio.sleep(0.001)  # so that the client's event loop sees the close
         assert listener.connections == 20
 
 
@@ -223,10 +223,10 @@ async def test_a_hanging_node_is_given_up_after_the_time_limit() -> None:
         listener.serve = hang
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await peers.decide(listener.address, question(), NOON)
-        listener.serve = answer(200, write_responses([None]))
-        assert await peers.decide(listener.address, question(), NOON) == [None]
-        assert listener.connections == 2, "a late response is not taken for another one"
+                await peers.decide(listener.address, lookup(), NOON)
+        listener.serve = respond(200, write_responses([None]))
+        assert await peers.decide(listener.address, lookup(), NOON) == [None]
+        assert listener.connections == 2, "the late response is not used for the next request"
 
 
 async def test_responses_match_their_requests_in_any_grouping() -> None:
@@ -244,7 +244,7 @@ async def test_responses_match_their_requests_in_any_grouping() -> None:
     assert arrived[0].group.open == 2
 
 
-# --- what a node answers -------------------------------------------------------------------------------------------
+# --- the routes of a node ------------------------------------------------------------------------------------------
 
 
 class Nothing(Collector):
@@ -255,12 +255,12 @@ class Nothing(Collector):
 
 
 async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
-    """Node ``a``, through the application that its server would call."""
+    """The response of node ``a``, through the application that its server calls."""
     site = cluster["a"]
 
     no_reads: Any = None
     nothing: Any = Nothing()
-    rim = build_app(site.node, no_reads, nothing, "http://a", site.whole, SealFile(Path("seals.ndjson")))
+    app = build_app(site.node, no_reads, nothing, "http://a", site.log_view, SealFile(Path("seals.ndjson")))
     path, _, query = target.partition("?")
     scope: Any = {
         "type": "http",
@@ -278,7 +278,7 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await rim(scope, receive, send)
+    await app(scope, receive, send)
     return sent[0]["status"], sent[1]["body"]
 
 
@@ -292,9 +292,9 @@ async def test_a_node_decides_for_its_own_partitions_and_forwards_nothing() -> N
         requests: list[Request] = [CommandRequest(c, request_sha256(c), "shop", group) for c in commands]
         requests.append(WalletRequest(mine, RequestGroup(1)))
         body, _ = write_requests(requests, cluster.clock() + 1_000_000)
-        status, answered = await called(cluster, "POST", DECIDE, body)
+        status, content = await called(cluster, "POST", DECIDE, body)
         assert status == 200
-        opened, deposited, refused, foreign, read = read_responses(answered)
+        opened, deposited, refused, foreign, read = read_responses(content)
         assert isinstance(opened, Accepted)
         assert isinstance(deposited, Accepted)
         assert deposited.event.actor == "shop"
@@ -302,12 +302,12 @@ async def test_a_node_decides_for_its_own_partitions_and_forwards_nothing() -> N
         assert getattr(foreign, "reason", None) == "not_owner"
         assert isinstance(read, WalletRead)
         assert cluster["a"].peers.calls == []
-        late, _ = write_requests(question_of(mine), cluster.clock() - 1)
-        _, answered = await called(cluster, "POST", DECIDE, late)
-        assert getattr(read_responses(answered)[0], "reason", None) == "not_owner"
+        late, _ = write_requests(late_deposit(mine), cluster.clock() - 1)
+        _, content = await called(cluster, "POST", DECIDE, late)
+        assert getattr(read_responses(content)[0], "reason", None) == "not_owner"
 
 
-def question_of(user_id: str) -> list[Request]:
+def late_deposit(user_id: str) -> list[Request]:
     command = deposit(7, "o-late", user_id=user_id)
     return [CommandRequest(command, request_sha256(command), "shop", RequestGroup(1))]
 
@@ -360,8 +360,8 @@ async def test_a_follow_up_counts_as_arrived_only_once_it_is_durable() -> None:
 )
 async def test_a_malformed_call_is_refused_as_a_whole(method: str, target: str, body: bytes, code: str) -> None:
     async with ClusterInMemory() as cluster:
-        status, answered = await called(cluster, method, target, body)
-        assert msgspec.json.decode(answered)["code"] == code
+        status, content = await called(cluster, method, target, body)
+        assert msgspec.json.decode(content)["code"] == code
         assert 400 <= status < 500
 
 

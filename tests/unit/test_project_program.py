@@ -119,7 +119,7 @@ def test_without_a_command_it_is_the_worker_for_kafka_and_says_so(tmp_path: Path
     assert done.exit_code == 2
     assert done.stderr == (
         "stakelog project: this is the worker for a log on Kafka; with STAKELOG_LOG=sqlite `stakelog serve` fills "
-        "the read model by itself. `stakelog project --help` says what else there is\n"
+        "the read model by itself. `stakelog project --help` lists the other commands\n"
     )
     assert not (tmp_path / "data").exists()
 

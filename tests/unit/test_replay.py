@@ -92,8 +92,8 @@ def partition_with(user_id: str) -> int:
     [
         (("--user", "nobody-here"), "no event of nobody-here is in the log"),
         (("--partition", "4"), "there is no partition 4: the log has 4"),
-        ((), "--user or --partition, one of them"),
-        (("--user", "u", "--partition", "1"), "--user or --partition, one of them"),
+        ((), "give either --user or --partition"),
+        (("--user", "u", "--partition", "1"), "give either --user or --partition"),
         (("--user", "u", "--until", "yesterday"), "is no time: write 2026"),
         (("--user", "u", "--until", "2026-11-23T18:00:00"), "is no time: write 2026"),
     ],
@@ -113,11 +113,11 @@ def test_a_record_that_cannot_be_read_ends_the_table_in_words_and_with_1(tmp_pat
         forger.execute("UPDATE event SET record = x'7b' WHERE partition = 2 AND seq = 3")
     done = replay(data, "--partition", "2")
     assert done.exit_code == 1
-    assert "record number 3 of this story cannot be read" in done.stderr
+    assert "record number 3 of this output cannot be read" in done.stderr
     assert ndjson(replay(data, "--partition", "2", "--format", "ndjson"))[2] == b"{"
     until = replay(data, "--partition", "2", "--format", "ndjson", "--until", "2030-01-01T00:00:00Z")
     assert until.exit_code == 1
-    assert "record number 3 of this story cannot be read" in until.stderr
+    assert "record number 3 of this output cannot be read" in until.stderr
 
 
 def test_a_wallets_story_is_found_by_the_index(data: Path) -> None:

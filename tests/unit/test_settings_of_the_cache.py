@@ -31,7 +31,7 @@ def test_a_redis_is_named_by_its_url(url: str) -> None:
         ("memcached://u:secret@cache", "no known cache"),
         ("redis:secret", "lacks the host"),
         ("redis://:secret@/0", "lacks the host"),
-        ("redis://u:secret@cache:x/0", "no URL"),
+        ("redis://u:secret@cache:x/0", "not a URL"),
         ("redis://u:secret@cache/name", "by a number"),
         ("redis://u:secret@cache/0/1", "by a number"),
         ("redis://u:secret@cache/9999", "by a number"),

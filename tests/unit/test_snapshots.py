@@ -1,4 +1,4 @@
-"""Snapshots in memory: which one is loaded, which is skipped, when one is due, and when old ones are deleted."""
+"""Snapshots in memory: which one is loaded or skipped, when the next one is due, and when old ones are deleted."""
 
 import asyncio
 import logging
@@ -61,7 +61,7 @@ class SnapshotsInMemory:
         return at
 
     async def loaded(self) -> Head | None:
-        """The head at which a node without a state begins after a load."""
+        """Load a snapshot on a node without a state. Returns the head of the state, None without one."""
         store = MemoryStateStore()
         await self.snapshots_of(store).prepare(0)
         at = store.checkpoint(0)
@@ -72,10 +72,10 @@ class SnapshotsInMemory:
     def remember(self) -> None:
         self.contents[self.world.writer.head] = content(self.world.store)
 
-    def records(self, what: str = "") -> Records:
-        """The records in the store that are not deleted, of keys with this ending."""
+    def records(self, suffix: str = "") -> Records:
+        """The records in the store that are not deleted and whose keys end with ``suffix``."""
         last = {record.key: record for record in self.store.records.get(0, [])}
-        return [record for record in last.values() if record.value and record.key.endswith(what)]
+        return [record for record in last.values() if record.value and record.key.endswith(suffix)]
 
     def snapshot_at(self, at: Head) -> Records:
         """Its chunks in order, and its marker."""
@@ -157,7 +157,7 @@ async def test_a_local_state_that_is_behind_is_replaced_as_a_whole(two: tuple[Sn
     assert content(store) == memory.contents[second]
 
 
-# --- what is refused, and the one before it used ----------------------------------------------------------------
+# --- broken snapshots -------------------------------------------------------------------------------------------
 
 
 Break = Callable[[SnapshotsInMemory, Records, SnapshotRecord], None]
@@ -183,7 +183,7 @@ def _a_byte_of_a_chunk(memory: SnapshotsInMemory, chunks: Records, _: SnapshotRe
     memory.change(chunks[1], bytes(value))
 
 
-def _a_chunk_for_another(memory: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
+def _a_chunk_is_another_chunk(memory: SnapshotsInMemory, chunks: Records, _: SnapshotRecord) -> None:
     memory.change(chunks[1], chunks[0].value)
 
 
@@ -214,25 +214,25 @@ def _no_marker(memory: SnapshotsInMemory, _: Records, marker: SnapshotRecord) ->
     memory.store.records[0].remove(marker)
 
 
-def _no_json(memory: SnapshotsInMemory, _: Records, marker: SnapshotRecord) -> None:
+def _half_a_marker(memory: SnapshotsInMemory, _: Records, marker: SnapshotRecord) -> None:
     memory.change(marker, marker.value[:-1])
 
 
-def _another_entry_count_rightly_digested(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
+def _another_number_of_entries(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
     memory.change(
         marker, encode_marker(msgspec.structs.replace(_marker(marker), entries=_marker(marker).entries + 1))
     )
 
 
 def _chunks_that_cannot_be_inflated(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
-    _rightly_digested(memory, chunks, marker, b"no deflated bytes")
+    _with_the_right_digest(memory, chunks, marker, b"no deflated bytes")
 
 
-def _chunks_that_are_no_pairs(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
-    _rightly_digested(memory, chunks, marker, pack(b"a\n1\nb"))
+def _chunks_that_are_not_pairs(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
+    _with_the_right_digest(memory, chunks, marker, pack(b"a\n1\nb"))
 
 
-def _rightly_digested(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord, last: bytes) -> None:
+def _with_the_right_digest(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord, last: bytes) -> None:
     memory.change(chunks[-1], last)
     digest = Digest()
     for chunk in (*chunks[:-1], chunks[-1]._replace(value=last)):
@@ -253,28 +253,28 @@ def _a_foreign_head(memory: SnapshotsInMemory, chunks: Records, marker: Snapshot
 
 
 BROKEN: dict[str, Break] = {
-    "a byte of a chunk is another": _a_byte_of_a_chunk,
-    "a chunk stands for another": _a_chunk_for_another,
+    "a byte of a chunk is changed": _a_byte_of_a_chunk,
+    "a chunk is another chunk": _a_chunk_is_another_chunk,
     "two chunks changed places": _two_chunks_change_places,
     "a chunk never came": _a_chunk_never_came,
     "the last chunk never came": _the_last_chunk_never_came,
     "a chunk was deleted": _a_chunk_was_deleted,
     "a chunk came twice": _a_chunk_came_twice_and_differs,
-    "half: no marker": _no_marker,
-    "a marker that is cut": _no_json,
+    "no marker": _no_marker,
+    "half a marker": _half_a_marker,
     "a digest": _with(digest="0" * 64),
     "a place that was changed": _with(place=b"elsewhere"),
     "a head that was changed": _with(sha256="e" * 64),
     "fewer chunks": _with(chunks=1),
     "more chunks": _with(chunks=99),
-    "more entries": _another_entry_count_rightly_digested,
+    "more entries": _another_number_of_entries,
     "of another version": _with(v=2),
     "of another format of values": _with(values_format=99),
     "of another partition": _with(partition=1),
     "of another number of partitions": _with(partitions=2),
     "of another seq": _with(seq=1),
     "not deflated": _chunks_that_cannot_be_inflated,
-    "no pairs": _chunks_that_are_no_pairs,
+    "not pairs": _chunks_that_are_not_pairs,
     "a foreign head": _a_foreign_head,
 }
 
@@ -288,14 +288,14 @@ async def test_a_broken_snapshot_is_skipped_and_the_one_before_it_is_loaded(
     BROKEN[how](memory, newest[:-1], newest[-1])
     with caplog.at_level(logging.WARNING):
         assert await memory.loaded() == first
-    if how != "half: no marker":
+    if how != "no marker":
         assert "is skipped" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "how", ["a byte of a chunk is another", "a chunk stands for another", "a chunk never came", "a chunk was deleted"]
+    "how", ["a byte of a chunk is changed", "a chunk is another chunk", "a chunk never came", "a chunk was deleted"]
 )
-async def test_a_chunk_that_breaks_after_its_snapshot_was_read_is_noticed(
+async def test_a_chunk_that_breaks_after_the_catalogue_was_read_is_found(
     two: tuple[SnapshotsInMemory, Head, Head], how: str
 ) -> None:
     memory, first, second = two
@@ -331,7 +331,7 @@ async def test_a_snapshot_that_breaks_during_the_load_leaves_no_partial_state(
 # --- disasters -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_local_state_that_is_not_on_the_log_is_not_replaced_but_named(
+async def test_a_local_state_that_is_not_on_the_log_is_reported_and_not_replaced(
     two: tuple[SnapshotsInMemory, Head, Head],
 ) -> None:
     memory, _, second = two
@@ -358,32 +358,34 @@ async def test_a_snapshot_that_is_ahead_of_the_log_is_a_disaster(two: tuple[Snap
 # --- when one is due, and what is deleted --------------------------------------------------------------------------
 
 
-async def test_a_snapshot_is_due_after_so_many_events_and_then_after_as_many_again(memory: SnapshotsInMemory) -> None:
-    here = memory.snapshots_of(events_min=10)
-    await memory.append_events(7)  # and two from the fixture
-    assert not await here.snapshot_if_due(0)
+async def test_a_snapshot_is_due_after_events_min_events_and_later_after_a_share_of_its_entries(
+    memory: SnapshotsInMemory,
+) -> None:
+    snapshots = memory.snapshots_of(events_min=10)
+    await memory.append_events(7)  # the fixture has two more
+    assert not await snapshots.snapshot_if_due(0)
     await memory.append_events(1)
-    assert await here.snapshot_if_due(0)
-    assert not await here.snapshot_if_due(0)
+    assert await snapshots.snapshot_if_due(0)
+    assert not await snapshots.snapshot_if_due(0)
     entries = _marker(memory.records("/end")[0]).entries
     assert entries > 20
     await memory.append_events(entries // 2 - 1)
-    assert not await here.snapshot_if_due(0)
+    assert not await snapshots.snapshot_if_due(0)
     await memory.append_events(1)
-    assert await here.snapshot_if_due(0)
+    assert await snapshots.snapshot_if_due(0)
 
 
 async def test_a_snapshot_that_another_node_wrote_is_not_written_again(memory: SnapshotsInMemory) -> None:
-    here, there = memory.snapshots_of(events_min=5), memory.snapshots_of(events_min=5)
+    snapshots, others = memory.snapshots_of(events_min=5), memory.snapshots_of(events_min=5)
     await memory.append_events(10)
-    assert await here.snapshot_if_due(0)
-    assert not await there.snapshot_if_due(0)
+    assert await snapshots.snapshot_if_due(0)
+    assert not await others.snapshot_if_due(0)
 
 
 async def test_a_node_without_a_state_writes_no_snapshot(memory: SnapshotsInMemory) -> None:
-    here = memory.snapshots_of(MemoryStateStore())
-    assert not await here.write(0)
-    assert not await here.snapshot_if_due(0)
+    snapshots = memory.snapshots_of(MemoryStateStore())
+    assert not await snapshots.write(0)
+    assert not await snapshots.snapshot_if_due(0)
     assert memory.records() == []
 
 
@@ -396,7 +398,9 @@ async def test_the_snapshot_before_is_deleted_only_after_the_marker(memory: Snap
     markers = [number for number, record in enumerate(appended) if record.key.endswith("/end") and record.value]
     assert min(deleted) > markers[1]
     assert {appended[number].key for number in deleted} == first
-    assert appended[deleted[0]].key.endswith("/end"), "without its marker it does not count"
+    assert appended[deleted[0]].key.endswith("/end"), (
+        "the marker is deleted first: without it the chunks do not count"
+    )
     assert first.isdisjoint(record.key for record in memory.records())
 
 
@@ -468,7 +472,7 @@ async def test_a_kill_after_any_append_leaves_the_old_or_the_new_snapshot(
         memory.store.fail_next.clear()
         if ended:
             break
-    assert ended, "it was never killed late enough"
+    assert ended, "every write was killed before its end"
     assert survives > 4
 
 
@@ -476,17 +480,17 @@ async def test_an_error_is_a_warning_and_the_snapshot_is_tried_again_later(
     memory: SnapshotsInMemory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await memory.append_events()
-    here = memory.snapshots_of()
+    snapshots = memory.snapshots_of()
     memory.store.fail_next.append(LogUnavailable("no broker"))
-    assert not await here.snapshot_if_due(0)
+    assert not await snapshots.snapshot_if_due(0)
     assert "no broker" in caplog.text
-    assert not await here.snapshot_if_due(0), "not at once again"
-    monkeypatch.setattr("time.monotonic", lambda: here._not_before_s + 1)
-    assert await here.snapshot_if_due(0)
+    assert not await snapshots.snapshot_if_due(0), "it is not tried again at once"
+    monkeypatch.setattr("time.monotonic", lambda: snapshots._not_before_s + 1)
+    assert await snapshots.snapshot_if_due(0)
 
 
 class SlowLoads(MemoryStateStore):
-    """Sets an event after so many pages, and is slow from then on."""
+    """Sets ``reached`` at page number ``pages``, and stores that page slowly."""
 
     def __init__(self, pages: int) -> None:
         super().__init__()
@@ -515,15 +519,15 @@ async def test_a_load_that_is_cancelled_leaves_no_state_and_the_next_one_loads(
 ) -> None:
     memory, _, second = two
     store = SlowLoads(pages)
-    here = memory.snapshots_of(store)
-    loading = asyncio.create_task(here.prepare(0))
+    snapshots = memory.snapshots_of(store)
+    loading = asyncio.create_task(snapshots.prepare(0))
     await asyncio.wait_for(store.reached.wait(), 10)
     loading.cancel()
     await asyncio.wait([loading])
     assert loading.cancelled()
-    assert not store.at_work, "its thread would work during the next load"
+    assert not store.at_work, "otherwise its thread would work during the next load"
     assert (store.checkpoint(0), content(store)[0]) == (None, [])
-    await here.prepare(0)
+    await snapshots.prepare(0)
     assert store.checkpoint(0) == second
     assert content(store) == memory.contents[second]
 

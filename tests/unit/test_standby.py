@@ -1,4 +1,4 @@
-"""Standbys: taken over at once, without effects of their own, and followed again after an error."""
+"""Standbys: they take over at once, have no effects before that, and continue after an error."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -74,7 +74,7 @@ async def test_a_standby_has_the_owner_s_state_and_takes_over_without_a_replay(c
     kept = standbys_of(b)._writers[0]
     await cluster.give(a={1}, b={0})
     await cluster.settled()
-    assert b.node.writers[0] is kept, "the very writer that followed"
+    assert b.node.writers[0] is kept, "the writer that followed the log is the writer that opens"
     assert standbys_of(b).ready == {}
     again = await b.post(bet)
     assert isinstance(again, Accepted)
@@ -123,7 +123,7 @@ async def test_open_follow_ups_are_delivered_by_the_standby_that_takes_over(clus
     await a.accepted(transfer(10, U1, "t1", user_id=U0))
     await ready(cluster, "b", 0)
     await asyncio.sleep(0.03)
-    assert len(standbys_of(b)._writers[0].state.open_follow_ups()) == 1, "the owner says that it is open"
+    assert len(standbys_of(b)._writers[0].state.open_follow_ups()) == 1, "the owner reports that it is open"
     await cluster.crash_one("a")
     await cluster.give(b={0, 1})
     await cluster.settled()
@@ -138,7 +138,7 @@ async def test_a_former_standby_saves_its_state(cluster: Cluster) -> None:
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
     await ready(cluster, "b", 0)
     stand_by(cluster, "b")
-    stand_by(cluster, "b", 0)  # before the save is over
+    stand_by(cluster, "b", 0)  # before the save has ended
     stand_by(cluster, "b")
     await until(
         lambda: b.store.checkpoint(0) == Head(end_of(cluster, 0), sha256_hex(cluster.appended.records[0][-1]))
@@ -147,7 +147,7 @@ async def test_a_former_standby_saves_its_state(cluster: Cluster) -> None:
 
 
 async def test_a_partition_is_not_followed_while_its_state_is_being_saved(cluster: Cluster) -> None:
-    """An older checkpoint with newer values below it would fold in events twice."""
+    """An older checkpoint together with newer values would make a replay fold some events twice."""
     store = SlowStore()
     a, b = await cluster.node("a"), await cluster.node("b", store=store)
     await cluster.give(a={0, 1}, b=set())
@@ -155,29 +155,29 @@ async def test_a_partition_is_not_followed_while_its_state_is_being_saved(cluste
     stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(5, user_id=U0))
     await ready(cluster, "b", 0)
-    store.let.clear()
+    store.may_save.clear()
     stand_by(cluster, "b")
     stand_by(cluster, "b", 0)
     await asyncio.sleep(0.02)
     assert standbys_of(b).ready == {}, "the standby's state is being saved"
-    store.let.set()
+    store.may_save.set()
     await ready(cluster, "b", 0)
     await a.given(deposit(1, "o0", user_id=U0))
     await ready(cluster, "b", 0)
-    store.let.clear()
+    store.may_save.clear()
     stand_by(cluster, "b")
     await cluster.give(b={0}, a={1})
     await asyncio.sleep(0.02)
     assert b.node.writers == {}, "the same for a standby that becomes the owner"
-    store.let.set()
+    store.may_save.set()
     await cluster.settled()
     await b.given(deposit(7, "o2", user_id=U0))
-    store.let.clear()
+    store.may_save.clear()
     await cluster.give(a={0, 1}, b=set())
     stand_by(cluster, "b", 0)
     await asyncio.sleep(0.02)
     assert standbys_of(b).ready == {}, "the same for the state of a former owner"
-    store.let.set()
+    store.may_save.set()
     await ready(cluster, "b", 0)
     await cluster.give(a={1}, b={0})
     await cluster.settled()
@@ -203,7 +203,7 @@ async def test_a_partition_is_not_followed_during_a_save_although_an_earlier_wai
         return make(partition)
 
     standbys._make = watched
-    store.let.clear()
+    store.may_save.clear()
     await a.given(deposit(1, "o2", user_id=U0))
     await asyncio.sleep(0.02)
     if way == "a gain that is lost again":
@@ -217,7 +217,7 @@ async def test_a_partition_is_not_followed_during_a_save_although_an_earlier_wai
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.02)
     began = list(made)
-    store.let.set()
+    store.may_save.set()
     assert began == [], "its state is still being saved"
     await cluster.settled()
     await ready(cluster, "b", 0)

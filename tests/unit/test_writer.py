@@ -295,7 +295,7 @@ async def test_all_that_a_failed_round_touched_is_as_it_was(world: World, error:
     assert {user_id: await world.wallet(user_id) for user_id in before} == before
     assert world.open_follow_ups() == []
     for command in commands:
-        assert await world.node.first_answer(command.user_id, command.command_id) is None
+        assert await world.node.first_response(command.user_id, command.command_id) is None
     for command in commands:  # every id is free, every limit has its room
         await world.accepted(command)
     await world.quiet()
@@ -461,10 +461,10 @@ async def test_answers_are_the_same_after_a_crash(world: World, saved: bool) -> 
         (answer.event, answer.position, answer.head, answer.hit) for answer in again if isinstance(answer, Accepted)
     ] == [(answer.event, answer.position, answer.head, True) for answer in first]
     for command, answer in zip(commands, first, strict=True):
-        found = await world.node.first_answer("u1", command.command_id)
+        found = await world.node.first_response("u1", command.command_id)
         assert isinstance(found, Accepted)
         assert (found.event, found.position, found.head) == (answer.event, answer.position, answer.head)
-    assert await world.node.first_answer("u1", "never") is None
+    assert await world.node.first_response("u1", "never") is None
     await world.assert_true_of_the_log()
 
 

@@ -1,20 +1,20 @@
-"""``stakelog backup``: a copy of the data folder, while the service runs."""
+"""``stakelog backup``: copies the data folder, also while the service runs."""
 
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
 
-from api.cli.audit.sources import CannotAudit, data_folder, said_plainly
+from api.cli.audit.sources import CannotAudit, data_folder, failures_reported
 from api.cli.progress import progress
 
 
 @click.command()
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="The data folder; default STAKELOG_DATA or ./data.")
-@click.option("--no-verify", is_flag=True, help="Do not prove the copied log; faster.")
+@click.option("--no-verify", is_flag=True, help="Do not verify the copied log; faster.")
 def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
-    """Copy the data folder to DEST, while it is in use or not. DEST must be missing or empty.
+    """Copy the data folder to DEST, also while it is in use. DEST must be missing or empty.
 
     DEST appears once the copy is complete, durable and verified. To restore it, set STAKELOG_DATA to it, or to a copy
     of it, and start the service.
@@ -22,7 +22,7 @@ def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
     from ledger.errors import FolderInUse, FolderUnusable
     from ledger.operations.backup import back_up
 
-    with said_plainly("stakelog backup"):
+    with failures_reported("stakelog backup"):
         try:
             with ExitStack() as bar:
                 report = bar.enter_context(progress("copying", "bytes"))
@@ -37,8 +37,8 @@ def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
             raise CannotAudit(str(error)) from error
     click.echo(
         f"{dest} holds {', '.join(copied.files)}, {copied.bytes} bytes"
-        + ("" if no_verify else "; the log in it is proved")
-        + "".join(f"; {name} was left out, unreadable: the next start makes it again" for name in copied.left_out)
+        + ("" if no_verify else "; the log in it is verified")
+        + "".join(f"; {name} was left out, unreadable: the next start rebuilds it" for name in copied.left_out)
     )
 
 

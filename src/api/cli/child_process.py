@@ -142,7 +142,7 @@ async def _unless(stop: asyncio.Event, seconds: float) -> None:
 
 
 def end_with_parent() -> None:
-    """In the child: end, at once and whatever is under way, when stdin ends, for then its parent is gone."""
+    """In the child: end at once when stdin ends, because then the parent is gone."""
     threading.Thread(target=_until_stdin_ends, name="stakelog-parent", daemon=True).start()
 
 

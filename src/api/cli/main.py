@@ -1,4 +1,4 @@
-"""The program ``stakelog``. Exit status: 0 well, 1 a check failed or the service had to stop, 2 wrong use."""
+"""The program ``stakelog``. Exit status: 0 success, 1 a check failed or the service had to stop, 2 wrong use."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from api.cli.migrate import migrate
 from api.cli.project import project
 
 _PROGRAMS: Final = {"bench": "bench.command", "demo": "demo.command"}
-"""Programs beside the service: command -> its module. They are clients of the service, so it imports neither."""
+"""Separate programs: command -> its module. They are clients of the service, so it imports neither."""
 
 
 class _Stakelog(click.Group):

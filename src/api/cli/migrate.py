@@ -1,6 +1,6 @@
-"""``stakelog migrate``: the embedded folder moves up to Kafka, and to a database.
+"""``stakelog migrate``: moves the log of an embedded folder to Kafka, and its reads to a database.
 
-Exit status: 0 the move is proved, and the folder says where its log went; 1 it failed, or what the topic holds is
+Exit status: 0 the move is verified, and the folder names the new log; 1 it failed, or the topic's records are
 not the beginning of this log (partition, seq and reason on stdout); 2 wrong use or settings, or nodes are running.
 In each case the folder's log is unchanged, and a second run continues where the first one stopped.
 """
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class CannotMigrate(Exception):
-    """Wrong use or settings, or not the moment for it: one sentence for the operator."""
+    """Wrong use or settings, or nodes are running: one sentence for the operator."""
 
 
 class _Move(Struct, frozen=True):
-    """What is moved, and where to."""
+    """The log to move, and its destination."""
 
     settings: "Settings"
     address: "KafkaAddress"
@@ -53,7 +53,7 @@ def migrate(data: Path | None, to: str | None, workers: int | None) -> None:
 
     Every record keeps its bytes, its seq and its hash. The log is verified first; afterwards the whole topic is read
     back and compared with it. No node may run during the move. After a kill, run it again to continue. At the end the
-    folder is marked: `serve` refuses it, and says where its log is.
+    folder is marked: `serve` refuses it, and names the new log.
 
     \b
     STAKELOG_LOG=kafka://kafka-1:9092,kafka-2:9092,kafka-3:9092 \\
@@ -68,7 +68,7 @@ def migrate(data: Path | None, to: str | None, workers: int | None) -> None:
         _migrate(data, to, workers)
     except Fault as fault:
         click.echo(f"FAULT {fault}")
-        _fail("the folder's log does not prove itself; nothing was moved. Restore a backup of it", 1)
+        _fail("verification of the folder's log failed; nothing was moved. Restore a backup of it", 1)
     except NotThisLog as found:
         click.echo(f"DIFFERS {found}")
         _fail(
@@ -98,7 +98,7 @@ def _migrate(data: Path | None, to: str | None, workers: int | None) -> None:
     settings = _settings(data)
     url = to or os.environ.get("STAKELOG_LOG", "")
     if not url.startswith("kafka://"):
-        raise CannotMigrate("say where to: --to kafka://host:port,…, or STAKELOG_LOG")
+        raise CannotMigrate("name the destination: --to kafka://host:port,…, or STAKELOG_LOG")
     address = parse_address(url)
     try:
         if not (settings.data / EVENTS).exists():
@@ -124,7 +124,7 @@ def _migrate(data: Path | None, to: str | None, workers: int | None) -> None:
 
 
 def _settings(data: Path | None) -> "Settings":
-    """Those of the embedded service: the log that is moved is in a folder."""
+    """The settings of the embedded service: its log is in a folder."""
     from api.composition.settings import SettingsError, read_settings
 
     given = {name: value for name, value in os.environ.items() if name != "STAKELOG_LOG"}
@@ -140,18 +140,18 @@ def _check_partitions(settings: "Settings", stored: int) -> None:
     if "STAKELOG_PARTITIONS" in os.environ and settings.partitions != stored:
         raise CannotMigrate(
             f"the log in {settings.data} has {stored} partitions, not {settings.partitions}: set STAKELOG_PARTITIONS="
-            f"{stored}. The number stays as it is: another one would move users away from their events"
+            f"{stored}. The number is fixed: another one would separate users from their events"
         )
 
 
 def _assets(settings: "Settings", declared: "Assets") -> "Assets":
-    """The exponents that go along: those that were declared beside the log."""
+    """The exponents to move: those that were declared with the log."""
     if "STAKELOG_ASSETS" in os.environ or not declared:
         for asset, exponent in settings.assets.items():
             if declared.get(asset, exponent) != exponent:
                 raise CannotMigrate(
                     f"the log in {settings.data} was written with {asset}:{declared[asset]}, not with "
-                    f"{asset}:{exponent}: set STAKELOG_ASSETS to what it was"
+                    f"{asset}:{exponent}: set STAKELOG_ASSETS to its old value"
                 )
         return {**settings.assets, **declared}
     return declared
@@ -174,10 +174,10 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
     with progress_of_steps("events") as report:
         # In a thread, so that Ctrl-C works; nothing else reads the file at this time.
         verified = await asyncio.to_thread(
-            verify, records, progress=lambda done, total: report("proving the folder", done, total)
+            verify, records, progress=lambda done, total: report("verifying the folder", done, total)
         )
         async with _opened(move, records.partitions) as topic:
-            # The exponents go along, so that no node can start with others.
+            # The exponents are moved too, so that no node can start with other ones.
             await topic.declare(move.assets)
             copied_s = monotonic()
             copied = await migration.copy(records, verified.heads, topic, report)
@@ -206,7 +206,7 @@ async def _opened(move: _Move, partitions: int) -> AsyncIterator["KafkaEventLog"
 
 
 async def _refuse_nodes(move: _Move) -> None:
-    """Who writes to the topic while it is filled takes the place of what is still to come."""
+    """Raises CannotMigrate if nodes run: their records would take the seqs of records still to be moved."""
     from ledger.kafka.log import TIMEOUT_S
     from ledger.kafka.members import NODES_GROUP, members_of
 
@@ -215,12 +215,12 @@ async def _refuse_nodes(move: _Move) -> None:
         listed = ", ".join(map(str, members))
         raise CannotMigrate(
             f"nodes are running on {move.address}: {listed} in the group {NODES_GROUP}. Stop them, wait until their "
-            "session is over (some 10 s after a kill), then run this again"
+            "session has expired (some 10 s after a kill), then run this again"
         )
 
 
 async def _read_model(move: _Move, report: Report) -> int | None:
-    """Fold the log into the database; None where there is none to fold it into."""
+    """Fold the log into the database. Returns None if there is no database."""
     from functools import partial
 
     import msgspec
@@ -236,7 +236,7 @@ async def _read_model(move: _Move, report: Report) -> int | None:
 
 
 async def _refuse_newer(verified: "Verified", topic: "KafkaEventLog") -> None:
-    """A node that came and went while the tables were folded."""
+    """Refuse events of a node that ran while the tables were folded."""
     from ledger.operations.migrate import Interleaved
 
     for partition, head in enumerate(verified.heads):
@@ -253,13 +253,13 @@ def _say_done(
         click.echo(f"partition {partition}: seq {head.seq} {head.sha256}")
     rate = f" ({copied / copied_s:,.0f}/s)" if copied and copied_s else ""
     click.echo(
-        f"well: {verified.events} events in {len(verified.heads)} partitions are in {move.address} as they are in "
-        f"{move.settings.data}, byte for byte: {copied} moved now{rate}, all read back, {took_s:.1f} s in all"
+        f"well: {verified.events} events in {len(verified.heads)} partitions are in {move.address}, byte for byte as "
+        f"in {move.settings.data}: {copied} moved now{rate}, all read back, {took_s:.1f} s in all"
     )
     if folded is None:
-        click.echo("STAKELOG_READ_MODEL names no database: the workers fold the topic into theirs when they start")
+        click.echo("STAKELOG_READ_MODEL names no database: the workers fold the topic when they start")
     else:
         click.echo(
-            f"{folded} events were folded into the read model; `stakelog project check --once` proves its rows"
+            f"{folded} events were folded into the read model; `stakelog project check --once` verifies its rows"
         )
-    click.echo("start the nodes with STAKELOG_LOG set; this folder is marked and is not served any more")
+    click.echo("start the nodes with STAKELOG_LOG set; this folder is marked as moved and is not served any more")

@@ -1,4 +1,4 @@
-"""Progress on stderr, with the time that is left: a bar on a terminal, a line now and then in a file."""
+"""Progress on stderr, with the time that is left: a bar on a terminal, a line every few seconds in a file."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ Report = Callable[[str, int, int | None], None]
 
 @contextmanager
 def progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields a function of (done, total) to call as often as one likes."""
+    """Yields a function of (done, total) to call at any rate."""
     with progress_of_steps(unit) as report:
         yield lambda done, total: report(doing, done, total)
 

@@ -1,7 +1,7 @@
 """``stakelog project``: fill the read model, and show its status.
 
-Exit status 0 well, 1 it failed or was refused, 2 wrong use or settings, or there is no log, 3 (``follow`` and the
-worker) the log or the read model is not what it must be, and starting again cannot mend it.
+Exit status 0 success, 1 it failed or was refused, 2 wrong use or settings, or there is no log, 3 (``follow`` and the
+worker) the log or the read model is damaged, and a restart does not help.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_NICE: Final = 10  # chosen: a tenth of what the service gets where both want a core
+_NICE: Final = 10  # chosen: a tenth of the service's share when both want a core
 
 
 def _data_option(command: _Command) -> _Command:
@@ -34,7 +34,7 @@ def _data_option(command: _Command) -> _Command:
 
 @click.group(invoke_without_command=True)
 @_data_option
-@click.option("--web-host", default="127.0.0.1", show_default=True, help="Where the worker's own pages are.")
+@click.option("--web-host", default="127.0.0.1", show_default=True, help="The address of the worker's own pages.")
 @click.option(
     "--web-port",
     type=click.IntRange(0, 65_535),
@@ -93,7 +93,7 @@ async def _follow(settings: "Settings") -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_read_side(settings) as (log, store):
-        gc.freeze()  # what is loaded by now stays
+        gc.freeze()  # the collector skips all objects loaded so far
         gc.set_threshold(50_000, 20, 50)  # rows form no cycles
         post_commit = make_post_commit(settings.cache)
         try:
@@ -152,15 +152,15 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
             )
     took_s = monotonic() - began_s
     for one in outcome.differences:
-        click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'nobody'}: {one.detail}")
+        click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'no user'}: {one.detail}")
     for found in outcome.mended:
-        click.echo(f"MENDED {found}")
+        click.echo(f"REPAIRED {found}")
     if outcome.differing:
         listed = len(outcome.differences)
         rest = f", {listed} of them listed" if listed < outcome.differing else ""
         click.echo(f"{outcome.differing} rows differ from the live ones{rest}: " + _per_table(outcome.differing_in))
     if not outcome.switched:
-        click.echo("the live tables stay; if the new rows are meant, run it with --accept", err=True)
+        click.echo("the live tables stay; if the new rows are right, run it with --accept", err=True)
         return False
     rate = f"{outcome.events} events folded in {took_s:.1f} s"
     click.echo(f"generation {outcome.generation} is live: {rate}" + (", the first one" if outcome.first else ""))
@@ -205,7 +205,7 @@ async def _status(settings: "Settings", wanted: int | None) -> bool:
         click.echo(f"generation {standing.generation}, folded by version {standing.version}")
         if standing.version != VERSION:
             click.echo(f"this program has version {VERSION}: run `stakelog project rebuild --accept`")
-        # A read model of another log may have more partitions, or fewer: that is said below.
+        # A read model of another log may have more partitions, or fewer: the lines below report that.
         for partition, (head, end) in enumerate(zip(standing.heads, ends, strict=False)):
             line = f"partition {partition}: seq {head.seq} {head.sha256[:16]}"
             if head.seq < end:
@@ -216,15 +216,15 @@ async def _status(settings: "Settings", wanted: int | None) -> bool:
         for why in ahead:
             click.echo(f"AHEAD partition {why.partition}, seq {why.seq}: {why.reason}")
         for one in details.quarantined:
-            click.echo(f"STANDS STILL {one.user_id} (partition {one.partition}) at seq {one.seq}: {one.reason}")
+            click.echo(f"QUARANTINED {one.user_id} (partition {one.partition}) at seq {one.seq}: {one.reason}")
         if standing.quarantined > len(details.quarantined):
-            click.echo(f"… {standing.quarantined} users stand still in all")
+            click.echo(f"… {standing.quarantined} users are quarantined in all")
         for proof in details.proofs:
             at = datetime.fromtimestamp(proof.checked_at_us / 1_000_000, UTC).isoformat(timespec="seconds")
-            found = f"{proof.differences} rows differ" if proof.differences else "all rows as the log says"
+            found = f"{proof.differences} rows differ" if proof.differences else "all rows agree with the log"
             click.echo(f"checked partition {proof.partition} up to seq {proof.seq} at {at}: {found}")
         for partition, place, table in details.differing:
-            click.echo(f"DIFFERS {place or 'nobody'} (partition {partition}) in {table}")
+            click.echo(f"DIFFERS {place or 'no user'} (partition {partition}) in {table}")
     return bool(ahead)
 
 
@@ -290,7 +290,7 @@ def check(data: Path | None, with_parent: bool, once: bool) -> None:
         click.echo(f"stakelog project check: {error}", err=True)
         sys.exit(1)
     if once:
-        click.echo(f"{found} differences" if found else "well: every row is what the log says")
+        click.echo(f"{found} differences" if found else "well: every row agrees with the log")
         sys.exit(1 if found else 0)
 
 

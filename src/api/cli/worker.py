@@ -32,7 +32,7 @@ def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> No
     if settings.log == SQLITE:
         click.echo(
             "stakelog project: this is the worker for a log on Kafka; with STAKELOG_LOG=sqlite `stakelog serve` "
-            "fills the read model by itself. `stakelog project --help` says what else there is",
+            "fills the read model by itself. `stakelog project --help` lists the other commands",
             err=True,
         )
         sys.exit(2)
@@ -77,7 +77,7 @@ async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool
         while not stop.is_set():
             try:
                 async with open_worker(settings, stop, web_host=web_host, web_port=web_port) as worker:
-                    gc.freeze()  # what is loaded by now stays
+                    gc.freeze()  # the collector skips all objects loaded so far
                     gc.set_threshold(50_000, 20, 50)  # rows form no cycles
                     await worker.run(stop)
             except LogUnavailable as error:

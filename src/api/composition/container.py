@@ -1,6 +1,6 @@
 """Which adapter serves which port: the only module that names adapters.
 
-Everything here lives as long as the process; dishka builds it in order and closes it in the reverse order, so the
+All objects live as long as the process; dishka builds it in order and closes it in the reverse order, so the
 folder's lock is the first thing taken and the last released.
 """
 
@@ -10,14 +10,17 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from logging import getLogger
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, NewType
 from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
 from api.cli.child_process import Child
+from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings, address_of
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
@@ -73,20 +76,20 @@ if TYPE_CHECKING:
     from projections.projecting.worker import Worker
 
 Checking = NewType("Checking", Child)
-"""The process that holds the read model against the log."""
+"""The process that compares the read model with the log."""
 Children = NewType("Children", tuple[Child, ...])
-"""All processes that the service has started beside itself."""
+"""All child processes of the service."""
 
 _log = getLogger(__name__)
 
 
 def system_clock() -> int:
-    """Unix microseconds, UTC, as the machine has them."""
+    """The machine's time: Unix microseconds, UTC."""
     return time.time_ns() // 1000
 
 
 class Local(Provider):
-    """What every service has on its own machine."""
+    """The parts of every service that are on its own machine."""
 
     scope = Scope.APP
     settings = from_context(Settings)
@@ -109,7 +112,7 @@ class Local(Provider):
 
     @provide
     async def read_model(self, settings: Settings, _: FolderLock) -> AsyncIterator[ReadModel]:
-        """A database that cannot be reached is no reason not to take commands: reads say so until it is there."""
+        """Without its database the service still accepts commands; reads fail until the database can be reached."""
         if settings.read_model == SQLITE:
             await _make_first_generation(SqliteReadModelStore(settings.data / READ_MODEL), settings.partitions)
         model = _model_of(settings)
@@ -173,7 +176,7 @@ class Embedded(Provider):
             await log.close()
             raise
         yield log
-        await log.close()  # for the node that never started; one that did has closed it
+        await log.close()  # if the node did not start; a started node has closed it
 
     @provide
     def owners(self, log: EventLog, settings: Settings) -> Owners:
@@ -201,14 +204,14 @@ class Embedded(Provider):
 
     @provide
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
-        """Started; the node is there first, so that there is a log to follow."""
+        """Started, after the node: the node makes the log that it follows."""
         with closing(SqliteLogReader(settings.data / EVENTS)) as log:
             try:
                 refuse_ahead(log, (await standing_of(model)).heads)
             except ReadModelUnavailable:
                 if settings.read_model == SQLITE:
                     raise
-                # The follower asks the same as soon as the database can be reached, and halts the service.
+                # The follower checks the same as soon as the database can be reached, and halts the service.
         child = Child("the follower", ("project", "follow", "--with-parent"))
         child.start()
         yield child
@@ -216,7 +219,7 @@ class Embedded(Provider):
 
     @provide
     async def check(self, _: Child) -> AsyncIterator[Checking]:
-        """Started; the follower is there first, for there is nothing to check before."""
+        """Started, after the follower, which makes the tables to check."""
         child = Child("the check of the read model", ("project", "check", "--with-parent"))
         child.start()
         yield Checking(child)
@@ -246,7 +249,7 @@ class Embedded(Provider):
 class Distributed(Provider):
     """One of many nodes: their log in Kafka, and a read model that `stakelog project` fills.
 
-    What speaks to Kafka is loaded by those who use it: that takes as long as all the rest of a start.
+    Kafka clients are imported only if used: the import takes as long as the rest of a start.
     """
 
     scope = Scope.APP
@@ -265,7 +268,7 @@ class Distributed(Provider):
             await log.close()
             raise
         yield log
-        await log.close()  # for the node that never started; one that did has closed it
+        await log.close()  # if the node did not start; a started node has closed it
 
     @provide
     async def snapshots(self, log: EventLog, store: StateStore, settings: Settings) -> AsyncIterator[Snapshots]:
@@ -357,16 +360,16 @@ def _counted(reads: Reads) -> Callable[[], CacheCounts] | None:
 
 
 def _refuse_own_log(data: Path) -> None:
-    """A folder with a log of its own: its state is of that log, and its events would be left behind."""
+    """Refuse a folder with its own log: its state belongs to that log, and its events would be left behind."""
     if (data / EVENTS).exists():
         raise LogMisconfigured(
-            f"{data} holds a log of its own ({EVENTS}), and STAKELOG_LOG names Kafka: name another folder"
+            f"{data} has its own log ({EVENTS}), and STAKELOG_LOG names Kafka: name another folder"
         )
 
 
 def _refuse_gone_log(data: Path) -> None:
-    """A log that was moved to Kafka, or a state without its log: to make an empty log beside it would look like a
-    ledger that never had an event."""
+    """Refuse a log that was moved to Kafka, or a state without its log: a new empty log would look like a ledger that
+    never had an event."""
     refuse_migrated(data)
     if (data / STATE).exists() and not (data / EVENTS).exists():
         raise CheckpointAhead(
@@ -376,7 +379,7 @@ def _refuse_gone_log(data: Path) -> None:
 
 
 def _store_of(data: Path, read_model: str, *, make: bool = True) -> ReadModelStore:
-    """The tables, to write. ``read_model``: as in the settings. Unless ``make``: those that others have made."""
+    """The tables, to write. ``read_model``: as in the settings. ``make``: create missing tables."""
     if read_model == SQLITE:
         return SqliteReadModelStore(data / READ_MODEL, make=make)
     return ServerReadModelStore(_database_of(read_model), make=make)
@@ -390,7 +393,7 @@ def _model_of(settings: Settings) -> ReadModel:
 
 
 def _database_of(url: str) -> Database:
-    # A driver is loaded by those who use it: that takes as long as all the rest of a start.
+    # A driver is imported only if used: the import takes as long as the rest of a start.
     if urlsplit(url).scheme == "postgresql":
         from projections.storage.postgresql import PostgreSqlDatabase
 
@@ -401,7 +404,7 @@ def _database_of(url: str) -> Database:
 
 
 async def _make_first_generation(store: ReadModelStore, partitions: int) -> None:
-    """Where there is none yet. Closes the store."""
+    """Make the first generation if there is none. Closes the store."""
     try:
         if not any(generation.status == "live" for generation in await store.generations()):
             await store.make_generation(VERSION, partitions, live=True)
@@ -417,7 +420,7 @@ def _reader_of(settings: Settings) -> PlacedLogReader | SqliteLogReader:
 
 
 def _topic_of(settings: Settings) -> PlacedLogReader:
-    # As the drivers of databases: loaded by those who use it.
+    # Imported only if used, as the drivers of databases.
     from ledger.kafka.address import parse_address
     from ledger.kafka.log import TOPIC
     from ledger.kafka.reader import KafkaLogReader
@@ -427,7 +430,7 @@ def _topic_of(settings: Settings) -> PlacedLogReader:
 
 @asynccontextmanager
 async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
-    """The log, to read, and the tables made of it, to write. Raises LedgerError."""
+    """The log, to read, and its tables, to write. Raises LedgerError."""
     with closing(_reader_of(settings)) as log:
         store = _store_of(settings.data, settings.read_model)
         try:
@@ -437,7 +440,7 @@ async def open_read_side(settings: Settings) -> AsyncIterator[ReadSide]:
 
 
 def make_post_commit(cache: str) -> PostCommit | None:
-    """Who is told of commits, in a process that folds; ``cache``: as in the settings. Whoever has it closes it."""
+    """The post-commit hook of a folding process. ``cache``: as in the settings. The caller closes it."""
     if cache == MEMORY:
         return None
     from projections.caching.redis import RedisCache
@@ -452,7 +455,7 @@ def make_post_commit(cache: str) -> PostCommit | None:
 async def open_read_model(
     settings: Settings, partitions: int | None = None
 ) -> AsyncIterator[tuple[LogReader, ReadModel]]:
-    """The log and its tables, to read. Raises LedgerError; WrongPartitions unless there are as many."""
+    """The log and its tables, to read. Raises LedgerError; WrongPartitions if their number differs."""
     data = settings.data
     with closing(_reader_of(settings)) as log:
         if partitions is not None and partitions != log.partitions:
@@ -463,7 +466,7 @@ async def open_read_model(
                 f"STAKELOG_PARTITIONS={log.partitions}, or use another cluster"
             )
         if settings.read_model == SQLITE and not (data / READ_MODEL).exists():
-            raise ReadModelUnavailable(f"there is no read model in {data}: `stakelog project rebuild` makes it")
+            raise ReadModelUnavailable(f"there is no read model in {data}: run `stakelog project rebuild` to make it")
         model = _model_of(settings)
         try:
             yield log, model
@@ -473,7 +476,7 @@ async def open_read_model(
 
 @asynccontextmanager
 async def rebuild_lock(settings: Settings) -> AsyncIterator[None]:
-    """One rebuild at a time of this read model, wherever it is started. Raises RebuildUnderWay, FolderUnusable,
+    """Allows one rebuild of this read model at a time, on all machines. Raises RebuildUnderWay, FolderUnusable,
     ReadModelUnavailable."""
     if settings.read_model == SQLITE:
         with _locked_file(settings.data):
@@ -505,13 +508,14 @@ def _locked_file(data: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_check(settings: Settings, quick: CpuShare, thorough: CpuShare) -> AsyncIterator[BackgroundCheck]:
-    """The check of this read model; whoever has it runs it. Raises LedgerError."""
+    """The check of this read model; the caller runs it. Raises LedgerError."""
     with closing(_reader_of(settings)) as log:
         store = _store_of(settings.data, settings.read_model, make=False)
+        # A folder in memory would cost what the check saves: /tmp often is one, the data folder is not.
+        scratch = partial(scratch_store, settings.data if settings.data.is_dir() else Path(gettempdir()))
+        checks = [PartitionCheck(store, log, cpu, scratch) for cpu in (quick, thorough)]
         try:
-            yield BackgroundCheck(
-                store, PartitionCheck(store, log, quick), PartitionCheck(store, log, thorough), system_clock
-            )
+            yield BackgroundCheck(store, checks[0], checks[1], system_clock)
         finally:
             await store.close()
 
@@ -520,7 +524,7 @@ async def open_check(settings: Settings, quick: CpuShare, thorough: CpuShare) ->
 async def open_worker(
     settings: Settings, stop: asyncio.Event, *, web_host: str, web_port: int
 ) -> AsyncIterator["Worker"]:
-    """A worker over the topic; whoever has it runs it. Raises LedgerError."""
+    """A worker over the topic; the caller runs it. Raises LedgerError."""
     from ledger.kafka.address import parse_address
     from ledger.kafka.log import TOPIC
     from projections.projecting.worker import Worker, WorkerOptions

@@ -37,7 +37,7 @@ KNOWN: Final = frozenset(
 _NOT_BUILT: Final = ("STAKELOG_RULES",)
 
 SQLITE: Final = "sqlite"
-"""The log, and the read model, that need no server: files in the data folder."""
+"""The log and the read model without a server: files in the data folder."""
 KAFKA: Final = "kafka://"
 _DATABASES: Final = ("postgresql", "mysql")
 MEMORY: Final = "memory"
@@ -63,11 +63,11 @@ class Settings(Struct, frozen=True):
     create: bool = True
     """Whether a folder without a ledger gets a new one."""
     log: str = SQLITE
-    """Or the address of Kafka, checked where it is opened."""
+    """Or the address of Kafka, checked when it is opened."""
     read_model: str = SQLITE
     """Or the URL of a database."""
     read_model_replica: str | None = None
-    """The URL that reads go to, where it is another one."""
+    """The URL for reads, if it differs."""
     cache: str = MEMORY
     """Or the URL of a Redis."""
     seal_s: int = 3_600
@@ -79,7 +79,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError for the first setting that cannot be used."""
     unknown = sorted(name for name in environment if name.startswith("STAKELOG_") and name not in KNOWN)
     if unknown:
-        raise SettingsError(f"{unknown[0]} is no setting; there are {', '.join(sorted(KNOWN))}")
+        raise SettingsError(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(KNOWN))}")
     for name in _NOT_BUILT:
         if environment.get(name):
             raise SettingsError(f"{name} is not built yet: leave it unset")
@@ -119,7 +119,7 @@ def _seals(environment: Mapping[str, str]) -> str | None:
         return None
     try:
         parts = urlsplit(target)
-        parts.port  # noqa: B018 — raises where it is no port
+        parts.port  # noqa: B018 — raises if it is not a port
     except ValueError:
         raise SettingsError("STAKELOG_SEALS is neither a folder nor a URL: write http://host:port/path") from None
     if "://" not in target:
@@ -141,8 +141,8 @@ def _advertise(environment: Mapping[str, str], default: str) -> str:
         whole = False
     if not whole or url != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
         raise SettingsError(
-            f"STAKELOG_ADVERTISE={url}: the address at which other nodes reach this one, as http://host:port, and "
-            "nothing behind it"
+            f"STAKELOG_ADVERTISE={url}: the address at which other nodes reach this one, as http://host:port "
+            "without a path"
         )
     return url
 
@@ -174,20 +174,22 @@ def _replica(environment: Mapping[str, str]) -> str | None:
         return None
     model = _read_model(environment)
     if model == SQLITE:
-        raise SettingsError(f"{name} is of a database: set STAKELOG_READ_MODEL to the one that it copies")
+        raise SettingsError(f"{name} needs a database: set STAKELOG_READ_MODEL to the one that it copies")
     if urlsplit(model).scheme != urlsplit(_database(name, url)).scheme:
-        raise SettingsError(f"{name} is of another kind of database than STAKELOG_READ_MODEL: it cannot be its copy")
+        raise SettingsError(
+            f"{name} is another kind of database than STAKELOG_READ_MODEL, so it cannot be a copy of it"
+        )
     return url
 
 
 def _database(name: str, url: str) -> str:
     """Its URL, checked without a connection. Never quoted in a message: it may contain a password."""
-    what = "sqlite, or postgresql://user:password@host:port/database, or mysql://… alike"
+    what = "sqlite, or postgresql://user:password@host:port/database, or mysql://… in the same form"
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 — raises where it is no port
+        parts.port  # noqa: B018 — raises if it is not a port
     except ValueError:
-        raise SettingsError(f"{name} is no URL: {what}") from None
+        raise SettingsError(f"{name} is not a URL: {what}") from None
     if parts.scheme not in _DATABASES:
         raise SettingsError(f"{name} names no known database: {what}")
     if not parts.hostname or not parts.path.strip("/"):
@@ -211,9 +213,9 @@ def _cache(environment: Mapping[str, str]) -> str:
     what = "memory, or redis://user:password@host:port/number (rediss:// with TLS)"
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 — raises where it is no port
+        parts.port  # noqa: B018 — raises if it is not a port
     except ValueError:
-        raise SettingsError(f"{name} is no URL: {what}") from None
+        raise SettingsError(f"{name} is not a URL: {what}") from None
     if parts.scheme not in _REDIS:
         raise SettingsError(f"{name} names no known cache: {what}")
     if not parts.hostname:

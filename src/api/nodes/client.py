@@ -2,7 +2,7 @@
 
 Invariants:
 (1) PeerUnreachable means that the other node did not receive the whole call: there was no connection, or a response
-    says so. Every other failure is PeerSilent: once a byte is sent, this node cannot know whether the call is
+    says so. Every other failure is PeerSilent: once a byte is sent, this node cannot know whether the call was
     decided;
 (2) this client sends no POST twice, because its caller must know of each attempt. (aiohttp repeats a GET or PUT by
     itself when a kept connection breaks, but no POST);
@@ -85,7 +85,7 @@ class HttpPeers:
             await self._session.close()
 
     async def _get(self, address: str, path: str) -> bytes:
-        """The response to a call that changes nothing. The caller may repeat it, so the time limit is short."""
+        """Returns the response to a call that changes nothing. The caller may repeat it: the time limit is short."""
         try:
             async with asyncio.timeout(_READ_S):
                 return await self._exchange("GET", address, path, None)
@@ -93,7 +93,7 @@ class HttpPeers:
             raise PeerSilent(f"the node at {address} did not respond within {_READ_S:g} s") from None
 
     async def _exchange(self, method: str, address: str, path: str, body: bytes | None) -> bytes:
-        """The body of the response. Raises PeerUnreachable, PeerSilent."""
+        """Returns the body of the response. Raises PeerUnreachable, PeerSilent."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S),

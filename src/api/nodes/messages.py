@@ -3,8 +3,8 @@
 Invariants:
 (1) the receiver gets the requests as they were sent: the same commands, the same hashes, the same groups, in the same
     order;
-(2) an event is encoded as its record, with the version of its shape, so that nodes of two releases understand each
-    other wherever they understand each other's logs. The hash before it is not part of a response and stays empty;
+(2) an event is encoded as its record, with the version of its shape. So nodes of two releases understand each other's
+    messages if they understand each other's logs. The previous record's hash is not part of a response: it is empty;
 (3) the encoding is JSON, because its integers have no bound, and a refused amount has none either.
 """
 
@@ -124,7 +124,7 @@ def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
 
 
 def write_requests(requests: Sequence[Request], deadline_us: int) -> tuple[bytes, list[int]]:
-    """The message, and for each request the index of its response: the responses come group by group."""
+    """Returns the message, and for each request the index of its response, because responses are ordered by group."""
     by_group: dict[int, list[int]] = {}
     for number, request in enumerate(requests):
         by_group.setdefault(id(request.group), []).append(number)

@@ -37,7 +37,7 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
 
 async def get_command(service: Service, request: Request[OfCommand, Any]) -> Response:
     path = request.path
-    first = await service.node.first_answer(path.user_id, path.command_id)
+    first = await service.node.first_response(path.user_id, path.command_id)
     if first is None:
         raise Problem("not_found", f"the wallet {path.user_id} has accepted no command {path.command_id}")
     if isinstance(first, Failed):

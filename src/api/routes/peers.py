@@ -1,10 +1,10 @@
-"""``/internal/v1/…``: what other nodes request from this one. Not part of the contract, nor of the OpenAPI document.
+"""``/internal/v1/…``: the routes for other nodes. They are not part of the contract, nor of the OpenAPI document.
 
-A node that forwards sends the requests of hundreds of clients in one body.
+A node that forwards requests sends those of hundreds of clients in one body.
 
-While ``STAKELOG_AUTH=off`` a node serves on loopback only, these routes too. Login must close them to everything but
-nodes: a client that can call them can post as any actor. They need a secret that all nodes share, in a header that is
-compared in constant time before the body is read; a client's token must never be enough.
+While ``STAKELOG_AUTH=off`` a node serves on loopback only, these routes too. With a login only nodes may call these
+routes, because a caller can post as any actor. They will need a secret that all nodes share, in a header that is
+compared in constant time before the body is read. A client's token must never be enough.
 """
 
 import re
@@ -31,7 +31,7 @@ from ledger.core.position import PARTITIONS_MAX
 from ledger.errors import LedgerError
 
 PEER_BODY_MAX: Final = 64 * 1024 * 1024
-"""Chosen: one request of the largest size, and as many others of the largest single commands as go into a call."""
+"""Chosen: one HTTP request of the largest size, and as many of the largest single commands as a call may have."""
 
 _NUMBERS: Final = re.compile(r"[0-9]{1,4}(,[0-9]{1,4})*")
 

@@ -54,7 +54,8 @@ class Checkpoints:
         changes_per_checkpoint: int,
         halt: Callable[[int, LedgerError], None],
     ) -> None:
-        """``writers``: those of this node, by partition, as they are at any moment. ``halt`` stops the node."""
+        """``writers``: partition → writer of this node; the node changes this dict at any time. ``halt`` stops the
+        node."""
         self._writers, self._halt = writers, halt
         self._changes_per_checkpoint = changes_per_checkpoint
         self.store_turn = asyncio.Lock()
@@ -69,7 +70,7 @@ class Checkpoints:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="checkpoints")
 
     async def stop(self) -> None:
-        """Return once nothing is being saved. Stopping again, or without a start, is harmless."""
+        """Return once nothing is being saved. A second call, or a call without a start, is harmless."""
         self._stopping.set()
         if self._task is not None:
             await self._task  # never cancelled: its thread would save at the same time as the last checkpoint
@@ -121,7 +122,7 @@ class Checkpoints:
             try:
                 await writer.save()
             except LedgerError as error:
-                # Not at once again: a full disk stays full for a while.
+                # Do not retry at once: a full disk stays full for a while.
                 _log.warning("no checkpoint of partition %d: %s", writer.partition, error)
                 self._pause_s = CHECKPOINT_S
                 if changes > _UNSAVED_MAX * self._changes_per_checkpoint:

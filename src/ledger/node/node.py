@@ -88,8 +88,8 @@ class Node:
         self._started = False
         self._accepting = True
         self._time_us_at: dict[int, tuple[int, int]] = {}
-        """Partition → the last (seq, time) that ``time_us`` read: reads of a late table repeat one seq until it is
-        folded."""
+        """Partition → the last (seq, time) that ``time_us`` read. While a read model is late, its reads repeat one
+        seq."""
         self._owners, self._others = owners, others
         self._others.bind(self)
         self.writers: dict[int, Writer] = {}
@@ -178,7 +178,7 @@ class Node:
 
     @property
     def takeovers(self) -> Takeovers:
-        """The partitions that were gained since the start."""
+        """The partitions that this node has opened since its start."""
         return self._owned.takeovers
 
     def stop_accepting(self) -> None:
@@ -193,7 +193,7 @@ class Node:
         self.stop_accepting()
         await self._owned.hand_over_all()
         await self._owners.leave()
-        await self._owned.hand_over_all()  # a gain may have come before the group knew
+        await self._owned.hand_over_all()  # the group may have given partitions before it knew that the node leaves
 
     async def stop(self, *, quiet_within_s: float = 5.0) -> None:
         """Close all accepted requests, let follow-ups arrive (the late ones are delivered again at the next start),
@@ -257,7 +257,7 @@ class Node:
         writer = self.writers.get(partition_of(user_id, self.partitions))
         return writer if writer is not None and writer.opened.is_set() else None
 
-    def _submit_elsewhere(self, requests: Sequence[Request]) -> None:
+    def _submit_to_others(self, requests: Sequence[Request]) -> None:
         if self._accepting:
             self._others.submit(requests)
             return
@@ -282,7 +282,7 @@ class Node:
         return True
 
     async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> AnyResponse:
-        """Decide one command. Every answer but ``Failed`` is final."""
+        """Decide one command. Every response but ``Failed`` is final."""
         group = RequestGroup(1)
         request = CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
         self._submit(request)
@@ -292,8 +292,8 @@ class Node:
     async def post_many(
         self, commands: Sequence[tuple[Command, str]], actor: str, *, dry_run: bool = False
     ) -> list[AnyResponse]:
-        """Decide many. The answers come in the order of the commands, and the commands of one wallet are decided in
-        that order."""
+        """Decide many commands. The responses are in the order of the commands; the commands of one wallet are
+        decided in that order."""
         if not commands:
             return []
         group = RequestGroup(len(commands))
@@ -301,31 +301,31 @@ class Node:
             CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
             for command, request_sha256 in commands
         ]
-        elsewhere: list[Request] = []
+        for_others: list[Request] = []
         for request in requests:
             writer = self._open_writer_of(request.user_id)
             if writer is None:
-                elsewhere.append(request)
+                for_others.append(request)
             else:
                 writer.submit(request)
-        if elsewhere:
-            self._submit_elsewhere(elsewhere)
+        if for_others:
+            self._submit_to_others(for_others)
         await group.done
         return [request.response for request in requests]
 
-    async def first_answer(self, user_id: str, command_id: str) -> Accepted | Failed | None:
-        """The answer of the command's first acceptance; None if it was never accepted."""
-        answer = await self._answer(LookupRequest(user_id, command_id, RequestGroup(1)))
-        assert answer is None or isinstance(answer, Accepted | Failed)
-        return answer
+    async def first_response(self, user_id: str, command_id: str) -> Accepted | Failed | None:
+        """The response to the command when it was first accepted; None if it was never accepted."""
+        response = await self._response_to(LookupRequest(user_id, command_id, RequestGroup(1)))
+        assert response is None or isinstance(response, Accepted | Failed)
+        return response
 
     async def wallet(self, user_id: str) -> WalletRead | Failed:
         """The wallet as its writer knows it, after everything that was decided before this call."""
-        answer = await self._answer(WalletRequest(user_id, RequestGroup(1)))
-        assert isinstance(answer, WalletRead | Failed)
-        return answer
+        response = await self._response_to(WalletRequest(user_id, RequestGroup(1)))
+        assert isinstance(response, WalletRead | Failed)
+        return response
 
-    async def _answer(self, request: Request) -> AnyResponse:
+    async def _response_to(self, request: Request) -> AnyResponse:
         self._submit(request)
         await request.group.done
         return request.response
@@ -333,7 +333,7 @@ class Node:
     def _submit(self, request: Request) -> None:
         writer = self._open_writer_of(request.user_id)
         if writer is None:
-            self._submit_elsewhere((request,))
+            self._submit_to_others((request,))
         else:
             writer.submit(request)
 
@@ -371,7 +371,7 @@ class Node:
         return read if isinstance(read, Failed) else read.position.seq
 
     async def time_us(self, partition: int, seq: int) -> int:
-        """When this event happened. Raises LogUnavailable, LogDamaged."""
+        """The time of this event. Raises LogUnavailable, LogDamaged."""
         known = self._time_us_at.get(partition)
         if known is None or known[0] != seq:
             records = await self._log.read(partition, seq, 1)

@@ -4,13 +4,14 @@
 
     gained ─► prepare, recover, open ─► commands ─► lost: finish what is in flight, save, drop
                  ▲                        │
-                 └── still this node's? ◄─┘ superseded, or it could not go on
+                 └── still this node's? ◄─┘ superseded, or stopped by an error
 
 Invariants:
 (1) a partition has a writer on this node only between its gain and its loss, and never two;
-(2) each of its writers opens it with a generation that is higher than every one in the log: the group's; or, where
-    that is lower because the group was created again, one more than the highest in the log, and then only if the
-    group, read after the highest, says that the partition is this node's;
+(2) each of its writers opens it with a generation that is higher than every generation in the log. That is the
+    group's generation. Only a group that was created again has a lower one. Then the writer opens with one more than
+    the highest generation in the log, but only if the group, read after the log, says that this node owns the
+    partition;
 (3) a partition that stays through a change of the group keeps its writer, which opens again with the new generation;
 (4) gained partitions open independently: one with a long replay does not keep the others closed;
 (5) an error of one partition ends no other. An error that means that the log lost or changed records is a disaster:
@@ -33,11 +34,11 @@ from ledger.pacing import Backoff
 from ledger.writer.writer import Writer
 
 Prepare = Callable[[int], Awaitable[None]]
-"""(partition): bring its state on this machine as far as possible without replaying the log. Called before each
+"""(partition): make its local state as new as possible without replaying the log. Called before each
 ``Writer.recover``, while the partition has no writer; it may be cancelled at any moment, as by a crash."""
 
 FINISH_WITHIN_S: Final = 2.0
-"""How long the requests in flight may take when a partition is lost. Chosen: a thousand usual appends."""
+"""How long the requests in flight may take when a partition is lost. Chosen: the time of about a thousand appends."""
 
 _PAUSE_S_MIN: Final = 0.1
 _PAUSE_S_MAX: Final = 30.0
@@ -152,7 +153,8 @@ class OwnedPartitions:
             writer.start(generation)
 
     async def _save_where_large(self) -> None:
-        """Before any writer starts: a start without checkpoints needs no more memory than another."""
+        """Called before any writer starts, so that a start without checkpoints needs no more memory than any other
+        start."""
         for writer in self._writers.values():
             if writer.state.changes >= self._save_every:
                 await writer.save_or_warn()
@@ -227,7 +229,7 @@ class OwnedPartitions:
     # --- opening -------------------------------------------------------------------------------------------------
 
     def ended(self, partition: int, error: LedgerError) -> None:
-        """The partition's writer could not go on."""
+        """The partition's writer has ended with ``error``."""
         if self._until_the_end or isinstance(error, DISASTERS):
             self._disaster(partition, error)
             return
@@ -250,8 +252,8 @@ class OwnedPartitions:
     async def _open_until_done(
         self, partition: int, before: asyncio.Task[None] | None, why: LedgerError | None
     ) -> None:
-        """Try until the partition is open, or is another node's. ``before``: the task that tried until now; ``why``:
-        the error that ended the last writer."""
+        """Try until the partition is open, or another node owns it. ``before``: the previous task of this kind;
+        ``why``: the error that ended the last writer."""
         for task in (before, self._retiring.get(partition)):
             if task is not None:
                 await asyncio.wait({task})
@@ -261,7 +263,7 @@ class OwnedPartitions:
                 await asyncio.sleep(self._backoff(partition).next_s())
             try:
                 if why is not None and not await self._owners.is_mine(partition):
-                    _log.info("partition %d is another node's now, or is being assigned again", partition)
+                    _log.info("another node owns partition %d now, or it is being assigned again", partition)
                     return
                 if await self._open(partition):
                     self.takeovers.add(time.monotonic() - began_s)
@@ -272,7 +274,7 @@ class OwnedPartitions:
             except LedgerError as error:
                 why = error
                 _log.warning("partition %d cannot be opened yet: %s", partition, error)
-            except Exception as error:  # noqa: BLE001 - a partition that cannot be opened closes no other
+            except Exception as error:  # noqa: BLE001 - a partition that cannot be opened must not close others
                 _log.exception("partition %d cannot be opened", partition)
                 why = LedgerError(repr(error))
 

@@ -1,8 +1,8 @@
-"""A node that owns the whole log: every partition is its own from start to stop, and there are no other nodes.
+"""A node that owns the whole log: it owns every partition from start to stop, and there are no other nodes.
 
 Invariants:
-(1) a request for a partition that is not open is closed as ``not_owner`` at once: no other node will have it;
-(2) a follow-up that no writer has taken yet is offered again every ``_OFFER_EVERY_S`` until one has.
+(1) a request for a partition that is not open is closed as ``not_owner`` at once: no other node will open it;
+(2) a follow-up that no writer has taken yet is offered again every ``_OFFER_EVERY_S`` until one takes it.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ class OwnsAll:
     """``Owners`` without an agreement: all partitions are this node's."""
 
     def __init__(self, partitions: int, *, address: str = "", generation: int = 0) -> None:
-        """``address``: where clients reach this node. ``generation``: opens every partition of a log that is shared
-        all the same."""
+        """``address``: where clients reach this node. ``generation``: the node opens every partition with
+        it; it matters only on a shared log."""
         self._partitions, self._address, self._generation = partitions, address, generation
         self.failed: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.absent_for = 0.0

@@ -12,7 +12,7 @@ from ledger.writer.requests import AnyResponse, Request
 
 
 class PeerUnreachable(LedgerError):
-    """The other node did not receive the call: it has decided nothing of it, and never will."""
+    """The other node did not receive the call: it has decided none of its requests, and never will."""
 
 
 class PeerSilent(LedgerError):
@@ -39,7 +39,7 @@ class Peers(Protocol):
     """Calls to the other nodes, by the addresses that they advertise."""
 
     async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
-        """The node's answer to each of the requests, group by group. The node decides none of them after
+        """The node's response to each of the requests, group by group. The node decides none of them after
         ``deadline_us`` (Unix microseconds), and forwards none. The requests themselves stay open. Raises
         PeerUnreachable, PeerSilent."""
         ...

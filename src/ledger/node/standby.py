@@ -6,8 +6,8 @@ Invariants:
     one;
 (3) follow-ups that the owner knows to have arrived are closed in the standby's state, too, every ``CLOSE_EVERY_S``: a
     takeover delivers only the latest ones again;
-(4) an error of one partition is logged and the partition is tried again; the others go on. A state that is not on the
-    log is a disaster, as for an owner.
+(4) an error of one partition is logged and the partition is tried again; the other partitions are not affected. A
+    state that is not on the log is a disaster, as for an owner.
 """
 
 import asyncio
@@ -20,13 +20,14 @@ from ledger.node.ports import OpenFollowUps, OtherNodes
 from ledger.writer.writer import Writer
 
 LOOK_EVERY_S: Final = 0.25
-"""How often new records are read. Chosen: a takeover reads so much more, some hundred events."""
+"""How often new records are read. Chosen: a takeover reads only the records of this time, some hundred
+events."""
 
 CLOSE_EVERY_S: Final = 2.0
 
 _PAUSE_S: Final = 2.0
 _CAUGHT_UP: Final = 1_000
-"""Events in one read below which the standby has caught up. Chosen: it reads as fast as the owner writes then."""
+"""With fewer events in one read the standby has caught up. Chosen: then it reads as fast as the owner writes."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Standbys:
             try:
                 await asyncio.wait({ends})
             except asyncio.CancelledError:
-                # A save under way is not stopped: the next writer of the partition must wait for it.
+                # A running save is not stopped: the next writer of the partition must wait for it.
                 self._ending[partition] = asyncio.get_running_loop().create_task(
                     self._end(partition, ends), name=f"standby-{partition}-ends"
                 )
@@ -114,8 +115,8 @@ class Standbys:
             await asyncio.wait(tasks)
 
     def _stop_following(self, partition: int) -> asyncio.Task[None] | None:
-        """Stop following the partition. Returns a task that ends once nothing follows or saves it; None if nothing
-        does."""
+        """Stop following the partition. Returns a task that ends once no task follows or saves it; None if there is
+        no such task now."""
         following, before = self._following.pop(partition, None), self._ending.get(partition)
         self._caught_up.discard(partition)
         if following is None:
@@ -123,7 +124,7 @@ class Standbys:
         following.cancel()
         if before is None or before.done():
             return following
-        # A task that was waiting for the one before it ends at once, and the one before has not ended.
+        # A cancelled task that waited for ``before`` ends at once, while ``before`` still runs.
         return asyncio.get_running_loop().create_task(_wait_for(following, before), name=f"standby-{partition}-ends")
 
     async def _end(self, partition: int, ends: asyncio.Task[None] | None) -> None:

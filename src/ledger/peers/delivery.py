@@ -24,7 +24,7 @@ from ledger.pacing import Backoff, RareWarnings
 from ledger.peers.handler import PeerHandler
 
 CALL_FOLLOW_UPS: Final = 512
-"""Follow-ups in one call. Chosen: half as many as commands in one call."""
+"""Follow-ups in one call. Chosen: half the number of requests in one call."""
 
 CALL_S: Final = 5.0
 """How long a call may take. Chosen: longer than the receiver waits for the events, ``handler.ARRIVED_WITHIN_S``."""
@@ -54,7 +54,7 @@ class FollowUpDelivery:
 
     @property
     def waiting(self) -> int:
-        """Follow-ups that are not known to have arrived."""
+        """The number of follow-ups that are not known to have arrived."""
         return sum(map(len, self._queues.values()))
 
     def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:

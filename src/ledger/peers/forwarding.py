@@ -1,22 +1,22 @@
-"""Requests for partitions that are not open on this node: forwarded to the owner until there is an answer to give.
+"""Requests for partitions that are not open on this node: forwarded to the owner until a response is known.
 
 ::
 
-    submit ─► queue of the owner's address ─► call ─► answered ──► closed
+    submit ─► queue of the owner's address ─► call ─► decided ───► closed
                  ▲                             │
                  │                             ├─► not_owner, unreachable ──┐
                  └── owners read again ◄───────┴─► no response: undecided ──┘ until the request's time is over
 
 Invariants:
 (1) a wallet's commands are decided in the order of their HTTP request. The commands of one HTTP request for one owner
-    go in one call. Where several commands of one wallet are undecided, only dry runs are sent again, which tell
-    whether the commands were taken: a command that was refused then, and would be accepted now, would be decided
-    after the commands that follow it;
+    are sent in one call. Where several commands of one wallet are undecided, only dry runs are sent again, which
+    find out whether the commands were accepted. The commands themselves are not sent again: one that the first call
+    refused might be accepted now, after the commands that follow it;
 (2) a call without a response leaves its commands *undecided* until its deadline and the clocks' skew are over: until
-    then the owner may still decide them. They may be sent again, which is harmless, and the answer that a command
-    *is* in the log is final. A refusal, or that nothing was written, is not: the first call may still be decided.
-    Then the answer is ``outcome_unknown``, and it is given only once nothing is undecided any more. So a client that
-    retries is never overtaken by its first attempt;
+    then the owner may still decide them. They may be sent again, which is harmless. If the second response says
+    that the command *is* in the log, that is final. A refusal, or "nothing was written", is not final: the owner may
+    still decide the first call. Then the client gets ``outcome_unknown``, but only once nothing is undecided any
+    more. So a client's retry is never overtaken by its first attempt;
 (3) requests that change nothing (look-ups, strong reads, dry runs) are never undecided;
 (4) a request is forwarded once: its receiver decides it or closes it as ``not_owner`` (``handler.py``);
 (5) memory is bounded: a request above the bounds is closed as ``overloaded``.
@@ -44,24 +44,24 @@ WAIT_S: Final = 2.0
 """How long a request waits for an owner. Chosen: twice as long as a hand-over between two live nodes takes."""
 
 CALL_S: Final = 2.0
-"""How long the receiver may decide a call. Chosen: longer than a full mailbox takes; a request may be undecided for
-all of it."""
+"""The receiver decides a call within this time, or not at all. Chosen: longer than a full mailbox takes; a request
+may be undecided for all of this time."""
 
 SKEW_S: Final = 2.0
 """How far apart the clocks of two nodes may be. A node whose clock is more than 1 s from the broker's is not ready
 (``node.CLOCK_OFF_MAX_US``), so that two of them are 2 s apart at most."""
 
 CALL_REQUESTS: Final = 1_024
-"""Requests in one call, except that one HTTP request is never split. Chosen: as the largest batch of a client."""
+"""Requests in one call, except that one HTTP request is never split. Chosen: the size of a client's largest batch."""
 
 CALLS_MAX: Final = 4
 """Calls to one address at a time. Chosen: one that is being decided, two on the network, one being put together."""
 
 QUEUE_MAX: Final = 16_384
-"""Requests that may wait for one address. Chosen: as in a writer's mailbox."""
+"""Requests that may wait for one address. Chosen: as many as in a writer's mailbox."""
 
 OPEN_MAX: Final = 65_536
-"""Open requests of all addresses and of none. Chosen: some 100 MB of large commands."""
+"""Open requests, with a known address or without. Chosen: some 100 MB of large commands."""
 
 _LOOK_AGAIN_S: Final = 0.02
 _LOOK_AGAIN_S_MAX: Final = 0.1
@@ -69,14 +69,14 @@ _REFRESH_S: Final = 1.0
 _RESPONSE_TRAVELS_S: Final = 0.5
 
 _TRY_NEXT_OWNER: Final = ("not_owner", "shutting_down")
-"""Answers after which nothing was written, and the next owner may accept the command."""
+"""Reasons that mean that nothing was written; the next owner may accept the command."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Forwarded:
-    """A request to be closed. ``undecided_to_us``: the latest deadline of a call without a response, which may still
-    decide it; 0 where there is none."""
+    """A request to be closed. ``undecided_to_us``: the latest deadline of the calls without a response, which may
+    still decide it; 0 if there is no such call."""
 
     __slots__ = ("partition", "request", "undecided_to_us")
 
@@ -90,7 +90,7 @@ class _Forwarded:
 
 
 class _Group:
-    """The requests of one HTTP request for one owner, in its order. ``failure``: why they have no answer yet;
+    """The requests of one HTTP request for one owner, in its order. ``failure``: why they have no response yet;
     ``tries``: how often they were sent."""
 
     __slots__ = ("failure", "requests", "tries", "until_s")
@@ -101,8 +101,8 @@ class _Group:
         self.failure = Failed("not_owner", "no node is known to own the wallet's partition")
 
     def to_send(self) -> list[Request]:
-        """One request to send for each: itself; or, where several of one wallet are open and undecided, a dry run
-        that tells whether it was accepted."""
+        """One request to send for each: the request itself; or, where several requests of an undecided wallet are
+        open, a dry run that finds out whether the command was accepted."""
         if not any(forwarded.undecided_to_us for forwarded in self.requests):
             return [forwarded.request for forwarded in self.requests]
         of_wallet = Counter(forwarded.request.user_id for forwarded in self.requests)
@@ -116,14 +116,14 @@ class _Group:
 
 
 def _dry_run_of(request: Request) -> Request:
-    """It finds the command's event where there is one, and writes nothing where there is none."""
+    """A dry run finds the command's event if there is one, and never writes one."""
     assert isinstance(request, CommandRequest)
     return CommandRequest(request.command, request.request_sha256, request.actor, RequestGroup(1), dry_run=True)
 
 
 class _Queue:
-    """The groups that wait for one address. ``waiting`` counts their requests, also those of calls under way;
-    ``calls`` the calls under way."""
+    """The groups that wait for one address. ``waiting`` counts their requests and those of running calls;
+    ``calls`` counts the running calls."""
 
     __slots__ = ("address", "calls", "groups", "waiting", "woken")
 
@@ -169,7 +169,7 @@ class Forwarding:
         self._handler: PeerHandler
         self._delivery: FollowUpDelivery
         self.forwarded = self.silent = 0
-        """Requests that were sent to other nodes, and those of them whose call had no response."""
+        """Requests that were sent to other nodes; and how many of them got no response to their call."""
 
     # --- OtherNodes ----------------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class Forwarding:
 
     async def close(self) -> None:
         """Close the waiting requests, each within its time, and release everything. An undecided request stays open
-        until it is decided or its time is over: an answer before that could be overtaken."""
+        until it is decided or its time is over: the first call could overtake an earlier response."""
         self._stopping = True
         await self._delivery.close()
         while self._open:
@@ -246,7 +246,7 @@ class Forwarding:
         self._wake(queue)
 
     def _wake(self, queue: _Queue) -> None:
-        """Call at the end of this turn of the event loop, so that the requests of many HTTP requests go together."""
+        """Call at the end of this turn of the event loop, so that one call has the requests of many HTTP requests."""
         if not queue.woken and queue.groups and queue.calls < CALLS_MAX:
             queue.woken = True
             asyncio.get_running_loop().call_soon(self._begin_calls, queue)
@@ -271,7 +271,7 @@ class Forwarding:
             self._retrying = asyncio.get_running_loop().create_task(self._retry_all(), name="forwarding-retry")
 
     async def _retry_all(self) -> None:
-        """Read the owners again, and send again, while there are groups to retry."""
+        """Read the owners and send the groups again, while there are groups to retry."""
         while self._to_retry:
             tries = min(group.tries for group in self._to_retry)
             await asyncio.sleep(min(tries * _LOOK_AGAIN_S, _LOOK_AGAIN_S_MAX))
@@ -295,7 +295,7 @@ class Forwarding:
         except (LogUnavailable, TimeoutError) as error:
             reason = str(error) or f"no response within {_REFRESH_S:g} s"
             self._warnings.warn("the owners of the partitions cannot be read: %s", reason)
-        except Exception:  # noqa: BLE001 - without the next try the waiting requests would never be closed
+        except Exception:  # noqa: BLE001 - without another try the waiting requests would never be closed
             _log.exception("the owners of the partitions cannot be read")
 
     # --- a call --------------------------------------------------------------------------------------------------
@@ -303,25 +303,25 @@ class Forwarding:
     async def _call(self, queue: _Queue, groups: Sequence[_Group]) -> None:
         requests = [request for group in groups for request in group.to_send()]
         deadline_us = self._clock() + self._call_us
-        answers: Sequence[AnyResponse] | None = None
+        responses: Sequence[AnyResponse] | None = None
         may_be_decided = True
         why = f"the node at {queue.address} did not respond"
         try:
-            answers = await self._decide(queue.address, requests, deadline_us)
-            assert len(answers) == len(requests), "each request has an answer"
+            responses = await self._decide(queue.address, requests, deadline_us)
+            assert len(responses) == len(requests), "each request has a response"
         except PeerUnreachable as error:
             may_be_decided, why = False, str(error)
         except (PeerSilent, TimeoutError) as error:
             why = str(error) or why
-        except Exception:  # noqa: BLE001 - the owner may have decided; the clients must get a response all the same
-            answers = None
+        except Exception:  # noqa: BLE001 - the owner may have decided; the clients must get a response
+            responses = None
             _log.exception("calling the node at %s", queue.address)
         finally:
             queue.calls -= 1
             queue.waiting -= sum(len(group.requests) for group in groups)
             self._wake(queue)
-        if answers is not None:
-            rest = iter(answers)
+        if responses is not None:
+            rest = iter(responses)
             for group in groups:
                 self._settle(group, [(forwarded, next(rest)) for forwarded in group.requests])
             return
@@ -347,19 +347,19 @@ class Forwarding:
             if not forwarded.changes_nothing:
                 forwarded.undecided_to_us = max(forwarded.undecided_to_us, deadline_us)
 
-    def _settle(self, group: _Group, answered: Sequence[tuple[_Forwarded, AnyResponse]]) -> None:
-        """Close the requests that have a final answer; retry those whose partition the node does not own."""
+    def _settle(self, group: _Group, decided: Sequence[tuple[_Forwarded, AnyResponse]]) -> None:
+        """Close the requests that have a final response; retry those whose partition the node does not own."""
         ended: set[str] = set()
-        for forwarded, answer in answered:
+        for forwarded, response in decided:
             user_id = forwarded.request.user_id
-            if type(answer) is Failed and answer.reason in _TRY_NEXT_OWNER:
-                group.failure = answer
+            if type(response) is Failed and response.reason in _TRY_NEXT_OWNER:
+                group.failure = response
             elif user_id in ended:
                 pass  # after a failure of one of a wallet's commands its later commands fail the same way
-            elif forwarded.undecided_to_us and not isinstance(answer, Accepted | IdReused):
-                ended.add(user_id)  # the call without a response may still be decided, whatever this answer says
+            elif forwarded.undecided_to_us and not isinstance(response, Accepted | IdReused):
+                ended.add(user_id)  # this response is not final: the call without a response may still be decided
             else:
-                self._close(forwarded, answer)
+                self._close(forwarded, response)
         left = [forwarded for forwarded in group.requests if not forwarded.request.closed]
         self._end([forwarded for forwarded in left if forwarded.request.user_id in ended], group.failure)
         group.requests = [forwarded for forwarded in left if forwarded.request.user_id not in ended]
@@ -375,7 +375,7 @@ class Forwarding:
         self._end(group.requests, failure)
 
     def _end(self, requests: Sequence[_Forwarded], failure: Failed) -> None:
-        """Send these no more. ``failure`` answers those that are not undecided."""
+        """Send these requests no more. Those that are not undecided get ``failure``."""
         wallets: dict[str, list[_Forwarded]] = {}
         for forwarded in requests:
             wallets.setdefault(forwarded.request.user_id, []).append(forwarded)
@@ -396,11 +396,11 @@ class Forwarding:
         for forwarded in requests:
             self._close(forwarded, unknown)
 
-    def _close(self, forwarded: _Forwarded, answer: AnyResponse) -> None:
+    def _close(self, forwarded: _Forwarded, response: AnyResponse) -> None:
         failed = forwarded.request.group.failed
-        if type(answer) is Failed and failed is not None:
-            answer = failed.get(forwarded.request.user_id, answer)
-        forwarded.request.close(answer)
+        if type(response) is Failed and failed is not None:
+            response = failed.get(forwarded.request.user_id, response)
+        forwarded.request.close(response)
         self._open -= 1
         if self._open == 0:
             self._none_open.set()

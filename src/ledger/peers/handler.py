@@ -1,9 +1,9 @@
-"""Requests and follow-ups from other nodes; and this node's own, where a partition opened on this node while its
+"""Requests and follow-ups from other nodes. Also this node's own ones, if a partition opened on this node while its
 owner was being looked up.
 
 Invariants:
-(1) a request is decided on this node or not at all: where its partition is not open it is closed as ``not_owner``,
-    and never forwarded again, so that no request travels in circles;
+(1) a request is decided on this node or not at all. If its partition is not open it is closed as ``not_owner`` and
+    never forwarded again, so that no request is forwarded in a circle;
 (2) a request is not decided after its deadline, however long it waited in a socket or a mailbox;
 (3) a follow-up counts as arrived only once its event is durable.
 """
@@ -27,7 +27,7 @@ class PeerHandler:
         self._local = local
 
     async def decide(self, requests: Sequence[Request], deadline_us: int) -> None:
-        """Close every request, none of which was submitted before. None is decided after ``deadline_us``."""
+        """Close every request. No request was submitted before, and none is decided after ``deadline_us``."""
         for request in requests:
             request.deadline_us = deadline_us
         self._local.submit_local(requests)
@@ -35,7 +35,7 @@ class PeerHandler:
             await group.done
 
     async def receive(self, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
-        """For each follow-up whether its event is durable, after ``ARRIVED_WITHIN_S`` at the latest."""
+        """Returns, after ``ARRIVED_WITHIN_S`` at the latest, whether the event of each follow-up is durable."""
         arrived = [asyncio.Event() for _ in follow_ups]
         taken = [
             self._local.receive_local(follow_up, event.set)
@@ -52,7 +52,7 @@ class PeerHandler:
 
 
 def copies_of(requests: Sequence[Request]) -> list[Request]:
-    """Copies of the requests, in groups of the same sizes, that are closed independently of these."""
+    """Copies of the requests, in groups of the same sizes. A copy is closed independently of its original."""
     sizes: dict[int, int] = {}
     for request in requests:
         sizes[id(request.group)] = sizes.get(id(request.group), 0) + 1

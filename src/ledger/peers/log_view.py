@@ -1,11 +1,10 @@
-"""The whole log, as any node knows it: its own partitions from its writers, the others from the nodes that own them.
+"""The whole log as one node knows it: its own partitions from its writers, the others from the nodes that own them.
 
 Invariants:
-(1) ``end`` is the last known end. That is enough to say how old a response is: it can miss only events that this node
-    knows of;
-(2) ``end_now`` is no older than the call: the owner's writer confirms it after the call came. Only on that may a
-    client be told that something does not exist;
-(3) the other nodes are polled for their ends only while there are readers, and all of them once in ``POLL_S``.
+(1) ``end`` is the last known end. The age of a response is computed from it, and may be too small by ``POLL_S``;
+(2) ``end_now`` is no older than the call: the owner's writer confirms it after the call began. Nothing else
+    justifies the response that something does not exist;
+(3) the other nodes are polled for their ends only while there are readers, and each of them once in ``POLL_S``.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ _KNOWN_MAX: Final = 64
 
 
 class LogView:
-    """``LogEnds`` and more, of every partition."""
+    """``LogEnds`` of every partition, with its records, head and owner."""
 
     def __init__(self, node: Node, owners: Owners, others: OtherNodes) -> None:
         self._node, self._owners, self._others = node, owners, others
@@ -90,7 +89,7 @@ class LogView:
         known = self._known.get(partition)
         if partition not in self._writers and known:
             while known[0].seq < seq and len(known) > 1:
-                known.popleft()  # the read model has it
+                known.popleft()  # the read model has folded it
             if known[0].seq >= seq:
                 return known[0].time_us
         return await self._node.time_us(partition, seq)
@@ -106,7 +105,7 @@ class LogView:
             records = await self._others.records(partition, from_seq, limit)
             if records is not None:
                 return records
-        # The log has them, too; from another node's partition it takes longer, for this node has not read it yet.
+        # The log has them, too, but a read of another node's partition takes longer: this node has not followed it.
         return await self._node.records(partition, from_seq, limit)
 
     # --- owners ----------------------------------------------------------------------------------------------------
@@ -123,7 +122,7 @@ class LogView:
 
     async def owners(self, address: str) -> list[str | None]:
         """The address of each partition's owner; ``address`` is this node's own."""
-        with suppress(LogUnavailable):  # the last known owners are better than none
+        with suppress(LogUnavailable):  # the last known owners are better than no owners
             await self._owners.refresh()
         return [
             address if partition in self._writers else self._owners.address_of(partition)
@@ -155,5 +154,5 @@ class LogView:
             return
         known.append(end)
         if len(known) > _KNOWN_MAX:
-            # The first one gives the age of a read model that is far behind; the rest may be coarser.
+            # The first end gives the age of a read model that is far behind; of the others every second is enough.
             self._known[partition] = deque([*list(known)[:-1:2], end])

@@ -38,7 +38,7 @@ class OwnerQueries:
     async def _from_owners(
         self, partitions: Iterable[int], call: Callable[[str, Collection[int]], Awaitable[Mapping[int, T]]]
     ) -> dict[int, T]:
-        """The union of what ``call`` returns for each (address of an owner, its partitions among these)."""
+        """Call ``call`` with (address, its partitions among these) for each owner. Returns all results in one."""
         by_address: dict[str, list[int]] = {}
         for partition in partitions:
             address = self._owners.address_of(partition)

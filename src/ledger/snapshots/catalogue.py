@@ -1,8 +1,8 @@
 """The snapshots of one partition that are known to be in the store.
 
 Invariants:
-(1) the last record of a key counts; an empty value deletes it;
-(2) a snapshot whose marker cannot be read is known and never loaded;
+(1) only the last record of a key counts; an empty value deletes the key;
+(2) a snapshot whose marker cannot be read is listed, but never loaded;
 (3) a new snapshot replaces the complete ones before it, and the incomplete ones that are older than a complete one: a
     newer incomplete one may be under way on another node.
 """
@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 
 
 class Catalogue:
-    """What is known of the store, of one partition. ``chunks``: snapshot → number → offset; ``markers``: None where a
-    marker cannot be used."""
+    """The known snapshots of one partition. ``chunks``: snapshot → number → offset; ``markers``: snapshot → marker,
+    None if the marker cannot be used."""
 
     def __init__(self) -> None:
         self.next_offset = 0
@@ -63,7 +63,7 @@ class Catalogue:
         )
 
     def keys(self, partition: int, snapshot: str) -> list[str]:
-        """The snapshot's keys, its marker first: without the marker the chunks do not count."""
+        """The snapshot's keys, the marker's first: without a marker the chunks do not count."""
         keys = [marker_key(partition, snapshot)] if snapshot in self.markers else []
         return keys + [chunk_key(partition, snapshot, number) for number in sorted(self.chunks.get(snapshot, {}))]
 

@@ -5,14 +5,14 @@
     <partition>/<id>/<number>   a chunk: a page of the state (``ledger.ports.Page``), deflated; numbers from 0
     <partition>/<id>/end        the marker, JSON
 
-The id begins with the snapshot's seq in 16 digits and ends with random digits, so that no two snapshots of any nodes
-have the same id.
+The id begins with the snapshot's seq in 16 digits and ends with random digits, so no two snapshots have the same id,
+whichever nodes wrote them.
 
 Invariants:
 (1) a snapshot is complete if and only if its marker exists, the store has as many chunks as the marker says, and the
     marker's digest is right: over all chunks in order, and over the log's head and place in the marker;
-(2) so a chunk that is missing, deleted, doubled or changed, and a marker of other chunks, are found before any part
-    of the snapshot is used.
+(2) so a chunk that is missing, deleted, doubled or changed, or a marker that belongs to other chunks, is found before
+    any part of the snapshot is used.
 """
 
 import secrets
@@ -129,12 +129,12 @@ class Digest:
         self._hash: _Hash = sha256()
 
     def add(self, chunk: bytes) -> None:
-        # With the lengths: the same bytes in other chunks have another digest.
+        # The length is part of the digest: the same bytes, split into other chunks, have another digest.
         self._hash.update(len(chunk).to_bytes(8))
         self._hash.update(chunk)
 
     def closed(self, partition: int, head: Head, place: bytes | None) -> str:
-        """The digest, including the log's head and place in the marker."""
+        """The digest over all added chunks, and over the log's head and place in the marker."""
         whole = self._hash.copy()
         whole.update(_encode((partition, head, place)))
         return whole.hexdigest()

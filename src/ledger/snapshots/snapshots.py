@@ -4,11 +4,11 @@ the first time loads its snapshot, and does not replay the whole log.
 Invariants:
 (1) a snapshot is the local state at one checkpoint: wallets, all ids, timers, open follow-ups, open bets, the highest
     generation, and the log's place there. A writer reads the time of the last event from the log at its start;
-(2) a snapshot counts only once its marker is durable, everything agrees with the marker
-    (``ledger.snapshots.format``), and its head is on the log's chain. Another one is skipped with a warning, and the
+(2) a snapshot is loaded only if its marker is durable, everything agrees with the marker
+    (``ledger.snapshots.format``), and its head is on the log's chain. Otherwise it is skipped with a warning, and the
     snapshot before it is loaded;
-(3) the snapshots before it are deleted only after its marker is durable. Snapshots that other nodes are writing stay,
-    unless they are older than the last complete one;
+(3) the snapshots before a new one are deleted only after the new one's marker is durable. Snapshots that other nodes
+    are writing stay, unless they are older than the last complete one;
 (4) the newest snapshot by seq is loaded, whichever node wrote it. Two nodes may write at once: each snapshot is
     complete by itself;
 (5) a snapshot is loaded only where it is newer than the local state, and only as a whole: a crash during a load
@@ -48,8 +48,8 @@ EVENTS_MIN: Final = 100_000
 writes the whole state again."""
 
 ENTRIES_SHARE: Final = 2
-"""And at least one event for so many entries of the last snapshot. Chosen: so that snapshots write a constant number
-of entries per event, however large the state is."""
+"""The next snapshot is due only after one event per this number of entries in the last one. Chosen: snapshots then
+write a constant number of entries per event, however large the state is."""
 
 CHUNK_ENTRIES: Final = 8_192
 CHUNK_BYTES: Final = 4 * 1024 * 1024
@@ -97,13 +97,13 @@ class Snapshots:
     # --- gaining a partition -------------------------------------------------------------------------------------
 
     async def prepare(self, partition: int) -> None:
-        """Make the local state as new as possible without a replay, and let the log begin there.
+        """Make the local state as new as possible without a replay, and make the log begin at its head.
 
         Call it before the partition's writer recovers, while no writer uses its state. Raises CheckpointAhead,
         LogUnavailable, LogUnreadable, LedgerError where the local state cannot be written. May be cancelled.
         """
         if (before := self._storing.get(partition)) is not None:
-            await asyncio.wait({before})  # by a call that was cancelled
+            await asyncio.wait({before})  # a cancelled call still stores
         local = self._states.checkpoint(partition) or EMPTY
         await self._check_on_log(partition, local, self._states.place(partition))
         catalogue = await self._update_catalogue(partition)
@@ -160,7 +160,7 @@ class Snapshots:
         )
 
     async def _replace_state(self, partition: int, marker: Marker, pages: Iterable[Page]) -> None:
-        """Replace the local state. A cancelled call leaves no state, and no thread at work."""
+        """Replace the local state. After a cancelled call there is no state, and no thread still works on it."""
         cancelled = threading.Event()
         pages = _unless(cancelled, pages)
         waiting = self._loaders.submit(self._states.replace, partition, pages, marker.head, marker.place)
@@ -206,7 +206,7 @@ class Snapshots:
         return sizes
 
     async def _update_catalogue(self, partition: int) -> Catalogue:
-        """The catalogue, with everything that is in the store now."""
+        """Read the new records of the store. Returns the catalogue."""
         catalogue = self._catalogues[partition]
         try:
             async for page in self._store.read(partition, catalogue.next_offset):
@@ -224,20 +224,22 @@ class Snapshots:
     # --- writing one -----------------------------------------------------------------------------------------------
 
     async def write_due(self, partitions: Callable[[], Iterable[int]]) -> None:
-        """Write the snapshots that are due, of the ``partitions`` at each moment, until the task is cancelled."""
+        """Write the snapshots that are due, until the task is cancelled. Each round looks at the partitions that
+        ``partitions`` returns."""
         while True:
             for partition in list(partitions()):
                 await self.snapshot_if_due(partition)
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def snapshot_if_due(self, partition: int) -> bool:
-        """Write a snapshot if it is due. Returns whether it did. It works slowly, while the writers go on; it may be
-        cancelled. An error is a warning: a snapshot is never needed, it only saves time.
+        """Write a snapshot if it is due. Returns whether it was written. It works slowly, so that the writers
+        keep most of the time, and it may be cancelled. An error is only a warning: a snapshot is never needed, it
+        saves time.
         """
         if time.monotonic() < self._not_before_s:
             return False
         try:
-            async with self._turn:  # two at a time would use twice the share
+            async with self._turn:  # two snapshots at a time would use twice ``duty``
                 at = self._states.checkpoint(partition)
                 if at is None or at.seq < self._events_min or not await self._is_due(partition, at):
                     return False

@@ -1,4 +1,4 @@
-"""``stakelog audit``: the auditor's desk, on a folder, in use or not, or over HTTP. Nothing of the log is changed."""
+"""``stakelog audit``: an auditor's commands, on a folder (also in use) or over HTTP. They never change the log."""
 
 import click
 
@@ -10,7 +10,7 @@ from api.cli.audit.verify import verify
 
 @click.group()
 def audit() -> None:
-    """Examine the log: prove it, read it, take it with you, compare the reads with it."""
+    """Examine the log: verify it, read it, export it, and compare the reads with it."""
 
 
 audit.add_command(verify)

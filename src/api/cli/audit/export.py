@@ -1,17 +1,17 @@
-"""``stakelog audit export``: the log as files, to keep, prove and analyse elsewhere."""
+"""``stakelog audit export``: the log as files, to keep, verify and analyse elsewhere."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, CheckFailed, opened, said_plainly, source_options
+from api.cli.audit.sources import CannotAudit, CheckFailed, failures_reported, opened, source_options
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
     from ledger.operations.export import Format
 
-_FILE_EVENTS: Final = 100_000  # chosen: some 60 MB of NDJSON; what a kill costs is at most one file
+_FILE_EVENTS: Final = 100_000  # chosen: some 60 MB of NDJSON; a kill loses at most one file
 
 
 @click.command()
@@ -23,17 +23,17 @@ _FILE_EVENTS: Final = 100_000  # chosen: some 60 MB of NDJSON; what a kill costs
     type=click.Choice(["ndjson", "parquet"]),
     default="ndjson",
     show_default=True,
-    help="The records, one a line; or typed columns, and the records in one of them.",
+    help="ndjson: one record a line; parquet: typed columns, one of them the record.",
 )
 @click.option(
     "--file-events",
     type=click.IntRange(1),
     default=_FILE_EVENTS,
     show_default=True,
-    help="Events in a file, at most.",
+    help="The most events in one file.",
 )
 def export(dest: Path, data: Path | None, url: str | None, kind: str, file_events: int) -> None:
-    """Export the log into the folder DEST, or bring the export that is there up to date.
+    """Export the log into the folder DEST, or update the export in DEST.
 
     One sub-folder per partition, files named by their seqs. Run it again after a kill, or later: it verifies that the
     exported files are part of this log's chain, and continues after the last complete file.
@@ -41,7 +41,7 @@ def export(dest: Path, data: Path | None, url: str | None, kind: str, file_event
     from ledger.operations.export import DamagedExport, UnfitRecord, WrongFolder
     from ledger.operations.export import export as export_log
 
-    with said_plainly("stakelog audit export"):
+    with failures_reported("stakelog audit export"):
         form = _format(kind)
         try:
             with opened(data, url) as records, progress("exporting", "events") as report:
@@ -55,7 +55,7 @@ def export(dest: Path, data: Path | None, url: str | None, kind: str, file_event
                 f"{dest} cannot be written: {error.strerror or error}; complete files stay, run it again to continue"
             ) from error
     click.echo(
-        f"exported {exported.new} events into {dest}, which now holds {exported.events} of "
+        f"exported {exported.new} events into {dest}, which now has {exported.events} events of "
         f"{len(exported.heads)} partitions; their chain was verified"
     )
 

@@ -1,4 +1,4 @@
-"""The reads of a data folder without a service on it; implements ``projections.auditing.reconcile.run.Reads``."""
+"""The reads of a data folder without a running service; implements ``projections.auditing.reconcile.run.Reads``."""
 
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -24,7 +24,7 @@ from projections.tables.queries import Query, Rows
 
 _LIMIT: Final = 200
 _NOT_TEXT: Final = "Could not decode to UTF-8"
-"""As SQLite's driver says of a text that is none; all else that it raises is about the file."""
+"""The error of SQLite's driver for a text that is not UTF-8. Its other errors are about the file."""
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class FolderReads:
     """Threads may share it; each thread has its own read model."""
 
     def __init__(self, data: Path, partitions: int) -> None:
-        """Raises CannotAudit where the folder has no read model, or one of another log; ReadModelUnavailable."""
+        """Raises CannotAudit if the folder has no read model, or one of another log; ReadModelUnavailable."""
         self._path = data / READ_MODEL
         self._ends = _Ends(partitions)
         self._here = threading.local()
@@ -59,62 +59,62 @@ class FolderReads:
             model = self._here.model = _AtOnce(opened)
         return model
 
-    def _fetch(self, asks: Sequence[Query]) -> list[Rows]:
-        return at_once(self._model().fetch(asks))
+    def _fetch(self, queries: Sequence[Query]) -> list[Rows]:
+        return at_once(self._model().fetch(queries))
 
-    def _ask(self, ask: Callable[[Reads], Coroutine[Any, Any, Found]]) -> Document | None:
+    def _call(self, read: Callable[[Reads], Coroutine[Any, Any, Found]]) -> Document | None:
         """Raises Unreadable, ReadModelUnavailable."""
 
         def document() -> Document | None:
-            found = at_once(ask(Reads(self._model(), self._ends, lambda: 0)))
+            found = at_once(read(Reads(self._model(), self._ends, lambda: 0)))
             return None if found.document is None else msgspec.json.decode(body_of(found), type=dict[str, Any])
 
         return _readable(document)
 
     def wallet(self, user_id: str) -> Document | None:
-        return self._ask(lambda reads: reads.wallet(user_id))
+        return self._call(lambda reads: reads.wallet(user_id))
 
     def balance_at(self, user_id: str, at_us: int) -> Document | None:
-        return self._ask(lambda reads: reads.balance(user_id, at_us))
+        return self._call(lambda reads: reads.balance(user_id, at_us))
 
     def history(self, user_id: str, cursor: str | None) -> Document | None:
-        return self._ask(lambda reads: reads.history(user_id, {}, _LIMIT, cursor))
+        return self._call(lambda reads: reads.history(user_id, {}, _LIMIT, cursor))
 
     def bets(self, user_id: str, cursor: str | None) -> Document | None:
-        return self._ask(lambda reads: reads.bets(user_id, {}, _LIMIT, cursor))
+        return self._call(lambda reads: reads.bets(user_id, {}, _LIMIT, cursor))
 
     def bet(self, user_id: str, bet_id: str) -> Document | None:
-        return self._ask(lambda reads: reads.bet(user_id, bet_id))
+        return self._call(lambda reads: reads.bet(user_id, bet_id))
 
     def holds(self, user_id: str, cursor: str | None) -> Document | None:
-        return self._ask(lambda reads: reads.holds(user_id, _LIMIT, cursor))
+        return self._call(lambda reads: reads.holds(user_id, _LIMIT, cursor))
 
     def hold(self, user_id: str, hold_id: str) -> Document | None:
-        return self._ask(lambda reads: reads.hold(user_id, hold_id))
+        return self._call(lambda reads: reads.hold(user_id, hold_id))
 
     def transfer(self, user_id: str, transfer_id: str) -> Document | None:
-        return self._ask(lambda reads: reads.transfer(user_id, transfer_id))
+        return self._call(lambda reads: reads.transfer(user_id, transfer_id))
 
     def order(self, user_id: str, order_id: str) -> Document | None:
-        return self._ask(lambda reads: reads.order(user_id, order_id))
+        return self._call(lambda reads: reads.order(user_id, order_id))
 
     def stats(self, user_id: str) -> Document | None:
-        return self._ask(lambda reads: reads.statistics(user_id))
+        return self._call(lambda reads: reads.statistics(user_id))
 
     def referrals(self, user_id: str) -> Document | None:
-        return self._ask(lambda reads: reads.referrals(user_id))
+        return self._call(lambda reads: reads.referrals(user_id))
 
     def orders(self, cursor: str | None) -> Document | None:
-        return self._ask(lambda reads: reads.orders({}, _LIMIT, cursor))
+        return self._call(lambda reads: reads.orders({}, _LIMIT, cursor))
 
     def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
-        return self._ask(lambda reads: reads.leaderboard(name, asset, at_us, LEADERS))
+        return self._call(lambda reads: reads.leaderboard(name, asset, at_us, LEADERS))
 
     def accounts(self, partition: int) -> Accounts | None:
-        asks = (Query(statements.checkpoints), Query(statements.quarantine), Query(accounts_statement))
+        queries = (Query(statements.checkpoints), Query(statements.quarantine), Query(accounts_statement))
 
         def read() -> Accounts | None:
-            checkpoints, quarantined, rows = self._fetch(asks)
+            checkpoints, quarantined, rows = self._fetch(queries)
             if any(row[0] == partition for row in quarantined):
                 return None  # totals lack the events of quarantined users, who are reported as behind
             totals = {(row[1], row[2]): (int(row[3]), int(row[4])) for row in rows if row[0] == partition}
@@ -151,13 +151,13 @@ def _readable(read: Callable[[], T]) -> T:
 
 
 class _AtOnce:
-    """``ReadModel`` that looks everything up in the caller's thread."""
+    """``ReadModel`` that runs every query in the caller's thread."""
 
     def __init__(self, model: SqliteReadModel) -> None:
         self._model = model
 
-    async def fetch(self, asks: Sequence[Query], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
-        return await self._model.fetch(asks, quick=True)
+    async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 - all are
+        return await self._model.fetch(queries, quick=True)
 
     async def close(self) -> None:
         self._model.close_now()
@@ -176,4 +176,4 @@ class _Ends:
         return self.end(partition)
 
     async def time_us(self, partition: int, seq: int) -> int:
-        raise AssertionError(f"nothing is known beyond what is folded, so not {partition}:{seq}")
+        raise AssertionError(f"the auditor's reads know no event after the folded ones: {partition}:{seq}")

@@ -19,14 +19,14 @@ _ABSENT: Final = frozenset(
     {"wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"}
 )
 _BROKEN: Final = {(500, "internal_error"), (400, "malformed_request")}
-"""The response to a read whose rows make no document; the second, if a cursor came from such a row."""
+"""The response to a read whose rows make no document. The second: a cursor came from such a row."""
 
 Document = dict[str, Any]
 
 
 class HttpReads:
-    """All methods raise Unreadable if the service says that it is broken, or its JSON is none; CannotAudit if it
-    cannot be reached, does not have the read, or gives another response."""
+    """All methods raise Unreadable if the service reports an internal error or returns invalid JSON; CannotAudit if
+    it cannot be reached, does not have the read, or gives another response."""
 
     def __init__(self, url: str) -> None:
         """Raises CannotAudit."""
@@ -96,8 +96,8 @@ class HttpReads:
         if response.status == HTTPStatus.NOT_FOUND and code in _ABSENT:
             return None
         if (response.status, code) in _BROKEN:
-            raise Unreadable(f"answered {response.status}: {response.shown}")
-        raise CannotAudit(f"GET {path} of {self._url} answered {response.status}: {response.shown}")
+            raise Unreadable(f"returned status {response.status}: {response.shown}")
+        raise CannotAudit(f"GET {path} of {self._url} returned status {response.status}: {response.shown}")
 
 
 def _document(response: Response) -> Document:
@@ -105,7 +105,7 @@ def _document(response: Response) -> Document:
     try:
         document = response.json()
     except UnexpectedResponse as error:
-        raise Unreadable(f"it is no JSON: {error.__cause__}") from error
+        raise Unreadable(f"it is not JSON: {error.__cause__}") from error
     if not isinstance(document, dict):
-        raise Unreadable(f"it is no JSON object: {response.shown}")
+        raise Unreadable(f"it is not a JSON object: {response.shown}")
     return document

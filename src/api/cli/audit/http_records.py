@@ -1,7 +1,7 @@
 """The records of a running service, for an audit over HTTP: ``/v1/partitions`` and ``/v1/events``.
 
-A service that has responded before, or says that it cannot respond yet, gets the same request again for
-``_RETRY_FOR_S``. Repeating a read changes nothing, and the audit proves what it reads.
+If the service responded before, or says that it cannot respond yet, a failed request is repeated for
+``_RETRY_FOR_S``. Repeating a read changes nothing, and the audit verifies what it reads.
 """
 
 import json
@@ -26,7 +26,7 @@ RECORDS: Final = Policy(within_s=_RETRY_FOR_S, pause_s=0.2, pause_s_max=5.0, fir
 
 class _SealsPage(Struct):
     items: list[msgspec.Raw]
-    """A seal's bytes as they are: its hash is over them."""
+    """The seals as raw bytes: a seal's hash is over its bytes."""
     next_cursor: str | None
 
 

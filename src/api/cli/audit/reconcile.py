@@ -1,4 +1,4 @@
-"""``stakelog audit reconcile``: do the reads say what the log says?"""
+"""``stakelog audit reconcile``: compares the reads with the log."""
 
 import sys
 from contextlib import closing
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, CheckFailed, data_folder, opened, said_plainly
+from api.cli.audit.sources import CannotAudit, CheckFailed, data_folder, failures_reported, opened
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from projections.auditing.reconcile.totals import CrossUserReads
 
 _AT_ONCE: Final = 4  # chosen: keeps a service of a few cores busy, and leaves it time for its clients
-_PATIENCE_S: Final = 60.0
+_WAIT_S: Final = 60.0
 _NAMED_MOST: Final = 20
 
 
@@ -28,13 +28,13 @@ _NAMED_MOST: Final = 20
     type=click.Path(path_type=Path),
     help="The data folder; default STAKELOG_DATA or ./data. With --url only its log is read.",
 )
-@click.option("--url", help="Compare what this service answers, such as http://127.0.0.1:8080.")
-@click.option("--user", "users", multiple=True, help="Compare this wallet only; may be given again.")
+@click.option("--url", help="Compare the reads of this service, such as http://127.0.0.1:8080.")
+@click.option("--user", "users", multiple=True, help="Compare this wallet only; may be repeated.")
 @click.option(
     "--wait",
     "patience_s",
     type=click.FloatRange(0),
-    default=_PATIENCE_S,
+    default=_WAIT_S,
     show_default=True,
     help="Seconds to wait for reads that are behind the log.",
 )
@@ -51,7 +51,7 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
     from projections.auditing.oracle import UnknownRecord
     from projections.auditing.reconcile.run import reconcile as reconcile_reads
 
-    with said_plainly("stakelog audit reconcile"):
+    with failures_reported("stakelog audit reconcile"):
         with (
             opened(data, None if data is not None else url) as records,
             closing(_reads(data, url, records.partitions)) as reads,
@@ -69,7 +69,7 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
                     on_progress=report,
                 )
             except UnknownRecord as error:
-                raise CheckFailed(f"{error}; `stakelog audit verify` proves the log itself") from error
+                raise CheckFailed(f"{error}; `stakelog audit verify` verifies the log itself") from error
         unknown = len(set(users)) - result.wallets - result.unknown_users
         if unknown > 0:
             raise CannotAudit(f"the log has no event of {unknown} of the wallets named")
@@ -79,7 +79,7 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
 
 
 def _reads(data: Path | None, url: str | None, partitions: int) -> "FolderReads | HttpReads":
-    """Raises CannotAudit where there are none, or not of such a log."""
+    """Raises CannotAudit if there are none, or they belong to another log."""
     if url is None:
         from api.cli.audit.folder_reads import FolderReads
 
@@ -102,7 +102,7 @@ def _print_difference(difference: "Difference") -> None:
 
 
 def _print_supply(supply: "Supply") -> None:
-    """Every account's total, in minor units: wallets by bucket, transit, and where money came from and went."""
+    """Every account's total, in minor units: wallets by bucket, transit, sources and sinks."""
     for asset, accounts in sorted(supply.accounts.items()):
         click.echo(f"money supply of {asset}, in minor units:")
         for account, amount in sorted(accounts.items(), key=_rank):
@@ -119,12 +119,12 @@ def _print_summary(result: "Reconciled") -> None:
     for late in result.late:
         click.echo(
             f"BEHIND the reads of partition {late.partition} are at seq {late.seq}, the log at {late.end}: "
-            "what they say is true where they are, but not yet of all"
+            "they are compared at that position only"
         )
     for behind in result.behind[:_NAMED_MOST]:
         click.echo(
-            f"behind: the answers of {behind.user_id} are as of {behind.partition}:{behind.seq}, older than those of "
-            "its partition (quarantined?); they are compared as of then"
+            f"behind: the responses for {behind.user_id} are as of {behind.partition}:{behind.seq}, older than those "
+            "of its partition (quarantined?); they are compared at that position"
         )
     if len(result.behind) > _NAMED_MOST:
         click.echo(f"behind: {len(result.behind) - _NAMED_MOST} more wallets")
@@ -133,7 +133,7 @@ def _print_summary(result: "Reconciled") -> None:
     click.echo(
         f"{'well' if result.ok else 'NOT well'}: {result.differences} differences in {result.responses} answers "
         f"about {result.wallets} wallets, held against {result.events} events in {result.partitions} partitions"
-        + (f"; {result.retried} wallets were asked again" if result.retried else "")
+        + (f"; {result.retried} wallets were read again" if result.retried else "")
         + (f"; {len(result.behind)} wallets are behind" if result.behind else "")
         + ("" if result.cross_user is None else _of_cross_user_reads(result.cross_user))
     )
@@ -145,6 +145,6 @@ def _of_cross_user_reads(cross_user: "CrossUserReads") -> str:
     days = cross_user.days_left_out
     return (
         f"; {cross_user.orders} orders in the queue and {cross_user.leaderboards} leaderboards compared"
-        + (f", but of {days} days with bets, by asset, before the latest 40" if days else "")
-        + (f"; {cross_user.retried} of these were asked for again" if cross_user.retried else "")
+        + (f", but not {days} days with bets, by asset, before the latest 40" if days else "")
+        + (f"; {cross_user.retried} of these were read again" if cross_user.retried else "")
     )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, opened, said_plainly, source_options, until_reader_leaves
+from api.cli.audit.sources import CannotAudit, failures_reported, opened, source_options, until_reader_leaves
 
 if TYPE_CHECKING:
     from ledger.operations.audit import RecordsFrom
     from ledger.operations.replay import Line
 
-# A table is laid out block by block, so that a long story begins at once; the columns keep their widths.
+# A table is laid out block by block, so that long output begins at once; the columns keep their widths.
 _BLOCK: Final = 100
 _WIDTH_IN_A_FILE: Final = 200
 
@@ -29,7 +29,7 @@ class _Time(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         from ledger.operations.replay import parse_time
 
-        # A day means all of it: `--until 2026-11-30` shows the events of that day too.
+        # A day includes all of it: `--until 2026-11-30` shows the events of that day too.
         text = f"{value}T23:59:59.999999Z" if _DAY.fullmatch(str(value)) else value
         try:
             return parse_time(text)
@@ -56,7 +56,7 @@ UNTIL_TIME: Final = _Time()
     type=click.Choice(["table", "ndjson"]),
     default="table",
     show_default=True,
-    help="A table; or the records byte for byte, one a line.",
+    help="A table; or the records byte for byte, one record a line.",
 )
 def replay(
     data: Path | None, url: str | None, user_id: str | None, partition: int | None, until_us: int | None, kind: str
@@ -66,10 +66,10 @@ def replay(
     Amounts are in the asset's minor unit. Over HTTP the events of a wallet need a read of its whole partition.
     """
     if (user_id is None) == (partition is None):
-        raise click.UsageError("--user or --partition, one of them")
-    with said_plainly("stakelog audit replay"), opened(data, url) as records, until_reader_leaves():
+        raise click.UsageError("give either --user or --partition")
+    with failures_reported("stakelog audit replay"), opened(data, url) as records, until_reader_leaves():
         if user_id is not None:
-            pages = _known(records.story(user_id), f"no event of {user_id} is in the log: the wallet is not known")
+            pages = _known(records.story(user_id), f"no event of {user_id} is in the log: there is no such wallet")
         else:
             assert partition is not None
             pages = _of_partition(records, partition)
@@ -98,7 +98,7 @@ def _of_partition(records: "RecordsFrom", partition: int) -> Iterator[list[bytes
 
 
 def _until(records: Iterator[bytes], until_us: int) -> Iterator[bytes]:
-    """Up to the first that is later: in a partition time never goes back."""
+    """The records up to that time. It stops at the first later one: in a partition time never goes back."""
     from ledger.core.record import MalformedRecord, time_us_of
 
     for number, record in enumerate(records, 1):
@@ -125,7 +125,7 @@ def _cannot_be_read(number: int, error: Exception) -> Exception:
     from ledger.errors import LogUnreadable
 
     return LogUnreadable(
-        f"the record number {number} of this story cannot be read: {error}; `stakelog audit verify` names its place"
+        f"record number {number} of this output cannot be read: {error}; `stakelog audit verify` names its position"
     )
 
 

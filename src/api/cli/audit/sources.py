@@ -25,7 +25,7 @@ class CannotAudit(Exception):
 
 
 class CheckFailed(Exception):
-    """Something was examined, or written, and went wrong: one sentence for the operator."""
+    """Something was examined, or written, and failed: one sentence for the operator."""
 
 
 def source_options(command: _Command) -> _Command:
@@ -66,8 +66,8 @@ def data_folder(data: Path | None) -> Path:
 
 
 @contextmanager
-def said_plainly(command: str) -> Iterator[None]:
-    """Every way a command can fail, as one line and an exit status; ``command`` as it was typed."""
+def failures_reported(command: str) -> Iterator[None]:
+    """Reports every failure of a command as one line, and ends it with an exit status. ``command``: its full name."""
     from ledger.errors import LedgerError
     from ledger.operations.audit import Fault
 
@@ -83,7 +83,7 @@ def said_plainly(command: str) -> Iterator[None]:
 
 @contextmanager
 def until_reader_leaves() -> Iterator[None]:
-    """What is written to stdout may be cut off by its reader (``| head``): that is no failure, and nothing to say."""
+    """The reader of stdout may close it early (``| head``): that is not a failure and prints no message."""
     try:
         yield
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""``stakelog audit verify``: the log proves itself."""
+"""``stakelog audit verify``: verifies the log."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, data_folder, opened, said_plainly, source_options
+from api.cli.audit.sources import CannotAudit, data_folder, failures_reported, opened, source_options
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -26,24 +26,24 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     "--heads",
     "heads_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Heads published earlier (the JSON of GET /v1/partitions) that the log must go through.",
+    help="Heads published earlier (the JSON of GET /v1/partitions) that the log must contain.",
 )
 @click.option(
     "--seals",
     "copies",
     type=click.Path(path_type=Path, exists=True),
-    help="Seals kept outside of the data folder (the file, or its folder) that the log must go through.",
+    help="Seals kept outside of the data folder (the file, or its folder) that the log must contain.",
 )
 def verify(data: Path | None, url: str | None, heads_file: Path | None, copies: Path | None) -> None:
-    """Prove the log: chain, postings, balances from zero, requests, unique ids, follow-ups, seals and heads.
+    """Verify the log: chain, postings, balances from zero, requests, unique ids, follow-ups, seals and heads.
 
     Works on a folder, in use or not, and over HTTP. Nothing is changed.
     """
     from ledger.operations.audit import verify as verify_log
 
-    with said_plainly("stakelog audit verify"), opened(data, url) as records:
+    with failures_reported("stakelog audit verify"), opened(data, url) as records:
         published = _published(heads_file) if heads_file else {}
-        # Before the ends of the log: a seal made while the log is read may name what is behind them.
+        # Read the seals before the log's ends: a seal made during the read may name records after these ends.
         anchors = [*_own_seals(data, records), *(_seals_in(copies) if copies else ())]
         with progress("verifying", "events") as tell:
             verified = verify_log(records, published=published, anchors=anchors, progress=tell)
@@ -79,7 +79,7 @@ def _seals_in(path: Path) -> "list[Anchor]":
 
 
 def _anchored(verified: "Verified") -> str:
-    """What the end of the log is held against, and how much is behind that."""
+    """What the end of the log is compared with, and how many records follow that."""
     if not verified.anchored:
         return (
             "anchored: to nothing. WARNING: a log without its last records, or with its last records rewritten, "
@@ -92,7 +92,7 @@ def _anchored(verified: "Verified") -> str:
     more = len(counts) - _SOURCES_SHOWN
     note = " Seals are not signed yet: trust those that were kept where the log's writer cannot write."
     return (
-        f"anchored: {sources}{f' and {more} others' if more > 0 else ''}; {behind} records behind them are not "
+        f"anchored: {sources}{f' and {more} others' if more > 0 else ''}; {behind} records after them are not "
         f"anchored.{note if any('seal' in source for source in counts) else ''}"
     )
 
