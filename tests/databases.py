@@ -55,7 +55,16 @@ class EmptyDatabases:
             command = [str(psql), "-qAtX", "-F", "\t", *to, "-v", "ON_ERROR_STOP=1", "-c", statement]
         else:
             to = ["-h", str(parts.hostname), "-P", str(parts.port), "-u", "root"]
-            command = ["mariadb", "--no-defaults", *to, "-BN", "-e", statement, database]
+            command = [
+                "mariadb",
+                "--no-defaults",
+                "--default-character-set=utf8mb4",
+                *to,
+                "-BN",
+                "-e",
+                statement,
+                database,
+            ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return [line.split("\t") for line in done.stdout.splitlines()]

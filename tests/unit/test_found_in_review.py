@@ -130,7 +130,7 @@ def test_a_misspelled_id_is_explained_in_words() -> None:
         read_command(b'{"type":"open_wallet","command_id":"x","user_id":"game:x"}')
     assert "regex" not in caught.value.detail
     assert "reserved" in caught.value.detail
-    with pytest.raises(Problem, match="there is no such command type; there are open_wallet, deposit"):
+    with pytest.raises(Problem, match="unknown command type; the known ones are open_wallet, deposit"):
         read_command(b'{"type":"zap","command_id":"x","user_id":"u"}')
 
 

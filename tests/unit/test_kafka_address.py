@@ -1,5 +1,7 @@
 """The address of Kafka: what it may say, and that whatever is wrong is named."""
 
+from urllib.parse import quote
+
 import pytest
 
 from ledger.errors import LogMisconfigured
@@ -29,6 +31,12 @@ def test_sasl_and_tls_reach_the_client() -> None:
         "sasl_plain_username": "u",
         "sasl_plain_password": "a&b%+",
     }
+
+
+@pytest.mark.parametrize("password", ["pässwörd", "пароль-密码-🔑", "a@b/c:d%e?f#g&h=i+j k%40"])
+def test_a_percent_encoded_password_of_any_characters_reaches_the_client(password: str) -> None:
+    url = f"kafka://a?security_protocol=SASL_PLAINTEXT&sasl_username=u&sasl_password={quote(password, safe='')}"
+    assert parse_address(url).client_options()["sasl_plain_password"] == password
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -135,7 +135,7 @@ async def _ask_mysql(url: str, *statements: str) -> int:
         host=parts.hostname or "",
         port=parts.port or 3306,
         user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
+        password=unquote_to_bytes(parts.password or ""),  # bytes: asyncmy would encode a str as Latin-1
         db=_database_name(url),
         autocommit=True,
     )

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
 from weakref import WeakSet
 
 from asyncmy import create_pool, errors
@@ -156,7 +156,7 @@ class MySqlDatabase:
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
         """``url``: mysql://user:password@host:port/database, with ?ssl_ca=<file> where TLS is wanted.
 
-        Nothing is opened yet.
+        User and password are percent-encoded UTF-8. Nothing is opened yet.
         """
         self._url, self._connections = url, connections
         self._pool: Connections | None = None
@@ -277,7 +277,8 @@ def _arguments(url: str) -> dict[str, Any]:
         "host": parts.hostname or "127.0.0.1",
         "port": parts.port or 3306,
         "user": unquote(parts.username or ""),
-        "password": unquote(parts.password or ""),
+        # Bytes: asyncmy encodes a str as Latin-1, but the server stores the hash of the UTF-8 bytes.
+        "password": unquote_to_bytes(parts.password or ""),
         "database": unquote(parts.path.lstrip("/")),
         "charset": "utf8mb4",
         "autocommit": True,
