@@ -128,10 +128,10 @@ def test_a_payout_goes_to_the_bonus_by_the_share_of_the_stake_rounded_down() -> 
 
 def test_bonus_is_spent_by_soonest_expiry_then_oldest() -> None:
     given = Given()
-    given.accept("grant_bonus", grant_id="for ever", asset="INR", amount=10)
+    given.accept("grant_bonus", grant_id="always", asset="INR", amount=10)
     given.accept("grant_bonus", grant_id="late", asset="INR", amount=10, expires_at_us=START_US + 9_000)
     given.accept("grant_bonus", grant_id="soon", asset="INR", amount=10, expires_at_us=START_US + 8_000)
-    given.bet("b1", 25, cash=0, bonus=25, grants=[["soon", 10], ["late", 10], ["for ever", 5]])
+    given.bet("b1", 25, cash=0, bonus=25, grants=[["soon", 10], ["late", 10], ["always", 5]])
     assert given.books.surprises == []
     assert given.buckets() == (0, 5, 0)
 
@@ -184,7 +184,7 @@ def test_a_transfer_is_coming_until_the_books_settle() -> None:
 def test_a_transfer_to_an_unknown_user_returns() -> None:
     given = Given()
     given.deposit(100)
-    given.accept("transfer", transfer_id="t1", to_user_id="nobody", asset="INR", amount=30)
+    given.accept("transfer", transfer_id="t1", to_user_id="stranger", asset="INR", amount=30)
     given.books.settle(given.time_us)
     assert given.buckets() == (100, 0, 0)
 

@@ -48,7 +48,7 @@ class BareAnswer(Struct):
 
 @post("/v1/commands")
 async def place(data: BareBet) -> BareAnswer:
-    """Answer at once, with the bytes of a real answer."""
+    """Respond at once, with the bytes of a real answer."""
     return BareAnswer(
         position="3:1234567",
         partition=3,
@@ -105,13 +105,13 @@ def bare_wallet(user_id: str) -> BareWallet:
 
 @get("/v1/wallets/{user_id:str}")
 async def wallet(user_id: str) -> BareWallet:
-    """Answer at once, with the bytes of a real wallet."""
+    """Respond at once, with the bytes of a real wallet."""
     return bare_wallet(user_id)
 
 
 @get("/readyz")
 async def ready() -> dict[str, str]:
-    """Asked once, when it starts."""
+    """Requested once, when it starts."""
     return {"status": "ready"}
 
 
