@@ -296,7 +296,7 @@ def test_an_absent_limit_is_unchanged_and_a_null_one_is_the_default(table: Table
         "stake_max_per_day": None,
         "withdrawal_max_per_day": None,
     }
-    assert wallet["balances"]["GOLD"] == {"cash": 0, "bonus": 0, "held": 0, "available": 0}
+    assert wallet["balances"]["GOLD"] == {"cash": 0, "bonus": 0, "held": 0, "available": 0, "withdrawable": 0}
     assert table.code("set_limits", asset="GOLD", balance_max=-1) == "amount_out_of_range"
 
 
@@ -533,7 +533,7 @@ def test_a_wallet_reads_as_the_contract_says(table: Table) -> None:
         "status": "open",
         "opened_at_us": NOON,
         "referrer_id": None,
-        "balances": {"INR": {"cash": 10, "bonus": 2, "held": 0, "available": 15}},
+        "balances": {"INR": {"cash": 10, "bonus": 2, "held": 0, "available": 17, "withdrawable": 10}},
         "limits": {
             "INR": {
                 "credit_limit": 5,

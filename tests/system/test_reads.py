@@ -431,7 +431,11 @@ def test_a_read_at_the_position_of_a_command_includes_it(client: Client, wallet:
         deposited = client.post(wallet, "deposit", order_id=order_id, **inr(5))
         seen = {"min_position": deposited["position"]}
         balance = deposited["balances"]["INR"]
-        assert client.read(at, **seen)["balances"]["INR"] == {**balance, "available": balance["cash"]}
+        assert client.read(at, **seen)["balances"]["INR"] == {
+            **balance,
+            "available": balance["cash"],
+            "withdrawable": balance["cash"],
+        }
         assert client.read(f"{at}/balance", **seen)["balances"]["INR"] == balance
         assert client.read(f"/v1/orders/{wallet}/{order_id}", **seen)["position"] == deposited["position"]
         newest = client.read("/v1/orders", limit=1, **seen)["items"][0]

@@ -69,7 +69,7 @@ def test_the_bare_read_answers_with_about_as_many_bytes_as_a_wallet_of_the_bench
         "open",
         1795438800000000,
         None,
-        {"INR": Available(999_999_999_999, 0, 0, 999_999_999_999)},
+        {"INR": Available(999_999_999_999, 0, 0, 999_999_999_999, 999_999_999_999)},
         {"INR": Limits(0, None, None, None)},
         FirstDeposit("o-1", "INR", bodies.FUNDS_MINOR, "3:1234", 1795438800000000),
     )

@@ -118,14 +118,31 @@ def test_an_asset_appears_once_moved_or_limited_and_credit_is_available() -> Non
     scene.given(set_limits(asset="GOLD", credit_limit=50, balance_max=None), set_limits(stake_max_per_day=0))
     wallet = told(scene).wallet()
     assert wallet["balances"] == {
-        "GOLD": {**inr(0), "available": 50},
-        "INR": {**inr(100), "available": 100},
+        "GOLD": {**inr(0), "available": 50, "withdrawable": 0},
+        "INR": {**inr(100), "available": 100, "withdrawable": 100},
     }
     none: dict[str, Any] = {"balance_max": None, "stake_max_per_day": None, "withdrawal_max_per_day": None}
     assert wallet["limits"] == {
         "GOLD": {"credit_limit": 50, **none},
         "INR": {"credit_limit": 0, **none, "stake_max_per_day": 0},
     }
+
+
+def test_a_bet_can_take_bonus_and_credit_and_a_withdrawal_only_cash_above_zero() -> None:
+    scene = Scene.with_cash(100)
+    scene.given(grant_bonus(30, "g1"), set_limits(credit_limit=50))
+    assert told(scene).wallet()["balances"]["INR"] == {
+        "cash": 100, "bonus": 30, "held": 0, "available": 180, "withdrawable": 100,
+    }  # fmt: skip
+    scene.given(place_bet(170, "b1"), grant_bonus(7, "g2"))
+    assert told(scene).wallet()["balances"]["INR"] == {
+        "cash": -40, "bonus": 7, "held": 0, "available": 17, "withdrawable": 0,
+    }  # fmt: skip
+    scene.given(set_limits(credit_limit=10))
+    assert told(scene).wallet()["balances"]["INR"] == {
+        "cash": -40, "bonus": 7, "held": 0, "available": 7, "withdrawable": 0,
+    }  # fmt: skip
+    assert scene.refused(place_bet(8, "b2")).fields == {"available": 7}
 
 
 def test_an_unnamed_limit_stays_and_null_resets_a_limit() -> None:

@@ -90,7 +90,15 @@ def bare_wallet(user_id: str) -> BareWallet:
         status="open",
         opened_at_us=1795438800000000,
         referrer_id=None,
-        balances={"INR": {"cash": 999_999_999_999, "bonus": 0, "held": 0, "available": 999_999_999_999}},
+        balances={
+            "INR": {
+                "cash": 999_999_999_999,
+                "bonus": 0,
+                "held": 0,
+                "available": 999_999_999_999,
+                "withdrawable": 999_999_999_999,
+            }
+        },
         limits={"INR": dict(limits)},
         first_deposit={
             "order_id": "o-1",
