@@ -55,7 +55,7 @@ def test_a_service_in_use_is_exported_from_its_folder_and_goes_on_over_http(tmp_
         second = run(dest, "--url", service.url, "--format", kind)
         assert second.returncode == 0, second
         assert "exported 200 events" in second.stdout
-        assert "holds 800 of 2 partitions" in second.stdout
+        assert "now has 800 events of 2 partitions" in second.stdout
         assert exported(dest, kind) == told(service.url, 2)
 
 

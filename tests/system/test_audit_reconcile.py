@@ -148,7 +148,7 @@ def test_wrong_use_is_one_message(tmp_path: Path) -> None:
         told.fail_next = [Answer(502, b"<html>", content_type="text/html")]
         assert_one_message(reconcile("--url", told.url), "returned status 502: <html>")
         told.fail_next = [Answer(200, b"<html>", content_type="text/html")]
-        assert_one_message(reconcile("--url", told.url), "answered 200: <html>")
+        assert_one_message(reconcile("--url", told.url), "returned status 200: <html>")
 
 
 @pytest.mark.parametrize(
