@@ -23,15 +23,15 @@ from projections.models.statistics import StatisticsRow
 from projections.models.transfers import TransferRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import (
-    EVERYBODY,
+    ALL_USERS,
     Checkpoint,
     Difference,
     Differs,
     Generation,
-    Held,
     OutOfStep,
     Overtaken,
     Quarantined,
+    QuarantinedEvent,
     ReadModelStore,
     Run,
     Switched,
@@ -130,9 +130,11 @@ class ReadModelStoreContract:
         live = await store.make_generation(1, PARTITIONS, live=True)
         made = await store.make_generation(1, PARTITIONS, live=False)
         stopped = Quarantined(0, "u2", 1, 5, "why")
-        held = Held("u2", 1, b"record")
+        waiting = QuarantinedEvent("u2", 1, b"record")
         await store.commit(
-            made.number, [run(0, Checkpoint(), 1, *ONE_OF_EACH, quarantined=[stopped], held=[held])], building=True
+            made.number,
+            [run(0, Checkpoint(), 1, *ONE_OF_EACH, quarantined=[stopped], quarantined_events=[waiting])],
+            building=True,
         )
         await store.make_indexes(made.number)
         await store.report(made.number, 0, 1, 6, [Difference(0, "u1", "wallet", "u1", "status", "open", "none")])
@@ -140,7 +142,7 @@ class ReadModelStoreContract:
         assert await store.generations() == [live]
         assert await store.checkpoints(made.number) == []
         assert await store.quarantine(made.number) == []
-        assert await store.held(made.number, 0, "u2", 10) == []
+        assert await store.quarantined_events(made.number, 0, "u2", 10) == []
         await store.drop_generation(made.number)  # as after a kill in the middle
         again = await store.make_generation(1, PARTITIONS, live=False)
         assert await stored(store, again.number, 0) == []
@@ -261,7 +263,7 @@ class ReadModelStoreContract:
             1,
             WalletRow("u1"),
             quarantined=[Quarantined(0, "u3", 1, 1, "why")],
-            held=[Held("u3", 1, b"record")],
+            quarantined_events=[QuarantinedEvent("u3", 1, b"record")],
         )
         for runs in ([good, late], [late, good]):
             with pytest.raises(Overtaken):
@@ -269,7 +271,7 @@ class ReadModelStoreContract:
             assert await store.checkpoints(live.number) == [Checkpoint()] * PARTITIONS
             assert await stored(store, live.number, 0) == []
             assert await store.quarantine(live.number) == []
-            assert await store.held(live.number, 0, "u3", 9) == []
+            assert await store.quarantined_events(live.number, 0, "u3", 9) == []
         await store.commit(live.number, [good])
         assert await stored(store, live.number, 0) == [WalletRow("u1")]
         await store.close()
@@ -307,28 +309,32 @@ class ReadModelStoreContract:
 
     # --- quarantine ------------------------------------------------------------------------------------------------
 
-    async def test_held_events_wait_in_order_and_are_released(self, open_store: OpenStore) -> None:
+    async def test_quarantined_events_are_kept_in_order_and_are_released(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         stopped = Quarantined(1, "u1", 3, 5, "ValueError: 'quoted'")
         other = Quarantined(2, "u1", 1, 5, "another partition's")
-        held = [Held("u1", seq, b"%d\x00\xff" % seq) for seq in (3, 9, 10)]
-        first = run(1, Checkpoint(), 10, quarantined=[stopped], held=[*held[1:], held[0]])
+        waiting = [QuarantinedEvent("u1", seq, b"%d\x00\xff" % seq) for seq in (3, 9, 10)]
+        first = run(1, Checkpoint(), 10, quarantined=[stopped], quarantined_events=[*waiting[1:], waiting[0]])
         await store.commit(
-            live.number, [first, run(2, Checkpoint(), 1, quarantined=[other], held=[Held("u1", 1, b"x")])]
+            live.number,
+            [
+                first,
+                run(2, Checkpoint(), 1, quarantined=[other], quarantined_events=[QuarantinedEvent("u1", 1, b"x")]),
+            ],
         )
         assert sorted(await store.quarantine(live.number), key=lambda one: one.partition) == [stopped, other]
-        assert await store.held(live.number, 1, "u1", 9) == held
-        assert await store.held(live.number, 1, "u1", 2) == held[:2]
-        assert await store.held(live.number, 1, "U1", 2) == []
+        assert await store.quarantined_events(live.number, 1, "u1", 9) == waiting
+        assert await store.quarantined_events(live.number, 1, "u1", 2) == waiting[:2]
+        assert await store.quarantined_events(live.number, 1, "U1", 2) == []
         rest = Quarantined(1, "u1", 10, 8, "now this one")
-        second = run(1, first.after, 10, WalletRow("u1"), quarantined=[rest], released=held[:2])
+        second = run(1, first.after, 10, WalletRow("u1"), quarantined=[rest], released=waiting[:2])
         await store.commit(live.number, [second])
-        assert await store.held(live.number, 1, "u1", 9) == held[2:]
+        assert await store.quarantined_events(live.number, 1, "u1", 9) == waiting[2:]
         assert rest in await store.quarantine(live.number)
-        third = run(1, second.after, 10, WalletRow("u1", "open"), released=held[2:], free=["u1"])
+        third = run(1, second.after, 10, WalletRow("u1", "open"), released=waiting[2:], free=["u1"])
         await store.commit(live.number, [third])
-        assert await store.held(live.number, 1, "u1", 9) == []
+        assert await store.quarantined_events(live.number, 1, "u1", 9) == []
         assert await store.quarantine(live.number) == [other]
         await store.close()
 
@@ -450,7 +456,7 @@ class ReadModelStoreContract:
         async def scanned(kinds: Sequence[type[Row]], users: Users) -> list[Row]:
             return [row async for _, _, page in store.scan(live.number, 0, kinds, users) for row in page]
 
-        assert await scanned((WalletRow,), EVERYBODY) == wallets
+        assert await scanned((WalletRow,), ALL_USERS) == wallets
         assert await scanned((AccountRow,), Users("A", "B")) == accounts, "of no one user"
         assert await scanned((WalletRow, AccountRow), Users("B", "b")) == [*wallets[1:4], *accounts]
         assert await scanned((WalletRow,), Users("b")) == wallets[4:]

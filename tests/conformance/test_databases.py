@@ -17,7 +17,15 @@ from projections.models.deposits import DepositRow
 from projections.models.history import HistoryRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.common import Statement
-from projections.storage.port import Checkpoint, Held, Overtaken, Quarantined, ReadModelUnavailable, Run, Switched
+from projections.storage.port import (
+    Checkpoint,
+    Overtaken,
+    Quarantined,
+    QuarantinedEvent,
+    ReadModelUnavailable,
+    Run,
+    Switched,
+)
 from projections.storage.server import ServerReadModel, ServerReadModelStore
 from projections.tables.rows import key_of
 from projections.tables.tables import Tables
@@ -251,11 +259,11 @@ async def test_a_run_that_leaves_the_checkpoint_as_it_is_lands(database_url: str
     """An UPDATE that changes nothing has found its row all the same; MySQL must be told to say so."""
     store = ServerReadModelStore(open_database(database_url))
     live = await store.make_generation(1, PARTITIONS, live=True)
-    held = Held("u1", 1, b"record")
-    await store.commit(live.number, [run(0, Checkpoint(), 1, held=[held])])
+    waiting = QuarantinedEvent("u1", 1, b"record")
+    await store.commit(live.number, [run(0, Checkpoint(), 1, quarantined_events=[waiting])])
     (before, *_) = await store.checkpoints(live.number)
-    await store.commit(live.number, [Run(0, before, before, (), released=(held,))])
-    assert await store.held(live.number, 0, "u1", 5) == []
+    await store.commit(live.number, [Run(0, before, before, (), released=(waiting,))])
+    assert await store.quarantined_events(live.number, 0, "u1", 5) == []
     await store.close()
 
 
@@ -296,9 +304,9 @@ async def test_a_database_of_another_format_is_refused(databases: EmptyDatabases
 
 
 @EACH
-async def test_a_database_that_was_emptied_is_filled_anew(databases: EmptyDatabases, database_url: str) -> None:
+async def test_a_database_that_was_emptied_is_filled_again(databases: EmptyDatabases, database_url: str) -> None:
     store, looking = (ServerReadModelStore(open_database(database_url), make=make) for make in (True, False))
-    with pytest.raises(ReadModelUnavailable, match="holds no read model yet"):
+    with pytest.raises(ReadModelUnavailable, match="has no read model yet"):
         await looking.generations()
     live = await store.make_generation(1, PARTITIONS, live=True)
     assert await looking.generations() == [live]

@@ -258,7 +258,7 @@ async def test_an_event_that_cannot_be_digested_stops_its_user_only(
     assert await model.store.quarantine(1) == [
         Quarantined(0, "a", 3, run.quarantined[0].time_us, "ValueError: deposited cannot be digested")
     ]
-    assert [held.seq for held in await model.store.held(1, 0, "a", 10)] == [3, 4]
+    assert [event.seq for event in await model.store.quarantined_events(1, 0, "a", 10)] == [3, 4]
     assert (await model.checkpoint()).head == Head(5, sha256_hex(records[-1]))
     await assert_digests_are_of_the_rows(model)
     await model.store.close()
@@ -276,7 +276,7 @@ async def test_later_events_of_a_quarantined_user_wait_though_they_could_be_dige
     await model.fold(folder, records[3:4])
     await model.fold(await model.folder(), records[4:])
     assert cash(await model.rows()) == {"a": 1, "b": 2}
-    assert [held.record for held in await model.store.held(1, 0, "a", 10)] == [records[2], records[4]]
+    assert [event.record for event in await model.store.quarantined_events(1, 0, "a", 10)] == [records[2], records[4]]
     assert [one.seq for one in await model.store.quarantine(1)] == [3]
     await model.store.close()
 
@@ -303,7 +303,7 @@ async def test_after_the_fix_what_waited_is_taken_in_order_and_all_is_as_if_noth
         assert run is not None
         await model.keep(folder, run)
     assert await model.store.quarantine(1) == []
-    assert await model.store.held(1, 0, "a", 10) == []
+    assert await model.store.quarantined_events(1, 0, "a", 10) == []
     assert await model.rows() == await expected.rows()
     assert await model.checkpoint() == await expected.checkpoint()
     assert folder.quarantined == set()
@@ -325,7 +325,7 @@ async def test_a_retake_goes_as_far_as_it_can(tmp_path: Path, monkeypatch: pytes
     await model.keep(folder, run)
     assert cash(await model.rows()) == {"a": 3}
     assert [(one.user_id, one.seq) for one in await model.store.quarantine(1)] == [("a", 4)]
-    assert [held.seq for held in await model.store.held(1, 0, "a", 10)] == [4]
+    assert [event.seq for event in await model.store.quarantined_events(1, 0, "a", 10)] == [4]
     assert folder.quarantined == {"a"}
     await assert_digests_are_of_the_rows(model)
     await model.store.close()
@@ -354,7 +354,7 @@ async def test_more_than_can_be_taken_at_once_is_taken_run_by_run(
             many += 1
         assert cash(await model.rows())["a"] == min(many, runs * 10)
     assert runs == 3
-    assert await model.store.held(1, 0, "a", 10) == []
+    assert await model.store.quarantined_events(1, 0, "a", 10) == []
     await assert_digests_are_of_the_rows(model)
     await model.store.close()
 

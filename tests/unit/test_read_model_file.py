@@ -13,7 +13,7 @@ from projections.models import VERSION
 from projections.projecting import follower as follower_module
 from projections.projecting.follower import Follower
 from projections.reads import statements
-from projections.reads.status import standing_of
+from projections.reads.status import read_model_status
 from projections.storage import sqlite, sqlite_file, sqlite_reader
 from projections.storage.common import create_table
 from projections.storage.port import ReadModelUnavailable, Switched
@@ -96,7 +96,7 @@ async def test_a_reader_of_a_deleted_file_says_what_to_do_and_makes_none(path: P
     delete(path)
     for _ in range(2):
         with pytest.raises(ReadModelUnavailable, match=r"there is no read model at .*: the follower .* rebuild"):
-            await standing_of(model)
+            await read_model_status(model)
     assert not is_there(path)
     with pytest.raises(ReadModelUnavailable, match="there is no read model at"):
         SqliteReadModel(path)
@@ -118,7 +118,7 @@ async def test_a_reader_looks_at_most_once_a_second(path: Path, monkeypatch: pyt
     monkeypatch.setattr(sqlite_reader, "identity_at", counted)
     ends_s = time.monotonic() + 0.5
     while time.monotonic() < ends_s:
-        await standing_of(model)
+        await read_model_status(model)
     assert looked <= 1
     await model.close()
     await store.close()
@@ -272,7 +272,7 @@ async def until_heads(path: Path, ends: list[int]) -> None:
             try:
                 model = SqliteReadModel(path)
                 try:
-                    heads = (await standing_of(model)).heads
+                    heads = (await read_model_status(model)).heads
                 finally:
                     await model.close()
                 if [head.seq for head in heads] == ends:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import String
 
 from ledger.core.events import DATA_TYPES
-from projections.models import BY_USER, ROW_TYPES, WHOLE
+from projections.models import BY_PARTITION, BY_USER, ROW_TYPES
 from projections.models.history import HistoryRow
 from projections.storage.common import create_index, create_table, drop_index, drop_table
 from projections.tables.rows import Row
@@ -46,7 +46,7 @@ def test_a_member_may_be_none_where_its_column_may_be_null(kind: type[Row]) -> N
 def test_every_row_type_has_a_table_named_after_it_and_its_generation() -> None:
     assert [TABLES.of[kind].name for kind in ROW_TYPES] == [f"{kind.table}_g7" for kind in ROW_TYPES]
     assert len(TABLES.metadata.tables) == len(ROW_TYPES)
-    assert {*BY_USER, *WHOLE} == set(ROW_TYPES)
+    assert {*BY_USER, *BY_PARTITION} == set(ROW_TYPES)
 
 
 @pytest.mark.parametrize("table", EVERY_TABLE, ids=lambda table: table.name)
