@@ -1,4 +1,4 @@
-"""What every layer of tests shares: how far the property tests go."""
+"""Shared by all tests: the profiles of the property tests."""
 
 import pytest
 from hypothesis import settings

@@ -1,4 +1,4 @@
-"""Databases of real servers, one for each test: empty at first, dropped in the end."""
+"""Databases of real servers, one for each test: empty at first, dropped at the end."""
 
 import subprocess
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ _numbers = count()
 
 
 def open_database(url: str, connections: int = 4) -> Database:
-    """As the providers do, with few connections: a test opens several."""
+    """Opened as the service does, but with few connections: a test opens several."""
     if urlsplit(url).scheme == "postgresql":
         return PostgreSqlDatabase(url, connections=connections)
     return MySqlDatabase(url, connections=connections)
 
 
 class EmptyDatabases:
-    """Makes databases on one server. ``url`` is of the server's own."""
+    """Makes databases on one server. ``url``: that of the server's default database."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -36,7 +36,7 @@ class EmptyDatabases:
 
     @contextmanager
     def one(self) -> Iterator[str]:
-        """The URL of a new one."""
+        """The URL of a new database."""
         name = f"stakelog_{next(_numbers)}"
         self.ask(f"CREATE DATABASE {name}")
         if self.kind == "mariadb":
@@ -47,7 +47,7 @@ class EmptyDatabases:
             self.ask(f"DROP DATABASE {name}" + (" WITH (FORCE)" if self.kind == "postgresql" else ""))
 
     def ask(self, statement: str, database: str = "stakelog") -> list[list[str]]:
-        """Rows as the server's own client program prints them: no driver of ours is in between."""
+        """Rows as the server's own client program prints them: it uses none of our drivers."""
         parts = urlsplit(self._url)
         if self.kind == "postgresql":
             psql = program("postgres").with_name("psql")

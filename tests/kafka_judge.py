@@ -1,4 +1,4 @@
-"""What stands in a topic, read by aiokafka's own consumer, and the chain rule written down once more.
+"""Reads a topic with aiokafka's own consumer, and applies a second implementation of the chain rule.
 
 It shares no code with the log that it judges.
 """
@@ -28,7 +28,7 @@ def new_topic() -> str:
 
 
 def secure_url(kafka: Kafka, **changes: str) -> str:
-    """The broker's address by way of TLS and SASL, with parts of it changed; an empty one is left out."""
+    """The broker's address with TLS and SASL, with changed parameters; an empty one is left out."""
     parts = {
         "security_protocol": "SASL_SSL",
         "ssl_cafile": str(kafka.certificate),
@@ -41,7 +41,7 @@ def secure_url(kafka: Kafka, **changes: str) -> str:
 
 
 def in_a_process(program: str, kafka: Kafka, topic: str) -> "subprocess.Popen[str]":
-    """Python with the broker's address and the topic as its arguments; what it says is to be read."""
+    """Python with the broker's address and the topic as its arguments; its output is a pipe."""
     root = Path(__file__).parents[1]
     return subprocess.Popen(
         [sys.executable, "-c", program, f"{kafka.url}?replication_factor=1", topic],

@@ -1,7 +1,7 @@
-"""Real servers for tests, started when the first test asks for one and stopped with the session.
+"""Real servers for tests, started when the first test needs one, and stopped with the session.
 
-What is missing is installed. A server that cannot be had is a failure, never a skip: a promise about Kafka that was
-not tested on Kafka is not kept.
+Missing servers are installed. A server that cannot start is a failure, never a skip: a promise about Kafka must be
+tested on Kafka.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +24,7 @@ ServerT = TypeVar("ServerT", bound=Server)
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
-    """One broker for all tests. Each test has topics of its own; who kills brokers has a broker of its own."""
+    """One broker for all tests. Each test has its own topics; a test that kills brokers uses ``own_kafka``."""
     with running_kafka() as server:
         yield server
 
@@ -38,21 +38,21 @@ def own_kafka() -> Iterator[Kafka]:
 
 @pytest.fixture
 async def logs(kafka: Kafka) -> AsyncIterator["Logs"]:
-    """A topic of its own on the common broker."""
+    """A new topic on the shared broker."""
     async with _logs_of(kafka) as logs:
         yield logs
 
 
 @pytest.fixture
 async def own_logs(own_kafka: Kafka) -> AsyncIterator["Logs"]:
-    """A topic on a broker of its own."""
+    """A new topic on the test's own broker."""
     async with _logs_of(own_kafka) as logs:
         yield logs
 
 
 @asynccontextmanager
 async def _logs_of(kafka: Kafka) -> AsyncIterator["Logs"]:
-    from kafka_judge import Logs  # what speaks to Kafka is loaded by those who use it
+    from kafka_judge import Logs  # imported only if used
 
     logs = Logs(kafka)
     yield logs
@@ -61,7 +61,7 @@ async def _logs_of(kafka: Kafka) -> AsyncIterator["Logs"]:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[EmptyDatabases]:
-    """One server for all tests. Each test has a database of its own; who kills servers has a server of its own."""
+    """One server for all tests. Each test has its own database; a test that kills servers starts its own server."""
     with running(PostgreSql(arguments=PostgreSql.careless)) as server:
         yield EmptyDatabases(server.url)
 
@@ -81,21 +81,21 @@ def databases(request: pytest.FixtureRequest) -> EmptyDatabases:
 
 @pytest.fixture
 def database_url(databases: EmptyDatabases) -> Iterator[str]:
-    """An empty database on it."""
+    """An empty database on that server."""
     with databases.one() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def redis() -> Iterator[Redis]:
-    """One server for all tests, which empty it; who kills servers has a server of its own."""
+    """One server for all tests, which empty it; a test that kills it uses ``own_redis``."""
     with running(Redis()) as server:
         yield server
 
 
 @pytest.fixture
 def redis_url(redis: Redis) -> str:
-    """An empty database on it."""
+    """An empty database on that server."""
     empty(redis.url)
     return redis.url
 
@@ -108,7 +108,7 @@ def own_redis() -> Iterator[Redis]:
 
 
 def empty(redis_url: str) -> None:
-    """As if this Redis had lost all."""
+    """Remove all data of this Redis."""
     with RedisClient.from_url(redis_url) as client:
         client.flushall()
 

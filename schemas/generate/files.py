@@ -103,7 +103,7 @@ _COMMANDS: Final[tuple[tuple[str, str], ...]] = (
 
 
 def files() -> dict[str, bytes]:
-    """Path below ``schemas/`` → what stands there."""
+    """Path below ``schemas/`` → content."""
     found = {f"events/v{VERSION}/{data.type}.json": _pretty(record_file(data)) for data in DATA_TYPES}
     found["openapi.json"] = _pretty(document())
     found |= {f"vectors/{name}.json": _pretty(vectors) for name, vectors in asyncio.run(_vectors()).items()}
@@ -146,7 +146,7 @@ def _request_hashes() -> Any:
 
 
 class _Stage:
-    """A node in memory whose clock moves only when it is told to, and then waits until nothing is left to do."""
+    """A node in memory whose clock moves only by ``move_to``; each step waits until the node is idle."""
 
     def __init__(self) -> None:
         self.now_us = START_US
@@ -163,8 +163,8 @@ class _Stage:
         return answer
 
     async def _quiet(self) -> None:
-        """Until every follow-up has arrived and every due timer has fired: so each event has its one place."""
-        # What is waited for is a state of all writers, which no single event tells.
+        """Wait until every follow-up has arrived and every due timer has fired: so the order of events is fixed."""
+        # Idle is a state of all writers together; no single event signals it.
         while not all(  # noqa: ASYNC110
             writer.idle and not self._due(writer.state.next_due_us()) for writer in self.node.writers.values()
         ):

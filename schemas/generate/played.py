@@ -1,4 +1,4 @@
-"""One command of every type with its answer, for the document: played through the core, so every hash is true.
+"""One command of every type with its result, for the document: decided by the core, so every hash is true.
 
 A small stand-in for a writer: one partition, a clock that ticks a second a command, no follow-ups, nothing expires.
 """
@@ -90,7 +90,7 @@ _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
 
 
 class Example(NamedTuple):
-    """A command as it is posted, who posted it, what it answers, and its record."""
+    """A command as it is posted, its actor, its result, and its record."""
 
     command: dict[str, Any]
     actor: str
@@ -99,7 +99,7 @@ class Example(NamedTuple):
 
 
 def play() -> list[Example]:
-    """The whole play, in order; every command type is in it."""
+    """All examples in order; every command type is among them."""
     played = _Play()
     found = [
         played.post({**command, "command_id": f"c-{number}", "user_id": USER})

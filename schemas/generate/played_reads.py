@@ -1,4 +1,4 @@
-"""What the reads answer of the play in ``examples``: folded by the product's folds, asked through ``Reads``.
+"""The responses to reads after the commands of ``played``: the folds make the rows, ``Reads`` reads them.
 
 The rows stand in SQLite in memory for as long as it takes; nothing here waits, so the reads are run without a loop.
 """
@@ -24,7 +24,7 @@ from projections.tables.tables import CHECKPOINT, COMMON, GENERATION, Tables
 from schemas.generate.played import PARTITION, START_US, USER, Example
 
 PARTITIONS: Final = 4
-"""Chosen: few enough to name them all in ``as_of``; the play's wallets are in its partition 3 of 4, as of 16."""
+"""Chosen: few enough to name them all in ``as_of``; the wallets are in partition 3 of 4, as of 16."""
 _DAY_US: Final = 86_400_000_000
 _DIALECT: Final = sqlite.dialect()
 _GENERATION: Final = 1
@@ -50,7 +50,7 @@ _ASKED: Final[dict[str, Asked]] = {
 
 
 def responses(played: Sequence[Example]) -> dict[str, Any]:
-    """The body of each, as a client gets it once the whole play is visible."""
+    """The body of each, as a client gets it once all events are visible."""
     with closing(sqlite3.connect(":memory:")) as connection:
         model = _Model(connection)
         head = _fold(connection, model.tables, [example.record.encode() for example in played])
@@ -59,7 +59,7 @@ def responses(played: Sequence[Example]) -> dict[str, Any]:
 
 
 def _fold(connection: sqlite3.Connection, tables: Tables, records: Sequence[bytes]) -> Head:
-    """Write the rows of these records, the whole of ``PARTITION``, and the checkpoints; answers the last head."""
+    """Write the rows of these records, the whole of ``PARTITION``, and the checkpoints. Returns the last head."""
     chained = continue_chain(PARTITION, EMPTY, records)
     book = RowBuffer(ROW_TYPES, {}, complete=True)
     for link in chained.links:
@@ -101,7 +101,7 @@ class _Model:
 
 
 class _Ends:
-    """``LogEnds`` of the play: nothing is beyond what is folded."""
+    """``LogEnds`` of these events: all of them are folded."""
 
     partitions = PARTITIONS
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 
 class BenchError(Exception):
-    """The measurement could not be made; the message is one line for the person who asked for it."""
+    """The measurement could not be made; the message is one line for the user."""
 
 
 class Slice(Struct, frozen=True):
@@ -111,7 +111,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 def slice_of(done: int, took_s: float, latencies_s: Sequence[float]) -> Slice:
     """One stretch of load as figures. Raises BenchError if nothing was done in it."""
     if not done or not latencies_s or took_s <= 0:
-        raise BenchError("a slice ended before anything was answered")
+        raise BenchError("a slice ended before any response")
     ordered = sorted(latencies_s)
     p50_s, p95_s, p99_s = (percentile(ordered, share) for share in (0.50, 0.95, 0.99))
     return Slice(done, took_s, p50_s * 1e3, p95_s * 1e3, p99_s * 1e3)

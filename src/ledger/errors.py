@@ -4,9 +4,9 @@
 
     LedgerError
     ├── LogUnavailable            nothing was written; retry later
-    ├── StaleHead                 nothing was written: the partition does not end where the writer thought
+    ├── StaleHead                 nothing was written: the partition has another head than the writer expected
     ├── DuplicateCommand          nothing was written: the log has that command of that wallet already
-    ├── OutcomeUnknown            the append may or may not be in the log; only reading the log again can tell
+    ├── OutcomeUnknown            the append may or may not be in the log; only reading the log again shows it
     ├── LogDamaged                a record is not what the chain says; names partition, seq and reason
     ├── LogUnreadable             the log's file is not a log, is truncated, or is of a newer version
     ├── LogMisconfigured          the log's address or settings would lose or change records; names what to change
@@ -56,7 +56,7 @@ class DuplicateCommand(LedgerError):
 
 
 class OutcomeUnknown(LedgerError):
-    """The append may or may not be in the log. Only reading the log again can tell."""
+    """The append may or may not be in the log. Only reading the log again shows it."""
 
 
 class LogDamaged(LedgerError):

@@ -333,7 +333,7 @@ class EventLogContract:
         assert await whole(log, 0) == first.stored + second.stored + third.stored
         await log.close()
 
-    async def test_an_append_whose_caller_went_away_lands_whole_or_not_at_all(self, open_log: OpenLog) -> None:
+    async def test_an_append_whose_caller_is_cancelled_lands_whole_or_not_at_all(self, open_log: OpenLog) -> None:
         log = await open_log()
         run = run_of(0, EMPTY, ["a", "b"])
         gone = asyncio.create_task(log.append(0, EMPTY, run.records))

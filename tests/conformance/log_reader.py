@@ -67,9 +67,7 @@ class LogReaderContract:
             assert found == stored
             reader.close()
 
-    async def test_what_is_appended_later_is_noticed_and_read(
-        self, open_log: OpenLog, open_reader: OpenReader
-    ) -> None:
+    async def test_later_records_are_noticed_and_read(self, open_log: OpenLog, open_reader: OpenReader) -> None:
         log = await open_log()
         first = await append(log, 2, EMPTY, "a", "b")
         reader = open_reader()
@@ -87,7 +85,7 @@ class LogReaderContract:
         reader.close()
         await log.close()
 
-    async def test_a_head_is_held_if_the_event_there_is_that_one(
+    async def test_a_reader_finds_a_head_if_the_log_has_that_event(
         self, open_log: OpenLog, open_reader: OpenReader
     ) -> None:
         log = await open_log()

@@ -27,7 +27,7 @@ class SnapshotStoreContract:
         assert await everything(store, 0) == []
         assert await everything(store, 1) == []
 
-    async def test_what_was_put_is_read_in_order_by_everybody(self, open_kept: OpenKept) -> None:
+    async def test_every_store_reads_the_appended_records_in_order(self, open_kept: OpenKept) -> None:
         here, there = await open_kept(), await open_kept()
         put = [(f"0/a/{number}", bytes([number]) * (number + 1)) for number in range(10)]
         await here.append(0, put[:1])
@@ -45,7 +45,7 @@ class SnapshotStoreContract:
         assert pairs(await everything(store, 0)) == [("a", b"0")]
         assert pairs(await everything(store, 1)) == [("a", b"1"), ("b", b"2")]
 
-    async def test_a_read_begins_at_its_place(self, open_kept: OpenKept) -> None:
+    async def test_a_read_begins_at_its_offset(self, open_kept: OpenKept) -> None:
         store = await open_kept()
         await store.append(0, [(f"k{number}", b"x") for number in range(5)])
         await store.append(0, [(f"l{number}", b"x") for number in range(5)])
@@ -54,7 +54,9 @@ class SnapshotStoreContract:
             assert await everything(store, 0, kept.offset) == found[begin:]
         assert await everything(store, 0, found[-1].offset + 1) == []
 
-    async def test_the_last_of_a_key_counts_and_an_empty_value_deletes_it(self, open_kept: OpenKept) -> None:
+    async def test_the_last_record_of_a_key_counts_and_an_empty_value_deletes_the_key(
+        self, open_kept: OpenKept
+    ) -> None:
         store = await open_kept()
         await store.append(0, [("a", b"1"), ("b", b"1"), ("c", b"1")])
         await store.append(0, [("a", b"2"), ("b", b"")])

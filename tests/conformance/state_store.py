@@ -256,9 +256,7 @@ class StateStoreContract:
         assert (store.get(0, ["a"]), store.checkpoint(0)) == ({"a": 1}, FIRST)
         store.close()
 
-    def test_reading_goes_on_while_a_save_is_under_way_and_sees_all_of_it_or_nothing(
-        self, open_store: OpenStore
-    ) -> None:
+    def test_reads_continue_during_a_save_and_see_all_of_it_or_nothing(self, open_store: OpenStore) -> None:
         store = open_store()
         size = 500
         store.save(0, {f"k{number:03d}": 0 for number in range(size)}, Head(1, "0" * 64))
@@ -320,7 +318,7 @@ class StateStoreContract:
         assert (store.checkpoint(1), store.place(1)) == (SECOND, None)
         store.close()
 
-    def test_a_copy_is_of_one_moment_whatever_comes_after(self, open_store: OpenStore) -> None:
+    def test_a_copy_is_of_one_moment_and_later_saves_do_not_change_it(self, open_store: OpenStore) -> None:
         store = open_store()
         store.save(0, {"a": 1, "b": 2, "c": 3}, FIRST, b"place")
         copy = store.copy(0)
@@ -359,7 +357,7 @@ class StateStoreContract:
         assert (store.checkpoint(0), store.scan(0, "", "z", 10)) == (None, [])
         store.close()
 
-    def test_a_replacement_in_another_thread_leaves_the_others_be(self, open_store: OpenStore) -> None:
+    def test_a_replacement_in_another_thread_leaves_other_partitions_unchanged(self, open_store: OpenStore) -> None:
         store = open_store()
         store.save(0, {f"k{number:05d}": number for number in range(20_000)}, FIRST)
         pages = copied(store, 0, 1_000, 10**6)

@@ -75,7 +75,7 @@ async def test_a_fork_is_no_head_where_the_chain_was_read(logs: Logs, open_reade
     assert [reader.holds(0, head) for head in forks] == [False] * 3
 
 
-async def test_the_offset_behind_a_head_counts_forks(logs: Logs, open_reader: OpenReader) -> None:
+async def test_the_offset_after_a_head_counts_forks(logs: Logs, open_reader: OpenReader) -> None:
     _, events, _ = await forked(logs)
     reader = open_reader()
     assert isinstance(reader, KafkaLogReader)
@@ -85,7 +85,7 @@ async def test_the_offset_behind_a_head_counts_forks(logs: Logs, open_reader: Op
     assert reader.offset_behind(0, Head(3, "1" * 64)) is None
 
 
-async def test_without_a_topic_the_log_is_not_there_yet_and_none_is_made(kafka: Kafka) -> None:
+async def test_without_a_topic_the_log_is_unavailable_and_no_topic_is_created(kafka: Kafka) -> None:
     address, topic = parse_address(f"{kafka.url}?replication_factor=1"), new_topic()
     for _ in range(2):
         with pytest.raises(LogUnavailable, match="there is no topic"):

@@ -243,7 +243,9 @@ class NaiveLedger:
             "balances": {
                 asset: {
                     **self._balances(user_id, asset),
-                    "available": self._balance(user_id, asset, "cash") + self._credit_limit(user_id, asset),
+                    "available": self._balance(user_id, asset, "bonus")
+                    + max(0, self._balance(user_id, asset, "cash") + self._credit_limit(user_id, asset)),
+                    "withdrawable": self._cash_above_0(user_id, asset),
                 }
                 for asset in assets
             },

@@ -102,7 +102,9 @@ class NaiveReads:
             "balances": {
                 asset: {
                     **balances[asset],
-                    "available": balances[asset]["cash"] + (limits[asset]["credit_limit"] or 0),
+                    "available": balances[asset]["bonus"]
+                    + max(0, balances[asset]["cash"] + (limits[asset]["credit_limit"] or 0)),
+                    "withdrawable": max(0, balances[asset]["cash"]),
                 }
                 for asset in assets
             },

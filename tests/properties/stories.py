@@ -182,7 +182,8 @@ def seen(wallet: Wallet) -> dict[str, Any] | None:
         "balances": {
             asset: {
                 **(balance := msgspec.to_builtins(wallet.balances).get(asset, no_balance)),
-                "available": balance["cash"] + limits_of(wallet, asset).credit_limit,
+                "available": balance["bonus"] + max(balance["cash"] + limits_of(wallet, asset).credit_limit, 0),
+                "withdrawable": max(balance["cash"], 0),
             }
             for asset in assets
         },

@@ -119,12 +119,12 @@ def live_through(day: list[Step]) -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(beginning=beginnings, day=st.lists(steps, max_size=10) | st.lists(steps, min_size=25, max_size=60))
-def test_the_core_tells_the_same_story_as_the_reference_model(beginning: list[Step], day: list[Step]) -> None:
+def test_the_core_and_the_reference_model_make_the_same_events(beginning: list[Step], day: list[Step]) -> None:
     live_through([*beginning, *day])
 
 
 @pytest.mark.parametrize("first", range(0, 400, 50))
-def test_and_so_on_busier_days(first: int) -> None:
+def test_the_core_and_the_reference_model_agree_on_busier_days(first: int) -> None:
     for seed in range(first, first + 50):
         day = busy_day(seed)
         if fails(day):

@@ -40,7 +40,7 @@ def events_of(values: list[bytes]) -> list[int]:
 
 
 @given(st.integers(0, 10_000_000), st.integers(0, 60), st.integers(0, 60))
-def test_it_knows_the_place_of_every_event_and_what_is_none(seed: int, length: int, begin: int) -> None:
+def test_it_knows_the_offset_of_every_event_and_which_records_are_forks(seed: int, length: int, begin: int) -> None:
     values = topic(seed, length)
     known = _Partition()
     for offset, value in enumerate(values):
@@ -61,7 +61,7 @@ def test_it_knows_the_place_of_every_event_and_what_is_none(seed: int, length: i
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60))
-def test_a_place_of_any_head_is_what_was_known_right_behind_it(seed: int, length: int) -> None:
+def test_the_place_of_a_head_is_what_was_known_directly_after_it(seed: int, length: int) -> None:
     values = topic(seed, length)
     known, heads = _Partition(), []
     then: list[Known] = []

@@ -86,7 +86,7 @@ def test_a_deposit_with_a_bonus_is_one_fact_of_four_postings(table: Table) -> No
     assert table.deposit(1).data["first_deposit"] is False
 
 
-def test_the_same_command_again_gets_its_first_answer(table: Table) -> None:
+def test_a_repeated_command_gets_its_first_response(table: Table) -> None:
     command = {"type": "deposit", "command_id": "x", "user_id": "u1", "order_id": "o", "asset": "INR"}
     first = table.ledger.post({**command, "amount": 5}, now_us=NOON)
     again = table.ledger.post({**command, "amount": 5, "bonus": None}, now_us=NOON + 9, actor="another")
@@ -152,7 +152,7 @@ def test_ranges_come_before_limits_and_limits_before_funds(table: Table) -> None
     assert table.code("request_withdrawal", order_id="o", asset="INR", amount=6) == "withdrawal_max_exceeded"
 
 
-def test_what_may_still_come_back_counts_towards_the_bound(table: Table) -> None:
+def test_money_that_may_come_back_counts_towards_the_bound(table: Table) -> None:
     table.deposit(AMOUNT_MAX)
     table.ok("transfer", transfer_id="t", to_user_id="u2", asset="INR", amount=10)
     table.bet("b", 10)
@@ -180,7 +180,7 @@ def test_bonus_first_takes_bonus_then_cash(table: Table) -> None:
     assert table.bet("b", 7, spend="bonus_first").balances["INR"] == {"cash": 8, "bonus": 0, "held": 0}
 
 
-def test_bonus_goes_by_soonest_expiry_then_oldest(table: Table) -> None:
+def test_bonus_is_taken_by_soonest_expiry_then_oldest(table: Table) -> None:
     table.deposit(1, bonus=1, order_id="never")
     for grant_id, expires_at_us in (("late", NOON + 9), ("soon", NOON + 5), ("soon too", NOON + 5)):
         table.ok("grant_bonus", grant_id=grant_id, asset="INR", amount=2, expires_at_us=expires_at_us)
@@ -216,7 +216,7 @@ def test_a_cancelled_bet_gives_back_to_the_buckets_it_came_from(table: Table) ->
     assert table.code("place_bet", **bet("b", 1)) == "bet_id_reused"
 
 
-def test_a_bet_cancelled_before_it_came_is_refused_for_ever(table: Table) -> None:
+def test_a_bet_cancelled_before_it_arrived_is_always_refused(table: Table) -> None:
     fact = table.ok("cancel_bet", bet_id="b")
     assert (fact.data, fact.postings) == ({"bet_id": "b", "before_bet": True}, [])
     assert table.code("place_bet", **bet("b", 1)) == "bet_cancelled_before"
@@ -296,7 +296,7 @@ def test_an_absent_limit_is_unchanged_and_a_null_one_is_the_default(table: Table
         "stake_max_per_day": None,
         "withdrawal_max_per_day": None,
     }
-    assert wallet["balances"]["GOLD"] == {"cash": 0, "bonus": 0, "held": 0, "available": 0}
+    assert wallet["balances"]["GOLD"] == {"cash": 0, "bonus": 0, "held": 0, "available": 0, "withdrawable": 0}
     assert table.code("set_limits", asset="GOLD", balance_max=-1) == "amount_out_of_range"
 
 
@@ -417,7 +417,7 @@ def test_a_reversal_takes_cash_above_0_only_and_ignores_balance_max(table: Table
 # ---- frozen and closed
 
 
-def test_a_frozen_wallet_refuses_new_risk_and_goes_on_with_the_rest(table: Table) -> None:
+def test_a_frozen_wallet_refuses_new_risk_and_accepts_the_rest(table: Table) -> None:
     table.deposit(10)
     table.bet("b", 1)
     table.ok("request_withdrawal", order_id="w", asset="INR", amount=1)
@@ -533,7 +533,7 @@ def test_a_wallet_reads_as_the_contract_says(table: Table) -> None:
         "status": "open",
         "opened_at_us": NOON,
         "referrer_id": None,
-        "balances": {"INR": {"cash": 10, "bonus": 2, "held": 0, "available": 15}},
+        "balances": {"INR": {"cash": 10, "bonus": 2, "held": 0, "available": 17, "withdrawable": 10}},
         "limits": {
             "INR": {
                 "credit_limit": 5,

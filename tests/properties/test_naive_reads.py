@@ -156,12 +156,25 @@ def test_a_wallet_says_what_it_holds_and_may_spend_and_its_first_deposit() -> No
         "opened_at_us": 10,
         "referrer_id": "u9",
         "balances": {
-            "GOLD": {"cash": 50, "bonus": 0, "held": 0, "available": 50},
-            "INR": {"cash": 70, "bonus": 7, "held": 30, "available": 110},
+            "GOLD": {"cash": 50, "bonus": 0, "held": 0, "available": 50, "withdrawable": 50},
+            "INR": {"cash": 70, "bonus": 7, "held": 30, "available": 117, "withdrawable": 70},
         },
         "limits": {"GOLD": LIMITS, "INR": {**LIMITS, "credit_limit": 40, "balance_max": 500}},
         "first_deposit": {"order_id": "o1", "asset": "INR", "amount": 100, "position": "0:2", "time_us": 20},
     }
+
+
+def test_a_debt_beyond_a_lowered_credit_limit_leaves_the_bonus_to_bets_and_nothing_to_withdrawals() -> None:
+    told = Told().open()
+    told.deposit(10, "o1", bonus=7)
+    told.add("u1", "limits_set", asset="INR", credit_limit=40)
+    told.add("u1", "adjusted", change={"cash": -30}, asset="INR", amount=-30, reason="r")
+    assert document(told.reads.wallet("u1"))["balances"]["INR"] | {"held": 0} == {
+        "cash": -20, "bonus": 7, "held": 0, "available": 27, "withdrawable": 0,
+    }  # fmt: skip
+    told.add("u1", "limits_set", asset="INR", credit_limit=5)
+    balance = document(told.reads.wallet("u1"))["balances"]["INR"]
+    assert (balance["available"], balance["withdrawable"]) == (7, 0)
 
 
 def test_a_limit_of_null_is_the_default_again_and_one_that_is_not_named_stays(told: Told) -> None:
@@ -170,7 +183,7 @@ def test_a_limit_of_null_is_the_default_again_and_one_that_is_not_named_stays(to
     limits = {"credit_limit": 0, "balance_max": None, "stake_max_per_day": 0, "withdrawal_max_per_day": 9}
     wallet = document(told.reads.wallet("u1"))
     assert wallet["limits"] == {"INR": limits}
-    assert wallet["balances"] == {"INR": {**NOTHING, "available": 0}}
+    assert wallet["balances"] == {"INR": {**NOTHING, "available": 0, "withdrawable": 0}}
 
 
 def test_limits_that_set_nothing_make_their_asset_appear(told: Told) -> None:

@@ -165,9 +165,12 @@ def test_the_balance_at_a_time_is_that_of_the_wallet_then(seed: int) -> None:
             wallet, balance = then.wallet(user_id), then.balance(user_id)
             if not isinstance(wallet, NotFound):
                 assert not isinstance(balance, NotFound)
-                available = {asset: held["available"] for asset, held in wallet["balances"].items()}
+                can_take = {
+                    asset: {name: held[name] for name in ("available", "withdrawable")}
+                    for asset, held in wallet["balances"].items()
+                }
                 assert wallet["balances"] == {
-                    asset: {**held, "available": available[asset]} for asset, held in balance["balances"].items()
+                    asset: {**held, **can_take[asset]} for asset, held in balance["balances"].items()
                 }
 
 

@@ -1,4 +1,4 @@
-"""Nodes as real processes that share the partitions of a Kafka topic, and clients that ask until they are answered.
+"""Nodes as real processes that share the partitions of a Kafka topic, and clients that retry.
 
     with Cluster(kafka, tmp_path, nodes=3, session_timeout_ms=2_000) as cluster:
         crowd = Crowd(cluster, "a")
@@ -6,8 +6,8 @@
             await asyncio.to_thread(cluster.nodes[0].stop)
         await assert_borne_out(cluster, crowd)
 
-A client knows no owner: it asks the node that answered it last, and after a failure the next one, under the same
-command_id, until there is a last word. So each failure of a node is felt for as long as a client would feel it.
+A client knows no owner: it uses the node of its last response, and after a failure the next one, under the same
+command_id, until the response is final. So a node's failure interrupts it for as long as a real client.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ from ledger.kafka.log import TOPIC
 from system.service import Service
 
 NO_READ_MODEL: Final = "postgresql://postgres@127.0.0.1:1/none"
-"""Nothing is read here but by the writers themselves; a database that is away stops no command."""
+"""Only strong reads are used; commands work without the database."""
 
 SETTLED_WITHIN_S: Final = 60.0
-_PATIENCE_S: Final = 1.0
-"""How long a client waits for an answer before it asks somebody else."""
+_RESPONSE_WITHIN_S: Final = 1.0
+"""How long a client waits for a response before it tries another node."""
 _AGAIN_S: Final = 0.01
 _PAUSE_S: Final = 0.004
 FINAL: Final = (200, 201, 409, 422)
@@ -83,12 +83,12 @@ class Cluster:
                 node.kill()
 
     async def owners(self) -> dict[int, str | None]:
-        """Who has what, as some node says."""
+        """Partition → owner, as one of the nodes reports."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.urls[0]}/v1/partitions") as response:
             return {item["partition"]: item["owner"] for item in (await response.json())["items"]}
 
     async def settled(self) -> dict[int, str]:
-        """Once every partition has an owner among the nodes that run: who has what."""
+        """Wait until every partition is owned by a running node. Returns partition → owner."""
         async with asyncio.timeout(SETTLED_WITHIN_S):
             while True:
                 owners = {partition: url for partition, url in (await self.owners()).items() if url in self.urls}
@@ -151,8 +151,8 @@ class Crowd:
 
     @asynccontextmanager
     async def playing(self) -> AsyncIterator[None]:
-        """Everybody has a wallet when the block begins; all have their last word when it is over."""
-        timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+        """When the block begins, each client has a wallet; when it ends, each command has its final response."""
+        timeout = aiohttp.ClientTimeout(total=_RESPONSE_WITHIN_S)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             clients = [_Client(self, session, user_id) for user_id in self._users]
@@ -179,7 +179,7 @@ class Crowd:
         self.interrupted_s.clear()
 
     def longest_s(self, partitions: set[int] | None = None) -> float:
-        """The longest interruption, of these or of all partitions; tells the figures."""
+        """The longest interruption, of these or of all partitions. Prints the figures."""
         found = {
             partition: max(times)
             for partition, times in self.interrupted_s.items()
@@ -187,7 +187,7 @@ class Crowd:
         }
         if not found:
             return 0.0
-        print(  # noqa: T201 - what a test measures is told, not asserted closely
+        print(  # noqa: T201 - the measured times are printed, not asserted closely
             f"interrupted: {len(found)} partitions, median {median(found.values()):.3f} s, "
             f"max {max(found.values()):.3f} s; {dict(self.words)}"
         )
@@ -202,7 +202,7 @@ class _Client:
         self._url = ""
 
     async def open(self) -> None:
-        await self._last_word({"type": "open_wallet", "command_id": "open"})
+        await self._final_response({"type": "open_wallet", "command_id": "open"})
 
     async def play(self, over: asyncio.Event) -> None:
         number = 0
@@ -215,10 +215,10 @@ class _Client:
             else:
                 command |= {"type": "place_bet", "bet_id": f"b-{number}", "stake": amount}
                 command |= {"game": "external", "period": "1", "selection": "red"}
-            await self._last_word(command)
+            await self._final_response(command)
             await asyncio.sleep(_PAUSE_S)
 
-    async def _last_word(self, command: dict[str, Any]) -> None:
+    async def _final_response(self, command: dict[str, Any]) -> None:
         crowd, name = self._crowd, f"{self._user_id} {command['command_id']}"
         doubtful = False
         while True:
@@ -230,7 +230,7 @@ class _Client:
                     status, answer = response.status, await response.json(content_type=None)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 crowd.words[type(error).__name__] += 1
-                # Whoever did not answer may decide it yet, so that a refusal by another is no last word.
+                # A node that did not respond may still decide the command, so a refusal by another node is not final.
                 doubtful = doubtful or not isinstance(error, aiohttp.ClientConnectorError)
                 await self._try_another()
                 continue
@@ -258,7 +258,7 @@ class _Client:
 
 
 async def assert_borne_out(cluster: Cluster, *crowds: Crowd) -> int:
-    """What clients were told is what the topic says, by the chain rule alone; answers how many forks it holds."""
+    """The topic agrees with the clients' responses, by the chain rule alone. Returns its number of forks."""
     commands: Counter[str] = Counter()
     forks = 0
     for partition in range(cluster.partitions):
@@ -269,7 +269,7 @@ async def assert_borne_out(cluster: Cluster, *crowds: Crowd) -> int:
         for crowd in crowds:
             for name, told in crowd.accepted.items():
                 if told.partition == partition:
-                    assert names[told.seq - 1] == name, f"{name} is not where its answer said"
+                    assert names[told.seq - 1] == name, f"{name} is not at the position of its response"
     assert max(commands.values()) == 1, "a command took effect twice"
     for crowd in crowds:
         assert crowd.accepted

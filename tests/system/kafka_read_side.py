@@ -67,7 +67,7 @@ class WorkerProcess:
         return self.path.read_text()
 
     def lag(self) -> Any:
-        """What /lag says; None while there is nobody."""
+        """The document of /lag; None while the worker does not respond."""
         try:
             return json.loads(self.page("/lag"))
         except (URLError, OSError):
@@ -93,7 +93,7 @@ class WorkerProcess:
 
 
 class KafkaReadSide:
-    """A topic, an empty database, a story to tell, and whoever is started on them."""
+    """A topic, an empty database, a scenario to write, and the programs started on them."""
 
     def __init__(self, kafka: Kafka, url: str, path: Path, story: Sequence[Sequence[bytes]], topic: str = "") -> None:
         self.kafka, self.url, self.path, self.story = kafka, url, path, story
@@ -145,7 +145,7 @@ class KafkaReadSide:
         asyncio.run(append())
 
     def write_raw(self, partition: int, values: Sequence[bytes]) -> None:
-        """Whatever anybody may write to a topic."""
+        """Write raw values to the topic."""
 
         async def send() -> None:
             producer: Any = AIOKafkaProducer(bootstrap_servers=self.kafka.address)
@@ -159,7 +159,7 @@ class KafkaReadSide:
         asyncio.run(send())
 
     def commit_offsets(self, offsets: Sequence[int]) -> None:
-        """What the workers' group has committed from now on; nobody may be in it."""
+        """Set the committed offsets of the workers' group, which must have no members."""
 
         async def commit() -> None:
             consumer: Any = AIOKafkaConsumer(
@@ -202,7 +202,7 @@ class KafkaReadSide:
     # --- the tables ----------------------------------------------------------------------------------------------
 
     def heads(self) -> list[int]:
-        """Where the live generation is; [] while there is none."""
+        """The seq of each partition in the live generation; [] while there is none."""
 
         async def read() -> list[int]:
             store = ServerReadModelStore(open_database(self.url), make=False)
@@ -224,7 +224,7 @@ class KafkaReadSide:
         until(self.folded, f"{self.heads()} of {self.written}", within_s)
 
     def conflicts(self, databases: EmptyDatabases) -> int:
-        """How often the database ended a transaction for another one's sake, as the database has counted."""
+        """How often the database rolled back a transaction (deadlock or serialization failure), by its own count."""
         rows = databases.ask("SELECT sum(number) FROM retried", self.url.rpartition("/")[2])
         return int(float(rows[0][0]))
 

@@ -1,7 +1,7 @@
 """The program on another topic than ``stakelog.events``: `python tests/system/on_topic.py <topic> <arguments>`.
 
-So that tests share a broker. `<topic>/<suffix>`: as a worker of a group of its own, who is assigned all partitions,
-whoever else there is. Worker processes run this file again, and are changed too.
+So that tests share a broker. `<topic>/<suffix>`: as a worker of its own group, which is assigned all partitions
+whatever other workers run. Worker processes run this file again, and are changed too.
 
 Where ``SILENT_ONCE`` names a file, a worker's agent gets nothing more as soon as it is there, as if its consumer had
 lost its place; such a worker gives up after ``SILENT_S`` instead of a minute.

@@ -2,7 +2,7 @@
 
     next      the next version: a bet that is lost is called "missed"
     same      the same, but called this version: a change that did not raise it
-    choking   this version, which cannot digest what the user NOBODY_CAN does
+    choking   this version, which cannot fold the events of UNFOLDABLE_USER
 
 A change of the code, as a new release would bring it; worker processes run this file again, and are changed too.
 """
@@ -16,7 +16,7 @@ from projections import models as folds
 from projections.models.bets import BetRow
 from projections.tables.row_buffer import RowBuffer
 
-NOBODY_CAN: Final = "p0-0"
+UNFOLDABLE_USER: Final = "p0-0"
 
 
 def missed(event: Event, place: Position, book: RowBuffer) -> None:
@@ -25,8 +25,8 @@ def missed(event: Event, place: Position, book: RowBuffer) -> None:
 
 
 def choke(event: Event, place: Position, book: RowBuffer) -> None:
-    if event.user_id == NOBODY_CAN:
-        raise ValueError(f"no taste for {event.data.type}")
+    if event.user_id == UNFOLDABLE_USER:
+        raise ValueError(f"cannot fold {event.data.type}")
 
 
 def change(what: str) -> None:

@@ -1,8 +1,8 @@
-"""Clients that bet under load, ask again where they heard nothing, and remember every word they were told.
+"""Clients that bet under load, retry commands without a response, and remember every response.
 
 Each client plays for wallets of its own, sends money and referrals to those of the others, and lets holds expire.
-A command is asked under the same id until its last word: taken or refused. What `Books` then says of a log is said
-from the log's bytes and the clients' memory alone; none of the product's code is asked.
+A command is retried under the same id until its final response: accepted or refused. `Books` checks a log from its
+bytes and the clients' memory alone, without the product's code.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Asked:
         return self.command["user_id"], self.command["command_id"]
 
     @property
-    def has_its_last_word(self) -> bool:
+    def is_final(self) -> bool:
         return bool(self.told) or self.refusal is not None
 
     def hear(self, status: int, body: bytes, *, hit: bool) -> None:
@@ -89,7 +89,7 @@ class Crowd:
     """All clients of one service, wherever it listens at the moment."""
 
     def __init__(self, service: Service, seed: int, clients: int, *, patient: bool) -> None:
-        """``patient`` clients ask again until their last word; the others ask once."""
+        """``patient`` clients retry until the final response; the others send each command once."""
         self.service = service
         self.patient = patient
         self.asked: list[Asked] = []
@@ -99,7 +99,7 @@ class Crowd:
         self._clients = [_Client(self, number, random.Random(f"{seed}/{number}")) for number in range(clients)]
 
     async def play(self) -> None:
-        """Until ``stop`` is set and every command has its last word, or, where nobody is patient, its one answer."""
+        """Play until ``stop`` is set and all commands have a final response (unless ``patient``: were sent once)."""
         async with aiohttp.ClientSession(timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
             await asyncio.gather(*(client.play(session) for client in self._clients))
 
@@ -116,7 +116,7 @@ class Crowd:
             except _CLOSED as error:
                 for one in left:
                     one.failures.append(type(error).__name__)
-            left = [one for one in left if not one.has_its_last_word] if self.patient else []
+            left = [one for one in left if not one.is_final] if self.patient else []
             if left:
                 await asyncio.sleep(_RETRY_S)
 
@@ -201,7 +201,7 @@ class _Client:
                 expires_at_us = int((time.time() + self.chance.uniform(-0.1, HOLD_MAX_S)) * 1e6)
                 return self._of(user_id, "hold", hold_id=name, expires_at_us=expires_at_us, **money)
             case "transfer":
-                others = [*self.crowd.opened, "nobody"]
+                others = [*self.crowd.opened, "stranger"]
                 to_user_id = self.chance.choice([other for other in others if other != user_id])
                 return self._of(user_id, "transfer", transfer_id=name, to_user_id=to_user_id, **money)
             case "withdraw":
@@ -272,7 +272,7 @@ class Books:
 
     def check_acknowledged(self, asked: Sequence[Asked]) -> None:
         """Each acknowledged command is one record, the bytes of which are those that were acknowledged; a refused
-        one is none; and the log has nothing that nobody asked for."""
+        one is none; and the log has no other command."""
         assert all(count == 1 for count in self.written.values()), self.written.most_common(3)
         for one in asked:
             for told in one.told:
@@ -287,7 +287,7 @@ class Books:
                 assert self.written[one.identity] == 0, f"refused and taken: {one}"
         mine = {one.identity for one in asked}
         for identity in self.written:
-            assert identity in mine or identity[1].startswith("~"), f"nobody asked for {identity}"
+            assert identity in mine or identity[1].startswith("~"), f"no client sent {identity}"
 
     def check_follow_ups(self) -> None:
         """Each transfer arrived or was refused once, and was concluded once; each hold was resolved once."""

@@ -106,7 +106,7 @@ def ends(data: Path) -> list[int]:
 
 
 def folded(data: Path) -> bool:
-    """Whether the live generation is where the log ends."""
+    """Whether the live generation is level with the log."""
     return live(data)[1] == ends(data)
 
 

@@ -107,7 +107,7 @@ class Service:
             raise ServiceFailed(f"after SIGTERM it ended with status {status}:\n{self._tail()}")
 
     def kill(self) -> None:
-        """SIGKILL to it and all that it started; answers when it is gone."""
+        """SIGKILL to it and all that it started; returns when it has ended."""
         process = self._running()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -136,12 +136,12 @@ class Service:
             return
         if error is None:
             self.stop()
-        else:  # the test's own failure is the news, not what the service does now
+        else:  # keep the test's own failure, whatever the service does now
             self.kill()
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -188,7 +188,7 @@ def test_the_settings_of_seals_are_checked_and_listed(data: Path) -> None:
         (("--heads", "/nowhere"), "does not exist"),
     ],
 )
-def test_wrong_use_is_said_in_words_and_ends_with_2(arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_use_is_one_message_and_ends_with_2(arguments: tuple[str, ...], said: str) -> None:
     done = audit(*arguments)
     assert done.returncode == 2, done
     assert said in done.stderr

@@ -135,7 +135,7 @@ def assert_one_message(done: subprocess.CompletedProcess[str], said: str) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_wrong_use_is_said_plainly(tmp_path: Path) -> None:
+def test_wrong_use_is_one_message(tmp_path: Path) -> None:
     two = write_log(tmp_path / "two", [[], []])
     assert_one_message(reconcile("--data", str(tmp_path / "none")), "there is no event log")
     assert_one_message(reconcile("--data", str(two)), "there is no read model")
@@ -240,7 +240,7 @@ def test_a_read_that_the_service_does_not_have_is_named(tmp_path: Path) -> None:
         assert_one_message(reconcile("--url", told.url), "/stats of")
     with Service(tmp_path / "data", PARTITIONS="2") as service:
         done = reconcile("--url", service.url)
-        assert done.returncode == 0, "an empty log has nobody to ask about"
+        assert done.returncode == 0, "an empty log has no wallet to compare"
 
 
 def test_a_folder_is_reconciled_in_use_and_at_rest_and_each_row_that_was_changed_by_hand_is_named(

@@ -1,4 +1,4 @@
-"""`stakelog audit replay` as a process: on a folder in use, over HTTP, and with a reader that has seen enough."""
+"""`stakelog audit replay` as a process: on a folder in use, over HTTP, and with a reader that closes early."""
 
 import subprocess
 import sys
@@ -46,9 +46,9 @@ def test_a_story_is_the_same_from_a_folder_in_use_and_over_http(tmp_path: Path) 
             table = replay(*where, "--user", USER)
             assert b"deposited" in table.stdout
             assert table.stdout.endswith(b"2 events\n")
-            unknown = replay(*where, "--user", "nobody")
+            unknown = replay(*where, "--user", "stranger")
             assert unknown.returncode == 2
-            assert b"no event of nobody" in unknown.stderr
+            assert b"no event of stranger" in unknown.stderr
         assert replay("--data", str(data), "--partition", "0", "--format", "ndjson").stdout == told[0]
 
 
@@ -64,7 +64,7 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path, kind: str) -> Non
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_service_that_is_gone_is_said(tmp_path: Path) -> None:
+def test_a_missing_service_is_reported(tmp_path: Path) -> None:
     with Service(tmp_path / "data", PARTITIONS="1") as service:
         url = service.url
     done = replay("--url", url, "--partition", "0")

@@ -1,4 +1,4 @@
-"""Whatever is sent, the service answers with the contract's problem, writes nothing, and goes on."""
+"""To any bad input the service responds with the contract's problem, writes nothing, and keeps running."""
 
 import gzip
 import http.client
@@ -29,7 +29,7 @@ HAS_DONE: Final[list[dict[str, Any]]] = [
     {"type": "deposit", "order_id": ODD_ID, "amount": 1_000},
     {"type": "place_bet", "bet_id": ODD_ID, "game": "external", "period": "p", "selection": "red", "stake": 5},
     {"type": "hold", "hold_id": ODD_ID, "amount": 5},
-    {"type": "transfer", "transfer_id": ODD_ID, "to_user_id": "nobody", "amount": 5},
+    {"type": "transfer", "transfer_id": ODD_ID, "to_user_id": "stranger", "amount": 5},
 ]
 """What u1 has, for the reads: one of each, under an id that a path must spell with care."""
 
@@ -57,7 +57,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def wait_until_returned(service: Service) -> None:
-    """Until the transfer to nobody has come back, the last of what was begun, and the reads know it."""
+    """Wait until the transfer to a stranger has returned, the last of all follow-ups, and the reads include it."""
     deadline_s = time.monotonic() + 30
     while True:
         answer = ask(service, b"/v1/wallets/u1/transfers/" + ODD_IN_PATH)
@@ -571,13 +571,13 @@ def test_a_body_that_ends_early_is_malformed_even_where_what_came_is_a_command(s
     start = b"POST /v1/commands HTTP/1.1\r\n" + HEADERS + rest
     assert_problem(send(service, start, half_close=True), "malformed_request")
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        connection.sendall(start)  # and now nobody is left to be answered
+        connection.sendall(start)  # the client hangs up before a response
 
 
 @pytest.mark.parametrize(
     "start", [b"P", b"POST /v1/commands HTTP/1.1\r\n", b"POST /v1/commands HTTP/1.1\r\n" + HEADERS]
 )
-def test_a_request_that_breaks_off_in_its_headers_harms_nobody(service: Service, start: bytes) -> None:
+def test_a_request_that_ends_in_its_headers_harms_no_other_request(service: Service, start: bytes) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         connection.sendall(start)
         connection.shutdown(socket.SHUT_WR)
@@ -748,9 +748,9 @@ def test_a_position_without_an_event_is_not_found(service: Service, position: by
 
 
 def test_reads_of_what_is_not_there_are_not_found(service: Service) -> None:
-    assert_problem(ask(service, b"/v1/wallets/nobody"), "wallet_not_found")
+    assert_problem(ask(service, b"/v1/wallets/stranger"), "wallet_not_found")
     for rest in (b"balance", b"history", b"bets", b"bets/b", b"holds", b"transfers/t", b"stats", b"referrals"):
-        assert_problem(ask(service, b"/v1/wallets/nobody/" + rest), "wallet_not_found")
+        assert_problem(ask(service, b"/v1/wallets/stranger/" + rest), "wallet_not_found")
     assert_problem(ask(service, b"/v1/wallets/u1/transfers/%2F"), "transfer_not_found")
     for path in (b"wallets/u1/bets/%2F", b"wallets/u1/holds/%2F", b"orders/u1/%2F"):
         answer = ask(service, b"/v1/" + path)

@@ -56,7 +56,7 @@ def distributed(
 def environment(
     own_kafka: Kafka, postgresql: EmptyDatabases, mariadb: EmptyDatabases, redis_url: str
 ) -> Iterator[dict[str, str]]:
-    """Servers that hold nothing."""
+    """Servers without data."""
     with postgresql.one() as of_postgresql, mariadb.one() as of_mariadb:
         yield {
             "KAFKA_URL": f"{own_kafka.url}?replication_factor=1",
@@ -92,7 +92,7 @@ def command_line(process: psutil.Process) -> list[str]:
     """[] of one that has ended meanwhile."""
     try:
         return process.cmdline()
-    except psutil.NoSuchProcess:  # also of one that nobody has waited for yet
+    except psutil.NoSuchProcess:  # raised for zombies, too
         return []
 
 

@@ -1,4 +1,4 @@
-"""The check beside a running service: what somebody changes by hand is found, and nothing else is."""
+"""The background check of a running service finds rows that were changed by hand, and only these."""
 
 import contextlib
 import http.client
@@ -93,10 +93,10 @@ def by_hand(service: Service, statement: str) -> int:
 
 
 def proved(service: Service) -> None:
-    """Every partition was held against the log since now."""
+    """Wait until every partition was compared with the log again."""
     now = time.time()
     until(
-        "every partition proved anew",
+        "every partition checked again",
         lambda: metrics(service)["stakelog_read_model_proof_age_seconds"] < time.time() - now,
     )
 

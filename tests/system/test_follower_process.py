@@ -22,7 +22,7 @@ import pytest
 from ledger.core.record import decode, encode
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 from system.conftest import disk_of
-from system.other_folds import NOBODY_CAN
+from system.other_folds import UNFOLDABLE_USER
 from system.players import Crowd
 from system.read_side import (
     assert_true_of_the_log,
@@ -269,7 +269,7 @@ def test_a_log_that_got_shorter_stops_the_start_with_its_place(tmp_path: Path) -
     assert follow.returncode == 3
     assert f"partition 2, seq {seq}" in follow.stderr
     assert "Traceback" not in follow.stderr
-    assert live(service.data) == before, "nothing was begun anew"
+    assert live(service.data) == before, "nothing was folded again"
 
 
 def assert_halts(service: Service, reason: str) -> None:
@@ -337,7 +337,7 @@ def test_a_full_disk_of_the_read_model_stops_no_command_and_is_waited_out(tmp_pa
 
 
 @pytest.mark.parametrize("suffixes", [("", "-wal", "-shm", ".lock"), ("",)], ids=["all of it", "the file alone"])
-def test_a_read_model_deleted_under_the_service_is_made_anew_and_read_again(
+def test_a_read_model_deleted_under_the_service_is_rebuilt_and_read_again(
     tmp_path: Path, suffixes: tuple[str, ...]
 ) -> None:
     service = service_of(tmp_path / "data")
@@ -351,7 +351,7 @@ def test_a_read_model_deleted_under_the_service_is_made_anew_and_read_again(
             for suffix in suffixes:
                 (service.data / f"{READ_MODEL}{suffix}").unlink(missing_ok=True)
             if number > 1:  # also where nothing is posted
-                until(lambda: made_anew(service.data), 5)
+                until(lambda: rebuilt(service.data), 5)
             (written,) = post(service, *deposits(f"after-{number}", 1))
             position = written["result"]["position"]
             target = f"/v1/wallets/u0/history?limit=200&min_position={position}&timeout_ms=10000"
@@ -364,7 +364,7 @@ def test_a_read_model_deleted_under_the_service_is_made_anew_and_read_again(
             wallet = read(service, "/v1/wallets/u0")[1]
             assert wallet["balances"]["INR"]["cash"] == 100 * (50 + number), wallet
         assert statuses <= {503}
-        until(lambda: made_anew(service.data), 5)
+        until(lambda: rebuilt(service.data), 5)
         reconciled = program(service.data, "audit", "reconcile", "--url", service.url)
         assert reconciled.returncode == 0, reconciled.stdout + reconciled.stderr
         assert program(service.data, "audit", "reconcile").returncode == 0
@@ -373,7 +373,7 @@ def test_a_read_model_deleted_under_the_service_is_made_anew_and_read_again(
     assert_true_of_the_log(service.data, tmp_path / "scratch")
 
 
-def made_anew(data: Path) -> bool:
+def rebuilt(data: Path) -> bool:
     """``folded``, of a file that may be missing or empty."""
     try:
         return folded(data)
@@ -392,7 +392,7 @@ def read(service: Service, target: str) -> tuple[int, Any]:
 # --- who cannot be folded ----------------------------------------------------------------------------------------
 
 
-def test_a_user_who_cannot_be_folded_stops_nobody_else_and_is_taken_again_after_the_fix(tmp_path: Path) -> None:
+def test_a_user_who_cannot_be_folded_is_quarantined_alone_and_folded_after_the_fix(tmp_path: Path) -> None:
     service = service_of(tmp_path / "data")
     with service, betting(service):
         time.sleep(2)
@@ -403,18 +403,18 @@ def test_a_user_who_cannot_be_folded_stops_nobody_else_and_is_taken_again_after_
     follower.terminate()
     said = log.read_text()
     assert follower.wait(20) == 0, said
-    assert f"user {NOBODY_CAN} of partition" in said
+    assert f"user {UNFOLDABLE_USER} of partition" in said
     assert "no taste for wallet_opened" in said
     status = program(service.data, "project", "status")
     assert status.returncode == 0, status.stderr
     assert status.stdout.count("QUARANTINED") == 1
-    assert f"QUARANTINED {NOBODY_CAN} (partition " in status.stdout
-    assert rows_of(service.data, "history", NOBODY_CAN) == 0
+    assert f"QUARANTINED {UNFOLDABLE_USER} (partition " in status.stdout
+    assert rows_of(service.data, "history", UNFOLDABLE_USER) == 0
     assert rows_of(service.data, "history") > 500
     with service:
         until(lambda: "is no longer quarantined" in service.log_text())
         assert metrics(service)["stakelog_quarantined_users"] == 0
-        assert rows_of(service.data, "history", NOBODY_CAN) > 10
+        assert rows_of(service.data, "history", UNFOLDABLE_USER) > 10
     assert_true_of_the_log(service.data, tmp_path / "scratch")
 
 

@@ -1,4 +1,4 @@
-"""Assets on Kafka: an exponent is fixed by whoever declared it first, and no other goes on."""
+"""Assets on Kafka: the first declaration fixes an exponent, and nodes with another one are refused."""
 
 import asyncio
 from collections.abc import AsyncIterator

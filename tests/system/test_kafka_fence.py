@@ -1,4 +1,4 @@
-"""The chain is the fence, on a real broker: whoever writes, whatever is killed or paused, there is one chain.
+"""The chain is the fence, on a real broker: whatever writes, and whatever is killed or paused, there is one chain.
 
 Each test ends with the judge, who reads the topic with a client of its own.
 """
@@ -177,7 +177,7 @@ async def test_without_a_broker_nothing_is_confirmed_read_or_written(own_kafka: 
     try:
         await append(log, 0, head, "c")
         told.landed.append("c")
-    except StaleHead:  # the batch of before came in between: that is what OutcomeUnknown says
+    except StaleHead:  # the previous batch landed first: OutcomeUnknown allows for that
         await append(log, 0, await log.head(0), "c")
         told.landed.append("c")
     await asyncio.sleep(1)

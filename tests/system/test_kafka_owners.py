@@ -113,15 +113,15 @@ async def test_ownership_that_moves_again_and_again_loses_and_doubles_nothing(lo
     playing = asyncio.gather(*(clients.play(f"u{number}", until_s) for number in range(12)))
     for generation in range(2, 6):
         await asyncio.sleep(0.8)
-        nodes.append(await started(logs, generation))  # nobody tells the one before
+        nodes.append(await started(logs, generation))  # the previous one is not notified
     await playing
-    for node in nodes[:-1]:  # one that nobody has asked since does not know yet
+    for node in nodes[:-1]:  # without a request it has not noticed yet
         late = asyncio.create_task(Clients([node], "late").last_word(open_wallet("late"), random.Random(1)))
         async with asyncio.timeout(20):
             await node.halted
         late.cancel()
     await assert_borne_out(logs, clients, nodes)
-    assert clients.words["not_owner"], "nobody asked an owner of yesterday"
+    assert clients.words["not_owner"], "no request reached a former owner"
     assert [node.halted.done() for node in nodes] == [True] * 4 + [False]
 
 

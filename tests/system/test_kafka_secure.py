@@ -48,7 +48,7 @@ def test_a_worker_folds_what_is_delivered(side: KafkaReadSide) -> None:
 
 def test_a_worker_without_access_reports_it_and_ends_on_sigterm(side: KafkaReadSide) -> None:
     side.write(0.2)
-    side.environment["STAKELOG_LOG"] = secure_url(side.kafka, sasl_password="guessed-wrong")  # noqa: S106 - of nobody
+    side.environment["STAKELOG_LOG"] = secure_url(side.kafka, sasl_password="guessed-wrong")  # noqa: S106 - not a real password
     worker = side.worker()
     until(lambda: "retrying" in worker.said(), "it says that it cannot")
     assert worker.stop() == 0

@@ -37,13 +37,13 @@ async def settings(kafka: Kafka, topic: str) -> dict[str, str]:
 
 
 async def make(kafka: Kafka, topic: str, partitions: int, changes: dict[str, str]) -> None:
-    """A topic that somebody else made, right but for ``changes``."""
+    """Create a topic with the right settings but for ``changes``."""
     right = settings_of(parse_address("kafka://x?replication_factor=1"))
     async with administered(kafka) as admin:
         await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=right | changes)])
 
 
-async def test_a_new_topic_keeps_every_record_for_ever(kafka: Kafka, logs: Logs) -> None:
+async def test_a_new_topic_never_deletes_a_record(kafka: Kafka, logs: Logs) -> None:
     await logs.open()
     found = await settings(kafka, logs.topic)
     assert found["cleanup.policy"] == "delete"
@@ -132,7 +132,7 @@ async def test_the_log_is_reached_through_tls_and_sasl(kafka: Kafka) -> None:
     "changes",
     [
         {"sasl_password": "guessed"},
-        {"ssl_cafile": ""},  # signed by nobody whom the system trusts
+        {"ssl_cafile": ""},  # not signed by an authority that the system trusts
         {"security_protocol": "SASL_PLAINTEXT", "ssl_cafile": ""},
     ],
     ids=["wrong password", "unknown certificate", "no TLS"],
@@ -260,7 +260,7 @@ async def test_a_topic_that_was_created_again_is_not_continued(kafka: Kafka, log
     base = await append(log, 0, EMPTY, "a", "b")
     async with administered(kafka) as admin:
         await admin.delete_topics([logs.topic])
-        while logs.topic in await admin.list_topics():  # noqa: ASYNC110 - the broker tells nobody
+        while logs.topic in await admin.list_topics():  # noqa: ASYNC110 - the broker sends no event
             await asyncio.sleep(0.05)
     await append(await logs.open(), 0, EMPTY, "x")
     with pytest.raises(LogUnreadable, match="got shorter"):

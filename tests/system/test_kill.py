@@ -100,7 +100,7 @@ def _same(before: Books, after: Books) -> bool:
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(QUIET_WITHIN_S):
-        while not await condition():  # noqa: ASYNC110 - another process tells nobody when it is quiet
+        while not await condition():  # noqa: ASYNC110 - another process sends no event when it is quiet
             await asyncio.sleep(0.3)
 
 

@@ -1,4 +1,4 @@
-"""The real servers start, are stopped by process id, and do not outlive whoever started them."""
+"""The real servers start, are stopped by process id, and end with the process that started them."""
 
 import signal
 import subprocess

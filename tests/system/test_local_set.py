@@ -1,4 +1,4 @@
-"""`make up` and `make down`: the set's parts start, come back, and are stopped by process id; and the balancer."""
+"""`make up` and `make down`: parts start, are restarted, and are stopped by process id; and the balancer."""
 
 import http.client
 import json
@@ -40,7 +40,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> int:
-    """The first of thirty that nobody has."""
+    """The first port of thirty free ones."""
     for first in range(21_000, 31_000, 100):
         if all(_is_free(first + number) for number in range(30)):
             return first
@@ -111,7 +111,7 @@ def test_up_is_idempotent_and_down_stops_what_up_started_and_keeps_the_data(fold
     assert not folder.exists()
 
 
-def test_a_part_that_ends_comes_back_and_all_end_with_their_keeper(folder: Path, port: int) -> None:
+def test_a_part_that_ends_is_restarted_and_all_end_with_their_keeper(folder: Path, port: int) -> None:
     started = processes(servers(folder, port).stdout)
     os.kill(started["redis"], signal.SIGKILL)
     within(20, lambda: redis_of(folder, port) not in {None, started["redis"]}, "redis did not come back")
@@ -137,7 +137,7 @@ def test_a_port_that_is_taken_is_named_before_anything_is_started(folder: Path, 
     assert list(folder.iterdir()) == []
 
 
-def test_a_set_whose_part_cannot_start_says_which_and_stops_the_others(folder: Path, port: int) -> None:
+def test_if_a_part_cannot_start_it_is_named_and_the_others_stop(folder: Path, port: int) -> None:
     (folder / "kafka").mkdir()
     (folder / "kafka" / "data").write_text("no folder")
     done = servers(folder, port)

@@ -1,4 +1,4 @@
-"""`stakelog migrate` on a real broker: moved as it is, gone on with after every kill, refused where it must be."""
+"""`stakelog migrate` on a real broker: moves a log unchanged, continues after kills, refuses wrong targets."""
 
 import asyncio
 import hashlib
@@ -71,7 +71,7 @@ async def _without_topic(kafka: Kafka) -> None:
         if TOPIC in await admin.list_topics():
             await admin.delete_topics([TOPIC])
         async with asyncio.timeout(30):
-            while TOPIC in await admin.list_topics():  # noqa: ASYNC110 - the broker tells nobody
+            while TOPIC in await admin.list_topics():  # noqa: ASYNC110 - the broker sends no event
                 await asyncio.sleep(0.05)
 
 
@@ -269,7 +269,7 @@ async def test_a_node_that_starts_while_it_is_moved_is_noticed_before_it_says_do
     """It comes when the first records have arrived: the first question to the group was answered by then."""
     running = start(data, cluster, environment({}))
     async with asyncio.timeout(60):
-        while not await _has_records(cluster):  # noqa: ASYNC110 - the broker tells nobody
+        while not await _has_records(cluster):  # noqa: ASYNC110 - the broker sends no event
             await asyncio.sleep(0.005)
         running.send_signal(signal.SIGSTOP)
         async with member_of_the_nodes(cluster):
@@ -288,14 +288,14 @@ async def _has_records(kafka: Kafka) -> bool:
 
 @asynccontextmanager
 async def member_of_the_nodes(kafka: Kafka) -> AsyncIterator[None]:
-    """Somebody who takes part in handing the partitions out, as nodes do."""
+    """A member of the nodes' group that takes part in the assignment."""
     node: Any = AIOKafkaConsumer(
         TOPIC, bootstrap_servers=kafka.address, group_id=NODES_GROUP, client_id="http://node-1:8080"
     )
     await node.start()
     try:
         async with asyncio.timeout(30):
-            while len(node.assignment()) < PARTITIONS:  # noqa: ASYNC110 - the client tells nobody
+            while len(node.assignment()) < PARTITIONS:  # noqa: ASYNC110 - the client has no event for it
                 await asyncio.sleep(0.02)
         yield
     finally:
@@ -335,7 +335,7 @@ async def test_a_folder_whose_log_cannot_be_verified_is_not_moved(data: Path, cl
 async def test_of_two_at_once_from_copies_of_one_folder_the_log_comes_out_once(
     data: Path, cluster: Kafka, tmp_path: Path
 ) -> None:
-    """Whoever loses says so; where both saw the other's records in time, the same log is there all the same."""
+    """The loser reports it. If both saw the other's records in time, the target has the same log."""
     copy = Path(shutil.copytree(data, tmp_path / "copy"))
     done = await asyncio.gather(migrate(data, cluster), migrate(copy, cluster))
     for one in done:

@@ -83,8 +83,8 @@ async def test_kill_9_interrupts_for_little_more_than_a_session(cluster: Cluster
     await assert_borne_out(cluster, crowd)
 
 
-async def test_who_is_killed_and_started_at_once_closes_no_partition_of_others(cluster: Cluster) -> None:
-    """The group waits for its dead member before it lets the new one in: nobody else may wait with it."""
+async def test_a_node_killed_and_restarted_at_once_closes_no_partition_of_others(cluster: Cluster) -> None:
+    """The group waits for its dead member before it lets the new one in: no other member may have to wait."""
     owners = await cluster.settled()
     crowd, dies = Crowd(cluster, "again"), cluster.nodes[2]
     theirs = owned_by(dies, owners)

@@ -38,11 +38,11 @@ PARTITIONS: Final = 4
 SEQ_MAX: Final = 2**53 - 1
 ODD: Final = "a/b//%2F?#&+=%20\"'\\;x"
 """An id that a path must keep whole."""
-NOBODY: Final = "nobody"
+STRANGER: Final = "stranger"
 """Has events, but was never opened."""
 GHOST: Final = "ghost"
 """Has none."""
-USERS: Final = ("anna", "bob", "carl", "dora", "erin", "frank", "Anna", NOBODY, GHOST)
+USERS: Final = ("anna", "bob", "carl", "dora", "erin", "frank", "Anna", STRANGER, GHOST)
 
 
 # --- the client ----------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class Client:
         except (http.client.RemoteDisconnected, ConnectionResetError):
             if method != "GET":
                 raise
-            # The service closes a connection that nobody used for a while; the next request opens another one.
+            # The service closes a connection that was idle for a while; the next request opens another one.
             self._connection.close()
             self._connection.request(method, target, body, named)
             response = self._connection.getresponse()
@@ -207,7 +207,7 @@ def tell(client: Client) -> None:
     """A story in which everything that is read has every state, told command by command."""
     post = client.post
     post("anna", "open_wallet", metadata={"campaign": "दीपावली"})
-    for user_id, referrer_id in (("bob", "anna"), ("carl", "bob"), ("dora", "carl"), ("frank", NOBODY)):
+    for user_id, referrer_id in (("bob", "anna"), ("carl", "bob"), ("dora", "carl"), ("frank", STRANGER)):
         post(user_id, "open_wallet", referrer_id=referrer_id)
     post("erin", "open_wallet")
     post("anna", "deposit", order_id="o1", **inr(100_000), bonus=2_000)
@@ -248,7 +248,7 @@ def tell(client: Client) -> None:
     post("carl", "deposit", order_id="o1", **inr(5_000))
     post("carl", "place_bet", **bet("b1", 77))
     post("dora", "close_wallet", reason="asked for")
-    for transfer_id, to_user_id in (("t1", "bob"), ("t2", NOBODY), (ODD, "carl"), ("t4", "dora")):
+    for transfer_id, to_user_id in (("t1", "bob"), ("t2", STRANGER), (ODD, "carl"), ("t4", "dora")):
         post("anna", "transfer", transfer_id=transfer_id, to_user_id=to_user_id, **inr(250))
     post("bob", "freeze_wallet", reason="under review")
 
@@ -415,7 +415,7 @@ def test_reads_are_the_same_after_a_kill(tmp_path: Path) -> None:
 # --- what one has written, one reads -----------------------------------------------------------------------------
 
 
-def test_one_reads_what_one_has_written_once_the_position_is_reached(client: Client, wallet: str) -> None:
+def test_a_read_at_the_position_of_a_command_includes_it(client: Client, wallet: str) -> None:
     at = f"/v1/wallets/{wallet}"
     for number in range(15):
         placed = client.post(wallet, "place_bet", **bet(f"b{number}", 10))
@@ -431,7 +431,11 @@ def test_one_reads_what_one_has_written_once_the_position_is_reached(client: Cli
         deposited = client.post(wallet, "deposit", order_id=order_id, **inr(5))
         seen = {"min_position": deposited["position"]}
         balance = deposited["balances"]["INR"]
-        assert client.read(at, **seen)["balances"]["INR"] == {**balance, "available": balance["cash"]}
+        assert client.read(at, **seen)["balances"]["INR"] == {
+            **balance,
+            "available": balance["cash"],
+            "withdrawable": balance["cash"],
+        }
         assert client.read(f"{at}/balance", **seen)["balances"]["INR"] == balance
         assert client.read(f"/v1/orders/{wallet}/{order_id}", **seen)["position"] == deposited["position"]
         newest = client.read("/v1/orders", limit=1, **seen)["items"][0]
@@ -478,7 +482,7 @@ def test_a_position_that_is_not_reached_in_time_is_not_yet_visible(client: Clien
     assert_problem(client.ask(f"{target}?min_position={partition}:{SEQ_MAX}&timeout_ms=0"), 504, "not_yet_visible")
 
 
-def test_a_position_is_waited_for_for_2_seconds_unless_told(client: Client) -> None:
+def test_a_read_waits_2_seconds_for_a_position_by_default(client: Client) -> None:
     began_s = time.monotonic()
     partition = partition_of(client, "anna")
     assert_problem(client.ask(f"/v1/wallets/anna/bets?min_position={partition}:{SEQ_MAX}"), 504, "not_yet_visible")
@@ -529,7 +533,7 @@ LISTS: Final = (*("/v1/wallets/anna/history", "/v1/wallets/anna/bets", "/v1/wall
 EVERY_READ: Final = (*READS_OF_ANNA, "/v1/orders")
 
 
-@pytest.mark.parametrize("user_id", [NOBODY, GHOST, "Anna", "partition"])
+@pytest.mark.parametrize("user_id", [STRANGER, GHOST, "Anna", "partition"])
 def test_a_wallet_that_was_never_opened_is_not_found_whatever_else_it_has(client: Client, user_id: str) -> None:
     for path in (*ONE_WALLET, "/referrals"):
         assert_problem(client.ask(f"/v1/wallets/{user_id}{path}"), 404, "wallet_not_found")
@@ -538,8 +542,8 @@ def test_a_wallet_that_was_never_opened_is_not_found_whatever_else_it_has(client
     assert_problem(client.ask(f"/v1/wallets/{user_id}", If_None_Match="*"), 404, "wallet_not_found")
 
 
-def test_nobody_has_events_all_the_same(client: Client) -> None:
-    types = {event["type"] for event in client.reads().events if event["user_id"] == NOBODY}
+def test_a_user_without_a_wallet_has_events(client: Client) -> None:
+    types = {event["type"] for event in client.reads().events if event["user_id"] == STRANGER}
     assert types == {"referral_void", "transfer_refused"}
 
 
@@ -570,7 +574,7 @@ def test_a_wallet_with_earlier_events_is_found_once_it_was_opened(client: Client
         ("/v1/wallets/anna/nothing", "not_found"),
     ],
 )
-def test_what_a_wallet_has_not_is_not_found(client: Client, target: str, code: str) -> None:
+def test_an_item_that_the_wallet_lacks_is_not_found(client: Client, target: str, code: str) -> None:
     assert_problem(client.ask(target), 404, code)
 
 
@@ -610,7 +614,7 @@ def test_what_is_no_list_has_no_pages(client: Client, target: str) -> None:
     assert_problem(client.ask(f"{target}?cursor=x"), 400, "malformed_request", "cursor")
 
 
-def test_the_malformed_is_told_before_what_is_not_there(client: Client) -> None:
+def test_malformed_takes_precedence_over_not_found(client: Client) -> None:
     assert_problem(client.ask(f"/v1/wallets/{GHOST}/bets?limit=0"), 400, "malformed_request", "limit")
     assert_problem(client.ask(f"/v1/wallets/{GHOST}?unknown=1"), 400, "malformed_request", "unknown")
 
@@ -754,7 +758,7 @@ def test_pages_are_the_list_in_pieces(client: Client, limit: int) -> None:
         assert pages[-1].items, "the last page is the one with the last item"
 
 
-def test_a_page_has_50_items_unless_told(client: Client, wallet: str) -> None:
+def test_a_page_has_50_items_by_default(client: Client, wallet: str) -> None:
     client.post_many([client.command(wallet, "deposit", order_id=f"o{n}", **inr(1)) for n in range(60)])
     position = client.post(wallet, "deposit", order_id="last", **inr(1))["position"]
     assert len(client.read(f"/v1/wallets/{wallet}/history", min_position=position)["items"]) == 50

@@ -84,9 +84,7 @@ test_the_queue_says_what_the_events_of_all_wallets_say = (
 test_an_answer_says_where_it_is_true_while_events_arrive = (
     over_http.test_an_answer_says_where_it_is_true_while_events_arrive
 )
-test_one_reads_what_one_has_written_once_the_position_is_reached = (
-    over_http.test_one_reads_what_one_has_written_once_the_position_is_reached
-)
+test_a_read_at_the_position_of_a_command_includes_it = over_http.test_a_read_at_the_position_of_a_command_includes_it
 test_the_queue_of_pending_withdrawals_is_walked_while_they_are_approved = (
     over_http.test_the_queue_of_pending_withdrawals_is_walked_while_they_are_approved
 )
@@ -172,7 +170,7 @@ def test_followers_that_are_killed_and_meet_leave_the_rows_as_the_log_says(
             assert "stakelog_quarantined_users 0.0" in metrics
             checked = project(service, "check", "--once")
             assert checked.returncode == 0, checked.stdout + checked.stderr
-            # And made anew, by two processes, they are the same.
+            # A rebuild with two processes makes the same rows.
             rebuilt = project(service, "rebuild", "--workers", "2")
             assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
             with Client(service) as again:  # the first one's connection was idle for too long

@@ -71,9 +71,7 @@ test_every_read_of_a_wallet_says_what_its_events_say = over_http.test_every_read
 test_an_answer_says_where_it_is_true_while_events_arrive = (
     over_http.test_an_answer_says_where_it_is_true_while_events_arrive
 )
-test_one_reads_what_one_has_written_once_the_position_is_reached = (
-    over_http.test_one_reads_what_one_has_written_once_the_position_is_reached
-)
+test_a_read_at_the_position_of_a_command_includes_it = over_http.test_a_read_at_the_position_of_a_command_includes_it
 test_a_wallet_is_found_as_soon_as_its_opening_is_reached = (
     over_http.test_a_wallet_is_found_as_soon_as_its_opening_is_reached
 )
@@ -233,7 +231,7 @@ def test_reads_are_right_while_redis_is_killed_and_comes_back(tmp_path: Path, ow
     assert "cache of aggregates available again" in service.log_text()
 
 
-def test_reads_are_right_while_redis_stands_still(tmp_path: Path, own_redis: Redis) -> None:
+def test_reads_are_right_while_redis_hangs(tmp_path: Path, own_redis: Redis) -> None:
     def happens(service: Service) -> None:
         for pause_s in (0.1, 0.6, 1.2):
             own_redis.pause()

@@ -1,4 +1,4 @@
-"""`stakelog project rebuild`: beside a busy service, killed and gone on with, with other folds, on damage."""
+"""`stakelog project rebuild`: with a busy service, killed and run again, with other folds, on damage."""
 
 import os
 import random
@@ -117,7 +117,7 @@ def test_a_rebuild_under_load_takes_the_place_of_the_live_tables(tmp_path: Path)
     assert_true_of_the_log(service.data, tmp_path / "scratch")
 
 
-def test_nobody_reads_an_older_position_after_the_switch(data: Path) -> None:
+def test_reads_never_go_back_to_an_older_position_after_the_switch(data: Path) -> None:
     """The live heads, looked at all the time, never go back."""
     service = service_of(data)
     with service, betting(service):
@@ -147,7 +147,9 @@ def test_without_a_read_model_the_first_one_is_made(data: Path, tmp_path: Path) 
 # --- killed -----------------------------------------------------------------------------------------------------
 
 
-def test_a_rebuild_killed_at_any_moment_changes_nothing_and_is_gone_on_with(data: Path, tmp_path: Path) -> None:
+def test_a_rebuild_killed_at_any_moment_changes_nothing_and_continues_when_run_again(
+    data: Path, tmp_path: Path
+) -> None:
     before, chance = live(data), random.Random(SEED)
     went_on, latest_s = 0, 1.2
     for _ in range(20):
@@ -211,7 +213,7 @@ def test_an_interrupted_rebuild_says_so_and_leaves_no_process(data: Path) -> Non
     assert live(data) == before
 
 
-def test_a_worker_that_is_killed_is_told_and_gone_on_with(data: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_process_is_reported_and_its_work_continues(data: Path, tmp_path: Path) -> None:
     process = subprocess.Popen([*command(), "project", "rebuild"], env=environment(data), stderr=subprocess.PIPE)
     until(lambda: len(folders_of(process.pid)) == 2)
     folders_of(process.pid)[0].kill()
@@ -257,7 +259,7 @@ def test_other_folds_list_what_differs_and_need_accept(data: Path, tmp_path: Pat
     assert "status lost → missed" in done.stdout
     assert "run it with --accept" in done.stderr
     assert live(data) == before
-    assert [status for _, _, status in generations(data)] == ["live"], "what nobody wanted is dropped"
+    assert [status for _, _, status in generations(data)] == ["live"], "a rejected generation is dropped"
     done = rebuild(data, "--accept", other_folds="next")
     assert done.returncode == 0, done.stderr
     assert f"{lost} rows differ" in done.stdout

@@ -107,7 +107,7 @@ def some_on_open_wallets(case: Case[Any], draw: Any) -> None:
 def of_what_there_is(case: Case[Any], draw: Any) -> None:
     """What no document can say of a read: who is there and what he has, his partition, a cursor that was given out.
 
-    Waits are kept short, for what nobody has posted never comes.
+    Waits are kept short: an event that was never posted never comes.
     """
     path, query = case.path_parameters or {}, case.query or {}
     if "user_id" in path and draw(st.integers(0, 3)):

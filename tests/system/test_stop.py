@@ -56,7 +56,7 @@ async def test_a_stop_under_load_finishes_what_was_taken(tmp_path: Path, stop: C
     playing = asyncio.create_task(crowd.play())
     try:
         async with asyncio.timeout(60):
-            while sum(one.has_its_last_word for one in crowd.asked) < 500:  # noqa: ASYNC110 - that it is busy
+            while sum(one.is_final for one in crowd.asked) < 500:  # noqa: ASYNC110 - that it is busy
                 await asyncio.sleep(0.05)
         await asyncio.to_thread(stop, service)
         status = await asyncio.to_thread(_status_of, service)

@@ -37,7 +37,7 @@ def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story) 
         yield side
 
 
-def test_it_folds_what_is_there_and_what_comes_and_ends_when_told(any_side: KafkaReadSide) -> None:
+def test_it_folds_old_and_new_events_and_ends_on_sigterm(any_side: KafkaReadSide) -> None:
     any_side.write(0.5)
     worker = any_side.worker()
     any_side.until_folded()
@@ -146,7 +146,7 @@ def test_without_a_topic_it_waits_for_the_first_node(side: KafkaReadSide) -> Non
     assert worker.stop() == 0
 
 
-def test_a_worker_to_whom_nothing_is_delivered_reads_the_log_and_then_ends_for_a_new_one(side: KafkaReadSide) -> None:
+def test_a_worker_without_deliveries_reads_the_log_and_then_ends_to_be_restarted(side: KafkaReadSide) -> None:
     silent = side.path / "silent"
     side.environment["SILENT_ONCE"] = str(silent)
     side.write(0.3)

@@ -1,14 +1,14 @@
 """Given, when, then for the pure core: wallets of one partition in memory, decided as a writer would.
 
-A `Scene` takes a command the way the contract says: due expiries fire first, then it is decided, and what became
-due by it fires at once. Nothing is written but to lists; the clock stands still until a test moves it.
+A `Scene` decides a command in the order of the contract: first the due expiries, then the command, then the expiries
+that the command made due. It writes to lists only; the clock moves only when a test moves it.
 
     scene = Scene.with_cash(1000)                 # given
     event = scene.when(hold(400))                 # when: it must be accepted
     assert event.data == HoldPlaced(...)          # then
     assert scene.refused(hold(700, hold_id="h2")).code is Code.INSUFFICIENT_FUNDS
 
-Each event passes `_assert_sound` on its way, so that every test is a test of the core's invariants too.
+Each event passes `_assert_sound`, so every test also tests the core's invariants.
 """
 
 from collections.abc import Mapping
@@ -70,12 +70,12 @@ class Scene:
         self.wallets: dict[str, Wallet] = {}
         self.items: dict[str, dict[str, Item]] = {}
         self.events: list[Event] = []
-        """All events of the partition: that of seq 1 stands first."""
+        """All events of the partition, the one of seq 1 first."""
         self.under_way: list[AnyFollowUp] = []
 
     @classmethod
     def with_cash(cls, amount: int = 1000, *users: str) -> "Scene":
-        """Open wallets, `u1` unless told, that got `amount` INR each by the order `o1`."""
+        """Open wallets (default: `u1`), each with `amount` INR from the order `o1`."""
         scene = cls()
         for user_id in users or ("u1",):
             scene.given(open_wallet(user_id=user_id), deposit(amount, user_id=user_id))
@@ -84,19 +84,19 @@ class Scene:
     # --- given, when ---------------------------------------------------------------------------------------------
 
     def given(self, *commands: Command) -> "Scene":
-        """What has happened before: each command must be accepted."""
+        """Post commands that must all be accepted: the events before the test's own."""
         for command in commands:
             self.when(command)
         return self
 
     def when(self, command: Command, actor: str = "local") -> Event:
-        """The event of a command that must be accepted; what expires at once comes after it."""
+        """Return the event of a command that must be accepted. Expiries that it makes due come after it."""
         decision = self.decided(command, actor)
         assert isinstance(decision, Event), (command, decision)
         return decision
 
     def refused(self, command: Command, actor: str = "local") -> Rejection:
-        """The rejection of a command that must be refused: nothing but due expiries may have been written."""
+        """Return the rejection of a command that must be refused. Only due expiries may have been written."""
         before = len(self.events)
         decision = self.decided(command, actor)
         assert isinstance(decision, Rejection), (command, decision)
@@ -104,7 +104,7 @@ class Scene:
         return decision
 
     def decided(self, command: Command, actor: str = "local") -> Decision:
-        """Fire what is due, decide, and fire what became due by it."""
+        """Write the due expiries, decide, and write the expiries that became due."""
         user_id = command.user_id
         time_us = self._time_us()
         self._fire(user_id, time_us)
@@ -127,11 +127,11 @@ class Scene:
         return decision
 
     def tick(self, user_id: str = "u1") -> list[Event]:
-        """Fire what is due in a wallet that nobody asks anything of."""
+        """Write the due expiries of a wallet without a command."""
         return self._fire(user_id, self._time_us())
 
     def deliver(self, index: int = 0) -> Event:
-        """Give one follow-up that is under way to its wallet."""
+        """Deliver one follow-up that is under way to its wallet."""
         follow_up = self.under_way.pop(index)
         user_id = follow_up.user_id
         time_us = max(self._time_us(), follow_up.cause_time_us)
@@ -163,13 +163,13 @@ class Scene:
         return [event.data.type for event in self.events_of(user_id)]
 
     def last(self, data_type: type[DataT]) -> DataT:
-        """The data of the last event, which must be of this type."""
+        """Return the data of the last event, which must be of this type."""
         data = self.events[-1].data
         assert isinstance(data, data_type), data
         return data
 
     def position(self, event: Event) -> str:
-        """Where the event stands, as `reverse` and `cause` name it."""
+        """The event's position, as `reverse` and `cause` name it."""
         return f"{PARTITION}:{self.events.index(event) + 1}"
 
     def total(self, account: str, asset: str = "INR") -> int:
@@ -187,7 +187,7 @@ class Scene:
         return max(self.now_us, self.events[-1].time_us if self.events else 0)
 
     def _known(self, user_id: str, keys: tuple[str, ...]) -> dict[str, Item | None]:
-        """Those items and no others, so that a key missing from `needs` is a KeyError here."""
+        """These items only, so that a key missing from `needs` raises KeyError."""
         items = self.items.get(user_id, {})
         return {key: items.get(key) for key in keys}
 
@@ -246,8 +246,7 @@ def _assert_sound(before: Wallet, after: Wallet, event: Event, items: Mapping[st
 
 
 # --- the commands, short --------------------------------------------------------------------------------------------
-# Each is for the wallet u1 and the asset INR unless told; command ids count up by themselves. `more` may be
-# metadata, or a command_id of the test's own.
+# The defaults are the wallet u1, the asset INR and a new command id. `more` may be metadata, or a command_id.
 
 _numbers = count(1)
 
@@ -416,5 +415,5 @@ def close_wallet(*, user_id: str = "u1", **more: Any) -> CloseWallet:
 
 
 def emptied(amount: int, order_id: str = "w-all") -> tuple[Command, ...]:
-    """What takes this much cash out of u1's wallet for good."""
+    """The commands that pay this much cash out of u1's wallet."""
     return request_withdrawal(amount, order_id), approve_withdrawal(order_id)

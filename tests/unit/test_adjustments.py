@@ -1,4 +1,4 @@
-"""An adjustment puts cash right, at once or after another actor has approved it."""
+"""An adjustment corrects cash, at once or after another actor approves it."""
 
 import pytest
 
@@ -75,7 +75,7 @@ def test_an_adjustment_may_not_pass_the_bound() -> None:
     assert Scene.with_cash(1).refused(adjust(AMOUNT_MAX)).code is Code.AMOUNT_OUT_OF_RANGE
 
 
-# --- with two pairs of eyes
+# --- with approval
 
 
 def proposed(amount: int = 30) -> Scene:
@@ -131,12 +131,12 @@ def test_a_proposal_is_resolved_once(first: Command, second: Command) -> None:
 
 
 @pytest.mark.parametrize("command", [approve_adjustment("a9"), reject_adjustment("a9")])
-def test_a_proposal_that_nobody_made_is_not_found(command: Command) -> None:
+def test_a_proposal_that_was_never_made_is_not_found(command: Command) -> None:
     rejection = proposed().refused(command, actor="op-2")
     assert (rejection.code, rejection.fields) == (Code.ADJUSTMENT_NOT_FOUND, {"adjustment_id": "a9"})
 
 
-def test_an_adjustment_id_is_used_once_whatever_became_of_it() -> None:
+def test_an_adjustment_id_is_used_once_even_after_it_is_resolved() -> None:
     scene = proposed()
     assert scene.refused(propose_adjustment(5)).code is Code.ADJUSTMENT_ID_REUSED
     scene.given(reject_adjustment())

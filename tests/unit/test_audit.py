@@ -1,4 +1,4 @@
-"""Each rule that ``audit verify`` checks, broken by hand: the fault is found and named with its place.
+"""Each rule that ``audit verify`` checks, broken by hand: the fault is found and named with its position.
 
 ``damage`` changes one record and nothing else. ``forge`` is a good forger: it computes the request hash and the chain
 behind the change again, so that only the rule in question can find it.
@@ -56,7 +56,7 @@ P = partition_of(ADA, PARTITIONS)
 
 
 class Lists:
-    """Records in lists: what a folder or a service would show."""
+    """Records in lists, as a folder or a service returns them."""
 
     def __init__(self, partitions: list[list[bytes]], page: int = 3) -> None:
         self.partitions = partitions
@@ -108,7 +108,7 @@ async def a_day() -> list[list[bytes]]:
         SettleBet(command_id="c5", bet_id="b1", payout=900, **a),
         PlaceHold(command_id="c6", hold_id="h1", amount=100, **a, **money),
         Transfer(command_id="c7", transfer_id="t1", to_user_id=BOB, amount=40, **a, **money),
-        Transfer(command_id="c8", transfer_id="t2", to_user_id="nobody", amount=41, **a, **money),
+        Transfer(command_id="c8", transfer_id="t2", to_user_id="never-opened", amount=41, **a, **money),
         bet("c9", "b2", 300, spend="bonus_first"),
         SettleBet(command_id="c10", bet_id="b2", payout=333, **a),
         bet("c11", "b3", 600, spend="bonus_first"),
@@ -130,7 +130,7 @@ async def a_day() -> list[list[bytes]]:
         SetLimits(command_id="c27", credit_limit=1_000, balance_max=None, **a, **money),
         FreezeWallet(command_id="c28", reason="r", **a),
         UnfreezeWallet(command_id="c29", reason="r", **a),
-        OpenWallet(command_id="c1", user_id="eve", referrer_id="nobody"),
+        OpenWallet(command_id="c1", user_id="eve", referrer_id="never-opened"),
         CloseWallet(command_id="c2", user_id="eve", reason="r"),
     ]
     for command in commands:
@@ -142,7 +142,7 @@ async def a_day() -> list[list[bytes]]:
     await post(Reverse(command_id="d3", position=deposit, reason="r", **a))
     clock.now_us += 2 * HOUR_US
     await post(bet("d4", "b4", 10_700))
-    await node.stop()  # lets the follow-ups arrive first
+    await node.stop()  # all follow-ups arrive first
     return log.appended.records
 
 
@@ -180,7 +180,7 @@ def with_request(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def rechained(records: list[bytes]) -> list[bytes]:
-    """The same records, with every seq and prev made to fit."""
+    """The same records, with every seq and prev corrected."""
     prev, done = EMPTY_SHA256, []
     for seq, record in enumerate(records, 1):
         done.append(as_record({**parsed(record), "seq": seq, "prev": prev}))
@@ -240,7 +240,7 @@ def test_the_day_has_an_event_of_each_type(day: list[list[bytes]]) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 3, 1_000])
-def test_a_whole_day_is_well(day: list[list[bytes]], page: int) -> None:
+def test_a_whole_day_is_correct(day: list[list[bytes]], page: int) -> None:
     seen: list[tuple[int, int]] = []
     verified = verify(Lists(day, page), progress=lambda done, total: seen.append((done, total)))
     assert verified.events == sum(map(len, day))
@@ -251,7 +251,7 @@ def test_a_whole_day_is_well(day: list[list[bytes]], page: int) -> None:
     assert seen[-1] == (verified.events, verified.events)
 
 
-def test_an_empty_log_is_well() -> None:
+def test_an_empty_log_is_correct() -> None:
     assert verify(Lists([[], []])).events == 0
 
 
@@ -286,7 +286,7 @@ def test_a_changed_metadata_names_the_changed_record(day: list[list[bytes]], eve
     assert place_of(fault_of(day)) == (partition, seq)
 
 
-def test_a_changed_time_names_the_changed_record_and_not_the_one_behind(day: list[list[bytes]]) -> None:
+def test_a_changed_time_names_the_changed_record_and_not_the_next_one(day: list[list[bytes]]) -> None:
     seq = damage(day, P, "deposited", lambda event: event.update(time_us=event["time_us"] + 0))
     assert verify(Lists(day)).events
     damage(day, P, "deposited", lambda event: event.update(actor="loca1"))
@@ -399,13 +399,13 @@ def test_a_record_that_is_stored_as_text_is_named(day: list[list[bytes]]) -> Non
     day[P][3] = day[P][3].decode()  # type: ignore[call-overload]
     fault = fault_of(day)
     assert place_of(fault) == (P, 4)
-    assert "something else than its bytes" in fault.reason
+    assert "something other than its bytes" in fault.reason
 
 
 # --- what a log cannot show by itself, and anchors do ---------------------------------------------------------------
 
 
-def test_a_log_without_its_last_records_is_well_by_itself(day: list[list[bytes]]) -> None:
+def test_a_log_without_its_last_records_is_correct_by_itself(day: list[list[bytes]]) -> None:
     del day[P][-1]
     assert verify(Lists(day)).anchored == ()
 
@@ -430,11 +430,11 @@ def test_a_log_that_got_shorter_is_found_by_a_published_head(day: list[list[byte
     assert f"ends at seq {ends_at}" in fault.reason
 
 
-def test_a_published_head_of_a_partition_that_is_not_there_is_a_fault(day: list[list[bytes]]) -> None:
+def test_a_published_head_of_a_missing_partition_is_a_fault(day: list[list[bytes]]) -> None:
     assert fault_of(day, {9: Head(1, EMPTY_SHA256)}).partition == 9
 
 
-def test_a_rewritten_stretch_is_narrowed_down_by_the_anchors_around_it(day: list[list[bytes]]) -> None:
+def test_the_anchors_around_rewritten_records_narrow_them_down(day: list[list[bytes]]) -> None:
     anchors = [Anchor(P, seq, sha256(day[P][seq - 1]).hexdigest(), f"seal {seq}") for seq in (3, 9)]
     seq = forge(day, P, "bet_settled", lambda event: event["postings"].reverse())
     assert 3 < seq < 9
@@ -444,7 +444,7 @@ def test_a_rewritten_stretch_is_narrowed_down_by_the_anchors_around_it(day: list
     assert "seal 9" in fault.reason
 
 
-def test_what_the_end_is_anchored_to_is_returned(day: list[list[bytes]]) -> None:
+def test_verify_returns_the_last_anchor_of_each_partition(day: list[list[bytes]]) -> None:
     anchors = [Anchor(P, seq, sha256(day[P][seq - 1]).hexdigest(), f"seal {seq}") for seq in (9, 3)]
     assert verify(Lists(day), anchors=anchors).anchored == (anchors[0],)
 
@@ -463,7 +463,7 @@ Case = tuple[str, str, Change, str]
 
 
 def setting(*path: Any, to: Any) -> Change:
-    """A change of one member, found by its names and places."""
+    """A change of one member, found by its names and indexes."""
 
     def change(event: dict[str, Any]) -> None:
         at: Any = event
@@ -581,7 +581,7 @@ FORGED: list[Case] = [
     ("a reversal of a later event", "reversed", setting("data", "position", to=f"{P}:9999"), "is not a deposit"),
     ("a reversal of another partition", "reversed", setting("data", "position", to=f"{B}:1"), "is not a deposit"),
     ("an amount beyond its range", "deposited", setting("data", "amount", to=2**53), "out of the range"),
-    ("an id used twice", "bet_settled", setting("command_id", to="c2"), "stands twice"),
+    ("an id used twice", "bet_settled", setting("command_id", to="c2"), "is used twice"),
     ("an order used twice", "withdrawal_requested", setting("data", "order_id", to="o1"), "no open withdrawal"),
     ("an id of the ledger's own", "deposited", setting("command_id", to="~mine"), "begin with ~"),
     ("an id that no client may use", "deposited", setting("command_id", to="a b"), "is not the id of a command"),
@@ -628,7 +628,7 @@ def test_a_forged_record_is_named(day: list[list[bytes]], event_type: str, chang
 
 
 LATER = {"adjustment_proposed", "withdrawal_requested"}
-"""What is forged about these shows itself where they are resolved: until then the record is right."""
+"""The forged part shows only when the item is resolved; until then the record is correct."""
 
 
 def test_a_request_hash_that_is_not_the_commands_is_a_fault(day: list[list[bytes]]) -> None:
@@ -657,7 +657,7 @@ def test_bytes_that_are_not_canonical_are_a_fault(day: list[list[bytes]], old: b
     index = index_of(day[P], "bet_settled")
     record = day[P][index]
     assert old in record
-    del day[P][index + 1 :]  # nothing behind it: only the bytes themselves can show it
+    del day[P][index + 1 :]  # no record after it: only the bytes can show the fault
     del day[B][index_of(day[B], "transfer_received") :]
     assert verify(Lists(day)).events
     day[P][index] = record.replace(old, new, 1)
@@ -719,7 +719,7 @@ def test_a_wallet_that_is_opened_twice_is_a_fault(day: list[list[bytes]]) -> Non
     day[P] = rechained(day[P])
     fault = fault_of(day)
     assert place_of(fault) == (P, len(day[P]))
-    assert "stands twice" in fault.reason
+    assert "is used twice" in fault.reason
 
 
 def test_a_bet_that_is_placed_twice_is_a_fault_though_the_first_is_settled(day: list[list[bytes]]) -> None:

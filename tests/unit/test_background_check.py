@@ -1,4 +1,4 @@
-"""What the proof finds in a read model that somebody changed by hand, and what it does not take for a fault."""
+"""The background check: what it finds in a read model that was changed by hand, and what is no difference."""
 
 import asyncio
 import shutil
@@ -35,7 +35,7 @@ PARTITIONS: Final = 3
 
 
 class Restless(CpuShare):
-    """Takes all the time there is, and counts how often it might have rested."""
+    """Never sleeps, and counts how often it could have."""
 
     def __init__(self) -> None:
         super().__init__(1.0)
@@ -56,21 +56,21 @@ class Desk:
     def scratch(self) -> OpenScratch:
         return partial(scratch_store, self.model.path.parent)
 
-    def proof(self, rows_max: int = 100_000) -> PartitionCheck:
+    def partition_check(self, rows_max: int = 100_000) -> PartitionCheck:
         return PartitionCheck(self.model.store, self.log, self.cpu, self.scratch, rows_max=rows_max)
 
     async def quick(self) -> list[Difference]:
-        proof = self.proof()
-        return [one for p in range(PARTITIONS) for one in await proof.quick(self.model.generation, p)]
+        check_one = self.partition_check()
+        return [one for p in range(PARTITIONS) for one in await check_one.quick(self.model.generation, p)]
 
     async def thorough(self, rows_max: int = 100_000) -> list[Difference]:
-        proof = self.proof(rows_max)
-        return [one for p in range(PARTITIONS) for one in (await proof.thorough(self.model.generation, p))[1]]
+        check_one = self.partition_check(rows_max)
+        return [one for p in range(PARTITIONS) for one in (await check_one.thorough(self.model.generation, p))[1]]
 
     def check(self) -> BackgroundCheck:
-        return BackgroundCheck(self.model.store, self.proof(), self.proof(), lambda: self.now_us)
+        return BackgroundCheck(self.model.store, self.partition_check(), self.partition_check(), lambda: self.now_us)
 
-    async def kept(self) -> list[Difference]:
+    async def stored(self) -> list[Difference]:
         return await self.model.store.differences(self.model.generation, 100)
 
 
@@ -81,7 +81,7 @@ def told() -> list[list[bytes]]:
 
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory: pytest.TempPathFactory, told: list[list[bytes]]) -> Path:
-    """A log and a read model that has all of it."""
+    """A log, and a read model with all of its events."""
     path = tmp_path_factory.mktemp("folded")
 
     async def fold() -> None:
@@ -104,7 +104,7 @@ async def desk(folded: Path, tmp_path: Path, told: list[list[bytes]]) -> AsyncIt
 
 
 def changes() -> Iterator[tuple[str, str, str]]:
-    """For each table one of its fields that is no key, and a value that it does not have."""
+    """For each table a field that is no key, and a value that the row does not have."""
     yield from [
         ("wallet", "status", "'closed '"),
         ("asset", "cash", "cash + 1"),
@@ -122,7 +122,7 @@ def changes() -> Iterator[tuple[str, str, str]]:
 
 
 async def first_row(desk: Desk, table: str) -> tuple[int, Row, list[str]]:
-    """A partition that has rows of the table, its first one, and its columns' names."""
+    """A partition that has rows of the table, the first of them, and the names of its columns."""
     for partition in range(PARTITIONS):
         if rows := (await desk.model.rows(partition))[table]:
             return partition, rows[0], list(type(rows[0]).__struct_fields__)
@@ -134,7 +134,7 @@ def where(row: Row, fields: list[str]) -> tuple[str, list[object]]:
     return " AND ".join(["partition = ?", *(f"{name} = ?" for name in keys)]), [getattr(row, name) for name in keys]
 
 
-async def test_a_read_model_that_is_what_the_log_says_has_no_difference(desk: Desk) -> None:
+async def test_a_read_model_that_agrees_with_the_log_has_no_difference(desk: Desk) -> None:
     assert await desk.quick() == []
     assert await desk.thorough() == []
     assert await desk.thorough(rows_max=20) == []
@@ -231,12 +231,12 @@ async def test_a_digest_changed_alone_is_found(desk: Desk) -> None:
         assert (found[0].expected, found[0].found) == (f'"{digest:032x}"', f'"{digest ^ 1:032x}"')
 
 
-async def test_a_log_that_does_not_go_through_the_checkpoint_is_said_and_nothing_else(desk: Desk) -> None:
+async def test_a_checkpoint_that_is_not_on_the_log_is_the_only_difference(desk: Desk) -> None:
     desk.model.sql("UPDATE checkpoint SET head = replace(head, '0', '1') WHERE partition = 2")
     assert [(one.partition, one.table, one.field) for one in await desk.thorough()] == [(2, "checkpoint", "head")]
 
 
-async def test_a_fold_that_went_wrong_is_found_though_the_digests_agree(
+async def test_a_defective_fold_is_found_although_the_digests_agree(
     folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(event: Event, place: Position, book: RowBuffer) -> None:
@@ -256,7 +256,7 @@ async def test_a_fold_that_went_wrong_is_found_though_the_digests_agree(
     await model.store.close()
 
 
-async def test_users_beyond_the_first_hundred_that_differ_are_said_to_differ(desk: Desk) -> None:
+async def test_after_the_first_hundred_differing_users_only_digests_are_reported(desk: Desk) -> None:
     many = NAMED_MAX + 20
     for number in range(many):
         desk.model.sql("INSERT INTO {referral} VALUES (0, ?, 1, 1)", f"zz{number:03}")
@@ -273,33 +273,33 @@ async def go_round(check: BackgroundCheck) -> None:
     await check.next_partition()
 
 
-async def test_a_mended_row_clears_what_was_kept(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_repaired_row_clears_the_stored_difference(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     check = desk.check()
     partition, row, fields = await first_row(desk, "wallet")
     which, key = where(row, fields)
     desk.model.sql(f"UPDATE {{wallet}} SET status = 'gone' WHERE {which}", partition, *key)
     for _ in range(3):
         await go_round(check)
-        assert [(one.place, one.field, one.found) for one in await desk.kept()] == [(key[0], "status", '"gone"')]
+        assert [(one.place, one.field, one.found) for one in await desk.stored()] == [(key[0], "status", '"gone"')]
     assert caplog.text.count("status: the log says") == 1, "logged once"
     desk.model.sql(f"UPDATE {{wallet}} SET status = ? WHERE {which}", getattr(row, "status"), partition, *key)  # noqa: B009
     await go_round(check)
-    assert await desk.kept() == []
+    assert await desk.stored() == []
 
 
 async def test_a_changed_row_is_named_in_the_first_quick_round(desk: Desk) -> None:
     desk.model.sql("UPDATE {account} SET debited = '1' WHERE partition = 2 AND account = 'house/stakes'")
     await desk.check().quick_round()
-    assert {(one.partition, one.place, one.field) for one in await desk.kept()} == {(2, "house/stakes", "debited")}
+    assert {(one.partition, one.place, one.field) for one in await desk.stored()} == {(2, "house/stakes", "debited")}
 
 
-async def test_a_quick_round_holds_nothing_against_the_log_where_the_sums_agree(desk: Desk) -> None:
+async def test_a_quick_round_folds_nothing_if_the_digests_agree(desk: Desk) -> None:
     await desk.check().quick_round()
     assert await desk.model.store.checked(desk.model.generation) == []
 
 
-async def test_partitions_that_cannot_be_proved_do_not_keep_the_others_from_it(desk: Desk) -> None:
-    """The log of partition 1 is damaged: that is said, and the next one has its turn."""
+async def test_a_partition_that_cannot_be_checked_does_not_stop_the_others(desk: Desk) -> None:
+    """The log of partition 1 is damaged. That is raised, and the next turn checks partition 2."""
     connection = sqlite3.connect(desk.model.path.with_name(EVENTS), isolation_level=None)
     connection.execute("DROP TRIGGER event_is_unchanged")
     connection.execute("UPDATE event SET record = x'00' WHERE partition = 1 AND seq = 3")
@@ -312,7 +312,7 @@ async def test_partitions_that_cannot_be_proved_do_not_keep_the_others_from_it(d
     assert [one.partition for one in await desk.model.store.checked(1)] == [0, 2]
 
 
-async def test_each_turn_holds_the_next_partition_against_the_log(desk: Desk) -> None:
+async def test_each_turn_checks_the_next_partition(desk: Desk) -> None:
     check = desk.check()
     for checked in ([0], [0, 1], [0, 1, 2], [0, 1, 2]):
         await go_round(check)
@@ -323,19 +323,19 @@ async def test_each_turn_holds_the_next_partition_against_the_log(desk: Desk) ->
     assert [one.seq for one in there] == [len(records) for records in desk.model.partitions]
 
 
-async def test_rows_of_older_folds_are_held_against_their_digests_only(
+async def test_for_rows_of_older_folds_only_the_digests_are_checked(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folds, "VERSION", folds.VERSION + 1)
     desk.model.sql("UPDATE {asset} SET held = held + 1")
     for _ in range(PARTITIONS):
         await go_round(desk.check())
-    kept = await desk.kept()
+    kept = await desk.stored()
     assert kept
     assert {(one.table, one.field) for one in kept} == {("asset", "digest")}
 
 
-async def test_a_generation_that_goes_away_under_the_check_is_no_error(desk: Desk) -> None:
+async def test_a_generation_that_is_dropped_during_the_check_is_no_error(desk: Desk) -> None:
     store, old = desk.model.store, desk.model.generation
     made = await store.make_generation(folds.VERSION, PARTITIONS, live=False)
     desk.model.generation = made.number
@@ -352,28 +352,28 @@ async def test_a_generation_that_goes_away_under_the_check_is_no_error(desk: Des
                 await store.switch(old, made.number, accept=False)
                 await store.drop_generation(old)
 
-    proof = PartitionCheck(store, desk.log, Switching(), desk.scratch)
-    check = BackgroundCheck(store, proof, proof, lambda: 1, round_s=0.01)
+    check_one = PartitionCheck(store, desk.log, Switching(), desk.scratch)
+    check = BackgroundCheck(store, check_one, check_one, lambda: 1, round_s=0.01)
     task = asyncio.create_task(check.run())
     async with asyncio.timeout(10):
-        while len(await store.checked(made.number)) < PARTITIONS:  # noqa: ASYNC110 - it is another file's change
+        while len(await store.checked(made.number)) < PARTITIONS:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     assert not task.done()
     task.cancel()
     assert await store.differences(made.number, 1) == []
 
 
-async def test_nothing_live_is_nothing_to_check(tmp_path: Path) -> None:
+async def test_without_a_live_generation_nothing_is_checked(tmp_path: Path) -> None:
     model = ReadModel(tmp_path, [])
     await write_log(tmp_path, [[]])
     reader = SqliteLogReader(tmp_path / EVENTS)
-    proof = PartitionCheck(model.store, reader, Restless(), partial(scratch_store, tmp_path))
-    await go_round(BackgroundCheck(model.store, proof, proof, lambda: 1))
+    check_one = PartitionCheck(model.store, reader, Restless(), partial(scratch_store, tmp_path))
+    await go_round(BackgroundCheck(model.store, check_one, check_one, lambda: 1))
     reader.close()
     await model.store.close()
 
 
-async def test_no_more_is_kept_than_anybody_reads(desk: Desk) -> None:
+async def test_the_number_of_stored_differences_is_bounded(desk: Desk) -> None:
     desk.model.sql(
         "INSERT INTO {referral} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000)"
         " SELECT 0, 'zz', i + 10, 1 FROM n"
@@ -386,10 +386,10 @@ async def test_no_more_is_kept_than_anybody_reads(desk: Desk) -> None:
 # --- while events arrive --------------------------------------------------------------------------------------------
 
 
-async def test_rows_that_change_while_the_proof_computes_are_no_difference(
+async def test_rows_that_change_during_the_check_are_no_difference(
     folded: Path, tmp_path: Path, told: list[list[bytes]]
 ) -> None:
-    """The log is all there, the read model takes it event by event, one at each rest of the proof."""
+    """The log is complete; the read model folds one event at each rest of the check."""
     shutil.copytree(folded, tmp_path / "data")
     (tmp_path / "data" / READ_MODEL).unlink()
     model = await ReadModel.empty(tmp_path / "data", told)
@@ -414,7 +414,7 @@ async def test_rows_that_change_while_the_proof_computes_are_no_difference(
     await model.store.close()
 
 
-async def test_a_scan_is_of_one_moment_whatever_is_stored_while_it_lasts(
+async def test_a_scan_reads_one_moment_whatever_is_committed_during_it(
     tmp_path: Path, told: list[list[bytes]]
 ) -> None:
     records = max(told, key=len)
@@ -454,14 +454,14 @@ def made(folder: Path) -> Path:
 
 
 async def peak_of_a_check(folder: Path, events: int) -> int:
-    """Bytes at most, for a log of this many deposits to many users, half of them to one."""
+    """The peak in bytes, for a log of this many deposits to many users, half of them to one."""
     records = chained(deposits(*(f"u{number // 2}" if number % 2 else "whale" for number in range(events))))
     await write_log(folder, [records])
     model = await ReadModel.empty(folder, [records])
     for start in range(0, events, 100):
         await model.fold(await model.folder(), records[start : start + 100])
     desk = Desk(model, SqliteLogReader(folder / EVENTS), Restless())
-    check = desk.proof(rows_max=50)
+    check = desk.partition_check(rows_max=50)
     tracemalloc.start()
     try:
         assert await check.thorough(model.generation, 0) == (events, [])
@@ -490,10 +490,10 @@ def names_in(folder: Path) -> list[str]:
 # --- quarantine -----------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_held_for_a_quarantined_user_is_no_difference(
+async def test_quarantined_events_are_no_difference(
     folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not while the folds cannot digest it, and not after the fix, when it can be taken and was not yet."""
+    """Neither while the fold fails on them, nor after the fix, before they are folded."""
 
     def picky(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id == "anna" and event.data.type == "bet_settled":
@@ -512,11 +512,11 @@ async def test_what_is_held_for_a_quarantined_user_is_no_difference(
     assert await desk.thorough() == []
     assert await desk.thorough(rows_max=20) == []
     desk.model.sql("UPDATE {asset} SET cash = cash + 1 WHERE user_id = 'anna'")
-    assert {(one.place, one.field) for one in await desk.thorough()} == {("anna", "cash")}, "but what she has is"
+    assert {(one.place, one.field) for one in await desk.thorough()} == {("anna", "cash")}, "folded rows are checked"
     await model.store.close()
 
 
-async def test_an_event_in_the_rows_that_the_folds_cannot_digest_is_a_difference(
+async def test_an_event_in_the_rows_on_which_a_fold_fails_is_a_difference(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def picky(event: Event, place: Position, book: RowBuffer) -> None:
@@ -529,7 +529,7 @@ async def test_an_event_in_the_rows_that_the_folds_cannot_digest_is_a_difference
     assert (stop.place, stop.expected, stop.found) == ("anna", '"ValueError: no bets of anna"', "null")
 
 
-async def test_held_events_that_were_deleted_or_changed_by_hand_are_named(
+async def test_quarantined_events_that_were_deleted_or_changed_by_hand_are_named(
     folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def picky(event: Event, place: Position, book: RowBuffer) -> None:
@@ -575,13 +575,13 @@ async def test_the_check_rests_nine_times_as_long_as_it_worked() -> None:
     assert slept == pytest.approx([18.0, 0.0, 2.0])
 
 
-def test_ranges_of_users_cover_everybody_once() -> None:
+def test_ranges_of_users_cover_each_user_once() -> None:
     one, two = Users(last="bob"), Users(first="bob")
     for user_id in ("0", "Bob", "anna", "bob", "bob1", "~", "ü"):
         assert (user_id in one) != (user_id in two)
 
 
-def test_each_table_but_two_is_of_users() -> None:
+def test_all_tables_but_two_belong_to_users() -> None:
     assert [kind.table for kind in ROW_TYPES if kind not in BY_USER] == ["deposit", "account"]
 
 

@@ -19,7 +19,7 @@ from unit.folders import story_records, write_log
 
 
 def nothing(_folder: Path) -> None:
-    """Nothing is asked of the copy."""
+    """Accept any copy."""
 
 
 def a_file(path: Path, rows: int) -> None:
@@ -48,7 +48,7 @@ class Busy:
 
     def __call__(self, _done: int, _total: int) -> None:
         self.steps += 1
-        assert self.steps < 200, "the copy begins anew with every write"
+        assert self.steps < 200, "the copy starts again with every write"
         for writer in self.writers:  # first the log, then what is derived from it
             writer.execute("INSERT INTO step(filler) VALUES (zeroblob(4000))")
 
@@ -173,7 +173,7 @@ def test_a_log_that_cannot_be_read_is_one_message(data: Path, tmp_path: Path) ->
         (lambda folder: (folder / "data", folder / "data" / EVENTS / "x"), "there is no folder"),
     ],
 )
-def test_wrong_use_is_said_plainly_and_ends_with_2(
+def test_wrong_use_is_one_message_and_ends_with_2(
     data: Path, tmp_path: Path, arrange: Callable[[Path], tuple[Path, Path]], said: str
 ) -> None:
     done = run(*arrange(tmp_path))

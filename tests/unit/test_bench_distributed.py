@@ -37,7 +37,7 @@ def test_a_command_that_has_no_answer_yet_counts_for_as_long_as_it_waits() -> No
     assert longest_s([word(0, 11.0, 0.2)], [(0, 4.0), (1, 9.0)], 10.0, {0}) == {0: 4.0}
 
 
-def test_a_partition_in_which_nothing_ended_was_not_interrupted_as_far_as_anybody_saw() -> None:
+def test_a_partition_without_an_ended_command_counts_as_not_interrupted() -> None:
     assert longest_s([], [], 10.0, {3}) == {3: 0.0}
 
 

@@ -56,7 +56,7 @@ def test_a_bet_moves_its_stake_to_the_house() -> None:
         ("bonus_first", 180, 130, 50),
     ],
 )
-def test_a_stake_takes_cash_bonus_and_credit_in_the_order_asked_for(
+def test_a_stake_takes_cash_bonus_and_credit_in_the_requested_order(
     spend: str | None, stake: int, cash: int, bonus: int
 ) -> None:
     scene = Scene.with_cash(100).given(grant_bonus(50), set_limits(credit_limit=30))
@@ -146,14 +146,14 @@ def test_a_grant_that_is_past_its_expiry_is_not_spent() -> None:
     assert scene.types_of()[-1] == "bonus_expired"
 
 
-def test_a_bet_id_is_used_once_whatever_became_of_it() -> None:
+def test_a_bet_id_is_used_once_even_after_the_bet_is_resolved() -> None:
     scene = Scene.with_cash(100).given(place_bet(1, "b1"), place_bet(1, "b2"), place_bet(1, "b3"))
     scene.given(settle_bet(0, "b2"), cancel_bet("b3"))
     for bet_id in ("b1", "b2", "b3"):
         assert scene.refused(place_bet(1, bet_id)).code is Code.BET_ID_REUSED
 
 
-def test_a_game_that_nobody_keeps_the_rules_of_is_unknown() -> None:
+def test_a_game_without_rules_is_unknown() -> None:
     rejection = Scene.with_cash().refused(place_bet(1, game="chess"))
     assert (rejection.code, rejection.fields) == (Code.UNKNOWN_GAME, {"game": "chess"})
 
@@ -219,7 +219,7 @@ def test_a_payout_of_a_bonus_bet_posts_nothing_to_cash() -> None:
     assert event.postings == (("house/payouts", "INR", -25), ("wallet/u1/bonus", "INR", 25))
 
 
-def test_a_payout_in_bonus_stands_under_the_last_grant_that_the_stake_took_from() -> None:
+def test_the_bonus_part_of_a_payout_goes_to_the_last_grant_of_the_stake() -> None:
     scene = Scene().given(
         open_wallet(),
         grant_bonus(10, "soon", expires_at_us=NOON + 5 * SECOND_US),
@@ -243,7 +243,7 @@ def test_a_bet_is_resolved_once(first: SettleBet | CancelBet, second: SettleBet 
     assert scene.refused(second).code is Code.ALREADY_RESOLVED
 
 
-def test_a_bet_that_nobody_placed_is_not_found() -> None:
+def test_a_bet_that_was_never_placed_is_not_found() -> None:
     rejection = Scene.with_cash().refused(settle_bet(5, "b9"))
     assert (rejection.code, rejection.fields) == (Code.BET_NOT_FOUND, {"bet_id": "b9"})
 

@@ -1,4 +1,4 @@
-"""Bonuses are grants: each may have an end, and what comes back to it after its end is gone at once."""
+"""Bonuses are grants: each may have an expiry, and money that comes back after it expires at once."""
 
 import pytest
 
@@ -22,7 +22,7 @@ END = NOON + SECOND_US
 
 
 def granted(amount: int = 50) -> Scene:
-    """A wallet with cash 100 and a grant g1 that ends in a second."""
+    """A wallet with cash 100 and a grant g1 that expires in a second."""
     return Scene.with_cash(100).given(grant_bonus(amount, expires_at_us=END))
 
 
@@ -73,7 +73,7 @@ def test_a_due_grant_expires_and_goes_back_to_the_house() -> None:
     assert event.command_id.startswith("~")
 
 
-def test_a_grant_is_due_at_its_very_microsecond_and_not_before() -> None:
+def test_a_grant_is_due_at_exactly_its_microsecond() -> None:
     scene = granted()
     scene.now_us = END - 1
     assert scene.tick() == []
@@ -82,7 +82,7 @@ def test_a_grant_is_due_at_its_very_microsecond_and_not_before() -> None:
 
 
 @pytest.mark.parametrize("expires_at_us", [NOON, NOON - 1, 0, -1])
-def test_a_grant_that_ends_in_the_past_is_accepted_and_expires_at_once(expires_at_us: int) -> None:
+def test_a_grant_with_a_past_expiry_is_accepted_and_expires_at_once(expires_at_us: int) -> None:
     scene = Scene().given(open_wallet())
     event = scene.when(grant_bonus(50, expires_at_us=expires_at_us))
     assert event.balances == {"INR": Balance(bonus=50)}
@@ -122,7 +122,7 @@ def test_grants_of_all_assets_expire_each_in_its_own_event() -> None:
     assert scene.balance() == Balance(bonus=3)
 
 
-def test_holds_and_grants_expire_in_the_order_of_their_ends() -> None:
+def test_holds_and_grants_expire_in_the_order_of_their_expiry() -> None:
     scene = Scene.with_cash(100).given(
         grant_bonus(1, "g1", expires_at_us=END - 2),
         hold(1, "h1", expires_at_us=END - 3),

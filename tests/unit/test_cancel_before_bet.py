@@ -1,4 +1,4 @@
-"""A cancel that overtakes its bet is kept, and refuses that bet for ever."""
+"""A cancel that arrives before its bet is stored, and the bet is always refused."""
 
 from ledger.core.events import Balance, BetCancelled
 from ledger.core.rejections import Code
@@ -15,7 +15,7 @@ def test_a_cancel_before_its_bet_is_an_event_without_postings() -> None:
     assert (scene.events[-1].postings, scene.events[-1].balances) == ((), {})
 
 
-def test_the_bet_that_comes_after_its_cancel_is_refused_for_ever() -> None:
+def test_a_bet_that_arrives_after_its_cancel_is_always_refused() -> None:
     scene = cancelled_before()
     for _ in range(2):
         rejection = scene.refused(place_bet(5, "b1"))
@@ -31,10 +31,10 @@ def test_it_cannot_be_cancelled_again() -> None:
     assert cancelled_before().refused(cancel_bet("b1")).code is Code.ALREADY_RESOLVED
 
 
-def test_other_bets_go_on() -> None:
+def test_other_bets_are_accepted() -> None:
     cancelled_before().given(place_bet(5, "b2"), settle_bet(10, "b2"))
 
 
-def test_the_bet_of_that_name_in_another_wallet_goes_on() -> None:
+def test_a_bet_with_the_same_id_in_another_wallet_is_accepted() -> None:
     scene = Scene.with_cash(100, "u1", "u2").given(cancel_bet("b1"))
     scene.when(place_bet(5, "b1", user_id="u2"))

@@ -1,4 +1,4 @@
-"""The commands: which shapes pass, and the bytes that tell two askings apart."""
+"""The commands: which shapes are valid, and the bytes whose hash detects a reused command_id."""
 
 from hashlib import sha256
 from typing import Any
@@ -38,7 +38,7 @@ def malformed(command: dict[str, Any] | bytes) -> bool:
 # --- shapes
 
 
-def test_a_command_is_told_by_its_type() -> None:
+def test_the_type_decides_which_command_it_is() -> None:
     assert decoded(AN_ORDER) == Deposit(command_id="c-1", user_id="u1", order_id="o1", asset="INR", amount=500)
 
 
@@ -60,7 +60,7 @@ def test_what_a_frozen_wallet_refuses_is_what_the_contract_lists() -> None:
 
 
 @pytest.mark.parametrize("follow_up", AnyFollowUp.__args__)
-def test_nobody_can_post_the_ledgers_own_commands(follow_up: type[msgspec.Struct]) -> None:
+def test_a_client_cannot_post_the_ledgers_own_commands(follow_up: type[msgspec.Struct]) -> None:
     assert malformed({**AN_ORDER, "type": follow_up.__struct_config__.tag})
 
 

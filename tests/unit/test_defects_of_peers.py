@@ -1,4 +1,4 @@
-"""Defects found in other wallet services, each as a test that it can't happen here."""
+"""Defects of other wallet services, each as a test that this one does not have it."""
 
 from ledger.core.events import Balance
 from ledger.core.rejections import Code
@@ -42,7 +42,7 @@ def test_two_holds_together_take_no_more_than_the_cash() -> None:
 
 
 def test_a_hold_that_was_refused_cannot_be_captured() -> None:
-    # Seen: a hold rejected for want of funds was kept with that status, and a later commit did not look at it.
+    # Seen: a hold rejected for lack of funds was stored with that status, and a later capture did not check it.
     scene = Scene.with_cash(100)
     assert scene.refused(hold(101)).code is Code.INSUFFICIENT_FUNDS
     assert scene.refused(capture_hold()).code is Code.HOLD_NOT_FOUND
@@ -81,7 +81,7 @@ def test_a_hold_that_expired_does_not_give_the_money_back_again() -> None:
 
 
 def test_a_capture_above_the_hold_takes_nothing() -> None:
-    # Seen: the commit's own amount was booked, whatever had been held.
+    # Seen: the capture's amount was booked without a comparison with the held amount.
     scene = Scene.with_cash(100).given(hold(60))
     assert scene.refused(capture_hold(amount=61)).code is Code.CAPTURE_EXCEEDS_HOLD
     assert scene.balance() == Balance(cash=40, held=60)
@@ -93,8 +93,8 @@ def test_a_withdrawal_that_was_paid_is_not_given_back() -> None:
     assert scene.balance() == Balance(cash=40)
 
 
-async def test_a_call_that_is_retried_is_paid_once() -> None:
-    # Seen: the answer to a payout was lost, the game server asked again, and the wallet was paid twice.
+async def test_a_retried_payout_is_paid_once() -> None:
+    # Seen: the response to a payout was lost, the game server repeated it, and the wallet was paid twice.
     world = await World().start()
     await world.given(open_wallet(), deposit(100), place_bet(40, "b1"))
     payout = settle_bet(90, "b1")
@@ -106,8 +106,8 @@ async def test_a_call_that_is_retried_is_paid_once() -> None:
     await world.stop()
 
 
-async def test_an_id_that_comes_again_with_another_body_is_named_and_changes_nothing() -> None:
-    # Seen: the second body was answered with the first one's success, so that its caller thought it was taken.
+async def test_a_reused_id_with_another_body_is_refused_and_changes_nothing() -> None:
+    # Seen: the second body got the first one's success, so its caller took it for accepted.
     world = await World().start()
     await world.given(open_wallet(), deposit(100, command_id="c1", order_id="o1"))
     again = await world.post(deposit(200, command_id="c1", order_id="o1"))

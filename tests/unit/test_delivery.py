@@ -1,4 +1,4 @@
-"""Whatever a consumer group delivers, the tables are those that a fold of the events makes from scratch."""
+"""Whatever a consumer group delivers, the tables equal those that are folded from the events alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,20 +24,21 @@ from unit.folded import Tables, from_scratch, live_tables
 
 
 class TopicInMemory:
-    """``PlacedLogReader`` over lists of values: offsets are their indexes, events what the chain rule says."""
+    """``PlacedLogReader`` over lists of values: an offset is an index, and the chain rule says which values are
+    events."""
 
     def __init__(self, values: Sequence[Sequence[bytes]]) -> None:
         self.values = values
         self.partitions = len(values)
-        self.asked = 0
-        self.away = 0
-        """So many questions are not answered."""
+        self.reads = 0
+        self.failing_reads = 0
+        """How many reads will fail."""
 
     def _events(self, partition: int) -> list[tuple[int, bytes]]:
-        self.asked += 1
-        if self.away:
-            self.away -= 1
-            raise LogUnavailable("the topic is away")
+        self.reads += 1
+        if self.failing_reads:
+            self.failing_reads -= 1
+            raise LogUnavailable("the topic is unavailable")
         found: list[tuple[int, bytes]] = []
         head = EMPTY
         for offset, value in enumerate(self.values[partition]):
@@ -87,7 +88,7 @@ def expected(told: Story, tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 
 def as_topic(events: Sequence[bytes], chance: Random) -> list[bytes]:
-    """The events among forks of themselves, old records, and what is no record."""
+    """The events mixed with forks, old records, and bytes that are no record."""
     values: list[bytes] = []
     for number, event in enumerate(events):
         while chance.random() < 0.1:
@@ -101,7 +102,7 @@ def as_topic(events: Sequence[bytes], chance: Random) -> list[bytes]:
 
 
 class Table:
-    """A topic, a read model in a file, and those who fill it."""
+    """A topic, a read model in a file, and the projectors that fold into it."""
 
     def __init__(self, path: Path, values: Sequence[Sequence[bytes]]) -> None:
         self.path = path
@@ -151,15 +152,13 @@ async def test_any_delivery_to_any_number_of_workers_makes_the_same_tables(
             if some:
                 delivered[partition] = some
         if chance.random() < 0.1:
-            table.topic.away = chance.randint(1, 3)
+            table.topic.failing_reads = chance.randint(1, 3)
         await chance.choice(projectors).take(delivered)
     await projectors[0].catch_up(dict(enumerate(ends)))
     assert await table.tables() == expected
 
 
-async def test_forks_behind_the_last_event_are_no_reason_to_read_for_ever(
-    tmp_path: Path, told: Story, expected: Tables
-) -> None:
+async def test_reading_ends_at_forks_after_the_last_event(tmp_path: Path, told: Story, expected: Tables) -> None:
     table = Table(tmp_path / "data", [[*events, *map(fork_of, events[-3:]), b"?"] for events in told.partitions])
     projector = table.projector()
     await projector.take(table.everything())
@@ -183,7 +182,7 @@ async def test_a_gap_inside_a_batch_is_filled(tmp_path: Path, told: Story) -> No
     assert projector.counts.gaps == 1
 
 
-async def test_who_was_overtaken_is_done_only_when_its_batch_is_in_the_tables(tmp_path: Path, told: Story) -> None:
+async def test_an_overtaken_projector_returns_once_its_batch_is_in_the_tables(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     one, other = table.projector(), table.projector()
@@ -194,17 +193,17 @@ async def test_who_was_overtaken_is_done_only_when_its_batch_is_in_the_tables(tm
     assert (await table.tables())[partition][0].head.seq == 9
 
 
-async def test_what_is_delivered_again_is_counted_and_asks_the_topic_nothing(tmp_path: Path, told: Story) -> None:
+async def test_records_delivered_again_are_counted_and_cost_no_read_of_the_topic(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
     projector = table.projector()
     await projector.take(table.everything())
-    asked, events = table.topic.asked, projector.counts.events
+    reads, events = table.topic.reads, projector.counts.events
     assert events == sum(map(len, told.partitions))
     await projector.take(table.everything())
-    assert (table.topic.asked, projector.counts.events, projector.counts.skipped) == (asked, events, events)
+    assert (table.topic.reads, projector.counts.events, projector.counts.skipped) == (reads, events, events)
 
 
-async def test_a_checkpoint_that_is_not_in_the_topic_is_a_disaster(tmp_path: Path, told: Story) -> None:
+async def test_a_checkpoint_that_is_not_in_the_topic_ends_the_projector(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
     await table.projector().take(table.everything())
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
@@ -213,10 +212,10 @@ async def test_a_checkpoint_that_is_not_in_the_topic_is_a_disaster(tmp_path: Pat
         await table.projector().take(table.delivered(partition, 0, 1))
 
 
-async def test_an_event_whose_chain_goes_on_and_that_cannot_be_read_is_never_passed_over(
+async def test_a_record_that_does_not_continue_the_chain_is_never_skipped_in_a_gap(
     tmp_path: Path, told: Story
 ) -> None:
-    """A reader that hands out what does not continue the chain: nothing that comes later can mend that."""
+    """The log returns a record that does not continue the chain. No later record can repair that."""
     table = plain(tmp_path / "data", told)
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     table.topic.read = lambda *_: told.partitions[partition][2:3]  # type: ignore[method-assign]
@@ -228,7 +227,7 @@ async def test_a_stop_ends_a_wait(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     await table.projector().take(table.delivered(partition, 0, 5))
-    table.topic.away = 1_000_000
+    table.topic.failing_reads = 1_000_000
     projector = table.projector()
     taking = asyncio.create_task(projector.take(table.delivered(partition, 0, 9)))
     await waiting(projector)
@@ -238,30 +237,30 @@ async def test_a_stop_ends_a_wait(tmp_path: Path, told: Story) -> None:
 
 async def waiting(projector: DeliveryProjector) -> None:
     async with asyncio.timeout(10):
-        while not projector.waiting:  # noqa: ASYNC110 - the projector says it to whoever looks, and to nobody else
+        while not projector.waiting:  # noqa: ASYNC110 - the projector has no event for it
             await asyncio.sleep(0.01)
 
 
-async def test_users_who_stood_still_are_folded_after_the_fix(
+async def test_quarantined_users_are_folded_after_the_fix(
     tmp_path: Path, told: Story, expected: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = plain(tmp_path / "data", told)
     partition = max(range(3), key=lambda one: len(told.partitions[one]))
     user_id = decode(told.partitions[partition][len(told.partitions[partition]) // 2]).event.user_id
 
-    def choke(event: Event, place: Position, book: RowBuffer) -> None:
+    def fail(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id == user_id:
-            raise ValueError("no taste")
+            raise ValueError("a defective fold")
 
     with monkeypatch.context() as before:
-        before.setattr(folding, "FOLDS", (*FOLDS, choke))
+        before.setattr(folding, "FOLDS", (*FOLDS, fail))
         await table.projector().take(table.everything())
     after = table.projector()
     await after.take(table.delivered(partition, 0, 1))
     assert await table.tables() == expected
 
 
-async def test_a_generation_of_other_folds_is_left_as_it_is(tmp_path: Path, told: Story) -> None:
+async def test_a_generation_of_another_version_of_the_folds_is_not_changed(tmp_path: Path, told: Story) -> None:
     table = plain(tmp_path / "data", told)
     store = SqliteReadModelStore(table.path / READ_MODEL)
     made = await store.make_generation(VERSION + 1, 3, live=True)
@@ -274,7 +273,7 @@ async def test_a_generation_of_other_folds_is_left_as_it_is(tmp_path: Path, told
     await store.close()
 
 
-def test_a_fork_is_another_record_at_the_same_place(told: Story) -> None:
+def test_a_fork_is_another_record_at_the_same_position(told: Story) -> None:
     event = told.partitions[0][0] if told.partitions[0] else told.partitions[1][0]
     (place, prev, _), (other, other_prev, _) = decode(event), decode(fork_of(event))
     assert (place, prev) == (other, other_prev)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from demo.books.books import EVENT_OF, Books
-from demo.books.wallets import Command, CommandResponse, bonus_of_stake
+from demo.books.wallets import Command, CommandResponse, Limits, bonus_of_stake
 
 START_US = 1_795_435_200_000_000
 
@@ -75,7 +75,7 @@ def seen(**changed: Any) -> dict[str, Any]:
         "user_id": "u1",
         "status": "open",
         "referrer_id": None,
-        "balances": {"INR": {"cash": 1000, "bonus": 0, "held": 0, "available": 1000}},
+        "balances": {"INR": {"cash": 1000, "bonus": 0, "held": 0, "available": 1000, "withdrawable": 1000}},
         "limits": {},
         "first_deposit": {"order_id": "o1", "asset": "INR", "amount": 1000, "position": "0:2", "time_us": 1},
     } | changed
@@ -128,10 +128,10 @@ def test_a_payout_goes_to_the_bonus_by_the_share_of_the_stake_rounded_down() -> 
 
 def test_bonus_is_spent_by_soonest_expiry_then_oldest() -> None:
     given = Given()
-    given.accept("grant_bonus", grant_id="for ever", asset="INR", amount=10)
+    given.accept("grant_bonus", grant_id="always", asset="INR", amount=10)
     given.accept("grant_bonus", grant_id="late", asset="INR", amount=10, expires_at_us=START_US + 9_000)
     given.accept("grant_bonus", grant_id="soon", asset="INR", amount=10, expires_at_us=START_US + 8_000)
-    given.bet("b1", 25, cash=0, bonus=25, grants=[["soon", 10], ["late", 10], ["for ever", 5]])
+    given.bet("b1", 25, cash=0, bonus=25, grants=[["soon", 10], ["late", 10], ["always", 5]])
     assert given.books.surprises == []
     assert given.buckets() == (0, 5, 0)
 
@@ -184,7 +184,7 @@ def test_a_transfer_is_coming_until_the_books_settle() -> None:
 def test_a_transfer_to_an_unknown_user_returns() -> None:
     given = Given()
     given.deposit(100)
-    given.accept("transfer", transfer_id="t1", to_user_id="nobody", asset="INR", amount=30)
+    given.accept("transfer", transfer_id="t1", to_user_id="stranger", asset="INR", amount=30)
     given.books.settle(given.time_us)
     assert given.buckets() == (100, 0, 0)
 
@@ -324,11 +324,33 @@ def test_a_wallet_that_agrees_has_no_differences() -> None:
 def test_each_difference_is_named() -> None:
     given = Given()
     given.deposit(1000)
-    wrong = seen(status="frozen", balances={"INR": {"cash": 999, "bonus": 0, "held": 1, "available": 1000}})
+    wrong = seen(
+        status="frozen",
+        balances={"INR": {"cash": 999, "bonus": 0, "held": 1, "available": 1000, "withdrawable": 999}},
+    )
     assert given.books.differences("u1", wrong) == [
         "u1: status is frozen, in the books open",
         "u1: INR cash is 999, in the books 1000",
         "u1: INR held is 1, in the books 0",
+        "u1: INR withdrawable is 999, in the books 1000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cash", "credit_limit", "available", "withdrawable"), [(1000, 0, 1050, 1000), (-20, 30, 60, 0), (-20, 5, 50, 0)]
+)
+def test_bets_can_take_bonus_and_credit_and_withdrawals_only_cash_above_zero(
+    cash: int, credit_limit: int, available: int, withdrawable: int
+) -> None:
+    given = Given()
+    given.deposit(1000, bonus=50)
+    given.books.wallet("u1").cash["INR"] = cash
+    given.books.wallet("u1").limits["INR"] = Limits(credit_limit)
+    limits = {"INR": {"credit_limit": credit_limit}}
+    balance = {"cash": cash, "bonus": 50, "held": 0, "available": available, "withdrawable": withdrawable}
+    assert given.books.differences("u1", seen(balances={"INR": balance}, limits=limits)) == []
+    assert given.books.differences("u1", seen(balances={"INR": balance | {"available": 1}}, limits=limits)) == [
+        f"u1: INR available is 1, in the books {available}"
     ]
 
 

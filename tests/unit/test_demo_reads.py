@@ -286,7 +286,7 @@ def test_coming_money_may_be_in_the_wallet_or_not_during_the_day() -> None:
     wallet.cash["INR"], wallet.coming["INR"] = 100, 30
 
     def found(cash: int) -> list[str]:
-        balances = {"INR": {"cash": cash, "bonus": 0, "held": 0, "available": cash}}
+        balances = {"INR": {"cash": cash, "bonus": 0, "held": 0, "available": cash, "withdrawable": cash}}
         return books.differences("u1", {"status": "open", "balances": balances}, settled=False)
 
     assert found(100) == found(130) == []

@@ -1,4 +1,4 @@
-"""What `deploy/` holds for other machines, as far as it can be checked without them: schemas, names, our rules."""
+"""The files in `deploy/` for other machines, checked without these machines: schemas, names, our rules."""
 
 import json
 import re
@@ -106,7 +106,7 @@ def test_whatever_a_service_waits_for_or_mounts_is_there_and_tells_whether_it_is
 
 
 @pytest.mark.parametrize("files", SETS)
-def test_everybody_is_let_in_on_loopback_only(files: tuple[str, ...]) -> None:
+def test_without_login_clients_are_let_in_on_loopback_only(files: tuple[str, ...]) -> None:
     """STAKELOG_AUTH=off: the nodes are in the balancer's network namespace, and its port is this machine's alone."""
     for name, service in ours(files).items():
         assert not service.get("ports"), name
@@ -169,10 +169,12 @@ def test_the_kustomization_lists_every_file_once() -> None:
 
 
 @pytest.mark.parametrize(("name", "pod"), list(pods()), ids=[name for name, _ in pods()])
-def test_a_pod_runs_as_nobody_on_a_read_only_file_system_with_known_settings(name: str, pod: dict[str, Any]) -> None:
+def test_a_pod_runs_unprivileged_on_a_read_only_file_system_with_known_settings(
+    name: str, pod: dict[str, Any]
+) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == int(user_of_the_image())
-    assert pod["enableServiceLinks"] is False, "the service stakelog would come as a setting that nobody knows"
+    assert pod["enableServiceLinks"] is False, "the service stakelog would appear as an unknown setting"
     assert pod["automountServiceAccountToken"] is False
     assert pod["terminationGracePeriodSeconds"] >= 45
     (container,) = pod["containers"]
@@ -334,7 +336,7 @@ def test_an_alert_is_of_metrics_that_there_are_and_says_what_to_do(rule: dict[st
 
 
 @pytest.mark.parametrize(("name", "code"), [("no-node", "not_owner"), ("no-response", "outcome_unknown")])
-def test_what_the_balancer_says_by_itself_is_a_problem_of_the_contract(name: str, code: str) -> None:
+def test_the_balancers_own_responses_are_problems_of_the_contract(name: str, code: str) -> None:
     head, _, body = (DEPLOY / f"balancer/{name}.http").read_bytes().partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.split(": ") for line in lines)
@@ -347,7 +349,7 @@ def test_what_the_balancer_says_by_itself_is_a_problem_of_the_contract(name: str
     assert (problem["status"], problem["title"]) == (KINDS[code].status, KINDS[code].title)
 
 
-def test_what_was_sent_and_not_answered_is_not_sent_again_by_the_balancer() -> None:
-    """It may be decided yet; a refusal of the second attempt would be no last word, and nobody would know."""
+def test_the_balancer_does_not_retry_a_request_that_was_sent() -> None:
+    """The owner may still decide the first attempt, so a refusal of the second one would not be final."""
     (again,) = re.findall(r"retry-on (.*)", (DEPLOY / "balancer/haproxy.cfg").read_text())
     assert again.split() == ["conn-failure"]

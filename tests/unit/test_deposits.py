@@ -1,4 +1,4 @@
-"""A deposit brings cash, perhaps a bonus that is a grant named by its order, and is the wallet's first once."""
+"""A deposit adds cash and maybe a bonus, which is a grant named by its order. Only one is the wallet's first."""
 
 import pytest
 

@@ -12,7 +12,7 @@ LINE = re.compile(r"^    (?P<lines>[│ ]*[├└]── )?(?P<name>\w+)(?: +(?:
 
 
 def declared() -> dict[str, tuple[int, str]]:
-    """Name → how deep it stands in the docstring's tree, and the module that defines it."""
+    """Name → its depth in the docstring's tree, and the module that defines it."""
     assert errors.__doc__ is not None
     tree = errors.__doc__.split("::", 1)[1].split("\n\n", 2)[1]
     return {

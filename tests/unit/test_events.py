@@ -1,4 +1,4 @@
-"""The events: their shapes are what a record's bytes are made of, so order and names are part of the format."""
+"""The events: a record's bytes follow from their shapes, so order and names are part of the format."""
 
 import msgspec
 import pytest

@@ -113,7 +113,7 @@ def test_a_folder_of_another_log_is_refused_before_anything_is_written(
 
 
 def rechained(records: list[bytes]) -> list[bytes]:
-    """A log of the same story that was told by somebody else."""
+    """A log of the same scenario with other hashes."""
     prev, done = EMPTY_SHA256, []
     for record in records:
         event = {**json.loads(record), "prev": prev, "actor": "eve"}

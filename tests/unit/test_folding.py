@@ -1,4 +1,4 @@
-"""Records → rows: the chain rule, runs of any size, and events that a fold cannot digest."""
+"""From records to rows: the chain rule, runs of any size, and events on which a fold fails."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ _FOLDS: Final = "projections.projecting.partition.FOLDS"
 
 
 def chained(events: Iterable[Event], partition: int = 0, prev: str = EMPTY.sha256, seq: int = 0) -> list[bytes]:
-    """The events' records, one after the other."""
+    """The events' records as a chain."""
     records = []
     for event in events:
         seq += 1
@@ -41,7 +41,7 @@ def chained(events: Iterable[Event], partition: int = 0, prev: str = EMPTY.sha25
 
 
 def deposits(*users: str, first: int = 1) -> list[Event]:
-    """One of 1 INR for each name, into wallets that nobody has to have opened."""
+    """A deposit of 1 INR for each name. The events that open the wallets are left out."""
     scene = Scene()
     opened = dict.fromkeys(users)
     scene.given(*(open_wallet(user_id) for user_id in opened))
@@ -51,12 +51,12 @@ def deposits(*users: str, first: int = 1) -> list[Event]:
 
 
 def unreadable(record: bytes) -> bytes:
-    """The same envelope with a type that nobody knows."""
+    """The same envelope with an unknown event type."""
     return record.replace(b'"type":"deposited"', b'"type":"conjured"')
 
 
 def rechained(records: Iterable[bytes]) -> list[bytes]:
-    """The records with every ``prev`` made true."""
+    """The records with every ``prev`` corrected."""
     prev, made = EMPTY.sha256, []
     for record in records:
         fields = msgspec.json.decode(record)
@@ -66,11 +66,11 @@ def rechained(records: Iterable[bytes]) -> list[bytes]:
 
 
 def refusing(*refused: str) -> tuple[Callable[..., None], ...]:
-    """All folds, and one more that cannot digest deposits of these orders."""
+    """All folds, and one more that fails on deposits of these orders."""
 
     def fold(event: Event, place: Position, book: RowBuffer) -> None:
         if getattr(event.data, "order_id", None) in refused:
-            raise ValueError(f"{event.data.type} cannot be digested")  # after the other folds have changed rows
+            raise ValueError(f"{event.data.type} cannot be folded")  # after the other folds have changed rows
 
     return (*folds.FOLDS, fold)
 
@@ -82,7 +82,7 @@ def cash(tables: Tables) -> dict[str, int]:
 # --- the chain rule -------------------------------------------------------------------------------------------------
 
 
-def test_what_continues_the_last_event_is_an_event() -> None:
+def test_a_record_that_continues_the_last_event_is_an_event() -> None:
     records = chained(deposits("a", "b", "a"))
     found = continue_chain(0, EMPTY, records)
     assert [link.record for link in found.links] == records
@@ -90,7 +90,7 @@ def test_what_continues_the_last_event_is_an_event() -> None:
     assert found.forks == 0
 
 
-def test_a_fork_is_skipped_and_what_continues_the_event_before_it_is_taken() -> None:
+def test_a_fork_is_skipped_and_the_record_that_continues_the_event_before_it_is_folded() -> None:
     """In log order: 6, another 6, a 7 that continues the other 6, and the 7 that continues the first."""
     first = chained(deposits("a", "a", "a", "a", "a"))
     at = Head(5, sha256_hex(first[-1]))
@@ -102,7 +102,7 @@ def test_a_fork_is_skipped_and_what_continues_the_event_before_it_is_taken() -> 
     assert found.head == Head(7, sha256_hex(seven))
 
 
-def test_a_gap_another_partition_and_another_prev_are_no_events() -> None:
+def test_records_after_a_gap_of_another_partition_or_with_another_prev_are_no_events() -> None:
     one, two, three = chained(deposits("a", "a", "a"))
     assert continue_chain(0, EMPTY, [three, two]).links == []
     assert continue_chain(1, EMPTY, [one]).links == []
@@ -112,7 +112,7 @@ def test_a_gap_another_partition_and_another_prev_are_no_events() -> None:
     assert continue_chain(0, EMPTY, [other_start]).forks == 1
 
 
-def test_an_event_that_cannot_be_read_is_an_event_all_the_same() -> None:
+def test_an_event_that_cannot_be_decoded_is_still_an_event() -> None:
     one, two = chained(deposits("a", "a"))
     one, two = rechained([unreadable(one), two])
     found = continue_chain(0, EMPTY, [one, two])
@@ -163,7 +163,7 @@ async def test_records_delivered_again_change_nothing(tmp_path: Path) -> None:
     await model.store.close()
 
 
-async def test_of_two_that_fold_the_same_one_is_overtaken_and_nothing_is_folded_twice(tmp_path: Path) -> None:
+async def test_two_projectors_of_one_partition_fold_nothing_twice(tmp_path: Path) -> None:
     records = chained(deposits("a", "b", "a"))
     model = await ReadModel.empty(tmp_path, [records])
     one, other = await model.folder(), await model.folder()
@@ -178,7 +178,7 @@ async def test_of_two_that_fold_the_same_one_is_overtaken_and_nothing_is_folded_
     await model.store.close()
 
 
-async def test_a_run_that_was_not_stored_is_folded_again_as_if_it_had_never_been(tmp_path: Path) -> None:
+async def test_a_discarded_run_leaves_no_trace(tmp_path: Path) -> None:
     records = chained(deposits("a", "b", "a"))
     model = await ReadModel.empty(tmp_path, [records])
     folder = await model.folder()
@@ -243,12 +243,10 @@ async def fold_in_any_runs(told: list[list[bytes]], chance: Random, rows_max: in
     await at_once.store.close()
 
 
-# --- what cannot be digested ----------------------------------------------------------------------------------------
+# --- quarantine ----------------------------------------------------------------------------------------
 
 
-async def test_an_event_that_cannot_be_digested_stops_its_user_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_fold_quarantines_its_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = chained(deposits("a", "b", "a", "a", "b"))
     model = await ReadModel.empty(tmp_path, [records])
     monkeypatch.setattr(_FOLDS, refusing("o3"))
@@ -256,7 +254,7 @@ async def test_an_event_that_cannot_be_digested_stops_its_user_only(
     assert run is not None
     assert cash(await model.rows()) == {"a": 1, "b": 2}, "the earlier event of the run is taken, the later one is not"
     assert await model.store.quarantine(1) == [
-        Quarantined(0, "a", 3, run.quarantined[0].time_us, "ValueError: deposited cannot be digested")
+        Quarantined(0, "a", 3, run.quarantined[0].time_us, "ValueError: deposited cannot be folded")
     ]
     assert [event.seq for event in await model.store.quarantined_events(1, 0, "a", 10)] == [3, 4]
     assert (await model.checkpoint()).head == Head(5, sha256_hex(records[-1]))
@@ -264,7 +262,7 @@ async def test_an_event_that_cannot_be_digested_stops_its_user_only(
     await model.store.close()
 
 
-async def test_later_events_of_a_quarantined_user_wait_though_they_could_be_digested(
+async def test_later_events_of_a_quarantined_user_are_quarantined_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = chained(deposits("a", "b", "a", "b", "a"))
@@ -282,7 +280,7 @@ async def test_later_events_of_a_quarantined_user_wait_though_they_could_be_dige
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
-async def test_after_the_fix_what_waited_is_taken_in_order_and_all_is_as_if_nothing_had_been(
+async def test_after_a_fix_the_quarantined_events_are_folded_in_order_and_leave_no_trace(
     size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = chained(deposits("a", "b", "a", "c", "b", "a", "c", "b"))
@@ -297,7 +295,7 @@ async def test_after_the_fix_what_waited_is_taken_in_order_and_all_is_as_if_noth
         stopped = await model.store.quarantine(1)
         assert sorted((one.user_id, one.seq) for one in stopped) == [("a", 3), ("b", 8), ("c", 4)]
         for one in stopped:
-            assert await folder.retry_quarantined(one) is None, "still not digestible"
+            assert await folder.retry_quarantined(one) is None, "the fold still fails"
     for one in stopped:
         run = await folder.retry_quarantined(one)
         assert run is not None
@@ -311,7 +309,7 @@ async def test_after_the_fix_what_waited_is_taken_in_order_and_all_is_as_if_noth
     await expected.store.close()
 
 
-async def test_a_retake_goes_as_far_as_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_retry_folds_up_to_the_next_failing_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = chained(deposits("a", "a", "a", "a"))
     model = await ReadModel.empty(tmp_path, [records])
     folder = await model.folder()
@@ -331,7 +329,7 @@ async def test_a_retake_goes_as_far_as_it_can(tmp_path: Path, monkeypatch: pytes
     await model.store.close()
 
 
-async def test_more_than_can_be_taken_at_once_is_taken_run_by_run(
+async def test_many_quarantined_events_are_folded_in_several_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("projections.projecting.partition._RETRY_EVENTS_MAX", 10)
@@ -359,7 +357,7 @@ async def test_more_than_can_be_taken_at_once_is_taken_run_by_run(
     await model.store.close()
 
 
-async def test_a_payload_that_cannot_be_read_quarantines_its_user(tmp_path: Path) -> None:
+async def test_an_unreadable_payload_quarantines_its_user(tmp_path: Path) -> None:
     records = rechained(
         [unreadable(record) if n == 1 else record for n, record in enumerate(chained(deposits("a", "a", "b")))]
     )
@@ -371,9 +369,7 @@ async def test_a_payload_that_cannot_be_read_quarantines_its_user(tmp_path: Path
     await model.store.close()
 
 
-async def test_the_first_event_of_all_may_be_the_one_that_cannot_be_digested(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_first_event_of_the_log_can_be_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = chained(deposits("a", "b"))
     model = await ReadModel.empty(tmp_path, [records])
     monkeypatch.setattr(_FOLDS, refusing("o1"))
@@ -383,8 +379,8 @@ async def test_the_first_event_of_all_may_be_the_one_that_cannot_be_digested(
     await model.store.close()
 
 
-async def test_an_event_about_what_is_not_there_stops_its_user(tmp_path: Path) -> None:
-    """Not a guess, not a row of zeros: the bet that is settled here was never placed."""
+async def test_an_event_about_a_missing_bet_quarantines_its_user(tmp_path: Path) -> None:
+    """The settled bet was never placed. The fold must not guess, and must not make a row of zeros."""
     scene = Scene.with_cash(100).given(place_bet(5), settle_bet(9))
     (record,) = chained(scene.events[-1:])
     model = await ReadModel.empty(tmp_path, [[record]])

@@ -1,4 +1,4 @@
-"""The follower on a real log and real tables: what is folded, when it stops, and what it says then."""
+"""The follower on a real log and real tables: what it folds, when it ends, and with which error."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -52,13 +52,13 @@ async def following(folder: Folder, batch: int = 50) -> AsyncIterator[Follower]:
 
 
 async def to_the_end(follower: Follower) -> None:
-    """Until two looks in a row find nothing to do."""
+    """Step until two steps in a row do nothing."""
     idle = 0
     while idle < 2:
         idle = 0 if await follower.step() else idle + 1
 
 
-async def test_it_folds_what_is_there_and_then_what_comes(folder: Folder, expected: Tables) -> None:
+async def test_it_folds_existing_and_new_records(folder: Folder, expected: Tables) -> None:
     async with following(folder) as follower:
         await to_the_end(follower)
         await folder.append(0.7)
@@ -68,7 +68,7 @@ async def test_it_folds_what_is_there_and_then_what_comes(folder: Folder, expect
     assert await live_tables(folder.path, 3) == expected
 
 
-async def test_a_follower_that_starts_again_goes_on_where_the_tables_are(folder: Folder, expected: Tables) -> None:
+async def test_a_restarted_follower_continues_from_the_tables(folder: Folder, expected: Tables) -> None:
     await folder.append()
     for _ in range(500):
         async with following(folder, batch=9) as follower:
@@ -153,7 +153,7 @@ async def _at_the_end(folder: Folder, expected: Tables) -> bool:
 # --- a log that is not what it was ------------------------------------------------------------------------------
 
 
-async def test_a_log_that_got_shorter_is_a_disaster(folder: Folder) -> None:
+async def test_a_log_that_got_shorter_ends_the_follower(folder: Folder) -> None:
     async with following(folder) as follower:
         await to_the_end(follower)
         head = (await _heads(folder))[1]
@@ -166,7 +166,7 @@ async def test_a_log_that_got_shorter_is_a_disaster(folder: Folder) -> None:
             await again.step()
 
 
-async def test_heads_that_the_log_does_not_hold_are_refused_before_anything_is_folded(
+async def test_heads_that_are_not_on_the_log_are_refused_before_anything_is_folded(
     folder: Folder, told: Story
 ) -> None:
     log = folder.reader()
@@ -184,7 +184,7 @@ async def test_heads_that_the_log_does_not_hold_are_refused_before_anything_is_f
     log.close()
 
 
-async def test_another_log_is_a_disaster(folder: Folder, tmp_path: Path) -> None:
+async def test_another_log_ends_the_follower(folder: Folder, tmp_path: Path) -> None:
     async with following(folder) as follower:
         await to_the_end(follower)
     other = Folder(tmp_path / "other", (await tell(12, commands=250)).partitions)
@@ -195,7 +195,7 @@ async def test_another_log_is_a_disaster(folder: Folder, tmp_path: Path) -> None
             await follower.step()
 
 
-async def test_a_log_of_other_partitions_is_a_disaster(folder: Folder, tmp_path: Path, told: Story) -> None:
+async def test_a_log_of_other_partitions_ends_the_follower(folder: Folder, tmp_path: Path, told: Story) -> None:
     async with following(folder) as follower:
         await to_the_end(follower)
     other = Folder(tmp_path / "other", told.partitions[:2])
@@ -225,7 +225,7 @@ async def test_a_missing_record_in_the_middle_is_damage(folder: Folder) -> None:
 
 
 async def test_a_fork_in_the_middle_is_damage_once_all_before_it_is_folded(folder: Folder, told: Story) -> None:
-    """With one writer and one record a seq, what follows a record off the chain can never be an event."""
+    """The log has one record for each seq, so no record after a fork can be an event."""
     await folder.append()
     folder.damage("UPDATE event SET record = ? WHERE partition = 1 AND seq = 30", _forked(told.partitions[1][29]))
     async with following(folder, batch=600) as follower:
@@ -234,7 +234,7 @@ async def test_a_fork_in_the_middle_is_damage_once_all_before_it_is_folded(folde
     assert (await _heads(folder))[1] == Head(29, sha256_hex(told.partitions[1][28]))
 
 
-async def test_a_record_that_is_no_record_is_damage(folder: Folder) -> None:
+async def test_bytes_that_are_no_record_are_damage(folder: Folder) -> None:
     folder.damage("UPDATE event SET record = CAST('nothing' AS BLOB) WHERE partition = 1 AND seq = 30")
     async with following(folder, batch=600) as follower:
         with pytest.raises(LogDamaged, match="partition 1, seq 30: the record cannot be read"):
@@ -269,19 +269,19 @@ async def test_the_log_reader_sees_every_append_as_a_change(tmp_path: Path, told
     log.close()
 
 
-# --- events that cannot be digested -----------------------------------------------------------------------------
+# --- quarantine -----------------------------------------------------------------------------
 
 
 @pytest.fixture
-def indigestible(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Folds that choke on every event of these users, until told of others, or of nobody."""
+def failing_folds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Folds that fail on every event of the named users. Call it with other names, or with none, to change that."""
     broken: set[str] = set()
 
-    def choke(event: Event, place: Position, book: RowBuffer) -> None:
+    def fail(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id in broken:
-            raise ValueError(f"no taste for {event.data.type}")
+            raise ValueError(f"cannot fold {event.data.type}")
 
-    monkeypatch.setattr(folding, "FOLDS", (*FOLDS, choke))
+    monkeypatch.setattr(folding, "FOLDS", (*FOLDS, fail))
 
     def set_broken(*user_ids: str) -> None:
         broken.clear()
@@ -290,12 +290,12 @@ def indigestible(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return set_broken
 
 
-async def test_a_user_who_cannot_be_folded_stops_nobody_else_and_is_taken_again_after_the_fix(
-    folder: Folder, expected: Tables, indigestible: Callable[..., None]
+async def test_a_quarantined_user_delays_no_other_user_and_is_folded_after_the_fix(
+    folder: Folder, expected: Tables, failing_folds: Callable[..., None]
 ) -> None:
     async with following(folder) as follower:
         await to_the_end(follower)
-    indigestible("partition")
+    failing_folds("partition")
     await folder.append(0.7)
     async with following(folder) as follower:
         await to_the_end(follower)
@@ -304,49 +304,49 @@ async def test_a_user_who_cannot_be_folded_stops_nobody_else_and_is_taken_again_
     store = folder.store()
     (stopped,) = await store.quarantine(1)
     assert stopped.user_id == "partition"
-    assert stopped.reason.startswith("ValueError: no taste for ")
+    assert stopped.reason.startswith("ValueError: cannot fold ")
     halted = await tables(store, 1, 3)
     await store.close()
     assert halted != expected
-    async with following(folder) as follower:  # nothing was mended: it stays as it is
+    async with following(folder) as follower:  # without a fix nothing changes
         await to_the_end(follower)
     store = folder.store()
     assert await store.quarantine(1) == [stopped]
     assert await tables(store, 1, 3) == halted
     await store.close()
-    indigestible()
+    failing_folds()
     await folder.append()
     async with following(folder) as follower:
         await to_the_end(follower)
     assert await live_tables(folder.path, 3) == expected
 
 
-async def test_held_events_are_taken_in_pieces(
+async def test_many_quarantined_events_are_folded_in_several_runs(
     folder: Folder,
     expected: Tables,
-    indigestible: Callable[..., None],
+    failing_folds: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    indigestible("whale")
+    failing_folds("whale")
     await folder.append()
     async with following(folder) as follower:
         await to_the_end(follower)
-    indigestible()
+    failing_folds()
     monkeypatch.setattr(folding, "_RETRY_EVENTS_MAX", 5)
     async with following(folder) as follower:
         await to_the_end(follower)
     assert await live_tables(folder.path, 3) == expected
 
 
-async def test_two_followers_that_free_users_of_one_partition_at_once_lose_no_change(
-    folder: Folder, expected: Tables, indigestible: Callable[..., None]
+async def test_two_followers_that_release_users_of_one_partition_at_once_lose_no_change(
+    folder: Folder, expected: Tables, failing_folds: Callable[..., None]
 ) -> None:
-    """The head does not move when held events are taken, but rows that users share, the accounts, do."""
+    """Folding quarantined events changes rows that users share, the accounts, but not the head."""
     await folder.append()
-    indigestible("anna", "partition", "e_5.", "whale")
+    failing_folds("anna", "partition", "e_5.", "whale")
     async with following(folder) as follower:
         await to_the_end(follower)
-    indigestible()
+    failing_folds()
     store = folder.store()
     log = folder.reader()
     (live,) = await store.generations()
@@ -374,7 +374,7 @@ async def test_two_followers_that_free_users_of_one_partition_at_once_lose_no_ch
 # --- the tables go wrong ----------------------------------------------------------------------------------------
 
 
-async def test_a_generation_of_other_folds_is_left_alone(
+async def test_a_generation_of_another_version_of_the_folds_is_not_changed(
     folder: Folder, caplog: pytest.LogCaptureFixture, expected: Tables
 ) -> None:
     store = folder.store()
@@ -415,8 +415,8 @@ async def test_a_switch_is_noticed(folder: Folder, expected: Tables) -> None:
     assert await live_tables(folder.path, 3) == expected
 
 
-async def test_a_full_disk_is_waited_out(folder: Folder, expected: Tables) -> None:
-    """SQLite's own limit of pages stands for the disk."""
+async def test_the_follower_waits_while_the_disk_is_full(folder: Folder, expected: Tables) -> None:
+    """SQLite's limit of pages plays the full disk."""
     log, store = folder.reader(), folder.store()
     follower = Follower(log, store, batch=50)
     assert await follower.step()

@@ -34,7 +34,7 @@ def deposit(command_id: str) -> Deposit:
     return Deposit(command_id=command_id, user_id="u1", order_id=command_id, asset="INR", amount=100)
 
 
-async def test_what_writes_nothing_is_answered_though_timers_are_due_and_the_log_takes_nothing() -> None:
+async def test_reads_get_a_response_while_timers_are_due_and_the_log_is_unavailable() -> None:
     world = World()
     await world.start()
     await world.given(open_wallet(), deposit("d1"), open_wallet("u2"))
@@ -72,11 +72,11 @@ async def test_failed_appends_leave_no_timers_behind(monkeypatch: pytest.MonkeyP
         assert isinstance(await world.post(hold), Failed)
     assert world.writer.state.next_due_us() is None
     await world.given(deposit("d2"))
-    assert world.writer.state.next_due_us() is None, "the next commit brings none of theirs"
+    assert world.writer.state.next_due_us() is None, "the next commit sets no timer of a failed append"
     await world.stop()
 
 
-def test_many_timers_at_one_instant_are_set_in_no_time_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_timers_of_one_instant_are_set_with_few_sorts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ledger.writer.state._TIMERS_MAX", 64)
     state = PartitionState(0, MemoryStateStore(), 16, KeyFilter(1))
     sorts = 0
@@ -130,7 +130,7 @@ def test_a_misspelled_id_is_explained_in_words() -> None:
         read_command(b'{"type":"open_wallet","command_id":"x","user_id":"game:x"}')
     assert "regex" not in caught.value.detail
     assert "reserved" in caught.value.detail
-    with pytest.raises(Problem, match="there is no such command type; there are open_wallet, deposit"):
+    with pytest.raises(Problem, match="unknown command type; the known ones are open_wallet, deposit"):
         read_command(b'{"type":"zap","command_id":"x","user_id":"u"}')
 
 
@@ -149,11 +149,11 @@ def test_a_wallet_in_a_partition_that_is_not_its_own_is_a_fault() -> None:
             assert (partition, to_seq) in ((0, 0), (1, 1))
             yield [StoredRecord(record)] * partition
 
-    with pytest.raises(Fault, match="belongs into another partition"):
+    with pytest.raises(Fault, match="belongs to another partition"):
         verify(One())
 
 
-async def test_a_wal_that_a_killed_process_left_is_synced_before_anything_rests_on_it(
+async def test_the_wal_of_a_killed_process_is_synced_before_any_response_depends_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "events.sqlite3"

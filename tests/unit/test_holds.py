@@ -1,4 +1,4 @@
-"""A hold puts cash aside; it is captured, released, or expires, once."""
+"""A hold sets cash aside; it is captured or released, or it expires, once."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_a_wallet_in_debt_has_nothing_to_hold() -> None:
     assert scene.refused(hold(1)).fields == {"available": 0}
 
 
-def test_a_hold_id_is_used_once_whatever_became_of_it() -> None:
+def test_a_hold_id_is_used_once_even_after_the_hold_is_resolved() -> None:
     scene = Scene.with_cash(1000).given(
         *(hold(1, "open"), hold(1, "captured"), capture_hold("captured"), hold(1, "released")),
         *(release_hold("released"), hold(1, "expired", expires_at_us=NOON)),
@@ -65,7 +65,7 @@ def test_an_amount_outside_of_the_range_is_refused(amount: int) -> None:
 # --- capturing
 
 
-def test_a_hold_is_captured_whole_unless_told() -> None:
+def test_a_capture_without_an_amount_takes_the_whole_hold() -> None:
     scene = Scene.with_cash(1000).given(hold(400))
     event = scene.when(capture_hold())
     assert event.data == HoldCaptured(hold_id="h1")
@@ -121,7 +121,7 @@ def test_a_hold_is_resolved_once(first: Command, second: Command) -> None:
 
 
 @pytest.mark.parametrize("command", [capture_hold("h9"), release_hold("h9")])
-def test_a_hold_that_nobody_placed_is_not_found(command: Command) -> None:
+def test_a_hold_that_was_never_placed_is_not_found(command: Command) -> None:
     rejection = Scene.with_cash(1000).given(hold(400)).refused(command)
     assert (rejection.code, rejection.fields) == (Code.HOLD_NOT_FOUND, {"hold_id": "h9"})
 
@@ -141,7 +141,7 @@ def test_a_due_hold_expires_and_gives_the_money_back() -> None:
     assert event.command_id.startswith("~")
 
 
-def test_a_hold_is_due_at_its_very_microsecond_and_not_before() -> None:
+def test_a_hold_is_due_at_exactly_its_microsecond() -> None:
     scene = Scene.with_cash(1000).given(hold(400, expires_at_us=NOON + 5))
     scene.now_us = NOON + 4
     assert scene.tick() == []
@@ -149,14 +149,14 @@ def test_a_hold_is_due_at_its_very_microsecond_and_not_before() -> None:
     assert len(scene.tick()) == 1
 
 
-def test_a_hold_without_an_end_stays() -> None:
+def test_a_hold_without_an_expiry_stays() -> None:
     scene = Scene.with_cash(1000).given(hold(400))
     scene.now_us = NOON + 10**15
     assert scene.tick() == []
 
 
 @pytest.mark.parametrize("expires_at_us", [NOON, NOON - 1, 0, -1])
-def test_a_hold_that_ends_in_the_past_is_accepted_and_expires_at_once(expires_at_us: int) -> None:
+def test_a_hold_with_a_past_expiry_is_accepted_and_expires_at_once(expires_at_us: int) -> None:
     scene = Scene.with_cash(1000)
     event = scene.when(hold(400, expires_at_us=expires_at_us))
     assert event.balances == {"INR": Balance(cash=600, held=400)}
@@ -165,7 +165,7 @@ def test_a_hold_that_ends_in_the_past_is_accepted_and_expires_at_once(expires_at
 
 
 @pytest.mark.parametrize("command", [capture_hold(), release_hold()])
-def test_a_hold_past_its_end_can_be_neither_captured_nor_released(command: Command) -> None:
+def test_a_hold_past_its_expiry_can_be_neither_captured_nor_released(command: Command) -> None:
     scene = Scene.with_cash(1000).given(hold(400, expires_at_us=NOON + SECOND_US))
     scene.now_us = NOON + SECOND_US
     assert scene.refused(command).code is Code.HOLD_EXPIRED
@@ -181,7 +181,7 @@ def test_a_resolved_hold_does_not_expire(command: Command) -> None:
     assert scene.refused(release_hold()).code is Code.ALREADY_RESOLVED
 
 
-def test_several_due_holds_expire_in_the_order_of_their_ends() -> None:
+def test_several_due_holds_expire_in_the_order_of_their_expiry() -> None:
     scene = Scene.with_cash(1000).given(
         hold(1, "last", expires_at_us=NOON + 30),
         hold(2, "first", expires_at_us=NOON + 10),

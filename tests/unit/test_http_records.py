@@ -17,7 +17,7 @@ PARTITIONS = (
 
 
 class Answers:
-    """What the service answers, one after the other; then the partitions for ever. None: it hangs up."""
+    """The service's responses in order; then always the partitions. None: it hangs up."""
 
     def __init__(self) -> None:
         self.next: list[int | None] = []

@@ -1,4 +1,4 @@
-"""The address of Kafka: what it may say, and that whatever is wrong is named."""
+"""The address of Kafka: valid parameters, and the message that names a wrong one."""
 
 from urllib.parse import quote
 
@@ -84,7 +84,7 @@ def test_one_broker_may_be_lost_and_no_record_with_it(asked: str, copies: int, a
         ("kafka://a?session_timeout_ms=6s", "session_timeout_ms='6s'"),
     ],
 )
-def test_what_is_wrong_is_named(url: str, named: str) -> None:
+def test_the_wrong_part_is_named(url: str, named: str) -> None:
     with pytest.raises(LogMisconfigured) as refused:
         parse_address(url)
     assert named in str(refused.value)
@@ -95,6 +95,6 @@ def test_the_session_timeout_is_six_seconds_by_default() -> None:
     assert parse_address("kafka://a?session_timeout_ms=30000").session_timeout_ms == 30_000
 
 
-def test_no_text_of_it_shows_the_password() -> None:
+def test_no_text_of_the_address_shows_the_password() -> None:
     address = parse_address("kafka://a?security_protocol=SASL_SSL&sasl_username=u&sasl_password=secret")
     assert "secret" not in f"{address} {address!r}"

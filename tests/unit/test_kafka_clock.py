@@ -1,4 +1,4 @@
-"""How far off a clock is: only what lies outside of sending and answering tells."""
+"""How far a clock is off: only a time outside of request and response shows an error."""
 
 import pytest
 
@@ -9,7 +9,7 @@ SECOND_US = 1_000_000
 
 
 class Machine:
-    """Its two clocks: one that may be set, one that only goes on."""
+    """Its two clocks: the system clock, which may be set, and the monotonic clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_us = 1_795_600_000 * SECOND_US
@@ -36,7 +36,7 @@ def appended(machine: Machine, clock: BrokerClock, *, broker_ahead_us: int, take
 
 
 @pytest.mark.parametrize("takes_us", [100, 4_000, 9 * SECOND_US])
-def test_a_clock_that_goes_right_is_not_off_however_long_an_append_takes(machine: Machine, takes_us: int) -> None:
+def test_a_right_clock_is_not_off_even_after_a_slow_append(machine: Machine, takes_us: int) -> None:
     clock = BrokerClock()
     assert clock.off_us() == 0
     appended(machine, clock, broker_ahead_us=0, takes_us=takes_us)

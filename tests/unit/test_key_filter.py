@@ -1,4 +1,4 @@
-"""The filter of seen keys never says "no" of a key that was added, and says "no" of most others."""
+"""``may_have`` is never False for an added key, and False for most other keys."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,24 +6,24 @@ from hypothesis import strategies as st
 from ledger.writer.key_filter import KeyFilter
 
 
-def test_until_it_is_complete_every_key_may_be_held() -> None:
-    seen = KeyFilter(16)
-    assert seen.may_have("u1 c:c-1")
-    seen.complete = True
-    assert not seen.may_have("u1 c:c-1")
+def test_an_incomplete_filter_may_have_every_key() -> None:
+    key_filter = KeyFilter(16)
+    assert key_filter.may_have("u1 c:c-1")
+    key_filter.complete = True
+    assert not key_filter.may_have("u1 c:c-1")
 
 
 @given(st.lists(st.text(), max_size=200), st.integers(1, 1024))
-def test_a_key_that_was_added_may_be_held_for_ever(keys: list[str], partitions: int) -> None:
-    seen = KeyFilter(partitions)
-    seen.complete = True
-    seen.add(keys)
-    assert all(seen.may_have(key) for key in keys)
+def test_the_filter_may_have_every_key_that_was_added(keys: list[str], partitions: int) -> None:
+    key_filter = KeyFilter(partitions)
+    key_filter.complete = True
+    key_filter.add(keys)
+    assert all(key_filter.may_have(key) for key in keys)
 
 
-def test_few_keys_that_were_not_added_may_be_held() -> None:
-    seen = KeyFilter(1024)  # the smallest share: 2^18 bits
-    seen.complete = True
-    seen.add(f"u{number} c:c-{number}" for number in range(20_000))
-    wrong = sum(seen.may_have(f"u{number} c:other") for number in range(10_000))
+def test_the_filter_may_have_few_keys_that_were_not_added() -> None:
+    key_filter = KeyFilter(1024)  # the smallest share: 2^18 bits
+    key_filter.complete = True
+    key_filter.add(f"u{number} c:c-{number}" for number in range(20_000))
+    wrong = sum(key_filter.may_have(f"u{number} c:other") for number in range(10_000))
     assert wrong < 500, "2 in 100 are expected: the square of the share of bits that are set"

@@ -1,4 +1,4 @@
-"""Limits of a wallet, one set for each asset: what they refuse, what they let pass, and how they are changed."""
+"""Limits of a wallet, by asset: what they refuse, what they allow, and how they change."""
 
 from typing import Any
 
@@ -144,7 +144,7 @@ def test_a_balance_max_of_zero_lets_nothing_in() -> None:
 def test_balance_max_never_refuses_a_payout_or_a_return() -> None:
     scene = Scene.with_cash(100).given(
         *(place_bet(10, "b1"), place_bet(10, "b2"), hold(10, "h1"), hold(10, "h2")),
-        *(hold(10, "h3", expires_at_us=NOON + SECOND_US), request_withdrawal(10), transfer(10, "nobody")),
+        *(hold(10, "h3", expires_at_us=NOON + SECOND_US), request_withdrawal(10), transfer(10, "unopened")),
         set_limits(balance_max=0),
         *(settle_bet(500, "b1"), cancel_bet("b2"), release_hold("h1"), capture_hold("h2", 1), reject_withdrawal()),
     )

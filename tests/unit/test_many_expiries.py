@@ -1,4 +1,4 @@
-"""More of one wallet is due at once than goes into one append: it goes into several, and nothing comes before it."""
+"""One wallet has more due expiries than one append takes: they take several, and nothing comes before them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ def _few_in_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    """Its wallet u1 has ``HOLDS`` holds and two grants that are due at the same time; so far nothing is."""
+    """The wallet u1 has ``HOLDS`` holds and two grants that fall due at the same time, later."""
     world = World(partitions=1)
     await world.start()
     await world.given(open_wallet(), deposit(1_000), open_wallet("u2"), deposit(1_000, user_id="u2"))
@@ -61,7 +61,7 @@ async def test_a_command_waits_until_all_that_is_due_has_expired(world: World) -
     assert max(world.log.sizes) <= LIMIT + 1
 
 
-async def test_commands_of_a_batch_keep_their_order_meanwhile(world: World) -> None:
+async def test_commands_of_a_batch_keep_their_order_between_the_appends(world: World) -> None:
     world.clock.now_us = SOON + 1
     bets = [
         place_bet(1_000, "b1", user_id="u1"),
@@ -70,7 +70,7 @@ async def test_commands_of_a_batch_keep_their_order_meanwhile(world: World) -> N
     ]
     answers = await world.node.post_many([(bet, request_sha256(bet)) for bet in bets], "local")
     kinds = [type(answer).__name__ for answer in answers]
-    assert kinds == ["Accepted", "Accepted", "Refused"], "the first bet took all there was"
+    assert kinds == ["Accepted", "Accepted", "Refused"], "the first bet took all the money"
 
 
 async def test_a_follow_up_waits_too(world: World) -> None:
@@ -90,13 +90,13 @@ async def test_a_follow_up_waits_too(world: World) -> None:
 @pytest.mark.parametrize("lands", [False, True])
 async def test_an_append_that_fails_in_the_middle_loses_and_doubles_nothing(world: World, lands: bool) -> None:
     world.clock.now_us = SOON + 1
-    world.log.fail_next.append(Failure(OutcomeUnknown("nobody answered"), lands=lands))
+    world.log.fail_next.append(Failure(OutcomeUnknown("no response"), lands=lands))
     await all_expired(world)
     assert expired(world) == HOLDS + 2
     assert await world.cash() == 1_000
 
 
-async def test_a_start_goes_on_where_the_last_one_ended(world: World) -> None:
+async def test_a_start_continues_where_the_last_run_ended(world: World) -> None:
     world.clock.now_us = SOON + 1
     world.log.gate.clear()
     await asyncio.sleep(0.01)

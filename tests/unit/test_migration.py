@@ -21,7 +21,7 @@ EVENTS_IN_ALL = sum(map(len, STORY))
 
 
 def ignore(_doing: str, _done: int, _total: int | None) -> None:
-    """Nobody watches."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def holds(target: MemoryEventLog, records: Sequence[Sequence[bytes]]) -> N
     for partition, own in enumerate(records):
         head = EMPTY
         for record in own:
-            new = NewRecord(head.seq + 1, "somebody", f"c-{partition}-{head.seq}", record)
+            new = NewRecord(head.seq + 1, "someone", f"c-{partition}-{head.seq}", record)
             await target.append(partition, head, [new])
             head = await target.head(partition)
 
@@ -60,7 +60,7 @@ async def test_every_record_arrives_with_its_bytes_its_seq_and_its_names(
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 5])
-async def test_what_the_target_has_already_is_gone_on_with(
+async def test_a_move_continues_after_the_records_that_the_target_has(
     source: SqliteRecords, heads: Sequence[Head], target: MemoryEventLog, kept: int
 ) -> None:
     there = [records[:kept] for records in STORY]
@@ -91,7 +91,7 @@ async def test_a_target_that_goes_on_where_the_folder_ends_is_refused(
 
 
 @pytest.mark.parametrize("lands", [True, False])
-@pytest.mark.parametrize("error", [OutcomeUnknown("nobody knows"), LogUnavailable("away")])
+@pytest.mark.parametrize("error", [OutcomeUnknown("no response"), LogUnavailable("away")])
 async def test_an_append_that_fails_is_tried_again_and_lands_once(
     source: SqliteRecords, heads: Sequence[Head], target: MemoryEventLog, error: LogUnavailable, *, lands: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""What every read must say, given events: the auditor's own telling, document by document."""
+"""The oracle: the documents that the reads must return, given events."""
 
 import json
 from typing import Any
@@ -100,7 +100,7 @@ def test_a_wallet_that_was_never_opened_has_no_documents() -> None:
     assert not told(scene, "u2").is_open
 
 
-def test_the_first_deposit_stays_what_it_was_even_reversed() -> None:
+def test_the_first_deposit_stays_after_its_reversal() -> None:
     scene = Scene().given(open_wallet())
     first = scene.when(deposit(70, "o1"))
     scene.given(deposit(90, "o2"), reverse(scene.position(first)))
@@ -113,13 +113,13 @@ def test_the_first_deposit_stays_what_it_was_even_reversed() -> None:
     }
 
 
-def test_an_asset_is_there_once_moved_or_limited_and_credit_is_available() -> None:
+def test_an_asset_appears_once_moved_or_limited_and_credit_is_available() -> None:
     scene = Scene.with_cash(100)
     scene.given(set_limits(asset="GOLD", credit_limit=50, balance_max=None), set_limits(stake_max_per_day=0))
     wallet = told(scene).wallet()
     assert wallet["balances"] == {
-        "GOLD": {**inr(0), "available": 50},
-        "INR": {**inr(100), "available": 100},
+        "GOLD": {**inr(0), "available": 50, "withdrawable": 0},
+        "INR": {**inr(100), "available": 100, "withdrawable": 100},
     }
     none: dict[str, Any] = {"balance_max": None, "stake_max_per_day": None, "withdrawal_max_per_day": None}
     assert wallet["limits"] == {
@@ -128,7 +128,24 @@ def test_an_asset_is_there_once_moved_or_limited_and_credit_is_available() -> No
     }
 
 
-def test_a_limit_that_is_not_named_stays_and_null_is_the_default_again() -> None:
+def test_a_bet_can_take_bonus_and_credit_and_a_withdrawal_only_cash_above_zero() -> None:
+    scene = Scene.with_cash(100)
+    scene.given(grant_bonus(30, "g1"), set_limits(credit_limit=50))
+    assert told(scene).wallet()["balances"]["INR"] == {
+        "cash": 100, "bonus": 30, "held": 0, "available": 180, "withdrawable": 100,
+    }  # fmt: skip
+    scene.given(place_bet(170, "b1"), grant_bonus(7, "g2"))
+    assert told(scene).wallet()["balances"]["INR"] == {
+        "cash": -40, "bonus": 7, "held": 0, "available": 17, "withdrawable": 0,
+    }  # fmt: skip
+    scene.given(set_limits(credit_limit=10))
+    assert told(scene).wallet()["balances"]["INR"] == {
+        "cash": -40, "bonus": 7, "held": 0, "available": 7, "withdrawable": 0,
+    }  # fmt: skip
+    assert scene.refused(place_bet(8, "b2")).fields == {"available": 7}
+
+
+def test_an_unnamed_limit_stays_and_null_resets_a_limit() -> None:
     scene = Scene.with_cash(100)
     scene.given(set_limits(credit_limit=5, balance_max=900), set_limits(withdrawal_max_per_day=7))
     scene.given(set_limits(credit_limit=None, balance_max=None))
@@ -140,7 +157,7 @@ def test_a_limit_that_is_not_named_stays_and_null_is_the_default_again() -> None
     }
 
 
-def test_frozen_thawed_and_closed() -> None:
+def test_a_wallet_is_frozen_unfrozen_and_closed() -> None:
     scene = Scene.with_cash(100)
     scene.given(freeze_wallet())
     assert told(scene).wallet()["status"] == "frozen"
@@ -153,7 +170,7 @@ def test_frozen_thawed_and_closed() -> None:
 # --- history --------------------------------------------------------------------------------------------------------
 
 
-def test_each_event_that_moves_money_has_a_line_with_its_change_and_what_was_left() -> None:
+def test_each_event_that_moves_money_has_an_item_with_its_change_and_the_balances() -> None:
     scene = Scene.with_cash(1000)
     bet = scene.when(place_bet(300, command_id="bet-1"))
     assert item(scene, bet) == {
@@ -178,7 +195,7 @@ def test_each_event_that_moves_money_has_a_line_with_its_change_and_what_was_lef
     assert list(told(scene).history) == [f"{PARTITION}:2 INR", f"{PARTITION}:3 INR"], "the opening moved nothing"
 
 
-def test_a_bets_game_stands_on_its_settlement_and_its_cancelling_and_nowhere_else() -> None:
+def test_the_history_names_the_game_of_a_bets_settlement_and_cancellation_only() -> None:
     scene = Scene.with_cash(1000)
     scene.given(place_bet(10, "b1"), place_bet(10, "b2"), place_bet(10, "b3"))
     won = scene.when(settle_bet(25, "b1"))
@@ -199,7 +216,7 @@ def test_a_stake_from_bonus_and_its_payout_change_both_buckets() -> None:
     assert item(scene, won)["balances"] == inr(140, 100)
 
 
-def test_a_bonus_that_expires_and_a_hold_that_expires_are_lines_of_the_ledgers_own() -> None:
+def test_expired_bonuses_and_holds_are_items_of_the_ledger_itself() -> None:
     scene = Scene.with_cash(100)
     scene.given(grant_bonus(60, expires_at_us=NOON + SECOND_US), hold(30, expires_at_us=NOON + SECOND_US))
     scene.now_us += SECOND_US
@@ -221,7 +238,7 @@ def test_adjustments_move_money_when_they_are_made_or_approved() -> None:
     assert len(told(scene).history) == 3
 
 
-def test_a_wallet_of_two_assets_has_a_line_for_the_one_that_moved() -> None:
+def test_a_wallet_of_two_assets_has_an_item_for_the_moved_one() -> None:
     scene = Scene.with_cash(100)
     gold = scene.when(deposit(7, "o2", asset="GOLD"))
     assert told(scene).history[f"{scene.position(gold)} GOLD"]["balances"] == inr(7)
@@ -259,7 +276,7 @@ def test_a_bet_open_won_lost_and_cancelled() -> None:
     assert {bet["settled_at_us"] for bet in bets.values()} == {NOON + SECOND_US}
 
 
-def test_a_bet_that_was_cancelled_before_it_came_is_no_bet() -> None:
+def test_a_bet_cancelled_before_it_was_placed_is_no_bet() -> None:
     scene = Scene.with_cash(1000)
     scene.given(cancel_bet("b1"))
     assert told(scene).bets == {}
@@ -298,7 +315,7 @@ def test_a_hold_open_captured_in_part_or_whole_and_released() -> None:
 # --- transfers ------------------------------------------------------------------------------------------------------
 
 
-def test_a_transfer_sent_and_delivered_stands_with_its_sender_only() -> None:
+def test_a_transfer_is_listed_for_its_sender_only() -> None:
     scene = Scene.with_cash(100, "u1", "u2")
     sent = scene.when(transfer(40, "u2"))
     expected: Document = {
@@ -319,7 +336,7 @@ def test_a_transfer_sent_and_delivered_stands_with_its_sender_only() -> None:
     assert told(scene, "u2").balances() == {"INR": inr(140)}
 
 
-def test_a_transfer_that_comes_back_says_why_and_the_money_is_there_again() -> None:
+def test_a_returned_transfer_has_a_reason_and_gives_the_money_back() -> None:
     scene = Scene.with_cash(100)
     scene.given(transfer(40, "nobody"))
     scene.now_us += SECOND_US
@@ -338,7 +355,7 @@ def test_a_transfer_that_comes_back_says_why_and_the_money_is_there_again() -> N
 # --- orders ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_deposit_is_resolved_when_it_is_made_and_a_reversal_says_its_reason() -> None:
+def test_a_deposit_is_resolved_at_once_and_its_reversal_has_a_reason() -> None:
     scene = Scene().given(open_wallet())
     paid = scene.when(deposit(100, "o1", bonus=20))
     expected: Document = {
@@ -416,7 +433,7 @@ def test_statistics_count_bets_open_and_settled_and_not_cancelled() -> None:
     }
 
 
-def test_statistics_leave_out_rows_of_nothing_and_sort_by_asset() -> None:
+def test_statistics_leave_out_empty_rows_and_are_sorted_by_asset() -> None:
     scene = Scene().given(open_wallet())
     assert told(scene).stats() == {"user_id": "u1", "games": [], "totals": []}
     scene.given(set_limits(credit_limit=50), place_bet(10, "b1"), cancel_bet("b1"))
@@ -436,7 +453,7 @@ def test_statistics_count_deposits_approved_withdrawals_and_bonuses() -> None:
     assert total["commissions"] == {"count": 0, "amount": 0}
 
 
-def test_what_was_reversed_counts_nowhere() -> None:
+def test_reversed_orders_and_grants_are_not_counted() -> None:
     scene = Scene().given(open_wallet())
     events = [
         scene.when(deposit(100, "o1", bonus=10)),
@@ -473,7 +490,7 @@ def test_referrals_count_six_levels() -> None:
     assert [level["members"] for level in told(scene, "u7").referrals()["levels"]] == [1, 0, 0, 0, 0, 0]
 
 
-def test_a_referral_that_was_void_counts_nowhere() -> None:
+def test_a_void_referral_is_not_counted() -> None:
     scene = Scene().given(open_wallet(user_id="u2", referrer_id="u1"))
     scene.deliver_all()
     assert scene.types_of("u1") == ["referral_void"]
@@ -484,7 +501,7 @@ def test_a_referral_that_was_void_counts_nowhere() -> None:
 # --- balance at a time ----------------------------------------------------------------------------------------------
 
 
-def test_balances_are_those_after_the_records_taken_so_far() -> None:
+def test_balances_are_as_of_the_last_applied_record() -> None:
     scene = Scene().given(open_wallet(), set_limits(asset="GOLD", credit_limit=1), deposit(100))
     story = WalletOracle("u1")
     seen = []
@@ -542,7 +559,7 @@ def live(day: list[Step]) -> Scene:
 
 
 @pytest.mark.parametrize("first", range(0, 150, 50))
-def test_on_days_of_plain_chance_it_tells_of_wallets_what_the_writer_tells(first: int) -> None:
+def test_on_random_days_its_wallets_equal_the_writers(first: int) -> None:
     for seed in range(first, first + 50):
         scene = live(busy_day(seed))
         for user_id in USERS:
@@ -578,7 +595,7 @@ def entries_of(scene: Scene, user_id: str) -> dict[str, set[tuple[str, str]]]:
     return found
 
 
-def test_the_published_story_is_understood_to_its_end() -> None:
+def test_it_applies_the_whole_published_scenario() -> None:
     users = {json.loads(record)["user_id"] for records in story_records() for record in records}
     for user_id in users:
         story = WalletOracle(user_id)
@@ -594,7 +611,7 @@ def test_the_published_story_is_understood_to_its_end() -> None:
 # --- what it does not know ------------------------------------------------------------------------------------------
 
 
-def test_what_it_does_not_know_is_named_with_its_place() -> None:
+def test_an_unknown_record_is_named_with_its_position() -> None:
     event = json.loads(records_of(Scene().given(open_wallet()))[0])
     for changed, said in (
         ({"type": "of_tomorrow"}, "the record 3:1 is of type of_tomorrow"),

@@ -1,4 +1,4 @@
-"""A user's partition is the one that Kafka's Java clients would choose for the same key, for ever."""
+"""A user's partition is the one that Kafka's Java clients choose for the same key, and never changes."""
 
 import pytest
 
@@ -26,13 +26,13 @@ def test_the_sign_bit_is_dropped_before_the_remainder_is_taken(key: bytes, signe
     assert partition_of(key.decode(), partitions) == (signed & 0x7FFFFFFF) % partitions
 
 
-def test_the_default_sixteen_partitions_stay_where_they_are() -> None:
+def test_users_keep_their_partition_of_the_default_sixteen() -> None:
     assert partition_of("21", 16) == 12
     assert partition_of("foobar", 16) == 14
     assert partition_of("abc", 16) == 11
 
 
-def test_users_that_differ_in_case_may_live_apart() -> None:
+def test_users_that_differ_in_case_may_have_different_partitions() -> None:
     assert partition_of("Bob", 1024) != partition_of("bob", 1024)
 
 

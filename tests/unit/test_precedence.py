@@ -1,8 +1,8 @@
-"""Of several rules that a command breaks, the first in the order of `Code` is the answer.
+"""If a command breaks several rules, the first in the order of `Code` is the rejection.
 
-Each command has its ladders. A rung is a wallet and a command that break the rung's rule *and* as many of the rules
-below it as can be broken at once; the next rung mends this one rule and breaks the rest still. So a rung shows that
-its rule wins over those below, and the rung below shows that they were really broken. The last rung is accepted.
+Each command has its ladders. A rung is a wallet and a command that break the rung's rule *and* as many of the later
+rules as possible at once. The next rung repairs this one rule and still breaks the others. So a rung shows that its
+rule comes before the later ones, and the next rung shows that those were really broken. The last rung is accepted.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ Given = tuple[Command, ...]
 
 @dataclass(frozen=True)
 class Rung:
-    """`code` None: accepted. `actor` asks; all that is given was asked by `local`."""
+    """`code` None: accepted. `actor` posts the command; `local` has posted all that is given."""
 
     code: Code | None
     given: Given
@@ -62,7 +62,7 @@ def opened(*more: Command) -> Given:
 
 
 def closed(*more: Command) -> Given:
-    """The same, all paid out, and closed."""
+    """The same wallet, all paid out, and closed."""
     return (*opened(*more), *emptied(100), close_wallet())
 
 
@@ -477,7 +477,7 @@ LADDERS: dict[str, list[Rung]] = {
         Rung(None, opened(*emptied(100)), close_wallet()),
     ],
 }
-"""The command's type, and what is special about it → its rungs, in the order of precedence."""
+"""The command's type and the case → its rungs, in the order of precedence."""
 
 EVERY_RUNG = [
     pytest.param(rung, id=f"{name}: {rung.code or 'accepted'}") for name, ladder in LADDERS.items() for rung in ladder
@@ -485,13 +485,13 @@ EVERY_RUNG = [
 
 
 @pytest.mark.parametrize("rung", EVERY_RUNG)
-def test_the_first_broken_rule_is_the_answer(rung: Rung) -> None:
+def test_the_first_broken_rule_is_the_rejection(rung: Rung) -> None:
     decision = Scene().given(*rung.given).decided(rung.command, rung.actor)
     assert (None if isinstance(decision, Event) else decision.code) == rung.code
 
 
 @pytest.mark.parametrize("name", LADDERS)
-def test_a_ladder_stands_in_the_order_of_precedence_and_ends_accepted(name: str) -> None:
+def test_a_ladder_has_the_order_of_precedence_and_ends_accepted(name: str) -> None:
     order = list(Code)
     *refused, accepted = (rung.code for rung in LADDERS[name])
     assert accepted is None

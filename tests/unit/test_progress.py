@@ -38,7 +38,7 @@ def test_what_was_done_before_does_not_count_for_the_time_left() -> None:
     ]
 
 
-def test_another_step_is_reckoned_anew() -> None:
+def test_each_step_estimates_its_own_time() -> None:
     steps = ((0, "folding", 0, 100), (50, "folding", 100, 100), (51, "comparing", 0, 4), (56, "comparing", 1, 4))
     assert told(*steps, unit="") == [
         "folding: 100 of 100 (100 %), about 0 s left",
@@ -54,4 +54,4 @@ def test_what_grows_while_it_is_counted_is_never_more_than_all() -> None:
 
 def test_nothing_is_reckoned_from_nothing() -> None:
     assert told((1, "folding", 0, 100), (7, "folding", 0, 100)) == ["folding: 0 of 100 events (0 %)"]
-    assert told((7, "dropping the tables of before", 0, None)) == ["dropping the tables of before"]
+    assert told((7, "dropping the old tables", 0, None)) == ["dropping the old tables"]

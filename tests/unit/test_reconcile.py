@@ -116,6 +116,7 @@ def _twice(answer: Document) -> None:
         ("wallet", _set("status", "frozen"), "status"),
         ("wallet", _set("balances", "INR", "cash", 1), "balances.INR.cash"),
         ("wallet", _set("balances", "INR", "available", 1), "balances.INR.available"),
+        ("wallet", _set("balances", "INR", "withdrawable", 1), "balances.INR.withdrawable"),
         ("wallet", _set("balances", "BTC", {}), "balances.BTC"),
         ("wallet", _set("limits", "INR", "balance_max", 0), "limits.INR.balance_max"),
         ("wallet", _set("opened_at_us", 1), "opened_at_us"),

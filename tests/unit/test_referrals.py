@@ -1,11 +1,11 @@
-"""Who opens a wallet counts for up to six referrers above; a walk ends early at a void, or at the member himself."""
+"""A new member counts for up to six referrers above. The walk up ends early at a void, or at the member."""
 
 from ledger.core.events import LEDGER, ReferralCounted, ReferralVoid
 from unit.given import Scene, close_wallet, freeze_wallet, open_wallet
 
 
 def chain(length: int) -> Scene:
-    """u1 … of which each referred the next, all counted."""
+    """u1, u2 …, each referred by the one before, all counted."""
     scene = Scene().given(open_wallet("u1"))
     for n in range(2, length + 1):
         scene.given(open_wallet(f"u{n}", f"u{n - 1}"))

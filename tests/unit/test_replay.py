@@ -90,7 +90,7 @@ def partition_with(user_id: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--user", "nobody-here"), "no event of nobody-here is in the log"),
+        (("--user", "no-such-user"), "no event of no-such-user is in the log"),
         (("--partition", "4"), "there is no partition 4: the log has 4"),
         ((), "give either --user or --partition"),
         (("--user", "u", "--partition", "1"), "give either --user or --partition"),
@@ -98,7 +98,7 @@ def partition_with(user_id: str) -> int:
         (("--user", "u", "--until", "2026-11-23T18:00:00"), "is no time: write 2026"),
     ],
 )
-def test_wrong_use_is_said_plainly_and_ends_with_2(data: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_use_is_one_message_and_ends_with_2(data: Path, arguments: tuple[str, ...], said: str) -> None:
     done = replay(data, *arguments)
     assert done.exit_code == 2, done.output
     assert said in done.stderr

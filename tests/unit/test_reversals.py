@@ -1,4 +1,4 @@
-"""A deposit, a grant or an adjustment can be reversed once, while its money is still there."""
+"""A deposit, a grant or an adjustment can be reversed once, while its money is still in the wallet."""
 
 import pytest
 
@@ -202,5 +202,5 @@ def test_in_a_wallet_that_is_full_to_the_bound_a_grant_and_a_deposit_can_be_reve
     assert scene.balance() == Balance()
 
 
-def test_a_reversal_goes_on_in_a_frozen_wallet() -> None:
+def test_a_frozen_wallet_accepts_a_reversal() -> None:
     Scene.with_cash(100).given(freeze_wallet(), reverse("3:2"))

@@ -1,4 +1,4 @@
-"""Seals: their chain, their file, and that they are made and copied whatever fails meanwhile."""
+"""Seals: their chain, their file, and that they are made and copied despite failures."""
 
 import asyncio
 import errno
@@ -99,7 +99,7 @@ def test_a_seq_that_decreases_is_a_fault() -> None:
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_appended_is_read_again_after_a_restart(tmp_path: Path) -> None:
+def test_appended_seals_are_read_after_a_restart(tmp_path: Path) -> None:
     filled(tmp_path, 5)
     file = opened(tmp_path)
     assert len(file) == 5
@@ -164,7 +164,7 @@ def test_pages_are_newest_first(tmp_path: Path) -> None:
 
 
 class Log:
-    """Ends somewhere, and can be unavailable."""
+    """Returns fixed heads, and can be unavailable."""
 
     def __init__(self) -> None:
         self.seq = 1
@@ -186,7 +186,7 @@ class Clock:
 
 async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - what is waited for has no event
+        while not true():  # noqa: ASYNC110 - the condition has no event
             await asyncio.sleep(0.005)
 
 
@@ -200,7 +200,7 @@ def is_posted(file: Path, line: bytes) -> bool:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sealer looks at its clock, and tries again, without a long pause."""
+    """The sealer reads its clock, and retries, without a long pause."""
     monkeypatch.setattr("api.sealing.sealer._LOOK_S", 0.01)
     monkeypatch.setattr("api.sealing.sealer._PAUSE_S_MAX", 0.01)
 
@@ -259,7 +259,7 @@ async def test_a_clock_that_was_set_back_gives_no_seal_an_earlier_time(tmp_path:
 
 
 @pytest.mark.usefixtures("soon")
-async def test_a_folder_outside_gets_every_seal_also_those_made_while_it_was_away(
+async def test_a_folder_outside_gets_every_seal_also_after_it_was_missing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     outside = tmp_path / "outside"
@@ -300,7 +300,7 @@ async def test_seals_of_another_ledger_outside_are_left_alone(
 
 
 class Receiver:
-    """Keeps what is posted to it, once it does not refuse any more."""
+    """Keeps what is posted to it, unless it refuses."""
 
     def __init__(self) -> None:
         self.refuses = 0

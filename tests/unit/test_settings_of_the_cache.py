@@ -5,7 +5,7 @@ import pytest
 from api.composition.settings import SettingsError, read_settings
 
 
-def test_there_is_none_unless_told() -> None:
+def test_the_default_is_no_redis() -> None:
     assert read_settings({}).cache == read_settings({"STAKELOG_CACHE": "memory"}).cache == "memory"
 
 
@@ -38,7 +38,7 @@ def test_a_redis_is_named_by_its_url(url: str) -> None:
         ("redis://u:secret@cache/0?socket_timeout=9", "nothing after"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_without_telling_a_password(url: str, why: str) -> None:
+def test_an_unusable_url_is_refused_without_showing_its_password(url: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why) as refused:
         read_settings({"STAKELOG_CACHE": url})
     assert str(refused.value).startswith("STAKELOG_CACHE")

@@ -8,7 +8,7 @@ KAFKA = "kafka://a:9092,b:9092?replication_factor=1"
 PG = "postgresql://stakelog:secret@db:5432/stakelog"
 
 
-def test_it_is_a_file_unless_told() -> None:
+def test_the_default_is_a_file() -> None:
     assert read_settings({}).log == "sqlite"
     assert read_settings({"STAKELOG_LOG": "sqlite"}) == read_settings({})
 
@@ -25,18 +25,18 @@ def test_kafka_with_a_read_model_of_one_machine_is_refused() -> None:
 
 
 @pytest.mark.parametrize("log", ["", "redis://:secret@a", "kafka:secret", "KAFKA://secret", "events.sqlite3"])
-def test_what_cannot_be_meant_is_refused_without_telling_a_password(log: str) -> None:
+def test_an_unusable_url_is_refused_without_showing_its_password(log: str) -> None:
     with pytest.raises(SettingsError, match="STAKELOG_LOG") as refused:
         read_settings({"STAKELOG_LOG": log, "STAKELOG_READ_MODEL": PG})
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["http://node-1:8080", "https://node-1", "http://[::1]:8080", "http://10.0.0.7:80"])
-def test_where_others_reach_a_node_is_an_address(url: str) -> None:
+def test_the_advertised_address_must_be_an_address(url: str) -> None:
     assert read_settings({"STAKELOG_ADVERTISE": url}).advertise == url
 
 
-def test_a_node_is_reached_where_it_listens_unless_told() -> None:
+def test_by_default_a_node_advertises_the_address_it_listens_on() -> None:
     assert read_settings({"STAKELOG_HOST": "::1", "STAKELOG_PORT": "81"}).advertise == "http://[::1]:81"
 
 
@@ -47,6 +47,6 @@ def test_a_node_is_reached_where_it_listens_unless_told() -> None:
         *("http://node-1/", "http://node-1/api", "http://node-1?a=b", "http://u:p@node-1", "http://node-1:0"),
     ],
 )
-def test_what_nobody_could_reach_is_refused(url: str) -> None:
+def test_an_address_that_no_node_can_reach_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="STAKELOG_ADVERTISE"):
         read_settings({"STAKELOG_ADVERTISE": url})

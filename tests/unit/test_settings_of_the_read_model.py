@@ -8,7 +8,7 @@ PG = "postgresql://stakelog:secret@db:5432/stakelog"
 MYSQL = "mysql://stakelog:secret@db/stakelog"
 
 
-def test_it_is_a_file_unless_told() -> None:
+def test_the_default_is_a_file() -> None:
     settings = read_settings({})
     assert (settings.read_model, settings.read_model_replica) == ("sqlite", None)
     assert read_settings({"STAKELOG_READ_MODEL": "sqlite"}) == settings
@@ -37,7 +37,7 @@ def test_reads_may_go_to_a_copy() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["STAKELOG_READ_MODEL", "STAKELOG_READ_MODEL_REPLICA"])
-def test_what_cannot_be_meant_is_refused_without_telling_a_password(name: str, url: str) -> None:
+def test_an_unusable_url_is_refused_without_showing_its_password(name: str, url: str) -> None:
     if name.endswith("REPLICA") and not url:
         return
     with pytest.raises(SettingsError) as refused:

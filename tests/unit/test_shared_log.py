@@ -1,4 +1,4 @@
-"""A writer on a log that others may write, too: it opens before it decides, and stops where it is not the owner.
+"""A writer on a log that other processes may write to: it opens before it decides, and stops if it is not the owner.
 
 Two worlds on one log are two nodes that both believe that they own it.
 """
@@ -19,8 +19,8 @@ from ledger.writer.requests import Accepted, Failed, Refused
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import WatchedLog, World
 
-UNKNOWN = OutcomeUnknown("nobody answered")
-AWAY = LogUnavailable("no broker answers")
+UNKNOWN = OutcomeUnknown("no response")
+AWAY = LogUnavailable("no broker responds")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def world() -> AsyncIterator[World]:
 
 
 def beside(world: World, generation: int) -> World:
-    """Another node, of another generation, on the same log."""
+    """Another node, with another generation, on the same log."""
     other = World(shared=True, generation=generation)
     other.appended = world.appended
     return other
@@ -70,7 +70,7 @@ async def test_a_log_of_one_process_is_not_opened() -> None:
     await world.crash()
 
 
-async def test_each_start_opens_again_under_the_place_that_it_has_then(world: World) -> None:
+async def test_each_start_opens_again_with_the_seq_that_it_has_then(world: World) -> None:
     await world.given(open_wallet())
     world.options["generation"] = 6
     await world.restart()
@@ -82,8 +82,8 @@ async def test_each_start_opens_again_under_the_place_that_it_has_then(world: Wo
     await world.given(deposit(5))
 
 
-async def test_what_is_asked_before_it_has_opened_is_not_kept() -> None:
-    """Kept, it could be taken after the owner of before, whom the client asked next, had rightly refused it."""
+async def test_requests_before_the_opening_are_refused() -> None:
+    """If they waited, one could be accepted after the previous owner has refused the client's retry."""
     world = World(shared=True, generation=1)
     log = WatchedLog(1, world.appended, shared=True)
     log.gate.clear()
@@ -112,7 +112,7 @@ async def test_an_open_of_unknown_outcome_is_followed_by_another(lands: bool) ->
     await world.crash()
 
 
-async def test_a_log_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_opening_waits_for_an_unavailable_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.001)
     world = World(shared=True, generation=1)
     log = WatchedLog(1, world.appended, shared=True)
@@ -123,7 +123,7 @@ async def test_a_log_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch)
     await world.crash()
 
 
-# --- in doubt -----------------------------------------------------------------------------------------------------
+# --- stale heads and unknown outcomes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lands", [False, True])
@@ -141,7 +141,7 @@ async def test_after_an_unknown_outcome_it_opens_before_it_decides(world: World,
     await world.assert_true_of_the_log()
 
 
-async def test_after_a_head_that_was_another_it_opens_and_decides_again_in_order(world: World) -> None:
+async def test_after_a_stale_head_it_opens_and_decides_again_in_order(world: World) -> None:
     await world.given(open_wallet(), deposit(500))
     other = await beside(world, 5).start()  # opens, so the head is another
     answers = await world.post_many(place_bet(300, "b1"), place_bet(300, "b2"), place_bet(200, "b3"))
@@ -150,7 +150,7 @@ async def test_after_a_head_that_was_another_it_opens_and_decides_again_in_order
     await other.crash()
 
 
-async def test_a_refusal_is_decided_again_where_the_head_was_another(world: World) -> None:
+async def test_a_refusal_on_a_stale_head_is_decided_again(world: World) -> None:
     await world.given(open_wallet())
     other = await beside(world, 5).start()
     await other.given(deposit(500))
@@ -159,7 +159,7 @@ async def test_a_refusal_is_decided_again_where_the_head_was_another(world: Worl
     await other.crash()
 
 
-async def test_what_waits_while_it_opens_again_is_decided_after_it(world: World) -> None:
+async def test_requests_that_wait_during_an_opening_are_decided_after_it(world: World) -> None:
     await world.given(open_wallet())
     world.log.fail_next.append(Failure(UNKNOWN, lands=False))
     assert (await world.failed(deposit(5, "o1"))).reason == "outcome_unknown"
@@ -172,7 +172,9 @@ async def test_what_waits_while_it_opens_again_is_decided_after_it(world: World)
     assert world.types()[-2:] == ["writer_opened", "deposited"]
 
 
-async def test_while_the_log_is_away_who_waits_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_log_is_unavailable_waiting_requests_fail(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.01)
     await world.given(open_wallet())
     world.log.fail_next.extend([Failure(UNKNOWN, lands=False), *[Failure(AWAY, lands=False)] * 3])
@@ -184,7 +186,7 @@ async def test_while_the_log_is_away_who_waits_is_told(world: World, monkeypatch
     assert world.types("u1") == ["wallet_opened", "deposited"]
 
 
-async def test_a_stop_does_not_wait_for_a_log_that_is_away(world: World) -> None:
+async def test_a_stop_does_not_wait_for_an_unavailable_log(world: World) -> None:
     await world.given(open_wallet())
     world.log.fail_next.extend([Failure(UNKNOWN, lands=False), *[Failure(AWAY, lands=False)] * 1_000])
     assert (await world.failed(deposit(5, "o1"))).reason == "outcome_unknown"
@@ -193,10 +195,12 @@ async def test_a_stop_does_not_wait_for_a_log_that_is_away(world: World) -> None
         await world.node.stop(quiet_within_s=0.1)
 
 
-async def test_who_is_always_overtaken_says_so(world: World) -> None:
+async def test_a_writer_that_always_finds_a_stale_head_refuses_with_not_owner(world: World) -> None:
     await world.given(open_wallet())
-    overtaken = Failure(StaleHead("somebody was quicker"), lands=False)
-    world.log.fail_next.extend([overtaken, None] * 7 + [overtaken])  # each time it opens well, and then is too late
+    overtaken = Failure(StaleHead("another writer was faster"), lands=False)
+    world.log.fail_next.extend(
+        [overtaken, None] * 7 + [overtaken]
+    )  # each time it opens, and then its append is stale
     assert (await world.failed(deposit(5, "o1"))).reason == "not_owner"
     await world.given(deposit(5, "o2"))
     assert world.types("u1") == ["wallet_opened", "deposited"]
@@ -205,7 +209,7 @@ async def test_who_is_always_overtaken_says_so(world: World) -> None:
 # --- generations --------------------------------------------------------------------------------------------------
 
 
-async def test_who_reads_a_higher_generation_stops_and_decides_nothing(world: World) -> None:
+async def test_a_writer_that_reads_a_higher_generation_stops_and_decides_nothing(world: World) -> None:
     await world.given(open_wallet(), deposit(500))
     newer = await beside(world, 6).start()
     failed = await world.failed(place_bet(100))
@@ -217,7 +221,7 @@ async def test_who_reads_a_higher_generation_stops_and_decides_nothing(world: Wo
     await newer.crash()
 
 
-async def test_an_owner_of_yesterday_refuses_nothing_from_its_memory(world: World) -> None:
+async def test_an_earlier_owner_refuses_nothing_from_its_old_state(world: World) -> None:
     await world.given(open_wallet())
     newer = await beside(world, 6).start()
     await newer.given(deposit(500))
@@ -227,7 +231,7 @@ async def test_an_owner_of_yesterday_refuses_nothing_from_its_memory(world: Worl
     await newer.crash()
 
 
-async def test_an_append_that_comes_late_finds_the_partition_opened_by_another(world: World) -> None:
+async def test_a_late_append_finds_the_partition_opened_by_another_writer(world: World) -> None:
     await world.given(open_wallet(), deposit(500))
     world.log.gate.clear()
     late = asyncio.create_task(world.post(place_bet(500, "late")))
@@ -258,7 +262,7 @@ async def test_the_generation_is_known_after_a_checkpoint_too(world: World) -> N
         await world.restart()
 
 
-async def test_what_was_open_when_the_partition_changed_hands_arrives_under_the_new_owner(world: World) -> None:
+async def test_follow_ups_that_were_open_at_a_hand_over_arrive_under_the_new_owner(world: World) -> None:
     await world.given(open_wallet("u1"), open_wallet("u2"), deposit(500))
     world.log.gate.clear()
     sending = asyncio.create_task(world.post(transfer(200, "u2")))
@@ -293,7 +297,7 @@ async def test_a_round_ends_where_an_append_is_full(world: World) -> None:
 async def test_conclusions_of_transfers_that_the_log_lost_open_the_partition_once_and_stop_the_node(
     world: World,
 ) -> None:
-    """As after a partition was restored shorter: the transfers are lost, their conclusions arrive."""
+    """A partition was restored shorter: the transfers are lost, their conclusions arrive."""
     await world.given(open_wallet(), deposit(500))
     opened = world.types().count("writer_opened")
     for seq in (101, 102):

@@ -1,4 +1,4 @@
-"""The SQLite log against SQLite's own traps: what the database refuses by itself, and what its failures mean."""
+"""The SQLite log and SQLite's traps: what the database itself refuses, and what its failures mean."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def contents(path: Path) -> list[tuple[Any, ...]]:
 
 
 def run_program(program: str, path: Path, *before: str) -> str:
-    """What a Python program, started as ``before`` says, wrote to stdout; its argument is the path."""
+    """Run a Python program, started by ``before``, with the path as its argument. Returns its stdout."""
     src, tests = Path(__file__).parents[2] / "src", Path(__file__).parents[1]
     done = subprocess.run(
         [*before, sys.executable, "-c", program, str(path)],
@@ -61,28 +61,28 @@ NEW_ROW: Final = "(partition, seq, user_id, command_id, record)"
 CHANGES: Final = {
     "UPDATE of a record": "UPDATE event SET record = x'00' WHERE seq = 1",
     "UPDATE of nothing": "UPDATE event SET record = record",
-    "UPDATE of a place": "UPDATE event SET seq = seq + 100",
+    "UPDATE of a position": "UPDATE event SET seq = seq + 100",
     "UPDATE of a rowid": "UPDATE event SET rowid = rowid + 100",
     "UPDATE OR REPLACE": "UPDATE OR REPLACE event SET seq = 2 WHERE seq = 1",
     "UPDATE OR IGNORE": "UPDATE OR IGNORE event SET user_id = 'x'",
     "UPDATE FROM": "UPDATE event SET record = other.record FROM event AS other WHERE other.seq = 2",
     "DELETE": "DELETE FROM event WHERE seq = 2",
     "DELETE of all": "DELETE FROM event",
-    "REPLACE of a place": f"REPLACE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
+    "REPLACE of a position": f"REPLACE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
     "REPLACE of a command": f"REPLACE INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00')",
     "REPLACE of a rowid": f"REPLACE INTO event(rowid, {NEW_ROW[1:]} VALUES (1, 0, 99, 'x', 'x', x'00')",
-    "INSERT OR REPLACE of a place": f"INSERT OR REPLACE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
+    "INSERT OR REPLACE of a position": f"INSERT OR REPLACE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
     "INSERT OR REPLACE of a command": f"INSERT OR REPLACE INTO event{NEW_ROW} VALUES (2, 99, 'u1', 'a', x'00')",
     "INSERT OR REPLACE by SELECT": "INSERT OR REPLACE INTO event SELECT 0, 1, 'x', 'x', x'00'",
-    "UPSERT on the place": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00') "
+    "UPSERT on the position": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00') "
     "ON CONFLICT (partition, seq) DO UPDATE SET record = excluded.record",
     "UPSERT on the command": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00') "
     "ON CONFLICT (user_id, command_id) DO UPDATE SET record = excluded.record",
     "UPSERT on anything": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'u1', 'a', x'00') "
     "ON CONFLICT DO UPDATE SET record = excluded.record",
-    "INSERT of a place": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
+    "INSERT of a position": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
     "INSERT of a command": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00')",
-    "INSERT without a place": f"INSERT INTO event{NEW_ROW} VALUES (NULL, NULL, 'x', 'x', x'00')",
+    "INSERT without a position": f"INSERT INTO event{NEW_ROW} VALUES (NULL, NULL, 'x', 'x', x'00')",
     "INSERT without a record": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'x', 'x', NULL)",
 }
 
@@ -103,7 +103,7 @@ async def test_no_record_is_changed_or_removed_by_sql(log: SqliteEventLog, path:
     assert await whole(log, 0) == base.stored + following.stored
 
 
-async def test_an_insert_or_ignore_changes_nothing(log: SqliteEventLog, path: Path) -> None:
+async def test_insert_or_ignore_changes_nothing(log: SqliteEventLog, path: Path) -> None:
     await append(log, 0, EMPTY, "a", "b")
     before = contents(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other, pytest.raises(sqlite3.IntegrityError):
@@ -111,7 +111,7 @@ async def test_an_insert_or_ignore_changes_nothing(log: SqliteEventLog, path: Pa
     assert contents(path) == before
 
 
-async def test_the_schema_is_the_contract_s(log: SqliteEventLog, path: Path) -> None:
+async def test_the_schema_is_that_of_the_contract(log: SqliteEventLog, path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         columns = [(row[1], row[2], row[5]) for row in other.execute("PRAGMA table_info(event)")]
         indexes = {
@@ -146,7 +146,7 @@ async def test_the_writing_connection_syncs_each_commit_to_a_wal(log: SqliteEven
 def test_each_append_is_synced_before_it_returns(path: Path) -> None:
     """Counted by the kernel: an append without an fsync would survive a killed process, but not a power cut."""
     if not _can_trace():
-        pytest.skip("strace is not here, or may not trace")
+        pytest.skip("strace is missing, or may not trace")
     program = (
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"
@@ -158,19 +158,19 @@ def test_each_append_is_synced_before_it_returns(path: Path) -> None:
         "    head = EMPTY\n"
         "    for number in range(10):\n"
         "        head = (await append(log, 0, head, f'c{number}')).head\n"
-        "        os.write(1, b'answered')\n"
+        "        os.write(1, b'appended')\n"
         "    os._exit(0)\n"
         "asyncio.run(main())\n"
     )
     trace = path.with_name("trace")
     run_program(program, path, "strace", "-f", "-y", "-o", str(trace), "-e", "trace=fsync,fdatasync,write")
-    steps = re.findall(r'(sync)\(\d+<[^>]*-wal>|write\(1<[^>]*>, "(answered)"', trace.read_text())
+    steps = re.findall(r'(sync)\(\d+<[^>]*-wal>|write\(1<[^>]*>, "(appended)"', trace.read_text())
     told = ["".join(step) for step in steps]
     synced = False
     for step in told:
-        assert step == "sync" or synced, "an append was answered before the WAL was synced"
+        assert step == "sync" or synced, "an append returned before the WAL was synced"
         synced = step == "sync"
-    assert told.count("answered") == 10
+    assert told.count("appended") == 10
 
 
 def _can_trace() -> bool:
@@ -184,14 +184,14 @@ def _can_trace() -> bool:
 
 
 class Connection:
-    """The log's writing connection, with one statement that fails as it is told to."""
+    """The log's writing connection, with one statement that fails on demand."""
 
     def __init__(self, real: sqlite3.Connection) -> None:
         self._real = real
         self.fail_on = ""
         self.code = 0
         self.first: str | None = None
-        self.lands = False  # the statement itself is done before it is said to have failed
+        self.lands = False  # the statement takes effect before it fails
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         if self.fail_on and sql.startswith(self.fail_on):
@@ -200,7 +200,7 @@ class Connection:
                 self._real.execute(self.first)
             if self.lands:
                 self._real.execute(sql, *values)
-            error = sqlite3.OperationalError("told to fail")
+            error = sqlite3.OperationalError("injected failure")
             error.sqlite_errorcode = self.code
             raise error
         return self._real.execute(sql, *values)
@@ -210,11 +210,11 @@ class Connection:
 
 
 def wrapped(log: SqliteEventLog, *, one_statement: bool = False) -> Connection:
-    """The log's connection, told what to do; as a rule commits are transactions of several statements."""
+    """Wrap the log's connection. By default commits are transactions of several statements."""
     if not one_statement:
         log._one_statement_max = 0
     connection = Connection(log._writer)
-    log._writer = connection  # type: ignore[assignment]  # it quacks as the part of a connection that the log uses
+    log._writer = connection  # type: ignore[assignment]  # it has the part of a connection that the log uses
     return connection
 
 
@@ -322,7 +322,7 @@ async def test_a_real_full_disk_writes_nothing_and_the_next_append_lands(small_d
     await again.close()
 
 
-# --- any other failure of a commit is not ------------------------------------------------------------------------
+# --- any other failure of a commit is ambiguous ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lands", [True, False])
@@ -330,7 +330,7 @@ async def test_a_real_full_disk_writes_nothing_and_the_next_append_lands(small_d
     "code",
     [sqlite3.SQLITE_IOERR | 4 << 8, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOMEM, 0],
 )
-async def test_any_other_failure_of_the_commit_leaves_the_outcome_unknown_and_the_log_closed(
+async def test_any_other_failure_of_the_commit_leaves_the_outcome_unknown_and_closes_the_log(
     path: Path, code: int, lands: bool
 ) -> None:
     log = SqliteEventLog(path, PARTITIONS)
@@ -400,7 +400,7 @@ async def test_a_commit_of_one_statement_that_may_have_landed_leaves_the_outcome
     await again.close()
 
 
-async def test_a_full_disk_at_a_commit_of_one_statement_is_not_believed_where_the_records_are_there(
+async def test_a_full_disk_at_a_commit_of_one_statement_is_unknown_if_the_records_exist(
     path: Path,
 ) -> None:
     log = SqliteEventLog(path, PARTITIONS)
@@ -427,7 +427,7 @@ async def test_appends_that_waited_behind_an_unknown_outcome_were_not_written(pa
     await again.close()
 
 
-async def test_a_full_disk_is_not_believed_where_the_records_are_there(path: Path) -> None:
+async def test_a_full_disk_is_an_unknown_outcome_if_the_records_exist(path: Path) -> None:
     log = SqliteEventLog(path, PARTITIONS)
     connection = wrapped(log)
     connection.fail_on, connection.code, connection.first = "COMMIT", sqlite3.SQLITE_FULL, "COMMIT"
@@ -533,7 +533,7 @@ async def test_another_sql_writer_is_noticed_by_commits_of_any_size(
     results = await asyncio.gather(
         append(log, 0, base.head, *ids), append(log, 1, EMPTY, "ours"), return_exceptions=True
     )
-    assert isinstance(results[0], Run), "nobody wrote to its partition"
+    assert isinstance(results[0], Run), "its partition did not change"
     assert isinstance(results[1], StaleHead)
     assert await whole(log, 0) == base.stored + results[0].stored
     assert await whole(log, 1) == theirs.stored
@@ -543,7 +543,7 @@ async def test_another_sql_writer_is_noticed_by_commits_of_any_size(
 async def test_a_head_that_another_sql_writer_changed_or_removed_makes_the_next_append_stale(
     log: SqliteEventLog, path: Path, records: int
 ) -> None:
-    """Its place is free, so no constraint refuses the append: only a look at the head does."""
+    """The next seq is free, so no constraint refuses the append: only the check of the head does."""
     base = await append(log, 0, EMPTY, "a", "b")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("DROP TRIGGER event_is_unchanged")
@@ -558,7 +558,7 @@ async def test_a_head_that_another_sql_writer_changed_or_removed_makes_the_next_
     assert len(contents(path)) == 1
 
 
-async def test_a_lock_that_another_holds_for_long_writes_nothing(log: SqliteEventLog, path: Path) -> None:
+async def test_nothing_is_written_while_another_process_keeps_the_lock(log: SqliteEventLog, path: Path) -> None:
     log._writer.execute("PRAGMA busy_timeout=50")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -582,7 +582,9 @@ async def test_a_follower_that_polls_does_not_let_the_wal_grow(path: Path, monke
     await follower.close()
 
 
-async def test_a_reader_in_one_long_transaction_would(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_in_one_long_transaction_lets_the_wal_grow(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The control: the test above can fail."""
     monkeypatch.setattr(sqlite_log, "_WAL_PAGES", _WAL_PAGES)
     log = SqliteEventLog(path, PARTITIONS)
@@ -596,7 +598,7 @@ async def test_a_reader_in_one_long_transaction_would(path: Path, monkeypatch: p
 
 
 async def _append_while(log: SqliteEventLog, follower: SqliteEventLog) -> tuple[int, int, int]:
-    """Append some megabytes while the follower polls: the WAL's greatest size, records written, records seen."""
+    """Append some megabytes while the follower polls. Returns the WAL's largest size, records written and read."""
     wal = log._path.with_name(log._path.name + "-wal")
     longest, written, seen, head = 0, 0, 0, EMPTY
     for number in range(100):
@@ -623,14 +625,14 @@ async def test_another_number_of_partitions_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database" * 1_000, b"SQLite format 3\0" + b"\xff" * 10_000, b"x"])
-def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_database_is_refused_and_left_unchanged(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(LogUnreadable):
         SqliteEventLog(path, PARTITIONS)
     assert path.read_bytes() == content
 
 
-def test_a_database_that_is_no_log_is_refused_and_left_alone(path: Path) -> None:
+def test_a_database_that_is_no_log_is_refused_and_left_unchanged(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE mine(it TEXT)")
     with pytest.raises(LogUnreadable, match="is not an event log"):
@@ -657,7 +659,7 @@ async def test_a_log_with_an_unknown_description_is_refused(path: Path, damage: 
 
 
 @pytest.mark.parametrize("left", [0.9, 0.5, 0.01])
-async def test_a_file_that_was_cut_short_is_refused_and_left_alone(path: Path, left: float) -> None:
+async def test_a_truncated_file_is_refused_and_left_unchanged(path: Path, left: float) -> None:
     log = SqliteEventLog(path, PARTITIONS)
     await append(log, 0, EMPTY, *(f"c{number}" for number in range(500)))
     await log.close()

@@ -42,5 +42,5 @@ async def test_the_supply_is_every_posting_of_every_partition_and_sums_to_zero(t
         assert roots == sorted(roots, key=["wallet", "transit", "house"].index)
 
 
-def test_a_balance_is_what_came_in_less_what_went_out() -> None:
+def test_a_balance_is_credits_less_debits() -> None:
     assert AccountTotal("house/stakes", "INR", 7, 9).balance == -2

@@ -1,4 +1,4 @@
-"""A transfer leaves its sender at once and arrives as a follow-up; what can't arrive comes back, and always can."""
+"""A transfer leaves the sender at once and arrives as a follow-up. Refused money always comes back."""
 
 from collections.abc import Callable
 
@@ -54,19 +54,19 @@ def test_a_transfer_takes_cash_only_not_bonus_or_credit() -> None:
     scene.when(transfer(10))
 
 
-def test_nobody_transfers_to_himself() -> None:
+def test_a_wallet_cannot_transfer_to_itself() -> None:
     assert Scene.with_cash().refused(transfer(5, "u1")).code is Code.SAME_WALLET
 
 
-def test_a_transfer_id_is_used_once_by_its_sender_whatever_became_of_it() -> None:
-    scene = Scene.with_cash(1000, "u1", "u2").given(transfer(5, "u2", "t1"), transfer(5, "nobody", "t2"))
+def test_a_sender_uses_a_transfer_id_once_even_after_the_transfer_ended() -> None:
+    scene = Scene.with_cash(1000, "u1", "u2").given(transfer(5, "u2", "t1"), transfer(5, "unopened", "t2"))
     assert scene.refused(transfer(5, "u2", "t1")).code is Code.TRANSFER_ID_REUSED
     scene.deliver_all()
     for transfer_id in ("t1", "t2"):
         assert scene.refused(transfer(5, "u2", transfer_id)).code is Code.TRANSFER_ID_REUSED
 
 
-def test_the_receiver_may_use_the_same_id_for_his_own() -> None:
+def test_the_receiver_may_use_the_same_id_for_another_transfer() -> None:
     scene = Scene.with_cash(1000, "u1", "u2").given(transfer(5, "u2", "t1"))
     scene.deliver_all()
     scene.given(transfer(7, "u1", "t1", user_id="u2"))
@@ -96,7 +96,7 @@ def test_an_arriving_transfer_adds_cash() -> None:
     assert (event.user_id, event.actor, event.request_sha256) == ("u2", LEDGER, NO_REQUEST)
 
 
-def test_an_arrival_is_told_to_its_sender() -> None:
+def test_the_sender_gets_an_event_when_the_transfer_arrives() -> None:
     scene = Scene.with_cash(1000, "u1", "u2").given(transfer(400, "u2"))
     cause = scene.position(scene.deliver())
     event = scene.deliver()
@@ -127,7 +127,7 @@ def test_a_transfer_arrives_at_a_frozen_wallet() -> None:
     assert scene.balance("u2") == Balance(cash=1400)
 
 
-def test_what_is_due_at_the_receiver_expires_before_the_transfer_arrives() -> None:
+def test_due_expiries_of_the_receiver_come_before_the_transfer() -> None:
     scene = Scene.with_cash(100, "u1", "u2").given(
         set_limits(balance_max=150, user_id="u2"),
         grant_bonus(50, expires_at_us=NOON + SECOND_US, user_id="u2"),
@@ -150,7 +150,7 @@ def test_a_transfer_repays_a_debt() -> None:
 
 
 def never_opened(_: Scene) -> None:
-    """Nobody opened u2."""
+    """u2 was never opened."""
 
 
 def closed(scene: Scene) -> None:
@@ -211,25 +211,25 @@ def test_a_wallet_that_refused_a_transfer_before_it_was_opened_is_opened_normall
     ids=["a frozen wallet", "a full wallet", "a wallet"],
 )
 def test_a_return_cannot_be_refused(command: Command) -> None:
-    scene = Scene.with_cash(1000).given(transfer(400, "nobody"), command)
+    scene = Scene.with_cash(1000).given(transfer(400, "unopened"), command)
     scene.deliver_all()
     assert scene.balance() == Balance(cash=1000)
 
 
-def test_room_is_kept_for_a_transfer_that_may_come_back() -> None:
-    scene = Scene.with_cash(AMOUNT_MAX).given(transfer(400, "nobody"))
+def test_a_transfer_under_way_still_counts_towards_the_largest_amount() -> None:
+    scene = Scene.with_cash(AMOUNT_MAX).given(transfer(400, "unopened"))
     assert scene.refused(deposit(1, "o2")).code is Code.AMOUNT_OUT_OF_RANGE
     scene.deliver_all()
     assert scene.balance() == Balance(cash=AMOUNT_MAX)
 
 
-def test_the_room_is_free_again_when_the_transfer_is_delivered() -> None:
+def test_a_delivered_transfer_no_longer_counts_towards_the_largest_amount() -> None:
     scene = Scene.with_cash(AMOUNT_MAX).given(open_wallet("u2"), transfer(400, "u2"))
     scene.deliver_all()
     scene.when(deposit(400, "o2"))
 
 
-def test_a_receiver_keeps_room_for_the_stakes_that_may_come_back_to_him() -> None:
+def test_open_stakes_of_the_receiver_count_towards_the_largest_amount() -> None:
     scene = Scene.with_cash(10).given(
         open_wallet("u2"), deposit(AMOUNT_MAX, user_id="u2"), place_bet(10, user_id="u2"), transfer(10, "u2")
     )
@@ -245,7 +245,7 @@ def test_transfers_that_cross_each_other_both_arrive() -> None:
 
 
 def test_a_returned_transfer_can_be_spent_again() -> None:
-    scene = Scene.with_cash(100).given(transfer(100, "nobody"))
+    scene = Scene.with_cash(100).given(transfer(100, "unopened"))
     assert scene.refused(adjust(-1)).code is Code.INSUFFICIENT_FUNDS
     scene.deliver_all()
     scene.when(adjust(-100))

@@ -1,4 +1,4 @@
-"""A wallet is opened once, may be frozen and unfrozen, and is closed for good when it is empty."""
+"""A wallet is opened once, may be frozen and unfrozen, and is closed permanently when it is empty."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_an_opened_wallet_is_open_and_empty() -> None:
     assert wallet.balances == {}
 
 
-def test_an_event_carries_who_asked_and_what_was_asked() -> None:
+def test_an_event_has_its_actor_and_the_hash_of_its_request() -> None:
     event = Scene().when(open_wallet(command_id="c-1"), actor="game-7")
     assert (event.user_id, event.command_id, event.actor, event.time_us) == ("u1", "c-1", "game-7", NOON)
     # of {"command_id":"c-1","type":"open_wallet","user_id":"u1"}
@@ -67,7 +67,7 @@ def test_a_closed_wallet_is_not_opened_again() -> None:
     assert scene.refused(open_wallet()).code is Code.WALLET_CLOSED
 
 
-def test_nobody_refers_himself() -> None:
+def test_a_wallet_cannot_refer_itself() -> None:
     assert Scene().refused(open_wallet(referrer_id="u1")).code is Code.SAME_WALLET
 
 
@@ -167,10 +167,10 @@ def test_a_frozen_wallet_refuses_what_takes_money_out(command: Command) -> None:
     ],
     ids=lambda command: type(command).__name__,
 )
-def test_in_a_frozen_wallet_all_else_goes_on(command: Command) -> None:
+def test_a_frozen_wallet_accepts_all_other_commands(command: Command) -> None:
     scene = frozen()
     if type(command).__name__ == "Reverse":
-        scene.given(adjust(300))  # so that the deposit can be taken back
+        scene.given(adjust(300))  # so that the deposit can be reversed
     scene.when(command, actor="op-2")
 
 
@@ -255,11 +255,11 @@ def test_a_wallet_whose_transfer_is_under_way_is_not_closed_until_it_is_delivere
     scene.when(close_wallet())
 
 
-def test_a_bet_cancelled_before_it_came_keeps_no_wallet_open() -> None:
+def test_a_bet_cancelled_before_it_arrived_does_not_prevent_closing() -> None:
     Scene().given(open_wallet(), cancel_bet(), close_wallet())
 
 
-def test_what_is_due_expires_before_the_wallet_is_found_empty() -> None:
+def test_due_expiries_come_before_the_check_that_the_wallet_is_empty() -> None:
     scene = Scene().given(open_wallet(), grant_bonus(5, expires_at_us=NOON + 5))
     scene.now_us = NOON + 5
     scene.when(close_wallet())

@@ -1,4 +1,4 @@
-"""What the agent gathers for one transaction: all that waits, and no longer than what is visible may wait."""
+"""The batches of the agent: all queued records, collected for a bounded time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ class Channel:
 
 
 class Stream:
-    """As Faust's is iterated: one event after the other from its channel's queue, acknowledged by hand."""
+    """Like Faust's stream: yields events from its channel's queue; they are acknowledged explicitly."""
 
     def __init__(self) -> None:
         self.channel, self.enable_acks = Channel(), True
@@ -33,7 +33,7 @@ class Stream:
             self.channel.queue.put_nowait(event)
 
 
-async def test_what_came_while_a_batch_was_folded_is_the_next_batch_whole() -> None:
+async def test_all_records_that_came_while_a_batch_was_folded_are_the_next_batch() -> None:
     stream = Stream()
     stream.put(1)
     batches = worker._batches(stream)
@@ -42,7 +42,7 @@ async def test_what_came_while_a_batch_was_folded_is_the_next_batch_whole() -> N
     assert await anext(batches) == tuple(range(2, 702))
 
 
-async def test_a_batch_has_an_end_however_much_waits() -> None:
+async def test_the_size_of_a_batch_is_bounded() -> None:
     stream = Stream()
     stream.put(*range(BATCH + 5))
     batches = worker._batches(stream)
@@ -50,7 +50,7 @@ async def test_a_batch_has_an_end_however_much_waits() -> None:
     assert len(await anext(batches)) == 5
 
 
-async def test_a_batch_is_acknowledged_when_the_next_is_asked_for_and_not_before() -> None:
+async def test_a_batch_is_acknowledged_when_the_next_one_is_requested() -> None:
     stream = Stream()
     assert stream.enable_acks
     stream.put(1, 2)
@@ -63,7 +63,7 @@ async def test_a_batch_is_acknowledged_when_the_next_is_asked_for_and_not_before
     assert stream.acknowledged == [1, 2]
 
 
-async def test_a_batch_that_its_agent_gave_up_is_not_acknowledged() -> None:
+async def test_an_abandoned_batch_is_not_acknowledged() -> None:
     stream = Stream()
     stream.put(1, 2)
     batches = worker._batches(stream)
@@ -72,7 +72,7 @@ async def test_a_batch_that_its_agent_gave_up_is_not_acknowledged() -> None:
     assert stream.acknowledged == []
 
 
-async def test_events_that_trickle_in_do_not_make_the_first_of_them_wait() -> None:
+async def test_a_slow_trickle_of_events_does_not_delay_the_first_one() -> None:
     stream = Stream()
 
     async def trickle() -> None:

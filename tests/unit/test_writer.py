@@ -1,4 +1,4 @@
-"""One partition's writer: what it answers, when, and what it forgets when an append fails."""
+"""One partition's writer: its responses, when they leave, and what it rolls back when an append fails."""
 
 import asyncio
 import threading
@@ -73,7 +73,7 @@ def reasons(answers: list[AnyResponse]) -> list[str]:
 
 
 async def settled() -> None:
-    """Let everybody do what can be done now."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -105,7 +105,7 @@ async def test_a_round_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch)
     assert world.log.sizes == [40, 40, 20]
 
 
-async def test_nothing_is_answered_before_its_append_has_landed(world: World) -> None:
+async def test_no_response_leaves_before_its_append_has_landed(world: World) -> None:
     world.log.gate.clear()
     posting = asyncio.create_task(world.post(open_wallet()))
     await asyncio.sleep(0.02)
@@ -117,7 +117,7 @@ async def test_nothing_is_answered_before_its_append_has_landed(world: World) ->
     assert (answer.position, answer.head) == (Position(0, 1), head.sha256)
 
 
-async def test_commands_of_a_batch_are_decided_and_answered_in_the_order_given(world: World) -> None:
+async def test_commands_of_a_batch_are_decided_and_get_their_responses_in_order(world: World) -> None:
     users = [f"u{number % 7}" for number in range(70)]
     await world.given(*(open_wallet(user_id) for user_id in sorted(set(users))))
     commands = [deposit(number + 1, f"o{number}", user_id=user_id) for number, user_id in enumerate(users)]
@@ -136,7 +136,7 @@ async def test_a_refusal_does_not_stop_the_commands_after_it(world: World) -> No
     assert reasons(answers) == ["Accepted", "Refused", "Accepted"]
 
 
-# --- nothing speculative is answered -----------------------------------------------------------------------------
+# --- no response rests on what is not durable------------------------------------------------------------------------
 
 
 async def test_a_hit_on_a_command_of_the_same_round_waits_for_it(world: World) -> None:
@@ -155,7 +155,7 @@ async def test_a_hit_on_a_command_of_the_same_round_waits_for_it(world: World) -
 
 
 @pytest.mark.parametrize("error", [NOT_WRITTEN, UNKNOWN])
-async def test_a_hit_on_a_command_that_did_not_land_is_no_answer(world: World, error: LedgerError) -> None:
+async def test_a_command_that_did_not_land_gives_no_hit(world: World, error: LedgerError) -> None:
     world.log.fail_next.append(Failure(error, lands=False))
     command = open_wallet()
     answers = list(await asyncio.gather(world.post(command), world.post(command)))
@@ -164,7 +164,7 @@ async def test_a_hit_on_a_command_that_did_not_land_is_no_answer(world: World, e
     await world.accepted(command)
 
 
-async def test_a_refusal_because_of_a_command_that_did_not_land_is_no_answer(world: World) -> None:
+async def test_a_command_that_did_not_land_causes_no_refusal(world: World) -> None:
     await with_cash(world)
     world.log.fail_next.append(Failure(NOT_WRITTEN, lands=False))
     first, second = place_bet(800, "b1"), place_bet(300, "b2")
@@ -174,7 +174,7 @@ async def test_a_refusal_because_of_a_command_that_did_not_land_is_no_answer(wor
     assert (await world.refused(first)).code is Code.INSUFFICIENT_FUNDS
 
 
-async def test_what_would_write_nothing_is_answered_also_while_the_log_takes_nothing(world: World) -> None:
+async def test_requests_that_write_nothing_get_a_response_while_the_log_is_unavailable(world: World) -> None:
     await with_cash(world)
     done = place_bet(100, "b1")
     await world.given(done)
@@ -204,7 +204,7 @@ async def test_a_strong_read_sees_only_what_is_durable(world: World) -> None:
     assert await reading == 1_000
 
 
-async def test_an_answer_that_writes_nothing_needs_the_log_to_confirm_the_head(world: World) -> None:
+async def test_a_response_without_a_write_needs_the_log_to_confirm_the_head(world: World) -> None:
     await with_cash(world)
     await append_as_another(world, deposit(500, "theirs"))
     assert await world.cash() == 1_500
@@ -212,11 +212,11 @@ async def test_an_answer_that_writes_nothing_needs_the_log_to_confirm_the_head(w
     assert (await world.refused(place_bet(100))).fields["available"] == 0
 
 
-# --- somebody else wrote -----------------------------------------------------------------------------------------
+# --- another process wrote -----------------------------------------------------------------------------------------
 
 
 async def append_as_another(world: World, *commands: Any) -> None:
-    """What a second writer on the same log, which knows it all, makes of the commands."""
+    """Append the events that a second, up-to-date writer on the same log makes of the commands."""
     other = World(partitions=len(world.appended.records))
     other.appended, other.clock = world.appended, world.clock
     before = asyncio.all_tasks()
@@ -246,14 +246,14 @@ async def test_a_command_that_another_writer_took_is_a_hit(world: World) -> None
     assert await world.cash() == 100
 
 
-async def test_a_round_whose_head_is_stale_again_and_again_is_given_up(world: World) -> None:
+async def test_a_round_is_given_up_after_many_stale_heads(world: World) -> None:
     for _ in range(8):
         world.log.fail_next.append(Failure(StaleHead("others write"), lands=False))
     assert (await world.failed(open_wallet())).reason == "not_owner"
     await world.accepted(open_wallet())
 
 
-# --- a failed append never happened ------------------------------------------------------------------------------
+# --- a failed append has no effect ------------------------------------------------------------------------------
 
 
 async def prepared(world: World) -> World:
@@ -267,7 +267,7 @@ async def prepared(world: World) -> World:
 
 
 def all_kinds() -> list[Any]:
-    """A command of each kind that leaves something behind: ids, timers, day counts, grants, follow-ups."""
+    """Commands that together change every kind of state: ids, timers, day counts, grants, follow-ups."""
     return [
         deposit(10, "o-new", bonus=5),
         place_bet(700, "new", spend="bonus_first"),
@@ -284,7 +284,7 @@ def all_kinds() -> list[Any]:
 
 
 @pytest.mark.parametrize("error", [NOT_WRITTEN, UNKNOWN])
-async def test_all_that_a_failed_round_touched_is_as_it_was(world: World, error: LedgerError) -> None:
+async def test_a_failed_round_changes_nothing(world: World, error: LedgerError) -> None:
     await prepared(world)
     before = {user_id: await world.wallet(user_id) for user_id in ("u1", "u2", "u3")}
     log_before, commands = list(world.events()), all_kinds()
@@ -296,7 +296,7 @@ async def test_all_that_a_failed_round_touched_is_as_it_was(world: World, error:
     assert world.open_follow_ups() == []
     for command in commands:
         assert await world.node.first_response(command.user_id, command.command_id) is None
-    for command in commands:  # every id is free, every limit has its room
+    for command in commands:  # every id is free, no limit is used up
         await world.accepted(command)
     await world.quiet()
     await world.assert_true_of_the_log()
@@ -338,7 +338,7 @@ async def test_a_follow_up_whose_arrival_failed_arrives_later(world: World) -> N
     await eventually(lambda: world.open_follow_ups() == [])
 
 
-async def test_later_commands_of_a_wallet_that_failed_fail_too_and_others_go_on(
+async def test_later_commands_of_a_failed_wallet_fail_and_other_wallets_continue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_cash(world, 1_000, "u1", "u2")
@@ -360,7 +360,7 @@ async def test_later_commands_of_a_wallet_that_failed_fail_too_and_others_go_on(
 
 
 @pytest.mark.parametrize("lands", [True, False])
-async def test_after_an_unknown_outcome_the_same_command_gets_the_right_answer(world: World, lands: bool) -> None:
+async def test_after_an_unknown_outcome_the_same_command_gets_the_right_response(world: World, lands: bool) -> None:
     await with_cash(world)
     world.log.fail_next.append(Failure(UNKNOWN, lands=lands))
     command = place_bet(400)
@@ -374,7 +374,7 @@ async def test_after_an_unknown_outcome_the_same_command_gets_the_right_answer(w
 
 
 @pytest.mark.parametrize("lands", [True, False])
-async def test_commands_that_waited_behind_an_unknown_outcome_are_decided_on_what_became_of_it(
+async def test_commands_that_waited_during_an_unknown_outcome_are_decided_on_the_true_state(
     world: World, lands: bool
 ) -> None:
     await with_cash(world)
@@ -399,7 +399,7 @@ async def test_the_follow_up_of_a_command_whose_outcome_was_unknown_arrives(worl
 # --- the same command again --------------------------------------------------------------------------------------
 
 
-async def test_a_command_that_is_asked_again_is_paid_once(world: World) -> None:
+async def test_a_repeated_command_is_paid_once(world: World) -> None:
     await world.given(open_wallet())
     command = deposit(500)
     answers = await asyncio.gather(*(world.post(command) for _ in range(20)))
@@ -427,7 +427,7 @@ async def test_an_id_with_another_body_names_the_fields_that_differ(world: World
     assert await world.cash() == 900
 
 
-async def test_a_limit_that_is_put_back_is_another_body_than_one_left_alone(world: World) -> None:
+async def test_a_limit_set_to_null_is_another_body_than_an_absent_limit(world: World) -> None:
     await world.given(open_wallet(), set_limits(command_id="c", credit_limit=None))
     assert await world.post(set_limits(command_id="c")) == IdReused(("credit_limit",), "0:2")
     again = await world.post(set_limits(command_id="c", credit_limit=None))
@@ -440,7 +440,7 @@ async def test_an_id_of_a_refused_command_is_free(world: World) -> None:
     await world.accepted(open_wallet(command_id="c"))
 
 
-async def test_another_actor_asking_again_gets_the_first_answer(world: World) -> None:
+async def test_another_actor_that_repeats_the_command_gets_the_first_response(world: World) -> None:
     command = open_wallet()
     first = await world.accepted(command, actor="one")
     again = await world.post(command, "another")
@@ -450,7 +450,7 @@ async def test_another_actor_asking_again_gets_the_first_answer(world: World) ->
 
 
 @pytest.mark.parametrize("saved", [True, False])
-async def test_answers_are_the_same_after_a_crash(world: World, saved: bool) -> None:
+async def test_responses_are_the_same_after_a_crash(world: World, saved: bool) -> None:
     commands = [open_wallet(), deposit(500), place_bet(100)]
     first = [await world.accepted(command) for command in commands]
     if saved:
@@ -495,7 +495,7 @@ async def test_ids_and_wallets_that_left_memory_are_still_known() -> None:
 # --- a mailbox that is full --------------------------------------------------------------------------------------
 
 
-async def test_a_full_mailbox_is_overloaded_and_later_commands_of_the_wallet_are_not_taken_either() -> None:
+async def test_a_full_mailbox_refuses_a_command_and_the_later_commands_of_its_wallet() -> None:
     world = await World(mailbox_max=4).start()
     await world.given(open_wallet("u1"), open_wallet("u2"))
     world.log.gate.clear()
@@ -522,7 +522,7 @@ async def test_a_full_mailbox_is_overloaded_and_later_commands_of_the_wallet_are
 # --- dry runs ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_dry_run_says_what_would_be_and_writes_nothing(world: World) -> None:
+async def test_a_dry_run_returns_the_event_and_writes_nothing(world: World) -> None:
     await with_cash(world)
     command = place_bet(400)
     before = list(world.appended.records[0])
@@ -546,7 +546,7 @@ async def test_dry_runs_of_one_batch_do_not_see_each_other(world: World) -> None
     assert reasons(answers) == ["DryRunAccepted", "DryRunAccepted"]
 
 
-async def test_a_dry_run_with_due_expiries_counts_them_and_leaves_no_event_of_its_own(world: World) -> None:
+async def test_a_dry_run_counts_due_expiries_and_writes_no_event(world: World) -> None:
     await with_cash(world)
     await world.given(hold(900, expires_at_us=NOON + SECOND_US))
     world.clock.now_us += 2 * SECOND_US
@@ -588,7 +588,7 @@ async def test_time_never_goes_back_whatever_the_clock_does(world: World) -> Non
     assert world.node.clock_behind
 
 
-async def test_a_clock_that_is_put_back_does_not_fire_what_fired_again(world: World) -> None:
+async def test_a_clock_that_is_set_back_repeats_no_expiry(world: World) -> None:
     await with_cash(world)
     await world.given(hold(100, expires_at_us=NOON + SECOND_US))
     world.clock.now_us += 2 * SECOND_US
@@ -596,10 +596,10 @@ async def test_a_clock_that_is_put_back_does_not_fire_what_fired_again(world: Wo
     world.clock.now_us = NOON
     await world.given(hold(50, "h2", expires_at_us=NOON + SECOND_US))
     await world.quiet()
-    assert world.types().count("hold_expired") == 2, "the partition's own time is past it: it expires at once"
+    assert world.types().count("hold_expired") == 2, "the partition's time is after the expiry: it expires at once"
 
 
-async def test_a_follow_up_is_dated_after_its_cause_and_what_is_due_by_then_expires_first(
+async def test_a_follow_up_is_dated_after_its_cause_and_due_expiries_come_first(
     world: World,
 ) -> None:
     await with_cash(world)
@@ -633,7 +633,7 @@ async def test_a_follow_up_is_dated_after_its_cause_and_what_is_due_by_then_expi
 
 
 async def eventually(true: Any, within_s: float = 5.0) -> float:
-    """Wait until ``true()``; answers how long that took, in seconds."""
+    """Wait until ``true()``; return how long that took, in seconds."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < within_s, "it did not happen"
@@ -662,7 +662,7 @@ async def test_a_timer_fires_in_time_without_any_command() -> None:
     await world.crash()
 
 
-async def test_a_clock_that_is_set_forward_fires_what_became_due(world: World) -> None:
+async def test_a_clock_that_is_set_forward_fires_the_due_timers(world: World) -> None:
     await with_cash(world)
     await world.given(hold(100, expires_at_us=NOON + 3_600 * SECOND_US))
     await asyncio.sleep(0.01)
@@ -713,7 +713,7 @@ async def test_many_timers_all_fire_and_in_order(
     await world.crash()
 
 
-async def test_timers_far_ahead_fire_though_all_the_nearer_ones_were_released(
+async def test_far_timers_fire_after_all_nearer_holds_were_released(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(state_module, "_TIMERS_MAX", 8)
@@ -771,9 +771,9 @@ async def test_a_follow_up_that_is_delivered_often_takes_effect_once(world: Worl
 
 async def test_a_follow_up_to_a_wallet_that_was_never_opened_leaves_an_event(world: World) -> None:
     await with_cash(world)
-    await world.given(transfer(100, "nobody"))
+    await world.given(transfer(100, "unopened"))
     await eventually(lambda: "transfer_returned" in world.types())
-    assert world.types("nobody") == ["transfer_refused"]
+    assert world.types("unopened") == ["transfer_refused"]
     assert await world.cash() == 1_000
 
 
@@ -796,7 +796,7 @@ async def test_rounds_that_write_nothing_let_other_tasks_run_between_them(
 # --- stopping ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_broken_invariant_stops_the_partition_and_answers_everybody(
+async def test_a_broken_invariant_stops_the_partition_and_every_request_gets_a_response(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_cash(world)
@@ -822,7 +822,7 @@ async def test_a_broken_invariant_stops_the_partition_and_answers_everybody(
     assert world.node.halted.done()
     assert not world.node.ready
     assert world.types() == ["wallet_opened", "deposited", "bet_placed"]
-    await world.save()  # a checkpoint now must not keep what the broken round made up
+    await world.save()  # a checkpoint now must not contain the changes of the broken round
     monkeypatch.undo()
     await world.restart()
     assert await world.cash() == 999
@@ -877,7 +877,7 @@ async def test_a_state_that_cannot_be_read_stops_the_partition_and_writes_nothin
     assert world.types() == ["wallet_opened", "deposited"]
 
 
-async def test_stopping_answers_all_that_was_accepted_and_refuses_the_rest(world: World) -> None:
+async def test_stopping_decides_the_waiting_requests_and_refuses_new_ones(world: World) -> None:
     await with_cash(world, 1_000, "u1", "u2")
     world.log.gate.clear()
     asked = [asyncio.create_task(world.post(transfer(1, "u2", f"t{number}"))) for number in range(20)]
@@ -894,7 +894,7 @@ async def test_stopping_answers_all_that_was_accepted_and_refuses_the_rest(world
     assert (await world.cash("u1"), await world.cash("u2")) == (980, 1_020)
 
 
-async def test_stopping_while_the_log_takes_nothing_comes_to_an_end(world: World) -> None:
+async def test_stopping_ends_while_the_log_is_unavailable(world: World) -> None:
     await with_cash(world, 1_000, "u1", "u2")
     posting = asyncio.create_task(world.post(transfer(100)))
     await world.logged("transfer_sent")
@@ -911,7 +911,7 @@ async def test_stopping_while_the_log_takes_nothing_comes_to_an_end(world: World
 
 
 class SlowStore(MemoryStateStore):
-    """A save that has begun waits until ``go`` is set. Two saves at once would be a fault of its caller."""
+    """A started save waits until ``go`` is set. Two saves at once would be a fault of the caller."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -927,7 +927,7 @@ class SlowStore(MemoryStateStore):
         self.at_once -= 1
 
 
-async def test_a_checkpoint_is_made_while_commands_go_on() -> None:
+async def test_a_checkpoint_is_made_while_commands_continue() -> None:
     store = SlowStore()
     world = await with_cash(await World(store=store).start())
     saving = asyncio.create_task(world.save())
@@ -982,7 +982,7 @@ async def test_stopping_in_mid_checkpoint_waits_for_it(monkeypatch: pytest.Monke
     await world.crash()
 
 
-async def test_a_log_that_got_shorter_than_the_checkpoint_is_named(world: World) -> None:
+async def test_a_log_that_is_shorter_than_the_checkpoint_is_reported(world: World) -> None:
     await with_cash(world)
     await world.save()
     await world.crash()

@@ -269,7 +269,7 @@ def wallet_document(read: WalletRead) -> wallets.Wallet:
 def _available(wallet: Wallet, asset: str) -> wallets.Available:
     balance = wallet.balances.get(asset, NO_BALANCE)
     credit = wallet.limits.get(asset, NO_LIMITS).credit_limit
-    return wallets.Available(balance.cash, balance.bonus, balance.held, balance.cash + credit)
+    return wallets.available(balance.cash, balance.bonus, balance.held, credit)
 
 
 def _limits(wallet: Wallet, asset: str) -> wallets.Limits:

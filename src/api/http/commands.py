@@ -59,7 +59,7 @@ _SPELLINGS: Final = {
     "": "spelled otherwise",
 }
 
-# Decimal digits that are kept of a number in a slow reading: far beyond any amount, short enough to convert.
+# Chosen: digits to keep of an enormous number; far beyond any amount, and quick to convert.
 _DIGITS_MAX: Final = 30
 
 
@@ -76,8 +76,8 @@ def read_command(body: bytes) -> Asked:
         raise _not_json(error) from None
     form = canonical(command)
     escaped = b"\\" in body
-    # Without escapes each text has two quotes. As many as in the canonical form, which has every known member once:
-    # then nothing stands twice, and nothing is null. Else look closely; that costs ten times as much.
+    # Without escapes each text has two quotes. The canonical form has every known member once: with as many
+    # quotes, no member occurs twice. Otherwise parse again to find out, at ten times the cost.
     if escaped or body.count(b'"') != form.count(b'"'):
         _refuse_duplicates(body)
     if escaped or not body.isascii() or b"\x7f" in body:
@@ -86,7 +86,7 @@ def read_command(body: bytes) -> Asked:
 
 
 def read_batch(body: bytes) -> list[Asked | Problem]:
-    """The commands of a batch, each read for itself. Raises Problem where the body is not an array of 1–1,000."""
+    """The commands of a batch, each read by itself. Raises Problem where the body is not an array of 1–1,000."""
     try:
         elements = _decode_elements(body)
     except msgspec.ValidationError:
@@ -110,9 +110,11 @@ def read_actor(header: bytes | None) -> str:
         return DEFAULT_ACTOR
     actor = header.decode("latin-1")
     if not _USER_ID.search(actor):
-        raise Problem("malformed_request", "Stakelog-Actor must be spelled as a user_id is", field="Stakelog-Actor")
+        raise Problem("malformed_request", "Stakelog-Actor must be spelled like a user_id", field="Stakelog-Actor")
     if actor == LEDGER:
-        raise Problem("malformed_request", "the actor ledger is the ledger itself", field="Stakelog-Actor")
+        raise Problem(
+            "malformed_request", "the actor `ledger` is reserved for the ledger itself", field="Stakelog-Actor"
+        )
     return actor
 
 
@@ -131,18 +133,18 @@ def malformed(message: str) -> Problem:
 
 
 def _misspelled(message: str) -> Problem:
-    """The same in words: nobody should have to read a regular expression to mend a request."""
+    """The same in words: a client should not have to read a regular expression to correct a request."""
     path = _PATH.search(message)
     field = path[1] if path else ""
     if _UNKNOWN_TYPE in message and field == "type":
         there_are = ", ".join(str(command.__struct_config__.tag) for command in COMMAND_TYPES)
-        return Problem("malformed_request", f"there is no such command type; there are {there_are}", field=field)
+        return Problem("malformed_request", f"unknown command type; the known ones are {there_are}", field=field)
     words = _SPELLINGS.get(field) or _SPELLINGS["id" if field.endswith("_id") else ""]
     return Problem("malformed_request", f"{field} must be {words}", field=field)
 
 
 def _refuse_surrogates(body: bytes) -> None:
-    """Name the text where a lone surrogate is what keeps the body from being read; it is JSON all the same."""
+    """Raise the Problem that names the text with a lone surrogate, if there is one: the body is JSON nevertheless."""
     try:
         members = json.loads(body, parse_int=lambda _: 0)
     except (ValueError, RecursionError):
@@ -153,7 +155,7 @@ def _refuse_surrogates(body: bytes) -> None:
 
 
 def _split_elements(body: bytes, error: Exception) -> list[msgspec.Raw]:
-    """The elements of an array in which a text cannot be read, each as it was sent, so that one does not stop all."""
+    """The elements of an array with an unreadable text, each as it was sent, so one bad element does not stop all."""
     scan = json.JSONDecoder(parse_int=lambda _: 0).raw_decode
     elements = []
     try:
@@ -176,13 +178,13 @@ def _not_json(error: Exception) -> Problem:
         UnicodeEncodeError: "it has a lone surrogate",
         RecursionError: "it is nested too deeply",
     }.get(type(error), str(error))
-    return Problem("malformed_request", f"the body is not the JSON that is asked for: {reason}")
+    return Problem("malformed_request", f"the body is not a command in JSON: {reason}")
 
 
 def _read_enormous(body: bytes) -> Command:
-    """A command with an integer of thousands of digits: a refusal of the ledger's (422), not a malformed body."""
+    """A command with an integer of thousands of digits: the ledger refuses it (422), so it is not malformed."""
     try:
-        # From bytes this reader would take UTF-16 and lone surrogates too, which the quick one refuses.
+        # From bytes this parser would accept UTF-16 and lone surrogates too, which the quick one refuses.
         values = json.loads(body.decode(), parse_int=lambda digits: int(digits[:_DIGITS_MAX]))
         json.dumps(values, ensure_ascii=False).encode()
         command: Command = msgspec.convert(values, AnyCommand)
@@ -198,7 +200,7 @@ def _refuse_duplicates(body: bytes) -> None:
         names = [name for name, _ in members]
         for name in names:
             if names.count(name) > 1:
-                raise Problem("malformed_request", f"the member {name} stands twice", field=name)
+                raise Problem("malformed_request", f"the member {name} occurs twice", field=name)
         return dict(members)
 
     json.loads(body, object_pairs_hook=once, parse_int=lambda _: 0)
@@ -211,6 +213,6 @@ def _refuse_control_characters(command: Command) -> None:
 
 
 def has_control_character(value: Any) -> bool:
-    """Whether a text, or one of a map's, has one, or a lone surrogate."""
+    """Whether a text, or a text of a map, has a control character or a lone surrogate."""
     texts = [text for item in value.items() for text in item] if isinstance(value, dict) else [value]
     return any(isinstance(text, str) and _CONTROL.search(text) for text in texts)

@@ -1,7 +1,7 @@
-"""What every read shares: waiting until it is true at ``min_position``, ``as_of``, ETag, "not there".
+"""What all reads share: the wait for ``min_position``, ``as_of``, ETags, and "not found".
 
-A read says that something is not there only once it knows every event that was durable when it was asked: before
-that, "not yet" is the truth, and it waits for it as for a ``min_position``.
+Invariant: a read says "not found" only when the read model includes every event that was durable when the request
+arrived. Until then "not yet visible" is the truth, and the read waits as it does for a ``min_position``.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from projections.storage.port import ReadModelUnavailable
 _LOOK_AGAIN_S: Final = 0.004
 _SLOWER: Final = 1.3
 _LOOK_AGAIN_S_MAX: Final = 0.05
-"""Each pause is so much longer than the one before, up to that. Chosen: nobody waits more than a third longer than
-needed, and a read model that is behind is not asked hundreds of times a second by each who waits for it."""
+"""Each pause is longer than the one before by this factor, up to that bound. Chosen: no read waits more than a third
+longer than needed, and a read model that is behind does not get hundreds of queries a second from each read."""
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})")
 _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 _BETWEEN_TAGS: Final = " \t,"
@@ -51,7 +51,7 @@ class WaitQuery(Protocol):
 
 
 class Waited(Protocol):
-    """What a read may have to wait for: ``Reads``."""
+    """What a read may have to wait for; ``Reads`` has it."""
 
     @property
     def ends(self) -> LogEnds: ...
@@ -63,11 +63,11 @@ class Waited(Protocol):
 async def answer(
     query: WaitQuery, reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
 ) -> Found:
-    """Ask until the answer is true at ``min_position``; ``draws_on`` is its one partition, None all of them.
-    ``around_cache``: asks the tables themselves, for when ``ask`` did not go far enough.
+    """Read until the result is true at ``min_position``. ``draws_on``: the partition of the read; None: all of them.
+    ``around_cache``: the same read from the tables, for when ``ask`` returns an older result.
 
-    Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and why nobody can say
-    what is durable now.
+    Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and the problem
+    of a log whose end is unknown now.
     """
     ends = reads.ends
     least = min_positions(query.min_position, ends.partitions, draws_on)
@@ -82,7 +82,7 @@ async def answer(
         if not short:
             break
         if around_cache is not None and ask is not around_cache:
-            ask = around_cache  # at once: the tables may be there already
+            ask = around_cache  # without a pause: the tables may be far enough already
             continue
         now = time.monotonic()
         if now >= deadline:
@@ -90,7 +90,7 @@ async def answer(
             detail = f"the read model of partition {partition} is at seq {found.seqs[partition]}, not yet at {seq}"
             raise Problem("not_yet_visible", detail, position=f"{partition}:{found.seqs[partition]}")
         await reads.positions.reached(short, deadline - now)
-        # The tables may be there and the answer not: of a user who stands still, or from a copy that is behind.
+        # The tables may be far enough and the result not: of a quarantined user, or from a replica that is behind.
         await asyncio.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
         pause_s = min(_SLOWER * max(pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_S_MAX)
     if found.document is None:
@@ -119,7 +119,7 @@ def _short_of(least: Mapping[int, int], found: Found) -> dict[int, int]:
 
 
 def min_positions(text: str | None, partitions: int, draws_on: int | None) -> dict[int, int]:
-    """Partition → the seq that is asked for. Raises Problem ``malformed_request``."""
+    """Partition → the seq to wait for. Raises Problem ``malformed_request``."""
     least: dict[int, int] = {}
     for position in text.split(",") if text is not None else ():
         match = _POSITION.fullmatch(position)
@@ -127,10 +127,10 @@ def min_positions(text: str | None, partitions: int, draws_on: int | None) -> di
             raise Problem("malformed_request", f"{position!r} is not a position", field="min_position")
         partition = int(match[1])
         if draws_on is not None and partition != draws_on:
-            detail = f"the answer draws on partition {draws_on} only, not on {partition}"
+            detail = f"the response is about partition {draws_on} only, not {partition}"
             raise Problem("malformed_request", detail, field="min_position")
         if partition >= partitions:
-            detail = f"there are {partitions} partitions, from 0 on; there is no {partition}"
+            detail = f"the partitions are 0 to {partitions - 1}; {partition} does not exist"
             raise Problem("malformed_request", detail, field="min_position")
         least[partition] = max(least.get(partition, 0), int(match[2]))
     return least
@@ -149,16 +149,16 @@ def with_as_of(document: bytes, found: Found) -> bytes:
 
 
 def etag_of(document: bytes) -> str:
-    """Of all that is said but ``as_of``, which moves on with other wallets' events: so it is weak."""
+    """The ETag of a document without its ``as_of``, which changes with other wallets' events: so the tag is weak."""
     return f'W/"{blake2b(document, digest_size=_ETAG_BYTES).hexdigest()}"'
 
 
 def is_known(etag: str, if_none_match: str | None) -> bool:
-    """Whether the client has what ``etag`` names already (RFC 9110, weak comparison)."""
+    """Whether the client has the current version (RFC 9110, weak comparison)."""
     if if_none_match is None:
         return False
     if if_none_match.strip() == "*":
         return True
     if _TAG.sub("", if_none_match).strip(_BETWEEN_TAGS):
-        return False  # it is no list of tags: as if it was not sent
+        return False  # not a list of tags: ignored
     return etag.removeprefix("W/") in _TAG.findall(if_none_match)

@@ -1,6 +1,6 @@
-"""What ``/metrics`` shows, in Prometheus' text format. Names end in their unit.
+"""The metrics of a node, in Prometheus' text format. Names end in their unit.
 
-Counting costs about a microsecond a command; a batch is counted once per kind of answer, not once per command.
+Counting costs about a microsecond a command; a batch is counted once per outcome, not once per command.
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ def outcome_of(answer: AnyResponse | Problem) -> str:
 
 
 class Metrics:
-    """Counters of this process, and gauges read from the node when they are asked for."""
+    """Counters of this process, and gauges that are read from the node on each scrape."""
 
     def __init__(self, node: Node, read_model: "ReadModelGauges") -> None:
         self._registry = CollectorRegistry()
@@ -87,26 +87,32 @@ class _NodeGauges(Collector):
             "Values changed since the last checkpoint",
             [(p, w.state.changes) for p, w in writers],
         )
-        yield _single("stakelog_partitions_owned", "Partitions that are this node's", node.owned)
-        yield _single("stakelog_partitions_open", "Partitions in which commands are taken", node.open)
-        yield _single("stakelog_clock_off_seconds", "How far the clock is from the log's", node.clock_off_us() / 1e6)
+        yield _single("stakelog_partitions_owned", "Partitions that this node owns", node.owned)
+        yield _single("stakelog_partitions_open", "Partitions that accept commands", node.open)
         yield _single(
-            "stakelog_takeover_last_seconds", "How long the last took, from gain to open", node.takeovers.seconds_last
+            "stakelog_clock_off_seconds",
+            "Difference between this node's clock and the log's",
+            node.clock_off_us() / 1e6,
+        )
+        yield _single(
+            "stakelog_takeover_last_seconds",
+            "Duration of the last takeover, from gaining a partition until it accepts commands",
+            node.takeovers.seconds_last,
         )
         for name, text, value in (
-            ("stakelog_takeovers", "Partitions opened after they were gained", node.takeovers.number),
-            ("stakelog_takeover_seconds", "How long they took together", node.takeovers.seconds),
+            ("stakelog_takeovers", "Partitions that this node took over", node.takeovers.number),
+            ("stakelog_takeover_seconds", "Duration of all takeovers together", node.takeovers.seconds),
         ):
             total = CounterMetricFamily(name, text)
             total.add_metric([], value)
             yield total
-        ready = GaugeMetricFamily("stakelog_ready", "1 while commands are taken")
+        ready = GaugeMetricFamily("stakelog_ready", "1 while the node accepts commands")
         ready.add_metric([], float(self._node.ready))
         yield ready
 
 
 class ReadModelGauges(Collector):
-    """How far the read model is behind the log, as last looked at."""
+    """How far the read model is behind the log, as of the last ``look``."""
 
     def __init__(
         self,
@@ -116,8 +122,10 @@ class ReadModelGauges(Collector):
         pooled: Pooled | None = None,
         cache: Callable[[], CacheCounts] | None = None,
     ) -> None:
-        """``children``: the processes beside this one, by their names in metrics; ``pooled``: the model again, where
-        it is in a database server; ``cache``: what there is to say of one."""
+        """``children``: the processes that this one starts, by their names in metrics.
+
+        ``pooled``: the model again, if it is in a database server. ``cache``: the cache's counts, if there is one.
+        """
         self._node, self._model, self._children = node, model, children
         self._pooled, self._cache = pooled, cache
         self._retries: Mapping[str, int] = {}
@@ -127,7 +135,7 @@ class ReadModelGauges(Collector):
         self._accounts: list[AccountTotal] = []
 
     async def look(self) -> None:
-        """Look anew. Where the tables cannot be read they are taken to stand still."""
+        """Read the gauges. If the tables cannot be read, the last known heads count: the lag grows."""
         with suppress(ReadModelUnavailable):
             self._status = await read_model_status(self._model)
             self._accounts = await account_totals(self._model)
@@ -149,7 +157,7 @@ class ReadModelGauges(Collector):
     def collect(self) -> Iterator[Metric]:
         for name, child in self._children.items():
             yield _single(f"stakelog_{name}_up", f"1 while the process of {child.name} runs", float(child.up))
-            restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"How often {child.name} was started again")
+            restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"Restarts of {child.name}")
             restarts.add_metric([], child.restarts)
             yield restarts
         if self._pooled is not None:
@@ -158,18 +166,28 @@ class ReadModelGauges(Collector):
             yield from _cache_gauges(self._cache())
         if self._status is None:
             return
-        yield _gauge("stakelog_read_model_lag_events", "Events that are not folded yet", enumerate(self._lag_events))
         yield _gauge(
-            "stakelog_read_model_lag_seconds", "Age of the oldest event not folded, 0: none", enumerate(self._lag_s)
+            "stakelog_read_model_lag_events",
+            "Events that the read model does not include yet",
+            enumerate(self._lag_events),
+        )
+        yield _gauge(
+            "stakelog_read_model_lag_seconds",
+            "Age of the oldest event that the read model does not include; 0: none",
+            enumerate(self._lag_s),
         )
         accounts = GaugeMetricFamily(
-            "stakelog_account_minor", "An account's folded balance, in minor units", labels=["account", "asset"]
+            "stakelog_account_minor",
+            "Balance of an account in the read model, in minor units",
+            labels=["account", "asset"],
         )
         for total in self._accounts:
             accounts.add_metric([total.account, total.asset], float(total.balance))
         yield accounts
         yield _single(
-            "stakelog_quarantined_users", "Users that are quarantined in the read model", self._status.quarantined
+            "stakelog_quarantined_users",
+            "Users in quarantine: their rows are not updated",
+            self._status.quarantined,
         )
         yield _single("stakelog_read_model_generation", "The live generation", self._status.generation)
         yield _single(

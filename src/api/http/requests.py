@@ -20,7 +20,7 @@ _CONTENT_TYPE: Final = b"content-type"
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 _CONTENT_LENGTH: Final = b"content-length"
 
-# Chosen: an eager client's whole body, and longer than a slow one needs to notice the answer.
+# Chosen: the whole body of a fast client, and longer than a slow one needs to notice the response.
 _DRAIN_MAX: Final = 8 * BODY_MAX
 _DRAIN_S: Final = 5.0
 
@@ -54,13 +54,13 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 def list_header(scope: Scope, name: bytes) -> str | None:
-    """A header whose value is a list, which may be sent in several lines: all of it, or None where there is none."""
+    """A header whose value is a list, which may arrive in several lines: all of them, joined; None: it is absent."""
     lines = [value.decode("latin-1") for known, value in scope["headers"] if known.lower() == name]
     return ", ".join(lines) if lines else None
 
 
 def _says_json(media_type: bytes) -> bool:
-    """Whether it is JSON, whatever its parameters say but another charset: JSON is UTF-8."""
+    """Whether it is JSON. Only a parameter with another charset than UTF-8 matters: JSON is UTF-8."""
     if media_type.split(b";")[0].strip().lower() != JSON:
         return False
     charset = _CHARSET.search(media_type)
@@ -68,7 +68,7 @@ def _says_json(media_type: bytes) -> bool:
 
 
 def require_json(headers: dict[bytes, bytes]) -> None:
-    """Raise Problem unless the body is said to be plain JSON of a bearable size."""
+    """Raise Problem unless the headers announce plain JSON within the size limit."""
     media_type = headers.get(_CONTENT_TYPE, b"")
     if media_type != JSON and not _says_json(media_type):
         shown = media_type.decode("latin-1") or "nothing"
@@ -90,8 +90,8 @@ async def read_body(receive: Receive, most: int = BODY_MAX) -> bytes:
     chunks, size = [], 0
     while True:
         if message["type"] == "http.disconnect":
-            # A client that only closed its sending side still reads; one that is gone does not mind.
-            raise Problem("malformed_request", "the body ended before it was whole")
+            # A client that only closed its sending side still gets the problem.
+            raise Problem("malformed_request", "the body ended early")
         chunk = message.get("body", b"")
         chunks.append(chunk)
         size += len(chunk)
@@ -103,9 +103,10 @@ async def read_body(receive: Receive, most: int = BODY_MAX) -> bytes:
 
 
 async def drain(receive: Receive) -> None:
-    """Take what the client still sends of a body that nobody wants, within bounds; the answer is out already.
+    """Discard the rest of the body, within bounds; the response is sent already.
 
-    A server that closes at once resets the connection, and a client that is still sending never reads the answer.
+    If the server closed at once, the connection would be reset, and a client that is still sending would never read
+    the response.
     """
     size = 0
     with contextlib.suppress(TimeoutError):
@@ -141,7 +142,7 @@ def response_of(problem: Problem) -> Response:
     if allow:
         headers += ((b"allow", ", ".join(allow).encode()),)
     if problem.code == "shutting_down":
-        headers += ((b"connection", b"close"),)  # the next request belongs to another process
+        headers += ((b"connection", b"close"),)  # the next request goes to another process
     retry_after_s = problem.kind.retry_after_s
     if retry_after_s is not None:
         headers += ((b"retry-after", b"%d" % retry_after_s),)

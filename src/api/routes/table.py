@@ -180,8 +180,9 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getWallet",
         summary="Read a wallet: status, balances, limits, first deposit",
         description=(
-            "`available` is what a bet could take now. An asset is in `balances` and `limits` once it was moved or "
-            "limited. With `consistency=strong` the wallet's writer responds itself: the response includes every "
+            "`available` is what a bet can take now; `withdrawable` is what a withdrawal, hold or transfer can take. "
+            "An asset is in `balances` and `limits` once it was moved or limited. With `consistency=strong` the "
+            "wallet's writer responds itself: the response includes every "
             "event that was durable when the request arrived."
         ),
     ),

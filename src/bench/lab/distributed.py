@@ -2,8 +2,8 @@
 
 1. One broker has one ledger, for its topic has one name: all measures of a run share it, in the order in which they
    are listed.
-2. The read side's worker is started when the first measure asks for it, so that what is measured of commands is
-   measured without it: it would be on a machine of its own.
+2. The read side's worker is started when the first measure needs it, so that commands are measured without it:
+   in production it is on another machine.
 3. Nodes and worker are started and stopped from the main thread, and end with it.
 """
 
@@ -157,13 +157,13 @@ class DistributedLab(Processes):
             self.bets(node, 4, _FILLED_AT_ONCE, 1.0, "uniform")
 
     def events(self) -> int:
-        """How many the topic has."""
+        """The number of events in the topic."""
         return sum(one.seq for one in self._partitions(self.nodes[0]))
 
     # --- owners of partitions --------------------------------------------------------------------------------
 
     def urls(self) -> list[str]:
-        """Of the nodes that run."""
+        """The addresses of the running nodes."""
         return [node.url for node in self.nodes if node.running]
 
     def settled(self) -> dict[int, str]:
@@ -178,7 +178,7 @@ class DistributedLab(Processes):
             time.sleep(_LOOK_S)
 
     def of(self, node: Program) -> Within:
-        """The partitions that are the node's own."""
+        """The partitions that the node owns."""
         owned = [partition for partition, url in self.settled().items() if url == node.url]
         return Within(owned, PARTITIONS)
 
@@ -189,7 +189,7 @@ class DistributedLab(Processes):
         return owners if len(owners) == PARTITIONS and all(map(_is_ready, running)) else None
 
     def _partitions(self, node: Program) -> list[_Partition]:
-        status, body = asked(node, "/v1/partitions")
+        status, body = response_of(node, "/v1/partitions")
         return msgspec.json.decode(body, type=_Partitions).items if status == http.client.OK else []
 
     def _settings(self, data: Path) -> dict[str, str]:
@@ -204,8 +204,8 @@ def is_shared(owners: dict[int, str], urls: Iterable[str]) -> bool:
     return set(loads) == known and max(loads.values()) - min(loads.values()) <= 1
 
 
-def asked(node: Program, path: str) -> tuple[int, bytes]:
-    """Status and body; status 0 where there is no answer."""
+def response_of(node: Program, path: str) -> tuple[int, bytes]:
+    """Status and body; status 0 without a response."""
     connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=5)
     try:
         connection.request("GET", path)
@@ -218,4 +218,4 @@ def asked(node: Program, path: str) -> tuple[int, bytes]:
 
 
 def _is_ready(node: Program) -> bool:
-    return asked(node, "/readyz")[0] == http.client.OK
+    return response_of(node, "/readyz")[0] == http.client.OK

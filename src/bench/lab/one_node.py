@@ -71,9 +71,9 @@ QUICK = Plan(
 
 
 class Processes:
-    """What every laboratory has: load generators, and an end for whatever was started. Use as a context manager.
+    """Base of the laboratories: load generators, and the end of all started processes. Use as a context manager.
 
-    ``say`` is told what is being done, ``step`` that one of `steps` is.
+    ``say`` is called with the current work, ``step`` after each of `steps`.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None], step: Callable[[], None]) -> None:
@@ -101,7 +101,7 @@ class Processes:
         return self._stack.enter_context(JobProcess())
 
     def number(self) -> int:
-        """A number that no slice had before: for ids of its own."""
+        """A new number for each slice, to make its ids unique."""
         return next(self._numbers)
 
     def bets(

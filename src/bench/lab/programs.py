@@ -29,7 +29,7 @@ READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 600.0
 POLL_S = 0.005
-"""How often readiness is asked for: the precision of a start-up time."""
+"""The interval of readiness checks: the precision of a start-up time."""
 
 IDLE_SHARE = 0.15
 """A process tree that uses less of one core than this is idle: pollers wake now and then. Chosen."""
@@ -91,7 +91,7 @@ class Program:
         return time.perf_counter() - began
 
     def stop(self) -> None:
-        """SIGTERM, and wait. Raises BenchError if it does not end, or not well."""
+        """SIGTERM, and wait. Raises BenchError if it does not end, or ends with an error."""
         if self._process is None:
             return
         process = self._process
@@ -114,12 +114,12 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and not ended from here."""
+        """Whether it was started, and not stopped by this process."""
         return self._process is not None
 
     @property
     def url(self) -> str:
-        """As the program itself says where it can be reached."""
+        """The address of the program."""
         return f"http://127.0.0.1:{self.port}"
 
     def tree(self) -> list[int]:
@@ -147,7 +147,7 @@ class Program:
             before = after
 
     def _reap(self) -> None:
-        """The session's other processes, which should have ended with their parent."""
+        """Kill the session's other processes, which should have ended with their parent."""
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)

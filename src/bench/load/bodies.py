@@ -1,6 +1,6 @@
 """Requests as bytes, built before the clock runs; and which wallets they go to.
 
-1. Every command of a run has a ``command_id`` and a ``bet_id`` of its own, so none is refused as a repeat.
+1. Every command of a run has its own ``command_id`` and ``bet_id``, so none is refused as a repeat.
 2. A bet's stake is 1 minor unit and a wallet is funded with ``FUNDS_MINOR``, so none is refused for lack of money.
 3. The picks are seeded: the same slice of two runs goes to the same wallets in the same order.
 """
@@ -36,7 +36,7 @@ ZIPF_EXPONENT = 1.1
 """The k-th most active wallet gets a share ∝ 1 / k^1.1: the first of 10,000 about one bet in seven. Chosen."""
 
 FUNDS_MINOR = 10**12
-"""What a wallet is given: no run can stake it away. Far below 2^53 − 1, which cash and open stakes may not pass."""
+"""The first deposit of a wallet: no run can stake all of it. Far below 2^53 − 1, the most that cash may be."""
 
 PLAYERS = 200
 """How many of the wallets have a history that fills pages, and statistics worth reading. Chosen."""
@@ -110,7 +110,7 @@ def players_bets(players: int) -> list[bytes]:
 
 
 def long_wallet(blocks: int) -> list[list[bytes]]:
-    """What opens the wallet ``LONG``, and then ``LONG_PERIOD`` lines of history a block; to be posted in order."""
+    """Commands that open the wallet ``LONG``, then ``LONG_PERIOD`` lines of history a block; posted in order."""
     opening = [
         _long("open_wallet", "open"),
         _long("deposit", "deposit", order_id="o", asset="INR", amount=FUNDS_MINOR),
@@ -142,7 +142,7 @@ def _long(kind: str, command_id: str, **fields: object) -> bytes:
 
 
 def picks(spread: Spread, count: int, seed: int, within: Within | None = None) -> list[int]:
-    """``count`` wallet numbers, each 0 … ``WALLETS`` − 1, and of these only such as are ``within``."""
+    """``count`` wallet numbers, each 0 … ``WALLETS`` − 1, and only numbers ``within`` these partitions, if given."""
     chooser = random.Random(seed)  # noqa: S311 - repeatable load, no secret
     wallets: Sequence[int] = range(WALLETS)
     if within is not None:
@@ -165,7 +165,7 @@ def bets(tag: str, wallets: Iterable[int]) -> Iterator[bytes]:
 
 
 def openings(first: int, end: int, *, with_bet: bool) -> list[list[bytes]]:
-    """For each wallet ``first`` … ``end`` − 1, what opens and funds it, and one bet if asked for."""
+    """For each wallet ``first`` … ``end`` − 1, what opens and funds it, and one bet if ``with_bet``."""
     return [
         [_OPEN % wallet, _DEPOSIT % wallet] + ([_BET % (b"first", 0, wallet, b"first", 0)] if with_bet else [])
         for wallet in range(first, end)

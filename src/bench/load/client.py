@@ -44,7 +44,7 @@ class Client(asyncio.Protocol):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 return await self._answer
         except TimeoutError as error:
-            raise BenchError(f"no answer within {ANSWER_TIMEOUT_S:.0f} s") from error
+            raise BenchError(f"no response within {ANSWER_TIMEOUT_S:.0f} s") from error
         finally:
             self._answer = None
 

@@ -85,11 +85,11 @@ def _value(line: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-def knows(answer: bytes, asked: str) -> bool:
-    """Whether a read is true at the position ``asked`` or later."""
+def includes(answer: bytes, wanted: str) -> bool:
+    """Whether the response is as of the position ``wanted`` or later."""
     partition, _, seq = _as_of.decode(answer).as_of.position.partition(":")
-    asked_partition, _, asked_seq = asked.partition(":")
-    return partition == asked_partition and int(seq) >= int(asked_seq)
+    wanted_partition, _, wanted_seq = wanted.partition(":")
+    return partition == wanted_partition and int(seq) >= int(wanted_seq)
 
 
 def following_of(arrived: Slice, looks: Sequence[Lag], at_end: Lag, caught_up_s: float) -> Following:
@@ -130,11 +130,11 @@ def visible(
                     position = _position.decode(await client.ask(post, b"201")).position
                 async with reading.client() as client:
                     path = bodies.wallet_path(wallet, "wallet")
-                    asked = f"{path}?min_position={position}&timeout_ms=10000" if waits else path
-                    answer = await client.ask(bodies.get(asked))
+                    target = f"{path}?min_position={position}&timeout_ms=10000" if waits else path
+                    answer = await client.ask(bodies.get(target))
                     took_s.append(client.took_s)
-                    if waits and not knows(answer, position):
-                        raise BenchError(f"a read with min_position={position} did not know it")
+                    if waits and not includes(answer, position):
+                        raise BenchError(f"a read with min_position={position} did not include it")
 
             began = perf_counter()
             await _paced(per_s, (one(post, wallet) for post, wallet in zip(posts, wallets, strict=True)))
@@ -185,7 +185,7 @@ def arrivals(port: int, *, per_s: float, limit_s: float, tag: str, seed: int) ->
 
 
 def catch_up(port: int) -> Slice:
-    """Wait until the follower knows all that the log has: ``done`` is the events that it was behind, at least 1.
+    """Wait until the follower has folded the whole log: ``done`` is the events that it was behind, at least 1.
 
     Raises BenchError.
     """

@@ -1,9 +1,9 @@
 """The load generator: HTTP/1.1 over `asyncio.Protocol` on uvloop, closed loop, one request under way a connection.
 
 It does as little as it can, so that on a small machine it takes the same small share from whatever it measures; an
-HTTP client library costs several times more than a bare route does. The price is that it reads one kind of answer:
+HTTP client library costs several times more than a bare route does. The price is that it reads one kind of response:
 
-1. An answer is complete at ``Content-Length``. One without it, or with another status than the one expected
+1. A response is complete at ``Content-Length``. One without it, or with another status than the one expected
    (201 for a command, 200 for a batch or a read), ends the slice with BenchError; so does a lost connection.
 2. A batch counts only if each of its elements has status 201.
 3. No request is sent after the slice's end; those under way are waited for and counted, and the time counted ends
@@ -28,7 +28,7 @@ from bench.load import bodies
 from bench.load.bodies import Spread, What, Within
 
 ANSWER_TIMEOUT_S = 60.0
-"""Longer than any answer of a service that works: a slice that takes this much longer than asked for has failed."""
+"""Longer than any response of a working service takes: a slice that takes this much too long has failed."""
 
 SINGLES_PER_S_MAX = 40_000
 BATCHED_PER_S_MAX = 200_000
@@ -49,7 +49,7 @@ def length_of(data: bytes, end: int, expected: bytes) -> int:
     status = data[9:12]
     if status != expected:
         shown = data[end + 4 : end + 304].decode("utf-8", "replace")
-        raise BenchError(f"a request that cannot be refused was answered {status.decode()}: {shown}")
+        raise BenchError(f"a request that cannot be refused got status {status.decode()}: {shown}")
     if at < 0:
         raise BenchError("a response has no Content-Length")
     line_end = data.find(b"\r\n", at)
@@ -173,13 +173,13 @@ async def _post_all(
         load.deadline = began + limit_s
         for connection in opened:
             connection.post()
-        patience_s = ANSWER_TIMEOUT_S + (limit_s if limit_s != float("inf") else 0)
-        async with asyncio.timeout(patience_s):
+        timeout_s = ANSWER_TIMEOUT_S + (limit_s if limit_s != float("inf") else 0)
+        async with asyncio.timeout(timeout_s):
             await load.over
     except OSError as error:
         raise BenchError(f"no connection to 127.0.0.1:{port}: {error}") from error
     except TimeoutError as error:
-        raise BenchError(f"no answer within {patience_s:.0f} s") from error
+        raise BenchError(f"no response within {timeout_s:.0f} s") from error
     finally:
         for connection in opened:
             connection.close()

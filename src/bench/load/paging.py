@@ -1,6 +1,6 @@
 """A client that reads a long history page by page, one request after another.
 
-Each page is looked at: it has items, no more than asked for, and does not begin again where the one before began.
+Each page is looked at: it has items, at most `limit`, and does not start where the previous page started.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _page: msgspec.json.Decoder[_Page] = msgspec.json.Decoder(_Page)
 def history_pages(port: int, *, filters: Mapping[str, str], pages: int, first_only: bool) -> Slice:
     """Pages of the long wallet's history; ``done`` is pages, each latency one page's.
 
-    From the first page on as far as the cursors lead, and again, until ``pages`` were read; or, ``first_only``, the
-    first page so often. Raises BenchError.
+    Follows the cursors from the first page to the last, and again, until ``pages`` were read. ``first_only``: reads
+    the first page that many times. Raises BenchError.
     """
 
     async def run() -> Slice:
@@ -46,9 +46,9 @@ def history_pages(port: int, *, filters: Mapping[str, str], pages: int, first_on
         began = perf_counter()
         async with pool(port) as connections, connections.client() as client:
             while len(took_s) < pages:
-                asked = {**filters, "limit": str(bodies.PAGE), **({} if cursor is None else {"cursor": cursor})}
+                query = {**filters, "limit": str(bodies.PAGE), **({} if cursor is None else {"cursor": cursor})}
                 page = _page.decode(
-                    await client.ask(bodies.get(f"/v1/wallets/{bodies.LONG}/history?{urlencode(asked)}"))
+                    await client.ask(bodies.get(f"/v1/wallets/{bodies.LONG}/history?{urlencode(query)}"))
                 )
                 took_s.append(client.took_s)
                 _check(page, before, last=page.next_cursor is None)

@@ -44,7 +44,7 @@ class Finished(Struct, frozen=True):
     partition: int
     ended_at_s: float
     took_s: float
-    asked: int
+    requests: int
     failed: bool
 
 
@@ -120,17 +120,17 @@ class RetryingClients:
             (body,) = bodies.bets(f"{self._tag}x{partition}x{number}", [wallet])
             began = perf_counter()
             self._began_at_s[partition] = began
-            asked = 1
+            requests = 1
             url = url or self._after("", partition)
             while not (accepted := await self._ask(session, url, body)):
                 if perf_counter() - began > GIVEN_UP_S:
                     break
-                asked += 1
+                requests += 1
                 url = self._after(url, partition)
                 await asyncio.sleep(AGAIN_S)
             ended = perf_counter()
             del self._began_at_s[partition]
-            self.finished.append(Finished(partition, ended, ended - began, asked, not accepted))
+            self.finished.append(Finished(partition, ended, ended - began, requests, not accepted))
             await asyncio.sleep(PAUSE_S)
 
     def _after(self, url: str, partition: int) -> str:
@@ -149,7 +149,7 @@ class RetryingClients:
             return True
         if response.status != _NOT_NOW:
             shown = said[:300].decode("utf-8", "replace")
-            raise BenchError(f"a command that cannot be refused was answered {response.status}: {shown}")
+            raise BenchError(f"a command that cannot be refused got status {response.status}: {shown}")
         return False
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""How much of a realistic read mix the cache of aggregates answers, while bets go on.
+"""The share of a realistic read mix that the cache of aggregates serves while bets arrive.
 
 The mix, over 10,000 funded wallets picked evenly: of 20 reads 15 are of a wallet, 4 of statistics, 1 of a
-leaderboard, that one of this day, this week, yesterday or the week before. Meanwhile 500 bets a second arrive, on
+leaderboard, that one of this day, this week, yesterday or the week before. 500 bets a second arrive, on
 wallets picked evenly too. Every wallet is read once before, uncounted: what is measured is a service that has been up
 for a while. Hits and misses are those that the service counts itself, of all aggregates together.
 """
@@ -91,6 +91,6 @@ def since(before: Counts, after: Counts) -> Counts:
 
 
 def ratio_of_hits(outcomes: dict[str, float]) -> float:
-    """Reads that were answered by the cache, of all. What was ``behind`` had been a hit that did not serve."""
-    asked = sum(number for outcome, number in outcomes.items() if outcome != "behind")
-    return (outcomes["hit"] - outcomes["behind"]) / asked if asked else 0.0
+    """The share of reads served by the cache. A read counted as ``behind`` was also counted as a hit."""
+    total = sum(number for outcome, number in outcomes.items() if outcome != "behind")
+    return (outcomes["hit"] - outcomes["behind"]) / total if total else 0.0

@@ -229,7 +229,7 @@ def leaving(lab: DistributedLab) -> list[Row]:
             "leaving",
             f"rolling restart of {len(nodes)} nodes, {took_s:.0f} s, {len(finished):,} commands",
             f"{failed} failed, the longest took {max(rolled):.2f} s",
-            f"asked again {sum(one.asked - 1 for one in finished)} times",
+            f"retried {sum(one.requests - 1 for one in finished)} times",
             target=NONE_FAILED,
             judged=float(failed),
             figures={"seconds": took_s, "commands": len(finished), "longest_s": rolled, "failed": failed},
@@ -320,7 +320,7 @@ def takeover(lab: DistributedLab) -> list[Row]:
     return [
         Row(
             "takeover",
-            f"a fresh node's first answer, {took.events:,} events",
+            f"a fresh node's first response, {took.events:,} events",
             f"{took.total_s:.1f} s: loaded {took.loaded_s:.1f} s, opened {took.opened_s:.2f} s",
             f"snapshot of {took.snapshot_bytes / 2**20:,.0f} MiB, taken in {took.snapshot_s:.1f} s",
             target=FRESH if took.events >= CLAIMED_EVENTS else None,

@@ -1,4 +1,4 @@
-"""What the worker is held against: a Faust agent that does nothing, on the same topic, in the same run.
+"""The worker's yardstick: a Faust agent that does nothing, on the same topic, in the same run.
 
 1. Both are processes of their own with the same Faust settings, and begin at the topic's start. A rate is from the
    first batch that is taken to the moment the last record is: starts and rebalances are in neither.
@@ -51,7 +51,7 @@ def _in_a_process(measure: Measure, settings: Settings, events: int, group: str)
             raise BenchError(f"{measure.__name__} took more than {ENDS_WITHIN_S:g} s")
         found = heard.recv()
     except EOFError:
-        raise BenchError(f"{measure.__name__} died; see what it said") from None
+        raise BenchError(f"{measure.__name__} died; see its output") from None
     finally:
         process.kill()
         process.join()

@@ -176,7 +176,7 @@ def visible(lab: Lab) -> list[Row]:
     return [
         Row(
             "visible",
-            f"visible after its answer, {three_figures(mine.rate)} commands/s",
+            f"visible after its response, {three_figures(mine.rate)} commands/s",
             page_text(mine),
             f"a read that need not wait {page_text(other)}",
             target=VISIBLE_P99,

@@ -37,7 +37,7 @@ _ACTOR: Final = "bench"
 
 class Takeover(Struct, frozen=True):
     """Times in seconds. ``total_s`` is what a client waits: from the fresh node's gain of the partition to the first
-    answer. ``snapshot_s`` is at full speed, without the pauses that commands are left."""
+    answer. ``snapshot_s`` is at full speed, without the pauses for commands."""
 
     events: int
     entries: int
@@ -51,7 +51,7 @@ class Takeover(Struct, frozen=True):
 
 
 def _commands(events: int) -> Iterator[Command]:
-    """As many as are asked for, each accepted: a wallet is opened, filled, and bets until the next one's turn."""
+    """``events`` commands, each accepted: a wallet is opened, filled, and bets until the next one's turn."""
     made = 0
     for user in range(events):
         user_id = f"player-{user:07d}"
@@ -181,7 +181,7 @@ async def _measured(
             first.head,
             True,
         ):
-            raise BenchError(f"the retry of the first command was answered {answer}, at first {first}")
+            raise BenchError(f"the retry of the first command returned {answer}, the first time {first}")
         sizes = [len(record.value) async for page in kept.read(0, 0) for record in page]
     finally:
         await node.stop()

@@ -48,7 +48,7 @@ class BareAnswer(Struct):
 
 @post("/v1/commands")
 async def place(data: BareBet) -> BareAnswer:
-    """Answer at once, with the bytes of a real answer."""
+    """Respond at once, with the bytes of a real answer."""
     return BareAnswer(
         position="3:1234567",
         partition=3,
@@ -90,7 +90,15 @@ def bare_wallet(user_id: str) -> BareWallet:
         status="open",
         opened_at_us=1795438800000000,
         referrer_id=None,
-        balances={"INR": {"cash": 999_999_999_999, "bonus": 0, "held": 0, "available": 999_999_999_999}},
+        balances={
+            "INR": {
+                "cash": 999_999_999_999,
+                "bonus": 0,
+                "held": 0,
+                "available": 999_999_999_999,
+                "withdrawable": 999_999_999_999,
+            }
+        },
         limits={"INR": dict(limits)},
         first_deposit={
             "order_id": "o-1",
@@ -105,13 +113,13 @@ def bare_wallet(user_id: str) -> BareWallet:
 
 @get("/v1/wallets/{user_id:str}")
 async def wallet(user_id: str) -> BareWallet:
-    """Answer at once, with the bytes of a real wallet."""
+    """Respond at once, with the bytes of a real wallet."""
     return bare_wallet(user_id)
 
 
 @get("/readyz")
 async def ready() -> dict[str, str]:
-    """Asked once, when it starts."""
+    """Requested once, when it starts."""
     return {"status": "ready"}
 
 

@@ -1,5 +1,5 @@
-"""What the service is held against on this very disk and processor, and what is measured beside it without a service:
-verification and folding.
+"""The service's yardsticks on the same disk and processor; and two measures without a service: verification and
+folding.
 
 1. The bare commit is what no durable ledger on SQLite can undercut: one row, one fsynced commit, nothing else.
 2. The bare loop is what no verification can undercut by much: every record read, decoded without a type and hashed.

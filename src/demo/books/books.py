@@ -192,13 +192,14 @@ class Books:
                 "cash": wallet.cash[asset],
                 "bonus": wallet.bonus(asset),
                 "held": wallet.held(asset),
-                "available": wallet.cash[asset] + limit.credit_limit,
             }
             theirs_of = balances.get(asset, {})
             if not settled:
                 cash = theirs_of.get("cash", 0)
                 if wallet.cash[asset] <= cash <= wallet.cash[asset] + wallet.coming[asset]:
-                    ours |= {"cash": cash, "available": cash + limit.credit_limit}
+                    ours["cash"] = cash
+            ours["available"] = ours["bonus"] + max(ours["cash"] + limit.credit_limit, 0)
+            ours["withdrawable"] = max(ours["cash"], 0)
             for bucket, amount in ours.items() if sure else ():
                 compare(f"{asset} {bucket}", theirs_of.get(bucket, 0), amount)
             for name in LIMITS:

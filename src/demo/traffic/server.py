@@ -30,9 +30,9 @@ class GameServer(Actions):
 
     def __init__(self, day: Day, number: int, books: Books) -> None:
         """Server `number` of `day.servers`; `books` is shared by all servers and only read."""
-        everybody = players(day)
-        super().__init__(day, number, books, {player.user_id: player.role for player in everybody})
-        self.mine = everybody[number :: day.servers]
+        everyone = players(day)
+        super().__init__(day, number, books, {player.user_id: player.role for player in everyone})
+        self.mine = everyone[number :: day.servers]
         ranks = list(range(len(self.mine)))
         self.rng.shuffle(ranks)
         self.weight_of = {

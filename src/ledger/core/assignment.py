@@ -1,6 +1,6 @@
 """Which node owns which partition: a pure function of what the nodes report of themselves.
 
-To open a partition without any state takes seconds; with a state that is nearly up to date, milliseconds. So each
+Opening a partition without a state takes seconds; with a state that is nearly up to date, milliseconds. So each
 partition has, besides its owner, a *standby*: a node that keeps the partition's state ready.
 
 The module is in ``core`` because it is pure, and the adapter of the nodes' group calls it.
@@ -11,7 +11,7 @@ Invariants:
     partition. A node that has just joined first becomes a standby, and becomes the owner once it has caught up;
 (3) a partition without an owner goes to the node with the newest state of it, among those that do not exceed their
     share;
-(4) the partitions of one owner have standbys on all other nodes evenly, so that no node takes all of them over.
+(4) the partitions of one owner have standbys on all other nodes evenly, so no single node takes over all of them.
 """
 
 from collections import Counter
@@ -27,8 +27,8 @@ _May = Callable[[int, str], bool]
 
 
 class Member(Struct, frozen=True):
-    """What a node reports of itself. ``owned``: partition → the last seq of its writer; ``ready``: partition that it
-    stands by for → the last seq in its state."""
+    """What a node reports of itself. ``owned``: partition → the last seq of its writer; ``ready``: partition of
+    which it is the standby → the last seq in its state."""
 
     address: str
     owned: dict[int, int] = {}

@@ -726,7 +726,7 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
 }
 
 
-# --- rungs that several ladders share ------------------------------------------------------------------------------
+# --- checks that several ladders share -----------------------------------------------------------------------------
 
 
 def _pending_withdrawal(case: Case, order_id: str) -> Order | Rejection:
@@ -819,7 +819,9 @@ def _out_of_range(field: str, value: int) -> Rejection:
 
 
 def _total_out_of_range() -> Rejection:
-    return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"what the wallet owns and may get back would leave ±{AMOUNT_MAX}")
+    return Rejection(
+        Code.AMOUNT_OUT_OF_RANGE, f"the sum that the wallet owns and may get back would exceed ±{AMOUNT_MAX}"
+    )
 
 
 # --- the event ----------------------------------------------------------------------------------------------------

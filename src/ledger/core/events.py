@@ -83,7 +83,7 @@ class Balance(Struct, frozen=True, gc=False):
 
 
 class Data(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Base of every event's data. The record has ``type`` beside the data, not inside it."""
+    """Base of every event's data. In the record, ``type`` is next to the data, not inside it."""
 
     type: ClassVar[str]
 
@@ -323,7 +323,7 @@ class TransferReceived(Data, frozen=True, kw_only=True):
 
 
 class TransferRefused(Data, frozen=True, kw_only=True):
-    """The wallet refused the money of a transfer, for a reason of its own; the sender gets the money back."""
+    """The wallet refused the money of a transfer; the sender gets the money back."""
 
     type = "transfer_refused"
 

@@ -33,7 +33,7 @@ TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
 
 
 def published(pattern: str) -> str:
-    """The pattern as the schemas have it: see invariant (3). What the look-ahead refuses is said by ``not``."""
+    """The pattern as the schemas have it: see invariant (3). ``NOT_RESERVED_SCHEMA`` replaces the look-ahead."""
     return pattern.replace(_NOT_RESERVED, "").replace(r"\Z", "$")
 
 

@@ -1,6 +1,6 @@
 """How far this machine's clock is from the broker's, measured at each append: its response has the broker's time.
 
-The broker's time lies between request and response; only what lies outside of the two is an error of a clock. Between
+A correct clock has the broker's time between request and response; only a time outside of them is an error. Between
 appends the broker's time is extrapolated by the monotonic clock, so that a corrected system clock is noticed.
 """
 

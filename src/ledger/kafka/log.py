@@ -132,17 +132,17 @@ class _Partition:
         if link is None or link.seq != self.head.seq + 1 or link.prev != self.head.sha256:
             self.forks += 1
             return None
-        self._place(link.seq, stored.offset)
+        self._note_offset(link.seq, stored.offset)
         self.head = Head(link.seq, sha256_hex(stored.value))
         return link
 
     def append(self, records: Sequence[NewRecord], offset: int) -> None:
         """The batch of this process, which continues the head, landed at ``offset``."""
-        self._place(records[0].seq, offset)
+        self._note_offset(records[0].seq, offset)
         self.head = Head(records[-1].seq, sha256_hex(records[-1].record))
         self.next_offset = offset + len(records)
 
-    def _place(self, seq: int, offset: int) -> None:
+    def _note_offset(self, seq: int, offset: int) -> None:
         if not self.runs or offset - seq != self.runs[-1].offset - self.runs[-1].seq:
             self.runs.append(Run(seq, offset, self.forks))
 
@@ -152,11 +152,11 @@ class _Partition:
 
     def seq_at(self, offset: int) -> int | None:
         """Return the seq of the event at ``offset``; None if there is a fork, or nothing that was read."""
-        place = bisect_right(self.runs, offset, key=lambda run: run.offset) - 1
-        if place < 0:
+        index = bisect_right(self.runs, offset, key=lambda run: run.offset) - 1
+        if index < 0:
             return None
-        seq = self.runs[place].seq + offset - self.runs[place].offset
-        end = self.runs[place + 1].seq if place + 1 < len(self.runs) else self.head.seq + 1
+        seq = self.runs[index].seq + offset - self.runs[index].offset
+        end = self.runs[index + 1].seq if index + 1 < len(self.runs) else self.head.seq + 1
         return seq if seq < end else None
 
 
@@ -218,8 +218,8 @@ class KafkaEventLog:
                 raise StaleHead(f"partition {partition} ends at seq {known.head.seq}, not {after.seq}")
             if self._recent.contains(records):
                 raise DuplicateCommand(
-                    f"a command is in the log of partition {partition} already. The state forgot what the log holds: "
-                    f"{DELETE_STATE}"
+                    f"a command is in the log of partition {partition} already. The state lacks "
+                    f"commands that the log has: {DELETE_STATE}"
                 )
             known.in_doubt = True
             offset = await self._client.append(partition, records)

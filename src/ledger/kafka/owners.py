@@ -4,9 +4,9 @@
 Nothing is fetched by the group; only the coordinator's part of aiokafka is used.
 
 Invariants:
-(1) a change of the group stops no member: it keeps writing to its partitions until it receives a new assignment. That
-    no other node's append counts meanwhile is ensured by the chain. So a dead member, for which the coordinator waits
-    up to a session time-out, closes only its own partitions;
+(1) a change of the group stops no member: it keeps writing to its partitions until it receives a new assignment. The
+    chain ensures that no other node's append counts during the change. So a dead member, for which the coordinator
+    waits up to a session time-out, closes only its own partitions;
 (2) a partition that a member keeps in the very next generation, under the same member id, had no other owner. After
     any other change it is lost first, and gained again;
 (3) ``gain`` and ``lose`` are called by one task, in the order of the generations: while they run, the heartbeats

@@ -1,6 +1,6 @@
 """An event log in memory: complete except for durability. For tests, simulation and dry runs.
 
-Several logs may share one ``appended``: then they are several processes' views of one log. ``fail_next`` injects
+Several logs may share one ``appended``: each is then one process's view of the same log. ``fail_next`` injects
 failures: one element per append to come, with its error and whether the records land; None is a successful append.
 """
 

@@ -1,7 +1,7 @@
-"""A snapshot store in memory. It does everything but survive the process.
+"""A snapshot store in memory. Complete, except that it ends with the process.
 
-Several stores may share ``records``: each is then one node's store. ``compact`` does what a broker
-does later by itself.
+Several stores may share ``records``: each is then one node's store. ``compact`` does at once what a broker
+does later.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """``verify``: proves a log from its records alone.
 
-``verify`` reads every record once and shares no rule with the writer: it has its own reading of the records and
+``verify`` reads every record once and shares no rule with the writer: it decodes the records with its own shapes and
 recomputes postings and balances from zero. A log is correct if and only if
 
 (1) in each partition seq runs 1, 2, 3 … and each ``prev`` is the SHA-256 of the record before;
@@ -53,7 +53,7 @@ from ledger.ports import StoredRecord
 
 
 class Fault(Exception):
-    """The first thing that is wrong: where, and why. ``partition`` is −1 where it is none of one partition."""
+    """The first thing that is wrong: where, and why. ``partition`` is −1 if the fault is in a seal."""
 
     def __init__(self, partition: int, seq: int, reason: str) -> None:
         where = f"partition {partition}, seq {seq}" if partition >= 0 else f"seal {seq}"
@@ -84,7 +84,7 @@ class RecordsFrom(Records, Protocol):
 class Verified(Struct, frozen=True):
     """What was examined and found correct.
 
-    ``anchored`` has the last anchor of each partition that has one. Records behind it may be missing or rewritten.
+    ``anchored`` has the last anchor of each partition that has one. Records after it may be missing or rewritten.
     """
 
     events: int
@@ -104,7 +104,7 @@ _ACTORS_MAX: Final = 10_000
 _UNREADABLE: Final = (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _WITHOUT_WALLET: Final = frozenset({"referral_void", "transfer_refused", "writer_opened"})
-"""The ledger records these also for a wallet that was never opened."""
+"""Types that the ledger records also on a wallet that was never opened."""
 _FOLLOW_UPS: Final = frozenset(
     {
         *("wallet_opened", "referral_counted", "referral_void", "transfer_sent"),
@@ -117,7 +117,7 @@ _OWN_ID: Final = {"hold_expired": "~expiry:", "bonus_expired": "~expiry:", "writ
 
 
 class _Type(NamedTuple):
-    """What is done with an event of one type."""
+    """How an event of one type is examined."""
 
     kind: Kind
     handle: Handler
@@ -154,7 +154,7 @@ def verify(
         through = Anchors((*heads, *anchors))
     except Contradiction as error:
         raise Fault(error.anchor.partition, error.anchor.seq, str(error)) from None
-    # What is kept forms no cycles, and there is much of it: the collector would walk it again and again for nothing.
+    # The kept objects are many and form no cycles: the collector would walk them again and again for nothing.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -179,8 +179,8 @@ def _verify(records: RecordsFrom, anchors: Anchors, progress: Callable[[int, int
     total, done = sum(ends), 0
     whole = _Whole(records)
     partitions = [_Partition(partition, end, whole, anchors) for partition, end in enumerate(ends)]
-    # Side by side, the partition whose time is the earliest first: then a follow-up is read soon after its cause, and
-    # few are remembered at a time. One page is in memory at a time, however many partitions there are.
+    # Page by page, always from the partition with the earliest time: then a follow-up is read soon after its cause,
+    # and few are remembered at a time. One page is in memory at a time, for any number of partitions.
     line = [(0, partition.number) for partition in partitions if partition.end]
     heapify(line)
     while line:
@@ -250,7 +250,7 @@ class _Partition:
         return len(page)
 
     def _take(self, page: Sequence[StoredRecord]) -> None:
-        """Write each record as it must be and compare the bytes. Where they differ, ``_examine`` finds why."""
+        """Write each record as it must be, and compare the bytes. If they differ, ``_examine`` finds the reason."""
         number, whole, anchors = self.number, self._whole, self._anchors
         opened, actors, add_id, recompute = whole.opened, whole.actors, whole.ids.kept.append, whole.book.recompute
         head, seq, time_us, look_up = self.head, self.seq, self.time_us, self._look_up
@@ -315,7 +315,7 @@ class _Partition:
         if stored_seq is not None and stored_seq != seq:
             raise Fault(self.number, seq, "the record is missing")
         if not isinstance(record, bytes):
-            raise Fault(self.number, seq, "the record is stored as something else than its bytes")
+            raise Fault(self.number, seq, "the record is stored as something other than its bytes")
         link = link_of(record)
         if link is None:
             return
@@ -327,9 +327,9 @@ class _Partition:
             raise Fault(self.number, *damaged(seq, head, record, behind))
 
     def _examine(self, expected: Record, time_us: int, stored: StoredRecord) -> None:
-        """Raise Mismatch for what is wrong with the record; return where nothing is.
+        """Raise Mismatch if something is wrong with the record.
 
-        Most of the ledger's own events and each new actor come here, and postings in another order.
+        Called for most of the ledger's own events, each new actor, and postings in another order.
         """
         record, _, stored_user, stored_command = stored
         user_id, command_id = expected.user_id, expected.command_id
@@ -381,7 +381,7 @@ class _Partition:
         if _USER_ID(user_id) is None or user_id.startswith("partition:"):
             raise Mismatch(f"{user_id} is not the name of a wallet")
         if partition_of(user_id, self._whole.partitions) != self.number:
-            raise Mismatch(f"{user_id} belongs into another partition")
+            raise Mismatch(f"{user_id} belongs to another partition")
         if event.type == "wallet_opened":
             self._whole.opened.add(user_id)
         elif event.type not in _WITHOUT_WALLET:

@@ -154,7 +154,7 @@ async def _append(target: EventLog, partition: int, after: Head, batch: Sequence
 async def compare(source: RecordsFrom, heads: Sequence[Head], target: EventLog, progress: Progress) -> None:
     """Compare every record of ``target``, which was opened for this, with ``source``.
 
-    Raises NotThisLog at the first that differs, is missing, or is one too many; LogUnavailable.
+    Raises NotThisLog at the first that differs, is missing, or that only the target has; LogUnavailable.
     """
     total, done = sum(head.seq for head in heads), 0
     for partition, end in enumerate(heads):

@@ -1,4 +1,4 @@
-"""Records as Parquet: typed columns to analyse, and the exact bytes to verify. Only this module uses pyarrow.
+"""Records as Parquet: typed columns for analysis, the exact bytes for verification. Only this module uses pyarrow.
 
 ``record`` has the bytes, and every other column is read from them; ``head`` is their SHA-256, so that
 ``prev`` of a row is ``head`` of the row before it in the partition. ``data`` stays JSON, because each event type has

@@ -1,7 +1,7 @@
 """A record as one line for people: position, time, type, subject, and the change of the balances.
 
-Read from the record alone, as plain JSON and without the writer's types, so that a record of an unknown type has its
-line, too. Amounts stay in the asset's minor unit.
+Read from the record alone, as plain JSON and without the writer's types, so that a record of an unknown type also has
+a line. Amounts stay in the asset's minor unit.
 """
 
 from collections.abc import Mapping

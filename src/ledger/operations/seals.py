@@ -1,15 +1,15 @@
 """Seals: where every partition ended at a time, chained, in a file of one JSON line each.
 
 A line is ``{"sealed_at_us":…,"partitions":[{"partition":0,"seq":42,"head":"…"},…],"prev":"…","kid":null,
-"signature":null}``. Whoever keeps a copy of a seal outside of the data folder can show later that the log was cut or
-rewritten behind it. ``kid`` and ``signature`` are null until there are keys.
+"signature":null}``. A copy of a seal outside of the data folder can later show that the log was cut, or rewritten
+before that seal. ``kid`` and ``signature`` are null until there are keys.
 
 Invariants:
 (1) ``prev`` is the SHA-256 of the line before, without its line feed; 64 zeros in the first line;
 (2) ``sealed_at_us`` and the seqs never decrease from line to line;
 (3) a line counts once its line feed is on the disk. A crash leaves at most one line without it: ``SealFile.open``
     completes that line if it is a whole seal, and removes it if it is not;
-(4) an ``append`` that fails leaves the file as it was before, or with such a line.
+(4) an ``append`` that fails leaves the file unchanged, or with one incomplete line.
 """
 
 import logging
@@ -133,7 +133,7 @@ class SealFile:
         self.last_sha256 = EMPTY_SHA256
         self.last_sealed_at_us = 0
         self._ends: array[int] = array("q")
-        """Where each line ends, behind its line feed."""
+        """Where each line ends, after its line feed."""
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -1,8 +1,8 @@
 """A filter in memory of the keys that a partition's store can have, so that a new id costs no look-up on disk.
 
 Nearly every command carries new ids. Without the filter, each of them reads the disk only to find nothing: that
-measured a fifth of the writer's time under load. It is a Bloom filter: if ``may_have`` is False, the store has no
-such key.
+measured a fifth of the writer's time under load. It is a Bloom filter: if ``may_have`` is False, the store does not
+have the key.
 
 Invariants:
 (1) every key that is saved after the process began is added before it is saved;
@@ -35,16 +35,16 @@ class KeyFilter:
             # str caches its hash, and a look-up in a dict has computed it already. It differs from process to
             # process. That is fine: each process builds its own filter, and clients cannot choose colliding keys.
             digest = hash(key)
-            for place in (digest & mask, (digest >> 32) & mask):
-                bits[place >> 3] |= 1 << (place & 7)
+            for bit in (digest & mask, (digest >> 32) & mask):
+                bits[bit >> 3] |= 1 << (bit & 7)
 
     def may_have(self, key: str) -> bool:
         if not self.complete:
             return True
         bits, mask = self._bits, self._mask
         digest = hash(key)
-        place = digest & mask
-        if not bits[place >> 3] >> (place & 7) & 1:
+        bit = digest & mask
+        if not bits[bit >> 3] >> (bit & 7) & 1:
             return False
-        place = (digest >> 32) & mask
-        return bool(bits[place >> 3] >> (place & 7) & 1)
+        bit = (digest >> 32) & mask
+        return bool(bits[bit >> 3] >> (bit & 7) & 1)

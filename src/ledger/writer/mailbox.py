@@ -2,7 +2,7 @@
 
 Invariants:
 (1) requests are bounded by ``requests_max``; follow-ups are not, because refusing one would lose it;
-(2) what is put back goes to the front, in its order, so that a wallet's commands never change their order.
+(2) requests that are put back go to the front, in their order, so a wallet's commands never change their order.
 """
 
 import asyncio

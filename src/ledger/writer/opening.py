@@ -5,8 +5,8 @@ Invariants:
     partition, and again after each append whose outcome is unknown or whose head was stale. After it, every append
     still under way on an older head is a fork;
 (2) a writer that reads a higher generation than its own stops;
-(3) opened ``strictly``, it also stops if it reads a ``writer_opened`` of its own generation. It cannot tell its own
-    record from another writer's, which can be the same byte for byte: two writers never continue with one generation.
+(3) opened ``strictly``, it also stops if it reads a ``writer_opened`` of its own generation. Its own record
+    and another writer's can be equal byte for byte. So two writers never continue with one generation.
 """
 
 from collections.abc import Sequence

@@ -53,7 +53,7 @@ class IdReused(Struct, frozen=True, gc=False):
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """Not decided. With ``outcome_unknown`` the command may have been written, with the others it was not."""
+    """Not decided. With ``outcome_unknown`` the command may have been written; with the other reasons it was not."""
 
     reason: Literal["outcome_unknown", "log_unavailable", "overloaded", "shutting_down", "not_owner"]
     detail: str

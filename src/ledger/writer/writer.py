@@ -1,4 +1,4 @@
-"""One partition's single writer: takes what waits, decides it in a round, appends it, then responds.
+"""One partition's single writer: takes the waiting requests, decides them in a round, appends, then responds.
 
 While an append is under way the mailbox fills, so load makes rounds larger, not slower.
 
@@ -119,7 +119,7 @@ class Writer:
         self._store_turn = store_turn if store_turn is not None else asyncio.Lock()
         self._retired = False
 
-    # --- what others read ------------------------------------------------------------------------------------------
+    # --- read by others --------------------------------------------------------------------------------------------
 
     @property
     def generation(self) -> int:
@@ -281,7 +281,7 @@ class Writer:
         self._refusal = self._refusal or SHUTTING_DOWN
 
     async def stop(self) -> None:
-        """Decide everything that waits, then stop."""
+        """Decide all waiting requests and follow-ups, then stop."""
         self.stop_accepting()
         self._stopping = True
         self._mailbox.wake()
@@ -289,8 +289,8 @@ class Writer:
             await self._task
 
     async def release(self, within_s: float) -> None:
-        """Another process takes the partition: refuse with ``not_owner``, decide what waits, stop. Requests still
-        under way after ``within_s`` get ``outcome_unknown``."""
+        """Another process takes the partition: refuse with ``not_owner``, decide the waiting requests, stop. Requests
+        still under way after ``within_s`` get ``outcome_unknown``."""
         self._refusal = self._refusal or Failed("not_owner", f"partition {self.partition} has been handed over")
         self._abandon_follow_ups()  # the next owner decides them
         self._stopping = True
@@ -338,7 +338,7 @@ class Writer:
             request.close(Failed("overloaded", f"{maximum} commands wait for partition {self.partition}"))
 
     def receive(self, follow_up: AnyFollowUp, on_durable: Callable[[], None]) -> None:
-        """Take a follow-up, whatever waits already. ``on_durable`` is called once its event is durable."""
+        """Take a follow-up, however many requests wait. ``on_durable`` is called once its event is durable."""
         self._mailbox.put_follow_up(FollowUpRequest(follow_up, on_durable))
 
     # --- rounds ----------------------------------------------------------------------------------------------------
@@ -429,7 +429,7 @@ class Writer:
                     raise
             except LogUnavailable as error:
                 self.state.roll_back()
-                self._log_errors.warn("partition %d takes nothing: %s", self.partition, error)
+                self._log_errors.warn("partition %d accepts no writes: %s", self.partition, error)
                 await self._refuse_writes(requests, follow_ups, error)
                 await asyncio.sleep(_RETRY_S)
                 return
@@ -492,7 +492,7 @@ class Writer:
     async def _refuse_writes(
         self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest], error: LogUnavailable
     ) -> None:
-        """The log takes nothing now. Requests that would write fail; the others get their response from the last
+        """The log accepts no writes now. Requests that would write fail; the others get their response from the last
         durable state.
 
         Each request is decided alone, from that state: nothing of the failed round may show in a response.
@@ -572,7 +572,7 @@ class Writer:
             except (StaleHead, OutcomeUnknown) as error:
                 _log.warning("partition %d is not open yet: %s", self.partition, error)
             except LogUnavailable as error:
-                self._log_errors.warn("partition %d takes nothing: %s", self.partition, error)
+                self._log_errors.warn("partition %d accepts no writes: %s", self.partition, error)
                 self._close_waiting(Failed("log_unavailable", str(error)))
                 if self._stopping:
                     self._abandon_follow_ups()  # the next start delivers them again

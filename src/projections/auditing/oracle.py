@@ -75,7 +75,10 @@ class WalletOracle:
             limits[asset] |= declared
         balances = self.balances()
         for asset in assets:
-            balances[asset]["available"] = balances[asset]["cash"] + (limits[asset]["credit_limit"] or 0)
+            cash, bonus = balances[asset]["cash"], balances[asset]["bonus"]
+            credit = max((limits[asset]["credit_limit"] or 0) - max(-cash, 0), 0)
+            balances[asset]["withdrawable"] = max(cash, 0)
+            balances[asset]["available"] = balances[asset]["withdrawable"] + bonus + credit
         return {
             "user_id": self.user_id,
             "status": self._status,

@@ -124,9 +124,20 @@ _STATUS_AFTER: dict[type, str] = {WalletFrozen: "frozen", WalletUnfrozen: "open"
 
 
 class Available(Buckets, gc=False):
-    """What a wallet has of one asset, and what bets can take of it, in the asset's minor unit."""
+    """What a wallet has of one asset, and what commands can take of it, in the asset's minor unit."""
 
-    available: Annotated[int, Meta(description="What a bet can take: cash + credit_limit", examples=[678_500])]
+    available: Annotated[
+        int,
+        Meta(ge=0, description="What a bet can take: cash + credit_limit if above 0, and bonus", examples=[678_500]),
+    ]
+    withdrawable: Annotated[
+        int, Meta(ge=0, description="What a withdrawal, hold or transfer can take: cash above 0", examples=[658_500])
+    ]
+
+
+def available(cash: int, bonus: int, held: int, credit_limit: int) -> Available:
+    """A debt beyond the credit limit (the limit was lowered) takes nothing from the bonus that a bet can spend."""
+    return Available(cash, bonus, held, bonus + max(cash + credit_limit, 0), max(cash, 0))
 
 
 Limit = Annotated[AmountOrZero | None, Meta(examples=[500_000])]
@@ -183,7 +194,7 @@ def document(row: Sequence[Any], assets: Rows) -> Wallet:
     user_id, status, opened_at_us, referrer_id, order_id, asset, amount, position, time_us = row
     balances, limits = {}, {}
     for name, _, cash, bonus, held, credit_limit, *maxima in assets:
-        balances[name] = Available(cash, bonus, held, cash + credit_limit)
+        balances[name] = available(cash, bonus, held, credit_limit)
         limits[name] = Limits(credit_limit, *maxima)
     first = None if order_id is None else FirstDeposit(order_id, asset, amount, position, time_us)
     return Wallet(user_id, status, opened_at_us, referrer_id, balances, limits, first)

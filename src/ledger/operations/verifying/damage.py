@@ -1,7 +1,7 @@
 """Which record is damaged, where the chain breaks: changed, missing, inserted or swapped.
 
-A record carries the hash of the record before it. So a changed record shows itself one place later, and only the
-record behind that place tells which of the two was changed.
+A record has the hash of the record before it. So a change is noticed one record later, and only the record after
+that one shows which of the two was changed.
 """
 
 from hashlib import sha256
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Link(Struct, gc=False):
-    """A record's place in the chain."""
+    """A record's link of the chain."""
 
     partition: int
     seq: int
@@ -22,7 +22,7 @@ _decode = msgspec.json.Decoder(Link).decode
 
 
 def link_of(record: bytes) -> Link | None:
-    """The record's place in the chain; None where it cannot be read."""
+    """The record's link of the chain; None if it cannot be read."""
     try:
         return _decode(record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -32,8 +32,8 @@ def link_of(record: bytes) -> Link | None:
 def damaged(seq: int, head: str, record: bytes, after: bytes | None) -> tuple[int, str]:
     """The seq of the damaged record, and what happened to it.
 
-    ``record`` is at the place ``seq``, can be read, and does not continue ``head``, the hash of the record before.
-    ``after`` is the record behind it, None at the end.
+    ``record`` is stored as ``seq``, can be read, and does not continue ``head``, the hash of the record before.
+    ``after`` is the record after it, None at the end.
     """
     here, own = link_of(record), sha256(record).hexdigest()
     behind = None if after is None else link_of(after)
@@ -57,5 +57,5 @@ def damaged(seq: int, head: str, record: bytes, after: bytes | None) -> tuple[in
     if own == head:
         return seq, "the record was inserted: it is a copy of the record before it"
     if here.seq == seq - 1 and behind is not None and behind.prev == own:
-        return seq - 1, "the record was inserted: the chain continues from the record behind it, which has its seq"
+        return seq - 1, "the record was inserted: the chain continues from the record after it, which has its seq"
     return seq, f"the record was inserted: it says that it is {here.partition}:{here.seq}"

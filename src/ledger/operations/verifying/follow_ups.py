@@ -1,7 +1,7 @@
 """What one wallet sends and another wallet records: each follow-up is recorded once, as sent, and not before that.
 
-The ``command_id`` of a recorded follow-up is ``~<head of its cause>:0``. So the cause names, by its hash, what may be
-recorded for it, in whatever partition.
+The ``command_id`` of a recorded follow-up is ``~<head of its cause>:0``. So the id names its cause by the
+hash, and the follow-up may be recorded in any partition.
 
 Invariants:
 (1) memory grows with the follow-ups under way. The caller reads the partitions side by side, in the order of time, so
@@ -102,9 +102,9 @@ class FollowUps:
 
         A cause behind ``ends`` is not examined: the log may have grown while its ends were read.
         """
-        strays = sorted(self._arrived.values(), key=lambda stray: _place_of(stray[3]))
+        strays = sorted(self._arrived.values(), key=lambda stray: _position_of(stray[3]))
         for _, what, _, cause, partition, seq in strays:
-            of, at = _place_of(cause)
+            of, at = _position_of(cause)
             if of >= len(ends) or at <= ends[of]:
                 reason = (
                     f"{cause} did not send the {what[0]} {what[1]} that is recorded here: that record has another "
@@ -124,7 +124,7 @@ class FollowUps:
         return open_transfers, amounts
 
 
-def _place_of(position: str) -> tuple[int, int]:
+def _position_of(position: str) -> tuple[int, int]:
     partition, _, seq = position.partition(":")
     return int(partition), int(seq)
 

@@ -1,7 +1,7 @@
 """Which postings an event must have, and which balances follow, from its type, its data and the earlier events.
 
 Invariants:
-(1) nothing of ``ledger`` is imported here: a mistake in the deciders must not repeat itself in their auditor;
+(1) nothing of ``ledger`` is imported here: a mistake in the deciders must not be repeated in the auditor;
 (2) memory grows with wallets, limits and open items only: an order, bet, hold, proposal or grant is forgotten when it
     is resolved or used up;
 (3) the bonus of a wallet is the sum of what remains of its grants.
@@ -383,7 +383,7 @@ def _caused_by(event: Record, cause: str, seq: int) -> None:
 
 
 def difference(stated: Record, expected: Record) -> str | None:
-    """What is wrong with the postings and balances of a record, in the most telling words; None where nothing is.
+    """What is wrong with the postings and balances of a record, as exactly as possible; None if nothing is.
 
     The order of the postings is free.
     """

@@ -1,13 +1,13 @@
-"""A record as the auditor reads and writes it: its members, the data of each event type, and the command behind it.
+"""A record as the auditor reads and writes it: its members, the data of each event type, and its command.
 
-This module repeats the shapes of the events on purpose. A mistake in the writer's shapes must not hide itself here.
+This module repeats the shapes of the events on purpose. A mistake in the writer's shapes must not be repeated here.
 
 Invariants:
 (1) ``written(read(record)) == record`` if and only if the record is canonical: the known members in their order, data
     sorted by name, no spaces, no null outside of ``limits_set``, no escape that JSON does not need;
 (2) ``KINDS[…].given`` reads only what cannot be recomputed: time, wallet, command_id, actor and data. The rest of a
     record follows from these and from the records before it;
-(3) a kind's ``members`` and ``command`` give the canonical bytes of the command, whose SHA-256 the record carries.
+(3) a kind's ``members`` and ``command`` give the canonical bytes of the command, whose SHA-256 is in the record.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Buckets(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Data(Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Base of the data of one event type. The members stand in the order of their names, as in the record."""
+    """Base of the data of one event type. The members are in the order of their names, as in the record."""
 
 
 class WalletOpened(_Data, kw_only=True):
@@ -297,8 +297,8 @@ OWN_TYPES: Final = frozenset(_DATA.keys() - _COMMANDS.keys())
 
 
 class Record(Struct, forbid_unknown_fields=True, gc=False):
-    """``data`` is the Struct of the record's ``type``. ``postings`` and ``balances`` are as they stand in the record,
-    or as the auditor recomputes them."""
+    """``data`` is the Struct of the record's ``type``. ``postings`` and ``balances`` are those in the record,
+    or those that the auditor recomputes."""
 
     v: int
     partition: int
@@ -336,7 +336,7 @@ class Kind(NamedTuple):
     given: Callable[[bytes], Given]
     whole: Callable[[bytes], Record]
     members: Callable[[Given], tuple[Any, ...]] | None
-    """The values of the command behind it, in the order of their names; None where no command makes such an event."""
+    """The values of its command, in the order of their names; None if no command makes this event."""
     command: Callable[..., Struct]
 
 
@@ -369,7 +369,7 @@ _TYPE: Final = b',"type":"'
 _BEFORE_TYPE: Final = 200
 """No canonical record has its type earlier: two hashes of 64 digits are before it."""
 _KEY: Final = 14
-"""So many bytes tell the types apart: ``withdrawal_approved`` and ``withdrawal_rejected`` differ in the twelfth."""
+"""These bytes distinguish the types: ``withdrawal_approved`` and ``withdrawal_rejected`` differ in the twelfth."""
 
 KINDS: Final = {(name.encode() + b'","data":{')[:_KEY]: _kind_of(name) for name in _DATA}
 """The first bytes of the event type in a record → how its records are read."""

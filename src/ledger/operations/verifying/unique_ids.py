@@ -2,8 +2,8 @@
 
 Each id is kept as a 64-bit hash. When ``_IN_MEMORY`` hashes are kept, they move to a temporary file, divided by their
 last bits into parts, so that one part at a time is searched at the end. Two equal hashes are only a suspicion: the
-log is read once more and the ids themselves are compared. At a hundred million events a suspicion without a cause has
-a chance of about 1 in 2,000.
+log is read once more and the ids themselves are compared. At a hundred million events the chance of a
+false suspicion is about 1 in 2,000.
 
 Invariants:
 (1) every id that is used twice is found: equal ids have equal hashes;
@@ -40,11 +40,11 @@ KEYS: Final[dict[str, KeyOf]] = {
     "adjustment_proposed": lambda user_id, data: (user_id, "adjustment_id", data.adjustment_id),
     "reversed": lambda user_id, data: (user_id, "reversed position", data.position),
 }
-"""Event type → the id, beside the command's, that such an event uses for the first and only time."""
+"""Event type → the id, besides the command's, that an event of this type uses for the first and only time."""
 
 
 def second_key_of(event: Record) -> Key | None:
-    """One more such id, which only some events have: a deposit with a bonus is a grant named by its order, and a
+    """A further id, which only some events use: a deposit with a bonus is a grant named by its order, and a
     cancel before the bet uses the bet's id."""
     if event.type == "deposited" and event.data.bonus:
         return (event.user_id, "grant_id", event.data.order_id)
@@ -73,7 +73,7 @@ class UniqueIds:
         self.kept: array[int] = array("q")
         self._in_memory = in_memory
         self._file: Any = None
-        self._places: list[list[tuple[int, int]]] = [[] for _ in range(_PARTS)]
+        self._offsets: list[list[tuple[int, int]]] = [[] for _ in range(_PARTS)]
 
     def spill(self) -> None:
         """Move the kept hashes to the file if they are many. Raises OSError where the disk is full."""
@@ -84,8 +84,8 @@ class UniqueIds:
         parts: list[list[int]] = [[] for _ in range(_PARTS)]
         for value in self.kept:
             parts[value & (_PARTS - 1)].append(value)
-        for places, part in zip(self._places, parts, strict=True):
-            places.append((self._file.tell(), len(part)))
+        for offsets, part in zip(self._offsets, parts, strict=True):
+            offsets.append((self._file.tell(), len(part)))
             array("q", part).tofile(self._file)
         del self.kept[:]
 
@@ -95,9 +95,9 @@ class UniqueIds:
         if self._file is not None:
             self._in_memory = 0
             self.spill()
-            for places in self._places:
+            for offsets in self._offsets:
                 part: array[int] = array("q")
-                for offset, count in places:
+                for offset, count in offsets:
                     self._file.seek(offset)
                     part.frombytes(self._file.read(count * _WORD))
                 found |= _repeated(part)
@@ -121,6 +121,6 @@ def second_use(events: Iterable[Record], suspects: set[int]) -> tuple[int, int, 
                 continue
             if key in seen:
                 name = f"the command {key[1]}" if len(key) == 2 else f"the {key[1]} {key[2]}"
-                return event.partition, event.seq, f"{name} of {event.user_id} stands twice"
+                return event.partition, event.seq, f"{name} of {event.user_id} is used twice"
             seen.add(key)
     return None
