@@ -11,7 +11,8 @@ from schemas.generate.played import Example, first_of_each_type, play
 _HEAD: Final = """\
 # Commands
 
-Written by `make schemas` from the code; `/schema` of a running service has the same with all its responses.
+Written by `make schemas` from the code; `/schema` of a running service has the same with all responses. Words:
+[glossary](glossary.md).
 
 A command is the JSON body of `POST /v1/commands`. Every command has `type`, `command_id` and `user_id`, and may have
 `metadata`. Amounts are integers in the asset's minor unit. Fields with a star are required.

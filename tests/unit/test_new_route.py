@@ -34,8 +34,8 @@ class Greeting(Struct):
 
 
 async def get_greeting(_service: Service, request: Request[OfGreeting, GreetingQuery]) -> Response:
-    if request.path.name == "nobody":
-        raise Problem("not_found", "there is nobody to greet")
+    if request.path.name == "unknown":
+        raise Problem("not_found", "there is no such name")
     return Response(encode(Greeting(" ".join([f"hello {request.path.name}"] * request.query.times))))
 
 
@@ -62,7 +62,7 @@ async def test_a_row_and_a_function_are_a_route(tmp_path: Path) -> None:
         assert (await asked.ask("HEAD", "/v1/greetings/meera")).status == 200
         refused = await asked.get("/v1/greetings/meera?times=4")
         assert refused.json()["detail"] == "times must be an integer from 1 to 3"
-        assert (await asked.get("/v1/greetings/nobody")).json()["code"] == "not_found"
+        assert (await asked.get("/v1/greetings/unknown")).json()["code"] == "not_found"
         assert (await asked.ask("POST", "/v1/greetings/meera")).headers["allow"] == "GET, HEAD"
         metrics = (await asked.get("/metrics")).body.decode()
         assert 'route="/v1/greetings/{name}",status="404"' in metrics

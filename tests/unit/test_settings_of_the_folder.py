@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from api.composition.settings import KNOWN, SettingsError, address_of, read_settings
+from api.composition.settings import KNOWN, SettingsError, read_settings
 from ledger.errors import WrongAssets
 from ledger.sqlite.log import SqliteEventLog
+from projections.storage.port import address_of
 
 
 @pytest.mark.parametrize("assets", ["INR:99", "INR:19", "INR:-1"])

@@ -69,7 +69,7 @@ def follow(data: Path | None, with_parent: bool) -> None:
 
     from api.cli.child_process import DISASTER, end_with_parent
     from ledger.errors import LedgerError, LogDamaged
-    from projections.storage.port import ReadModelAhead
+    from projections.storage.port import ReadModelAhead, message_for_log
 
     if with_parent:
         end_with_parent()
@@ -78,7 +78,7 @@ def follow(data: Path | None, with_parent: bool) -> None:
     try:
         uvloop.run(_follow(settings))
     except LedgerError as error:
-        click.echo(f"stakelog project follow: {error}", err=True)
+        click.echo(f"stakelog project follow: {message_for_log(error)}", err=True)
         sys.exit(DISASTER if isinstance(error, ReadModelAhead | LogDamaged) else 1)
 
 
@@ -119,13 +119,14 @@ def rebuild(data: Path | None, accept: bool, workers: int | None) -> None:
     """
     from ledger.errors import LedgerError
     from projections.projecting.rebuild import WORKERS_MAX
+    from projections.storage.port import message_for_log
 
     settings = _settings_of_a_log("rebuild", data)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         switched = asyncio.run(_rebuild(settings, accept, workers or min(os.cpu_count() or 1, WORKERS_MAX)))
     except LedgerError as error:
-        click.echo(f"stakelog project rebuild: {error}", err=True)
+        click.echo(f"stakelog project rebuild: {message_for_log(error)}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         click.echo("stakelog project rebuild: interrupted; run it again to continue", err=True)
@@ -179,12 +180,13 @@ def status(data: Path | None) -> None:
     Exit status 1 if the read model is AHEAD of the log: the log got shorter, or is another log.
     """
     from ledger.errors import LedgerError, WrongPartitions
+    from projections.storage.port import message_for_log
 
     settings = _settings_of_a_log("status", data)
     try:
         ahead = asyncio.run(_status(settings, settings.partitions if "STAKELOG_PARTITIONS" in os.environ else None))
     except LedgerError as error:
-        click.echo(f"stakelog project status: {error}", err=True)
+        click.echo(f"stakelog project status: {message_for_log(error)}", err=True)
         sys.exit(2 if isinstance(error, WrongPartitions) else 1)
     sys.exit(1 if ahead else 0)
 
@@ -244,12 +246,13 @@ def _time_us(log: "LogReader", partition: int, seq: int) -> int:
 def supply(data: Path | None) -> None:
     """Show the source, the present accounts and the sinks of each asset's money, from the folded totals."""
     from ledger.errors import LedgerError
+    from projections.storage.port import message_for_log
 
     settings = _settings_of_a_log("supply", data)
     try:
         asyncio.run(_supply(settings))
     except LedgerError as error:
-        click.echo(f"stakelog project supply: {error}", err=True)
+        click.echo(f"stakelog project supply: {message_for_log(error)}", err=True)
         sys.exit(1)
 
 
@@ -279,6 +282,7 @@ def check(data: Path | None, with_parent: bool, once: bool) -> None:
     """
     from api.cli.child_process import end_with_parent
     from ledger.errors import LedgerError
+    from projections.storage.port import message_for_log
 
     if with_parent:
         end_with_parent()
@@ -287,7 +291,7 @@ def check(data: Path | None, with_parent: bool, once: bool) -> None:
     try:
         found = asyncio.run(_check(settings, once=once))
     except LedgerError as error:
-        click.echo(f"stakelog project check: {error}", err=True)
+        click.echo(f"stakelog project check: {message_for_log(error)}", err=True)
         sys.exit(1)
     if once:
         click.echo(f"{found} differences" if found else "well: every row agrees with the log")

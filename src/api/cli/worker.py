@@ -18,7 +18,7 @@ import click
 from api.cli.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
 from ledger.errors import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
-from projections.storage.port import ReadModelAhead
+from projections.storage.port import ReadModelAhead, message_for_log
 
 _DISASTERS: Final = (ReadModelAhead, LogDamaged, LogUnreadable)
 _OPEN_AGAIN_S: Final = 2.0
@@ -44,7 +44,7 @@ def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> No
     try:
         uvloop.run(_work(settings, web_host, web_port, check=check))
     except LedgerError as error:
-        click.echo(f"stakelog project: {error}", err=True)
+        click.echo(f"stakelog project: {message_for_log(error)}", err=True)
         if isinstance(error, LogMisconfigured):
             _end(2)
         _end(DISASTER if isinstance(error, _DISASTERS) else 1)

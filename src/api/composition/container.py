@@ -21,7 +21,7 @@ from dishka import AsyncContainer, Provider, Scope, from_context, make_async_con
 
 from api.cli.child_process import Child
 from api.composition.scratch import scratch_store
-from api.composition.settings import MEMORY, SQLITE, Settings, address_of
+from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
 from api.sealing.outside import outside_of
@@ -67,6 +67,7 @@ from projections.storage.port import (
     ReadModelUnavailable,
     RebuildUnderWay,
     Switched,
+    address_of,
 )
 from projections.storage.server import ServerReadModel, ServerReadModelStore
 from projections.storage.sqlite import SqliteReadModelStore
@@ -115,7 +116,7 @@ class Local(Provider):
         """Without its database the service still accepts commands; reads fail until the database can be reached."""
         if settings.read_model == SQLITE:
             await _make_first_generation(SqliteReadModelStore(settings.data / READ_MODEL), settings.partitions)
-        model = _model_of(settings)
+        model = _model_of(settings, log_outages=True)
         if settings.read_model != SQLITE:
             try:
                 await _make_first_generation(_store_of(settings.data, settings.read_model), settings.partitions)
@@ -385,11 +386,11 @@ def _store_of(data: Path, read_model: str, *, make: bool = True) -> ReadModelSto
     return ServerReadModelStore(_database_of(read_model), make=make)
 
 
-def _model_of(settings: Settings) -> ReadModel:
-    """The tables, to read."""
+def _model_of(settings: Settings, *, log_outages: bool = False) -> ReadModel:
+    """The tables, to read. ``log_outages``: for a service, whose clients get no address in a message."""
     if settings.read_model == SQLITE:
         return SqliteReadModel(settings.data / READ_MODEL)
-    return ServerReadModel(_database_of(settings.read_model_replica or settings.read_model))
+    return ServerReadModel(_database_of(settings.read_model_replica or settings.read_model), log_outages=log_outages)
 
 
 def _database_of(url: str) -> Database:

@@ -197,13 +197,6 @@ def _database(name: str, url: str) -> str:
     return url
 
 
-def address_of(url: str) -> str:
-    """A database's kind, host, port and name for a log message: no user and no password."""
-    parts = urlsplit(url)
-    port = parts.port or {"postgresql": 5432, "mysql": 3306}.get(parts.scheme, 0)
-    return f"{parts.scheme} at {parts.hostname}:{port}, database {parts.path.strip('/')}"
-
-
 def _cache(environment: Mapping[str, str]) -> str:
     """``memory`` or the URL of a Redis, checked without a connection. Never quoted in a message, as above."""
     name = "STAKELOG_CACHE"

@@ -35,7 +35,14 @@ from projections.auditing.refold import (
 )
 from projections.models import ROW_TYPES
 from projections.projecting.log_reader import LogReader
-from projections.storage.port import Difference, Generation, ReadModelStore, ReadModelUnavailable, Switched
+from projections.storage.port import (
+    Difference,
+    Generation,
+    ReadModelStore,
+    ReadModelUnavailable,
+    Switched,
+    message_for_log,
+)
 from projections.tables.rows import add_digests, digest_function
 
 QUICK_SHARE: Final = 0.04
@@ -188,7 +195,7 @@ class BackgroundCheck:
             except LedgerError as error:
                 if str(error) != logged:
                     logged = str(error)
-                    _log.warning("the read model cannot be checked: %s", error)
+                    _log.warning("the read model cannot be checked: %s", message_for_log(error))
                 await asyncio.sleep(_RETRY_S)
             await asyncio.sleep(max(0.0, began_s + self._round_s - monotonic()))
 

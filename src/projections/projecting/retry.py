@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from ledger.errors import LogUnavailable
-from projections.storage.port import ReadModelUnavailable
+from projections.storage.port import ReadModelUnavailable, message_for_log
 
 _PAUSE_S_MAX: Final = 2.0
 _SHORT_S: Final = 0.02
@@ -26,7 +26,7 @@ async def retry_until_stopped(step: Callable[[], Awaitable[T]], stop: asyncio.Ev
     try:
         return await step()
     except (ReadModelUnavailable, LogUnavailable) as error:
-        _log.warning("%s; retrying", error)
+        _log.warning("%s; retrying", message_for_log(error))
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type((ReadModelUnavailable, LogUnavailable)),
         wait=wait_exponential(multiplier=0.05, max=_PAUSE_S_MAX),
@@ -44,8 +44,9 @@ async def retry_until_stopped(step: Callable[[], Awaitable[T]], stop: asyncio.Ev
 
 def _log_every_tenth(state: RetryCallState) -> None:
     outcome = state.outcome
-    if outcome is not None and state.attempt_number % 10 == 0:
-        _log.warning("%s; %d attempts failed", outcome.exception(), state.attempt_number)
+    error = None if outcome is None else outcome.exception()
+    if error is not None and state.attempt_number % 10 == 0:
+        _log.warning("%s; %d attempts failed", message_for_log(error), state.attempt_number)
 
 
 async def sleep_unless_stopped(stop: asyncio.Event, seconds: float) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy.engine import Dialect
 
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
 from projections.storage.database import Conflict, TableGone
-from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay
+from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay, address_of, with_address
 from projections.tables.queries import Rows
 from projections.tables.rows import Key
 from projections.tables.tables import Tables
@@ -160,6 +160,7 @@ class MySqlDatabase:
         User and password are percent-encoded UTF-8. Nothing is opened yet.
         """
         self._url, self._connections = url, connections
+        self._address = address_of(url)
         self._pool: Connections | None = None
         self._dialect: Dialect = _MYSQL
         self._set_up: WeakSet[Connection] = WeakSet()
@@ -183,7 +184,7 @@ class MySqlDatabase:
         async with self._opening:
             assert not self._closed, "the database is closed"
             if self._pool is None:
-                with _translated():
+                with with_address(self._address), _translated():
                     pool = await create_pool(minsize=0, maxsize=self._connections, **_arguments(self._url))
                     async with asyncio.timeout(_WAIT_S), pool.acquire() as connection:
                         self._dialect = _MARIADB if "MariaDB" in connection.get_server_info() else _MYSQL
@@ -194,20 +195,21 @@ class MySqlDatabase:
     async def _connected(self) -> AsyncIterator[Connection]:
         """A connection. After an error the connection is not used again."""
         pool = await self._opened()
-        with _translated():
-            async with asyncio.timeout(_WAIT_S):
-                connection = await pool.acquire()
-        try:
-            if connection not in self._set_up:
-                await _rows(connection, _NAMES[self._dialect.name])
-                await _rows(connection, _ISOLATION)
-                self._set_up.add(connection)
-            yield connection
-        except BaseException:
-            connection.close()
-            raise
-        finally:
-            pool.release(connection)
+        with with_address(self._address):
+            with _translated():
+                async with asyncio.timeout(_WAIT_S):
+                    connection = await pool.acquire()
+            try:
+                if connection not in self._set_up:
+                    await _rows(connection, _NAMES[self._dialect.name])
+                    await _rows(connection, _ISOLATION)
+                    self._set_up.add(connection)
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            finally:
+                pool.release(connection)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[MySqlSession]:
@@ -240,12 +242,13 @@ class MySqlDatabase:
             yield MySqlSession(connection, self._dialect)
 
     async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
-        async with _within(_LOOK_S):
-            if len(statements) == 1:  # one statement has one snapshot anyway
-                async with self._connected() as connection:
-                    return [await _rows(connection, statements[0][0].text, statements[0][1])]
-            async with self.looking() as session:
-                return [await session.rows(statement, values) for statement, values in statements]
+        with with_address(self._address):
+            async with _within(_LOOK_S):
+                if len(statements) == 1:  # one statement has one snapshot anyway
+                    async with self._connected() as connection:
+                        return [await _rows(connection, statements[0][0].text, statements[0][1])]
+                async with self.looking() as session:
+                    return [await session.rows(statement, values) for statement, values in statements]
 
     async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
         found: Rows = []

@@ -14,8 +14,10 @@
 Each adapter passes ``tests/conformance/test_read_model_stores.py``.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -66,7 +68,36 @@ class ReadModelAhead(ReadModelError):
 
 
 class ReadModelUnavailable(ReadModelError):
-    """The database failed or did not respond; retry later."""
+    """The database failed or did not respond; retry later.
+
+    ``address``: of the database server, if the error comes from one. It is no part of the message, because clients
+    get the message; ``message_for_log`` adds it.
+    """
+
+    address: str | None = None
+
+
+def message_for_log(error: BaseException) -> str:
+    """The message for operators: with the address of the database, without user and password."""
+    address = error.address if isinstance(error, ReadModelUnavailable) else None
+    return str(error) if address is None else f"{error} ({address})"
+
+
+def address_of(url: str) -> str:
+    """A database's kind, host, port and name for a log message: no user and no password."""
+    parts = urlsplit(url)
+    port = parts.port or {"postgresql": 5432, "mysql": 3306}.get(parts.scheme, 0)
+    return f"{parts.scheme} at {parts.hostname}:{port}, database {parts.path.strip('/')}"
+
+
+@contextmanager
+def with_address(address: str) -> Iterator[None]:
+    """Add the address to each ReadModelUnavailable that passes."""
+    try:
+        yield
+    except ReadModelUnavailable as error:
+        error.address = address
+        raise
 
 
 class Generation(Struct, frozen=True):

@@ -25,7 +25,7 @@ from sqlalchemy.engine import Dialect
 
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
 from projections.storage.database import Conflict, TableGone
-from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay
+from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay, address_of, with_address
 from projections.tables.queries import Rows
 from projections.tables.rows import Key
 from projections.tables.tables import MONTH_OF, Tables
@@ -179,6 +179,7 @@ class PostgreSqlDatabase:
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
         """``url``: as libpq reads it. Nothing is opened yet."""
         self._url, self._connections = url, connections
+        self._address = address_of(url)
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -221,7 +222,7 @@ class PostgreSqlDatabase:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
         pool = await self._opened()
-        with _translated():
+        with with_address(self._address), _translated():
             async with pool.connection() as connection:
                 try:
                     yield connection
@@ -275,13 +276,14 @@ class PostgreSqlDatabase:
                 yield connection
 
     async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
-        async with _within(_LOOK_S), self._connected() as connection:
-            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-            await connection.set_read_only(True)
-            # One round trip: all statements are sent before the first response is read.
-            async with connection.pipeline(), connection.transaction():
-                cursors = [await connection.execute(statement.text, values) for statement, values in statements]
-            return [await cursor.fetchall() for cursor in cursors]
+        with with_address(self._address):
+            async with _within(_LOOK_S), self._connected() as connection:
+                await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+                await connection.set_read_only(True)
+                # One round trip: all statements are sent before the first response is read.
+                async with connection.pipeline(), connection.transaction():
+                    cursors = [await connection.execute(statement.text, values) for statement, values in statements]
+                return [await cursor.fetchall() for cursor in cursors]
 
     async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
         found: Rows = []

@@ -53,6 +53,7 @@ from projections.storage.port import (
     Run,
     Switched,
     Users,
+    message_for_log,
 )
 from projections.storage.statements import (
     ADD_CHECKPOINT,
@@ -222,7 +223,10 @@ class ServerReadModelStore:
             self._not_stored.update(counts)
             if isinstance(error, Conflict):
                 self._met(error)
-            _log.warning("the counter of retries could not be updated (%s); it is updated with the next write", error)
+            _log.warning(
+                "the counter of retries could not be updated (%s); it is updated with the next write",
+                message_for_log(error),
+            )
 
     async def _rows(self, clause: ClauseElement, **given: Any) -> Rows:
         statement = (await self._sql())[clause]
@@ -517,8 +521,10 @@ class ServerReadModel:
     generation is live, all are sent again.
     """
 
-    def __init__(self, database: Database, *, models: Models = MODELS) -> None:
+    def __init__(self, database: Database, *, models: Models = MODELS, log_outages: bool = False) -> None:
+        """``log_outages``: log the begin and the end of each time in which reads fail, with the server's address."""
         self._database, self._row_types = database, models.row_types
+        self._log_outages, self._available = log_outages, True
         self._generation: int | None = None
         self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
         self._tables: dict[int, Tables] = {}
@@ -543,6 +549,19 @@ class ServerReadModel:
         return dict(found)
 
     async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 — all are alike
+        try:
+            found = await self._fetch(queries)
+        except ReadModelUnavailable as error:
+            if self._log_outages and self._available:
+                _log.warning("reads fail: %s", message_for_log(error))
+            self._available = False
+            raise
+        if self._log_outages and not self._available:
+            _log.info("reads work again")
+        self._available = True
+        return found
+
+    async def _fetch(self, queries: Sequence[Query]) -> list[Rows]:
         live_now = (await self._sql())[LIVE]
         pointer: tuple[Statement, Sequence[Any]] = (live_now, live_now.values({}))
         for _ in range(_TRIES):

@@ -1,0 +1,86 @@
+"""A database that cannot be reached is named by host and port in logs, without user and password."""
+
+import asyncio
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from api.cli.main import stakelog
+from conformance.read_model import CHECKPOINTS
+from databases import open_database
+from deploy.local.server import free_port
+from projections.projecting.retry import retry_until_stopped
+from projections.storage.port import ReadModelUnavailable, message_for_log
+from projections.storage.server import ServerReadModel, ServerReadModelStore
+from unit.folders import story_records, write_log
+
+EACH = pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+
+
+def unreachable(kind: str) -> tuple[str, str]:
+    """Return the URL of a port that has no listener, and the text that names the database."""
+    port = free_port()
+    return (
+        f"{kind}://the-user:the-secret@127.0.0.1:{port}/wallets",
+        f"{kind} at 127.0.0.1:{port}, database wallets",
+    )
+
+
+def check_named(text: str, named: str) -> None:
+    assert named in text
+    assert "the-secret" not in text
+    assert "the-user" not in text
+
+
+@EACH
+@pytest.mark.parametrize("command", [["status"], ["rebuild"], ["supply"], ["check", "--once"]], ids=" ".join)
+def test_a_command_of_project_names_the_database(tmp_path: Path, kind: str, command: list[str]) -> None:
+    data = write_log(tmp_path / "data", story_records())
+    url, named = unreachable(kind)
+    environment = {"STAKELOG_DATA": str(data), "STAKELOG_READ_MODEL": url}
+    done = CliRunner().invoke(stakelog, ["project", *command], env=environment)
+    assert done.exit_code == 1
+    check_named(done.stderr, named)
+
+
+@EACH
+async def test_the_log_of_a_process_that_folds_names_the_database(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, named = unreachable(kind)
+    store, stop = ServerReadModelStore(open_database(url)), asyncio.Event()
+
+    async def fold() -> None:
+        if caplog.text:  # the first failure is logged
+            stop.set()
+        await store.generations()
+
+    await retry_until_stopped(fold, stop)
+    check_named(caplog.text, named)
+    await store.close()
+
+
+@EACH
+async def test_the_log_of_the_service_names_the_database_once_and_responses_do_not(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, named = unreachable(kind)
+    model = ServerReadModel(open_database(url), log_outages=True)
+    with caplog.at_level(logging.INFO, "projections"):
+        for _ in range(2):
+            with pytest.raises(ReadModelUnavailable) as failed:
+                await model.fetch([CHECKPOINTS])
+            assert named not in str(failed.value), "clients get this text"
+    assert [record.levelname for record in caplog.records if named in record.message] == ["WARNING"]
+    check_named(caplog.text, named)
+    await model.close()
+
+
+def test_an_error_from_another_process_keeps_the_address() -> None:
+    error = ReadModelUnavailable("the database cannot be used")
+    error.address = "mysql at db:3306, database s"
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 — its own bytes
+    assert message_for_log(again) == "the database cannot be used (mysql at db:3306, database s)"
