@@ -1,6 +1,6 @@
-"""The OpenAPI document with its examples, which are played through the core and read through the reads.
+"""The OpenAPI document with its examples, which come from the core and from the reads.
 
-So each command can be posted as its example stands, and each response is the one that it gets.
+So each example command can be posted unchanged, and its example response is the real one.
 """
 
 import json

@@ -2,7 +2,7 @@
 log and to call the API.
 
 ``openapi.json``; ``events/v1/<event_type>.json``, the JSON Schema of the whole record of each event type; and
-``vectors/*.json``, conformance vectors: partitions, request hashes, a story with its exact records, and what is
+``vectors/*.json``, conformance vectors: partitions, request hashes, a scenario with its exact records, and what is
 refused after it. All of it is a function of the code, the same bytes each time; a test compares it with what is
 committed.
 """
@@ -142,7 +142,7 @@ def _request_hashes() -> Any:
     return {"about": "request_sha256 = SHA-256 of the canonical form as UTF-8", "cases": cases}
 
 
-# --- the story -----------------------------------------------------------------------------------------------------
+# --- the scenario---------------------------------------------------------------------------------------------------
 
 
 class _Stage:

@@ -1,6 +1,6 @@
 """The responses to reads after the commands of ``played``: the folds make the rows, ``Reads`` reads them.
 
-The rows stand in SQLite in memory for as long as it takes; nothing here waits, so the reads are run without a loop.
+The rows are in SQLite in memory. No read waits, so the reads run without an event loop.
 """
 
 import sqlite3
@@ -115,4 +115,4 @@ class _Ends:
         return self.end(partition)
 
     async def time_us(self, partition: int, seq: int) -> int:
-        raise AssertionError(f"the read model knows all, {partition}:{seq} too")
+        raise AssertionError(f"the read model has every event, also {partition}:{seq}")

@@ -1,7 +1,7 @@
-"""A story of seven wallets over four partitions in which every event type happens, and what is refused after it.
+"""A scenario of seven wallets over four partitions with every event type, and the commands that are refused after it.
 
-``schemas`` plays it through a real node and publishes what it wrote, so that an implementation in another language
-can be held against it byte for byte. Positions of earlier answers are written ``@<command_id>``.
+``schemas.generate`` runs it on a real node and publishes the records, so that an implementation in another language
+can be compared byte for byte. ``@<command_id>`` is the position in the response to an earlier command.
 """
 
 import json
@@ -141,7 +141,7 @@ REFUSED_AT_S: Final = 120.0
 
 
 class Refused(NamedTuple):
-    """A command, as JSON text, that is answered with ``code`` after the story."""
+    """A command, as JSON text, that is refused with ``code`` after the scenario."""
 
     code: str
     text: str

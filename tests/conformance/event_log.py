@@ -23,7 +23,7 @@ OpenLog = Callable[[], Awaitable[EventLog]]
 
 
 class Run(NamedTuple):
-    """Records that continue a partition, and where it ends after them."""
+    """Records that continue a partition, and the head after them."""
 
     records: list[NewRecord]
     head: Head
@@ -295,7 +295,7 @@ class EventLogContract:
             assert await late.head(0) == second.head
             await late.close()
         late = await open_log()
-        await late.begin_at(0, second.head, None)  # nobody knows where
+        await late.begin_at(0, second.head, None)  # without a place
         assert await late.read(0, 21, 10) == second.stored
         third = await append(late, 0, second.head, "d")
         assert await whole(log, 0) == first.stored + second.stored + third.stored

@@ -15,7 +15,7 @@ OpenReader = Callable[[], LogReader]
 
 
 async def many(open_log: OpenLog, records: int, partition: int = 0) -> list[bytes]:
-    """A log with so many records, in appends of a thousand; what they are."""
+    """Append this many records, a thousand at a time. Returns them."""
     log = await open_log()
     head, stored = await log.head(partition), list[bytes]()
     for first in range(0, records, 1_000):

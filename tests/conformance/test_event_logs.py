@@ -1,4 +1,4 @@
-"""The event logs in memory and on SQLite pass the one contract; what is on disk also survives a crash at any byte."""
+"""The event logs in memory and on SQLite pass the one contract; the one on disk survives a crash at any byte."""
 
 import random
 import shutil
@@ -147,7 +147,7 @@ async def test_a_process_killed_in_mid_append_leaves_whole_appends_and_all_that_
 
 
 def _append_until_killed(path: Path, for_s: float) -> dict[int, Head]:
-    """Kill an appending process so long after its first confirmed append; answers the heads that it confirmed."""
+    """Kill an appending process ``for_s`` after its first confirmed append. Returns the heads that it confirmed."""
     tests, src = Path(__file__).parents[1], Path(__file__).parents[2] / "src"
     with subprocess.Popen(
         [sys.executable, "-c", _APPENDER, str(path)],

@@ -1,4 +1,4 @@
-"""The division of partitions among members of a real group."""
+"""The assignment of partitions to the members of a real group."""
 
 import asyncio
 import uuid
@@ -48,7 +48,7 @@ class Node:
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - nothing tells
+        while not true():  # noqa: ASYNC110 - no event reports it
             await asyncio.sleep(0.02)
 
 
@@ -88,12 +88,12 @@ async def test_every_member_knows_all_owners_and_partitions_go_to_their_standbys
     await until(lambda: len(nodes[0].own) == PARTITIONS)
     nodes.append(await join("http://b:2"))
     await until(lambda: nodes[1].division is not None and nodes[0].division == nodes[1].division)
-    assert nodes[1].own == set(), "what has an owner stays there until another is ready for it"
+    assert nodes[1].own == set(), "a partition stays with its owner until another member is ready for it"
     assert len(nodes[0].own) == PARTITIONS
     assert nodes[0].division == nodes[1].division
     assert nodes[1].division is not None
     assert set(nodes[1].division.standbys.values()) == {"http://b:2"}
-    nodes[1].consumer._coordinator.request_rejoin()  # it is ready now, and says so
+    nodes[1].consumer._coordinator.request_rejoin()  # it is ready now, and reports it
     await until(lambda: len(nodes[0].own) == len(nodes[1].own) == PARTITIONS // 2)
     division = nodes[1].division
     assert {partition: division.owners[partition] for partition in nodes[1].own} == dict.fromkeys(

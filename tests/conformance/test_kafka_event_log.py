@@ -1,4 +1,4 @@
-"""The event log on Kafka passes the one contract on a real broker, and keeps what only Kafka can break."""
+"""The event log on Kafka passes the one contract on a real broker, and passes the tests that only Kafka needs."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""The reader of the topic passes the one contract of log readers on a real broker, and is not fooled by forks."""
+"""The reader of the topic passes the one contract of log readers on a real broker, and skips forks."""
 
 from collections.abc import Iterator
 
@@ -41,7 +41,7 @@ class TestKafkaLogReader(LogReaderContract):
 
 
 async def forked(logs: Logs) -> tuple[KafkaEventLog, list[bytes], list[Head]]:
-    """``1 2 2' 2'' 3'(prev 2') 3 4 5``: the log, its events, the heads of what is none."""
+    """``1 2 2' 2'' 3'(prev 2') 3 4 5``: the log, its events, the heads of its forks."""
     log = await logs.open(partitions=PARTITIONS)
     first = await append(log, 0, EMPTY, "1")
     second = run_of(0, first.head, ["2"])

@@ -1,4 +1,4 @@
-"""The state stores in memory and on SQLite pass the one contract; what is on disk is a cache that never lies."""
+"""The state stores in memory and on SQLite pass the one contract; the one on disk is never wrong after a crash."""
 
 import random
 import shutil
@@ -46,7 +46,7 @@ def save_all_as(store: StateStore, number: int) -> None:
 
 
 def saved_number(path: Path) -> int:
-    """The number of the one save that the store shows; fails where it shows two, or a part of one."""
+    """The number of the one save that the store shows; fails if it shows two, or a part of one."""
     store = SqliteStateStore(path)
     checkpoint = store.checkpoint(0)
     values = store.get(0, [f"k{index}" for index in range(SIZE)])

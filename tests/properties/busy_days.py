@@ -1,8 +1,8 @@
-"""Days of steps by plain chance, beside those that Hypothesis makes up from `stories`.
+"""Random days of steps, in addition to the days that Hypothesis generates from `stories`.
 
-Why both: Hypothesis shrinks what it finds and tries what is odd, but it likes small and repeated choices, so its
+Why both: Hypothesis shrinks a failure and tries odd values, but it prefers small and repeated choices, so its
 days seldom get far. Measured with nine defects planted in the core: 400 days of Hypothesis found two, 400 of these
-six. What fails here is made short by `shortest`, which leaves out every step that the failure does not need.
+six. `shortest` shortens a day that fails: it leaves out every step that the failure does not need.
 
 Each day has a mood: some commands are frequent in it and some absent, so that any few of them meet often on some day.
 """
@@ -79,7 +79,7 @@ LIMITS: Final = {
 
 
 def busy_day(seed: int) -> list[Step]:
-    """The day of this number: the same for ever."""
+    """The day of this number. Equal numbers give equal days."""
     chance = Random(seed)
     fresh_ids = count()
     moods = {kind: weight * chance.choice((0, 1, 1, 1, 4)) for kind, weight in WEIGHTS.items()}
@@ -172,7 +172,7 @@ def _fields(kind: str, chance: Random, fresh_ids: Iterator[int]) -> dict[str, An
 
 
 def _amount(chance: Random) -> int:
-    """Mostly small, so that amounts meet; now and then as large as amounts get, or no amount at all."""
+    """Mostly small, so that amounts meet; sometimes as large as possible, or no valid amount."""
     kind = chance.random()
     if kind < 0.86:
         return chance.randint(1, 12)
@@ -184,7 +184,7 @@ def _amount(chance: Random) -> int:
 
 
 def shortest(day: list[Step], fails: Callable[[list[Step]], bool]) -> list[Step]:
-    """The day without every step that it fails without."""
+    """The day without the steps that its failure does not need."""
     while True:
         shorter = day
         for index in reversed(range(len(day))):

@@ -1,4 +1,4 @@
-"""An event loop that skips the time in which nothing happens."""
+"""An event loop that skips the time until the next timer."""
 
 import asyncio
 import functools
@@ -8,26 +8,26 @@ from typing import Any
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Instead of waiting for a timer it skips the time; for threads it waits ``patience_s`` before each skip."""
+    """Skips the time instead of waiting for a timer; before each skip it waits ``thread_wait_s`` for threads."""
 
-    patience_s = 0.0
+    thread_wait_s = 0.0
     skipped_s = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0:
             return super().select(timeout)
-        ready = super().select(self.patience_s)
+        ready = super().select(self.thread_wait_s)
         if not ready:
             self.skipped_s += timeout
         return ready
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose timers are due as soon as nothing else is to be done."""
+    """An event loop whose timers are due as soon as no task is ready."""
 
-    def __init__(self, patience_s: float = 0.0) -> None:
+    def __init__(self, thread_wait_s: float = 0.0) -> None:
         self._jumping = _Jumping()
-        self._jumping.patience_s = patience_s
+        self._jumping.thread_wait_s = thread_wait_s
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -35,7 +35,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 def in_skipped_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """The test, to be run in a loop of its own that skips the time."""
+    """The test, run in a new loop that skips the time."""
 
     @functools.wraps(test)
     def run(*arguments: Any, **named: Any) -> None:

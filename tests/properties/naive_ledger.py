@@ -1,25 +1,25 @@
-"""A ledger that is too simple to be wrong: the contract's commands in memory, every answer found by scanning.
+"""A ledger that is too simple to be wrong: the contract's commands in memory, every result found by scanning.
 
-It is written from the public contract alone, shares no code with the product, and is compared with it by a
-state machine. Nothing is cached: a balance is the sum of the postings, a hold is open if no later fact
-resolves it, and so on. It is quadratic on purpose.
+It follows the public contract alone, shares no code with the product, and a state machine compares the two.
+Nothing is cached: a balance is the sum of the postings, a hold is open if no later fact resolves it, and so on.
+It is quadratic on purpose.
 
 Left out: `record_result`, `cancel_period`, every game but `external` (the others are `unknown_game`),
-private data, wagering, commissions, and every 400, 401, 403: commands come here valid in shape.
+private data, wagering, commissions, and every 400, 401, 403: this model gets only commands of a valid shape.
 
-Where two readers could read the contract differently, this model takes it so:
+Where the contract can be read in two ways, this model reads it as follows:
 
 Time and expiry
- 1. A fact's time_us is max(now_us, last fact of the wallet, its cause). The contract says "partition" where
-    we say "wallet", for partitions are not known here; with a clock that never goes back the two agree.
+ 1. A fact's time_us is max(now_us, last fact of the wallet, its cause). The contract says "partition"; this
+    model has no partitions and says "wallet". With a clock that never goes back the two agree.
  2. Something is due when expires_at_us <= that time_us (not <), for holds and grants alike.
- 3. Due expiries of the wallet fire before a command is looked at, even if it is then a duplicate or refused
-    ("due expiries may be written before it"), and likewise before a follow-up is taken in.
- 4. "Expires at once" is literal: the expiry is the very next fact, with the same time_us. The answer to the
-    command is its own fact, with the balances before that expiry.
- 5. Several due at once fire by expires_at_us. Which of those with the same end is first, nothing says: here
-    holds by their ids, then grants by age, as the product has it, so that all facts can be compared. An expiry
-    of nothing is not a fact: a grant that is spent when its time comes leaves none.
+ 3. Due expiries of the wallet fire before a command is decided, even if it is then a duplicate or refused
+    ("due expiries may be written before it"), and also before a follow-up is applied.
+ 4. "Expires at once" is literal: the expiry is the very next fact, with the same time_us. The response to the
+    command has the command's fact, with the balances before that expiry.
+ 5. Several due at once fire by expires_at_us. The contract does not order expiries of the same time: this
+    model takes holds by their ids, then grants by age, as the product does, so all facts can be compared. A grant
+    that is spent before its expiry leaves no fact of expiry.
 
 Shape of a fact
  6. Postings are in the table's order, one for each account, none of zero.
@@ -30,14 +30,14 @@ Shape of a fact
     `metadata` there is as good as absent.
  9. The ledger's own facts have, without `cause`: hold_expired {hold_id asset amount}, bonus_expired
     {grant_id asset amount}, transfer_* {transfer_id asset amount} and `reason` when refused or returned,
-    referral_* {member level}, void ones too. No user ids: the cause tells them.
+    referral_* {member level}, void ones too. No user ids: the cause has them.
 10. `command_id_reused` names the top-level fields whose value differs, `type` among them, sorted; an
     explicit default (`spend: cash_first`, `bonus: 0`) differs from an absent one, for it hashes differently.
 
 Precedence
 11. `open_wallet` of a closed wallet is `wallet_closed`, of a frozen one `wallet_already_open`.
-12. Both meanings of `amount_out_of_range` stand on its rung, so before limits and funds. The bound is tried
-    on what the command would lead to, also where funds would then be short: a great negative adjustment of a
+12. Both meanings of `amount_out_of_range` have its precedence, so before limits and funds. The bound is checked
+    on the result of the command, even if funds would then be short: a great negative adjustment of a
     wallet in debt is out of range, not short of funds.
 13. `order_id_reused` is before `grant_id_reused` for a deposit with a bonus.
 
@@ -47,8 +47,8 @@ Ids
 15. A transfer's id belongs to its sender only; receivers may see one id twice.
 
 Money
-16. A payout's bonus part and a returned bonus go to their grant whatever it holds; if it is past its expiry,
-    all that it holds expires (truth 4). The age of a grant is that of its granting, also for bonus that came
+16. A payout's bonus part and a returned bonus go to their grant whatever remains of it; if it is past its expiry,
+    all that remains expires (rule 4). The age of a grant is that of its granting, also for bonus that came
     back.
 17. "With a bonus partly spent": a bet that is not cancelled took from it, whether or not a payout was paid
     under it since. "Expired": a `bonus_expired` of it was written. A bonus that came back whole may be
@@ -61,7 +61,7 @@ Money
 22. A credit limit below the debt leaves no credit, never a negative one that would eat into bonus.
 
 Others
-23. The proposer may reject his own adjustment; `same_actor` is for approval only. Its asset and amount are
+23. The proposer may reject the adjustment; `same_actor` is for approval only. Its asset and amount are
     checked when proposed; what the wallet would become, its limits and its funds, when approved.
 24. A transfer arrives at a frozen wallet, and is refused with `wallet_not_open`, `wallet_closed`,
     `amount_out_of_range` or `balance_max_exceeded`, in this order.
@@ -107,7 +107,7 @@ Command = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fact:
-    """One event without what only the chain knows: v, partition, seq, prev, request_sha256."""
+    """One event without the fields that only the chain has: v, partition, seq, prev, request_sha256."""
 
     user_id: str
     command_id: str
@@ -140,10 +140,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class FollowUp:
-    """Something that `cause` (user_id, index in its facts) has still to do to the wallet `user_id`.
+    """A follow-up of `cause` (user_id, index in its facts) that the wallet `user_id` has not applied yet.
 
     `kind` is one of referral, transfer_arrival, transfer_delivery, transfer_return; `command_id` is that of
-    the fact that it leaves, so one that is put into `pending` again is known to have taken effect.
+    the fact that it leaves, so one that is put into `pending` again takes no effect.
     """
 
     kind: str
@@ -173,7 +173,7 @@ class _Grant:
 
 
 class NaiveLedger:
-    """Wallets of all users, in memory. Time comes in as an argument; nothing happens by itself.
+    """Wallets of all users, in memory. Time is an argument; nothing happens by itself.
 
     `position_of` is filled in by the test: position string -> (user_id, index in `facts[user_id]`).
     """
@@ -188,7 +188,7 @@ class NaiveLedger:
     # ---- what a test calls
 
     def post(self, command: dict[str, Any], *, now_us: int, actor: str = "local") -> Accepted | Duplicate | Refused:
-        """Decide one command of valid shape. Its wallet's due expiries come first, whatever the answer."""
+        """Decide one command of valid shape. Its wallet's due expiries come first, whatever the result."""
         command = _without_nulls(command)
         user_id, command_id = command["user_id"], command["command_id"]
         time_us = self._time(user_id, now_us)
@@ -211,7 +211,7 @@ class NaiveLedger:
         return [fact for user_id in list(self.facts) for fact in self._fire(user_id, self._time(user_id, now_us))]
 
     def deliver(self, index: int, *, now_us: int) -> Fact | None:
-        """Give `pending[index]` to its wallet: the fact that it left there, None if it had already."""
+        """Apply `pending[index]` to its wallet. Returns its fact; None if it was applied before."""
         follow_up = self.pending.pop(index)
         user_id = follow_up.user_id
         time_us = max(self._time(user_id, now_us), follow_up.cause_time_us)
@@ -224,7 +224,7 @@ class NaiveLedger:
         return fact
 
     def wallet(self, user_id: str) -> dict[str, Any] | None:
-        """What `GET /v1/wallets/{user_id}` answers, without `as_of`. None: wallet_not_found.
+        """The body of `GET /v1/wallets/{user_id}`, without `as_of`. None: wallet_not_found.
 
         `first_deposit.position` is None unless the test put it into `position_of`.
         """
@@ -305,7 +305,7 @@ class NaiveLedger:
         assert not self._leaves_range(user_id, asset, 0)
 
     def _lead_on(self, fact: Fact, index: int) -> None:
-        """Put what follows from a fact, in other wallets, into `pending`."""
+        """Put the follow-ups of a fact into `pending`."""
 
         def follow(kind: str, user_id: str, data: dict[str, Any]) -> None:
             command_id = f"~{fact.user_id}/{index}"
@@ -334,7 +334,7 @@ class NaiveLedger:
         return arrived.command_id.removeprefix("~").rpartition("/")[0]
 
     def _take_in(self, follow_up: FollowUp) -> _Decision:
-        """What a follow-up leaves in its wallet: always a fact, never a refusal that writes nothing."""
+        """Decide a follow-up: always a fact, never a refusal that writes nothing."""
         user_id, data = follow_up.user_id, follow_up.data
         if follow_up.kind == "referral":
             alive = self._status(user_id) in ("open", "frozen")
@@ -701,7 +701,7 @@ class NaiveLedger:
         return _Decision("adjustment_rejected")
 
     def _adjusted(self, type_: str, user_id: str, asset: str, amount: int) -> _Decision | Refused:
-        """The last rungs of an adjustment, which are the same for one that was approved."""
+        """The last checks of an adjustment, also of an approved one."""
         if self._leaves_range(user_id, asset, amount):
             return Refused("amount_out_of_range")
         if amount > 0 and self._exceeds_balance_max(user_id, asset, amount):
@@ -758,7 +758,7 @@ class NaiveLedger:
             return Refused("wallet_not_empty")
         return _Decision("wallet_closed")
 
-    # ---- scanning: what the facts of one wallet say
+    # ---- scanning the facts of one wallet
 
     def _of(self, user_id: str) -> list[Fact]:
         return self.facts.get(user_id, [])
@@ -860,7 +860,7 @@ class NaiveLedger:
         return balance_max is not None and sum(self._balances(user_id, asset).values()) + more > balance_max
 
     def _leaves_range(self, user_id: str, asset: str, change: int) -> bool:
-        """Whether the buckets and all that may still come back to them would leave the bound."""
+        """Whether the buckets and all money that may still come back would exceed the bound."""
         stakes = sum(f.data["stake"] for f in self._open_bets(user_id) if f.data["asset"] == asset)
         sent = sum(f.data["amount"] for f in self._transfers_under_way(user_id) if f.data["asset"] == asset)
         after: int = sum(self._balances(user_id, asset).values()) + stakes + sent + change
@@ -887,7 +887,7 @@ class NaiveLedger:
         return None
 
     def _grants(self, user_id: str) -> list[_Grant]:
-        """Every grant there ever was, oldest first, with what is left of it now."""
+        """All grants ever made, oldest first, with what remains of each."""
         grants: dict[str, _Grant] = {}
         sources: dict[str, list[list[Any]]] = {}  # by bet
         for index, fact in enumerate(self._of(user_id)):

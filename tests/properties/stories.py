@@ -1,7 +1,7 @@
-"""Commands that meet: what tests that compare the product with the reference model ask for, and when two agree.
+"""Commands for tests that compare the product with the reference model, and the comparison of their events.
 
-Three wallets, few ids and small amounts, so that ids come twice, holds and grants run out, limits are reached, and
-now and then an amount is as large as amounts get.
+Three wallets, few ids and small amounts, so that ids repeat, holds and grants expire, limits are reached, and
+sometimes an amount is as large as possible.
 """
 
 from collections.abc import Sequence
@@ -24,22 +24,22 @@ CREATED_BY: Final = {
     "adjustment_id": ("adjustment_proposed",),
     "position": ("deposited", "bonus_granted", "adjusted"),
 }
-"""What names an earlier event in a command → the types of the events that it may name."""
+"""Field of a command that names an earlier event → the types of the events that it may name."""
 
 
 @dataclass(frozen=True)
 class Post:
-    """A command in its JSON shape, but for what is known only when it is posted.
+    """A command in its JSON shape, without the parts that are known only when it is posted.
 
-    `expires_in_us` becomes `expires_at_us`, and a number in the place of an id or a position becomes that of an
-    earlier event, whose wallet is then the command's.
+    `expires_in_us` becomes `expires_at_us`, and a number instead of an id or a position becomes that of an
+    earlier event, and the command is for that event's wallet.
     """
 
     actor: str
     fields: dict[str, Any]
 
     def command(self, command_id: str, now_us: int, events: Sequence[tuple[str, Event]]) -> dict[str, Any]:
-        """The command as it is posted at that time, after these events and their positions."""
+        """The command as it is posted at ``now_us``, after these events and their positions."""
         fields = {**self.fields, "command_id": command_id}
         if "expires_in_us" in fields:
             expires_in_us = fields.pop("expires_in_us")
@@ -51,7 +51,7 @@ class Post:
 
 
 def _earlier(name: str, which: int, events: Sequence[tuple[str, Event]]) -> dict[str, str]:
-    """The id or position in that place, and the wallet that it belongs to; −2 is any event at all."""
+    """The id or position of that earlier event, and its wallet; −2 is an event of any type."""
     eligible = [at for at in events if which == -2 or at[1].data.type in CREATED_BY[name]]
     if which == -1 or not eligible:
         return {name: "0:9999" if name == "position" else "none"}
@@ -60,7 +60,7 @@ def _earlier(name: str, which: int, events: Sequence[tuple[str, Event]]) -> dict
 
 
 def mostly(*weighted: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
-    """One of these, by weight: `st.one_of` takes equal strategies for one."""
+    """One of these, by weight: `st.one_of` merges equal strategies."""
     choices = [strategy for weight, strategy in weighted for _ in range(weight)]
     return st.integers(0, len(choices) - 1).flatmap(lambda choice: choices[choice])
 
@@ -135,7 +135,7 @@ commands: Final[st.SearchStrategy[Post]] = mostly(
 
 
 def opening(user_id: str, referrer_id: str | None) -> list[Post]:
-    """Most wallets are open and have some money, or the rest of the day would be refusals."""
+    """Most wallets are open and have some money; otherwise the rest of the day would be refusals."""
     return [
         Post("local", {"type": "open_wallet", "user_id": user_id, "referrer_id": referrer_id}),
         Post("local", {"type": "deposit", "user_id": user_id, "order_id": "first", "asset": "INR", "amount": 40}),
@@ -151,12 +151,12 @@ beginnings: Final = st.sampled_from(
 )
 
 
-# --- when two tell the same story -------------------------------------------------------------------------------
+# --- when two events are the same ------------------------------------------------------------------------------
 
 
 def assert_same_event(event: Event, fact: Fact) -> None:
     data = msgspec.json.decode(msgspec.json.encode(event.data))
-    if event.actor == "ledger":  # the model's own facts leave out what their cause tells
+    if event.actor == "ledger":  # the model's own facts lack the fields that their cause has
         data = {name: value for name, value in data.items() if name not in ("cause", "from_user_id", "to_user_id")}
         assert event.command_id.startswith("~")
     else:
@@ -168,7 +168,7 @@ def assert_same_event(event: Event, fact: Fact) -> None:
 
 
 def seen(wallet: Wallet) -> dict[str, Any] | None:
-    """The wallet as it is read from outside."""
+    """The wallet as `GET /v1/wallets/{user_id}` shows it."""
     if wallet.status == "none":
         return None
     assets = sorted({*wallet.balances, *wallet.limits})

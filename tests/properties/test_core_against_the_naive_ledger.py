@@ -1,9 +1,9 @@
-"""The core and the reference model are given the same days, and must tell the same story of them.
+"""The core and the reference model get the same days of commands, and must make the same events.
 
-A day is a list of steps over three wallets with few ids and small amounts, so that steps meet: ids come twice,
-holds and grants run out, limits are reached, days change, and now and then an amount is as large as amounts get.
-Follow-ups arrive in any order, late, and more than once. After every step the new events, the answer, and every
-wallet must be equal; only what the model does not know (`cause`, the ids of the ledger's own events) is left aside.
+A day is a list of steps over three wallets with few ids and small amounts, so that steps meet: ids repeat,
+holds and grants expire, limits are reached, days change, and sometimes an amount is as large as possible.
+Follow-ups arrive in any order, late, and more than once. After every step the new events, the result, and every
+wallet must be equal; only what the model does not know (`cause`, the ids of the ledger's own events) is ignored.
 """
 
 from typing import Final
@@ -30,7 +30,7 @@ steps: Final[st.SearchStrategy[Step]] = mostly(
 )
 
 
-# --- the two of them, side by side ----------------------------------------------------------------------------------
+# --- core and model together ----------------------------------------------------------------------------------------
 
 
 class Both:
@@ -63,7 +63,7 @@ class Both:
             case Redeliver():
                 if self.delivered:
                     core, naive = self.delivered[step.which % len(self.delivered)]
-                    # The writer finds the id among the wallet's; the model shows that this is all there is to do.
+                    # The writer finds the id in its state; the model shows that nothing else is to be done.
                     assert core.command_id in {event.command_id for event in self.scene.events_of(core.user_id)}
                     self.naive.pending.append(naive)
                     self.naive.deliver(len(self.naive.pending) - 1, now_us=self.scene.now_us)
@@ -104,7 +104,7 @@ class Both:
 
 
 def live_through(day: list[Step]) -> None:
-    """The whole day, and all that is still under way after it."""
+    """Run the whole day, and then deliver all follow-ups under way."""
     both = Both()
     for step in day:
         both.take(step)
@@ -134,13 +134,13 @@ def test_the_core_and_the_reference_model_agree_on_busier_days(first: int) -> No
 def fails(day: list[Step]) -> bool:
     try:
         live_through(day)
-    except Exception:  # noqa: BLE001 - whatever goes wrong, a shorter day is sought that goes wrong too
+    except Exception:  # noqa: BLE001 - whatever fails, a shorter day that fails is searched
         return True
     return False
 
 
 def keep_their_shape(scene: Scene) -> None:
-    """Wallets and items come back from bytes as they were, for the state store keeps bytes."""
+    """Wallets and items survive encoding: the state store keeps bytes."""
     for wallet in scene.wallets.values():
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(wallet), type=Wallet) == wallet
     for items in scene.items.values():

@@ -1,4 +1,4 @@
-"""What the log on Kafka knows of a partition, against the chain rule written down plainly, over any topic."""
+"""What the log on Kafka knows of a partition, compared with a simple form of the chain rule, over random topics."""
 
 import random
 
@@ -44,7 +44,7 @@ def test_it_knows_the_offset_of_every_event_and_which_records_are_forks(seed: in
     values = topic(seed, length)
     known = _Partition()
     for offset, value in enumerate(values):
-        if offset == begin:  # going on in another process
+        if offset == begin:  # continuing in another process
             before = known.known()
             known = _Partition()
             known.begin_at(before)

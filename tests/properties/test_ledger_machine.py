@@ -1,11 +1,11 @@
 """Whole nodes against the reference model: real writers, logs and state stores, and everything that goes wrong.
 
 A machine's rules are what clients, clocks, disks and operators do: commands one by one, in batches and all at once;
-the same again, changed, late and in another order; a clock that jumps and steps back; appends that fail, that land
-unheard, that find another writer's records; crashes in the middle, with and without a checkpoint; stops. After each,
-``Witness`` holds every answer and every record against the model, and the machine looks at what must always be true.
+repeated commands, also changed, late and in another order; a clock that jumps and steps back; appends that fail, that
+land without an acknowledgement, that find another writer's records; crashes, with and without a checkpoint; stops.
+After each, ``Witness`` compares every response and record with the model, and the machine checks its invariants.
 
-The loop does not wait: where nothing is ready its time jumps to the next timer, so a day of retries costs nothing.
+The loop does not wait: if no task is ready, its time jumps to the next timer, so a day of retries costs no time.
 """
 
 import asyncio
@@ -77,18 +77,18 @@ class FaultyStore(MemoryStateStore):
 several = st.lists(commands, min_size=2, max_size=6)
 few = st.lists(commands, min_size=1, max_size=3)
 which = st.integers(0, 40)
-"""Something from before, the latest first."""
+"""The index of an earlier request, the latest first."""
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """What every log and state store must stand. A subclass says which they are."""
+    """What a node must do on every log and state store. A subclass opens them."""
 
-    patience_s = 0.0
+    thread_wait_s = 0.0
 
     def __init__(self) -> None:
         super().__init__()
         self.saves_by_itself = True
-        self.loop = JumpingLoop(self.patience_s)
+        self.loop = JumpingLoop(self.thread_wait_s)
         self.clock = Clock()
         self.witness = Witness(PARTITIONS, tuple(ASSETS))
         self.asked: list[Asked] = []
@@ -97,16 +97,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @abstractmethod
     def open_log(self) -> EventLog:
-        """The log, as a process finds it that starts now."""
+        """Open the log, as a process that starts now."""
 
     @abstractmethod
     def open_store(self) -> StateStore:
-        """The state store, as a process finds it that starts now."""
+        """Open the state store, as a process that starts now."""
 
     # --- a process's life ----------------------------------------------------------------------------------------
 
     def begin(self) -> int:
-        # Every second process makes its checkpoints itself; the others make those that the rules ask for.
+        # Every second process makes its checkpoints itself; the others make those of the rules.
         self.saves_by_itself = not self.saves_by_itself
         self.threads = ThreadPoolExecutor(2)
         self.loop.set_default_executor(self.threads)
@@ -127,12 +127,12 @@ class LedgerMachine(RuleBasedStateMachine):
                 await writer.save()
 
     def end(self) -> None:
-        """Stop in good order: everything is answered and saved."""
+        """Stop cleanly: every request has its response, and the state is saved."""
         self.run(self.node.stop())
         self.threads.shutdown()
 
     def lose_the_process(self) -> None:
-        """Nothing is answered, finished or saved any more. What a thread has begun, a disk may finish."""
+        """Kill the process: no response, append or save comes later. A write that a thread began may still land."""
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
@@ -144,7 +144,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, ReturnedT]) -> ReturnedT:
         return self.loop.run_until_complete(work)
 
-    # --- asking --------------------------------------------------------------------------------------------------
+    # --- requests ------------------------------------------------------------------------------------------------
 
     def new(self, posts: Sequence[Post], *, dry_run: bool = False) -> list[Asked]:
         fresh = []
@@ -162,7 +162,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     async def post(self, asked: Asked, node: Node | None = None) -> None:
         node = node or self.node
-        asked.answer = await node.post(asked.command, asked.request_sha256, asked.actor, dry_run=asked.dry_run)
+        asked.response = await node.post(asked.command, asked.request_sha256, asked.actor, dry_run=asked.dry_run)
 
     async def post_all(self, asked: Sequence[Asked]) -> None:
         await asyncio.gather(*(self.post(one) for one in asked))
@@ -172,16 +172,16 @@ class LedgerMachine(RuleBasedStateMachine):
             one.actor = "local"
         answers = await self.node.post_many([(one.command, one.request_sha256) for one in asked], "local")
         failed: set[str] = set()
-        for one, answer in zip(asked, answers, strict=True):
-            one.answer = answer
-            assert isinstance(answer, Failed) or one.user_id not in failed, "after a failure its wallet went on"
-            if isinstance(answer, Failed):
+        for one, response in zip(asked, answers, strict=True):
+            one.response = response
+            assert isinstance(response, Failed) or one.user_id not in failed, "a wallet continued after a failure"
+            if isinstance(response, Failed):
                 failed.add(one.user_id)
 
     def settle(self, *asked: Asked) -> None:
-        """Wait until all is quiet, then let the witness hear what was asked and read what was written."""
+        """Wait until nothing is under way, then give the witness the requests and the new records."""
         self.run(self.quiet())
-        self.to_retry += [one for one in asked if one.has_no_last_word and not one.dry_run]
+        self.to_retry += [one for one in asked if one.needs_a_retry and not one.dry_run]
         records = [
             self.run(self.log.read(partition, self.witness.seqs[partition] + 1, 10_000))
             for partition in range(PARTITIONS)
@@ -220,7 +220,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.settle(*asked)
 
     @rule(again=which)
-    def asks_again(self, again: int) -> None:
+    def repeats_a_command(self, again: int) -> None:
         asked = self.earlier(again)
         self.run(self.post_all(asked))
         self.settle(*asked)
@@ -234,7 +234,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.settle(asked)
 
     @rule(again=which, change=which)
-    def asks_again_with_a_field_changed(self, again: int, change: int) -> None:
+    def repeats_a_command_with_a_field_changed(self, again: int, change: int) -> None:
         for before in self.earlier(again):
             asked = Asked(_changed(before.fields, change), before.actor)
             self.asked.append(asked)
@@ -248,7 +248,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.settle(*asked)
 
     @rule(order=st.integers(0, 1000), together=st.booleans())
-    def retries_what_had_no_answer(self, order: int, together: bool) -> None:
+    def retries_commands_without_a_final_response(self, order: int, together: bool) -> None:
         asked = [Asked(one.fields, one.actor) for one in self.to_retry]
         random.Random(order).shuffle(asked)
         self.to_retry.clear()
@@ -259,7 +259,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.settle(*asked)
 
     @rule(us=st.sampled_from([SECOND_US, 5 * SECOND_US, 5 * SECOND_US, 20 * SECOND_US, DAY_US // 2, DAY_US]))
-    def the_clock_goes_on(self, us: int) -> None:
+    def the_clock_advances(self, us: int) -> None:
         self.clock.now_us += us
         self.settle()
 
@@ -299,7 +299,7 @@ class LedgerMachine(RuleBasedStateMachine):
         asked = self.new(posts)
         self.run(self.post_in_part(asked, steps, saved=False))
         self.end()
-        assert all(one.answer is not None for one in asked), "a stop answers everybody"
+        assert all(one.response is not None for one in asked), "a stop gives every request its response"
         assert self.begin() == 0, "a stop leaves nothing to replay"
         self.settle(*asked)
 
@@ -339,24 +339,24 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.retries_what_had_no_answer(0, together=True)
+            self.retries_commands_without_a_final_response(0, together=True)
             assert self.to_retry == []
-            self.all_that_was_taken_gets_its_first_answer_again()
+            self.every_accepted_command_gets_its_first_response_again()
         finally:
             self.lose_the_process()
             self.loop.close()
 
-    def all_that_was_taken_gets_its_first_answer_again(self) -> None:
+    def every_accepted_command_gets_its_first_response_again(self) -> None:
         for one in self.asked:
             if one.dry_run:
                 continue
             user_id, command_id = one.user_id, one.fields["command_id"]
             written = self.witness.written.get((user_id, command_id))
-            answer = self.run(self.node.first_response(user_id, command_id))
+            response = self.run(self.node.first_response(user_id, command_id))
             if written is None:
-                assert answer is None
+                assert response is None
             else:
-                assert answer == Accepted(written.event, written.place, written.head, hit=True)
+                assert response == Accepted(written.event, written.position, written.head, hit=True)
 
 
 async def _gathered(tasks: set[asyncio.Task[Any]]) -> None:
@@ -364,12 +364,12 @@ async def _gathered(tasks: set[asyncio.Task[Any]]) -> None:
 
 
 def _values(writer: Writer) -> dict[str, Value]:
-    """All that the writer knows, but for follow-ups: a replay does not know yet that they arrived."""
+    """All values of the writer's state except follow-ups: a replay does not know yet that they arrived."""
     return {key: value for key, value in writer.state._scan("", "\U0010ffff") if not key.startswith("!f")}
 
 
 def _changed(fields: Mapping[str, Any], change: int) -> dict[str, Any]:
-    """The command with one member changed, chosen by ``change``, or with metadata that it did not have."""
+    """The command with one member changed, chosen by ``change``, or with new metadata."""
     others = [
         (name, value)
         for name, value in sorted(fields.items())
@@ -393,7 +393,7 @@ def _changed(fields: Mapping[str, Any], change: int) -> dict[str, Any]:
 
 
 SENDING: Final = ("open_wallet", "transfer")
-"""What sends something to another partition."""
+"""Commands that send a follow-up to another partition."""
 
 FAILURES: Final = (
     Failure(LogUnavailable("injected"), lands=False),
@@ -402,11 +402,11 @@ FAILURES: Final = (
     Failure(StaleHead("injected"), lands=False),
     None,
 )
-"""What an append may meet; None is an append that goes well."""
+"""Failures of an append; None is a successful append."""
 
 failures = st.lists(st.sampled_from(FAILURES), min_size=1, max_size=4)
 staying = commands.filter(lambda post: post.fields["type"] not in SENDING)
-"""What another writer may write; a follow-up of it could reach a writer that does not know yet what led there."""
+"""Commands for another writer; without follow-ups, which could reach a writer that has not read their cause yet."""
 
 
 class MemoryMachine(LedgerMachine):
@@ -431,12 +431,12 @@ class MemoryMachine(LedgerMachine):
         self.log.fail_next.clear()
 
     @rule(post=commands, failing=failures)
-    def appends_fail_and_the_client_asks_again(self, post: Post, failing: list[Failure | None]) -> None:
+    def appends_fail_and_the_client_retries(self, post: Post, failing: list[Failure | None]) -> None:
         assert isinstance(self.log, MemoryEventLog)
         [asked] = self.new([post])
         self.log.fail_next.extend(failing)
         self.run(self.post(asked))
-        while isinstance(asked.answer, Failed):
+        while isinstance(asked.response, Failed):
             self.settle(asked)
             asked = Asked(asked.fields, asked.actor)
             self.run(self.post(asked))
@@ -444,15 +444,15 @@ class MemoryMachine(LedgerMachine):
         self.log.fail_next.clear()
 
     @rule(us=st.sampled_from([5 * SECOND_US, 20 * SECOND_US, DAY_US]), failing=failures)
-    def the_clock_goes_on_while_appends_fail(self, us: int, failing: list[Failure | None]) -> None:
+    def the_clock_advances_while_appends_fail(self, us: int, failing: list[Failure | None]) -> None:
         assert isinstance(self.log, MemoryEventLog)
         self.log.fail_next.extend(failing)
-        self.the_clock_goes_on(us)
+        self.the_clock_advances(us)
         self.log.fail_next.clear()
 
     @rule(posts=few, landing=st.integers(0, 4), steps=st.integers(0, 15))
     def crashes_while_the_log_takes_nothing(self, posts: list[Post], landing: int, steps: int) -> None:
-        """What was on its way then, and what a checkpoint says of it, must fit together afterwards."""
+        """The appends under way and the checkpoint must fit together after the crash."""
         assert isinstance(self.log, MemoryEventLog)
         asked = self.new(posts)
         self.log.fail_next.extend([*[None] * landing, *[Failure(LogUnavailable("injected"), lands=False)] * 100])
@@ -463,8 +463,8 @@ class MemoryMachine(LedgerMachine):
         self.settle(*asked)
 
     @rule(posts=st.lists(staying, min_size=1, max_size=3), us=st.sampled_from([0, SECOND_US, 5 * SECOND_US]))
-    def another_writes_too(self, posts: list[Post], us: int) -> None:
-        """Which must not be, and must harm nothing: the first learns it from the log, a partition at a time."""
+    def another_writer_appends(self, posts: list[Post], us: int) -> None:
+        """It must not happen, and must do no harm: the first writer reads it from the log, a partition at a time."""
         assert isinstance(self.log, MemoryEventLog)
         asked = self.new(posts)
         self.clock.now_us += us
@@ -476,7 +476,7 @@ class MemoryMachine(LedgerMachine):
         for one in asked:
             await self.post(one, other)
         await other.stop()
-        for user_id in USERS:  # whoever asks the first writer now makes it learn what the other wrote
+        for user_id in USERS:  # a read at the first writer now makes it read what the other wrote
             await self.node.wallet(user_id)
 
     @rule(posts=few, failing=st.integers(1, 3))
@@ -491,11 +491,11 @@ class MemoryMachine(LedgerMachine):
         self.settle(*asked)
 
 
-# --- by plain chance ------------------------------------------------------------------------------------------------
+# --- random days ----------------------------------------------------------------------------------------------------
 
 
 def live_through(seed: int) -> None:
-    """A busy day in which everything may go wrong: the same for ever."""
+    """A busy day in which everything may fail. Equal seeds give equal days."""
     chance = random.Random(seed)
     machine = MemoryMachine()
     day: deque[Post | Wait] = deque(step for step in busy_day(seed) if isinstance(step, Post | Wait))
@@ -521,11 +521,11 @@ def live_through(seed: int) -> None:
 def _let_time_pass(machine: MemoryMachine, us: int, chance: random.Random) -> None:
     match chance.randrange(4):
         case 0:
-            machine.the_clock_goes_on_while_appends_fail(us, _failures(chance))
+            machine.the_clock_advances_while_appends_fail(us, _failures(chance))
         case 1:
             machine.the_clock_steps_back(us, [])
         case _:
-            machine.the_clock_goes_on(us)
+            machine.the_clock_advances(us)
 
 
 def _failures(chance: random.Random) -> list[Failure | None]:
@@ -569,12 +569,12 @@ def _do(machine: MemoryMachine, way: str, posts: list[Post], chance: random.Rand
             machine.appends_fail(posts, earlier, _failures(chance), together=maybe)
         case "ask again":
             for post in posts:
-                machine.appends_fail_and_the_client_asks_again(post, _failures(chance))
+                machine.appends_fail_and_the_client_retries(post, _failures(chance))
         case "log down":
             machine.crashes_while_the_log_takes_nothing(posts, chance.randrange(5), steps)
         case "another writes":
             staying = [post for post in posts if post.fields["type"] not in SENDING]
-            machine.another_writes_too(staying, chance.choice((0, 5 * SECOND_US)))
+            machine.another_writer_appends(staying, chance.choice((0, 5 * SECOND_US)))
         case "checkpoint fails":
             machine.checkpoints_fail(posts, chance.randint(1, 3))
         case "id reused":
@@ -582,15 +582,15 @@ def _do(machine: MemoryMachine, way: str, posts: list[Post], chance: random.Rand
                 machine.uses_a_command_id_for_another_command(earlier, post)
         case "field changed":
             machine.posts_a_batch(posts)
-            machine.asks_again_with_a_field_changed(earlier, steps)
+            machine.repeats_a_command_with_a_field_changed(earlier, steps)
         case "retry":
             machine.posts_a_batch(posts)
-            machine.retries_what_had_no_answer(steps, together=maybe)
+            machine.retries_commands_without_a_final_response(steps, together=maybe)
 
 
 @pytest.mark.parametrize("tenth", range(10))
 def test_days_by_plain_chance_over_memory(tenth: int) -> None:
-    """Hypothesis shrinks what it finds, but likes what is small and repeated; plain chance gets further."""
+    """Hypothesis shrinks a failure, but prefers small and repeated choices; random days get further."""
     days = max(settings().max_examples // 16, 1)
     for seed in range(tenth * days, (tenth + 1) * days):
         try:
@@ -606,7 +606,7 @@ def test_days_by_plain_chance_over_memory(tenth: int) -> None:
 class SqliteMachine(LedgerMachine):
     """Over the embedded mode's own files."""
 
-    patience_s = 0.001
+    thread_wait_s = 0.001
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="stakelog-machine-"))

@@ -1,4 +1,4 @@
-"""The reference model against the contract: each test is one sentence of it, so the model can be trusted."""
+"""The reference model against the contract: each test checks one sentence of the contract."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_deposits_bonus_is_a_grant_named_by_its_order(table: Table) -> None:
 
 
 def test_the_wallets_state_is_the_first_thing_checked(table: Table) -> None:
-    assert table.code("freeze_wallet", user="nobody", reason="r") == "wallet_not_open"
+    assert table.code("freeze_wallet", user="unopened", reason="r") == "wallet_not_open"
     assert table.code("open_wallet", referrer_id="u1") == "wallet_already_open"
     assert table.code("open_wallet", user="u2", referrer_id="u2") == "same_wallet"
     table.ok("close_wallet", reason="r")

@@ -1,17 +1,17 @@
-"""A witness of a running node: reads its log, hears its answers, and holds both against the reference model.
+"""A witness of a running node: reads its log and its responses, and compares both with the reference model.
 
-What many clients ask of many partitions at once has no order but the one that the log shows. So the witness reads the
-new records of every partition, lets the model do the same things in the order of each wallet's records (a follow-up
-after its cause), and then looks for a place in that order for each answer that wrote nothing: a refusal, a hit, a dry
-run. Its truths:
+Only the log shows the order of the requests that many clients post to many partitions at once. So the witness reads
+the new records of every partition and posts the same commands to the model, in the order of each wallet's records (a
+follow-up after its cause). Then it looks in that order for a moment at which the model gives the same response to
+each request that wrote nothing: a refusal, a hit, a dry run. Invariants:
 
 (1) each partition's records are one chain; ``time_us`` is the latest of the clock, the record before and the cause;
-(2) each record is a command that was asked, with that hash and by that actor, or something that the model did by
-    itself then; the model's fact says the same: type, data, postings, balances;
+(2) each record is of a posted command, with its hash and its actor, or of an expiry or follow-up that the model makes
+    at that time; the model's fact has the same type, data, postings and balances;
 (3) an acceptance names the record at its position, byte for byte by its head; a command has one record at most;
-(4) an answer that wrote nothing is the model's answer at some moment between the question and the quiet after it,
-    and in the order in which the wallet's commands were asked;
-(5) when all is quiet the model has no follow-up under way and nothing due.
+(4) a response that wrote nothing is the model's response at some moment between the request and the end of all work
+    after it, and in the order in which the wallet's commands were posted;
+(5) when nothing is under way the model has no follow-up under way and nothing due.
 """
 
 import copy
@@ -36,12 +36,12 @@ from properties.stories import assert_same_event
 
 @dataclass(eq=False)
 class Asked:
-    """A command as a client posts it, and the answer that the client heard; None while it heard none."""
+    """A command as a client posts it, and the response that the client received; None if it received none."""
 
     fields: dict[str, Any]
     actor: str
     dry_run: bool = False
-    answer: AnyResponse = None
+    response: AnyResponse = None
 
     @property
     def user_id(self) -> str:
@@ -66,28 +66,28 @@ class Asked:
         return self.user_id, self.fields["command_id"], self.request_sha256
 
     @property
-    def has_no_last_word(self) -> bool:
-        """Whether the client has to ask again."""
-        return self.answer is None or isinstance(self.answer, Failed)
+    def needs_a_retry(self) -> bool:
+        """Whether the client must repeat the request."""
+        return self.response is None or isinstance(self.response, Failed)
 
     @property
     def may_have_been_written(self) -> bool:
-        """Whether only the log can tell."""
-        unknown = isinstance(self.answer, Failed) and self.answer.reason == "outcome_unknown"
-        return not self.dry_run and (self.answer is None or unknown)
+        """Whether only the log shows if it was written."""
+        unknown = isinstance(self.response, Failed) and self.response.reason == "outcome_unknown"
+        return not self.dry_run and (self.response is None or unknown)
 
 
 @dataclass(frozen=True)
 class Written:
     """A command's or follow-up's record."""
 
-    place: Position
+    position: Position
     head: str
     event: Event
 
 
 class Witness:
-    """All that was ever asked, written and answered, told to ``naive`` too."""
+    """All requests, records and responses so far; ``naive`` has received the same commands."""
 
     def __init__(self, partitions: int, assets: Sequence[str]) -> None:
         self.naive = NaiveLedger(assets)
@@ -98,33 +98,33 @@ class Witness:
         self.sums: Counter[tuple[str, str]] = Counter()
         self._times_us = [0] * partitions
         self._head_of: dict[str, str] = {}
-        self._told: Counter[str] = Counter()  # how many of a wallet's facts stand in the log
+        self._facts_read: Counter[str] = Counter()  # how many of a wallet's facts are in the log
         self._asked: dict[tuple[str, str, str], tuple[dict[str, Any], set[str]]] = {}
         self._credit_max: dict[tuple[str, str], int] = {}
 
-    # --- hearing -------------------------------------------------------------------------------------------------
+    # --- input ---------------------------------------------------------------------------------------------------
 
     def hear(self, asked: Sequence[Asked], records: Sequence[Sequence[bytes]], now_us: int) -> None:
-        """Take in what was asked since the last time, in the order of asking, and each partition's new records."""
+        """Add the requests since the last call, in the order of posting, and each partition's new records."""
         for one in asked:
             if not one.dry_run:
                 self._asked.setdefault(one.identity, (one.fields, set()))[1].add(one.actor)
         unread = [deque(of_partition) for of_partition in records]
-        waiting = _Answers(asked, [decode(record).event for of_partition in records for record in of_partition])
-        self._find_places(waiting, now_us)
+        waiting = _Unmatched(asked, [decode(record).event for of_partition in records for record in of_partition])
+        self._match_responses(waiting, now_us)
         while any(unread):
             before = sum(map(len, unread))
             for partition, of_partition in enumerate(unread):
                 while of_partition and self._knows_the_cause(decode(of_partition[0]).event):
                     self._read(partition, of_partition.popleft(), waiting, now_us)
-                    self._find_places(waiting, now_us)
-            assert sum(map(len, unread)) < before, f"follow-ups whose causes stand nowhere: {unread}"
-        assert not waiting.left(), f"no place in the log's order explains {waiting.left()}"
+                    self._match_responses(waiting, now_us)
+            assert sum(map(len, unread)) < before, f"follow-ups whose causes are not in the log: {unread}"
+        assert not waiting.left(), f"no moment in the log's order explains {waiting.left()}"
 
     def assert_quiet(self, now_us: int) -> None:
-        """Nothing is under way, nothing is due, and everything that the model did stands in the log."""
+        """Nothing is under way, nothing is due, and every fact of the model is in the log."""
         assert self.naive.pending == []
-        assert dict(self._told) == {user_id: len(facts) for user_id, facts in self.naive.facts.items()}
+        assert dict(self._facts_read) == {user_id: len(facts) for user_id, facts in self.naive.facts.items()}
         assert self._fork().fire_due(now_us) == [], "something is due and was not written"
         for asset in {asset for _, asset in self.sums}:
             in_asset = {account: amount for (account, of), amount in self.sums.items() if of == asset}
@@ -142,27 +142,27 @@ class Witness:
         cause = self._cause(event)
         return cause is None or cause in self._head_of
 
-    def _read(self, partition: int, record: bytes, waiting: "_Answers", now_us: int) -> None:
-        place, prev, event = decode(record)
-        assert place == (partition, self.seqs[partition] + 1), place
-        assert prev == self.heads[partition], place
+    def _read(self, partition: int, record: bytes, waiting: "_Unmatched", now_us: int) -> None:
+        position, prev, event = decode(record)
+        assert position == (partition, self.seqs[partition] + 1), position
+        assert prev == self.heads[partition], position
         head = sha256(record).hexdigest()
-        self.seqs[partition], self.heads[partition], self._head_of[str(place)] = place.seq, head, head
+        self.seqs[partition], self.heads[partition], self._head_of[str(position)] = position.seq, head, head
         assert (event.user_id, event.command_id) not in self.written, f"{event} took effect twice"
-        self.written[event.user_id, event.command_id] = Written(place, head, event)
+        self.written[event.user_id, event.command_id] = Written(position, head, event)
         self._check_time(partition, event, now_us)
         if event.actor == LEDGER:
-            self._let_the_model_follow(event)
+            self._follow_in_the_model(event)
         else:
-            self._tell_the_model(event)
-            waiting.take_acceptance(event, place, head)
-        index = self._told[event.user_id]
+            self._post_to_the_model(event)
+            waiting.take_acceptance(event, position, head)
+        index = self._facts_read[event.user_id]
         facts = self.naive.facts[event.user_id]
         assert index < len(facts), f"the model does not do {event}"
         assert_same_event(event, facts[index])
-        self.naive.position_of[str(place)] = (event.user_id, index)
-        self._told[event.user_id] += 1
-        self.events.append((str(place), event))
+        self.naive.position_of[str(position)] = (event.user_id, index)
+        self._facts_read[event.user_id] += 1
+        self.events.append((str(position), event))
         self._add_up(event)
 
     def _check_time(self, partition: int, event: Event, now_us: int) -> None:
@@ -172,24 +172,24 @@ class Witness:
             caused_us = self.naive.facts[user_id][index].time_us
         latest = max(now_us, self._times_us[partition], caused_us)
         if isinstance(event.data, HoldExpired | BonusExpired):
-            # It may stand before a follow-up whose cause is later than this partition's clock.
+            # It may come before a follow-up whose cause is later than this partition's clock.
             assert event.time_us >= latest, event
         else:
             assert event.time_us == latest, (event, now_us, self._times_us[partition], caused_us)
         self._times_us[partition] = event.time_us
 
-    def _tell_the_model(self, event: Event) -> None:
+    def _post_to_the_model(self, event: Event) -> None:
         identity = event.user_id, event.command_id, event.request_sha256
-        assert identity in self._asked, f"nobody asked for {event}"
+        assert identity in self._asked, f"no client posted {event}"
         fields, actors = self._asked[identity]
         assert event.actor in actors, event
-        told = self.naive.post(fields, now_us=event.time_us, actor=event.actor)
-        assert isinstance(told, naive_ledger.Accepted), f"the model answers {told} to {event}"
+        modelled = self.naive.post(fields, now_us=event.time_us, actor=event.actor)
+        assert isinstance(modelled, naive_ledger.Accepted), f"the model returns {modelled} for {event}"
 
-    def _let_the_model_follow(self, event: Event) -> None:
+    def _follow_in_the_model(self, event: Event) -> None:
         user_id, naive = event.user_id, self.naive
         if isinstance(event.data, HoldExpired | BonusExpired):
-            if self._told[user_id] == len(naive.facts.get(user_id, [])):
+            if self._facts_read[user_id] == len(naive.facts.get(user_id, [])):
                 naive._fire(user_id, event.time_us)
             return
         cause = self._cause(event) or ""
@@ -211,36 +211,36 @@ class Witness:
             assert balance.held >= 0, event
             assert balance.cash >= -self._credit_max.get((event.user_id, asset), 0), event
 
-    # --- answers that wrote nothing ------------------------------------------------------------------------------
+    # --- responses that wrote nothing ------------------------------------------------------------------------------
 
-    def _find_places(self, waiting: "_Answers", now_us: int) -> None:
-        """Let go every answer, in each wallet's order, that is the model's own answer at this moment."""
+    def _match_responses(self, waiting: "_Unmatched", now_us: int) -> None:
+        """Let go every response, in each wallet's order, that is the model's own response at this moment."""
         for queue in waiting.queues.values():
             while queue and not waiting.writes(queue[0]) and self._agrees(queue[0], now_us):
                 queue.popleft()
 
     def _agrees(self, asked: Asked, now_us: int) -> bool:
-        answer = asked.answer
-        if answer is None or isinstance(answer, Failed):
-            return True  # the record would have been missed, or found to be nobody's, elsewhere
+        response = asked.response
+        if response is None or isinstance(response, Failed):
+            return True  # other checks find a missing record, or one that no client posted
         first = self.written.get((asked.user_id, asked.fields["command_id"]))
         time_us = max(now_us, self._times_us[partition_of(asked.user_id, len(self._times_us))])
-        told = self._fork().post(asked.fields, now_us=time_us, actor=asked.actor)
-        match answer:
+        modelled = self._fork().post(asked.fields, now_us=time_us, actor=asked.actor)
+        match response:
             case Refused(rejection):
-                return told == naive_ledger.Refused(rejection.code, _available(answer))
-            case IdReused(fields, position):
+                return modelled == naive_ledger.Refused(rejection.code, _available(response))
+            case IdReused(fields, first_position):
                 expected = naive_ledger.Refused("command_id_reused", differs=fields)
-                return told == expected and first is not None and position == str(first.place)
-            case Accepted(event, place, head):
-                return isinstance(told, naive_ledger.Duplicate) and first == Written(place, head, event)
+                return modelled == expected and first is not None and first_position == str(first.position)
+            case Accepted(event, position, head):
+                return isinstance(modelled, naive_ledger.Duplicate) and first == Written(position, head, event)
             case DryRunAccepted(event):
-                return isinstance(told, naive_ledger.Accepted) and _is_same(event, told.fact)
+                return isinstance(modelled, naive_ledger.Accepted) and _is_same(event, modelled.fact)
             case _:
                 raise AssertionError(asked)
 
     def _fork(self) -> NaiveLedger:
-        """The model as it is now, to be asked without a trace; facts and follow-ups are never changed."""
+        """A copy of the model for one question; facts and follow-ups are never changed."""
         fork = copy.copy(self.naive)
         fork.facts = {user_id: list(facts) for user_id, facts in self.naive.facts.items()}
         fork.pending = list(self.naive.pending)
@@ -248,8 +248,8 @@ class Witness:
         return fork
 
 
-class _Answers:
-    """What was asked and has no place in the log's order yet, by wallet, in the order of asking."""
+class _Unmatched:
+    """The requests without a moment in the log's order yet, by wallet, in the order in which they were posted."""
 
     def __init__(self, asked: Sequence[Asked], events: Sequence[Event]) -> None:
         self.queues: dict[str, deque[Asked]] = {}
@@ -257,7 +257,7 @@ class _Answers:
         self._writers: dict[tuple[str, str, str], Asked] = {}
         for one in asked:
             self.queues.setdefault(one.user_id, deque()).append(one)
-            if _says_that_it_wrote(one):
+            if _was_accepted(one):
                 assert one.identity not in self._writers, f"two acceptances of {one}"
                 self._writers[one.identity] = one
         for one in asked:
@@ -265,28 +265,28 @@ class _Answers:
                 self._writers.setdefault(one.identity, one)
 
     def writes(self, asked: Asked) -> bool:
-        """Whether the record of it is to come."""
+        """Whether its record is still unread."""
         return self._writers.get(asked.identity) is asked
 
-    def take_acceptance(self, event: Event, place: Position, head: str) -> None:
+    def take_acceptance(self, event: Event, position: Position, head: str) -> None:
         writer = self._writers.get((event.user_id, event.command_id, event.request_sha256))
-        assert writer is not None, f"a command was written although every answer to it says no: {event}"
+        assert writer is not None, f"a command was written although every response to it refuses it: {event}"
         queue = self.queues[event.user_id]
-        assert queue[0] is writer, f"before {event} stand {list(queue)}"
-        if isinstance(writer.answer, Accepted):
-            assert (writer.answer.event, writer.answer.position, writer.answer.head) == (event, place, head)
+        assert queue[0] is writer, f"before {event} come {list(queue)}"
+        if isinstance(writer.response, Accepted):
+            assert (writer.response.event, writer.response.position, writer.response.head) == (event, position, head)
         queue.popleft()
 
     def left(self) -> list[Asked]:
         return [asked for queue in self.queues.values() for asked in queue]
 
 
-def _says_that_it_wrote(asked: Asked) -> bool:
-    return isinstance(asked.answer, Accepted) and not asked.answer.hit
+def _was_accepted(asked: Asked) -> bool:
+    return isinstance(asked.response, Accepted) and not asked.response.hit
 
 
-def _available(answer: Refused) -> int | None:
-    available = answer.rejection.fields.get("available")
+def _available(response: Refused) -> int | None:
+    available = response.rejection.fields.get("available")
     assert available is None or isinstance(available, int)
     return available
 
