@@ -431,7 +431,7 @@ def test_a_fold_that_makes_other_rows_has_another_version() -> None:
     meaning = sha256(repr(digests).encode()).hexdigest()[:16]
     assert MEANING.get(folds.VERSION) == meaning, (
         f"the folds make other rows of the same events than version {folds.VERSION} did: raise folds.VERSION, so "
-        f"that read models of before are rebuilt and not folded on, and add its digest, {meaning!r}, to MEANING. "
+        f"that existing read models are rebuilt and not folded further, and add its digest, {meaning!r}, to MEANING. "
         "Only where the published story itself is another one, put it in place of the old digest"
     )
 

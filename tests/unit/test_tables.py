@@ -1,4 +1,4 @@
-"""The tables: they say what the rows say, on four databases alike."""
+"""The tables follow from the row types and are the same on four databases."""
 
 import sqlite3
 from contextlib import closing
@@ -29,7 +29,7 @@ EVERY_TABLE: Final = [*TABLES.metadata.sorted_tables, *COMMON.sorted_tables]
 
 
 @pytest.mark.parametrize("kind", ROW_TYPES, ids=lambda kind: kind.table)
-def test_a_row_has_the_members_of_its_table_in_their_order(kind: type[Row]) -> None:
+def test_a_row_has_the_columns_of_its_table_in_their_order(kind: type[Row]) -> None:
     table = TABLES.of[kind]
     assert [column.name for column in table.c] == ["partition", *kind.__struct_fields__]
     assert [column.name for column in table.primary_key] == ["partition", *kind.__struct_fields__[: kind.key_length]]
@@ -117,7 +117,7 @@ def test_indexes_are_named_after_their_generation() -> None:
     assert all(str(index.name).endswith("_g7") for index in TABLES.indexes)
 
 
-def test_what_is_made_can_be_dropped_and_dropped_again() -> None:
+def test_tables_can_be_dropped_twice() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         for table in EVERY_TABLE:
             connection.execute(create_table(table, DIALECTS["sqlite"]))
