@@ -296,7 +296,7 @@ async def _side_by_side(
 
 
 def _order(row: Row) -> tuple[tuple[int, Any], ...]:
-    """As the stores order keys, also of a value that somebody wrote with another type."""
+    """The order of keys in the stores, also for a value that was changed by hand to another type."""
     return tuple((0 if isinstance(part, int) else 1 if isinstance(part, str) else 2, part) for part in key_of(row))
 
 
