@@ -232,7 +232,7 @@ class AggregateCacheContract:
         assert (await cache.get("wallet", 0, "u1")).fields is None
 
     async def test_rows_read_before_the_epoch_began_are_not_cached(self, cache: AggregateCache) -> None:
-        """As from a standby that is behind: whom the steps before changed is not known."""
+        """As from a database replica that is behind: the users that earlier updates changed are not known."""
         await confirmed(cache)
         found = await cache.get("wallet", 0, "u1")
         assert found.token is not None

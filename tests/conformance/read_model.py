@@ -1,4 +1,4 @@
-"""What every ``ReadModel`` must do. An adapter passes if a subclass of ``ReadModelContract`` passes.
+"""Contract tests of ``ReadModel``. An adapter passes if a subclass of ``ReadModelContract`` passes.
 
 The subclass has a fixture ``open_both``: each call opens one more store, and a model of the same, at first empty,
 storage.
@@ -21,7 +21,7 @@ from projections.tables.rows import key_of
 
 OpenBoth = Callable[[], Awaitable[tuple[ReadModelStore, ReadModel]]]
 
-# Each is another user; databases have taken some of them for the same.
+# Each is a different user; databases have treated some of them as equal.
 LOOKALIKES: Final = (
     "Bob",
     "BOB",
@@ -69,7 +69,7 @@ CHECKPOINTS: Final = Query(statements.checkpoints, {})
 class ReadModelContract:
     """The tests; ``open_both`` comes from the subclass."""
 
-    async def test_without_a_live_generation_it_says_so(self, open_both: OpenBoth) -> None:
+    async def test_without_a_live_generation_reads_are_unavailable(self, open_both: OpenBoth) -> None:
         store, model = await open_both()
         with pytest.raises(ReadModelUnavailable, match="no live generation"):
             await model.fetch([CHECKPOINTS])
@@ -81,7 +81,7 @@ class ReadModelContract:
         await model.close()
         await store.close()
 
-    async def test_what_is_asked_is_answered_in_its_order(self, open_both: OpenBoth) -> None:
+    async def test_results_are_in_the_order_of_the_queries(self, open_both: OpenBoth) -> None:
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
         await store.commit(live.number, [run(0, Checkpoint(), 7, *ONE_OF_EACH)])
@@ -95,7 +95,7 @@ class ReadModelContract:
         await model.close()
         await store.close()
 
-    async def test_users_are_told_apart_by_every_byte(self, open_both: OpenBoth) -> None:
+    async def test_users_that_differ_in_one_byte_are_different_users(self, open_both: OpenBoth) -> None:
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
         assert len(set(LOOKALIKES)) == len(LOOKALIKES)
@@ -131,7 +131,7 @@ class ReadModelContract:
         await model.close()
         await store.close()
 
-    async def test_all_is_of_one_moment_while_runs_are_stored(self, open_both: OpenBoth) -> None:
+    async def test_a_fetch_shows_one_moment_while_runs_are_stored(self, open_both: OpenBoth) -> None:
         """Every run moves all partitions by one event, and one user's cash with them."""
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
@@ -165,7 +165,7 @@ class ReadModelContract:
         await model.close()
         await store.close()
 
-    async def test_it_goes_over_to_the_generation_that_becomes_live(self, open_both: OpenBoth) -> None:
+    async def test_it_reads_the_generation_that_becomes_live(self, open_both: OpenBoth) -> None:
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
         made = await store.make_generation(2, PARTITIONS, live=False)
@@ -180,8 +180,8 @@ class ReadModelContract:
         await model.close()
         await store.close()
 
-    async def test_it_finds_its_way_when_generations_change_unseen(self, open_both: OpenBoth) -> None:
-        """What it last knew is dropped by the time it looks again."""
+    async def test_it_reads_the_live_generation_after_its_last_one_was_dropped(self, open_both: OpenBoth) -> None:
+        """The generation of its last read is dropped before its next read."""
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
         await model.fetch([CHECKPOINTS])
@@ -196,7 +196,7 @@ class ReadModelContract:
         await model.close()
         await store.close()
 
-    async def test_many_ask_at_once(self, open_both: OpenBoth) -> None:
+    async def test_many_concurrent_reads(self, open_both: OpenBoth) -> None:
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
         lines = [

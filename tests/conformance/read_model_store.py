@@ -1,4 +1,4 @@
-"""What every ``ReadModelStore`` must do. An adapter passes if a subclass of ``ReadModelStoreContract`` passes.
+"""Contract tests of ``ReadModelStore``. An adapter passes if a subclass of ``ReadModelStoreContract`` passes.
 
 The subclass has a fixture ``open_store``: each call opens one more store on the same, at first empty, storage.
 """
@@ -23,15 +23,15 @@ from projections.models.statistics import StatisticsRow
 from projections.models.transfers import TransferRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import (
-    EVERYBODY,
+    ALL_USERS,
     Checkpoint,
     Difference,
     Differs,
     Generation,
-    Held,
     OutOfStep,
     Overtaken,
     Quarantined,
+    QuarantinedEvent,
     ReadModelStore,
     Run,
     Switched,
@@ -74,7 +74,7 @@ def digests(rows: Sequence[Row]) -> Digests:
 
 
 def run(partition: int, before: Checkpoint, after_seq: int, *rows: Row, text: str = "", **more: Any) -> Run:
-    """A run that changes these rows; its digests are of them alone, for what a test compares them with."""
+    """A run that changes these rows. Its digests are of these rows only, so that tests can compare them."""
     by_kind = [(kind, [row for row in rows if type(row) is kind]) for kind in ROW_TYPES]
     changed = [(kind, sorted(of_kind, key=key_of)) for kind, of_kind in by_kind if of_kind]
     return Run(partition, before, Checkpoint(head(after_seq, text), digests(rows)), changed, **more)
@@ -125,14 +125,16 @@ class ReadModelStoreContract:
         await store.make_indexes(made.number)
         await store.close()
 
-    async def test_a_dropped_generation_is_gone_with_all_that_names_it(self, open_store: OpenStore) -> None:
+    async def test_a_dropped_generation_leaves_no_rows(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         made = await store.make_generation(1, PARTITIONS, live=False)
         stopped = Quarantined(0, "u2", 1, 5, "why")
-        held = Held("u2", 1, b"record")
+        waiting = QuarantinedEvent("u2", 1, b"record")
         await store.commit(
-            made.number, [run(0, Checkpoint(), 1, *ONE_OF_EACH, quarantined=[stopped], held=[held])], building=True
+            made.number,
+            [run(0, Checkpoint(), 1, *ONE_OF_EACH, quarantined=[stopped], quarantined_events=[waiting])],
+            building=True,
         )
         await store.make_indexes(made.number)
         await store.report(made.number, 0, 1, 6, [Difference(0, "u1", "wallet", "u1", "status", "open", "none")])
@@ -140,7 +142,7 @@ class ReadModelStoreContract:
         assert await store.generations() == [live]
         assert await store.checkpoints(made.number) == []
         assert await store.quarantine(made.number) == []
-        assert await store.held(made.number, 0, "u2", 10) == []
+        assert await store.quarantined_events(made.number, 0, "u2", 10) == []
         await store.drop_generation(made.number)  # as after a kill in the middle
         again = await store.make_generation(1, PARTITIONS, live=False)
         assert await stored(store, again.number, 0) == []
@@ -155,7 +157,7 @@ class ReadModelStoreContract:
         assert await stored(store, live.number, 0) == list(ONE_OF_EACH)
         await store.close()
 
-    async def test_a_large_generation_is_dropped_whole(self, open_store: OpenStore) -> None:
+    async def test_all_of_a_large_generation_is_dropped(self, open_store: OpenStore) -> None:
         store = await open_store()
         made = await store.make_generation(1, PARTITIONS, live=False)
         rows = [DepositRow(seq, f"o{seq}") for seq in range(25_000)]
@@ -168,7 +170,7 @@ class ReadModelStoreContract:
 
     # --- rows and checkpoint ---------------------------------------------------------------------------------------
 
-    async def test_every_kind_of_row_comes_back_as_it_was(self, open_store: OpenStore) -> None:
+    async def test_every_kind_of_row_is_loaded_unchanged(self, open_store: OpenStore) -> None:
         assert tuple(map(type, ONE_OF_EACH)) == ROW_TYPES
         store, other = await open_store(), await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
@@ -182,7 +184,7 @@ class ReadModelStoreContract:
         await store.close()
         await other.close()
 
-    async def test_rows_are_loaded_by_their_keys_where_they_are(self, open_store: OpenStore) -> None:
+    async def test_existing_rows_are_loaded_by_their_keys(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         rows = [WalletRow(f"u{number}") for number in range(5)]
@@ -193,7 +195,7 @@ class ReadModelStoreContract:
         assert not (await store.load(live.number, 1, {WalletRow: {("u1",)}}))[WalletRow], "of another partition"
         await store.close()
 
-    async def test_a_row_replaces_the_one_of_its_key_and_no_other(self, open_store: OpenStore) -> None:
+    async def test_a_row_replaces_only_the_row_with_the_same_key(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         names = ["Bob", "bob", "BOB", "bob.", "böb", "bo\u0308b", "b", "bob bob", "ß", "ss"]
@@ -215,7 +217,7 @@ class ReadModelStoreContract:
         assert await stored(store, live.number, 3) == [theirs]
         await store.close()
 
-    async def test_a_run_is_taken_once(self, open_store: OpenStore) -> None:
+    async def test_a_run_is_committed_once(self, open_store: OpenStore) -> None:
         store, other = await open_store(), await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         first = run(0, Checkpoint(), 5, WalletRow("u1"))
@@ -238,7 +240,7 @@ class ReadModelStoreContract:
             pytest.param(lambda there: Checkpoint(there.head), id="with no rows"),
         ],
     )
-    async def test_a_run_that_begins_elsewhere_changes_nothing(
+    async def test_a_run_from_another_checkpoint_changes_nothing(
         self, open_store: OpenStore, beginning: Callable[[Checkpoint], Checkpoint]
     ) -> None:
         store = await open_store()
@@ -261,7 +263,7 @@ class ReadModelStoreContract:
             1,
             WalletRow("u1"),
             quarantined=[Quarantined(0, "u3", 1, 1, "why")],
-            held=[Held("u3", 1, b"record")],
+            quarantined_events=[QuarantinedEvent("u3", 1, b"record")],
         )
         for runs in ([good, late], [late, good]):
             with pytest.raises(Overtaken):
@@ -269,12 +271,12 @@ class ReadModelStoreContract:
             assert await store.checkpoints(live.number) == [Checkpoint()] * PARTITIONS
             assert await stored(store, live.number, 0) == []
             assert await store.quarantine(live.number) == []
-            assert await store.held(live.number, 0, "u3", 9) == []
+            assert await store.quarantined_events(live.number, 0, "u3", 9) == []
         await store.commit(live.number, [good])
         assert await stored(store, live.number, 0) == [WalletRow("u1")]
         await store.close()
 
-    async def test_of_two_who_commit_at_once_one_is_overtaken(self, open_store: OpenStore) -> None:
+    async def test_one_of_two_concurrent_commits_is_overtaken(self, open_store: OpenStore) -> None:
         stores = [await open_store() for _ in range(3)]
         live = await stores[0].make_generation(1, PARTITIONS, live=True)
         at = Checkpoint()
@@ -292,7 +294,7 @@ class ReadModelStoreContract:
         for one in stores:
             await one.close()
 
-    async def test_only_the_live_generation_is_folded_on(self, open_store: OpenStore) -> None:
+    async def test_only_the_live_generation_accepts_runs(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         made = await store.make_generation(1, PARTITIONS, live=False)
@@ -307,36 +309,38 @@ class ReadModelStoreContract:
 
     # --- quarantine ------------------------------------------------------------------------------------------------
 
-    async def test_held_events_wait_in_order_and_are_released(self, open_store: OpenStore) -> None:
+    async def test_quarantined_events_are_kept_in_order_and_are_released(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         stopped = Quarantined(1, "u1", 3, 5, "ValueError: 'quoted'")
         other = Quarantined(2, "u1", 1, 5, "another partition's")
-        held = [Held("u1", seq, b"%d\x00\xff" % seq) for seq in (3, 9, 10)]
-        first = run(1, Checkpoint(), 10, quarantined=[stopped], held=[*held[1:], held[0]])
+        waiting = [QuarantinedEvent("u1", seq, b"%d\x00\xff" % seq) for seq in (3, 9, 10)]
+        first = run(1, Checkpoint(), 10, quarantined=[stopped], quarantined_events=[*waiting[1:], waiting[0]])
         await store.commit(
-            live.number, [first, run(2, Checkpoint(), 1, quarantined=[other], held=[Held("u1", 1, b"x")])]
+            live.number,
+            [
+                first,
+                run(2, Checkpoint(), 1, quarantined=[other], quarantined_events=[QuarantinedEvent("u1", 1, b"x")]),
+            ],
         )
         assert sorted(await store.quarantine(live.number), key=lambda one: one.partition) == [stopped, other]
-        assert await store.held(live.number, 1, "u1", 9) == held
-        assert await store.held(live.number, 1, "u1", 2) == held[:2]
-        assert await store.held(live.number, 1, "U1", 2) == []
+        assert await store.quarantined_events(live.number, 1, "u1", 9) == waiting
+        assert await store.quarantined_events(live.number, 1, "u1", 2) == waiting[:2]
+        assert await store.quarantined_events(live.number, 1, "U1", 2) == []
         rest = Quarantined(1, "u1", 10, 8, "now this one")
-        second = run(1, first.after, 10, WalletRow("u1"), quarantined=[rest], released=held[:2])
+        second = run(1, first.after, 10, WalletRow("u1"), quarantined=[rest], released=waiting[:2])
         await store.commit(live.number, [second])
-        assert await store.held(live.number, 1, "u1", 9) == held[2:]
+        assert await store.quarantined_events(live.number, 1, "u1", 9) == waiting[2:]
         assert rest in await store.quarantine(live.number)
-        third = run(1, second.after, 10, WalletRow("u1", "open"), released=held[2:], free=["u1"])
+        third = run(1, second.after, 10, WalletRow("u1", "open"), released=waiting[2:], free=["u1"])
         await store.commit(live.number, [third])
-        assert await store.held(live.number, 1, "u1", 9) == []
+        assert await store.quarantined_events(live.number, 1, "u1", 9) == []
         assert await store.quarantine(live.number) == [other]
         await store.close()
 
     # --- switching -------------------------------------------------------------------------------------------------
 
-    async def test_a_generation_with_the_same_rows_takes_the_place_of_the_live_one(
-        self, open_store: OpenStore
-    ) -> None:
+    async def test_a_generation_with_the_same_rows_becomes_live(self, open_store: OpenStore) -> None:
         store, other = await open_store(), await open_store()
         live, made = await self._two(store)
         await store.switch(live.number, made.number, accept=False)
@@ -351,7 +355,7 @@ class ReadModelStoreContract:
         await store.close()
         await other.close()
 
-    async def test_a_generation_at_another_event_stays_where_it_is(self, open_store: OpenStore) -> None:
+    async def test_a_generation_at_another_event_does_not_become_live(self, open_store: OpenStore) -> None:
         store = await open_store()
         live, made = await self._two(store)
         await store.commit(live.number, [run(1, Checkpoint(), 1)])
@@ -364,7 +368,7 @@ class ReadModelStoreContract:
             await store.switch(live.number, made.number, accept=True)
         await store.close()
 
-    async def test_other_rows_need_to_be_accepted(self, open_store: OpenStore) -> None:
+    async def test_different_rows_need_accept(self, open_store: OpenStore) -> None:
         store = await open_store()
         live, made = await self._two(store)
         await store.commit(live.number, [run(3, Checkpoint(), 1, WalletRow("u1"))])
@@ -395,7 +399,7 @@ class ReadModelStoreContract:
         assert [one.status for one in await store.generations()] == ["retired", "live"]
         await store.close()
 
-    async def test_last_runs_that_do_not_fit_leave_everything_as_it_was(self, open_store: OpenStore) -> None:
+    async def test_last_runs_that_do_not_fit_change_nothing(self, open_store: OpenStore) -> None:
         store = await open_store()
         live, made = await self._two(store)
         await store.commit(live.number, [run(1, Checkpoint(), 4, WalletRow("u9"))])
@@ -440,7 +444,7 @@ class ReadModelStoreContract:
         assert [row for _, _, page in pages for row in page] == [*wallets, *referrals]
         await store.close()
 
-    async def test_a_scan_takes_only_the_tables_and_users_that_are_asked_for(self, open_store: OpenStore) -> None:
+    async def test_a_scan_returns_only_the_requested_tables_and_users(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         names = ["A", "B", "a", "aa", "b", "ä"]
@@ -450,13 +454,13 @@ class ReadModelStoreContract:
         async def scanned(kinds: Sequence[type[Row]], users: Users) -> list[Row]:
             return [row async for _, _, page in store.scan(live.number, 0, kinds, users) for row in page]
 
-        assert await scanned((WalletRow,), EVERYBODY) == wallets
+        assert await scanned((WalletRow,), ALL_USERS) == wallets
         assert await scanned((AccountRow,), Users("A", "B")) == accounts, "of no one user"
         assert await scanned((WalletRow, AccountRow), Users("B", "b")) == [*wallets[1:4], *accounts]
         assert await scanned((WalletRow,), Users("b")) == wallets[4:]
         await store.close()
 
-    async def test_a_scan_of_nothing_still_tells_the_checkpoint(self, open_store: OpenStore) -> None:
+    async def test_a_scan_without_rows_still_returns_the_checkpoint(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         first = run(0, Checkpoint(), 1)
@@ -466,7 +470,7 @@ class ReadModelStoreContract:
             await stored(store, 99, 0)
         await store.close()
 
-    async def test_a_scan_is_of_one_moment(self, open_store: OpenStore) -> None:
+    async def test_a_scan_shows_one_moment(self, open_store: OpenStore) -> None:
         store, other = await open_store(), await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         wallets = [WalletRow(f"u{number:05}") for number in range(12_000)]
@@ -482,7 +486,7 @@ class ReadModelStoreContract:
         await store.close()
         await other.close()
 
-    async def test_what_is_found_of_a_generation_that_is_gone_is_refused(self, open_store: OpenStore) -> None:
+    async def test_a_report_on_a_dropped_generation_is_refused(self, open_store: OpenStore) -> None:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         found = [Difference(0, "u1", "wallet", "u1", "status", "open", "none")]

@@ -1,4 +1,5 @@
-"""The read model in a database, beyond the contracts: conflicts counted, pools bounded, servers that come and go."""
+"""The read model in a database server, beyond the contracts: conflicts, bounded pools, servers that stop and
+start."""
 
 import asyncio
 import time
@@ -17,7 +18,15 @@ from projections.models.deposits import DepositRow
 from projections.models.history import HistoryRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.common import Statement
-from projections.storage.port import Checkpoint, Held, Overtaken, Quarantined, ReadModelUnavailable, Run, Switched
+from projections.storage.port import (
+    Checkpoint,
+    Overtaken,
+    Quarantined,
+    QuarantinedEvent,
+    ReadModelUnavailable,
+    Run,
+    Switched,
+)
 from projections.storage.server import ServerReadModel, ServerReadModelStore
 from projections.tables.rows import key_of
 from projections.tables.tables import Tables
@@ -42,12 +51,14 @@ def line(time_us: int, seq: int) -> HistoryRow:
 
 
 @EACH
-async def test_a_deadlock_is_tried_again_whole_and_counted(databases: EmptyDatabases, database_url: str) -> None:
-    """A stranger locks a row that the run writes, and then wants the checkpoint that the run has locked."""
+async def test_after_a_deadlock_the_whole_transaction_is_retried_and_counted(
+    databases: EmptyDatabases, database_url: str
+) -> None:
+    """Another session locks a row that the run writes, and then the checkpoint that the run has locked."""
     store, model = ServerReadModelStore(open_database(database_url)), ServerReadModel(open_database(database_url))
     stranger = open_database(database_url)
     live = await store.make_generation(1, PARTITIONS, live=True)
-    # More rows than the run changes: MySQL gives up whoever changed fewer.
+    # More rows than the run changes: MySQL rolls back the transaction that changed fewer rows.
     wallets = [WalletRow(f"u{number:03}") for number in range(200)]
     first = run(0, Checkpoint(), 1, *wallets)
     await store.commit(live.number, [first])
@@ -64,7 +75,7 @@ async def test_a_deadlock_is_tried_again_whole_and_counted(databases: EmptyDatab
     assert (await store.checkpoints(live.number))[0] == second.after
     found = await store.load(live.number, 0, {WalletRow: {("u000",), ("u002",)}})
     wallets = [WalletRow("u000", "open"), WalletRow("u002", "x")]
-    assert sorted(found[WalletRow], key=key_of) == wallets, "the stranger's came before"
+    assert sorted(found[WalletRow], key=key_of) == wallets, "the other session committed first"
     await stranger.close()
     await model.close()
     await store.close()
@@ -113,21 +124,21 @@ async def test_a_conflict_in_the_counter_of_retries_fails_no_commit_and_is_count
 
 
 async def until_waiting(databases: EmptyDatabases) -> None:
-    """Until somebody waits for a lock of a row, as the server says."""
-    asked = {
+    """Wait until the server reports a transaction that waits for the lock of a row."""
+    query = {
         "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
         "mariadb": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
     }[databases.kind]
     for _ in range(100):
-        if await asyncio.to_thread(databases.ask, asked) != [["0"]]:
+        if await asyncio.to_thread(databases.ask, query) != [["0"]]:
             return
-        await asyncio.sleep(0.15)  # MariaDB tells what it knew before to whoever asks again within 0.1 s
-    raise AssertionError("nobody waits")
+        await asyncio.sleep(0.15)  # MariaDB repeats its last result for 0.1 s
+    raise AssertionError("no transaction waits for a lock")
 
 
 @EACH
-async def test_two_who_fold_and_many_who_read_meet_no_deadlock(database_url: str) -> None:
-    """Both fold every partition, in other orders; one of them wins each run, and both go on from there."""
+async def test_two_folding_stores_and_many_readers_cause_no_deadlock(database_url: str) -> None:
+    """Both fold every partition, in different orders; one of them commits each run, and both continue from there."""
     stores = [ServerReadModelStore(open_database(database_url)) for _ in range(2)]
     model = ServerReadModel(open_database(database_url))
     live = await stores[0].make_generation(1, PARTITIONS, live=True)
@@ -158,9 +169,9 @@ async def test_two_who_fold_and_many_who_read_meet_no_deadlock(database_url: str
     await asyncio.gather(*(fold(store, turn) for turn, store in enumerate(stores)))
     done.set()
     await asyncio.gather(*readers)
-    assert overtaken, "they never met"
+    assert overtaken, "no run was committed by the other store first"
     seqs = {checkpoint.head.seq for checkpoint in await stores[0].checkpoints(live.number)}
-    assert seqs == {120 - overtaken}, "each run landed whole, once"
+    assert seqs == {120 - overtaken}, "each run was committed exactly once"
     assert [store.retries for store in stores] == [0, 0]
     assert sum((await model.retries()).values()) == 0
     await model.close()
@@ -169,10 +180,10 @@ async def test_two_who_fold_and_many_who_read_meet_no_deadlock(database_url: str
 
 
 @EACH
-async def test_checkpoints_are_locked_in_one_order_whatever_the_order_of_the_runs(
+async def test_checkpoints_are_locked_in_the_order_of_partitions_for_any_order_of_runs(
     databases: EmptyDatabases, database_url: str
 ) -> None:
-    """Who waits for the first one holds none of the others yet."""
+    """A transaction that waits for the first checkpoint has not locked the others yet."""
     store, stranger = ServerReadModelStore(open_database(database_url)), open_database(database_url)
     live = await store.make_generation(1, PARTITIONS, live=True)
     touch = Statement("UPDATE checkpoint SET head = head WHERE checkpoint.partition = %s", ("partition",), {})
@@ -214,8 +225,8 @@ async def test_a_run_that_waited_for_the_switch_is_refused(databases: EmptyDatab
 
 
 @EACH
-async def test_words_that_a_database_does_not_store_are_mended(database_url: str) -> None:
-    """Who stands still is told in the words of an error, which may quote anything."""
+async def test_characters_that_a_database_does_not_store_are_replaced(database_url: str) -> None:
+    """The reason of a quarantine is the message of an error, which may quote any text."""
     store = ServerReadModelStore(open_database(database_url))
     live = await store.make_generation(1, PARTITIONS, live=True)
     stopped = Quarantined(0, "u1", 1, 5, "a\0b \ud800 '\\'")
@@ -227,7 +238,7 @@ async def test_words_that_a_database_does_not_store_are_mended(database_url: str
 
 @EACH
 async def test_a_run_of_many_long_rows_is_stored(databases: EmptyDatabases, database_url: str) -> None:
-    """12 MB, by way of a server that takes less at once."""
+    """12 MB, although the server accepts less in one statement."""
     if databases.kind == "mariadb":
         databases.ask("SET GLOBAL max_allowed_packet = 5 * 1024 * 1024")
     store = ServerReadModelStore(open_database(database_url))
@@ -247,20 +258,20 @@ async def test_a_run_of_many_long_rows_is_stored(databases: EmptyDatabases, data
 
 
 @EACH
-async def test_a_run_that_leaves_the_checkpoint_as_it_is_lands(database_url: str) -> None:
-    """An UPDATE that changes nothing has found its row all the same; MySQL must be told to say so."""
+async def test_a_run_that_does_not_change_the_checkpoint_is_committed(database_url: str) -> None:
+    """An UPDATE that changes nothing still matched its row; MySQL counts it only with a flag of the connection."""
     store = ServerReadModelStore(open_database(database_url))
     live = await store.make_generation(1, PARTITIONS, live=True)
-    held = Held("u1", 1, b"record")
-    await store.commit(live.number, [run(0, Checkpoint(), 1, held=[held])])
+    waiting = QuarantinedEvent("u1", 1, b"record")
+    await store.commit(live.number, [run(0, Checkpoint(), 1, quarantined_events=[waiting])])
     (before, *_) = await store.checkpoints(live.number)
-    await store.commit(live.number, [Run(0, before, before, (), released=(held,))])
-    assert await store.held(live.number, 0, "u1", 5) == []
+    await store.commit(live.number, [Run(0, before, before, (), released=(waiting,))])
+    assert await store.quarantined_events(live.number, 0, "u1", 5) == []
     await store.close()
 
 
 @EACH
-async def test_rows_that_are_written_twice_in_a_transaction_are_the_later_ones(database_url: str) -> None:
+async def test_of_two_rows_with_one_key_in_a_transaction_the_later_one_is_stored(database_url: str) -> None:
     database = open_database(database_url)
     store = ServerReadModelStore(database)
     live = await store.make_generation(1, PARTITIONS, live=True)
@@ -296,9 +307,9 @@ async def test_a_database_of_another_format_is_refused(databases: EmptyDatabases
 
 
 @EACH
-async def test_a_database_that_was_emptied_is_filled_anew(databases: EmptyDatabases, database_url: str) -> None:
+async def test_a_database_that_was_emptied_is_filled_again(databases: EmptyDatabases, database_url: str) -> None:
     store, looking = (ServerReadModelStore(open_database(database_url), make=make) for make in (True, False))
-    with pytest.raises(ReadModelUnavailable, match="holds no read model yet"):
+    with pytest.raises(ReadModelUnavailable, match="has no read model yet"):
         await looking.generations()
     live = await store.make_generation(1, PARTITIONS, live=True)
     assert await looking.generations() == [live]
@@ -314,15 +325,15 @@ async def test_a_database_that_was_emptied_is_filled_anew(databases: EmptyDataba
     with pytest.raises(Switched):
         await store.generations()
     assert await store.generations() == []
-    anew = await store.make_generation(1, PARTITIONS, live=True)
-    assert (anew.number, anew.version, anew.status) == (live.number, live.version, live.status)
-    assert anew.made_at_us > live.made_at_us
+    remade = await store.make_generation(1, PARTITIONS, live=True)
+    assert (remade.number, remade.version, remade.status) == (live.number, live.version, live.status)
+    assert remade.made_at_us > live.made_at_us
     await store.close()
     await looking.close()
 
 
 @EACH
-async def test_many_may_find_the_database_empty_at_once(database_url: str) -> None:
+async def test_several_stores_can_create_the_tables_at_the_same_time(database_url: str) -> None:
     stores = [ServerReadModelStore(open_database(database_url, connections=2)) for _ in range(5)]
 
     async def begin(store: ServerReadModelStore) -> bool:
@@ -343,7 +354,9 @@ async def test_many_may_find_the_database_empty_at_once(database_url: str) -> No
 
 
 @pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
-async def test_history_lies_in_months_that_are_made_ahead(databases: EmptyDatabases, database_url: str) -> None:
+async def test_history_is_split_into_months_that_are_made_before_their_first_line(
+    databases: EmptyDatabases, database_url: str
+) -> None:
     stores = [ServerReadModelStore(open_database(database_url)) for _ in range(2)]
     live = await stores[0].make_generation(1, PARTITIONS, live=True)
     lines = [line(TIME_US + month * MONTH_US, month + 1) for month in range(4)]
@@ -359,23 +372,23 @@ async def test_history_lies_in_months_that_are_made_ahead(databases: EmptyDataba
     made = databases.ask(
         "SELECT count(*) FROM pg_indexes WHERE tablename = 'history_g1_2024_02'", name_of(database_url)
     )
-    assert made == [["4"]], "a month has the indexes of the whole"
+    assert made == [["4"]], "a month has the indexes of the whole table"
     for store in stores:
         await store.close()
 
 
 @pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
-async def test_a_month_is_made_while_readers_look_and_they_do_not_wait(database_url: str) -> None:
+async def test_a_month_is_made_without_waiting_for_readers(database_url: str) -> None:
     store, other = (ServerReadModelStore(open_database(database_url)) for _ in range(2))
     live = await store.make_generation(1, PARTITIONS, live=True)
     first = run(0, Checkpoint(), 1, line(TIME_US, 1))
     await store.commit(live.number, [first])
     scan = store.scan(live.number, 0)
-    await anext(scan)  # its snapshot, and its locks, stay for as long as it is open
+    await anext(scan)  # keeps its snapshot and its locks while it is open
     async with asyncio.timeout(10):
         await other.commit(live.number, [run(0, first.after, 2, line(TIME_US + 2 * MONTH_US, 2))])
     rows = [row async for _, kind, page in scan for row in page if kind is HistoryRow]
-    assert rows in ([line(TIME_US, 1)], []), "of its own moment"
+    assert rows in ([line(TIME_US, 1)], []), "the scan shows its own moment"
     await store.close()
     await other.close()
 
@@ -384,7 +397,7 @@ async def test_a_month_is_made_while_readers_look_and_they_do_not_wait(database_
 
 
 @EACH
-async def test_a_process_has_one_pool_and_no_more_connections_than_it_may(
+async def test_a_process_has_one_pool_with_a_bounded_number_of_connections(
     databases: EmptyDatabases, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Thirty readers share three connections: on a busy machine the last of them waits longer than a user should.
@@ -421,7 +434,7 @@ def connections_to(databases: EmptyDatabases, url: str) -> str:
 
 
 @EACH
-async def test_a_reader_that_is_given_up_leaves_a_pool_that_works(database_url: str) -> None:
+async def test_the_pool_works_after_a_reader_was_cancelled(database_url: str) -> None:
     database = open_database(database_url, connections=2)
     store, model = ServerReadModelStore(database), ServerReadModel(database)
     live = await store.make_generation(1, PARTITIONS, live=True)
@@ -448,7 +461,7 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield server
 
 
-async def test_a_server_that_is_gone_is_unavailable_and_used_again_when_it_is_back(own_server: Any) -> None:
+async def test_a_stopped_server_is_unavailable_and_is_used_again_after_its_restart(own_server: Any) -> None:
     store = ServerReadModelStore(open_database(own_server.url))
     model = ServerReadModel(open_database(own_server.url))
     live = await store.make_generation(1, PARTITIONS, live=True)

@@ -1,4 +1,5 @@
-"""Every statement of the reads goes by an index: shown by its plan on 100,000 rows of a wallet, and more of others.
+"""Every statement of the reads uses an index: its query plan on 100,000 rows of one wallet and more of others shows
+it.
 
 The planner has seen the rows (ANALYZE), so it chooses as it will in a service that has run for a while.
 """
@@ -82,7 +83,8 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
     ),
 ]
 SORTED: Final = frozenset({"left", "staked", "won", "net"})
-"""What may be sorted in memory: what has changed since a walk began is few, and a leaderboard is made of sums."""
+"""Conditions whose rows may be sorted in memory: few rows change while a client pages, and a leaderboard sorts
+sums."""
 
 
 def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
@@ -189,7 +191,7 @@ def plan(database: sqlite3.Connection, builder: Builder, conditions: frozenset[s
     ASKED,
     ids=lambda value: value.__name__ if callable(value) else "+".join(sorted(value)) or "plain",
 )
-def test_a_statement_goes_by_an_index_and_needs_no_sorting(
+def test_a_statement_uses_an_index_and_does_not_sort(
     database: sqlite3.Connection, builder: Builder, conditions: frozenset[str]
 ) -> None:
     steps = plan(database, builder, conditions)
@@ -221,7 +223,7 @@ def test_a_page_of_history_is_found_by_the_index_of_its_filter(
     assert index in step, step
 
 
-def test_a_balance_at_a_time_looks_at_one_line_an_asset(database: sqlite3.Connection) -> None:
+def test_a_balance_at_a_time_reads_one_line_for_each_asset(database: sqlite3.Connection) -> None:
     steps = [step for step in plan(database, balances_at_statement, NONE) if "history" in step]
     assert len(steps) == 3, steps
     assert all("history_by_asset" in step and "asset=?" in step and "time_us<?" in step for step in steps), steps

@@ -1,4 +1,4 @@
-"""Every statement of the reads goes by an index on PostgreSQL and on MariaDB too: plans on 100,000 rows, analysed."""
+"""Every statement of the reads uses an index on PostgreSQL and on MariaDB: their query plans on 100,000 rows."""
 
 import asyncio
 import json
@@ -25,14 +25,14 @@ from projections.tables.tables import Tables
 pytestmark = pytest.mark.system
 
 SMALL: Final = ("checkpoint", "quarantine")
-"""A page, if any: to read it whole is the fastest way."""
+"""At most one page each: reading all of it is fastest."""
 
 
 Plans = dict[tuple[Builder, frozenset[str]], Any]
 
 
 def _written_out(statement: Statement) -> str:
-    """With a value in each place that the rows have many of, so that the planner cannot bet on finding none."""
+    """The statement with values that many rows have, so that the planner cannot expect to find none."""
     known = {
         "user": "'big'",
         "of_partition": "1",
@@ -129,7 +129,7 @@ def is_sorted(plan: Any) -> bool:
     ASKED,
     ids=lambda value: value.__name__ if callable(value) else "+".join(sorted(value)) or "plain",
 )
-def test_a_statement_goes_by_an_index_and_needs_no_sorting(
+def test_a_statement_uses_an_index_and_does_not_sort(
     plans: Plans, builder: Builder, conditions: frozenset[str]
 ) -> None:
     plan = plans[builder, conditions]

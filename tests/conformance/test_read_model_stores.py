@@ -1,4 +1,4 @@
-"""The read model on SQLite passes the one contract of stores, and that of reads."""
+"""The read model on SQLite passes the contracts of ``ReadModelStore`` and ``ReadModel``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The read model's store on PostgreSQL and on MariaDB passes the one contract, and keeps what is its own besides."""
+"""The read model's store on PostgreSQL and on MariaDB passes the contract of all stores."""
 
 import pytest
 

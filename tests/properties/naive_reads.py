@@ -1,7 +1,8 @@
-"""The reads, too simple to be wrong: every answer is found by scanning the events, each time anew.
+"""The reads, too simple to be wrong: every document is computed by scanning all events again.
 
-It is written from the public contract and docs/reads.md alone and shares no code with the product. It is fed with
-records and answers what the read of that name says, in the contract's JSON, without `as_of` and `next_cursor`:
+It is written from the public contract and docs/reads.md alone and shares no code with the product. It takes records,
+and each method returns the document of the read of that name, in the contract's JSON, without `as_of` and
+`next_cursor`:
 
     reads = NaiveReads(records)                    # of all partitions, each partition's in log order
     reads.wallet("u1")                             # a document, or NotFound("wallet_not_found")
@@ -9,23 +10,23 @@ records and answers what the read of that name says, in the contract's JSON, wit
     for name, params, expected in every_read(reads, "u1"): …
     for name, params, expected in every_queue(reads): …
 
-A list is answered whole, `{"items": […]}`; what its pages must deliver, `assert_walked` says.
+A list is returned in one piece, `{"items": […]}`; `assert_walked` checks its pages.
 
 Left out: games and periods, leaderboards, live, commissions that were paid: there are none of their events yet.
 
-Where two readers could read the contract and docs/reads.md differently, this model takes it so:
+Where the contract and docs/reads.md can be read in two ways, this model reads them so:
 
  1. Bytes are events if they continue the chain of their partition; dicts are events.
- 2. Whatever is asked of a wallet that was never opened is `wallet_not_found`, also its bets, its orders, its
-    balance at a time; of a wallet that is open by now the balance at a time before its first event is `{}`.
+ 2. Every read of a wallet that was never opened is `wallet_not_found`, also its bets, its orders, its balance at a
+    time. If the wallet is open by now, its balance at a time before its first event is `{}`.
  3. An asset of which a wallet has only limits, or limits set to nothing, has balances of 0. At a time, limits count
     as moves do: from the event's own `time_us` on.
  4. The first deposit stays the first when it is reversed.
- 5. Items of one event stand by asset. (No event moves two assets so far.)
+ 5. Items of one event are sorted by asset. (No event moves two assets so far.)
  6. `game` in the history is that of the bet that the event's `bet_id` names; null also for a bet cancelled before it
     came, which has no postings and so no item.
  7. A hold that expired, or was released, has captured nothing: null.
- 8. Two wallets may each have an order, a bet, a hold or a transfer of one id; one has nothing to do with the other.
+ 8. Two wallets may each have an order, a bet, a hold or a transfer with the same id; these are independent.
  9. `commissions` of a wallet that got none is `{}`: an asset appears there once paid, as elsewhere once moved.
 10. An event of `referral_counted` is one member of its level, in a ring of referrers too.
 11. `staked`, `paid_out` and so on of a game are sums over the bets of the asset, whatever bucket they came from.
@@ -254,7 +255,7 @@ class NaiveReads:
             for bet in (self._bet(placed) for placed in self._of(user_id) if placed["type"] == "bet_placed")
             if bet["status"] != "cancelled"
         ]
-        deposits = self._standing(user_id, "deposited")
+        deposits = self._not_reversed(user_id, "deposited")
         withdrawals = [
             order
             for order in (
@@ -264,7 +265,8 @@ class NaiveReads:
         ]
         bonuses = [(event["data"]["asset"], event["data"].get("bonus", 0)) for event in deposits]
         bonuses += [
-            (event["data"]["asset"], event["data"]["amount"]) for event in self._standing(user_id, "bonus_granted")
+            (event["data"]["asset"], event["data"]["amount"])
+            for event in self._not_reversed(user_id, "bonus_granted")
         ]
         games = [
             {"asset": asset, "game": game, **_played([b for b in bets if (b["asset"], b["game"]) == (asset, game)])}
@@ -306,7 +308,7 @@ class NaiveReads:
     def _opening(self, user_id: str) -> Event | None:
         return next((event for event in self._of(user_id) if event["type"] == "wallet_opened"), None)
 
-    def _standing(self, user_id: str, type_: str) -> list[Event]:
+    def _not_reversed(self, user_id: str, type_: str) -> list[Event]:
         """The events of that type that were not reversed."""
         return [event for event in self._of(user_id) if event["type"] == type_ and self._reversal(event) is None]
 

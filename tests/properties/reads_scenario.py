@@ -1,6 +1,6 @@
 """Logs for readers: what a real node writes in busy weeks of a dozen wallets over some partitions.
 
-    told = story(seed)                     # the same for ever
+    told = story(seed)                     # the same seed always makes the same log
     told.partitions[1]                     # the records of partition 1, in log order
     told.records                           # those of all, each partition's in order
 
@@ -33,9 +33,9 @@ WHALE: Final = "whale"
 """Bets all that a wallet can have, again and again."""
 MAYFLY: Final = "mayfly"
 """Opened, and closed soon: what is sent to it comes back."""
-NOBODY: Final = "nobody"
+NEVER_OPENED: Final = "nobody"
 """Never opened, but money is sent to it, and it is named as a referrer."""
-USERS: Final = (*PLAYERS, WHALE, MAYFLY, NOBODY)
+USERS: Final = (*PLAYERS, WHALE, MAYFLY, NEVER_OPENED)
 
 WEIGHTS: Final = {
     "open_wallet": 3,
@@ -69,7 +69,7 @@ SPELLINGS: Final = ("{}", "{}", "{}", "a/{}", "{}%2F?x=1", '"{}\\', "#{}&+=;", "
 PERIODS: Final = ("p1", "p2", "P2", "round 7/ü", "")
 SELECTIONS: Final = ("red", "", "größer", 'a "b" \\', "🪔")
 GRANTERS: Final = "op:2"
-"""Who approves what others proposed."""
+"""Approves what others propose."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class _Wallet:
 
 
 class _Teller:
-    """Thinks up commands, lets a node decide them, and remembers what came of it."""
+    """Makes random commands, lets a node decide them, and remembers the results."""
 
     def __init__(self, chance: Random, world: World) -> None:
         self.chance = chance
@@ -226,12 +226,13 @@ class _Teller:
     def opening(self, wallet: _Wallet) -> dict[str, Any]:
         known = [other.user_id for other in self.wallets.values() if other.status == "open"]
         others = [user_id for user_id in USERS if user_id != wallet.user_id]
-        latest = known[-1:] or [NOBODY]
+        latest = known[-1:] or [NEVER_OPENED]
         referrer_id = self.chance.choice((*latest, *latest, self.chance.choice(others), None))
         return self.of("open_wallet", wallet, referrer_id=None if referrer_id == wallet.user_id else referrer_id)
 
     def whale(self) -> dict[str, Any]:
-        """All at once: sums over its bets and orders leave what a double, or a JavaScript number, keeps exact."""
+        """Bets everything at once: sums over its bets and orders are too large for a double, and so for
+        JavaScript."""
         wallet = self.wallets[WHALE]
         if wallet.status == "none":
             return self.of("open_wallet", wallet)

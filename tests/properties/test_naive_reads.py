@@ -1,4 +1,4 @@
-"""The reference model of the reads, held against answers that were worked out by hand."""
+"""The reference model of the reads, compared with documents that were worked out by hand."""
 
 import json
 from hashlib import sha256
@@ -25,7 +25,7 @@ NONE: Final = {"count": 0, "amount": 0}
 
 
 class Told:
-    """Events, told one after another: the n-th of them all is at n × 10 µs, and in partition 0 unless told."""
+    """A list of events: the n-th has the time n × 10 µs, and is in partition 0 by default."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -132,7 +132,7 @@ def test_a_cut_leaves_out_what_came_later_in_its_partition_and_keeps_the_others_
 # --- the wallet ----------------------------------------------------------------------------------------------------
 
 
-def test_a_wallet_of_which_nothing_is_known_but_that_it_was_opened(told: Told) -> None:
+def test_a_wallet_that_was_only_opened(told: Told) -> None:
     assert told.reads.wallet("u1") == {
         "user_id": "u1",
         "status": "open",
@@ -144,7 +144,7 @@ def test_a_wallet_of_which_nothing_is_known_but_that_it_was_opened(told: Told) -
     }
 
 
-def test_a_wallet_says_what_it_holds_and_may_spend_and_its_first_deposit() -> None:
+def test_a_wallet_has_its_balances_what_it_may_spend_and_its_first_deposit() -> None:
     told = Told().open(referrer_id="u9")
     told.deposit(100, "o1", bonus=7)
     told.deposit(50, "o2", asset="GOLD")
@@ -201,7 +201,7 @@ def test_limits_that_set_nothing_make_their_asset_appear(told: Told) -> None:
         (["wallet_frozen", "wallet_closed"], "closed"),
     ],
 )
-def test_the_status_is_what_was_said_last(told: Told, types: list[str], status: str) -> None:
+def test_the_last_status_event_sets_the_status(told: Told, types: list[str], status: str) -> None:
     for type_ in types:
         told.add("u1", type_, reason="r")
     assert document(told.reads.wallet("u1"))["status"] == status
@@ -245,7 +245,7 @@ def test_the_balance_at_a_time_counts_what_happened_until_then(told: Told) -> No
     assert at(None) == at(40) == {"INR": {"cash": 70, "bonus": 5, "held": 30}, "GOLD": {**NOTHING, "cash": 1}}
 
 
-def test_an_asset_is_there_once_it_was_limited(told: Told) -> None:
+def test_an_asset_appears_once_it_has_limits(told: Told) -> None:
     told.add("u1", "limits_set", asset="INR", balance_max=5)
     assert document(told.reads.balance("u1", at_us=19))["balances"] == {}
     assert document(told.reads.balance("u1", at_us=20))["balances"] == {"INR": NOTHING}
@@ -438,7 +438,7 @@ def test_an_open_hold(told: Told) -> None:
         ("hold_expired", {"asset": "INR", "amount": 30, "cause": "0:2"}, "expired", None),
     ],
 )
-def test_a_hold_says_how_it_ended_and_what_was_captured(
+def test_a_resolved_hold_has_its_status_and_the_captured_amount(
     told: Told, type_: str, data: Doc, status: str, captured: int | None
 ) -> None:
     told.hold(30)
@@ -450,7 +450,7 @@ def test_a_hold_says_how_it_ended_and_what_was_captured(
     assert told.reads.hold("u1", "h3") == NotFound("hold_not_found")
 
 
-def test_a_transfer_stands_in_the_wallet_of_its_sender_only(told: Told) -> None:
+def test_a_transfer_is_in_the_wallet_of_its_sender_only(told: Told) -> None:
     told.open("u2")
     told.add("u1", "transfer_sent", {"cash": -5}, transfer_id="t1", to_user_id="u2", asset="INR", amount=5)
     told.add("u2", "transfer_received", {"cash": 5}, transfer_id="t1", from_user_id="u1", asset="INR", amount=5)
@@ -471,7 +471,7 @@ def test_a_transfer_stands_in_the_wallet_of_its_sender_only(told: Told) -> None:
     assert told.reads.transfer("u1", "t1") == {**transfer, "status": "delivered", "resolved_at_us": 50}
 
 
-def test_a_transfer_that_came_back_says_why(told: Told) -> None:
+def test_a_returned_transfer_has_its_reason(told: Told) -> None:
     told.add("u1", "transfer_sent", {"cash": -5}, transfer_id="t1", to_user_id="u2", asset="INR", amount=5)
     told.add("u2", "transfer_refused", transfer_id="t1", asset="INR", amount=5, reason="wallet_closed")
     assert document(told.reads.transfer("u1", "t1"))["reason"] is None
@@ -549,7 +549,7 @@ def test_the_queue_has_the_orders_of_all_wallets_newest_first() -> None:
     assert of(kind="deposit", status="pending") == []
 
 
-def test_orders_of_one_time_stand_by_partition_then_by_seq() -> None:
+def test_orders_of_one_time_are_sorted_by_partition_then_by_seq() -> None:
     told = Told().open("u1").open("u2")
     told.deposit(1, "a", "u1", partition=10)
     told.deposit(1, "b", "u1", partition=10)
@@ -615,7 +615,7 @@ def test_deposits_count_without_their_bonus_and_bonuses_with_the_grants_that_exp
     assert (row["deposits"], row["bonuses"]) == ({"count": 2, "amount": 150}, {"count": 2, "amount": 27})
 
 
-def test_what_was_reversed_counts_nowhere(told: Told) -> None:
+def test_a_reversed_amount_counts_nowhere(told: Told) -> None:
     deposit = told.deposit(100, "o1", bonus=7)
     grant = told.add("u1", "bonus_granted", {"bonus": 20}, grant_id="g1", asset="INR", amount=20)
     told.deposit(3, "o2", bonus=1)
@@ -636,7 +636,7 @@ def test_withdrawals_count_once_they_are_approved(told: Told) -> None:
     assert row["withdrawals"] == {"count": 2, "amount": 5}
 
 
-def test_a_row_in_which_all_is_0_is_left_out(told: Told) -> None:
+def test_a_row_with_only_zeros_is_left_out(told: Told) -> None:
     told.bet(5, "b1", asset="GOLD")
     told.cancel(5, "b1")
     reversed_deposit = told.deposit(5, "o1", asset="USDT")

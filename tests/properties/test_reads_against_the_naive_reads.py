@@ -67,7 +67,7 @@ def open_both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenBo
 
 
 class Ends:
-    """The log's end, for reads that are compared at a place they have reached."""
+    """The end of a log that the read model has reached."""
 
     def __init__(self, told: Story) -> None:
         self._partitions = told.partitions
@@ -111,7 +111,7 @@ class Folded:
                 folder.mark_stored(run)
 
     async def quarantine(self, partition: int, user_id: str, seq: int) -> None:
-        """As if the user's event there could not be digested."""
+        """As if a fold had failed on this event of the user."""
         checkpoint = (await self._store.checkpoints(self._generation))[partition]
         stopped = Quarantined(partition, user_id, seq, 1, "a test")
         await self._store.commit(self._generation, [Run(partition, checkpoint, checkpoint, (), (stopped,))])
@@ -194,7 +194,7 @@ def without_now(expected: Doc | NotFound, name: str, params: Mapping[str, Any]) 
 
 
 @seeds(0, 6)
-async def test_every_read_is_what_the_reference_model_says(seed: int, open_both: OpenBoth) -> None:
+async def test_every_read_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
     told = await tell(seed)
     chance = Random(seed)
     model = NaiveReads(told.records)
@@ -210,7 +210,7 @@ async def test_every_read_is_what_the_reference_model_says(seed: int, open_both:
 
 
 @seeds(300, 6)
-async def test_every_leaderboard_is_what_the_reference_model_says(seed: int, open_both: OpenBoth) -> None:
+async def test_every_leaderboard_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
     told = await tell(seed)
     chance = Random(seed)
     model = NaiveReads(told.records)
@@ -247,7 +247,7 @@ async def test_reads_are_true_at_the_position_that_they_name(seed: int, open_bot
 
 
 @seeds(400, 1)
-async def test_a_user_who_stands_still_hides_nobody_elses_orders(seed: int, open_both: OpenBoth) -> None:
+async def test_a_quarantined_user_does_not_hide_the_orders_of_other_users(seed: int, open_both: OpenBoth) -> None:
     told = await tell(seed)
     async with folded(told, open_both) as product:
         await product.fold(Random(seed), 1.0, rows_max=400_000)

@@ -1,4 +1,4 @@
-"""The logs that the reads are compared on: what is in them, and that the model reads them as they mean it."""
+"""The logs of the comparison of reads: their contents, and that the reference model reads them correctly."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from properties.naive_reads import (
     every_queue,
     every_read,
 )
-from properties.reads_scenario import MAYFLY, NOBODY, USERS, WHALE, Story, story
+from properties.reads_scenario import MAYFLY, NEVER_OPENED, USERS, WHALE, Story, story
 from properties.stories import seen
 from unit.node_in_memory import World
 
@@ -53,7 +53,7 @@ def events() -> Iterator[Any]:
 # --- what is in them -----------------------------------------------------------------------------------------------
 
 
-def test_a_story_is_the_same_each_time_it_is_told() -> None:
+def test_a_seed_always_makes_the_same_scenario() -> None:
     assert story(5) == told(5)
     assert story(6) != told(5)
 
@@ -68,7 +68,7 @@ def test_its_records_are_those_of_all_partitions_by_time_and_all_are_events() ->
         assert len(set(times)) < len(times) / 2
 
 
-def test_it_is_as_long_and_as_wide_as_was_asked() -> None:
+def test_it_has_the_requested_length_and_number_of_partitions() -> None:
     many = story(1, commands=700, partitions=5)
     assert len(many.partitions) == 5
     assert 350 < len(many.records) < 1_400
@@ -80,7 +80,7 @@ def test_every_type_of_event_happens() -> None:
     assert {event["type"] for event in events()} == set(DATA_OF) - {"writer_opened"}
 
 
-def test_bets_holds_transfers_and_orders_are_met_in_every_state() -> None:
+def test_bets_holds_transfers_and_orders_occur_in_every_state() -> None:
     assert {bet["status"] for bet in everything("bets")} == set(BET_STATUSES)
     assert {hold["status"] for hold in everything("holds")} == {"open", "captured", "released", "expired"}
     assert {order["status"] for seed in SEEDS for order in reads_of(seed).orders()["items"]} == set(ORDER_STATUSES)
@@ -101,8 +101,8 @@ def _ending(seed: int, sent: Event) -> tuple[str, str | None] | None:
 
 def test_wallets_are_open_frozen_and_closed_and_one_is_never_opened() -> None:
     assert {wallet["status"] for wallet in everything("wallet")} == {"open", "frozen", "closed"}
-    assert any(reads_of(seed).wallet(NOBODY) == NotFound("wallet_not_found") for seed in SEEDS)
-    assert any(event["user_id"] == NOBODY for event in events())
+    assert any(reads_of(seed).wallet(NEVER_OPENED) == NotFound("wallet_not_found") for seed in SEEDS)
+    assert any(event["user_id"] == NEVER_OPENED for event in events())
     assert any(event["user_id"] == MAYFLY and event["type"] == "transfer_refused" for event in events())
 
 
@@ -112,7 +112,7 @@ def test_referrals_reach_the_sixth_level() -> None:
     assert any(levels[5]["members"] > 0 for levels in members)
 
 
-def test_some_sums_are_beyond_what_a_double_keeps() -> None:
+def test_some_sums_are_too_large_for_a_double() -> None:
     rows = [row for seed in SEEDS for row in _totals(seed, WHALE)]
     assert any(row["staked"] > 2**54 and row["staked"] % 2 for row in rows)
 
@@ -137,7 +137,7 @@ def test_wallets_and_kinds_share_ids() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_model_reads_the_wallets_as_the_ledger_itself_holds_them(seed: int) -> None:
+def test_the_model_reads_the_same_wallets_as_the_ledger(seed: int) -> None:
     world = World(partitions=len(told(seed).partitions))
     world.appended.records = told(seed).partitions
     wallets = world.replayed()
@@ -174,7 +174,7 @@ def test_the_balance_at_a_time_is_that_of_the_wallet_then(seed: int) -> None:
                 }
 
 
-def test_every_answer_is_json_that_comes_back_as_it_was() -> None:
+def test_every_document_survives_encoding_as_json() -> None:
     reads = reads_of(2)
     asked = [*every_queue(reads), *(read for user_id in USERS for read in every_read(reads, user_id))]
     assert len(asked) > 1_000

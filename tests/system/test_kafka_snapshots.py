@@ -122,7 +122,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
     snapshots = Snapshots(log, store, await topics.open(partitions=1), chunk_entries=100, duty=0.5)
     async with asyncio.timeout(120):
         for enough_events in (100, 300):
-            while node.end(0) < enough_events:  # noqa: ASYNC110 - nobody tells
+            while node.end(0) < enough_events:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
             await node.writers[0].save()
             assert await snapshots.write(0)

@@ -100,7 +100,7 @@ def test_one_rebuild_of_a_database_at_a_time(side: KafkaReadSide) -> None:
     refused = asyncio.run(meanwhile())
     assert refused.returncode == 1
     assert refused.stderr == (
-        "stakelog project rebuild: another rebuild of this read model is under way: wait for its end\n"
+        "stakelog project rebuild: another rebuild of this read model is running: wait until it ends\n"
     )
     assert side.run("project", "rebuild").returncode == 0
     side.assert_true_of_the_log()

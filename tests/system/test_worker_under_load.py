@@ -12,7 +12,7 @@ import pytest
 
 from databases import EmptyDatabases, open_database
 from deploy.local.servers import Kafka, PostgreSql
-from projections.reads.status import standing_of
+from projections.reads.status import read_model_status
 from projections.storage.port import ReadModelUnavailable
 from projections.storage.server import ServerReadModel
 from properties.reads_scenario import Story, story
@@ -69,7 +69,7 @@ def readers(url: str) -> Iterator[None]:
         try:
             while not ending.is_set():
                 try:
-                    await standing_of(model)
+                    await read_model_status(model)
                 except ReadModelUnavailable:
                     await asyncio.sleep(0.2)
         finally:

@@ -1,11 +1,11 @@
-"""The application over a node and a read model, asked as its server asks it: no socket, no second process.
+"""The application over a node and a read model, called as an ASGI server calls it: no socket, no second process.
 
 async with Asked(tmp_path) as asked:
     await asked.world.given(open_wallet(), deposit(500))
-    await asked.fold()                                  # the read model knows all of it, and nothing before
+    await asked.fold()                                  # before this the read model is empty
     answer = await asked.get("/v1/wallets/u1/history?limit=1")
 
-A target is sent as it stands: percent-encoded, as it comes over the wire.
+A target is sent unchanged: percent-encoded, as in an HTTP request.
 """
 
 from pathlib import Path

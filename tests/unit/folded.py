@@ -1,4 +1,4 @@
-"""A log and a read model in files, as the service has them, and what the tables must hold in the end.
+"""A log and a read model in files, as the service has them, and the rows that the tables must have at the end.
 
 beside = Folder(tmp_path, told.partitions)       # an event log with the first half of a story
 await beside.append_rest()

@@ -1,8 +1,8 @@
 """A read model on a real SQLite file, folded from records in lists; and the rows of a scene's events, in memory.
 
 model = await ReadModel.folded(tmp_path, story(1).partitions)
-model.sql("UPDATE {asset} SET cash = cash + 1")     # by hand, behind everybody's back
-await model.rows()                                  # what the tables hold
+model.sql("UPDATE {asset} SET cash = cash + 1")     # a change by hand
+await model.rows()                                  # all rows of the tables
 """
 
 import sqlite3

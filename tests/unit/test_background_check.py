@@ -295,7 +295,7 @@ async def test_a_changed_row_is_named_in_the_first_quick_round(desk: Desk) -> No
 
 async def test_a_quick_round_folds_nothing_if_the_digests_agree(desk: Desk) -> None:
     await desk.check().quick_round()
-    assert await desk.model.store.proved(desk.model.generation) == []
+    assert await desk.model.store.checked(desk.model.generation) == []
 
 
 async def test_a_partition_that_cannot_be_checked_does_not_stop_the_others(desk: Desk) -> None:
@@ -309,15 +309,15 @@ async def test_a_partition_that_cannot_be_checked_does_not_stop_the_others(desk:
     with pytest.raises(LogDamaged):
         await check.next_partition()
     await check.next_partition()
-    assert [one.partition for one in await desk.model.store.proved(1)] == [0, 2]
+    assert [one.partition for one in await desk.model.store.checked(1)] == [0, 2]
 
 
 async def test_each_turn_checks_the_next_partition(desk: Desk) -> None:
     check = desk.check()
-    for proved in ([0], [0, 1], [0, 1, 2], [0, 1, 2]):
+    for checked in ([0], [0, 1], [0, 1, 2], [0, 1, 2]):
         await go_round(check)
-        there = await desk.model.store.proved(desk.model.generation)
-        assert [one.partition for one in there] == proved
+        there = await desk.model.store.checked(desk.model.generation)
+        assert [one.partition for one in there] == checked
         desk.now_us += 1
     assert [one.checked_at_us for one in there] == [1_003, 1_001, 1_002]
     assert [one.seq for one in there] == [len(records) for records in desk.model.partitions]
@@ -356,7 +356,7 @@ async def test_a_generation_that_is_dropped_during_the_check_is_no_error(desk: D
     check = BackgroundCheck(store, check_one, check_one, lambda: 1, round_s=0.01)
     task = asyncio.create_task(check.run())
     async with asyncio.timeout(10):
-        while len(await store.proved(made.number)) < PARTITIONS:  # noqa: ASYNC110 - there is no event for it
+        while len(await store.checked(made.number)) < PARTITIONS:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     assert not task.done()
     task.cancel()
@@ -379,8 +379,8 @@ async def test_the_number_of_stored_differences_is_bounded(desk: Desk) -> None:
         " SELECT 0, 'zz', i + 10, 1 FROM n"
     )
     await go_round(desk.check())
-    (proved, *_) = await desk.model.store.proved(desk.model.generation)
-    assert proved.differences == STORED_MAX
+    (checked, *_) = await desk.model.store.checked(desk.model.generation)
+    assert checked.differences == STORED_MAX
 
 
 # --- while events arrive --------------------------------------------------------------------------------------------
@@ -543,15 +543,15 @@ async def test_quarantined_events_that_were_deleted_or_changed_by_hand_are_named
         model = await ReadModel.folded(tmp_path / "data", told)
     desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
     (anna,) = await model.store.quarantine(1)
-    held = await model.store.held(1, anna.partition, "anna", 1_000)
-    assert len(held) > 2
-    model.sql("DELETE FROM quarantined_event WHERE seq = ?", held[1].seq)
-    model.sql("UPDATE quarantined_event SET record = x'7b7d' WHERE seq = ?", held[2].seq)
+    waiting = await model.store.quarantined_events(1, anna.partition, "anna", 1_000)
+    assert len(waiting) > 2
+    model.sql("DELETE FROM quarantined_event WHERE seq = ?", waiting[1].seq)
+    model.sql("UPDATE quarantined_event SET record = x'7b7d' WHERE seq = ?", waiting[2].seq)
     for rows_max in (100_000, 20):
         found = await desk.thorough(rows_max)
         assert [(one.place, one.table, one.key) for one in found] == [
-            ("anna", "quarantined_event", f"[{held[1].seq}]"),
-            ("anna", "quarantined_event", f"[{held[2].seq}]"),
+            ("anna", "quarantined_event", f"[{waiting[1].seq}]"),
+            ("anna", "quarantined_event", f"[{waiting[2].seq}]"),
         ]
     await model.store.close()
 

@@ -1,4 +1,4 @@
-"""How often reads that wait for a position ask the tables: one of them for all, and seldom where that is no help."""
+"""Reads that wait for a position share their queries, and a read that waiting cannot help is repeated less often."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ CALLS = 50
 
 
 class OnePartition:
-    """The tables' place, moved by the test; and a log's end that nobody asks for here."""
+    """A read model with one partition, whose seq the test sets; and the ends of the log, which must not be read."""
 
     partitions = 1
 
@@ -35,7 +35,7 @@ class OnePartition:
         assert quick
         self.looks += 1
         if self.away:
-            raise ReadModelUnavailable("the database is away")
+            raise ReadModelUnavailable("the database is unavailable")
         return [[(0, self.seq)]]
 
     def end(self, partition: int) -> int:
@@ -48,16 +48,17 @@ class OnePartition:
         raise AssertionError((partition, seq))
 
 
-class Asking:
-    """A read whose answer is where the tables are, or where its user stands still."""
+class CountingRead:
+    """A read that returns the seq of the tables, or the seq at which its user is quarantined, and counts its
+    calls."""
 
-    def __init__(self, tables: OnePartition, stands_at: int | None = None) -> None:
-        self.tables, self.stands_at = tables, stands_at
-        self.asked = 0
+    def __init__(self, tables: OnePartition, quarantined_at: int | None = None) -> None:
+        self.tables, self.quarantined_at = tables, quarantined_at
+        self.calls = 0
 
     async def __call__(self) -> Found:
-        self.asked += 1
-        seq = self.tables.seq if self.stands_at is None else self.stands_at
+        self.calls += 1
+        seq = self.tables.seq if self.quarantined_at is None else self.quarantined_at
         return Found(Holds([], None), "", {0: seq}, False, 0)
 
 
@@ -65,39 +66,39 @@ def query(timeout_ms: int = 2_000) -> ReadQuery:
     return ReadQuery(min_position="0:5", timeout_ms=timeout_ms)
 
 
-async def test_who_waits_together_looks_together_and_asks_once_it_is_there() -> None:
+async def test_waiting_reads_share_the_queries_for_the_position_and_read_once_it_is_reached() -> None:
     tables = OnePartition(4)
-    asks = [Asking(tables) for _ in range(CALLS)]
+    asks = [CountingRead(tables) for _ in range(CALLS)]
     began_s = time.monotonic()
     waiting = [asyncio.create_task(answer(query(), tables, 0, ask)) for ask in asks]
     await asyncio.sleep(0.1)
     tables.seq = 5
     found = await asyncio.gather(*waiting)
     assert [one.seqs for one in found] == [{0: 5}] * CALLS
-    assert [ask.asked for ask in asks] == [2] * CALLS
+    assert [ask.calls for ask in asks] == [2] * CALLS
     assert tables.looks <= (time.monotonic() - began_s) / POLL_S + 1
 
 
-async def test_nobody_waits_beyond_its_time() -> None:
+async def test_a_read_waits_no_longer_than_its_timeout() -> None:
     tables = OnePartition(4)
-    ask = Asking(tables)
+    ask = CountingRead(tables)
     began_s = time.monotonic()
     with pytest.raises(Problem) as refused:
         await answer(query(300), tables, 0, ask)
     assert refused.value.code == "not_yet_visible"
     assert time.monotonic() - began_s >= 0.3
-    assert ask.asked == 2
+    assert ask.calls == 2
 
 
-async def test_whose_user_stands_still_asks_ever_more_seldom() -> None:
+async def test_reads_of_a_quarantined_user_are_repeated_less_and_less_often() -> None:
     tables = OnePartition(5)
-    ask = Asking(tables, stands_at=4)
+    ask = CountingRead(tables, quarantined_at=4)
     with pytest.raises(Problem, match="not yet at 5"):
         await answer(query(400), tables, 0, ask)
-    assert 3 <= ask.asked <= 20, "every 4 ms it would be a hundred"
+    assert 3 <= ask.calls <= 20, "a read every 4 ms would be a hundred calls"
 
 
-async def test_where_nobody_can_look_the_read_itself_says_so() -> None:
+async def test_if_the_positions_cannot_be_read_the_read_itself_raises() -> None:
     tables = OnePartition(4)
     tables.away = True
     asked = 0
@@ -106,8 +107,8 @@ async def test_where_nobody_can_look_the_read_itself_says_so() -> None:
         nonlocal asked
         asked += 1
         if asked > 1:
-            raise ReadModelUnavailable("the database is away")
+            raise ReadModelUnavailable("the database is unavailable")
         return Found(Holds([], None), "", {0: 4}, False, 0)
 
-    with pytest.raises(Problem, match="the database is away"):
+    with pytest.raises(Problem, match="the database is unavailable"):
         await answer(query(), tables, 0, ask)

@@ -1,4 +1,4 @@
-"""The document and the service say the same of the reads: the routes, the documents, the examples."""
+"""The OpenAPI document describes the reads as the service serves them: routes, documents, examples."""
 
 import re
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def schema_of(path: str, status: int) -> Draft202012Validator:
 # --- routes ----------------------------------------
 
 
-async def test_the_document_has_the_services_routes_and_no_others(tmp_path: Path) -> None:
+async def test_the_document_has_exactly_the_routes_of_the_service(tmp_path: Path) -> None:
     documented = {(path, method.upper()) for path, operations in DOCUMENT["paths"].items() for method in operations}
     async with Asked(tmp_path) as asked:
         # A method that no route has gets those of this path.
@@ -134,7 +134,7 @@ async def answered(asked: Asked) -> list[tuple[str, str, Answer]]:
     return found
 
 
-async def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
+async def test_every_response_matches_the_document(tmp_path: Path) -> None:
     assert set(PATHS) == set(READS)
     statuses: dict[str, set[int]] = {operation: set() for operation in READS}
     async with Asked(tmp_path) as asked:
@@ -149,7 +149,7 @@ async def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
         assert seen >= {200, 400} | ({404} if operation != "getOrders" else set()), (operation, seen)
 
 
-async def test_an_answer_that_differs_in_one_thing_is_not_what_the_document_says(tmp_path: Path) -> None:
+async def test_a_response_with_one_change_does_not_match_the_document(tmp_path: Path) -> None:
     async with Asked(tmp_path) as asked:
         await asked.world.given(*STORY)
         await asked.fold()
@@ -203,8 +203,9 @@ def test_every_member_of_every_document_is_described() -> None:
 # --- examples ----------------------------------------
 
 
-async def test_the_examples_are_what_a_service_answers_after_the_play(tmp_path: Path) -> None:
-    """Folded run by run in files and asked over HTTP, where the document has them from rows in memory."""
+async def test_the_examples_are_the_responses_of_a_service_with_the_same_events(tmp_path: Path) -> None:
+    """Here the events are folded into a file and read over HTTP; the document's examples are made from rows in
+    memory."""
     async with Asked(tmp_path) as asked:
         asked.world.appended.records[PARTITION].extend(example.record.encode() for example in play())
         await asked.world.restart()
@@ -227,7 +228,7 @@ async def test_the_examples_are_what_a_service_answers_after_the_play(tmp_path: 
             assert body == said[name]["value"], name
 
 
-def test_every_code_of_the_reads_stands_on_its_route() -> None:
+def test_every_problem_code_of_the_reads_is_documented_at_its_route() -> None:
     for operation, path in READS.items():
         responses = DOCUMENT["paths"][path]["get"]["responses"]
         assert {"400", "405", "500", "503", "504"} <= set(responses), operation

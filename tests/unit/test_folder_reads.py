@@ -88,7 +88,7 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
     assert not result.ok
     assert any(one.read.startswith(read) for one in differences), differences
     assert result.wallets == 8
-    named = {one.user_id for one in differences} - {"alice", "accounts", "everybody", "partition:1", "\ufffd"}
+    named = {one.user_id for one in differences} - {"alice", "accounts", "all users", "partition:1", "\ufffd"}
     if "checkpoint" not in statement:
         assert not named, differences
 

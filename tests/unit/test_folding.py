@@ -256,7 +256,7 @@ async def test_a_failed_fold_quarantines_its_user_only(tmp_path: Path, monkeypat
     assert await model.store.quarantine(1) == [
         Quarantined(0, "a", 3, run.quarantined[0].time_us, "ValueError: deposited cannot be folded")
     ]
-    assert [held.seq for held in await model.store.held(1, 0, "a", 10)] == [3, 4]
+    assert [event.seq for event in await model.store.quarantined_events(1, 0, "a", 10)] == [3, 4]
     assert (await model.checkpoint()).head == Head(5, sha256_hex(records[-1]))
     await assert_digests_are_of_the_rows(model)
     await model.store.close()
@@ -274,7 +274,7 @@ async def test_later_events_of_a_quarantined_user_are_quarantined_too(
     await model.fold(folder, records[3:4])
     await model.fold(await model.folder(), records[4:])
     assert cash(await model.rows()) == {"a": 1, "b": 2}
-    assert [held.record for held in await model.store.held(1, 0, "a", 10)] == [records[2], records[4]]
+    assert [event.record for event in await model.store.quarantined_events(1, 0, "a", 10)] == [records[2], records[4]]
     assert [one.seq for one in await model.store.quarantine(1)] == [3]
     await model.store.close()
 
@@ -301,7 +301,7 @@ async def test_after_a_fix_the_quarantined_events_are_folded_in_order_and_leave_
         assert run is not None
         await model.keep(folder, run)
     assert await model.store.quarantine(1) == []
-    assert await model.store.held(1, 0, "a", 10) == []
+    assert await model.store.quarantined_events(1, 0, "a", 10) == []
     assert await model.rows() == await expected.rows()
     assert await model.checkpoint() == await expected.checkpoint()
     assert folder.quarantined == set()
@@ -323,7 +323,7 @@ async def test_a_retry_folds_up_to_the_next_failing_event(tmp_path: Path, monkey
     await model.keep(folder, run)
     assert cash(await model.rows()) == {"a": 3}
     assert [(one.user_id, one.seq) for one in await model.store.quarantine(1)] == [("a", 4)]
-    assert [held.seq for held in await model.store.held(1, 0, "a", 10)] == [4]
+    assert [event.seq for event in await model.store.quarantined_events(1, 0, "a", 10)] == [4]
     assert folder.quarantined == {"a"}
     await assert_digests_are_of_the_rows(model)
     await model.store.close()
@@ -352,7 +352,7 @@ async def test_many_quarantined_events_are_folded_in_several_runs(
             many += 1
         assert cash(await model.rows())["a"] == min(many, runs * 10)
     assert runs == 3
-    assert await model.store.held(1, 0, "a", 10) == []
+    assert await model.store.quarantined_events(1, 0, "a", 10) == []
     await assert_digests_are_of_the_rows(model)
     await model.store.close()
 
@@ -431,7 +431,7 @@ def test_a_fold_that_makes_other_rows_has_another_version() -> None:
     meaning = sha256(repr(digests).encode()).hexdigest()[:16]
     assert MEANING.get(folds.VERSION) == meaning, (
         f"the folds make other rows of the same events than version {folds.VERSION} did: raise folds.VERSION, so "
-        f"that read models of before are rebuilt and not folded on, and add its digest, {meaning!r}, to MEANING. "
+        f"that existing read models are rebuilt and not folded further, and add its digest, {meaning!r}, to MEANING. "
         "Only where the published story itself is another one, put it in place of the old digest"
     )
 

@@ -10,7 +10,7 @@ def totals(scene: Scene) -> dict[tuple[str, str], tuple[str, str]]:
     return {(row.account, row.asset): (row.credited, row.debited) for row in rows_of(scene, AccountRow)}
 
 
-def test_what_an_account_took_in_and_gave_out_stands_apart() -> None:
+def test_an_account_has_separate_sums_for_credits_and_debits() -> None:
     scene = Scene.with_cash(100).given(place_bet(30, "b1"), settle_bet(50, "b1"))
     assert totals(scene) == {
         ("house/deposits", "INR"): ("0", "100"),
@@ -28,7 +28,7 @@ def test_the_buckets_of_all_wallets_are_one_account_each() -> None:
     assert all_of_them["wallet/held", "INR"] == ("40", "0")
 
 
-def test_money_under_way_stands_in_transit() -> None:
+def test_money_of_an_undelivered_transfer_is_in_transit() -> None:
     scene = Scene.with_cash(100, "u1", "u2").given(transfer(30))
     assert totals(scene)["transit/transfers", "INR"] == ("30", "0")
     scene.deliver()

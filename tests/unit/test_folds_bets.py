@@ -12,7 +12,7 @@ def test_a_placed_bet_is_open() -> None:
     ]
 
 
-def test_a_payout_wins_and_none_loses() -> None:
+def test_a_payout_wins_and_no_payout_loses() -> None:
     scene = Scene.with_cash(100).given(place_bet(30, "b1"), place_bet(20, "b2"))
     scene.now_us += SECOND_US
     scene.given(settle_bet(1, "b1"), settle_bet(0, "b2"))

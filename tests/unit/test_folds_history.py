@@ -20,7 +20,7 @@ from unit.given import (
 from unit.read_model import row_of, rows_of
 
 
-def test_a_line_has_what_changed_and_what_there_was_then() -> None:
+def test_a_line_has_the_change_and_the_balances_after_it() -> None:
     scene = Scene().given(open_wallet())
     scene.now_us += SECOND_US
     event = scene.when(deposit(1000, "o1", bonus=50))
@@ -37,7 +37,7 @@ def test_a_line_has_what_changed_and_what_there_was_then() -> None:
     }
 
 
-def test_what_moves_nothing_is_no_line() -> None:
+def test_an_event_that_moves_no_money_makes_no_line() -> None:
     scene = Scene().given(open_wallet(), set_limits(balance_max=5))
     assert rows_of(scene, HistoryRow) == []
 

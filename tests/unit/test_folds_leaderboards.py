@@ -1,4 +1,4 @@
-"""The fold of standings: per user, asset and UTC day what leaderboards are added up from."""
+"""The fold of leaderboards: sums per user, asset and UTC day."""
 
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.wallet import DAY_US

@@ -1,4 +1,4 @@
-"""The fold of referrals: how many members stand below a referrer, level by level."""
+"""The fold of referrals: how many members a referrer has, level by level."""
 
 from projections.models.referrals import ReferralRow
 from unit.given import Scene, open_wallet
@@ -26,7 +26,7 @@ def test_members_of_one_level_add_up() -> None:
     assert rows_of(scene, ReferralRow) == [ReferralRow("r", 1, 3)]
 
 
-def test_a_referrer_who_never_opened_counts_nobody() -> None:
+def test_a_referrer_without_a_wallet_has_no_members() -> None:
     scene = delivered(Scene().given(open_wallet("a", "nobody")))
     assert scene.events[-1].data.type == "referral_void"
     assert rows_of(scene, ReferralRow) == []

@@ -72,7 +72,7 @@ def test_withdrawals_count_when_they_are_approved() -> None:
     assert sums(scene) == {"deposits_count": 1, "deposits": 100, "withdrawals_count": 2, "withdrawals": 40}
 
 
-def test_what_is_reversed_counts_nowhere() -> None:
+def test_a_reversed_amount_counts_nowhere() -> None:
     scene = Scene().given(open_wallet(), deposit(100, "o1", bonus=20), grant_bonus(5), adjust(7), reverse("3:4"))
     scene.given(reverse("3:3"), reverse("3:2"))
     assert sums(scene) == {}

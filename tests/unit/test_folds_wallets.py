@@ -75,7 +75,7 @@ def test_a_limit_of_an_asset_leaves_its_balance_and_a_movement_its_limits() -> N
     assert rows_of(scene, AssetRow) == [AssetRow("u1", "INR", NOON, cash=107, balance_max=500)]
 
 
-def test_money_that_comes_to_a_wallet_never_opened_leaves_no_trace_in_it() -> None:
+def test_money_sent_to_a_wallet_that_was_never_opened_makes_no_rows() -> None:
     scene = Scene.with_cash(100).given(transfer(30, "nobody"))
     scene.deliver()
     scene.deliver()

@@ -136,7 +136,7 @@ async def test_it_runs_until_it_is_stopped(folder: Folder, expected: Tables) -> 
     async with following(folder) as follower, asyncio.timeout(20):
         running = asyncio.create_task(follower.run(stop))
         await folder.append()
-        while not await _at_the_end(folder, expected):  # noqa: ASYNC110 - it tells nobody
+        while not await _at_the_end(folder, expected):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
         stop.set()
         await running
@@ -432,7 +432,7 @@ async def test_the_follower_waits_while_the_disk_is_full(folder: Folder, expecte
     assert await live_tables(folder.path, 3) == before
     store._connection.execute("PRAGMA max_page_count=1000000")
     async with asyncio.timeout(20):
-        while not await _at_the_end(folder, expected):  # noqa: ASYNC110 - it tells nobody
+        while not await _at_the_end(folder, expected):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.02)
         stop.set()
         await running

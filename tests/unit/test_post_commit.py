@@ -24,7 +24,7 @@ from projections.models.leaderboards import LeaderboardRow
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.projecting.post_commit import PostCommit
-from projections.storage.port import Checkpoint, Generation, Held, Quarantined, Run
+from projections.storage.port import Checkpoint, Generation, Quarantined, QuarantinedEvent, Run
 from projections.tables.rows import Row
 
 LIVE = Generation(1, 1, "live", 1_000)
@@ -107,7 +107,7 @@ def test_versions_differ_by_seq_and_by_digests() -> None:
     "run",
     [
         Run(3, BEFORE, AFTER, ROWS, quarantined=[Quarantined(3, "u9", 12, 1, "why")]),
-        Run(3, BEFORE, AFTER, ROWS, released=[Held("u9", 12, b"")]),
+        Run(3, BEFORE, AFTER, ROWS, released=[QuarantinedEvent("u9", 12, b"")]),
         Run(3, BEFORE, AFTER, ROWS, free=["u9"]),
         Run(3, BEFORE, AFTER, [(WalletRow, [WalletRow(f"u{number}") for number in range(CHANGED_USERS_MAX + 1)])]),
     ],

@@ -1,4 +1,4 @@
-"""The read model's file, deleted or exchanged under those who have it open."""
+"""The read model's file is deleted or replaced while processes have it open."""
 
 import asyncio
 import fcntl
@@ -13,7 +13,7 @@ from projections.models import VERSION
 from projections.projecting import follower as follower_module
 from projections.projecting.follower import Follower
 from projections.reads import statements
-from projections.reads.status import standing_of
+from projections.reads.status import read_model_status
 from projections.storage import sqlite, sqlite_file, sqlite_reader
 from projections.storage.common import create_table
 from projections.storage.port import ReadModelUnavailable, Switched
@@ -63,16 +63,16 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits a second to look again."""
+    """Readers and followers check the path at once, not once a second."""
     monkeypatch.setattr(sqlite_reader, "_LOOK_S", 0.0)
     monkeypatch.setattr(follower_module, "_CHECK_TABLES_S", 0.0)
 
 
-# --- those who read ---------------------------------------------------------------------------------------------
+# --- readers ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("quick", [True, False])
-async def test_a_reader_opens_what_is_there_instead_a_second_later(path: Path, quick: bool) -> None:
+async def test_a_reader_opens_the_new_file_a_second_later(path: Path, quick: bool) -> None:
     store = await live_store(path, 3)
     model = SqliteReadModel(path)
     assert await partitions_of(model, quick) == 3
@@ -90,13 +90,13 @@ async def partitions_of(model: SqliteReadModel, quick: bool) -> int:
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_reader_of_a_deleted_file_says_what_to_do_and_makes_none(path: Path) -> None:
+async def test_a_reader_of_a_deleted_file_says_what_to_do_and_makes_no_file(path: Path) -> None:
     store = await live_store(path, 3)
     model = SqliteReadModel(path)
     delete(path)
     for _ in range(2):
         with pytest.raises(ReadModelUnavailable, match=r"there is no read model at .*: the follower .* rebuild"):
-            await standing_of(model)
+            await read_model_status(model)
     assert not is_there(path)
     with pytest.raises(ReadModelUnavailable, match="there is no read model at"):
         SqliteReadModel(path)
@@ -104,7 +104,7 @@ async def test_a_reader_of_a_deleted_file_says_what_to_do_and_makes_none(path: P
     await store.close()
 
 
-async def test_a_reader_looks_at_most_once_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_checks_the_path_at_most_once_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await live_store(path, 3)
     model = SqliteReadModel(path)
     looked = 0
@@ -118,7 +118,7 @@ async def test_a_reader_looks_at_most_once_a_second(path: Path, monkeypatch: pyt
     monkeypatch.setattr(sqlite_reader, "identity_at", counted)
     ends_s = time.monotonic() + 0.5
     while time.monotonic() < ends_s:
-        await standing_of(model)
+        await read_model_status(model)
     assert looked <= 1
     await model.close()
     await store.close()
@@ -136,11 +136,11 @@ async def test_reads_over_http_are_unavailable_while_the_file_is_missing(tmp_pat
         assert "stakelog project rebuild" in answer.json()["detail"]
 
 
-# --- those who write --------------------------------------------------------------------------------------------
+# --- writers --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("left", [(), ("",)], ids=["all deleted", "the -wal and the -shm left"])
-async def test_a_store_writes_nothing_into_a_deleted_file_and_begins_with_a_new_one(
+async def test_a_store_writes_nothing_into_a_deleted_file_and_makes_a_new_one(
     path: Path, left: tuple[str, ...]
 ) -> None:
     store = await live_store(path, 3)
@@ -156,7 +156,7 @@ async def test_a_store_writes_nothing_into_a_deleted_file_and_begins_with_a_new_
 
 
 @pytest.mark.parametrize("after", [1, 5])
-async def test_a_file_deleted_while_it_is_made_is_noticed_too(
+async def test_a_file_that_is_deleted_while_it_is_made_is_detected(
     path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = 0
@@ -177,7 +177,7 @@ async def test_a_file_deleted_while_it_is_made_is_noticed_too(
     await store.close()
 
 
-async def test_a_store_says_once_that_its_file_was_exchanged(path: Path, tmp_path: Path) -> None:
+async def test_a_store_raises_once_after_its_file_was_replaced(path: Path, tmp_path: Path) -> None:
     store, other = await live_store(path, 3), await live_store(tmp_path / "other", 5)
     await other.close()
     delete(path)
@@ -202,11 +202,11 @@ async def test_two_stores_of_a_deleted_file_agree_on_the_next_one(path: Path) ->
     for store in stores:
         await store.close()
     again = SqliteReadModelStore(path)
-    assert await again.generations() == [made], "whoever closed the old file left the new one's WAL alone"
+    assert await again.generations() == [made], "closing the old file did not delete the WAL of the new one"
     await again.close()
 
 
-async def test_writers_go_on_taking_turns_where_the_file_that_they_do_so_by_is_deleted(path: Path) -> None:
+async def test_writers_still_take_turns_after_the_lock_file_is_deleted(path: Path) -> None:
     store = await live_store(path, 3)
     delete(path, ".lock")
     beside = SqliteReadModelStore(path)
@@ -220,7 +220,7 @@ async def test_writers_go_on_taking_turns_where_the_file_that_they_do_so_by_is_d
     await store.close()
 
 
-async def test_one_that_may_not_make_the_file_leaves_none(path: Path) -> None:
+async def test_a_store_that_may_not_make_the_file_makes_none(path: Path) -> None:
     with pytest.raises(ReadModelUnavailable, match="there is no read model at"):
         SqliteReadModelStore(path, make=False)
     assert list(path.parent.iterdir()) == []
@@ -245,7 +245,7 @@ async def test_one_that_may_not_make_the_file_leaves_none(path: Path) -> None:
 
 
 @pytest.mark.parametrize("news", [True, False], ids=["while events come", "while nothing comes"])
-async def test_a_follower_makes_deleted_tables_anew_and_fills_them(tmp_path: Path, told: Story, news: bool) -> None:
+async def test_a_follower_makes_deleted_tables_again_and_fills_them(tmp_path: Path, told: Story, news: bool) -> None:
     expected = await from_scratch(tmp_path / "scratch", told.partitions)
     folder = Folder(tmp_path / "data", told.partitions)
     await folder.append(0.6 if news else 1.0)
@@ -272,7 +272,7 @@ async def until_heads(path: Path, ends: list[int]) -> None:
             try:
                 model = SqliteReadModel(path)
                 try:
-                    heads = (await standing_of(model)).heads
+                    heads = (await read_model_status(model)).heads
                 finally:
                     await model.close()
                 if [head.seq for head in heads] == ends:

@@ -1,4 +1,4 @@
-"""How the reads are asked: paths, parameters, conditions, and what is said when there is no answer."""
+"""The reads over HTTP: paths, parameters, ETags, compression, and the problems."""
 
 import base64
 import gzip
@@ -58,14 +58,14 @@ async def two_wallets(folder: Path) -> AsyncIterator[Asked]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def asked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Asked]:
-    """For those who only read."""
+    """For tests that only read."""
     async with two_wallets(tmp_path_factory.mktemp("reads")) as asked:
         yield asked
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def own(tmp_path: Path) -> AsyncIterator[Asked]:
-    """For those who change something."""
+    """For tests that change something."""
     async with two_wallets(tmp_path) as asked:
         yield asked
 
@@ -89,7 +89,7 @@ async def test_an_id_keeps_its_slashes_and_signs(asked: Asked, path: str, kind: 
 
 @pytest.mark.parametrize(("path", "kind"), ITEMS.items())
 @pytest.mark.parametrize("there_is_not", ["nothing", "%2F", "%2F%2F", "x%2F", "%2Fx", "..", "%2E%2E", "%25"])
-async def test_an_id_that_is_not_there_is_not_found_however_odd(
+async def test_an_unknown_id_is_not_found_even_with_odd_characters(
     asked: Asked, path: str, kind: str, there_is_not: str
 ) -> None:
     assert_problem(await asked.get(path + there_is_not), f"{kind}_not_found", 404)
@@ -165,7 +165,7 @@ async def test_only_get_is_allowed(asked: Asked, path: str, method: str) -> None
 
 
 @pytest.mark.parametrize("path", EVERY)
-async def test_each_parameter_is_known_and_stands_once(asked: Asked, path: str) -> None:
+async def test_an_unknown_or_repeated_parameter_is_malformed(asked: Asked, path: str) -> None:
     assert_problem(await asked.get(f"{path}?unknown=1"), "malformed_request", field="unknown")
     assert_problem(await asked.get(f"{path}?timeout_ms=1&timeout_ms=1"), "malformed_request", field="timeout_ms")
     assert_problem(await asked.get(f"{path}?%ff=1"), "malformed_request")
@@ -187,7 +187,7 @@ async def test_a_malformed_min_position_is_named(asked: Asked, path: str, positi
 
 
 @pytest.mark.parametrize("path", EVERY)
-async def test_a_min_position_is_waited_for_no_longer_than_asked(asked: Asked, path: str) -> None:
+async def test_a_read_waits_for_min_position_no_longer_than_its_timeout(asked: Asked, path: str) -> None:
     assert (await asked.get(f"{path}?min_position={HERE}:1,{HERE}:0&timeout_ms=0")).status == 200
     answer = await asked.get(f"{path}?min_position={HERE}:9007199254740991&timeout_ms=1")
     assert_problem(answer, "not_yet_visible", position=f"{HERE}:{asked.world.node.end(HERE)}")
@@ -238,7 +238,7 @@ async def test_a_cursor_that_was_never_given_out_is_malformed(asked: Asked, path
 
 
 @pytest.mark.parametrize("name", ["at_us", "from_us", "to_us"])
-async def test_a_time_is_an_integer_of_bearable_size(asked: Asked, name: str) -> None:
+async def test_a_time_is_an_integer_within_bounds(asked: Asked, name: str) -> None:
     path = "/v1/wallets/u1/balance" if name == "at_us" else "/v1/wallets/u1/history"
     for text in ("", "x", "1.0", "--1", "1e3", str(2**53), str(-(2**53)), str(2**63), str(2**64), "9" * 5_000):
         assert_problem(await asked.get(f"{path}?{name}={text}"), "malformed_request", field=name)
@@ -254,17 +254,17 @@ async def test_a_time_is_an_integer_of_bearable_size(asked: Asked, name: str) ->
         *(("/v1/orders", name) for name in ("kind", "status")),
     ],
 )
-async def test_a_filter_is_a_text_as_it_can_be_in_an_event(asked: Asked, path: str, name: str) -> None:
+async def test_a_filter_is_a_text_that_an_event_can_have(asked: Asked, path: str, name: str) -> None:
     for text in ("%00", "x%0Ay", "%C2%85", "%7F", "a" * 129):
         assert_problem(await asked.get(f"{path}?{name}={text}"), "malformed_request", field=name)
 
 
 @pytest.mark.parametrize("query", ["type=nothing", "type=", "type=deposited,adjusted"])
-async def test_a_type_is_one_that_there_is(asked: Asked, query: str) -> None:
+async def test_a_type_filter_names_an_event_type(asked: Asked, query: str) -> None:
     assert_problem(await asked.get(f"/v1/wallets/u1/history?{query}"), "malformed_request", field="type")
 
 
-async def test_a_wallet_is_asked_strongly_or_not(asked: Asked) -> None:
+async def test_consistency_is_strong_or_absent(asked: Asked) -> None:
     usual, strong = await asked.get("/v1/wallets/u1"), await asked.get("/v1/wallets/u1?consistency=strong")
     assert usual == strong
     for text in ("", "weak", "STRONG"):
@@ -276,7 +276,7 @@ async def test_a_wallet_is_asked_strongly_or_not(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/wallets/u1", "/v1/wallets/u1?consistency=strong", "/v1/wallets/u1/stats"])
-async def test_what_a_client_has_is_not_sent_again(asked: Asked, path: str) -> None:
+async def test_a_document_that_the_client_has_is_not_sent_again(asked: Asked, path: str) -> None:
     etag = (await asked.get(path)).headers["etag"]
     assert etag.startswith('W/"')
     strong = etag.removeprefix("W/")
@@ -312,7 +312,7 @@ async def with_a_long_history(asked: Asked) -> str:
     return "/v1/wallets/u1/history"
 
 
-async def test_a_long_answer_is_compressed_for_who_takes_it_and_nobody_else(own: Asked) -> None:
+async def test_a_long_response_is_compressed_only_for_clients_that_accept_gzip(own: Asked) -> None:
     path = await with_a_long_history(own)
     plain = await own.get(path)
     assert plain.headers["vary"] == "Accept-Encoding"
@@ -326,7 +326,7 @@ async def test_a_long_answer_is_compressed_for_who_takes_it_and_nobody_else(own:
         assert await own.get(path, ("accept-encoding", refused)) == plain, refused
 
 
-async def test_a_short_answer_stays_as_it_is(asked: Asked) -> None:
+async def test_a_short_response_is_not_compressed(asked: Asked) -> None:
     answer = await asked.get("/v1/wallets/u1/balance", ("accept-encoding", "gzip"))
     assert "content-encoding" not in answer.headers
     assert answer.json()["user_id"] == "u1"
@@ -335,14 +335,14 @@ async def test_a_short_answer_stays_as_it_is(asked: Asked) -> None:
 # --- what is not known, and what is broken ----------------------------------------
 
 
-async def test_what_was_never_there_is_not_found(asked: Asked) -> None:
+async def test_an_item_that_never_existed_is_not_found(asked: Asked) -> None:
     for rest in OF_ONE_WALLET:
         assert_problem(await asked.get(f"/v1/wallets/nobody{rest}"), "wallet_not_found")
     for path in ITEMS:
         assert_problem(await asked.get(path.replace("u1", "nobody") + "x"), "wallet_not_found")
 
 
-async def test_what_may_be_there_by_now_is_not_called_absent(own: Asked) -> None:
+async def test_an_item_that_may_exist_by_now_is_not_reported_as_missing(own: Asked) -> None:
     await own.world.given(open_wallet("u3"), request_withdrawal(5, order_id="w", command_id="w"))
     assert_problem(await own.get("/v1/wallets/u3?timeout_ms=1"), "not_yet_visible")
     assert_problem(await own.get("/v1/orders/u1/w?timeout_ms=1"), "not_yet_visible")
@@ -352,7 +352,7 @@ async def test_what_may_be_there_by_now_is_not_called_absent(own: Asked) -> None
     assert (await own.get("/v1/orders/u1/w?timeout_ms=0")).json()["status"] == "pending"
 
 
-async def test_a_read_model_that_cannot_be_read_is_said_so(own: Asked, tmp_path: Path) -> None:
+async def test_an_unreadable_read_model_is_reported(own: Asked, tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "read-model.sqlite3", isolation_level=None)
     for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         connection.execute(f"DROP TABLE {table}")
@@ -363,8 +363,8 @@ async def test_a_read_model_that_cannot_be_read_is_said_so(own: Asked, tmp_path:
         assert answer.headers["retry-after"] == "1"
 
 
-async def test_a_log_that_cannot_be_read_is_said_so(own: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How old what an answer does not know is, the log alone can tell."""
+async def test_an_unreadable_log_is_reported(own: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the log has the time of the oldest event that is not in the response."""
 
     async def fails(*_: Any) -> list[bytes]:
         raise LogUnavailable("the disk does not answer")

@@ -1,4 +1,4 @@
-"""The tables: they say what the rows say, on four databases alike."""
+"""The tables follow from the row types and are the same on four databases."""
 
 import sqlite3
 from contextlib import closing
@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import String
 
 from ledger.core.events import DATA_TYPES
-from projections.models import BY_USER, ROW_TYPES, WHOLE
+from projections.models import BY_PARTITION, BY_USER, ROW_TYPES
 from projections.models.history import HistoryRow
 from projections.storage.common import create_index, create_table, drop_index, drop_table
 from projections.tables.rows import Row
@@ -29,7 +29,7 @@ EVERY_TABLE: Final = [*TABLES.metadata.sorted_tables, *COMMON.sorted_tables]
 
 
 @pytest.mark.parametrize("kind", ROW_TYPES, ids=lambda kind: kind.table)
-def test_a_row_has_the_members_of_its_table_in_their_order(kind: type[Row]) -> None:
+def test_a_row_has_the_columns_of_its_table_in_their_order(kind: type[Row]) -> None:
     table = TABLES.of[kind]
     assert [column.name for column in table.c] == ["partition", *kind.__struct_fields__]
     assert [column.name for column in table.primary_key] == ["partition", *kind.__struct_fields__[: kind.key_length]]
@@ -46,7 +46,7 @@ def test_a_member_may_be_none_where_its_column_may_be_null(kind: type[Row]) -> N
 def test_every_row_type_has_a_table_named_after_it_and_its_generation() -> None:
     assert [TABLES.of[kind].name for kind in ROW_TYPES] == [f"{kind.table}_g7" for kind in ROW_TYPES]
     assert len(TABLES.metadata.tables) == len(ROW_TYPES)
-    assert {*BY_USER, *WHOLE} == set(ROW_TYPES)
+    assert {*BY_USER, *BY_PARTITION} == set(ROW_TYPES)
 
 
 @pytest.mark.parametrize("table", EVERY_TABLE, ids=lambda table: table.name)
@@ -117,7 +117,7 @@ def test_indexes_are_named_after_their_generation() -> None:
     assert all(str(index.name).endswith("_g7") for index in TABLES.indexes)
 
 
-def test_what_is_made_can_be_dropped_and_dropped_again() -> None:
+def test_tables_can_be_dropped_twice() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         for table in EVERY_TABLE:
             connection.execute(create_table(table, DIALECTS["sqlite"]))

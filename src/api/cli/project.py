@@ -198,33 +198,33 @@ async def _status(settings: "Settings", wanted: int | None) -> bool:
     from api.composition.container import open_read_model
     from projections.models import VERSION
     from projections.projecting.log_reader import every_ahead
-    from projections.reads.status import details_of, standing_of
+    from projections.reads.status import details_of, read_model_status
 
     async with open_read_model(settings, wanted) as (log, model):
-        standing, details = await standing_of(model), await details_of(model)
+        status, details = await read_model_status(model), await details_of(model)
         ends = log.ends()
         now_us = time_ns() // 1_000
-        click.echo(f"generation {standing.generation}, folded by version {standing.version}")
-        if standing.version != VERSION:
+        click.echo(f"generation {status.generation}, folded by version {status.version}")
+        if status.version != VERSION:
             click.echo(f"this program has version {VERSION}: run `stakelog project rebuild --accept`")
         # A read model of another log may have more partitions, or fewer: the lines below report that.
-        for partition, (head, end) in enumerate(zip(standing.heads, ends, strict=False)):
+        for partition, (head, end) in enumerate(zip(status.heads, ends, strict=False)):
             line = f"partition {partition}: seq {head.seq} {head.sha256[:16]}"
             if head.seq < end:
                 age_s = (now_us - _time_us(log, partition, head.seq + 1)) / 1_000_000
                 line += f", {end - head.seq} events behind, the oldest {age_s:.1f} s old"
             click.echo(line)
-        ahead = list(every_ahead(log, standing.heads))
+        ahead = list(every_ahead(log, status.heads))
         for why in ahead:
             click.echo(f"AHEAD partition {why.partition}, seq {why.seq}: {why.reason}")
         for one in details.quarantined:
             click.echo(f"QUARANTINED {one.user_id} (partition {one.partition}) at seq {one.seq}: {one.reason}")
-        if standing.quarantined > len(details.quarantined):
-            click.echo(f"… {standing.quarantined} users are quarantined in all")
-        for proof in details.proofs:
-            at = datetime.fromtimestamp(proof.checked_at_us / 1_000_000, UTC).isoformat(timespec="seconds")
-            found = f"{proof.differences} rows differ" if proof.differences else "all rows agree with the log"
-            click.echo(f"checked partition {proof.partition} up to seq {proof.seq} at {at}: {found}")
+        if status.quarantined > len(details.quarantined):
+            click.echo(f"… {status.quarantined} users are quarantined in all")
+        for check in details.checks:
+            at = datetime.fromtimestamp(check.checked_at_us / 1_000_000, UTC).isoformat(timespec="seconds")
+            found = f"{check.differences} rows differ" if check.differences else "all rows agree with the log"
+            click.echo(f"checked partition {check.partition} up to seq {check.seq} at {at}: {found}")
         for partition, place, table in details.differing:
             click.echo(f"DIFFERS {place or 'no user'} (partition {partition}) in {table}")
     return bool(ahead)

@@ -58,7 +58,7 @@ from projections.projecting.post_commit import PostCommit
 from projections.projecting.rebuild import ReadSide
 from projections.projecting.worker_metrics import LagMonitor
 from projections.reads.queries import Reads
-from projections.reads.status import standing_of
+from projections.reads.status import read_model_status
 from projections.storage.database import Database
 from projections.storage.port import (
     UNDER_WAY,
@@ -208,7 +208,7 @@ class Embedded(Provider):
         """Started, after the node: the node makes the log that it follows."""
         with closing(SqliteLogReader(settings.data / EVENTS)) as log:
             try:
-                refuse_ahead(log, (await standing_of(model)).heads)
+                refuse_ahead(log, (await read_model_status(model)).heads)
             except ReadModelUnavailable:
                 if settings.read_model == SQLITE:
                     raise

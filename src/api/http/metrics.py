@@ -21,7 +21,7 @@ from ledger.node.node import Node
 from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, Refused
 from projections.caching.cached_reads import CacheCounts
 from projections.models.accounts import AccountTotal
-from projections.reads.status import Standing, standing_of
+from projections.reads.status import ReadModelStatus, read_model_status
 from projections.reads.supply import account_totals
 from projections.storage.port import Pool, Pooled, ReadModel, ReadModelUnavailable
 
@@ -129,7 +129,7 @@ class ReadModelGauges(Collector):
         self._node, self._model, self._children = node, model, children
         self._pooled, self._cache = pooled, cache
         self._retries: Mapping[str, int] = {}
-        self._standing: Standing | None = None
+        self._status: ReadModelStatus | None = None
         self._lag_events: list[int] = []
         self._lag_s: list[float] = []
         self._accounts: list[AccountTotal] = []
@@ -137,15 +137,15 @@ class ReadModelGauges(Collector):
     async def look(self) -> None:
         """Read the gauges. If the tables cannot be read, the last known heads count: the lag grows."""
         with suppress(ReadModelUnavailable):
-            self._standing = await standing_of(self._model)
+            self._status = await read_model_status(self._model)
             self._accounts = await account_totals(self._model)
             if self._pooled is not None:
                 self._retries = await self._pooled.retries()
-        if self._standing is None:
+        if self._status is None:
             return
         now_us = time_ns() // 1_000
         self._lag_events, self._lag_s = [], []
-        for partition, head in enumerate(self._standing.heads):
+        for partition, head in enumerate(self._status.heads):
             behind = max(0, self._node.end(partition) - head.seq)
             since_us = now_us
             if behind:
@@ -164,7 +164,7 @@ class ReadModelGauges(Collector):
             yield from _database_gauges(self._pooled.pool, self._retries)
         if self._cache is not None:
             yield from _cache_gauges(self._cache())
-        if self._standing is None:
+        if self._status is None:
             return
         yield _gauge(
             "stakelog_read_model_lag_events",
@@ -187,18 +187,18 @@ class ReadModelGauges(Collector):
         yield _single(
             "stakelog_quarantined_users",
             "Users in quarantine: their rows are not updated",
-            self._standing.quarantined,
+            self._status.quarantined,
         )
-        yield _single("stakelog_read_model_generation", "The live generation", self._standing.generation)
+        yield _single("stakelog_read_model_generation", "The live generation", self._status.generation)
         yield _single(
             "stakelog_read_model_differences",
             "What was found in the read model that the log does not say; should be 0",
-            self._standing.differences,
+            self._status.differences,
         )
         yield _single(
             "stakelog_read_model_proof_age_seconds",
             "Since when the partition that was checked longest ago was held against the log",
-            max(0, time_ns() // 1_000 - self._standing.proved_at_us) / 1_000_000,
+            max(0, time_ns() // 1_000 - self._status.checked_at_us) / 1_000_000,
         )
 
 

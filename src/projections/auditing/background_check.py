@@ -209,7 +209,7 @@ class BackgroundCheck:
             return
         for partition in range(await self._partitions(generation)):
             has_stored = any(
-                one.differences for one in await self._store.proved(generation.number) if one.partition == partition
+                one.differences for one in await self._store.checked(generation.number) if one.partition == partition
             )
             found = await self._quick.quick(generation.number, partition)
             if bool(found) != has_stored:
@@ -240,7 +240,7 @@ class BackgroundCheck:
         """The thorough pass of every partition, once. Returns how many differences are stored."""
         await self.thorough_round()
         generation = await self._live()
-        results = [] if generation is None else await self._store.proved(generation.number)
+        results = [] if generation is None else await self._store.checked(generation.number)
         return sum(one.differences for one in results)
 
     async def _live(self) -> Generation | None:

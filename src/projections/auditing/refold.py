@@ -21,7 +21,7 @@ from projections.models import ROW_TYPES
 from projections.models.deposits import DepositRow
 from projections.projecting.log_reader import LogReader
 from projections.projecting.partition import PartitionProjector
-from projections.storage.port import EVERYBODY, Checkpoint, Difference, Quarantined, ReadModelStore, Run, Users
+from projections.storage.port import ALL_USERS, Checkpoint, Difference, Quarantined, ReadModelStore, Run, Users
 from projections.tables.rows import Key, Row, add_digests, digest_function, is_of_user, key_of
 from projections.tables.tables import QUARANTINE, QUARANTINED_EVENT
 
@@ -105,7 +105,7 @@ class Refold:
         seq, found = 0, list[Difference]()
         for kind in ROW_TYPES:
             comparison = _TableComparison(self._partition, kind, self._named)
-            first: str | None = EVERYBODY.first
+            first: str | None = ALL_USERS.first
             while first is not None:
                 await self._catch_up()
                 seq, first = await self._compare(kind, comparison, first)
@@ -179,7 +179,7 @@ class Refold:
         """Compare about ``_CHUNK`` rows, of the users from ``first`` on. Returns the seq of that moment, and the
         first user whose rows were not compared, None if all were."""
         (store, generation), (scratch, refolded) = self._found, self._scratch
-        users = Users(first) if is_of_user(kind) else EVERYBODY
+        users = Users(first) if is_of_user(kind) else ALL_USERS
         rows, owner = 0, ""
         async with aclosing(store.scan(generation, self._partition, (kind,), users)) as pages:
             checkpoint, _, page = await anext(pages)
@@ -192,7 +192,7 @@ class Refold:
                 aclosing(_side_by_side(expected, found)) as pairs,
             ):
                 async for key, wanted, there in pairs:
-                    if rows >= _CHUNK and users is not EVERYBODY and isinstance(key[0], str) and key[0] != owner:
+                    if rows >= _CHUNK and users is not ALL_USERS and isinstance(key[0], str) and key[0] != owner:
                         return checkpoint.head.seq, key[0]
                     rows, owner = rows + 1, str(key[0])
                     comparison.add(key, wanted, there)
@@ -221,7 +221,7 @@ class Refold:
         return found
 
     async def _quarantined_events(self, side: Side, user_id: str) -> Any:
-        return await side.store.held(side.generation, self._partition, user_id, _QUARANTINED_EVENTS_MAX)
+        return await side.store.quarantined_events(side.generation, self._partition, user_id, _QUARANTINED_EVENTS_MAX)
 
 
 class _TableComparison:
@@ -296,7 +296,7 @@ async def _side_by_side(
 
 
 def _order(row: Row) -> tuple[tuple[int, Any], ...]:
-    """As the stores order keys, also of a value that somebody wrote with another type."""
+    """The order of keys in the stores, also for a value that was changed by hand to another type."""
     return tuple((0 if isinstance(part, int) else 1 if isinstance(part, str) else 2, part) for part in key_of(row))
 
 

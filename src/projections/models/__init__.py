@@ -22,9 +22,9 @@ from projections.models import (
 from projections.tables.model import Models
 
 VERSION: Final = 1
-"""Version of what the rows mean. Raise it with every change that makes other rows of the same events: only
-generations of this version are folded further, and a rebuild lists what differs. A test notices a change that did not
-raise it."""
+"""Version of the meaning of the rows. Raise it with every change that makes other rows from the same events: only
+generations of this version are folded further, and a rebuild lists the differences. A test detects a change that did
+not raise it."""
 
 MODELS: Final = Models(
     (
@@ -46,6 +46,6 @@ ROW_TYPES: Final = MODELS.row_types
 NEEDS: Final = MODELS.needs
 THEN_NEEDS: Final = MODELS.then_needs
 FOLDS: Final = MODELS.folds
-WHOLE_FOLDS: Final = MODELS.partition_folds
+PARTITION_FOLDS: Final = MODELS.partition_folds
 BY_USER: Final = MODELS.by_user
-WHOLE: Final = MODELS.by_partition
+BY_PARTITION: Final = MODELS.by_partition

@@ -33,7 +33,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
 
 
 def reversed_seq(data: Reversed) -> int:
-    """A reversal is of an event of its own wallet, so of its own partition."""
+    """A reversal names an event of the same wallet, so of the same partition."""
     return int(data.position.partition(":")[2])
 
 

@@ -277,7 +277,7 @@ def balance_at(at_us: int) -> UserRead:
 
 
 def balance_now(now_us: int) -> UserRead:
-    """The balances at ``as_of``, whatever a clock says. An event may be later than ``now_us``, because its time comes
+    """The balances at ``as_of``, independent of clocks. An event may be later than ``now_us``, because its time comes
     from another node's clock; ``at_us`` is then the time of that event."""
 
     def document(user: UserStatus, rows: Rows) -> BalanceAt:

@@ -1,4 +1,5 @@
-"""Leaderboards: what a user staked, won and netted on a UTC day. Those of a day, week or month are sums of days.
+"""Leaderboards: how much a user staked, won and netted on a UTC day. A leaderboard is a sum over the days of its
+period.
 
 A stake counts on the day of its bet, a payout on the day of its settlement; a cancelled bet is not counted.
 """
@@ -33,11 +34,11 @@ _PLACED: Final = "bet placed in this run"
 
 
 class LeaderboardRow(Row):
-    """A user's bets of one UTC day (days since 1970) in one asset: what leaderboards are added up from.
+    """A user's bets of one UTC day (days since 1970) in one asset. Leaderboards are sums of these rows.
 
     ``staked`` counts on the day of the bet, ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of
-    the settlement. Databases add these up and sort by them, which no text can be, and a thousand largest stakes are
-    beyond 64 bits: so a sum is high × 2^48 + low, 0 ≤ low < 2^48.
+    the settlement. Databases add these up and sort by them, so they cannot be texts; and a thousand stakes of the
+    largest amount exceed 64 bits. So a sum is high × 2^48 + low, 0 ≤ low < 2^48.
     """
 
     table = "standing"
@@ -169,7 +170,7 @@ def leaders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
     """
     c = tables[LeaderboardRow].c
     (measure,) = conditions
-    # A sum of integers is a decimal to some databases, which they cannot shift; PostgreSQL shifts by a small integer
+    # In some databases a sum of integers is a decimal, which cannot be shifted; PostgreSQL shifts by a small integer
     # only; what MySQL has shifted has no sign, and takes it from what it is added to.
     lows = cast(func.sum(c[f"{measure}_low"]), BigInteger)
     carried = cast(lows.bitwise_rshift(cast(LOW_BITS, Integer)), BigInteger)

@@ -174,7 +174,7 @@ class Orders(Struct, gc=False):
 # --- reads
 
 _KIND_BEGUN_AS: Final = {"pending": "withdrawal", "completed": "deposit"}
-"""Statuses that an order leaves again → the kind of order that begins with them."""
+"""Statuses that can change again → the kind of order that begins with that status."""
 
 
 def orders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:

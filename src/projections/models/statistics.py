@@ -1,7 +1,7 @@
 """Statistics: a user's bets per asset and game; and per asset the deposits, withdrawals and bonuses.
 
-What was undone is not counted: a cancelled bet, a reversed deposit or grant. The amounts of an undoing event are in
-its own postings, which are the opposite of the undone ones.
+A cancelled bet and a reversed deposit or grant are not counted. The postings of a cancellation or a reversal have
+the amounts: they are the opposite of the original postings.
 """
 
 from typing import Annotated, Any, Final
@@ -36,10 +36,10 @@ from projections.tables.tables import Tables
 
 
 class StatisticsRow(Row):
-    """A user's sums in one asset, of one game; under ``game`` "" what no game has part in.
+    """A user's sums in one asset and one game; ``game`` is "" for sums without a game (deposits, bonuses).
 
     ``bets`` and ``staked`` are of the bets that are not cancelled, ``settled_stake`` of the settled ones. Amounts add
-    up over all time, beyond every integer of a database: sums are decimal texts.
+    up over all time and can exceed every integer type of a database: sums are decimal texts.
     """
 
     table = "statistics"

@@ -19,7 +19,7 @@ from ledger.core.position import Position
 from ledger.core.record import Head, MalformedRecord, decode, sha256_hex
 from ledger.errors import LogDamaged
 from projections.models import FOLDS, NEEDS, ROW_TYPES, THEN_NEEDS
-from projections.storage.port import Checkpoint, Held, Quarantined, ReadModelStore, Run
+from projections.storage.port import Checkpoint, Quarantined, QuarantinedEvent, ReadModelStore, Run
 from projections.tables.row_buffer import RowBuffer
 
 _REASON_MAX: Final = 500
@@ -175,8 +175,8 @@ class PartitionProjector:
             self._buffer.forget()
             newly_quarantined |= {failed.link.user_id: self._quarantined_by(failed) for failed in failures}
         self._next_quarantined = self.quarantined | newly_quarantined.keys()
-        held = tuple(_held(link) for link in links if is_quarantined(link))
-        return self._run(head, quarantined=tuple(newly_quarantined.values()), held=held)
+        quarantined_events = tuple(_quarantined_event(link) for link in links if is_quarantined(link))
+        return self._run(head, quarantined=tuple(newly_quarantined.values()), quarantined_events=quarantined_events)
 
     def _quarantined_by(self, failed: FoldFailed) -> Quarantined:
         link = failed.link
@@ -188,8 +188,10 @@ class PartitionProjector:
         Commit the run and then call ``mark_stored``, or call ``discard``. A run has at most ``_RETRY_EVENTS_MAX``
         events; if more are quarantined, the user stays quarantined from the next one on.
         """
-        events = await self._store.held(self._generation, self.partition, one.user_id, _RETRY_EVENTS_MAX + 1)
-        links = [_read(self.partition, held.seq, held.record)[0] for held in events]
+        events = await self._store.quarantined_events(
+            self._generation, self.partition, one.user_id, _RETRY_EVENTS_MAX + 1
+        )
+        links = [_read(self.partition, event.seq, event.record)[0] for event in events]
         rest: Quarantined | None = None
         if len(links) > _RETRY_EVENTS_MAX:
             last = links.pop()
@@ -206,7 +208,7 @@ class PartitionProjector:
         return self._run(
             self.head,
             quarantined=() if rest is None else (rest,),
-            released=tuple(_held(link) for link in links),
+            released=tuple(_quarantined_event(link) for link in links),
             free=(one.user_id,) if rest is None else (),
         )
 
@@ -248,8 +250,8 @@ class PartitionProjector:
         head: Head,
         *,
         quarantined: tuple[Quarantined, ...],
-        held: tuple[Held, ...] = (),
-        released: tuple[Held, ...] = (),
+        quarantined_events: tuple[QuarantinedEvent, ...] = (),
+        released: tuple[QuarantinedEvent, ...] = (),
         free: tuple[str, ...] = (),
     ) -> Run:
         buffer = self._buffer
@@ -259,7 +261,7 @@ class PartitionProjector:
             Checkpoint(head, buffer.digests()),
             list(buffer.changes()),
             quarantined,
-            held,
+            quarantined_events,
             released,
             free,
         )
@@ -283,8 +285,8 @@ def event_of(link: Link) -> Event:
     return link.event
 
 
-def _held(link: Link) -> Held:
-    return Held(link.user_id, link.place.seq, link.record)
+def _quarantined_event(link: Link) -> QuarantinedEvent:
+    return QuarantinedEvent(link.user_id, link.place.seq, link.record)
 
 
 def _as_fold_failed(link: Link, error: Exception) -> FoldFailed:

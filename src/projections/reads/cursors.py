@@ -1,6 +1,6 @@
 """Cursors: where a list continues. Opaque to clients, and valid only for the same list and filters.
 
-base64url of msgpack ``[digest of list and filters, the last item's place, what the first page was true at]``.
+base64url of msgpack ``[digest of list and filters, place of the last item, positions of the first page]``.
 """
 
 import base64
@@ -15,7 +15,7 @@ from msgspec import Struct
 from projections.tables.queries import Cursor
 
 List = tuple[str, str, Mapping[str, str | int]]
-"""Which list it is: its name, its user, its filters."""
+"""A list: its name, its user, its filters."""
 
 _LENGTH_MAX: Final = 16_384
 
@@ -40,8 +40,9 @@ def write_cursor(of: List, cursor: Cursor) -> str:
 
 
 def read_cursor(text: str, of: List, after: str, snapshot: int) -> Cursor:
-    """The cursor in ``text``, whose place has the kinds ``after`` (``i`` integer, ``t`` text) and whose snapshot that
-    many numbers. Raises MalformedCursor where it is none, or one of another list or other filters."""
+    """Return the cursor in ``text``. ``after``: the kinds of its place's values (``i`` integer, ``t`` text);
+    ``snapshot``: how many numbers its snapshot has. Raises MalformedCursor if ``text`` is no cursor, or is a cursor
+    of another list or of other filters."""
     if len(text) > _LENGTH_MAX or not text.isascii():
         raise MalformedCursor("it is not a cursor that was given out")
     try:

@@ -1,4 +1,4 @@
-"""Waits for ``min_position``: a hundred waiting reads query the database as often as a single one does.
+"""Waits for ``min_position``: a hundred waiting reads query the database no more often than one.
 
 The waiting reads take turns: one queries the checkpoints, and all of them use the result. There is no background
 task: without a waiting read no query runs, and the tables can be closed after the last read.
@@ -14,7 +14,8 @@ from projections.storage.port import ReadModel, ReadModelUnavailable
 from projections.tables.queries import Query
 
 POLL_S: Final = 0.004
-"""Pause between two queries. Chosen: a query costs a database 0.5 ms, and a read is late by half of the pause."""
+"""Pause between two queries. Chosen: a query costs a database 0.5 ms, and a read is late by half of the pause on
+average."""
 
 _CHECKPOINTS: Final = (Query(statements.checkpoints),)
 
@@ -29,7 +30,7 @@ class Positions:
 
     async def reached(self, least: Mapping[int, int], within_s: float) -> None:
         """Return once the tables have all of ``least`` (partition → seq), after ``within_s``, or if the database
-        fails. The caller's read then finds out which."""
+        fails. The caller's read then finds out which of the three happened."""
         deadline = monotonic() + within_s
         while not self._have(least) and (left_s := deadline - monotonic()) > 0:
             try:

@@ -1,12 +1,12 @@
 """All reads. Each returns a document of the contract and the positions at which it is true.
 
 Invariants:
-(1) a document is of one moment of the read model: its rows and its positions are read in one snapshot;
-(2) a wallet without ``wallet_opened`` is missing, whatever else it has;
+(1) a document shows one moment of the read model: its rows and its positions are read in one snapshot;
+(2) a wallet without ``wallet_opened`` is missing, even if it has other events;
 (3) ``seqs`` is true for a quarantined user too: the last event before the first one that could not be folded. In
     documents about all users, quarantined users show in ``lag_ms`` only;
-(4) a list continues after its cursor, whatever arrived since: an item that matched at the first page comes once, and
-    an item whose status has changed since comes with the status that it has now.
+(4) a list continues after its cursor although events arrive: an item that matched at the first page comes exactly
+    once, with the status that it has when its page is read.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -26,8 +26,8 @@ from projections.tables.queries import Cursor, Filters, Query, Rows, UserList, U
 __all__ = ["Found", "LogEnds", "MalformedCursor", "Reads"]
 
 _CLOCK_MARGIN_US: Final = 2_000_000
-"""Chosen: more than a clock of ours steps back. So every event that a first page did not know is later than its time
-less this margin."""
+"""Chosen: longer than the step by which a node's clock can go back. So every event that is not in the first page has
+a time later than the page's time minus this margin."""
 
 ALL_STATUS: Final = (Query(statements.checkpoints), Query(statements.quarantine))
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class LogEnds(Protocol):
-    """What this process knows of the log: how far it is ahead of the read model."""
+    """How far the log is ahead of the read model, as far as this process knows."""
 
     @property
     def partitions(self) -> int: ...
@@ -54,9 +54,9 @@ class LogEnds(Protocol):
 
 
 class Found(Struct, gc=False):
-    """The result of a read. Where ``document`` is None, ``missing`` is the problem's code.
+    """The result of a read. If ``document`` is None, ``missing`` is the problem's code.
 
-    ``seqs``: partition → the seq at which the document is true, for every partition that it draws on; ``several``:
+    ``seqs``: partition → the seq at which the document is true, for every partition that it uses; ``several``:
     whether it is about several partitions; ``lag_ms``: age of the oldest known event that is not in the document.
     """
 
@@ -201,7 +201,7 @@ class Reads:
         """The seq of every partition, and the time of the oldest known event that is not in the rows.
 
         A quarantined user's events count for the age, not for the seqs: one quarantined user must neither make all
-        documents look old nor hide what belongs to others.
+        documents look old nor hide the events of other users.
         """
         seqs: dict[int, int] = dict(checkpoint_rows)
         unknown_us = [time_us for _, _, _, time_us in quarantine_rows]
@@ -212,7 +212,7 @@ class Reads:
 
 
 def status_of(user_id: str, partition: int, rows: Rows) -> UserStatus:
-    """Of the row of ``statements.user_status``."""
+    """Made from the row of ``statements.user_status``."""
     seq, quarantined_seq, quarantined_at_us, *wallet = rows[0]
     folded = seq if quarantined_seq is None else quarantined_seq - 1
     return UserStatus(user_id, partition, folded, quarantined_at_us, wallet)
@@ -225,12 +225,12 @@ def _next_cursor(
     place: Callable[[Sequence[Any]], tuple[Any, ...]],
     snapshot: Sequence[int],
 ) -> str | None:
-    """None at the end of the list: where no row comes after the page's."""
+    """None at the end of the list: no row comes after this page."""
     return None if len(rows) <= limit else write_cursor(key, Cursor(place(rows[limit - 1]), tuple(snapshot)))
 
 
 def at_once(read: Coroutine[Any, Any, T]) -> T:
-    """The result of a read on a read model that reads in the caller's thread, so that it never waits."""
+    """The result of a read that never waits, because its read model reads in the caller's thread."""
     try:
         read.send(None)
     except StopIteration as done:

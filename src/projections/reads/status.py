@@ -6,12 +6,12 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, bindparam, func, select
 
 from ledger.core.record import Head
-from projections.storage.port import Proved, Quarantined, ReadModel
+from projections.storage.port import Checked, Quarantined, ReadModel
 from projections.tables.queries import Query
 from projections.tables.tables import CHECKPOINT, DIFFERENCE, GENERATION, PROOF, QUARANTINE, Tables
 
 
-class Standing(Struct, frozen=True):
+class ReadModelStatus(Struct, frozen=True):
     """The live generation: its number, the version of the folds that fill it, and the head of every partition."""
 
     generation: int
@@ -20,16 +20,16 @@ class Standing(Struct, frozen=True):
     quarantined: int
     differences: int
     """Fields and rows that differ from the log, as the background check found."""
-    proved_at_us: int
-    """When the partition with the oldest check was checked. While a partition is unchecked: when the generation was
+    checked_at_us: int
+    """Time of the oldest of the partitions' last checks. While a partition is unchecked: when the generation was
     made."""
 
 
 class Details(Struct, frozen=True):
-    """Details for an operator: the first quarantined users, the last checks, and who has wrong rows."""
+    """Details for an operator: the first quarantined users, the last checks, and the users with wrong rows."""
 
     quarantined: list[Quarantined]
-    proofs: list[Proved]
+    checks: list[Checked]
     differing: list[tuple[int, str, str]]
     """Partition, user or account, table."""
 
@@ -37,23 +37,23 @@ class Details(Struct, frozen=True):
 _LISTED: int = 100
 
 
-async def standing_of(model: ReadModel) -> Standing:
+async def read_model_status(model: ReadModel) -> ReadModelStatus:
     """Raises ReadModelUnavailable, also if no generation is live yet."""
-    (generation,), checkpoints, (quarantined,), ((proved, differences, oldest_us),) = await model.fetch(
-        [Query(_generation), Query(_checkpoints), Query(_quarantined_count), Query(_proof_sums)], quick=True
+    (generation,), checkpoints, (quarantined,), ((checked, differences, oldest_us),) = await model.fetch(
+        [Query(_generation), Query(_checkpoints), Query(_quarantined_count), Query(_check_sums)], quick=True
     )
     number, version, made_at_us = generation
     heads = [Head(seq, sha256) for seq, sha256 in checkpoints]
-    proved_at_us = oldest_us if proved == len(heads) else made_at_us
-    return Standing(number, version, heads, quarantined[0], int(differences or 0), proved_at_us)
+    checked_at_us = oldest_us if checked == len(heads) else made_at_us
+    return ReadModelStatus(number, version, heads, quarantined[0], int(differences or 0), checked_at_us)
 
 
 async def details_of(model: ReadModel) -> Details:
     """Raises ReadModelUnavailable."""
-    quarantined, proofs, differing = await model.fetch([Query(_quarantined), Query(_proofs), Query(_differing)])
+    quarantined, checks, differing = await model.fetch([Query(_quarantined), Query(_checks), Query(_differing)])
     return Details(
         [Quarantined(*row) for row in quarantined],
-        [Proved(*row) for row in proofs],
+        [Checked(*row) for row in checks],
         [(row[0], row[1], row[2]) for row in differing],
     )
 
@@ -72,7 +72,7 @@ def _quarantined_count(_: Tables, __: frozenset[str]) -> Select[Any]:
     return select(func.count()).select_from(QUARANTINE).where(QUARANTINE.c.generation == bindparam("generation"))
 
 
-def _proof_sums(_: Tables, __: frozenset[str]) -> Select[Any]:
+def _check_sums(_: Tables, __: frozenset[str]) -> Select[Any]:
     of = PROOF.c
     columns: list[ColumnElement[Any]] = [func.count(), func.sum(of.differences), func.min(of.checked_at_us)]
     return select(*columns).where(of.generation == bindparam("generation"))
@@ -84,7 +84,7 @@ def _quarantined(_: Tables, __: frozenset[str]) -> Select[Any]:
     return here.where(of.generation == bindparam("generation")).order_by(of.partition, of.user_id).limit(_LISTED)
 
 
-def _proofs(_: Tables, __: frozenset[str]) -> Select[Any]:
+def _checks(_: Tables, __: frozenset[str]) -> Select[Any]:
     of = PROOF.c
     here = select(of.partition, of.seq, of.checked_at_us, of.differences)
     return here.where(of.generation == bindparam("generation")).order_by(of.partition)

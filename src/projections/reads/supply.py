@@ -1,7 +1,7 @@
 """The money supply, from the folded account totals: where an asset's money came from, where it is, where it went.
 
-It is in wallets and in transit. A house account that paid more than it took in is a source, the others are sinks. The
-balances of all accounts of an asset sum to zero, because the postings of every event do.
+The supply is in wallets and in transit. A house account that paid more than it took in is a source, the others are
+sinks. The balances of all accounts of an asset sum to zero, because the postings of every event do.
 """
 
 from projections.models.accounts import AccountTotal, accounts_statement, totals_of

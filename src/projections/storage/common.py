@@ -1,6 +1,6 @@
-"""SQLAlchemy statements made ready once: their text for one database, and the order in which it wants its values.
+"""SQLAlchemy statements, compiled once: their text for one database, and the order of its parameters.
 
-Compiling a statement costs a millisecond, running one ten microseconds; nothing here formats SQL by hand.
+Compiling a statement costs a millisecond, running one ten microseconds; no SQL is formatted by hand.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from sqlalchemy.sql.expression import ClauseElement
 
 
 class Statement(NamedTuple):
-    """SQL with positional parameters; ``names`` are those that the caller gives, in the order of the text."""
+    """SQL with positional parameters; ``names`` are the parameters, in the order of the text."""
 
     text: str
     names: tuple[str, ...]
     constants: Mapping[str, Any]
 
     def values(self, given: Mapping[str, Any]) -> list[Any]:
-        """The values for the text's places. KeyError where one is missing."""
+        """The values in the order of the text. Raises KeyError if one is missing."""
         constants = self.constants
         return [constants[name] if name in constants else given[name] for name in self.names]
 

@@ -1,4 +1,4 @@
-"""What the read model needs of a database server: a pool of connections, and sessions that run statements.
+"""Port of a database server for the read model: a pool of connections, and sessions that run statements.
 
 ``postgresql`` and ``mysql`` implement it; ``tests/conformance/test_databases.py`` tests both.
 """
@@ -80,17 +80,18 @@ class Database(Protocol):
         ...
 
     def writing(self) -> AbstractAsyncContextManager[Session]:
-        """One READ COMMITTED transaction, committed, or rolled back with whatever was raised."""
+        """One READ COMMITTED transaction: committed at the end, rolled back if an exception is raised."""
         ...
 
     def alone(self) -> AbstractAsyncContextManager[Session]:
-        """For making and dropping tables: one process at a time. In a transaction, if the server can."""
+        """For making and dropping tables: one process at a time. In a transaction, if the server supports that for
+        DDL."""
         ...
 
     def rebuilding(self) -> AbstractAsyncContextManager[None]:
         """For a rebuild: one process at a time, on any machine. Raises RebuildUnderWay.
 
-        The server releases the lock when the connection ends, however the process ended.
+        The server releases the lock when the connection ends, also after a kill.
         """
         ...
 
@@ -111,7 +112,7 @@ class Database(Protocol):
         ...
 
     def forget_room(self, generation: int) -> None:
-        """Forget for which months there is room: it may be gone."""
+        """Forget which months are prepared: their tables may be gone."""
         ...
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
-"""The database is MySQL or MariaDB, spoken to by asyncmy.
+"""``Database`` on MySQL or MariaDB, with the driver asyncmy.
 
-Texts have a binary collation that does not pad; each of the two has one of its own, so the server is asked which it
-is. Rows are written by statements of many rows, on MariaDB in its bulk protocol. History is one table: InnoDB keeps
-a user's lines together and in the order of time by its primary key, which partitions would take apart.
+Texts have a binary collation that does not pad. MySQL and MariaDB have different names for it, so the server is asked
+which of the two it is. Rows are written by statements of many rows, on MariaDB in its bulk protocol. History is one
+table: InnoDB stores a user's lines together, in the order of its primary key; partitions would separate them.
 """
 
 import asyncio
@@ -33,36 +33,36 @@ from projections.tables.rows import Key
 from projections.tables.tables import Tables
 
 CONNECTIONS: Final = 8
-"""In the pool of a process. Chosen: as for PostgreSQL."""
+"""Connections in the pool of a process. Chosen: as for PostgreSQL."""
 _WAIT_S: Final = 3.0
-"""For a connection: as long as a read may wait before it fails."""
+"""Time-out for getting a connection: after it the read fails."""
 _LOOK_S: Final = 30.0
-"""For all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
+"""Time-out for all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
 _ALONE_S: Final = 60
-"""For another process that makes tables."""
+"""Time-out for waiting until another process has made its tables."""
 _PUT_AT_ONCE: Final = 1_000
 _PUT_TEXT: Final = 1_000_000
-"""Code points in one statement, so 4 MB at the most: a server that was told nothing takes 16 MB, an old one 4."""
+"""Code points in one statement, so at most 4 MB. A server with default settings accepts 16 MB, an old one 4 MB."""
 _LOADED_AT_ONCE: Final = (500, 25, 1)
-"""Keys in one statement: few lengths, so that few statements are made ready. Measured: MariaDB looks up a list of
-up to 1,000 key by key, and makes a join of a longer one."""
+"""Numbers of keys in one statement: few different numbers, so that few statements are prepared. Measured: MariaDB
+looks up a list of at most 1,000 keys one by one; a longer list becomes a join."""
 _STATEMENTS_KEPT: Final = 256
 _CONFLICTS: Final = ("1213", "1205", "1020")
 _NO_TABLE: Final = 1146
 _CHANGED_TABLE: Final = 1412
-"""The table was made after the snapshot that wants to look into it."""
+"""Error: the table was made after the snapshot that reads it."""
 
 _MARIADB: Final = MariaDBDialect(paramstyle="format")
 _MYSQL: Final = mysql.base.MySQLDialect(paramstyle="format")
-# Strict: what does not fit is refused, not cut off. No notes: a table that is not there to be dropped is no news.
-# DDL waits at most so long for readers of its table, because later readers of the table queue behind it.
+# Strict: a value that is too long is refused, not cut off. No notes: DROP TABLE IF EXISTS would warn about each
+# missing table. DDL waits at most 5 s for readers of its table, because later readers of the table queue behind it.
 _SETTINGS: Final = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION sql_notes = 0, "
     "SESSION lock_wait_timeout = 5"
 )
 _ISOLATION: Final = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-# As the columns have it. Else an equal text is not the same text to the planner, which then sorts by the very column
-# whose value the statement names, and reads all of a user's lines for that.
+# The collation of the columns. With another one the planner does not treat a column as constant although the
+# statement gives its value: it reads all lines of the user and sorts them by that column.
 _NAMES: Final = {
     "mariadb": "SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin",
     "mysql": "SET NAMES utf8mb4 COLLATE utf8mb4_0900_bin",
@@ -139,7 +139,8 @@ class MySqlSession:
         for index in tables.indexes:
             if not await _rows(self._connection, _HAS_INDEX, [index.name]):
                 await _rows(self._connection, create_index(index, self._dialect))
-        # The server would come to know its rows by itself, some seconds after the first queries went by no index.
+        # Without ANALYZE the server collects its statistics some seconds later; until then queries would use no
+        # index.
         quote = self._dialect.identifier_preparer.quote
         names = ", ".join(quote(table.name) for table in tables.metadata.sorted_tables)
         await _rows(self._connection, f"ANALYZE TABLE {names}")
@@ -154,7 +155,7 @@ class MySqlDatabase:
     conflicts: Sequence[str] = _CONFLICTS
 
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
-        """``url``: mysql://user:password@host:port/database, with ?ssl_ca=<file> where TLS is wanted.
+        """``url``: mysql://user:password@host:port/database, with ?ssl_ca=<file> for TLS.
 
         User and password are percent-encoded UTF-8. Nothing is opened yet.
         """
@@ -192,7 +193,7 @@ class MySqlDatabase:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
-        """A connection; one that something went wrong on is not used again."""
+        """A connection. After an error the connection is not used again."""
         pool = await self._opened()
         with with_address(self._address):
             with _translated():
@@ -261,10 +262,10 @@ class MySqlDatabase:
         return found
 
     async def make_room(self, generation: int, times_us: Mapping[Table, Iterable[int]]) -> None:
-        """There is: no table is split."""
+        """Nothing to do: no table is split."""
 
     def forget_room(self, generation: int) -> None:
-        """There is nothing to forget."""
+        """Nothing to forget: no table is split."""
 
     async def close(self) -> None:
         self._closed = True
@@ -321,7 +322,7 @@ async def _fetched(cursor: Cursor, number: int) -> Rows:
 
 
 def _parts(rows: Sequence[Sequence[Any]]) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows in as few statements as a server surely takes."""
+    """Divide rows into as few statements as possible, each small enough for every server."""
     part: list[tuple[Any, ...]] = []
     text = 0
     for row in rows:
@@ -346,11 +347,12 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Translate asyncmy's errors into the port's. Only around calls of the driver: other errors are our own."""
+    """Translate asyncmy's errors into the port's. Use it only around calls of the driver: other errors are defects of
+    this program."""
     try:
         yield
     except errors.MySQLError as error:
-        number, words = error.args[0] if error.args else 0, str(error.args[-1]) if error.args else "it said nothing"
+        number, words = error.args[0] if error.args else 0, str(error.args[-1]) if error.args else "no message"
         if number in (_NO_TABLE, _CHANGED_TABLE):
             raise TableGone(words) from error
         if str(number) in _CONFLICTS:
@@ -359,4 +361,4 @@ def _translated() -> Iterator[None]:
     except TimeoutError as error:
         raise ReadModelUnavailable("the database gives no connection: see that it runs and can be reached") from error
     except (OSError, EOFError) as error:
-        raise ReadModelUnavailable(f"the database cannot be used: {error or 'it hung up'}") from error
+        raise ReadModelUnavailable(f"the database cannot be used: {error or 'the connection was closed'}") from error

@@ -1,14 +1,14 @@
-"""What projecting and reading need of a database: rows and checkpoint in one transaction, and every way it can fail.
+"""Port of the read model's database: rows and checkpoint in one transaction, and all errors that it can raise.
 
 ::
 
     ReadModelError
     ├── Overtaken           nothing was written: another process folded the partition; read its checkpoint again
-    ├── Switched            nothing was written: another generation is live, or the tables were exchanged
-    ├── OutOfStep           a rebuild may not go live: the generations are not at the same place
+    ├── Switched            nothing was written: another generation is live, or the tables were replaced
+    ├── OutOfStep           a rebuild may not go live: the generations are not at the same events
     ├── Differs             a rebuild may not go live without `accept`: its rows differ from the live ones
     ├── RebuildUnderWay     another process rebuilds this read model
-    ├── ReadModelAhead      the read model knows what the log does not hold: the log got shorter or was exchanged
+    ├── ReadModelAhead      the read model has events that the log does not have: the log got shorter or was replaced
     └── ReadModelUnavailable  the database cannot be read or written now
 
 Each adapter passes ``tests/conformance/test_read_model_stores.py``.
@@ -27,7 +27,7 @@ from projections.tables.queries import Query, Rows
 from projections.tables.row_buffer import Digests
 from projections.tables.rows import Key, Row
 
-UNDER_WAY: Final = "another rebuild of this read model is under way: wait for its end"
+UNDER_WAY: Final = "another rebuild of this read model is running: wait until it ends"
 _SHOWN_MAX: Final = 200
 
 
@@ -44,7 +44,7 @@ class Switched(ReadModelError):
 
 
 class OutOfStep(ReadModelError):
-    """The generation cannot become the live one, or be dropped, as it is."""
+    """The generation cannot become live, or cannot be dropped, in its present state."""
 
 
 class Differs(ReadModelError):
@@ -56,15 +56,15 @@ class RebuildUnderWay(ReadModelError):
 
 
 class ReadModelAhead(ReadModelError):
-    """The log does not hold the event at ``partition``, ``seq`` that the rows are true at: it got shorter, or is
-    another one. A disaster to report, not to continue."""
+    """The event at ``partition``, ``seq``, up to which the rows are folded, is not on the log: the log got shorter,
+    or is another one. This must be reported; folding must not continue."""
 
     def __init__(self, partition: int, seq: int, reason: str) -> None:
         super().__init__(f"the read model is ahead of the log at partition {partition}, seq {seq}: {reason}")
         self.partition, self.seq, self.reason = partition, seq, reason
 
     def __reduce__(self) -> tuple[type["ReadModelAhead"], tuple[int, int, str]]:
-        return type(self), (self.partition, self.seq, self.reason)  # it also comes from other processes
+        return type(self), (self.partition, self.seq, self.reason)  # worker processes send it to their parent
 
 
 class ReadModelUnavailable(ReadModelError):
@@ -134,8 +134,8 @@ class Quarantined(Struct, frozen=True):
     reason: str
 
 
-class Held(NamedTuple):
-    """An event of a quarantined user, kept until it can be taken."""
+class QuarantinedEvent(NamedTuple):
+    """An event of a quarantined user, kept until it can be folded."""
 
     user_id: str
     seq: int
@@ -143,7 +143,7 @@ class Held(NamedTuple):
 
 
 class Run(Struct, frozen=True):
-    """What a run of one partition's events changes: from one checkpoint to the next, all of it or nothing.
+    """The changes of a run of one partition's events, from one checkpoint to the next: all are written, or nothing.
 
     ``before`` includes the digests: folding a quarantined user's events changes rows and not the head, and two
     processes that do so at once must not overwrite each other.
@@ -154,9 +154,9 @@ class Run(Struct, frozen=True):
     after: Checkpoint
     rows: Sequence[tuple[type[Row], Sequence[Row]]]
     quarantined: Sequence[Quarantined] = ()
-    held: Sequence[Held] = ()
-    released: Sequence[Held] = ()
-    """Events that were held and are in the rows now."""
+    quarantined_events: Sequence[QuarantinedEvent] = ()
+    released: Sequence[QuarantinedEvent] = ()
+    """Events that were quarantined and are in the rows now."""
     free: Sequence[str] = ()
     """Users who are not quarantined any more."""
 
@@ -164,9 +164,9 @@ class Run(Struct, frozen=True):
 class Difference(Struct, frozen=True):
     """A field that is not what the log says.
 
-    ``place`` is the user, or the account where no user is meant, "" where it is the partition's own. ``key`` is the
-    row's key inside its partition, ``expected`` and ``found`` are values, as JSON. ``field`` is "" for a whole row,
-    which is ``null`` where there is none.
+    ``place`` is the user; or the account, if the row is of an account; or "", if the row is of the whole partition.
+    ``key`` is the row's key inside its partition. ``expected`` and ``found`` are values, as JSON. ``field`` is "" for
+    a whole row; a missing row is ``null``.
     """
 
     partition: int
@@ -191,8 +191,9 @@ def _short(text: str) -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
 
 
-class Proved(Struct, frozen=True):
-    """When a partition's rows were last held against the log, up to which event; how many differences are kept."""
+class Checked(Struct, frozen=True):
+    """When a partition's rows were last compared with the log, up to which event, and how many differences are
+    stored."""
 
     partition: int
     seq: int
@@ -201,7 +202,7 @@ class Proved(Struct, frozen=True):
 
 
 class Users(NamedTuple):
-    """The users from ``first`` on, below ``last``, in the order of their bytes."""
+    """The users with ``first`` ≤ user_id < ``last``, in the order of their bytes."""
 
     first: str = ""
     last: str = "\U0010ffff"
@@ -210,15 +211,15 @@ class Users(NamedTuple):
         return isinstance(user_id, str) and self.first <= user_id < self.last
 
 
-EVERYBODY: Final = Users()
+ALL_USERS: Final = Users()
 
 
 LastRuns = Callable[[Sequence[Checkpoint]], Awaitable[Sequence[Run]]]
-"""From where the live generation is, partition by partition, to the runs that another one lacks."""
+"""Checkpoints of the live generation, one for each partition → the runs that the new generation still lacks."""
 
 
 class ReadModelStore(Protocol):
-    """The tables, written. All methods raise ReadModelUnavailable where the database does."""
+    """Writes the tables. All methods raise ReadModelUnavailable."""
 
     async def generations(self) -> list[Generation]:
         """All generations, oldest first. Raises Switched once if the tables were replaced since the last call."""
@@ -229,7 +230,7 @@ class ReadModelStore(Protocol):
         ...
 
     async def make_indexes(self, generation: int) -> None:
-        """What the generation's queries go by. Making them again is harmless."""
+        """Make the indexes that the generation's queries use. Making them again is harmless."""
         ...
 
     async def drop_generation(self, generation: int) -> None:
@@ -240,13 +241,13 @@ class ReadModelStore(Protocol):
         ...
 
     async def checkpoints(self, generation: int) -> list[Checkpoint]:
-        """Of every partition, in order."""
+        """The checkpoint of every partition, in order."""
         ...
 
     async def load(
         self, generation: int, partition: int, wanted: Mapping[type[Row], Collection[Key]]
     ) -> dict[type[Row], list[Row]]:
-        """Those of the wanted rows that there are."""
+        """The wanted rows that exist."""
         ...
 
     async def commit(self, generation: int, runs: Sequence[Run], *, building: bool = False) -> None:
@@ -257,8 +258,10 @@ class ReadModelStore(Protocol):
         """Every quarantined user."""
         ...
 
-    async def held(self, generation: int, partition: int, user_id: str, limit: int) -> list[Held]:
-        """The first of the user's events that wait, in order."""
+    async def quarantined_events(
+        self, generation: int, partition: int, user_id: str, limit: int
+    ) -> list[QuarantinedEvent]:
+        """The user's first ``limit`` quarantined events, in order."""
         ...
 
     async def switch(self, old: int, new: int, *, accept: bool, last: LastRuns | None = None) -> None:
@@ -266,17 +269,17 @@ class ReadModelStore(Protocol):
 
         While no process can fold, ``last`` returns the runs that bring ``new`` to the heads of ``old``; they are
         written in the same transaction. Raises OutOfStep and Differs (naming the first partition), Switched if
-        ``old`` is not live, Overtaken; nothing was written then.
+        ``old`` is not live, Overtaken; then nothing was written.
         """
         ...
 
     def scan(
-        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = EVERYBODY
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = ALL_USERS
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         """Every row of these tables (None: of all) in the partition, page by page, with the partition's checkpoint.
 
         Table by table, in the order of keys, all in one snapshot. Of tables whose rows belong to one user each, only
-        the rows of ``users``. There is at least one page, which may be empty. Raises Switched where the generation is
+        the rows of ``users``. There is at least one page, which may be empty. Raises Switched if the generation is
         gone.
         """
         ...
@@ -284,16 +287,16 @@ class ReadModelStore(Protocol):
     async def report(
         self, generation: int, partition: int, seq: int, now_us: int, found: Sequence[Difference]
     ) -> None:
-        """Keep what the check of a partition found, in place of what it found before. Raises Switched where the
-        generation is gone."""
+        """Store the result of a partition's check; it replaces the previous result. Raises Switched if the generation
+        is gone."""
         ...
 
-    async def proved(self, generation: int) -> list[Proved]:
+    async def checked(self, generation: int) -> list[Checked]:
         """The partitions that were checked, in order."""
         ...
 
     async def differences(self, generation: int, limit: int) -> list[Difference]:
-        """The first differences that are kept, by partition and place."""
+        """The first stored differences, by partition and place."""
         ...
 
     async def close(self) -> None:
@@ -302,7 +305,7 @@ class ReadModelStore(Protocol):
 
 
 class Pool(NamedTuple):
-    """The connections of this process: how many there are, how many of them are in use, and may be at the most."""
+    """The connections of this process: how many are open, how many of these are in use, and how many may be open."""
 
     size: int
     used: int
@@ -310,7 +313,7 @@ class Pool(NamedTuple):
 
 
 class Pooled(Protocol):
-    """What an operator watches of a read model in a database server."""
+    """The figures that an operator watches if the read model is in a database server."""
 
     @property
     def pool(self) -> Pool: ...
@@ -322,12 +325,13 @@ class Pooled(Protocol):
 
 
 class ReadModel(Protocol):
-    """The live generation, read."""
+    """Reads the live generation."""
 
     async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:
-        """The rows of each, all of one moment and of the generation that was live then.
+        """The rows of each query, all of one moment and of the generation that was live at that moment.
 
-        ``quick``: few rows by primary key, which the adapter may look up at once. Raises ReadModelUnavailable.
+        ``quick``: few rows by primary key, which the adapter may read in the caller's thread. Raises
+        ReadModelUnavailable.
         """
         ...
 

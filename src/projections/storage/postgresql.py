@@ -1,9 +1,9 @@
-"""The database is PostgreSQL, spoken to by psycopg.
+"""``Database`` on PostgreSQL, with the driver psycopg.
 
-Texts have the collation ``C``, which compares bytes. History is partitioned by month: lines come in the order of
-time, so the indexes that are written to are those of one month, however old the log is, and a page of the newest
-lines looks at the newest months only. A month's table is made ahead of its first line and then attached, which takes
-no lock that readers of rows, or writers, wait for.
+Texts have the collation ``C``, which compares bytes. History is partitioned by month. Lines come in the order of
+time, so only the indexes of one month are written, even if the log is old, and a page of the newest lines reads only
+the newest months. A month's table is made before its first line and then attached; for this, readers and writers of
+rows do not wait.
 """
 
 import asyncio
@@ -31,15 +31,16 @@ from projections.tables.rows import Key
 from projections.tables.tables import MONTH_OF, Tables
 
 CONNECTIONS: Final = 8
-"""In the pool of a process. Chosen: more are no faster on a server of few cores, which allows some 100 in all."""
+"""Connections in the pool of a process. Chosen: more are no faster on a server with few cores, and a server allows
+only about 100 in all."""
 _WAIT_S: Final = 1.5
-"""For a connection: as long as a read may wait before it fails. One that takes longer to be made is there
-for the next."""
+"""Time-out for getting a connection: after it the read fails. A connection that is opened too late serves the next
+read."""
 _LOOK_S: Final = 30.0
-"""For all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
+"""Time-out for all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
 _COPIED_FROM: Final = 64
-"""Rows. Chosen: COPY is four round trips. Measured: for thousands it takes a fifth of the processor that a statement
-a row does."""
+"""At this number of rows COPY is used. Chosen: COPY costs four round trips. Measured: for thousands of rows it uses a
+fifth of the CPU time of one statement for each row."""
 _LOADED_AT_ONCE: Final = 5_000
 _CONFLICTS: Final = ("40P01", "40001", "55P03")
 _ALONE: Final = 0x57A4E106
@@ -50,7 +51,7 @@ _DIALECT: Final[Dialect] = postgresql.base.PGDialect(paramstyle="format")  # typ
 
 
 class _IntegerOfNumeric(Loader):
-    """SUM over integers has the type numeric."""
+    """Decodes numeric as int: SUM over integers has the type numeric."""
 
     def load(self, data: Buffer) -> int:
         return int(bytes(data))
@@ -79,7 +80,8 @@ def _put_for(table: Table) -> _Put:
     empty = sql.SQL("TRUNCATE {}").format(sql.Identifier(incoming.name))
     copy = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(incoming.name))
     one = _upsert(table, postgresql.insert(table))
-    # Read in the order in which it was copied, which is that of the keys: all write rows in one order.
+    # Rows are read in the order in which they were copied, which is the order of keys: all processes lock in one
+    # order.
     merge = _upsert(table, postgresql.insert(table).from_select(names, select(*incoming.c)))
     return _Put(one, create_table(incoming, _DIALECT), empty, copy, merge)
 
@@ -92,7 +94,7 @@ def _upsert(table: Table, added: postgresql.Insert) -> str:
 
 @lru_cache(maxsize=64)
 def _load_for(table: Table, key_length: int) -> str:
-    """Rows by their keys, which come as one array for each column."""
+    """Selects rows by their keys, which are given as one array for each key column."""
     members = [column for column in table.c if column.name != "partition"]
     keys = members[:key_length]
     arrays = [cast(bindparam(f"all_{key.name}"), postgresql.ARRAY(_element(key))) for key in keys]
@@ -116,7 +118,7 @@ class PostgreSqlSession:
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
         self._filled: set[Table] = set()
-        """Tables whose temporary one has rows of this transaction, which end with it."""
+        """Tables whose temporary table has rows of this transaction. PostgreSQL deletes these rows at its end."""
 
     async def rows(self, statement: Statement, values: Sequence[Any] = ()) -> Rows:
         cursor = await self._connection.execute(statement.text, values)
@@ -182,7 +184,7 @@ class PostgreSqlDatabase:
         self._opening = asyncio.Lock()
         self._closed = False
         self._months: dict[int, set[tuple[str, int]]] = {}
-        """Generation → the tables and months that there are partitions for."""
+        """Generation → the (table, month) pairs that have a partition."""
 
     @property
     def pool(self) -> Pool:
@@ -205,8 +207,8 @@ class PostgreSqlDatabase:
                     max_size=self._connections,
                     open=False,
                     timeout=_WAIT_S,
-                    # Give up soon: who wants a connection next makes the pool try at once, and not as late as its
-                    # own ever longer pauses would have it.
+                    # Give up soon: then the next request for a connection makes the pool connect at once. The pool's
+                    # own attempts have longer and longer pauses.
                     reconnect_timeout=1.0,
                     kwargs={"autocommit": True, "application_name": "stakelog", "connect_timeout": 3},
                     configure=_configure,
@@ -226,7 +228,8 @@ class PostgreSqlDatabase:
                     yield connection
                 except OperationalError:
                     if connection.closed:
-                        # The server went away: what else waits in the pool is as dead. Looking at it replaces it.
+                        # The server went away, so the other connections in the pool are broken too. A check replaces
+                        # them.
                         await pool.check()
                     raise
 
@@ -277,7 +280,7 @@ class PostgreSqlDatabase:
             async with _within(_LOOK_S), self._connected() as connection:
                 await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
                 await connection.set_read_only(True)
-                # One round trip: nothing is waited for until all has been sent.
+                # One round trip: all statements are sent before the first response is read.
                 async with connection.pipeline(), connection.transaction():
                     cursors = [await connection.execute(statement.text, values) for statement, values in statements]
                 return [await cursor.fetchall() for cursor in cursors]

@@ -1,13 +1,13 @@
-"""The read model in a database server, written and read: what is the same on PostgreSQL and on MySQL.
+"""The read model in a database server: store and reader, the same for PostgreSQL and MySQL.
 
 Invariants:
 (1) a write is one READ COMMITTED transaction. Its first statement is the compare-and-set of the checkpoints, its
     second reads the generation's status. A transaction that waited for a switch to commit sees its effect, because
     each statement of READ COMMITTED has a new snapshot;
-(2) a deadlock or a lock time-out takes nothing with it: the transaction is tried again whole, and counted in
-    ``retried``, where the count outlives the process. It should stay at zero: no row is written by two partitions,
+(2) a deadlock or a lock time-out loses nothing: the whole transaction is retried, and counted in the table
+    ``retried``, where the count survives the process. It should stay at zero: no row is written by two partitions,
     and all rows are locked in the order of their keys;
-(3) a read is one READ ONLY transaction whose snapshot its first statement, the pointer to the live generation, fixes;
+(3) a read is one READ ONLY transaction. Its first statement reads which generation is live and fixes the snapshot;
 (4) a generation exists once its row is in ``generation``, which is written last. MySQL commits each CREATE TABLE by
     itself; tables that a crashed process left behind are dropped by the next process that makes tables.
 """
@@ -38,17 +38,17 @@ from projections.models import MODELS
 from projections.storage.common import Statement, ready
 from projections.storage.database import Conflict, Database, Session, TableGone
 from projections.storage.port import (
-    EVERYBODY,
+    ALL_USERS,
+    Checked,
     Checkpoint,
     Difference,
     Generation,
-    Held,
     LastRuns,
     OutOfStep,
     Overtaken,
     Pool,
-    Proved,
     Quarantined,
+    QuarantinedEvent,
     ReadModelUnavailable,
     Run,
     Switched,
@@ -94,7 +94,7 @@ from projections.tables.tables import (
 )
 
 SERVER_FORMAT: Final = 1
-"""Of the tables' shapes. A database of another format is refused: other nodes may be reading it."""
+"""Version of the tables' columns. A database of another format is refused: other nodes may be using it."""
 
 _SCANNED_AT_ONCE: Final = 5_000
 _TRIES: Final = 8
@@ -109,7 +109,7 @@ FORMAT: Final = Table(
 RETRIED: Final = Table(
     "retried",
     MetaData(),
-    Column("code", String(5), primary_key=True),  # the database's own, of the conflict
+    Column("code", String(5), primary_key=True),  # the database's error code
     Column("number", BigInteger, nullable=False),
 )
 
@@ -124,10 +124,10 @@ _COUNT_RETRY: Final = (
 
 
 class ServerReadModelStore:
-    """``ReadModelStore`` in a database. It closes the database with itself."""
+    """``ReadModelStore`` in a database server. ``close`` also closes ``database``."""
 
     def __init__(self, database: Database, *, make: bool = True, models: Models = MODELS) -> None:
-        """Unless ``make``: what others have made, and never an empty one, which would pass for a read model."""
+        """``make=False``: use existing tables only. Empty tables would look like a read model without events."""
         self._database, self._make, self._row_types = database, make, models.row_types
         self._tables: dict[int, Tables] = {}
         self._scans: dict[tuple[int, type[Row]], Statement] = {}
@@ -135,7 +135,7 @@ class ServerReadModelStore:
         self.retries = 0
         """Transactions of this process that the database rolled back and that were retried."""
         self._not_stored = Counter[str]()
-        """By code, retries that are not in the counter in the database yet."""
+        """Code → retries that are not in the database's counter yet."""
 
     def _of(self, generation: int) -> Tables:
         if generation not in self._tables:
@@ -143,7 +143,7 @@ class ServerReadModelStore:
         return self._tables[generation]
 
     async def _sql(self) -> Compiled:
-        """The statements, once the tables that are there once are there."""
+        """The statements. Makes the common tables first if they do not exist."""
         if self._compiled is None:
             database = self._database
             await database.opened()
@@ -154,12 +154,12 @@ class ServerReadModelStore:
                 found = [[]]
             if found == [[]]:
                 if not self._make:
-                    raise ReadModelUnavailable("the database holds no read model yet: its follower makes it")
+                    raise ReadModelUnavailable("the database has no read model yet: its follower makes it")
                 await self._prepare(compiled)
             elif found != [[(SERVER_FORMAT,)]]:
                 raise ReadModelUnavailable(
-                    f"the database holds a read model of format {found[0][0][0]}, and this program knows format "
-                    f"{SERVER_FORMAT}: name an empty database, or empty this one; it is made of the log"
+                    f"the database has a read model of format {found[0][0][0]}, and this program knows format "
+                    f"{SERVER_FORMAT}: name an empty database, or empty this one; it is rebuilt from the log"
                 )
             self._compiled = compiled
         return self._compiled
@@ -191,11 +191,13 @@ class ServerReadModelStore:
                     except Conflict as conflict:
                         self._met(conflict)
                         met.append(conflict.code)
-                        _log.warning("the database ended a transaction (%s); it is tried again", conflict.code)
+                        _log.warning("the database rolled back a transaction (%s); retrying it", conflict.code)
                         raise
         except RetryError:
             await self._store_retries()
-            raise ReadModelUnavailable(f"the database ended a transaction {_TRIES} times: {', '.join(met)}") from None
+            raise ReadModelUnavailable(
+                f"the database rolled back a transaction {_TRIES} times: {', '.join(met)}"
+            ) from None
         except TableGone as error:
             raise Switched(f"a table is gone: {error}") from error
         await self._store_retries()
@@ -206,8 +208,8 @@ class ServerReadModelStore:
         self._not_stored[conflict.code] += 1
 
     async def _store_retries(self) -> None:
-        """Add the new conflicts to the counter in the database. Never raises what the database raises: the work is
-        committed, or failed for a reason of its own. What cannot be stored now is stored with the next write."""
+        """Add the new conflicts to the counter in the database. Never raises an error of the database: the work
+        itself is already committed or has failed. Counts that cannot be stored now are stored with the next write."""
         if not self._not_stored:
             return
         counts, self._not_stored = self._not_stored, Counter()
@@ -283,7 +285,7 @@ class ServerReadModelStore:
         self._database.forget_room(generation)
 
     async def _retire(self, session: Session, compiled: Compiled, generation: int) -> None:
-        """From here on the generation cannot become the live one."""
+        """After this the generation can no longer become live."""
         retire = compiled[SET_STATUS]
         values = {"number": generation, "old_status": "building", "new_status": "retired"}
         await session.change(retire, [retire.values(values)])
@@ -304,7 +306,8 @@ class ServerReadModelStore:
 
         async def work(session: Session, compiled: Compiled) -> None:
             nonlocal runs, at_old
-            # Locked first, the lower number first: every process that folds locks one of these rows.
+            # Lock the checkpoints first, the lower generation first: every process that folds locks one of these
+            # rows.
             locked = {number: await self._locked(session, compiled, number) for number in sorted((old, new))}
             statuses = {number: status for number, _, status, _ in await session.rows(compiled[GENERATIONS])}
             if statuses.get(old) != "live":
@@ -316,7 +319,7 @@ class ServerReadModelStore:
                     at_old = locked[old]
                     runs = await last(at_old)
                 elif at_old != locked[old]:
-                    raise Overtaken(f"generation {old} went on before the switch was tried again")
+                    raise Overtaken(f"generation {old} changed before the switch was retried")
                 await self._make_room(new, runs)
                 await self._put_runs(session, compiled, new, runs)
                 locked[new] = await self._locked(session, compiled, new)
@@ -327,7 +330,7 @@ class ServerReadModelStore:
                 {"number": new, "old_status": "building", "new_status": "live"},
             ]
             if await session.change(flip, [flip.values(values) for values in flips]) != len(flips):
-                raise Switched(f"generations {old} and {new} are not what they were")
+                raise Switched(f"the status of generation {old} or {new} changed")
 
         await self._write(work)
 
@@ -391,10 +394,10 @@ class ServerReadModelStore:
                 raise Switched(f"generation {generation} is {status[0][0] if status else 'gone'}")
         if found != len(runs):
             places = ", ".join(f"{run.partition}:{run.before.head.seq}" for run in runs)
-            raise Overtaken(f"generation {generation} is not at all of {places}, or its rows are others")
+            raise Overtaken(f"generation {generation} is not at {places}, or has other rows")
         tables = self._of(generation)
         for kind in self._row_types:
-            # All partitions' together, and still in the order of keys: these begin with the partition.
+            # The rows of all partitions together are in the order of keys, because keys begin with the partition.
             rows = [
                 (run.partition, *msgspec.structs.astuple(row))
                 for run in runs
@@ -409,10 +412,12 @@ class ServerReadModelStore:
 
     async def _keep_quarantine(self, session: Session, compiled: Compiled, generation: int, run: Run) -> None:
         here = (generation, run.partition)
-        if run.held:
-            await session.change(compiled[ADD_EVENT], [(*here, *held) for held in run.held])
+        if run.quarantined_events:
+            await session.change(compiled[ADD_EVENT], [(*here, *event) for event in run.quarantined_events])
         if run.released:
-            await session.change(compiled[DELETE_EVENT], [(*here, held.user_id, held.seq) for held in run.released])
+            await session.change(
+                compiled[DELETE_EVENT], [(*here, event.user_id, event.seq) for event in run.released]
+            )
         if run.free:
             await session.change(compiled[END_QUARANTINE], [(*here, user_id) for user_id in run.free])
         if run.quarantined:
@@ -422,14 +427,16 @@ class ServerReadModelStore:
     async def quarantine(self, generation: int) -> list[Quarantined]:
         return [Quarantined(*row) for row in await self._rows(QUARANTINED, number=generation)]
 
-    async def held(self, generation: int, partition: int, user_id: str, limit: int) -> list[Held]:
+    async def quarantined_events(
+        self, generation: int, partition: int, user_id: str, limit: int
+    ) -> list[QuarantinedEvent]:
         rows = await self._rows(EVENTS, number=generation, of_partition=partition, user=user_id, most=limit)
-        return [Held(*row) for row in rows]
+        return [QuarantinedEvent(*row) for row in rows]
 
     # --- checking ------------------------------------------------------------------------------------------------
 
     async def scan(
-        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = EVERYBODY
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = ALL_USERS
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         compiled = await self._sql()
         wanted = self._row_types if kinds is None else kinds
@@ -471,8 +478,8 @@ class ServerReadModelStore:
 
         await self._write(work)
 
-    async def proved(self, generation: int) -> list[Proved]:
-        return [Proved(*row) for row in await self._rows(CHECKED, number=generation)]
+    async def checked(self, generation: int) -> list[Checked]:
+        return [Checked(*row) for row in await self._rows(CHECKED, number=generation)]
 
     async def differences(self, generation: int, limit: int) -> list[Difference]:
         rows = await self._rows(DIFFERENCES, number=generation, most=limit)
@@ -484,7 +491,7 @@ class ServerReadModelStore:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Translate the errors of statements that are not retried here."""
+    """Translate the errors of statements that are not retried."""
     try:
         yield
     except TableGone as error:
@@ -496,7 +503,8 @@ def _translated() -> Iterator[None]:
 
 
 def _storable(*values: Any) -> tuple[Any, ...]:
-    """Reasons may quote anything; PostgreSQL stores no U+0000, and no database stores lone surrogates."""
+    """Replace what databases cannot store: reasons may quote any text, but PostgreSQL stores no U+0000, and no
+    database stores lone surrogates."""
     return tuple(
         value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
         if isinstance(value, str)
@@ -506,11 +514,11 @@ def _storable(*values: Any) -> tuple[Any, ...]:
 
 
 class ServerReadModel:
-    """``ReadModel`` in a database, or in a replica of it. It closes the database with itself.
+    """``ReadModel`` in a database server, or in a replica of it. ``close`` also closes ``database``.
 
-    Statements name the tables of a generation, so the pointer would have to be read before they are made. They are
-    made for the generation of the last time instead, and sent together with the question for the pointer: where the
-    answer is another one, all are asked again.
+    Statements name the tables of a generation, so the live generation must be known first. To save a round trip, they
+    are made for the generation of the last read and sent together with the query for the live generation. If another
+    generation is live, all are sent again.
     """
 
     def __init__(self, database: Database, *, models: Models = MODELS, log_outages: bool = False) -> None:
@@ -566,9 +574,9 @@ class ServerReadModel:
             except TableGone:
                 if generation is None:
                     break
-                self._generation = None  # it was dropped since
+                self._generation = None  # it was dropped after the last read
                 continue
-            except Conflict:  # a replica's way to say that it had to go on without this snapshot
+            except Conflict:  # a replica cancels a query whose snapshot it can no longer keep
                 continue
             if not live:
                 break
@@ -583,7 +591,7 @@ class ServerReadModel:
         if statement is None:
             tables = self._tables.get(generation)
             if tables is None:
-                self._statements.clear()  # of generations before
+                self._statements.clear()  # they are of earlier generations
                 tables = Tables(generation, self._row_types)
                 self._tables = {generation: tables}
             statement = self._statements[name] = ready(

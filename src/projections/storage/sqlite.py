@@ -1,14 +1,15 @@
-"""The embedded read model, written: one SQLite file in the folder of the log.
+"""The store of the embedded read model: one SQLite file in the folder of the log.
 
 ``synchronous=NORMAL``: a power cut may lose the last runs, each as a whole; they are folded from the log again.
-Writers (the follower, a rebuild's workers, the background check) take turns by a lock on a file of its own: SQLite's
-own busy handler sleeps for up to 100 ms at a time, the kernel wakes the next one at once.
+Writers (the follower, a rebuild's workers, the background check) take turns with a lock on a separate file: SQLite's
+busy handler sleeps for up to 100 ms at a time, while the kernel wakes the next writer at once.
 
 The file may be deleted or replaced while processes have it open. Invariants:
 (1) a store writes only to the file that is at the path, which it checks under the writers' lock. If it is another
     file, the store opens it, or makes a new one, and raises ``Switched``;
 (2) a reader checks the path once a second (``sqlite_reader``);
-(3) a store with ``make=False`` (the background check) never makes the file: an empty one would pass for a read model.
+(3) a store with ``make=False`` (the background check) never makes the file: an empty one would look like a read model
+    without events.
 """
 
 import asyncio
@@ -35,16 +36,16 @@ from ledger.sqlite.wal import limit_wal, shrink_wal
 from projections.models import MODELS
 from projections.storage.common import Statement, create_index, create_table, drop_index, drop_table, ready
 from projections.storage.port import (
-    EVERYBODY,
+    ALL_USERS,
+    Checked,
     Checkpoint,
     Difference,
     Generation,
-    Held,
     LastRuns,
     OutOfStep,
     Overtaken,
-    Proved,
     Quarantined,
+    QuarantinedEvent,
     ReadModelUnavailable,
     Run,
     Switched,
@@ -144,7 +145,8 @@ class _Ready:
 
 @lru_cache(maxsize=4)
 def _ready_for(generation: int, row_types: tuple[type[Row], ...]) -> _Ready:
-    """Kept beyond one store: to compile them takes 50 ms. Four: the live generation, its successor, and a margin."""
+    """Cached for all stores: compiling takes 50 ms. Four entries: the live generation, its successor, and a
+    margin."""
     return _Ready(generation, row_types)
 
 
@@ -232,17 +234,18 @@ class SqliteReadModelStore:
             raise self._unavailable(error) from error
 
     def _look(self) -> None:
-        """Raises Switched where another file than ours is at the path, or none; it is opened, or made, then."""
+        """If the file at the path is another one or is missing, open or make it, and raise Switched."""
         if not self._is_at_the_path():
             with self._in_turn():
                 self._keep_to_the_path()
 
     def _is_at_the_path(self) -> bool:
-        # A file that was gone before it could be looked at is None, as is one that is not there: not the same.
+        # ``_file`` is None if the file was deleted before it could be checked. A missing file is None too: not the
+        # same.
         return self._file is not None and self._file == identity_at(self._path)
 
     def _keep_to_the_path(self) -> None:
-        """``_look``, in turn."""
+        """``_look``, under the writers' lock."""
         if self._is_at_the_path():
             return
         try:
@@ -256,7 +259,7 @@ class SqliteReadModelStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction: committed, or rolled back with whatever was raised."""
+        """One write transaction: committed at the end, rolled back if an exception is raised."""
         with self._in_turn():
             self._keep_to_the_path()
             connection = self._connection
@@ -311,7 +314,7 @@ class SqliteReadModelStore:
         return made
 
     async def make_indexes(self, generation: int) -> None:
-        # One transaction an index: each holds the writers' lock while it is made.
+        # One transaction for each index: a transaction keeps the writers' lock until its end.
         for index in self._of(generation).tables.indexes:
             with self._transaction() as connection:
                 connection.execute(create_index(index, _DIALECT))
@@ -334,7 +337,8 @@ class SqliteReadModelStore:
         for table in tables.metadata.sorted_tables:
             if not self._rows(_HAS_TABLE, wanted=table.name):
                 continue
-            # A table is dropped page by page under the writers' lock, however large it is; so it is emptied first.
+            # DROP TABLE keeps the writers' lock for the time of all pages of the table. So the table is emptied
+            # first.
             keys = list(table.primary_key)
             some = select(*keys).order_by(*keys).limit(_DROPPED_AT_ONCE)
             emptying = _ready(delete(table).where(tuple_(*keys).in_(some)))
@@ -416,12 +420,12 @@ class SqliteReadModelStore:
         values = _COMPILED[ADVANCE].values(advance_values(generation, run))
         if connection.execute(_text(ADVANCE), values).rowcount != 1:
             where = f"partition {run.partition} of generation {generation}"
-            raise Overtaken(f"{where} is not at seq {run.before.head.seq}, or its rows are others")
+            raise Overtaken(f"{where} is not at seq {run.before.head.seq}, or has other rows")
 
     def _keep_quarantine(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
         here = (generation, run.partition)
-        connection.executemany(_text(ADD_EVENT), [(*here, *held) for held in run.held])
-        connection.executemany(_text(DELETE_EVENT), [(*here, held.user_id, held.seq) for held in run.released])
+        connection.executemany(_text(ADD_EVENT), [(*here, *event) for event in run.quarantined_events])
+        connection.executemany(_text(DELETE_EVENT), [(*here, event.user_id, event.seq) for event in run.released])
         connection.executemany(_text(END_QUARANTINE), [(*here, user_id) for user_id in run.free])
         connection.executemany(
             _text(_PUT_QUARANTINE),
@@ -431,21 +435,23 @@ class SqliteReadModelStore:
     async def quarantine(self, generation: int) -> list[Quarantined]:
         return [Quarantined(*row) for row in self._rows(QUARANTINED, number=generation)]
 
-    async def held(self, generation: int, partition: int, user_id: str, limit: int) -> list[Held]:
+    async def quarantined_events(
+        self, generation: int, partition: int, user_id: str, limit: int
+    ) -> list[QuarantinedEvent]:
         rows = self._rows(EVENTS, number=generation, of_partition=partition, user=user_id, most=limit)
-        return [Held(*row) for row in rows]
+        return [QuarantinedEvent(*row) for row in rows]
 
     # --- checking ------------------------------------------------------------------------------------------------
 
     async def scan(
-        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = EVERYBODY
+        self, generation: int, partition: int, kinds: Sequence[type[Row]] | None = None, users: Users = ALL_USERS
     ) -> AsyncGenerator[tuple[Checkpoint, type[Row], Sequence[Row]], None]:
         scans = self._of(generation).scan
         wanted = self._row_types if kinds is None else kinds
         if identity_at(self._path) is None:
             raise gone(self._path)
         try:
-            # Not to be made here: an empty file in place of a deleted one would pass for a read model.
+            # Never make the file: an empty one would look like a read model without events.
             location = uri(self._path, "rw")
             connection = sqlite3.connect(location, uri=True, isolation_level=None, timeout=BUSY_S)
             try:
@@ -478,8 +484,8 @@ class SqliteReadModelStore:
                 [(generation, *msgspec.structs.astuple(one), now_us) for one in found],
             )
 
-    async def proved(self, generation: int) -> list[Proved]:
-        return [Proved(*row) for row in self._rows(CHECKED, number=generation)]
+    async def checked(self, generation: int) -> list[Checked]:
+        return [Checked(*row) for row in self._rows(CHECKED, number=generation)]
 
     async def differences(self, generation: int, limit: int) -> list[Difference]:
         return [Difference(*row) for row in self._rows(DIFFERENCES, number=generation, most=limit)]

@@ -15,14 +15,14 @@ Identity = tuple[int, int]
 
 def unavailable(path: Path, error: Exception) -> ReadModelUnavailable:
     return ReadModelUnavailable(
-        f"the read model {path} cannot be used: {error}. It is made of the log: free the disk or mend its rights; if "
-        "it is damaged, delete it, its -wal and its -shm, and start again"
+        f"the read model {path} cannot be used: {error}. It can be rebuilt from the log: free disk space or "
+        "correct the file's permissions; if it is damaged, delete it, its -wal and its -shm, and start again"
     )
 
 
 HOW_TO_MAKE: Final = (
-    "the follower of a running service makes it of the log within seconds; where none runs, `stakelog project "
-    "rebuild` does"
+    "the follower of a running service makes it from the log within seconds; without a running service, use "
+    "`stakelog project rebuild`"
 )
 
 

@@ -1,4 +1,4 @@
-"""The embedded read model, read: from the file that ``SqliteReadModelStore`` writes.
+"""Reads the embedded read model from the file that ``SqliteReadModelStore`` writes.
 
 The file may be deleted or replaced while connections have it open. A connection checks its path once a second and
 opens the file that is there; without a file, reads raise ReadModelUnavailable.
@@ -29,14 +29,15 @@ _LIVE: Final = ready(LIVE, _DIALECT)
 _READERS: Final = 2
 """Threads for the reads that take longer. Chosen: as many as small machines have cores."""
 _LOOK_S: Final = 1.0
-"""How often a connection that reads looks whether its file is still the one at the path. Chosen: a look is 2 µs."""
+"""How often a connection checks that its file is still the file at the path. Chosen: a check takes 2 µs."""
 
 
 class SqliteReadModel:
-    """``ReadModel`` over the file that a ``SqliteReadModelStore`` made: read-only, while others write.
+    """``ReadModel`` over the file that a ``SqliteReadModelStore`` made. Read-only; other processes write at the same
+    time.
 
-    Quick reads are looked up in the caller's thread (10–30 µs from the page cache; a thread costs more than that),
-    the others in threads with a connection each, so that a long one does not hold up commands.
+    Quick reads run in the caller's thread (10–30 µs from the page cache; using another thread costs more). All others
+    run in threads, each with its own connection, so that a long read does not delay commands.
     """
 
     def __init__(self, path: Path, *, models: Models = MODELS) -> None:
@@ -64,7 +65,7 @@ class SqliteReadModel:
         execute = reader.current().execute
         live_now = _LIVE
         try:
-            execute("BEGIN")  # deferred: the first look fixes the moment for all of them
+            execute("BEGIN")  # deferred: the first statement fixes the snapshot for all of them
             try:
                 live = execute(live_now.text, live_now.values({})).fetchone()
                 if live is None:
@@ -95,14 +96,14 @@ class SqliteReadModel:
         await asyncio.to_thread(self.close_now)
 
     def close_now(self) -> None:
-        """``close``, for who has no event loop."""
+        """``close`` for a caller without an event loop."""
         self._threads.shutdown()
         for reader in self._opened:
             reader.close()
 
 
 class _Reader:
-    """One connection that reads the file at the path, also where that becomes another one. Not for two at once."""
+    """One connection to the file at the path; opens the new file if it is replaced. Not safe for concurrent use."""
 
     def __init__(self, path: Path) -> None:
         """Raises ReadModelUnavailable."""
@@ -113,7 +114,8 @@ class _Reader:
         self.current()
 
     def current(self) -> sqlite3.Connection:
-        """To the file at the path, now or a second ago. Raises ReadModelUnavailable if it does not exist."""
+        """The connection to the file that was at the path at most a second ago. Raises ReadModelUnavailable if there
+        is no file."""
         if self._connection is None or monotonic() >= self._look_at_s:
             file = identity_at(self._path)  # before opening: if it is replaced after this, the next check opens it
             if file is None:

@@ -1,7 +1,7 @@
 """The statements that SQLite and the database servers share, and how a checkpoint is stored.
 
-A statement is a SQLAlchemy clause; ``Compiled`` has its text for one database. Values of the same name mean the same
-everywhere: ``number`` is a generation, ``of_partition`` a partition, ``user`` a user.
+A statement is a SQLAlchemy clause; ``Compiled`` has its text for one database. A parameter name has one meaning in
+all statements: ``number`` is a generation, ``of_partition`` a partition, ``user`` a user.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ EVENTS: Final = (
     .limit(bindparam("most"))
 )
 
-# --- what the background check found -------------------------------------------------------------------------------
+# --- results of the background check -------------------------------------------------------------------------------
 
 CHECKED: Final = (
     select(PROOF.c.partition, PROOF.c.seq, PROOF.c.checked_at_us, PROOF.c.differences)
@@ -137,14 +137,14 @@ class Compiled:
 
 
 def checkpoint_of(seq: int, head: str, digests: str) -> Checkpoint:
-    """Raises ReadModelUnavailable if the digests are not as this program writes them."""
+    """Raises ReadModelUnavailable if the digests cannot be decoded."""
     try:
         texts = msgspec.json.decode(digests, type=dict[str, str])
         return Checkpoint(Head(seq, head), {table: int(text, 16) for table, text in texts.items()})
     except (msgspec.MsgspecError, ValueError) as error:
         raise ReadModelUnavailable(
-            f"a checkpoint of the read model is damaged, at seq {seq}: {error}. The read model is made of the log: "
-            "rebuild it with `stakelog project rebuild`"
+            f"a checkpoint of the read model is damaged, at seq {seq}: {error}. "
+            "Rebuild the read model from the log with `stakelog project rebuild`"
         ) from error
 
 

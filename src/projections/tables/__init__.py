@@ -1,4 +1,4 @@
-"""What every read model is made of: rows and their columns, the rows in memory, statements, fields of documents.
+"""The building blocks of every read model: rows and columns, the row buffer, queries, fields of documents.
 
 Nothing in this package knows a particular read model. ``projections.models`` lists them.
 """

@@ -1,7 +1,6 @@
-"""Types of the fields of rows: what a column of each may contain at most.
+"""Types of the fields of rows: each sets the largest value that its column stores.
 
-A type bounds what a database stores and what fits into its indexes; nothing checks a row in memory. Lengths are in
-code points.
+The limits are for databases and their indexes; nothing checks a row in memory. Lengths are in code points.
 """
 
 from typing import Annotated
@@ -17,7 +16,7 @@ TypeName = Annotated[str, Meta(max_length=40)]
 Reason = Annotated[str, Meta(max_length=500)]
 PositionText = Annotated[str, Meta(max_length=24)]
 Sum = Annotated[str, Meta(max_length=40)]
-"""A sum without bounds, as a decimal text: it outgrows every integer type of a database."""
+"""A sum without bounds, as a decimal text: no integer type of a database is large enough."""
 Json = str
 """A text without bounds."""
 Small = Annotated[int, Meta(ge=-(2**31), lt=2**31)]

@@ -1,7 +1,7 @@
 """Types of the fields that documents share: what a value means, its bounds, and an example.
 
-A field whose meaning is its own adds a description: ``Annotated[Amount, Meta(description="the stake")]``. Bounds and
-patterns go into the API's document only: documents are encoded, never decoded.
+A field with a more specific meaning adds a description: ``Annotated[Amount, Meta(description="the stake")]``. Bounds
+and patterns go into the API's document only: documents are encoded, never decoded.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""A read model as a value, and what is derived from a list of them."""
+"""A read model as a value, and the lists of tables and folds that follow from several read models."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row, is_of_user
 
 Needs = Callable[[Event, RowBuffer], None]
-"""Wants the rows that the fold of an event reads."""
+"""Requests the rows that the fold of an event reads (``TableBuffer.want``)."""
 Fold = Callable[[Event, Position, RowBuffer], None]
 """Changes the rows by one event."""
 
@@ -19,8 +19,8 @@ class Model(Struct, frozen=True):
     """One read model: its tables, and the pure functions that fill them from a partition's events, in order.
 
     For each event, all models' ``needs`` run first, then the wanted rows are loaded; ``then_needs`` wants the rows
-    whose keys only the first ones tell. Then all models' ``fold`` run. A fold never refuses: an event is a fact. If a
-    fold raises an exception, the event's user is quarantined.
+    whose keys are known only from the loaded ones. Then all models' ``fold`` run. A fold never refuses: an event is a
+    fact. If a fold raises an exception, the event's user is quarantined.
     """
 
     rows: tuple[type[Row], ...]

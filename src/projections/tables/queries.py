@@ -1,4 +1,4 @@
-"""Reads as values: the queries of a read, and the pure function that makes a document of their rows.
+"""Reads as values: the queries of a read, and the pure function that makes a document from their rows.
 
 ``projections.reads`` runs them: it adds the user, reads the position in the same snapshot, pages and writes cursors.
 """
@@ -14,7 +14,7 @@ from projections.tables.tables import Tables
 Rows = list[Any]
 Conditions = frozenset[str]
 Builder = Callable[[Tables, Conditions], Select[Any]]
-"""Makes a statement for one generation's tables; the set names which optional conditions it has."""
+"""Makes a statement for one generation's tables; the set names its optional conditions."""
 Filters = Mapping[str, str | int]
 
 NO_CONDITIONS: Final[Conditions] = frozenset()
@@ -53,13 +53,13 @@ class UserRead(NamedTuple):
 
     query: Query
     document: Callable[[UserStatus, Rows], Any]
-    """Returns None where the item does not exist."""
+    """Returns None if the item does not exist."""
     missing: str = "wallet_not_found"
-    """The problem's code then."""
+    """The code of the problem if the item does not exist."""
 
 
 class Cursor(Struct, frozen=True):
-    """Where the next page of a list begins. ``after``: place of the last item of the page before; ``snapshot``: the
+    """Where the next page of a list begins. ``after``: place of the last item of the previous page; ``snapshot``: the
     positions of the first page."""
 
     after: tuple[int | str, ...]
@@ -69,19 +69,19 @@ class Cursor(Struct, frozen=True):
 class UserList(NamedTuple):
     """A list of one user's items, newest first, page by page.
 
-    The queries also get the values of ``of_one_user``, and ``most``: how many rows at most.
+    The queries also get the values of ``of_one_user``, and ``most``: the largest number of rows.
     """
 
     name: str
     place_kinds: str
     """Kinds of the values of a place: ``i`` integer, ``t`` text."""
     place: Callable[[Sequence[Any]], tuple[Any, ...]]
-    """Of a row, where it is in the list."""
+    """Returns the place of a row in the list."""
     queries: Callable[[Filters, Cursor | None], list[Query]]
     item: Callable[[int, Sequence[Any]], Any]
-    """Makes an item of a partition and a row."""
+    """Makes an item from a partition and a row."""
     page: Callable[[list[Any], str | None], Any]
-    """Makes a document of the items and the next cursor."""
+    """Makes a document from the items and the next cursor."""
     has_snapshot: bool = False
     """Whether the cursor contains the first page's seq."""
 

@@ -1,4 +1,4 @@
-"""The rows of one partition that a run of events reads and changes, in memory, over the store's tables.
+"""The rows of one partition that a run of events reads and changes: a buffer in memory for the tables.
 
 Invariants:
 (1) a fold reads only rows that were loaded before (``want``, then ``fill``) or that an earlier event of the same
@@ -37,18 +37,18 @@ class TableBuffer(Generic[RowT]):
         self._digest_of = digest_function(kind.table)
 
     def want(self, key: Key) -> None:
-        """Have the row loaded before the fold."""
+        """Request that the row is loaded before the fold."""
         if key not in self._rows and not self._buffer.complete:
             self.wanted.add(key)
 
     def fill(self, rows: Iterable[RowT]) -> None:
-        """Take ``rows``, which the tables have of the wanted ones; the other wanted rows do not exist."""
+        """Add ``rows``, all wanted rows that the tables have; the other wanted rows do not exist."""
         self._rows.update(dict.fromkeys(self.wanted))
         self._rows.update((key_of(row), row) for row in rows)
         self.wanted.clear()
 
     def get(self, key: Key) -> RowT | None:
-        """The row, not to be changed; None if it does not exist."""
+        """The row, for reading only; None if it does not exist."""
         if self._buffer.complete:
             return self._rows.get(key)
         return self._rows[key]
@@ -58,7 +58,7 @@ class TableBuffer(Generic[RowT]):
         return self._rows.get(key)
 
     def edit(self, key: Key) -> RowT:
-        """The row, to be changed in place. KeyError if it does not exist."""
+        """The row, for changing it in place. Raises KeyError if it does not exist."""
         row = self._rows[key]
         if row is None:
             raise KeyError(key)
@@ -67,7 +67,7 @@ class TableBuffer(Generic[RowT]):
         return row
 
     def edit_or_add(self, key: Key, *rest: Any) -> RowT:
-        """The row, to be changed in place; a new row of ``key`` and ``rest`` if it does not exist."""
+        """The row, for changing it in place. If it does not exist, adds a new row from ``key`` and ``rest``."""
         if self.get(key) is None:
             return self.add(key, self.kind(*key, *rest))
         return self.edit(key)
@@ -122,7 +122,7 @@ class RowBuffer:
         self._rows_max = rows_max
         self._digests = dict(digests)
         self.notes: dict[tuple[str, ...], str] = {}
-        """What a model's ``needs`` found in this run and its ``then_needs`` reads."""
+        """A model's ``needs`` writes notes, and its ``then_needs`` reads them in the same run."""
         self._tables: dict[type[Row], TableBuffer[Any]] = {kind: TableBuffer(kind, self) for kind in row_types}
         self.tables: tuple[TableBuffer[Any], ...] = tuple(self._tables.values())
 
@@ -134,7 +134,7 @@ class RowBuffer:
         return {table.kind: table.wanted for table in self.tables if table.wanted}
 
     def fill(self, rows: Mapping[type[Row], Iterable[Row]]) -> None:
-        """Take the wanted rows of every table."""
+        """Add the wanted rows of every table."""
         for table in self.tables:
             if table.wanted:
                 table.fill(rows.get(table.kind, ()))
@@ -146,7 +146,7 @@ class RowBuffer:
                 yield table.kind, changed
 
     def digests(self) -> Digests:
-        """The digests of the tables once the run is stored."""
+        """The digests that the tables have after the run is stored."""
         return {
             table.kind.table: add_digests(
                 self._digests.get(table.kind.table, 0), sum(change for _, change in table.digest_changes())

@@ -35,7 +35,7 @@ class Row(Struct, array_like=True, gc=False):
     read_by_folds: ClassVar[bool] = True
     """Whether a fold reads the row again; if not, the row buffer keeps it only until it is stored."""
     month_of: ClassVar[str | None] = None
-    """The time column by whose months a database may split the table."""
+    """A database may split the table by the months of this time column."""
 
 
 _encode = msgspec.msgpack.encode

@@ -2,13 +2,13 @@
 
 Each *generation* has its own tables, one per row type; their names end with its number. The other tables exist once:
 
-``generation``   the generations: by which version of the folds each is filled, and which one is live
+``generation``   the generations: the version of the folds that fill each, and which one is live
 ``checkpoint``   per generation and partition: the last event in the rows, and the rows' digests
-``quarantine``, ``quarantined_event``  users with an event that a fold could not take, and their events from it on
-``proof``, ``difference``  what the background check found last, per partition and per user
+``quarantine``, ``quarantined_event``  users with an event on which a fold failed, and their events from it on
+``proof``, ``difference``  the last results of the background check, per partition and per user
 
 Primary keys begin with the partition (in common tables with the generation before it), so no row is written by two
-partitions. Texts compare byte for byte: MySQL's default collation takes ``Bob`` and ``bob`` for one user.
+partitions. Texts compare byte for byte: MySQL's default collation treats ``Bob`` and ``bob`` as one user.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from projections.tables import columns
 from projections.tables.rows import Row
 
 SQLITE_FORMAT: Final = 1
-"""Version of the tables' shapes. A SQLite read model of another format is made again from the log."""
+"""Version of the tables' shapes. A SQLite read model of another format is rebuilt from the log."""
 
 MONTH_OF: Final = "month_of"
 """In a table's ``info``: the row type's ``month_of``."""
@@ -31,7 +31,7 @@ _4_GIB: Final = 2**32 - 1
 """MySQL chooses the type of a text or blob by its maximal length."""
 _INT_32_MAX: Final = 2**31 - 1
 
-# utf8mb4_bin, which both have, takes ``bob`` and ``bob `` for one user: it pads with spaces before it compares.
+# utf8mb4_bin, which both have, treats ``bob`` and ``bob `` as one user: it pads with spaces before it compares.
 _MYSQL: Final = "utf8mb4_0900_bin"
 _MARIADB: Final = "utf8mb4_nopad_bin"
 
@@ -74,7 +74,7 @@ def _column_type(kind: inspect.Type) -> Any:
         case inspect.StrType(max_length=int(length)):
             return _text(length)
         case _:
-            raise AssertionError(f"no column holds a {kind}")
+            raise AssertionError(f"no column type for {kind}")
 
 
 def _columns(kind: type[Row]) -> Iterator[Column[Any]]:

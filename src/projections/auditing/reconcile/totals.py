@@ -299,7 +299,7 @@ def _unequal_boards(read: str, place: str, expected: Document, found: Document) 
 
 
 def _difference(
-    read: str, field: str, place: str, expected: Any, found: Any, user_id: str = "everybody"
+    read: str, field: str, place: str, expected: Any, found: Any, user_id: str = "all users"
 ) -> Difference:
     return Difference(user_id, read, field, place, shown(expected), shown(found))
 
