@@ -65,7 +65,7 @@ class Scene:
         self.naive = NaiveReads(told.records)
         self.clock_s = 0.0
         self.post_commit = PostCommit(cache, MemoryLiveFeed(), clock_s=lambda: self.clock_s)
-        self.nodes = [CachedReads(self.model, Ends(told), lambda: NOW_US, cache, board_age_s=0.0) for _ in range(2)]
+        self.nodes = [CachedReads(self.model, Ends(told), lambda: NOW_US, cache) for _ in range(2)]
         self.at: list[dict[int, int]] = [{} for _ in self.nodes]
         self.quarantined: Quarantined | None = None
         self.days = sorted({event["time_us"] // DAY_US for event in self.naive.events})

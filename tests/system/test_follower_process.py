@@ -404,7 +404,7 @@ def test_a_user_who_cannot_be_folded_is_quarantined_alone_and_folded_after_the_f
     said = log.read_text()
     assert follower.wait(20) == 0, said
     assert f"user {UNFOLDABLE_USER} of partition" in said
-    assert "no taste for wallet_opened" in said
+    assert "cannot fold wallet_opened" in said
     status = program(service.data, "project", "status")
     assert status.returncode == 0, status.stderr
     assert status.stdout.count("QUARANTINED") == 1

@@ -55,24 +55,29 @@ async def test_another_exponent_is_refused_and_nothing_is_written(logs: Declared
     assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 1
 
 
-async def test_an_asset_that_comes_later_and_one_that_is_left_out_are_well(logs: Declared) -> None:
+async def test_an_asset_may_be_added_but_neither_changed_nor_left_out(logs: Declared) -> None:
     await (await logs.open()).declare({"INR": 2})
-    await (await logs.open()).declare({"GOLD": 0})
-    with pytest.raises(WrongAssets):
+    await (await logs.open()).declare({"INR": 2, "GOLD": 0})
+    with pytest.raises(WrongAssets, match=r"has the asset INR, which STAKELOG_ASSETS lacks"):
+        await (await logs.open()).declare({"GOLD": 0})
+    with pytest.raises(WrongAssets, match="GOLD:0"):
         await (await logs.open()).declare({"INR": 2, "GOLD": 1})
 
 
 async def test_of_nodes_that_declare_at_once_those_with_one_exponent_go_on(logs: Declared) -> None:
+    agreed: dict[str, int] = {}
     for turn in range(5):
         nodes = [await logs.open() for _ in range(6)]
         results = await asyncio.gather(
-            *(node.declare({f"A{turn}": number % 3}) for number, node in enumerate(nodes)), return_exceptions=True
+            *(node.declare({**agreed, f"A{turn}": number % 3}) for number, node in enumerate(nodes)),
+            return_exceptions=True,
         )
         well = {number % 3 for number, result in enumerate(results) if result is None}
         assert len(well) == 1, results
         assert all(result is None or isinstance(result, WrongAssets) for result in results)
+        agreed[f"A{turn}"] = well.pop()
         with pytest.raises(WrongAssets):
-            await nodes[0].declare({f"A{turn}": (well.pop() + 1) % 3})
+            await nodes[0].declare({**agreed, f"A{turn}": (agreed[f"A{turn}"] + 1) % 3})
 
 
 async def test_what_is_no_declaration_is_skipped(logs: Declared) -> None:

@@ -53,7 +53,7 @@ def test_a_worker_without_access_reports_it_and_ends_on_sigterm(side: KafkaReadS
     until(lambda: "retrying" in worker.said(), "it says that it cannot")
     assert worker.stop() == 0
     said = worker.said()
-    assert "does it take SASL_SSL with this sasl_username, sasl_password, ssl_cafile?" in said
+    assert "does it accept SASL_SSL with this sasl_username, sasl_password, ssl_cafile?" in said
     assert "guessed-wrong" not in said
     assert "Traceback" not in said
     assert not side.folded()

@@ -94,7 +94,7 @@ def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
     environment = {"PATH": str(tmp_path)}
     done = subprocess.run(install_kafka, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "install by hand what Debian calls default-jre-headless maven" in done.stderr
+    assert "install the counterparts of the Debian packages default-jre-headless maven" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -143,7 +143,7 @@ def test_if_a_part_cannot_start_it_is_named_and_the_others_stop(folder: Path, po
     done = servers(folder, port)
     assert done.returncode == 1
     assert "kafka" in done.stderr
-    assert "the set did not come up" in done.stderr
+    assert "the set did not start" in done.stderr
     assert "Traceback" not in done.stderr
     within(10, lambda: _is_free(port), "the balancer still listens")
 

@@ -59,7 +59,7 @@ def serve() -> None:
                           [http://HOST:PORT]
     STAKELOG_READ_MODEL   sqlite, postgresql://… or mysql://… [sqlite]
     STAKELOG_READ_MODEL_REPLICA  a copy of that database, for reads [none]
-    STAKELOG_CACHE        memory (this process shares leaderboards), or
+    STAKELOG_CACHE        memory (no cache besides the read model), or
                           redis://… [memory]
     STAKELOG_SEAL_S       seconds between two seals of the log [3600]
     STAKELOG_SEALS        a folder, or an http(s) URL, that gets a copy of

@@ -50,7 +50,6 @@ from ledger.sqlite.readers import SqliteLogReader
 from ledger.sqlite.state_store import SqliteStateStore
 from projections.auditing.background_check import BackgroundCheck, CpuShare, PartitionCheck
 from projections.caching.cached_reads import CacheCounts, CachedReads
-from projections.caching.shared_boards import SharedBoardReads
 from projections.models import VERSION
 from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
 from projections.projecting.log_reader import LogReader, refuse_ahead
@@ -136,9 +135,7 @@ class Local(Provider):
         self, model: ReadModel, log_view: LogView, clock: Clock, settings: Settings
     ) -> AsyncIterator[Reads]:
         if settings.cache == MEMORY:
-            shared = SharedBoardReads(model, log_view, clock)
-            yield shared
-            await shared.close_cache()
+            yield Reads(model, log_view, clock)
             return
         from projections.caching.redis import RedisCache
         from projections.caching.redis_client import RedisClient

@@ -41,7 +41,7 @@ SQLITE: Final = "sqlite"
 KAFKA: Final = "kafka://"
 _DATABASES: Final = ("postgresql", "mysql")
 MEMORY: Final = "memory"
-"""Only leaderboards are cached, for a moment, in the memory of this process."""
+"""No cache of aggregates besides the read model, whose file the machine keeps in memory."""
 _REDIS: Final = ("redis", "rediss")
 _REDIS_DATABASES: Final = 1_024
 

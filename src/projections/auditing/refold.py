@@ -21,7 +21,16 @@ from projections.models import ROW_TYPES
 from projections.models.deposits import DepositRow
 from projections.projecting.log_reader import LogReader
 from projections.projecting.partition import PartitionProjector
-from projections.storage.port import ALL_USERS, Checkpoint, Difference, Quarantined, ReadModelStore, Run, Users
+from projections.storage.port import (
+    ALL_USERS,
+    Checkpoint,
+    Difference,
+    Quarantined,
+    ReadModelStore,
+    Run,
+    Switched,
+    Users,
+)
 from projections.tables.rows import Key, Row, add_digests, digest_function, is_of_user, key_of
 from projections.tables.tables import QUARANTINE, QUARANTINED_EVENT
 
@@ -114,7 +123,11 @@ class Refold:
         return seq, [*self.failed, *found, *await self._compare_quarantined_events()]
 
     async def _checkpoint(self) -> Checkpoint:
-        return (await self._found.store.checkpoints(self._found.generation))[self._partition]
+        """Raises Switched if a rebuild has dropped the generation meanwhile."""
+        checkpoints = await self._found.store.checkpoints(self._found.generation)
+        if not checkpoints:
+            raise Switched(f"generation {self._found.generation} is gone")
+        return checkpoints[self._partition]
 
     # --- folding ---------------------------------------------------------------------------------------------------
 

@@ -7,9 +7,8 @@ Invariants:
 (3) A missing wallet and the rows of a quarantined user always come from the tables.
 (4) An unavailable or slow cache costs one time-out per pause of the circuit breaker; the tables serve the read.
 
-A leaderboard over the current day changes with every bet, so the cache rarely has it. Each process therefore also
-shares its leaderboards among its readers for a moment (``shared_boards``); these may be older than a wallet that this
-process has read, and their ``as_of`` says so.
+A leaderboard over the current day changes with every bet, so the cache rarely has it. Then concurrent reads of it
+share one read of the tables, which begins after each of them was requested (``single_flight``).
 """
 
 from collections import Counter
@@ -37,16 +36,18 @@ from projections.caching.port import (
     encoded,
     field_of,
 )
-from projections.caching.recent_boards import AGE_S, BoardAt
-from projections.caching.shared_boards import BOARD_LIMIT_MAX, SharedBoardReads
+from projections.caching.single_flight import SingleFlight
 from projections.models import leaderboards, statistics, wallets
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.reads import statements
-from projections.reads.queries import ALL_STATUS, Found, LogEnds, status_of
+from projections.reads.queries import ALL_STATUS, Found, LogEnds, Reads, status_of
 from projections.storage.port import ReadModel
 from projections.tables.queries import Builder, Query, Rows, UserStatus
 from projections.tables.rows import Row
+
+BOARD_LIMIT_MAX: Final = 200
+"""Leaders in a cached document: the largest ``limit`` that a request may have."""
 
 AGGREGATES: Final = (*KINDS, "leaderboard")
 OUTCOMES: Final = ("hit", "miss", "behind", "error", "away")
@@ -70,19 +71,11 @@ class CacheCounts(NamedTuple):
     reads: Mapping[tuple[str, str], int]
 
 
-class CachedReads(SharedBoardReads):
+class CachedReads(Reads):
     """``close_cache`` closes the cache."""
 
-    def __init__(
-        self,
-        model: ReadModel,
-        ends: LogEnds,
-        clock: Callable[[], int],
-        cache: AggregateCache,
-        *,
-        board_age_s: float = AGE_S,
-    ) -> None:
-        super().__init__(model, ends, clock, board_age_s=board_age_s)
+    def __init__(self, model: ReadModel, ends: LogEnds, clock: Callable[[], int], cache: AggregateCache) -> None:
+        super().__init__(model, ends, clock)
         self._cache = cache
         self.breaker = CircuitBreaker("cache of aggregates")
         self.counts: Counter[tuple[str, str]] = Counter(
@@ -90,12 +83,12 @@ class CachedReads(SharedBoardReads):
         )
         self._generation = ""
         self._highest_seqs: dict[int, int] = {}
+        self._boards: SingleFlight[Board, tuple[Found, list[tuple[str, int]]]] = SingleFlight()
 
     def cache_counts(self) -> "CacheCounts":
         return CacheCounts(self.breaker.is_closed, dict(self.counts))
 
     async def close_cache(self) -> None:
-        await super().close_cache()
         await self._cache.close()
 
     # --- one user --------------------------------------------------------------------------------------------------
@@ -150,11 +143,16 @@ class CachedReads(SharedBoardReads):
 
     # --- leaderboards ----------------------------------------------------------------------------------------------
 
-    async def _read_board(self, board: Board, *, fresh: bool) -> BoardAt:
+    async def leaderboard(
+        self, name: str, asset: str, at_us: int | None, limit: int, *, fresh: bool = False
+    ) -> Found:
+        if limit > BOARD_LIMIT_MAX:
+            return await super().leaderboard(name, asset, at_us, limit)
+        board = Board(name, asset, *self.days_of_board(name, at_us))
+
         def is_usable(cached: CachedBoard) -> bool:
             return cached.document is not None and self._is_usable(cached.token, dict(enumerate(cached.seqs)))
 
-        read_at_us = self._clock()
         cached = BOARD_MISS
         if fresh:
             self.counts["leaderboard", "behind"] += 1
@@ -163,28 +161,33 @@ class CachedReads(SharedBoardReads):
                 "leaderboard", lambda: self._cache.get_board(board, self._partitions), is_usable, BOARD_MISS
             )
             if usable:
-                return await self._board_from_cache(cached, read_at_us)
-        queries = [*ALL_STATUS, leaderboards.leaders(*board, BOARD_LIMIT_MAX), _IDENTITY]
-        checkpoint_rows, quarantine_rows, rows, (identity,) = await self._model.fetch(queries)
+                return await self._board_from_cache(board, cached, limit)
+        found, values = await self._boards.read(board, lambda: self._read_board(board, cached))
+        return Found(leaderboards.document(*board, values[:limit]), "", found.seqs, True, found.lag_ms)
+
+    async def _board_from_cache(self, board: Board, cached: CachedBoard, limit: int) -> Found:
+        assert cached.document is not None
+        values = [(user_id, int(value)) for user_id, value in _decode_board(cached.document)[:limit]]
+        seqs, oldest_us = await self._status_of_all(list(enumerate(cached.seqs)), [])
+        return Found(leaderboards.document(*board, values), "", seqs, True, self._age_ms(oldest_us))
+
+    async def _read_board(self, board: Board, cached: CachedBoard) -> tuple[Found, list[tuple[str, int]]]:
+        asks = [*ALL_STATUS, leaderboards.leaders(*board, BOARD_LIMIT_MAX), _IDENTITY]
+        checkpoint_rows, quarantine_rows, rows, (identity,) = await self._model.fetch(asks)
         self._remember_generation(identity)
         values = leaderboards.values_of(rows)
         seqs, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         token = cached.token
         if token is not None and token.generation == self._generation and not quarantine_rows:
             document = _encode_board([(user_id, str(value)) for user_id, value in values])
-            await self._write_cache(lambda: self._cache.put_board(board, token, list(seqs.values()), document))
-        return BoardAt(values, seqs, oldest_us, read_at_us)
-
-    async def _board_from_cache(self, cached: CachedBoard, read_at_us: int) -> BoardAt:
-        assert cached.document is not None
-        values = [(user_id, int(value)) for user_id, value in _decode_board(cached.document)]
-        seqs, oldest_us = await self._status_of_all(list(enumerate(cached.seqs)), [])
-        return BoardAt(values, seqs, oldest_us, read_at_us)
+            at = list(seqs.values())
+            await self._write_cache(lambda: self._cache.put_board(board, token, at, document))
+        return Found(None, "", seqs, True, self._age_ms(oldest_us)), values
 
     async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> tuple[dict[int, int], int | None]:
-        status = await super()._status_of_all(checkpoint_rows, quarantine_rows)
-        self._remember_seqs(status[0])
-        return status
+        standing = await super()._status_of_all(checkpoint_rows, quarantine_rows)
+        self._remember_seqs(standing[0])
+        return standing
 
     # --- what this process has read, and calls of the cache --------------------------------------------------------
 
