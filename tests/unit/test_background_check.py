@@ -24,7 +24,7 @@ from projections.auditing.background_check import BackgroundCheck, CpuShare, Par
 from projections.auditing.refold import NAMED_MAX, STORED_MAX, OpenScratch
 from projections.models import BY_USER, ROW_TYPES
 from projections.models.bets import BetRow
-from projections.storage.port import Difference, Users
+from projections.storage.port import Difference, Switched, Users
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
 from properties.reads_scenario import story
@@ -361,6 +361,11 @@ async def test_a_generation_that_is_dropped_during_the_check_is_no_error(desk: D
     assert not task.done()
     task.cancel()
     assert await store.differences(made.number, 1) == []
+
+
+async def test_a_thorough_pass_of_a_dropped_generation_reports_that_it_is_gone(desk: Desk) -> None:
+    with pytest.raises(Switched):
+        await desk.partition_check().thorough(desk.model.generation + 7, 0)
 
 
 async def test_without_a_live_generation_nothing_is_checked(tmp_path: Path) -> None:
