@@ -111,10 +111,10 @@ def sealed(data: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
 
 
-def wait_for_a_seal_of(data: Path, seq: int) -> None:
-    """Until a seal names this seq of partition 0."""
+def wait_for_a_seal_of(data: Path, seq: int, *, seals: int = 1) -> None:
+    """Until a seal names this seq of partition 0, and there are so many seals."""
     until_s = time.monotonic() + 30
-    while not any(seal["partitions"][0]["seq"] == seq for seal in sealed(data)):
+    while len(sealed(data)) < seals or not any(seal["partitions"][0]["seq"] == seq for seal in sealed(data)):
         assert time.monotonic() < until_s, sealed(data)
         time.sleep(0.05)
 
@@ -124,7 +124,7 @@ def test_a_running_service_seals_its_log_and_an_auditor_compares_them(data: Path
     outside.mkdir()
     with Service(data, PARTITIONS="1", SEAL_S="1", SEALS=str(outside)) as service:
         post(service, some_commands(0, 20))
-        wait_for_a_seal_of(data, 40)
+        wait_for_a_seal_of(data, 40, seals=2)  # two, so that a page of one has a next one
         with urllib.request.urlopen(f"{service.url}/v1/seals?limit=1") as response:  # noqa: S310
             newest = json.load(response)
         assert newest["items"][0]["partitions"][0]["seq"] == 40
