@@ -49,7 +49,7 @@ def test_reads_that_are_right_are_well_over_http_and_against_a_folder(tmp_path: 
             assert done.returncode == 0, done
             assert_silent(done)
             assert done.stdout.splitlines()[-1].startswith("well: 0 differences in ")
-            assert "about 8 wallets, held against 85 events in 4 partitions" in done.stdout
+            assert "about 8 wallets, compared with 85 events in 4 partitions" in done.stdout
             assert done.stdout.rstrip().endswith("; 11 orders in the queue and 9 leaderboards compared")
             assert "money supply of INR, in minor units:\n  wallets/bonus" in done.stdout
             assert "house/deposits" in done.stdout

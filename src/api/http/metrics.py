@@ -197,7 +197,7 @@ class ReadModelGauges(Collector):
         )
         yield _single(
             "stakelog_read_model_proof_age_seconds",
-            "Since when the partition that was checked longest ago was held against the log",
+            "Since when the partition that was checked longest ago was compared with the log",
             max(0, time_ns() // 1_000 - self._status.checked_at_us) / 1_000_000,
         )
 

@@ -131,8 +131,8 @@ def _print_summary(result: "Reconciled") -> None:
     for asset, remainder in result.supply.remainders().items():
         click.echo(f"FAULT the postings of {asset} sum to {remainder}, not to zero")
     click.echo(
-        f"{'well' if result.ok else 'NOT well'}: {result.differences} differences in {result.responses} answers "
-        f"about {result.wallets} wallets, held against {result.events} events in {result.partitions} partitions"
+        f"{'well' if result.ok else 'NOT well'}: {result.differences} differences in {result.responses} responses "
+        f"about {result.wallets} wallets, compared with {result.events} events in {result.partitions} partitions"
         + (f"; {result.retried} wallets were read again" if result.retried else "")
         + (f"; {len(result.behind)} wallets are behind" if result.behind else "")
         + ("" if result.cross_user is None else _of_cross_user_reads(result.cross_user))
