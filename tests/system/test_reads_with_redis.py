@@ -227,7 +227,7 @@ def test_reads_are_right_while_redis_is_killed_and_comes_back(tmp_path: Path, ow
         found = counted(service)
         assert sum(number for (_, outcome), number in found.items() if outcome == "error") >= 3
         assert sum(number for (_, outcome), number in found.items() if outcome == "away") > 0
-    assert service.log_text().count("the cache of aggregates is away") >= 2, "the service and its follower say so"
+    assert service.log_text().count("cache of aggregates unavailable") >= 2, "the service and its follower say so"
     assert "cache of aggregates available again" in service.log_text()
 
 
