@@ -207,7 +207,7 @@ def test_an_interrupted_rebuild_says_so_and_leaves_no_process(data: Path) -> Non
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert b"given up" in said
+    assert b"interrupted; run it again to continue" in said
     assert b"Traceback" not in said, said.decode()
     until(lambda: all(gone(one) for one in workers), 5)
     assert live(data) == before
@@ -219,7 +219,7 @@ def test_a_killed_worker_process_is_reported_and_its_work_continues(data: Path, 
     folders_of(process.pid)[0].kill()
     _, said = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert b"ended with status -9; what it did is kept: run it again" in said
+    assert b"ended with status -9; its progress is kept: run the rebuild again" in said
     assert b"Traceback" not in said
     assert rebuild(data).returncode == 0
     assert_true_of_the_log(data, tmp_path / "scratch")
@@ -241,7 +241,7 @@ def test_two_rebuilds_at_once_are_one_too_many(data: Path) -> None:
     until(lambda: len(generations(data)) == 2)
     second = rebuild(data)
     assert second.returncode == 1
-    assert "another rebuild of this read model is under way" in second.stderr
+    assert "another rebuild of this read model is running" in second.stderr
     assert process.wait(60) == 0
 
 
