@@ -125,9 +125,14 @@ def test_a_running_service_seals_its_log_and_an_auditor_compares_them(data: Path
     with Service(data, PARTITIONS="1", SEAL_S="1", SEALS=str(outside)) as service:
         post(service, some_commands(0, 20))
         wait_for_a_seal_of(data, 40, seals=2)  # two, so that a page of one has a next one
-        with urllib.request.urlopen(f"{service.url}/v1/seals?limit=1") as response:  # noqa: S310
-            newest = json.load(response)
-        assert newest["items"][0]["partitions"][0]["seq"] == 40
+        until_s = time.monotonic() + 30
+        while True:  # the service lists a seal once its line is fsynced, a moment after the file shows it
+            with urllib.request.urlopen(f"{service.url}/v1/seals?limit=1") as response:  # noqa: S310
+                newest = json.load(response)
+            if newest["items"][0]["partitions"][0]["seq"] == 40:
+                break
+            assert time.monotonic() < until_s, newest
+            time.sleep(0.05)
         assert newest["next_cursor"] is not None
         for where in (("--data", str(data)), ("--url", service.url)):
             done = audit(*where)
