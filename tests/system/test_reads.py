@@ -353,7 +353,7 @@ def test_the_queue_says_what_the_events_of_all_wallets_say(client: Client) -> No
     for name, params, expected in every_queue(reads):
         assert not isinstance(expected, NotFound)
         some = {} if "user_id" in params else ends  # of named users only their own partitions
-        waited = {"min_position": positions(some)} if some else {}
+        waited: dict[str, Any] = {"min_position": positions(some)} if some else {}
         pages = client.walk(target_of(name, "", params), limit=200, **waited)
         assert [item for page in pages for item in page.items] == expected["items"], params
         for page in pages:

@@ -121,6 +121,7 @@ def of_what_there_is(case: Case[Any], draw: Any) -> None:
             query.pop("prefix", None)
             query.pop("min_position", None)
         else:
+            case.query = query
             query["prefix"] = draw(st.sampled_from(["", "u", "u1"]))
     if "status" in query:
         query.pop("kind", None)
