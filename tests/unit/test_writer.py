@@ -907,7 +907,7 @@ async def test_a_state_that_cannot_be_read_stops_the_partition_and_writes_nothin
 
     monkeypatch.setattr(world.store, "get", unreadable)
     unread = await world.failed(deposit(1, "o2"))
-    assert unread.reason == "outcome_unknown", "without the state nobody knows whether the command is in the log"
+    assert unread.reason == "outcome_unknown", "without the state it is unknown whether the command is in the log"
     assert isinstance(await asyncio.wait_for(world.node.halted, 5), LedgerError)
     assert world.types() == ["wallet_opened", "deposited"]
 
