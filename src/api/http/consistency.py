@@ -6,13 +6,13 @@ arrived. Until then "not yet visible" is the truth, and the read waits as it doe
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from api.http.bodies import AsOf, AsOfSeveral, encode
 from api.http.problems import NotThere, Problem, problem_of
+from api.http.requests import Request
 from ledger.errors import LogUnavailable
 from ledger.writer.requests import Failed
 from projections.reads.positions import Positions
@@ -40,16 +40,6 @@ DETAILS: Final = {
 }
 
 
-class WaitQuery(Protocol):
-    """What a read waits for: see ``min_positions``."""
-
-    @property
-    def min_position(self) -> str | None: ...
-
-    @property
-    def timeout_ms(self) -> int: ...
-
-
 class Waited(Protocol):
     """What a read may have to wait for; ``Reads`` has it."""
 
@@ -61,17 +51,19 @@ class Waited(Protocol):
 
 
 async def answer(
-    query: WaitQuery, reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
+    request: Request[Any, Any], reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
 ) -> Found:
-    """Read until the result is true at ``min_position``. ``draws_on``: the partition of the read; None: all of them.
+    """Read until the result is true at ``min_position``, or the request's time is over.
+
+    ``request``: its query is a ``ReadQuery``. ``draws_on``: the partition of the read; None: all of them.
     ``around_cache``: the same read from the tables, for when ``ask`` returns an older result.
 
     Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and the problem
     of a log whose end is unknown now.
     """
     ends = reads.ends
-    least = min_positions(query.min_position, ends.partitions, draws_on)
-    deadline = time.monotonic() + query.timeout_ms / 1_000
+    least = min_positions(request.query.min_position, ends.partitions, draws_on)
+    now_s = asyncio.get_running_loop().time
     known: dict[int, int] | None = None
     pause_s = 0.0
     while True:
@@ -84,14 +76,14 @@ async def answer(
         if around_cache is not None and ask is not around_cache:
             ask = around_cache  # without a pause: the tables may be far enough already
             continue
-        now = time.monotonic()
-        if now >= deadline:
+        left_s = request.wait_until_s - now_s()
+        if left_s <= 0:
             partition, seq = next(iter(short.items()))
             detail = f"the read model of partition {partition} is at seq {found.seqs[partition]}, not yet at {seq}"
             raise Problem("not_yet_visible", detail, position=f"{partition}:{found.seqs[partition]}")
-        await reads.positions.reached(short, deadline - now)
+        await reads.positions.reached(short, left_s)
         # The tables may be far enough and the result not: of a quarantined user, or from a replica that is behind.
-        await asyncio.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
+        await asyncio.sleep(min(pause_s, max(request.wait_until_s - now_s(), 0.0)))
         pause_s = min(_SLOWER * max(pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_S_MAX)
     if found.document is None:
         raise NotThere(found.missing, DETAILS[found.missing])
