@@ -1,4 +1,4 @@
-"""Every read ends in its time, whatever stands still behind it. The table of routes names the reads."""
+"""Every read ends in its time, whatever hangs behind it. The table of routes names the reads."""
 
 import asyncio
 import threading
@@ -43,7 +43,7 @@ STRONG: Final = f"{READS['/v1/wallets/{user_id}']}&consistency=strong"
 OTHERS: Final = {"a wallet that does not exist": "/v1/wallets/nobody?timeout_ms=100", "a strong read": STRONG}
 
 
-class Standing:
+class Hanging:
     """Ports that respond only after ``resume``, and then with an error."""
 
     def __init__(self) -> None:
@@ -52,11 +52,11 @@ class Standing:
 
     async def wait(self, *_: Any, **__: Any) -> Any:
         await self._resumed.wait()
-        raise LogUnavailable("it stood still")
+        raise LogUnavailable("it hung")
 
     def wait_in_thread(self, *_: Any) -> Any:
         self._thread_resumed.wait()
-        raise OSError("it stood still")
+        raise OSError("it hung")
 
     def resume(self) -> None:
         self._resumed.set()
@@ -66,24 +66,24 @@ class Standing:
 async def answers_while(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, log: bool = False, tables: bool = False
 ) -> dict[str, Answer]:
-    """The response to each read, all sent together while the log or the tables, or both, stand still."""
-    standing = Standing()
+    """The response to each read, all sent together while the log or the tables, or both, hang."""
+    hanging = Hanging()
     world = await World(PARTITIONS, shared=True, generation=1).start()
     async with Asked(folder, PARTITIONS, started=world) as asked:
         await world.given(open_wallet(), deposit(1_000), place_bet(100, bet_id="b1"))
         await asked.fold()
         if log:
             for port in ("read", "head", "confirm", "append"):
-                monkeypatch.setattr(world.log, port, standing.wait)
-            monkeypatch.setattr(asked.seals, "newest", standing.wait_in_thread)
+                monkeypatch.setattr(world.log, port, hanging.wait)
+            monkeypatch.setattr(asked.seals, "newest", hanging.wait_in_thread)
         if tables:
-            monkeypatch.setattr(asked.model, "fetch", standing.wait)
+            monkeypatch.setattr(asked.model, "fetch", hanging.wait)
         sent = {**READS, **OTHERS}
         try:
             async with asyncio.timeout(ENDS_WITHIN_S):
                 answers = await asyncio.gather(*(asked.get(target) for target in sent.values()))
         finally:
-            standing.resume()
+            hanging.resume()
             monkeypatch.undo()
     return dict(zip(sent, answers, strict=True))
 
@@ -100,9 +100,7 @@ def refused(answers: dict[str, Answer]) -> set[str]:
     return {path for path, answer in answers.items() if answer.status == 503}
 
 
-async def test_while_the_log_stands_still_every_read_ends_in_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_the_log_hangs_every_read_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = await answers_while(tmp_path, monkeypatch, log=True)
     assert_ended(answers)
     of_the_log = {"/v1/partitions", "/v1/events", "/v1/events/{position}", "/v1/commands/{user_id}/{command_id}"}
@@ -110,9 +108,7 @@ async def test_while_the_log_stands_still_every_read_ends_in_time(
     assert refused(answers) == {*of_the_log, "/v1/seals", *not_found, *OTHERS}
 
 
-async def test_while_the_tables_stand_still_every_read_ends_in_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_the_tables_hang_every_read_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = await answers_while(tmp_path, monkeypatch, tables=True)
     assert_ended(answers)
     of_the_tables = {path for path in READS if path.startswith(("/v1/wallets", "/v1/orders", "/v1/leaderboards"))}
@@ -123,7 +119,7 @@ async def test_while_the_tables_stand_still_every_read_ends_in_time(
 async def test_a_read_is_given_up_half_a_second_after_its_timeout_at_the_latest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    standing = Standing()
+    hanging = Hanging()
     async with Asked(tmp_path) as asked:
         waited: list[float] = []
         timeout_at = asyncio.timeout_at
@@ -132,10 +128,10 @@ async def test_a_read_is_given_up_half_a_second_after_its_timeout_at_the_latest(
             waited.append(when - asyncio.get_running_loop().time())
             return timeout_at(when)
 
-        monkeypatch.setattr(asked.model, "fetch", standing.wait)
+        monkeypatch.setattr(asked.model, "fetch", hanging.wait)
         monkeypatch.setattr("api.http.application.asyncio.timeout_at", noted)
         for timeout_ms, ends_within_s in ((0, 0.5), (300, 0.8)):
             await asked.get(f"/v1/wallets/u1?timeout_ms={timeout_ms}")
             assert timeout_ms / 1_000 < waited.pop() < ends_within_s
-        standing.resume()
+        hanging.resume()
         monkeypatch.undo()

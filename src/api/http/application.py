@@ -4,7 +4,7 @@ Invariants:
 (1) a request gets exactly one response: its handler's, the problem that was raised, or ``internal_error`` with a
     request id that the log has beside the trace;
 (2) no text of an unforeseen exception reaches a client;
-(3) a read gets its response within its ``timeout_ms`` + 0.5 s, whatever stands still behind it: one deadline, made
+(3) a read gets its response within its ``timeout_ms`` + 0.5 s, whatever hangs behind it: one deadline, made
     here, goes with the request;
 (4) each request is counted once in the request metrics, under the template of its route.
 """
