@@ -154,6 +154,15 @@ class ProblemDocument(Struct):
     allow: Annotated[list[str], Meta(description="The allowed methods", examples=[["GET", "HEAD"]])] | UnsetType = (
         UNSET
     )
+    suspect: (
+        Annotated[
+            bool,
+            Meta(
+                description="404: true if rows of this wallet differ from the log, so it may exist", examples=[True]
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     request_id: (
         Annotated[
             str,
