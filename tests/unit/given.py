@@ -48,7 +48,7 @@ from ledger.core.commands import (
 from ledger.core.decide import Case, Decision, decide, expire, needs
 from ledger.core.events import Balance, Data, Event, sums_to_zero
 from ledger.core.evolve import balances_follow, evolve, items_read_by
-from ledger.core.follow_ups import decide_follow_up, follow_up_of
+from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.items import Bet, Hold, Item, Order, Proposal, SentTransfer
 from ledger.core.position import Position
 from ledger.core.rejections import Rejection
@@ -139,6 +139,8 @@ class Scene:
         user_id = follow_up.user_id
         time_us = max(self._time_us(), follow_up.cause_time_us)
         self._fire(user_id, time_us)
+        key = item_needed_by(follow_up)
+        assert fits(follow_up, None if key is None else self._known(user_id, (key,))[key])
         event = decide_follow_up(follow_up, self.wallet(user_id), time_us)
         self._append(event)
         self._fire(user_id, time_us)
