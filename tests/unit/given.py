@@ -11,6 +11,7 @@ that the command made due. It writes to lists only; the clock moves only when a 
 Each event passes `_assert_sound`, so every test also tests the core's invariants.
 """
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from hashlib import sha256
@@ -100,6 +101,8 @@ class Scene:
         before = len(self.events)
         decision = self.decided(command, actor)
         assert isinstance(decision, Rejection), (command, decision)
+        for number, asset in re.findall(r"(-?[0-9.]+) (INR|USDT|GOLD)\b", decision.detail):
+            assert len(number.partition(".")[2]) == ASSETS[asset], f"not in the asset's own unit: {decision.detail}"
         assert all(event.actor == "ledger" for event in self.events[before:]), self.events[before:]
         return decision
 

@@ -14,6 +14,7 @@ from api.routes.parameters import ReadQuery
 from projections.models.holds import Holds
 from projections.reads.positions import POLL_S, Positions
 from projections.reads.queries import Found
+from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModelUnavailable
 from projections.tables import queries
 
@@ -30,6 +31,7 @@ class OnePartition:
         self.looks = 0
         self.away = False
         self.positions = Positions(self)  # type: ignore[arg-type]
+        self.suspects = Suspects(self)  # type: ignore[arg-type]
         self.ends = self
 
     async def fetch(self, _: Sequence[queries.Query], *, quick: bool = False) -> Sequence[Any]:

@@ -1,7 +1,8 @@
-"""What all reads share: the wait for ``min_position``, ``as_of``, ETags, and "not found".
+"""What all reads share: the wait for ``min_position``, ``as_of``, ETags, "not found", and suspect rows.
 
 Invariant: a read says "not found" only when the read model includes every event that was durable when the request
-arrived. Until then "not yet visible" is the truth, and the read waits as it does for a ``min_position``.
+arrived. Until then "not yet visible" is the truth, and the read waits as it does for a ``min_position``. If rows of
+the user are suspect, the "not found" says so.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from ledger.errors import LogUnavailable
 from ledger.writer.requests import Failed
 from projections.reads.positions import Positions
 from projections.reads.queries import Found, LogEnds, MalformedCursor
+from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModelUnavailable
 
 _LOOK_AGAIN_S: Final = 0.004
@@ -39,6 +41,11 @@ DETAILS: Final = {
     "order_not_found": "this wallet has no such order",
 }
 
+REFUSED: Final = (
+    "rows of this response differ from the log, and the service is set to refuse such reads until they are repaired; "
+    "a wallet can be read with consistency=strong"
+)
+
 
 class Waited(Protocol):
     """What a read may have to wait for; ``Reads`` has it."""
@@ -48,6 +55,9 @@ class Waited(Protocol):
 
     @property
     def positions(self) -> Positions: ...
+
+    @property
+    def suspects(self) -> Suspects: ...
 
 
 async def answer(
@@ -85,8 +95,10 @@ async def answer(
         # The tables may be far enough and the result not: of a quarantined user, or from a replica that is behind.
         await asyncio.sleep(min(pause_s, max(request.wait_until_s - now_s(), 0.0)))
         pause_s = min(_SLOWER * max(pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_S_MAX)
+    if found.suspect and reads.suspects.refuse:
+        raise Problem("log_unavailable", REFUSED)
     if found.document is None:
-        raise NotThere(found.missing, DETAILS[found.missing])
+        raise NotThere(found.missing, DETAILS[found.missing], **({"suspect": True} if found.suspect else {}))
     return found
 
 
@@ -136,7 +148,11 @@ def body_of(found: Found) -> bytes:
 def with_as_of(document: bytes, found: Found) -> bytes:
     """An encoded document, ``as_of`` added as its last member."""
     positions = [f"{partition}:{seq}" for partition, seq in found.seqs.items()]
-    as_of = AsOfSeveral(positions, found.lag_ms) if found.several else AsOf(positions[0], found.lag_ms)
+    as_of = (
+        AsOfSeveral(positions, found.lag_ms, found.suspect)
+        if found.several
+        else AsOf(positions[0], found.lag_ms, found.suspect)
+    )
     return b'%b,"as_of":%b}' % (document[:-1], encode(as_of))
 
 

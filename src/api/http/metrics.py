@@ -28,7 +28,7 @@ from projections.reads.supply import account_totals
 from projections.storage.port import Pool, Pooled, ReadModel, ReadModelUnavailable
 
 _LOOK_S: Final = 1.0
-"""How long a scrape waits for the read model and the log. Chosen: metrics are needed most while these do not respond."""
+"""How long a scrape waits for the read model and the log. Chosen: metrics are needed while these hang, too."""
 
 
 def outcome_of(answer: AnyResponse | Problem) -> str:
