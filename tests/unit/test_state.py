@@ -95,7 +95,14 @@ def test_a_batch_that_is_rolled_back_is_not_saved(state: PartitionState) -> None
     change_everything(state)
     state.roll_back()
     saved = state.begin_checkpoint()
-    assert set(saved) == {"changed", "changed b:1", "deleted b:1", "!t0000000000000050 changed", follow_up_key(2), "!w"}
+    assert set(saved) == {
+        "changed",
+        "changed b:1",
+        "deleted b:1",
+        "!t0000000000000050 changed",
+        follow_up_key(2),
+        "!w",
+    }
     assert saved["changed b:1"] == Bet("open", "INR", 5)
 
 
