@@ -3,10 +3,12 @@
 Counting costs about a microsecond a command; a batch is counted once per outcome, not once per command.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from time import time_ns
+from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as Total
@@ -24,6 +26,9 @@ from projections.models.accounts import AccountTotal
 from projections.reads.status import ReadModelStatus, read_model_status
 from projections.reads.supply import account_totals
 from projections.storage.port import Pool, Pooled, ReadModel, ReadModelUnavailable
+
+_LOOK_S: Final = 1.0
+"""How long a scrape waits for the read model and the log. Chosen: metrics are needed while these hang, too."""
 
 
 def outcome_of(answer: AnyResponse | Problem) -> str:
@@ -67,7 +72,9 @@ class Metrics:
             self.count(outcome, number)
 
     async def exposition(self) -> bytes:
-        await self._read_model.look()
+        with suppress(TimeoutError):  # then the gauges are those of the last look
+            async with asyncio.timeout(_LOOK_S):
+                await self._read_model.look()
         return generate_latest(self._registry)
 
 
@@ -144,15 +151,16 @@ class ReadModelGauges(Collector):
         if self._status is None:
             return
         now_us = time_ns() // 1_000
-        self._lag_events, self._lag_s = [], []
+        lag_events, lag_s = [], []
         for partition, head in enumerate(self._status.heads):
             behind = max(0, self._node.end(partition) - head.seq)
             since_us = now_us
             if behind:
                 with suppress(LedgerError):
                     since_us = await self._node.time_us(partition, head.seq + 1)
-            self._lag_events.append(behind)
-            self._lag_s.append(max(0, now_us - since_us) / 1_000_000)
+            lag_events.append(behind)
+            lag_s.append(max(0, now_us - since_us) / 1_000_000)
+        self._lag_events, self._lag_s = lag_events, lag_s  # at once: another scrape may run meanwhile
 
     def collect(self) -> Iterator[Metric]:
         for name, child in self._children.items():

@@ -120,9 +120,9 @@ class Problem(Exception):
 class NotThere(Problem):
     """A read found nothing; its code is one of ``NOT_THERE``."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, **fields: Any) -> None:
         assert code in NOT_THERE, code
-        super().__init__(code, detail)
+        super().__init__(code, detail, **fields)
 
     @property
     def kind(self) -> Kind:
