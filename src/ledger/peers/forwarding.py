@@ -28,6 +28,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
@@ -260,7 +261,7 @@ class Forwarding:
                 groups.append(queue.groups.popleft())
                 requests += len(groups[-1].requests)
             queue.calls += 1
-            call = asyncio.get_running_loop().create_task(self._call(queue, groups), name="forwarding")
+            call = background.start(self._call(queue, groups), "forwarding")
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 
@@ -268,7 +269,7 @@ class Forwarding:
         group.tries += 1
         self._to_retry.append(group)
         if self._retrying is None:
-            self._retrying = asyncio.get_running_loop().create_task(self._retry_all(), name="forwarding-retry")
+            self._retrying = background.keep(self._retry_all, "forwarding-retry")
 
     async def _retry_all(self) -> None:
         """Read the owners and send the groups again, while there are groups to retry."""

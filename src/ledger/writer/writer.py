@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Literal
 
+from ledger import background
 from ledger.core.commands import AnyFollowUp
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
@@ -255,7 +256,9 @@ class Writer:
             saved = False
             try:
                 if changes:
-                    saving = asyncio.ensure_future(asyncio.to_thread(self.state.save, changes, at, place))
+                    saving = background.awaited(
+                        asyncio.to_thread(self.state.save, changes, at, place), f"save-{self.partition}"
+                    )
                     try:
                         await asyncio.shield(saving)
                     except asyncio.CancelledError:
@@ -276,7 +279,7 @@ class Writer:
         self._opening.generation, self._opening.strictly = generation, strictly
         for seq, follow_up in self.state.open_follow_ups():
             self._deliver(self.partition, seq, follow_up)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer-{self.partition}")
+        self._task = background.start(self._run(), f"writer-{self.partition}")
 
     def open_again(self, generation: int) -> None:
         """The partition stays with this writer while the owners' group moves to ``generation``. No other writer owned
