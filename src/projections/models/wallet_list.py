@@ -58,6 +58,8 @@ class Wallets(Struct, gc=False):
 
 # --- reads
 
+TABLES: Final = (OpenedRow.table, WalletRow.table, AssetRow.table)
+"""What a page is made of."""
 _AFTER_ALL: Final = "\x7f"
 """Behind every character that a user id can have."""
 

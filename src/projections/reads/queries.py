@@ -33,6 +33,7 @@ from projections.models import (
 from projections.reads import statements
 from projections.reads.cursors import MalformedCursor, read_cursor, write_cursor
 from projections.reads.positions import Positions
+from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModel
 from projections.tables.all_users import AllUsersList
 from projections.tables.queries import Cursor, Filters, Query, Rows, UserList, UserRead, UserStatus
@@ -75,6 +76,8 @@ class Found(Struct, gc=False):
     seqs: dict[int, int]
     several: bool
     lag_ms: int
+    suspect: bool = False
+    """Whether the background check found that rows of the document, or other rows of its user, are wrong."""
 
 
 class AllStatus(NamedTuple):
@@ -96,6 +99,7 @@ class Reads:
         self._model, self._ends, self._clock = model, ends, clock
         self.ends = ends
         self.positions = Positions(model)
+        self.suspects = Suspects(model)
         self._partitions = ends.partitions
 
     def partition_of(self, user_id: str) -> int:
@@ -177,7 +181,8 @@ class Reads:
         unknown_us = user.quarantined_at_us
         if unknown_us is None and self._ends.end(user.partition) > user.seq:
             unknown_us = await self._ends.time_us(user.partition, user.seq + 1)
-        return Found(document, missing, {user.partition: user.seq}, False, self._age_ms(unknown_us))
+        suspect = self.suspects.has_user(user.user_id, user.partition)
+        return Found(document, missing, {user.partition: user.seq}, False, self._age_ms(unknown_us), suspect)
 
     def _age_ms(self, time_us: int | None) -> int:
         return 0 if time_us is None else max((self._clock() - time_us) // 1_000, 0)
@@ -199,7 +204,10 @@ class Reads:
         checkpoint_rows, quarantine_rows, rows = await self._model.fetch(queries)
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         board = leaderboards.document(name, asset, first_day, end_day, leaderboards.values_of(rows))
-        return Found(board, "", seqs, True, self._age_ms(oldest_us))
+        return Found(board, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
+
+    def _is_board_suspect(self) -> bool:
+        return self.suspects.has_table(leaderboards.LeaderboardRow.table)
 
     def days_of_board(self, name: str, at_us: int | None) -> tuple[int, int]:
         """The days that a leaderboard covers at this time: the first one, and the first one after. None is now."""
@@ -234,7 +242,8 @@ class Reads:
 
         next_cursor = _next_cursor(key, rows, limit, of.place, snapshot)
         document = of.page([of.item(row) for row in rows[:limit]], next_cursor)
-        return Found(document, "", status.seqs, True, self._age_ms(status.oldest_us))
+        suspect = self.suspects.has_table(of.table)
+        return Found(document, "", status.seqs, True, self._age_ms(status.oldest_us), suspect)
 
     async def wallets(self, user_ids: Sequence[str], prefix: str, limit: int, cursor: str | None) -> Found:
         """The wallets of these users, or, if there are none, of all whose id begins with ``prefix``.
@@ -263,7 +272,11 @@ class Reads:
         found = wallet_list.documents(rows)
         next_cursor = _next_cursor(key, found, limit, lambda one: one[0], lambda: ())
         document = wallet_list.Wallets([wallet for _, wallet in found[:limit]], next_cursor)
-        return Found(document, "", seqs, True, self._age_ms(oldest_us))
+        if named:
+            suspect = any(self.suspects.has_user(user_id, partition) for partition, user_id in named)
+        else:
+            suspect = any(self.suspects.has_table(table) for table in wallet_list.TABLES)
+        return Found(document, "", seqs, True, self._age_ms(oldest_us), suspect)
 
     async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> AllStatus:
         """A quarantined user's events count for the age, not for the seqs: one quarantined user must neither make all

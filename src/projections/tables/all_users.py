@@ -55,7 +55,7 @@ class AllUsersList:
         page: Callable[[list[Any], str | None], Any],
     ) -> None:
         """``changes_to``: first status → the statuses that may follow it."""
-        self.name, self.item, self.page = name, item, page
+        self.name, self.table, self.item, self.page = name, kind.table, item, page
         self._kind, self._changes_to = kind, changes_to
         members = ("partition", *kind.__struct_fields__)
         self._time_at, self._seq_at = members.index("created_at_us"), members.index("seq")
@@ -139,7 +139,7 @@ class AllUsersList:
         if not changes:
             return ()
         known_us = [row[2] for rows in changes for row in rows]
-        # An event that nobody here knows comes from a writer whose clock is right within this difference.
+        # An event that this process does not know comes from a writer whose clock is right within this difference.
         since_us = max([self.place(first)[0], *known_us]) - CLOCKS_DIFFER_US
         if unknown_us is not None:
             since_us = min(since_us, unknown_us)
