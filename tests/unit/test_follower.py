@@ -142,6 +142,24 @@ async def test_it_runs_until_it_is_stopped(folder: Folder, expected: Tables) -> 
         await running
 
 
+async def test_it_gathers_larger_batches_while_many_events_arrive(folder: Folder, told: Story) -> None:
+    async with following(folder, batch=10_000) as follower:
+        await to_the_end(follower)
+        few = 0.5 + 1 / max(map(len, told.partitions))
+        await folder.append(few)
+        assert await follower.step()
+        soon = follower.pause_s
+        await folder.append()
+        assert await follower.step()
+        assert follower.pause_s > 3 * soon > 0
+
+
+async def test_it_does_not_wait_while_there_is_more_to_fold(folder: Folder) -> None:
+    async with following(folder, batch=20) as follower:
+        assert await follower.step()
+        assert follower.pause_s == 0
+
+
 async def _at_the_end(folder: Folder, expected: Tables) -> bool:
     store = folder.store()
     generations = await store.generations()
