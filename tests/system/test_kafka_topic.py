@@ -112,11 +112,17 @@ async def test_a_limit_that_was_lowered_meanwhile_refuses_a_batch_and_the_log_go
     async with administered(kafka) as admin:
         await admin.alter_configs([lowered])
     landed = list(base.stored)
-    with pytest.raises(LogUnavailable, match="bytes of one batch"):
-        async with asyncio.timeout(60):  # the broker takes the new limit some time after it has accepted it
+
+    async def append_until_refused() -> None:
+        """The broker takes the new limit some time after it has accepted it."""
+        nonlocal base
+        async with asyncio.timeout(60):
             while True:
                 base = await append(log, 0, base.head, *(f"b{len(landed) + number}" for number in range(100)))
-                landed += base.stored
+                landed.extend(base.stored)
+
+    with pytest.raises(LogUnavailable, match="bytes of one batch"):
+        await append_until_refused()
     following = await append(log, 0, base.head, "c")
     assert await whole(log, 0) == [*landed, *following.stored]
 

@@ -29,10 +29,10 @@ writers.
 # Chosen: an event is visible about 10 ms after it was acknowledged, and an idle follower uses almost no CPU.
 _BUSY_PAUSE_S: Final = 0.004
 _LOADED_PAUSE_S: Final = 0.03
-"""Under load. A transaction costs as much as dozens of events, and rows of the same wallets are written once per batch:
-large batches cost less processor time per event. Chosen: far within the 150 ms in which an event becomes visible."""
+"""Under load. A transaction costs as much as dozens of events, and a row that changes often is written once per
+batch, so large batches cost less per event. Chosen: far within the 150 ms in which an event becomes visible."""
 _LOADED_EVENTS: Final = 8
-"""A batch of at least this many events means load: at this rate a batch has more than 60 after ``_LOADED_PAUSE_S``."""
+"""A batch of at least this many events means load: 2,000 a second after ``_BUSY_PAUSE_S``."""
 _IDLE_PAUSE_S: Final = 0.02
 _OTHER_VERSION_PAUSE_S: Final = 0.5
 _CHECK_TABLES_S: Final = 1.0
