@@ -349,7 +349,7 @@ class Node:
     def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
         """For standbys: the open follow-ups of each of these partitions that is open on this node."""
         return {
-            partition: OpenFollowUps(writer.head.seq, [seq for seq, _ in writer.state.open_follow_ups()])
+            partition: OpenFollowUps(writer.head.seq, list(writer.state.open_seqs))
             for partition in partitions
             if (writer := self.writers.get(partition)) is not None and writer.is_open
         }
