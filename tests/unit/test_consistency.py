@@ -118,5 +118,5 @@ async def test_if_the_positions_cannot_be_read_the_read_itself_raises() -> None:
             raise ReadModelUnavailable("the database is unavailable")
         return Found(Holds([], None), "", {0: 4}, False, 0)
 
-    with pytest.raises(Problem, match="the database is unavailable"):
+    with pytest.raises(Problem, match="the read model is unavailable"):
         await answer(query(), tables, 0, ask)

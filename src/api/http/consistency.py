@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 from api.http.bodies import AsOf, AsOfSeveral, encode
-from api.http.problems import NotThere, Problem, problem_of
+from api.http.problems import NotThere, Problem, problem_of, unavailable
 from api.http.requests import Request
 from ledger.errors import LogUnavailable
 from ledger.writer.requests import Failed
@@ -115,7 +115,7 @@ async def _once(ask: Asked) -> Found:
     except MalformedCursor as error:
         raise Problem("malformed_request", f"the cursor cannot be used: {error}", field="cursor") from None
     except (ReadModelUnavailable, LogUnavailable) as error:
-        raise Problem("log_unavailable", str(error)) from error
+        raise unavailable(error) from error
 
 
 def _short_of(least: Mapping[int, int], found: Found) -> dict[int, int]:

@@ -102,7 +102,7 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "outcome_unknown": ("the commit failed in a way that does not tell whether it landed", {}),
     "not_owner": ("others keep writing to partition 3", {}),
     "overloaded": ("16384 commands wait for partition 3 already", {}),
-    "log_unavailable": ("the log cannot be written: the disk is full", {}),
+    "log_unavailable": ("the log is unavailable", {}),
     "shutting_down": ("the service is shutting down", {}),
     "not_yet_visible": ("partition 3 is at seq 42, 99 was asked for", {"position": "3:42"}),
 }

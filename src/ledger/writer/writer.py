@@ -394,7 +394,7 @@ class Writer:
     def _stop_for(self, error: LedgerError, requests: Sequence[Request]) -> None:
         self._halt = error
         self.state.roll_back()  # a checkpoint may still be made, and must have only durable events in it
-        self._close_all(requests, str(error), partial(failure_after_stop, error))
+        self._close_all(requests, error.for_clients, partial(failure_after_stop, error))
         self._halted(self.partition, error)
 
     def _close_all(self, requests: Sequence[Request], detail: str, waiting: Callable[[Request], Failed]) -> None:
@@ -451,11 +451,12 @@ class Writer:
             except DuplicateCommand as error:
                 # The append wrote nothing, but one of these commands is in the log already, by an earlier append.
                 self.state.roll_back()
-                self._fail(requests, follow_ups, "outcome_unknown", str(error))
+                self._fail(requests, follow_ups, "outcome_unknown", error.for_clients)
                 raise
             except OutcomeUnknown as error:
+                self._log_errors.warn("partition %d does not know whether it wrote: %s", self.partition, error)
                 self.state.roll_back()
-                self._fail(requests, follow_ups, "outcome_unknown", str(error))
+                self._fail(requests, follow_ups, "outcome_unknown", error.for_clients)
                 if self._log.shared:
                     self._opening.must_open = True  # opening reads the log first
                     self._in_doubt.update(key for request in requests if (key := key_of_command(request)) is not None)
@@ -501,7 +502,7 @@ class Writer:
         Each request is decided alone, from that state: nothing of the failed round may show in a response.
         """
         self._put_back(follow_ups)
-        unavailable = Failed("log_unavailable", str(error))
+        unavailable = Failed("log_unavailable", error.for_clients)
         readable = []
         for request in requests:
             alone = self._decider.decide_alone(self.head, self._time_us, self._clock(), request)
@@ -576,7 +577,7 @@ class Writer:
                 _log.warning("partition %d is not open yet: %s", self.partition, error)
             except LogUnavailable as error:
                 self._log_errors.warn("partition %d accepts no writes: %s", self.partition, error)
-                self._close_waiting(partial(self._failure_before_open, str(error)))
+                self._close_waiting(partial(self._failure_before_open, error.for_clients))
                 if self._stopping:
                     self._abandon_follow_ups()  # the next start delivers them again
                 return False
