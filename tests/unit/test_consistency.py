@@ -9,10 +9,12 @@ import pytest
 
 from api.http.consistency import answer
 from api.http.problems import Problem
+from api.http.requests import Request
 from api.routes.parameters import ReadQuery
 from projections.models.holds import Holds
 from projections.reads.positions import POLL_S, Positions
 from projections.reads.queries import Found
+from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModelUnavailable
 from projections.tables import queries
 
@@ -29,6 +31,7 @@ class OnePartition:
         self.looks = 0
         self.away = False
         self.positions = Positions(self)  # type: ignore[arg-type]
+        self.suspects = Suspects(self)  # type: ignore[arg-type]
         self.ends = self
 
     async def fetch(self, _: Sequence[queries.Query], *, quick: bool = False) -> Sequence[Any]:
@@ -62,15 +65,20 @@ class CountingRead:
         return Found(Holds([], None), "", {0: seq}, False, 0)
 
 
-def query(timeout_ms: int = 2_000) -> ReadQuery:
-    return ReadQuery(min_position="0:5", timeout_ms=timeout_ms)
+def query(timeout_ms: int = 2_000) -> Request[None, ReadQuery]:
+    async def receive() -> Any:
+        raise AssertionError("a read has no body")
+
+    scope: Any = {}
+    wait_until_s = asyncio.get_running_loop().time() + timeout_ms / 1_000
+    return Request(None, ReadQuery(min_position="0:5", timeout_ms=timeout_ms), scope, receive, wait_until_s)
 
 
 async def test_waiting_reads_share_the_queries_for_the_position_and_read_once_it_is_reached() -> None:
     tables = OnePartition(4)
     asks = [CountingRead(tables) for _ in range(CALLS)]
     began_s = time.monotonic()
-    waiting = [asyncio.create_task(answer(query(), tables, 0, ask)) for ask in asks]
+    waiting = [asyncio.create_task(answer(query(), tables, (0,), ask)) for ask in asks]
     await asyncio.sleep(0.1)
     tables.seq = 5
     found = await asyncio.gather(*waiting)
@@ -84,7 +92,7 @@ async def test_a_read_waits_no_longer_than_its_timeout() -> None:
     ask = CountingRead(tables)
     began_s = time.monotonic()
     with pytest.raises(Problem) as refused:
-        await answer(query(300), tables, 0, ask)
+        await answer(query(300), tables, (0,), ask)
     assert refused.value.code == "not_yet_visible"
     assert time.monotonic() - began_s >= 0.3
     assert ask.calls == 2
@@ -94,7 +102,7 @@ async def test_reads_of_a_quarantined_user_are_repeated_less_and_less_often() ->
     tables = OnePartition(5)
     ask = CountingRead(tables, quarantined_at=4)
     with pytest.raises(Problem, match="not yet at 5"):
-        await answer(query(400), tables, 0, ask)
+        await answer(query(400), tables, (0,), ask)
     assert 3 <= ask.calls <= 20, "a read every 4 ms would be a hundred calls"
 
 
@@ -110,5 +118,5 @@ async def test_if_the_positions_cannot_be_read_the_read_itself_raises() -> None:
             raise ReadModelUnavailable("the database is unavailable")
         return Found(Holds([], None), "", {0: 4}, False, 0)
 
-    with pytest.raises(Problem, match="the database is unavailable"):
-        await answer(query(), tables, 0, ask)
+    with pytest.raises(Problem, match="the read model is unavailable"):
+        await answer(query(), tables, (0,), ask)
