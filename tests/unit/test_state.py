@@ -9,6 +9,7 @@ from ledger.core.events import Balance, BetPlaced, Event, StakeSource
 from ledger.core.items import Bet
 from ledger.core.position import Position
 from ledger.core.record import Head
+from ledger.core.state_values import Value
 from ledger.core.wallet import ExpiringHold, Wallet
 from ledger.memory.state_store import MemoryStateStore
 from ledger.writer.key_filter import KeyFilter
@@ -40,7 +41,11 @@ def referral(seq: int) -> CountReferral:
 def state() -> PartitionState:
     """A state with values in the store, and with values that wait for the next checkpoint."""
     store = MemoryStateStore()
-    stored = {"stored": Wallet("stored", "open"), "stored b:1": Bet("open", "INR", 1), "stored c:1": 1}
+    stored: dict[str, Value | None] = {
+        "stored": Wallet("stored", "open"),
+        "stored b:1": Bet("open", "INR", 1),
+        "stored c:1": 1,
+    }
     store.save(0, {**stored, "deleted b:1": Bet("open", "INR", 1)}, Head(1, "1" * 64))
     state = PartitionState(0, store, 16, KeyFilter(1))
     state.put_wallet(Wallet("changed"), holding("changed", 50))

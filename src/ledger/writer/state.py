@@ -340,7 +340,9 @@ class PartitionState:
         found.update((key, value) for key, value in self._saving.items() if first <= key < last)
         # A batch may be under way: the oldest entry of the undo log is the committed value.
         committed = {**self._changed, **dict(reversed(self._undo))}
-        for key, value in committed.items():
-            if first <= key < last and not isinstance(value, _Unchanged):
-                found[key] = value
+        found.update(
+            (key, value)
+            for key, value in committed.items()
+            if first <= key < last and not isinstance(value, _Unchanged)
+        )
         return sorted((key, value) for key, value in found.items() if value is not None)
