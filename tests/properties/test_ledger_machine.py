@@ -367,7 +367,11 @@ async def _gathered(tasks: set[asyncio.Task[Any]]) -> None:
 
 def _values(writer: Writer) -> dict[str, Value]:
     """All values of the writer's state except follow-ups: a replay does not know yet that they arrived."""
-    return {key: value for key, value in writer.state._scan("", "\U0010ffff") if not key.startswith("!f")}
+    state = writer.state
+    found: dict[str, Value | None] = dict(state._store.scan(writer.partition, "", "\U0010ffff", 1_000_000))
+    assert not state._undo, "no batch is under way"
+    found.update({**state._saving, **state._changed})
+    return {key: value for key, value in found.items() if value is not None and not key.startswith("!f")}
 
 
 def _changed(fields: Mapping[str, Any], change: int) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ledger import background
+
 if TYPE_CHECKING:
     from api.composition.settings import Settings
     from projections.projecting.log_reader import LogReader
@@ -317,7 +319,7 @@ async def _check(settings: "Settings", *, once: bool) -> int:
         gc.set_threshold(50_000, 20, 50)
         if once:
             return await checking.all_partitions()
-        task = asyncio.ensure_future(checking.run())
+        task = background.awaited(checking.run(), "check")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)

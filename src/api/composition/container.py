@@ -26,6 +26,7 @@ from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.errors import (
     DELETE_STATE,
@@ -311,9 +312,7 @@ class Distributed(Provider):
             prepare=snapshots.prepare,
         )
         await node.start()
-        taking = asyncio.get_running_loop().create_task(
-            snapshots.write_due(lambda: tuple(node.writers)), name="snapshots"
-        )
+        taking = background.keep(lambda: snapshots.write_due(lambda: tuple(node.writers)), "snapshots")
         yield node
         taking.cancel()
         await asyncio.wait({taking})

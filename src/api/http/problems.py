@@ -3,17 +3,28 @@
 ``application/problem+json`` with ``type`` (``urn:stakelog:problem:<code>``), ``title``, ``status``, ``detail``,
 ``code``, and fields that help the caller.
 
-Invariant: every rejection of the core and every ``Failed`` of a writer has its row; a test checks it.
+Invariants:
+(1) every rejection of the core and every ``Failed`` of a writer has its row; a test checks it;
+(2) the ``detail`` of a failure outside of the ledger is a sentence of ours: no path, no host, no text of a driver.
 """
 
+import logging
+from collections import defaultdict
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from ledger.core.rejections import Code
+from ledger.errors import LedgerError
+from ledger.pacing import RareWarnings
 from ledger.writer.requests import Failed, IdReused, Refused
+from projections.storage.port import message_for_log
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+_warnings: Final[defaultdict[type[LedgerError], RareWarnings]] = defaultdict(
+    lambda: RareWarnings(logging.getLogger(__name__))
+)
 
 
 class Kind(NamedTuple):
@@ -33,6 +44,7 @@ KINDS: Final[dict[str, Kind]] = {
     "event_not_found": Kind(404, "Event not found"),
     "not_found": Kind(404, "Not found"),
     "method_not_allowed": Kind(405, "Method not allowed"),
+    "request_timeout": Kind(408, "The body did not arrive in time"),
     "request_too_large": Kind(413, "Request too large"),
     "unsupported_media_type": Kind(415, "Unsupported media type"),
     "command_id_reused": Kind(409, "command_id reused for another command"),
@@ -75,10 +87,10 @@ KINDS: Final[dict[str, Kind]] = {
     "not_yet_visible": Kind(504, "Not visible in time"),
 }
 
-EVERYWHERE: Final = ("malformed_request", "method_not_allowed", "internal_error", "shutting_down")
+EVERYWHERE: Final = ("malformed_request", "method_not_allowed", "internal_error", "overloaded", "shutting_down")
 """The codes of every route; a route that is not open to all has those of ``LOGIN`` too."""
 LOGIN: Final = ("unauthenticated", "forbidden")
-BODY: Final = ("request_too_large", "unsupported_media_type")
+BODY: Final = ("request_timeout", "request_too_large", "unsupported_media_type")
 WRITER: Final = ("outcome_unknown", "not_owner", "overloaded", "log_unavailable")
 REJECTIONS: Final = ("command_id_reused", *(code.value for code in Code))
 
@@ -127,6 +139,13 @@ class NotThere(Problem):
     @property
     def kind(self) -> Kind:
         return KINDS[self.code]._replace(status=404)
+
+
+def unavailable(error: LedgerError) -> Problem:
+    """The problem of a log or a read model that cannot be used now. The error's text is for the operator: it goes to
+    the log, but not for every request."""
+    _warnings[type(error)].warn("a request failed: %s", message_for_log(error))
+    return Problem("log_unavailable", error.for_clients)
 
 
 def problem_of(answer: Refused | IdReused | Failed) -> Problem:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.record import Head
 from ledger.errors import LogUnavailable
@@ -83,7 +84,7 @@ class LogView:
             return writer.head.seq
         self._last_read_s = asyncio.get_running_loop().time()
         if self._polling is None:
-            self._polling = asyncio.get_running_loop().create_task(self._poll_ends(), name="ends")
+            self._polling = background.start(self._poll_ends(), "ends")
         known = self._known.get(partition)
         return known[-1].seq if known else 0
 

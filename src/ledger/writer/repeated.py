@@ -4,13 +4,17 @@ Seqs that are near each other are read as one range, with the records between th
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ledger.core.position import Position
 from ledger.errors import LogUnavailable
+from ledger.pacing import RareWarnings
 from ledger.ports import EventLog
 from ledger.writer.requests import Failed, Request, response_to_repeated
+
+_warnings: Final = RareWarnings(logging.getLogger(__name__))
 
 _GAP_MAX: Final = 64
 """The most records between two seqs of one range. Chosen: a broker sends 64 KB as fast as it responds again."""
@@ -39,9 +43,10 @@ async def respond_to_repeated(
     try:
         records = {**await _read(log, partition, (seq for _, seq in repeated if seq not in new)), **new}
     except LogUnavailable as error:
+        _warnings.warn("the events of repeated commands cannot be read: %s", error)
         # Not ``log_unavailable``, which says that nothing was written: these commands are in the log.
         for request, _ in repeated:
-            request.close(Failed("outcome_unknown", str(error)))
+            request.close(Failed("outcome_unknown", error.for_clients))
         return
     for request, seq in repeated:
         request.close(response_to_repeated(request, records[seq], Position(partition, seq)))

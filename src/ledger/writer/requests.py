@@ -180,8 +180,8 @@ def failure_after_stop(error: LedgerError, request: Request) -> Failed:
     """Why a writer that has stopped refuses the request. It cannot look whether the command is in the log already, so
     it must not say that nothing was written."""
     if isinstance(error, Superseded):
-        return Failed("not_owner", str(error))
-    return Failed("log_unavailable" if key_of_command(request) is None else "outcome_unknown", str(error))
+        return Failed("not_owner", error.for_clients)
+    return Failed("log_unavailable" if key_of_command(request) is None else "outcome_unknown", error.for_clients)
 
 
 class FollowUpRequest(Struct, frozen=True, gc=False):

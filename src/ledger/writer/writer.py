@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Literal
 
+from ledger import background
 from ledger.core.commands import AnyFollowUp
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
@@ -255,7 +256,8 @@ class Writer:
             saved = False
             try:
                 if changes:
-                    saving = asyncio.ensure_future(asyncio.to_thread(self.state.save, changes, at, place))
+                    save = asyncio.to_thread(self.state.save, changes, at, place)
+                    saving = background.awaited(save, f"save-{self.partition}")
                     try:
                         await asyncio.shield(saving)
                     except asyncio.CancelledError:
@@ -274,9 +276,11 @@ class Writer:
         sets ``opened``. With ``strictly`` it stops, too, if it reads a ``writer_opened`` of the same generation.
         """
         self._opening.generation, self._opening.strictly = generation, strictly
-        for seq, follow_up in self.state.open_follow_ups():
-            self._deliver(self.partition, seq, follow_up)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer-{self.partition}")
+        seq = 0
+        while page := self.state.open_follow_ups(seq, _REPLAY_PAGE):
+            for seq, follow_up in page:
+                self._deliver(self.partition, seq, follow_up)
+        self._task = background.start(self._run(), f"writer-{self.partition}")
 
     def open_again(self, generation: int) -> None:
         """The partition stays with this writer while the owners' group moves to ``generation``. No other writer owned
@@ -390,7 +394,7 @@ class Writer:
     def _stop_for(self, error: LedgerError, requests: Sequence[Request]) -> None:
         self._halt = error
         self.state.roll_back()  # a checkpoint may still be made, and must have only durable events in it
-        self._close_all(requests, str(error), lambda request: failure_after_stop(error, request))
+        self._close_all(requests, error.for_clients, partial(failure_after_stop, error))
         self._halted(self.partition, error)
 
     def _close_all(self, requests: Sequence[Request], detail: str, waiting: Callable[[Request], Failed]) -> None:
@@ -414,11 +418,9 @@ class Writer:
                     self._wait_again(requests, follow_ups)
                     return
                 decided = self._decider.decide(self.head, self._time_us, self._clock(), requests, follow_ups)
-            except LedgerError as error:  # the state cannot be relied on: nothing was decided
+            except LedgerError:  # the state cannot be relied on: nothing was decided
                 self.state.roll_back()
                 self._put_back(follow_ups)
-                for request in requests:
-                    request.close(failure_after_stop(error, request))
                 raise
             if decided.decided < len(requests):  # the others go into the next append
                 self._mailbox.put_back(requests[decided.decided :])
@@ -437,10 +439,8 @@ class Writer:
                     return
                 try:
                     await self._catch_up_wholly()
-                except LedgerError as failure:
+                except LedgerError:
                     self._put_back(follow_ups)
-                    for request in requests:
-                        request.close(failure_after_stop(failure, request))
                     raise
             except LogUnavailable as error:
                 self.state.roll_back()
@@ -451,11 +451,12 @@ class Writer:
             except DuplicateCommand as error:
                 # The append wrote nothing, but one of these commands is in the log already, by an earlier append.
                 self.state.roll_back()
-                self._fail(requests, follow_ups, "outcome_unknown", str(error))
+                self._fail(requests, follow_ups, "outcome_unknown", error.for_clients)
                 raise
             except OutcomeUnknown as error:
+                self._log_errors.warn("partition %d does not know whether it wrote: %s", self.partition, error)
                 self.state.roll_back()
-                self._fail(requests, follow_ups, "outcome_unknown", str(error))
+                self._fail(requests, follow_ups, "outcome_unknown", error.for_clients)
                 if self._log.shared:
                     self._opening.must_open = True  # opening reads the log first
                     self._in_doubt.update(key for request in requests if (key := key_of_command(request)) is not None)
@@ -501,7 +502,7 @@ class Writer:
         Each request is decided alone, from that state: nothing of the failed round may show in a response.
         """
         self._put_back(follow_ups)
-        unavailable = Failed("log_unavailable", str(error))
+        unavailable = Failed("log_unavailable", error.for_clients)
         readable = []
         for request in requests:
             alone = self._decider.decide_alone(self.head, self._time_us, self._clock(), request)
@@ -576,7 +577,7 @@ class Writer:
                 _log.warning("partition %d is not open yet: %s", self.partition, error)
             except LogUnavailable as error:
                 self._log_errors.warn("partition %d accepts no writes: %s", self.partition, error)
-                self._close_waiting(partial(self._failure_before_open, str(error)))
+                self._close_waiting(partial(self._failure_before_open, error.for_clients))
                 if self._stopping:
                     self._abandon_follow_ups()  # the next start delivers them again
                 return False

@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 from sqlalchemy import Select, bindparam, select
 
+from ledger import background
 from projections.storage.port import EVERY_USER, ReadModel, ReadModelUnavailable
 from projections.tables.queries import Conditions, Query
 from projections.tables.tables import DIFFERENCE, Tables
@@ -80,8 +81,7 @@ class Suspects:
 
     def start(self) -> None:
         """Look once a second, until ``stop``."""
-        self._task = asyncio.create_task(self._look_forever(), name="suspect reads")
-        self._task.add_done_callback(_report)
+        self._task = background.keep(self._look_forever, "suspect-reads")
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -113,8 +113,3 @@ def _differing(_: Tables, __: Conditions) -> Select[Any]:
     of = DIFFERENCE.c
     here = select(of.partition, of.place, of.row_table).distinct()
     return here.where(of.generation == bindparam("generation")).limit(PLACES_MAX + 1)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("suspect reads are not noticed any more, until a restart", exc_info=error)

@@ -72,10 +72,10 @@ class ReadModelAhead(ReadModelError):
 class ReadModelUnavailable(ReadModelError):
     """The database failed or did not respond; retry later.
 
-    ``address``: of the database server, if the error comes from one. It is no part of the message, because clients
-    get the message; ``message_for_log`` adds it.
+    ``address``: of the database server, if the error comes from one; ``message_for_log`` adds it to the message.
     """
 
+    for_clients = "the read model is unavailable"
     address: str | None = None
 
 
