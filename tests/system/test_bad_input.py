@@ -876,7 +876,7 @@ def test_a_position_that_is_not_reached_is_not_yet_visible(service: Service) -> 
     [
         *(b"", b"{}", b"null", b'"x"', b"5", command(), b"[]", b"[%b" % command(), b"[%b,]" % command()),
         *(b"[" + b",".join([command()] * 1_001) + b"]", b"[" + b"0," * 2_000_000 + b"0]", b"[" * 100_000),
-        *(b"[" * 100_000 + b"]" * 100_000, b"\xef\xbb\xbf[]", b"[\xff]"),
+        *(b"\xef\xbb\xbf[]", b"[\xff]"),
     ],
     ids=short,
 )
@@ -885,6 +885,7 @@ def test_what_is_no_array_of_1_to_1000_is_refused_whole(service: Service, body: 
 
 
 MALFORMED_ELEMENTS: Final = [
+    *(b"[" * 100_000 + b"]" * 100_000, command(metadata=b'{"a":' * 5_000 + b"1" + b"}" * 5_000)),
     *(b"null", b"5", b'"x"', b"[]", b"{}", b"[[[]]]", b'{"type":"no_such","command_id":"c","user_id":"u1"}'),
     *(command(b"5.0"), command(metadata=b'{"a":"1","a":"2"}'), command(metadata=rb'{"a":"\u0007"}')),
     *(command()[:-1] + b',"unknown":1}', command().replace(b'"u1"', b'"game:x"'), command(metadata=rb'{"a":"\n"}')),
