@@ -244,7 +244,7 @@ class PostgreSqlDatabase:
                     configure=_configure,
                     name="stakelog",
                 )
-                getLogger("psycopg.pool").setLevel(ERROR)  # its warnings repeat what callers raise
+                getLogger("psycopg").setLevel(ERROR)  # its warnings repeat what callers raise
                 await pool.open()
                 self._pool = pool
         return self._pool
