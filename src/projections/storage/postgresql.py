@@ -260,7 +260,7 @@ class PostgreSqlDatabase:
                 except OperationalError:
                     if connection.closed:
                         # The server went away, or the way to it: the other connections are probably dead too. They
-                        # are replaced without asking them, because a dead one may never answer.
+                        # are replaced without a check, which a dead one would never answer.
                         await pool.drain()
                     raise
                 finally:
