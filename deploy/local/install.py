@@ -39,6 +39,7 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
     "kafka": (_Needs("java", (), "default-jre-headless"), _Needs("mvn", (), "maven")),
     "postgresql": (_Needs("postgres", ("/usr/lib/postgresql/*/bin",), "postgresql"),),
     "mariadb": (_Needs("mariadbd", ("/usr/sbin",), "mariadb-server"),),
+    "pgbouncer": (_Needs("pgbouncer", ("/usr/sbin",), "pgbouncer"),),
     "redis": (_Needs("redis-server", (), "redis-server"),),
     "haproxy": (_Needs("haproxy", ("/usr/sbin",), "haproxy"),),
     "generators": (
@@ -46,10 +47,11 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
         _Needs("npm", (), "npm"),
         _Needs("go", ("/usr/local/go/bin",), "golang-go"),
     ),
+    "image": (_Needs("buildah", (), "buildah"), _Needs("debootstrap", ("/usr/sbin",), "debootstrap")),
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""The programs that can be installed: the servers, the balancer, and the runtimes of the client generators."""
+"""The servers, the balancer, PgBouncer, the runtimes of the client generators, and what builds the image."""
 
 
 def say(text: str) -> None:

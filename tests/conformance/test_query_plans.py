@@ -55,13 +55,12 @@ BETS: Final = [
     *(conditions | {"after", "kept", "status"} for conditions in some(("game", "period"))),
     *(conditions | {"after", "left"} for conditions in some(("game", "period"))),
 ]
-ORDERS: Final = [
-    *some(("kind",)),
+ADJUSTMENTS: Final = [
     *some(("status", "after")),
-    frozenset({"kind", "after"}),
     *(frozenset({"status", "after", changed, "known=2"}) for changed in ("kept", "left")),
 ]
-ADJUSTMENTS: Final = [conditions for conditions in ORDERS if "kind" not in conditions]
+QUEUE: Final = [*ADJUSTMENTS, *(frozenset({"kind", *after}) for after in ((), ("after",)))]
+ORDERS: Final = [*QUEUE, *(conditions | {"partition", "user_id"} for conditions in QUEUE)]
 WALLETS: Final = [
     frozenset({*first, *then}) for first in ((), ("prefix",), ("users=3",)) for then in ((), ("after",))
 ]

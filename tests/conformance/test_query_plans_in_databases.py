@@ -36,6 +36,7 @@ def _written_out(statement: Statement) -> str:
     known = {
         "user": "'big'",
         "of_partition": "1",
+        "of_user_id": "'big'",
         "of_asset": "'INR'",
         "of_type": "'bet_placed'",
         "of_game": "'external'",

@@ -41,7 +41,7 @@ from properties.busy_days import Wait, busy_day
 from properties.jumping_loop import JumpingLoop
 from properties.naive_ledger import DAY_US
 from properties.stories import USERS, Post, beginnings, commands, seen
-from properties.witness import Asked, Witness
+from properties.witness import Asked, Witness, Written
 from unit.given import ASSETS, NOON, SECOND_US
 
 PARTITIONS: Final = 3
@@ -356,7 +356,9 @@ class LedgerMachine(RuleBasedStateMachine):
             if written is None:
                 assert response is None
             else:
-                assert response == Accepted(written.event, written.position, written.head, hit=True)
+                assert isinstance(response, Accepted)
+                assert response.hit
+                assert Written(response.position, response.head, response.event) == written
 
 
 async def _gathered(tasks: set[asyncio.Task[Any]]) -> None:

@@ -157,13 +157,13 @@ def test_followers_that_are_killed_and_meet_leave_the_rows_as_the_log_says(
                 for _ in range(3):
                     load.enter_context(Writing(service, lambda writer: betting(writer, users)))
                 load.enter_context(Writing(service, lambda reader: read_all(reader, users)))
-                until_s = time.monotonic() + 4
-                while time.monotonic() < until_s:
+                deadline_s = time.monotonic() + 120
+                while killed < 4:
+                    assert time.monotonic() < deadline_s, "the service does not start its follower again"
                     time.sleep(0.6)
                     killed += kill_follower_of(service)
                     if killed % 3 == 0:
                         other.kill_and_start()
-            assert killed >= 3
             compare_all(client, users)
             metrics = client.ask("/metrics").body.decode()
             assert retries_in(metrics) == 0
@@ -243,7 +243,7 @@ class OtherFollower:
 
     def stop(self) -> int:
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
+        return self._process.wait(60)
 
     def said(self) -> str:
         return self._log.read_text()
@@ -299,7 +299,7 @@ def test_commands_are_taken_while_the_database_is_away(own_server: Server, tmp_p
             betting(again, users)
             over_http.assert_problem(again.ask(f"/v1/wallets/{users[0]}"), 503, "log_unavailable")
             own_server.start()
-            until(lambda: again.ask(f"/v1/wallets/{users[0]}").status == 200, within_s=30)
+            until(lambda: again.ask(f"/v1/wallets/{users[0]}").status == 200)
             compare_all(again, users)
     assert "Traceback" not in service.log_text()
 

@@ -196,7 +196,7 @@ class RoundDecider:
             return True
         assert type(decision) is Event, decision
         after, position = self._accept(decided, wallet, decision, items)
-        decided.responses.append((request, Accepted(decision, position, decided.head.sha256)))
+        decided.responses.append((request, Accepted(decided.records[-1].record, position, decided.head.sha256)))
         if after.grants or after.expiring_holds:
             self._expire_due(decided, after)  # money that came back to an expired grant, a hold that began expired
         return True

@@ -4,6 +4,9 @@ Texts have the collation ``C``, which compares bytes. History is partitioned by 
 time, so only the indexes of one month are written, even if the log is old, and a page of the newest lines reads only
 the newest months. A month's table is made before its first line and then attached; for this, readers and writers of
 rows do not wait.
+
+With ``pgbouncer=1`` in the URL nothing outlives a transaction: a PgBouncer in transaction mode gives each of them
+another connection to the server. So there are no prepared statements, and temporary tables are dropped at the end.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from logging import ERROR, getLogger
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 from psycopg import AsyncConnection, Error, IsolationLevel, OperationalError, errors, sql
 from psycopg.abc import Buffer
@@ -52,6 +56,9 @@ _COPIED_FROM: Final = 64
 fifth of the CPU time of one statement for each row."""
 _LOADED_AT_ONCE: Final = 5_000
 _CONFLICTS: Final = ("40P01", "40001", "55P03")
+PGBOUNCER: Final = "pgbouncer"
+"""The URL's parameter for a PgBouncer in transaction mode; 1 is its only value."""
+
 _ALONE: Final = 0x57A4E106
 _REBUILDING: Final = 0x57A4E107
 """Advisory locks: for making and dropping tables, and for a rebuild. Chosen: any two numbers."""
@@ -77,7 +84,7 @@ class _Put(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _put_for(table: Table) -> _Put:
+def _put_for(table: Table, on_commit: str) -> _Put:
     names = [column.name for column in table.c]
     incoming = Table(
         f"incoming_{table.name}",
@@ -85,7 +92,7 @@ def _put_for(table: Table) -> _Put:
         *(Column(column.name, column.type) for column in table.c),
         prefixes=["TEMPORARY"],
     )
-    incoming.dialect_options["postgresql"]["on_commit"] = "DELETE ROWS"
+    incoming.dialect_options["postgresql"]["on_commit"] = on_commit
     empty = sql.SQL("TRUNCATE {}").format(sql.Identifier(incoming.name))
     copy = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(incoming.name))
     one = _upsert(table, postgresql.insert(table))
@@ -144,8 +151,9 @@ class _Connection(AsyncConnection[Any]):
 class PostgreSqlSession:
     """``Session`` on a connection, which is in a transaction."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, connection: AsyncConnection[Any], on_commit: str) -> None:
+        """``on_commit``: what happens to temporary tables, in SQL."""
+        self._connection, self._on_commit = connection, on_commit
         self._filled: set[Table] = set()
         """Tables whose temporary table has rows of this transaction. PostgreSQL deletes these rows at its end."""
 
@@ -162,7 +170,7 @@ class PostgreSqlSession:
             return cursor.rowcount
 
     async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-        put = _put_for(table)
+        put = _put_for(table, self._on_commit)
         async with self._connection.cursor() as cursor:
             if len(rows) < _COPIED_FROM:
                 await cursor.executemany(put.one, rows)
@@ -206,8 +214,11 @@ class PostgreSqlDatabase:
     conflicts: Sequence[str] = _CONFLICTS
 
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
-        """``url``: as libpq reads it. Nothing is opened yet."""
-        self._url, self._connections = url, connections
+        """``url``: as libpq reads it, and with ``pgbouncer=1`` for a PgBouncer in transaction mode. Nothing is opened
+        yet."""
+        self._url, self._connections = _without(PGBOUNCER, url), connections
+        self._through_pgbouncer = self._url != url
+        self._on_commit = "DROP" if self._through_pgbouncer else "DELETE ROWS"
         self._address = address_of(url)
         self._pool: AsyncConnectionPool[_Connection] | None = None
         self._opening = asyncio.Lock()
@@ -239,8 +250,13 @@ class PostgreSqlDatabase:
                     # Give up soon: then the next request for a connection makes the pool connect at once. The pool's
                     # own attempts have longer and longer pauses.
                     reconnect_timeout=1.0,
-                    kwargs={"autocommit": True, "application_name": "stakelog", "connect_timeout": 3},
                     connection_class=_Connection,
+                    kwargs={
+                        "autocommit": True,
+                        "application_name": "stakelog",
+                        "connect_timeout": 3,
+                        **({"prepare_threshold": None} if self._through_pgbouncer else {}),
+                    },
                     configure=_configure,
                     name="stakelog",
                 )
@@ -270,12 +286,12 @@ class PostgreSqlDatabase:
     async def writing(self) -> AsyncIterator[PostgreSqlSession]:
         level = IsolationLevel.READ_COMMITTED
         async with self._in_transaction(level, read_only=False, silent_max_s=SILENT_WRITE_S) as connection:
-            yield PostgreSqlSession(connection)
+            yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[PostgreSqlSession]:
         async with self._alone() as connection:
-            yield PostgreSqlSession(connection)
+            yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[_Connection]:
@@ -287,20 +303,19 @@ class PostgreSqlDatabase:
 
     @asynccontextmanager
     async def rebuilding(self) -> AsyncIterator[None]:
-        async with self._connected() as connection:
-            cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [_REBUILDING])
+        # The lock of a transaction, not of a session: it also holds through a PgBouncer. The open transaction has no
+        # snapshot and has written nothing, so it keeps no dead rows.
+        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+            cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_REBUILDING])
             if await cursor.fetchone() != (True,):
                 raise RebuildUnderWay(UNDER_WAY)
-            try:
-                yield
-            finally:
-                await connection.execute("SELECT pg_advisory_unlock(%s)", [_REBUILDING])
+            yield
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[PostgreSqlSession]:
         level = IsolationLevel.REPEATABLE_READ
         async with self._in_transaction(level, read_only=True, silent_max_s=SILENT_SCAN_S) as connection:
-            yield PostgreSqlSession(connection)
+            yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
     async def _in_transaction(
@@ -369,6 +384,13 @@ async def _make_month(connection: AsyncConnection[Any], table: str, month: int) 
     attach = sql.SQL("ALTER TABLE {table} ATTACH PARTITION {month} FOR VALUES FROM ({first}) TO ({end})")
     first, end = sql.Literal(_begin_us(month)), sql.Literal(_begin_us(month + 1))
     await connection.execute(attach.format(**names, first=first, end=end))
+
+
+def _without(parameter: str, url: str) -> str:
+    """The URL without this parameter: libpq refuses those that it does not know."""
+    parts = urlsplit(url)
+    kept = [pair for pair in parts.query.split("&") if pair.partition("=")[0] != parameter]
+    return urlunsplit(parts._replace(query="&".join(kept)))
 
 
 def _month_of(time_us: int) -> int:
