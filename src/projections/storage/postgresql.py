@@ -144,7 +144,7 @@ class _Connection(AsyncConnection[Any]):
             cut.cancel()
 
     def _cut(self) -> None:
-        with suppress(OSError), socket.socket(fileno=os.dup(self.fileno())) as end:
+        with suppress(OSError, Error), socket.socket(fileno=os.dup(self.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)  # for libpq the server has closed the connection
 
 
@@ -305,7 +305,8 @@ class PostgreSqlDatabase:
     async def rebuilding(self) -> AsyncIterator[None]:
         # The lock of a transaction, not of a session: it also holds through a PgBouncer. The open transaction has no
         # snapshot and has written nothing, so it keeps no dead rows.
-        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+        level = IsolationLevel.READ_COMMITTED
+        async with self._in_transaction(level, read_only=False, silent_max_s=SILENT_WRITE_S) as connection:
             cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_REBUILDING])
             if await cursor.fetchone() != (True,):
                 raise RebuildUnderWay(UNDER_WAY)
