@@ -529,6 +529,24 @@ async def test_every_node_knows_the_end_of_every_partition() -> None:
 
 
 @in_skipped_time
+async def test_while_an_owner_hangs_its_heads_and_records_come_from_the_log_within_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hang(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async with cluster_with(partitions=3, nodes=3) as cluster:
+        b = cluster["b"]
+        for call in ("ends", "records"):
+            monkeypatch.setattr(b.peers, call, hang)
+        began_s = now_s()
+        assert await b.log_view.heads() == cluster.appended.heads
+        assert now_s() - began_s == pytest.approx(0.5, abs=0.1), "both other nodes are asked at once"
+        assert await b.log_view.records(0, 1, 10) == cluster.appended.records[0]
+        assert now_s() - began_s == pytest.approx(1.5, abs=0.1)
+
+
+@in_skipped_time
 async def test_without_an_owner_the_current_end_of_a_partition_is_unknown() -> None:
     async with cluster_with() as cluster:
         await cluster.give([0], None)
