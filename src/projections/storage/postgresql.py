@@ -223,6 +223,7 @@ class PostgreSqlDatabase:
         self._pool: AsyncConnectionPool[_Connection] | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._looks: set[asyncio.Task[list[Rows]]] = set()
         self._months: dict[int, set[tuple[str, int]]] = {}
         """Generation → the (table, month) pairs that have a partition."""
 
@@ -330,7 +331,18 @@ class PostgreSqlDatabase:
 
     async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         # A task of its own: a cancelled statement of psycopg waits up to 10 s for a server that does not respond.
-        return await background.result_of(background.awaited(self._look(statements), "look"))
+        task = background.awaited(self._look_until_closed(statements), "look")
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+        return await background.result_of(task)
+
+    async def _look_until_closed(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+        try:
+            return await self._look(statements)
+        except ReadModelUnavailable:
+            if self._closed:  # psycopg makes an error of its own of a cancellation
+                raise asyncio.CancelledError from None
+            raise
 
     async def _look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         with with_address(self._address):
@@ -369,6 +381,8 @@ class PostgreSqlDatabase:
 
     async def close(self) -> None:
         self._closed = True
+        for look in self._looks:  # their callers are gone
+            look.cancel()
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
