@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from api.http.problems import KINDS, MEDIA_TYPE
 from ledger.core.position import partition_of
+from ledger.core.wallet import DAY_US
 from ledger.errors import LogUnavailable
 from unit.asked import Answer, Asked
 from unit.given import deposit, hold, open_wallet, place_bet, request_withdrawal, set_limits, transfer
@@ -536,3 +537,21 @@ async def test_a_cursor_of_one_users_orders_is_no_cursor_of_anothers(own: Asked)
     assert rest["next_cursor"] is None
     for other in ("", "user_id=u2&", "user_id=u1&kind=deposit&"):
         assert_problem(await own.get(f"/v1/orders?{other}cursor={cursor}"), "malformed_request", field="cursor")
+
+
+# --- leaderboards ----------------------------------------
+
+
+async def test_a_leaderboard_of_now_has_a_bet_of_a_new_day_although_the_clock_of_the_reader_is_behind(
+    tmp_path: Path,
+) -> None:
+    async with Asked(tmp_path) as asked:
+        asked.world.clock.now_us += DAY_US - asked.world.clock.now_us % DAY_US
+        midnight_us = asked.world.clock.now_us
+        await asked.world.given(open_wallet("u9"), deposit(100, user_id="u9"), place_bet(5, user_id="u9"))
+        await asked.fold()
+        asked.world.clock.now_us = midnight_us - 200_000
+        board = (await asked.get("/v1/leaderboards/staked_day?asset=INR")).json()
+        assert (board["from_us"], [leader["user_id"] for leader in board["items"]]) == (midnight_us, ["u9"])
+        before = (await asked.get(f"/v1/leaderboards/staked_day?asset=INR&at_us={midnight_us - 1}")).json()
+        assert before["items"] == []

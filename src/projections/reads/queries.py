@@ -30,13 +30,14 @@ from projections.models import (
     wallet_list,
     wallets,
 )
+from projections.models.leaderboards import Board
 from projections.reads import statements
 from projections.reads.cursors import MalformedCursor, read_cursor, write_cursor
 from projections.reads.positions import Positions
 from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModel
 from projections.tables.all_users import AllUsersList
-from projections.tables.queries import Cursor, Filters, Query, Rows, UserList, UserRead, UserStatus
+from projections.tables.queries import CLOCKS_DIFFER_US, Cursor, Filters, Query, Rows, UserList, UserRead, UserStatus
 
 __all__ = ["Found", "LogEnds", "MalformedCursor", "Reads"]
 
@@ -199,19 +200,30 @@ class Reads:
         fresh: bool = False,  # noqa: ARG002
     ) -> Found:
         """``name``: one of ``LEADERBOARDS``; of the day, the ISO week or the month (UTC) that contains ``at_us``."""
-        first_day, end_day = self.days_of_board(name, at_us)
-        queries = [*ALL_STATUS, leaderboards.leaders(name, asset, first_day, end_day, limit)]
-        checkpoint_rows, quarantine_rows, rows = await self._model.fetch(queries)
+        board = await self._board_at(name, asset, at_us)
+        checkpoint_rows, quarantine_rows, *lists = await self._model.fetch(
+            [*ALL_STATUS, *leaderboards.leaders(board, limit)]
+        )
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
-        board = leaderboards.document(name, asset, first_day, end_day, leaderboards.values_of(rows))
-        return Found(board, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
+        document = leaderboards.document(board, leaderboards.values_of(lists, limit))
+        return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
     def _is_board_suspect(self) -> bool:
-        return self.suspects.has_table(leaderboards.LeaderboardRow.table)
+        return any(self.suspects.has_table(kind.table) for kind in leaderboards.MODEL.rows)
 
-    def days_of_board(self, name: str, at_us: int | None) -> tuple[int, int]:
-        """The days that a leaderboard covers at this time: the first one, and the first one after. None is now."""
-        return leaderboards.days_of(name, self._clock() if at_us is None else at_us)
+    async def _board_at(self, name: str, asset: str, at_us: int | None) -> Board:
+        """The leaderboard of a time; None: of now. This process's clock may be behind that of a writer, so shortly
+        before the end of a day, week or month the next one is the current one as soon as it has begun in the rows."""
+        if at_us is not None:
+            return Board(name, asset, *leaderboards.days_of(name, at_us))
+        now_us = self._clock()
+        board = Board(name, asset, *leaderboards.days_of(name, now_us))
+        following = Board(name, asset, *leaderboards.days_of(name, now_us + CLOCKS_DIFFER_US))
+        if following != board:
+            (begun,) = await self._model.fetch([leaderboards.has_begun(following)], quick=True)
+            if begun:
+                return following
+        return board
 
     async def orders(self, filters: Filters, limit: int, cursor: str | None) -> Found:
         """All users' orders, or one user's. ``filters``: some of user_id, kind, status; of a kind and a status that
