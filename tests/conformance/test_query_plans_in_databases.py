@@ -36,6 +36,7 @@ def _written_out(statement: Statement) -> str:
     known = {
         "user": "'big'",
         "of_partition": "1",
+        "of_user_id": "'big'",
         "of_asset": "'INR'",
         "of_type": "'bet_placed'",
         "of_game": "'external'",
@@ -47,8 +48,9 @@ def _written_out(statement: Statement) -> str:
         "id": "'bet-5'",
         "from_us": str(1_700_000_000_000_000 + LINES // 8 * 1_000),
         "after_asset": "'INR'",
+        "of_span": "'day'",
         "first_day": "3",
-        "end_day": "10",
+        "skipped": "50",
     }
     values = []
     for name in statement.names:

@@ -11,8 +11,10 @@ from api.http import application, requests
 from api.http.bounds import UNSENT_MAX, Bytes
 from api.routes import audit
 from ledger.errors import LogUnavailable
+from ledger.peers.log_view import LogView
 from unit.asked import Asked
 from unit.given import deposit, open_wallet
+from unit.nodes_in_memory import Cluster
 
 LONG = b" " * 100_000
 COMMAND = b'{"type":"open_wallet","command_id":"c1","user_id":"u1"}'
@@ -123,6 +125,20 @@ async def test_all_bodies_that_arrive_are_bounded_together_and_usual_commands_ar
     await ended(first)
     assert first.status == 200
     assert http.app.arriving.used == 0
+
+
+async def test_what_another_node_forwards_is_not_refused_for_the_bodies_of_clients(tmp_path: Path) -> None:
+    cluster = Cluster(1)
+    world = await cluster.node("a")
+    whole = LogView(world.node, cluster.members["a"], world.others)
+    async with Asked(tmp_path, 1, started=world, whole=whole) as http:
+        http.app.arriving = Bytes(0)
+        for path, status in (("/v1/commands", 503), ("/internal/v1/decide", 400)):
+            client = Client(http, "POST", path)
+            client.upload(LONG, more=False)
+            await ended(client)
+            assert client.status == status
+    await cluster.crash()
 
 
 # --- responses -----------------------------------------------------------------------------------------------------
