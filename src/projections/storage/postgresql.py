@@ -10,8 +10,10 @@ another connection to the server. So there are no prepared statements, and tempo
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from logging import ERROR, getLogger
@@ -43,6 +45,12 @@ _WAIT_S: Final = 1.5
 read."""
 _LOOK_S: Final = 30.0
 """Time-out for all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
+SILENT_READ_S: Final = 15.0
+SILENT_WRITE_S: Final = 30.0
+SILENT_SCAN_S: Final = 600.0
+"""How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
+tables. After that the connection counts as dead: a proxy or a firewall may drop what is sent without closing it.
+Chosen: reads end before; a write may wait for the locks of another one."""
 _COPIED_FROM: Final = 64
 """At this number of rows COPY is used. Chosen: COPY costs four round trips. Measured: for thousands of rows it uses a
 fifth of the CPU time of one statement for each row."""
@@ -120,6 +128,26 @@ def _element(column: Column[Any]) -> Any:
     return Text() if isinstance(column.type, String) else BigInteger()
 
 
+class _Connection(AsyncConnection[Any]):
+    """Closed when the server is silent for too long. An asyncio time-out would not do: a cancelled statement of
+    psycopg waits for its server."""
+
+    silent_max_s: float | None = SILENT_WRITE_S
+
+    async def wait(self, *args: Any, **options: Any) -> Any:
+        if self.silent_max_s is None:
+            return await super().wait(*args, **options)
+        cut = asyncio.get_running_loop().call_later(self.silent_max_s, self._cut)
+        try:
+            return await super().wait(*args, **options)
+        finally:
+            cut.cancel()
+
+    def _cut(self) -> None:
+        with suppress(OSError, Error), socket.socket(fileno=os.dup(self.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)  # for libpq the server has closed the connection
+
+
 class PostgreSqlSession:
     """``Session`` on a connection, which is in a transaction."""
 
@@ -192,9 +220,10 @@ class PostgreSqlDatabase:
         self._through_pgbouncer = self._url != url
         self._on_commit = "DROP" if self._through_pgbouncer else "DELETE ROWS"
         self._address = address_of(url)
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._pool: AsyncConnectionPool[_Connection] | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._looks: set[asyncio.Task[list[Rows]]] = set()
         self._months: dict[int, set[tuple[str, int]]] = {}
         """Generation → the (table, month) pairs that have a partition."""
 
@@ -209,7 +238,7 @@ class PostgreSqlDatabase:
     async def opened(self) -> None:
         await self._opened()
 
-    async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    async def _opened(self) -> AsyncConnectionPool[_Connection]:
         async with self._opening:
             assert not self._closed, "the database is closed"
             if self._pool is None:
@@ -222,6 +251,7 @@ class PostgreSqlDatabase:
                     # Give up soon: then the next request for a connection makes the pool connect at once. The pool's
                     # own attempts have longer and longer pauses.
                     reconnect_timeout=1.0,
+                    connection_class=_Connection,
                     kwargs={
                         "autocommit": True,
                         "application_name": "stakelog",
@@ -231,28 +261,32 @@ class PostgreSqlDatabase:
                     configure=_configure,
                     name="stakelog",
                 )
-                getLogger("psycopg.pool").setLevel(ERROR)  # its warnings repeat what callers raise
+                getLogger("psycopg").setLevel(ERROR)  # its warnings repeat what callers raise
                 await pool.open()
                 self._pool = pool
         return self._pool
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _connected(self, silent_max_s: float | None = SILENT_WRITE_S) -> AsyncIterator[_Connection]:
         pool = await self._opened()
         with with_address(self._address), _translated():
             async with pool.connection() as connection:
+                connection.silent_max_s = silent_max_s
                 try:
                     yield connection
                 except OperationalError:
                     if connection.closed:
-                        # The server went away, so the other connections in the pool are broken too. A check replaces
-                        # them.
-                        await pool.check()
+                        # The server went away, or the way to it: the other connections are probably dead too. They
+                        # are replaced without a check, which a dead one would never answer.
+                        await pool.drain()
                     raise
+                finally:
+                    connection.silent_max_s = SILENT_WRITE_S
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[PostgreSqlSession]:
-        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+        level = IsolationLevel.READ_COMMITTED
+        async with self._in_transaction(level, read_only=False, silent_max_s=SILENT_WRITE_S) as connection:
             yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
@@ -261,8 +295,10 @@ class PostgreSqlDatabase:
             yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[AsyncConnection[Any]]:
-        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+    async def _alone(self) -> AsyncIterator[_Connection]:
+        # Without a limit: it waits for its turn, and then makes indexes of any size.
+        level = IsolationLevel.READ_COMMITTED
+        async with self._in_transaction(level, read_only=False, silent_max_s=None) as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ALONE])
             yield connection
 
@@ -270,7 +306,8 @@ class PostgreSqlDatabase:
     async def rebuilding(self) -> AsyncIterator[None]:
         # The lock of a transaction, not of a session: it also holds through a PgBouncer. The open transaction has no
         # snapshot and has written nothing, so it keeps no dead rows.
-        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+        level = IsolationLevel.READ_COMMITTED
+        async with self._in_transaction(level, read_only=False, silent_max_s=SILENT_WRITE_S) as connection:
             cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_REBUILDING])
             if await cursor.fetchone() != (True,):
                 raise RebuildUnderWay(UNDER_WAY)
@@ -278,14 +315,15 @@ class PostgreSqlDatabase:
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[PostgreSqlSession]:
-        async with self._in_transaction(IsolationLevel.REPEATABLE_READ, read_only=True) as connection:
+        level = IsolationLevel.REPEATABLE_READ
+        async with self._in_transaction(level, read_only=True, silent_max_s=SILENT_SCAN_S) as connection:
             yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
     async def _in_transaction(
-        self, isolation: IsolationLevel, *, read_only: bool
-    ) -> AsyncIterator[AsyncConnection[Any]]:
-        async with self._connected() as connection:
+        self, isolation: IsolationLevel, *, read_only: bool, silent_max_s: float | None
+    ) -> AsyncIterator[_Connection]:
+        async with self._connected(silent_max_s) as connection:
             await connection.set_isolation_level(isolation)
             await connection.set_read_only(read_only)
             async with connection.transaction():
@@ -293,11 +331,22 @@ class PostgreSqlDatabase:
 
     async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         # A task of its own: a cancelled statement of psycopg waits up to 10 s for a server that does not respond.
-        return await background.result_of(background.awaited(self._look(statements), "look"))
+        task = background.awaited(self._look_until_closed(statements), "look")
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+        return await background.result_of(task)
+
+    async def _look_until_closed(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+        try:
+            return await self._look(statements)
+        except ReadModelUnavailable:
+            if self._closed:  # psycopg makes an error of its own of a cancellation
+                raise asyncio.CancelledError from None
+            raise
 
     async def _look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         with with_address(self._address):
-            async with _within(_LOOK_S), self._connected() as connection:
+            async with _within(_LOOK_S), self._connected(SILENT_READ_S) as connection:
                 await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
                 await connection.set_read_only(True)
                 # One round trip: all statements are sent before the first response is read.
@@ -332,6 +381,8 @@ class PostgreSqlDatabase:
 
     async def close(self) -> None:
         self._closed = True
+        for look in self._looks:  # their callers are gone
+            look.cancel()
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
