@@ -476,7 +476,7 @@ async def test_follow_ups_for_a_stopped_node_wait_in_the_state_and_all_arrive_on
             await cluster["a"].accepted(transfer(1, user_id, f"t{number}", user_id=mine))
             assert cluster["a"].forwarding._delivery.waiting <= 2 * 8, "8 for each partition"
         await until(lambda: cluster.types(running).count("transfer_received") == 30)
-        assert open_follow_ups(cluster) == 60
+        await until(lambda: open_follow_ups(cluster) == 60)
         await cluster.give([1], "c")
         await cluster.settled()
         await until(lambda: not open_follow_ups(cluster))
