@@ -101,6 +101,11 @@ class RoundDecider:
         self._state, self._assets, self._append_bytes = state, assets, append_bytes
         self._partition = state.partition
 
+    async def fetch(self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]) -> None:
+        """Read what the round of them needs from the disk, while other partitions work. Raises LedgerError: as
+        ``decide`` does."""
+        await self._state.prefetch_in_thread(_keys_of(requests, follow_ups, ()))
+
     def decide(
         self,
         head: Head,
