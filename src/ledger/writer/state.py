@@ -117,11 +117,13 @@ class PartitionState:
             self._keep_fetched(cold, self._store.get(self.partition, cold))
 
     async def prefetch_in_thread(self, keys: Iterable[str]) -> None:
-        """As ``prefetch``, before a batch, without stopping the other partitions while the disk is read. Few keys are
-        left to the batch itself. Raises LedgerError."""
+        """As ``prefetch``, before a batch. The disk is read in a thread, so that other partitions go on; but few keys
+        are read at once. Raises LedgerError."""
         cold = self._cold(keys)
         if len(cold) > _READ_INLINE_MAX:
             self._keep_fetched(cold, await asyncio.to_thread(self._store.get_in_thread, self.partition, cold))
+        elif cold:
+            self._keep_fetched(cold, self._store.get(self.partition, cold))
 
     def _cold(self, keys: Iterable[str]) -> list[str]:
         """The keys that only the store can have. Those that it cannot have are noted as fetched."""
