@@ -38,8 +38,8 @@ _WAIT_S: Final = 3.0
 """Time-out for getting a connection: after it the read fails."""
 _LOOK_S: Final = 30.0
 """Time-out for all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
-SILENT_READ_S: Final = 15.0
-SILENT_WRITE_S: Final = 30.0
+SILENT_READ_S: Final = 20.0
+SILENT_WRITE_S: Final = 60.0
 SILENT_SCAN_S: Final = 600.0
 """How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
 tables. After that the connection counts as dead. Chosen: as for PostgreSQL."""

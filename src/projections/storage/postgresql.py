@@ -45,12 +45,12 @@ _WAIT_S: Final = 1.5
 read."""
 _LOOK_S: Final = 30.0
 """Time-out for all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
-SILENT_READ_S: Final = 15.0
-SILENT_WRITE_S: Final = 30.0
+SILENT_READ_S: Final = 20.0
+SILENT_WRITE_S: Final = 60.0
 SILENT_SCAN_S: Final = 600.0
 """How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
 tables. After that the connection counts as dead: a proxy or a firewall may drop what is sent without closing it.
-Chosen: reads end before; a write may wait for the locks of another one."""
+Chosen: reads end before; a commit may wait for a slow disk, or for the locks of another one."""
 _COPIED_FROM: Final = 64
 """At this number of rows COPY is used. Chosen: COPY costs four round trips. Measured: for thousands of rows it uses a
 fifth of the CPU time of one statement for each row."""
