@@ -1,40 +1,61 @@
-"""The log's file: its tables, how it is opened, and what is checked before anything else reads it.
+"""The log's file: its tables, how it is opened, how its rows are read, and what is checked before that.
 
-Invariants:
+A row of ``append`` is one append: its records in order, each followed by a line feed. A record is JSON, so no line
+feed is inside it. Invariants:
 (1) SQL can neither change nor remove a record: triggers refuse UPDATE and DELETE, and, because REPLACE bypasses a
-    DELETE trigger, a BEFORE INSERT trigger refuses an existing position, command or rowid;
-(2) a file that is no event log, is truncated, or has another format is refused and left unchanged.
+    DELETE trigger, a BEFORE INSERT trigger refuses a row that does not continue its partition, or has an existing
+    rowid. It also counts the line feeds;
+(2) a file that is no event log, is truncated, or has another format is refused and left unchanged;
+(3) readers return records only from rows that follow each other and have as many records as they say.
+
+The table has rowids. Measured against WITHOUT ROWID, by processor time and bytes per record in appends of 64: 3.3 µs
+and 608 bytes, not 4.7 µs and 650. There each partition fills pages of its own, and a split leaves half a page empty.
 """
 
 import os
 import sqlite3
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.core.record import EMPTY, Head, sha256_hex
-from ledger.errors import LogUnreadable, WrongPartitions
+from ledger.errors import LogDamaged, LogOutdated, LogUnreadable, WrongPartitions
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
+OLD_FORMATS: Final = frozenset({"1"})
+"""Formats that `stakelog upgrade` turns into this one."""
 
 SCHEMA: Final = (
-    """CREATE TABLE event(
-        partition INTEGER NOT NULL, seq INTEGER NOT NULL, user_id TEXT NOT NULL, command_id TEXT NOT NULL,
-        record BLOB NOT NULL, PRIMARY KEY (partition, seq), UNIQUE (user_id, command_id))""",
-    """CREATE TRIGGER event_is_new BEFORE INSERT ON event
-        WHEN EXISTS (SELECT 1 FROM event WHERE partition = NEW.partition AND seq = NEW.seq)
-          OR EXISTS (SELECT 1 FROM event WHERE user_id = NEW.user_id AND command_id = NEW.command_id)
-          OR EXISTS (SELECT 1 FROM event WHERE rowid = NEW.rowid)
-        BEGIN SELECT RAISE(ABORT, 'an event is never replaced'); END""",
-    """CREATE TRIGGER event_is_kept BEFORE DELETE ON event
-        BEGIN SELECT RAISE(ABORT, 'an event is never deleted'); END""",
-    """CREATE TRIGGER event_is_unchanged BEFORE UPDATE ON event
-        BEGIN SELECT RAISE(ABORT, 'an event is never changed'); END""",
+    """CREATE TABLE append(
+        partition INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, records BLOB NOT NULL,
+        PRIMARY KEY (partition, first_seq))""",
+    # The count of line feeds costs too little to be measured. REPLACE is the only way to take out the line feeds in
+    # SQL; it works on texts, so both are counted in bytes.
+    """CREATE TRIGGER append_continues BEFORE INSERT ON append
+        WHEN NEW.first_seq IS NOT 1 + coalesce(
+            (SELECT last_seq FROM append WHERE partition = NEW.partition ORDER BY first_seq DESC LIMIT 1), 0)
+          OR typeof(NEW.last_seq) <> 'integer' OR NEW.last_seq < NEW.first_seq
+          OR typeof(NEW.records) <> 'blob' OR substr(NEW.records, -1) <> x'0A'
+          OR NEW.last_seq - NEW.first_seq + 1 <> length(NEW.records)
+             - length(CAST(replace(CAST(NEW.records AS TEXT), char(10), '') AS BLOB))
+          OR EXISTS (SELECT 1 FROM append WHERE rowid = NEW.rowid)
+        BEGIN SELECT RAISE(ABORT, 'an append continues its partition, and is never replaced'); END""",
+    """CREATE TRIGGER append_is_kept BEFORE DELETE ON append
+        BEGIN SELECT RAISE(ABORT, 'an append is never deleted'); END""",
+    """CREATE TRIGGER append_is_unchanged BEFORE UPDATE ON append
+        BEGIN SELECT RAISE(ABORT, 'an append is never changed'); END""",
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 INSERT_META: Final = "INSERT INTO meta VALUES ('format', ?), ('partitions', ?)"
 SELECT_ASSETS: Final = "SELECT value FROM meta WHERE key = 'assets'"
-# CAST, because SQL may have stored a record as TEXT: the code that checks the chain needs bytes.
-_LAST: Final = "SELECT seq, CAST(record AS BLOB) FROM event WHERE partition = ? ORDER BY seq DESC LIMIT 1"
+# CAST, because SQL may have stored the records as TEXT: the code that checks the chain needs bytes.
+_LAST: Final = """SELECT first_seq, last_seq, CAST(records AS BLOB) FROM append
+    WHERE partition = ? ORDER BY first_seq DESC LIMIT 1"""
+_ROWS: Final = """SELECT first_seq, last_seq, CAST(records AS BLOB) FROM append
+    WHERE partition = ?1 AND first_seq >= coalesce(
+        (SELECT max(first_seq) FROM append WHERE partition = ?1 AND first_seq <= ?2), ?2) AND last_seq >= ?2
+    ORDER BY first_seq"""
 
 _STATEMENTS_KEPT: Final = 128
 
@@ -70,6 +91,11 @@ def stored_partitions(connection: sqlite3.Connection, path: Path) -> int:
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     except sqlite3.Error as error:
         raise LogUnreadable(f"{path} is not an event log of stakelog: {error}") from error
+    if meta.get("format") in OLD_FORMATS:
+        raise LogOutdated(
+            f"the log in {path.parent} has the format of an earlier version: stop what uses the folder and run "
+            f"`stakelog upgrade --data {path.parent}`. Nothing was changed"
+        )
     if meta.get("format") != FORMAT:
         raise LogUnreadable(f"{path} has the format {meta.get('format')}; this program reads format {FORMAT}")
     partitions = str(meta.get("partitions"))
@@ -85,10 +111,58 @@ def wrong_partitions(path: Path, stored: int, wanted: int) -> WrongPartitions:
     )
 
 
+class Row(NamedTuple):
+    """One append."""
+
+    first_seq: int
+    last_seq: int
+    records: list[bytes]
+
+
+def row_of(partition: int, first_seq: int, last_seq: int, records: bytes) -> Row:
+    """Split the records. Raises LogDamaged."""
+    split = records.split(b"\n")
+    if split.pop() or len(split) != last_seq - first_seq + 1:
+        reason = f"the row of seq {first_seq} to {last_seq} has {len(split)} records, or its end is missing"
+        raise LogDamaged(partition, first_seq, reason)
+    return Row(first_seq, last_seq, split)
+
+
+def rows_from(connection: sqlite3.Connection, partition: int, from_seq: int) -> Generator[Row, None, None]:
+    """Yield the rows of the partition in order, beginning with the one that has ``from_seq``.
+
+    A read transaction is open until the iterator ends or is closed. Raises LogDamaged where a row is missing or is
+    not as long as it says; sqlite3.Error.
+    """
+    expected = from_seq
+    with closing(connection.execute(_ROWS, (partition, from_seq))) as found:
+        for first_seq, last_seq, records in found:
+            if first_seq > expected:
+                raise LogDamaged(partition, expected, f"the record is missing, the next one has seq {first_seq}")
+            if first_seq < expected != from_seq:
+                raise LogDamaged(partition, first_seq, "two rows have a record of this seq")
+            yield row_of(partition, first_seq, last_seq, records)
+            expected = last_seq + 1
+
+
+def records_from(connection: sqlite3.Connection, partition: int, from_seq: int, limit: int) -> list[bytes]:
+    """Return at most ``limit`` records from ``from_seq`` on. Raises LogDamaged, sqlite3.Error."""
+    found: list[bytes] = []
+    with closing(rows_from(connection, partition, from_seq)) as rows:
+        for row in rows:
+            found += row.records[from_seq - row.first_seq :] if row.first_seq < from_seq else row.records
+            if len(found) >= limit:
+                break
+    return found[:limit]
+
+
 def last_head(connection: sqlite3.Connection, partition: int) -> Head:
-    """Return the seq and the hash of the partition's last record."""
-    row = connection.execute(_LAST, (partition,)).fetchone()
-    return EMPTY if row is None else Head(row[0], sha256_hex(row[1]))
+    """Return the seq and the hash of the partition's last record. Raises LogDamaged, sqlite3.Error."""
+    found = connection.execute(_LAST, (partition,)).fetchone()
+    if found is None:
+        return EMPTY
+    row = row_of(partition, *found)
+    return Head(row.last_seq, sha256_hex(row.records[-1]))
 
 
 def check_length(path: Path) -> None:

@@ -27,7 +27,6 @@ from ledger.core.money import Assets
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
-    DuplicateCommand,
     LedgerError,
     LogUnavailable,
     OutcomeUnknown,
@@ -433,11 +432,6 @@ class Writer:
                 await self._refuse_writes(requests, follow_ups, error)
                 await asyncio.sleep(_RETRY_S)
                 return
-            except DuplicateCommand as error:
-                # The append wrote nothing, but one of these commands is in the log already, by an earlier append.
-                self.state.roll_back()
-                self._fail(requests, follow_ups, "outcome_unknown", str(error))
-                raise
             except OutcomeUnknown as error:
                 self.state.roll_back()
                 self._fail(requests, follow_ups, "outcome_unknown", str(error))
@@ -588,8 +582,6 @@ class Writer:
         return True
 
 
-def _reason_of(error: LedgerError) -> Literal["not_owner", "log_unavailable", "outcome_unknown"]:
+def _reason_of(error: LedgerError) -> Literal["not_owner", "log_unavailable"]:
     """Why a writer that has stopped refuses requests."""
-    if isinstance(error, DuplicateCommand):
-        return "outcome_unknown"  # the state lacks commands of the log, and this may be one of them
     return "not_owner" if isinstance(error, Superseded) else "log_unavailable"
