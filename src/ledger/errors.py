@@ -71,7 +71,7 @@ class LogUnreadable(LedgerError):
 
 
 class LogOutdated(LedgerError):
-    """The log has the format of an earlier version, which `stakelog upgrade` turns into this one; nothing was changed."""
+    """The log has the format of an earlier version: `stakelog upgrade` turns it into this one."""
 
 
 class LogMisconfigured(LedgerError):

@@ -88,7 +88,7 @@ CHANGES: Final = {
     "INSERT inside a row": f"INSERT INTO append{COLUMNS} VALUES (0, 2, 2, {ONE})",
     "INSERT before the first row": f"INSERT INTO append{COLUMNS} VALUES (0, 0, 0, {ONE})",
     "INSERT after a gap": f"INSERT INTO append{COLUMNS} VALUES (0, 5, 5, {ONE})",
-    "INSERT of two rows, the second after a gap": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, {ONE}), (0, 6, 6, {ONE})",
+    "INSERT of two rows with a gap": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, {ONE}), (0, 6, 6, {ONE})",
     "INSERT of an empty partition's second record": f"INSERT INTO append{COLUMNS} VALUES (1, 2, 2, {ONE})",
     "INSERT of a row that ends before it begins": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 3, x'')",
     "INSERT of more records than seqs": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, {TWO})",

@@ -14,8 +14,8 @@ and 608 bytes, not 4.7 µs and 650. There each partition fills pages of its own,
 
 import os
 import sqlite3
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -85,12 +85,31 @@ def _quoted(path: Path) -> str:
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def stored_partitions(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the number of partitions of the log in this file. Raises LogUnreadable."""
+def read_meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
+    """Return what is stored about the log. Raises LogUnreadable."""
     try:
-        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        return dict(connection.execute("SELECT key, value FROM meta").fetchall())
     except sqlite3.Error as error:
         raise LogUnreadable(f"{path} is not an event log of stakelog: {error}") from error
+
+
+def partitions_in(meta: Mapping[str, str], path: Path) -> int:
+    """Raises LogUnreadable."""
+    partitions = str(meta.get("partitions"))
+    if not partitions.isdecimal():
+        raise LogUnreadable(f"{path} is damaged: its number of partitions is {partitions!r}")
+    return int(partitions)
+
+
+def refuse_outdated(path: Path) -> None:
+    """Raise LogOutdated if the log has an older format. A file that is no log is not reported here."""
+    with suppress(LogUnreadable), closing(connect(path, read_only=True)) as connection:
+        stored_partitions(connection, path)
+
+
+def stored_partitions(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the number of partitions of the log in this file. Raises LogUnreadable, LogOutdated."""
+    meta = read_meta(connection, path)
     if meta.get("format") in OLD_FORMATS:
         raise LogOutdated(
             f"the log in {path.parent} has the format of an earlier version: stop what uses the folder and run "
@@ -98,10 +117,7 @@ def stored_partitions(connection: sqlite3.Connection, path: Path) -> int:
         )
     if meta.get("format") != FORMAT:
         raise LogUnreadable(f"{path} has the format {meta.get('format')}; this program reads format {FORMAT}")
-    partitions = str(meta.get("partitions"))
-    if not partitions.isdecimal():
-        raise LogUnreadable(f"{path} is damaged: its number of partitions is {partitions!r}")
-    return int(partitions)
+    return partitions_in(meta, path)
 
 
 def wrong_partitions(path: Path, stored: int, wanted: int) -> WrongPartitions:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ledger.core.money import Assets
 from ledger.core.position import partition_of
 from ledger.core.record import Head, records_of_user, sha256_hex
-from ledger.errors import LogDamaged, LogUnavailable, LogUnreadable
+from ledger.errors import LedgerError, LogDamaged, LogUnavailable, LogUnreadable
 from ledger.ports import StoredRecord
 from ledger.sqlite.log_file import SELECT_ASSETS, check_length, connect, records_from, rows_from, stored_partitions
 
@@ -25,13 +25,17 @@ class SqliteRecords:
     _PAGE: Final = 2_000
 
     def __init__(self, path: Path) -> None:
-        """Raises LogUnreadable."""
+        """Raises LogUnreadable, LogOutdated."""
         self._path = path
         if not path.exists():
             raise LogUnreadable(f"there is no event log at {path}")
         check_length(path)
         self._connection = connect(path, read_only=True)
-        self.partitions = stored_partitions(self._connection, path)
+        try:
+            self.partitions = stored_partitions(self._connection, path)
+        except LedgerError:
+            self._connection.close()
+            raise
 
     def assets(self) -> Assets:
         """Return the assets' exponents stored with the log; {} if there are none."""
@@ -111,13 +115,17 @@ class SqliteLogReader:
     _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
     def __init__(self, path: Path) -> None:
-        """Raises LogUnreadable."""
+        """Raises LogUnreadable, LogOutdated."""
         self._path = path
         if not path.exists():
             raise LogUnreadable(f"there is no event log at {path}")
         check_length(path)
         self._connection = connect(path, read_only=True)
-        self.partitions = stored_partitions(self._connection, path)
+        try:
+            self.partitions = stored_partitions(self._connection, path)
+        except LedgerError:
+            self._connection.close()
+            raise
         self._version: int | None = None
 
     def changed(self) -> bool:
