@@ -1,4 +1,4 @@
-"""`stakelog upgrade`: a folder that commit 1c43826 wrote, kept for ever, becomes one of the present format.
+"""`stakelog upgrade`: a folder that commit 1c43826 wrote becomes one of the present format.
 
 ``tests/fixtures/folder-of-1c43826.tar.xz`` is what the program ``demo`` of that commit left: 797 events in 16
 partitions, state and read model. Every later format has to read it.

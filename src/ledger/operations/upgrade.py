@@ -46,7 +46,7 @@ def upgrade(folder: Path, progress: Progress) -> Upgraded | None:
     """Upgrade the log in ``folder``. None: it has this format already.
 
     Raises LogDamaged for the first record that is missing or does not continue the chain; LogUnavailable where
-    another program uses the folder or the disk is full; LogUnreadable; FolderUnusable. The old log stays the log then.
+    another program uses the folder or the disk is full; LogUnreadable; FolderUnusable. The old log is kept then.
     """
     path, new, old = folder / EVENTS, folder / UPGRADING, folder / UPGRADED
     if not _is_outdated(path):

@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -44,7 +44,7 @@ from ledger.sqlite.log_file import (
     connect,
     last_head,
     records_from,
-    rows_from,
+    row_with,
     stored_partitions,
     wrong_partitions,
 )
@@ -378,10 +378,10 @@ class SqliteEventLog:
             raise LogUnavailable(self._broken)
         row = self._kept.get(partition)
         if row is None or not row.first_seq <= from_seq <= row.last_seq:
-            with self._failures_told(), closing(rows_from(self._inline_reader, partition, from_seq)) as rows:
-                row = next(rows, None)
+            with self._failures_told():
+                row = row_with(self._inline_reader, partition, from_seq)
             if row is None:
-                return []
+                return self._read(self._inline_reader, partition, from_seq, limit)
             self._keep(partition, row)
         first = from_seq - row.first_seq
         if first + limit > len(row.records):

@@ -6,7 +6,6 @@ Every read is a short transaction: a long one would prevent the writer from rese
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from ledger.core.position import partition_of
 from ledger.core.record import Head, records_of_user, sha256_hex
 from ledger.errors import LedgerError, LogDamaged, LogUnavailable, LogUnreadable
 from ledger.ports import StoredRecord
-from ledger.sqlite.log_file import SELECT_ASSETS, check_length, connect, records_from, rows_from, stored_partitions
+from ledger.sqlite.log_file import SELECT_ASSETS, check_length, connect, records_from, stored_partitions
 
 
 class SqliteRecords:
@@ -72,28 +71,22 @@ class SqliteRecords:
                 yield found
 
     def _pages(self, partition: int, to_seq: int, from_seq: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield the seq of the first record, and whole rows of records."""
-        seq = from_seq
-        while seq <= to_seq:
-            page: list[bytes] = []
-            damage = None
+        """Yield the seq of the first record, and some records."""
+        seq, end, damage = from_seq, to_seq, None
+        while seq <= end:
             try:
-                with closing(rows_from(self._connection, partition, seq)) as rows:
-                    for row in rows:
-                        page += row.records if row.first_seq >= seq else row.records[seq - row.first_seq :]
-                        if len(page) >= min(self._PAGE, to_seq - seq + 1):
-                            break
-            except LogDamaged as error:
-                damage = error
+                page = records_from(self._connection, partition, seq, min(self._PAGE, end - seq + 1))
+            except LogDamaged as found:
+                end, damage = found.seq - 1, found  # first the records before it
+                continue
             except sqlite3.Error as error:
                 raise LogUnreadable(f"{self._path} cannot be read: {error}") from error
-            if page:
-                yield seq, page[: to_seq - seq + 1]
-            if damage is not None and seq + len(page) <= to_seq:
-                raise damage
             if not page:
                 return
+            yield seq, page
             seq += len(page)
+        if damage is not None:
+            raise damage
 
     def close(self) -> None:
         self._connection.close()
