@@ -353,7 +353,7 @@ def test_a_full_disk_keeps_what_is_written_and_the_next_run_continues(
 ) -> None:
     def small(path: Path) -> sqlite3.Connection:
         connection = connect(path)
-        connection.execute("PRAGMA max_page_count=60")
+        connection.execute("PRAGMA max_page_count=120")
         return connection
 
     with monkeypatch.context() as full:
