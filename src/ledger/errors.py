@@ -27,10 +27,11 @@
 The read side (``projections``) adds its own errors under ``LedgerError``. A broken invariant of our own is no
 ``LedgerError``: it is an ``AssertionError``, and stops the partition.
 
-The text of a ``LedgerError`` is one sentence for the operator: what happened, where, and what to do.
+The text of a ``LedgerError`` is one sentence for the operator: what happened, where, and what to do. It may name
+paths, hosts and what a driver says, so it goes to the log only. A client gets ``for_clients`` of its class.
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
 DELETE_STATE: Final = (
     "stop the service, delete state.sqlite3, its -wal and its -shm in the data folder, and start it again; the log "
@@ -42,17 +43,26 @@ DELETE_STATE: Final = (
 class LedgerError(Exception):
     """The outside world failed. The text is one sentence for the operator: what happened, where, and what to do."""
 
+    for_clients: ClassVar[str] = "the service has a fault that its operator must repair; its log says which"
+    """What a client gets instead of the text."""
+
 
 class LogUnavailable(LedgerError):
     """Nothing was written."""
+
+    for_clients = "the log is unavailable"
 
 
 class StaleHead(LedgerError):
     """Nothing was written: the partition's head is not the one that the append names."""
 
+    for_clients = "others write to the partition"
+
 
 class OutcomeUnknown(LedgerError):
     """The append may or may not be in the log. Only reading the log again shows it."""
+
+    for_clients = "the commit failed in a way that does not tell whether it landed"
 
 
 class LogDamaged(LedgerError):
@@ -88,6 +98,8 @@ class ForeignCheckpoint(CheckpointAhead):
 
 class Superseded(LedgerError):
     """A writer of a higher generation has opened the partition. Commands not yet appended are not decided."""
+
+    for_clients = "another node has taken over the partition"
 
 
 class WrongPartitions(LedgerError):

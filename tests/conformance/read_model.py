@@ -15,7 +15,15 @@ from projections.models.history import HistoryRow, history_statement
 from projections.models.leaderboards import LOW_BITS, LOW_MASK, LeaderboardRow, leaders_statement
 from projections.models.wallets import AssetRow, WalletRow, assets_statement
 from projections.reads import statements
-from projections.storage.port import Checkpoint, ReadModel, ReadModelStore, ReadModelUnavailable
+from projections.reads.suspects import Suspects
+from projections.storage.port import (
+    EVERY_USER,
+    Checkpoint,
+    Difference,
+    ReadModel,
+    ReadModelStore,
+    ReadModelUnavailable,
+)
 from projections.tables.queries import Query, Rows
 from projections.tables.rows import key_of
 
@@ -112,6 +120,25 @@ class ReadModelContract:
         (board,) = await model.fetch([leaders("staked")])
         assert plain(board) == [(name, 0, 1) for name in sorted(LOOKALIKES)], "one line each, in the order of bytes"
         assert (await model.fetch([wallet_of("bOB")]))[0][0][3] is None
+        await model.close()
+        await store.close()
+
+    async def test_differences_that_the_check_stored_make_reads_suspect(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        suspects = Suspects(model)
+        await suspects.look()
+        assert not suspects
+        await store.report(live.number, 1, 7, 1, [Difference(1, "bob", "bet", "1", "stake", "1", "2")])
+        await store.report(live.number, 2, 7, 1, [Difference(2, EVERY_USER, "checkpoint", "", "head", "1", "2")])
+        await suspects.look()
+        assert suspects.has_user("bob", 1)
+        assert suspects.has_user("anyone", 2)
+        assert not suspects.has_user("Bob", 1)
+        for partition in (1, 2):
+            await store.report(live.number, partition, 7, 1, [])
+        await suspects.look()
+        assert not suspects
         await model.close()
         await store.close()
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -107,12 +108,28 @@ def test_a_row_changed_by_hand_is_found_within_a_minute_and_clears_once_it_is_me
     assert metrics(service)["stakelog_read_model_differences"] == 0
     assert by_hand(service, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u7'") == 1
     until("the changed row", lambda: metrics(service)["stakelog_read_model_differences"] == 1)
+    until("reads of u7 say so", lambda: as_of(service, "u7").get("suspect") is True)
+    assert "suspect" not in as_of(service, "u8")
+    ready = get(service, "/readyz")
+    assert ready["status"] == "ready"
+    assert "rows of 1 users or accounts differ from the log" in ready["warnings"][0]
+    done = program(service, "status")
+    assert (done.returncode, "DIFFERS u7 (partition" in done.stdout) == (1, True)
+    assert "run `stakelog project rebuild --accept`" in done.stdout
+    assert "the read model is wrong: rows of 1 users" in service.log_text()
     assert '["u7","INR"] of u7, cash: the log says 995, the read model 1002' in service.log_text()
     assert by_hand(service, "DELETE FROM history_g1 WHERE user_id = 'u3' AND type = 'bet_placed'") == 1
     until("the deleted row", lambda: metrics(service)["stakelog_read_model_differences"] == 2)
     assert by_hand(service, "UPDATE asset_g1 SET cash = cash - 7 WHERE user_id = 'u7'") == 1
     until("one of two mended", lambda: metrics(service)["stakelog_read_model_differences"] == 1)
     assert service.log_text().count("of u7, cash: the log says 995") == 1, "logged once, however many rounds found it"
+    until("reads of u7 are right again", lambda: "suspect" not in as_of(service, "u7"))
+    done = program(service, "rebuild", "--accept")
+    assert done.returncode == 0, done.stderr
+    until("the rebuild repaired u3", lambda: "suspect" not in as_of(service, "u3"))
+    assert get(service, "/readyz") == {"status": "ready"}
+    assert "the read model agrees with the log again: no read is suspect any more" in service.log_text()
+    assert program(service, "status").returncode == 0
 
 
 def test_nothing_is_found_in_a_healthy_read_model_under_load(service: Service) -> None:
@@ -184,13 +201,32 @@ def test_one_check_by_hand_says_what_differs(tmp_path: Path) -> None:
 
 
 def check_once(service: Service) -> tuple[int, str]:
+    ended = program(service, "check", "--once")
+    return ended.returncode, ended.stdout
+
+
+def program(service: Service, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """``stakelog project`` with these arguments."""
     ended = subprocess.run(
-        [sys.executable, "-m", "api", "project", "check", "--once"],
+        [sys.executable, "-m", "api", "project", *arguments],
         env={**os.environ, "STAKELOG_DATA": str(service.data), "STAKELOG_PARTITIONS": "4"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert "Traceback" not in ended.stderr
-    return ended.returncode, ended.stdout
+    return ended
+
+
+def get(service: Service, path: str) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection.request("GET", path)
+    found = json.loads(connection.getresponse().read())
+    connection.close()
+    return found
+
+
+def as_of(service: Service, user_id: str) -> dict[str, object]:
+    found: dict[str, object] = get(service, f"/v1/wallets/{user_id}")["as_of"]
+    return found

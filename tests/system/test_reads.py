@@ -790,7 +790,7 @@ def test_a_walk_may_change_its_limit_and_may_be_walked_again(client: Client) -> 
                 *("/v1/wallets/anna/history", "/v1/wallets/anna/history?asset=GOLD"),
                 *(
                     "/v1/wallets/anna/history?asset=INR&type=deposited",
-                    "/v1/wallets/anna/history?asset=INR&from_us=1",
+                    "/v1/wallets/anna/history?asset=INR&from_us=1795438800000000",
                 ),
                 *("/v1/wallets/carl/history?asset=INR", "/v1/wallets/anna/bets", "/v1/orders"),
             ),

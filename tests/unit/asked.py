@@ -24,7 +24,7 @@ from ledger.peers.log_view import LogView
 from projections.models import VERSION
 from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Reads
-from projections.storage.port import Checkpoint
+from projections.storage.port import Checkpoint, Difference
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from unit.node_in_memory import World
@@ -58,10 +58,10 @@ class Asked:
     async def __aenter__(self) -> Self:
         if not self._runs:
             await self.world.start()
-        self._store = SqliteReadModelStore(self._path)
-        self._generation = (await self._store.make_generation(VERSION, self._partitions, live=True)).number
+        self.store = SqliteReadModelStore(self._path)
+        self._generation = (await self.store.make_generation(VERSION, self._partitions, live=True)).number
         self._folders = [
-            PartitionProjector(self._store, self._generation, partition, Checkpoint(EMPTY), [])
+            PartitionProjector(self.store, self._generation, partition, Checkpoint(EMPTY), [])
             for partition in range(self._partitions)
         ]
         self.model = SqliteReadModel(self._path)
@@ -69,16 +69,15 @@ class Asked:
         gauges = ReadModelGauges(node, self.model, {"follower": Child("follower", ()), "check": Child("check", ())})
         self.seals.open()
         log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
-        self.app = build_app(
-            node, Reads(self.model, node, self.world.clock), gauges, "http://127.0.0.1:8080", log_view, self.seals
-        )
+        self.reads = Reads(self.model, node, self.world.clock)
+        self.app = build_app(node, self.reads, gauges, "http://127.0.0.1:8080", log_view, self.seals)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.model.close()
-        await self._store.close()
+        await self.store.close()
         await self.world.stop()
 
     async def fold(self) -> None:
@@ -86,8 +85,13 @@ class Asked:
         await self.world.quiet()
         for folder, records in zip(self._folders, self.world.appended.records, strict=True):
             if run := await folder.fold(records[folder.head.seq :]):
-                await self._store.commit(self._generation, [run])
+                await self.store.commit(self._generation, [run])
                 folder.mark_stored(run)
+
+    async def differ(self, partition: int, *found: Difference) -> None:
+        """Store what a background check found in the partition, and let the service look at it."""
+        await self.store.report(self._generation, partition, 1, 1, found)
+        await self.reads.suspects.look()
 
     async def get(self, target: str, *headers: tuple[str, str]) -> Answer:
         return await self.ask("GET", target, *headers)

@@ -11,6 +11,7 @@ that the command made due. It writes to lists only; the clock moves only when a 
 Each event passes `_assert_sound`, so every test also tests the core's invariants.
 """
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from hashlib import sha256
@@ -47,7 +48,7 @@ from ledger.core.commands import (
 from ledger.core.decide import Case, Decision, decide, expire, needs
 from ledger.core.events import Balance, Data, Event, sums_to_zero
 from ledger.core.evolve import balances_follow, evolve, items_read_by
-from ledger.core.follow_ups import decide_follow_up, follow_up_of
+from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.items import Bet, Hold, Item, Order, Proposal, SentTransfer
 from ledger.core.position import Position
 from ledger.core.rejections import Rejection
@@ -100,6 +101,8 @@ class Scene:
         before = len(self.events)
         decision = self.decided(command, actor)
         assert isinstance(decision, Rejection), (command, decision)
+        for number, asset in re.findall(r"(-?[0-9.]+) (INR|USDT|GOLD)\b", decision.detail):
+            assert len(number.partition(".")[2]) == ASSETS[asset], f"not in the asset's own unit: {decision.detail}"
         assert all(event.actor == "ledger" for event in self.events[before:]), self.events[before:]
         return decision
 
@@ -136,6 +139,8 @@ class Scene:
         user_id = follow_up.user_id
         time_us = max(self._time_us(), follow_up.cause_time_us)
         self._fire(user_id, time_us)
+        key = item_needed_by(follow_up)
+        assert fits(follow_up, None if key is None else self._known(user_id, (key,))[key])
         event = decide_follow_up(follow_up, self.wallet(user_id), time_us)
         self._append(event)
         self._fire(user_id, time_us)

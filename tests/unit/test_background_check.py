@@ -23,7 +23,7 @@ from projections.auditing.background_check import BackgroundCheck, CpuShare, Par
 from projections.auditing.refold import NAMED_MAX, STORED_MAX, OpenScratch
 from projections.models import BY_USER, ROW_TYPES
 from projections.models.bets import BetRow
-from projections.storage.port import Difference, Switched, Users
+from projections.storage.port import EVERY_USER, Difference, Switched, Users
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
 from properties.reads_scenario import story
@@ -233,7 +233,8 @@ async def test_a_digest_changed_alone_is_found(desk: Desk) -> None:
 
 async def test_a_checkpoint_that_is_not_on_the_log_is_the_only_difference(desk: Desk) -> None:
     desk.model.sql("UPDATE checkpoint SET head = replace(head, '0', '1') WHERE partition = 2")
-    assert [(one.partition, one.table, one.field) for one in await desk.thorough()] == [(2, "checkpoint", "head")]
+    (found,) = await desk.thorough()
+    assert (found.partition, found.place, found.table, found.field) == (2, EVERY_USER, "checkpoint", "head")
 
 
 async def test_a_defective_fold_is_found_although_the_digests_agree(
@@ -282,6 +283,7 @@ async def test_a_repaired_row_clears_the_stored_difference(desk: Desk, caplog: p
         await go_round(check)
         assert [(one.place, one.field, one.found) for one in await desk.stored()] == [(key[0], "status", '"gone"')]
     assert caplog.text.count("status: the log says") == 1, "logged once"
+    assert caplog.text.count("run `stakelog project rebuild --accept` to repair the read model") == 1
     desk.model.sql(f"UPDATE {{wallet}} SET status = ? WHERE {which}", getattr(row, "status"), partition, *key)  # noqa: B009
     await go_round(check)
     assert await desk.stored() == []
@@ -329,7 +331,7 @@ async def test_for_rows_of_older_folds_only_the_digests_are_checked(
         await go_round(desk.check())
     kept = await desk.stored()
     assert kept
-    assert {(one.table, one.field) for one in kept} == {("asset", "digest")}
+    assert {(one.place, one.table, one.field) for one in kept} == {(EVERY_USER, "asset", "digest")}
 
 
 async def test_a_generation_that_is_dropped_during_the_check_is_no_error(desk: Desk) -> None:
@@ -383,6 +385,7 @@ async def test_the_number_of_stored_differences_is_bounded(desk: Desk) -> None:
     await go_round(desk.check())
     (checked, *_) = await desk.model.store.checked(desk.model.generation)
     assert checked.differences == STORED_MAX
+    assert EVERY_USER in {one.place for one in await desk.stored()}, "a user whose difference is not stored"
 
 
 # --- while events arrive --------------------------------------------------------------------------------------------

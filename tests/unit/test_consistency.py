@@ -9,10 +9,12 @@ import pytest
 
 from api.http.consistency import answer
 from api.http.problems import Problem
+from api.http.requests import Request
 from api.routes.parameters import ReadQuery
 from projections.models.holds import Holds
 from projections.reads.positions import POLL_S, Positions
 from projections.reads.queries import Found
+from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModelUnavailable
 from projections.tables import queries
 
@@ -29,6 +31,7 @@ class OnePartition:
         self.looks = 0
         self.away = False
         self.positions = Positions(self)  # type: ignore[arg-type]
+        self.suspects = Suspects(self)  # type: ignore[arg-type]
         self.ends = self
 
     async def fetch(self, _: Sequence[queries.Query], *, quick: bool = False) -> Sequence[Any]:
@@ -62,8 +65,13 @@ class CountingRead:
         return Found(Holds([], None), "", {0: seq}, False, 0)
 
 
-def query(timeout_ms: int = 2_000) -> ReadQuery:
-    return ReadQuery(min_position="0:5", timeout_ms=timeout_ms)
+def query(timeout_ms: int = 2_000) -> Request[None, ReadQuery]:
+    async def receive() -> Any:
+        raise AssertionError("a read has no body")
+
+    scope: Any = {}
+    wait_until_s = asyncio.get_running_loop().time() + timeout_ms / 1_000
+    return Request(None, ReadQuery(min_position="0:5", timeout_ms=timeout_ms), scope, receive, wait_until_s)
 
 
 async def test_waiting_reads_share_the_queries_for_the_position_and_read_once_it_is_reached() -> None:
@@ -110,5 +118,5 @@ async def test_if_the_positions_cannot_be_read_the_read_itself_raises() -> None:
             raise ReadModelUnavailable("the database is unavailable")
         return Found(Holds([], None), "", {0: 4}, False, 0)
 
-    with pytest.raises(Problem, match="the database is unavailable"):
+    with pytest.raises(Problem, match="the read model is unavailable"):
         await answer(query(), tables, 0, ask)

@@ -103,7 +103,7 @@ STORY: Final = (
 
 PATHS: Final = {
     "getWallet": ["/u1", "/top", "/u2", "/u1?consistency=strong", "/nobody"],
-    "getBalance": ["/u1/balance", "/u1/balance?at_us=0", "/nobody/balance"],
+    "getBalance": ["/u1/balance", "/u1/balance?at_us=978307200000000", "/nobody/balance"],
     "getHistory": [
         "/u1/history",
         "/u1/history?limit=3",

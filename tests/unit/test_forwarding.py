@@ -173,6 +173,18 @@ async def test_an_unreachable_node_is_called_again() -> None:
 
 
 @in_skipped_time
+async def test_the_address_of_an_unreachable_node_is_in_the_log_and_not_in_the_response(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with cluster_with() as cluster:
+        b = cluster["b"]
+        b.peers.troubles.extend([Trouble.UNREACHABLE] * 100)
+        failed = await b.failed(place_bet(10, "b1", user_id=cluster.user(0)))
+        assert failed == Failed("not_owner", "the node that owns the wallet's partition cannot be reached")
+        assert "no response from a" in caplog.text
+
+
+@in_skipped_time
 async def test_an_unavailable_group_stops_no_request_whose_owner_is_known() -> None:
     async with cluster_with() as cluster:
         b = cluster["b"]

@@ -147,7 +147,7 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
 LAYERS_OF_THE_LEDGER = (
     {"core"},
     {"errors", "pacing"},
-    {"ports", "cluster_ports"},
+    {"ports", "cluster_ports", "background"},
     {"writer"},
     {"node", "snapshots", "operations"},
     {"peers"},
@@ -176,8 +176,9 @@ def test_inside_the_ledger_arrows_go_down_the_layers_only() -> None:
 
 
 @pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
-def test_an_adapter_imports_ports_errors_and_the_core_only(adapter: str) -> None:
-    allowed = {"ledger.ports", "ledger.cluster_ports", "ledger.errors", "ledger.core", f"ledger.{adapter}"}
+def test_an_adapter_imports_ports_errors_background_tasks_and_the_core_only(adapter: str) -> None:
+    ports = {"ledger.ports", "ledger.cluster_ports", "ledger.background"}
+    allowed = {*ports, "ledger.errors", "ledger.core", f"ledger.{adapter}"}
     for module, path in modules().items():
         if within(module, {f"ledger.{adapter}"}):
             ours = {name for name in imported(path) if first(name) == "ledger"}

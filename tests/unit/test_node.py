@@ -108,7 +108,8 @@ async def test_a_partition_that_stops_does_not_stop_the_others(monkeypatch: pyte
 
     monkeypatch.setattr(world.node.writers[partition_of(ALICE, PARTITIONS)]._decider, "_decide_command", broken)
     assert (await world.failed(deposit(1, user_id=ALICE))).reason == "outcome_unknown"
-    assert (await world.failed(deposit(1, user_id=ALICE))).reason == "log_unavailable"
+    again = await world.failed(deposit(1, user_id=ALICE))
+    assert again.reason == "outcome_unknown", "it may be a retry of a command that is in the log"
     await world.accepted(deposit(1, user_id=BOB))
     assert "partition 0" in str(await asyncio.wait_for(world.node.halted, 5))
     assert not world.node.ready

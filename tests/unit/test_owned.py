@@ -257,7 +257,7 @@ async def test_the_outcome_of_a_request_that_is_not_finished_in_time_is_unknown(
     responses = await asyncio.gather(under_way, waiting)
     assert [response.reason for response in responses if isinstance(response, Failed)] == [
         "outcome_unknown",
-        "log_unavailable",
+        "not_owner",
     ]
 
 

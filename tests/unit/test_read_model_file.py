@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.http.problems import _warnings
 from ledger.sqlite.folder import READ_MODEL
 from projections.models import VERSION
 from projections.projecting import follower as follower_module
@@ -125,7 +126,10 @@ async def test_a_reader_checks_the_path_at_most_once_a_second(path: Path, monkey
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_reads_over_http_are_unavailable_while_the_file_is_missing(tmp_path: Path) -> None:
+async def test_reads_over_http_are_unavailable_while_the_file_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warnings.clear()
     async with Asked(tmp_path) as asked:
         await asked.world.given(open_wallet())
         await asked.fold()
@@ -133,7 +137,8 @@ async def test_reads_over_http_are_unavailable_while_the_file_is_missing(tmp_pat
         delete(tmp_path / READ_MODEL)
         answer = await asked.get("/v1/wallets/u1/history")
         assert (answer.status, answer.json()["code"]) == (503, "log_unavailable")
-        assert "stakelog project rebuild" in answer.json()["detail"]
+        assert answer.json()["detail"] == "the read model is unavailable"
+        assert "stakelog project rebuild" in caplog.text, "the cure is the operator's"
 
 
 # --- writers --------------------------------------------------------------------------------------------

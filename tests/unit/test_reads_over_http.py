@@ -20,6 +20,7 @@ from unit.given import deposit, hold, open_wallet, place_bet, request_withdrawal
 
 ODD_ID: Final = "a/b//%2F?#&+=%20/"
 ODD_IN_PATH: Final = "".join(f"%{byte:02X}" for byte in ODD_ID.encode())
+YEAR_2001_US: Final = 978_307_200_000_000
 HERE: Final = partition_of("u1", 4)
 ELSEWHERE: Final = (HERE + 1) % 4
 OF_ONE_WALLET: Final = ("", "/balance", "/history", "/bets", "/holds", "/stats", "/referrals")
@@ -242,8 +243,24 @@ async def test_a_time_is_an_integer_within_bounds(asked: Asked, name: str) -> No
     path = "/v1/wallets/u1/balance" if name == "at_us" else "/v1/wallets/u1/history"
     for text in ("", "x", "1.0", "--1", "1e3", str(2**53), str(-(2**53)), str(2**63), str(2**64), "9" * 5_000):
         assert_problem(await asked.get(f"{path}?{name}={text}"), "malformed_request", field=name)
-    for time_us in (0, -1, 2**53 - 1, 1 - 2**53):
+    for time_us in (YEAR_2001_US, 2**53 - 1):
         assert (await asked.get(f"{path}?{name}={time_us}")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/wallets/u1/balance?", "at_us"),
+        ("/v1/wallets/u1/history?", "from_us"),
+        ("/v1/wallets/u1/history?", "to_us"),
+        ("/v1/leaderboards/won_day?asset=INR&", "at_us"),
+    ],
+)
+async def test_a_time_in_seconds_or_milliseconds_is_refused_with_a_hint(asked: Asked, path: str, name: str) -> None:
+    for time in (1_795_438_800, 1_795_438_800_000, YEAR_2001_US - 1, 0, -1, 1 - 2**53):
+        answer = await asked.get(f"{path}{name}={time}")
+        assert_problem(answer, "malformed_request", field=name)
+        assert "in seconds or milliseconds: multiply it by 1000000 or 1000" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -280,9 +280,10 @@ async def test_a_folder_outside_gets_every_seal_also_after_it_was_missing(
     again = sealer()
     clock.now_us += HOUR_US
     again.start()
-    await until(lambda: (outside / SEALS).read_bytes() == (tmp_path / SEALS).read_bytes())
+    await until(lambda: (outside / SEALS).read_bytes().count(b"\n") >= 4)
     await again.stop()
     assert len(list(checked(read_lines(outside / SEALS)))) >= 4
+    assert (tmp_path / SEALS).read_bytes().startswith((outside / SEALS).read_bytes())
 
 
 @pytest.mark.usefixtures("soon")

@@ -177,9 +177,12 @@ async def test_while_the_log_is_unavailable_waiting_requests_fail(
 ) -> None:
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.01)
     await world.given(open_wallet())
-    world.log.fail_next.extend([Failure(UNKNOWN, lands=False), *[Failure(AWAY, lands=False)] * 3])
-    assert (await world.failed(deposit(5, "o1"))).reason == "outcome_unknown"
+    world.log.fail_next.extend([Failure(UNKNOWN, lands=False), *[Failure(AWAY, lands=False)] * 4])
+    in_doubt = deposit(5, "o1")
+    assert (await world.failed(in_doubt)).reason == "outcome_unknown"
     assert (await world.failed(deposit(5, "o2"))).reason == "log_unavailable"
+    again = await world.failed(in_doubt)
+    assert again.reason == "outcome_unknown", "the writer has not read yet whether the first attempt was written"
     async with asyncio.timeout(5):
         while not isinstance(await world.post(deposit(5, "o3")), Accepted):  # noqa: ASYNC110 - as a client would
             await asyncio.sleep(0.01)

@@ -23,6 +23,7 @@ from ledger.ports import StateStore
 from ledger.writer import round as round_module
 from ledger.writer import state as state_module
 from ledger.writer import writer as writer_module
+from ledger.writer.repeated import ranges_of
 from ledger.writer.requests import (
     Accepted,
     AnyResponse,
@@ -440,6 +441,33 @@ async def test_an_id_of_a_refused_command_is_free(world: World) -> None:
     await world.accepted(open_wallet(command_id="c"))
 
 
+async def test_a_round_of_repeated_commands_reads_the_log_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await with_cash(world)
+    commands = [deposit(1, f"r{number}") for number in range(200)]
+    first = await asyncio.gather(*(world.post(command) for command in commands))
+    reads: list[tuple[int, int]] = []
+    read = world.log.read
+
+    async def counting(partition: int, from_seq: int, limit: int) -> list[bytes]:
+        reads.append((from_seq, limit))
+        return await read(partition, from_seq, limit)
+
+    monkeypatch.setattr(world.log, "read", counting)
+    again = await asyncio.gather(*(world.post(command) for command in reversed(commands)))
+    assert [answer.position for answer in again if isinstance(answer, Accepted) and answer.hit] == [
+        answer.position for answer in reversed(first) if isinstance(answer, Accepted)
+    ]
+    assert len(again) == len(commands)
+    assert reads == [(3, len(commands))]
+
+
+def test_seqs_far_from_each_other_are_read_in_ranges_of_their_own() -> None:
+    assert ranges_of([]) == []
+    assert ranges_of([5, 3, 4, 3]) == [(3, 5)]
+    assert ranges_of([1, 65, 130]) == [(1, 65), (130, 130)]
+    assert ranges_of(range(1, 2_001)) == [(1, 1_000), (1_001, 2_000)]
+
+
 async def test_another_actor_that_repeats_the_command_gets_the_first_response(world: World) -> None:
     command = open_wallet()
     first = await world.accepted(command, actor="one")
@@ -817,8 +845,14 @@ async def test_a_broken_invariant_stops_the_partition_and_every_request_gets_a_r
     world.log.gate.set()
     answers = [await before, *(await asyncio.gather(*together))]
     assert reasons(answers) == ["Accepted"] + ["outcome_unknown"] * 3
-    assert (await world.failed(place_bet(1, "b4"))).reason == "log_unavailable"
-    assert isinstance(await world.node.wallet("u1"), Failed)
+    again = await world.failed(place_bet(1, "b1", command_id="good"))
+    assert again.reason == "outcome_unknown", "the stopped writer cannot look whether an earlier attempt was written"
+    looked_up = await world.node.first_response("u1", "good")
+    assert isinstance(looked_up, Failed)
+    assert looked_up.reason == "outcome_unknown"
+    read = await world.node.wallet("u1")
+    assert isinstance(read, Failed)
+    assert read.reason == "log_unavailable"
     assert world.node.halted.done()
     assert not world.node.ready
     assert world.types() == ["wallet_opened", "deposited", "bet_placed"]
@@ -860,7 +894,8 @@ async def test_a_state_that_cannot_be_read_stops_the_partition_and_writes_nothin
         raise LedgerError("the state cannot be read")
 
     monkeypatch.setattr(world.store, "get", unreadable)
-    assert (await world.failed(deposit(1, "o2"))).reason == "log_unavailable"
+    unread = await world.failed(deposit(1, "o2"))
+    assert unread.reason == "outcome_unknown", "without the state it is unknown whether the command is in the log"
     assert isinstance(await asyncio.wait_for(world.node.halted, 5), LedgerError)
     assert world.types() == ["wallet_opened", "deposited"]
 

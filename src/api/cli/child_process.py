@@ -20,6 +20,8 @@ from logging import getLogger
 from time import monotonic
 from typing import Final
 
+from ledger import background
+
 DISASTER: Final = 3
 """The exit status of a child that found a fault which no restart can repair."""
 END_WITHIN_S: Final = 3.0
@@ -58,7 +60,7 @@ class Child:
 
     def start(self) -> None:
         assert self._watching is None, "a child is started once"
-        self._watching = asyncio.create_task(self._watch())
+        self._watching = background.keep(self._watch, f"child-{self.name}")
 
     async def stop(self) -> None:
         """End the child: SIGTERM, and SIGKILL if that takes too long. A second call is harmless."""
@@ -96,8 +98,9 @@ class Child:
             start_new_session=True,
         )
         assert process.stderr is not None
-        forwarding = asyncio.create_task(_forward(process.stderr))
-        ended, stopped = asyncio.create_task(process.wait()), asyncio.create_task(self._stop.wait())
+        forwarding = background.start(_forward(process.stderr), "child-output")
+        ended = background.awaited(process.wait(), "child-end")
+        stopped = background.awaited(self._stop.wait(), "child-stop")
         await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not ended.done():

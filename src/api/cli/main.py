@@ -65,6 +65,8 @@ def serve() -> None:
     STAKELOG_SEAL_S       seconds between two seals of the log [3600]
     STAKELOG_SEALS        a folder, or an http(s) URL, that gets a copy of
                           each seal [none]
+    STAKELOG_SUSPECT_READS  mark or refuse reads of rows that differ from the
+                          log [mark]
     STAKELOG_RULES        not built yet: leave it unset
     """
     from api.cli.serve import CannotServe, NoLedger

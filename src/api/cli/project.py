@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ledger import background
+
 if TYPE_CHECKING:
     from api.composition.settings import Settings
     from ledger.errors import LedgerError
@@ -178,28 +180,31 @@ def _per_table(differing: "Mapping[str, int]") -> str:
 def status(data: Path | None) -> None:
     """Show the live generation, its position in each partition, quarantined users, and the last check's findings.
 
-    Exit status 1 if the read model is AHEAD of the log: the log got shorter, or is another log.
+    Exit status 1 if the read model is AHEAD of the log (the log got shorter, or is another log), or if the background
+    check found that rows differ from the log.
     """
     from ledger.errors import LedgerError
     from projections.storage.port import message_for_log
 
     settings = _settings_of_a_log("status", data)
     try:
-        ahead = asyncio.run(_status(settings, settings.partitions if "STAKELOG_PARTITIONS" in os.environ else None))
+        wrong = asyncio.run(_status(settings, settings.partitions if "STAKELOG_PARTITIONS" in os.environ else None))
     except LedgerError as error:
         click.echo(f"stakelog project status: {message_for_log(error)}", err=True)
         sys.exit(_status_of(error))
-    sys.exit(1 if ahead else 0)
+    sys.exit(1 if wrong else 0)
 
 
 async def _status(settings: "Settings", wanted: int | None) -> bool:
-    """Whether the read model is ahead. ``wanted``: the number of partitions the log must have, if it is known."""
+    """Whether the read model is ahead of the log, or differs from it. ``wanted``: the number of partitions that the
+    log must have, if it is known."""
     from time import time_ns
 
     from api.composition.container import open_read_model
     from projections.models import VERSION
     from projections.projecting.log_reader import every_ahead
     from projections.reads.status import details_of, read_model_status
+    from projections.storage.port import EVERY_USER
 
     async with open_read_model(settings, wanted) as (log, model):
         status, details = await read_model_status(model), await details_of(model)
@@ -227,8 +232,11 @@ async def _status(settings: "Settings", wanted: int | None) -> bool:
             found = f"{check.differences} rows differ" if check.differences else "all rows agree with the log"
             click.echo(f"checked partition {check.partition} up to seq {check.seq} at {at}: {found}")
         for partition, place, table in details.differing:
-            click.echo(f"DIFFERS {place or 'no user'} (partition {partition}) in {table}")
-    return bool(ahead)
+            whose = "every user" if place == EVERY_USER else place or "no user"
+            click.echo(f"DIFFERS {whose} (partition {partition}) in {table}")
+        if status.differences:
+            click.echo(f"{status.differences} differences from the log: run `stakelog project rebuild --accept`")
+    return bool(ahead or status.differences)
 
 
 def _time_us(log: "LogReader", partition: int, seq: int) -> int:
@@ -312,7 +320,7 @@ async def _check(settings: "Settings", *, once: bool) -> int:
         gc.set_threshold(50_000, 20, 50)
         if once:
             return await checking.all_partitions()
-        task = asyncio.ensure_future(checking.run())
+        task = background.awaited(checking.run(), "check")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)

@@ -26,6 +26,7 @@ from api.http.application import Rim, build_app
 from api.http.metrics import ReadModelGauges
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.errors import (
     DELETE_STATE,
@@ -134,15 +135,13 @@ class Local(Provider):
     async def reads(
         self, model: ReadModel, log_view: LogView, clock: Clock, settings: Settings
     ) -> AsyncIterator[Reads]:
-        if settings.cache == MEMORY:
-            yield Reads(model, log_view, clock)
-            return
-        from projections.caching.redis import RedisCache
-        from projections.caching.redis_client import RedisClient
-
-        cached = CachedReads(model, log_view, clock, RedisCache(RedisClient(settings.cache)))
-        yield cached
-        await cached.close_cache()
+        reads = _reads_of(model, log_view, clock, settings)
+        reads.suspects.refuse = settings.refuse_suspect
+        reads.suspects.start()
+        yield reads
+        await reads.suspects.stop()
+        if isinstance(reads, CachedReads):
+            await reads.close_cache()
 
     @provide
     async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
@@ -313,9 +312,7 @@ class Distributed(Provider):
             prepare=snapshots.prepare,
         )
         await node.start()
-        taking = asyncio.get_running_loop().create_task(
-            snapshots.write_due(lambda: tuple(node.writers)), name="snapshots"
-        )
+        taking = background.keep(lambda: snapshots.write_due(lambda: tuple(node.writers)), "snapshots")
         yield node
         taking.cancel()
         await asyncio.wait({taking})
@@ -399,6 +396,15 @@ def _database_of(url: str) -> Database:
     from projections.storage.mysql import MySqlDatabase
 
     return MySqlDatabase(url)
+
+
+def _reads_of(model: ReadModel, log_view: LogView, clock: Clock, settings: Settings) -> Reads:
+    if settings.cache == MEMORY:
+        return Reads(model, log_view, clock)
+    from projections.caching.redis import RedisCache
+    from projections.caching.redis_client import RedisClient
+
+    return CachedReads(model, log_view, clock, RedisCache(RedisClient(settings.cache)))
 
 
 async def _make_first_generation(store: ReadModelStore, partitions: int) -> None:

@@ -32,6 +32,7 @@ KNOWN: Final = frozenset(
         "RULES",
         "SEAL_S",
         "SEALS",
+        "SUSPECT_READS",
     )
 )
 _NOT_BUILT: Final = ("STAKELOG_RULES",)
@@ -73,6 +74,8 @@ class Settings(Struct, frozen=True):
     seal_s: int = 3_600
     seals: str | None = None
     """The folder or the URL that each seal is copied to."""
+    refuse_suspect: bool = False
+    """Whether reads of rows that differ from the log are refused, not only marked."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -95,6 +98,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     create = environment.get("STAKELOG_CREATE", "if-missing")
     if create not in ("if-missing", "never"):
         raise SettingsError(f"STAKELOG_CREATE={create}: if-missing or never")
+    suspect_reads = environment.get("STAKELOG_SUSPECT_READS", "mark")
+    if suspect_reads not in ("mark", "refuse"):
+        raise SettingsError(f"STAKELOG_SUSPECT_READS={suspect_reads}: mark or refuse")
     return Settings(
         data=Path(environment.get("STAKELOG_DATA", "./data")),
         partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
@@ -110,6 +116,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         cache=_cache(environment),
         seal_s=_integer(environment, "STAKELOG_SEAL_S", 3_600, 1, SEAL_S_MAX),
         seals=_seals(environment),
+        refuse_suspect=suspect_reads == "refuse",
     )
 
 

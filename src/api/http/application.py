@@ -4,7 +4,9 @@ Invariants:
 (1) a request gets exactly one response: its handler's, the problem that was raised, or ``internal_error`` with a
     request id that the log has beside the trace;
 (2) no text of an unforeseen exception reaches a client;
-(3) each request is counted once in the request metrics, under the template of its route.
+(3) a read gets its response within its ``timeout_ms`` + 0.5 s, whatever hangs behind it: one deadline, made
+    here, goes with the request;
+(4) each request is counted once in the request metrics, under the template of its route.
 """
 
 import asyncio
@@ -18,9 +20,10 @@ from litestar.types import HTTPScope, Receive, Send
 
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.problems import Problem
-from api.http.requests import Request, drain, respond, response_of
-from api.http.routing import Place, Router
+from api.http.requests import GRACE_S, Request, Response, drain, respond, response_of
+from api.http.routing import AnyRoute, Place, Router
 from api.http.service import Service
+from api.routes.parameters import TIMEOUT_MS
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
 from ledger.node.node import Node
@@ -84,10 +87,11 @@ class Rim:
                 served = place.by_method.get(method)
                 if served is None:
                     raise _not_allowed(method, place)
-                request = Request(
-                    served.read_path(values), served.read_query(scope["query_string"]), scope, receiving
-                )
-                response = await served.route.handler(self.service, request)
+                query = served.read_query(scope["query_string"])
+                wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
+                wait_until_s = asyncio.get_running_loop().time() + wait_s
+                request = Request(served.read_path(values), query, scope, receiving, wait_until_s)
+                response = await self._handle(served.route, request)
                 status = response.status
                 await respond(sending, response, with_body=method != "HEAD")
             except Problem as raised:
@@ -105,6 +109,19 @@ class Rim:
         finally:
             del self._exchanges[task]
             self._requests.count(_label_of(method), template, status, perf_counter() - began)
+
+    async def _handle(self, route: AnyRoute, request: Request[Any, Any]) -> Response:
+        """The response of the route's handler. Raises Problem ``log_unavailable`` for a read that does not end in
+        time: commands have time limits of their own, after which more is known of their outcome."""
+        if route.method != "GET":
+            return await route.handler(self.service, request)
+        try:
+            async with asyncio.timeout_at(request.wait_until_s + GRACE_S) as limit:
+                return await route.handler(self.service, request)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Problem("log_unavailable", "the log or the read model did not respond in time") from None
 
     async def finish(self, within_s: float) -> int:
         """Wait for the responses to the requests that have arrived whole, then cancel the others and the late ones.

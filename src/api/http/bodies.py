@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.http.problems import Problem, problem_of
 from ledger.core.events import Balance
@@ -55,7 +55,7 @@ Balances = Annotated[
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", examples=["0" * 64])]
 
 
-class AsOf(Struct, gc=False):
+class AsOf(Struct, gc=False, omit_defaults=True):
     """The position at which a response about one wallet is true.
 
     It includes this event of the wallet's partition, and all events before it.
@@ -72,9 +72,19 @@ class AsOf(Struct, gc=False):
             examples=[0],
         ),
     ]
+    suspect: Annotated[
+        bool,
+        Meta(
+            description=(
+                "True if the background check found rows behind this response that differ from the log: the response "
+                "may be wrong. Otherwise absent"
+            ),
+            examples=[True],
+        ),
+    ] = False
 
 
-class AsOfSeveral(Struct, gc=False):
+class AsOfSeveral(Struct, gc=False, omit_defaults=True):
     """The positions at which a response about many wallets is true, one for each partition."""
 
     positions: Annotated[
@@ -89,6 +99,16 @@ class AsOfSeveral(Struct, gc=False):
             examples=[0],
         ),
     ]
+    suspect: Annotated[
+        bool,
+        Meta(
+            description=(
+                "True if the background check found rows behind this response that differ from the log: the response "
+                "may be wrong. Otherwise absent"
+            ),
+            examples=[True],
+        ),
+    ] = False
 
 
 class Result(Struct, gc=False):
@@ -185,6 +205,16 @@ class Ready(Struct, gc=False):
     """The node accepts commands."""
 
     status: Annotated[Literal["ready"], Meta(description="Always ready")] = "ready"
+    warnings: (
+        Annotated[
+            list[str],
+            Meta(
+                description="What an operator should repair; commands are accepted. Absent if there is nothing",
+                examples=[["rows of 1 users or accounts differ from the log"]],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class NotReady(Struct, gc=False):

@@ -1,22 +1,24 @@
-"""What all reads share: the wait for ``min_position``, ``as_of``, ETags, and "not found".
+"""What all reads share: the wait for ``min_position``, ``as_of``, ETags, "not found", and suspect rows.
 
 Invariant: a read says "not found" only when the read model includes every event that was durable when the request
-arrived. Until then "not yet visible" is the truth, and the read waits as it does for a ``min_position``.
+arrived. Until then "not yet visible" is the truth, and the read waits as it does for a ``min_position``. If rows of
+the user are suspect, the "not found" says so.
 """
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from api.http.bodies import AsOf, AsOfSeveral, encode
-from api.http.problems import NotThere, Problem, problem_of
+from api.http.problems import NotThere, Problem, problem_of, unavailable
+from api.http.requests import Request
 from ledger.errors import LogUnavailable
 from ledger.writer.requests import Failed
 from projections.reads.positions import Positions
 from projections.reads.queries import Found, LogEnds, MalformedCursor
+from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModelUnavailable
 
 _LOOK_AGAIN_S: Final = 0.004
@@ -39,15 +41,10 @@ DETAILS: Final = {
     "order_not_found": "this wallet has no such order",
 }
 
-
-class WaitQuery(Protocol):
-    """What a read waits for: see ``min_positions``."""
-
-    @property
-    def min_position(self) -> str | None: ...
-
-    @property
-    def timeout_ms(self) -> int: ...
+REFUSED: Final = (
+    "rows of this response differ from the log, and the service is set to refuse such reads until they are repaired; "
+    "a wallet can be read with consistency=strong"
+)
 
 
 class Waited(Protocol):
@@ -59,19 +56,24 @@ class Waited(Protocol):
     @property
     def positions(self) -> Positions: ...
 
+    @property
+    def suspects(self) -> Suspects: ...
+
 
 async def answer(
-    query: WaitQuery, reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
+    request: Request[Any, Any], reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
 ) -> Found:
-    """Read until the result is true at ``min_position``. ``draws_on``: the partition of the read; None: all of them.
+    """Read until the result is true at ``min_position``, or the request's time is over.
+
+    ``request``: its query is a ``ReadQuery``. ``draws_on``: the partition of the read; None: all of them.
     ``around_cache``: the same read from the tables, for when ``ask`` returns an older result.
 
     Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and the problem
     of a log whose end is unknown now.
     """
     ends = reads.ends
-    least = min_positions(query.min_position, ends.partitions, draws_on)
-    deadline = time.monotonic() + query.timeout_ms / 1_000
+    least = min_positions(request.query.min_position, ends.partitions, draws_on)
+    now_s = asyncio.get_running_loop().time
     known: dict[int, int] | None = None
     pause_s = 0.0
     while True:
@@ -84,17 +86,19 @@ async def answer(
         if around_cache is not None and ask is not around_cache:
             ask = around_cache  # without a pause: the tables may be far enough already
             continue
-        now = time.monotonic()
-        if now >= deadline:
+        left_s = request.wait_until_s - now_s()
+        if left_s <= 0:
             partition, seq = next(iter(short.items()))
             detail = f"the read model of partition {partition} is at seq {found.seqs[partition]}, not yet at {seq}"
             raise Problem("not_yet_visible", detail, position=f"{partition}:{found.seqs[partition]}")
-        await reads.positions.reached(short, deadline - now)
+        await reads.positions.reached(short, left_s)
         # The tables may be far enough and the result not: of a quarantined user, or from a replica that is behind.
-        await asyncio.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
+        await asyncio.sleep(min(pause_s, max(request.wait_until_s - now_s(), 0.0)))
         pause_s = min(_SLOWER * max(pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_S_MAX)
+    if found.suspect and reads.suspects.refuse:
+        raise Problem("log_unavailable", REFUSED)
     if found.document is None:
-        raise NotThere(found.missing, DETAILS[found.missing])
+        raise NotThere(found.missing, DETAILS[found.missing], **({"suspect": True} if found.suspect else {}))
     return found
 
 
@@ -111,7 +115,7 @@ async def _once(ask: Asked) -> Found:
     except MalformedCursor as error:
         raise Problem("malformed_request", f"the cursor cannot be used: {error}", field="cursor") from None
     except (ReadModelUnavailable, LogUnavailable) as error:
-        raise Problem("log_unavailable", str(error)) from error
+        raise unavailable(error) from error
 
 
 def _short_of(least: Mapping[int, int], found: Found) -> dict[int, int]:
@@ -144,7 +148,11 @@ def body_of(found: Found) -> bytes:
 def with_as_of(document: bytes, found: Found) -> bytes:
     """An encoded document, ``as_of`` added as its last member."""
     positions = [f"{partition}:{seq}" for partition, seq in found.seqs.items()]
-    as_of = AsOfSeveral(positions, found.lag_ms) if found.several else AsOf(positions[0], found.lag_ms)
+    as_of = (
+        AsOfSeveral(positions, found.lag_ms, found.suspect)
+        if found.several
+        else AsOf(positions[0], found.lag_ms, found.suspect)
+    )
     return b'%b,"as_of":%b}' % (document[:-1], encode(as_of))
 
 

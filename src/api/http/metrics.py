@@ -3,10 +3,12 @@
 Counting costs about a microsecond a command; a batch is counted once per outcome, not once per command.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import time_ns
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as Total
@@ -24,6 +26,9 @@ from projections.models.accounts import AccountTotal
 from projections.reads.status import ReadModelStatus, read_model_status
 from projections.reads.supply import account_totals
 from projections.storage.port import Pool, Pooled, ReadModel, ReadModelUnavailable
+
+_LOOK_S: Final = 1.0
+"""How long a scrape waits for the read model and the log. Chosen: metrics are needed while these hang, too."""
 
 
 def outcome_of(answer: AnyResponse | Problem) -> str:
@@ -67,7 +72,9 @@ class Metrics:
             self.count(outcome, number)
 
     async def exposition(self) -> bytes:
-        await self._read_model.look()
+        with suppress(TimeoutError):  # then the gauges are those of the last look
+            async with asyncio.timeout(_LOOK_S):
+                await self._read_model.look()
         return generate_latest(self._registry)
 
 
@@ -111,8 +118,21 @@ class _NodeGauges(Collector):
         yield ready
 
 
+class _Seen(NamedTuple):
+    """What one ``look`` found: the read model, and how far it is behind the log, by partition."""
+
+    status: ReadModelStatus
+    accounts: Sequence[AccountTotal]
+    retries: Mapping[str, int]
+    lag_events: Sequence[int] = ()
+    lag_s: Sequence[float] = ()
+
+
 class ReadModelGauges(Collector):
-    """How far the read model is behind the log, as of the last ``look``."""
+    """How far the read model is behind the log, as of the last whole ``look``.
+
+    Several scrapes may look at once: each look is a value of its own, which replaces the last one at its end.
+    """
 
     def __init__(
         self,
@@ -128,31 +148,27 @@ class ReadModelGauges(Collector):
         """
         self._node, self._model, self._children = node, model, children
         self._pooled, self._cache = pooled, cache
-        self._retries: Mapping[str, int] = {}
-        self._status: ReadModelStatus | None = None
-        self._lag_events: list[int] = []
-        self._lag_s: list[float] = []
-        self._accounts: list[AccountTotal] = []
+        self._seen: _Seen | None = None
 
     async def look(self) -> None:
         """Read the gauges. If the tables cannot be read, the last known heads count: the lag grows."""
+        seen = self._seen
         with suppress(ReadModelUnavailable):
-            self._status = await read_model_status(self._model)
-            self._accounts = await account_totals(self._model)
-            if self._pooled is not None:
-                self._retries = await self._pooled.retries()
-        if self._status is None:
+            status, accounts = await read_model_status(self._model), await account_totals(self._model)
+            seen = _Seen(status, accounts, {} if self._pooled is None else await self._pooled.retries())
+        if seen is None:
             return
         now_us = time_ns() // 1_000
-        self._lag_events, self._lag_s = [], []
-        for partition, head in enumerate(self._status.heads):
+        lag_events, lag_s = [], []
+        for partition, head in enumerate(seen.status.heads):
             behind = max(0, self._node.end(partition) - head.seq)
             since_us = now_us
             if behind:
                 with suppress(LedgerError):
                     since_us = await self._node.time_us(partition, head.seq + 1)
-            self._lag_events.append(behind)
-            self._lag_s.append(max(0, now_us - since_us) / 1_000_000)
+            lag_events.append(behind)
+            lag_s.append(max(0, now_us - since_us) / 1_000_000)
+        self._seen = seen._replace(lag_events=lag_events, lag_s=lag_s)
 
     def collect(self) -> Iterator[Metric]:
         for name, child in self._children.items():
@@ -161,45 +177,48 @@ class ReadModelGauges(Collector):
             restarts.add_metric([], child.restarts)
             yield restarts
         if self._pooled is not None:
-            yield from _database_gauges(self._pooled.pool, self._retries)
+            yield from _database_gauges(self._pooled.pool, {} if self._seen is None else self._seen.retries)
         if self._cache is not None:
             yield from _cache_gauges(self._cache())
-        if self._status is None:
-            return
-        yield _gauge(
-            "stakelog_read_model_lag_events",
-            "Events that the read model does not include yet",
-            enumerate(self._lag_events),
-        )
-        yield _gauge(
-            "stakelog_read_model_lag_seconds",
-            "Age of the oldest event that the read model does not include; 0: none",
-            enumerate(self._lag_s),
-        )
-        accounts = GaugeMetricFamily(
-            "stakelog_account_minor",
-            "Balance of an account in the read model, in minor units",
-            labels=["account", "asset"],
-        )
-        for total in self._accounts:
-            accounts.add_metric([total.account, total.asset], float(total.balance))
-        yield accounts
-        yield _single(
-            "stakelog_quarantined_users",
-            "Users in quarantine: their rows are not updated",
-            self._status.quarantined,
-        )
-        yield _single("stakelog_read_model_generation", "The live generation", self._status.generation)
-        yield _single(
-            "stakelog_read_model_differences",
-            "What was found in the read model that the log does not say; should be 0",
-            self._status.differences,
-        )
-        yield _single(
-            "stakelog_read_model_proof_age_seconds",
-            "Since when the partition that was checked longest ago was compared with the log",
-            max(0, time_ns() // 1_000 - self._status.checked_at_us) / 1_000_000,
-        )
+        if self._seen is not None:
+            yield from _read_model_gauges(self._seen)
+
+
+def _read_model_gauges(seen: _Seen) -> Iterator[Metric]:
+    yield _gauge(
+        "stakelog_read_model_lag_events",
+        "Events that the read model does not include yet",
+        enumerate(seen.lag_events),
+    )
+    yield _gauge(
+        "stakelog_read_model_lag_seconds",
+        "Age of the oldest event that the read model does not include; 0: none",
+        enumerate(seen.lag_s),
+    )
+    accounts = GaugeMetricFamily(
+        "stakelog_account_minor",
+        "Balance of an account in the read model, in minor units",
+        labels=["account", "asset"],
+    )
+    for total in seen.accounts:
+        accounts.add_metric([total.account, total.asset], float(total.balance))
+    yield accounts
+    yield _single(
+        "stakelog_quarantined_users",
+        "Users in quarantine: their rows are not updated",
+        seen.status.quarantined,
+    )
+    yield _single("stakelog_read_model_generation", "The live generation", seen.status.generation)
+    yield _single(
+        "stakelog_read_model_differences",
+        "What was found in the read model that the log does not say; should be 0",
+        seen.status.differences,
+    )
+    yield _single(
+        "stakelog_read_model_proof_age_seconds",
+        "Since when the partition that was checked longest ago was compared with the log",
+        max(0, time_ns() // 1_000 - seen.status.checked_at_us) / 1_000_000,
+    )
 
 
 def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]:

@@ -3,17 +3,28 @@
 ``application/problem+json`` with ``type`` (``urn:stakelog:problem:<code>``), ``title``, ``status``, ``detail``,
 ``code``, and fields that help the caller.
 
-Invariant: every rejection of the core and every ``Failed`` of a writer has its row; a test checks it.
+Invariants:
+(1) every rejection of the core and every ``Failed`` of a writer has its row; a test checks it;
+(2) the ``detail`` of a failure outside of the ledger is a sentence of ours: no path, no host, no text of a driver.
 """
 
+import logging
+from collections import defaultdict
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from ledger.core.rejections import Code
+from ledger.errors import LedgerError
+from ledger.pacing import RareWarnings
 from ledger.writer.requests import Failed, IdReused, Refused
+from projections.storage.port import message_for_log
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+_warnings: Final[defaultdict[type[LedgerError], RareWarnings]] = defaultdict(
+    lambda: RareWarnings(logging.getLogger(__name__))
+)
 
 
 class Kind(NamedTuple):
@@ -120,13 +131,20 @@ class Problem(Exception):
 class NotThere(Problem):
     """A read found nothing; its code is one of ``NOT_THERE``."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, **fields: Any) -> None:
         assert code in NOT_THERE, code
-        super().__init__(code, detail)
+        super().__init__(code, detail, **fields)
 
     @property
     def kind(self) -> Kind:
         return KINDS[self.code]._replace(status=404)
+
+
+def unavailable(error: LedgerError) -> Problem:
+    """The problem of a log or a read model that cannot be used now. The error's text is for the operator: it goes to
+    the log, but not for every request."""
+    _warnings[type(error)].warn("a request failed: %s", message_for_log(error))
+    return Problem("log_unavailable", error.for_clients)
 
 
 def problem_of(answer: Refused | IdReused | Failed) -> Problem:

@@ -20,6 +20,9 @@ _CONTENT_TYPE: Final = b"content-type"
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 _CONTENT_LENGTH: Final = b"content-length"
 
+GRACE_S: Final = 0.4
+"""How long a read may take without waiting. Chosen: below the contract's 0.5 s, so that the response arrives."""
+
 # Chosen: the whole body of a fast client, and longer than a slow one needs to notice the response.
 _DRAIN_MAX: Final = 8 * BODY_MAX
 _DRAIN_S: Final = 5.0
@@ -32,12 +35,17 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Request(Generic[P, Q]):
-    """A request whose path and query are read: ``path`` and ``query`` are the Structs of its route."""
+    """A request whose path and query are read: ``path`` and ``query`` are the Structs of its route.
 
-    __slots__ = ("path", "query", "receive", "scope")
+    ``wait_until_s``, in the event loop's time: until then a read may wait for what it was asked for. The rim ends the
+    read ``GRACE_S`` after it, whatever it waits for then.
+    """
 
-    def __init__(self, path: P, query: Q, scope: HTTPScope, receive: Receive) -> None:
+    __slots__ = ("path", "query", "receive", "scope", "wait_until_s")
+
+    def __init__(self, path: P, query: Q, scope: HTTPScope, receive: Receive, wait_until_s: float) -> None:
         self.path, self.query, self.scope, self.receive = path, query, scope, receive
+        self.wait_until_s = wait_until_s
 
 
 class Response(NamedTuple):

@@ -63,19 +63,19 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "wallet_closed": ("the wallet player-30 is closed", {}),
     "wallet_not_empty": ("the wallet still has INR", {}),
     "unknown_asset": ("the asset XYZ is not declared", {"asset": "XYZ"}),
-    "amount_out_of_range": ("amount is 0, outside of its range", {"field": "amount"}),
-    "insufficient_funds": ("900000 INR are asked for, 658500 can be taken", {"available": 658_500}),
-    "credit_limit_exceeded": ("the stake is 900000 INR, 678500 can be taken", {"available": 678_500}),
+    "amount_out_of_range": ("amount is 0.00 INR, outside of its range", {"field": "amount"}),
+    "insufficient_funds": ("9000.00 INR is more than the 6585.00 INR that can be taken", {"available": 658_500}),
+    "credit_limit_exceeded": ("the stake is 9000.00 INR, 6785.00 INR can be taken", {"available": 678_500}),
     "balance_max_exceeded": (
-        "the balance would be 1100000 INR, at most 1000000 is allowed",
+        "the balance would be 11000.00 INR, at most 10000.00 INR is allowed",
         {"balance_max": 1_000_000, "balance_after": 1_100_000},
     ),
     "stake_max_exceeded": (
-        "490000 of 500000 INR were staked today",
+        "4900.00 INR of 5000.00 INR were staked today",
         {"stake_max_per_day": 500_000, "staked_today": 490_000},
     ),
     "withdrawal_max_exceeded": (
-        "300000 of 300000 INR were requested for withdrawal today",
+        "3000.00 INR of 3000.00 INR were requested for withdrawal today",
         {"withdrawal_max_per_day": 300_000, "requested_today": 300_000},
     ),
     "bet_not_found": ("this wallet has no bet_id bet-99", {"bet_id": "bet-99"}),
@@ -83,8 +83,8 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "order_not_found": ("this wallet has no order_id wd-99", {"order_id": "wd-99"}),
     "adjustment_not_found": ("this wallet has no adjustment_id adj-99", {"adjustment_id": "adj-99"}),
     "hold_expired": ("the hold hold-1 has expired", {"hold_id": "hold-1"}),
-    "capture_exceeds_hold": ("the hold hold-1 is of 40000 INR", {"held": 40_000}),
-    "unknown_game": ("there is no game roulette", {"game": "roulette"}),
+    "capture_exceeds_hold": ("the hold hold-1 is of 400.00 INR", {"held": 40_000}),
+    "unknown_game": ("there is no game roulette; the games are external", {"game": "roulette"}),
     "bet_cancelled_before": ("the bet bet-2 was cancelled before it came", {"bet_id": "bet-2"}),
     "same_wallet": ("a wallet cannot transfer to itself", {"field": "to_user_id"}),
     "same_actor": (
@@ -102,7 +102,7 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "outcome_unknown": ("the commit failed in a way that does not tell whether it landed", {}),
     "not_owner": ("others keep writing to partition 3", {}),
     "overloaded": ("16384 commands wait for partition 3 already", {}),
-    "log_unavailable": ("the log cannot be written: the disk is full", {}),
+    "log_unavailable": ("the log is unavailable", {}),
     "shutting_down": ("the service is shutting down", {}),
     "not_yet_visible": ("partition 3 is at seq 42, 99 was asked for", {"position": "3:42"}),
 }
@@ -123,7 +123,11 @@ class ProblemDocument(Struct):
     title: Annotated[str, Meta(description="What the code means", examples=["Insufficient funds"])]
     status: Annotated[int, Meta(description="HTTP status", examples=[422])]
     detail: Annotated[
-        str, Meta(description="What happened", examples=["900000 INR are asked for, 658500 can be taken"])
+        str,
+        Meta(
+            description="What happened; amounts are in the asset's own unit",
+            examples=["9000.00 INR is more than the 6585.00 INR that can be taken"],
+        ),
     ]
     code: Annotated[
         str,
@@ -154,6 +158,15 @@ class ProblemDocument(Struct):
     allow: Annotated[list[str], Meta(description="The allowed methods", examples=[["GET", "HEAD"]])] | UnsetType = (
         UNSET
     )
+    suspect: (
+        Annotated[
+            bool,
+            Meta(
+                description="404: true if rows of this wallet differ from the log, so it may exist", examples=[True]
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     request_id: (
         Annotated[
             str,

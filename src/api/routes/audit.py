@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from api.http.bodies import encode, partitions_of
 from api.http.compression import json_response
-from api.http.problems import Problem
+from api.http.problems import Problem, unavailable
 from api.http.requests import Request, Response
 from api.http.service import Service
 from api.routes.parameters import EventsQuery, OfEvent, SealsQuery
@@ -22,7 +22,7 @@ async def get_partitions(service: Service, request: Request[Any, Any]) -> Respon
     try:
         heads = await log.heads()
     except LogUnavailable as error:
-        raise Problem("log_unavailable", str(error)) from error
+        raise unavailable(error) from error
     return json_response(request, encode(partitions_of(heads, await log.owners(service.address))))
 
 
@@ -71,4 +71,4 @@ async def _records(log: LogView, partition: int, from_seq: int, limit: int) -> l
     try:
         return await log.records(partition, from_seq, limit)
     except LogUnavailable as error:
-        raise Problem("log_unavailable", str(error)) from error
+        raise unavailable(error) from error

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from api.http.bodies import Healthy, NotReady, Ready, encode
 from api.http.compression import VARY, accepts_gzip, json_response, prefers_html
 from api.http.requests import Request, Response, list_header
@@ -50,7 +52,9 @@ async def get_readiness(service: Service, _request: Request[Any, Any]) -> Respon
         reasons.append(f"the clock is {node.clock_off_us() / 1e6:+.1f} s off the log's: set it right")
     if reasons:
         return Response(encode(NotReady("not_ready", reasons)), 503)
-    return Response(encode(Ready()))
+    # One wrong user is no reason to take the whole service, which accepts all commands, out of the balancer.
+    suspects = service.reads.suspects
+    return Response(encode(Ready(warnings=[suspects.warning] if suspects else UNSET)))
 
 
 async def get_metrics(service: Service, _request: Request[Any, Any]) -> Response:

@@ -21,6 +21,8 @@ SEQ_MAX: Final = 2**53 - 1
 _POSITION: Final = "(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})"
 _EVENT_POSITION: Final = "(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}"
 _START_US: Final = 1_795_438_800_000_000
+_TIME_US_MIN: Final = 978_307_200_000_000
+"""The start of 2001. Times of our century in seconds or milliseconds are smaller numbers."""
 
 
 def _text(description: str, example: str) -> Any:
@@ -52,7 +54,20 @@ EventPosition = Annotated[
         extra={"must": "the position of an event, <partition>:<seq>"},
     ),
 ]
-TimeUs = Annotated[int, Meta(ge=-TIME_US_MAX, le=TIME_US_MAX, examples=[_START_US])]
+TimeUs = Annotated[
+    int,
+    Meta(
+        ge=_TIME_US_MIN,
+        le=TIME_US_MAX,
+        examples=[_START_US],
+        extra={
+            "must": (
+                f"a time in Unix microseconds from {_TIME_US_MIN} (the year 2001) to {TIME_US_MAX}. A smaller number "
+                "is probably in seconds or milliseconds: multiply it by 1000000 or 1000"
+            )
+        },
+    ),
+]
 EventType = Annotated[
     str,
     Meta(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from api.http.problems import Problem
+from api.http.problems import Problem, unavailable
 from api.http.requests import Request, Response, read_body
 from api.http.routing import AnyRoute, Route
 from api.http.service import Service
@@ -76,7 +76,7 @@ async def get_records(service: Service, request: Request[Any, RecordsQuery]) -> 
     try:
         records = await service.log.local_records(query.partition, query.from_seq, query.limit)
     except LedgerError as error:
-        raise Problem("log_unavailable", str(error)) from error
+        raise unavailable(error) from error
     if records is None:
         raise Problem("not_owner", f"partition {query.partition} is not open at this node")
     return Response(b"\n".join(records), media_type=b"application/x-ndjson")

@@ -1,7 +1,6 @@
 """``/v1/wallets/…``, ``/v1/orders``, ``/v1/leaderboards``: what client apps read."""
 
 import asyncio
-import time
 from typing import Any, Final
 
 from msgspec.structs import asdict
@@ -40,17 +39,20 @@ _LOOK_AGAIN_S: Final = 0.005
 async def get_wallet(service: Service, request: Request[OfWallet, WalletQuery]) -> Response:
     user_id, query, reads = request.path.user_id, request.query, service.reads
     if query.consistency == "strong":
-        document, body = await _strong(service.node, user_id, query)
+        document, body = await _strong(service.node, request)
+        suspect = False
     else:
         found = await answer(
-            query,
+            request,
             reads,
             reads.partition_of(user_id),
             lambda: reads.wallet(user_id),
             lambda: reads.wallet(user_id, fresh=True),
         )
         document = encode(found.document)
-        body = with_as_of(document, found)
+        body, suspect = with_as_of(document, found), found.suspect
+    if suspect:
+        return Response(body)
     etag = etag_of(document)
     if is_known(etag, list_header(request.scope, b"if-none-match")):
         return not_modified(etag)
@@ -97,13 +99,15 @@ async def get_transfer(service: Service, request: Request[OfTransfer, ReadQuery]
 async def get_statistics(service: Service, request: Request[OfWallet, ReadQuery]) -> Response:
     user_id, reads = request.path.user_id, service.reads
     found = await answer(
-        request.query,
+        request,
         reads,
         reads.partition_of(user_id),
         lambda: reads.statistics(user_id),
         lambda: reads.statistics(user_id, fresh=True),
     )
     document = encode(found.document)
+    if found.suspect:
+        return json_response(request, with_as_of(document, found))
     etag = etag_of(document)
     if is_known(etag, list_header(request.scope, b"if-none-match")):
         return not_modified(etag, VARY)
@@ -118,7 +122,7 @@ async def get_referrals(service: Service, request: Request[OfWallet, ReadQuery])
 async def get_orders(service: Service, request: Request[Any, OrdersQuery]) -> Response:
     query, reads = request.query, service.reads
     filters = _filters(query, "kind", "status")
-    found = await answer(query, reads, None, lambda: reads.orders(filters, query.limit, query.cursor))
+    found = await answer(request, reads, None, lambda: reads.orders(filters, query.limit, query.cursor))
     return json_response(request, body_of(found))
 
 
@@ -132,7 +136,7 @@ async def get_leaderboard(service: Service, request: Request[OfLeaderboard, Lead
     if name not in LEADERBOARDS:
         raise Problem("not_found", f"there is no leaderboard {name}; the known ones are {', '.join(LEADERBOARDS)}")
     found = await answer(
-        query,
+        request,
         reads,
         None,
         lambda: reads.leaderboard(name, query.asset, query.at_us, query.limit),
@@ -144,7 +148,7 @@ async def get_leaderboard(service: Service, request: Request[OfLeaderboard, Lead
 async def _of_one(service: Service, request: Request[Any, Any], read: Asked) -> Response:
     """The response to a read of one wallet."""
     reads = service.reads
-    found = await answer(request.query, reads, reads.partition_of(request.path.user_id), read)
+    found = await answer(request, reads, reads.partition_of(request.path.user_id), read)
     return json_response(request, body_of(found))
 
 
@@ -158,18 +162,18 @@ def _etag(etag: str) -> Headers:
     return ((b"etag", etag.encode()),)
 
 
-async def _strong(node: Node, user_id: str, query: ReadQuery) -> tuple[bytes, bytes]:
+async def _strong(node: Node, request: Request[OfWallet, WalletQuery]) -> tuple[bytes, bytes]:
     """The wallet in its writer's memory: the document, and the same with ``as_of``."""
+    user_id = request.path.user_id
     partition = partition_of(user_id, node.partitions)
-    least = min_positions(query.min_position, node.partitions, partition).get(partition, 0)
-    deadline = time.monotonic() + query.timeout_ms / 1000
+    least = min_positions(request.query.min_position, node.partitions, partition).get(partition, 0)
     while True:
         read = await node.wallet(user_id)
         if isinstance(read, Failed):
             raise problem_of(read)
         if read.position.seq >= least:
             break
-        if time.monotonic() >= deadline:
+        if asyncio.get_running_loop().time() >= request.wait_until_s:
             detail = f"partition {partition} is at seq {read.position.seq}, the request waits for {least}"
             raise Problem("not_yet_visible", detail, position=f"{partition}:{read.position.seq}")
         await asyncio.sleep(_LOOK_AGAIN_S)

@@ -14,11 +14,13 @@ Invariants:
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from api.sealing.outside import CopyFailed, Outside
+from ledger import background
 from ledger.core.record import Head
 from ledger.errors import LedgerError
 from ledger.operations.seals import SealFile, seal_line
@@ -49,11 +51,9 @@ class Sealer:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._seal(), name="seals")]
+        self._tasks = [background.keep(self._seal, "seals")]
         if self._outside is not None:
-            self._tasks.append(asyncio.create_task(self._copy(self._outside), name="copies of seals"))
-        for task in self._tasks:
-            task.add_done_callback(_report)
+            self._tasks.append(background.keep(partial(self._copy, self._outside), "copies-of-seals"))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -114,8 +114,3 @@ class Sealer:
             before_sleep=warn,
         )
         return await retrying(call, *arguments)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("the task of the %s ended: no more are made until a restart", task.get_name(), exc_info=error)

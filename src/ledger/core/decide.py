@@ -96,7 +96,7 @@ from ledger.core.items import (
     split_payout,
     transfer_key,
 )
-from ledger.core.money import AMOUNT_MAX, Assets, in_bounds, is_amount
+from ledger.core.money import AMOUNT_MAX, Assets, in_bounds, is_amount, written
 from ledger.core.postings import (
     adjustment,
     balances_with,
@@ -237,12 +237,12 @@ def _deposit(case: Case, command: Deposit) -> Decision:
     if asset not in case.assets:
         return _unknown_asset(asset)
     if not is_amount(amount):
-        return _out_of_range("amount", amount)
+        return _out_of_range(case, "amount", asset, amount)
     if not 0 <= bonus <= AMOUNT_MAX:
-        return _out_of_range("bonus", bonus)
+        return _out_of_range(case, "bonus", asset, bonus)
     if not in_bounds(owned_or_due(wallet, asset) + amount + bonus):
-        return _total_out_of_range()
-    if refusal := _balance_max(wallet, asset, amount + bonus):
+        return _total_out_of_range(case, asset)
+    if refusal := _balance_max(case, asset, amount + bonus):
         return refusal
     before = balance_of(wallet, asset)
     postings: tuple[Posting, ...] = (
@@ -276,17 +276,18 @@ def _request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
     if asset not in case.assets:
         return _unknown_asset(asset)
     if not is_amount(amount):
-        return _out_of_range("amount", amount)
+        return _out_of_range(case, "amount", asset, amount)
     maximum = limits_of(wallet, asset).withdrawal_max_per_day
     if maximum is not None:
         requested = day_count(wallet, asset, case.time_us // DAY_US).withdrawn
         if requested + amount > maximum:
             return Rejection(
                 Code.WITHDRAWAL_MAX_EXCEEDED,
-                f"{requested} of {maximum} {asset} were requested for withdrawal today",
+                f"{_written(case, asset, requested)} of {_written(case, asset, maximum)} were requested for "
+                "withdrawal today",
                 {"withdrawal_max_per_day": maximum, "requested_today": requested},
             )
-    if refusal := _lacks_cash(wallet, asset, amount):
+    if refusal := _lacks_cash(case, asset, amount):
         return refusal
     return _event(
         case,
@@ -325,7 +326,8 @@ def _reject_withdrawal(case: Case, command: RejectWithdrawal) -> Decision:
 def _place_bet(case: Case, command: PlaceBet) -> Decision:
     wallet, asset, stake = case.wallet, command.asset, command.stake
     if command.game != EXTERNAL_GAME:
-        return Rejection(Code.UNKNOWN_GAME, f"there is no game {command.game}", {"game": command.game})
+        detail = f"there is no game {command.game}; the games are {EXTERNAL_GAME}"
+        return Rejection(Code.UNKNOWN_GAME, detail, {"game": command.game})
     bet = case.items[bet_key(command.bet_id)]
     if bet is not None:
         assert isinstance(bet, Bet), bet
@@ -339,14 +341,15 @@ def _place_bet(case: Case, command: PlaceBet) -> Decision:
     if asset not in case.assets:
         return _unknown_asset(asset)
     if not is_amount(stake):
-        return _out_of_range("stake", stake)
+        return _out_of_range(case, "stake", asset, stake)
     limits = limits_of(wallet, asset)
     if limits.stake_max_per_day is not None:
         staked = day_count(wallet, asset, case.time_us // DAY_US).staked
         if staked + stake > limits.stake_max_per_day:
             return Rejection(
                 Code.STAKE_MAX_EXCEEDED,
-                f"{staked} of {limits.stake_max_per_day} {asset} were staked today",
+                f"{_written(case, asset, staked)} of {_written(case, asset, limits.stake_max_per_day)} were staked "
+                "today",
                 {"stake_max_per_day": limits.stake_max_per_day, "staked_today": staked},
             )
     before = balance_of(wallet, asset)
@@ -355,7 +358,8 @@ def _place_bet(case: Case, command: PlaceBet) -> Decision:
     available = cash + before.bonus + credit
     if stake > available:
         code = Code.CREDIT_LIMIT_EXCEEDED if limits.credit_limit > 0 else Code.INSUFFICIENT_FUNDS
-        return Rejection(code, f"the stake is {stake} {asset}, {available} can be taken", {"available": available})
+        detail = f"the stake is {_written(case, asset, stake)}, {_written(case, asset, available)} can be taken"
+        return Rejection(code, detail, {"available": available})
     if command.spend == "bonus_first":
         from_bonus = min(before.bonus, stake)
     else:
@@ -392,11 +396,11 @@ def _settle_bet(case: Case, command: SettleBet) -> Decision:
     assert isinstance(bet, Bet), bet
     if bet.status != "open":
         return _already_resolved("bet", command.bet_id, bet.status)
-    if not 0 <= payout <= AMOUNT_MAX:
-        return _out_of_range("payout", payout)
     asset = bet.asset
+    if not 0 <= payout <= AMOUNT_MAX:
+        return _out_of_range(case, "payout", asset, payout)
     if not in_bounds(owned_or_due(wallet, asset) - bet.stake + payout):
-        return _total_out_of_range()
+        return _total_out_of_range(case, asset)
     data = BetSettled(bet_id=command.bet_id, metadata=command.metadata, payout=payout)
     if payout == 0:
         return _event(case, data)
@@ -436,8 +440,8 @@ def _hold(case: Case, command: PlaceHold) -> Decision:
     if asset not in case.assets:
         return _unknown_asset(asset)
     if not is_amount(amount):
-        return _out_of_range("amount", amount)
-    if refusal := _lacks_cash(wallet, asset, amount):
+        return _out_of_range(case, "amount", asset, amount)
+    if refusal := _lacks_cash(case, asset, amount):
         return refusal
     return _event(
         case,
@@ -460,11 +464,11 @@ def _capture_hold(case: Case, command: CaptureHold) -> Decision:
         return hold
     amount = hold.amount if command.amount is None else command.amount
     if not is_amount(amount):
-        return _out_of_range("amount", amount)
+        return _out_of_range(case, "amount", hold.asset, amount)
     if amount > hold.amount:
         return Rejection(
             Code.CAPTURE_EXCEEDS_HOLD,
-            f"the hold {command.hold_id} is of {hold.amount} {hold.asset}",
+            f"the hold {command.hold_id} is of {_written(case, hold.asset, hold.amount)}",
             {"held": hold.amount},
         )
     asset, rest = hold.asset, hold.amount - amount
@@ -504,8 +508,8 @@ def _transfer(case: Case, command: Transfer) -> Decision:
     if asset not in case.assets:
         return _unknown_asset(asset)
     if not is_amount(amount):
-        return _out_of_range("amount", amount)
-    if refusal := _lacks_cash(wallet, asset, amount):
+        return _out_of_range(case, "amount", asset, amount)
+    if refusal := _lacks_cash(case, asset, amount):
         return refusal
     before = balance_of(wallet, asset)
     return _event(
@@ -529,10 +533,10 @@ def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
     if asset not in case.assets:
         return _unknown_asset(asset)
     if not is_amount(amount):
-        return _out_of_range("amount", amount)
+        return _out_of_range(case, "amount", asset, amount)
     if not in_bounds(owned_or_due(wallet, asset) + amount):
-        return _total_out_of_range()
-    if refusal := _balance_max(wallet, asset, amount):
+        return _total_out_of_range(case, asset)
+    if refusal := _balance_max(case, asset, amount):
         return refusal
     return _event(
         case,
@@ -553,8 +557,8 @@ def _adjust(case: Case, command: Adjust) -> Decision:
     if asset not in case.assets:
         return _unknown_asset(asset)
     if not is_amount(abs(amount)):
-        return _out_of_range("amount", amount)
-    if refusal := _cannot_adjust(case.wallet, asset, amount):
+        return _out_of_range(case, "amount", asset, amount)
+    if refusal := _cannot_adjust(case, asset, amount):
         return refusal
     return _event(
         case,
@@ -571,7 +575,7 @@ def _propose_adjustment(case: Case, command: ProposeAdjustment) -> Decision:
     if asset not in case.assets:
         return _unknown_asset(asset)
     if not is_amount(abs(amount)):
-        return _out_of_range("amount", amount)
+        return _out_of_range(case, "amount", asset, amount)
     return _event(
         case,
         AdjustmentProposed(
@@ -595,7 +599,7 @@ def _approve_adjustment(case: Case, command: ApproveAdjustment) -> Decision:
             f"{case.actor} proposed the adjustment {command.adjustment_id}; another actor must approve it",
             {"proposer": proposal.proposer},
         )
-    if refusal := _cannot_adjust(wallet, proposal.asset, proposal.amount):
+    if refusal := _cannot_adjust(case, proposal.asset, proposal.amount):
         return refusal
     return _event(
         case,
@@ -637,8 +641,8 @@ def _reverse(case: Case, command: Reverse) -> Decision:
             )
     asset = original.asset
     if not in_bounds(owned_or_due(wallet, asset) - original.cash - original.bonus):
-        return _total_out_of_range()
-    if original.cash > 0 and (refusal := _lacks_cash(wallet, asset, original.cash)):
+        return _total_out_of_range(case, asset)
+    if original.cash > 0 and (refusal := _lacks_cash(case, asset, original.cash)):
         return refusal
     postings: tuple[Posting, ...] = ()
     if original.cash:
@@ -660,7 +664,7 @@ def _set_limits(case: Case, command: SetLimits) -> Decision:
     for name in ("credit_limit", "balance_max", "stake_max_per_day", "withdrawal_max_per_day"):
         value = getattr(command, name)
         if isinstance(value, int) and not 0 <= value <= AMOUNT_MAX:
-            return _out_of_range(name, value)
+            return _out_of_range(case, name, command.asset, value)
     return _event(
         case,
         LimitsSet(
@@ -761,36 +765,36 @@ def _open_proposal(case: Case, adjustment_id: str) -> Proposal | Rejection:
     return proposal
 
 
-def _cannot_adjust(wallet: Wallet, asset: str, amount: int) -> Rejection | None:
-    if not in_bounds(owned_or_due(wallet, asset) + amount):
-        return _total_out_of_range()
+def _cannot_adjust(case: Case, asset: str, amount: int) -> Rejection | None:
+    if not in_bounds(owned_or_due(case.wallet, asset) + amount):
+        return _total_out_of_range(case, asset)
     if amount > 0:
-        return _balance_max(wallet, asset, amount)
-    return _lacks_cash(wallet, asset, -amount)
+        return _balance_max(case, asset, amount)
+    return _lacks_cash(case, asset, -amount)
 
 
-def _balance_max(wallet: Wallet, asset: str, added: int) -> Rejection | None:
-    maximum = limits_of(wallet, asset).balance_max
+def _balance_max(case: Case, asset: str, added: int) -> Rejection | None:
+    maximum = limits_of(case.wallet, asset).balance_max
     if maximum is None:
         return None
-    before = balance_of(wallet, asset)
+    before = balance_of(case.wallet, asset)
     after = before.cash + before.bonus + before.held + added
     if after <= maximum:
         return None
     return Rejection(
         Code.BALANCE_MAX_EXCEEDED,
-        f"the balance would be {after} {asset}, at most {maximum} is allowed",
+        f"the balance would be {_written(case, asset, after)}, at most {_written(case, asset, maximum)} is allowed",
         {"balance_max": maximum, "balance_after": after},
     )
 
 
-def _lacks_cash(wallet: Wallet, asset: str, amount: int) -> Rejection | None:
-    available = max(balance_of(wallet, asset).cash, 0)
+def _lacks_cash(case: Case, asset: str, amount: int) -> Rejection | None:
+    available = max(balance_of(case.wallet, asset).cash, 0)
     if amount <= available:
         return None
     return Rejection(
         Code.INSUFFICIENT_FUNDS,
-        f"{amount} {asset} is more than the {available} {asset} that can be taken",
+        f"{_written(case, asset, amount)} is more than the {_written(case, asset, available)} that can be taken",
         {"available": available},
     )
 
@@ -813,15 +817,18 @@ def _unknown_asset(asset: str) -> Rejection:
     return Rejection(Code.UNKNOWN_ASSET, f"the asset {shown} is not declared", {"asset": shown})
 
 
-def _out_of_range(field: str, value: int) -> Rejection:
-    shown = str(value) if abs(value) < 10**24 else "a number of more than 24 digits"
+def _out_of_range(case: Case, field: str, asset: str, value: int) -> Rejection:
+    shown = _written(case, asset, value) if abs(value) < 10**24 else "a number of more than 24 digits"
     return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"{field} is {shown}, outside of its range", {"field": field})
 
 
-def _total_out_of_range() -> Rejection:
-    return Rejection(
-        Code.AMOUNT_OUT_OF_RANGE, f"the sum that the wallet owns and may get back would exceed ±{AMOUNT_MAX}"
-    )
+def _total_out_of_range(case: Case, asset: str) -> Rejection:
+    bound = _written(case, asset, AMOUNT_MAX)
+    return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"the sum that the wallet owns and may get back would exceed ±{bound}")
+
+
+def _written(case: Case, asset: str, amount: int) -> str:
+    return written(amount, asset, case.assets)
 
 
 # --- the event ----------------------------------------------------------------------------------------------------

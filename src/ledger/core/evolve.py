@@ -83,7 +83,7 @@ from ledger.core.wallet import (
     spending_order,
 )
 
-ItemT = TypeVar("ItemT", Order, Bet, Hold, Proposal, Reversible)
+ItemT = TypeVar("ItemT", Order, Bet, Hold, SentTransfer, Proposal, Reversible)
 Evolved = tuple[Wallet, dict[str, Item]]
 
 
@@ -154,6 +154,8 @@ def items_read_by(event: Event) -> tuple[str, ...]:
             return (adjustment_key(event.data.adjustment_id),)
         case Reversed():
             return (reversible_key(event.data.position),)
+        case TransferDelivered() | TransferReturned():
+            return (transfer_key(event.data.transfer_id),)
         case _:
             return ()
 
@@ -374,10 +376,12 @@ def _hold_expired(after: Wallet, data: HoldExpired, _step: Step) -> dict[str, It
 def _transfer_sent(after: Wallet, data: TransferSent, _step: Step) -> dict[str, Item]:
     after.open_items += 1
     _add_outstanding(after, data.asset, data.amount)
-    return {transfer_key(data.transfer_id): SentTransfer("sent")}
+    return {transfer_key(data.transfer_id): SentTransfer("sent", data.to_user_id, data.asset, data.amount)}
 
 
-def _transfer_concluded(after: Wallet, data: TransferDelivered | TransferReturned, _step: Step) -> dict[str, Item]:
+def _transfer_concluded(after: Wallet, data: TransferDelivered | TransferReturned, step: Step) -> dict[str, Item]:
+    sent = _existing(step.items, transfer_key(data.transfer_id), SentTransfer)
+    assert sent == SentTransfer("sent", data.to_user_id, data.asset, data.amount), (sent, data)
     after.open_items -= 1
     _add_outstanding(after, data.asset, -data.amount)
     status: Literal["delivered", "returned"] = "delivered" if isinstance(data, TransferDelivered) else "returned"

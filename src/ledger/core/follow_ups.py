@@ -3,6 +3,7 @@
 Invariants:
 (1) A follow-up always leaves an event, also where the receiver refuses it: a redelivery must find the same outcome.
 (2) The event of a follow-up names its cause, and is never dated before it (the writer sees to the time).
+(3) A transfer is concluded once, by what it sent: money comes back only to the wallet that it left.
 """
 
 from typing import Any, Final
@@ -21,6 +22,7 @@ from ledger.core.events import (
     WalletOpened,
 )
 from ledger.core.fields import REFERRAL_LEVELS
+from ledger.core.items import Item, SentTransfer, transfer_key
 from ledger.core.money import in_bounds
 from ledger.core.position import Position
 from ledger.core.postings import balances_with, ledger_event, owned_or_due, pay
@@ -29,7 +31,7 @@ from ledger.core.wallet import Wallet, balance_sum, limits_of
 
 
 def decide_follow_up(follow_up: AnyFollowUp, wallet: Wallet, time_us: int) -> Event:
-    """The event that a follow-up makes. Never a rejection: a redelivery must find the same outcome."""
+    """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome."""
     match follow_up:
         case ReceiveTransfer():
             return _receive_transfer(follow_up, wallet, time_us)
@@ -114,6 +116,19 @@ def _conclude_transfer(follow_up: ConcludeTransfer, wallet: Wallet, time_us: int
         pay(wallet.user_id, TRANSIT_TRANSFERS, asset, amount, 0),
         balances_with(wallet, asset, amount, 0),
     )
+
+
+def item_needed_by(follow_up: AnyFollowUp) -> str | None:
+    """The key of the item that the follow-up is about, in its wallet; None if it is about none."""
+    return transfer_key(follow_up.transfer_id) if isinstance(follow_up, ConcludeTransfer) else None
+
+
+def fits(follow_up: AnyFollowUp, item: Item | None) -> bool:
+    """Whether the follow-up fits ``item``, the one that it needs. If not, two partitions of the log contradict each
+    other, and the follow-up must not be decided."""
+    if not isinstance(follow_up, ConcludeTransfer):
+        return True
+    return item == SentTransfer("sent", follow_up.to_user_id, follow_up.asset, follow_up.amount)
 
 
 # The other types send none: looked up first, because nearly every event is of one of them.

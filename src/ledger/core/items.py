@@ -52,7 +52,12 @@ class Hold(Struct, frozen=True, array_like=True, tag="h", gc=False):
 
 
 class SentTransfer(Struct, frozen=True, array_like=True, tag="t", gc=False):
+    """What was sent is kept until the transfer is concluded, and compared with the conclusion."""
+
     status: Literal["sent", "delivered", "returned"]
+    to_user_id: str = ""
+    asset: str = ""
+    amount: int = 0
 
 
 class GrantTaken(Struct, frozen=True, array_like=True, tag="g", gc=False):

@@ -64,3 +64,11 @@ def is_amount(value: int) -> bool:
 def in_bounds(total: int) -> bool:
     """Whether ``total``, what a wallet owns and what can still come back to it, is within ±(2^53 − 1)."""
     return -AMOUNT_MAX <= total <= AMOUNT_MAX
+
+
+def written(amount: int, asset: str, assets: Assets) -> str:
+    """The amount for people, in the asset's own unit: ``50.00 INR`` for 5000. Fields have the minor unit."""
+    exponent = assets[asset]
+    digits = str(abs(amount)).zfill(exponent + 1)
+    whole, part = digits[: len(digits) - exponent], digits[len(digits) - exponent :]
+    return f"{'-' if amount < 0 else ''}{whole}{'.' if part else ''}{part} {asset}"

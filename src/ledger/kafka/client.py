@@ -30,6 +30,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from ledger import background
 from ledger.errors import LogUnavailable, LogUnreadable, OutcomeUnknown
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.clock import BrokerClock
@@ -185,7 +186,7 @@ class KafkaClient:
     def _abandon_if_idle(self, producer: _Producer) -> None:
         if producer.pending == 0 and not producer.producer._closed:
             producer.producer._closed = True
-            task = asyncio.get_running_loop().create_task(_end(producer.producer), name="kafka-abandon")
+            task = background.start(_end(producer.producer), "kafka-abandon")
             self._abandoning.add(task)
             task.add_done_callback(self._abandoning.discard)
 

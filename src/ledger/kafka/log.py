@@ -27,6 +27,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from ledger import background
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
@@ -173,10 +174,10 @@ class KafkaEventLog:
         assert records, "an append has at least one record"
         self._check_open()
         # A separate task: a batch that was sent cannot be called back, and this log must notice where it landed.
-        append = asyncio.get_running_loop().create_task(self._append(partition, after, records))
+        append = background.awaited(self._append(partition, after, records), "kafka-append")
         self._appends.add(append)
         append.add_done_callback(self._appends.discard)
-        await asyncio.shield(append)
+        await background.result_of(append)
 
     async def _append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
         known = self._known[partition]

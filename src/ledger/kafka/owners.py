@@ -28,6 +28,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
+from ledger import background
 from ledger.cluster_ports import Assignee
 from ledger.core.assignment import Member
 from ledger.errors import LedgerError, LogMisconfigured, LogUnavailable
@@ -149,15 +150,12 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
             assignors=(self._assignor,),
             max_poll_interval_ms=_NEVER_MS,
         )
-        start = asyncio.get_running_loop().create_task
         self._tasks = [
-            start(self._pass_on(assignee), name="owners-assignments"),
-            start(self._watch(coordinator), name="owners-watch"),
-            start(self._request_more(coordinator, assignee), name="owners-balance"),
-            start(self._keep_addresses(), name="owners-addresses"),
+            background.start(self._pass_on(assignee), "owners-assignments", failed=self._on_failed),
+            background.start(self._watch(coordinator), "owners-watch", failed=self._on_failed),
+            background.start(self._request_more(coordinator, assignee), "owners-balance", failed=self._on_failed),
+            background.start(self._keep_addresses(), "owners-addresses", failed=self._on_failed),
         ]
-        for task in self._tasks:
-            task.add_done_callback(self._on_task_end)
 
     async def leave(self) -> None:
         if self._left:
@@ -225,12 +223,9 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
                 task.result()  # raises what ended it
         raise LedgerError("aiokafka's coordination has ended")
 
-    def _on_task_end(self, task: "asyncio.Task[None]") -> None:
+    def _on_failed(self, error: BaseException) -> None:
         """No task ends by itself: an error ends this node's membership, so the node must end, too."""
-        if not task.cancelled():
-            error = task.exception()
-            _log.error("%s has ended", task.get_name(), exc_info=error)
-            self._fail(LedgerError(f"this node's part in the group {self._group} has ended: {error!r}"))
+        self._fail(LedgerError(f"this node's part in the group {self._group} has ended: {error!r}"))
 
     async def _request_more(self, coordinator: _Coordinator, assignee: Assignee) -> None:
         """Request a rebalance while this member has too little and is ready for what it should have."""

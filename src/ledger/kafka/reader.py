@@ -14,6 +14,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple, TypeVar
 
+from ledger import background
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import LogUnavailable
 from ledger.kafka.address import KafkaAddress
@@ -189,7 +190,7 @@ class KafkaLogReader:
             kept.kept = _Slice(seq, records) if records else _NOTHING
         if len(records) == SLICE and kept.coming is None:
             coming = self._walk(partition, first + SLICE).read(partition, first + SLICE, SLICE)
-            kept.coming = (first + SLICE, asyncio.create_task(coming))
+            kept.coming = (first + SLICE, background.awaited(coming, "prefetch"))
         return records[seq - first :]
 
     async def _slice(self, partition: int, seq: int) -> list[bytes]:

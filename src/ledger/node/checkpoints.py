@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ledger import background
 from ledger.core.record import EMPTY_SHA256, MalformedRecord, decode, sha256_hex
 from ledger.errors import LedgerError, LogDamaged
 from ledger.ports import EventLog, StateStore
@@ -67,13 +68,14 @@ class Checkpoints:
         self._pause_s = 0.0
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="checkpoints")
+        self._task = background.start(self._run(), "checkpoints", failed=self._on_failed)
 
     async def stop(self) -> None:
         """Return once nothing is being saved. A second call, or a call without a start, is harmless."""
         self._stopping.set()
         if self._task is not None:
-            await self._task  # never cancelled: its thread would save at the same time as the last checkpoint
+            # Never cancelled: its thread would save at the same time as the last checkpoint.
+            await asyncio.wait({self._task})
 
     def learn_keys_of(self, writer: Writer) -> None:
         """Read, in the background, which keys the state store has of this writer's partition."""
@@ -85,16 +87,16 @@ class Checkpoints:
             await writer.save()
 
     async def _run(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                await self._learn_keys()
-                await self._save_if_due()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY_S):
-                        await self._stopping.wait()
-        except Exception as error:  # noqa: BLE001 - without checkpoints memory grows: better to halt, with a message
-            _log.exception("checkpoints have ended")
-            self._halt(-1, LedgerError(f"checkpoints have ended: {error!r}; the log has everything, start again"))
+        while not self._stopping.is_set():
+            await self._learn_keys()
+            await self._save_if_due()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._stopping.wait()
+
+    def _on_failed(self, error: BaseException) -> None:
+        """Without checkpoints memory grows: better to halt, with a message."""
+        self._halt(-1, LedgerError(f"checkpoints have ended: {error!r}; the log has everything, start again"))
 
     async def _learn_keys(self) -> None:
         try:

@@ -17,6 +17,7 @@ from functools import partial
 from logging import getLogger
 from typing import Any, Final
 
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.money import Assets
@@ -149,7 +150,7 @@ class Node:
         for writer in self.writers.values():
             if writer.opened.is_set():
                 continue
-            opening = asyncio.get_running_loop().create_task(writer.opened.wait())
+            opening = background.awaited(writer.opened.wait(), "first-open")
             waited: list[asyncio.Future[Any]] = [opening, self.halted]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if not opening.done():

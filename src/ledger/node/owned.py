@@ -26,6 +26,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.errors import DISASTERS, LedgerError, Superseded
 from ledger.node.ports import OtherNodes
@@ -214,9 +215,7 @@ class OwnedPartitions:
 
     def _retire(self, writer: Writer, *, save: bool) -> None:
         # Nothing cancels this task: the next writer of the partition waits for it.
-        self._retiring[writer.partition] = asyncio.get_running_loop().create_task(
-            writer.retire(save=save), name=f"retire-{writer.partition}"
-        )
+        self._retiring[writer.partition] = background.start(writer.retire(save=save), f"retire-{writer.partition}")
         self._dropped(writer)
 
     async def _wait_until_unused(self, partition: int) -> None:
@@ -245,8 +244,8 @@ class OwnedPartitions:
         before = self._opening.get(partition)
         if before is not None:
             before.cancel()  # it may wait for the open of a writer that has ended
-        self._opening[partition] = asyncio.get_running_loop().create_task(
-            self._open_until_done(partition, before, why), name=f"open-{partition}"
+        self._opening[partition] = background.start(
+            self._open_until_done(partition, before, why), f"open-{partition}"
         )
 
     async def _open_until_done(

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from ledger import background
 from ledger.cluster_ports import Assignee
 from ledger.core.commands import AnyFollowUp
 from ledger.core.money import Assets
@@ -70,7 +71,7 @@ class NoOtherNodes:
     def deliver(self, _: int, __: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
         self._waiting.append((follow_up, arrived))
         if self._offering is None:
-            self._offering = asyncio.get_running_loop().create_task(self._offer(), name="follow-ups")
+            self._offering = background.start(self._offer(), "follow-ups")
 
     async def _offer(self) -> None:
         assert self._local is not None, "bind comes first"

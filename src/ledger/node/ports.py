@@ -14,9 +14,13 @@ from ledger.writer.requests import AnyResponse, Request
 class PeerUnreachable(LedgerError):
     """The other node did not receive the call: it has decided none of its requests, and never will."""
 
+    for_clients = "the node that owns the wallet's partition cannot be reached"
+
 
 class PeerSilent(LedgerError):
     """The other node may have received the call and decided its requests; its response did not arrive."""
+
+    for_clients = "the node that owns the wallet's partition did not respond"
 
 
 class End(NamedTuple):

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from ledger import background
 from ledger.errors import DISASTERS, LedgerError
 from ledger.node.ports import OpenFollowUps, OtherNodes
 from ledger.writer.writer import Writer
@@ -79,16 +80,15 @@ class Standbys:
 
     def stand_by_for(self, partitions: frozenset[int]) -> None:
         """Follow these, and no others."""
-        create = asyncio.get_running_loop().create_task
         for partition in self._following.keys() - partitions:
-            self._ending[partition] = create(
-                self._end(partition, self._stop_following(partition)), name=f"standby-{partition}-ends"
+            self._ending[partition] = background.start(
+                self._end(partition, self._stop_following(partition)), f"standby-{partition}-ends"
             )
         for partition in sorted(partitions - self._following.keys()):
             before = self._ending.get(partition)
-            self._following[partition] = create(self._follow(partition, before), name=f"standby-{partition}")
+            self._following[partition] = background.start(self._follow(partition, before), f"standby-{partition}")
         if partitions and self._closing is None:
-            self._closing = create(self._close_arrived(), name="standby-follow-ups")
+            self._closing = background.keep(self._close_arrived, "standby-follow-ups")
 
     async def take(self, partition: int) -> Writer | None:
         """Stop following the partition. Returns its writer, not started; None if there is none."""
@@ -98,9 +98,7 @@ class Standbys:
                 await asyncio.wait({ends})
             except asyncio.CancelledError:
                 # A running save is not stopped: the next writer of the partition must wait for it.
-                self._ending[partition] = asyncio.get_running_loop().create_task(
-                    self._end(partition, ends), name=f"standby-{partition}-ends"
-                )
+                self._ending[partition] = background.start(self._end(partition, ends), f"standby-{partition}-ends")
                 raise
         return self._writers.pop(partition, None)
 
@@ -125,7 +123,7 @@ class Standbys:
         if before is None or before.done():
             return following
         # A cancelled task that waited for ``before`` ends at once, while ``before`` still runs.
-        return asyncio.get_running_loop().create_task(_wait_for(following, before), name=f"standby-{partition}-ends")
+        return background.start(_wait_for(following, before), f"standby-{partition}-ends")
 
     async def _end(self, partition: int, ends: asyncio.Task[None] | None) -> None:
         if ends is not None:
@@ -171,9 +169,6 @@ class Standbys:
                 found = await self._others.open_follow_ups(list(self._writers))
             except LedgerError as error:
                 _log.info("the owners' open follow-ups are not known now: %s", error)
-                continue
-            except Exception:  # noqa: BLE001 - a later takeover would deliver every follow-up again
-                _log.exception("the owners' open follow-ups cannot be read")
                 continue
             for partition, still_open in found.items():
                 writer = self._writers.get(partition)

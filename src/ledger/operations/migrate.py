@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from ledger import background
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.operations.audit import RecordsFrom
@@ -73,7 +74,7 @@ async def copy(source: RecordsFrom, heads: Sequence[Head], target: EventLog, pro
         pages = source.read(partition, end.seq, head.seq + 1) if head.seq < end.seq else iter(())
         page = await asyncio.to_thread(next, pages, None)
         while page is not None:
-            following = asyncio.create_task(asyncio.to_thread(next, pages, None))
+            following = background.awaited(asyncio.to_thread(next, pages, None), "source-page")
             try:
                 for batch in _batches(partition, page, alone=alone):
                     head = await _append(target, partition, head, batch)

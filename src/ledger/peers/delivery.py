@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
@@ -64,9 +65,7 @@ class FollowUpDelivery:
         partition = partition_of(follow_up.user_id, self._partitions)
         self._queues.setdefault(partition, {})[origin, seq] = _Waiting(follow_up, arrived)
         if partition not in self._tasks:
-            self._tasks[partition] = asyncio.get_running_loop().create_task(
-                self._deliver_all(partition), name=f"follow-ups-{partition}"
-            )
+            self._tasks[partition] = background.start(self._deliver_all(partition), f"follow-ups-{partition}")
 
     async def close(self) -> None:
         """Give up the follow-ups that have not arrived: their origins deliver them again."""

@@ -28,10 +28,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
-from ledger.errors import LogUnavailable
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.node.ports import End, LocalWriters, OpenFollowUps, Peers, PeerSilent, PeerUnreachable
 from ledger.pacing import RareWarnings
 from ledger.peers.delivery import FollowUpDelivery
@@ -260,7 +261,7 @@ class Forwarding:
                 groups.append(queue.groups.popleft())
                 requests += len(groups[-1].requests)
             queue.calls += 1
-            call = asyncio.get_running_loop().create_task(self._call(queue, groups), name="forwarding")
+            call = background.start(self._call(queue, groups), "forwarding")
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 
@@ -268,7 +269,7 @@ class Forwarding:
         group.tries += 1
         self._to_retry.append(group)
         if self._retrying is None:
-            self._retrying = asyncio.get_running_loop().create_task(self._retry_all(), name="forwarding-retry")
+            self._retrying = background.keep(self._retry_all, "forwarding-retry")
 
     async def _retry_all(self) -> None:
         """Read the owners and send the groups again, while there are groups to retry."""
@@ -305,14 +306,16 @@ class Forwarding:
         deadline_us = self._clock() + self._call_us
         responses: Sequence[AnyResponse] | None = None
         may_be_decided = True
-        why = f"the node at {queue.address} did not respond"
+        failed: LedgerError = PeerSilent("it did not respond")
         try:
             responses = await self._decide(queue.address, requests, deadline_us)
             assert len(responses) == len(requests), "each request has a response"
         except PeerUnreachable as error:
-            may_be_decided, why = False, str(error)
-        except (PeerSilent, TimeoutError) as error:
-            why = str(error) or why
+            may_be_decided, failed = False, error
+        except PeerSilent as error:
+            failed = error
+        except TimeoutError:
+            pass
         except Exception:  # noqa: BLE001 - the owner may have decided; the clients must get a response
             responses = None
             _log.exception("calling the node at %s", queue.address)
@@ -325,9 +328,9 @@ class Forwarding:
             for group in groups:
                 self._settle(group, [(forwarded, next(rest)) for forwarded in group.requests])
             return
-        self._warnings.warn("the node at %s: %s", queue.address, why)
+        self._warnings.warn("the node at %s: %s", queue.address, failed)
         for group in groups:
-            group.failure = Failed("not_owner", why)
+            group.failure = Failed("not_owner", failed.for_clients)
             if may_be_decided:
                 self._mark_undecided(group.requests, deadline_us)
             self._retry(group)

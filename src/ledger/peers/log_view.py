@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.record import Head
 from ledger.errors import LogUnavailable
@@ -25,6 +26,9 @@ POLL_S: Final = 0.1
 
 _POLL_FOR_S: Final = 1.0
 """How long after the last read the ends are still polled. Chosen."""
+
+_REFRESH_S: Final = 0.5
+"""How long a read waits for the group to name the owners. Chosen: a part of a read's time."""
 
 _KNOWN_MAX: Final = 64
 
@@ -80,7 +84,7 @@ class LogView:
             return writer.head.seq
         self._last_read_s = asyncio.get_running_loop().time()
         if self._polling is None:
-            self._polling = asyncio.get_running_loop().create_task(self._poll_ends(), name="ends")
+            self._polling = background.start(self._poll_ends(), "ends")
         known = self._known.get(partition)
         return known[-1].seq if known else 0
 
@@ -113,17 +117,17 @@ class LogView:
     async def heads(self) -> list[Head]:
         """The head of every partition, from its owner, or else from the log. Raises LogUnavailable."""
         ends = await self._ends_of_others()
-        return [
-            Head(ends[partition].seq, ends[partition].sha256)
-            if partition in ends and partition not in self._writers
-            else await self._node.head(partition)
-            for partition in range(self.partitions)
-        ]
+        heads = {partition: Head(end.seq, end.sha256) for partition, end in ends.items()}
+        left = [p for p in range(self.partitions) if p not in heads or p in self._writers]
+        read = await asyncio.gather(*(self._node.head(partition) for partition in left))
+        heads.update(zip(left, read, strict=True))
+        return [heads[partition] for partition in range(self.partitions)]
 
     async def owners(self, address: str) -> list[str | None]:
         """The address of each partition's owner; ``address`` is this node's own."""
-        with suppress(LogUnavailable):  # the last known owners are better than no owners
-            await self._owners.refresh()
+        with suppress(LogUnavailable, TimeoutError):  # the last known owners are better than no owners
+            async with asyncio.timeout(_REFRESH_S):
+                await self._owners.refresh()
         return [
             address if partition in self._writers else self._owners.address_of(partition)
             for partition in range(self.partitions)

@@ -5,11 +5,15 @@ A partition is left out where its owner is not known or does not respond.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ledger.cluster_ports import Owners
 from ledger.errors import LedgerError
 from ledger.node.ports import End, OpenFollowUps, Peers, PeerSilent, PeerUnreachable
+
+_ENDS_S: Final = 0.5
+"""How long an owner may take to send the ends of its partitions. Chosen: a hundred times what a live one takes, and a
+part of a read's time: the log has the ends, too."""
 
 T = TypeVar("T")
 
@@ -21,7 +25,14 @@ class OwnerQueries:
         self._owners, self._peers = owners, peers
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, End]:
-        return await self._from_owners(partitions, lambda address, _: self._peers.ends(address))
+        async def within(address: str, _: Collection[int]) -> Mapping[int, End]:
+            try:
+                async with asyncio.timeout(_ENDS_S):
+                    return await self._peers.ends(address)
+            except TimeoutError:
+                raise PeerSilent(f"the node at {address} did not send its ends within {_ENDS_S:g} s") from None
+
+        return await self._from_owners(partitions, within)
 
     async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
         return await self._from_owners(partitions, self._peers.open_follow_ups)

@@ -15,8 +15,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -39,12 +38,10 @@ from ledger.sqlite.log_file import (
     INSERT_META,
     SCHEMA,
     SELECT_ASSETS,
-    Row,
     check_length,
     connect,
     last_head,
     records_from,
-    row_with,
     stored_partitions,
     wrong_partitions,
 )
@@ -73,7 +70,6 @@ _NOTHING_WRITTEN: Final = frozenset(
 _WAL_PAGES: Final = 2_000
 _QUIET_S: Final = 2.0  # chosen: after so long without an append the WAL may be shrunk
 _READ_INLINE_MAX: Final = 4
-_KEPT_BYTES_MAX: Final = 16 * 1024 * 1024  # chosen: some 25,000 records
 
 
 class _Append(NamedTuple):
@@ -144,8 +140,6 @@ class SqliteEventLog:
         self._under_way: list[_Append] = []
         self._flush_due = False
         self._one_statement_max = _ONE_STATEMENT_MAX
-        self._kept: dict[int, Row] = {}
-        self._kept_bytes = 0
         self._reading = threading.Lock()
         self._work: SimpleQueue[list[_Append] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._commit_all, name="stakelog-commit", daemon=True)
@@ -368,33 +362,8 @@ class SqliteEventLog:
 
     async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         if limit <= _READ_INLINE_MAX:  # 10 µs from the page cache; a thread costs more than the look-up
-            return self._look_up(partition, from_seq, limit)
-        return await asyncio.to_thread(self._read_locked, partition, from_seq, limit)
-
-    def _look_up(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
-        """As ``_read``, and keep the last row of each partition: the commands of a repeated batch are in a few rows.
-        Measured: a look-up takes 6 µs in a row of one record, 23 µs in one of 64, and 750 µs in one of 1,000."""
-        if self._broken is not None:
-            raise LogUnavailable(self._broken)
-        row = self._kept.get(partition)
-        if row is None or not row.first_seq <= from_seq <= row.last_seq:
-            with self._failures_told():
-                row = row_with(self._inline_reader, partition, from_seq)
-            if row is None:
-                return self._read(self._inline_reader, partition, from_seq, limit)
-            self._keep(partition, row)
-        first = from_seq - row.first_seq
-        if first + limit > len(row.records):
             return self._read(self._inline_reader, partition, from_seq, limit)
-        return row.records[first : first + limit]
-
-    def _keep(self, partition: int, row: Row) -> None:
-        size = sum(map(len, row.records))
-        if self._kept_bytes + size > _KEPT_BYTES_MAX:
-            self._kept.clear()
-            self._kept_bytes = 0
-        self._kept[partition] = row
-        self._kept_bytes += size
+        return await asyncio.to_thread(self._read_locked, partition, from_seq, limit)
 
     def _read_locked(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         with self._reading:  # threads share this connection; the event loop has another, and never waits for them
@@ -403,13 +372,8 @@ class SqliteEventLog:
     def _read(self, reader: sqlite3.Connection, partition: int, from_seq: int, limit: int) -> list[bytes]:
         if self._broken is not None:
             raise LogUnavailable(self._broken)
-        with self._failures_told():
-            return records_from(reader, partition, from_seq, limit)
-
-    @contextmanager
-    def _failures_told(self) -> Iterator[None]:
         try:
-            yield
+            return records_from(reader, partition, from_seq, limit)
         except sqlite3.Error as error:
             raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
 

@@ -23,7 +23,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import LogDamaged, LogOutdated, LogUnreadable, WrongPartitions
@@ -138,14 +138,6 @@ def wrong_partitions(path: Path, stored: int, wanted: int) -> WrongPartitions:
     )
 
 
-class Row(NamedTuple):
-    """One append."""
-
-    first_seq: int
-    last_seq: int
-    records: list[bytes]
-
-
 def split(partition: int, first_seq: int, last_seq: int, records: bytes) -> list[bytes]:
     """Return the records of a row. Raises LogDamaged."""
     found = records.split(b"\n")
@@ -155,20 +147,16 @@ def split(partition: int, first_seq: int, last_seq: int, records: bytes) -> list
     return found
 
 
-def row_with(connection: sqlite3.Connection, partition: int, seq: int) -> Row | None:
-    """Return the row with the record of this seq; None if there is none. Raises LogDamaged, sqlite3.Error."""
-    found = connection.execute(_ROW_WITH, (partition, seq)).fetchone()
-    if found is None or found[1] < seq:
-        return None
-    return Row(found[0], found[1], split(partition, *found))
-
-
 def records_from(connection: sqlite3.Connection, partition: int, from_seq: int, limit: int) -> list[bytes]:
     """Return at most ``limit`` records from ``from_seq`` on.
 
     Raises sqlite3.Error; LogDamaged for the first seq of these whose record is missing, or whose row is not as long
     as it says. The read transaction ends with the call: a long one would keep the WAL from being reset.
     """
+    if limit == 1:  # a look-up: measured, two thirds of the time
+        row = connection.execute(_ROW_WITH, (partition, from_seq)).fetchone()
+        if row is not None and row[1] >= from_seq:
+            return [split(partition, *row)[from_seq - row[0]]]
     found: list[bytes] = []
     expected = from_seq
     with closing(connection.execute(_ROWS, (partition, from_seq))) as rows:

@@ -18,7 +18,7 @@ from ledger.core.position import Position
 from ledger.core.record import Decoded, MalformedRecord, decode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
-from ledger.errors import LogDamaged
+from ledger.errors import LedgerError, LogDamaged, Superseded
 
 # --- responses ----------------------------------------------------------------------------------------------------
 
@@ -153,6 +153,26 @@ class WalletRequest(Request):
     """Reads a wallet from the writer's state."""
 
     __slots__ = ()
+
+
+def key_of_command(request: Request) -> str | None:
+    """The state's key of the command that is to be written or looked up; None for a read that names no command, and
+    for a dry run."""
+    match request:
+        case CommandRequest():
+            return None if request.dry_run else request.command_key
+        case LookupRequest():
+            return f"{request.user_id} c:{request.command_id}"
+        case _:
+            return None
+
+
+def failure_after_stop(error: LedgerError, request: Request) -> Failed:
+    """Why a writer that has stopped refuses the request. It cannot look whether the command is in the log already, so
+    it must not say that nothing was written."""
+    if isinstance(error, Superseded):
+        return Failed("not_owner", error.for_clients)
+    return Failed("log_unavailable" if key_of_command(request) is None else "outcome_unknown", error.for_clients)
 
 
 class FollowUpRequest(Struct, frozen=True, gc=False):

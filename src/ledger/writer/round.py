@@ -9,7 +9,8 @@ Invariants:
 (3) an event is never dated before the partition's last event, nor before the event that caused it;
 (4) due expiries of a wallet come before anything else that happens to the wallet;
 (5) a command whose id the state knows makes no second event;
-(6) a follow-up makes one event, or none if its event is there already;
+(6) a follow-up makes one event, or none if its event is there already; one that does not fit what its wallet sent
+    raises LogDamaged, and nothing is decided;
 (7) a request is not decided after its deadline;
 (8) the round ends at ``append_bytes``, by at most the last event: what is left waits for the next round.
 """
@@ -21,13 +22,14 @@ from ledger.core.commands import AnyFollowUp
 from ledger.core.decide import Case, decide, expire
 from ledger.core.events import Event
 from ledger.core.evolve import balances_follow, evolve
-from ledger.core.follow_ups import decide_follow_up, follow_up_of
+from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.items import Item
 from ledger.core.money import Assets
 from ledger.core.position import Position
 from ledger.core.record import Head, encode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
+from ledger.errors import LogDamaged
 from ledger.ports import NewRecord
 from ledger.writer.requests import (
     Accepted,
@@ -224,8 +226,17 @@ class RoundDecider:
         if follow_up.user_id in decided.unfinished:
             decided.postponed.append(waiting)
             return
+        items: dict[str, Item | None] = {}
+        if (key := item_needed_by(follow_up)) is not None:
+            items[key] = self._state.item(follow_up.user_id, key)
+            if not fits(follow_up, items[key]):
+                reason = (
+                    f"{follow_up.cause} concludes a transfer of {follow_up.user_id} that is not sent like this here: "
+                    "one of the two partitions lost or changed records. Stop, and restore it"
+                )
+                raise LogDamaged(self._partition, decided.head.seq, reason)
         decided.finished.append(waiting)
-        self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), {})
+        self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), items)
 
     def _expire_due(self, decided: Round, wallet: Wallet) -> Wallet:
         """Expire all that is due in the wallet, or as much as goes into the round: then the wallet is unfinished."""
@@ -275,4 +286,7 @@ def _keys_of(
     for waiting in follow_ups:
         follow_up = waiting.follow_up
         keys += (follow_up.user_id, command_key(follow_up.user_id, follow_up.command_id))
+        item_key = item_needed_by(follow_up)
+        if item_key is not None:
+            keys.append(f"{follow_up.user_id} {item_key}")
     return keys

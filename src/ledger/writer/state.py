@@ -3,17 +3,20 @@
 ``get`` reads these layers, newest first. None in a layer means "deleted"; if the key is absent, the next layer
 decides::
 
-    batch      the changes of the current batch, dropped if its append fails
-    changed    committed since the last checkpoint began
-    saving     committed before it, being saved
+    changed    changed since the last checkpoint began
+    fetched    read from the store for the current batch, also that a key is not there
+    saving     changed before the last checkpoint began, being saved
     recent     wallets read or saved lately, bounded
     store      the disk
 
+A batch writes into ``changed``. Its undo log has what each change replaced.
+
 Invariants:
-(1) ``roll_back`` leaves the state as it was when the batch began: a batch changes no layer below ``batch``, and the
-    timers that it took are set again;
+(1) ``roll_back`` leaves the state as it was when the batch began: each change goes through ``put``, which notes what
+    it replaces, and the timers that the batch took are set again;
 (2) memory is bounded by ``recent`` and by the time between checkpoints, not by the number of users;
-(3) ``get`` never reads the disk for a key that was prefetched: a batch reads the store once.
+(3) ``get`` never reads the disk for a key that was prefetched: a batch reads the store once;
+(4) between batches the undo log is empty, so ``changed`` has nothing that is not durable.
 
 Keys: a wallet under its user_id; ``<user_id> <item key>``; ``<user_id> c:<command_id>`` → its seq;
 ``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → the mark of a timer; ``!w`` → the highest generation
@@ -47,6 +50,13 @@ _KEYS_PAGE: Final = 5_000
 _TIMERS_MAX: Final = 65_536
 
 
+class _Unchanged:
+    """In the undo log: the key was not in ``changed`` before."""
+
+
+_UNCHANGED: Final = _Unchanged()
+
+
 def command_key(user_id: str, command_id: str) -> str:
     return f"{user_id} c:{command_id}"
 
@@ -73,7 +83,7 @@ class PartitionState:
         self._store = store
         self._key_filter = key_filter
         self._recent_max = recent_max
-        self._batch: dict[str, Value | None] = {}
+        self._undo: list[tuple[str, Value | _Unchanged | None]] = []
         self._batch_timers: list[tuple[int, str]] = []
         self._batch_due: list[tuple[int, str]] = []
         self._fetched: dict[str, Value | None] = {}
@@ -111,9 +121,7 @@ class PartitionState:
 
     def get(self, key: str) -> Value | None:
         """The value under ``key``; None if there is none. Raises LedgerError if the store cannot be read."""
-        # ``fetched`` comes second: it has only keys that no layer in memory had at the start of the batch, and most
-        # keys of a command are new.
-        for layer in (self._batch, self._fetched, self._changed, self._saving):
+        for layer in (self._changed, self._fetched, self._saving):
             if key in layer:
                 return layer[key]
         wallet = self._recent.get(key)
@@ -138,21 +146,23 @@ class PartitionState:
 
     def put(self, key: str, value: Value | None) -> None:
         """Change a value within the batch; None deletes."""
-        self._batch[key] = value
+        changed = self._changed
+        self._undo.append((key, changed.get(key, _UNCHANGED)))
+        changed[key] = value
 
     def put_wallet(self, before: Wallet, after: Wallet) -> None:
         """Change a wallet within the batch, and its timer if its next expiry changes."""
         user_id = after.user_id
-        self._batch[user_id] = after
+        self.put(user_id, after)
         if before.grants is after.grants and before.expiring_holds is after.expiring_holds:
             return
         due_us, due_before_us = next_due_us(after), next_due_us(before)
         if due_us == due_before_us:
             return
         if due_before_us is not None:
-            self._batch[_timer_key(due_before_us, user_id)] = None
+            self.put(_timer_key(due_before_us, user_id), None)
         if due_us is not None:
-            self._batch[_timer_key(due_us, user_id)] = True
+            self.put(_timer_key(due_us, user_id), True)
             self._batch_timers.append((due_us, user_id))
 
     def apply(self, wallet: Wallet, items: Items, event: Event, position: Position) -> Wallet:
@@ -162,33 +172,38 @@ class PartitionState:
         after, changed = evolve(wallet, items, event, position)
         self.put_wallet(wallet, after)
         for key, item in changed.items():
-            self._batch[f"{user_id} {key}"] = item
-        self._batch[f"{user_id} c:{event.command_id}"] = position.seq
+            self.put(f"{user_id} {key}", item)
+        self.put(command_key(user_id, event.command_id), position.seq)
         return after
 
     def note_generation(self, generation: int) -> None:
         """A writer of ``generation`` has opened the partition."""
         if generation > self.highest_generation:
             self.highest_generation = generation
-            self._batch[_GENERATION_KEY] = generation
+            self.put(_GENERATION_KEY, generation)
 
     def commit(self) -> None:
         """Keep the batch: it is durable."""
         self._committed_generation = self.highest_generation
-        self._changed.update(self._batch)
         for due_us, user_id in self._batch_timers:
             self.set_timer(due_us, user_id)
         self._clear_batch()
 
     def roll_back(self) -> None:
-        """Drop the batch."""
+        """Undo the batch's changes, the last one first."""
+        changed = self._changed
+        for key, before in reversed(self._undo):
+            if isinstance(before, _Unchanged):
+                del changed[key]
+            else:
+                changed[key] = before
         self.highest_generation = self._committed_generation
         for due_us, user_id in self._batch_due:
             self.set_timer(due_us, user_id)
         self._clear_batch()
 
     def _clear_batch(self) -> None:
-        self._batch.clear()
+        self._undo.clear()
         self._batch_timers.clear()
         self._batch_due.clear()
         self._fetched.clear()
@@ -220,7 +235,7 @@ class PartitionState:
 
         A timer can be stale: the wallet itself says what is due.
         """
-        assert not self._batch, "timers are taken before other changes: a reload does not see those of the batch"
+        assert not self._undo, "timers are taken before other changes: a reload does not see those of the batch"
         due: list[tuple[int, str]] = []
         while self._timers and self._timers[0][0] <= now_us and len(due) < limit:
             due.append(heapq.heappop(self._timers))
@@ -292,7 +307,7 @@ class PartitionState:
     def begin_checkpoint(self) -> dict[str, Value | None]:
         """The changes that bring the store to the partition's head. Between batches only."""
         assert not self._saving, "one checkpoint at a time"
-        assert not self._batch, "a checkpoint is taken between batches"
+        assert not self._undo, "a checkpoint is taken between batches"
         self._saving, self._changed = self._changed, {}
         return self._saving
 
@@ -322,6 +337,10 @@ class PartitionState:
             if len(page) < _SCAN_PAGE:
                 break
             start = page[-1][0] + "\0"
-        for layer in (self._saving, self._changed):
-            found.update((key, value) for key, value in layer.items() if first <= key < last)
+        found.update((key, value) for key, value in self._saving.items() if first <= key < last)
+        # A batch may be under way: the oldest entry of the undo log is the committed value.
+        committed = {**self._changed, **dict(reversed(self._undo))}
+        for key, value in committed.items():
+            if first <= key < last and not isinstance(value, _Unchanged):
+                found[key] = value
         return sorted((key, value) for key, value in found.items() if value is not None)

@@ -20,26 +20,33 @@ What a round decides is in ``round``, with its invariants; reading the log is in
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Literal
 
+from ledger import background
 from ledger.core.commands import AnyFollowUp
 from ledger.core.money import Assets
-from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
     LedgerError,
     LogUnavailable,
     OutcomeUnknown,
     StaleHead,
-    Superseded,
 )
 from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.mailbox import Mailbox
 from ledger.writer.opening import Opening
+from ledger.writer.repeated import respond_to_repeated
 from ledger.writer.replay import Arrivals, catch_up, check_checkpoint
-from ledger.writer.requests import Failed, FollowUpRequest, Request, response_to_repeated
+from ledger.writer.requests import (
+    Failed,
+    FollowUpRequest,
+    Request,
+    failure_after_stop,
+    key_of_command,
+)
 from ledger.writer.round import Round, RoundDecider
 from ledger.writer.state import PartitionState
 
@@ -109,6 +116,9 @@ class Writer:
         self._refusal: Failed | None = None
         self._stopping = False
         self._halt: LedgerError | None = None
+
+        self._in_doubt: set[str] = set()
+        """The commands whose outcome is unknown until the writer has opened the partition again."""
 
         self._opening = Opening(shared=log.shared)
         self._stale_rounds = 0
@@ -245,7 +255,9 @@ class Writer:
             saved = False
             try:
                 if changes:
-                    saving = asyncio.ensure_future(asyncio.to_thread(self.state.save, changes, at, place))
+                    saving = background.awaited(
+                        asyncio.to_thread(self.state.save, changes, at, place), f"save-{self.partition}"
+                    )
                     try:
                         await asyncio.shield(saving)
                     except asyncio.CancelledError:
@@ -266,7 +278,7 @@ class Writer:
         self._opening.generation, self._opening.strictly = generation, strictly
         for seq, follow_up in self.state.open_follow_ups():
             self._deliver(self.partition, seq, follow_up)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer-{self.partition}")
+        self._task = background.start(self._run(), f"writer-{self.partition}")
 
     def open_again(self, generation: int) -> None:
         """The partition stays with this writer while the owners' group moves to ``generation``. No other writer owned
@@ -301,8 +313,8 @@ class Writer:
             self._task.cancel()
             await asyncio.wait({self._task})
             self.state.roll_back()
-            error = LogUnavailable(f"partition {self.partition} was handed over before the append ended")
-            self._close_all(error, self._requests_in_round)
+            detail = f"partition {self.partition} was handed over before the append ended"
+            self._close_all(self._requests_in_round, detail, lambda _: Failed("not_owner", detail))
 
     def left_follow_ups(self) -> list[tuple[AnyFollowUp, Callable[[], None]]]:
         """After the end: the follow-ups that it received and has not decided, with their callbacks."""
@@ -328,7 +340,7 @@ class Writer:
         elif self._refusal is not None:
             request.close(self._refusal)
         elif self._halt is not None:
-            request.close(Failed(_reason_of(self._halt), str(self._halt)))
+            request.close(failure_after_stop(self._halt, request))
         elif not self.opened.is_set():
             # If it waited, it could be accepted after the previous owner has refused the client's retry.
             request.close(Failed("not_owner", f"partition {self.partition} is not open on this node yet"))
@@ -380,18 +392,20 @@ class Writer:
     def _stop_for(self, error: LedgerError, requests: Sequence[Request]) -> None:
         self._halt = error
         self.state.roll_back()  # a checkpoint may still be made, and must have only durable events in it
-        self._close_all(error, requests)
+        self._close_all(requests, error.for_clients, lambda request: failure_after_stop(error, request))
         self._halted(self.partition, error)
 
-    def _close_all(self, error: LedgerError, requests: Sequence[Request]) -> None:
+    def _close_all(self, requests: Sequence[Request], detail: str, waiting: Callable[[Request], Failed]) -> None:
+        """Close ``requests``, which a round may have written, and those in the mailbox."""
         for request in requests:
             if not request.closed:
-                request.close(Failed("outcome_unknown", str(error)))
-        self._close_waiting(Failed(_reason_of(error), str(error)))
+                request.close(Failed("outcome_unknown", detail))
+        self._close_waiting(waiting)
 
-    def _close_waiting(self, failed: Failed) -> None:
+    def _close_waiting(self, failure: Callable[[Request], Failed]) -> None:
         while self._mailbox.requests:
-            self._mailbox.requests.popleft().close(failed)
+            request = self._mailbox.requests.popleft()
+            request.close(failure(request))
 
     async def _round(self, requests: list[Request], follow_ups: Sequence[FollowUpRequest]) -> None:
         """Decide, append, respond. Raises LedgerError if the partition cannot continue; every request is closed."""
@@ -402,9 +416,11 @@ class Writer:
                     self._wait_again(requests, follow_ups)
                     return
                 decided = self._decider.decide(self.head, self._time_us, self._clock(), requests, follow_ups)
-            except LedgerError as error:  # a store or the log cannot be relied on: nothing was decided
+            except LedgerError as error:  # the state cannot be relied on: nothing was decided
                 self.state.roll_back()
-                self._fail(requests, follow_ups, "log_unavailable", str(error))
+                self._put_back(follow_ups)
+                for request in requests:
+                    request.close(failure_after_stop(error, request))
                 raise
             if decided.decided < len(requests):  # the others go into the next append
                 self._mailbox.put_back(requests[decided.decided :])
@@ -424,7 +440,9 @@ class Writer:
                 try:
                     await self._catch_up_wholly()
                 except LedgerError as failure:
-                    self._fail(requests, follow_ups, "log_unavailable", str(failure))
+                    self._put_back(follow_ups)
+                    for request in requests:
+                        request.close(failure_after_stop(failure, request))
                     raise
             except LogUnavailable as error:
                 self.state.roll_back()
@@ -433,10 +451,12 @@ class Writer:
                 await asyncio.sleep(_RETRY_S)
                 return
             except OutcomeUnknown as error:
+                self._log_errors.warn("partition %d does not know whether it wrote: %s", self.partition, error)
                 self.state.roll_back()
-                self._fail(requests, follow_ups, "outcome_unknown", str(error))
+                self._fail(requests, follow_ups, "outcome_unknown", error.for_clients)
                 if self._log.shared:
                     self._opening.must_open = True  # opening reads the log first
+                    self._in_doubt.update(key for request in requests if (key := key_of_command(request)) is not None)
                 else:
                     await self._catch_up_wholly()
                 return
@@ -452,7 +472,6 @@ class Writer:
         self.state.commit()
         self._follow_ups_in_round = ()
         self._stale_rounds = 0
-        before = self.head.seq
         self.head = decided.head
         if decided.records:
             # Without an event, a clock that ran ahead for a moment must not date the later events.
@@ -467,21 +486,9 @@ class Writer:
             self.state.set_timer(decided.time_us, user_id)
         if decided.postponed:
             self._put_back(decided.postponed)
-        for request, seq in decided.repeated:
-            if seq > before:
-                record = decided.records[seq - before - 1].record
-                request.close(response_to_repeated(request, record, Position(self.partition, seq)))
-            else:
-                await self._respond_to_repeated(request, seq)
-
-    async def _respond_to_repeated(self, request: Request, seq: int) -> None:
-        try:
-            record = (await self._log.read(self.partition, seq, 1))[0]
-        except LogUnavailable as error:
-            # Not ``log_unavailable``, which says that nothing was written: this command is in the log.
-            request.close(Failed("outcome_unknown", str(error)))
-        else:
-            request.close(response_to_repeated(request, record, Position(self.partition, seq)))
+        if decided.repeated:
+            new = {record.seq: record.record for record in decided.records}
+            await respond_to_repeated(self._log, self.partition, decided.repeated, new)
 
     async def _refuse_writes(
         self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest], error: LogUnavailable
@@ -492,7 +499,7 @@ class Writer:
         Each request is decided alone, from that state: nothing of the failed round may show in a response.
         """
         self._put_back(follow_ups)
-        unavailable = Failed("log_unavailable", str(error))
+        unavailable = Failed("log_unavailable", error.for_clients)
         readable = []
         for request in requests:
             alone = self._decider.decide_alone(self.head, self._time_us, self._clock(), request)
@@ -508,16 +515,16 @@ class Writer:
                 request.close(unavailable)
             return
         for request, alone in readable:
-            if alone.repeated:
-                await self._respond_to_repeated(request, alone.repeated[0][1])
-            else:
+            if alone.responses:
                 request.close(alone.responses[0][1])
+        hits = [hit for _, alone in readable for hit in alone.repeated]
+        await respond_to_repeated(self._log, self.partition, hits, {})
 
     def _fail(
         self,
         requests: Sequence[Request],
         follow_ups: Sequence[FollowUpRequest],
-        reason: Literal["outcome_unknown", "log_unavailable", "not_owner"],
+        reason: Literal["outcome_unknown", "not_owner"],
         detail: str,
     ) -> None:
         """Close the requests, undecided; the follow-ups wait for the next round."""
@@ -567,7 +574,7 @@ class Writer:
                 _log.warning("partition %d is not open yet: %s", self.partition, error)
             except LogUnavailable as error:
                 self._log_errors.warn("partition %d accepts no writes: %s", self.partition, error)
-                self._close_waiting(Failed("log_unavailable", str(error)))
+                self._close_waiting(partial(self._failure_before_open, error.for_clients))
                 if self._stopping:
                     self._abandon_follow_ups()  # the next start delivers them again
                 return False
@@ -578,10 +585,10 @@ class Writer:
         self.state.note_generation(self._opening.generation)
         self.state.commit()
         self._opening.must_open = False
+        self._in_doubt.clear()
         self.opened.set()
         return True
 
-
-def _reason_of(error: LedgerError) -> Literal["not_owner", "log_unavailable"]:
-    """Why a writer that has stopped refuses requests."""
-    return "not_owner" if isinstance(error, Superseded) else "log_unavailable"
+    def _failure_before_open(self, detail: str, request: Request) -> Failed:
+        """The log is unavailable, and the writer has not read whether the command is in it."""
+        return Failed("outcome_unknown" if key_of_command(request) in self._in_doubt else "log_unavailable", detail)

@@ -163,13 +163,15 @@ class CachedReads(Reads):
             if usable:
                 return await self._board_from_cache(board, cached, limit)
         found, values = await self._boards.read(board, lambda: self._read_board(board, cached))
-        return Found(leaderboards.document(*board, values[:limit]), "", found.seqs, True, found.lag_ms)
+        document = leaderboards.document(*board, values[:limit])
+        return Found(document, "", found.seqs, True, found.lag_ms, self._is_board_suspect())
 
     async def _board_from_cache(self, board: Board, cached: CachedBoard, limit: int) -> Found:
         assert cached.document is not None
         values = [(user_id, int(value)) for user_id, value in _decode_board(cached.document)[:limit]]
         seqs, oldest_us = await self._status_of_all(list(enumerate(cached.seqs)), [])
-        return Found(leaderboards.document(*board, values), "", seqs, True, self._age_ms(oldest_us))
+        document = leaderboards.document(*board, values)
+        return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
     async def _read_board(self, board: Board, cached: CachedBoard) -> tuple[Found, list[tuple[str, int]]]:
         asks = [*ALL_STATUS, leaderboards.leaders(*board, BOARD_LIMIT_MAX), _IDENTITY]

@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from ledger import background
 from projections.caching.port import CacheUnavailable
 
 TIMEOUT_S: Final = 0.25
@@ -83,7 +84,7 @@ class RedisClient:
         self._pending.append(((script, keys, arguments), response))
         if self._sending < _SENDERS_MAX:
             self._sending += 1
-            sender = asyncio.create_task(self._send())
+            sender = background.start(self._send(), "redis-calls")
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
         return await response

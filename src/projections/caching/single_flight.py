@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from ledger import background
+
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
@@ -23,9 +25,9 @@ class SingleFlight(Generic[K, T]):
         task = self._next.get(key)
         if task is None:
             running = self._running.get(key)
-            task = asyncio.ensure_future(self._run_after(key, running, read))
+            task = background.awaited(self._run_after(key, running, read), "shared-read")
             (self._running if running is None else self._next)[key] = task
-        return await asyncio.shield(task)
+        return await background.result_of(task)
 
     async def _run_after(self, key: K, running: asyncio.Task[T] | None, read: Callable[[], Awaitable[T]]) -> T:
         task = asyncio.current_task()

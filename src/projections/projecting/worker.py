@@ -22,6 +22,7 @@ import faust
 from faust.types import TP
 from msgspec import Struct
 
+from ledger import background
 from ledger.errors import LedgerError
 from projections.caching.port import CONFIRM_S
 from projections.projecting.delivery import DeliveredRecord, DeliveryProjector
@@ -189,8 +190,12 @@ class Worker:
         """Run until ``stop``. Raises ReadModelAhead, LogDamaged and LogUnreadable, which no restart can repair;
         WebPortTaken; Stalled; and whatever any of its tasks fails with."""
         await _refuse_taken_port(self._options)
-        starting = asyncio.create_task(self.app.start())
-        own = {asyncio.create_task(work) for work in (stop.wait(), self._watch(), self._confirm())}
+        starting = background.awaited(self.app.start(), "consumer-start")
+        own: set[asyncio.Task[Any]] = {
+            background.awaited(stop.wait(), "worker-stop"),
+            background.awaited(self._watch(), "worker-watch"),
+            background.awaited(self._confirm(), "worker-confirm"),
+        }
         running: set[asyncio.Future[Any]] = {starting, self._fatal, *own}
         ended: set[asyncio.Future[Any]] = set()
         try:

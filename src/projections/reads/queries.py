@@ -20,6 +20,7 @@ from projections.models import bets, history, holds, leaderboards, orders, refer
 from projections.reads import statements
 from projections.reads.cursors import MalformedCursor, read_cursor, write_cursor
 from projections.reads.positions import Positions
+from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModel
 from projections.tables.queries import Cursor, Filters, Query, Rows, UserList, UserRead, UserStatus
 
@@ -65,6 +66,8 @@ class Found(Struct, gc=False):
     seqs: dict[int, int]
     several: bool
     lag_ms: int
+    suspect: bool = False
+    """Whether the background check found that rows of the document, or other rows of its user, are wrong."""
 
 
 class Reads:
@@ -77,6 +80,7 @@ class Reads:
         self._model, self._ends, self._clock = model, ends, clock
         self.ends = ends
         self.positions = Positions(model)
+        self.suspects = Suspects(model)
         self._partitions = ends.partitions
 
     def partition_of(self, user_id: str) -> int:
@@ -152,7 +156,8 @@ class Reads:
         unknown_us = user.quarantined_at_us
         if unknown_us is None and self._ends.end(user.partition) > user.seq:
             unknown_us = await self._ends.time_us(user.partition, user.seq + 1)
-        return Found(document, missing, {user.partition: user.seq}, False, self._age_ms(unknown_us))
+        suspect = self.suspects.has_user(user.user_id, user.partition)
+        return Found(document, missing, {user.partition: user.seq}, False, self._age_ms(unknown_us), suspect)
 
     def _age_ms(self, time_us: int | None) -> int:
         return 0 if time_us is None else max((self._clock() - time_us) // 1_000, 0)
@@ -174,7 +179,10 @@ class Reads:
         checkpoint_rows, quarantine_rows, rows = await self._model.fetch(queries)
         seqs, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         board = leaderboards.document(name, asset, first_day, end_day, leaderboards.values_of(rows))
-        return Found(board, "", seqs, True, self._age_ms(oldest_us))
+        return Found(board, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
+
+    def _is_board_suspect(self) -> bool:
+        return self.suspects.has_table(leaderboards.LeaderboardRow.table)
 
     def days_of_board(self, name: str, at_us: int | None) -> tuple[int, int]:
         """The days that a leaderboard covers at this time: the first one, and the first one after. None is now."""
@@ -195,7 +203,8 @@ class Reads:
             snapshot = at.snapshot
         next_cursor = _next_cursor(key, rows, limit, orders.place, snapshot)
         document = orders.Orders([orders.document(row) for row in rows[:limit]], next_cursor)
-        return Found(document, "", seqs, True, self._age_ms(oldest_us))
+        suspect = self.suspects.has_table(orders.OrderRow.table)
+        return Found(document, "", seqs, True, self._age_ms(oldest_us), suspect)
 
     async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> tuple[dict[int, int], int | None]:
         """The seq of every partition, and the time of the oldest known event that is not in the rows.

@@ -28,6 +28,8 @@ from projections.tables.row_buffer import Digests
 from projections.tables.rows import Key, Row
 
 UNDER_WAY: Final = "another rebuild of this read model is running: wait until it ends"
+EVERY_USER: Final = "*"
+"""The place of a difference after which the rows of every user of the partition may be wrong."""
 _SHOWN_MAX: Final = 200
 
 
@@ -70,10 +72,10 @@ class ReadModelAhead(ReadModelError):
 class ReadModelUnavailable(ReadModelError):
     """The database failed or did not respond; retry later.
 
-    ``address``: of the database server, if the error comes from one. It is no part of the message, because clients
-    get the message; ``message_for_log`` adds it.
+    ``address``: of the database server, if the error comes from one; ``message_for_log`` adds it to the message.
     """
 
+    for_clients = "the read model is unavailable"
     address: str | None = None
 
 
@@ -164,7 +166,7 @@ class Run(Struct, frozen=True):
 class Difference(Struct, frozen=True):
     """A field that is not what the log says.
 
-    ``place`` is the user; or the account, if the row is of an account; or "", if the row is of the whole partition.
+    ``place`` is the user; or the account, if the row is of an account; or "", if no user reads it; or ``EVERY_USER``.
     ``key`` is the row's key inside its partition. ``expected`` and ``found`` are values, as JSON. ``field`` is "" for
     a whole row; a missing row is ``null``.
     """
@@ -178,7 +180,7 @@ class Difference(Struct, frozen=True):
     found: str
 
     def __str__(self) -> str:
-        of = f" of {self.place}" if self.place else ""
+        of = " of every user" if self.place == EVERY_USER else f" of {self.place}" if self.place else ""
         field = f", {self.field}" if self.field else ""
         key = f" {self.key}" if self.key else ""
         return (

@@ -23,6 +23,7 @@ from sqlalchemy import BigInteger, Column, MetaData, String, Table, Text, and_, 
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
+from ledger import background
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
 from projections.storage.database import Conflict, TableGone
 from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay, address_of, with_address
@@ -276,6 +277,10 @@ class PostgreSqlDatabase:
                 yield connection
 
     async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+        # A task of its own: a cancelled statement of psycopg waits up to 10 s for a server that does not respond.
+        return await background.result_of(background.awaited(self._look(statements), "look"))
+
+    async def _look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         with with_address(self._address):
             async with _within(_LOOK_S), self._connected() as connection:
                 await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)

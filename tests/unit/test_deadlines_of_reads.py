@@ -1,0 +1,137 @@
+"""Every read ends in its time, whatever hangs behind it. The table of routes names the reads."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from api.routes.parameters import ReadQuery
+from api.routes.table import ROUTES
+from ledger.core.position import partition_of
+from ledger.errors import LogUnavailable
+from unit.asked import Answer, Asked
+from unit.given import deposit, open_wallet, place_bet
+from unit.node_in_memory import World
+
+PARTITIONS: Final = 4
+HERE: Final = partition_of("u1", PARTITIONS)
+VALUES: Final = {"user_id": "u1", "command_id": "c", "name": "staked_day", "position": f"{HERE}:1"}
+NEEDED: Final = {"/v1/events": f"partition={HERE}", "/v1/leaderboards/{name}": "asset=INR"}
+ENDS_WITHIN_S: Final = 60.0
+"""Far above the longest time that a read may take: the machine may be busy. A read without a deadline never ends."""
+
+OPERATION: Final = ("/", "/healthz", "/readyz", "/schema", "/schema/", "/schema/scalar.js", "/metrics")
+
+
+def target_of(path: str, query: type[Any]) -> str:
+    target = path
+    for name in ("user_id", "command_id", "name", "position"):
+        target = target.replace(f"{{{name}}}", VALUES[name])
+    target = target.replace("{bet_id}", "b1")
+    for name in ("hold_id", "transfer_id", "order_id"):
+        target = target.replace(f"{{{name}}}", "unknown")
+    parameters = [NEEDED[path]] if path in NEEDED else []
+    if issubclass(query, ReadQuery):
+        parameters.append("timeout_ms=100")
+    return f"{target}?{'&'.join(parameters)}"
+
+
+READS: Final = {route.path: target_of(route.path, route.query) for route in ROUTES if route.method == "GET"}
+STRONG: Final = f"{READS['/v1/wallets/{user_id}']}&consistency=strong"
+OTHERS: Final = {"a wallet that does not exist": "/v1/wallets/nobody?timeout_ms=100", "a strong read": STRONG}
+
+
+class Hanging:
+    """Ports that respond only after ``resume``, and then with an error."""
+
+    def __init__(self) -> None:
+        self._resumed = asyncio.Event()
+        self._thread_resumed = threading.Event()
+
+    async def wait(self, *_: Any, **__: Any) -> Any:
+        await self._resumed.wait()
+        raise LogUnavailable("it hung")
+
+    def wait_in_thread(self, *_: Any) -> Any:
+        self._thread_resumed.wait()
+        raise OSError("it hung")
+
+    def resume(self) -> None:
+        self._resumed.set()
+        self._thread_resumed.set()
+
+
+async def answers_while(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, log: bool = False, tables: bool = False
+) -> dict[str, Answer]:
+    """The response to each read, all sent together while the log or the tables, or both, hang."""
+    hanging = Hanging()
+    world = await World(PARTITIONS, shared=True, generation=1).start()
+    async with Asked(folder, PARTITIONS, started=world) as asked:
+        await world.given(open_wallet(), deposit(1_000), place_bet(100, bet_id="b1"))
+        await asked.fold()
+        if log:
+            for port in ("read", "head", "confirm", "append"):
+                monkeypatch.setattr(world.log, port, hanging.wait)
+            monkeypatch.setattr(asked.seals, "newest", hanging.wait_in_thread)
+        if tables:
+            monkeypatch.setattr(asked.model, "fetch", hanging.wait)
+        sent = {**READS, **OTHERS}
+        try:
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                answers = await asyncio.gather(*(asked.get(target) for target in sent.values()))
+        finally:
+            hanging.resume()
+            monkeypatch.undo()
+    return dict(zip(sent, answers, strict=True))
+
+
+def assert_ended(answers: dict[str, Answer]) -> None:
+    assert answers.keys() == {*READS, *OTHERS}
+    for path, answer in answers.items():
+        assert answer.status in (200, 302, 404) or answer.json()["code"] == "log_unavailable", (path, answer)
+    for path in OPERATION:
+        assert answers[path].status in (200, 302), (path, answers[path])
+
+
+def refused(answers: dict[str, Answer]) -> set[str]:
+    return {path for path, answer in answers.items() if answer.status == 503}
+
+
+async def test_while_the_log_hangs_every_read_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = await answers_while(tmp_path, monkeypatch, log=True)
+    assert_ended(answers)
+    of_the_log = {"/v1/partitions", "/v1/events", "/v1/events/{position}", "/v1/commands/{user_id}/{command_id}"}
+    not_found = {path for path in READS if path.endswith(("{hold_id}", "{transfer_id}", "{order_id}"))}
+    assert refused(answers) == {*of_the_log, "/v1/seals", *not_found, *OTHERS}
+
+
+async def test_while_the_tables_hang_every_read_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = await answers_while(tmp_path, monkeypatch, tables=True)
+    assert_ended(answers)
+    of_the_tables = {path for path in READS if path.startswith(("/v1/wallets", "/v1/orders", "/v1/leaderboards"))}
+    assert refused(answers) == {*of_the_tables, "a wallet that does not exist"}
+    assert answers["a strong read"].status == 200
+
+
+async def test_a_read_is_given_up_half_a_second_after_its_timeout_at_the_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = Hanging()
+    async with Asked(tmp_path) as asked:
+        waited: list[float] = []
+        timeout_at = asyncio.timeout_at
+
+        def noted(when: float) -> asyncio.Timeout:
+            waited.append(when - asyncio.get_running_loop().time())
+            return timeout_at(when)
+
+        monkeypatch.setattr(asked.model, "fetch", hanging.wait)
+        monkeypatch.setattr("api.http.application.asyncio.timeout_at", noted)
+        for timeout_ms, ends_within_s in ((0, 0.5), (300, 0.8)):
+            await asked.get(f"/v1/wallets/u1?timeout_ms={timeout_ms}")
+            assert timeout_ms / 1_000 < waited.pop() < ends_within_s
+        hanging.resume()
+        monkeypatch.undo()

@@ -1,0 +1,120 @@
+"""A partition's state: what a batch changes is undone as a whole, and nothing else sees it before it is committed."""
+
+from typing import Any
+
+import pytest
+
+from ledger.core.commands import CountReferral
+from ledger.core.events import Balance, BetPlaced, Event, StakeSource
+from ledger.core.items import Bet
+from ledger.core.position import Position
+from ledger.core.record import Head
+from ledger.core.wallet import ExpiringHold, Wallet
+from ledger.memory.state_store import MemoryStateStore
+from ledger.writer.key_filter import KeyFilter
+from ledger.writer.state import PartitionState, follow_up_key
+
+KEYS = (
+    *("stored", "changed", "new", "stored b:1", "changed b:1", "new b:1", "deleted b:1", "new b:2"),
+    *("stored c:1", "new c:1", "new c:2"),
+)
+BET = Event(
+    *(60, "new", "2", "0" * 64, "local"),
+    BetPlaced(
+        asset="INR", bet_id="2", source=StakeSource(0, 0, ()), game="external", period="p", selection="s", stake=0
+    ),
+    (),
+    {},
+)
+
+
+def holding(user_id: str, due_us: int) -> Wallet:
+    return Wallet(user_id, "open", expiring_holds=(ExpiringHold(due_us, "h", "INR", 1, "0:1"),))
+
+
+def referral(seq: int) -> CountReferral:
+    return CountReferral(command_id=f"~{seq}", user_id="r", cause=f"0:{seq}", cause_time_us=1, member="m", level=1)
+
+
+@pytest.fixture
+def state() -> PartitionState:
+    """A state with values in the store, and with values that wait for the next checkpoint."""
+    store = MemoryStateStore()
+    stored = {"stored": Wallet("stored", "open"), "stored b:1": Bet("open", "INR", 1), "stored c:1": 1}
+    store.save(0, {**stored, "deleted b:1": Bet("open", "INR", 1)}, Head(1, "1" * 64))
+    state = PartitionState(0, store, 16, KeyFilter(1))
+    state.put_wallet(Wallet("changed"), holding("changed", 50))
+    state.put("changed b:1", Bet("open", "INR", 5))
+    state.put("deleted b:1", None)
+    state.put(follow_up_key(2), referral(2))
+    state.note_generation(3)
+    state.commit()
+    return state
+
+
+def seen(state: PartitionState) -> dict[str, Any]:
+    return {
+        **{key: state.get(key) for key in KEYS},
+        "timers": (state.next_due_us(), sorted(state._timers)),
+        "generation": state.highest_generation,
+        "follow-ups": state.open_follow_ups(),
+        "unsaved": dict(state._changed),
+    }
+
+
+def change_everything(state: PartitionState) -> None:
+    """Change, more than once, each kind of value: wallets, items, ids, timers, follow-ups, the generation."""
+    assert state.take_due(60, 10) == [(50, "changed")]
+    state.prefetch(KEYS)
+    state.put_wallet(state.wallet("changed"), Wallet("changed", "closed"))
+    for due_us in (40, 30):
+        state.put_wallet(state.wallet("new"), holding("new", due_us))
+    state.put_wallet(state.wallet("stored"), Wallet("stored", "open", balances={"INR": Balance(5)}))
+    for key in ("stored b:1", "changed b:1", "new b:1", "deleted b:1"):
+        state.put(key, None)
+        state.put(key, Bet("settled"))
+    state.put("stored c:1", None)
+    state.put("new c:1", 9)
+    state.apply(state.wallet("new"), {}, BET, Position(0, 9))
+    assert (state.get("new b:2"), state.get("new c:2")) == (Bet("open", "INR"), 9)
+    state.put(follow_up_key(3), referral(3))
+    state.put(follow_up_key(2), None)
+    state.note_generation(7)
+
+
+def test_a_batch_that_is_rolled_back_leaves_no_trace(state: PartitionState) -> None:
+    before = seen(state)
+    change_everything(state)
+    state.roll_back()
+    assert seen(state) == before
+    state.commit()
+    assert seen(state) == before, "nothing waits for the next commit"
+
+
+def test_a_batch_that_is_rolled_back_is_not_saved(state: PartitionState) -> None:
+    change_everything(state)
+    state.roll_back()
+    saved = state.begin_checkpoint()
+    assert set(saved) == {
+        "changed",
+        "changed b:1",
+        "deleted b:1",
+        "!t0000000000000050 changed",
+        follow_up_key(2),
+        "!w",
+    }
+    assert saved["changed b:1"] == Bet("open", "INR", 5)
+
+
+def test_a_follow_up_of_a_batch_is_not_open_before_the_commit(state: PartitionState) -> None:
+    state.put(follow_up_key(3), referral(3))
+    state.put(follow_up_key(2), None)
+    assert [seq for seq, _ in state.open_follow_ups()] == [2], "the batch may still be rolled back"
+    state.commit()
+    assert [seq for seq, _ in state.open_follow_ups()] == [3]
+
+
+def test_no_checkpoint_is_taken_within_a_batch(state: PartitionState) -> None:
+    state.put("new c:1", 9)
+    with pytest.raises(AssertionError, match="between batches"):
+        state.begin_checkpoint()

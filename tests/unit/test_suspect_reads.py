@@ -1,0 +1,131 @@
+"""Reads of rows that the background check knows to be wrong: how they say so, and how they are refused."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from api.composition.settings import SettingsError, read_settings
+from conformance.memory_cache import MemoryCache
+from ledger.core.position import partition_of
+from projections.caching.cached_reads import CachedReads
+from projections.live.memory import MemoryLiveFeed
+from projections.projecting.post_commit import PostCommit
+from projections.storage.port import EVERY_USER, Difference
+from unit.asked import Asked
+from unit.given import deposit, open_wallet, place_bet
+
+PARTITION = partition_of("u1", 4)
+OTHER = "u2"
+WRONG = Difference(PARTITION, "u1", "bet", '["u1","b1"]', "stake", "10", "11")
+OF_U1 = ("", "/balance", "/history", "/bets", "/bets/b1", "/holds", "/stats", "/referrals")
+
+
+@pytest.fixture
+async def asked(tmp_path: Path) -> AsyncIterator[Asked]:
+    async with Asked(tmp_path) as asked:
+        await asked.world.given(open_wallet(), open_wallet(OTHER), deposit(1_000), place_bet(10, bet_id="b1"))
+        await asked.fold()
+        yield asked
+
+
+@pytest.mark.parametrize("rest", OF_U1)
+async def test_every_read_of_a_user_with_a_wrong_row_says_so_until_it_is_repaired(asked: Asked, rest: str) -> None:
+    path = f"/v1/wallets/u1{rest}"
+    before = await asked.get(path)
+    assert "suspect" not in before.json()["as_of"]
+    await asked.differ(PARTITION, WRONG)
+    suspect = await asked.get(path, ("if-none-match", before.headers.get("etag", "*")))
+    assert suspect.status == 200, "a client must not keep what it has"
+    assert suspect.json() == {**before.json(), "as_of": {**before.json()["as_of"], "suspect": True}}
+    assert "etag" not in suspect.headers
+    assert "suspect" not in (await asked.get(f"/v1/wallets/{OTHER}")).json()["as_of"]
+    await asked.differ(PARTITION)
+    assert await asked.get(path) == before
+
+
+async def test_what_a_suspect_user_lacks_is_not_found_with_the_same_mark(asked: Asked) -> None:
+    await asked.differ(PARTITION, WRONG)
+    missing = await asked.get("/v1/wallets/u1/bets/b2")
+    assert (missing.status, missing.json()["code"], missing.json()["suspect"]) == (404, "bet_not_found", True)
+
+
+async def test_the_writer_itself_is_never_suspect(asked: Asked) -> None:
+    await asked.differ(PARTITION, WRONG)
+    assert "suspect" not in (await asked.get("/v1/wallets/u1?consistency=strong")).json()["as_of"]
+
+
+async def test_a_read_of_all_users_is_suspect_if_a_row_of_its_own_table_is(asked: Asked) -> None:
+    board, queue = "/v1/leaderboards/staked_day?asset=INR", "/v1/orders"
+    for table, suspect in (("bet", set()), ("standing", {board}), ("orders", {queue})):
+        await asked.differ(PARTITION, Difference(PARTITION, "u1", table, "k", "f", "1", "2"))
+        assert {path for path in (board, queue) if (await asked.get(path)).json()["as_of"].get("suspect")} == suspect
+
+
+async def test_a_difference_of_every_user_makes_all_of_its_partition_suspect(asked: Asked) -> None:
+    await asked.differ(PARTITION, Difference(PARTITION, EVERY_USER, "checkpoint", "", "head", "1", "2"))
+    for path in ("/v1/wallets/u1", "/v1/orders", "/v1/leaderboards/staked_day?asset=INR"):
+        assert (await asked.get(path)).json()["as_of"]["suspect"] is True
+    assert partition_of("u3", 4) != PARTITION
+    assert not asked.reads.suspects.has_user("u3", partition_of("u3", 4))
+
+
+async def test_a_row_that_no_read_shows_makes_none_suspect(asked: Asked) -> None:
+    await asked.differ(PARTITION, Difference(PARTITION, "", "deposit", "[3]", "order_id", "1", "2"))
+    for path in ("/v1/wallets/u1", "/v1/orders"):
+        assert "suspect" not in (await asked.get(path)).json()["as_of"]
+    assert "warnings" not in (await asked.get("/readyz")).json()
+
+
+async def test_the_service_stays_ready_and_warns_with_the_cure(
+    asked: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert (await asked.get("/readyz")).json() == {"status": "ready"}
+    await asked.differ(PARTITION, WRONG)
+    ready = await asked.get("/readyz")
+    assert ready.status == 200
+    (warning,) = ready.json()["warnings"]
+    assert "stakelog project rebuild --accept" in warning
+    assert warning in caplog.text
+    await asked.differ(PARTITION)
+    assert "agrees with the log again" in caplog.text
+    assert (await asked.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_suspect_reads_are_refused_by_setting(asked: Asked) -> None:
+    asked.reads.suspects.refuse = True
+    await asked.differ(PARTITION, WRONG)
+    for rest in (*OF_U1, "/bets/b2"):
+        refused = await asked.get(f"/v1/wallets/u1{rest}")
+        assert (refused.status, refused.json()["code"]) == (503, "log_unavailable")
+        assert "differ from the log" in refused.json()["detail"]
+    assert (await asked.get("/v1/wallets/u1?consistency=strong")).status == 200
+    assert (await asked.get(f"/v1/wallets/{OTHER}")).status == 200
+
+
+async def test_reads_from_the_cache_are_marked_too(asked: Asked) -> None:
+    cache = MemoryCache(trust_s=3_600.0)
+    post_commit = PostCommit(cache, MemoryLiveFeed())
+    (live,) = await asked.store.generations()
+    await post_commit.started(live, dict(enumerate(await asked.store.checkpoints(live.number))))
+    reads = CachedReads(asked.model, asked.world.node, asked.world.clock, cache)
+    for hits in (0, 1):
+        found = await reads.wallet("u1")
+        assert (reads.counts["wallet", "hit"], found.suspect) == (hits, False)
+    await asked.differ(PARTITION, WRONG, replace(WRONG, table="standing"))
+    await reads.suspects.look()
+    assert (await reads.wallet("u1")).suspect
+    assert (await reads.statistics("u1")).suspect
+    assert not (await reads.wallet(OTHER)).suspect
+    for hits in (0, 1):
+        assert (await reads.leaderboard("staked_day", "INR", None, 10)).suspect
+        assert reads.counts["leaderboard", "hit"] == hits
+
+
+def test_the_setting_is_mark_or_refuse() -> None:
+    assert not read_settings({}).refuse_suspect
+    assert read_settings({"STAKELOG_SUSPECT_READS": "refuse"}).refuse_suspect
+    with pytest.raises(SettingsError, match="STAKELOG_SUSPECT_READS=no: mark or refuse"):
+        read_settings({"STAKELOG_SUSPECT_READS": "no"})
