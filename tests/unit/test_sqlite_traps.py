@@ -165,6 +165,14 @@ async def test_an_append_is_one_row_of_lines(log: SqliteEventLog, path: Path) ->
     ]
 
 
+async def test_a_record_with_a_line_feed_is_a_broken_invariant_and_writes_nothing(log: SqliteEventLog) -> None:
+    records = run_of(0, EMPTY, ["a", "b"]).records
+    with pytest.raises(AssertionError, match="line feed"):
+        await log.append(0, EMPTY, [records[0], records[1]._replace(record=b"{\n}")])
+    assert await whole(log, 0) == []
+    await append(log, 0, EMPTY, "a")
+
+
 # --- durable -----------------------------------------------------------------------------------------------------
 
 
