@@ -46,10 +46,11 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
         _Needs("npm", (), "npm"),
         _Needs("go", ("/usr/local/go/bin",), "golang-go"),
     ),
+    "image": (_Needs("buildah", (), "buildah"), _Needs("debootstrap", ("/usr/sbin",), "debootstrap")),
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""The programs that can be installed: the servers, the balancer, and the runtimes of the client generators."""
+"""The servers, the balancer, the runtimes of the client generators, and the programs that build the image."""
 
 
 def say(text: str) -> None:

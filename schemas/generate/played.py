@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from api.http.bodies import encode_results, result_of
+from api.http.bodies import encode_result
 from api.http.commands import read_command
 from ledger.core.decide import Case, decide, needs
 from ledger.core.events import Event
@@ -146,5 +146,5 @@ class _Play:
         self._items |= {(user_id, key): item for key, item in changed.items()}
         self._head = Head(place.seq, sha256(record).hexdigest())
         self._time_us += 1_000_000
-        answer = msgspec.json.decode(encode_results(result_of(Accepted(event, place, self._head.sha256))))
+        answer = msgspec.json.decode(encode_result(Accepted(record, place, self._head.sha256)))
         return Example(values, actor, answer, record.decode())

@@ -15,6 +15,7 @@ NAMES = (
     "commit",
     "batches",
     "spread",
+    "cost",
     "reads",
     "history",
     "visible",

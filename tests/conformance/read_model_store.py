@@ -12,8 +12,10 @@ import pytest
 from ledger.core.record import EMPTY, Head, sha256_hex
 from projections.models import ROW_TYPES
 from projections.models.accounts import AccountRow
+from projections.models.adjustments import AdjustmentRow
 from projections.models.bets import BetRow
 from projections.models.deposits import DepositRow
+from projections.models.grants import GrantEventRow, GrantRow, GrantStakeRow
 from projections.models.history import HistoryRow
 from projections.models.holds import HoldRow
 from projections.models.leaderboards import LeaderboardRow
@@ -21,6 +23,7 @@ from projections.models.orders import OrderRow
 from projections.models.referrals import ReferralRow
 from projections.models.statistics import StatisticsRow
 from projections.models.transfers import TransferRow
+from projections.models.wallet_list import OpenedRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import (
     ALL_USERS,
@@ -49,10 +52,15 @@ OpenStore = Callable[[], Awaitable[ReadModelStore]]
 ONE_OF_EACH: Final[tuple[Row, ...]] = (
     WalletRow("u1", "open", 1, "r1", "o1", "INR", AMOUNT_MAX, "0:7", 2),
     AssetRow("u1", "INR", 1, -AMOUNT_MAX, AMOUNT_MAX, 0, 5, None, 0, AMOUNT_MAX),
+    OpenedRow("u1", 1, 7),
     HistoryRow("u1", 2, 7, "INR", "bet_placed", "c", None, -5, 0, 0, 1, 2, 3, '{"selection":"größer 🪔"}' * 500),
     OrderRow("u1", "o'1", "deposit", "INR", 5, 0, "completed", None, 7, 2, None, None),
     HoldRow("u1", "h1", "INR", 5, "open", None, None, 7, 2, None, None),
     TransferRow("u1", "t1", "u2", "INR", 5, "returned", "wallet_closed", 7, 2, 3),
+    GrantRow("u1", "g1", "grant", "INR", AMOUNT_MAX, 0, -1, 7, 2),
+    GrantEventRow("u1", 7, "g1"),
+    GrantStakeRow("u1", "b%1_", '[["g1",5]]'),
+    AdjustmentRow("u1", "a1", "INR", -AMOUNT_MAX, "größer", "proposed", "local", None, 7, 2, None, None),
     StatisticsRow("u1", "INR", "", 1, 2, "9" * 40, "4", "5", 6, 7, "8", 9, "10", 11, "12", 13, "14"),
     LeaderboardRow("u1", "INR", 20_000, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
     ReferralRow("u1", 6, 10**12),

@@ -111,7 +111,7 @@ async def test_a_conflict_in_the_counter_of_retries_fails_no_commit_and_is_count
         async with wallets.writing() as locks_row:
             await locks_row.change(Statement(f"UPDATE wallet_g{live.number} SET status = %s", ("to",), {}), [("x",)])
             folding = asyncio.create_task(store.commit(live.number, [second]))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while store.retries == 0:  # noqa: ASYNC110 - the store only counts it
                     await asyncio.sleep(0.02)
         await folding
@@ -385,7 +385,7 @@ async def test_a_month_is_made_without_waiting_for_readers(database_url: str) ->
     await store.commit(live.number, [first])
     scan = store.scan(live.number, 0)
     await anext(scan)  # keeps its snapshot and its locks while it is open
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await other.commit(live.number, [run(0, first.after, 2, line(TIME_US + 2 * MONTH_US, 2))])
     rows = [row async for _, kind, page in scan for row in page if kind is HistoryRow]
     assert rows in ([line(TIME_US, 1)], []), "the scan shows its own moment"
@@ -481,7 +481,7 @@ async def test_a_stopped_server_is_unavailable_and_is_used_again_after_its_resta
     with pytest.raises(ReadModelUnavailable):
         await fresh.generations()
     own_server.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 assert (await model.fetch([wallet_of("u1")]))[0][0][4] == "open"

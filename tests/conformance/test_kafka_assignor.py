@@ -47,7 +47,7 @@ class Node:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - no event reports it
             await asyncio.sleep(0.02)
 

@@ -15,15 +15,18 @@ import msgspec
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from projections.models import ROW_TYPES
+from projections.models import ROW_TYPES, adjustments, orders
+from projections.models.adjustments import AdjustmentRow
 from projections.models.bets import BetRow, bet_statement, bets_statement
+from projections.models.grants import GrantRow, grants_statement
 from projections.models.history import HistoryRow, balances_at_statement, balances_statement, history_statement
 from projections.models.holds import HoldRow, hold_statement, holds_statement
 from projections.models.leaderboards import LeaderboardRow, leaders_statement
-from projections.models.orders import OrderRow, order_statement, orders_statement
+from projections.models.orders import OrderRow, order_statement
 from projections.models.referrals import referrals_statement
 from projections.models.statistics import StatisticsRow, statistics_statement
-from projections.models.transfers import TransferRow, transfer_statement
+from projections.models.transfers import TransferRow, transfer_statement, transfers_statement
+from projections.models.wallet_list import OpenedRow, quarantined_statement, wallets_statement
 from projections.models.wallets import AssetRow, WalletRow, assets_statement
 from projections.reads import statements
 from projections.storage.common import create_index, create_table, ready
@@ -52,24 +55,38 @@ BETS: Final = [
     *(conditions | {"after", "kept", "status"} for conditions in some(("game", "period"))),
     *(conditions | {"after", "left"} for conditions in some(("game", "period"))),
 ]
-PAGED: Final = frozenset({"after", f"partitions={PARTITIONS}"})
 ORDERS: Final = [
-    *some(("kind", "status")),
-    *(conditions | PAGED for conditions in some(("kind",))),
-    *(conditions | PAGED | {"kept", "status"} for conditions in some(("kind",))),
-    PAGED | {"kind", "left"},
+    *some(("kind",)),
+    *some(("status", "after")),
+    frozenset({"kind", "after"}),
+    *(frozenset({"status", "after", changed, "known=2"}) for changed in ("kept", "left")),
+]
+ADJUSTMENTS: Final = [conditions for conditions in ORDERS if "kind" not in conditions]
+WALLETS: Final = [
+    frozenset({*first, *then}) for first in ((), ("prefix",), ("users=3",)) for then in ((), ("after",))
 ]
 NONE: Final = frozenset[str]()
 ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
     *((history_statement, conditions) for conditions in HISTORY),
     *((bets_statement, conditions) for conditions in BETS),
-    *((orders_statement, conditions) for conditions in ORDERS),
+    *((orders.LIST.statement, conditions) for conditions in ORDERS),
+    *((adjustments.LIST.statement, conditions) for conditions in ADJUSTMENTS),
+    *((wallets_statement, conditions) for conditions in WALLETS),
+    (quarantined_statement, frozenset({"users=3"})),
+    *(
+        (builder, conditions)
+        for builder in (transfers_statement, grants_statement)
+        for conditions in some(("after",))
+    ),
     *((leaders_statement, frozenset({measure})) for measure in ("staked", "won", "net")),
     *((holds_statement, conditions) for conditions in some(("after",))),
     *(
         (builder, NONE)
         for builder in (
             statements.user_status,
+            statements.oldest_quarantine,
+            orders.LIST.changes_statement,
+            adjustments.LIST.changes_statement,
             assets_statement,
             balances_at_statement,
             balances_statement,
@@ -82,9 +99,9 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
         )
     ),
 ]
-SORTED: Final = frozenset({"left", "staked", "won", "net"})
-"""Conditions whose rows may be sorted in memory: few rows change while a client pages, and a leaderboard sorts
-sums."""
+SORTED: Final = frozenset({"left", "staked", "won", "net", "prefix", "users=3"})
+"""Conditions whose rows may be sorted in memory: few rows change while a client pages; a leaderboard sorts sums; the
+wallets of a prefix are found by their names and sorted by their times."""
 
 
 def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
@@ -141,6 +158,24 @@ def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
             )
             yield (
                 partition,
+                AdjustmentRow(
+                    user_id,
+                    f"a-{seq}",
+                    asset,
+                    5,
+                    "why",
+                    "proposed" if pending else "approved",
+                    "local",
+                    None if pending else "op",
+                    seq,
+                    time_us,
+                    None if pending else seq + 9,
+                    None if pending else time_us + 9,
+                ),
+            )
+            yield partition, GrantRow(user_id, f"g-{seq}", "grant", asset, 5, 5, None, seq, time_us)
+            yield (
+                partition,
                 HoldRow(user_id, f"h-{seq}", asset, 5, "released", None, None, seq, time_us, seq + 1, time_us),
             )
             yield (
@@ -150,6 +185,7 @@ def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
     for user_id in (BIG, *users):
         partition = 1 if user_id == BIG else int(user_id[7:]) % PARTITIONS
         yield partition, WalletRow(user_id, "open", 1)
+        yield partition, OpenedRow(user_id, 1, 1)
         for asset in ("INR", "GOLD"):
             yield partition, AssetRow(user_id, asset, 1)
             yield partition, StatisticsRow(user_id, asset, "external")
@@ -195,11 +231,15 @@ def test_a_statement_uses_an_index_and_does_not_sort(
     database: sqlite3.Connection, builder: Builder, conditions: frozenset[str]
 ) -> None:
     steps = plan(database, builder, conditions)
-    ordered_by_index = builder is orders_statement and not conditions & {"kind", "status", "after", "left"}
+    ordered_by_index = (
+        builder in (orders.LIST.statement, adjustments.LIST.statement, wallets_statement) and not conditions
+    )
     for step in steps:
+        if step.startswith("SCAN anon"):
+            continue  # the page that a subquery has found
         if step.startswith("SCAN"):  # the whole queue, page by page: the index gives its order, nothing narrows it
             assert ordered_by_index, steps
-            assert "USING INDEX" in step, steps
+            assert "INDEX" in step, steps
         if step.startswith("SEARCH"):
             assert "INDEX" in step or "PRIMARY KEY" in step, steps
         if "TEMP B-TREE" in step:

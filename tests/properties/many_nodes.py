@@ -141,7 +141,7 @@ class Run:
         """Wait until everything is open, every follow-up has arrived, and nothing is in flight."""
         await self.cluster.settled()
         worlds = self.cluster.worlds.values()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while any(world.open_follow_ups() for world in worlds) or not all(  # noqa: ASYNC110
                 writer.idle for world in worlds for writer in world.node.writers.values()
             ):

@@ -30,7 +30,11 @@ Where the contract and docs/reads.md can be read in two ways, this model reads t
  9. `commissions` of a wallet that got none is `{}`: an asset appears there once paid, as elsewhere once moved.
 10. An event of `referral_counted` is one member of its level, in a ring of referrers too.
 11. `staked`, `paid_out` and so on of a game are sums over the bets of the asset, whatever bucket they came from.
-12. `withdrawals` counts a withdrawal once it is approved.
+12. A grant is of the kind `deposit` if it is the bonus of a deposit, else `grant`. What a payout adds to bonus counts
+    for the last grant that its stake took from.
+13. `reason` of an adjustment is that of its proposal. Only proposed adjustments are listed.
+14. The place of a wallet in the list of wallets is that of its `wallet_opened`.
+15. `withdrawals` counts a withdrawal once it is approved.
 """
 
 from __future__ import annotations
@@ -59,6 +63,7 @@ LIMITS: Final[Mapping[str, int | None]] = {
 REFERRAL_LEVELS: Final = 6
 BET_STATUSES: Final = ("open", "won", "lost", "cancelled")
 ORDER_KINDS: Final = ("deposit", "withdrawal")
+ADJUSTMENT_STATUSES: Final = ("proposed", "approved", "rejected")
 ORDER_STATUSES: Final = ("completed", "pending", "approved", "rejected", "reversed")
 
 
@@ -190,6 +195,18 @@ class NaiveReads:
     def hold(self, user_id: str, hold_id: str) -> Doc | NotFound:
         return self._one(user_id, "hold_placed", "hold_id", hold_id, self._hold)
 
+    def transfers(self, user_id: str) -> Doc | NotFound:
+        if self._opening(user_id) is None:
+            return NotFound("wallet_not_found")
+        sent = [self._transfer(event) for event in self._of(user_id) if event["type"] == "transfer_sent"]
+        return _listed(_newest_first(sent, "created_at_us"))
+
+    def grants(self, user_id: str) -> Doc | NotFound:
+        if self._opening(user_id) is None:
+            return NotFound("wallet_not_found")
+        grants = [self._grant(event) for event in self._of(user_id) if _grants(event)]
+        return _listed(_newest_first(grants, "created_at_us"))
+
     def transfer(self, user_id: str, transfer_id: str) -> Doc | NotFound:
         return self._one(user_id, "transfer_sent", "transfer_id", transfer_id, self._transfer)
 
@@ -213,6 +230,27 @@ class NaiveReads:
             for order in _newest_first(orders, "created_at_us")
             if kind in (None, order["kind"]) and status in (None, order["status"])
         )
+
+    # ---- all users
+
+    def adjustments(self, *, status: str | None = None) -> Doc:
+        proposed = [self._adjustment(event) for event in self.events if event["type"] == "adjustment_proposed"]
+        return _listed(
+            adjustment
+            for adjustment in _newest_first(proposed, "created_at_us")
+            if status in (None, adjustment["status"])
+        )
+
+    def wallets(self, *, user_id: Sequence[str] | None = None, prefix: str | None = None) -> Doc:
+        openings = [
+            event
+            for event in self.events
+            if event["type"] == "wallet_opened"
+            and (user_id is None or event["user_id"] in user_id)
+            and event["user_id"].startswith(prefix or "")
+        ]
+        openings.sort(key=lambda event: (event["time_us"], event["partition"], event["seq"]), reverse=True)
+        return _listed(self.wallet(event["user_id"]) for event in openings)  # type: ignore[misc]  # each is open
 
     # ---- sums
 
@@ -417,6 +455,56 @@ class NaiveReads:
             "resolved_at_us": None if resolved is None else resolved["time_us"],
         }
 
+    def _grant(self, granted: Event) -> Doc:
+        is_deposit, data = granted["type"] == "deposited", granted["data"]
+        grant_id = data["order_id"] if is_deposit else data["grant_id"]
+        amount = data["bonus"] if is_deposit else data["amount"]
+        remaining = amount
+        for event in self._of(granted["user_id"]):
+            match event["type"]:
+                case "bet_placed":
+                    remaining -= _taken(event, grant_id)
+                case "bet_cancelled" if not event["data"]["before_bet"]:
+                    remaining += _taken(self._placed(event), grant_id)
+                case "bet_settled":
+                    source = self._placed(event)["data"]["from"]
+                    if source["grants"] and source["grants"][-1][0] == grant_id:
+                        stake = source["bonus"] + source["cash"]
+                        remaining += event["data"]["payout"] * source["bonus"] // stake
+                case "bonus_expired" if event["data"]["grant_id"] == grant_id:
+                    remaining -= event["data"]["amount"]
+        return {
+            "grant_id": grant_id,
+            "kind": "deposit" if is_deposit else "grant",
+            "asset": data["asset"],
+            "amount": amount,
+            "remaining": remaining if self._reversal(granted) is None else 0,
+            "expires_at_us": None if is_deposit else data.get("expires_at_us"),
+            "position": _position(granted),
+            "created_at_us": granted["time_us"],
+        }
+
+    def _placed(self, event: Event) -> Event:
+        """The bet that a settlement or cancellation is about."""
+        return next(
+            placed
+            for placed in self._of(event["user_id"])
+            if placed["type"] == "bet_placed" and placed["data"]["bet_id"] == event["data"]["bet_id"]
+        )
+
+    def _adjustment(self, proposed: Event) -> Doc:
+        resolved = self._resolution(proposed, "adjustment_id", "adjustment_approved", "adjustment_rejected")
+        return {
+            "user_id": proposed["user_id"],
+            **{name: proposed["data"][name] for name in ("adjustment_id", "asset", "amount", "reason")},
+            "status": "proposed" if resolved is None else resolved["type"].removeprefix("adjustment_"),
+            "proposed_by": proposed["actor"],
+            "resolved_by": None if resolved is None else resolved["actor"],
+            "position": _position(proposed),
+            "created_at_us": proposed["time_us"],
+            "resolved_at_us": None if resolved is None else resolved["time_us"],
+        }
+
     def _order(self, made: Event) -> Doc:
         if made["type"] == "deposited":
             kind, reversal = "deposit", self._reversal(made)
@@ -461,6 +549,17 @@ def _span_of(span: str, time_us: int) -> tuple[int, int]:
     first = {"day": at, "week": at - timedelta(days=at.isoweekday() - 1), "month": at.replace(day=1)}[span]
     days = {"day": 1, "week": 7, "month": monthrange(at.year, at.month)[1]}[span]
     return int(first.timestamp()) * 1_000_000, int((first + timedelta(days=days)).timestamp()) * 1_000_000
+
+
+def _grants(event: Event) -> bool:
+    """Whether the event grants bonus money."""
+    data = event["data"]
+    return event["type"] == "bonus_granted" or bool(event["type"] == "deposited" and data.get("bonus"))
+
+
+def _taken(placed: Event, grant_id: str) -> int:
+    """What a stake took from a grant."""
+    return sum(amount for of, amount in placed["data"]["from"]["grants"] if of == grant_id)
 
 
 def _position(event: Event) -> str:
@@ -554,11 +653,21 @@ def every_read(reads: NaiveReads, user_id: str) -> Iterator[Read]:
 
 
 def every_queue(reads: NaiveReads) -> Iterator[Read]:
-    """The orders of all wallets, with each filter."""
+    """The lists of all wallets, with each filter. A status of orders belongs to one kind."""
     for kind in (None, *ORDER_KINDS):
         for status in (None, *ORDER_STATUSES):
-            params = _given(kind=kind, status=status)
-            yield "orders", params, reads.orders(**params)
+            if None in (kind, status) or (kind == "deposit") == (status in ("completed", "reversed")):
+                params = _given(kind=kind, status=status)
+                yield "orders", params, reads.orders(**params)
+    for status in (None, *ADJUSTMENT_STATUSES):
+        yield "adjustments", _given(status=status), reads.adjustments(**_given(status=status))
+    users = reads.users()
+    named: tuple[Doc, ...] = (
+        *({"prefix": prefix} for prefix in ("", *{user_id[:1] for user_id in users}, *users[:2], NONE_SUCH)),
+        *({"user_id": some} for some in (users[:1], users[::2], [*users[-2:], NONE_SUCH])),
+    )
+    for params in named:
+        yield "wallets", params, reads.wallets(**params)
 
 
 def _questions(reads: NaiveReads, user_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -570,7 +679,7 @@ def _questions(reads: NaiveReads, user_id: str) -> Iterator[tuple[str, dict[str,
     games = sorted({bet["game"] for bet in bets})
     periods = sorted({bet["period"] for bet in bets})
 
-    for name in ("wallet", "stats", "referrals", "holds", "balance", "history", "bets"):
+    for name in ("wallet", "stats", "referrals", "holds", "transfers", "grants", "balance", "history", "bets"):
         yield name, {}
     for at_us in sorted({time_us + step for time_us in times for step in (-1, 0, 1)}):
         yield "balance", {"at_us": at_us}
@@ -623,14 +732,14 @@ def target_of(name: str, user_id: str, params: Mapping[str, Any]) -> str:
         "hold": f"/holds/{part(params.get('hold_id', ''))}",
         "transfer": f"/transfers/{part(params.get('transfer_id', ''))}",
     }
-    if name == "orders":
-        path = "/v1/orders"
+    if name in ("orders", "adjustments", "wallets"):
+        path = f"/v1/{name}"
     elif name == "order":
         path = f"/v1/orders/{part(user_id)}/{part(params['order_id'])}"
     else:
         path = f"/v1/wallets/{part(user_id)}{paths.get(name, f'/{name}')}"
-    query = {key: value for key, value in params.items() if not key.endswith("_id")}
-    return f"{path}?{urlencode(query)}" if query else path
+    query = {key: value for key, value in params.items() if not key.endswith("_id") or name == "wallets"}
+    return f"{path}?{urlencode(query, doseq=True)}" if query else path
 
 
 # ---- pages
@@ -650,16 +759,25 @@ def identity(item: Doc) -> tuple[str, str]:
 
 
 def assert_walked(
-    pages: Sequence[Page], reads: NaiveReads, listed: Callable[..., Doc | NotFound], **filters: Any
+    pages: Sequence[Page],
+    reads: NaiveReads,
+    listed: Callable[..., Doc | NotFound],
+    *,
+    may_add: bool = False,
+    **filters: Any,
 ) -> None:
     """The pages of one walk delivered every item that matched at the first page, once, in order, and nothing else;
-    each is shown as it was when its page was read.
+    each is shown as it was when its page was read. `may_add`: also items that did not exist at the first page.
 
     `listed` is the read, `filters` those of the walk on what may change while it goes on:
     `assert_walked(pages, reads, lambda at, **more: at.bets("u1", game="external", **more), status="open")`.
     """
     matched = _items(listed(reads.at(pages[0].as_of), **filters))
     delivered = [identity(item) for page in pages for item in page.items]
+    if may_add:
+        existed = {identity(item) for item in _items(listed(reads.at(pages[0].as_of)))}
+        assert len(delivered) == len(set(delivered))
+        delivered = [one for one in delivered if one in existed]
     assert delivered == [identity(item) for item in matched]
     for page in pages:
         as_they_were = {identity(item): item for item in _items(listed(reads.at(page.as_of)))}

@@ -41,7 +41,7 @@ from properties.busy_days import Wait, busy_day
 from properties.jumping_loop import JumpingLoop
 from properties.naive_ledger import DAY_US
 from properties.stories import USERS, Post, beginnings, commands, seen
-from properties.witness import Asked, Witness
+from properties.witness import Asked, Witness, Written
 from unit.given import ASSETS, NOON, SECOND_US
 
 PARTITIONS: Final = 3
@@ -356,7 +356,9 @@ class LedgerMachine(RuleBasedStateMachine):
             if written is None:
                 assert response is None
             else:
-                assert response == Accepted(written.event, written.position, written.head, hit=True)
+                assert isinstance(response, Accepted)
+                assert response.hit
+                assert Written(response.position, response.head, response.event) == written
 
 
 async def _gathered(tasks: set[asyncio.Task[Any]]) -> None:
@@ -365,7 +367,11 @@ async def _gathered(tasks: set[asyncio.Task[Any]]) -> None:
 
 def _values(writer: Writer) -> dict[str, Value]:
     """All values of the writer's state except follow-ups: a replay does not know yet that they arrived."""
-    return {key: value for key, value in writer.state._scan("", "\U0010ffff") if not key.startswith("!f")}
+    state = writer.state
+    found: dict[str, Value | None] = dict(state._store.scan(writer.partition, "", "\U0010ffff", 1_000_000))
+    assert not state._undo, "no batch is under way"
+    found.update({**state._saving, **state._changed})
+    return {key: value for key, value in found.items() if value is not None and not key.startswith("!f")}
 
 
 def _changed(fields: Mapping[str, Any], change: int) -> dict[str, Any]:

@@ -232,8 +232,9 @@ class Witness:
             case IdReused(fields, first_position):
                 expected = naive_ledger.Refused("command_id_reused", differs=fields)
                 return modelled == expected and first is not None and first_position == str(first.position)
-            case Accepted(event, position, head):
-                return isinstance(modelled, naive_ledger.Duplicate) and first == Written(position, head, event)
+            case Accepted(_, position, head):
+                written = Written(position, head, response.event)
+                return isinstance(modelled, naive_ledger.Duplicate) and first == written
             case DryRunAccepted(event):
                 return isinstance(modelled, naive_ledger.Accepted) and _is_same(event, modelled.fact)
             case _:

@@ -104,6 +104,10 @@ def answer(reads: FakeReads, path: str) -> Any:
             return found(reads.holds(user_id, cursor), "wallet")
         case "wallets", [user_id, "holds", hold_id]:
             return found(reads.hold(user_id, hold_id), "hold")
+        case "wallets", [user_id, "transfers"]:
+            return found(reads.transfers(user_id, cursor), "wallet")
+        case "wallets", [user_id, "grants"]:
+            return found(reads.grants(user_id, cursor), "wallet")
         case "wallets", [user_id, "transfers", transfer_id]:
             return found(reads.transfer(user_id, transfer_id), "transfer")
         case "wallets", [user_id, "stats"]:
@@ -112,6 +116,8 @@ def answer(reads: FakeReads, path: str) -> Any:
             return found(reads.referrals(user_id), "wallet")
         case "orders", []:
             return found(reads.orders(cursor), "order")
+        case "adjustments", []:
+            return found(reads.adjustments(cursor), "adjustment")
         case "leaderboards", [name]:
             return found(reads.leaderboard(name, query["asset"], int(query["at_us"])), "leaderboard")
         case "orders", [user_id, order_id]:

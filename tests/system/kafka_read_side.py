@@ -86,7 +86,7 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, within_s: float = 20.0) -> int:
+    def stop(self, within_s: float = 60.0) -> int:
         """SIGTERM; its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=within_s)

@@ -89,13 +89,16 @@ async def _reconciled_under_load(service: Service) -> tuple[subprocess.Completed
     """What was said, and how many commands were accepted while it was made."""
     crowd = Crowd(service, seed=5, clients=4, patient=True)
     playing = asyncio.create_task(crowd.play())
-    await asyncio.sleep(1.5)
+    async with asyncio.timeout(60):
+        while not any(asked.told for asked in crowd.asked):  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.05)
     before = sum(len(asked.told) for asked in crowd.asked)
     reconciling = asyncio.create_task(asyncio.to_thread(reconcile, "--url", service.url))
-    await asyncio.sleep(2.5)
+    async with asyncio.timeout(60):
+        while (accepted := sum(len(asked.told) for asked in crowd.asked) - before) <= 100:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     crowd.stop = True
     await playing
-    accepted = sum(len(asked.told) for asked in crowd.asked) - before
     return await reconciling, accepted
 
 

@@ -177,7 +177,7 @@ def test_a_second_follower_folds_nothing_twice(tmp_path: Path) -> None:
         until(lambda: folded(data))
         for (process, log), number in zip(others, (signal.SIGTERM, signal.SIGINT), strict=True):
             process.send_signal(number)
-            assert process.wait(20) == 0, log.read_text()
+            assert process.wait(60) == 0, log.read_text()
             assert "Traceback" not in log.read_text()
     assert_true_of_the_log(data, tmp_path / "scratch")
 
@@ -267,7 +267,7 @@ def test_a_log_that_got_shorter_stops_the_start_with_its_place(tmp_path: Path) -
 def assert_halts(service: Service, reason: str) -> None:
     service.launch()
     assert service.process is not None
-    assert service.process.wait(30) == 1
+    assert service.process.wait(60) == 1
     service.process = None
     last = service.log_text().splitlines()[-1]
     assert last.startswith("stakelog serve: "), last
@@ -290,7 +290,7 @@ def test_damage_that_the_follower_meets_halts_the_service_with_its_place(tmp_pat
     )
     process.resume()
     assert service.process is not None
-    assert service.process.wait(30) == 1
+    assert service.process.wait(60) == 1
     service.process = None
     last = service.log_text().splitlines()[-1]
     assert last.startswith(f"stakelog serve: the log is damaged at partition 2, seq {seq}: "), last
@@ -394,7 +394,7 @@ def test_a_user_who_cannot_be_folded_is_quarantined_alone_and_folded_after_the_f
     until(lambda: folded(service.data))
     follower.terminate()
     said = log.read_text()
-    assert follower.wait(20) == 0, said
+    assert follower.wait(60) == 0, said
     assert f"user {UNFOLDABLE_USER} of partition" in said
     assert "cannot fold wallet_opened" in said
     status = program(service.data, "project", "status")

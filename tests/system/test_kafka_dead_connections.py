@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
@@ -22,6 +23,7 @@ from kafka_judge import Logs
 from ledger.core.record import EMPTY
 from ledger.errors import LedgerError
 from ledger.kafka.client import KafkaClient
+from ledger.kafka.connection import new_client
 from system.test_kafka_groups import ALL, PARTITIONS, Group, Member, until
 
 pytestmark = pytest.mark.system
@@ -224,3 +226,52 @@ async def test_a_first_contact_whose_connection_dies_is_unavailable_and_the_next
     await client.start()
     assert await client.end_offset(0) == 0
     await client.close()
+
+
+# --- connections that aiokafka would leave open --------------------------------------------------------------------
+
+
+async def test_a_start_that_is_cancelled_leaves_no_connection_open(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(bootstrap_servers=kafka.url.removeprefix("kafka://").partition("?")[0])
+    opened: asyncio.Future[AIOKafkaConnection] = asyncio.get_running_loop().create_future()
+    real = AIOKafkaConnection.send
+
+    def send(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
+        if isinstance(request, MetadataRequest):
+            opened.set_result(connection)
+            return asyncio.Event().wait()
+        return real(connection, request, expect_response)
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", send)
+    starting = asyncio.create_task(client.bootstrap())
+    connection = await opened
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not connection.connected()
+
+
+async def test_a_connection_that_is_opened_while_its_client_closes_is_closed(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(bootstrap_servers=kafka.url.removeprefix("kafka://").partition("?")[0])
+    await client.bootstrap()
+    opened: asyncio.Future[AIOKafkaConnection] = asyncio.get_running_loop().create_future()
+    may_continue = asyncio.Event()
+    real = AIOKafkaConnection.connect
+
+    async def connect(connection: AIOKafkaConnection) -> None:
+        await real(connection)
+        opened.set_result(connection)
+        await may_continue.wait()
+
+    monkeypatch.setattr(AIOKafkaConnection, "connect", connect)
+    ready = asyncio.create_task(client.ready(next(iter(client.cluster.brokers())).nodeId))
+    connection = await opened
+    await client.close()
+    may_continue.set()
+    assert not await ready
+    assert not connection.connected()

@@ -117,7 +117,7 @@ async def test_ownership_that_moves_again_and_again_loses_and_doubles_nothing(lo
     await playing
     for node in nodes[:-1]:  # without a request it has not noticed yet
         late = asyncio.create_task(Clients([node], "late").last_word(open_wallet("late"), random.Random(1)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await node.halted
         late.cancel()
     await assert_borne_out(logs, clients, nodes)

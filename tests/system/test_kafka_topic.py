@@ -111,10 +111,20 @@ async def test_a_limit_that_was_lowered_meanwhile_refuses_a_batch_and_the_log_go
     lowered = ConfigResource(ConfigResourceType.TOPIC, logs.topic, configs={"max.message.bytes": "10000"})
     async with administered(kafka) as admin:
         await admin.alter_configs([lowered])
+    landed = list(base.stored)
+
+    async def append_until_refused() -> None:
+        """The broker takes the new limit some time after it has accepted it."""
+        nonlocal base
+        async with asyncio.timeout(60):
+            while True:
+                base = await append(log, 0, base.head, *(f"b{len(landed) + number}" for number in range(100)))
+                landed.extend(base.stored)
+
     with pytest.raises(LogUnavailable, match="bytes of one batch"):
-        await append(log, 0, base.head, *(f"b{number}" for number in range(100)))
+        await append_until_refused()
     following = await append(log, 0, base.head, "c")
-    assert await whole(log, 0) == base.stored + following.stored
+    assert await whole(log, 0) == [*landed, *following.stored]
 
 
 # --- TLS and SASL --------------------------------------------------------------------------------------------------

@@ -42,10 +42,10 @@ def ended(processes: list[psutil.Process]) -> bool:
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_servers_end_with_their_starter(end: signal.Signals) -> None:
-    with starter_of("redis", "kafka") as (starter, servers):
+    with starter_of("redis", "postgresql") as (starter, servers):
         assert len(servers) == 2
         starter.send_signal(end)
-        starter.wait(30)
+        starter.wait(60)
         assert ended(servers)
 
 

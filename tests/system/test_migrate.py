@@ -70,7 +70,7 @@ async def _without_topic(kafka: Kafka) -> None:
     async with administered(kafka) as admin:
         if TOPIC in await admin.list_topics():
             await admin.delete_topics([TOPIC])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while TOPIC in await admin.list_topics():  # noqa: ASYNC110 - the broker sends no event
                 await asyncio.sleep(0.05)
 
@@ -287,7 +287,7 @@ async def member_of_the_nodes(kafka: Kafka) -> AsyncIterator[None]:
     )
     await node.start()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(node.assignment()) < PARTITIONS:  # noqa: ASYNC110 - the client has no event for it
                 await asyncio.sleep(0.02)
         yield

@@ -21,20 +21,15 @@ def told() -> Story:
     return story(31, commands=500, partitions=3)
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
-def databases(request: pytest.FixtureRequest) -> EmptyDatabases:
-    found: EmptyDatabases = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture
-def side(kafka: Kafka, databases: EmptyDatabases, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
-    with side_of(kafka, databases, tmp_path, told.partitions) as side:
+def side(kafka: Kafka, mariadb: EmptyDatabases, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
+    """On MariaDB. What depends on the database is in the conformance suites, which run on PostgreSQL, too."""
+    with side_of(kafka, mariadb, tmp_path, told.partitions) as side:
         yield side
 
 
 def test_a_read_model_is_built_rebuilt_and_checked_from_the_topic(
-    side: KafkaReadSide, databases: EmptyDatabases
+    side: KafkaReadSide, mariadb: EmptyDatabases
 ) -> None:
     side.write(0.5)
     for partition, records in enumerate(side.story):
@@ -51,13 +46,17 @@ def test_a_read_model_is_built_rebuilt_and_checked_from_the_topic(
     side.assert_true_of_the_log()
     well = side.run("project", "check", "--once")
     assert (well.returncode, well.stdout) == (0, "well: every row agrees with the log\n"), well.stderr
-    databases.ask("UPDATE wallet_g2 SET status = 'closed'", side.url.rpartition("/")[2])
+    mariadb.ask("UPDATE wallet_g2 SET status = 'closed'", side.url.rpartition("/")[2])
     found = side.run("project", "check", "--once")
     assert found.returncode == 1
     assert "status" in found.stderr
     supply = side.run("project", "supply")
     assert supply.returncode == 0
     assert "house/deposits" in supply.stdout
+    side.environment["STAKELOG_PARTITIONS"] = "7"
+    status = side.run("project", "status")
+    assert status.returncode == 2
+    assert "created with 3 partitions, not 7" in status.stderr
 
 
 def test_a_follower_on_the_topic_keeps_up(side: KafkaReadSide) -> None:
@@ -102,8 +101,6 @@ def test_one_rebuild_of_a_database_at_a_time(side: KafkaReadSide) -> None:
     assert refused.stderr == (
         "stakelog project rebuild: another rebuild of this read model is running: wait until it ends\n"
     )
-    assert side.run("project", "rebuild").returncode == 0
-    side.assert_true_of_the_log()
 
 
 def test_a_worker_follows_a_rebuild_to_its_generation(side: KafkaReadSide) -> None:
@@ -117,12 +114,3 @@ def test_a_worker_follows_a_rebuild_to_its_generation(side: KafkaReadSide) -> No
     until(lambda: "folding into generation 2" in worker.said(), "the worker says so")
     side.assert_true_of_the_log()
     assert worker.stop() == 0
-
-
-def test_another_number_of_partitions_is_wrong_use(side: KafkaReadSide) -> None:
-    side.write(0.1)
-    side.run("project", "rebuild")
-    side.environment["STAKELOG_PARTITIONS"] = "7"
-    status = side.run("project", "status")
-    assert status.returncode == 2
-    assert "created with 3 partitions, not 7" in status.stderr

@@ -243,7 +243,7 @@ class OtherFollower:
 
     def stop(self) -> int:
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
+        return self._process.wait(60)
 
     def said(self) -> str:
         return self._log.read_text()
@@ -299,7 +299,7 @@ def test_commands_are_taken_while_the_database_is_away(own_server: Server, tmp_p
             betting(again, users)
             over_http.assert_problem(again.ask(f"/v1/wallets/{users[0]}"), 503, "log_unavailable")
             own_server.start()
-            until(lambda: again.ask(f"/v1/wallets/{users[0]}").status == 200, within_s=30)
+            until(lambda: again.ask(f"/v1/wallets/{users[0]}").status == 200)
             compare_all(again, users)
     assert "Traceback" not in service.log_text()
 

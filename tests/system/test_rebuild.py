@@ -1,5 +1,6 @@
 """`stakelog project rebuild`: with a busy service, killed and run again, with other folds, on damage."""
 
+import fcntl
 import os
 import random
 import re
@@ -16,7 +17,7 @@ from typing import Final
 import psutil
 import pytest
 
-from ledger.sqlite.folder import EVENTS, READ_MODEL
+from ledger.sqlite.folder import EVENTS, READ_MODEL, REBUILD_LOCK
 from sqlite_log import damage
 from system.read_side import (
     assert_true_of_the_log,
@@ -98,39 +99,31 @@ def rebuild(data: Path, *arguments: str, other_folds: str | None = None) -> "sub
 # --- beside the service -----------------------------------------------------------------------------------------
 
 
-def test_a_rebuild_under_load_takes_the_place_of_the_live_tables(tmp_path: Path) -> None:
-    service = service_of(tmp_path / "data")
+def test_a_rebuild_under_load_takes_the_place_of_the_live_tables(data: Path, tmp_path: Path) -> None:
+    """The live heads, read all the time, never go back."""
+    service = service_of(data)
     with service:
         with betting(service):
-            time.sleep(1)
-            for number in (2, 3):
-                done = rebuild(service.data)
-                assert done.returncode == 0, done.stderr
-                assert f"generation {number} is live: " in done.stdout
-                assert live(service.data)[0] == number
-            time.sleep(0.5)
-        until(lambda: folded(service.data))
-        assert [(number, status) for number, _, status in generations(service.data)] == [(3, "live")]
-        assert not [name for name in tables_of(service.data) if name.endswith(("_g1", "_g2"))]
-        assert "following into generation 3" in service.log_text()
-    assert sum(ends(service.data)) > 1_000
+            process = subprocess.Popen(
+                [*command(), "project", "rebuild"],
+                env=environment(data),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            seen = live(data)
+            while process.poll() is None or live(data)[0] == seen[0] == 1:
+                now = live(data)
+                assert all(after >= before for before, after in zip(seen[1], now[1], strict=True)), (seen, now)
+                seen = now
+            output, errors = process.communicate()
+            assert process.returncode == 0, errors
+            assert b"generation 2 is live: " in output
+        until(lambda: folded(data))
+        assert [(number, status) for number, _, status in generations(data)] == [(2, "live")]
+        assert not [name for name in tables_of(data) if name.endswith("_g1")]
+        until(lambda: "following into generation 2" in service.log_text())
     assert "Traceback" not in service.log_text()
-    assert_true_of_the_log(service.data, tmp_path / "scratch")
-
-
-def test_reads_never_go_back_to_an_older_position_after_the_switch(data: Path) -> None:
-    """The live heads, looked at all the time, never go back."""
-    service = service_of(data)
-    with service, betting(service):
-        process = subprocess.Popen([*command(), "project", "rebuild"], env=environment(data), stderr=subprocess.PIPE)
-        seen = live(data)
-        while process.poll() is None or live(data)[0] == seen[0] == 1:
-            now = live(data)
-            assert all(after >= before for before, after in zip(seen[1], now[1], strict=True)), (seen, now)
-            seen = now
-        _, said = process.communicate()
-        assert process.returncode == 0, said
-        assert live(data)[0] == 2
+    assert_true_of_the_log(data, tmp_path / "scratch")
 
 
 def test_without_a_read_model_the_first_one_is_made(data: Path, tmp_path: Path) -> None:
@@ -162,7 +155,7 @@ def test_a_rebuild_killed_at_any_moment_changes_nothing_and_continues_when_run_a
         workers = folders_of(process.pid)
         process.kill()
         process.wait()
-        until(lambda: all(gone(one) for one in workers), 5)  # noqa: B023
+        until(lambda: all(gone(one) for one in workers), 60)  # noqa: B023
         now = live(data)
         if now[0] != before[0]:  # it was that quick: the kill came too late
             before, latest_s = now, latest_s / 2
@@ -182,20 +175,6 @@ def test_a_rebuild_killed_at_any_moment_changes_nothing_and_continues_when_run_a
     assert_true_of_the_log(data, tmp_path / "scratch")
 
 
-def test_a_rebuild_says_how_far_it_is_where_stderr_is_no_terminal(data: Path) -> None:
-    often = "import api.cli.progress; api.cli.progress._LINE_EVERY_S = 0.3; from api.cli.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", often, "project", "rebuild", "--workers", "1"],
-        env=environment(data),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = [line for line in done.stderr.splitlines() if line.startswith("folding: ")]
-    events = sum(ends(data))
-    assert any(re.fullmatch(rf"folding: \d+ of {events} \(\d+ %\), about \d+ s left", line) for line in lines), lines
-
-
 def test_an_interrupted_rebuild_says_so_and_leaves_no_process(data: Path) -> None:
     before = live(data)
     process = subprocess.Popen(
@@ -206,11 +185,11 @@ def test_an_interrupted_rebuild_says_so_and_leaves_no_process(data: Path) -> Non
     workers = psutil.Process(process.pid).children()
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert b"interrupted; run it again to continue" in said
     assert b"Traceback" not in said, said.decode()
-    until(lambda: all(gone(one) for one in workers), 5)
+    until(lambda: all(gone(one) for one in workers), 60)
     assert live(data) == before
 
 
@@ -218,7 +197,7 @@ def test_a_killed_worker_process_is_reported_and_its_work_continues(data: Path, 
     process = subprocess.Popen([*command(), "project", "rebuild"], env=environment(data), stderr=subprocess.PIPE)
     until(lambda: len(folders_of(process.pid)) == 2)
     folders_of(process.pid)[0].kill()
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert b"ended with status -9; its progress is kept: run the rebuild again" in said
     assert b"Traceback" not in said
@@ -238,12 +217,11 @@ def folders_of(pid: int) -> list[psutil.Process]:
 
 
 def test_two_rebuilds_at_once_are_one_too_many(data: Path) -> None:
-    process = subprocess.Popen([*command(), "project", "rebuild"], env=environment(data), stdout=subprocess.DEVNULL)
-    until(lambda: len(generations(data)) == 2)
-    second = rebuild(data)
+    with (data / REBUILD_LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = rebuild(data)
     assert second.returncode == 1
     assert "another rebuild of this read model is running" in second.stderr
-    assert process.wait(60) == 0
 
 
 # --- other rows -------------------------------------------------------------------------------------------------
@@ -307,15 +285,28 @@ def test_other_rows_of_the_same_version_need_accept_too(data: Path) -> None:
     assert "status lost → missed" in done.stdout
 
 
-def test_rows_changed_by_hand_are_mended_by_a_rebuild(data: Path, tmp_path: Path) -> None:
+def test_rows_changed_by_hand_are_mended_by_a_rebuild_that_says_how_far_it_is(data: Path, tmp_path: Path) -> None:
     change_rows(data, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u17'")
     change_rows(data, "DELETE FROM bet_g1 WHERE user_id = 'u18' AND bet_id = 'b3'")
     change_rows(data, "INSERT INTO referral_g1 SELECT partition, user_id, 4, 9 FROM asset_g1 WHERE user_id = 'u19'")
-    done = rebuild(data, "--workers", "3")
-    # The digests are of what was folded, so a row that was changed beside the folds differs from nothing here: to
-    # find it is the check's work, and to make it again is this.
-    assert done.returncode == 0, done.stdout
-    assert f"generation 2 is live: {sum(ends(data))} events folded" in done.stdout
+    assert program(data, "project", "check", "--once").returncode == 1
+    often = "import api.cli.progress; api.cli.progress._LINE_EVERY_S = 0.3; from api.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", often, "project", "rebuild", "--workers", "1"],
+        env=environment(data),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # The digests are of what was folded, so a row that was changed beside the folds differs from nothing here: the
+    # check finds it, and the rebuild repairs it.
+    assert done.returncode == 0, done
+    events = sum(ends(data))
+    assert f"generation 2 is live: {events} events folded" in done.stdout
+    assert "REPAIRED" in done.stdout
+    assert "u17" in done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("folding: ")]
+    assert any(re.fullmatch(rf"folding: \d+ of {events} \(\d+ %\), about \d+ s left", line) for line in lines), lines
     assert_true_of_the_log(data, tmp_path / "scratch")
 
 
@@ -329,17 +320,6 @@ def test_a_running_digest_that_is_wrong_is_listed_and_mended_where_that_is_accep
     done = rebuild(data, "--accept")
     assert done.returncode == 0, done
     assert_true_of_the_log(data, tmp_path / "scratch")
-    again = rebuild(data)
-    assert again.returncode == 0, again
-
-
-def test_what_the_check_had_found_is_listed_when_it_is_mended(data: Path) -> None:
-    change_rows(data, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u17'")
-    assert program(data, "project", "check", "--once").returncode == 1
-    done = rebuild(data)
-    assert done.returncode == 0, done
-    assert "REPAIRED" in done.stdout
-    assert "u17" in done.stdout
 
 
 # --- a log that is not what it was ------------------------------------------------------------------------------

@@ -100,6 +100,12 @@ class FakeReads:
     def holds(self, user_id: str, cursor: str | None) -> Document | None:
         return self._page("holds", user_id, lambda oracle: oracle.holds, cursor)
 
+    def transfers(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._page("transfers", user_id, lambda oracle: oracle.transfers, cursor)
+
+    def grants(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._page("grants", user_id, lambda oracle: oracle.grants, cursor)
+
     def bet(self, user_id: str, bet_id: str) -> Document | None:
         return self._answer("bet", user_id, lambda oracle: oracle.bets.get(bet_id))
 
@@ -134,6 +140,12 @@ class FakeReads:
         rest = [(order["user_id"], order["order_id"]) for order in orders[self.page :]]
         page = {"items": orders[: self.page], "next_cursor": json.dumps(rest) if rest else None}
         return self._of_all_users("orders", page)
+
+    def adjustments(self, cursor: str | None) -> Document | None:
+        """All in one page."""
+        found = [one for oracle in self._oracles() for one in oracle.adjustments.values()]
+        found.sort(key=lambda one: (one["created_at_us"], *_place_of(one)), reverse=True)
+        return self._of_all_users("adjustments", {"items": found, "next_cursor": None})
 
     def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
         measure, span = name.split("_")

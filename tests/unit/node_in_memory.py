@@ -142,7 +142,7 @@ class World:
 
     async def quiet(self) -> None:
         """Wait until no writer has anything to do: all follow-ups have arrived."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for _ in range(3):
                 await asyncio.sleep(0)
                 while not all(writer.idle for writer in self.node.writers.values()):  # noqa: ASYNC110
@@ -150,18 +150,18 @@ class World:
 
     async def logged(self, event_type: str) -> None:
         """Wait until the log has an event of this type. Returns at once then, before any response is sent."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while event_type not in self.types():  # noqa: ASYNC110 - only a poll sees it before the response
                 await asyncio.sleep(0)
 
     # --- requests ------------------------------------------------------------------------------------------------
 
     async def post(self, command: Command, actor: str = "local", *, dry_run: bool = False) -> AnyResponse:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.node.post(command, request_sha256(command), actor, dry_run=dry_run)
 
     async def post_many(self, *commands: Command) -> list[AnyResponse]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
 
     async def accepted(self, command: Command, actor: str = "local") -> Accepted:
@@ -186,7 +186,7 @@ class World:
         return self
 
     async def wallet(self, user_id: str = "u1") -> Wallet:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             read = await self.node.wallet(user_id)
         assert not isinstance(read, Failed), read
         return read.wallet

@@ -188,7 +188,7 @@ class Cluster:
 
     async def settled(self) -> None:
         """Wait until every node has opened the partitions that it believes to own."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for name, world in self.worlds.items():
                 while not self.members[name].left and not world.node.ready:  # noqa: ASYNC110 - many writers' state
                     await asyncio.sleep(0.001)

@@ -354,7 +354,7 @@ async def test_a_generation_that_is_dropped_during_the_check_is_no_error(desk: D
     check_one = PartitionCheck(store, desk.log, Switching(), desk.scratch)
     check = BackgroundCheck(store, check_one, check_one, lambda: 1, round_s=0.01)
     task = asyncio.create_task(check.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(await store.checked(made.number)) < PARTITIONS:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     assert not task.done()

@@ -236,7 +236,7 @@ async def test_a_stop_ends_a_wait(tmp_path: Path, told: Story) -> None:
 
 
 async def waiting(projector: DeliveryProjector) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not projector.waiting:  # noqa: ASYNC110 - the projector has no event for it
             await asyncio.sleep(0.01)
 

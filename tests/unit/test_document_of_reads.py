@@ -12,7 +12,20 @@ from referencing.jsonschema import DRAFT202012
 
 from api.http.problems import KINDS
 from api.routes.table import ROUTES
-from projections.models import bets, history, holds, leaderboards, orders, referrals, statistics, transfers, wallets
+from projections.models import (
+    adjustments,
+    bets,
+    grants,
+    history,
+    holds,
+    leaderboards,
+    orders,
+    referrals,
+    statistics,
+    transfers,
+    wallet_list,
+    wallets,
+)
 from projections.models.transfers import SentTransfer
 from projections.models.wallets import Wallet
 from projections.tables import fields
@@ -29,6 +42,7 @@ from unit.given import (
     hold,
     open_wallet,
     place_bet,
+    propose_adjustment,
     reject_withdrawal,
     release_hold,
     request_withdrawal,
@@ -44,8 +58,9 @@ READS: Final = {
     operation["operationId"]: path
     for path, operations in DOCUMENT["paths"].items()
     for operation in operations.values()
-    if operation["tags"][0] in ("wallets", "orders")
+    if operation["tags"][0] in ("wallets", "orders", "adjustments")
 }
+OF_ALL_USERS: Final = ("getWallets", "getOrders", "getAdjustments")
 
 
 def schema_of(path: str, status: int) -> Draft202012Validator:
@@ -98,6 +113,8 @@ STORY: Final = (
     transfer(50, "u2", transfer_id="t1"),
     transfer(60, "nobody", transfer_id="t2"),
     grant_bonus(5, grant_id="g1", expires_at_us=0),
+    propose_adjustment(7, adjustment_id="a1"),
+    propose_adjustment(-7, adjustment_id="a2"),
     place_bet(96_000, bet_id="all", spend="bonus_first"),
 )
 
@@ -115,21 +132,25 @@ PATHS: Final = {
     "getBet": [*(f"/u1/bets/b{number}" for number in range(4)), "/u1/bets/all", "/u1/bets/x", "/nobody/bets/x"],
     "getHolds": ["/u1/holds", "/u1/holds?limit=1", "/nobody/holds"],
     "getHold": ["/u1/holds/h0", "/u1/holds/h1", "/u1/holds/h2", "/u1/holds/x", "/nobody/holds/x"],
+    "getTransfers": ["/u1/transfers", "/u1/transfers?limit=1", "/nobody/transfers"],
+    "getGrants": ["/u1/grants", "/u1/grants?limit=1", "/nobody/grants"],
+    "getWallets": ["?prefix=", "?prefix=u&limit=1", "?user_id=u1&user_id=top&user_id=unknown", "?prefix=unknown"],
+    "getAdjustments": ["", "?limit=1", "?status=proposed", "?status=rejected"],
     "getTransfer": ["/u1/transfers/t1", "/u1/transfers/t2", "/u2/transfers/t1", "/nobody/transfers/x"],
     "getStatistics": ["/u1/stats", "/top/stats", "/nobody/stats"],
     "getReferrals": ["/top/referrals", "/u1/referrals", "/nobody/referrals"],
     "getOrders": ["", "?limit=1", "?kind=withdrawal&status=pending", "?status=rejected"],
     "getOrder": [*(f"/u1/{order}" for order in ("d1", "d2", "w1", "w2", "w3", "x")), "/nobody/x"],
 }
-WRONG: Final = ("?limit=0", "?timeout_ms=x", "?min_position=0:9007199254740991,1:1&timeout_ms=0", "?unknown=1")
+WRONG: Final = ("limit=0", "timeout_ms=x", "min_position=0:9007199254740991,1:1&timeout_ms=0", "unknown=1")
 
 
 async def answered(asked: Asked) -> list[tuple[str, str, Answer]]:
     """(operation, path of the document, answer) of every read of the story."""
     found = []
     for operation, asks in PATHS.items():
-        root = "/v1/orders" if operation.startswith("getOrder") else "/v1/wallets"
-        wrong = [asks[0].split("?")[0] + query for query in WRONG]
+        root = f"/v1/{DOCUMENT['paths'][READS[operation]]['get']['tags'][0]}"
+        wrong = [f"{asks[0]}{'&' if '?' in asks[0] else '?'}{query}" for query in WRONG]
         found += [(operation, READS[operation], await asked.get(root + ask)) for ask in (*asks, *wrong)]
     return found
 
@@ -146,7 +167,7 @@ async def test_every_response_matches_the_document(tmp_path: Path) -> None:
             codes = DOCUMENT["paths"][path]["get"]["responses"]
             assert str(answer.status) in codes
     for operation, seen in statuses.items():
-        assert seen >= {200, 400} | ({404} if operation != "getOrders" else set()), (operation, seen)
+        assert seen >= {200, 400} | ({404} if operation not in OF_ALL_USERS else set()), (operation, seen)
 
 
 async def test_a_response_with_one_change_does_not_match_the_document(tmp_path: Path) -> None:
@@ -187,7 +208,10 @@ def test_every_member_of_every_document_is_described() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     kinds = {
         kind
-        for module in (bets, history, holds, leaderboards, orders, referrals, statistics, transfers, wallets, fields)
+        for module in (
+            *(adjustments, bets, grants, history, holds, leaderboards, orders, referrals),
+            *(statistics, transfers, wallet_list, wallets, fields),
+        )
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
         if not issubclass(kind, Row)
@@ -219,6 +243,10 @@ async def test_the_examples_are_the_responses_of_a_service_with_the_same_events(
             "bet": f"/v1/wallets/{USER}/bets/bet-1",
             "holds": f"/v1/wallets/{USER}/holds",
             "hold": f"/v1/wallets/{USER}/holds/hold-1",
+            "transfers": f"/v1/wallets/{USER}/transfers",
+            "grants": f"/v1/wallets/{USER}/grants",
+            "wallets": f"/v1/wallets?user_id={USER}",
+            "adjustments": "/v1/adjustments?limit=1",
             "transfer": f"/v1/wallets/{USER}/transfers/tr-1",
             "statistics": f"/v1/wallets/{USER}/stats",
             "referrals": f"/v1/wallets/{USER}/referrals",
@@ -232,7 +260,7 @@ def test_every_problem_code_of_the_reads_is_documented_at_its_route() -> None:
     for operation, path in READS.items():
         responses = DOCUMENT["paths"][path]["get"]["responses"]
         assert {"400", "405", "500", "503", "504"} <= set(responses), operation
-        assert ("404" in responses) == (operation != "getOrders")
+        assert ("404" in responses) == (operation not in OF_ALL_USERS)
         assert ("304" in responses) == (operation in ("getWallet", "getStatistics"))
         if operation in ("getBet", "getHold", "getTransfer", "getOrder"):
             code = f"{operation[3:].lower()}_not_found"

@@ -107,7 +107,7 @@ class Scenario:
         self.died = True
 
     async def _rest(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 worlds = self.cluster.worlds.values()
                 under_way = any(world.open_follow_ups() for world in worlds)

@@ -133,13 +133,31 @@ async def test_a_run_delivered_again_changes_nothing(folder: Folder) -> None:
 
 async def test_it_runs_until_it_is_stopped(folder: Folder, expected: Tables) -> None:
     stop = asyncio.Event()
-    async with following(folder) as follower, asyncio.timeout(20):
+    async with following(folder) as follower, asyncio.timeout(60):
         running = asyncio.create_task(follower.run(stop))
         await folder.append()
         while not await _at_the_end(folder, expected):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
         stop.set()
         await running
+
+
+async def test_it_gathers_larger_batches_while_many_events_arrive(folder: Folder, told: Story) -> None:
+    async with following(folder, batch=10_000) as follower:
+        await to_the_end(follower)
+        few = 0.5 + 1 / max(map(len, told.partitions))
+        await folder.append(few)
+        assert await follower.step()
+        soon = follower.pause_s
+        await folder.append()
+        assert await follower.step()
+        assert follower.pause_s > 3 * soon > 0
+
+
+async def test_it_does_not_wait_while_there_is_more_to_fold(folder: Folder) -> None:
+    async with following(folder, batch=20) as follower:
+        assert await follower.step()
+        assert follower.pause_s == 0
 
 
 async def _at_the_end(folder: Folder, expected: Tables) -> bool:
@@ -431,7 +449,7 @@ async def test_the_follower_waits_while_the_disk_is_full(folder: Folder, expecte
     assert not running.done()
     assert await live_tables(folder.path, 3) == before
     store._connection.execute("PRAGMA max_page_count=1000000")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await _at_the_end(folder, expected):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.02)
         stop.set()
@@ -456,7 +474,7 @@ async def test_a_stop_ends_the_wait_for_a_full_disk(folder: Folder) -> None:
     running = asyncio.create_task(follower.run(stop))
     await asyncio.sleep(0.2)
     stop.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await running
     log.close()
     await store.close()

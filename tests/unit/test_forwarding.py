@@ -12,6 +12,7 @@ import pytest
 
 from ledger.core.commands import Command
 from ledger.core.rejections import Code
+from ledger.peers import delivery as delivery_module
 from ledger.peers.forwarding import CALL_S, SKEW_S, WAIT_S
 from ledger.writer.requests import Accepted, DryRunAccepted, Failed, IdReused, Refused, WalletRead
 from properties.jumping_loop import in_skipped_time
@@ -457,6 +458,31 @@ async def test_many_transfers_go_in_one_call() -> None:
         await until(lambda: not open_follow_ups(cluster))
         assert cluster.types(theirs).count("transfer_received") == 300
         assert len(cluster["a"].peers.delivered) < 10
+
+
+@in_skipped_time
+async def test_follow_ups_for_a_stopped_node_wait_in_the_state_and_all_arrive_once_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery_module, "QUEUE_MAX", 8)
+    monkeypatch.setattr(delivery_module, "CALL_FOLLOW_UPS", 4)
+    async with cluster_with(partitions=3, nodes=3, user_cash=1_000) as cluster:
+        mine, stopped, running = (cluster.user(partition) for partition in range(3))
+        for node, user_id in (("b", stopped), ("c", running)):
+            await cluster[node].accepted(open_wallet(user_id=user_id))
+        await cluster.crash("b")
+        to = [running if number % 3 == 0 else stopped for number in range(90)]
+        for number, user_id in enumerate(to):
+            await cluster["a"].accepted(transfer(1, user_id, f"t{number}", user_id=mine))
+            assert cluster["a"].forwarding._delivery.waiting <= 2 * 8, "8 for each partition"
+        await until(lambda: cluster.types(running).count("transfer_received") == 30)
+        assert open_follow_ups(cluster) == 60
+        await cluster.give([1], "c")
+        await cluster.settled()
+        await until(lambda: not open_follow_ups(cluster))
+        assert cluster.types(stopped).count("transfer_received") == 60
+        assert cluster.types(mine).count("transfer_delivered") == 90
+        assert cluster["a"].forwarding._delivery.waiting == 0
 
 
 @pytest.mark.parametrize("dies", ["a", "b"])

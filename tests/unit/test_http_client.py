@@ -54,7 +54,7 @@ def url(script: Script) -> Iterator[str]:
         def do_GET(self) -> None:
             script.paths.append(self.path)
             if script.hangs:
-                script.hang.wait(20)
+                script.hang.wait(60)
             status = script.statuses.pop(0) if script.statuses else 200
             if status is None:
                 self.close_connection = True

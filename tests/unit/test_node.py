@@ -251,7 +251,7 @@ class MortalWorld(World):
     async def alive_through(self, doing: Coroutine[Any, Any, Any]) -> bool:
         """Whether the process lived until ``doing`` was done; if not, it has been started again."""
         task = asyncio.create_task(doing)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not task.done() and not self.dead:  # noqa: ASYNC110 - each step of the loop may be the last
                 await asyncio.sleep(0)
         if task.done() and not self.dead:
@@ -570,7 +570,7 @@ async def test_waiting_follow_ups_are_bounded_and_the_others_are_offered_again(
         "local",
     )
     assert all(isinstance(response, Accepted) for response in responses)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while world.open_follow_ups():  # noqa: ASYNC110 - a state that no event announces
             await asyncio.sleep(0.001)
     assert sum(event.data.type == "transfer_received" for event in world.events()) == 6

@@ -51,7 +51,7 @@ def generations(world: World, partition: int) -> list[int]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a state that no event announces
             await asyncio.sleep(0.001)
 
@@ -270,7 +270,7 @@ class SlowStore(BrittleStore):
         self.may_save.set()
 
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
-        self.may_save.wait(10)
+        self.may_save.wait(60)
         super().save(partition, changes, at, place)
 
 

@@ -272,7 +272,7 @@ async def test_a_follower_makes_deleted_tables_again_and_fills_them(tmp_path: Pa
 
 
 async def until_heads(path: Path, ends: list[int]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 model = SqliteReadModel(path)

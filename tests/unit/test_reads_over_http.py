@@ -23,8 +23,16 @@ ODD_IN_PATH: Final = "".join(f"%{byte:02X}" for byte in ODD_ID.encode())
 YEAR_2001_US: Final = 978_307_200_000_000
 HERE: Final = partition_of("u1", 4)
 ELSEWHERE: Final = (HERE + 1) % 4
-OF_ONE_WALLET: Final = ("", "/balance", "/history", "/bets", "/holds", "/stats", "/referrals")
-LISTS: Final = ("/v1/wallets/u1/history", "/v1/wallets/u1/bets", "/v1/wallets/u1/holds", "/v1/orders")
+BOTH: Final = sorted(("u1", "u2"), key=lambda user_id: partition_of(user_id, 4), reverse=True)
+"""Opened at one time: of these the one in the higher partition is first."""
+OF_ONE_WALLET: Final = (
+    *("", "/balance", "/history", "/bets", "/holds", "/transfers", "/grants", "/stats", "/referrals"),
+)
+OF_ALL_USERS: Final = ("/v1/orders", "/v1/adjustments")
+LISTS: Final = (
+    *(f"/v1/wallets/u1/{name}" for name in ("history", "bets", "holds", "transfers", "grants")),
+    *OF_ALL_USERS,
+)
 ITEMS: Final = {
     "/v1/wallets/u1/bets/": "bet",
     "/v1/wallets/u1/holds/": "hold",
@@ -33,7 +41,7 @@ ITEMS: Final = {
 }
 EVERY: Final = (
     *(f"/v1/wallets/u1{rest}" for rest in OF_ONE_WALLET),
-    "/v1/orders",
+    *OF_ALL_USERS,
     *(f"{path}{ODD_IN_PATH}" for path in ITEMS),
 )
 
@@ -119,7 +127,6 @@ async def test_a_percent_encoded_user_id_is_the_same_user(asked: Asked) -> None:
     "path",
     [
         *(
-            "/v1/wallets",
             "/v1/wallets/",
             "/v1/wallets/u1/",
             "/v1/wallets//u1",
@@ -193,7 +200,7 @@ async def test_a_read_waits_for_min_position_no_longer_than_its_timeout(asked: A
     answer = await asked.get(f"{path}?min_position={HERE}:9007199254740991&timeout_ms=1")
     assert_problem(answer, "not_yet_visible", position=f"{HERE}:{asked.world.node.end(HERE)}")
     elsewhere = await asked.get(f"{path}?min_position={ELSEWHERE}:0")
-    if path == "/v1/orders":
+    if path in OF_ALL_USERS:
         assert elsewhere.status == 200
     else:
         assert_problem(elsewhere, "malformed_request", field="min_position")
@@ -407,3 +414,79 @@ async def test_a_balance_has_every_event_of_its_position_although_the_clock_of_t
         assert now["at_us"] == written_us
         again = (await asked.get(f"/v1/wallets/u9/balance?at_us={now['at_us']}")).json()
         assert again == now
+
+
+# --- wallets of many users ----------------------------------------
+
+
+async def wallets_of(asked: Asked, query: str) -> list[str]:
+    answer = await asked.get(f"/v1/wallets?{query}")
+    assert answer.status == 200, answer
+    return [wallet["user_id"] for wallet in answer.json()["items"]]
+
+
+async def test_wallets_are_found_by_ids_or_by_a_prefix_newest_first(asked: Asked) -> None:
+    assert await wallets_of(asked, "user_id=u1&user_id=unknown&user_id=u2&user_id=u1") == BOTH
+    assert await wallets_of(asked, "prefix=u") == await wallets_of(asked, "prefix=") == BOTH
+    assert await wallets_of(asked, "prefix=u2") == ["u2"]
+    assert await wallets_of(asked, "prefix=U") == await wallets_of(asked, "prefix=u11") == []
+    (wallet,) = (await asked.get("/v1/wallets?user_id=u1")).json()["items"]
+    alone = (await asked.get("/v1/wallets/u1")).json()
+    assert wallet == {name: alone[name] for name in alone if name != "as_of"}
+
+
+async def test_a_page_of_wallets_leads_to_the_next_one(asked: Asked) -> None:
+    first = (await asked.get("/v1/wallets?prefix=u&limit=1")).json()
+    second = (await asked.get(f"/v1/wallets?prefix=u&limit=1&cursor={first['next_cursor']}")).json()
+    assert [page["items"][0]["user_id"] for page in (first, second)] == BOTH
+    assert second["next_cursor"] is None
+    other = await asked.get(f"/v1/wallets?prefix=u1&cursor={first['next_cursor']}")
+    assert_problem(other, "malformed_request", field="cursor")
+
+
+async def test_all_of_a_hundred_named_wallets_are_on_one_page(own: Asked) -> None:
+    users = [f"many-{number}" for number in range(99)]
+    await own.world.given(*(open_wallet(user_id) for user_id in users))
+    await own.fold()
+    named = "&".join(f"user_id={user_id}" for user_id in (*users, "u1"))
+    assert sorted(await wallets_of(own, named)) == sorted([*users, "u1"])
+    assert len(await wallets_of(own, "prefix=many")) == 50
+    assert len(await wallets_of(own, f"{named}&limit=7")) == 7
+    assert_problem(await own.get(f"/v1/wallets?{named}&user_id=u2"), "malformed_request", field="user_id")
+
+
+@pytest.mark.parametrize("query", ["", "limit=5", "user_id=u1&prefix=u"])
+async def test_wallets_need_either_ids_or_a_prefix(asked: Asked, query: str) -> None:
+    assert_problem(await asked.get(f"/v1/wallets?{query}"), "malformed_request")
+
+
+@pytest.mark.parametrize("text", ["", "~", "game:x", "a%2Fb", "a" * 65, "%00"])
+async def test_a_malformed_user_id_of_a_wallet_is_named(asked: Asked, text: str) -> None:
+    assert_problem(await asked.get(f"/v1/wallets?user_id=u1&user_id={text}"), "malformed_request", field="user_id")
+
+
+async def test_a_read_of_wallets_names_the_partitions_of_its_users(asked: Asked) -> None:
+    end = asked.world.node.end(HERE)
+    found = (await asked.get(f"/v1/wallets?user_id=u1&min_position={HERE}:{end}")).json()
+    assert found["as_of"] == {"positions": [f"{HERE}:{end}"], "lag_ms": 0}
+    elsewhere = await asked.get(f"/v1/wallets?user_id=u1&min_position={ELSEWHERE}:0")
+    assert_problem(elsewhere, "malformed_request", field="min_position")
+    every = (await asked.get(f"/v1/wallets?prefix=u1&min_position={ELSEWHERE}:0")).json()
+    assert len(every["as_of"]["positions"]) == 4
+
+
+# --- orders ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        *(("deposit", status) for status in ("pending", "approved", "rejected")),
+        *(("withdrawal", status) for status in ("completed", "reversed")),
+    ],
+)
+async def test_a_kind_of_orders_with_a_status_that_it_never_has_is_malformed(
+    asked: Asked, kind: str, status: str
+) -> None:
+    assert_problem(await asked.get(f"/v1/orders?kind={kind}&status={status}"), "malformed_request", field="status")
+    assert (await asked.get(f"/v1/orders?status={status}")).status == 200

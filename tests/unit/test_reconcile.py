@@ -53,7 +53,8 @@ def test_reads_that_agree_with_the_log_have_no_difference() -> None:
     assert result.events == sum(map(len, story_records()))
     assert (result.retried, result.behind, result.late) == (0, [], [])
     assert {read for read, user_id in reads.calls if user_id == "alice"} == {
-        *("wallet", "stats", "referrals", "balance", "history", "bets", "holds", "bet", "transfer", "order")
+        *("wallet", "stats", "referrals", "balance", "history", "bets", "holds", "transfers", "grants"),
+        *("bet", "transfer", "order"),
     }
     assert ("hold", "bob") in reads.calls
     assert result.responses == len(reads.calls) - WALLETS, "the reads that wait for each partition are not counted"
@@ -489,6 +490,22 @@ def test_a_missing_extra_or_misplaced_order_in_the_queue_is_a_difference(alter: 
     assert not result.ok
 
 
+@pytest.mark.parametrize("name", ["adjustment_id", "amount", "proposed_by", "reason"])
+def test_an_altered_adjustment_in_its_queue_is_a_difference(name: str) -> None:
+    reads = fake_reads()
+
+    def altered(read_name: str, _user_id: str, answer: Document | None) -> Document | None:
+        if read_name == "adjustments":
+            assert answer is not None
+            answer["items"][1][name] = "other"
+        return answer
+
+    reads.altered = altered
+    result, differences = run(reads)
+    assert [(one.read, one.field) for one in differences] == [("adjustments", "items[1]")]
+    assert not result.ok
+
+
 class _AtOne(Records):
     """A log whose partitions seem to have one event each."""
 
@@ -602,7 +619,8 @@ def bets_of_days(days: int) -> list[list[bytes]]:
     """For each day one bet that is settled on the next day, and one that is cancelled on the next day."""
     events: list[tuple[int, str, dict[str, Any]]] = [(0, "wallet_opened", {})]
     for day in range(days):
-        placed = {"game": "g", "period": "p", "selection": "s", "asset": "INR"}
+        source = {"bonus": 0, "cash": 1, "grants": []}
+        placed = {"game": "g", "period": "p", "selection": "s", "asset": "INR", "from": source}
         events += [
             (day, "bet_placed", {"bet_id": f"b{day}", "stake": 10 + day, **placed}),
             (day, "bet_placed", {"bet_id": f"c{day}", "stake": 5, **placed}),
@@ -620,6 +638,7 @@ def bets_of_days(days: int) -> list[list[bytes]]:
                     "time_us": start_us + day * DAY_US,
                     "user_id": "alice",
                     "command_id": f"c{seq}",
+                    "actor": "local",
                     "type": kind,
                     "postings": [],
                     "data": data,

@@ -185,7 +185,7 @@ class Clock:
 
 
 async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - the condition has no event
             await asyncio.sleep(0.005)
 

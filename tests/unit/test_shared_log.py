@@ -183,7 +183,7 @@ async def test_while_the_log_is_unavailable_waiting_requests_fail(
     assert (await world.failed(deposit(5, "o2"))).reason == "log_unavailable"
     again = await world.failed(in_doubt)
     assert again.reason == "outcome_unknown", "the writer has not read yet whether the first attempt was written"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not isinstance(await world.post(deposit(5, "o3")), Accepted):  # noqa: ASYNC110 - as a client would
             await asyncio.sleep(0.01)
     assert world.types("u1") == ["wallet_opened", "deposited"]
@@ -194,7 +194,7 @@ async def test_a_stop_does_not_wait_for_an_unavailable_log(world: World) -> None
     world.log.fail_next.extend([Failure(UNKNOWN, lands=False), *[Failure(AWAY, lands=False)] * 1_000])
     assert (await world.failed(deposit(5, "o1"))).reason == "outcome_unknown"
     await settled()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await world.node.stop(quiet_within_s=0.1)
 
 
@@ -315,7 +315,7 @@ async def test_conclusions_of_transfers_that_the_log_lost_open_the_partition_onc
             amount=5,
         )
         assert world.node.receive_local(stray, lambda: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         halted = await world.node.halted
     assert isinstance(halted, LogDamaged)
     assert "0:101 concludes the transfer t101 of u1" in str(halted)

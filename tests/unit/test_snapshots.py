@@ -536,7 +536,7 @@ async def test_due_snapshots_are_written_until_the_task_is_cancelled(memory: Sna
     await memory.append_events()
     await memory.world.given(place_bet(1))
     writing = asyncio.create_task(memory.snapshots_of().write_due(lambda: [0]))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not memory.records("/end"):  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0.005)
     writing.cancel()

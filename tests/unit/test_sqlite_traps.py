@@ -512,7 +512,7 @@ async def test_an_unexpected_error_in_the_commit_thread_is_an_unknown_outcome_an
     log = SqliteEventLog(path, PARTITIONS)
     records = run_of(0, EMPTY, ["a"]).records
     broken = [records[0]._replace(seq=2**70)]  # no integer of SQLite: fails in the driver, not as an sqlite3.Error
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(OutcomeUnknown):
             await log.append(0, EMPTY, broken)
         with pytest.raises(LogUnavailable):
@@ -523,7 +523,7 @@ async def test_an_unexpected_error_in_the_commit_thread_is_an_unknown_outcome_an
 async def test_an_append_to_a_closed_log_is_refused(path: Path) -> None:
     log = SqliteEventLog(path, PARTITIONS)
     await log.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(LogUnavailable):
             await append(log, 0, EMPTY, "a")
         with pytest.raises(LogUnavailable):

@@ -1,5 +1,6 @@
 """A partition's state: what a batch changes is undone as a whole, and nothing else sees it before it is committed."""
 
+import random
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ from ledger.core.events import Balance, BetPlaced, Event, StakeSource
 from ledger.core.items import Bet
 from ledger.core.position import Position
 from ledger.core.record import Head
+from ledger.core.state_values import Value
 from ledger.core.wallet import ExpiringHold, Wallet
 from ledger.memory.state_store import MemoryStateStore
 from ledger.writer.key_filter import KeyFilter
-from ledger.writer.state import PartitionState, follow_up_key
+from ledger.writer.open_seqs import OpenSeqs
+from ledger.writer.state import PartitionState
 
 KEYS = (
     *("stored", "changed", "new", "stored b:1", "changed b:1", "new b:1", "deleted b:1", "new b:2"),
@@ -40,13 +43,17 @@ def referral(seq: int) -> CountReferral:
 def state() -> PartitionState:
     """A state with values in the store, and with values that wait for the next checkpoint."""
     store = MemoryStateStore()
-    stored = {"stored": Wallet("stored", "open"), "stored b:1": Bet("open", "INR", 1), "stored c:1": 1}
+    stored: dict[str, Value] = {
+        "stored": Wallet("stored", "open"),
+        "stored b:1": Bet("open", "INR", 1),
+        "stored c:1": 1,
+    }
     store.save(0, {**stored, "deleted b:1": Bet("open", "INR", 1)}, Head(1, "1" * 64))
     state = PartitionState(0, store, 16, KeyFilter(1))
     state.put_wallet(Wallet("changed"), holding("changed", 50))
     state.put("changed b:1", Bet("open", "INR", 5))
     state.put("deleted b:1", None)
-    state.put(follow_up_key(2), referral(2))
+    state.open_follow_up(2, referral(2))
     state.note_generation(3)
     state.commit()
     return state
@@ -77,8 +84,7 @@ def change_everything(state: PartitionState) -> None:
     state.put("new c:1", 9)
     state.apply(state.wallet("new"), {}, BET, Position(0, 9))
     assert (state.get("new b:2"), state.get("new c:2")) == (Bet("open", "INR"), 9)
-    state.put(follow_up_key(3), referral(3))
-    state.put(follow_up_key(2), None)
+    state.open_follow_up(3, referral(3))
     state.note_generation(7)
 
 
@@ -100,18 +106,58 @@ def test_a_batch_that_is_rolled_back_is_not_saved(state: PartitionState) -> None
         "changed b:1",
         "deleted b:1",
         "!t0000000000000050 changed",
-        follow_up_key(2),
+        "!f0000000000000002",
         "!w",
     }
     assert saved["changed b:1"] == Bet("open", "INR", 5)
 
 
 def test_a_follow_up_of_a_batch_is_not_open_before_the_commit(state: PartitionState) -> None:
-    state.put(follow_up_key(3), referral(3))
-    state.put(follow_up_key(2), None)
+    state.open_follow_up(3, referral(3))
     assert [seq for seq, _ in state.open_follow_ups()] == [2], "the batch may still be rolled back"
     state.commit()
+    state.close_follow_up(2)
     assert [seq for seq, _ in state.open_follow_ups()] == [3]
+
+
+def test_open_follow_ups_are_read_page_by_page_from_whatever_layer_has_them(state: PartitionState) -> None:
+    assert state.partition == 0
+    state.save(state.begin_checkpoint(), Head(2, "2" * 64), None)
+    state.end_checkpoint(saved=True)
+    for seq in (3, 4):
+        state.open_follow_up(seq, referral(seq))
+    state.commit()
+    changes = state.begin_checkpoint()
+    state.open_follow_up(5, referral(5))
+    state.commit()
+    state.close_follow_up(3)
+    opened = [(seq, referral(seq)) for seq in (2, 4, 5)]
+    assert state.open_follow_ups() == opened
+    assert state.open_follow_ups(0, 2) == opened[:2]
+    assert state.open_follow_ups(4, 2) == opened[2:]
+    state.save(changes, Head(4, "4" * 64), None)
+    state.end_checkpoint(saved=True)
+    state.save(state.begin_checkpoint(), Head(5, "5" * 64), None)
+    state.end_checkpoint(saved=True)
+    again = PartitionState(0, state._store, 16, KeyFilter(1))
+    assert again.open_follow_ups() == opened
+    assert list(again.open_seqs) == [2, 4, 5]
+
+
+def test_the_open_seqs_are_a_sorted_set_whatever_is_closed() -> None:
+    rng = random.Random(5)
+    seqs, model = OpenSeqs(), set[int]()
+    for seq in range(1, 6_000):
+        if rng.random() < 0.8:
+            seqs.add(seq)
+            model.add(seq)
+        closed = rng.randrange(1, seq + 2)
+        assert seqs.discard(closed) == (closed in model)
+        model.discard(closed)
+    assert list(seqs) == sorted(model)
+    assert len(seqs) == len(model)
+    assert seqs.after(3_000, 10) == sorted(seq for seq in model if seq > 3_000)[:10]
+    assert all((seq in seqs) == (seq in model) for seq in range(6_000))
 
 
 def test_no_checkpoint_is_taken_within_a_batch(state: PartitionState) -> None:

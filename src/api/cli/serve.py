@@ -2,6 +2,8 @@
 
 Exit status: 0 after SIGTERM or SIGINT, once all accepted requests have their response and the state is saved; 1 if
 the log, the folder or the port failed; 2 for wrong settings. One line on stderr says what failed and what to do.
+
+It ends within 15 s of the signal, whatever its clients do. A second signal kills it at once; the next start recovers.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from api.cli.child_process import Child
+from api.cli.sockets import cut_connections, cut_off_unread
 from api.composition.container import Children, make_container
 from api.composition.settings import SQLITE, Settings
 from api.http.application import Rim
@@ -32,11 +35,19 @@ from ledger.sqlite.folder import EVENTS, STATE
 
 _FINISH_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1
+_READ_WITHIN_S: Final = 2.0
+"""How long the last responses may wait for their clients to read them."""
+_SAME_SIGNAL_S: Final = 0.5
+"""Signals so close to the first one are the same wish: Ctrl-C signals the group, and its leader passes it on."""
+_BUFFER_BYTES: Final = 64 * 1024
+"""What the server buffers of a connection in each direction; longer headers are 431. Chosen."""
 _LISTEN_WITHIN_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.01
 _BACKLOG: Final = 4096
 _SWITCH_S: Final = 0.000_5
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
+
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _log = logging.getLogger(__name__)
 
@@ -59,9 +70,14 @@ async def _serve(settings: Settings) -> None:
     _refuse_taken_port(settings.host, settings.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Both signals may come several times, to the process and to its group; the first one counts.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def on_signal() -> None:
+        if not stop.is_set():
+            stop.set()
+            loop.call_later(_SAME_SIGNAL_S, _die_at_next_signal, loop)
+
+    for number in _STOPS:
+        loop.add_signal_handler(number, on_signal)
     container = make_container(settings)
     try:
         try:
@@ -75,6 +91,12 @@ async def _serve(settings: Settings) -> None:
         await _serve_node(settings, node, children, app, stop)
     finally:
         await _close(container)
+
+
+def _die_at_next_signal(loop: asyncio.AbstractEventLoop) -> None:
+    for number in _STOPS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _creates_ledger(settings: Settings) -> bool:
@@ -111,7 +133,7 @@ async def _serve_node(
         websockets=False,
         backlog=_BACKLOG,
         log_enabled=False,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=_BUFFER_BYTES),
     )
     serving = background.awaited(server.serve(), "server")
     stopping = background.awaited(stop.wait(), "stop")
@@ -123,12 +145,13 @@ async def _serve_node(
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     await _listening(settings, serving)
+    if not cut_off_unread(settings.port):
+        _log.warning("no time limit for clients that do not read: no listening socket was found")
     try:
         await node.join()
     except LedgerError as error:
         stopping.cancel()
-        server.stop()  # type: ignore[no-untyped-call]
-        await serving
+        await _end(server, serving, settings.port)
         raise CannotServe(str(error)) from error
     _log.info(
         "stakelog serves on %s, %d partitions in %s; Ctrl-C stops it",
@@ -148,8 +171,7 @@ async def _serve_node(
     stopping.cancel()
     if serving.done():
         raise CannotServe(f"the HTTP server ended: {serving.exception() or 'without a reason'}")
-    server.stop()  # type: ignore[no-untyped-call]
-    await serving
+    await _end(server, serving, settings.port)
     if node.halted.done():
         reason = node.halted.result()
         raise CannotServe(str(reason)) from reason
@@ -157,6 +179,14 @@ async def _serve_node(
         if child.halted.done():
             raise CannotServe(child.halted.result())
     _log.info("stopped")
+
+
+async def _end(server: Server, serving: "asyncio.Future[Any]", port: int) -> None:
+    """End the server. It ends by itself once its clients have read the last responses; the others are cut off."""
+    server.stop()  # type: ignore[no-untyped-call]
+    if not (await asyncio.wait({serving}, timeout=_READ_WITHIN_S))[0]:
+        _log.warning("cut off %d clients that did not read their responses", cut_connections(port))
+    await serving
 
 
 async def _listening(settings: Settings, serving: "asyncio.Future[Any]") -> None:

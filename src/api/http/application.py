@@ -18,9 +18,20 @@ from typing import Any, Final
 from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
+from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, Bytes
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.problems import Problem
-from api.http.requests import GRACE_S, Request, Response, drain, respond, response_of
+from api.http.requests import (
+    CLOSES,
+    GRACE_S,
+    PIECE_BYTES,
+    ClientTooSlow,
+    Request,
+    Response,
+    drain,
+    respond,
+    response_of,
+)
 from api.http.routing import AnyRoute, Place, Router
 from api.http.service import Service
 from api.routes.parameters import TIMEOUT_MS
@@ -36,6 +47,8 @@ _UNMATCHED: Final = "unmatched"
 """Route in the metrics of requests for which there is none."""
 _NO_RESPONSE: Final = 499
 """Status in the metrics of requests that ended with half a response, or without one."""
+BODY_WITHIN_S: Final = 25.0
+"""Time limit for a whole body, from the end of the headers. Chosen: the largest at 340 kB/s."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,20 +56,23 @@ _log = logging.getLogger(__name__)
 class _Exchange:
     """How far a request has come: ``whole`` once its body has arrived, ``responding`` once its response has begun."""
 
-    __slots__ = ("responding", "whole")
+    __slots__ = ("arrived", "counted", "responding", "whole")
 
     def __init__(self) -> None:
         self.responding = self.whole = False
+        self.arrived = self.counted = 0
+        """Bytes of its body, and how many of them count as ``arriving``."""
 
 
 class Rim:
-    """The outermost ASGI application. It knows which requests are in flight."""
+    """The outermost ASGI application. It knows which requests are in flight, and bounds what they keep in memory."""
 
     def __init__(self, router: Router, service: Service) -> None:
         self._router = router
         self.service = service
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
+        self.arriving, self.unsent = Bytes(ARRIVING_MAX), Bytes(UNSENT_MAX)
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         assert scope["type"] == ScopeType.HTTP, "the server accepts HTTP requests only"
@@ -64,10 +80,16 @@ class Rim:
         task = asyncio.current_task()
         assert task is not None
         exchange = self._exchanges[task] = _Exchange()
+        deadline_s = asyncio.get_running_loop().time() + BODY_WITHIN_S
 
         async def receiving() -> Any:
-            message: Any = await receive()
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    message: Any = await receive()
+            except TimeoutError:
+                raise Problem("request_timeout", f"the body was not whole after {BODY_WITHIN_S:.0f} s") from None
             exchange.whole = not message.get("more_body")
+            self._count(exchange, len(message.get("body", b"")))
             return message
 
         async def sending(message: Any) -> None:
@@ -92,10 +114,13 @@ class Rim:
                 wait_until_s = asyncio.get_running_loop().time() + wait_s
                 request = Request(served.read_path(values), query, scope, receiving, wait_until_s)
                 response = await self._handle(served.route, request)
+                self._refuse_unsent(method, response)
                 status = response.status
-                await respond(sending, response, with_body=method != "HEAD")
+                await respond(sending, response, self.unsent, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
+            except ClientTooSlow:
+                status = _NO_RESPONSE
             except asyncio.CancelledError:
                 problem = _given_up(exchange.whole)
             except Exception:  # noqa: BLE001 - a trace must never reach a client
@@ -103,12 +128,29 @@ class Rim:
             if problem is not None and not exchange.responding:
                 # Once half a response is out, the connection breaks off: the client must not take it for a whole one.
                 status = problem.status
-                await respond(send, response_of(problem), with_body=method != "HEAD")
-                if not exchange.whole and problem.code != "shutting_down":
+                await respond(send, response_of(problem), self.unsent, with_body=method != "HEAD")
+                if not exchange.whole and problem.code not in CLOSES:
                     await drain(receive)
         finally:
             del self._exchanges[task]
+            self.arriving.used -= exchange.counted
             self._requests.count(_label_of(method), template, status, perf_counter() - began)
+
+    def _count(self, exchange: _Exchange, size: int) -> None:
+        """Count ``size`` more bytes of the body. Raises Problem ``overloaded``, but never for a usual command."""
+        exchange.arrived += size
+        if exchange.arrived <= PIECE_BYTES:
+            return
+        if not self.arriving.fits(size):
+            raise Problem("overloaded", "too many long bodies are arriving at once")
+        self.arriving.used += size
+        exchange.counted += size
+
+    def _refuse_unsent(self, method: str, response: Response) -> None:
+        """Raise Problem ``overloaded`` where clients read too slowly. The response to a command is never refused: the
+        command may be accepted."""
+        if method == "GET" and response.is_long and not self.unsent.fits(len(response.body)):
+            raise Problem("overloaded", "too many long responses wait for clients that read slowly")
 
     async def _handle(self, route: AnyRoute, request: Request[Any, Any]) -> Response:
         """The response of the route's handler. Raises Problem ``log_unavailable`` for a read that does not end in

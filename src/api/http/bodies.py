@@ -10,7 +10,7 @@ from api.http.problems import Problem, problem_of
 from ledger.core.events import Balance
 from ledger.core.fields import EVENT_POSITION_PATTERN, POSITION_PATTERN, EventAsset, published
 from ledger.core.position import PARTITIONS_MAX
-from ledger.core.record import Head
+from ledger.core.record import Head, members_of
 from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
 from ledger.operations.seals import Seal
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused, WalletRead
@@ -19,7 +19,8 @@ from projections.tables.fields import NextCursor
 
 _SEQ_MAX: Final = 2**53 - 1
 
-# Bounds and patterns go into the API's document only: these Structs are encoded, never decoded.
+# Bounds and patterns go into the API's document only: these Structs are encoded, never decoded. The result of an
+# accepted command is not even encoded: ``encode_result`` copies its bytes from the record.
 Position = Annotated[
     str,
     Meta(
@@ -237,18 +238,11 @@ encode_results: Final = msgspec.json.Encoder(order="deterministic").encode
 """For bodies with the data of an event, whose maps are sorted as in its record."""
 
 
-def result_of(accepted: Accepted) -> Result:
-    event, place = accepted.event, accepted.position
-    return Result(
-        f"{place.partition}:{place.seq}",
-        place.partition,
-        place.seq,
-        event.time_us,
-        event.data.type,
-        event.data,
-        event.balances,
-        accepted.head,
-    )
+def encode_result(accepted: Accepted) -> bytes:
+    """A ``Result``, made of bytes of the record."""
+    place, time, data, balances = members_of(accepted.record)
+    position, head = b"%d:%d" % accepted.position, accepted.head.encode()
+    return b"".join((b'{"position":"', position, b'",', place, time, data, balances, b',"head":"', head, b'"}'))
 
 
 def dry_run_result_of(would_be: DryRunAccepted) -> DryRunResult:
@@ -258,20 +252,24 @@ def dry_run_result_of(would_be: DryRunAccepted) -> DryRunResult:
     )
 
 
-def batch_item(answer: AnyResponse | Problem) -> BatchAccepted | BatchHit | BatchDryRun | BatchRefused:
-    """One element of the response to a batch."""
+def encode_batch(answers: Sequence[AnyResponse | Problem]) -> bytes:
+    """The response to a batch: a list of ``BatchAccepted``, ``BatchHit``, ``BatchDryRun``, ``BatchRefused``."""
+    return b"[" + b",".join([_batch_element(answer) for answer in answers]) + b"]"
+
+
+def _batch_element(answer: AnyResponse | Problem) -> bytes:
     match answer:
         case Accepted(hit=False):
-            return BatchAccepted(201, result_of(answer))
+            return b'{"status":201,"result":' + encode_result(answer) + b"}"
         case Accepted():
-            return BatchHit(200, True, result_of(answer))
+            return b'{"status":200,"idempotency_hit":true,"result":' + encode_result(answer) + b"}"
         case DryRunAccepted():
-            return BatchDryRun(200, dry_run_result_of(answer))
+            return encode_results(BatchDryRun(200, dry_run_result_of(answer)))
         case Refused() | IdReused() | Failed():
             problem = problem_of(answer)
-            return BatchRefused(problem.status, msgspec.Raw(problem.encoded()))
+            return encode(BatchRefused(problem.status, msgspec.Raw(problem.encoded())))
         case Problem():
-            return BatchRefused(answer.status, msgspec.Raw(answer.encoded()))
+            return encode(BatchRefused(answer.status, msgspec.Raw(answer.encoded())))
         case _:
             raise AssertionError(answer)
 

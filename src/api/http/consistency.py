@@ -7,7 +7,7 @@ the user are suspect, the "not found" says so.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
@@ -61,11 +61,15 @@ class Waited(Protocol):
 
 
 async def answer(
-    request: Request[Any, Any], reads: Waited, draws_on: int | None, ask: Asked, around_cache: Asked | None = None
+    request: Request[Any, Any],
+    reads: Waited,
+    draws_on: Collection[int] | None,
+    ask: Asked,
+    around_cache: Asked | None = None,
 ) -> Found:
     """Read until the result is true at ``min_position``, or the request's time is over.
 
-    ``request``: its query is a ``ReadQuery``. ``draws_on``: the partition of the read; None: all of them.
+    ``request``: its query is a ``ReadQuery``. ``draws_on``: the partitions of the read; None: all of them.
     ``around_cache``: the same read from the tables, for when ``ask`` returns an older result.
 
     Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and the problem
@@ -122,7 +126,7 @@ def _short_of(least: Mapping[int, int], found: Found) -> dict[int, int]:
     return {partition: seq for partition, seq in least.items() if found.seqs[partition] < seq}
 
 
-def min_positions(text: str | None, partitions: int, draws_on: int | None) -> dict[int, int]:
+def min_positions(text: str | None, partitions: int, draws_on: Collection[int] | None) -> dict[int, int]:
     """Partition → the seq to wait for. Raises Problem ``malformed_request``."""
     least: dict[int, int] = {}
     for position in text.split(",") if text is not None else ():
@@ -130,8 +134,9 @@ def min_positions(text: str | None, partitions: int, draws_on: int | None) -> di
         if match is None:
             raise Problem("malformed_request", f"{position!r} is not a position", field="min_position")
         partition = int(match[1])
-        if draws_on is not None and partition != draws_on:
-            detail = f"the response is about partition {draws_on} only, not {partition}"
+        if draws_on is not None and partition not in draws_on:
+            only = ", ".join(map(str, sorted(draws_on)))
+            detail = f"the response is about partition {only} only, not {partition}"
             raise Problem("malformed_request", detail, field="min_position")
         if partition >= partitions:
             detail = f"the partitions are 0 to {partitions - 1}; {partition} does not exist"

@@ -2,10 +2,11 @@
 
 A query is taken only if each of its parameters is known, stands once, and is well-formed; anything else is a
 ``malformed_request`` that names the parameter and says what it must be. ``Meta(extra={"must": …})`` says it where the
-constraints alone would not be understood.
+constraints alone would not be understood. A parameter whose member is a list may stand several times.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,7 +19,7 @@ S = TypeVar("S", bound=Struct)
 
 _is_integer: Final = re.compile("-?[0-9]{1,19}").fullmatch
 _is_flag: Final = re.compile("true|false").fullmatch
-_AT: Final = re.compile(r" - at `\$\.(.*?)`$")
+_AT: Final = re.compile(r" - at `\$\.([^\[]*?)(\[.*\])?`$")
 
 
 class Nothing(Struct, frozen=True):
@@ -31,6 +32,10 @@ class _Parameter:
 
     def __init__(self, field: inspect.Field) -> None:
         kind, must = _plain(field.type)
+        self.is_list = isinstance(kind, inspect.ListType)
+        if isinstance(kind, inspect.ListType):
+            kind, of_item = _plain(kind.item_type)
+            must = must or of_item
         self.is_spelled = (
             _is_flag
             if isinstance(kind, inspect.BoolType)
@@ -79,17 +84,20 @@ class QueryReader(Generic[S]):
         """Raises Problem ``malformed_request``."""
         if not query_string and self._empty is not None:
             return self._empty
-        values: dict[str, str] = {}
+        values: dict[str, str | list[str]] = {}
         for name, text in _split(query_string):
             parameter = self._known.get(name)
             if parameter is None:
                 known = f"the known ones are {', '.join(self._known)}" if self._known else "this route has none"
                 raise Problem("malformed_request", f"unknown query parameter {name}; {known}", field=name)
-            if name in values:
+            if name in values and not parameter.is_list:
                 raise Problem("malformed_request", f"the query parameter {name} is given twice", field=name)
             if parameter.is_spelled is not None and not parameter.is_spelled(text):
                 raise Problem("malformed_request", parameter.must, field=name)
-            values[name] = text
+            if parameter.is_list:
+                values.setdefault(name, []).append(text)  # type: ignore[union-attr]  # always a list
+            else:
+                values[name] = text
         for name in self._required:
             if name not in values:
                 raise Problem("malformed_request", f"the query parameter {name} is missing", field=name)
@@ -128,7 +136,7 @@ def _split(query_string: bytes) -> list[tuple[str, str]]:
         raise Problem("malformed_request", "the query is not percent-encoded UTF-8") from None
 
 
-def _convert(values: dict[str, str], kind: type[S], parameters: dict[str, _Parameter]) -> S:
+def _convert(values: Mapping[str, str | list[str]], kind: type[S], parameters: dict[str, _Parameter]) -> S:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:

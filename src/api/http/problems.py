@@ -44,6 +44,7 @@ KINDS: Final[dict[str, Kind]] = {
     "event_not_found": Kind(404, "Event not found"),
     "not_found": Kind(404, "Not found"),
     "method_not_allowed": Kind(405, "Method not allowed"),
+    "request_timeout": Kind(408, "The body did not arrive in time"),
     "request_too_large": Kind(413, "Request too large"),
     "unsupported_media_type": Kind(415, "Unsupported media type"),
     "command_id_reused": Kind(409, "command_id reused for another command"),
@@ -86,10 +87,10 @@ KINDS: Final[dict[str, Kind]] = {
     "not_yet_visible": Kind(504, "Not visible in time"),
 }
 
-EVERYWHERE: Final = ("malformed_request", "method_not_allowed", "internal_error", "shutting_down")
+EVERYWHERE: Final = ("malformed_request", "method_not_allowed", "internal_error", "overloaded", "shutting_down")
 """The codes of every route; a route that is not open to all has those of ``LOGIN`` too."""
 LOGIN: Final = ("unauthenticated", "forbidden")
-BODY: Final = ("request_too_large", "unsupported_media_type")
+BODY: Final = ("request_timeout", "request_too_large", "unsupported_media_type")
 WRITER: Final = ("outcome_unknown", "not_owner", "overloaded", "log_unavailable")
 REJECTIONS: Final = ("command_id_reused", *(code.value for code in Code))
 

@@ -7,10 +7,12 @@ cost 1 µs.
 import asyncio
 import contextlib
 import re
+from collections.abc import AsyncIterator
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from litestar.types import HTTPScope, Receive, Scope, Send
 
+from api.http.bounds import Bytes
 from api.http.commands import BODY_MAX
 from api.http.problems import MEDIA_TYPE, Problem
 
@@ -27,6 +29,17 @@ GRACE_S: Final = 0.4
 _DRAIN_MAX: Final = 8 * BODY_MAX
 _DRAIN_S: Final = 5.0
 
+PIECE_BYTES: Final = 64 * 1024
+"""A longer response is sent in pieces of this size. The server takes the next piece when the client has read enough.
+Chosen: the server keeps up to six pieces of each response."""
+SENT_WITHIN_S: Final = 60.0
+"""Time limit for sending a long response. A client that reads nothing for half of it is cut off by the kernel, see
+``api.cli.sockets``; this limit is for one that reads slowly. Chosen: 4 MiB at 70 kB/s."""
+
+
+CLOSES: Final = ("shutting_down", "request_timeout")
+"""After these problems the connection is closed: the next request goes to another process; the rest of the body does
+not come."""
 
 P = TypeVar("P")
 Q = TypeVar("Q")
@@ -55,6 +68,17 @@ class Response(NamedTuple):
     status: int = 200
     headers: Headers = ()
     media_type: bytes | None = JSON
+    more: AsyncIterator[bytes] | None = None
+    """The parts of the body, made while they are sent; ``body`` is empty. The length is not announced."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is sent in pieces."""
+        return self.more is not None or len(self.body) > PIECE_BYTES
+
+
+class ClientTooSlow(Exception):
+    """The client did not read the whole response in time. Its connection is closed."""
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -132,15 +156,39 @@ def _bounded(body: bytes, most: int) -> bytes:
     return body
 
 
-async def respond(send: Send, response: Response, *, with_body: bool = True) -> None:
-    """Send it. ``with_body=False``: only what ``HEAD`` gets, the headers of the same response."""
-    body, status, headers, media_type = response
+async def respond(send: Send, response: Response, unsent: Bytes, *, with_body: bool = True) -> None:
+    """Send it; a long one counts as ``unsent`` meanwhile. ``with_body=False``: only what ``HEAD`` gets, the headers
+    of the same response. Raises ClientTooSlow."""
+    body, status, headers, media_type, more = response
     if media_type is not None:
-        headers = ((_CONTENT_TYPE, media_type), (_CONTENT_LENGTH, b"%d" % len(body)), *headers)
+        length: Headers = () if more is not None else ((_CONTENT_LENGTH, b"%d" % len(body)),)
+        headers = ((_CONTENT_TYPE, media_type), *length, *headers)
     start: Any = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
+    if with_body and response.is_long:
+        try:
+            async with asyncio.timeout(SENT_WITHIN_S):
+                if more is None:
+                    await _send_pieces(send, body, unsent)
+                else:
+                    async for part in more:
+                        await _send_pieces(send, part, unsent)
+        except TimeoutError:
+            raise ClientTooSlow from None
+        body = b""
     end: Any = {"type": "http.response.body", "body": body if with_body else b""}
     await send(end)
+
+
+async def _send_pieces(send: Send, body: bytes, unsent: Bytes) -> None:
+    with unsent.holding(len(body)):
+        for begin in range(0, len(body), PIECE_BYTES):
+            piece: Any = {
+                "type": "http.response.body",
+                "body": body[begin : begin + PIECE_BYTES],
+                "more_body": True,
+            }
+            await send(piece)
 
 
 def response_of(problem: Problem) -> Response:
@@ -149,8 +197,8 @@ def response_of(problem: Problem) -> Response:
     allow = problem.fields.get("allow")
     if allow:
         headers += ((b"allow", ", ".join(allow).encode()),)
-    if problem.code == "shutting_down":
-        headers += ((b"connection", b"close"),)  # the next request goes to another process
+    if problem.code in CLOSES:
+        headers += ((b"connection", b"close"),)
     retry_after_s = problem.kind.retry_after_s
     if retry_after_s is not None:
         headers += ((b"retry-after", b"%d" % retry_after_s),)

@@ -177,8 +177,8 @@ def write_responses(responses: Sequence[AnyResponse]) -> bytes:
 
 def _message_of(response: AnyResponse) -> ResponseMessage:
     match response:
-        case Accepted(event, position, head, hit):
-            return AcceptedMessage(msgspec.Raw(encode(event, position, "")), head, hit)
+        case Accepted(record, _, head, hit):
+            return AcceptedMessage(msgspec.Raw(record), head, hit)
         case DryRunAccepted(event, position):
             return DryRunAcceptedMessage(msgspec.Raw(encode(event, position, "")))
         case Refused(rejection):
@@ -203,11 +203,11 @@ def read_responses(body: bytes) -> list[AnyResponse]:
 
 def _response_of(message: ResponseMessage) -> AnyResponse:
     match message:
-        case AcceptedMessage(record, head, hit):
-            position, _, event = decode(bytes(record))
-            return Accepted(event, position, head, hit)
-        case DryRunAcceptedMessage(record):
-            position, _, event = decode(bytes(record))
+        case AcceptedMessage(raw, head, hit):
+            record = bytes(raw)
+            return Accepted(record, decode(record).position, head, hit)
+        case DryRunAcceptedMessage(raw):
+            position, _, event = decode(bytes(raw))
             return DryRunAccepted(event, position)
         case RefusedMessage(rejection):
             return Refused(rejection)

@@ -51,6 +51,7 @@ _TAGS: Final = {
     "commands": "Change balances, and read the first response to a command",
     "wallets": "Read wallets and what they have",
     "orders": "Read deposits and withdrawals, and the queue of withdrawals that wait for approval",
+    "adjustments": "Read proposed adjustments, and the queue of those that wait for approval",
     "leaderboards": "Read who staked, won and netted the most",
     "audit": "Read the records, byte for byte",
     "operation": "Health, readiness, metrics, and this document",

@@ -15,6 +15,7 @@ _RESPONSES: Final = {
     403: ("Forbidden", "The role may not do this"),
     404: ("NotFound", "What the request names does not exist"),
     405: ("MethodNotAllowed", "The method is not allowed at this path"),
+    408: ("RequestTimeout", "The body did not arrive in time"),
     409: ("Conflict", "An id is used already, or the thing it names has ended"),
     413: ("RequestTooLarge", "The body is too large"),
     415: ("UnsupportedMediaType", "The body is not `application/json`"),
@@ -103,6 +104,7 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "not_owner": ("others keep writing to partition 3", {}),
     "overloaded": ("16384 commands wait for partition 3 already", {}),
     "log_unavailable": ("the log is unavailable", {}),
+    "request_timeout": ("the body was not whole after 25 s", {}),
     "shutting_down": ("the service is shutting down", {}),
     "not_yet_visible": ("partition 3 is at seq 42, 99 was asked for", {"position": "3:42"}),
 }

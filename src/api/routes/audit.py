@@ -1,6 +1,7 @@
 """``/v1/partitions``, ``/v1/events`` and ``/v1/seals``: what an auditor reads, byte for byte."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from api.http.bodies import encode, partitions_of
@@ -14,6 +15,14 @@ from ledger.peers.log_view import LogView
 from projections.reads.cursors import List, MalformedCursor, read_cursor, write_cursor
 from projections.tables.queries import Cursor
 
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Bound of a page of events. A page has at least one record."""
+_FIRST_RECORDS: Final = 50
+_RECORDS_MAX: Final = 500
+_PART_BYTES: Final = 128 * 1024
+"""A page is read in parts of about this size: 50 records at first, and then as many as their size suggests. Chosen: a
+client that reads slowly keeps one part in memory, and a thread is started for each."""
+_NDJSON: Final = b"application/x-ndjson"
 _SEALS: Final[List] = ("seals", "", {})
 
 
@@ -31,9 +40,49 @@ async def get_events(service: Service, request: Request[Any, EventsQuery]) -> Re
     if query.partition >= partitions:
         detail = f"partition must be an integer from 0 to {partitions - 1}"
         raise Problem("malformed_request", detail, field="partition")
-    records = await _records(service.log, query.partition, query.from_seq, query.limit)
-    body = b"".join(part for record in records for part in (record, b"\n"))
-    return Response(body, media_type=b"application/x-ndjson")
+    page = _Page(service.log, query.partition, query.from_seq, query.limit)
+    part = await page.next_part()
+    if page.is_whole:
+        return Response(part, media_type=_NDJSON)
+    return Response(b"", media_type=_NDJSON, more=page.parts(part))
+
+
+class _Page:
+    """A page of records, read in parts while it is sent."""
+
+    def __init__(self, log: LogView, partition: int, from_seq: int, limit: int) -> None:
+        self._log, self._partition, self._next_seq, self._left = log, partition, from_seq, limit
+        self._records = self._bytes = 0
+
+    @property
+    def is_whole(self) -> bool:
+        return self._left == 0
+
+    async def next_part(self) -> bytes:
+        """Lines of records. Raises Problem ``log_unavailable``."""
+        fitting = self._records * _PART_BYTES // self._bytes if self._bytes else _FIRST_RECORDS
+        at_once = min(self._left, max(fitting, 1), _RECORDS_MAX)
+        lines: list[bytes] = []
+        for record in await _records(self._log, self._partition, self._next_seq, at_once):
+            size = len(record) + 1
+            if self._bytes and self._bytes + size > PAGE_BYTES:
+                break
+            self._bytes += size
+            lines.append(record + b"\n")
+        self._records += len(lines)
+        self._next_seq += len(lines)
+        self._left = self._left - at_once if len(lines) == at_once else 0
+        return b"".join(lines)
+
+    async def parts(self, part: bytes) -> AsyncIterator[bytes]:
+        """``part``, and all after it."""
+        yield part
+        while not self.is_whole:
+            try:
+                part = await self.next_part()
+            except Problem:
+                return  # the page ends early, and the client's next request gets the problem
+            yield part
 
 
 async def get_event(service: Service, request: Request[OfEvent, Any]) -> Response:

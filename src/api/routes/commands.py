@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from api.http.bodies import batch_item, dry_run_result_of, encode_results, result_of
+from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
 from api.http.commands import read_actor, read_batch, read_command
 from api.http.metrics import outcome_of
 from api.http.problems import Problem, problem_of
@@ -32,7 +32,7 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
     answers = iter(await service.node.post_many(commands, actor, dry_run=request.query.dry_run))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
     service.metrics.count_all(merged)
-    return Response(encode_results([batch_item(answer) for answer in merged]))
+    return Response(encode_batch(merged))
 
 
 async def get_command(service: Service, request: Request[OfCommand, Any]) -> Response:
@@ -42,7 +42,7 @@ async def get_command(service: Service, request: Request[OfCommand, Any]) -> Res
         raise Problem("not_found", f"the wallet {path.user_id} has accepted no command {path.command_id}")
     if isinstance(first, Failed):
         raise problem_of(first)
-    return Response(encode_results(result_of(first)))
+    return Response(encode_result(first))
 
 
 def _json_headers(request: Request[Any, Any]) -> dict[bytes, bytes]:
@@ -56,9 +56,9 @@ def _json_headers(request: Request[Any, Any]) -> dict[bytes, bytes]:
 def _response(answer: AnyResponse) -> Response:
     match answer:
         case Accepted(hit=False):
-            return Response(encode_results(result_of(answer)), 201)
+            return Response(encode_result(answer), 201)
         case Accepted():
-            return Response(encode_results(result_of(answer)), headers=_HIT)
+            return Response(encode_result(answer), headers=_HIT)
         case DryRunAccepted():
             return Response(encode_results(dry_run_result_of(answer)))
         case Refused() | IdReused() | Failed():

@@ -7,12 +7,14 @@ from msgspec import Meta, Struct
 from ledger.core.events import DATA_OF
 from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, Id, UserId
 from ledger.core.position import PARTITIONS_MAX
+from projections.models.adjustments import AdjustmentStatus
 from projections.models.bets import BetStatus
 from projections.models.leaderboards import LEADERBOARDS
 from projections.models.orders import OrderKind, OrderStatus
 
 LIMIT_MAX: Final = 200
 LIMIT: Final = 50
+USERS_MAX: Final = 100
 TIMEOUT_MS: Final = 2_000
 TIMEOUT_MS_MAX: Final = 10_000
 RECORDS_MAX: Final = 10_000
@@ -76,6 +78,9 @@ EventType = Annotated[
         extra={"must": f"a type of event: {', '.join(DATA_OF)}"},
     ),
 ]
+
+
+Cursor = Annotated[str, Meta(description="The `next_cursor` of the page before, with the same filters; opaque")]
 
 
 # --- paths ---------------------------------------------------------------------------------------------------------
@@ -181,15 +186,48 @@ class PageQuery(ReadQuery, frozen=True, kw_only=True):
     """What every list takes."""
 
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Items of a page at most", examples=[LIMIT])] = LIMIT
-    cursor: (
+    cursor: Cursor | None = None
+
+
+class WalletsQuery(ReadQuery, frozen=True, kw_only=True):
+    user_id: (
         Annotated[
-            str,
+            list[UserId],
             Meta(
-                description="The `next_cursor` of the page before, with the same filters; opaque",
+                min_length=1,
+                max_length=USERS_MAX,
+                description=f"The wallets of these users: the parameter may stand up to {USERS_MAX} times",
+                examples=[["player-15", "player-18"]],
+                extra={"must": f"given at most {USERS_MAX} times, each time the id of a user"},
             ),
         ]
         | None
     ) = None
+    prefix: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:@-]{0,63})?\Z",
+                description="The wallets of all users whose id begins with this text; empty: of all users",
+                examples=["player-"],
+                extra={"must": "the beginning of a user_id"},
+            ),
+        ]
+        | None
+    ) = None
+    limit: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=LIMIT_MAX,
+                description=f"Items of a page at most; absent: {LIMIT}, or all users that `user_id` names",
+                examples=[LIMIT],
+            ),
+        ]
+        | None
+    ) = None
+    cursor: Cursor | None = None
 
 
 class HistoryQuery(PageQuery, frozen=True, kw_only=True):
@@ -224,6 +262,19 @@ class OrdersQuery(PageQuery, frozen=True, kw_only=True):
         Annotated[
             OrderStatus,
             Meta(description="Only orders that had this status when the first page was read", examples=["pending"]),
+        ]
+        | None
+    ) = None
+
+
+class AdjustmentsQuery(PageQuery, frozen=True, kw_only=True):
+    status: (
+        Annotated[
+            AdjustmentStatus,
+            Meta(
+                description="Only adjustments that had this status when the first page was read",
+                examples=["proposed"],
+            ),
         ]
         | None
     ) = None

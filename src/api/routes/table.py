@@ -27,6 +27,7 @@ from api.routes.audit import get_event, get_events, get_partitions, get_seals
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
 from api.routes.parameters import (
+    AdjustmentsQuery,
     BalanceQuery,
     BetsQuery,
     EventsQuery,
@@ -46,11 +47,14 @@ from api.routes.parameters import (
     ReadQuery,
     SealsQuery,
     WalletQuery,
+    WalletsQuery,
 )
 from api.routes.wallets import (
+    get_adjustments,
     get_balance,
     get_bet,
     get_bets,
+    get_grants,
     get_history,
     get_hold,
     get_holds,
@@ -60,22 +64,28 @@ from api.routes.wallets import (
     get_referrals,
     get_statistics,
     get_transfer,
+    get_transfers,
     get_wallet,
+    get_wallets,
 )
 from ledger.core.commands import COMMAND_TYPES
+from projections.models.adjustments import Adjustments
 from projections.models.bets import Bet, Bets
+from projections.models.grants import BonusGrants
 from projections.models.history import BalanceAt, History
 from projections.models.holds import Hold, Holds
 from projections.models.leaderboards import Leaderboard
 from projections.models.orders import Order, Orders
 from projections.models.referrals import Referrals
 from projections.models.statistics import Statistics
-from projections.models.transfers import SentTransfer
+from projections.models.transfers import SentTransfer, Transfers
+from projections.models.wallet_list import Wallets
 from projections.models.wallets import Wallet
 
 _POSTS: Final = (GAME_SERVER, OPERATOR)
 _READS_COMMANDS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_WALLETS: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
+_READS_MANY_WALLETS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_ORDERS: Final = (PLAYER, OPERATOR, AUDITOR, ADMIN)
 _READS_ALL_ORDERS: Final = (OPERATOR, AUDITOR, ADMIN)
 _READS_EVENTS: Final = (AUDITOR, ADMIN)
@@ -163,6 +173,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         description=(
             "Settles an `outcome_unknown` without posting: 404 means that the command was not accepted. "
             "Percent-encode both ids."
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/wallets",
+        handler=get_wallets,
+        query=WalletsQuery,
+        roles=_READS_MANY_WALLETS,
+        returns=(Body(Wallets, _PAGE, examples=("wallets",), as_of=AsOfSeveral),),
+        problems=_READ,
+        tag="wallets",
+        operation="getWallets",
+        summary="Read the wallets of named users, or of all users whose id begins with a prefix",
+        description=(
+            "Give either `user_id` or `prefix`. Newest first. Users without a wallet are left out. With `user_id`, "
+            "`as_of` names the partitions of these users."
         ),
     ),
     Route(
@@ -280,6 +306,36 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     ),
     Route(
         method="GET",
+        path="/v1/wallets/{user_id}/grants",
+        handler=get_grants,
+        parameters=OfWallet,
+        query=PageQuery,
+        roles=_READS_WALLETS,
+        returns=(Body(BonusGrants, _PAGE, examples=("grants",), as_of=AsOf),),
+        problems=_READ,
+        missing=_NO_WALLET,
+        tag="wallets",
+        operation="getGrants",
+        summary="Read the grants of bonus money, and what remains of each",
+        description="Newest first. A deposit's bonus is a grant; its `grant_id` is the deposit's `order_id`.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/wallets/{user_id}/transfers",
+        handler=get_transfers,
+        parameters=OfWallet,
+        query=PageQuery,
+        roles=_READS_WALLETS,
+        returns=(Body(Transfers, _PAGE, examples=("transfers",), as_of=AsOf),),
+        problems=_READ,
+        missing=_NO_WALLET,
+        tag="wallets",
+        operation="getTransfers",
+        summary="Read the transfers that the wallet sent",
+        description="Newest first. What the wallet received is in its history.",
+    ),
+    Route(
+        method="GET",
         path="/v1/wallets/{user_id}/transfers/{transfer_id}",
         handler=get_transfer,
         parameters=OfTransfer,
@@ -336,7 +392,10 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag="orders",
         operation="getOrders",
         summary="Read the orders of all users",
-        description="Newest first. `kind=withdrawal&status=pending` is the queue of withdrawals to approve.",
+        description=(
+            "Newest first. `kind=withdrawal&status=pending` is the queue of withdrawals to approve. A kind with a "
+            "status that it cannot have is malformed."
+        ),
     ),
     Route(
         method="GET",
@@ -353,6 +412,19 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getOrder",
         summary="Read one deposit or withdrawal",
         description="Percent-encode the `order_id`.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/adjustments",
+        handler=get_adjustments,
+        query=AdjustmentsQuery,
+        roles=_READS_ALL_ORDERS,
+        returns=(Body(Adjustments, _PAGE, examples=("adjustments",), as_of=AsOfSeveral),),
+        problems=_READ,
+        tag="adjustments",
+        operation="getAdjustments",
+        summary="Read the proposed adjustments of all users",
+        description="Newest first. `status=proposed` is the queue of adjustments to approve or reject.",
     ),
     Route(
         method="GET",

@@ -12,6 +12,8 @@ from api.http.problems import NotThere, Problem, problem_of
 from api.http.requests import Headers, Request, Response, list_header, not_modified
 from api.http.service import Service
 from api.routes.parameters import (
+    LIMIT,
+    AdjustmentsQuery,
     BalanceQuery,
     BetsQuery,
     HistoryQuery,
@@ -26,11 +28,13 @@ from api.routes.parameters import (
     PageQuery,
     ReadQuery,
     WalletQuery,
+    WalletsQuery,
 )
 from ledger.core.position import partition_of
 from ledger.node.node import Node
 from ledger.writer.requests import Failed
 from projections.models.leaderboards import LEADERBOARDS
+from projections.models.orders import KIND_OF
 from projections.reads.queries import Found
 
 _LOOK_AGAIN_S: Final = 0.005
@@ -45,7 +49,7 @@ async def get_wallet(service: Service, request: Request[OfWallet, WalletQuery]) 
         found = await answer(
             request,
             reads,
-            reads.partition_of(user_id),
+            (reads.partition_of(user_id),),
             lambda: reads.wallet(user_id),
             lambda: reads.wallet(user_id, fresh=True),
         )
@@ -57,6 +61,17 @@ async def get_wallet(service: Service, request: Request[OfWallet, WalletQuery]) 
     if is_known(etag, list_header(request.scope, b"if-none-match")):
         return not_modified(etag)
     return Response(body, headers=_etag(etag))
+
+
+async def get_wallets(service: Service, request: Request[Any, WalletsQuery]) -> Response:
+    query, reads = request.query, service.reads
+    user_ids, prefix = query.user_id or [], query.prefix or ""
+    if (query.user_id is None) == (query.prefix is None):
+        raise Problem("malformed_request", "give either user_id, which may stand up to 100 times, or prefix")
+    limit = query.limit or (len(user_ids) if user_ids else LIMIT)
+    partitions = {reads.partition_of(user_id) for user_id in user_ids} if user_ids else None
+    found = await answer(request, reads, partitions, lambda: reads.wallets(user_ids, prefix, limit, query.cursor))
+    return json_response(request, body_of(found))
 
 
 async def get_balance(service: Service, request: Request[OfWallet, BalanceQuery]) -> Response:
@@ -96,12 +111,22 @@ async def get_transfer(service: Service, request: Request[OfTransfer, ReadQuery]
     return await _of_one(service, request, lambda: service.reads.transfer(path.user_id, path.transfer_id))
 
 
+async def get_transfers(service: Service, request: Request[OfWallet, PageQuery]) -> Response:
+    user_id, query = request.path.user_id, request.query
+    return await _of_one(service, request, lambda: service.reads.transfers(user_id, query.limit, query.cursor))
+
+
+async def get_grants(service: Service, request: Request[OfWallet, PageQuery]) -> Response:
+    user_id, query = request.path.user_id, request.query
+    return await _of_one(service, request, lambda: service.reads.grants(user_id, query.limit, query.cursor))
+
+
 async def get_statistics(service: Service, request: Request[OfWallet, ReadQuery]) -> Response:
     user_id, reads = request.path.user_id, service.reads
     found = await answer(
         request,
         reads,
-        reads.partition_of(user_id),
+        (reads.partition_of(user_id),),
         lambda: reads.statistics(user_id),
         lambda: reads.statistics(user_id, fresh=True),
     )
@@ -122,6 +147,9 @@ async def get_referrals(service: Service, request: Request[OfWallet, ReadQuery])
 async def get_orders(service: Service, request: Request[Any, OrdersQuery]) -> Response:
     query, reads = request.query, service.reads
     filters = _filters(query, "kind", "status")
+    if query.status is not None and query.kind not in (None, KIND_OF[query.status]):
+        detail = f"a {query.kind} is never {query.status}; only a {KIND_OF[query.status]} is"
+        raise Problem("malformed_request", detail, field="status")
     found = await answer(request, reads, None, lambda: reads.orders(filters, query.limit, query.cursor))
     return json_response(request, body_of(found))
 
@@ -129,6 +157,13 @@ async def get_orders(service: Service, request: Request[Any, OrdersQuery]) -> Re
 async def get_order(service: Service, request: Request[OfOrder, ReadQuery]) -> Response:
     path = request.path
     return await _of_one(service, request, lambda: service.reads.order(path.user_id, path.order_id))
+
+
+async def get_adjustments(service: Service, request: Request[Any, AdjustmentsQuery]) -> Response:
+    query, reads = request.query, service.reads
+    filters = _filters(query, "status")
+    found = await answer(request, reads, None, lambda: reads.adjustments(filters, query.limit, query.cursor))
+    return json_response(request, body_of(found))
 
 
 async def get_leaderboard(service: Service, request: Request[OfLeaderboard, LeaderboardQuery]) -> Response:
@@ -148,7 +183,7 @@ async def get_leaderboard(service: Service, request: Request[OfLeaderboard, Lead
 async def _of_one(service: Service, request: Request[Any, Any], read: Asked) -> Response:
     """The response to a read of one wallet."""
     reads = service.reads
-    found = await answer(request, reads, reads.partition_of(request.path.user_id), read)
+    found = await answer(request, reads, (reads.partition_of(request.path.user_id),), read)
     return json_response(request, body_of(found))
 
 
@@ -166,7 +201,7 @@ async def _strong(node: Node, request: Request[OfWallet, WalletQuery]) -> tuple[
     """The wallet in its writer's memory: the document, and the same with ``as_of``."""
     user_id = request.path.user_id
     partition = partition_of(user_id, node.partitions)
-    least = min_positions(request.query.min_position, node.partitions, partition).get(partition, 0)
+    least = min_positions(request.query.min_position, node.partitions, (partition,)).get(partition, 0)
     while True:
         read = await node.wallet(user_id)
         if isinstance(read, Failed):

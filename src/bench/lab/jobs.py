@@ -127,6 +127,12 @@ class Commits(Struct, frozen=True, kw_only=True, tag=True):
     limit_s: float
 
 
+class CommandLoop(Struct, frozen=True, kw_only=True, tag=True):
+    """See `yardsticks.processor.command_loop`."""
+
+    limit_s: float
+
+
 class BareSends(Struct, frozen=True, kw_only=True, tag=True):
     """See `yardsticks.kafka.bare_sends`."""
 
@@ -169,7 +175,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads
 Followed = HistoryPages | Visible | CatchUp
-Alone = Commits | BareSends | BareLoop | Verification | Folding
+Alone = Commits | CommandLoop | BareSends | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
 Reply = Done | Failed
 
@@ -186,7 +192,7 @@ def run(job: Job) -> Done:
 
             came = following.arrivals(job.port, per_s=job.per_s, limit_s=job.limit_s, tag=job.tag, seed=job.seed)
             return Done(came.arrived, came)
-        case Commits() | BareSends() | BareLoop() | Verification() | Folding():
+        case Commits() | CommandLoop() | BareSends() | BareLoop() | Verification() | Folding():
             return Done(_alone(job))
 
 
@@ -260,6 +266,10 @@ def _alone(job: Alone) -> Slice:
     match job:
         case Commits():
             return yardsticks.bare_commits(Path(job.folder), job.limit_s)
+        case CommandLoop():
+            from bench.yardsticks import processor
+
+            return processor.command_loop(job.limit_s)
         case BareSends():
             from bench.yardsticks import kafka as yardsticks_kafka
 

@@ -130,6 +130,10 @@ class Program:
         """Resident memory by process, the program's own first: ``{"serve": bytes, "project follow": bytes}``."""
         return {_name(pid): _status_bytes(pid, "VmRSS") for pid in self.tree()}
 
+    def processor_s(self) -> dict[str, float]:
+        """Processor time by process since its start, in seconds: ``{"serve": 1.5, "project follow": 0.7}``."""
+        return {_name(pid): _cpu_s([pid]) for pid in self.tree()}
+
     def settle(self, limit_s: float) -> bool:
         """Wait until the program is idle, at most ``limit_s``. Returns whether it is idle."""
         deadline = time.perf_counter() + limit_s

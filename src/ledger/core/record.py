@@ -28,6 +28,8 @@ from ledger.core.position import Position
 
 VERSION: Final = 1
 
+_BEGINNING: Final = b'{"v":%d,' % VERSION
+
 EMPTY_SHA256: Final = "0" * 64
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -139,6 +141,44 @@ def encode(event: Event, position: Position, prev: str) -> bytes:
             event.postings,
             event.balances,
         )
+    )
+
+
+class Members(NamedTuple):
+    """Some of a record's members as bytes, each with its name; but for the first, with the comma before it."""
+
+    place: bytes
+    """``"partition":3,"seq":42``."""
+    time: bytes
+    """``,"time_us":…``."""
+    data: bytes
+    """``,"type":"…","data":{…}``."""
+    balances: bytes
+    """``,"balances":{…}``."""
+
+
+def members_of(record: bytes) -> Members:
+    """The members of a record that a response repeats: copied, because encoding them again costs more.
+
+    A quote inside a text is escaped, so what is searched for cannot be part of one. Only ``data`` has maps with names
+    that a client chose: what is before it is searched from the beginning, what is behind it from the end. Raises
+    MalformedRecord.
+    """
+    if not record.startswith(_BEGINNING):
+        position, prev, event = decode(record)
+        record = encode(event, position, prev)
+    prev_at = record.find(b',"prev":"')
+    time_at = record.find(b',"time_us":', prev_at)
+    user_at = record.find(b',"user_id":"', time_at)
+    type_at = record.find(b',"type":"', user_at)
+    postings_at = record.rfind(b',"postings":[')
+    balances_at = record.rfind(b',"balances":{')
+    assert 0 < prev_at < time_at < user_at < type_at < postings_at < balances_at, record
+    return Members(
+        record[len(_BEGINNING) : prev_at],
+        record[time_at:user_at],
+        record[type_at:postings_at],
+        record[balances_at:-1],
     )
 
 

@@ -4,10 +4,14 @@ Invariant: a request on a connection that has just died raises ``KafkaConnection
 uvloop raises RuntimeError ("the handler is closed") where asyncio's own loop raises nothing. aiokafka expects OSError
 only: the RuntimeError would end its heartbeats, its refresh of metadata and its sender without any report.
 
+aiokafka loses two kinds of connections, which then stay open: the first one of a client whose start is cancelled, and
+one that is being opened while its client closes. Here they are closed.
+
 aiokafka takes no factory for its connections. Its client looks up ``create_conn`` in its module, and its producer and
 its admin client make their clients themselves: that function is the one place through which all of them connect.
 """
 
+import asyncio
 from typing import Any
 
 import aiokafka.client
@@ -39,9 +43,29 @@ def new_admin_client(**options: Any) -> Any:
 class _Connection(AIOKafkaConnection):  # type: ignore[misc]
     def send(self, request: Any, expect_response: bool = True) -> Any:
         try:
-            return super().send(request, expect_response)
+            response = super().send(request, expect_response)
         except RuntimeError as error:
             raise self._broken(error) from error
+        return response if self._client is not None else self._closed_if_cancelled(response)
+
+    async def _closed_if_cancelled(self, response: Any) -> Any:
+        try:
+            return await response
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    @property
+    def _client(self) -> Any:
+        """The client that keeps the connection; None for the one that a client starts with."""
+        return getattr(self._on_close_cb, "__self__", None)
+
+    def refuse_closed_client(self) -> None:
+        """Close the connection if its client was closed meanwhile. Raises KafkaConnectionError."""
+        client = self._client
+        if client is not None and client._sync_task is None:
+            self.close()
+            raise KafkaConnectionError("the client is closed")
 
     def _send_sasl_token(self, payload: bytes, expect_response: bool = True) -> Any:
         try:
@@ -58,6 +82,7 @@ class _Connection(AIOKafkaConnection):  # type: ignore[misc]
 async def _create_conn(host: str, port: int, **options: Any) -> _Connection:
     connection = _Connection(host, port, **options)
     await connection.connect()
+    connection.refuse_closed_client()
     return connection
 
 

@@ -282,6 +282,17 @@ class Node:
         writer.receive(follow_up, arrived)
         return True
 
+    def open_follow_ups_after(
+        self, origin: int, seq: int, limit: int
+    ) -> list[tuple[int, AnyFollowUp, Callable[[], None]]] | None:
+        """See ``LocalWriters``."""
+        writer = self.writers.get(origin)
+        if writer is None:
+            return None
+        state = writer.state
+        page = state.open_follow_ups(seq, limit)
+        return [(seq, follow_up, partial(state.close_follow_up, seq)) for seq, follow_up in page]
+
     async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> AnyResponse:
         """Decide one command. Every response but ``Failed`` is final."""
         group = RequestGroup(1)
@@ -349,7 +360,7 @@ class Node:
     def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
         """For standbys: the open follow-ups of each of these partitions that is open on this node."""
         return {
-            partition: OpenFollowUps(writer.head.seq, [seq for seq, _ in writer.state.open_follow_ups()])
+            partition: OpenFollowUps(writer.head.seq, list(writer.state.open_seqs))
             for partition in partitions
             if (writer := self.writers.get(partition)) is not None and writer.is_open
         }
@@ -390,11 +401,7 @@ class Node:
         sender = self.writers.get(origin)
         if sender is None:
             return  # the partition is being lost: its next owner delivers the follow-up
-        state = sender.state
-
-        def arrived() -> None:
-            state.close_follow_up(seq)
-
+        arrived = partial(sender.state.close_follow_up, seq)
         if not self.receive_local(follow_up, arrived):
             self._others.deliver(origin, seq, follow_up, arrived)
 

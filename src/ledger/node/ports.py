@@ -85,6 +85,13 @@ class LocalWriters(Protocol):
         and never if the node loses the partition before: wait with a time limit, and deliver again."""
         ...
 
+    def open_follow_ups_after(
+        self, origin: int, seq: int, limit: int
+    ) -> list[tuple[int, AnyFollowUp, Callable[[], None]]] | None:
+        """The first ``limit`` open follow-ups of the events of ``origin`` above ``seq``: each with the seq of its
+        event, and what to call once it has arrived. None: the partition is not on this node. Raises LedgerError."""
+        ...
+
 
 class OtherNodes(Protocol):
     """All partitions that are not open on this node: requests, follow-ups and reads for them."""
@@ -106,7 +113,7 @@ class OtherNodes(Protocol):
     def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
         """Deliver the follow-up that event ``seq`` of partition ``origin`` sent, at least once, until its event is
         durable; then call ``arrived``. It may be given up when this node stops: the next owner of the origin
-        delivers it again."""
+        delivers it again. Only some wait in memory; the others are read by ``open_follow_ups_after``."""
         ...
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, End]:

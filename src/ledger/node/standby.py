@@ -184,6 +184,6 @@ def close_arrived(writer: Writer, still_open: OpenFollowUps) -> None:
     """Close every follow-up that an event up to ``still_open.known_to`` sent, unless its seq is among the open ones:
     the owner knows that it has arrived."""
     seqs = set(still_open.seqs)
-    for seq, _ in writer.state.open_follow_ups():
+    for seq in list(writer.state.open_seqs):
         if seq <= still_open.known_to and seq not in seqs:
             writer.state.close_follow_up(seq)

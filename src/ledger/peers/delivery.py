@@ -5,8 +5,9 @@ Invariants:
     then it is delivered again, without a time limit. A second delivery is harmless: the follow-up's id finds the
     event of the first;
 (2) ``arrived`` is called once, after the event is durable; then the origin closes the follow-up;
-(3) memory is bounded by the origin's state, which keeps every open follow-up anyway. A follow-up that is offered
-    again replaces its first copy.
+(3) at most ``QUEUE_MAX`` follow-ups wait in memory for one partition. The others wait in the states of the partitions
+    that sent them, which keep every open follow-up anyway, and are read from there page by page;
+(4) a partition that takes none does not delay the follow-ups for the others.
 """
 
 import asyncio
@@ -20,12 +21,15 @@ from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.errors import LedgerError
-from ledger.node.ports import Peers
+from ledger.node.ports import LocalWriters, Peers
 from ledger.pacing import Backoff, RareWarnings
 from ledger.peers.handler import PeerHandler
 
 CALL_FOLLOW_UPS: Final = 512
 """Follow-ups in one call. Chosen: half the number of requests in one call."""
+
+QUEUE_MAX: Final = 2_048
+"""Chosen: four calls, some 4 MB."""
 
 CALL_S: Final = 5.0
 """How long a call may take. Chosen: longer than the receiver waits for the events, ``handler.ARRIVED_WITHIN_S``."""
@@ -42,28 +46,44 @@ class _Waiting(NamedTuple):
     arrived: Callable[[], None]
 
 
+class _Queue:
+    """What waits for one partition. ``waiting``: (origin, seq) → follow-up. ``left``: origin → seq; its follow-ups of
+    later events wait in its state, unless they are in ``waiting``."""
+
+    __slots__ = ("left", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: dict[tuple[int, int], _Waiting] = {}
+        self.left: dict[int, int] = {}
+
+
 class FollowUpDelivery:
     """One queue per partition, and a task for each queue that is not empty."""
 
-    def __init__(self, owners: Owners, peers: Peers, handler: PeerHandler, partitions: int, address: str) -> None:
-        self._owners, self._peers, self._handler = owners, peers, handler
+    def __init__(self, owners: Owners, peers: Peers, local: LocalWriters, partitions: int, address: str) -> None:
+        self._owners, self._peers, self._local = owners, peers, local
+        self._handler = PeerHandler(local)
         self._partitions, self._address = partitions, address
-        self._queues: dict[int, dict[tuple[int, int], _Waiting]] = {}
+        self._queues: dict[int, _Queue] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopping = False
         self._warnings = RareWarnings(_log)
 
     @property
     def waiting(self) -> int:
-        """The number of follow-ups that are not known to have arrived."""
-        return sum(map(len, self._queues.values()))
+        """The number of follow-ups that wait in memory."""
+        return sum(len(queue.waiting) for queue in self._queues.values())
 
     def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
         """See ``OtherNodes.deliver``."""
         if self._stopping:
             return
         partition = partition_of(follow_up.user_id, self._partitions)
-        self._queues.setdefault(partition, {})[origin, seq] = _Waiting(follow_up, arrived)
+        queue = self._queues.setdefault(partition, _Queue())
+        if origin in queue.left or len(queue.waiting) >= QUEUE_MAX:
+            queue.left[origin] = min(seq - 1, queue.left.get(origin, seq - 1))
+        else:
+            queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
         if partition not in self._tasks:
             self._tasks[partition] = background.start(self._deliver_all(partition), f"follow-ups-{partition}")
 
@@ -81,13 +101,22 @@ class FollowUpDelivery:
         queue = self._queues[partition]
         backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
         try:
-            while queue:
-                batch = list(islice(queue.items(), CALL_FOLLOW_UPS))
+            while queue.waiting or queue.left:
+                try:
+                    self._refill(partition, queue)
+                except LedgerError as error:
+                    self._warnings.warn("open follow-ups cannot be read from the state: %s", error)
+                    await asyncio.sleep(backoff.next_s())
+                    continue
+                batch = list(islice(queue.waiting.items(), CALL_FOLLOW_UPS))
+                if not batch:
+                    await asyncio.sleep(0)  # the page had none for this partition
+                    continue
                 arrived = await self._deliver_batch(partition, [waiting.follow_up for _, waiting in batch])
                 for (key, waiting), is_durable in zip(batch, arrived, strict=True):
                     if is_durable:
-                        if queue.get(key) is waiting:
-                            del queue[key]
+                        if queue.waiting.get(key) is waiting:
+                            del queue.waiting[key]
                         waiting.arrived()
                 if any(arrived):
                     backoff.reset()
@@ -96,6 +125,21 @@ class FollowUpDelivery:
                     await self._refresh_owners()
         finally:
             del self._tasks[partition]
+
+    def _refill(self, partition: int, queue: _Queue) -> None:
+        """If the queue has room, read a page of the follow-ups that were left in a state. Raises LedgerError."""
+        if not queue.left or len(queue.waiting) > QUEUE_MAX // 2:
+            return
+        origin, after = next(iter(queue.left.items()))
+        page = self._local.open_follow_ups_after(origin, after, CALL_FOLLOW_UPS)
+        del queue.left[origin]
+        if page is None:
+            return  # the next owner of the origin delivers them
+        for seq, follow_up, arrived in page:
+            if partition_of(follow_up.user_id, self._partitions) == partition:
+                queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
+        if len(page) == CALL_FOLLOW_UPS:
+            queue.left[origin] = page[-1][0]  # behind the other origins: each has its turn
 
     async def _deliver_batch(self, partition: int, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
         """For each follow-up whether its event is known to be durable."""

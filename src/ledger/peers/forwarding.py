@@ -176,7 +176,7 @@ class Forwarding:
 
     def bind(self, local: LocalWriters) -> None:
         self._handler = PeerHandler(local)
-        self._delivery = FollowUpDelivery(self._owners, self._peers, self._handler, self._partitions, self._address)
+        self._delivery = FollowUpDelivery(self._owners, self._peers, local, self._partitions, self._address)
 
     def submit(self, requests: Sequence[Request]) -> None:
         """See ``OtherNodes``. Each request is closed after ``wait_s + call_s + skew_s`` at the latest."""

@@ -21,7 +21,7 @@ from ledger.errors import DELETE_STATE, CheckpointAhead, LogDamaged
 from ledger.ports import EventLog
 from ledger.writer.requests import decode_stored
 from ledger.writer.round import SentFollowUp
-from ledger.writer.state import PartitionState, follow_up_key
+from ledger.writer.state import PartitionState
 
 
 class Replayed(Struct, gc=False):
@@ -100,7 +100,7 @@ def _fold(state: PartitionState, replayed: Replayed, event: Event, at: Head) -> 
         replayed.causes.append(Position(int(partition), int(seq)))
     follow_up = follow_up_of(event, after, position, at.sha256)
     if follow_up is not None:
-        state.put(follow_up_key(at.seq), follow_up)
+        state.open_follow_up(at.seq, follow_up)
         replayed.sent.append(SentFollowUp(at.seq, follow_up))
 
 

@@ -24,12 +24,21 @@ from ledger.errors import LedgerError, LogDamaged, Superseded
 
 
 class Accepted(Struct, frozen=True, gc=False):
-    """The command's event, which is durable. ``hit``: it was durable before this request."""
+    """The command's event, which is durable: its record, and the record's hash. ``hit``: it was durable before this
+    request.
 
-    event: Event
+    A response repeats bytes of the record. The event's own values are gone by then: thousands of them, kept until
+    their append has landed, would push the wallets out of the processor's cache.
+    """
+
+    record: bytes
     position: Position
     head: str
     hit: bool = False
+
+    @property
+    def event(self) -> Event:
+        return decode(self.record).event
 
 
 class DryRunAccepted(Struct, frozen=True, gc=False):
@@ -193,7 +202,7 @@ def response_to_repeated(request: Request, record: bytes, position: Position) ->
     event = decode_stored(record, position).event
     if isinstance(request, CommandRequest) and request.request_sha256 != event.request_sha256:
         return IdReused(differing_fields(request.command, event), str(position))
-    return Accepted(event, position, sha256_hex(record), hit=True)
+    return Accepted(record, position, sha256_hex(record), hit=True)
 
 
 def differing_fields(command: Command, event: Event) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ from ledger.writer.requests import (
     Request,
     WalletRead,
 )
-from ledger.writer.state import PartitionState, command_key, follow_up_key
+from ledger.writer.state import PartitionState, command_key
 
 TIMERS_PER_ROUND: Final = 1_024
 EXPIRIES_PER_ROUND: Final = 1_024
@@ -196,7 +196,7 @@ class RoundDecider:
             return True
         assert type(decision) is Event, decision
         after, position = self._accept(decided, wallet, decision, items)
-        decided.responses.append((request, Accepted(decision, position, decided.head.sha256)))
+        decided.responses.append((request, Accepted(decided.records[-1].record, position, decided.head.sha256)))
         if after.grants or after.expiring_holds:
             self._expire_due(decided, after)  # money that came back to an expired grant, a hold that began expired
         return True
@@ -264,7 +264,7 @@ class RoundDecider:
         after = self._state.apply(wallet, items, event, position)
         follow_up = follow_up_of(event, after, position, head.sha256)
         if follow_up is not None:
-            self._state.put(follow_up_key(position.seq), follow_up)
+            self._state.open_follow_up(position.seq, follow_up)
             decided.sent.append(SentFollowUp(position.seq, follow_up))
         return after, position
 

@@ -24,10 +24,11 @@ that opened the partition. No user_id begins with ``!``.
 """
 
 import heapq
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ledger.core.commands import AnyFollowUp, FollowUp
+from ledger.core.commands import AnyFollowUp
 from ledger.core.events import Event
 from ledger.core.evolve import evolve
 from ledger.core.items import Item, Items
@@ -37,6 +38,7 @@ from ledger.core.state_values import Value
 from ledger.core.wallet import Wallet, next_due_us
 from ledger.ports import StateStore
 from ledger.writer.key_filter import KeyFilter
+from ledger.writer.open_seqs import OpenSeqs
 
 _GENERATION_KEY: Final = "!w"
 
@@ -61,7 +63,7 @@ def command_key(user_id: str, command_id: str) -> str:
     return f"{user_id} c:{command_id}"
 
 
-def follow_up_key(seq: int) -> str:
+def _follow_up_key(seq: int) -> str:
     return f"!f{seq:016d}"
 
 
@@ -86,6 +88,7 @@ class PartitionState:
         self._undo: list[tuple[str, Value | _Unchanged | None]] = []
         self._batch_timers: list[tuple[int, str]] = []
         self._batch_due: list[tuple[int, str]] = []
+        self._batch_sent: list[int] = []
         self._fetched: dict[str, Value | None] = {}
         self._changed: dict[str, Value | None] = {}
         self._saving: dict[str, Value | None] = {}
@@ -98,6 +101,9 @@ class PartitionState:
         self.highest_generation = self._committed_generation = generation
         """The highest generation that opened the partition, 0 if none did, as far as the log has been read."""
         self._load_timers()
+        self.open_seqs = OpenSeqs()
+        """Of the committed events whose follow-ups are not known to have arrived."""
+        self._load_open_seqs()
 
     # --- look-ups ------------------------------------------------------------------------------------------------
 
@@ -187,6 +193,8 @@ class PartitionState:
         self._committed_generation = self.highest_generation
         for due_us, user_id in self._batch_timers:
             self.set_timer(due_us, user_id)
+        for seq in self._batch_sent:
+            self.open_seqs.add(seq)
         self._clear_batch()
 
     def roll_back(self) -> None:
@@ -206,15 +214,36 @@ class PartitionState:
         self._undo.clear()
         self._batch_timers.clear()
         self._batch_due.clear()
+        self._batch_sent.clear()
         self._fetched.clear()
+
+    # --- follow-ups ----------------------------------------------------------------------------------------------
+
+    def open_follow_up(self, seq: int, follow_up: AnyFollowUp) -> None:
+        """The event ``seq`` of the batch sends the follow-up."""
+        self.put(_follow_up_key(seq), follow_up)
+        self._batch_sent.append(seq)
 
     def close_follow_up(self, seq: int) -> None:
         """The follow-up of the event ``seq`` has arrived. Not part of a batch: its arrival is durable elsewhere."""
-        self._changed[follow_up_key(seq)] = None
+        if self.open_seqs.discard(seq):
+            self._changed[_follow_up_key(seq)] = None
 
-    def open_follow_ups(self) -> list[tuple[int, AnyFollowUp]]:
-        """Every follow-up that is not known to have arrived, with the seq of its event."""
-        return [(int(key[2:]), value) for key, value in self._scan(*_FOLLOW_UPS) if isinstance(value, FollowUp)]
+    def open_follow_ups(self, after: int = 0, limit: int = sys.maxsize) -> list[tuple[int, AnyFollowUp]]:
+        """The first ``limit`` open follow-ups of events above ``after``, with their seqs. Raises LedgerError."""
+        keys = {_follow_up_key(seq): seq for seq in self.open_seqs.after(after, limit)}
+        found: dict[str, Value | None] = {}
+        for layer in (self._saving, self._changed):
+            found.update((key, layer[key]) for key in keys if key in layer)
+        found.update(self._store.get(self.partition, [key for key in keys if key not in found]))
+        return [(seq, found[key]) for key, seq in keys.items()]  # type: ignore[misc]  # they are follow-ups
+
+    def _load_open_seqs(self) -> None:
+        start = _FOLLOW_UPS[0]
+        while page := self._store.scan(self.partition, start, _FOLLOW_UPS[1], _SCAN_PAGE):
+            for key, _ in page:
+                self.open_seqs.add(int(key[2:]))
+            start = page[-1][0] + "\0"
 
     # --- timers --------------------------------------------------------------------------------------------------
 
@@ -327,20 +356,3 @@ class PartitionState:
         recent[user_id] = wallet
         if len(recent) > self._recent_max:
             del recent[next(iter(recent))]
-
-    def _scan(self, first: str, last: str) -> list[tuple[str, Value]]:
-        """All committed values with first ≤ key < last, in the order of keys."""
-        found: dict[str, Value | None] = {}
-        start = first
-        while page := self._store.scan(self.partition, start, last, _SCAN_PAGE):
-            found.update(page)
-            if len(page) < _SCAN_PAGE:
-                break
-            start = page[-1][0] + "\0"
-        found.update((key, value) for key, value in self._saving.items() if first <= key < last)
-        # A batch may be under way: the oldest entry of the undo log is the committed value.
-        committed = {**self._changed, **dict(reversed(self._undo))}
-        for key, value in committed.items():
-            if first <= key < last and not isinstance(value, _Unchanged):
-                found[key] = value
-        return sorted((key, value) for key, value in found.items() if value is not None)

@@ -255,9 +255,8 @@ class Writer:
             saved = False
             try:
                 if changes:
-                    saving = background.awaited(
-                        asyncio.to_thread(self.state.save, changes, at, place), f"save-{self.partition}"
-                    )
+                    save = asyncio.to_thread(self.state.save, changes, at, place)
+                    saving = background.awaited(save, f"save-{self.partition}")
                     try:
                         await asyncio.shield(saving)
                     except asyncio.CancelledError:
@@ -276,8 +275,10 @@ class Writer:
         sets ``opened``. With ``strictly`` it stops, too, if it reads a ``writer_opened`` of the same generation.
         """
         self._opening.generation, self._opening.strictly = generation, strictly
-        for seq, follow_up in self.state.open_follow_ups():
-            self._deliver(self.partition, seq, follow_up)
+        seq = 0
+        while page := self.state.open_follow_ups(seq, _REPLAY_PAGE):
+            for seq, follow_up in page:
+                self._deliver(self.partition, seq, follow_up)
         self._task = background.start(self._run(), f"writer-{self.partition}")
 
     def open_again(self, generation: int) -> None:
@@ -392,7 +393,7 @@ class Writer:
     def _stop_for(self, error: LedgerError, requests: Sequence[Request]) -> None:
         self._halt = error
         self.state.roll_back()  # a checkpoint may still be made, and must have only durable events in it
-        self._close_all(requests, error.for_clients, lambda request: failure_after_stop(error, request))
+        self._close_all(requests, error.for_clients, partial(failure_after_stop, error))
         self._halted(self.partition, error)
 
     def _close_all(self, requests: Sequence[Request], detail: str, waiting: Callable[[Request], Failed]) -> None:
@@ -416,11 +417,9 @@ class Writer:
                     self._wait_again(requests, follow_ups)
                     return
                 decided = self._decider.decide(self.head, self._time_us, self._clock(), requests, follow_ups)
-            except LedgerError as error:  # the state cannot be relied on: nothing was decided
+            except LedgerError:  # the state cannot be relied on: nothing was decided
                 self.state.roll_back()
                 self._put_back(follow_ups)
-                for request in requests:
-                    request.close(failure_after_stop(error, request))
                 raise
             if decided.decided < len(requests):  # the others go into the next append
                 self._mailbox.put_back(requests[decided.decided :])
@@ -439,10 +438,8 @@ class Writer:
                     return
                 try:
                     await self._catch_up_wholly()
-                except LedgerError as failure:
+                except LedgerError:
                     self._put_back(follow_ups)
-                    for request in requests:
-                        request.close(failure_after_stop(failure, request))
                     raise
             except LogUnavailable as error:
                 self.state.roll_back()

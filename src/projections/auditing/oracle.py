@@ -50,6 +50,8 @@ class WalletOracle:
         self.holds: dict[str, Document] = {}
         self.transfers: dict[str, Document] = {}
         self.orders: dict[str, Document] = {}
+        self.grants: dict[str, Document] = {}
+        self.adjustments: dict[str, Document] = {}
         """By id. All these dictionaries are in the order of the first events, the oldest first."""
         self._opened: Document | None = None
         self._status = "open"
@@ -57,7 +59,8 @@ class WalletOracle:
         self._limits: dict[str, dict[str, int | None]] = {}
         self._first_deposit: Document | None = None
         self._members = [0] * LEVELS
-        self._grants: dict[str, Document] = {}
+        self._granted: dict[str, Document] = {}
+        self._stakes: dict[str, Document] = {}
         self._by_position: dict[str, tuple[str, str]] = {}
 
     # --- the documents -------------------------------------------------------------------------------------------
@@ -108,7 +111,7 @@ class WalletOracle:
                     _count(total["bonuses"], order["bonus"])
             elif order["status"] == "approved":
                 _count(total["withdrawals"], order["amount"])
-        for grant in self._grants.values():
+        for grant in self._granted.values():
             if not grant["reversed"]:
                 _count(totals.setdefault((grant["asset"],), _no_totals())["bonuses"], grant["amount"])
         return {
@@ -147,6 +150,7 @@ class WalletOracle:
             raise UnknownRecord(f"the record {position} is of type {event['type']}, which this program does not know")
         try:
             handler(self, position, event["time_us"], event["data"])
+            self._apply_to_adjustments(position, event)
             self._apply_postings(position, event)
         except (KeyError, TypeError, ValueError) as error:
             raise UnknownRecord(
@@ -193,6 +197,10 @@ class WalletOracle:
             "resolved_at_us": time_us,
         }
         self._by_position[position] = ("order", data["order_id"])
+        if data.get("bonus"):
+            self.grants[data["order_id"]] = _grant(
+                "deposit", position, time_us, data | {"grant_id": data["order_id"], "amount": data["bonus"]}
+            )
         if self._first_deposit is None:
             self._first_deposit = {
                 "order_id": data["order_id"],
@@ -221,9 +229,15 @@ class WalletOracle:
             "settled_position": None,
             "settled_at_us": None,
         }
+        self._stakes[data["bet_id"]] = data["from"]
+        for grant_id, amount in data["from"]["grants"]:
+            self.grants[grant_id]["remaining"] -= amount
 
     def _bet_settled(self, position: str, time_us: int, data: Document) -> None:
-        payout = data["payout"]
+        payout, stake = data["payout"], self._stakes[data["bet_id"]]
+        if stake["grants"]:
+            last, _ = stake["grants"][-1]
+            self.grants[last]["remaining"] += payout * stake["bonus"] // (stake["bonus"] + stake["cash"])
         self.bets[data["bet_id"]] |= {
             "status": "won" if payout > 0 else "lost",
             "payout": payout,
@@ -235,6 +249,8 @@ class WalletOracle:
         if not data["before_bet"]:
             end = {"status": "cancelled", "settled_position": position, "settled_at_us": time_us}
             self.bets[data["bet_id"]] |= end
+            for grant_id, amount in self._stakes[data["bet_id"]]["grants"]:
+                self.grants[grant_id]["remaining"] += amount
 
     def _hold_placed(self, position: str, time_us: int, data: Document) -> None:
         self.holds[data["hold_id"]] = {
@@ -280,9 +296,16 @@ class WalletOracle:
     def _transfer_returned(self, _position: str, time_us: int, data: Document) -> None:
         self.transfers[data["transfer_id"]] |= _resolved("returned", time_us, data)
 
-    def _bonus_granted(self, position: str, _time_us: int, data: Document) -> None:
-        self._grants[position] = {"asset": data["asset"], "amount": data["amount"], "reversed": False}
+    def _bonus_granted(self, position: str, time_us: int, data: Document) -> None:
+        self.grants[data["grant_id"]] = _grant("grant", position, time_us, data)
+        self._granted[position] = {
+            **{name: data[name] for name in ("grant_id", "asset", "amount")},
+            "reversed": False,
+        }
         self._by_position[position] = ("grant", position)
+
+    def _bonus_expired(self, _position: str, _time_us: int, data: Document) -> None:
+        self.grants[data["grant_id"]]["remaining"] -= data["amount"]
 
     def _adjusted(self, position: str, _time_us: int, _data: Document) -> None:
         self._by_position[position] = ("adjustment", position)
@@ -291,8 +314,33 @@ class WalletOracle:
         kind, name = self._by_position[data["position"]]
         if kind == "order":
             self.orders[name] |= _resolved("reversed", time_us, data)
+            if name in self.grants and self.grants[name]["position"] == data["position"]:
+                self.grants[name]["remaining"] = 0
         elif kind == "grant":
-            self._grants[name]["reversed"] = True
+            self._granted[name]["reversed"] = True
+            self.grants[self._granted[name]["grant_id"]]["remaining"] = 0
+
+    def _apply_to_adjustments(self, position: str, event: Document) -> None:
+        """Besides its data, an adjustment has the actors of its events."""
+        data, time_us = event["data"], event["time_us"]
+        match event["type"]:
+            case "adjustment_proposed":
+                self.adjustments[data["adjustment_id"]] = {
+                    "user_id": self.user_id,
+                    **{name: data[name] for name in ("adjustment_id", "asset", "amount", "reason")},
+                    "status": "proposed",
+                    "proposed_by": event["actor"],
+                    "resolved_by": None,
+                    "position": position,
+                    "created_at_us": time_us,
+                    "resolved_at_us": None,
+                }
+            case "adjustment_approved" | "adjustment_rejected":
+                self.adjustments[data["adjustment_id"]] |= {
+                    "status": event["type"].removeprefix("adjustment_"),
+                    "resolved_by": event["actor"],
+                    "resolved_at_us": time_us,
+                }
 
     def _limits_set(self, _position: str, _time_us: int, data: Document) -> None:
         limits = self._limits.setdefault(data["asset"], {})
@@ -334,7 +382,7 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "transfer_delivered": WalletOracle._transfer_delivered,
     "transfer_returned": WalletOracle._transfer_returned,
     "bonus_granted": WalletOracle._bonus_granted,
-    "bonus_expired": WalletOracle._only_money,
+    "bonus_expired": WalletOracle._bonus_expired,
     "adjusted": WalletOracle._adjusted,
     "adjustment_proposed": WalletOracle._only_money,
     "adjustment_approved": WalletOracle._only_money,
@@ -360,6 +408,19 @@ def _order(user_id: str, kind: str, position: str, time_us: int, data: Document)
         "position": position,
         "created_at_us": time_us,
         "resolved_at_us": None,
+    }
+
+
+def _grant(kind: str, position: str, time_us: int, data: Document) -> Document:
+    return {
+        "grant_id": data["grant_id"],
+        "kind": kind,
+        "asset": data["asset"],
+        "amount": data["amount"],
+        "remaining": data["amount"],
+        "expires_at_us": data.get("expires_at_us"),
+        "position": position,
+        "created_at_us": time_us,
     }
 
 

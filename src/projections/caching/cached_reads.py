@@ -41,7 +41,7 @@ from projections.models import leaderboards, statistics, wallets
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.reads import statements
-from projections.reads.queries import ALL_STATUS, Found, LogEnds, Reads, status_of
+from projections.reads.queries import ALL_STATUS, AllStatus, Found, LogEnds, Reads, status_of
 from projections.storage.port import ReadModel
 from projections.tables.queries import Builder, Query, Rows, UserStatus
 from projections.tables.rows import Row
@@ -169,7 +169,7 @@ class CachedReads(Reads):
     async def _board_from_cache(self, board: Board, cached: CachedBoard, limit: int) -> Found:
         assert cached.document is not None
         values = [(user_id, int(value)) for user_id, value in _decode_board(cached.document)[:limit]]
-        seqs, oldest_us = await self._status_of_all(list(enumerate(cached.seqs)), [])
+        seqs, _, oldest_us = await self._status_of_all(list(enumerate(cached.seqs)), [(None,)])
         document = leaderboards.document(*board, values)
         return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
@@ -178,18 +178,18 @@ class CachedReads(Reads):
         checkpoint_rows, quarantine_rows, rows, (identity,) = await self._model.fetch(asks)
         self._remember_generation(identity)
         values = leaderboards.values_of(rows)
-        seqs, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         token = cached.token
-        if token is not None and token.generation == self._generation and not quarantine_rows:
+        if token is not None and token.generation == self._generation and quarantine_rows[0][0] is None:
             document = _encode_board([(user_id, str(value)) for user_id, value in values])
             at = list(seqs.values())
             await self._write_cache(lambda: self._cache.put_board(board, token, at, document))
         return Found(None, "", seqs, True, self._age_ms(oldest_us)), values
 
-    async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> tuple[dict[int, int], int | None]:
-        standing = await super()._status_of_all(checkpoint_rows, quarantine_rows)
-        self._remember_seqs(standing[0])
-        return standing
+    async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> AllStatus:
+        status = await super()._status_of_all(checkpoint_rows, quarantine_rows)
+        self._remember_seqs(status.seqs)
+        return status
 
     # --- what this process has read, and calls of the cache --------------------------------------------------------
 

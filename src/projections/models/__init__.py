@@ -8,8 +8,10 @@ from typing import Final
 
 from projections.models import (
     accounts,
+    adjustments,
     bets,
     deposits,
+    grants,
     history,
     holds,
     leaderboards,
@@ -17,11 +19,12 @@ from projections.models import (
     referrals,
     statistics,
     transfers,
+    wallet_list,
     wallets,
 )
 from projections.tables.model import Models
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Version of the meaning of the rows. Raise it with every change that makes other rows from the same events: only
 generations of this version are folded further, and a rebuild lists the differences. A test detects a change that did
 not raise it."""
@@ -29,10 +32,13 @@ not raise it."""
 MODELS: Final = Models(
     (
         wallets.MODEL,
+        wallet_list.MODEL,
         history.MODEL,
         orders.MODEL,
         holds.MODEL,
         transfers.MODEL,
+        grants.MODEL,
+        adjustments.MODEL,
         statistics.MODEL,
         leaderboards.MODEL,
         referrals.MODEL,

@@ -1,15 +1,16 @@
 """Orders: deposits and withdrawals under their order ids, and their status."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
-from sqlalchemy import Select, and_, case, or_, select
+from sqlalchemy import Select, select
 
 from ledger.core.events import Deposited, Event, Reversed, WithdrawalApproved, WithdrawalRejected, WithdrawalRequested
 from ledger.core.position import Position
 from projections.models.deposits import DepositRow, reversed_seq
 from projections.tables import columns
+from projections.tables.all_users import AllUsersList
 from projections.tables.fields import (
     Amount,
     AmountOrZero,
@@ -24,11 +25,8 @@ from projections.tables.fields import (
 from projections.tables.model import Model
 from projections.tables.queries import (
     Conditions,
-    Cursor,
-    Filters,
     Query,
     UserRead,
-    newest_first,
     of_one_user,
     only,
     value,
@@ -48,7 +46,7 @@ class OrderRow(Row):
     indexes: ClassVar = {
         "orders_by_time": ("created_at_us", "partition", "seq"),
         "orders_by_status": ("status", "created_at_us", "partition", "seq"),
-        "orders_by_resolution": ("resolved_at_us",),
+        "orders_by_resolution": ("status", "resolved_at_us"),
         "orders_by_kind": ("kind", "created_at_us", "partition", "seq"),
     }
 
@@ -173,31 +171,15 @@ class Orders(Struct, gc=False):
 
 # --- reads
 
-_KIND_BEGUN_AS: Final = {"pending": "withdrawal", "completed": "deposit"}
-"""Statuses that can change again → the kind of order that begins with that status."""
 
-
-def orders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
-    """All users' orders. Conditions: ``kind``; ``status``: the order has it now; ``kept``: … and had it at the first
-    page; ``left``: the order was not resolved at the first page and is now; ``after`` a place; ``partitions=<n>``.
-
-    The first page was read at ``as_of_<partition>``; ``since_us`` is before every event that it did not know.
-    """
-    c = tables[OrderRow].c
-    wanted = [c[name] == value(f"of_{name}") for name in ("kind", "status") if name in conditions]
-    if "after" in conditions:
-        time_us, partition, seq = (value(f"after_{name}") for name in ("time_us", "partition", "seq"))
-        older = or_(c.partition < partition, and_(c.partition == partition, c.seq < seq))
-        wanted += [c.created_at_us <= time_us, or_(c.created_at_us < time_us, older)]
-    partitions = next((int(text[11:]) for text in conditions if text.startswith("partitions=")), 0)
-    if partitions:
-        known = case({number: value(f"as_of_{number}") for number in range(partitions)}, value=c.partition)
-        wanted.append(c.seq <= known)
-        if "kept" in conditions:
-            wanted.append(or_(c.resolved_seq.is_(None), c.resolved_seq <= known))
-        if "left" in conditions:
-            wanted += [c.resolved_at_us >= value("since_us"), c.resolved_seq > known]
-    return newest_first(select(*c).where(*wanted), c.created_at_us, c.partition, c.seq)
+KIND_OF: Final[Mapping[OrderStatus, OrderKind]] = {
+    "completed": "deposit",
+    "reversed": "deposit",
+    "pending": "withdrawal",
+    "approved": "withdrawal",
+    "rejected": "withdrawal",
+}
+"""Status → the kind of the orders that can have it."""
 
 
 def order_statement(tables: Tables, _: Conditions) -> Select[Any]:
@@ -205,37 +187,20 @@ def order_statement(tables: Tables, _: Conditions) -> Select[Any]:
     return select(*table.c).where(of_one_user(table), table.c.order_id == value("id"))
 
 
-def list_queries(filters: Filters, at: Cursor | None, partitions: int, most: int) -> list[Query]:
-    """All users' orders. ``filters``: some of ``kind``, ``status``. The cursor's snapshot: ``since_us``, then the
-    seq of every partition."""
-    values: dict[str, Any] = {"most": most, **{f"of_{name}": value for name, value in filters.items()}}
-    conditions = frozenset(filters)
-    if at is None:
-        return [Query(orders_statement, values, conditions)]
-    values |= dict(zip(("after_time_us", "after_partition", "after_seq"), at.after, strict=True))
-    conditions |= {"after", f"partitions={partitions}"}
-    since_us, *seqs = at.snapshot
-    values |= {"since_us": since_us, **{f"as_of_{number}": seq for number, seq in enumerate(seqs)}}
-    status = filters.get("status")
-    if status is None:
-        return [Query(orders_statement, values, conditions)]
-    queries = [Query(orders_statement, values, conditions | {"kept"})]
-    begun_as = _KIND_BEGUN_AS.get(str(status))
-    if begun_as is not None and filters.get("kind", begun_as) == begun_as:
-        left = conditions - {"status"} | {"kind", "left"}
-        queries.append(Query(orders_statement, {**values, "of_kind": begun_as}, left))
-    return queries
-
-
-def place(row: Sequence[Any]) -> tuple[int, int, int]:
-    """Of a row of ``list_queries``: (time_us, partition, seq)."""
-    return row[10], row[0], row[9]
-
-
 def document(row: Sequence[Any]) -> Order:
-    """Of a row of ``list_queries``."""
+    """Of a whole row."""
     partition, *fields, seq, created_at_us, _, resolved_at_us = row
     return Order(*(*fields, f"{partition}:{seq}", created_at_us, resolved_at_us))
+
+
+LIST: Final = AllUsersList(
+    "orders",
+    OrderRow,
+    changes_to={"pending": ("approved", "rejected"), "completed": ("reversed",)},
+    item=document,
+    page=Orders,
+)
+"""Filters: ``kind`` or ``status``. A status implies its kind (``KIND_OF``)."""
 
 
 def one(order_id: str) -> UserRead:

@@ -1,17 +1,30 @@
 """Transfers in the sender's wallet, and whether they were delivered."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, select
 
 from ledger.core.events import Event, TransferDelivered, TransferReturned, TransferSent
 from ledger.core.position import Position
 from projections.tables import columns
-from projections.tables.fields import Amount, Asset, EventPosition, Id, Reason, TimeUs, UserId
+from projections.tables.fields import Amount, Asset, EventPosition, Id, NextCursor, Reason, TimeUs, UserId
 from projections.tables.model import Model
-from projections.tables.queries import Conditions, Query, UserRead, by_id, only
+from projections.tables.queries import (
+    Conditions,
+    Cursor,
+    Filters,
+    Query,
+    UserList,
+    UserRead,
+    after_place,
+    by_id,
+    fields_of,
+    newest_first,
+    of_one_user,
+    only,
+)
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
 from projections.tables.tables import Tables
@@ -24,6 +37,9 @@ class TransferRow(Row):
 
     table = "transfer"
     key_length = 2
+    indexes: ClassVar = {
+        "transfer_by_time": ("partition", "user_id", "created_at_us", "seq"),
+    }
 
     user_id: columns.UserId
     transfer_id: columns.Id
@@ -95,16 +111,47 @@ class SentTransfer(Struct, gc=False):
     resolved_at_us: Annotated[TimeUs | None, Meta(description="When the transfer was delivered or returned")]
 
 
+class Transfers(Struct, gc=False):
+    """One page of the transfers that a wallet sent, newest first."""
+
+    items: list[SentTransfer]
+    next_cursor: NextCursor
+
+
 # --- reads
+
+
+def transfers_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """Conditions: ``after`` a place."""
+    table = tables[TransferRow]
+    c = table.c
+    wanted: list[ColumnElement[bool]] = [of_one_user(table)]
+    if "after" in conditions:
+        wanted += after_place(c.created_at_us, c.seq)
+    return newest_first(select(*fields_of(table)).where(*wanted), c.created_at_us, c.seq)
 
 
 def transfer_statement(tables: Tables, _: Conditions) -> Select[Any]:
     return by_id(tables[TransferRow], "transfer_id")
 
 
+def _list_queries(_: Filters, at: Cursor | None) -> list[Query]:
+    if at is None:
+        return [Query(transfers_statement)]
+    values = {"after_time_us": at.after[0], "after_seq": at.after[1]}
+    return [Query(transfers_statement, values, frozenset({"after"}))]
+
+
+def _place(row: Sequence[Any]) -> tuple[int, int]:
+    return row[7], row[6]
+
+
 def _document(partition: int, row: Sequence[Any]) -> SentTransfer:
     *fields, seq, created_at_us, resolved_at_us = row
     return SentTransfer(*(*fields, f"{partition}:{seq}", created_at_us, resolved_at_us))
+
+
+LIST: Final = UserList("transfers", "ii", _place, _list_queries, _document, Transfers)
 
 
 def one(transfer_id: str) -> UserRead:

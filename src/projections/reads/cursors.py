@@ -1,6 +1,7 @@
 """Cursors: where a list continues. Opaque to clients, and valid only for the same list and filters.
 
-base64url of msgpack ``[digest of list and filters, place of the last item, positions of the first page]``.
+base64url of msgpack ``[digest of list and filters, place of the last item, positions of the first page]``, at most
+``CURSOR_MAX`` characters.
 """
 
 import base64
@@ -17,7 +18,8 @@ from projections.tables.queries import Cursor
 List = tuple[str, str, Mapping[str, str | int]]
 """A list: its name, its user, its filters."""
 
-_LENGTH_MAX: Final = 16_384
+CURSOR_MAX: Final = 512
+"""From the contract."""
 
 
 class MalformedCursor(ValueError):
@@ -36,14 +38,16 @@ _encode: Final = msgspec.msgpack.encode
 
 def write_cursor(of: List, cursor: Cursor) -> str:
     written = _Written(_digest(of), cursor.after, cursor.snapshot)
-    return base64.urlsafe_b64encode(_encode(written)).rstrip(b"=").decode()
+    text = base64.urlsafe_b64encode(_encode(written)).rstrip(b"=").decode()
+    assert len(text) <= CURSOR_MAX, cursor
+    return text
 
 
-def read_cursor(text: str, of: List, after: str, snapshot: int) -> Cursor:
+def read_cursor(text: str, of: List, after: str, snapshot: int | None) -> Cursor:
     """Return the cursor in ``text``. ``after``: the kinds of its place's values (``i`` integer, ``t`` text);
-    ``snapshot``: how many numbers its snapshot has. Raises MalformedCursor if ``text`` is no cursor, or is a cursor
-    of another list or of other filters."""
-    if len(text) > _LENGTH_MAX or not text.isascii():
+    ``snapshot``: how many numbers its snapshot has, None: any number. Raises MalformedCursor if ``text`` is no
+    cursor, or is a cursor of another list or of other filters."""
+    if len(text) > CURSOR_MAX or not text.isascii():
         raise MalformedCursor("it is not a cursor that was given out")
     try:
         written = _decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
@@ -52,7 +56,8 @@ def read_cursor(text: str, of: List, after: str, snapshot: int) -> Cursor:
     if written.of != _digest(of):
         raise MalformedCursor("it belongs to another list, or to other filters")
     place = list(zip(written.after, after, strict=False))
-    if len(written.after) != len(after) or len(written.snapshot) != snapshot or not _fits(place, written.snapshot):
+    is_whole = len(written.after) == len(after) and snapshot in (None, len(written.snapshot))
+    if not is_whole or not _fits(place, written.snapshot):
         raise MalformedCursor("it is not a cursor that was given out")
     return Cursor(written.after, written.snapshot)
 

@@ -10,27 +10,37 @@ Invariants:
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 from ledger.core.position import partition_of
 from ledger.writer.requests import Failed
-from projections.models import bets, history, holds, leaderboards, orders, referrals, statistics, transfers, wallets
+from projections.models import (
+    adjustments,
+    bets,
+    grants,
+    history,
+    holds,
+    leaderboards,
+    orders,
+    referrals,
+    statistics,
+    transfers,
+    wallet_list,
+    wallets,
+)
 from projections.reads import statements
 from projections.reads.cursors import MalformedCursor, read_cursor, write_cursor
 from projections.reads.positions import Positions
 from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModel
+from projections.tables.all_users import AllUsersList
 from projections.tables.queries import Cursor, Filters, Query, Rows, UserList, UserRead, UserStatus
 
 __all__ = ["Found", "LogEnds", "MalformedCursor", "Reads"]
 
-_CLOCK_MARGIN_US: Final = 2_000_000
-"""Chosen: longer than the step by which a node's clock can go back. So every event that is not in the first page has
-a time later than the page's time minus this margin."""
-
-ALL_STATUS: Final = (Query(statements.checkpoints), Query(statements.quarantine))
+ALL_STATUS: Final = (Query(statements.checkpoints), Query(statements.oldest_quarantine))
 
 T = TypeVar("T")
 
@@ -68,6 +78,15 @@ class Found(Struct, gc=False):
     lag_ms: int
     suspect: bool = False
     """Whether the background check found that rows of the document, or other rows of its user, are wrong."""
+
+
+class AllStatus(NamedTuple):
+    """How far the rows of all users are folded. ``seqs``: of every partition, in order; ``unknown_us``: the time of
+    the oldest event that is known to this process and not folded; ``oldest_us``: the same, quarantined events too."""
+
+    seqs: dict[int, int]
+    unknown_us: int | None
+    oldest_us: int | None
 
 
 class Reads:
@@ -120,6 +139,12 @@ class Reads:
     async def bets(self, user_id: str, filters: Filters, limit: int, cursor: str | None) -> Found:
         return await self._list(user_id, bets.LIST, filters, limit, cursor)
 
+    async def transfers(self, user_id: str, limit: int, cursor: str | None) -> Found:
+        return await self._list(user_id, transfers.LIST, {}, limit, cursor)
+
+    async def grants(self, user_id: str, limit: int, cursor: str | None) -> Found:
+        return await self._list(user_id, grants.LIST, {}, limit, cursor)
+
     async def holds(self, user_id: str, limit: int, cursor: str | None) -> Found:
         return await self._list(user_id, holds.LIST, {}, limit, cursor)
 
@@ -139,7 +164,7 @@ class Reads:
         if len(queries) > 1:
             rows.sort(key=of.place, reverse=True)
         snapshot = at.snapshot if at is not None else (user.seq,) * of.has_snapshot
-        next_cursor = _next_cursor(key, rows, limit, of.place, snapshot)
+        next_cursor = _next_cursor(key, rows, limit, of.place, lambda: snapshot)
         items = [of.item(user.partition, row) for row in rows[:limit]]
         return await self._found(user, of.page(items, next_cursor))
 
@@ -177,7 +202,7 @@ class Reads:
         first_day, end_day = self.days_of_board(name, at_us)
         queries = [*ALL_STATUS, leaderboards.leaders(name, asset, first_day, end_day, limit)]
         checkpoint_rows, quarantine_rows, rows = await self._model.fetch(queries)
-        seqs, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         board = leaderboards.document(name, asset, first_day, end_day, leaderboards.values_of(rows))
         return Found(board, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
@@ -189,35 +214,88 @@ class Reads:
         return leaderboards.days_of(name, self._clock() if at_us is None else at_us)
 
     async def orders(self, filters: Filters, limit: int, cursor: str | None) -> Found:
-        """All users' orders. ``filters``: some of kind, status."""
-        key = ("orders", "", filters)
-        at = None if cursor is None else read_cursor(cursor, key, "iii", self._partitions + 1)
-        queries = orders.list_queries(filters, at, self._partitions, limit + 1)
-        checkpoint_rows, quarantine_rows, *lists = await self._model.fetch([*ALL_STATUS, *queries])
-        seqs, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
-        rows = sorted((row for rows in lists for row in rows), key=orders.place, reverse=True)
-        snapshot: Sequence[int]
-        if at is None:
-            snapshot = (min(oldest_us or self._clock(), self._clock()) - _CLOCK_MARGIN_US, *seqs.values())
+        """All users' orders. ``filters``: some of kind, status; of a pair that an order can have."""
+        queried = {name: given for name, given in filters.items() if name == "status" or "status" not in filters}
+        return await self._list_of_all(orders.LIST, filters, queried, limit, cursor)
+
+    async def adjustments(self, filters: Filters, limit: int, cursor: str | None) -> Found:
+        """All users' proposed adjustments. ``filters``: status, or nothing."""
+        return await self._list_of_all(adjustments.LIST, filters, filters, limit, cursor)
+
+    async def _list_of_all(
+        self, of: AllUsersList, filters: Filters, queried: Filters, limit: int, cursor: str | None
+    ) -> Found:
+        """``queried``: those of the filters that imply the others."""
+        key = (of.name, "", filters)
+        at = None if cursor is None else read_cursor(cursor, key, of.place_kinds, None)
+        if at is not None and not of.is_snapshot(queried, at.snapshot):
+            raise MalformedCursor("it is not a cursor that was given out")
+        pages, changes = of.page_queries(queried, at, limit + 1), of.changes_queries(queried, at)
+        checkpoint_rows, quarantine_rows, *found = await self._model.fetch([*ALL_STATUS, *pages, *changes])
+        status = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        rows = sorted((row for rows in found[: len(pages)] for row in rows), key=of.place, reverse=True)
+
+        def snapshot() -> Sequence[int]:
+            if at is not None:
+                return at.snapshot
+            return of.snapshot(found[len(pages) :], rows[0], status.unknown_us)
+
+        next_cursor = _next_cursor(key, rows, limit, of.place, snapshot)
+        document = of.page([of.item(row) for row in rows[:limit]], next_cursor)
+        suspect = self.suspects.has_table(of.table)
+        return Found(document, "", status.seqs, True, self._age_ms(status.oldest_us), suspect)
+
+    async def wallets(self, user_ids: Sequence[str], prefix: str, limit: int, cursor: str | None) -> Found:
+        """The wallets of these users, or, if there are none, of all whose id begins with ``prefix``.
+
+        ``seqs`` are of the partitions of the named users, and of all partitions for a prefix. Where a named user is
+        quarantined, the seq is the last one before its first event that is not in the rows.
+        """
+        key = ("wallets", "", {f"user_id {user_id}": 1 for user_id in user_ids} if user_ids else {"prefix": prefix})
+        at = None if cursor is None else read_cursor(cursor, key, "iii", 0)
+        named = sorted((self.partition_of(user_id), user_id) for user_id in set(user_ids))
+        page = wallet_list.page_query(named, prefix, at, limit + 1)
+        if named:
+            quarantined = wallet_list.quarantined_query(named)
+            checkpoint_rows, stopped, rows = await self._model.fetch([ALL_STATUS[0], quarantined, page])
+            seqs = dict(checkpoint_rows)
+            partitions = sorted({partition for partition, _ in named})
+            oldest = [await self._unknown_us({partition: seqs[partition] for partition in partitions})]
+            for partition, seq, time_us in stopped:
+                seqs[partition] = min(seqs[partition], seq - 1)
+                oldest.append(time_us)
+            seqs = {partition: seqs[partition] for partition in partitions}
+            oldest_us = min((time_us for time_us in oldest if time_us is not None), default=None)
         else:
-            snapshot = at.snapshot
-        next_cursor = _next_cursor(key, rows, limit, orders.place, snapshot)
-        document = orders.Orders([orders.document(row) for row in rows[:limit]], next_cursor)
-        suspect = self.suspects.has_table(orders.OrderRow.table)
+            checkpoint_rows, quarantine_rows, rows = await self._model.fetch([*ALL_STATUS, page])
+            seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        found = wallet_list.documents(rows)
+        next_cursor = _next_cursor(key, found, limit, lambda one: one[0], lambda: ())
+        document = wallet_list.Wallets([wallet for _, wallet in found[:limit]], next_cursor)
+        if named:
+            suspect = any(self.suspects.has_user(user_id, partition) for partition, user_id in named)
+        else:
+            suspect = any(self.suspects.has_table(table) for table in wallet_list.TABLES)
         return Found(document, "", seqs, True, self._age_ms(oldest_us), suspect)
 
-    async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> tuple[dict[int, int], int | None]:
-        """The seq of every partition, and the time of the oldest known event that is not in the rows.
-
-        A quarantined user's events count for the age, not for the seqs: one quarantined user must neither make all
-        documents look old nor hide the events of other users.
+    async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> AllStatus:
+        """A quarantined user's events count for the age, not for the seqs: one quarantined user must neither make all
+        documents look old nor hide the events of other users. ``quarantine_rows``: of ``oldest_quarantine``.
         """
         seqs: dict[int, int] = dict(checkpoint_rows)
-        unknown_us = [time_us for _, _, _, time_us in quarantine_rows]
-        for partition, seq in seqs.items():
-            if self._ends.end(partition) > seq:
-                unknown_us.append(await self._ends.time_us(partition, seq + 1))
-        return seqs, min(unknown_us, default=None)
+        ((quarantined_us,),) = quarantine_rows
+        unknown_us = await self._unknown_us(seqs)
+        known = [time_us for time_us in (quarantined_us, unknown_us) if time_us is not None]
+        return AllStatus(seqs, unknown_us, min(known, default=None))
+
+    async def _unknown_us(self, seqs: Mapping[int, int]) -> int | None:
+        """The time of the oldest event after these seqs that this process knows."""
+        times_us = [
+            await self._ends.time_us(partition, seq + 1)
+            for partition, seq in seqs.items()
+            if self._ends.end(partition) > seq
+        ]
+        return min(times_us, default=None)
 
 
 def status_of(user_id: str, partition: int, rows: Rows) -> UserStatus:
@@ -232,10 +310,10 @@ def _next_cursor(
     rows: Rows,
     limit: int,
     place: Callable[[Sequence[Any]], tuple[Any, ...]],
-    snapshot: Sequence[int],
+    snapshot: Callable[[], Sequence[int]],
 ) -> str | None:
     """None at the end of the list: no row comes after this page."""
-    return None if len(rows) <= limit else write_cursor(key, Cursor(place(rows[limit - 1]), tuple(snapshot)))
+    return None if len(rows) <= limit else write_cursor(key, Cursor(place(rows[limit - 1]), tuple(snapshot())))
 
 
 def at_once(read: Coroutine[Any, Any, T]) -> T:

@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import Select, and_, func, select
 
 from projections.models.wallets import WalletRow
 from projections.tables.queries import Conditions, value
@@ -51,6 +51,11 @@ def quarantine(_: Tables, __: Conditions) -> Select[Any]:
     return select(QUARANTINE.c.partition, QUARANTINE.c.user_id, QUARANTINE.c.seq, QUARANTINE.c.time_us).where(
         QUARANTINE.c.generation == value("generation")
     )
+
+
+def oldest_quarantine(_: Tables, __: Conditions) -> Select[Any]:
+    """One row, (time_us): the time of the oldest event that is quarantined; null if there is none."""
+    return select(func.min(QUARANTINE.c.time_us)).where(QUARANTINE.c.generation == value("generation"))
 
 
 def users(tables: Tables, conditions: Conditions) -> Select[Any]:

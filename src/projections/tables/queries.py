@@ -17,6 +17,9 @@ Builder = Callable[[Tables, Conditions], Select[Any]]
 """Makes a statement for one generation's tables; the set names its optional conditions."""
 Filters = Mapping[str, str | int]
 
+CLOCKS_DIFFER_US: Final = 60_000_000
+"""Nodes' clocks differ by less than this. Chosen: NTP keeps them within a second; a minute is a clock without it."""
+
 NO_CONDITIONS: Final[Conditions] = frozenset()
 
 

@@ -92,6 +92,12 @@ class FolderReads:
     def hold(self, user_id: str, hold_id: str) -> Document | None:
         return self._call(lambda reads: reads.hold(user_id, hold_id))
 
+    def transfers(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._call(lambda reads: reads.transfers(user_id, _LIMIT, cursor))
+
+    def grants(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._call(lambda reads: reads.grants(user_id, _LIMIT, cursor))
+
     def transfer(self, user_id: str, transfer_id: str) -> Document | None:
         return self._call(lambda reads: reads.transfer(user_id, transfer_id))
 
@@ -106,6 +112,9 @@ class FolderReads:
 
     def orders(self, cursor: str | None) -> Document | None:
         return self._call(lambda reads: reads.orders({}, _LIMIT, cursor))
+
+    def adjustments(self, cursor: str | None) -> Document | None:
+        return self._call(lambda reads: reads.adjustments({}, _LIMIT, cursor))
 
     def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
         return self._call(lambda reads: reads.leaderboard(name, asset, at_us, LEADERS))

@@ -54,6 +54,12 @@ class HttpReads:
     def hold(self, user_id: str, hold_id: str) -> Document | None:
         return self._get(path_of("wallets", user_id, "holds", hold_id))
 
+    def transfers(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._page(path_of("wallets", user_id, "transfers"), cursor)
+
+    def grants(self, user_id: str, cursor: str | None) -> Document | None:
+        return self._page(path_of("wallets", user_id, "grants"), cursor)
+
     def transfer(self, user_id: str, transfer_id: str) -> Document | None:
         return self._get(path_of("wallets", user_id, "transfers", transfer_id))
 
@@ -68,6 +74,9 @@ class HttpReads:
 
     def orders(self, cursor: str | None) -> Document | None:
         return self._page(path_of("orders"), cursor)
+
+    def adjustments(self, cursor: str | None) -> Document | None:
+        return self._page(path_of("adjustments"), cursor)
 
     def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
         query: dict[str, str | int | None] = {"asset": asset, "at_us": at_us, "limit": LEADERS}

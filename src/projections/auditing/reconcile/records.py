@@ -18,6 +18,7 @@ class Record(Struct, gc=False):
     seq: int
     time_us: int
     user_id: str
+    actor: str
     type: str
     data: msgspec.Raw
     postings: list[tuple[str, str, int]]

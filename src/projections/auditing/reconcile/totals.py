@@ -1,4 +1,4 @@
-"""Compares the reads over all users, the queue of orders and the leaderboards, with sums over the records.
+"""Compares the reads over all users, the queues and the leaderboards, with sums over the records.
 
 It shares no code with the folds. A stake counts at the time of its bet, a payout and the net at the time of the
 settlement, a cancelled bet not at all. Users with 0 are left out, ties are ordered by user_id. Days are in UTC, weeks
@@ -8,10 +8,11 @@ are ISO weeks. Invariants:
     again, a bounded number of times.
 (2) If it stays older, as it does while a user is quarantined, nothing is compared, and the result says so: the rows
     of the other users are newer than the position that the response names.
-(3) For the queue, the set and the sequence of its orders are compared. Each order is compared with its wallet.
+(3) For the queue of orders, the set and the sequence of its orders are compared. Each order is compared with its
+    wallet. For the queue of adjustments, also what never changes of each.
 (4) All nine leaderboards of each asset are compared, for the latest days with bets and their weeks and months.
-(5) Memory contains, for all partitions: each order's id, user and time; each open bet; and what each user staked, won
-    and netted on each day.
+(5) Memory contains, for all partitions: each order's id, user and time; each proposed adjustment; each open bet; and
+    what each user staked, won and netted on each day.
 """
 
 import time
@@ -39,14 +40,31 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _decode_data: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class _Order(NamedTuple):
-    """The fields sort in the reverse order of the queue."""
+_COLLECTED: Final = (
+    "deposited",
+    "withdrawal_requested",
+    "adjustment_proposed",
+    "bet_placed",
+    "bet_settled",
+    "bet_cancelled",
+)
+
+
+class _Queued(NamedTuple):
+    """An item of a queue. The fields sort in the reverse order of the queue."""
 
     time_us: int
     partition: int
     seq: int
-    user_id: str
-    order_id: str
+    members: tuple[Any, ...]
+    """The values of ``_MEMBERS`` of the queue; the first one is the user."""
+
+
+_MEMBERS: Final = {
+    "orders": ("user_id", "order_id"),
+    "adjustments": ("user_id", "adjustment_id", "asset", "amount", "reason", "proposed_by"),
+}
+"""Queue → the members of its items that are compared."""
 
 
 class _Bet(NamedTuple):
@@ -60,12 +78,12 @@ class _OlderResponse(Exception):
 
 
 class _PartitionTotals:
-    """Orders and daily sums of one partition's records up to ``end``."""
+    """Queues and daily sums of one partition's records up to ``end``."""
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.end = 0
-        self.orders: list[_Order] = []
+        self.queues: dict[str, list[_Queued]] = {queue: [] for queue in _MEMBERS}
         self.amounts: dict[tuple[str, datetime], dict[str, list[int]]] = {}
         """(Asset, day) → user → staked, won, net."""
         self._open: dict[tuple[str, str], _Bet] = {}
@@ -73,7 +91,7 @@ class _PartitionTotals:
     def collect(self, event: Record) -> None:
         """Raises UnknownRecord."""
         self.end = event.seq
-        if event.type not in ("deposited", "withdrawal_requested", "bet_placed", "bet_settled", "bet_cancelled"):
+        if event.type not in _COLLECTED:
             return
         try:
             self._collect(event, event.user_id, _decode_data(event.data))
@@ -94,8 +112,14 @@ class _PartitionTotals:
                 if not data["before_bet"]:
                     bet = self._open.pop((user_id, data["bet_id"]))
                     self._add(user_id, bet.asset, bet.day, (-bet.stake, 0, 0))
+            case "adjustment_proposed":
+                self._queue("adjustments", event, data | {"user_id": user_id, "proposed_by": event.actor})
             case _:
-                self.orders.append(_Order(event.time_us, self.partition, event.seq, user_id, data["order_id"]))
+                self._queue("orders", event, data | {"user_id": user_id})
+
+    def _queue(self, queue: str, event: Record, item: Document) -> None:
+        members = tuple(item[name] for name in _MEMBERS[queue])
+        self.queues[queue].append(_Queued(event.time_us, self.partition, event.seq, members))
 
     def _add(self, user_id: str, asset: str, day: datetime, amounts: Iterable[int]) -> None:
         own = self.amounts.setdefault((asset, day), {}).setdefault(user_id, [0, 0, 0])
@@ -123,7 +147,8 @@ class CrossUserReads:
     def compare(self, reads: Reads) -> Iterator[Difference]:
         """Yield what differs in each attempt. Raises UnknownRecord, and what ``reads`` raises."""
         try:
-            yield from self._differs_each_time(lambda: self._queue(reads))
+            yield from self._differs_each_time(lambda: self._queue("orders", reads.orders))
+            yield from self._differs_each_time(lambda: self._queue("adjustments", reads.adjustments))
             for name, asset, first, end in self._boards():
                 self.leaderboards += 1
                 yield from self._differs_each_time(lambda: self._board(reads, name, asset, first, end))  # noqa: B023 - it is called at once
@@ -144,50 +169,55 @@ class CrossUserReads:
         self.retried += attempt > 1
         return differences
 
-    # --- the queue -----------------------------------------------------------------------------------------------
+    # --- the queues ----------------------------------------------------------------------------------------------
 
-    def _queue(self, reads: Reads) -> list[Difference]:
+    def _queue(self, queue: str, read: Callable[[str | None], Document | None]) -> list[Difference]:
         cursor: str | None = None
-        expected: list[_Order] = []
+        expected: list[_Queued] = []
         place = ""
         compared = 0
         while True:
             self.responses += 1
             try:
-                page = reads.orders(cursor)
+                page = read(cursor)
             except Unreadable as error:
-                return [_difference("orders", "", place, "a document", f"unreadable: {error}")]
+                return [_difference(queue, "", place, "a document", f"unreadable: {error}")]
             if page is None:
-                return [_difference("orders", "", place, "a list", None)]
+                return [_difference(queue, "", place, "a list", None)]
             if cursor is None:
                 positions = _positions(page, len(self._parts))
                 if positions is None:
-                    return [_difference("orders", "as_of.positions", "", "one of each partition", page.get("as_of"))]
+                    return [_difference(queue, "as_of.positions", "", "one of each partition", page.get("as_of"))]
                 if (short := self._reach(positions)) is not None:
-                    return [_difference("orders", "as_of.positions", *short)]
+                    return [_difference(queue, "as_of.positions", *short)]
                 place = _place(positions)
-                expected = sorted(chain(*(part.orders for part in self._parts)), reverse=True)
-                self.orders = len(expected)
+                expected = sorted(self._queued(queue), reverse=True)
+                if queue == "orders":
+                    self.orders = len(expected)
             try:
-                found = [(item["user_id"], item["order_id"]) for item in page["items"]]
+                found = [tuple(item[name] for name in _MEMBERS[queue]) for item in page["items"]]
                 cursor = page["next_cursor"]
             except (KeyError, TypeError) as error:
-                return [_difference("orders", "", place, "items and next_cursor", f"a page without {error}")]
+                return [_difference(queue, "", place, "items and next_cursor", f"a page without {error}")]
             for number, one in enumerate(found, compared):
-                wanted = expected[number][3:] if number < len(expected) else None
+                wanted = expected[number].members if number < len(expected) else None
                 if one != wanted:
-                    return [_difference("orders", f"items[{number}]", place, wanted, one, self._whose(wanted, one))]
+                    whose = self._whose(queue, wanted, one)
+                    return [_difference(queue, f"items[{number}]", place, wanted, one, whose)]
             compared += len(found)
             if cursor is None or not found:
                 break
         if compared < len(expected):
-            wanted = expected[compared][3:]
-            return [_difference("orders", f"items[{compared}]", place, wanted, None, wanted[0])]
+            wanted = expected[compared].members
+            return [_difference(queue, f"items[{compared}]", place, wanted, None, wanted[0])]
         return []
 
-    def _whose(self, wanted: tuple[str, str] | None, found: tuple[Any, Any]) -> str:
-        """The user to report: the log's, unless the log does not have the order that was found."""
-        known = any(order[3:] == found for part in self._parts for order in part.orders)
+    def _queued(self, queue: str) -> Iterator[_Queued]:
+        return chain(*(part.queues[queue] for part in self._parts))
+
+    def _whose(self, queue: str, wanted: tuple[Any, ...] | None, found: tuple[Any, ...]) -> str:
+        """The user to report: the log's, unless the log does not have the item that was found."""
+        known = any(one.members == found for one in self._queued(queue))
         return wanted[0] if known and wanted is not None else str(found[0])
 
     # --- the leaderboards ------------------------------------------------------------------------------------------

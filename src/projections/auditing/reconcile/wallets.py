@@ -95,6 +95,10 @@ class _Comparison:
         self._list("history", reads.history, lambda oracle: oracle.history, history_key)
         self._list("bets", reads.bets, lambda oracle: oracle.bets, lambda item: str(item["bet_id"]))
         self._list("holds", reads.holds, lambda oracle: oracle.holds, lambda item: str(item["hold_id"]))
+        self._list(
+            "transfers", reads.transfers, lambda oracle: oracle.transfers, lambda item: str(item["transfer_id"])
+        )
+        self._list("grants", reads.grants, lambda oracle: oracle.grants, lambda item: str(item["grant_id"]))
         self._each("bets", reads.bet, lambda oracle: oracle.bets, _IDS_SAMPLED)
         self._each("holds", reads.hold, lambda oracle: oracle.holds, _IDS_SAMPLED)
         self._each("transfers", reads.transfer, lambda oracle: oracle.transfers, None)

@@ -1,0 +1,34 @@
+"""Bounds on the memory that clients can make this process keep.
+
+A body that is arriving and a response that is being sent are in memory for as long as the client takes. One client is
+bounded by the time limits in ``requests``, all clients together by these sums of bytes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+ARRIVING_MAX: Final = 64 * 1024 * 1024
+"""Bytes of all bodies that are arriving. Chosen: eight of the largest, and thousands of usual batches."""
+UNSENT_MAX: Final = 64 * 1024 * 1024
+"""Bytes of all long responses that are being sent. Chosen: hundreds of pieces of a page."""
+
+
+class Bytes:
+    """A sum of bytes, and what it may be."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.used = 0
+
+    def fits(self, size: int) -> bool:
+        return self.used + size <= self._most
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Count ``size`` more. The caller knows that it fits, or that it must not be refused."""
+        self.used += size
+        try:
+            yield
+        finally:
+            self.used -= size

@@ -1,0 +1,75 @@
+"""What an acknowledged command costs: processor time of all processes until the read model has caught up.
+
+Rates follow from it, and it depends less than they do on what else the machine does. The unit is the yardstick loop:
+to decode one command, encode one record and hash it (`yardsticks.processor`).
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Final, NamedTuple
+
+from bench.figures import Bound, Row, Target, ratio_of
+from bench.lab.jobs import CommandLoop
+from bench.lab.one_node import Lab
+from bench.report import three_figures
+
+
+class _Load(NamedTuple):
+    name: str
+    connections: int
+    per_request: int
+    target: Target
+
+
+LOADS: Final = (
+    _Load("1 connection", 1, 1, Target(Bound.AT_MOST, 110, "×")),
+    _Load("64 connections", 64, 1, Target(Bound.AT_MOST, 32, "×")),
+    _Load("batches of 1,000, 4 connections", 4, 1000, Target(Bound.AT_MOST, 12, "×")),
+)
+
+
+class _Cost(NamedTuple):
+    each_us: dict[str, float]
+    loop_us: float
+
+    @property
+    def all_us(self) -> float:
+        return sum(self.each_us.values())
+
+
+def cost(lab: Lab) -> list[Row]:
+    """Processor time per command by process and in all, for each load."""
+    return [_row(load, [_measure(lab, load, pair) for pair in range(lab.plan.pairs)]) for load in LOADS]
+
+
+def _measure(lab: Lab, load: _Load, pair: int) -> _Cost:
+    lab.catch_up(lab.busy)
+    lab.say(f"processor time, {load.name}, pair {pair + 1} of {lab.plan.pairs}")
+    before = lab.busy.processor_s()
+    done = lab.bets(lab.busy, load.connections, load.per_request, lab.plan.slice_s, "uniform").done
+    lab.catch_up(lab.busy)
+    after = lab.busy.processor_s()
+    lab.step()
+    loop = lab.yardstick.ask(CommandLoop(limit_s=lab.plan.short_slice_s / 2))
+    lab.step()
+    return _Cost(
+        {name: (used_s - before.get(name, 0.0)) / done * 1e6 for name, used_s in after.items()}, 1e6 / loop.rate
+    )
+
+
+def _row(load: _Load, costs: list[_Cost]) -> Row:
+    ratio = ratio_of([one.all_us for one in costs], [one.loop_us for one in costs])
+    each = {name: statistics.median(one.each_us.get(name, 0.0) for one in costs) for name in costs[0].each_us}
+    loop_us = statistics.median(one.loop_us for one in costs)
+    return Row(
+        "cost",
+        f"processor time of a command, {load.name}",
+        f"{three_figures(statistics.median(one.all_us for one in costs))} µs: "
+        + ", ".join(f"{name} {three_figures(used_us)}" for name, used_us in each.items()),
+        f"loop {three_figures(loop_us)} µs",
+        ratio,
+        load.target,
+        ratio.median,
+        {"each_us": each, "loop_us": loop_us},
+    )

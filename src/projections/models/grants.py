@@ -1,0 +1,238 @@
+"""Grants of bonus money under their ids, and how much of each remains."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+from sqlalchemy import ColumnElement, Select, select
+
+from ledger.core.events import (
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    BonusExpired,
+    BonusGranted,
+    Deposited,
+    Event,
+    Reversed,
+)
+from ledger.core.position import Position
+from projections.models.deposits import reversed_seq
+from projections.tables import columns
+from projections.tables.fields import Amount, AmountOrZero, AnyTimeUs, Asset, EventPosition, Id, NextCursor, TimeUs
+from projections.tables.model import Model
+from projections.tables.queries import (
+    Conditions,
+    Cursor,
+    Filters,
+    Query,
+    UserList,
+    after_place,
+    fields_of,
+    newest_first,
+    of_one_user,
+)
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class GrantRow(Row):
+    """``remaining`` is the part of the wallet's bonus that belongs to the grant."""
+
+    table = "bonus_grant"  # GRANT is a word of SQL
+    key_length = 2
+    indexes: ClassVar = {
+        "bonus_grant_by_time": ("partition", "user_id", "created_at_us", "seq"),
+    }
+
+    user_id: columns.UserId
+    grant_id: columns.Id
+    kind: columns.Status
+    asset: columns.AssetCode
+    amount: int
+    remaining: int
+    expires_at_us: int | None
+    seq: int
+    created_at_us: int
+
+
+class GrantEventRow(Row):
+    """The grant that the event at ``seq`` made: a reversal names its event, not its grant."""
+
+    table = "granted"
+    key_length = 2
+
+    user_id: columns.UserId
+    seq: int
+    grant_id: columns.Id
+
+
+class GrantStakeRow(Row):
+    """What a bet's stake took from grants, as JSON ``[[grant_id, amount]]``, in the order in which they were used.
+    Bets without bonus money have no row."""
+
+    table = "grant_stake"
+    key_length = 2
+
+    user_id: columns.UserId
+    bet_id: columns.Id
+    grants: columns.Json
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    user_id = event.user_id
+    match event.data:
+        case BetPlaced(source=source):
+            for grant_id, _ in source.grants:
+                buffer[GrantRow].want((user_id, grant_id))
+        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id) if _to_bonus(event):
+            buffer[GrantStakeRow].want((user_id, bet_id))
+        case BonusExpired(grant_id=grant_id):
+            buffer[GrantRow].want((user_id, grant_id))
+        case Reversed() if _to_bonus(event):
+            buffer[GrantEventRow].want((user_id, reversed_seq(event.data)))
+
+
+def then_needs(event: Event, buffer: RowBuffer) -> None:
+    """A bet or a grant of the same run has wanted or made its grants' rows itself."""
+    user_id = event.user_id
+    match event.data:
+        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
+            stake = buffer[GrantStakeRow].peek((user_id, bet_id))
+            if stake is not None:
+                for grant_id, _ in _grants_of(stake):
+                    buffer[GrantRow].want((user_id, grant_id))
+        case Reversed():
+            granted = buffer[GrantEventRow].peek((user_id, reversed_seq(event.data)))
+            if granted is not None:
+                buffer[GrantRow].want((user_id, granted.grant_id))
+
+
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
+    user_id, data = event.user_id, event.data
+    match data:
+        case Deposited() if data.bonus:
+            _add(event, position, buffer, data.order_id, "deposit", data.asset, data.bonus, None)
+        case BonusGranted():
+            _add(event, position, buffer, data.grant_id, "grant", data.asset, data.amount, data.expires_at_us)
+        case BetPlaced() if data.source.grants:
+            for grant_id, amount in data.source.grants:
+                buffer[GrantRow].edit((user_id, grant_id)).remaining -= amount
+            grants = msgspec.json.encode(data.source.grants).decode()
+            buffer[GrantStakeRow].add((user_id, data.bet_id), GrantStakeRow(user_id, data.bet_id, grants))
+        case BetSettled() if amount := _to_bonus(event):
+            grant_id, _ = _grants_of(buffer[GrantStakeRow].get((user_id, data.bet_id)))[-1]
+            buffer[GrantRow].edit((user_id, grant_id)).remaining += amount
+        case BetCancelled() if _to_bonus(event):
+            for grant_id, amount in _grants_of(buffer[GrantStakeRow].get((user_id, data.bet_id))):
+                buffer[GrantRow].edit((user_id, grant_id)).remaining += amount
+        case BonusExpired():
+            buffer[GrantRow].edit((user_id, data.grant_id)).remaining -= data.amount
+        case Reversed() if amount := _to_bonus(event):
+            granted = buffer[GrantEventRow].get((user_id, reversed_seq(data)))
+            assert granted is not None, event
+            buffer[GrantRow].edit((user_id, granted.grant_id)).remaining += amount
+
+
+def _add(
+    event: Event,
+    position: Position,
+    buffer: RowBuffer,
+    grant_id: str,
+    kind: str,
+    asset: str,
+    amount: int,
+    expires_at_us: int | None,
+) -> None:
+    user_id, seq = event.user_id, position.seq
+    row = GrantRow(user_id, grant_id, kind, asset, amount, amount, expires_at_us, seq, event.time_us)
+    buffer[GrantRow].add((user_id, grant_id), row)
+    buffer[GrantEventRow].add((user_id, seq), GrantEventRow(user_id, seq, grant_id))
+
+
+def _to_bonus(event: Event) -> int:
+    """What the event added to the wallet's bonus; below 0 if it took."""
+    bonus = f"wallet/{event.user_id}/bonus"
+    return sum(amount for account, _, amount in event.postings if account == bonus)
+
+
+def _grants_of(stake: GrantStakeRow | None) -> list[tuple[str, int]]:
+    assert stake is not None, "bonus money of a bet that used none"
+    return _decode_grants(stake.grants)
+
+
+_decode_grants: Final = msgspec.json.Decoder(list[tuple[str, int]]).decode
+
+MODEL: Final = Model((GrantRow, GrantEventRow, GrantStakeRow), fold, needs, then_needs)
+
+
+# --- document
+
+
+class BonusGrant(Struct, gc=False):
+    """Bonus money that was given to a wallet."""
+
+    grant_id: Annotated[
+        Id, Meta(description="The grant's id; of a deposit's bonus the deposit's order_id", examples=["welcome-1"])
+    ]
+    kind: Annotated[
+        Literal["deposit", "grant"],
+        Meta(description="`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`", examples=["grant"]),
+    ]
+    asset: Asset
+    amount: Annotated[Amount, Meta(description="What was granted, in the asset's minor unit", examples=[2_500])]
+    remaining: Annotated[
+        AmountOrZero,
+        Meta(
+            description=(
+                "What is left of it in the wallet's bonus; payouts of bets that used the grant are added to it. 0 "
+                "once it is used up, expired or reversed"
+            ),
+            examples=[1_000],
+        ),
+    ]
+    expires_at_us: Annotated[AnyTimeUs | None, Meta(description="When what is left expires; null: never")]
+    position: EventPosition
+    created_at_us: TimeUs
+
+
+class BonusGrants(Struct, gc=False):
+    """One page of a wallet's grants of bonus money, newest first."""
+
+    items: list[BonusGrant]
+    next_cursor: NextCursor
+
+
+# --- reads
+
+
+def grants_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """Conditions: ``after`` a place."""
+    table = tables[GrantRow]
+    c = table.c
+    wanted: list[ColumnElement[bool]] = [of_one_user(table)]
+    if "after" in conditions:
+        wanted += after_place(c.created_at_us, c.seq)
+    return newest_first(select(*fields_of(table)).where(*wanted), c.created_at_us, c.seq)
+
+
+def _list_queries(_: Filters, at: Cursor | None) -> list[Query]:
+    if at is None:
+        return [Query(grants_statement)]
+    return [Query(grants_statement, {"after_time_us": at.after[0], "after_seq": at.after[1]}, frozenset({"after"}))]
+
+
+def _place(row: Sequence[Any]) -> tuple[int, int]:
+    return row[7], row[6]
+
+
+def _document(partition: int, row: Sequence[Any]) -> BonusGrant:
+    *fields, seq, created_at_us = row
+    return BonusGrant(*(*fields, f"{partition}:{seq}", created_at_us))
+
+
+LIST: Final = UserList("grants", "ii", _place, _list_queries, _document, BonusGrants)
