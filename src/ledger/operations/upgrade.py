@@ -31,6 +31,8 @@ from ledger.sqlite.readers import SqliteRecords
 ROW_RECORDS: Final = 64
 """Records in one row: the old file does not say what was one append. Chosen: as many as an append has under load."""
 
+_TOLD_EVERY: Final = 1_000
+
 Progress = Callable[[str, int, int | None], None]
 """Receives the current step, the number of events done, and their total."""
 
@@ -87,7 +89,7 @@ def _copy(source: Format1Log, ends: Sequence[int], new: Path, progress: Progress
                     seq += len(page)
                     done += len(page)
                     progress("copying", done, total)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise LogUnavailable(
             f"{new} cannot be written: {error}. It needs as much space as {source.path}; what is written is "
             "kept, run this again to continue"
@@ -170,9 +172,11 @@ def _compare(source: Format1Log, ends: Sequence[int], new: Path, progress: Progr
                 if link is None or (link.partition, link.seq, link.prev) != (partition, seq, head):
                     raise LogDamaged(partition, seq, "the record does not continue the chain")
                 head = sha256_hex(ours)
-                done += 1
-                progress("comparing", done, total)
+                if seq % _TOLD_EVERY == 0:
+                    progress("comparing", done + seq, total)
             heads.append(Head(end, head))
+            done += end
+            progress("comparing", done, total)
     return tuple(heads)
 
 
