@@ -600,6 +600,11 @@ DAMAGES: Final = {
     "a row says more than it has": ("UPDATE append SET last_seq = 5 WHERE first_seq = 2", 2, "has 2 records"),
     "a row has more than it says": ("UPDATE append SET last_seq = 2 WHERE first_seq = 2", 2, "has 2 records"),
     "a row begins later": ("UPDATE append SET first_seq = 3 WHERE first_seq = 2", 2, "the next one has seq 3"),
+    "a row has bytes behind its end": (
+        "UPDATE append SET records = CAST(records || 'x' AS BLOB) WHERE first_seq = 2",
+        2,
+        "its end is missing",
+    ),
     "a row has lost its end": (
         "UPDATE append SET records = substr(records, 1, length(records) - 1) WHERE first_seq = 2",
         2,
