@@ -39,6 +39,7 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
     "kafka": (_Needs("java", (), "default-jre-headless"), _Needs("mvn", (), "maven")),
     "postgresql": (_Needs("postgres", ("/usr/lib/postgresql/*/bin",), "postgresql"),),
     "mariadb": (_Needs("mariadbd", ("/usr/sbin",), "mariadb-server"),),
+    "pgbouncer": (_Needs("pgbouncer", ("/usr/sbin",), "pgbouncer"),),
     "redis": (_Needs("redis-server", (), "redis-server"),),
     "haproxy": (_Needs("haproxy", ("/usr/sbin",), "haproxy"),),
     "generators": (
@@ -50,7 +51,7 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""The servers, the balancer, the runtimes of the client generators, and the programs that build the image."""
+"""The servers, the balancer, PgBouncer, the runtimes of the client generators, and what builds the image."""
 
 
 def say(text: str) -> None:

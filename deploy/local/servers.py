@@ -154,6 +154,42 @@ class PostgreSql(Server):
         return f"postgresql://postgres@127.0.0.1:{self.port}/stakelog"
 
 
+class PgBouncer(Server):
+    """In transaction mode: each transaction may use another connection to the server. It runs as the user of
+    ``PostgreSql``, because it refuses to run as root."""
+
+    name = "pgbouncer"
+    user = "postgres"
+
+    def __init__(self, postgresql_port: int, *, connections: int = 3) -> None:
+        """``connections``: how many it opens to the PostgreSQL server at ``postgresql_port`` for each database."""
+        super().__init__()
+        self._settings = f"""\
+[databases]
+* = host=127.0.0.1 port={postgresql_port} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {connections}
+"""
+
+    def prepare(self) -> None:
+        (self.folder / "pgbouncer.ini").write_text(self._settings)
+
+    def command(self) -> Sequence[str | Path]:
+        return [program("pgbouncer"), self.folder / "pgbouncer.ini"]
+
+    def ready(self) -> bool:
+        return self.listens()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/stakelog?pgbouncer=1"
+
+
 class MariaDb(Server):
     """The database ``stakelog`` of the user ``stakelog``, which needs no password from this machine."""
 

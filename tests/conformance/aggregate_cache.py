@@ -13,7 +13,6 @@ import pytest
 from projections.caching.port import (
     MISS,
     AggregateCache,
-    Board,
     BoardPutToken,
     CachedBoard,
     CacheUpdate,
@@ -23,6 +22,7 @@ from projections.caching.port import (
     PutToken,
     RowsVersion,
 )
+from projections.models.leaderboards import Board
 
 GENERATION: Final = "1.1000"
 OTHER: Final = "2.2000"

@@ -16,7 +16,6 @@ from projections.caching.port import (
     RECENT_MAX,
     TRUST_S,
     TTL_S,
-    Board,
     BoardPutToken,
     CachedBoard,
     CachedRows,
@@ -27,6 +26,7 @@ from projections.caching.port import (
     PutToken,
     RowsVersion,
 )
+from projections.models.leaderboards import Board
 
 _AGGREGATES_MAX: Final = 20_000
 """Aggregates in the cache; beyond it the oldest one is dropped."""

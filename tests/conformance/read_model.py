@@ -11,8 +11,9 @@ from typing import Any, Final
 import pytest
 
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
+from projections.models import leaderboards
 from projections.models.history import HistoryRow, history_statement
-from projections.models.leaderboards import LOW_BITS, LOW_MASK, LeaderboardRow, leaders_statement
+from projections.models.leaderboards import Board, LeaderboardRow, MagnitudeRow, magnitude, values_of
 from projections.models.wallets import AssetRow, WalletRow, assets_statement
 from projections.reads import statements
 from projections.reads.suspects import Suspects
@@ -25,7 +26,7 @@ from projections.storage.port import (
     ReadModelUnavailable,
 )
 from projections.tables.queries import Query, Rows
-from projections.tables.rows import key_of
+from projections.tables.rows import Row
 
 OpenBoth = Callable[[], Awaitable[tuple[ReadModelStore, ReadModel]]]
 
@@ -66,9 +67,15 @@ def assets_of(user_id: str) -> Query:
     return Query(assets_statement, {"of_partition": 0, "user": user_id})
 
 
-def leaders(measure: str, most: int = 50) -> Query:
-    values = {"of_asset": "INR", "first_day": 0, "end_day": 100, "most": most}
-    return Query(leaders_statement, values, frozenset({measure}))
+def leaders(measure: str, most: int = 50) -> list[Query]:
+    return leaderboards.leaders(Board(f"{measure}_day", "INR", 5, 6), most)
+
+
+def sums_of(user_id: str, **sums: int) -> list[Row]:
+    """The rows of a user's sums of one day."""
+    row = LeaderboardRow(user_id, "INR", "day", 5)
+    magnitudes = {measure: magnitude(row.add(measure, amount)) for measure, amount in sums.items()}
+    return [row, MagnitudeRow(user_id, "INR", "day", 5, **magnitudes)]
 
 
 CHECKPOINTS: Final = Query(statements.checkpoints, {})
@@ -109,7 +116,7 @@ class ReadModelContract:
         assert len(set(LOOKALIKES)) == len(LOOKALIKES)
         wallets = [WalletRow(name, "open", number) for number, name in enumerate(LOOKALIKES)]
         assets = [AssetRow(name, "INR", 1, cash=number) for number, name in enumerate(LOOKALIKES)]
-        standings = [LeaderboardRow(name, "INR", 5, 0, 1) for name in LOOKALIKES]
+        standings = [row for name in LOOKALIKES for row in sums_of(name, staked=1)]
         await store.commit(live.number, [run(0, Checkpoint(), 1, *wallets, *assets, *standings)])
         for number, name in enumerate(LOOKALIKES):
             standing, found = await model.fetch([wallet_of(name), assets_of(name)])
@@ -117,7 +124,7 @@ class ReadModelContract:
             assert [row[2] for row in found] == [number]
             loaded = await store.load(live.number, 0, {WalletRow: {(name,)}, AssetRow: {(name, "INR")}})
             assert loaded == {WalletRow: [wallets[number]], AssetRow: [assets[number]]}
-        (board,) = await model.fetch([leaders("staked")])
+        (board,) = await model.fetch(leaders("staked"))
         assert plain(board) == [(name, 0, 1) for name in sorted(LOOKALIKES)], "one line each, in the order of bytes"
         assert (await model.fetch([wallet_of("bOB")]))[0][0][3] is None
         await model.close()
@@ -145,16 +152,23 @@ class ReadModelContract:
     async def test_sums_are_whole_numbers_beyond_64_bits(self, open_both: OpenBoth) -> None:
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
-        days, high = range(99), 2**50
-        winners = [LeaderboardRow("u1", "INR", day, won_high=high, won_low=LOW_MASK) for day in days]
-        losers = [LeaderboardRow("u2", "INR", day, net_high=-high, net_low=LOW_MASK) for day in days]
-        small = [LeaderboardRow("u3", "INR", day, net_high=-1, net_low=LOW_MASK) for day in days]
-        rows = sorted((*winners, *losers, *small), key=key_of)
+        large = 2**100 + 1
+        rows = [
+            *sums_of("u1", won=large, net=large),
+            *sums_of("u2", net=-large),
+            *sums_of("u3", net=-1),
+            *sums_of("u4", staked=5),
+            *sums_of("u5", net=large - 1),
+            *sums_of("u6", net=-2),
+            *sums_of("u7", net=large),
+        ]
         await store.commit(live.number, [run(0, Checkpoint(), 1, *rows)])
-        won, net = await model.fetch([leaders("won"), leaders("net")])
-        assert [whole(row) for row in won] == [("u1", 99 * (high * 2**LOW_BITS + LOW_MASK))]
-        assert [whole(row) for row in net] == [("u3", -99), ("u2", 99 * (LOW_MASK - high * 2**LOW_BITS))]
-        assert all(type(value) is int for row in (*won, *net) for value in row[1:])
+        for most in (1, 2, 3, 5, 6, 50):
+            won, *net = await model.fetch([*leaders("won", most), *leaders("net", most)])
+            assert values_of([won], most) == [("u1", large)]
+            expected = [("u1", large), ("u7", large), ("u5", large - 1), ("u3", -1), ("u6", -2), ("u2", -large)]
+            assert values_of(net, most) == expected[:most]
+            assert all(type(value) is int for row in (*won, *net[0], *net[1]) for value in row[1:])
         await model.close()
         await store.close()
 
@@ -247,12 +261,6 @@ class ReadModelContract:
         store, model = await open_both()
         for one in (model, model, store):
             await one.close()
-
-
-def whole(row: Any) -> tuple[str, int]:
-    user_id, high, low = row
-    assert 0 <= low <= LOW_MASK
-    return user_id, high * 2**LOW_BITS + low
 
 
 def plain(rows: Rows) -> list[tuple[Any, ...]]:

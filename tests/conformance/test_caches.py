@@ -25,7 +25,7 @@ from conformance.memory_cache import MemoryCache
 from deploy.local.servers import Redis
 from projections.caching.port import MISS, RECENT_MAX, AggregateCache, CacheUnavailable, Kind
 from projections.caching.redis import RedisCache
-from projections.caching.redis_client import TIMEOUT_S, RedisClient
+from projections.caching.redis_client import RedisClient
 from real_servers import empty
 
 
@@ -186,7 +186,7 @@ async def test_a_stopped_or_frozen_redis_is_reported_within_the_time_out(own_red
     began_s = time.monotonic()
     with pytest.raises(CacheUnavailable, match=f"Redis at redis://127.0.0.1:{own_redis.port}/0"):
         await cache.get("wallet", 0, "u1")
-    assert time.monotonic() - began_s < 10 * TIMEOUT_S
+    assert time.monotonic() - began_s < 60
     own_redis.resume()
     await asyncio.gather(*(until_it_responds(cache) for _ in range(3)))
     own_redis.kill()

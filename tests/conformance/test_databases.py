@@ -476,7 +476,7 @@ async def test_a_stopped_server_is_unavailable_and_is_used_again_after_its_resta
             await model.fetch([wallet_of("u1")])
         with pytest.raises(ReadModelUnavailable):
             await store.commit(live.number, [second])
-        assert time.monotonic() - began_s < 15
+        assert time.monotonic() - began_s < 60
     fresh = ServerReadModelStore(open_database(own_server.url))
     with pytest.raises(ReadModelUnavailable):
         await fresh.generations()

@@ -21,7 +21,7 @@ from projections.models.bets import BetRow, bet_statement, bets_statement
 from projections.models.grants import GrantRow, grants_statement
 from projections.models.history import HistoryRow, balances_at_statement, balances_statement, history_statement
 from projections.models.holds import HoldRow, hold_statement, holds_statement
-from projections.models.leaderboards import LeaderboardRow, leaders_statement
+from projections.models.leaderboards import LeaderboardRow, MagnitudeRow, has_begun_statement, leaders_statement
 from projections.models.orders import OrderRow, order_statement
 from projections.models.referrals import referrals_statement
 from projections.models.statistics import StatisticsRow, statistics_statement
@@ -55,13 +55,12 @@ BETS: Final = [
     *(conditions | {"after", "kept", "status"} for conditions in some(("game", "period"))),
     *(conditions | {"after", "left"} for conditions in some(("game", "period"))),
 ]
-ORDERS: Final = [
-    *some(("kind",)),
+ADJUSTMENTS: Final = [
     *some(("status", "after")),
-    frozenset({"kind", "after"}),
     *(frozenset({"status", "after", changed, "known=2"}) for changed in ("kept", "left")),
 ]
-ADJUSTMENTS: Final = [conditions for conditions in ORDERS if "kind" not in conditions]
+QUEUE: Final = [*ADJUSTMENTS, *(frozenset({"kind", *after}) for after in ((), ("after",)))]
+ORDERS: Final = [*QUEUE, *(conditions | {"partition", "user_id"} for conditions in QUEUE)]
 WALLETS: Final = [
     frozenset({*first, *then}) for first in ((), ("prefix",), ("users=3",)) for then in ((), ("after",))
 ]
@@ -79,11 +78,13 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
         for conditions in some(("after",))
     ),
     *((leaders_statement, frozenset({measure})) for measure in ("staked", "won", "net")),
+    (leaders_statement, frozenset({"net", "losers"})),
     *((holds_statement, conditions) for conditions in some(("after",))),
     *(
         (builder, NONE)
         for builder in (
             statements.user_status,
+            has_begun_statement,
             statements.oldest_quarantine,
             orders.LIST.changes_statement,
             adjustments.LIST.changes_statement,
@@ -100,8 +101,8 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
     ),
 ]
 SORTED: Final = frozenset({"left", "staked", "won", "net", "prefix", "users=3"})
-"""Conditions whose rows may be sorted in memory: few rows change while a client pages; a leaderboard sorts sums; the
-wallets of a prefix are found by their names and sorted by their times."""
+"""Conditions whose rows may be sorted in memory: few rows change while a client pages; a leaderboard sorts the sums
+of its first users; the wallets of a prefix are found by their names and sorted by their times."""
 
 
 def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
@@ -190,7 +191,8 @@ def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
             yield partition, AssetRow(user_id, asset, 1)
             yield partition, StatisticsRow(user_id, asset, "external")
             for day in range(20):
-                yield partition, LeaderboardRow(user_id, asset, day, 0, 5, 0, 0, -1, 5)
+                yield partition, LeaderboardRow(user_id, asset, "day", day, 0, 5, 0, 0, -1, 5)
+                yield partition, MagnitudeRow(user_id, asset, "day", day, 5, 0, -95)
 
 
 @pytest.fixture(scope="module")

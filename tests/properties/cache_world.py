@@ -15,7 +15,6 @@ from typing import Any, Final, Protocol
 
 from projections.caching.port import (
     AggregateCache,
-    Board,
     BoardPutToken,
     CacheUpdate,
     Day,
@@ -24,6 +23,7 @@ from projections.caching.port import (
     PutToken,
     RowsVersion,
 )
+from projections.models.leaderboards import Board
 
 PARTITIONS: Final = 2
 USERS: Final = {"u1": 0, "u2": 0, "u3": 1}

@@ -220,15 +220,17 @@ class NaiveReads:
                 return self._order(event)
         return NotFound("order_not_found")
 
-    def orders(self, *, kind: str | None = None, status: str | None = None) -> Doc:
-        """The queue: the orders of all wallets."""
+    def orders(self, *, user_id: str | None = None, kind: str | None = None, status: str | None = None) -> Doc:
+        """The queue: the orders of all wallets, or of one."""
         orders = [
             self._order(event) for event in self.events if event["type"] in ("deposited", "withdrawal_requested")
         ]
         return _listed(
             order
             for order in _newest_first(orders, "created_at_us")
-            if kind in (None, order["kind"]) and status in (None, order["status"])
+            if user_id in (None, order["user_id"])
+            and kind in (None, order["kind"])
+            and status in (None, order["status"])
         )
 
     # ---- all users

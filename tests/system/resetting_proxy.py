@@ -1,4 +1,4 @@
-"""A TCP proxy in a thread, between the nodes and their broker, that resets connections when a test tells it to.
+"""A TCP proxy in a thread, in front of a server, that resets or freezes connections when a test tells it to.
 
 with ResettingProxy() as proxy, running(Kafka(settings=proxy.advertised())) as kafka:
     proxy.to(kafka.port)
@@ -25,6 +25,10 @@ class ResettingProxy:
     def __init__(self) -> None:
         self.port = 0
         self.resets = 0
+        self.frozen = 0
+        """Connections, counted from the first one, that are frozen."""
+        self.connections = 0
+        self._ends = asyncio.Event()
         self._upstream = 0
         self._chance = random.Random(7)
         self._loop = asyncio.new_event_loop()
@@ -43,6 +47,12 @@ class ResettingProxy:
         """Reset one connection, chosen at random, on both of its sides; waits until there is one."""
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._reset_one(), self._loop))
 
+    def freeze(self) -> int:
+        """Forward nothing more on the connections that are open, and close none of them. Returns their number. New
+        connections work."""
+        frozen, self.frozen = self.frozen, self.connections
+        return self.frozen - frozen
+
     async def _reset_one(self) -> None:
         while not self._pairs:  # noqa: ASYNC110 - connections are made by other processes
             await asyncio.sleep(0.005)
@@ -60,14 +70,31 @@ class ResettingProxy:
         except OSError:
             writer.transport.abort()
             return
-        pair = (writer, up_writer)
+        self.connections += 1
+        number, pair = self.connections, (writer, up_writer)
         self._pairs.add(pair)
         try:
-            await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
+            await asyncio.gather(
+                self._pump(number, reader, up_writer),
+                self._pump(number, up_reader, writer),
+            )
         finally:
             self._pairs.discard(pair)
             for end in pair:
                 end.close()
+
+    async def _pump(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await reader.read(_CHUNK_BYTES):
+                if number <= self.frozen:
+                    await self._ends.wait()
+                    return
+                writer.write(chunk)
+                await writer.drain()
+        except OSError:
+            pass  # reset: the other direction ends with it
+        finally:
+            writer.close()
 
     async def _serve(self) -> None:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
@@ -76,6 +103,7 @@ class ResettingProxy:
     async def _end(self) -> None:
         assert self._server is not None
         self._server.close()
+        self._ends.set()
         for pair in self._pairs:
             for writer in pair:
                 writer.transport.abort()
@@ -95,14 +123,3 @@ class ResettingProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await reader.read(_CHUNK_BYTES):
-            writer.write(chunk)
-            await writer.drain()
-    except OSError:
-        pass  # reset: the other direction ends with it
-    finally:
-        writer.close()

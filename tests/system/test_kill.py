@@ -18,12 +18,12 @@ from system.service import Service
 pytestmark = pytest.mark.system
 
 SEED: Final = 20_261_123
-KILLS: Final = 21
+KILLS: Final = 12
 CLIENTS: Final = 6
 PARTITIONS: Final = 4
 MET_APPENDS: Final = 5
 """More commands than these must have landed before a kill took their answer, or the test shows nothing."""
-QUIET_WITHIN_S: Final = 20.0
+QUIET_WITHIN_S: Final = 120.0
 
 
 async def test_kills_at_any_moment_lose_nothing_and_double_nothing(tmp_path: Path) -> None:

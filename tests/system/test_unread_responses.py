@@ -40,7 +40,9 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield service
     finally:
         if service.process is not None:
+            status = service.process.poll()
             service.kill()
+            assert status is None, f"it ended by itself, with status {status}:\n{service.log_text()}"
 
 
 def deposits(number: int) -> bytes:

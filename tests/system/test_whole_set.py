@@ -47,7 +47,7 @@ def kill(folder: Path, part: str, number: signal.Signals) -> None:
 def test_a_day_reconciles_although_nodes_and_a_worker_are_killed_meanwhile(folder: Path) -> None:
     url = f"http://127.0.0.1:{FIRST_PORT}"
     with subprocess.Popen(
-        [sys.executable, "-m", "api", "demo", "--users", "150", "--commands", "3000", "--url", url],
+        [sys.executable, "-m", "api", "demo", "--users", "60", "--commands", "1500", "--url", url],
         env=os.environ | {"COLUMNS": "140"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

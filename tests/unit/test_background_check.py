@@ -116,6 +116,12 @@ def changes() -> Iterator[tuple[str, str, str]]:
         ("transfer", "to_user_id", "upper(to_user_id) || '.'"),
         ("statistics", "biggest_win", "biggest_win + 1"),
         ("standing", "net_low", "net_low + 1"),
+        ("magnitude", "net", "net - 1"),
+        ("opened", "seq", "seq + 1"),
+        ("bonus_grant", "remaining", "remaining + 1"),
+        ("granted", "grant_id", "grant_id || 'x'"),
+        ("grant_stake", "grants", "'[]'"),
+        ("adjustment", "proposed_by", "'mallory'"),
         ("referral", "members", "members + 1"),
         ("account", "credited", "credited || '0'"),
     ]

@@ -84,6 +84,12 @@ def test_a_refused_stake_says_what_can_be_taken() -> None:
     assert refusal.fields == {"available": 10_000}
 
 
+def test_an_unknown_asset_names_the_assets_that_exist() -> None:
+    refusal = Scene.with_cash().refused(deposit(10, order_id="o2", asset="XYZ"))
+    assert refusal.detail == "the asset XYZ is not declared; the assets are GOLD, INR, USDT"
+    assert refusal.fields == {"asset": "XYZ"}
+
+
 def test_an_unknown_game_names_the_games_that_exist() -> None:
     refusal = Scene.with_cash().refused(place_bet(10, game="roulette"))
     assert (refusal.code, refusal.fields) == (Code.UNKNOWN_GAME, {"game": "roulette"})

@@ -102,7 +102,7 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
             "rows",
         ),
         ("INSERT INTO {referral} VALUES (3, 'mallory', 1, 1)", "rows"),
-        ("INSERT INTO {standing} VALUES (2, 'mallory', 'INR', 20780, 0, 9, 0, 0, 0, 0)", "rows"),
+        ("INSERT INTO {standing} VALUES (2, 'mallory', 'INR', 'day', 20780, 0, 9, 0, 0, 0, 0)", "rows"),
         ("UPDATE {bet} SET user_id = 'mallory' WHERE user_id = 'erin'", "rows"),
     ],
 )

@@ -1,24 +1,33 @@
 """The fold of leaderboards: sums per user, asset and UTC day."""
 
+from collections import Counter
+from datetime import date, timedelta
+
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.wallet import DAY_US
-from projections.models.leaderboards import LOW_BITS, LeaderboardRow
+from projections.models.leaderboards import LOW_BITS, SPANS, LeaderboardRow, MagnitudeRow, magnitude
 from unit.given import NOON, Scene, cancel_bet, place_bet, settle_bet
 from unit.read_model import rows_of
 
 TODAY = NOON // DAY_US
 
 
-def standings(scene: Scene) -> dict[int, tuple[int, int, int]]:
-    """Day → (staked, won, net)."""
-    return {
-        row.day: (
+def standings(scene: Scene, span: str = "day") -> dict[int, tuple[int, int, int]]:
+    """First day → (staked, won, net). The magnitudes are those of these sums."""
+    found = {
+        row.first_day: (
             (row.staked_high << LOW_BITS) + row.staked_low,
             (row.won_high << LOW_BITS) + row.won_low,
             (row.net_high << LOW_BITS) + row.net_low,
         )
         for row in rows_of(scene, LeaderboardRow)
+        if row.span == span
     }
+    magnitudes = {
+        row.first_day: (row.staked, row.won, row.net) for row in rows_of(scene, MagnitudeRow) if row.span == span
+    }
+    assert magnitudes == {day: tuple(map(magnitude, sums)) for day, sums in found.items()}
+    return found
 
 
 def test_a_stake_counts_on_the_day_of_its_bet_and_a_payout_on_the_day_of_its_settlement() -> None:
@@ -47,5 +56,27 @@ def test_a_day_of_more_than_a_thousand_largest_stakes_is_exact() -> None:
     total = 1_100 * AMOUNT_MAX
     assert total > 2**63
     assert standings(scene) == {TODAY: (total, total, 0)}
-    (row,) = rows_of(scene, LeaderboardRow)
+    row, *others = rows_of(scene, LeaderboardRow)
+    assert [row.span, *(other.span for other in others)] == sorted(SPANS)
     assert all(abs(member) < 2**63 for member in (row.staked_high, row.staked_low, row.won_high, row.won_low))
+
+
+def test_the_days_of_a_week_and_of_a_month_are_counted_together() -> None:
+    scene = Scene.with_cash(1_000)
+    start = date(1970, 1, 1) + timedelta(days=TODAY)
+    for number in range(40):
+        scene.given(place_bet(1, f"b{number}"))
+        scene.now_us += DAY_US
+    days = [start + timedelta(days=number) for number in range(40)]
+    weeks = Counter(day - timedelta(days=day.weekday()) for day in days)
+    months = Counter(day.replace(day=1) for day in days)
+    for span, firsts in (("day", Counter(days)), ("week", weeks), ("month", months)):
+        expected = {(first - date(1970, 1, 1)).days: (number, 0, 0) for first, number in firsts.items()}
+        assert standings(scene, span) == expected
+
+
+def test_a_magnitude_is_larger_for_a_larger_amount_and_changes_when_it_doubles() -> None:
+    magnitudes = [magnitude(amount) for amount in range(-2_000, 2_001)]
+    assert magnitudes == sorted(magnitudes)
+    assert [magnitude(amount) for amount in (0, 1, 2, 3, 4, 7, 8)] == [0, 1, 2, 2, 3, 3, 4]
+    assert all(magnitude(-amount) == -magnitude(amount) for amount in range(2_000))

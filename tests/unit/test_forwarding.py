@@ -476,7 +476,7 @@ async def test_follow_ups_for_a_stopped_node_wait_in_the_state_and_all_arrive_on
             await cluster["a"].accepted(transfer(1, user_id, f"t{number}", user_id=mine))
             assert cluster["a"].forwarding._delivery.waiting <= 2 * 8, "8 for each partition"
         await until(lambda: cluster.types(running).count("transfer_received") == 30)
-        assert open_follow_ups(cluster) == 60
+        await until(lambda: open_follow_ups(cluster) == 60)
         await cluster.give([1], "c")
         await cluster.settled()
         await until(lambda: not open_follow_ups(cluster))
@@ -526,6 +526,24 @@ async def test_every_node_knows_the_end_of_every_partition() -> None:
         await asyncio.sleep(3)
         assert b._polling is None, "without readers the other nodes are not polled"
         assert len(cluster["b"].peers.calls) == calls
+
+
+@in_skipped_time
+async def test_while_an_owner_hangs_its_heads_and_records_come_from_the_log_within_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hang(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async with cluster_with(partitions=3, nodes=3) as cluster:
+        b = cluster["b"]
+        for call in ("ends", "records"):
+            monkeypatch.setattr(b.peers, call, hang)
+        began_s = now_s()
+        assert await b.log_view.heads() == cluster.appended.heads
+        assert now_s() - began_s == pytest.approx(0.5, abs=0.1), "both other nodes are asked at once"
+        assert await b.log_view.records(0, 1, 10) == cluster.appended.records[0]
+        assert now_s() - began_s == pytest.approx(1.5, abs=0.1)
 
 
 @in_skipped_time

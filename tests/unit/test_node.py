@@ -352,6 +352,11 @@ async def test_a_checkpoint_between_sending_and_arrival_keeps_the_follow_up(monk
     await world.given(transfer(60, BOB, user_id=ALICE))
     await world.save()
     assert len(world.open_follow_ups()) == 1
+    sender = partition_of(ALICE, PARTITIONS)
+    with monkeypatch.context() as unread:
+        for read in ("get", "scan"):
+            unread.setattr(world.store, read, lambda *_: pytest.fail("a standby's question reads no state"))
+        assert world.node.open_follow_ups([sender])[sender].seqs == [world.appended.heads[sender].seq]
     await world.restart()
     await world.quiet()
     assert (await world.cash(ALICE), await world.cash(BOB)) == (40, 60)

@@ -36,7 +36,8 @@ ROWS: Sequence[tuple[type[Row], Sequence[Row]]] = [
     (HistoryRow, [HistoryRow("u1", 1, 11, "INR", "bet_placed", "c", "external", -5, 0, 0, 5, 0, 0, "{}")]),
     (BetRow, [BET]),
     (StatisticsRow, [StatisticsRow("u1", "INR", "external", 1)]),
-    (LeaderboardRow, [LeaderboardRow("u1", "INR", 20_001), LeaderboardRow("u1", "INR", 20_000)]),
+    (LeaderboardRow, [LeaderboardRow("u1", "INR", "day", day) for day in (20_001, 20_000)]),
+    (LeaderboardRow, [LeaderboardRow("u1", "INR", "week", 19_996)]),
     (AccountRow, [AccountRow("house/stakes", "INR")]),
 ]
 RUN = Run(3, BEFORE, AFTER, ROWS)

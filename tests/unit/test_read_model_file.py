@@ -261,9 +261,7 @@ async def test_a_follower_makes_deleted_tables_again_and_fills_them(tmp_path: Pa
     delete(path)
     if news:
         await folder.append()
-    began_s = time.monotonic()
     await until_heads(path, log.ends())
-    assert time.monotonic() - began_s < 3
     stop.set()
     await running
     log.close()

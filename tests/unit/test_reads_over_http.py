@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from api.http.problems import KINDS, MEDIA_TYPE
 from ledger.core.position import partition_of
+from ledger.core.wallet import DAY_US
 from ledger.errors import LogUnavailable
 from unit.asked import Answer, Asked
 from unit.given import deposit, hold, open_wallet, place_bet, request_withdrawal, set_limits, transfer
@@ -490,3 +491,67 @@ async def test_a_kind_of_orders_with_a_status_that_it_never_has_is_malformed(
 ) -> None:
     assert_problem(await asked.get(f"/v1/orders?kind={kind}&status={status}"), "malformed_request", field="status")
     assert (await asked.get(f"/v1/orders?status={status}")).status == 200
+
+
+async def test_the_orders_of_one_user_draw_on_the_partition_of_that_user_only(asked: Asked) -> None:
+    found = (await asked.get("/v1/orders?user_id=u1")).json()
+    assert [(order["user_id"], order["order_id"]) for order in found["items"]] == [("u1", ODD_ID)]
+    (position,) = found["as_of"]["positions"]
+    assert position.startswith(f"{HERE}:")
+    assert (await asked.get(f"/v1/orders?user_id=u1&min_position={position}")).status == 200
+    assert_problem(
+        await asked.get(f"/v1/orders?user_id=u1&min_position={ELSEWHERE}:1"),
+        "malformed_request",
+        field="min_position",
+    )
+
+
+async def test_the_orders_of_one_user_take_the_other_filters_too(asked: Asked) -> None:
+    async def found(query: str) -> int:
+        return len((await asked.get(f"/v1/orders?user_id=u1&{query}")).json()["items"])
+
+    assert [
+        await found(query) for query in ("kind=deposit", "status=completed", "kind=deposit&status=completed")
+    ] == [
+        1,
+        1,
+        1,
+    ]
+    assert [await found(query) for query in ("kind=withdrawal", "status=pending")] == [0, 0]
+
+
+async def test_a_user_without_orders_has_an_empty_list(asked: Asked) -> None:
+    for user_id in ("u2", "nobody"):
+        assert (await asked.get(f"/v1/orders?user_id={user_id}")).json()["items"] == []
+    assert_problem(await asked.get("/v1/orders?user_id=game:x"), "malformed_request", field="user_id")
+
+
+async def test_a_cursor_of_one_users_orders_is_no_cursor_of_anothers(own: Asked) -> None:
+    await own.world.given(deposit(1, order_id="o2"), deposit(1, order_id="o3"))
+    await own.fold()
+    first = (await own.get("/v1/orders?user_id=u1&limit=2")).json()
+    assert [order["order_id"] for order in first["items"]] == ["o3", "o2"]
+    cursor = first["next_cursor"]
+    rest = (await own.get(f"/v1/orders?user_id=u1&limit=2&cursor={cursor}")).json()
+    assert [order["order_id"] for order in rest["items"]] == [ODD_ID]
+    assert rest["next_cursor"] is None
+    for other in ("", "user_id=u2&", "user_id=u1&kind=deposit&"):
+        assert_problem(await own.get(f"/v1/orders?{other}cursor={cursor}"), "malformed_request", field="cursor")
+
+
+# --- leaderboards ----------------------------------------
+
+
+async def test_a_leaderboard_of_now_has_a_bet_of_a_new_day_although_the_clock_of_the_reader_is_behind(
+    tmp_path: Path,
+) -> None:
+    async with Asked(tmp_path) as asked:
+        asked.world.clock.now_us += DAY_US - asked.world.clock.now_us % DAY_US
+        midnight_us = asked.world.clock.now_us
+        await asked.world.given(open_wallet("u9"), deposit(100, user_id="u9"), place_bet(5, user_id="u9"))
+        await asked.fold()
+        asked.world.clock.now_us = midnight_us - 200_000
+        board = (await asked.get("/v1/leaderboards/staked_day?asset=INR")).json()
+        assert (board["from_us"], [leader["user_id"] for leader in board["items"]]) == (midnight_us, ["u9"])
+        before = (await asked.get(f"/v1/leaderboards/staked_day?asset=INR&at_us={midnight_us - 1}")).json()
+        assert before["items"] == []

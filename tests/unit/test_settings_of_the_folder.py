@@ -7,10 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from api.composition.settings import KNOWN, SettingsError, read_settings
+from api.composition.settings import KNOWN, SettingsError, read_settings, refuse_unsafe
 from ledger.errors import WrongAssets
 from ledger.sqlite.log import SqliteEventLog
 from projections.storage.port import address_of
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"STAKELOG_AUTH": "maybe"}, r"STAKELOG_AUTH=maybe.*on or off"),
+        ({"STAKELOG_AUTH": "off", "STAKELOG_HOST": "::"}, r"STAKELOG_AUTH=off.*loopback"),
+        ({"STAKELOG_PORT": "0"}, r"STAKELOG_PORT=0"),
+        ({"STAKELOG_PORT": "http"}, r"STAKELOG_PORT=http"),
+        ({"STAKELOG_PARTITIONS": "0"}, r"STAKELOG_PARTITIONS=0"),
+        ({"STAKELOG_PARTITIONS": "1025"}, r"STAKELOG_PARTITIONS=1025.*1024"),
+        ({"STAKELOG_PARTITIONS": "²"}, r"STAKELOG_PARTITIONS=²"),
+        ({"STAKELOG_ASSETS": "INR"}, r"STAKELOG_ASSETS"),
+        ({"STAKELOG_ASSETS": ""}, r"STAKELOG_ASSETS"),
+        ({"STAKELOG_DATTA": "typo"}, r"STAKELOG_DATTA.*STAKELOG_DATA"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name(settings: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        refuse_unsafe(read_settings(settings))
 
 
 @pytest.mark.parametrize("assets", ["INR:99", "INR:19", "INR:-1"])

@@ -47,6 +47,13 @@ def test_an_unusable_url_is_refused_without_showing_its_password(name: str, url:
     assert "postgresql://user:password@host" in str(refused.value)
 
 
+def test_pgbouncer_is_1_and_for_postgresql_only() -> None:
+    assert read_settings({"STAKELOG_READ_MODEL": f"{PG}?pgbouncer=1"}).read_model == f"{PG}?pgbouncer=1"
+    for url in (f"{PG}?pgbouncer=true", f"{PG}?pgbouncer=", f"{MYSQL}?pgbouncer=1"):
+        with pytest.raises(SettingsError, match=r"pgbouncer only as postgresql://…\?pgbouncer=1"):
+            read_settings({"STAKELOG_READ_MODEL": url})
+
+
 @pytest.mark.parametrize("model", ["sqlite", MYSQL])
 def test_a_copy_of_another_kind_is_refused(model: str) -> None:
     with pytest.raises(SettingsError, match="STAKELOG_READ_MODEL_REPLICA"):

@@ -1,21 +1,20 @@
 """What a client that sends or reads slowly can make the service keep, and for how long."""
 
 import asyncio
-import errno
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api.cli import sockets
 from api.http import application, requests
 from api.http.bounds import UNSENT_MAX, Bytes
 from api.routes import audit
 from ledger.errors import LogUnavailable
+from ledger.peers.log_view import LogView
 from unit.asked import Asked
 from unit.given import deposit, open_wallet
+from unit.nodes_in_memory import Cluster
 
 LONG = b" " * 100_000
 COMMAND = b'{"type":"open_wallet","command_id":"c1","user_id":"u1"}'
@@ -128,6 +127,20 @@ async def test_all_bodies_that_arrive_are_bounded_together_and_usual_commands_ar
     assert http.app.arriving.used == 0
 
 
+async def test_what_another_node_forwards_is_not_refused_for_the_bodies_of_clients(tmp_path: Path) -> None:
+    cluster = Cluster(1)
+    world = await cluster.node("a")
+    whole = LogView(world.node, cluster.members["a"], world.others)
+    async with Asked(tmp_path, 1, started=world, whole=whole) as http:
+        http.app.arriving = Bytes(0)
+        for path, status in (("/v1/commands", 503), ("/internal/v1/decide", 400)):
+            client = Client(http, "POST", path)
+            client.upload(LONG, more=False)
+            await ended(client)
+            assert client.status == status
+    await cluster.crash()
+
+
 # --- responses -----------------------------------------------------------------------------------------------------
 
 
@@ -206,41 +219,3 @@ async def test_beyond_the_bound_of_unsent_bytes_long_reads_are_refused_and_other
     await ended(batch)
     assert batch.status == 200
     assert len(batch.pieces) > 2
-
-
-# --- sockets -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener
-
-
-def connected(listener: socket.socket) -> tuple[socket.socket, socket.socket]:
-    """The two ends of a connection; the client's end has a small buffer."""
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    client.connect(listener.getsockname())
-    return client, listener.accept()[0]
-
-
-def test_the_kernel_ends_a_connection_whose_client_reads_nothing(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sockets, "UNREAD_MAX_S", 0.5)
-    assert sockets.cut_off_unread(listener.getsockname()[1]) == 1
-    client, served = connected(listener)
-    with client, served, pytest.raises(TimeoutError) as caught:
-        served.sendall(bytes(100_000_000))
-    assert caught.value.errno == errno.ETIMEDOUT
-
-
-def test_all_connections_are_cut_and_the_listening_socket_is_not(listener: socket.socket) -> None:
-    (client, served), (other, served_too) = connected(listener), connected(listener)
-    with client, served, other, served_too:
-        assert sockets.cut_connections(listener.getsockname()[1]) == 2
-        assert client.recv(1) == other.recv(1) == b""
-    client, served = connected(listener)
-    client.close()
-    served.close()

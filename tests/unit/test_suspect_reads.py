@@ -71,6 +71,12 @@ async def test_a_difference_of_every_user_makes_all_of_its_partition_suspect(ask
     assert not asked.reads.suspects.has_user("u3", partition_of("u3", 4))
 
 
+async def test_the_orders_of_one_user_are_suspect_as_the_other_reads_of_that_user_are(asked: Asked) -> None:
+    await asked.differ(PARTITION, WRONG)
+    assert (await asked.get("/v1/orders?user_id=u1")).json()["as_of"]["suspect"] is True
+    assert "suspect" not in (await asked.get(f"/v1/orders?user_id={OTHER}")).json()["as_of"]
+
+
 async def test_a_row_that_no_read_shows_makes_none_suspect(asked: Asked) -> None:
     await asked.differ(PARTITION, Difference(PARTITION, "", "deposit", "[3]", "order_id", "1", "2"))
     for path in ("/v1/wallets/u1", "/v1/orders"):

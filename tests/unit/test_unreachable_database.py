@@ -84,3 +84,21 @@ def test_an_error_from_another_process_keeps_the_address() -> None:
     error.address = "mysql at db:3306, database s"
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 — its own bytes
     assert message_for_log(again) == "the database cannot be used (mysql at db:3306, database s)"
+
+
+@EACH
+def test_a_stop_while_a_read_waits_for_the_database_reports_no_error(kind: str) -> None:
+    url, _ = unreachable(kind)
+    reported: list[dict[str, object]] = []
+
+    async def read_and_stop() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        model = ServerReadModel(open_database(url))
+        reading = asyncio.ensure_future(model.fetch([CHECKPOINTS]))
+        await asyncio.wait([reading], timeout=0.05)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await model.close()
+
+    asyncio.run(read_and_stop())
+    assert reported == []

@@ -51,6 +51,7 @@ from ledger.sqlite.readers import SqliteLogReader
 from ledger.sqlite.state_store import SqliteStateStore
 from projections.auditing.background_check import BackgroundCheck, CpuShare, PartitionCheck
 from projections.caching.cached_reads import CacheCounts, CachedReads
+from projections.caching.shared_reads import SharedReads
 from projections.models import VERSION
 from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
 from projections.projecting.log_reader import LogReader, refuse_ahead
@@ -400,7 +401,7 @@ def _database_of(url: str) -> Database:
 
 def _reads_of(model: ReadModel, log_view: LogView, clock: Clock, settings: Settings) -> Reads:
     if settings.cache == MEMORY:
-        return Reads(model, log_view, clock)
+        return SharedReads(model, log_view, clock)
     from projections.caching.redis import RedisCache
     from projections.caching.redis_client import RedisClient
 

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
@@ -201,6 +201,9 @@ def _database(name: str, url: str) -> str:
         raise SettingsError(f"{name} names no known database: {what}")
     if not parts.hostname or not parts.path.strip("/"):
         raise SettingsError(f"{name} lacks the {'database' if parts.hostname else 'host'}: {what}")
+    pgbouncer = parse_qs(parts.query, keep_blank_values=True).get("pgbouncer", ["1"])
+    if pgbouncer != ["1"] or (parts.scheme != "postgresql" and "pgbouncer" in parts.query):
+        raise SettingsError(f"{name} takes the parameter pgbouncer only as postgresql://…?pgbouncer=1")
     return url
 
 

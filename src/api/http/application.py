@@ -34,6 +34,7 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, Place, Router
 from api.http.service import Service
+from api.nodes.client import INTERNAL
 from api.routes.parameters import TIMEOUT_MS
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
@@ -56,10 +57,10 @@ _log = logging.getLogger(__name__)
 class _Exchange:
     """How far a request has come: ``whole`` once its body has arrived, ``responding`` once its response has begun."""
 
-    __slots__ = ("arrived", "counted", "responding", "whole")
+    __slots__ = ("arrived", "counted", "from_node", "responding", "whole")
 
     def __init__(self) -> None:
-        self.responding = self.whole = False
+        self.responding = self.whole = self.from_node = False
         self.arrived = self.counted = 0
         """Bytes of its body, and how many of them count as ``arriving``."""
 
@@ -106,6 +107,7 @@ class Rim:
                     raise Problem("not_found", f"there is nothing at {path}")
                 place, values = found
                 template = place.template
+                exchange.from_node = template.startswith(INTERNAL)
                 served = place.by_method.get(method)
                 if served is None:
                     raise _not_allowed(method, place)
@@ -137,9 +139,10 @@ class Rim:
             self._requests.count(_label_of(method), template, status, perf_counter() - began)
 
     def _count(self, exchange: _Exchange, size: int) -> None:
-        """Count ``size`` more bytes of the body. Raises Problem ``overloaded``, but never for a usual command."""
+        """Count ``size`` more bytes of the body. Raises Problem ``overloaded``, but never for a usual command, nor
+        for what another node forwards: it bounds that itself, and a refusal would leave outcomes unknown."""
         exchange.arrived += size
-        if exchange.arrived <= PIECE_BYTES:
+        if exchange.arrived <= PIECE_BYTES or exchange.from_node:
             return
         if not self.arriving.fits(size):
             raise Problem("overloaded", "too many long bodies are arriving at once")

@@ -30,6 +30,7 @@ from ledger.core.commands import AnyFollowUp
 from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.writer.requests import AnyResponse, Request
 
+INTERNAL: Final = "/internal/"
 DECIDE: Final = "/internal/v1/decide"
 FOLLOW_UPS: Final = "/internal/v1/follow-ups"
 ENDS: Final = "/internal/v1/ends"

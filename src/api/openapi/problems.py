@@ -63,7 +63,7 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "wallet_frozen": ("the wallet player-15 is frozen", {}),
     "wallet_closed": ("the wallet player-30 is closed", {}),
     "wallet_not_empty": ("the wallet still has INR", {}),
-    "unknown_asset": ("the asset XYZ is not declared", {"asset": "XYZ"}),
+    "unknown_asset": ("the asset XYZ is not declared; the assets are GOLD, INR, USDT", {"asset": "XYZ"}),
     "amount_out_of_range": ("amount is 0.00 INR, outside of its range", {"field": "amount"}),
     "insufficient_funds": ("9000.00 INR is more than the 6585.00 INR that can be taken", {"available": 658_500}),
     "credit_limit_exceeded": ("the stake is 9000.00 INR, 6785.00 INR can be taken", {"available": 678_500}),

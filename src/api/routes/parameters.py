@@ -251,6 +251,7 @@ class BetsQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class OrdersQuery(PageQuery, frozen=True, kw_only=True):
+    user_id: Annotated[UserId, Meta(description="Only orders of this user")] | None = None
     kind: (
         Annotated[
             OrderKind,

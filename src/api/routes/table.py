@@ -391,10 +391,10 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         problems=_READ,
         tag="orders",
         operation="getOrders",
-        summary="Read the orders of all users",
+        summary="Read the orders of all users, or of one",
         description=(
-            "Newest first. `kind=withdrawal&status=pending` is the queue of withdrawals to approve. A kind with a "
-            "status that it cannot have is malformed."
+            "Newest first. `kind=withdrawal&status=pending` is the queue of withdrawals to approve; `user_id` reads "
+            "the orders of one user. A kind with a status that it cannot have is malformed."
         ),
     ),
     Route(

@@ -146,11 +146,12 @@ async def get_referrals(service: Service, request: Request[OfWallet, ReadQuery])
 
 async def get_orders(service: Service, request: Request[Any, OrdersQuery]) -> Response:
     query, reads = request.query, service.reads
-    filters = _filters(query, "kind", "status")
+    filters = _filters(query, "user_id", "kind", "status")
     if query.status is not None and query.kind not in (None, KIND_OF[query.status]):
         detail = f"a {query.kind} is never {query.status}; only a {KIND_OF[query.status]} is"
         raise Problem("malformed_request", detail, field="status")
-    found = await answer(request, reads, None, lambda: reads.orders(filters, query.limit, query.cursor))
+    partitions = None if query.user_id is None else (reads.partition_of(query.user_id),)
+    found = await answer(request, reads, partitions, lambda: reads.orders(filters, query.limit, query.cursor))
     return json_response(request, body_of(found))
 
 

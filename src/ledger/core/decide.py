@@ -113,6 +113,7 @@ from ledger.core.wallet import DAY_US, Wallet, balance_of, day_count, limits_of,
 EXTERNAL_GAME: Final = "external"
 EXPIRY: Final = "~expiry:"
 _SHOWN_MAX: Final = 64
+_LISTED_MAX: Final = 20
 
 
 class Case(Struct, gc=False):
@@ -235,7 +236,7 @@ def _deposit(case: Case, command: Deposit) -> Decision:
     if bonus and case.items[grant_key(command.order_id)] is not None:
         return _reused(Code.GRANT_ID_REUSED, "order_id", command.order_id)
     if asset not in case.assets:
-        return _unknown_asset(asset)
+        return _unknown_asset(case, asset)
     if not is_amount(amount):
         return _out_of_range(case, "amount", asset, amount)
     if not 0 <= bonus <= AMOUNT_MAX:
@@ -274,7 +275,7 @@ def _request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
     if case.items[order_key(command.order_id)] is not None:
         return _reused(Code.ORDER_ID_REUSED, "order_id", command.order_id)
     if asset not in case.assets:
-        return _unknown_asset(asset)
+        return _unknown_asset(case, asset)
     if not is_amount(amount):
         return _out_of_range(case, "amount", asset, amount)
     maximum = limits_of(wallet, asset).withdrawal_max_per_day
@@ -339,7 +340,7 @@ def _place_bet(case: Case, command: PlaceBet) -> Decision:
             )
         return _reused(Code.BET_ID_REUSED, "bet_id", command.bet_id)
     if asset not in case.assets:
-        return _unknown_asset(asset)
+        return _unknown_asset(case, asset)
     if not is_amount(stake):
         return _out_of_range(case, "stake", asset, stake)
     limits = limits_of(wallet, asset)
@@ -438,7 +439,7 @@ def _hold(case: Case, command: PlaceHold) -> Decision:
     if case.items[hold_key(command.hold_id)] is not None:
         return _reused(Code.HOLD_ID_REUSED, "hold_id", command.hold_id)
     if asset not in case.assets:
-        return _unknown_asset(asset)
+        return _unknown_asset(case, asset)
     if not is_amount(amount):
         return _out_of_range(case, "amount", asset, amount)
     if refusal := _lacks_cash(case, asset, amount):
@@ -506,7 +507,7 @@ def _transfer(case: Case, command: Transfer) -> Decision:
     if case.items[transfer_key(command.transfer_id)] is not None:
         return _reused(Code.TRANSFER_ID_REUSED, "transfer_id", command.transfer_id)
     if asset not in case.assets:
-        return _unknown_asset(asset)
+        return _unknown_asset(case, asset)
     if not is_amount(amount):
         return _out_of_range(case, "amount", asset, amount)
     if refusal := _lacks_cash(case, asset, amount):
@@ -531,7 +532,7 @@ def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
     if case.items[grant_key(command.grant_id)] is not None:
         return _reused(Code.GRANT_ID_REUSED, "grant_id", command.grant_id)
     if asset not in case.assets:
-        return _unknown_asset(asset)
+        return _unknown_asset(case, asset)
     if not is_amount(amount):
         return _out_of_range(case, "amount", asset, amount)
     if not in_bounds(owned_or_due(wallet, asset) + amount):
@@ -555,7 +556,7 @@ def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
 def _adjust(case: Case, command: Adjust) -> Decision:
     asset, amount = command.asset, command.amount
     if asset not in case.assets:
-        return _unknown_asset(asset)
+        return _unknown_asset(case, asset)
     if not is_amount(abs(amount)):
         return _out_of_range(case, "amount", asset, amount)
     if refusal := _cannot_adjust(case, asset, amount):
@@ -573,7 +574,7 @@ def _propose_adjustment(case: Case, command: ProposeAdjustment) -> Decision:
     if case.items[adjustment_key(command.adjustment_id)] is not None:
         return _reused(Code.ADJUSTMENT_ID_REUSED, "adjustment_id", command.adjustment_id)
     if asset not in case.assets:
-        return _unknown_asset(asset)
+        return _unknown_asset(case, asset)
     if not is_amount(abs(amount)):
         return _out_of_range(case, "amount", asset, amount)
     return _event(
@@ -660,7 +661,7 @@ def _reverse(case: Case, command: Reverse) -> Decision:
 
 def _set_limits(case: Case, command: SetLimits) -> Decision:
     if command.asset not in case.assets:
-        return _unknown_asset(command.asset)
+        return _unknown_asset(case, command.asset)
     for name in ("credit_limit", "balance_max", "stake_max_per_day", "withdrawal_max_per_day"):
         value = getattr(command, name)
         if isinstance(value, int) and not 0 <= value <= AMOUNT_MAX:
@@ -811,10 +812,13 @@ def _already_resolved(what: str, name: str, status: str) -> Rejection:
     return Rejection(Code.ALREADY_RESOLVED, f"the {what} {name} is {status}", {"status_now": status})
 
 
-def _unknown_asset(asset: str) -> Rejection:
+def _unknown_asset(case: Case, asset: str) -> Rejection:
     # A client may send a name of megabytes: the response repeats only its beginning.
     shown = asset if len(asset) <= _SHOWN_MAX else asset[:_SHOWN_MAX] + "…"
-    return Rejection(Code.UNKNOWN_ASSET, f"the asset {shown} is not declared", {"asset": shown})
+    known = ", ".join(sorted(case.assets)[:_LISTED_MAX])
+    return Rejection(
+        Code.UNKNOWN_ASSET, f"the asset {shown} is not declared; the assets are {known}", {"asset": shown}
+    )
 
 
 def _out_of_range(case: Case, field: str, asset: str, value: int) -> Rejection:

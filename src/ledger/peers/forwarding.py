@@ -159,7 +159,7 @@ class Forwarding:
         self._wait_s, self._call_us, self._skew_us = wait_s, round(call_s * 1e6), round(skew_s * 1e6)
         self._queue_max, self._open_max = queue_max, open_max
         self._queues: dict[str, _Queue] = {}
-        self._to_retry: list[_Group] = []
+        self._to_retry: deque[_Group] = deque()
         self._retrying: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._open = 0
@@ -278,8 +278,8 @@ class Forwarding:
             await asyncio.sleep(min(tries * _LOOK_AGAIN_S, _LOOK_AGAIN_S_MAX))
             await self._refresh_owners()
             now_s = asyncio.get_running_loop().time()
-            groups, self._to_retry = self._to_retry, []
-            for group in groups:
+            for _ in range(len(self._to_retry)):  # one by one: an error leaves the others to the next run
+                group = self._to_retry.popleft()
                 if self._stopping or now_s >= group.until_s:
                     self._give_up(group)
                     continue

@@ -12,8 +12,9 @@ from ledger.errors import LedgerError
 from ledger.node.ports import End, OpenFollowUps, Peers, PeerSilent, PeerUnreachable
 
 _ENDS_S: Final = 0.5
-"""How long an owner may take to send the ends of its partitions. Chosen: a hundred times what a live one takes, and a
-part of a read's time: the log has the ends, too."""
+_RECORDS_S: Final = 1.0
+"""How long an owner may take to send the ends of its partitions, or a page of records. Chosen: a hundred times what a
+live one takes, and a part of a read's time: the log has them, too."""
 
 T = TypeVar("T")
 
@@ -25,14 +26,10 @@ class OwnerQueries:
         self._owners, self._peers = owners, peers
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, End]:
-        async def within(address: str, _: Collection[int]) -> Mapping[int, End]:
-            try:
-                async with asyncio.timeout(_ENDS_S):
-                    return await self._peers.ends(address)
-            except TimeoutError:
-                raise PeerSilent(f"the node at {address} did not send its ends within {_ENDS_S:g} s") from None
+        async def ends_at(address: str, _: Collection[int]) -> Mapping[int, End]:
+            return await _within(_ENDS_S, address, self._peers.ends(address))
 
-        return await self._from_owners(partitions, within)
+        return await self._from_owners(partitions, ends_at)
 
     async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
         return await self._from_owners(partitions, self._peers.open_follow_ups)
@@ -42,7 +39,7 @@ class OwnerQueries:
         if address is None:
             return None
         try:
-            return await self._peers.records(address, partition, from_seq, limit)
+            return await _within(_RECORDS_S, address, self._peers.records(address, partition, from_seq, limit))
         except (PeerUnreachable, PeerSilent):
             return None
 
@@ -66,3 +63,12 @@ class OwnerQueries:
         for at_node in await asyncio.gather(*(found_at(address, owned) for address, owned in by_address.items())):
             found.update(at_node)
         return found
+
+
+async def _within(seconds: float, address: str, call: Awaitable[T]) -> T:
+    """Raises PeerSilent where the call takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await call
+    except TimeoutError:
+        raise PeerSilent(f"the node at {address} did not respond within {seconds:g} s") from None

@@ -8,7 +8,7 @@ Invariants:
 (4) An unavailable or slow cache costs one time-out per pause of the circuit breaker; the tables serve the read.
 
 A leaderboard over the current day changes with every bet, so the cache rarely has it. Then concurrent reads of it
-share one read of the tables, which begins after each of them was requested (``single_flight``).
+share one read of the tables (``shared_reads``).
 """
 
 from collections import Counter
@@ -25,7 +25,6 @@ from projections.caching.port import (
     MISS,
     WALLET_FIELD,
     AggregateCache,
-    Board,
     BoardPutToken,
     CachedBoard,
     CachedRows,
@@ -36,18 +35,16 @@ from projections.caching.port import (
     encoded,
     field_of,
 )
-from projections.caching.single_flight import SingleFlight
+from projections.caching.shared_reads import BOARD_LIMIT_MAX, BoardAt, SharedReads
 from projections.models import leaderboards, statistics, wallets
+from projections.models.leaderboards import Board
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.reads import statements
-from projections.reads.queries import ALL_STATUS, AllStatus, Found, LogEnds, Reads, status_of
+from projections.reads.queries import ALL_STATUS, AllStatus, Found, LogEnds, status_of
 from projections.storage.port import ReadModel
 from projections.tables.queries import Builder, Query, Rows, UserStatus
 from projections.tables.rows import Row
-
-BOARD_LIMIT_MAX: Final = 200
-"""Leaders in a cached document: the largest ``limit`` that a request may have."""
 
 AGGREGATES: Final = (*KINDS, "leaderboard")
 OUTCOMES: Final = ("hit", "miss", "behind", "error", "away")
@@ -71,7 +68,7 @@ class CacheCounts(NamedTuple):
     reads: Mapping[tuple[str, str], int]
 
 
-class CachedReads(Reads):
+class CachedReads(SharedReads):
     """``close_cache`` closes the cache."""
 
     def __init__(self, model: ReadModel, ends: LogEnds, clock: Callable[[], int], cache: AggregateCache) -> None:
@@ -83,7 +80,6 @@ class CachedReads(Reads):
         )
         self._generation = ""
         self._highest_seqs: dict[int, int] = {}
-        self._boards: SingleFlight[Board, tuple[Found, list[tuple[str, int]]]] = SingleFlight()
 
     def cache_counts(self) -> "CacheCounts":
         return CacheCounts(self.breaker.is_closed, dict(self.counts))
@@ -148,7 +144,7 @@ class CachedReads(Reads):
     ) -> Found:
         if limit > BOARD_LIMIT_MAX:
             return await super().leaderboard(name, asset, at_us, limit)
-        board = Board(name, asset, *self.days_of_board(name, at_us))
+        board = await self._board_at(name, asset, at_us)
 
         def is_usable(cached: CachedBoard) -> bool:
             return cached.document is not None and self._is_usable(cached.token, dict(enumerate(cached.seqs)))
@@ -162,29 +158,27 @@ class CachedReads(Reads):
             )
             if usable:
                 return await self._board_from_cache(board, cached, limit)
-        found, values = await self._boards.read(board, lambda: self._read_board(board, cached))
-        document = leaderboards.document(*board, values[:limit])
-        return Found(document, "", found.seqs, True, found.lag_ms, self._is_board_suspect())
+        return await self._shared_board(board, limit, lambda: self._read_board_to_cache(board, cached))
 
     async def _board_from_cache(self, board: Board, cached: CachedBoard, limit: int) -> Found:
         assert cached.document is not None
         values = [(user_id, int(value)) for user_id, value in _decode_board(cached.document)[:limit]]
         seqs, _, oldest_us = await self._status_of_all(list(enumerate(cached.seqs)), [(None,)])
-        document = leaderboards.document(*board, values)
+        document = leaderboards.document(board, values)
         return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
-    async def _read_board(self, board: Board, cached: CachedBoard) -> tuple[Found, list[tuple[str, int]]]:
-        asks = [*ALL_STATUS, leaderboards.leaders(*board, BOARD_LIMIT_MAX), _IDENTITY]
-        checkpoint_rows, quarantine_rows, rows, (identity,) = await self._model.fetch(asks)
+    async def _read_board_to_cache(self, board: Board, cached: CachedBoard) -> BoardAt:
+        asks = [*ALL_STATUS, _IDENTITY, *leaderboards.leaders(board, BOARD_LIMIT_MAX)]
+        checkpoint_rows, quarantine_rows, (identity,), *lists = await self._model.fetch(asks)
         self._remember_generation(identity)
-        values = leaderboards.values_of(rows)
+        values = leaderboards.values_of(lists, BOARD_LIMIT_MAX)
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         token = cached.token
         if token is not None and token.generation == self._generation and quarantine_rows[0][0] is None:
             document = _encode_board([(user_id, str(value)) for user_id, value in values])
             at = list(seqs.values())
             await self._write_cache(lambda: self._cache.put_board(board, token, at, document))
-        return Found(None, "", seqs, True, self._age_ms(oldest_us)), values
+        return BoardAt(values, seqs, self._age_ms(oldest_us))
 
     async def _status_of_all(self, checkpoint_rows: Rows, quarantine_rows: Rows) -> AllStatus:
         status = await super()._status_of_all(checkpoint_rows, quarantine_rows)

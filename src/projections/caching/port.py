@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.errors import LedgerError
-from projections.models.leaderboards import LeaderboardRow
+from projections.models.leaderboards import Board, LeaderboardRow
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import Checkpoint, Generation, Run
@@ -110,15 +110,6 @@ class CachedBoard(NamedTuple):
     document: bytes | None
 
 
-class Board(NamedTuple):
-    """A leaderboard over ``first_day`` ≤ day < ``end_day``."""
-
-    name: str
-    asset: str
-    first_day: int
-    end_day: int
-
-
 MISS: Final = CachedRows(None, 0, None)
 BOARD_MISS: Final = CachedBoard(None, (), None)
 
@@ -172,7 +163,9 @@ def update_of(generation: Generation, run: Run) -> CacheUpdate:
     days: set[Day] = set()
     for kind, rows in run.rows:
         if kind is LeaderboardRow:
-            days.update((row.asset, row.day) for row in rows if isinstance(row, LeaderboardRow))
+            days.update(
+                (row.asset, row.first_day) for row in rows if isinstance(row, LeaderboardRow) if row.span == "day"
+            )
         elif (aggregate := _AGGREGATE_OF.get(kind)) is not None:
             for row in rows:
                 user_id, field = field_of(row)

@@ -13,7 +13,6 @@ from projections.caching.port import (
     RECENT_MAX,
     TRUST_S,
     TTL_S,
-    Board,
     BoardPutToken,
     CachedBoard,
     CachedRows,
@@ -24,6 +23,7 @@ from projections.caching.port import (
     RowsVersion,
 )
 from projections.caching.redis_client import Call, RedisClient, Script
+from projections.models.leaderboards import Board
 
 _APPLY: Final = Script(redis_scripts.APPLY)
 _CONFIRM: Final = Script(redis_scripts.CONFIRM)

@@ -1,5 +1,4 @@
-"""Leaderboards: how much a user staked, won and netted on a UTC day. A leaderboard is a sum over the days of its
-period.
+"""Leaderboards: how much a user staked, won and netted on a UTC day, in an ISO week and in a month.
 
 A stake counts on the day of its bet, a payout on the day of its settlement; a cancelled bet is not counted.
 """
@@ -7,10 +6,11 @@ A stake counts on the day of its bet, a payout on the day of its settlement; a c
 from collections.abc import Sequence
 from datetime import date as date_of
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_args
 
 from msgspec import Meta, Struct
-from sqlalchemy import BigInteger, Integer, Select, cast, func, or_, select
+from sqlalchemy import Select, func, literal_column, select
 
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
 from ledger.core.position import Position
@@ -27,29 +27,32 @@ from projections.tables.tables import Tables
 # --- rows and fold --------------------
 
 
+Measure = Literal["staked", "won", "net"]
+Span = Literal["day", "week", "month"]
+MEASURES: Final = get_args(Measure)
+SPANS: Final = get_args(Span)
 LOW_BITS: Final = 48
 LOW_MASK: Final = (1 << LOW_BITS) - 1
+_COLUMNS: Final = {measure: (f"{measure}_high", f"{measure}_low") for measure in MEASURES}
 _PLACED: Final = "bet placed in this run"
 """Note → the bet's asset, for a bet whose row is made in the same run that settles it."""
 
 
 class LeaderboardRow(Row):
-    """A user's bets of one UTC day (days since 1970) in one asset. Leaderboards are sums of these rows.
+    """A user's bets of one UTC day, ISO week or month in one asset; ``first_day`` in days since 1970.
 
     ``staked`` counts on the day of the bet, ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of
-    the settlement. Databases add these up and sort by them, so they cannot be texts; and a thousand stakes of the
-    largest amount exceed 64 bits. So a sum is high × 2^48 + low, 0 ≤ low < 2^48.
+    the settlement. Databases sort by these sums, so they cannot be texts; and a thousand stakes of the largest amount
+    exceed 64 bits. So a sum is high × 2^48 + low, 0 ≤ low < 2^48.
     """
 
     table = "standing"
-    key_length = 3
-    indexes: ClassVar = {
-        "standing_by_day": ("asset", "day"),
-    }
+    key_length = 4
 
     user_id: columns.UserId
     asset: columns.AssetCode
-    day: columns.Small
+    span: columns.Status
+    first_day: columns.Small
     staked_high: int = 0
     staked_low: int = 0
     won_high: int = 0
@@ -57,12 +60,48 @@ class LeaderboardRow(Row):
     net_high: int = 0
     net_low: int = 0
 
+    def add(self, measure: str, amount: int) -> int:
+        """Add to a sum. Returns the sum."""
+        high_name, low_name = _COLUMNS[measure]
+        total: int = (getattr(self, high_name) << LOW_BITS) + getattr(self, low_name) + amount
+        setattr(self, high_name, total >> LOW_BITS)
+        setattr(self, low_name, total & LOW_MASK)
+        return total
+
+
+class MagnitudeRow(Row):
+    """The magnitudes of a ``LeaderboardRow``: the indexes that find the users with the largest sums.
+
+    A magnitude (``magnitude``) changes each time a sum doubles, not with each bet. An index of the sums themselves
+    would be changed by each bet, in three spans and three measures: that wrote ten times as much.
+    """
+
+    table = "magnitude"
+    key_length = 4
+    indexes: ClassVar = {
+        f"magnitude_by_{measure}": ("asset", "span", "first_day", measure, "partition", "user_id")
+        for measure in MEASURES
+    }
+
+    user_id: columns.UserId
+    asset: columns.AssetCode
+    span: columns.Status
+    first_day: columns.Small
+    staked: columns.Small = 0
+    won: columns.Small = 0
+    net: columns.Small = 0
+
+
+def magnitude(amount: int) -> int:
+    """The bits of the amount, below 0 for an amount below 0: the larger the amount, the larger the magnitude."""
+    return amount.bit_length() if amount >= 0 else -amount.bit_length()
+
 
 def needs(event: Event, buffer: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, bet_id=bet_id):
             buffer.notes[_PLACED, event.user_id, bet_id] = asset
-            buffer[LeaderboardRow].want((event.user_id, asset, event.time_us // DAY_US))
+            _want(buffer, event.user_id, asset, event.time_us)
 
 
 def then_needs(event: Event, buffer: RowBuffer) -> None:
@@ -72,33 +111,42 @@ def then_needs(event: Event, buffer: RowBuffer) -> None:
             bet = buffer[BetRow].peek(key)
             asset = buffer.notes.get((_PLACED, *key)) if bet is None else bet.asset
             if asset is not None:
-                buffer[LeaderboardRow].want((event.user_id, asset, event.time_us // DAY_US))
+                _want(buffer, event.user_id, asset, event.time_us)
         case BetCancelled(bet_id=bet_id):
             bet = buffer[BetRow].peek((event.user_id, bet_id))
-            if bet is not None:  # else this run places it and wants the row of its day
-                buffer[LeaderboardRow].want((event.user_id, bet.asset, bet.placed_at_us // DAY_US))
+            if bet is not None:  # else this run places it and wants the rows of its day
+                _want(buffer, event.user_id, bet.asset, bet.placed_at_us)
+
+
+def _want(buffer: RowBuffer, user_id: str, asset: str, time_us: int) -> None:
+    for span, first_day in _spans_of(time_us // DAY_US):
+        for kind in MODEL.rows:
+            buffer[kind].want((user_id, asset, span, first_day))
 
 
 def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():
-            row = buffer[LeaderboardRow].edit_or_add((event.user_id, data.asset, event.time_us // DAY_US))
-            row.staked_high, row.staked_low = _plus(row.staked_high, row.staked_low, data.stake)
+            _count(buffer, event.user_id, data.asset, event.time_us, ("staked", data.stake))
         case BetSettled():
             bet = _bet(event, data.bet_id, buffer)
-            row = buffer[LeaderboardRow].edit_or_add((event.user_id, bet.asset, event.time_us // DAY_US))
-            row.won_high, row.won_low = _plus(row.won_high, row.won_low, data.payout)
-            row.net_high, row.net_low = _plus(row.net_high, row.net_low, data.payout - bet.stake)
+            net = data.payout - bet.stake
+            _count(buffer, event.user_id, bet.asset, event.time_us, ("won", data.payout), ("net", net))
         case BetCancelled(before_bet=False):
             bet = _bet(event, data.bet_id, buffer)
-            row = buffer[LeaderboardRow].edit((event.user_id, bet.asset, bet.placed_at_us // DAY_US))
-            row.staked_high, row.staked_low = _plus(row.staked_high, row.staked_low, -bet.stake)
+            _count(buffer, event.user_id, bet.asset, bet.placed_at_us, ("staked", -bet.stake))
 
 
-def _plus(high: int, low: int, amount: int) -> tuple[int, int]:
-    low += amount
-    return high + (low >> LOW_BITS), low & LOW_MASK
+def _count(buffer: RowBuffer, user_id: str, asset: str, time_us: int, *amounts: tuple[str, int]) -> None:
+    for span, first_day in _spans_of(time_us // DAY_US):
+        key = (user_id, asset, span, first_day)
+        row = buffer[LeaderboardRow].edit_or_add(key)
+        for measure, amount in amounts:
+            after = row.add(measure, amount)
+            now = magnitude(after)
+            if now != magnitude(after - amount):
+                setattr(buffer[MagnitudeRow].edit_or_add(key), measure, now)
 
 
 def _bet(event: Event, bet_id: str, buffer: RowBuffer) -> BetRow:
@@ -107,17 +155,13 @@ def _bet(event: Event, bet_id: str, buffer: RowBuffer) -> BetRow:
     return bet
 
 
-MODEL: Final = Model((LeaderboardRow,), fold, needs, then_needs)
+MODEL: Final = Model((LeaderboardRow, MagnitudeRow), fold, needs, then_needs)
 
 
 # --- document
 
 
-Measure = Literal["staked", "won", "net"]
-Span = Literal["day", "week", "month"]
-LEADERBOARDS: Final = {
-    f"{measure}_{span}": (measure, span) for measure in get_args(Measure) for span in get_args(Span)
-}
+LEADERBOARDS: Final = {f"{measure}_{span}": (measure, span) for measure in MEASURES for span in SPANS}
 """Name → what is summed, and over how long."""
 LeaderboardName = Annotated[str, Meta(extra_json_schema={"enum": list(LEADERBOARDS)})]
 
@@ -148,10 +192,21 @@ class Leaderboard(Struct, gc=False):
 _EPOCH: Final = date_of(1970, 1, 1)
 
 
+class Board(NamedTuple):
+    """A leaderboard over ``first_day`` ≤ day < ``end_day``."""
+
+    name: str
+    asset: str
+    first_day: int
+    end_day: int
+
+
 def days_of(name: str, at_us: int) -> tuple[int, int]:
     """The days that the leaderboard covers at a time: the first one, and the first one after. In days since 1970."""
-    day = at_us // DAY_US
-    _, span = LEADERBOARDS[name]
+    return _days_of(LEADERBOARDS[name][1], at_us // DAY_US)
+
+
+def _days_of(span: str, day: int) -> tuple[int, int]:
     if span == "day":
         return day, day + 1
     date = _EPOCH + timedelta(days=day)
@@ -163,39 +218,76 @@ def days_of(name: str, at_us: int) -> tuple[int, int]:
     return (first_date - _EPOCH).days, (next_date - _EPOCH).days
 
 
-def leaders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
-    """(user_id, high, low), the largest first, ties by user_id. Conditions: the one measure, staked, won or net.
+@lru_cache(maxsize=128)
+def _spans_of(day: int) -> tuple[tuple[str, int], ...]:
+    """The span and the first day of each leaderboard that counts what happens on this day."""
+    return tuple((span, _days_of(span, day)[0]) for span in SPANS)
 
-    The rows of the days are found by an index and summed: for a month of 10,000 players some 300,000 rows.
+
+def leaders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """(user_id, high, low), the largest first, ties by user_id. Conditions: the one measure, staked, won or net;
+    ``losers``: only sums below 0, without it only sums above 0.
+
+    An index of magnitudes finds a few more users than ``most``; only their sums are sorted. With 100,000 users of a
+    day some 1,000 instead of all of them.
     """
-    c = tables[LeaderboardRow].c
-    (measure,) = conditions
-    # In some databases a sum of integers is a decimal, which cannot be shifted; PostgreSQL shifts by a small integer
-    # only; what MySQL has shifted has no sign, and takes it from what it is added to.
-    lows = cast(func.sum(c[f"{measure}_low"]), BigInteger)
-    carried = cast(lows.bitwise_rshift(cast(LOW_BITS, Integer)), BigInteger)
-    high = cast(func.sum(c[f"{measure}_high"]), BigInteger) + carried
-    low = lows.bitwise_and(LOW_MASK)
+    m, s = tables[MagnitudeRow].c, tables[LeaderboardRow].c
+    (measure,) = conditions & set(MEASURES)
+    wanted = [m.asset == value("of_asset"), m.span == value("of_span"), m.first_day == value("first_day")]
+    if "losers" in conditions:
+        wanted.append(m[measure] < 0)
+    # SQLite searches the index by one lower bound, so there is only one: 0 is below ``least``.
+    above_0 = () if "losers" in conditions else (m[measure] > 0,)
+    last = select(m[measure]).where(*wanted, *above_0).order_by(m[measure].desc()).limit(1).offset(value("skipped"))
+    least = func.coalesce(
+        last.scalar_subquery(), literal_column(str(-_MAGNITUDE_MAX) if "losers" in conditions else "1")
+    )
+    same = [m[name] == s[name] for name in ("partition", "user_id", "asset", "span", "first_day")]
+    # Not a join: a database might read all sums of all days for it.
+    high, low = (select(s[name]).where(*same).scalar_subquery().label(name) for name in _COLUMNS[measure])
     return (
-        select(c.user_id, high, low)
-        .where(c.asset == value("of_asset"), c.day >= value("first_day"), c.day < value("end_day"))
-        .group_by(c.user_id)
-        .having(or_(high != 0, low != 0))
-        .order_by(high.desc(), low.desc(), c.user_id)
+        select(m.user_id, high, low)
+        .where(*wanted, m[measure] >= least)
+        .order_by(high.desc(), low.desc(), m.user_id)
         .limit(value("most"))
     )
 
 
-def leaders(name: str, asset: str, first_day: int, end_day: int, most: int) -> Query:
-    values = {"of_asset": asset, "first_day": first_day, "end_day": end_day, "most": most}
-    return Query(leaders_statement, values, frozenset({LEADERBOARDS[name][0]}))
+_MAGNITUDE_MAX: Final = 1_000
+"""Above every magnitude: a sum has at most 111 bits."""
 
 
-def values_of(rows: Rows) -> list[tuple[str, int]]:
-    """User and value of each row of ``leaders``."""
-    return [(user_id, (high << LOW_BITS) + low) for user_id, high, low in rows]
+def leaders(board: Board, most: int) -> list[Query]:
+    """The queries of a leaderboard: the users above 0, then those below 0."""
+    measure, span = LEADERBOARDS[board.name]
+    values = {"of_asset": board.asset, "of_span": span, "first_day": board.first_day}
+    values |= {"most": most, "skipped": most - 1}
+    winners = Query(leaders_statement, values, frozenset({measure}))
+    if measure != "net":
+        return [winners]
+    return [winners, Query(leaders_statement, values, frozenset({measure, "losers"}))]
 
 
-def document(name: str, asset: str, first_day: int, end_day: int, values: Sequence[tuple[str, int]]) -> Leaderboard:
+def has_begun_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    """One row if anything counts for a leaderboard, or for a later one of its span; else none."""
+    m = tables[MagnitudeRow].c
+    wanted = (m.asset == value("of_asset"), m.span == value("of_span"), m.first_day >= value("first_day"))
+    return select(m.first_day).where(*wanted).order_by(m.first_day.desc()).limit(1)
+
+
+def has_begun(board: Board) -> Query:
+    values = {"of_asset": board.asset, "of_span": LEADERBOARDS[board.name][1], "first_day": board.first_day}
+    return Query(has_begun_statement, values)
+
+
+def values_of(lists: Sequence[Rows], most: int) -> list[tuple[str, int]]:
+    """The first users of a leaderboard with their values, of the rows of ``leaders``. A user whose sums were deleted
+    by hand is left out; the background check reports it."""
+    found = [(user_id, high, low) for rows in lists for user_id, high, low in rows if high is not None]
+    return [(user_id, (high << LOW_BITS) + low) for user_id, high, low in found[:most]]
+
+
+def document(board: Board, values: Sequence[tuple[str, int]]) -> Leaderboard:
+    name, asset, first_day, end_day = board
     ranked = [Leader(rank, user_id, value) for rank, (user_id, value) in enumerate(values, 1)]
     return Leaderboard(name, asset, first_day * DAY_US, end_day * DAY_US, ranked)

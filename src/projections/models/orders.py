@@ -48,6 +48,7 @@ class OrderRow(Row):
         "orders_by_status": ("status", "created_at_us", "partition", "seq"),
         "orders_by_resolution": ("status", "resolved_at_us"),
         "orders_by_kind": ("kind", "created_at_us", "partition", "seq"),
+        "orders_by_user": ("partition", "user_id", "created_at_us", "seq"),
     }
 
     user_id: columns.UserId
@@ -200,7 +201,8 @@ LIST: Final = AllUsersList(
     item=document,
     page=Orders,
 )
-"""Filters: ``kind`` or ``status``. A status implies its kind (``KIND_OF``)."""
+"""Filters: ``kind`` or ``status``, and a user by ``partition`` and ``user_id``. A status implies its kind
+(``KIND_OF``)."""
 
 
 def one(order_id: str) -> UserRead:

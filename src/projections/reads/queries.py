@@ -30,13 +30,14 @@ from projections.models import (
     wallet_list,
     wallets,
 )
+from projections.models.leaderboards import Board
 from projections.reads import statements
 from projections.reads.cursors import MalformedCursor, read_cursor, write_cursor
 from projections.reads.positions import Positions
 from projections.reads.suspects import Suspects
 from projections.storage.port import ReadModel
 from projections.tables.all_users import AllUsersList
-from projections.tables.queries import Cursor, Filters, Query, Rows, UserList, UserRead, UserStatus
+from projections.tables.queries import CLOCKS_DIFFER_US, Cursor, Filters, Query, Rows, UserList, UserRead, UserStatus
 
 __all__ = ["Found", "LogEnds", "MalformedCursor", "Reads"]
 
@@ -199,40 +200,73 @@ class Reads:
         fresh: bool = False,  # noqa: ARG002
     ) -> Found:
         """``name``: one of ``LEADERBOARDS``; of the day, the ISO week or the month (UTC) that contains ``at_us``."""
-        first_day, end_day = self.days_of_board(name, at_us)
-        queries = [*ALL_STATUS, leaderboards.leaders(name, asset, first_day, end_day, limit)]
-        checkpoint_rows, quarantine_rows, rows = await self._model.fetch(queries)
+        board = await self._board_at(name, asset, at_us)
+        checkpoint_rows, quarantine_rows, *lists = await self._model.fetch(
+            [*ALL_STATUS, *leaderboards.leaders(board, limit)]
+        )
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
-        board = leaderboards.document(name, asset, first_day, end_day, leaderboards.values_of(rows))
-        return Found(board, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
+        document = leaderboards.document(board, leaderboards.values_of(lists, limit))
+        return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
     def _is_board_suspect(self) -> bool:
-        return self.suspects.has_table(leaderboards.LeaderboardRow.table)
+        return any(self.suspects.has_table(kind.table) for kind in leaderboards.MODEL.rows)
 
-    def days_of_board(self, name: str, at_us: int | None) -> tuple[int, int]:
-        """The days that a leaderboard covers at this time: the first one, and the first one after. None is now."""
-        return leaderboards.days_of(name, self._clock() if at_us is None else at_us)
+    async def _board_at(self, name: str, asset: str, at_us: int | None) -> Board:
+        """The leaderboard of a time; None: of now. This process's clock may be behind that of a writer, so shortly
+        before the end of a day, week or month the next one is the current one as soon as it has begun in the rows."""
+        if at_us is not None:
+            return Board(name, asset, *leaderboards.days_of(name, at_us))
+        now_us = self._clock()
+        board = Board(name, asset, *leaderboards.days_of(name, now_us))
+        following = Board(name, asset, *leaderboards.days_of(name, now_us + CLOCKS_DIFFER_US))
+        if following != board:
+            (begun,) = await self._model.fetch([leaderboards.has_begun(following)], quick=True)
+            if begun:
+                return following
+        return board
 
     async def orders(self, filters: Filters, limit: int, cursor: str | None) -> Found:
-        """All users' orders. ``filters``: some of kind, status; of a pair that an order can have."""
-        queried = {name: given for name, given in filters.items() if name == "status" or "status" not in filters}
-        return await self._list_of_all(orders.LIST, filters, queried, limit, cursor)
+        """All users' orders, or one user's. ``filters``: some of user_id, kind, status; of a kind and a status that
+        an order can have."""
+        queried = {name: given for name, given in filters.items() if name != "kind" or "status" not in filters}
+        user_id = filters.get("user_id")
+        if user_id is None:
+            return await self._list_of_all(orders.LIST, filters, queried, limit, cursor)
+        partition = self.partition_of(str(user_id))
+        user = (partition, str(user_id))
+        return await self._list_of_all(
+            orders.LIST, filters, {**queried, "partition": partition}, limit, cursor, user=user
+        )
 
     async def adjustments(self, filters: Filters, limit: int, cursor: str | None) -> Found:
         """All users' proposed adjustments. ``filters``: status, or nothing."""
         return await self._list_of_all(adjustments.LIST, filters, filters, limit, cursor)
 
     async def _list_of_all(
-        self, of: AllUsersList, filters: Filters, queried: Filters, limit: int, cursor: str | None
+        self,
+        of: AllUsersList,
+        filters: Filters,
+        queried: Filters,
+        limit: int,
+        cursor: str | None,
+        *,
+        user: tuple[int, str] | None = None,
     ) -> Found:
-        """``queried``: those of the filters that imply the others."""
+        """``queried``: those of the filters that imply the others; ``user``: (partition, user_id), if they name
+        one."""
         key = (of.name, "", filters)
         at = None if cursor is None else read_cursor(cursor, key, of.place_kinds, None)
         if at is not None and not of.is_snapshot(queried, at.snapshot):
             raise MalformedCursor("it is not a cursor that was given out")
         pages, changes = of.page_queries(queried, at, limit + 1), of.changes_queries(queried, at)
-        checkpoint_rows, quarantine_rows, *found = await self._model.fetch([*ALL_STATUS, *pages, *changes])
-        status = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        of_status = ALL_STATUS if user is None else (ALL_STATUS[0], wallet_list.quarantined_query([user]))
+        checkpoint_rows, quarantine_rows, *found = await self._model.fetch([*of_status, *pages, *changes])
+        if user is None:
+            status = await self._status_of_all(checkpoint_rows, quarantine_rows)
+            suspect = self.suspects.has_table(of.table)
+        else:
+            status = await self._status_of_named([user], checkpoint_rows, quarantine_rows)
+            suspect = self.suspects.has_user(user[1], user[0])
         rows = sorted((row for rows in found[: len(pages)] for row in rows), key=of.place, reverse=True)
 
         def snapshot() -> Sequence[int]:
@@ -242,7 +276,6 @@ class Reads:
 
         next_cursor = _next_cursor(key, rows, limit, of.place, snapshot)
         document = of.page([of.item(row) for row in rows[:limit]], next_cursor)
-        suspect = self.suspects.has_table(of.table)
         return Found(document, "", status.seqs, True, self._age_ms(status.oldest_us), suspect)
 
     async def wallets(self, user_ids: Sequence[str], prefix: str, limit: int, cursor: str | None) -> Found:
@@ -258,14 +291,7 @@ class Reads:
         if named:
             quarantined = wallet_list.quarantined_query(named)
             checkpoint_rows, stopped, rows = await self._model.fetch([ALL_STATUS[0], quarantined, page])
-            seqs = dict(checkpoint_rows)
-            partitions = sorted({partition for partition, _ in named})
-            oldest = [await self._unknown_us({partition: seqs[partition] for partition in partitions})]
-            for partition, seq, time_us in stopped:
-                seqs[partition] = min(seqs[partition], seq - 1)
-                oldest.append(time_us)
-            seqs = {partition: seqs[partition] for partition in partitions}
-            oldest_us = min((time_us for time_us in oldest if time_us is not None), default=None)
+            seqs, _, oldest_us = await self._status_of_named(named, checkpoint_rows, stopped)
         else:
             checkpoint_rows, quarantine_rows, rows = await self._model.fetch([*ALL_STATUS, page])
             seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
@@ -287,6 +313,20 @@ class Reads:
         unknown_us = await self._unknown_us(seqs)
         known = [time_us for time_us in (quarantined_us, unknown_us) if time_us is not None]
         return AllStatus(seqs, unknown_us, min(known, default=None))
+
+    async def _status_of_named(
+        self, named: Sequence[tuple[int, str]], checkpoint_rows: Rows, stopped: Rows
+    ) -> AllStatus:
+        """The same for these users (partition, user_id) and their partitions only. A quarantined one's seq is the
+        last before the first event that is not in the rows. ``stopped``: of ``quarantined_query``."""
+        everywhere: dict[int, int] = dict(checkpoint_rows)
+        seqs = {partition: everywhere[partition] for partition in sorted({partition for partition, _ in named})}
+        unknown_us = await self._unknown_us(seqs)
+        oldest = [unknown_us]
+        for partition, seq, time_us in stopped:
+            seqs[partition] = min(seqs[partition], seq - 1)
+            oldest.append(time_us)
+        return AllStatus(seqs, unknown_us, min((time_us for time_us in oldest if time_us is not None), default=None))
 
     async def _unknown_us(self, seqs: Mapping[int, int]) -> int | None:
         """The time of the oldest event after these seqs that this process knows."""

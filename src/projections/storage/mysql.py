@@ -38,6 +38,11 @@ _WAIT_S: Final = 3.0
 """Time-out for getting a connection: after it the read fails."""
 _LOOK_S: Final = 30.0
 """Time-out for all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
+SILENT_READ_S: Final = 20.0
+SILENT_WRITE_S: Final = 60.0
+SILENT_SCAN_S: Final = 600.0
+"""How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
+tables. After that the connection counts as dead. Chosen: as for PostgreSQL."""
 _ALONE_S: Final = 60
 """Time-out for waiting until another process has made its tables."""
 _PUT_AT_ONCE: Final = 1_000
@@ -102,17 +107,17 @@ def _load_for(table: Table, key_length: int, number: int) -> str:
 class MySqlSession:
     """``Session`` on a connection."""
 
-    def __init__(self, connection: Connection, dialect: Dialect) -> None:
-        self._connection, self._dialect = connection, dialect
+    def __init__(self, connection: Connection, dialect: Dialect, silent_max_s: float | None) -> None:
+        self._connection, self._dialect, self._silent_max_s = connection, dialect, silent_max_s
 
     async def rows(self, statement: Statement, values: Sequence[Any] = ()) -> Rows:
-        return await _rows(self._connection, statement.text, values)
+        return await self.run(statement.text, values)
 
     async def change(self, statement: Statement, values: Iterable[Sequence[Any]]) -> int:
         many = [tuple(one) for one in values]
         if not many:
             return 0
-        with _translated():
+        async with _answered(self._silent_max_s):
             cursor = self._connection.cursor()
             await cursor.executemany(statement.text, many)
             return cast("int", cursor.rowcount)
@@ -120,33 +125,47 @@ class MySqlSession:
     async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
         cursor = self._connection.cursor()
         for some in _parts(rows):
-            with _translated():
+            async with _answered(self._silent_max_s):
                 await cursor.executemany(_put_for(table), some)
 
     async def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
         cursor = self._connection.cursor(SSCursor)
-        with _translated():
+        async with _answered(self._silent_max_s):
             await cursor.execute(statement.text, tuple(values))
-        while page := await _fetched(cursor, at_once):
+        while page := await self._fetched(cursor, at_once):
             yield page
-        with _translated():
+        async with _answered(self._silent_max_s):
             await cursor.close()
 
+    @asynccontextmanager
+    async def transaction(self, begin: str) -> AsyncIterator[None]:
+        """Commit at the end. After an exception the caller closes the connection, which ends the transaction."""
+        await self.run(begin)
+        yield
+        await self.run("COMMIT")
+
+    async def run(self, text: str, values: Sequence[Any] = ()) -> Rows:
+        return await _rows(self._connection, text, values, self._silent_max_s)
+
     async def make_table(self, table: Table) -> None:
-        await _rows(self._connection, create_table(table, self._dialect))
+        await self.run(create_table(table, self._dialect))
 
     async def make_indexes(self, tables: Tables) -> None:
         for index in tables.indexes:
-            if not await _rows(self._connection, _HAS_INDEX, [index.name]):
-                await _rows(self._connection, create_index(index, self._dialect))
+            if not await self.run(_HAS_INDEX, [index.name]):
+                await self.run(create_index(index, self._dialect))
         # Without ANALYZE the server collects its statistics some seconds later; until then queries would use no
         # index.
         quote = self._dialect.identifier_preparer.quote
         names = ", ".join(quote(table.name) for table in tables.metadata.sorted_tables)
-        await _rows(self._connection, f"ANALYZE TABLE {names}")
+        await self.run(f"ANALYZE TABLE {names}")
 
     async def drop_table(self, table: Table) -> None:
-        await _rows(self._connection, drop_table(table, self._dialect))
+        await self.run(drop_table(table, self._dialect))
+
+    async def _fetched(self, cursor: Cursor, number: int) -> Rows:
+        async with _answered(self._silent_max_s):
+            return list(await cursor.fetchmany(number))
 
 
 class MySqlDatabase:
@@ -205,6 +224,12 @@ class MySqlDatabase:
                     await _rows(connection, _ISOLATION)
                     self._set_up.add(connection)
                 yield connection
+            except (ReadModelUnavailable, asyncio.CancelledError):
+                # The server went away, or the way to it, or the caller's time is up: the other connections are
+                # probably dead too.
+                connection.close()
+                await pool.clear()
+                raise
             except BaseException:
                 connection.close()
                 raise
@@ -214,16 +239,18 @@ class MySqlDatabase:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[MySqlSession]:
         async with self._connected() as connection:
-            await _rows(connection, _WRITE)
-            async with _transaction(connection, "START TRANSACTION"):
-                yield MySqlSession(connection, self._dialect)
+            session = MySqlSession(connection, self._dialect, SILENT_WRITE_S)
+            await session.run(_WRITE)
+            async with session.transaction("START TRANSACTION"):
+                yield session
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[MySqlSession]:
         async with self._connected() as connection:
-            if await _rows(connection, _LOCK, [_ALONE_S]) != [(1,)]:
+            # Without a limit: it waits for its turn, and then makes indexes of any size.
+            if await _rows(connection, _LOCK, [_ALONE_S], None) != [(1,)]:
                 raise ReadModelUnavailable("another process has been making or dropping tables for a minute")
-            yield MySqlSession(connection, self._dialect)
+            yield MySqlSession(connection, self._dialect, None)
             await _rows(connection, _UNLOCK)
 
     @asynccontextmanager
@@ -238,16 +265,24 @@ class MySqlDatabase:
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[MySqlSession]:
-        async with self._connected() as connection, _transaction(connection, "START TRANSACTION READ ONLY"):
-            yield MySqlSession(connection, self._dialect)
+        async with self._looking(SILENT_SCAN_S) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _looking(self, silent_max_s: float) -> AsyncIterator[MySqlSession]:
+        async with self._connected() as connection:
+            session = MySqlSession(connection, self._dialect, silent_max_s)
+            async with session.transaction("START TRANSACTION READ ONLY"):
+                yield session
 
     async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         with with_address(self._address):
             async with _within(_LOOK_S):
                 if len(statements) == 1:  # one statement has one snapshot anyway
+                    ((statement, values),) = statements
                     async with self._connected() as connection:
-                        return [await _rows(connection, statements[0][0].text, statements[0][1])]
-                async with self.looking() as session:
+                        return [await _rows(connection, statement.text, values, SILENT_READ_S)]
+                async with self._looking(SILENT_READ_S) as session:
                     return [await session.rows(statement, values) for statement, values in statements]
 
     async def load(self, table: Table, key_length: int, partition: int, keys: Sequence[Key]) -> Rows:
@@ -298,16 +333,13 @@ def _arguments(url: str) -> dict[str, Any]:
     return found
 
 
-@asynccontextmanager
-async def _transaction(connection: Connection, begin: str) -> AsyncIterator[None]:
-    """Commit at the end. After an exception the caller closes the connection, which ends the transaction."""
-    await _rows(connection, begin)
-    yield
-    await _rows(connection, "COMMIT")
-
-
-async def _rows(connection: Connection, text: str, values: Sequence[Any] = ()) -> Rows:
-    with _translated():
+async def _rows(
+    connection: Connection,
+    text: str,
+    values: Sequence[Any] = (),
+    silent_max_s: float | None = SILENT_WRITE_S,
+) -> Rows:
+    async with _answered(silent_max_s):
         cursor = connection.cursor()
         await cursor.execute(text, tuple(values) if values else None)
         rows: Rows = [] if cursor.description is None else list(await cursor.fetchall())
@@ -316,9 +348,17 @@ async def _rows(connection: Connection, text: str, values: Sequence[Any] = ()) -
     return rows
 
 
-async def _fetched(cursor: Cursor, number: int) -> Rows:
+@asynccontextmanager
+async def _answered(silent_max_s: float | None) -> AsyncIterator[None]:
+    """Around one call of the driver: its errors are the port's, and it has a time limit."""
     with _translated():
-        return list(await cursor.fetchmany(number))
+        try:
+            async with asyncio.timeout(silent_max_s) as limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ReadModelUnavailable(f"the database did not answer within {silent_max_s:.0f} s") from None
 
 
 def _parts(rows: Sequence[Sequence[Any]]) -> Iterator[list[tuple[Any, ...]]]:

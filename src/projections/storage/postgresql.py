@@ -4,15 +4,21 @@ Texts have the collation ``C``, which compares bytes. History is partitioned by 
 time, so only the indexes of one month are written, even if the log is old, and a page of the newest lines reads only
 the newest months. A month's table is made before its first line and then attached; for this, readers and writers of
 rows do not wait.
+
+With ``pgbouncer=1`` in the URL nothing outlives a transaction: a PgBouncer in transaction mode gives each of them
+another connection to the server. So there are no prepared statements, and temporary tables are dropped at the end.
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from logging import ERROR, getLogger
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 from psycopg import AsyncConnection, Error, IsolationLevel, OperationalError, errors, sql
 from psycopg.abc import Buffer
@@ -39,11 +45,20 @@ _WAIT_S: Final = 1.5
 read."""
 _LOOK_S: Final = 30.0
 """Time-out for all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
+SILENT_READ_S: Final = 20.0
+SILENT_WRITE_S: Final = 60.0
+SILENT_SCAN_S: Final = 600.0
+"""How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
+tables. After that the connection counts as dead: a proxy or a firewall may drop what is sent without closing it.
+Chosen: reads end before; a commit may wait for a slow disk, or for the locks of another one."""
 _COPIED_FROM: Final = 64
 """At this number of rows COPY is used. Chosen: COPY costs four round trips. Measured: for thousands of rows it uses a
 fifth of the CPU time of one statement for each row."""
 _LOADED_AT_ONCE: Final = 5_000
 _CONFLICTS: Final = ("40P01", "40001", "55P03")
+PGBOUNCER: Final = "pgbouncer"
+"""The URL's parameter for a PgBouncer in transaction mode; 1 is its only value."""
+
 _ALONE: Final = 0x57A4E106
 _REBUILDING: Final = 0x57A4E107
 """Advisory locks: for making and dropping tables, and for a rebuild. Chosen: any two numbers."""
@@ -69,7 +84,7 @@ class _Put(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _put_for(table: Table) -> _Put:
+def _put_for(table: Table, on_commit: str) -> _Put:
     names = [column.name for column in table.c]
     incoming = Table(
         f"incoming_{table.name}",
@@ -77,7 +92,7 @@ def _put_for(table: Table) -> _Put:
         *(Column(column.name, column.type) for column in table.c),
         prefixes=["TEMPORARY"],
     )
-    incoming.dialect_options["postgresql"]["on_commit"] = "DELETE ROWS"
+    incoming.dialect_options["postgresql"]["on_commit"] = on_commit
     empty = sql.SQL("TRUNCATE {}").format(sql.Identifier(incoming.name))
     copy = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(incoming.name))
     one = _upsert(table, postgresql.insert(table))
@@ -113,11 +128,32 @@ def _element(column: Column[Any]) -> Any:
     return Text() if isinstance(column.type, String) else BigInteger()
 
 
+class _Connection(AsyncConnection[Any]):
+    """Closed when the server is silent for too long. An asyncio time-out would not do: a cancelled statement of
+    psycopg waits for its server."""
+
+    silent_max_s: float | None = SILENT_WRITE_S
+
+    async def wait(self, *args: Any, **options: Any) -> Any:
+        if self.silent_max_s is None:
+            return await super().wait(*args, **options)
+        cut = asyncio.get_running_loop().call_later(self.silent_max_s, self._cut)
+        try:
+            return await super().wait(*args, **options)
+        finally:
+            cut.cancel()
+
+    def _cut(self) -> None:
+        with suppress(OSError, Error), socket.socket(fileno=os.dup(self.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)  # for libpq the server has closed the connection
+
+
 class PostgreSqlSession:
     """``Session`` on a connection, which is in a transaction."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, connection: AsyncConnection[Any], on_commit: str) -> None:
+        """``on_commit``: what happens to temporary tables, in SQL."""
+        self._connection, self._on_commit = connection, on_commit
         self._filled: set[Table] = set()
         """Tables whose temporary table has rows of this transaction. PostgreSQL deletes these rows at its end."""
 
@@ -134,7 +170,7 @@ class PostgreSqlSession:
             return cursor.rowcount
 
     async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-        put = _put_for(table)
+        put = _put_for(table, self._on_commit)
         async with self._connection.cursor() as cursor:
             if len(rows) < _COPIED_FROM:
                 await cursor.executemany(put.one, rows)
@@ -178,12 +214,16 @@ class PostgreSqlDatabase:
     conflicts: Sequence[str] = _CONFLICTS
 
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
-        """``url``: as libpq reads it. Nothing is opened yet."""
-        self._url, self._connections = url, connections
+        """``url``: as libpq reads it, and with ``pgbouncer=1`` for a PgBouncer in transaction mode. Nothing is opened
+        yet."""
+        self._url, self._connections = _without(PGBOUNCER, url), connections
+        self._through_pgbouncer = self._url != url
+        self._on_commit = "DROP" if self._through_pgbouncer else "DELETE ROWS"
         self._address = address_of(url)
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._pool: AsyncConnectionPool[_Connection] | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._looks: set[asyncio.Task[list[Rows]]] = set()
         self._months: dict[int, set[tuple[str, int]]] = {}
         """Generation → the (table, month) pairs that have a partition."""
 
@@ -198,7 +238,7 @@ class PostgreSqlDatabase:
     async def opened(self) -> None:
         await self._opened()
 
-    async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    async def _opened(self) -> AsyncConnectionPool[_Connection]:
         async with self._opening:
             assert not self._closed, "the database is closed"
             if self._pool is None:
@@ -211,66 +251,79 @@ class PostgreSqlDatabase:
                     # Give up soon: then the next request for a connection makes the pool connect at once. The pool's
                     # own attempts have longer and longer pauses.
                     reconnect_timeout=1.0,
-                    kwargs={"autocommit": True, "application_name": "stakelog", "connect_timeout": 3},
+                    connection_class=_Connection,
+                    kwargs={
+                        "autocommit": True,
+                        "application_name": "stakelog",
+                        "connect_timeout": 3,
+                        **({"prepare_threshold": None} if self._through_pgbouncer else {}),
+                    },
                     configure=_configure,
                     name="stakelog",
                 )
-                getLogger("psycopg.pool").setLevel(ERROR)  # its warnings repeat what callers raise
+                getLogger("psycopg").setLevel(ERROR)  # its warnings repeat what callers raise
                 await pool.open()
                 self._pool = pool
         return self._pool
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _connected(self, silent_max_s: float | None = SILENT_WRITE_S) -> AsyncIterator[_Connection]:
         pool = await self._opened()
         with with_address(self._address), _translated():
             async with pool.connection() as connection:
+                connection.silent_max_s = silent_max_s
                 try:
                     yield connection
                 except OperationalError:
                     if connection.closed:
-                        # The server went away, so the other connections in the pool are broken too. A check replaces
-                        # them.
-                        await pool.check()
+                        # The server went away, or the way to it: the other connections are probably dead too. They
+                        # are replaced without a check, which a dead one would never answer.
+                        await pool.drain()
                     raise
+                finally:
+                    connection.silent_max_s = SILENT_WRITE_S
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[PostgreSqlSession]:
-        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
-            yield PostgreSqlSession(connection)
+        level = IsolationLevel.READ_COMMITTED
+        async with self._in_transaction(level, read_only=False, silent_max_s=SILENT_WRITE_S) as connection:
+            yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[PostgreSqlSession]:
         async with self._alone() as connection:
-            yield PostgreSqlSession(connection)
+            yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[AsyncConnection[Any]]:
-        async with self._in_transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+    async def _alone(self) -> AsyncIterator[_Connection]:
+        # Without a limit: it waits for its turn, and then makes indexes of any size.
+        level = IsolationLevel.READ_COMMITTED
+        async with self._in_transaction(level, read_only=False, silent_max_s=None) as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ALONE])
             yield connection
 
     @asynccontextmanager
     async def rebuilding(self) -> AsyncIterator[None]:
-        async with self._connected() as connection:
-            cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [_REBUILDING])
+        # The lock of a transaction, not of a session: it also holds through a PgBouncer. The open transaction has no
+        # snapshot and has written nothing, so it keeps no dead rows.
+        level = IsolationLevel.READ_COMMITTED
+        async with self._in_transaction(level, read_only=False, silent_max_s=SILENT_WRITE_S) as connection:
+            cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_REBUILDING])
             if await cursor.fetchone() != (True,):
                 raise RebuildUnderWay(UNDER_WAY)
-            try:
-                yield
-            finally:
-                await connection.execute("SELECT pg_advisory_unlock(%s)", [_REBUILDING])
+            yield
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[PostgreSqlSession]:
-        async with self._in_transaction(IsolationLevel.REPEATABLE_READ, read_only=True) as connection:
-            yield PostgreSqlSession(connection)
+        level = IsolationLevel.REPEATABLE_READ
+        async with self._in_transaction(level, read_only=True, silent_max_s=SILENT_SCAN_S) as connection:
+            yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager
     async def _in_transaction(
-        self, isolation: IsolationLevel, *, read_only: bool
-    ) -> AsyncIterator[AsyncConnection[Any]]:
-        async with self._connected() as connection:
+        self, isolation: IsolationLevel, *, read_only: bool, silent_max_s: float | None
+    ) -> AsyncIterator[_Connection]:
+        async with self._connected(silent_max_s) as connection:
             await connection.set_isolation_level(isolation)
             await connection.set_read_only(read_only)
             async with connection.transaction():
@@ -278,11 +331,22 @@ class PostgreSqlDatabase:
 
     async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         # A task of its own: a cancelled statement of psycopg waits up to 10 s for a server that does not respond.
-        return await background.result_of(background.awaited(self._look(statements), "look"))
+        task = background.awaited(self._look_until_closed(statements), "look")
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+        return await background.result_of(task)
+
+    async def _look_until_closed(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
+        try:
+            return await self._look(statements)
+        except ReadModelUnavailable:
+            if self._closed:  # psycopg makes an error of its own of a cancellation
+                raise asyncio.CancelledError from None
+            raise
 
     async def _look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         with with_address(self._address):
-            async with _within(_LOOK_S), self._connected() as connection:
+            async with _within(_LOOK_S), self._connected(SILENT_READ_S) as connection:
                 await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
                 await connection.set_read_only(True)
                 # One round trip: all statements are sent before the first response is read.
@@ -317,6 +381,8 @@ class PostgreSqlDatabase:
 
     async def close(self) -> None:
         self._closed = True
+        for look in self._looks:  # their callers are gone
+            look.cancel()
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
@@ -333,6 +399,13 @@ async def _make_month(connection: AsyncConnection[Any], table: str, month: int) 
     attach = sql.SQL("ALTER TABLE {table} ATTACH PARTITION {month} FOR VALUES FROM ({first}) TO ({end})")
     first, end = sql.Literal(_begin_us(month)), sql.Literal(_begin_us(month + 1))
     await connection.execute(attach.format(**names, first=first, end=end))
+
+
+def _without(parameter: str, url: str) -> str:
+    """The URL without this parameter: libpq refuses those that it does not know."""
+    parts = urlsplit(url)
+    kept = [pair for pair in parts.query.split("&") if pair.partition("=")[0] != parameter]
+    return urlunsplit(parts._replace(query="&".join(kept)))
 
 
 def _month_of(time_us: int) -> int:
