@@ -36,8 +36,8 @@ SCHEMA: Final = (
     """CREATE TABLE append(
         partition INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, records BLOB NOT NULL,
         PRIMARY KEY (partition, first_seq))""",
-    # A text never equals x'0A', so it is refused. The count of line feeds costs too little to be measured. REPLACE is the
-    # only way to take them out in SQL; it works on texts, so both are counted in bytes.
+    # A text never equals x'0A', so it is refused. The count of line feeds costs too little to be measured. REPLACE is
+    # the only way to take them out in SQL; it works on texts, so both are counted in bytes.
     """CREATE TRIGGER append_continues BEFORE INSERT ON append
         WHEN NEW.first_seq IS NOT 1 + coalesce(
             (SELECT last_seq FROM append WHERE partition = NEW.partition ORDER BY first_seq DESC LIMIT 1), 0)
