@@ -155,6 +155,10 @@ class StateStore(Protocol):
         """The values of the keys that exist. Raises LedgerError if the disk fails."""
         ...
 
+    def get_in_thread(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
+        """As ``get``, in any thread. ``get`` does not wait for it."""
+        ...
+
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
         """At most ``limit`` values with ``first`` ≤ key < ``last``, in the order of their keys' code points."""
         ...

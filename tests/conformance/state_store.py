@@ -5,6 +5,7 @@ The subclass has a fixture ``open_store``: each call opens the same, at first em
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
@@ -227,6 +228,9 @@ class StateStoreContract:
         values: dict[str, Value] = {f"k{number}": number for number in range(size)}
         store.save(0, values, FIRST)
         assert store.get(0, list(values)) == values
+        with ThreadPoolExecutor(4) as threads:
+            for found in threads.map(store.get_in_thread, [0] * 8, [[*values, "absent"]] * 8):
+                assert found == values
         assert store.get(0, [*(f"absent{number}" for number in range(size)), *values]) == values
         store.save(0, dict.fromkeys(list(values)[::2]), SECOND)
         assert store.get(0, list(values)) == dict(list(values.items())[1::2])

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from ledger.core.commands import Command
 from ledger.core.events import BetPlaced, ReferralCounted, TransferReceived
 from ledger.core.position import partition_of
 from ledger.core.record import Head, sha256_hex
+from ledger.core.state_values import Value
 from ledger.core.wallet import Wallet
 from ledger.errors import CheckpointAhead, LedgerError, LogDamaged, LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Failure, MemoryEventLog
@@ -580,3 +582,46 @@ async def test_waiting_follow_ups_are_bounded_and_the_others_are_offered_again(
             await asyncio.sleep(0.001)
     assert sum(event.data.type == "transfer_received" for event in world.events()) == 6
     await world.crash()
+
+
+# --- a slow disk ------------------------------------------------------------------------------------------------
+
+
+class SlowDisk(BrittleStore):
+    """While ``slow``, each look-up in a thread waits until ``go`` is set, and one on the event loop is small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = False
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def get(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
+        assert len(keys) <= 4 or not self.slow, "a long look-up stops all partitions"
+        return super().get(partition, keys)
+
+    def get_in_thread(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
+        if self.slow:
+            self.begun.set()
+            assert self.go.wait(60)
+        return super().get(partition, keys)
+
+
+async def test_cold_wallets_of_one_partition_stop_no_other_partition() -> None:
+    store = SlowDisk()
+    world = await World(PARTITIONS, store).start()
+    cold, other = users_of(0, 20), users_of(1)[0]
+    await world.post_many(*(open_wallet(user_id) for user_id in (*cold, other)))
+    await world.post_many(*(deposit(5, "d", user_id=user_id) for user_id in (*cold, other)))
+    await world.stop()
+    await world.start()  # the state is saved, and nothing of it is in memory
+    store.slow = True
+    again = [deposit(5, "d2", user_id=user_id) for user_id in cold]
+    waiting = asyncio.create_task(world.post_many(*again))
+    await asyncio.to_thread(store.begun.wait, 60)
+    await world.accepted(deposit(7, user_id=other))
+    assert not waiting.done()
+    store.go.set()
+    assert all(isinstance(answer, Accepted) for answer in await waiting)
+    assert [await world.cash(user_id) for user_id in cold] == [10] * 20, "the balances on the disk were known"
+    await world.assert_true_of_the_log()
+    await world.stop()

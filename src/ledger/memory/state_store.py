@@ -31,6 +31,8 @@ class MemoryStateStore:
         values = self._values.get(partition, {})
         return {key: decode_value(values[key]) for key in keys if key in values}
 
+    get_in_thread = get  # ``save`` replaces the whole dict: any thread may read it
+
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
         values = self._values.get(partition, {})
         keys = sorted(key for key in values if first <= key < last)[:limit]

@@ -1,8 +1,8 @@
 """The embedded state store: one SQLite file, a cache of the log that may be deleted.
 
 ``synchronous=NORMAL``: after a power cut the last checkpoints may be missing, but never half written; the log has the
-rest. Two connections, which in WAL mode do not wait for each other: one for look-ups of the writers, one for ``save``
-in another thread. Each copy and each replacement has another connection.
+rest. Three connections, which in WAL mode do not wait for each other: one for look-ups on the event loop, one for
+``get_in_thread``, one for ``save`` in a thread. Each copy and each replacement has another connection.
 
 A partition's values count if and only if it has a checkpoint. A replacement deletes the checkpoint first and writes
 the new one last, in many small transactions, so that other partitions can be saved between them. What a crash leaves
@@ -82,7 +82,10 @@ class SqliteStateStore:
         self._path = path
         try:
             self._writing = threading.Lock()  # a lock, because SQLite's own waiting is a loop of sleeps
+            self._reading = threading.Lock()
             self._reader, self._saver = self._open()
+            self._thread_reader = self._connect()
+            self._thread_reader.execute("PRAGMA query_only=1")
             for partition in self._half_replaced():
                 self._forget(self._saver, partition)
         except sqlite3.Error as error:
@@ -127,12 +130,19 @@ class SqliteStateStore:
         return None if row is None else row[2]
 
     def get(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
+        return self._get(self._reader, partition, keys)
+
+    def get_in_thread(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
+        with self._reading:
+            return self._get(self._thread_reader, partition, keys)
+
+    def _get(self, reader: sqlite3.Connection, partition: int, keys: Sequence[str]) -> dict[str, Value]:
         found: dict[str, Value] = {}
         done = 0
         try:
             while done < len(keys):
                 size = next(size for size in _SIZES if size <= len(keys) - done)
-                for key, value in self._reader.execute(_GET[size], (partition, *keys[done : done + size])):
+                for key, value in reader.execute(_GET[size], (partition, *keys[done : done + size])):
                     found[key] = decode_value(value)
                 done += size
         except (sqlite3.Error, msgspec.MsgspecError) as error:
@@ -260,6 +270,8 @@ class SqliteStateStore:
 
     def close(self) -> None:
         self._reader.close()
+        with self._reading:
+            self._thread_reader.close()
         self._saver.close()
 
     def _unreadable(self, error: Exception) -> LedgerError:

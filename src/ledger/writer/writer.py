@@ -416,6 +416,7 @@ class Writer:
                     self._opening.must_open = True
                     self._wait_again(requests, follow_ups)
                     return
+                await self._decider.fetch(requests, follow_ups)
                 decided = self._decider.decide(self.head, self._time_us, self._clock(), requests, follow_ups)
             except LedgerError:  # the state cannot be relied on: nothing was decided
                 self.state.roll_back()
