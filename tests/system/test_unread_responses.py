@@ -99,7 +99,6 @@ def test_slow_readers_and_uploads_that_stop_keep_little_memory_and_do_not_keep_t
         assert service.process.wait(60) == 0, service.log_text()  # type: ignore[union-attr]
         service.process = None
         assert time.monotonic() - began_s < ENDS_WITHIN_S
-    assert "clients that did not read their responses" in service.log_text()
     assert "Traceback" not in service.log_text()
 
 
