@@ -5,10 +5,10 @@
     LedgerError
     ├── LogUnavailable            nothing was written; retry later
     ├── StaleHead                 nothing was written: the partition has another head than the writer expected
-    ├── DuplicateCommand          nothing was written: the log has that command of that wallet already
     ├── OutcomeUnknown            the append may or may not be in the log; only reading the log again shows it
     ├── LogDamaged                a record is not what the chain says; names partition, seq and reason
     ├── LogUnreadable             the log's file is not a log, is truncated, or is of a newer version
+    ├── LogOutdated               the log has the format of an earlier version: run `stakelog upgrade`
     ├── LogMisconfigured          the log's address or settings would lose or change records; names what to change
     ├── CheckpointAhead           a checkpoint names an event that is not in the log: the log lost records
     │   └── ForeignCheckpoint     the log is long enough, but has another record at the checkpoint
@@ -59,12 +59,6 @@ class StaleHead(LedgerError):
     for_clients = "others write to the partition"
 
 
-class DuplicateCommand(LedgerError):
-    """Nothing was written: the log has a record of that user_id and command_id already."""
-
-    for_clients = "the log has one of these commands already"
-
-
 class OutcomeUnknown(LedgerError):
     """The append may or may not be in the log. Only reading the log again shows it."""
 
@@ -84,6 +78,10 @@ class LogDamaged(LedgerError):
 
 class LogUnreadable(LedgerError):
     """The file of the log is not a log, is truncated, or is of a newer version."""
+
+
+class LogOutdated(LedgerError):
+    """The log has the format of an earlier version: `stakelog upgrade` turns it into this one."""
 
 
 class LogMisconfigured(LedgerError):

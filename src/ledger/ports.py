@@ -12,7 +12,7 @@ from ledger.core.state_values import Value
 
 
 class NewRecord(NamedTuple):
-    """A record to append, with the two names by which a log refuses a duplicate."""
+    """A record to append, and the names of its command. Kafka's key is the ``user_id``."""
 
     seq: int
     user_id: str
@@ -21,15 +21,13 @@ class NewRecord(NamedTuple):
 
 
 class StoredRecord(NamedTuple):
-    """A record, and the names it is stored under; None where the source has only the record.
+    """A record, and the seq it is stored under; None where the source has only the record.
 
-    A plain tuple of the same four members can be used instead.
+    A plain tuple of the same two members can be used instead.
     """
 
     record: bytes
     seq: int | None = None
-    user_id: str | None = None
-    command_id: str | None = None
 
 
 class EventLog(Protocol):
@@ -57,7 +55,10 @@ class EventLog(Protocol):
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
         """Append ``records`` after the event ``after``, as one whole, durably.
 
-        Raises StaleHead, DuplicateCommand, LogUnavailable (nothing of it was written in all three), OutcomeUnknown.
+        A log does not look for commands that it has already: the writer's state knows them all, and `audit verify`
+        proves that none is there twice.
+
+        Raises StaleHead, LogUnavailable (nothing of it was written in both), OutcomeUnknown.
         """
         ...
 
@@ -69,7 +70,9 @@ class EventLog(Protocol):
         ...
 
     async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
-        """At most ``limit`` records from ``from_seq`` on, in order; [] after the end. Raises LogUnavailable."""
+        """At most ``limit`` records from ``from_seq`` on, in order; [] after the end.
+
+        Raises LogUnavailable, LogDamaged."""
         ...
 
     async def head(self, partition: int) -> Head:

@@ -14,6 +14,7 @@ from typing import Final
 import psutil
 
 from ledger.sqlite.folder import EVENTS, READ_MODEL
+from sqlite_log import records_by_partition
 from system.service import Service
 from unit.folded import from_scratch, live_tables
 
@@ -82,9 +83,8 @@ def log_of(data: Path) -> list[list[bytes]]:
     """Every record, partition by partition."""
     connection = sqlite3.connect(f"file:{data / EVENTS}?mode=ro", uri=True)
     partitions = int(connection.execute("SELECT value FROM meta WHERE key = 'partitions'").fetchone()[0])
-    rows = connection.execute("SELECT partition, record FROM event ORDER BY partition, seq").fetchall()
     connection.close()
-    return [[record for at, record in rows if at == partition] for partition in range(partitions)]
+    return records_by_partition(data / EVENTS, partitions)
 
 
 def live(data: Path) -> tuple[int, list[int]]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sqlite_log import damage
 from system.service import Service
 
 pytestmark = pytest.mark.system
@@ -43,10 +43,7 @@ def some_commands(first: int, count: int) -> list[dict[str, object]]:
 
 def shorten(data: Path, seq: int) -> None:
     """Remove the record of this seq."""
-    with sqlite3.connect(data / "events.sqlite3", isolation_level=None) as forger:
-        forger.execute("DROP TRIGGER event_is_kept")
-        forger.execute("DELETE FROM event WHERE seq = ?", (seq,))
-    forger.close()
+    damage(data / "events.sqlite3", "DELETE FROM event WHERE seq = ?", seq)
 
 
 @pytest.fixture
@@ -75,14 +72,11 @@ def test_a_log_is_well_while_it_is_written_over_http_and_at_rest(data: Path, tmp
 def test_a_forged_record_is_named_with_partition_and_seq(data: Path) -> None:
     with Service(data, PARTITIONS="2") as service:
         post(service, some_commands(0, 20))
-    with sqlite3.connect(data / "events.sqlite3", isolation_level=None) as forger:
-        for trigger in ("event_is_unchanged", "event_is_kept"):
-            forger.execute(f"DROP TRIGGER {trigger}")
-        forger.execute(
-            """UPDATE event SET record = CAST(replace(CAST(record AS TEXT), '"local"', '"eve"') AS BLOB)
-               WHERE partition = 1 AND seq = 4"""
-        )
-    forger.close()
+    damage(
+        data / "events.sqlite3",
+        """UPDATE event SET record = CAST(replace(CAST(record AS TEXT), '"local"', '"eve"') AS BLOB)
+           WHERE partition = 1 AND seq = 4""",
+    )
     done = audit("--data", str(data))
     assert done.returncode == 1, done
     assert "partition 1, seq 4" in done.stdout

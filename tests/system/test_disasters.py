@@ -7,7 +7,6 @@ import random
 import resource
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any, Final
 import pytest
 
 from ledger.core.record import Head, decode, sha256_hex
+from sqlite_log import Stored, damage, stored_records
 from system.service import Service, free_port
 
 pytestmark = pytest.mark.system
@@ -107,23 +107,21 @@ def ended(service: Service) -> int:
     return status
 
 
-def records(data: Path) -> list[tuple[Any, ...]]:
+def records(data: Path) -> list[Stored]:
     """All that the log holds, read without changing its files."""
     with tempfile.TemporaryDirectory() as copy:
         for name in ("events.sqlite3", "events.sqlite3-wal"):
             if (data / name).exists():
                 shutil.copy(data / name, copy)
-        with closing(sqlite3.connect(Path(copy, "events.sqlite3"))) as log:
-            return log.execute("SELECT * FROM event ORDER BY partition, seq").fetchall()
+        return stored_records(Path(copy, "events.sqlite3"))
 
 
-def assert_chained(rows: list[tuple[Any, ...]]) -> None:
+def assert_chained(rows: list[Stored]) -> None:
     heads = {partition: Head(0, "0" * 64) for partition in range(PARTITIONS)}
-    for partition, seq, user_id, command_id, record in rows:
+    for partition, seq, record in rows:
         decoded = decode(record)
         assert decoded.position == (partition, seq) == (partition, heads[partition].seq + 1)
         assert decoded.prev == heads[partition].sha256
-        assert (decoded.event.user_id, decoded.event.command_id) == (user_id, command_id)
         heads[partition] = Head(seq, sha256_hex(record))
 
 
@@ -263,7 +261,8 @@ def test_a_disk_that_fails_in_mid_commit_ends_the_service_and_the_next_start_kno
     rows = records(data)
     assert_chained(rows)
     assert rows[: len(before)] != []
-    assert len({(row[2], row[3]) for row in rows}) == len(rows)
+    events = [decode(row.record).event for row in rows]
+    assert len({(event.user_id, event.command_id) for event in events}) == len(rows)
 
 
 # --- a folder that cannot be used --------------------------------------------------------------------------------
@@ -322,20 +321,12 @@ def test_a_lock_file_that_is_left_behind_means_nothing(data: Path) -> None:
 # --- a log that is not what it was -------------------------------------------------------------------------------
 
 
-def change(data: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(data / "events.sqlite3", isolation_level=None)) as log:
-        for trigger in ("event_is_new", "event_is_kept", "event_is_unchanged"):
-            log.execute(f"DROP TRIGGER {trigger}")
-        for statement in statements:
-            log.execute(statement)
-
-
-def damaged(statement: str) -> Callable[[Path], None]:
-    return lambda data: change(data, statement)
+def damaged(statement: str) -> Callable[[Path], object]:
+    return lambda data: damage(data / "events.sqlite3", statement)
 
 
 @pytest.mark.parametrize(
-    ("damage", "seq"),
+    ("make_damage", "seq"),
     [
         (
             damaged(  # not any 100: a hash may hold one
@@ -359,8 +350,10 @@ def damaged(statement: str) -> Callable[[Path], None]:
     ids=["another amount", "no JSON", "cut", "gone", "moved", "another partition's"],
 )
 @pytest.mark.parametrize("state", ["with its state", "without"])
-def test_a_record_that_was_changed_is_named(data: Path, damage: Callable[[Path], None], seq: int, state: str) -> None:
-    damage(data)
+def test_a_record_that_was_changed_is_named(
+    data: Path, make_damage: Callable[[Path], object], seq: int, state: str
+) -> None:
+    make_damage(data)
     if state == "without":
         forget_state(data)
     before = records(data)

@@ -21,6 +21,7 @@ import pytest
 
 from ledger.core.record import decode, encode
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
+from sqlite_log import damage, stored_records
 from system.conftest import disk_of
 from system.other_folds import UNFOLDABLE_USER
 from system.players import Crowd
@@ -236,23 +237,14 @@ def shorten(data: Path, partition: int) -> int:
     """Take a partition's last event away, and all that could tell; answers its seq."""
     for name in (STATE, f"{STATE}-wal", f"{STATE}-shm"):
         (data / name).unlink(missing_ok=True)
-    return int(change(data, partition, "DELETE FROM event WHERE partition = ? AND seq = ?"))
+    return change(data, partition, "DELETE FROM event WHERE partition = ? AND seq = ?")
 
 
 def change(data: Path, partition: int, sql: str, *values: Any) -> int:
     """Change a partition's last record as no program may."""
-    connection = sqlite3.connect(data / EVENTS, isolation_level=None, timeout=10)
-    triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
-    (seq,) = connection.execute("SELECT max(seq) FROM event WHERE partition = ?", (partition,)).fetchone()
-    connection.execute("BEGIN IMMEDIATE")
-    for name, _ in triggers:
-        connection.execute(f"DROP TRIGGER {name}")
-    connection.execute(sql, (*values, partition, seq))
-    for _, again in triggers:
-        connection.execute(again)
-    connection.execute("COMMIT")
-    connection.close()
-    return int(seq)
+    seq = max(one.seq for one in stored_records(data / EVENTS) if one.partition == partition)
+    damage(data / EVENTS, sql, *values, partition, seq)
+    return seq
 
 
 def test_a_log_that_got_shorter_stops_the_start_with_its_place(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
+from sqlite_log import records_by_partition
 from system.players import HOLD_MAX_S, Books, Crowd
 from system.service import Service
 
@@ -128,10 +128,7 @@ async def _check_wallets(session: aiohttp.ClientSession, books: Books, opened: l
 
 def _check_file(data: Path, books: Books) -> None:
     """The file has the very bytes that were served."""
-    with sqlite3.connect(f"file:{data / 'events.sqlite3'}?mode=ro", uri=True) as connection:
-        rows = connection.execute("SELECT partition, record FROM event ORDER BY partition, seq").fetchall()
-    connection.close()
-    stored = Books([[record for at, record in rows if at == partition] for partition in range(PARTITIONS)])
+    stored = Books(records_by_partition(data / "events.sqlite3", PARTITIONS))
     assert stored.heads == books.heads
 
 

@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from ledger.kafka.log import TOPIC, open_log
 from ledger.kafka.members import NODES_GROUP
 from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, MIGRATED, FolderLock
+from sqlite_log import damage, records_by_partition
 from system.service import Service
 from system.test_audit_program import audit, post, some_commands
 from unit.folders import write_log
@@ -108,14 +108,7 @@ def start(data: Path, kafka: Kafka, settings: dict[str, str]) -> subprocess.Pope
 
 def stored(data: Path) -> list[list[bytes]]:
     """The folder's records, read by SQLite alone."""
-    with closing(sqlite3.connect(data / EVENTS)) as file:
-        return [
-            [
-                row[0]
-                for row in file.execute("SELECT record FROM event WHERE partition = ? ORDER BY seq", (partition,))
-            ]
-            for partition in range(PARTITIONS)
-        ]
+    return records_by_partition(data / EVENTS, PARTITIONS)
 
 
 async def in_topic(kafka: Kafka) -> list[Judged]:
@@ -324,9 +317,9 @@ async def test_settings_that_are_not_the_folders_are_refused(data: Path, cluster
 
 
 async def test_a_folder_whose_log_cannot_be_verified_is_not_moved(data: Path, cluster: Kafka) -> None:
-    with closing(sqlite3.connect(data / EVENTS)) as file, file:
-        file.execute("DROP TRIGGER event_is_unchanged")
-        file.execute("UPDATE event SET record = replace(record, 'local', 'lucal') WHERE partition = 1 AND seq = 5")
+    damage(
+        data / EVENTS, "UPDATE event SET record = replace(record, 'local', 'lucal') WHERE partition = 1 AND seq = 5"
+    )
     refused(await migrate(data, cluster), 1, "FAULT partition 1, seq 5")
     async with administered(cluster) as admin:
         assert TOPIC not in await admin.list_topics()

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from ledger.sqlite.folder import EVENTS, READ_MODEL, REBUILD_LOCK
+from sqlite_log import damage
 from system.read_side import (
     assert_true_of_the_log,
     command,
@@ -326,9 +327,7 @@ def test_a_running_digest_that_is_wrong_is_listed_and_mended_where_that_is_accep
 
 def test_a_damaged_log_is_named_with_its_place_and_the_live_tables_stay(data: Path) -> None:
     before = live(data)
-    with closing(sqlite3.connect(data / EVENTS, isolation_level=None)) as connection:
-        connection.execute("DROP TRIGGER event_is_kept")
-        connection.execute("DELETE FROM event WHERE partition = 1 AND seq = 100")
+    damage(data / EVENTS, "DELETE FROM event WHERE partition = 1 AND seq = 100")
     done = rebuild(data)
     assert done.returncode == 1
     assert (
@@ -339,9 +338,7 @@ def test_a_damaged_log_is_named_with_its_place_and_the_live_tables_stay(data: Pa
 
 def test_a_log_that_got_shorter_is_a_disaster(data: Path) -> None:
     before = live(data)
-    with closing(sqlite3.connect(data / EVENTS, isolation_level=None)) as connection:
-        connection.execute("DROP TRIGGER event_is_kept")
-        connection.execute("DELETE FROM event WHERE partition = 1 AND seq > 100")
+    damage(data / EVENTS, "DELETE FROM event WHERE partition = 1 AND seq > 100")
     done = rebuild(data)
     assert done.returncode == 1
     assert f"ahead of the log at partition 1, seq {before[1][1]}" in done.stderr

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from sqlite_log import records_by_partition
 from system.players import Books, Crowd
 from system.service import Service
 
@@ -93,7 +93,4 @@ def _replayed(log_text: str) -> Sequence[int]:
 
 
 def _books(data: Path) -> Books:
-    connection = sqlite3.connect(f"file:{data / 'events.sqlite3'}?mode=ro", uri=True)
-    rows = connection.execute("SELECT partition, record FROM event ORDER BY partition, seq").fetchall()
-    connection.close()
-    return Books([[record for at, record in rows if at == partition] for partition in range(PARTITIONS)])
+    return Books(records_by_partition(data / "events.sqlite3", PARTITIONS))

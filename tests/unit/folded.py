@@ -5,7 +5,6 @@ await beside.append_rest()
 assert await beside.tables() == await from_scratch(tmp_path / "other", told.partitions)
 """
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from projections.projecting.partition import PartitionProjector
 from projections.storage.port import Checkpoint, ReadModelStore
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.tables.rows import add_digests, digest_function
+from sqlite_log import damage
 
 PAGE: Final = 97
 
@@ -56,11 +56,7 @@ class Folder:
 
     def damage(self, sql: str, *values: Any) -> None:
         """Change the log as no program may."""
-        connection = sqlite3.connect(self.path / EVENTS, isolation_level=None)
-        for trigger in ("event_is_new", "event_is_kept", "event_is_unchanged"):
-            connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
-        connection.execute(sql, values)
-        connection.close()
+        damage(self.path / EVENTS, sql, *values)
 
 
 def new_records(records: Sequence[bytes]) -> list[NewRecord]:

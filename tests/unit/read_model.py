@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ledger.core.position import Position
-from ledger.core.record import EMPTY, decode
+from ledger.core.record import EMPTY, Head, decode, sha256_hex
 from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, READ_MODEL
 from ledger.sqlite.log import SqliteEventLog
@@ -30,11 +30,14 @@ Tables = dict[str, list[Row]]
 
 
 async def write_log(folder: Path, partitions: Sequence[Sequence[bytes]]) -> None:
-    """An event log that holds these records."""
+    """An event log that holds these records, appended some at a time."""
     log = SqliteEventLog(folder / EVENTS, len(partitions))
     for partition, records in enumerate(partitions):
-        if records:
-            await log.append(partition, EMPTY, [new_record(record) for record in records])
+        head = EMPTY
+        for first in range(0, len(records), 50):
+            new = [new_record(record) for record in records[first : first + 50]]
+            await log.append(partition, head, new)
+            head = Head(new[-1].seq, sha256_hex(new[-1].record))
     await log.close()
 
 

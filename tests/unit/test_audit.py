@@ -395,13 +395,6 @@ def test_bytes_that_are_no_record_are_named(day: list[list[bytes]], record: byte
     assert place_of(fault_of(day)) == (P, 4)
 
 
-def test_a_record_that_is_stored_as_text_is_named(day: list[list[bytes]]) -> None:
-    day[P][3] = day[P][3].decode()  # type: ignore[call-overload]
-    fault = fault_of(day)
-    assert place_of(fault) == (P, 4)
-    assert "something other than its bytes" in fault.reason
-
-
 # --- what a log cannot show by itself, and anchors do ---------------------------------------------------------------
 
 
@@ -747,16 +740,6 @@ def test_equal_hashes_of_different_ids_are_no_fault(day: list[list[bytes]]) -> N
     every = {hash((event.user_id, event.command_id)) for event in events}
     assert second_use(events, every) is None
     assert second_use([*events, events[3]], every) is not None
-
-
-def test_a_record_stored_under_another_name_is_a_fault(day: list[list[bytes]]) -> None:
-    class Renamed(Lists):
-        def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
-            for page in super().read(partition, to_seq, from_seq):
-                yield [StoredRecord(stored.record, None, "eve", "c1") for stored in page]
-
-    with pytest.raises(Fault, match="stored as eve"):
-        verify(Renamed(day))
 
 
 def test_a_record_stored_under_another_seq_is_a_fault(day: list[list[bytes]]) -> None:

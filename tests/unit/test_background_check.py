@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import sqlite3
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from projections.storage.port import EVERY_USER, Difference, Switched, Users
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
 from properties.reads_scenario import story
+from sqlite_log import damage
 from unit.read_model import ReadModel, write_log
 from unit.test_folding import chained, deposits
 
@@ -308,10 +308,7 @@ async def test_a_quick_round_folds_nothing_if_the_digests_agree(desk: Desk) -> N
 
 async def test_a_partition_that_cannot_be_checked_does_not_stop_the_others(desk: Desk) -> None:
     """The log of partition 1 is damaged. That is raised, and the next turn checks partition 2."""
-    connection = sqlite3.connect(desk.model.path.with_name(EVENTS), isolation_level=None)
-    connection.execute("DROP TRIGGER event_is_unchanged")
-    connection.execute("UPDATE event SET record = x'00' WHERE partition = 1 AND seq = 3")
-    connection.close()
+    damage(desk.model.path.with_name(EVENTS), "UPDATE event SET record = x'00' WHERE partition = 1 AND seq = 3")
     check = desk.check()
     await check.next_partition()
     with pytest.raises(LogDamaged):

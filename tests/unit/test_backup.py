@@ -15,6 +15,7 @@ from api.cli.main import stakelog
 from ledger.errors import FolderInUse, FolderUnusable
 from ledger.operations.backup import back_up
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
+from sqlite_log import damage
 from unit.folders import story_records, write_log
 
 
@@ -111,12 +112,11 @@ def test_a_folder_that_holds_something_is_never_overwritten(data: Path, tmp_path
 
 
 def test_a_log_that_is_not_well_gives_no_backup_unless_that_is_wanted(data: Path, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(data / EVENTS, isolation_level=None)) as forger:
-        forger.execute("DROP TRIGGER event_is_unchanged")
-        forger.execute(
-            """UPDATE event SET record = CAST(replace(CAST(record AS TEXT), '"local"', '"eve"') AS BLOB)
-               WHERE partition = 2 AND seq = 10"""
-        )
+    damage(
+        data / EVENTS,
+        """UPDATE event SET record = CAST(replace(CAST(record AS TEXT), '"local"', '"eve"') AS BLOB)
+           WHERE partition = 2 AND seq = 10""",
+    )
     done = run(data, tmp_path / "copy")
     assert done.exit_code == 1
     assert "FAULT partition 2, seq 10" in done.stdout

@@ -12,7 +12,7 @@ import pytest
 import api.http
 import ledger
 from api.http.problems import Problem, _warnings, problem_of, unavailable
-from ledger.errors import DuplicateCommand, LedgerError, LogUnavailable, OutcomeUnknown
+from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Failure
 from ledger.writer.requests import Failed
 from projections.storage.port import ReadModelUnavailable
@@ -75,7 +75,7 @@ async def test_a_log_that_cannot_be_read(asked: Asked, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(LogUnavailable, "log_unavailable"), (OutcomeUnknown, "outcome_unknown"), (DuplicateCommand, "outcome_unknown")],
+    [(LogUnavailable, "log_unavailable"), (OutcomeUnknown, "outcome_unknown")],
 )
 async def test_a_log_that_cannot_be_written(
     asked: Asked, error: type[LedgerError], reason: str, caplog: pytest.LogCaptureFixture

@@ -1,9 +1,7 @@
 """`stakelog audit export`: whole files, byte for byte, continued only by their own log."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from ledger.operations.export import Format, Ndjson, export
 from ledger.operations.parquet import Parquet
 from ledger.ports import StoredRecord
 from ledger.sqlite.folder import EVENTS
+from sqlite_log import damage
 from unit.folders import story_records, write_log
 
 KINDS = ("ndjson", "parquet")
@@ -197,12 +196,11 @@ def test_a_missing_file_is_named(data: Path, dest: Path) -> None:
 
 def test_a_log_that_breaks_its_own_chain_is_not_exported_further(tmp_path: Path, dest: Path) -> None:
     data = write_log(tmp_path / "data", story_records())
-    with closing(sqlite3.connect(data / EVENTS, isolation_level=None)) as forger:
-        forger.execute("DROP TRIGGER event_is_unchanged")
-        forger.execute(
-            """UPDATE event SET record = CAST(replace(CAST(record AS TEXT), '"local"', '"eve"') AS BLOB)
-               WHERE partition = 2 AND seq = 10"""
-        )
+    damage(
+        data / EVENTS,
+        """UPDATE event SET record = CAST(replace(CAST(record AS TEXT), '"local"', '"eve"') AS BLOB)
+           WHERE partition = 2 AND seq = 10""",
+    )
     done = run(data, dest)
     assert done.exit_code == 1
     assert "FAULT partition 2, seq 11" in done.stdout

@@ -128,6 +128,8 @@ NAMES_ADAPTERS = {
     "api.cli.serve",  # says whether a start creates the log
     "api.cli.migrate",  # moves a log from one adapter to another
     "ledger.operations.backup",  # copies the files of the embedded mode
+    "ledger.operations.upgrade",  # and turns an older format into the present one
+    "api.cli.upgrade",
 }
 
 
@@ -192,6 +194,7 @@ def test_the_auditor_shares_no_rule_with_the_writer() -> None:
         "ledger.core.record.EMPTY_SHA256",
         "ledger.core.record.Head",
         "ledger.core.position.partition_of",
+        "ledger.errors.LogDamaged",  # a row that is missing or broken
         "ledger.ports.StoredRecord",
     }
 

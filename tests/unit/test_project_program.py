@@ -2,8 +2,6 @@
 they end."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
 from ledger.sqlite.folder import EVENTS
+from sqlite_log import damage
 from unit.folders import story_records, write_log
 from unit.read_model import ReadModel
 
@@ -37,13 +36,6 @@ def fold(folder: Path, partitions: list[list[bytes]]) -> None:
     asyncio.run(folded())
 
 
-def change_log(data: Path, sql: str) -> None:
-    with closing(sqlite3.connect(data / EVENTS, isolation_level=None)) as connection:
-        connection.execute("DROP TRIGGER event_is_kept")
-        connection.execute("DROP TRIGGER event_is_unchanged")
-        connection.execute(sql)
-
-
 @pytest.mark.parametrize("command", ["status", "rebuild", "supply"])
 @pytest.mark.parametrize("there", [True, False], ids=["an empty folder", "no folder"])
 def test_without_a_log_it_says_what_to_do_and_makes_nothing(tmp_path: Path, command: str, there: bool) -> None:
@@ -68,7 +60,7 @@ def test_the_status_of_a_read_model_that_knows_all_is_well(data: Path) -> None:
 
 def test_the_status_of_a_log_that_got_shorter_names_every_partition_that_is_ahead(data: Path) -> None:
     ends = [len(records) for records in story_records()]
-    change_log(data, f"DELETE FROM event WHERE partition IN (1, 2) AND seq > {min(ends[1], ends[2]) - 2}")
+    damage(data / EVENTS, f"DELETE FROM event WHERE partition IN (1, 2) AND seq > {min(ends[1], ends[2]) - 2}")
     done = run(data, "status")
     assert done.exit_code == 1
     said = [line for line in done.stdout.splitlines() if line.startswith("AHEAD")]
@@ -79,7 +71,7 @@ def test_the_status_of_a_log_that_got_shorter_names_every_partition_that_is_ahea
 
 
 def test_the_status_beside_another_log_says_so(data: Path) -> None:
-    change_log(data, "UPDATE event SET record = replace(CAST(record AS TEXT), 'a', 'b') WHERE partition = 3")
+    damage(data / EVENTS, "UPDATE event SET record = replace(CAST(record AS TEXT), 'a', 'b') WHERE partition = 3")
     done = run(data, "status")
     assert done.exit_code == 1
     assert f"AHEAD partition 3, seq {len(story_records()[3])}: the log holds another record there" in done.stdout
@@ -108,7 +100,7 @@ def test_the_status_with_other_partitions_than_the_log_has_is_refused_as_serve_d
 def test_the_status_of_a_read_model_before_a_record_that_is_none_names_its_place(tmp_path: Path) -> None:
     data = write_log(tmp_path / "data", story_records())
     fold(data, [partition[:2] for partition in story_records()])
-    change_log(data, "UPDATE event SET record = x'7b' WHERE partition = 1 AND seq = 3")
+    damage(data / EVENTS, "UPDATE event SET record = x'7b' WHERE partition = 1 AND seq = 3")
     done = run(data, "status")
     assert done.exit_code == 1
     assert "the log is damaged at partition 1, seq 3: the record cannot be read" in done.stderr

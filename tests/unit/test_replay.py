@@ -1,7 +1,6 @@
 """`stakelog audit replay`: a wallet's or a partition's story, exact, in order, up to any time."""
 
 import json
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from click.testing import CliRunner, Result
 
 from api.cli.audit.replay import UNTIL_TIME
 from api.cli.main import stakelog
+from ledger.core.position import partition_of
 from ledger.operations.replay import Unreadable, line_of, parse_time, utc
 from ledger.sqlite.folder import EVENTS
 from ledger.sqlite.readers import SqliteRecords
+from sqlite_log import damage
 from unit.folders import story_records, write_log
 
 
@@ -108,9 +109,7 @@ def test_wrong_use_is_one_message_and_ends_with_2(data: Path, arguments: tuple[s
 def test_a_record_that_cannot_be_read_ends_the_table_in_words_and_with_1(tmp_path: Path) -> None:
     records = story_records()
     data = write_log(tmp_path / "data", records)
-    with closing(sqlite3.connect(data / EVENTS, isolation_level=None)) as forger:
-        forger.execute("DROP TRIGGER event_is_unchanged")
-        forger.execute("UPDATE event SET record = x'7b' WHERE partition = 2 AND seq = 3")
+    damage(data / EVENTS, "UPDATE event SET record = x'7b' WHERE partition = 2 AND seq = 3")
     done = replay(data, "--partition", "2")
     assert done.exit_code == 1
     assert "record number 3 of this output cannot be read" in done.stderr
@@ -120,11 +119,27 @@ def test_a_record_that_cannot_be_read_ends_the_table_in_words_and_with_1(tmp_pat
     assert "record number 3 of this output cannot be read" in until.stderr
 
 
-def test_a_wallets_story_is_found_by_the_index(data: Path) -> None:
-    with closing(sqlite3.connect(data / EVENTS)) as log:
-        plan = [row[3] for row in log.execute(f"EXPLAIN QUERY PLAN {SqliteRecords.POSITIONS}", ("alice",))]
-    assert any("SEARCH event USING INDEX" in step and "(user_id=?)" in step for step in plan), plan
-    assert not any(step.startswith("SCAN") for step in plan), plan
+def test_a_wallets_story_has_its_own_records_only_whatever_other_records_name(tmp_path: Path) -> None:
+    records = story_records()
+    p = partition_of("carol", len(records))
+    expected = [record for record in records[p] if json.loads(record)["user_id"] == "carol"]
+    assert expected
+    named = records[p][-1].replace(b'"data":{', b'"data":{"metadata":{"user_id":"carol"},')
+    assert b'"user_id":"carol"' in named
+    assert json.loads(named)["user_id"] == "bob"
+    records[p][-1] = named
+    data = write_log(tmp_path / "data", records)
+    with closing(SqliteRecords(data / EVENTS)) as log:
+        assert [record for page in log.story("carol") for record in page] == expected
+
+
+def test_a_record_of_a_wallet_that_cannot_be_read_is_not_hidden(tmp_path: Path) -> None:
+    data = write_log(tmp_path / "data", story_records())
+    p = partition_of("alice", len(story_records()))
+    damage(data / EVENTS, "UPDATE event SET record = substr(record, 1, length(record) - 1) WHERE partition = ?", p)
+    done = replay(data, "--user", "alice")
+    assert done.exit_code == 1
+    assert "record number 1 of this output cannot be read" in done.stderr
 
 
 def test_records_can_be_read_from_the_middle_on(data: Path) -> None:

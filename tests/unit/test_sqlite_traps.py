@@ -15,9 +15,10 @@ import pytest
 
 from conformance.event_log import Run, append, run_of, whole
 from ledger.core.record import EMPTY, Head
-from ledger.errors import DuplicateCommand, LogUnavailable, LogUnreadable, OutcomeUnknown, StaleHead, WrongPartitions
+from ledger.errors import LogDamaged, LogUnavailable, LogUnreadable, OutcomeUnknown, StaleHead, WrongPartitions
 from ledger.sqlite import log as sqlite_log
 from ledger.sqlite.log import SqliteEventLog
+from ledger.sqlite.readers import SqliteLogReader, SqliteRecords
 
 PARTITIONS: Final = 4
 
@@ -36,7 +37,7 @@ async def log(path: Path) -> AsyncIterator[SqliteEventLog]:
 
 def contents(path: Path) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as other:
-        return other.execute("SELECT * FROM event ORDER BY partition, seq").fetchall()
+        return other.execute("SELECT rowid, * FROM append ORDER BY partition, first_seq").fetchall()
 
 
 def run_program(program: str, path: Path, *before: str) -> str:
@@ -56,40 +57,57 @@ def run_program(program: str, path: Path, *before: str) -> str:
 
 # --- the database itself refuses ---------------------------------------------------------------------------------
 
-NEW_ROW: Final = "(partition, seq, user_id, command_id, record)"
+COLUMNS: Final = "(partition, first_seq, last_seq, records)"
+ONE: Final = "CAST('x' || char(10) AS BLOB)"  # a record and its line feed
+TWO: Final = "CAST('x' || char(10) || 'y' || char(10) AS BLOB)"
 
+# Partition 0 has the rows 1 to 2 and 3 to 3, in the rowids 1 and 2.
 CHANGES: Final = {
-    "UPDATE of a record": "UPDATE event SET record = x'00' WHERE seq = 1",
-    "UPDATE of nothing": "UPDATE event SET record = record",
-    "UPDATE of a position": "UPDATE event SET seq = seq + 100",
-    "UPDATE of a rowid": "UPDATE event SET rowid = rowid + 100",
-    "UPDATE OR REPLACE": "UPDATE OR REPLACE event SET seq = 2 WHERE seq = 1",
-    "UPDATE OR IGNORE": "UPDATE OR IGNORE event SET user_id = 'x'",
-    "UPDATE FROM": "UPDATE event SET record = other.record FROM event AS other WHERE other.seq = 2",
-    "DELETE": "DELETE FROM event WHERE seq = 2",
-    "DELETE of all": "DELETE FROM event",
-    "REPLACE of a position": f"REPLACE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
-    "REPLACE of a command": f"REPLACE INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00')",
-    "REPLACE of a rowid": f"REPLACE INTO event(rowid, {NEW_ROW[1:]} VALUES (1, 0, 99, 'x', 'x', x'00')",
-    "INSERT OR REPLACE of a position": f"INSERT OR REPLACE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
-    "INSERT OR REPLACE of a command": f"INSERT OR REPLACE INTO event{NEW_ROW} VALUES (2, 99, 'u1', 'a', x'00')",
-    "INSERT OR REPLACE by SELECT": "INSERT OR REPLACE INTO event SELECT 0, 1, 'x', 'x', x'00'",
-    "UPSERT on the position": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00') "
-    "ON CONFLICT (partition, seq) DO UPDATE SET record = excluded.record",
-    "UPSERT on the command": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00') "
-    "ON CONFLICT (user_id, command_id) DO UPDATE SET record = excluded.record",
-    "UPSERT on anything": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'u1', 'a', x'00') "
-    "ON CONFLICT DO UPDATE SET record = excluded.record",
-    "INSERT of a position": f"INSERT INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')",
-    "INSERT of a command": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'u1', 'a', x'00')",
-    "INSERT without a position": f"INSERT INTO event{NEW_ROW} VALUES (NULL, NULL, 'x', 'x', x'00')",
-    "INSERT without a record": f"INSERT INTO event{NEW_ROW} VALUES (0, 99, 'x', 'x', NULL)",
+    "UPDATE of records": "UPDATE append SET records = x'00' WHERE first_seq = 1",
+    "UPDATE of nothing": "UPDATE append SET records = records",
+    "UPDATE of a position": "UPDATE append SET first_seq = first_seq + 100, last_seq = last_seq + 100",
+    "UPDATE of an end": "UPDATE append SET last_seq = last_seq + 1 WHERE first_seq = 3",
+    "UPDATE of a rowid": "UPDATE append SET rowid = rowid + 100",
+    "UPDATE OR REPLACE": "UPDATE OR REPLACE append SET first_seq = 3 WHERE first_seq = 1",
+    "UPDATE OR IGNORE": "UPDATE OR IGNORE append SET last_seq = 7",
+    "UPDATE FROM": "UPDATE append SET records = other.records FROM append AS other WHERE other.first_seq = 3",
+    "DELETE": "DELETE FROM append WHERE first_seq = 3",
+    "DELETE of all": "DELETE FROM append",
+    "REPLACE of a position": f"REPLACE INTO append{COLUMNS} VALUES (0, 1, 2, {TWO})",
+    "REPLACE of the last row": f"REPLACE INTO append{COLUMNS} VALUES (0, 3, 3, {ONE})",
+    "REPLACE of a rowid": f"REPLACE INTO append(rowid, {COLUMNS[1:]} VALUES (1, 0, 4, 4, {ONE})",
+    "INSERT OR REPLACE of a position": f"INSERT OR REPLACE INTO append{COLUMNS} VALUES (0, 1, 1, {ONE})",
+    "INSERT OR REPLACE of a rowid": f"INSERT OR REPLACE INTO append(rowid, {COLUMNS[1:]} VALUES (2, 2, 1, 1, {ONE})",
+    "INSERT OR REPLACE by SELECT": f"INSERT OR REPLACE INTO append SELECT 0, 1, 1, {ONE}",
+    "INSERT OR REPLACE of a row without an end": f"INSERT OR REPLACE INTO append{COLUMNS} VALUES (0, 3, NULL, {ONE})",
+    "UPSERT on the position": f"INSERT INTO append{COLUMNS} VALUES (0, 1, 1, {ONE}) "
+    "ON CONFLICT (partition, first_seq) DO UPDATE SET records = excluded.records",
+    "UPSERT on anything": f"INSERT INTO append{COLUMNS} VALUES (0, 3, 3, {ONE}) "
+    "ON CONFLICT DO UPDATE SET records = excluded.records",
+    "INSERT of a position": f"INSERT INTO append{COLUMNS} VALUES (0, 1, 1, {ONE})",
+    "INSERT inside a row": f"INSERT INTO append{COLUMNS} VALUES (0, 2, 2, {ONE})",
+    "INSERT before the first row": f"INSERT INTO append{COLUMNS} VALUES (0, 0, 0, {ONE})",
+    "INSERT after a gap": f"INSERT INTO append{COLUMNS} VALUES (0, 5, 5, {ONE})",
+    "INSERT of two rows with a gap": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, {ONE}), (0, 6, 6, {ONE})",
+    "INSERT of an empty partition's second record": f"INSERT INTO append{COLUMNS} VALUES (1, 2, 2, {ONE})",
+    "INSERT of a row that ends before it begins": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 3, x'')",
+    "INSERT of more records than seqs": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, {TWO})",
+    "INSERT of fewer records than seqs": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 5, {ONE})",
+    "INSERT of a record without its line feed": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, x'0A78')",
+    "INSERT of no records": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, x'')",
+    "INSERT of a text": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, 'x' || char(10))",
+    "INSERT of a seq that is no integer": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4.5, {ONE})",
+    "INSERT without a position": f"INSERT INTO append{COLUMNS} VALUES (NULL, NULL, NULL, {ONE})",
+    "INSERT without a partition": f"INSERT INTO append{COLUMNS} VALUES (NULL, 1, 1, {ONE})",
+    "INSERT without an end": f"INSERT INTO append{COLUMNS} VALUES (0, 4, NULL, {ONE})",
+    "INSERT without records": f"INSERT INTO append{COLUMNS} VALUES (0, 4, 4, NULL)",
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
 async def test_no_record_is_changed_or_removed_by_sql(log: SqliteEventLog, path: Path, name: str) -> None:
-    base = await append(log, 0, EMPTY, "a", "b")
+    first = await append(log, 0, EMPTY, "a", "b")
+    base = await append(log, 0, first.head, "c")
     before = contents(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         for recursive_triggers in ("OFF", "ON"):
@@ -99,40 +117,60 @@ async def test_no_record_is_changed_or_removed_by_sql(log: SqliteEventLog, path:
     with pytest.raises(sqlite3.IntegrityError):  # nor by the log's own connection
         log._writer.execute(CHANGES[name])
     assert contents(path) == before
-    following = await append(log, 0, base.head, "c")
-    assert await whole(log, 0) == base.stored + following.stored
+    following = await append(log, 0, base.head, "d")
+    assert await whole(log, 0) == first.stored + base.stored + following.stored
+
+
+async def test_a_row_of_records_with_bytes_of_any_kind_is_counted(log: SqliteEventLog, path: Path) -> None:
+    """The trigger counts line feeds in a text: neither zeros nor bytes that are no UTF-8 may disturb it."""
+    for number, record in enumerate((b"\x00", b"a\x00b", b"\xff\xfe", bytes(set(range(256)) - {10})), start=1):
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            for records in (record, record + b"\n" + record + b"\n"):
+                with pytest.raises(sqlite3.IntegrityError):
+                    other.execute("INSERT INTO append VALUES (0, ?, ?, ?)", (number, number, records))
+            other.execute("INSERT INTO append VALUES (0, ?, ?, ?)", (number, number, record + b"\n"))
+    assert len(await whole(log, 0)) == 4
 
 
 async def test_insert_or_ignore_changes_nothing(log: SqliteEventLog, path: Path) -> None:
     await append(log, 0, EMPTY, "a", "b")
     before = contents(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other, pytest.raises(sqlite3.IntegrityError):
-        other.execute(f"INSERT OR IGNORE INTO event{NEW_ROW} VALUES (0, 1, 'x', 'x', x'00')")
+        other.execute(f"INSERT OR IGNORE INTO append{COLUMNS} VALUES (0, 1, 1, {ONE})")
     assert contents(path) == before
 
 
 async def test_the_schema_is_that_of_the_contract(log: SqliteEventLog, path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
-        columns = [(row[1], row[2], row[5]) for row in other.execute("PRAGMA table_info(event)")]
+        columns = [(row[1], row[2], row[5]) for row in other.execute("PRAGMA table_info(append)")]
         indexes = {
             tuple(column[2] for column in other.execute(f"PRAGMA index_info({index[1]})"))
-            for index in other.execute("PRAGMA index_list(event)").fetchall()
-            if index[2]
+            for index in other.execute("PRAGMA index_list(append)").fetchall()
         }
     assert columns == [
         ("partition", "INTEGER", 1),
-        ("seq", "INTEGER", 2),
-        ("user_id", "TEXT", 0),
-        ("command_id", "TEXT", 0),
-        ("record", "BLOB", 0),
+        ("first_seq", "INTEGER", 2),
+        ("last_seq", "INTEGER", 0),
+        ("records", "BLOB", 0),
     ]
-    assert indexes == {("partition", "seq"), ("user_id", "command_id")}
+    assert indexes == {("partition", "first_seq")}
 
 
-async def test_commands_are_compared_byte_for_byte(log: SqliteEventLog) -> None:
-    base = await append(log, 0, EMPTY, "a", user_id="bob")
-    base = await append(log, 0, base.head, "A", user_id="bob")
-    await append(log, 0, base.head, "a", user_id="Bob")
+async def test_an_append_is_one_row_of_lines(log: SqliteEventLog, path: Path) -> None:
+    one = await append(log, 3, EMPTY, "a")
+    three = await append(log, 3, one.head, "b", "c", "d")
+    assert contents(path) == [
+        (1, 3, 1, 1, one.stored[0] + b"\n"),
+        (2, 3, 2, 4, b"".join(record + b"\n" for record in three.stored)),
+    ]
+
+
+async def test_a_record_with_a_line_feed_is_a_broken_invariant_and_writes_nothing(log: SqliteEventLog) -> None:
+    records = run_of(0, EMPTY, ["a", "b"]).records
+    with pytest.raises(AssertionError, match="line feed"):
+        await log.append(0, EMPTY, [records[0], records[1]._replace(record=b"{\n}")])
+    assert await whole(log, 0) == []
+    await append(log, 0, EMPTY, "a")
 
 
 # --- durable -----------------------------------------------------------------------------------------------------
@@ -443,7 +481,7 @@ def test_a_disk_that_fails_in_mid_commit_leaves_the_outcome_unknown(path: Path) 
         "from pathlib import Path\n"
         "from conformance.event_log import append\n"
         "from ledger.sqlite.log import SqliteEventLog\n"
-        "from ledger.errors import LogUnavailable, OutcomeUnknown\n"
+        "from ledger.errors import LogDamaged, LogUnavailable, OutcomeUnknown\n"
         "from ledger.core.record import EMPTY\n"
         "async def main():\n"
         "    log = SqliteEventLog(Path(sys.argv[1]), 4)\n"
@@ -473,7 +511,7 @@ async def count_of(path: Path, partition: int) -> int:
 async def test_an_unexpected_error_in_the_commit_thread_is_an_unknown_outcome_and_closes_the_log(path: Path) -> None:
     log = SqliteEventLog(path, PARTITIONS)
     records = run_of(0, EMPTY, ["a"]).records
-    broken = [records[0]._replace(user_id="\ud800")]  # no UTF-8: fails inside the driver, not as an sqlite3.Error
+    broken = [records[0]._replace(seq=2**70)]  # no integer of SQLite: fails in the driver, not as an sqlite3.Error
     async with asyncio.timeout(60):
         with pytest.raises(OutcomeUnknown):
             await log.append(0, EMPTY, broken)
@@ -501,23 +539,13 @@ async def test_another_sql_writer_makes_the_next_append_stale_rather_than_a_fork
     base = await append(log, 0, EMPTY, "a")
     theirs = run_of(0, base.head, ["theirs"])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        seq, user_id, command_id, record = theirs.records[0]
-        other.execute("INSERT INTO event VALUES (0, ?, ?, ?, ?)", (seq, user_id, command_id, record))
+        other.execute("INSERT INTO append VALUES (0, 2, 2, ?)", (theirs.stored[0] + b"\n",))
     with pytest.raises(StaleHead):
         await append(log, 0, base.head, "ours")
     assert await whole(log, 0) == base.stored + theirs.stored
     assert await log.head(0) == theirs.head
     last = await append(log, 0, theirs.head, "ours")
     assert await whole(log, 0) == base.stored + theirs.stored + last.stored
-
-
-async def test_another_sql_writer_of_the_same_command_makes_a_duplicate(log: SqliteEventLog, path: Path) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        seq, user_id, command_id, record = run_of(1, EMPTY, ["a"]).records[0]
-        other.execute("INSERT INTO event VALUES (1, ?, ?, ?, ?)", (seq, user_id, command_id, record))
-    with pytest.raises(DuplicateCommand):
-        await append(log, 0, EMPTY, "a")
-    assert await whole(log, 0) == []
 
 
 @pytest.mark.parametrize("records", [1, 2, 64, 65, 200])
@@ -527,8 +555,7 @@ async def test_another_sql_writer_is_noticed_by_commits_of_any_size(
     base = await append(log, 0, EMPTY, "a")
     theirs = run_of(1, EMPTY, ["theirs"])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        seq, user_id, command_id, record = theirs.records[0]
-        other.execute("INSERT INTO event VALUES (1, ?, ?, ?, ?)", (seq, user_id, command_id, record))
+        other.execute("INSERT INTO append VALUES (1, 1, 1, ?)", (theirs.stored[0] + b"\n",))
     ids = [f"c{number}" for number in range(records)]
     results = await asyncio.gather(
         append(log, 0, base.head, *ids), append(log, 1, EMPTY, "ours"), return_exceptions=True
@@ -543,19 +570,73 @@ async def test_another_sql_writer_is_noticed_by_commits_of_any_size(
 async def test_a_head_that_another_sql_writer_changed_or_removed_makes_the_next_append_stale(
     log: SqliteEventLog, path: Path, records: int
 ) -> None:
-    """The next seq is free, so no constraint refuses the append: only the check of the head does."""
-    base = await append(log, 0, EMPTY, "a", "b")
+    """The next seq is free, so no trigger refuses the append: only the check of the head does."""
+    first = await append(log, 0, EMPTY, "a")
+    base = await append(log, 0, first.head, "b")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("DROP TRIGGER event_is_unchanged")
-        other.execute("UPDATE event SET record = x'00' WHERE seq = 2")
+        other.execute("DROP TRIGGER append_is_unchanged")
+        other.execute("UPDATE append SET records = x'000A' WHERE first_seq = 2")
     with pytest.raises(StaleHead):
         await append(log, 0, base.head, *(f"c{number}" for number in range(records)))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("DROP TRIGGER event_is_kept")
-        other.execute("DELETE FROM event WHERE seq = 2")
+        other.execute("UPDATE append SET records = x'00' WHERE first_seq = 2")
+    for _ in range(2):
+        with pytest.raises(StaleHead, match="damaged at partition 0, seq 2"):
+            await append(log, 0, base.head, *(f"c{number}" for number in range(records)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DROP TRIGGER append_is_kept")
+        other.execute("DELETE FROM append WHERE first_seq = 2")
     with pytest.raises(StaleHead):
         await append(log, 0, base.head, *(f"c{number}" for number in range(records)))
     assert len(contents(path)) == 1
+
+
+DAMAGES: Final = {
+    "a row is missing": (
+        "DELETE FROM append WHERE first_seq = 2",
+        2,
+        "the record is missing, the next one has seq 4",
+    ),
+    "a row says more than it has": ("UPDATE append SET last_seq = 5 WHERE first_seq = 2", 2, "has 2 records"),
+    "a row has more than it says": ("UPDATE append SET last_seq = 2 WHERE first_seq = 2", 2, "has 2 records"),
+    "a row begins later": ("UPDATE append SET first_seq = 3 WHERE first_seq = 2", 2, "the next one has seq 3"),
+    "a row has bytes behind its end": (
+        "UPDATE append SET records = CAST(records || 'x' AS BLOB) WHERE first_seq = 2",
+        2,
+        "its end is missing",
+    ),
+    "a row has lost its end": (
+        "UPDATE append SET records = substr(records, 1, length(records) - 1) WHERE first_seq = 2",
+        2,
+        "its end is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+async def test_rows_that_do_not_follow_each_other_are_damage_and_give_no_records(
+    log: SqliteEventLog, path: Path, name: str
+) -> None:
+    head, stored = EMPTY, list[bytes]()
+    for ids in (["a"], ["b", "c"], ["d", "e"]):
+        run = await append(log, 0, head, *ids)
+        head, stored = run.head, stored + run.stored
+    statement, seq, reason = DAMAGES[name]
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for trigger in ("append_is_kept", "append_is_unchanged"):
+            other.execute(f"DROP TRIGGER {trigger}")
+        other.execute(statement)
+    for limit in (2, 100):
+        with pytest.raises(LogDamaged, match=f"partition 0, seq {seq}: .*{reason}"):
+            await log.read(0, 1, limit)
+    assert await log.read(0, 1, 1) == stored[:1]
+    with closing(SqliteRecords(path)) as records:
+        pages = records.read(0, 5)
+        assert next(pages) == [(stored[0], 1)]
+        with pytest.raises(LogDamaged, match=reason):
+            next(pages)
+    with closing(SqliteLogReader(path)) as reader, pytest.raises(LogDamaged, match=reason):
+        reader.read(0, 1, 5)
 
 
 async def test_nothing_is_written_while_another_process_keeps_the_lock(log: SqliteEventLog, path: Path) -> None:
@@ -590,7 +671,7 @@ async def test_a_reader_in_one_long_transaction_lets_the_wal_grow(
     log = SqliteEventLog(path, PARTITIONS)
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM event").fetchone()
+        reader.execute("SELECT count(*) FROM append").fetchone()
         longest, _, _ = await _append_while(log, log)
         reader.execute("ROLLBACK")
     assert longest > _WAL_LIMIT
@@ -644,7 +725,7 @@ def test_a_database_that_is_no_log_is_refused_and_left_unchanged(path: Path) -> 
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE meta SET value = '2' WHERE key = 'format'",
+        "UPDATE meta SET value = '3' WHERE key = 'format'",
         "DELETE FROM meta WHERE key = 'format'",
         "DELETE FROM meta WHERE key = 'partitions'",
         "UPDATE meta SET value = 'many' WHERE key = 'partitions'",

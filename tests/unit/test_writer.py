@@ -883,18 +883,6 @@ async def test_an_event_whose_balances_are_not_the_sum_of_its_postings_stops_the
     await world.assert_true_of_the_log()
 
 
-async def test_a_command_that_is_in_the_log_but_not_in_the_state_never_counts_as_not_written(world: World) -> None:
-    await with_cash(world)
-    world.appended.commands.add(("u1", "lost"))
-    together = asyncio.gather(
-        world.post(place_bet(1, "b1", command_id="lost")), world.post(place_bet(1, "b2", command_id="other"))
-    )
-    assert reasons(list(await together)) == ["outcome_unknown"] * 2
-    assert world.node.halted.done()
-    again = await world.failed(place_bet(1, "b1", command_id="lost"))
-    assert again.reason == "outcome_unknown", "with log_unavailable the client would pay again under another id"
-
-
 async def test_a_state_that_cannot_be_read_stops_the_partition_and_writes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from api.cli.audit import audit
 from api.cli.backup import backup
 from api.cli.migrate import migrate
 from api.cli.project import project
+from api.cli.upgrade import upgrade
 
 _PROGRAMS: Final = {"bench": "bench.command", "demo": "demo.command"}
 """Separate programs: command -> its module. They are clients of the service, so it imports neither."""
@@ -71,7 +72,7 @@ def serve() -> None:
     from api.cli.serve import CannotServe, NoLedger
     from api.cli.serve import serve as serve_until_stopped
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
-    from ledger.errors import FolderMigrated, LogMisconfigured, WrongAssets, WrongPartitions
+    from ledger.errors import FolderMigrated, LogMisconfigured, LogOutdated, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     # Our own messages report its failures. By itself it logs thousands of lines while a broker is unreachable.
@@ -86,7 +87,7 @@ def serve() -> None:
         serve_until_stopped(settings)
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
-        wrong_settings = LogMisconfigured | WrongPartitions | WrongAssets | FolderMigrated
+        wrong_settings = LogMisconfigured | LogOutdated | WrongPartitions | WrongAssets | FolderMigrated
         sys.exit(2 if isinstance(error, NoLedger) or isinstance(error.__cause__, wrong_settings) else 1)
 
 
@@ -94,6 +95,7 @@ stakelog.add_command(project)
 stakelog.add_command(audit)
 stakelog.add_command(backup)
 stakelog.add_command(migrate)
+stakelog.add_command(upgrade)
 
 
 def main() -> None:

@@ -59,11 +59,11 @@ def migrate(data: Path | None, to: str | None, workers: int | None) -> None:
     STAKELOG_LOG=kafka://kafka-1:9092,kafka-2:9092,kafka-3:9092 \\
     STAKELOG_READ_MODEL=postgresql://stakelog@db/stakelog  stakelog migrate --data ./data
     """
-    from ledger.errors import FolderInUse, LedgerError, LogMisconfigured, WrongAssets, WrongPartitions
+    from ledger.errors import FolderInUse, LedgerError, LogMisconfigured, LogOutdated, WrongAssets, WrongPartitions
     from ledger.operations.audit import Fault
     from ledger.operations.migrate import NotThisLog
 
-    wrong_use = (CannotMigrate, FolderInUse, LogMisconfigured, WrongAssets, WrongPartitions)
+    wrong_use = (CannotMigrate, FolderInUse, LogMisconfigured, LogOutdated, WrongAssets, WrongPartitions)
     try:
         _migrate(data, to, workers)
     except Fault as fault:

@@ -21,6 +21,7 @@ from ledger import background
 
 if TYPE_CHECKING:
     from api.composition.settings import Settings
+    from ledger.errors import LedgerError
     from projections.projecting.log_reader import LogReader
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -81,7 +82,7 @@ def follow(data: Path | None, with_parent: bool) -> None:
         uvloop.run(_follow(settings))
     except LedgerError as error:
         click.echo(f"stakelog project follow: {message_for_log(error)}", err=True)
-        sys.exit(DISASTER if isinstance(error, ReadModelAhead | LogDamaged) else 1)
+        sys.exit(DISASTER if isinstance(error, ReadModelAhead | LogDamaged) else _status_of(error))
 
 
 async def _follow(settings: "Settings") -> None:
@@ -129,7 +130,7 @@ def rebuild(data: Path | None, accept: bool, workers: int | None) -> None:
         switched = asyncio.run(_rebuild(settings, accept, workers or min(os.cpu_count() or 1, WORKERS_MAX)))
     except LedgerError as error:
         click.echo(f"stakelog project rebuild: {message_for_log(error)}", err=True)
-        sys.exit(1)
+        sys.exit(_status_of(error))
     except KeyboardInterrupt:
         click.echo("stakelog project rebuild: interrupted; run it again to continue", err=True)
         sys.exit(1)
@@ -182,7 +183,7 @@ def status(data: Path | None) -> None:
     Exit status 1 if the read model is AHEAD of the log (the log got shorter, or is another log), or if the background
     check found that rows differ from the log.
     """
-    from ledger.errors import LedgerError, WrongPartitions
+    from ledger.errors import LedgerError
     from projections.storage.port import message_for_log
 
     settings = _settings_of_a_log("status", data)
@@ -190,7 +191,7 @@ def status(data: Path | None) -> None:
         wrong = asyncio.run(_status(settings, settings.partitions if "STAKELOG_PARTITIONS" in os.environ else None))
     except LedgerError as error:
         click.echo(f"stakelog project status: {message_for_log(error)}", err=True)
-        sys.exit(2 if isinstance(error, WrongPartitions) else 1)
+        sys.exit(_status_of(error))
     sys.exit(1 if wrong else 0)
 
 
@@ -261,7 +262,7 @@ def supply(data: Path | None) -> None:
         asyncio.run(_supply(settings))
     except LedgerError as error:
         click.echo(f"stakelog project supply: {message_for_log(error)}", err=True)
-        sys.exit(1)
+        sys.exit(_status_of(error))
 
 
 async def _supply(settings: "Settings") -> None:
@@ -300,7 +301,7 @@ def check(data: Path | None, with_parent: bool, once: bool) -> None:
         found = asyncio.run(_check(settings, once=once))
     except LedgerError as error:
         click.echo(f"stakelog project check: {message_for_log(error)}", err=True)
-        sys.exit(1)
+        sys.exit(_status_of(error))
     if once:
         click.echo(f"{found} differences" if found else "well: every row agrees with the log")
         sys.exit(1 if found else 0)
@@ -326,6 +327,13 @@ async def _check(settings: "Settings", *, once: bool) -> int:
         with contextlib.suppress(asyncio.CancelledError):
             await task
     return 0
+
+
+def _status_of(error: "LedgerError") -> int:
+    """The exit status of a command that failed: 2 for wrong settings and for a log of an older format."""
+    from ledger.errors import LogOutdated, WrongPartitions
+
+    return 2 if isinstance(error, LogOutdated | WrongPartitions) else 1
 
 
 def _settings(command: str, data: Path | None) -> "Settings":

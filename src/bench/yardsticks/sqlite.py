@@ -62,10 +62,11 @@ def bare_loop(data: Path) -> Slice:
     decode, sha256 = msgspec.json.decode, hashlib.sha256
     try:
         with closing(sqlite3.connect(f"file:{data / 'events.sqlite3'}?mode=ro", uri=True)) as connection:
-            for (record,) in connection.execute("SELECT record FROM event ORDER BY partition, seq"):
-                decode(record)
-                sha256(record).digest()
-                events += 1
+            for (records,) in connection.execute("SELECT records FROM append ORDER BY partition, first_seq"):
+                for record in records.split(b"\n")[:-1]:
+                    decode(record)
+                    sha256(record).digest()
+                    events += 1
     except sqlite3.Error as error:
         raise BenchError(f"the log in {data} cannot be read: {error}") from error
     took_s = perf_counter() - began

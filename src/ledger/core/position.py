@@ -52,6 +52,7 @@ def murmur2(key: bytes) -> int:
 @lru_cache(maxsize=65_536)
 def partition_of(user_id: str, partitions: int) -> int:
     """The partition of ``user_id`` in a log of ``partitions``. ``partition:<n>`` is in partition n."""
-    if user_id.startswith(RESERVED_PARTITION_PREFIX):
-        return int(user_id[len(RESERVED_PARTITION_PREFIX) :])
+    number = user_id.removeprefix(RESERVED_PARTITION_PREFIX)
+    if number != user_id and number.isdecimal():
+        return int(number)
     return (murmur2(user_id.encode()) & 0x7FFFFFFF) % partitions

@@ -16,7 +16,7 @@ Invariants:
     its bytes, and so its hash, never change.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -101,6 +101,26 @@ def time_us_of(record: bytes) -> int:
         return _decode_timed(record).time_us
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedRecord(str(error)) from None
+
+
+class _Owned(Struct, gc=False):
+    user_id: str
+
+
+_decode_owned = msgspec.json.Decoder(_Owned).decode
+
+
+def records_of_user(records: Iterable[bytes], user_id: str) -> list[bytes]:
+    """Return the user's records, in order, and those that name the user and cannot be read: damage is not hidden."""
+    named = b'"user_id":%b' % msgspec.json.encode(user_id)  # a record has no spaces, and escapes quotes in texts
+    return [record for record in records if named in record and _owner_of(record) in (user_id, None)]
+
+
+def _owner_of(record: bytes) -> str | None:
+    try:
+        return _decode_owned(record).user_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def encode(event: Event, position: Position, prev: str) -> bytes:

@@ -15,15 +15,11 @@ partition at any time, so a record in the topic is not yet an event. Invariants:
 (6) a verified head with the pairs up to it is a *place*: reading may begin there, once the topic shows that head at
     that offset;
 (7) a topic without the records that were read from it before is ``LogUnreadable``: it got shorter.
-
-Unlike a database's index, the log does not know every command. ``DuplicateCommand`` covers the last ``COMMANDS_KEPT``
-commands that this process has read or written. The writer's state knows them all.
 """
 
 import asyncio
 import logging
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
@@ -37,7 +33,6 @@ from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
     DELETE_STATE,
     CheckpointAhead,
-    DuplicateCommand,
     ForeignCheckpoint,
     LogUnavailable,
     LogUnreadable,
@@ -54,9 +49,6 @@ TOPIC: Final = "stakelog.events"
 
 TIMEOUT_S: Final = 10.0
 """The limit of one request to a broker. Chosen: longer than an election, shorter than a client waits."""
-
-COMMANDS_KEPT: Final = 65_536
-"""Chosen: some 12 MB; the commands of many rounds."""
 
 _PAGE_BYTES: Final = 1 << 20
 _RECORD_BYTES: Final = 1_024  # chosen: more than most records have, so that one fetch returns a page
@@ -87,12 +79,10 @@ _decode_place = msgspec.msgpack.Decoder(Known).decode
 
 
 class _Link(Struct, gc=False):
-    """The chain's fields of a record, and the names of its command."""
+    """The chain's fields of a record."""
 
     seq: int
     prev: str
-    user_id: str = ""
-    command_id: str = ""
 
 
 _link = msgspec.json.Decoder(_Link).decode
@@ -161,26 +151,6 @@ class _Partition:
         return seq if seq < end else None
 
 
-class _RecentCommands:
-    """The last ``COMMANDS_KEPT`` commands."""
-
-    def __init__(self) -> None:
-        # A dict has an order, too, but to find its first item it walks over all deleted ones before it: measured, a
-        # topic is then read at less than half the rate.
-        self._commands: OrderedDict[tuple[str, str], None] = OrderedDict()
-
-    def add(self, user_id: str, command_id: str) -> None:
-        commands = self._commands
-        commands[user_id, command_id] = None
-        if len(commands) > COMMANDS_KEPT:
-            commands.popitem(last=False)
-
-    def contains(self, records: Sequence[NewRecord]) -> bool:
-        names = {(record.user_id, record.command_id) for record in records}
-        # `isdisjoint` would walk over all known commands, not over the few of this append.
-        return len(names) < len(records) or any(name in self._commands for name in names)
-
-
 class KafkaEventLog:
     """``EventLog`` over one topic. Created by ``open_log``."""
 
@@ -195,7 +165,6 @@ class KafkaEventLog:
         self._timeout_s = timeout_s
         self._client = client
         self._known = [_Partition() for _ in range(partitions)]
-        self._recent = _RecentCommands()
         self._appends: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -217,17 +186,10 @@ class KafkaEventLog:
                 await self._read_to_end(partition)
             if known.head != after:
                 raise StaleHead(f"partition {partition} ends at seq {known.head.seq}, not {after.seq}")
-            if self._recent.contains(records):
-                raise DuplicateCommand(
-                    f"a command is in the log of partition {partition} already. The state lacks "
-                    f"commands that the log has: {DELETE_STATE}"
-                )
             known.in_doubt = True
             offset = await self._client.append(partition, records)
             if offset == known.next_offset:
                 known.append(records, offset)
-                for record in records:
-                    self._recent.add(record.user_id, record.command_id)
                 known.in_doubt = False
             else:
                 await self._settle(partition, records, offset)
@@ -333,7 +295,6 @@ class KafkaEventLog:
                 link = known.take(stored)
                 if link is None:
                     continue
-                self._recent.add(link.user_id, link.command_id)
                 if from_seq and link.seq >= from_seq:
                     found.append(stored.value)
                 if link.seq == to_seq:

@@ -10,7 +10,7 @@ recomputes postings and balances from zero. A log is correct if and only if
 (5) each event's ``balances`` are the sums of the postings so far, and only a bet within the credit limit takes cash
     below zero;
 (6) a user's events are in the user's partition and begin with ``wallet_opened``; no id is used twice in a wallet; a
-    record is stored under its own names;
+    record is stored under its own seq;
 (7) ``request_sha256`` is the hash of the command that ``data`` contains, or zeros for the ledger's own events, and
     only these have the actor ``ledger`` and a ``command_id`` that begins with ``~``;
 (8) each follow-up is recorded at most once, as its cause sent it, under an id that names the hash of its cause;
@@ -33,6 +33,7 @@ from msgspec import Struct
 
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
+from ledger.errors import LogDamaged
 from ledger.operations.verifying.anchors import Anchor, Anchors, Contradiction
 from ledger.operations.verifying.damage import damaged, link_of
 from ledger.operations.verifying.follow_ups import FollowUps
@@ -242,7 +243,10 @@ class _Partition:
 
     def take_page(self) -> int:
         """Examine the next page. Returns how many records it had. Raises Fault."""
-        page = next(self._pages, ())
+        try:
+            page = next(self._pages, ())
+        except LogDamaged as damage:
+            raise Fault(self.number, damage.seq, damage.reason) from None
         if not page:
             raise Fault(self.number, self.seq + 1, "the record is missing")
         self._take(page)
@@ -254,7 +258,7 @@ class _Partition:
         number, whole, anchors = self.number, self._whole, self._anchors
         opened, actors, add_id, recompute = whole.opened, whole.actors, whole.ids.kept.append, whole.book.recompute
         head, seq, time_us, look_up = self.head, self.seq, self.time_us, self._look_up
-        for at, (record, stored_seq, stored_user, stored_command) in enumerate(page):
+        for at, (record, stored_seq) in enumerate(page):
             seq += 1
             try:
                 (name, read_given, _, members, command), handle, key_of, rare = _TYPES[type_of(record)]
@@ -290,10 +294,9 @@ class _Partition:
                     or actor not in actors
                     or _COMMAND_ID(command_id) is None
                     or (stored_seq is not None and stored_seq != seq)
-                    or (stored_user is not None and (stored_user != user_id or stored_command != command_id))
                 ):
                     self._check_chain(page, at, seq, head)
-                    self._examine(event, time_us, page[at])
+                    self._examine(event, time_us, record)
                 time_us, head = given.time_us, sha256(record).hexdigest()
                 add_id(hash((user_id, command_id)))
                 if key_of is not None:
@@ -311,32 +314,34 @@ class _Partition:
 
     def _check_chain(self, page: Sequence[StoredRecord], at: int, seq: int, head: str) -> None:
         """Raise Fault unless the record is the one of this seq and continues ``head``."""
-        record, stored_seq, _, _ = page[at]
+        record, stored_seq = page[at]
         if stored_seq is not None and stored_seq != seq:
             raise Fault(self.number, seq, "the record is missing")
-        if not isinstance(record, bytes):
-            raise Fault(self.number, seq, "the record is stored as something other than its bytes")
         link = link_of(record)
         if link is None:
             return
         if link.partition != self.number:
             raise Fault(self.number, seq, f"the record says it is {link.partition}:{link.seq}")
         if link.seq != seq or link.prev != head:
-            rest = page[at + 1 :] or next(self._pages, ())
-            behind = rest[0][0] if rest and isinstance(rest[0][0], bytes) else None
+            behind = self._behind(page[at + 1 :])
             raise Fault(self.number, *damaged(seq, head, record, behind))
 
-    def _examine(self, expected: Record, time_us: int, stored: StoredRecord) -> None:
+    def _behind(self, rest: Sequence[StoredRecord]) -> bytes | None:
+        """The first record of ``rest`` or else of the next page; None if it is missing."""
+        try:
+            rest = rest or next(self._pages, ())
+        except LogDamaged:
+            rest = ()
+        return rest[0][0] if rest else None
+
+    def _examine(self, expected: Record, time_us: int, record: bytes) -> None:
         """Raise Mismatch if something is wrong with the record.
 
         Called for most of the ledger's own events, each new actor, and postings in another order.
         """
-        record, _, stored_user, stored_command = stored
-        user_id, command_id = expected.user_id, expected.command_id
+        command_id = expected.command_id
         if expected.time_us < time_us:
             raise Mismatch("its time is before that of the event before it")
-        if stored_user is not None and (user_id != stored_user or command_id != stored_command):
-            raise Mismatch(f"it is stored as {stored_user} {stored_command}, but says otherwise")
         if command_id[:1] == "~":
             self._own(expected)
         else:

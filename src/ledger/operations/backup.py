@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ledger.errors import FolderInUse, FolderUnusable, LogUnavailable
-from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
+from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE, sync
+from ledger.sqlite.log_file import refuse_outdated
 
 _CACHES: Final = (STATE, READ_MODEL)
 _STEP_PAGES: Final = 1_024  # chosen: 4 MiB between two reports of progress
@@ -45,21 +46,22 @@ def back_up(
     """Copy the folder ``data``, in use or not, to ``dest``, which must not exist or be empty.
 
     ``prove`` receives the finished copy before it is renamed, and raises if it is damaged. ``progress`` receives
-    (bytes, total) now and then. Raises FolderUnusable, FolderInUse, LogUnavailable, and what ``prove`` raises; then
-    there is no ``dest``.
+    (bytes, total) now and then. Raises FolderUnusable, FolderInUse, LogOutdated, LogUnavailable, and what ``prove``
+    raises; then there is no ``dest``.
     """
     if not (data / EVENTS).exists():
         raise FolderUnusable(f"there is no event log in {data}: name its folder with --data")
+    refuse_outdated(data / EVENTS)
     with _sibling(dest) as folder:
         copied = _copy(data, folder, progress)
         prove(folder)
         _delete_wal(folder)
-        _sync(folder)
+        sync(folder)
         try:
             folder.rename(dest)
         except OSError as error:
             raise FolderUnusable(f"the copy cannot get the name {dest}: {error.strerror}") from error
-        _sync(dest.parent)
+        sync(dest.parent)
     return copied
 
 
@@ -149,7 +151,7 @@ def _copy_file(source: Path, target: Path, work: _Work) -> None:
         )
         reader.execute("COMMIT")
     work.next_file()
-    _sync(target)
+    sync(target)
 
 
 def _reader(path: Path) -> sqlite3.Connection:
@@ -168,11 +170,3 @@ def _delete_wal(folder: Path) -> None:
                 f"{path} has records that its file lacks"
             )
             path.unlink()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import Final
 
+import msgspec
+from msgspec import Struct
+
 from ledger import background
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
@@ -32,6 +35,14 @@ _PAUSE_S: Final = 0.2
 
 Progress = Callable[[str, int, int | None], None]
 """Receives the current step, the number of events done, and their total."""
+
+
+class _Names(Struct, gc=False):
+    user_id: str
+    command_id: str
+
+
+_decode_names: Final = msgspec.json.Decoder(_Names).decode  # the source is verified, so every record has them
 
 
 class NotThisLog(LedgerError):
@@ -115,14 +126,13 @@ def _batches(partition: int, page: Sequence[StoredRecord], *, alone: bool) -> It
     """Split the page into appends of at most ``BATCH_BYTES``, or one record; ``alone``: the first has one record."""
     batch: list[NewRecord] = []
     size = 0
-    for record, seq, user_id, command_id in page:
-        assert seq is not None, f"partition {partition}: a log gives the names of each record"
-        assert user_id is not None, f"partition {partition}, seq {seq}: a log gives the names of each record"
-        assert command_id is not None, f"partition {partition}, seq {seq}: a log gives the names of each record"
+    for record, seq in page:
+        assert seq is not None, f"partition {partition}: a log gives the seq of each record"
         if batch and (alone or size + len(record) > BATCH_BYTES):
             yield batch
             batch, size, alone = [], 0, False
-        batch.append(NewRecord(seq, user_id, command_id, record))
+        names = _decode_names(record)
+        batch.append(NewRecord(seq, names.user_id, names.command_id, record))
         size += len(record)
     if batch:
         yield batch

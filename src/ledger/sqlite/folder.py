@@ -19,6 +19,8 @@ from ledger.core.record import Head
 from ledger.errors import FolderInUse, FolderMigrated, FolderUnusable
 
 EVENTS: Final = "events.sqlite3"
+UPGRADING: Final = "events.sqlite3.new"
+UPGRADED: Final = "events.sqlite3.old"
 STATE: Final = "state.sqlite3"
 READ_MODEL: Final = "read-model.sqlite3"
 REBUILD_LOCK: Final = "rebuild.lock"
@@ -101,10 +103,15 @@ def mark_migrated(folder: Path, migrated: Migrated) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(folder / MIGRATED)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(folder)
     except OSError as error:
         raise FolderUnusable(f"{folder / MIGRATED} cannot be written: {error.strerror}; run it again") from error
+
+
+def sync(path: Path) -> None:
+    """Make the file, or the names in the folder, durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

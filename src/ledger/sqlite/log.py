@@ -1,4 +1,4 @@
-"""The embedded event log: one SQLite file, every partition in one table, one thread that commits for all.
+"""The embedded event log: one SQLite file, every partition in one table, a row an append, one thread that commits.
 
 Durable means fsynced: WAL with ``synchronous=FULL``. Invariants:
 (1) an append lands whole or not at all, and only on the head it names: each commit checks, while it holds the write
@@ -16,6 +16,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
@@ -23,9 +24,8 @@ from typing import Final, NamedTuple
 from ledger.core.money import Assets, lacking
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import (
-    DELETE_STATE,
-    DuplicateCommand,
     LedgerError,
+    LogDamaged,
     LogUnavailable,
     LogUnreadable,
     OutcomeUnknown,
@@ -41,41 +41,35 @@ from ledger.sqlite.log_file import (
     check_length,
     connect,
     last_head,
+    records_from,
     stored_partitions,
     wrong_partitions,
 )
 from ledger.sqlite.wal import limit_wal, shrink_wal, wal_of
 
-_READ: Final = "SELECT CAST(record AS BLOB) FROM event WHERE partition = ? AND seq >= ? ORDER BY seq LIMIT ?"
-
-# One statement inserts many rows: each sqlite3 call releases the GIL and must acquire it again, which under load
-# costs more than the row. Sizes are powers of two, so that few statements are compiled; 512 rows measured as fast as
-# 4,096.
-_CHUNKS: Final = tuple((1 << power) for power in range(9, -1, -1))
-_INSERT: Final = {
-    rows: "INSERT INTO event(partition, seq, user_id, command_id, record) VALUES "  # noqa: S608 only placeholders
-    + ",".join(["(?,?,?,?,?)"] * rows)
-    for rows in _CHUNKS
-}
-# Up to this many records are committed by one statement in autocommit: the GIL changes hands twice instead of eight
+_INSERT: Final = "INSERT INTO append(partition, first_seq, last_seq, records) VALUES (?,?,?,?)"
+# Up to this many appends are committed by one statement in autocommit: the GIL changes hands twice instead of eight
 # times, and under load each change costs up to a switch interval. The guard replaces the check for other writers
-# inside the transaction. Chosen: one statement is compiled for each size, and a larger commit has few changes a row.
+# inside the transaction. Chosen: one statement is compiled for each number.
 _ONE_STATEMENT_MAX: Final = 64
+# Because of the trigger SQLite copies the statement's rows once. Chosen: a round of a batch of 1,000 has less.
+_ONE_STATEMENT_BYTES_MAX: Final = 1024 * 1024
 _GUARDED_INSERT: Final = {
-    rows: """INSERT INTO event(partition, seq, user_id, command_id, record)
-        SELECT column1, column2, column3, column4, column5 FROM (VALUES """  # noqa: S608 only placeholders
-    + ",".join(["(?,?,?,?,?)"] * rows)
+    rows: """INSERT INTO append(partition, first_seq, last_seq, records)
+        SELECT column1, column2, column3, column4 FROM (VALUES """  # noqa: S608 only placeholders
+    + ",".join(["(?,?,?,?)"] * rows)
     + ") WHERE (SELECT data_version FROM pragma_data_version) = ?"
     for rows in range(1, _ONE_STATEMENT_MAX + 1)
 }
 # Failures of a statement that come before it has written anything.
-_NOTHING_WRITTEN: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY})
-# SQLite's default, 4 MiB of WAL between checkpoints. Measured: a commit that overwrites an earlier part of the WAL
-# takes 0.11 ms, one that extends the file 0.21 ms, so the WAL should be reset soon; 4,096 pages gained nothing.
-_WAL_PAGES: Final = 1_000
+_NOTHING_WRITTEN: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CONSTRAINT}
+)
+# 4 MiB of WAL between checkpoints. Measured: a commit that overwrites an earlier part of the WAL takes 0.11 ms, one
+# that extends the file 0.21 ms, so the WAL should be reset soon; 16 MiB gained nothing.
+_WAL_PAGES: Final = 2_000
 _QUIET_S: Final = 2.0  # chosen: after so long without an append the WAL may be shrunk
 _READ_INLINE_MAX: Final = 4
-_COLUMNS: Final = 5
 
 
 class _Append(NamedTuple):
@@ -94,14 +88,16 @@ class _Batch:
     """Appends that are committed together: their rows, and the heads before and after the commit."""
 
     def __init__(self, appends: Sequence[_Append]) -> None:
-        self.values: list[int | str | bytes] = []
+        self.rows: list[tuple[int, int, int, bytes]] = []
         self._steps: list[tuple[int, Head, Head]] = []
+        self.size = 0
         for partition, after, records, _ in appends:
-            for record in records:
-                self.values += (partition, record.seq, record.user_id, record.command_id, record.record)
-            self._steps.append((partition, after, Head(records[-1].seq, sha256_hex(records[-1].record))))
+            last = records[-1]
+            stored = b"\n".join([*(record.record for record in records), b""])
+            self.rows.append((partition, records[0].seq, last.seq, stored))
+            self._steps.append((partition, after, Head(last.seq, sha256_hex(last.record))))
+            self.size += len(stored)
         self.heads = {partition: head for partition, _, head in self._steps}
-        self.rows = len(self.values) // _COLUMNS
 
     def stale(self, heads: Sequence[Head]) -> StaleHead | None:
         """The reason why the batch does not continue ``heads``, if there is one."""
@@ -205,6 +201,7 @@ class SqliteEventLog:
 
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
         assert records, "an append has at least one record"
+        assert not any(b"\n" in record.record for record in records), "a line feed ends a record"
         if self._broken is not None:
             raise LogUnavailable(self._broken)
         self._loop = asyncio.get_running_loop()
@@ -264,7 +261,7 @@ class SqliteEventLog:
 
     def _commit(self, appends: list[_Append]) -> list[_Landed]:
         error = self._commit_together(_Batch(appends))
-        if len(appends) > 1 and isinstance(error, StaleHead | DuplicateCommand):
+        if len(appends) > 1 and isinstance(error, StaleHead):
             return [landed for append in appends for landed in self._commit([append])]
         return [_Landed(append, error) for append in appends]
 
@@ -283,14 +280,16 @@ class SqliteEventLog:
 
     def _commit_in_one_statement(self, batch: _Batch) -> bool:
         """Whether the batch landed so. False: nothing was written, because it is too large, or does not continue the
-        known heads, or another connection has written. Raises DuplicateCommand, LogUnavailable, OutcomeUnknown."""
-        if batch.rows > self._one_statement_max or batch.stale(self._heads):
+        known heads, or another connection has written. Raises LogUnavailable, OutcomeUnknown."""
+        if (
+            len(batch.rows) > self._one_statement_max
+            or batch.size > _ONE_STATEMENT_BYTES_MAX
+            or batch.stale(self._heads)
+        ):
             return False
         try:
-            statement = _GUARDED_INSERT[batch.rows]
-            return self._writer.execute(statement, [*batch.values, self._data_version]).rowcount > 0
-        except sqlite3.IntegrityError as error:
-            raise self._duplicate(batch, error) from error
+            values = [*chain.from_iterable(batch.rows), self._data_version]
+            return self._writer.execute(_GUARDED_INSERT[len(batch.rows)], values).rowcount > 0
         except sqlite3.Error as error:
             # A statement in autocommit is its own COMMIT, so its failure may be the COMMIT's.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOTHING_WRITTEN:
@@ -298,7 +297,7 @@ class SqliteEventLog:
             raise self._not_written(error) from error
 
     def _commit_in_transaction(self, batch: _Batch) -> None:
-        """Raises StaleHead, DuplicateCommand, LogUnavailable, OutcomeUnknown."""
+        """Raises StaleHead, LogUnavailable, OutcomeUnknown."""
         writer = self._writer
         try:
             writer.execute("BEGIN IMMEDIATE")
@@ -306,14 +305,11 @@ class SqliteEventLog:
             if (stale := batch.stale(self._heads)) is not None:
                 writer.execute("ROLLBACK")
                 raise stale
-            done = 0
-            while done < batch.rows:
-                size = next(size for size in _CHUNKS if size <= batch.rows - done)
-                writer.execute(_INSERT[size], batch.values[done * _COLUMNS : (done + size) * _COLUMNS])
-                done += size
-        except sqlite3.IntegrityError as error:
+            for row in batch.rows:
+                writer.execute(_INSERT, row)
+        except LogDamaged as error:  # the writer then reads the log, and names the damage
             self._roll_back()
-            raise self._duplicate(batch, error) from error
+            raise StaleHead(f"another program changed the log {self._path}: {error}") from error
         except sqlite3.Error as error:
             # Before COMMIT the WAL can hold no commit frame: definite, whatever the reason.
             self._roll_back()
@@ -327,19 +323,12 @@ class SqliteEventLog:
         """Only this process should write, because it has the folder's lock. If another did, read the heads again."""
         version = self._writer.execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version:
-            self._data_version = version
             self._heads = [last_head(self._writer, partition) for partition in range(self.partitions)]
+            self._data_version = version
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
-
-    def _duplicate(self, batch: _Batch, error: sqlite3.IntegrityError) -> DuplicateCommand:
-        partitions = ", ".join(map(str, sorted(batch.heads)))
-        return DuplicateCommand(
-            f"the log refused records of partition {partitions}: {error}. The state lacks commands that the log "
-            f"has: {DELETE_STATE}"
-        )
 
     def _not_written(self, error: sqlite3.Error) -> LogUnavailable:
         return LogUnavailable(f"the log {self._path} cannot be written: {error}")
@@ -350,8 +339,8 @@ class SqliteEventLog:
                 self._roll_back()
                 if all(last_head(self._writer, partition) == self._heads[partition] for partition in batch.heads):
                     return LogUnavailable(f"the disk of {self._path} is full; nothing was written")
-            except sqlite3.Error as second:
-                error = second
+            except (sqlite3.Error, LogDamaged) as second:
+                return self._unknown(second)
         return self._unknown(error)
 
     def _unknown(self, error: Exception) -> OutcomeUnknown:
@@ -384,8 +373,7 @@ class SqliteEventLog:
         if self._broken is not None:
             raise LogUnavailable(self._broken)
         try:
-            # fetchall ends the read transaction at once: a long one would keep the WAL from being reset.
-            return [row[0] for row in reader.execute(_READ, (partition, from_seq, limit)).fetchall()]
+            return records_from(reader, partition, from_seq, limit)
         except sqlite3.Error as error:
             raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
 

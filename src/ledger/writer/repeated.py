@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ledger.core.position import Position
-from ledger.errors import LogUnavailable
+from ledger.errors import LogDamaged, LogUnavailable
 from ledger.pacing import RareWarnings
 from ledger.ports import EventLog
 from ledger.writer.requests import Failed, Request, response_to_repeated
@@ -42,7 +42,7 @@ async def respond_to_repeated(
     records that need no reading."""
     try:
         records = {**await _read(log, partition, (seq for _, seq in repeated if seq not in new)), **new}
-    except LogUnavailable as error:
+    except (LogUnavailable, LogDamaged) as error:
         _warnings.warn("the events of repeated commands cannot be read: %s", error)
         # Not ``log_unavailable``, which says that nothing was written: these commands are in the log.
         for request, _ in repeated:

@@ -28,7 +28,6 @@ from ledger.core.commands import AnyFollowUp
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
-    DuplicateCommand,
     LedgerError,
     LogUnavailable,
     OutcomeUnknown,
@@ -449,11 +448,6 @@ class Writer:
                 await self._refuse_writes(requests, follow_ups, error)
                 await asyncio.sleep(_RETRY_S)
                 return
-            except DuplicateCommand as error:
-                # The append wrote nothing, but one of these commands is in the log already, by an earlier append.
-                self.state.roll_back()
-                self._fail(requests, follow_ups, "outcome_unknown", error.for_clients)
-                raise
             except OutcomeUnknown as error:
                 self._log_errors.warn("partition %d does not know whether it wrote: %s", self.partition, error)
                 self.state.roll_back()

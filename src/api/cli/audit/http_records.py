@@ -4,7 +4,6 @@ If the service responded before, or says that it cannot respond yet, a failed re
 ``_RETRY_FOR_S``. Repeating a read changes nothing, and the audit verifies what it reads.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,6 +16,7 @@ from http_client.paths import page_path
 from http_client.responses import ClientError, UnexpectedResponse
 from http_client.retry import Policy
 from ledger.core.position import partition_of
+from ledger.core.record import records_of_user
 from ledger.ports import StoredRecord
 
 _RETRY_FOR_S: Final = 30.0
@@ -88,10 +88,8 @@ class HttpRecords:
         partition = partition_of(user_id, len(ends))
         if partition >= len(ends):
             return
-        owned = f'"user_id":{json.dumps(user_id)}'.encode()  # an id needs no escaping, and a record has no spaces
         for page in self.read(partition, ends[partition]):
-            found = [stored[0] for stored in page if owned in stored[0] and _owner_of(stored[0]) == user_id]
-            if found:
+            if found := records_of_user((stored[0] for stored in page), user_id):
                 yield found
 
     def close(self) -> None:
@@ -109,11 +107,3 @@ def client_of(url: str, policy: Policy) -> Client:
         return Client(url, policy)
     except ClientError as error:
         raise CannotAudit(str(error)) from error
-
-
-def _owner_of(record: bytes) -> str | None:
-    try:
-        owner = json.loads(record)["user_id"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return owner if isinstance(owner, str) else None

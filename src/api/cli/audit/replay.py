@@ -42,7 +42,7 @@ UNTIL_TIME: Final = _Time()
 
 @click.command()
 @source_options
-@click.option("--user", "user_id", help="The events of this wallet; in a folder by the log's index.")
+@click.option("--user", "user_id", help="The events of this wallet.")
 @click.option("--partition", type=click.IntRange(0), help="The events of this partition.")
 @click.option(
     "--until",
@@ -63,7 +63,7 @@ def replay(
 ) -> None:
     """Show the events of a wallet (--user) or of a partition (--partition), one by one.
 
-    Amounts are in the asset's minor unit. Over HTTP the events of a wallet need a read of its whole partition.
+    Amounts are in the asset's minor unit. The events of a wallet are found by a read of its whole partition.
     """
     if (user_id is None) == (partition is None):
         raise click.UsageError("give either --user or --partition")
@@ -94,7 +94,7 @@ def _of_partition(records: "RecordsFrom", partition: int) -> Iterator[list[bytes
     if partition >= len(ends):
         raise CannotAudit(f"there is no partition {partition}: the log has {len(ends)}, from 0 on")
     for page in records.read(partition, ends[partition]):
-        yield [stored[0] if isinstance(stored[0], bytes) else str(stored[0]).encode() for stored in page]
+        yield [stored[0] for stored in page]
 
 
 def _until(records: Iterator[bytes], until_us: int) -> Iterator[bytes]:

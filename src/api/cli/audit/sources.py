@@ -68,7 +68,7 @@ def data_folder(data: Path | None) -> Path:
 @contextmanager
 def failures_reported(command: str) -> Iterator[None]:
     """Reports every failure of a command as one line, and ends it with an exit status. ``command``: its full name."""
-    from ledger.errors import LedgerError
+    from ledger.errors import LedgerError, LogOutdated
     from ledger.operations.audit import Fault
 
     try:
@@ -78,7 +78,7 @@ def failures_reported(command: str) -> Iterator[None]:
         sys.exit(1)
     except (CannotAudit, CheckFailed, LedgerError) as error:
         click.echo(f"{command}: {error}", err=True)
-        sys.exit(2 if isinstance(error, CannotAudit) else 1)
+        sys.exit(2 if isinstance(error, CannotAudit | LogOutdated) else 1)
 
 
 @contextmanager
