@@ -19,18 +19,17 @@ PROGRAMS_OF_THEIR_OWN: Final = ("bench", "demo")
 CREATES: Final = ("create_task", "ensure_future", "run_coroutine_threadsafe", "Task")
 ELSEWHERE: Final = {
     "projections/auditing/background_check.py": "a TaskGroup, which awaits its tasks and raises their errors",
-    "api/http/server.py": "a task for each request, which logs its error, and which its connection keeps",
     "ledger/kafka/reader.py": "a thread without an event loop waits for each result at once",
 }
 
 TASKS: Final = {
     "awaited": {
         *("check", "child-end", "child-stop", "consumer-start", "first-open", "kafka-append", "look", "prefetch"),
-        *("save-", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
+        *("save-", "server", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
     },
     "keep": {
-        *("child-", "copies-of-seals", "forwarding-retry", "http-heads", "seals", "snapshots"),
-        *("standby-follow-ups", "suspect-reads"),
+        *("child-", "copies-of-seals", "forwarding-retry", "seals", "snapshots", "standby-follow-ups"),
+        "suspect-reads",
     },
     "start": {
         *("checkpoints", "child-output", "ends", "follow-ups", "follow-ups-", "forwarding", "kafka-abandon"),

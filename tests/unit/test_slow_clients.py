@@ -1,12 +1,15 @@
 """What a client that sends or reads slowly can make the service keep, and for how long."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.cli import sockets
 from api.http import application, requests
 from api.http.bounds import UNSENT_MAX, Bytes
 from api.routes import audit
@@ -219,3 +222,41 @@ async def test_beyond_the_bound_of_unsent_bytes_long_reads_are_refused_and_other
     await ended(batch)
     assert batch.status == 200
     assert len(batch.pieces) > 2
+
+
+# --- sockets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def connected(listener: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """The two ends of a connection; the client's end has a small buffer."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    client.connect(listener.getsockname())
+    return client, listener.accept()[0]
+
+
+def test_the_kernel_ends_a_connection_whose_client_reads_nothing(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "UNREAD_MAX_S", 0.5)
+    assert sockets.cut_off_unread(listener.getsockname()[1]) == 1
+    client, served = connected(listener)
+    with client, served, pytest.raises(TimeoutError) as caught:
+        served.sendall(bytes(100_000_000))
+    assert caught.value.errno == errno.ETIMEDOUT
+
+
+def test_all_connections_are_cut_and_the_listening_socket_is_not(listener: socket.socket) -> None:
+    (client, served), (other, served_too) = connected(listener), connected(listener)
+    with client, served, other, served_too:
+        assert sockets.cut_connections(listener.getsockname()[1]) == 2
+        assert client.recv(1) == other.recv(1) == b""
+    client, served = connected(listener)
+    client.close()
+    served.close()

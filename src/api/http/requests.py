@@ -34,7 +34,7 @@ PIECE_BYTES: Final = 64 * 1024
 Chosen: the server keeps up to six pieces of each response."""
 SENT_WITHIN_S: Final = 60.0
 """Time limit for sending a long response. A client that reads nothing for half of it is cut off by the kernel, see
-``api.http.server``; this limit is for one that reads slowly. Chosen: 4 MiB at 70 kB/s."""
+``api.cli.sockets``; this limit is for one that reads slowly. Chosen: 4 MiB at 70 kB/s."""
 
 
 CLOSES: Final = ("shutting_down", "request_timeout")
