@@ -128,9 +128,8 @@ def of_what_there_is(case: Case[Any], draw: Any) -> None:
     if "timeout_ms" in query:
         query["timeout_ms"] = draw(st.integers(0, 100))
     if "min_position" in query:
-        partition = (
-            partition_of(unquote(str(path["user_id"])), PARTITIONS) if "user_id" in path else draw(st.integers(0, 15))
-        )
+        user_id = path.get("user_id", query.get("user_id"))
+        partition = draw(st.integers(0, 15)) if user_id is None else partition_of(unquote(str(user_id)), PARTITIONS)
         query["min_position"] = f"{partition}:0"
 
 
