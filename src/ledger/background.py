@@ -1,5 +1,5 @@
-"""Background tasks. No other module of the service creates tasks, except one TaskGroup in ``background_check``, and one
-thread without an event loop in ``kafka.reader``, which waits for each result.
+"""Background tasks. No other module of the service creates tasks, except one TaskGroup in ``background_check``, and
+one thread without an event loop in ``kafka.reader``, which waits for each result.
 
 Invariants:
 (1) no task fails silently: its error is raised where it is awaited, or is logged and passed to ``failed``;

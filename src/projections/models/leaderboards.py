@@ -236,8 +236,8 @@ def leaders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
     wanted = [m.asset == value("of_asset"), m.span == value("of_span"), m.first_day == value("first_day")]
     if "losers" in conditions:
         wanted.append(m[measure] < 0)
-    # Only one lower bound, because SQLite uses only one in an index. Without ``losers``, ``least`` is at least 1, so it
-    # implies > 0.
+    # Only one lower bound, because SQLite uses only one in an index. Without ``losers``, ``least`` is at least 1, so
+    # it implies > 0.
     above_0 = () if "losers" in conditions else (m[measure] > 0,)
     last = select(m[measure]).where(*wanted, *above_0).order_by(m[measure].desc()).limit(1).offset(value("skipped"))
     least = func.coalesce(
