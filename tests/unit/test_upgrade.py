@@ -345,7 +345,13 @@ def test_a_copy_that_differs_is_not_switched(data: Path, monkeypatch: pytest.Mon
             yield record[:-1] if isinstance(log, SqliteRecords) and (partition, number) == (3, 6) else record
 
     monkeypatch.setattr(upgrading, "_records", with_a_change)
-    assert_still_old(data, run("upgrade", data=data), 1, "it has another record at partition 3, seq 7", "Delete it")
+    assert_still_old(
+        data,
+        run("upgrade", data=data),
+        1,
+        "it has another record at partition 3, seq 7",
+        f"Delete {data / NEW_EVENTS}, and run this again",
+    )
 
 
 def test_a_full_disk_keeps_what_is_written_and_the_next_run_continues(
