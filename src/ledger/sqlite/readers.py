@@ -107,12 +107,13 @@ class SqliteLogReader:
         ORDER BY n"""
     _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
-    def __init__(self, path: Path) -> None:
-        """Raises LogUnreadable, LogOutdated."""
+    def __init__(self, path: Path, *, is_open_here: bool = False) -> None:
+        """``is_open_here``: this process has the log open already. Raises LogUnreadable, LogOutdated."""
         self._path = path
         if not path.exists():
             raise LogUnreadable(f"there is no event log at {path}")
-        check_length(path)
+        if not is_open_here:
+            check_length(path)
         self._connection = connect(path, read_only=True)
         try:
             self.partitions = stored_partitions(self._connection, path)
