@@ -52,7 +52,7 @@ def keep(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Ta
                 await work()
             except Exception:  # noqa: BLE001 - whatever it is, the work must go on
                 pause_s = backoff.next_s()
-                _log.exception("the task %s has failed; it begins again in %g s", name, pause_s)
+                _log.exception("the task %s has failed; it restarts in %g s", name, pause_s)
                 await asyncio.sleep(pause_s)
             else:
                 return

@@ -99,7 +99,7 @@ class SqliteRecords:
 
 
 class SqliteLogReader:
-    """The log's file, for followers. Implements ``projections.projecting.follower.LogReader``."""
+    """The log's file, for followers. Implements ``projections.projecting.log_reader.LogReader``."""
 
     # One look-up in the index per partition; a GROUP BY would scan all of it.
     _ENDS: Final = """WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?)
