@@ -25,10 +25,10 @@ from unit.given import (
 LAST_US = 2**53 - 1
 
 
-def snapshot(changes: list[list[tuple[int, int, int]]], unknown_us: int | None = None) -> tuple[int, ...]:
+def snapshot(changes: list[list[tuple[int, int, int]]], unfolded_us: int | None = None) -> tuple[int, ...]:
     """Of a first page whose first order was made at 0 in partition 0."""
     first = (0, *("",) * 8, 1, 0, None, None)
-    return orders.LIST.snapshot(changes, first, unknown_us)
+    return orders.LIST.snapshot(changes, first, unfolded_us)
 
 
 # --- cursors ----------------------------------------
@@ -50,10 +50,10 @@ def test_a_cursor_names_the_last_change_of_each_partition_that_the_first_page_kn
 
 
 def test_a_cursor_begins_at_the_oldest_event_that_is_known_and_not_folded() -> None:
-    assert snapshot([[(3, 9, 1_000 * SECOND_US)]], unknown_us=5) == (0, 5, 3, 9)
+    assert snapshot([[(3, 9, 1_000 * SECOND_US)]], unfolded_us=5) == (0, 5, 3, 9)
 
 
-def test_a_cursor_is_loose_if_more_changed_than_a_first_page_reads() -> None:
+def test_a_cursor_is_approximate_if_more_changed_than_a_first_page_reads() -> None:
     assert snapshot([[(3, 9 + number, SECOND_US) for number in range(CHANGES_MAX)]])[0] == 1
     assert snapshot([[(3, 9 + number, SECOND_US) for number in range(CHANGES_MAX - 1)]])[0] == 0
 

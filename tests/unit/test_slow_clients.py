@@ -11,7 +11,7 @@ import pytest
 
 from api.cli import sockets
 from api.http import application, requests
-from api.http.bounds import UNSENT_MAX, Bytes
+from api.http.bounds import UNSENT_MAX, ByteBudget
 from api.routes import audit
 from ledger.errors import LogUnavailable
 from ledger.peers.log_view import LogView
@@ -109,7 +109,7 @@ async def test_a_body_that_comes_in_small_parts_has_one_time_limit_for_all(
 
 
 async def test_all_bodies_that_arrive_are_bounded_together_and_usual_commands_are_never_refused(http: Asked) -> None:
-    http.app.arriving = Bytes(150_000)
+    http.app.arriving = ByteBudget(150_000)
     first = Client(http, "POST", "/v1/commands")
     first.upload(LONG, more=True)
     await until(lambda: http.app.arriving.used == len(LONG))
@@ -135,7 +135,7 @@ async def test_what_another_node_forwards_is_not_refused_for_the_bodies_of_clien
     world = await cluster.node("a")
     whole = LogView(world.node, cluster.members["a"], world.others)
     async with Asked(tmp_path, 1, started=world, whole=whole) as http:
-        http.app.arriving = Bytes(0)
+        http.app.arriving = ByteBudget(0)
         for path, status in (("/v1/commands", 503), ("/internal/v1/decide", 400)):
             client = Client(http, "POST", path)
             client.upload(LONG, more=False)
@@ -245,7 +245,7 @@ def test_the_kernel_ends_a_connection_whose_client_reads_nothing(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "UNREAD_MAX_S", 0.5)
-    assert sockets.cut_off_unread(listener.getsockname()[1]) == 1
+    assert sockets.limit_unread(listener.getsockname()[1]) == 1
     client, served = connected(listener)
     with client, served, pytest.raises(TimeoutError) as caught:
         served.sendall(bytes(100_000_000))

@@ -69,6 +69,15 @@ async def test_a_difference_of_every_user_makes_all_of_its_partition_suspect(ask
         assert (await asked.get(path)).json()["as_of"]["suspect"] is True
     assert partition_of("u3", 4) != PARTITION
     assert not asked.reads.suspects.has_user("u3", partition_of("u3", 4))
+    assert asked.reads.suspects.warning.startswith("rows of all users of 1 partitions differ from the log, and")
+
+
+async def test_the_warning_counts_users_and_whole_partitions(asked: Asked) -> None:
+    await asked.differ(PARTITION, WRONG)
+    assert asked.reads.suspects.warning.startswith("rows of 1 users or accounts differ from the log, and")
+    await asked.differ(PARTITION, WRONG, Difference(PARTITION, EVERY_USER, "checkpoint", "", "head", "1", "2"))
+    both = "rows of 1 users or accounts and of all users of 1 partitions differ from the log, and"
+    assert asked.reads.suspects.warning.startswith(both)
 
 
 async def test_the_orders_of_one_user_are_suspect_as_the_other_reads_of_that_user_are(asked: Asked) -> None:

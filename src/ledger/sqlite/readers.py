@@ -71,7 +71,7 @@ class SqliteRecords:
                 yield found
 
     def _pages(self, partition: int, to_seq: int, from_seq: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield the seq of the first record, and some records."""
+        """Yield pages: the seq of the first record, and the records."""
         seq, end, damage = from_seq, to_seq, None
         while seq <= end:
             try:
@@ -99,7 +99,7 @@ class SqliteRecords:
 
 
 class SqliteLogReader:
-    """The log's file, for followers. Implements ``projections.projecting.follower.LogReader``."""
+    """The log's file, for followers. Implements ``projections.projecting.log_reader.LogReader``."""
 
     # One look-up in the index per partition; a GROUP BY would scan all of it.
     _ENDS: Final = """WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?)
