@@ -33,7 +33,15 @@ TASKS: Final = {
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),
-        *("open-", "owners-addresses", "owners-assignments", "owners-balance", "owners-watch", "redis-calls"),
+        *(
+            "open-",
+            "owners-addresses",
+            "owners-assignments",
+            "owners-balance",
+            "owners-watch",
+            "pool-clear",
+            "redis-calls",
+        ),
         *("retire-", "standby-", "writer-"),
     },
 }

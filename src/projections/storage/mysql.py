@@ -25,6 +25,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine import Dialect
 
+from ledger import background
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
 from projections.storage.database import Conflict, TableGone
 from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay, address_of, with_address
@@ -36,6 +37,8 @@ CONNECTIONS: Final = 8
 """Connections in the pool of a process. Chosen: as for PostgreSQL."""
 _WAIT_S: Final = 3.0
 """Time-out for getting a connection: after it the read fails."""
+_CLEAR_WITHIN_S: Final = 0.1
+"""Chosen: a caller whose time is up is not delayed by more."""
 _LOOK_S: Final = 30.0
 """Time-out for all statements of a read. Chosen: far above the slowest read, below a proxy's time-out."""
 SILENT_READ_S: Final = 20.0
@@ -226,9 +229,9 @@ class MySqlDatabase:
                 yield connection
             except (ReadModelUnavailable, asyncio.CancelledError):
                 # The server went away, or the way to it, or the caller's time is up: the other connections are
-                # probably dead too.
+                # probably dead too. The pool is locked while another caller connects: then it is cleared later.
                 connection.close()
-                await pool.clear()
+                await asyncio.wait({background.start(pool.clear(), "pool-clear")}, timeout=_CLEAR_WITHIN_S)
                 raise
             except BaseException:
                 connection.close()
