@@ -146,7 +146,7 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
 
 LAYERS_OF_THE_LEDGER = (
     {"core"},
-    {"errors", "pacing"},
+    {"errors", "files", "pacing"},
     {"ports", "cluster_ports", "background"},
     {"writer"},
     {"node", "snapshots", "operations"},
@@ -176,9 +176,9 @@ def test_inside_the_ledger_arrows_go_down_the_layers_only() -> None:
 
 
 @pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
-def test_an_adapter_imports_ports_errors_background_tasks_and_the_core_only(adapter: str) -> None:
+def test_an_adapter_imports_what_all_parts_share_and_the_core_only(adapter: str) -> None:
     ports = {"ledger.ports", "ledger.cluster_ports", "ledger.background"}
-    allowed = {*ports, "ledger.errors", "ledger.core", f"ledger.{adapter}"}
+    allowed = {*ports, "ledger.errors", "ledger.files", "ledger.core", f"ledger.{adapter}"}
     for module, path in modules().items():
         if within(module, {f"ledger.{adapter}"}):
             ours = {name for name in imported(path) if first(name) == "ledger"}
