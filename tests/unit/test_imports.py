@@ -133,6 +133,10 @@ NAMES_ADAPTERS = {
 }
 
 
+SHARED_BY_ADAPTERS = {"ledger.sqlite.wal"}
+"""Keeps the WAL of any SQLite database small: the log's, the state's and the read model's. It knows none of them."""
+
+
 def within(name: str, packages: set[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
@@ -142,6 +146,36 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
         if not within(module, ADAPTERS | {"bench"}) and module not in NAMES_ADAPTERS:
             named = {name for name in imported(path) if within(name, ADAPTERS)}
             assert not named, f"{module} names {named}"
+
+
+def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
+    of_the_ledger = {name for name in ADAPTERS if first(name) == "ledger"}
+    for module, path in modules().items():
+        if first(module) == "projections":
+            named = {name for name in imported(path) if within(name, of_the_ledger)}
+            assert all(within(name, SHARED_BY_ADAPTERS) for name in named), f"{module} imports {named}"
+
+
+LAYERS_OF_THE_API = (
+    {"nodes", "sealing"},
+    {"http"},
+    {"openapi"},
+    {"routes"},
+    {"composition"},
+    {"cli"},
+    {"__main__"},
+)
+"""The lowest first. A part imports only itself and the layers below it."""
+
+
+def test_inside_the_api_arrows_go_down_the_layers_only() -> None:
+    layer_of = {part: number for number, parts in enumerate(LAYERS_OF_THE_API) for part in parts}
+    ours = {module: path for module, path in modules().items() if module.startswith("api.")}
+    assert {part_of(module) for module in ours} == layer_of.keys(), "a part of the API has no layer"
+    for module, path in ours.items():
+        part = part_of(module)
+        for other in {part_of(name) for name in imported(path) if first(name) == "api"} - {part}:
+            assert layer_of[other] < layer_of[part], f"{module} imports api.{other}"
 
 
 LAYERS_OF_THE_LEDGER = (
@@ -156,7 +190,7 @@ LAYERS_OF_THE_LEDGER = (
 
 
 def part_of(module: str) -> str:
-    """The folder or the module right inside ``ledger``."""
+    """The folder or the module right inside the package."""
     return module.split(".")[1]
 
 

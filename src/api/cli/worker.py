@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from api.cli.child_process import DISASTER, Child
+from api.composition.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
 from ledger.errors import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
 from ledger.pacing import sleep_unless_stopped
