@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.http.commands import Asked, read_batch, read_command
+from api.http.commands import HashedCommand, read_batch, read_command
 from api.http.problems import Problem
 from ledger.core.commands import Deposit, PlaceHold, Transfer
 from ledger.core.money import AMOUNT_MAX
@@ -119,7 +119,7 @@ def test_a_lone_surrogate_in_one_element_of_a_batch_stops_no_other() -> None:
     first, second, third, fourth = read_batch(body)
     assert isinstance(first, Problem)
     assert first.fields == {"field": "metadata"}
-    assert isinstance(second, Asked)
+    assert isinstance(second, HashedCommand)
     assert second == read_command(good)
     assert isinstance(third, Problem)
     assert isinstance(fourth, Problem)

@@ -156,7 +156,7 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
             )
     took_s = monotonic() - began_s
     for one in outcome.differences:
-        click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'no user'}: {one.detail}")
+        click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.owner or 'no user'}: {one.detail}")
     for found in outcome.mended:
         click.echo(f"REPAIRED {found}")
     if outcome.differing:

@@ -32,7 +32,7 @@ from api.http.requests import (
     respond,
     response_of,
 )
-from api.http.routing import AnyRoute, Place, Router
+from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
 from api.nodes.client import INTERNAL
 
@@ -97,12 +97,12 @@ class Rim:
                 found = self._router.find(path)
                 if found is None:
                     raise Problem("not_found", f"there is nothing at {path}")
-                place, values = found
-                template = place.template
+                routes, values = found
+                template = routes.template
                 exchange.from_node = template.startswith(INTERNAL)
-                served = place.by_method.get(method)
+                served = routes.by_method.get(method)
                 if served is None:
-                    raise _not_allowed(method, place)
+                    raise _not_allowed(method, routes)
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = asyncio.get_running_loop().time() + wait_s
@@ -176,9 +176,9 @@ class Rim:
         return len(given_up)
 
 
-def _not_allowed(method: str, place: Place) -> Problem:
-    allowed = place.allowed
-    detail = f"{method} is not allowed at {place.template}; allowed: {', '.join(allowed)}"
+def _not_allowed(method: str, routes: PathRoutes) -> Problem:
+    allowed = routes.allowed
+    detail = f"{method} is not allowed at {routes.template}; allowed: {', '.join(allowed)}"
     return Problem("method_not_allowed", detail, allow=allowed)
 
 

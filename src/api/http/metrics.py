@@ -227,7 +227,7 @@ def _read_model_gauges(seen: _Seen) -> Iterator[Metric]:
         seen.status.differences,
     )
     yield _single(
-        "stakelog_read_model_proof_age_seconds",
+        "stakelog_read_model_check_age_seconds",
         "Since when the partition that was checked longest ago was compared with the log",
         max(0, time_ns() // 1_000 - seen.status.checked_at_us) / 1_000_000,
     )

@@ -61,7 +61,7 @@ class SqliteRecords:
             yield list(zip(records, range(seq, seq + len(records)), strict=True))  # type: ignore[arg-type]
             # Plain tuples: to make a StoredRecord of each one costs a tenth of verify.
 
-    def story(self, user_id: str) -> Iterator[list[bytes]]:
+    def of_user(self, user_id: str) -> Iterator[list[bytes]]:
         """Yield the wallet's records in pages, in order. It reads all of the user's partition."""
         partition = partition_of(user_id, self.partitions)
         if partition >= self.partitions:
@@ -139,7 +139,7 @@ class SqliteLogReader:
                 raise LogDamaged(partition, from_seq, str(error)) from error
             raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
 
-    def holds(self, partition: int, head: Head) -> bool:
+    def contains(self, partition: int, head: Head) -> bool:
         return [sha256_hex(record) for record in self.read(partition, head.seq, 1)] == [head.sha256]
 
     def close(self) -> None:

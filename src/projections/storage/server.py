@@ -88,7 +88,7 @@ from projections.tables.rows import Key, Row, is_of_user
 from projections.tables.tables import (
     COMMON,
     DIFFERENCE,
-    PROOF,
+    LAST_CHECK,
     QUARANTINE,
     Tables,
 )
@@ -471,7 +471,7 @@ class ServerReadModelStore:
         async def work(session: Session, compiled: Compiled) -> None:
             if not await session.rows(compiled[STATUS], [generation]):
                 raise Switched(f"generation {generation} is gone")
-            await session.put(PROOF, [(generation, partition, seq, now_us, len(found))])
+            await session.put(LAST_CHECK, [(generation, partition, seq, now_us, len(found))])
             await session.change(compiled[CLEAR_DIFFERENCES], [[generation, partition]])
             if differences:
                 await session.put(DIFFERENCE, sorted(differences))
