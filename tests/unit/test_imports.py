@@ -113,7 +113,8 @@ def test_the_core_has_no_clock_no_io_and_no_randomness(module: str) -> None:
 
 ADAPTERS = {
     *("ledger.kafka", "ledger.memory", "ledger.sqlite"),
-    *("projections.storage.sqlite", "projections.storage.sqlite_reader", "projections.storage.server"),
+    *("projections.storage.sqlite", "projections.storage.sqlite_reader"),
+    *("projections.storage.server", "projections.storage.server_reader"),
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),

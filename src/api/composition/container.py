@@ -70,7 +70,8 @@ from projections.storage.port import (
     Switched,
     address_of,
 )
-from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.server import ServerReadModelStore
+from projections.storage.server_reader import ServerReadModel
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 
