@@ -2,7 +2,7 @@
 
 1. A percentile is a value that was measured (nearest rank), never an interpolation between two.
 2. A ratio is made pair by pair, from two slices that ran one after the other, and then summed up; never from two
-   medians whose slices may have met different weather.
+   medians whose slices may have run under different load.
 3. A target is met or missed by the median of the ratios, or by the median of the rates.
 """
 

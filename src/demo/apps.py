@@ -139,10 +139,10 @@ class Apps:
         if read.status == 304 and kept is not None:
             return kept.document
         if read.status != 200:
-            self._find([f"GET {path} answered {read.status}"])
+            self._find([f"GET {path} returned status {read.status}"])
             return None
         if read.etag is None:
-            self._find([f"GET {path} answered without an ETag"])
+            self._find([f"GET {path} returned no ETag"])
         self._find(expected_reads.shaped(path, lambda: expected_reads.as_of(path, read.document, least)))
         self._kept[path] = read
         return read.document
@@ -236,7 +236,7 @@ class Apps:
             asked += ("&" if "?" in asked else "?") + f"min_position={min_position}"
         read = await self._client.get(kind, asked)
         if read.status != 200:
-            self._find([f"GET {path} answered {read.status}"])
+            self._find([f"GET {path} returned status {read.status}"])
             return None
         self._find(
             expected_reads.shaped(path, lambda: expected_reads.as_of(path, read.document, least, several=several))

@@ -195,7 +195,7 @@ class CountingClient:
             definite.update((at, one) for at, one in zip(missing, got, strict=True) if one.status not in NOT_DEFINITE)
             if len(definite) < len(planned):
                 indefinite = next(response for response in got if response.status in NOT_DEFINITE)
-                raise NoUsableResponse(f"an element of a batch was answered {indefinite.outcome}")
+                raise NoUsableResponse(f"the outcome of an element of a batch was {indefinite.outcome}")
             return [definite[at] for at in range(len(planned))]
 
         return await self.http.until_usable(once)
@@ -221,7 +221,7 @@ def _elements(response: Response, commands: int) -> list[CommandResponse]:
     """Raises UnexpectedResponse."""
     items: list[dict[str, Any]] = response.json()
     if len(items) != commands:
-        raise UnexpectedResponse(f"{response.path} answered {len(items)} of {commands} commands", response)
+        raise UnexpectedResponse(f"{response.path} returned {len(items)} responses to {commands} commands", response)
     return [
         CommandResponse(
             item["status"], bool(item.get("idempotency_hit")), item.get("result") or item.get("problem") or {}

@@ -1,7 +1,7 @@
 """Background tasks: the only module that creates tasks.
 
 Invariants:
-(1) no task ends unheard: what ends a task that is not awaited is logged under its name, and given to ``failed``;
+(1) no task fails silently: what ends a task that is not awaited is logged under its name, and given to ``failed``;
 (2) a task runs until its end: asyncio itself keeps only a weak reference to it;
 (3) other modules use these functions; ``tests/unit/test_background_tasks.py`` lists all their tasks.
 """
@@ -51,7 +51,7 @@ def keep(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Ta
                 await work()
             except Exception:  # noqa: BLE001 - whatever it is, the work must go on
                 pause_s = backoff.next_s()
-                _log.exception("the task %s has failed; it begins again in %g s", name, pause_s)
+                _log.exception("the task %s has failed; it restarts in %g s", name, pause_s)
                 await asyncio.sleep(pause_s)
             else:
                 return

@@ -62,7 +62,7 @@ class StaleHead(LedgerError):
 class OutcomeUnknown(LedgerError):
     """The append may or may not be in the log. Only reading the log again shows it."""
 
-    for_clients = "the commit failed in a way that does not tell whether it landed"
+    for_clients = "the commit failed in a way that leaves unknown whether it landed"
 
 
 class LogDamaged(LedgerError):

@@ -674,7 +674,7 @@ def test_a_wallet_without_a_referrer_and_members_has_six_levels_of_0(told: Told)
 # --- every read, and pages -----------------------------------------------------------------------------------------
 
 
-def test_every_read_is_asked_with_each_filter_id_and_time(told: Told) -> None:
+def test_every_read_is_sent_with_each_filter_id_and_time(told: Told) -> None:
     told.deposit(100)
     told.bet(5)
     told.cancel(1, "b2", before_bet=True)

@@ -77,7 +77,7 @@ def test_each_wallet_and_member_that_differs_is_named(tmp_path: Path) -> None:
         assert reconcile("--url", told.url, "--user", "alice").returncode == 1
 
 
-def test_a_service_at_work_is_reconciled_as_of_each_answer(tmp_path: Path) -> None:
+def test_a_service_at_work_is_reconciled_as_of_each_response(tmp_path: Path) -> None:
     with Service(tmp_path / "data", PARTITIONS="2") as service:
         done, accepted = asyncio.run(_reconciled_under_load(service))
     assert done.returncode == 0, done
@@ -102,7 +102,7 @@ async def _reconciled_under_load(service: Service) -> tuple[subprocess.Completed
     return await reconciling, accepted
 
 
-def test_a_service_that_is_busy_is_asked_again() -> None:
+def test_a_request_to_a_busy_service_is_repeated() -> None:
     with serving(FakeReads(story_records())) as told:
         told.fail_next = [UNAVAILABLE] * 3
         done = reconcile("--url", told.url)

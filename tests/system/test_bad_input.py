@@ -419,7 +419,7 @@ TWICE: Final = {
 
 
 @pytest.mark.parametrize(("members", "field"), TWICE.values(), ids=TWICE)
-def test_a_member_that_stands_twice_is_named(service: Service, members: bytes, field: str) -> None:
+def test_a_member_that_is_given_twice_is_named(service: Service, members: bytes, field: str) -> None:
     body = b'{"type":"deposit","command_id":"c-1","user_id":"u1","order_id":"o-1","asset":"INR",%b}' % members
     assert_problem(post(service, body), "malformed_request", field=field)
 
@@ -521,14 +521,14 @@ def test_a_body_over_8_mib_that_does_not_say_its_length_is_too_large(service: Se
     assert_problem(send(service, start + body), "request_too_large")
 
 
-def test_a_client_that_announces_much_and_sends_little_is_answered_at_once(service: Service) -> None:
+def test_a_client_that_announces_much_and_sends_little_gets_its_response_at_once(service: Service) -> None:
     began_s = time.monotonic()
     start = b"POST /v1/commands HTTP/1.1\r\nContent-Length: 999999999999\r\n" + HEADERS + b"\r\n{"
     assert_problem(send(service, start), "request_too_large")
     assert time.monotonic() - began_s < 20, "the time limit of a body is 25 s"
 
 
-def test_a_big_body_where_none_is_wanted_does_not_hide_the_answer(service: Service) -> None:
+def test_a_big_body_where_none_is_wanted_does_not_hide_the_response(service: Service) -> None:
     body = b" " * 10_000_000
     assert_problem(post(service, body, "/v1/nothing"), "not_found")
     assert_problem(post(service, body, "/v1/partitions"), "method_not_allowed")
@@ -614,7 +614,7 @@ def test_garbage_instead_of_http_is_refused_by_the_server_itself(service: Servic
     assert said == b"" or said.startswith(b"HTTP/1.1 4"), said
 
 
-def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
+def test_pipelined_requests_get_their_responses_in_order(service: Service) -> None:
     refused = [b"0", b"5.0", b"9" * 5_000, b"5"]
     requests = [
         b"POST /v1/commands?dry_run=true HTTP/1.1\r\nContent-Length: %d\r\n" % len(body) + HEADERS + b"\r\n" + body
@@ -912,7 +912,7 @@ def test_a_malformed_element_gets_its_own_problem_and_the_others_are_taken(servi
         assert problem["detail"]
 
 
-def test_a_batch_of_malformed_elements_only_is_still_answered_element_by_element(service: Service) -> None:
+def test_a_batch_of_malformed_elements_only_gets_a_response_for_each_element(service: Service) -> None:
     items = post(service, b"[" + b",".join([b"0"] * 1_000) + b"]", "/v1/commands/batch").json()
     assert [item["status"] for item in items] == [400] * 1_000
 

@@ -96,7 +96,7 @@ def command_line(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_a_run_that_is_told_to_end_takes_its_nodes_with_it(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_run_that_is_ended_by_a_signal_ends_its_nodes(environment: dict[str, str], tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "api", "bench", "--distributed", "--only", "leaving", "--out", str(tmp_path)],
         env=os.environ | environment,

@@ -18,6 +18,7 @@ from typing import Any, Final
 import pytest
 
 from ledger.core.record import Head, decode, sha256_hex
+from ledger.sqlite.folder import EVENTS
 from sqlite_log import Stored, damage, stored_records
 from system.service import Service, free_port
 
@@ -486,6 +487,24 @@ def test_a_state_whose_pages_are_damaged_is_named_with_what_to_do(data: Path) ->
     forget_state(data)
     with service_of(data) as service:
         assert statuses(post(service, *OPENINGS)) == {200}
+
+
+# --- another program -----------------------------------------------------------------------------------------------
+
+
+def test_a_program_that_reads_and_closes_the_log_takes_no_record_away(tmp_path: Path) -> None:
+    """SQLite deletes the WAL when the last connection closes it; the service must not look like a closed one."""
+    data = tmp_path / "data"
+    read_and_close = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT 1 FROM append').fetchone()"
+    service = service_of(data)
+    with service:
+        post(service, *OPENINGS)
+        before = (data / f"{EVENTS}-wal").stat().st_ino
+        subprocess.run([sys.executable, "-c", read_and_close, str(data / EVENTS)], check=True)
+        assert (data / f"{EVENTS}-wal").stat().st_ino == before
+        assert statuses(post(service, *deposits("after", 8))) == {201}
+        service.kill()
+    assert len(records(data)) == len(OPENINGS) + 8
 
 
 # --- wrong use ---------------------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def test_a_command_beside_servers_knows_them_and_its_status_is_handed_on() -> No
     assert "Stopping redis" in done.stderr
 
 
-def test_a_broker_beside_a_command_is_told_to_be_alone() -> None:
+def test_a_broker_beside_a_command_is_configured_as_the_only_one() -> None:
     server = Kafka(port=9_092)
     try:
         assert addresses([server]) == {"KAFKA_URL": "kafka://127.0.0.1:9092?replication_factor=1"}

@@ -361,7 +361,9 @@ def test_the_queue_says_what_the_events_of_all_wallets_say(client: Client) -> No
             assert found == {partition: seq for partition, seq in ends.items() if partition in page.as_of}
 
 
-def test_an_answer_says_where_it_is_true_while_events_arrive(service: Service, client: Client) -> None:
+def test_a_response_names_the_positions_at_which_it_is_true_while_events_arrive(
+    service: Service, client: Client
+) -> None:
     """Of one wallet and of the queue: whatever came, and went, is compared at the position that the answer names."""
     chance = random.Random(7)
     users = [fresh(client) for _ in range(6)]
@@ -496,9 +498,7 @@ def test_a_read_waits_2_seconds_for_a_position_by_default(client: Client) -> Non
     assert time.monotonic() - began_s >= 2.0
 
 
-def test_a_position_that_is_reached_while_waiting_is_answered_at_once(
-    service: Service, client: Client, wallet: str
-) -> None:
+def test_a_read_returns_as_soon_as_its_position_is_reached(service: Service, client: Client, wallet: str) -> None:
     here = client.read(f"/v1/wallets/{wallet}", consistency="strong")["as_of"]["position"]
     partition, seq = here.split(":")
 
@@ -943,7 +943,7 @@ def test_the_tag_changes_only_with_what_is_said(client: Client, wallet: str) -> 
     assert after[1] != before[1]
 
 
-def test_a_tag_that_is_old_once_the_position_is_reached_gets_the_new_answer(client: Client, wallet: str) -> None:
+def test_a_tag_that_is_old_once_the_position_is_reached_gets_the_new_document(client: Client, wallet: str) -> None:
     target = f"/v1/wallets/{wallet}"
     etag = client.ask(target).headers["etag"]
     for number in range(10):
@@ -963,7 +963,7 @@ def test_wallets_that_say_different_things_have_different_tags(client: Client) -
 # --- compression ---------------------------------------------------------------------------------------------------
 
 
-def test_a_large_answer_is_compressed_for_who_takes_it(client: Client) -> None:
+def test_a_large_response_is_compressed_for_a_client_that_accepts_it(client: Client) -> None:
     target = "/v1/wallets/anna/history?limit=200"
     plain = client.ask(target)
     assert len(plain.body) > 5_000
@@ -979,7 +979,7 @@ def test_a_large_answer_is_compressed_for_who_takes_it(client: Client) -> None:
         assert "content-encoding" not in client.ask(target, Accept_Encoding=refused).headers, refused
 
 
-def test_a_small_answer_is_not_worth_compressing(client: Client) -> None:
+def test_a_small_response_is_not_compressed(client: Client) -> None:
     for target in ("/v1/wallets/erin", "/v1/wallets/erin/stats", f"/v1/wallets/{GHOST}", "/v1/orders/anna/w1"):
         answer = client.ask(target, Accept_Encoding="gzip")
         assert "content-encoding" not in answer.headers
@@ -1019,8 +1019,6 @@ def test_a_leaderboard_is_what_the_bets_of_its_days_say(client: Client, wallet: 
         ("/v1/leaderboards/staked_day?asset=INR&cursor=x", 400, "malformed_request"),
     ],
 )
-def test_a_leaderboard_that_cannot_be_asked_for_is_refused(
-    client: Client, target: str, status: int, code: str
-) -> None:
+def test_a_leaderboard_with_wrong_parameters_is_refused(client: Client, target: str, status: int, code: str) -> None:
     answer = client.ask(target)
     assert (answer.status, answer.json()["code"]) == (status, code)

@@ -81,8 +81,8 @@ test_every_read_of_a_wallet_says_what_its_events_say = over_http.test_every_read
 test_the_queue_says_what_the_events_of_all_wallets_say = (
     over_http.test_the_queue_says_what_the_events_of_all_wallets_say
 )
-test_an_answer_says_where_it_is_true_while_events_arrive = (
-    over_http.test_an_answer_says_where_it_is_true_while_events_arrive
+test_a_response_names_the_positions_at_which_it_is_true_while_events_arrive = (
+    over_http.test_a_response_names_the_positions_at_which_it_is_true_while_events_arrive
 )
 test_a_read_at_the_position_of_a_command_includes_it = over_http.test_a_read_at_the_position_of_a_command_includes_it
 test_the_queue_of_pending_withdrawals_is_walked_while_they_are_approved = (

@@ -68,16 +68,16 @@ def wallet(client: Client) -> str:
 
 # Collected here once more, with the service above.
 test_every_read_of_a_wallet_says_what_its_events_say = over_http.test_every_read_of_a_wallet_says_what_its_events_say
-test_an_answer_says_where_it_is_true_while_events_arrive = (
-    over_http.test_an_answer_says_where_it_is_true_while_events_arrive
+test_a_response_names_the_positions_at_which_it_is_true_while_events_arrive = (
+    over_http.test_a_response_names_the_positions_at_which_it_is_true_while_events_arrive
 )
 test_a_read_at_the_position_of_a_command_includes_it = over_http.test_a_read_at_the_position_of_a_command_includes_it
 test_a_wallet_is_found_as_soon_as_its_opening_is_reached = (
     over_http.test_a_wallet_is_found_as_soon_as_its_opening_is_reached
 )
 test_a_strong_read_and_a_plain_one_say_the_same = over_http.test_a_strong_read_and_a_plain_one_say_the_same
-test_a_position_that_is_reached_while_waiting_is_answered_at_once = (
-    over_http.test_a_position_that_is_reached_while_waiting_is_answered_at_once
+test_a_read_returns_as_soon_as_its_position_is_reached = (
+    over_http.test_a_read_returns_as_soon_as_its_position_is_reached
 )
 test_a_wallet_that_was_never_opened_is_not_found_whatever_else_it_has = (
     over_http.test_a_wallet_that_was_never_opened_is_not_found_whatever_else_it_has
@@ -87,8 +87,8 @@ test_a_wallet_with_earlier_events_is_found_once_it_was_opened = (
 )
 test_what_has_not_changed_is_not_sent_again = over_http.test_what_has_not_changed_is_not_sent_again
 test_the_tag_changes_only_with_what_is_said = over_http.test_the_tag_changes_only_with_what_is_said
-test_a_tag_that_is_old_once_the_position_is_reached_gets_the_new_answer = (
-    over_http.test_a_tag_that_is_old_once_the_position_is_reached_gets_the_new_answer
+test_a_tag_that_is_old_once_the_position_is_reached_gets_the_new_document = (
+    over_http.test_a_tag_that_is_old_once_the_position_is_reached_gets_the_new_document
 )
 test_a_leaderboard_is_what_the_bets_of_its_days_say = over_http.test_a_leaderboard_is_what_the_bets_of_its_days_say
 

@@ -200,7 +200,7 @@ def run(schema: BaseSchema, operation_id: str, mode: GenerationMode, number: int
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_what_the_document_calls_right_is_answered_as_it_says(schema: BaseSchema, operation_id: str) -> None:
+def test_a_valid_request_gets_a_response_that_the_document_describes(schema: BaseSchema, operation_id: str) -> None:
     run(schema, operation_id, GenerationMode.POSITIVE, EXAMPLES.get(operation_id, OTHERS))
 
 

@@ -395,6 +395,26 @@ def test_bytes_that_are_no_record_are_named(day: list[list[bytes]], record: byte
     assert place_of(fault_of(day)) == (P, 4)
 
 
+def test_a_wallet_in_a_partition_that_is_not_its_own_is_a_fault() -> None:
+    user_id = next(user_id for user_id in ("u1", "u2", "u3", "u4") if partition_of(user_id, 2) == 0)
+    opened = {
+        "v": 1,
+        "partition": 1,
+        "seq": 1,
+        "prev": EMPTY_SHA256,
+        "time_us": NOON,
+        "user_id": user_id,
+        "command_id": "c",
+        "request_sha256": "0" * 64,
+        "actor": "local",
+        "type": "wallet_opened",
+        "data": {},
+        "postings": [],
+        "balances": {},
+    }
+    assert "belongs to another partition" in fault_of([[], [as_record(opened)]]).reason
+
+
 # --- what a log cannot show by itself, and anchors do ---------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ async def broken() -> None:
     raise RuntimeError("a defect")
 
 
-async def test_a_task_that_ends_with_an_error_is_logged_and_its_creator_is_told(
+async def test_a_task_that_ends_with_an_error_is_logged_and_its_creator_gets_the_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     told: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()

@@ -33,7 +33,7 @@ def test_an_interruption_is_the_longest_command_that_ended_after_the_node_left()
     assert longest_s(finished, [], 10.0, {0, 2}) == {0: 0.9, 2: 0.1}
 
 
-def test_a_command_that_has_no_answer_yet_counts_for_as_long_as_it_waits() -> None:
+def test_a_command_without_a_response_counts_for_as_long_as_it_waits() -> None:
     assert longest_s([word(0, 11.0, 0.2)], [(0, 4.0), (1, 9.0)], 10.0, {0}) == {0: 4.0}
 
 

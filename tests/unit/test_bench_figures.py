@@ -36,7 +36,7 @@ def test_a_slice_has_its_median_p95_and_p99() -> None:
     assert (one.p50_ms, one.p95_ms, one.p99_ms) == (100, 190, 198)
 
 
-def test_a_slice_in_which_nothing_was_answered_is_an_error_and_not_a_rate() -> None:
+def test_a_slice_without_responses_is_an_error_and_not_a_rate() -> None:
     with pytest.raises(BenchError):
         slice_of(done=0, took_s=1.0, latencies_s=[])
 

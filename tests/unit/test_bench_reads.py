@@ -63,7 +63,7 @@ def test_a_read_knows_a_command_from_its_position_on_and_in_its_partition_only(a
     assert includes(answer, "3:42") is known
 
 
-def test_the_bare_read_answers_with_about_as_many_bytes_as_a_wallet_of_the_bench() -> None:
+def test_the_bare_read_returns_about_as_many_bytes_as_a_wallet_of_the_bench() -> None:
     wallet = Wallet(
         "w-0000001",
         "open",
@@ -77,7 +77,7 @@ def test_the_bare_read_answers_with_about_as_many_bytes_as_a_wallet_of_the_bench
     assert len(msgspec.json.encode(bare_wallet("w-0000001"))) == pytest.approx(len(ours), rel=0.02)
 
 
-def test_the_long_wallet_has_as_many_lines_as_asked_for_and_something_for_each_filter() -> None:
+def test_the_long_wallet_has_as_many_lines_as_requested_and_some_for_each_filter() -> None:
     opening, *blocks = bodies.long_wallet(3)
     commands = [msgspec.json.decode(body, type=AnyCommand) for block in blocks for body in block]
     kinds = Counter(type(command).__name__ for command in commands)
@@ -141,7 +141,7 @@ def whole(document: Any, status: str = "200 OK") -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def test_a_client_hands_each_answer_out_whole_and_says_how_long_it_took() -> None:
+async def test_a_client_returns_each_response_whole_with_the_time_that_it_took() -> None:
     answers = (whole({"a": 1}), whole({"b": [2] * 500}))
     async with answering(*answers) as port, pool(port) as connections, connections.client() as client:
         assert msgspec.json.decode(await client.ask(bodies.get("/"))) == {"a": 1}
@@ -158,7 +158,7 @@ async def test_a_client_hands_each_answer_out_whole_and_says_how_long_it_took() 
         (whole({"a": 1})[:-1], "closed"),
     ],
 )
-async def test_an_answer_that_is_not_what_was_asked_for_ends_the_measure(answer: bytes, why: str) -> None:
+async def test_a_response_that_is_not_what_was_requested_ends_the_measure(answer: bytes, why: str) -> None:
     async with answering(answer) as port, pool(port) as connections:
         with pytest.raises(BenchError, match=why):
             async with connections.client() as client:

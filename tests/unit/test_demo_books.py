@@ -276,7 +276,7 @@ def test_an_outcome_that_does_not_fit_is_a_surprise() -> None:
     given = Given()
     command = {"type": "deposit", "command_id": "x", "user_id": "u1", "order_id": "o", "asset": "INR", "amount": 1}
     given.books.responded(command, CommandResponse(422, False, {"code": "wallet_frozen"}), frozenset({"accepted"}))
-    assert given.books.surprises == ["u1: deposit x was answered wallet_frozen, not accepted"]
+    assert given.books.surprises == ["u1: deposit x got the outcome wallet_frozen, not accepted"]
 
 
 def test_a_bet_that_took_the_wrong_bucket_is_a_surprise() -> None:

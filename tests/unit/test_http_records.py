@@ -56,14 +56,14 @@ def url(answers: Answers) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_service_that_cannot_answer_yet_is_asked_again(url: str, answers: Answers, status: int) -> None:
+def test_a_request_to_a_service_that_cannot_respond_yet_is_repeated(url: str, answers: Answers, status: int) -> None:
     answers.next = [status, status]
     with closing(HttpRecords(url)) as records:
         assert records.ends() == [3, 7]
     assert answers.asked == 3
 
 
-def test_a_service_that_has_answered_and_hangs_up_is_asked_again(url: str, answers: Answers) -> None:
+def test_a_request_to_a_service_that_closes_the_connection_is_repeated(url: str, answers: Answers) -> None:
     with closing(HttpRecords(url)) as records:
         records.ends()
         answers.next = [None]
@@ -71,7 +71,7 @@ def test_a_service_that_has_answered_and_hangs_up_is_asked_again(url: str, answe
 
 
 @pytest.mark.parametrize("status", [400, 404, 500])
-def test_any_other_answer_is_the_last(url: str, answers: Answers, status: int) -> None:
+def test_any_other_status_ends_the_audit(url: str, answers: Answers, status: int) -> None:
     answers.next = [status]
     with closing(HttpRecords(url)) as records, pytest.raises(CannotAudit, match=f"returned status {status}"):
         records.ends()

@@ -462,6 +462,19 @@ async def test_a_stored_event_whose_balances_are_not_the_sum_of_its_postings_is_
     assert (damage.value.partition, damage.value.seq) == (partition, 2)
 
 
+async def test_a_start_without_a_state_reopens_no_follow_up_that_has_arrived() -> None:
+    world = await started()
+    await world.given(open_wallet(ALICE), open_wallet(BOB), deposit(100, user_id=ALICE))
+    for number in range(5):
+        await world.given(transfer(1, BOB, f"t{number}", user_id=ALICE))
+    await world.quiet()
+    await world.crash()
+    world.store = BrittleStore()
+    await world.start()
+    assert all(writer.state.open_follow_ups() == [] for writer in world.node.writers.values())
+    await world.crash()
+
+
 # --- random failures ----------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ INSTEAD: Final = {
     r"for ever": "without limit, or permanently",
     r"heirs?": "standby",
     r"tells? apart": "distinguishes",
+    r"sakes?": "name the reason",
+    r"unheard": "silently, or without a log line",
 }
 """A pattern of words, and what to write instead."""
 

@@ -58,3 +58,43 @@ def test_a_batch_has_a_bound() -> None:
     with pytest.raises(Problem, match="1–1,000"):
         read_batch(b"[]")
     assert len(read_batch(msgspec.json.encode([msgspec.Raw(OPEN)] * 1_000))) == 1_000
+
+
+def test_a_lone_surrogate_in_one_element_of_a_batch_stops_no_other() -> None:
+    good = b'{"type":"open_wallet","command_id":"x","user_id":"zv"}'
+    bad = b'{"type":"open_wallet","command_id":"x","user_id":"zw","metadata":{"a":"\\ud800"}}'
+    body = b" [ " + bad + b" ,\n" + good + b", [1, 2] , 5 ] "
+    first, second, third, fourth = read_batch(body)
+    assert isinstance(first, Problem)
+    assert first.fields == {"field": "metadata"}
+    assert isinstance(second, HashedCommand)
+    assert second == read_command(good)
+    assert isinstance(third, Problem)
+    assert isinstance(fourth, Problem)
+
+
+@pytest.mark.parametrize("value", [b"[" * 5_000 + b"]" * 5_000, b'{"a":' * 5_000 + b'"]},{"' + b"}" * 5_000])
+def test_an_element_of_a_batch_that_is_nested_too_deeply_stops_no_other(value: bytes) -> None:
+    good = b'{"type":"open_wallet","command_id":"x","user_id":"zv"}'
+    deep = b'{"type":"open_wallet","command_id":"x","user_id":"zw","metadata":' + value + b"}"
+    first, second, third = read_batch(b" [" + good + b", " + deep + b" ,\n" + good + b"] ")
+    assert first == third == read_command(good)
+    assert isinstance(second, Problem)
+    assert second.code == "malformed_request"
+
+
+@pytest.mark.parametrize(
+    "body", [b"[%b", b"[%b]]", b"[%b,]", b"[%b,x]", b'{"a":%b}', b"%b", b"[" + b"1," * 200_000 + b"%b]"]
+)
+def test_a_body_that_is_no_array_is_refused_whole_however_deep_its_elements_are(body: bytes) -> None:
+    with pytest.raises(Problem):
+        read_batch(body % (b'{"a":' * 5_000 + b"1" + b"}" * 5_000))
+
+
+def test_a_misspelled_id_is_explained_in_words() -> None:
+    with pytest.raises(Problem) as caught:
+        read_command(b'{"type":"open_wallet","command_id":"x","user_id":"game:x"}')
+    assert "regex" not in caught.value.detail
+    assert "reserved" in caught.value.detail
+    with pytest.raises(Problem, match="unknown command type; the known ones are open_wallet, deposit"):
+        read_command(b'{"type":"zap","command_id":"x","user_id":"u"}')

@@ -345,7 +345,7 @@ def test_every_code_is_documented_with_an_example_under_its_status() -> None:
     assert documented == set(KINDS)
 
 
-def test_every_command_has_an_example_that_is_taken_and_its_answer() -> None:
+def test_every_command_has_an_example_that_is_accepted_and_its_result() -> None:
     examples = DOCUMENT["components"]["examples"]
     for name, schema in zip(map(command_name, COMMAND_TYPES), command_schemas().values(), strict=True):
         command = examples[f"command.{name}"]["value"]

@@ -218,6 +218,18 @@ def _can_trace() -> bool:
         return False
 
 
+async def test_the_wal_of_a_killed_process_is_synced_before_any_response_depends_on_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_open = SqliteEventLog(path, 1)
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    again = SqliteEventLog(path, 1)
+    assert len(synced) == 1
+    await again.close()
+    await left_open.close()
+
+
 # --- a full disk is definite -------------------------------------------------------------------------------------
 
 

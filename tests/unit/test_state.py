@@ -8,10 +8,11 @@ import pytest
 from ledger.core.commands import CountReferral
 from ledger.core.events import Balance, BetPlaced, Event, StakeSource
 from ledger.core.items import Bet
+from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import Position
 from ledger.core.record import Head
-from ledger.core.state_values import Value
-from ledger.core.wallet import ExpiringHold, Wallet
+from ledger.core.state_values import Value, decode_value, encode_value
+from ledger.core.wallet import DayCount, ExpiringHold, Wallet
 from ledger.memory.state_store import MemoryStateStore
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.open_seqs import OpenSeqs
@@ -164,3 +165,27 @@ def test_no_checkpoint_is_taken_within_a_batch(state: PartitionState) -> None:
     state.put("new c:1", 9)
     with pytest.raises(AssertionError, match="between batches"):
         state.begin_checkpoint()
+
+
+def test_a_day_in_which_more_was_staked_than_64_bits_count_can_be_saved() -> None:
+    wallet = Wallet("u1", "open", days={"INR": DayCount(20_000, 3_000 * AMOUNT_MAX, 2**70)})
+    assert decode_value(encode_value(wallet)) == wallet
+
+
+def test_many_timers_of_one_instant_are_set_with_few_sorts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.writer.state._TIMERS_MAX", 64)
+    state = PartitionState(0, MemoryStateStore(), 16, KeyFilter(1))
+    sorts = 0
+    nearest = state._keep_nearest_timers
+
+    def counted() -> None:
+        nonlocal sorts
+        sorts += 1
+        nearest()
+
+    monkeypatch.setattr(state, "_keep_nearest_timers", counted)
+    for number in range(1_000):
+        state.set_timer(5, f"u{number}")
+    assert sorts <= 5, "only when they have doubled"
+    taken = [user for _ in range(1_000) for _, user in state.take_due(5, 1)]
+    assert sorted(taken) == sorted(f"u{number}" for number in range(1_000))

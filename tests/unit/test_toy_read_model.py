@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from msgspec import Struct
 from sqlalchemy import Select, select
 
-from ledger.core.events import BetPlaced, BetSettled, Event
+from ledger.core.events import BetPlaced, Event
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head
 from projections.models import wallets
@@ -29,7 +29,7 @@ from unit.given import Scene, place_bet, settle_bet
 
 
 class RoundRow(Row):
-    """A user's rounds: how many bets, and the last payout."""
+    """A user's rounds: how many bets, and the last stake."""
 
     table = "round"
     key_length = 2
@@ -39,7 +39,7 @@ class RoundRow(Row):
     period: columns.Text
     last_bet_us: int
     bets: columns.Small = 0
-    last_payout: int | None = None
+    last_stake: int | None = None
     note: columns.Json = "{}"
 
 
@@ -50,11 +50,10 @@ def needs(event: Event, buffer: RowBuffer) -> None:
 
 def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
     match event.data:
-        case BetPlaced(period=period):
+        case BetPlaced(period=period, stake=stake):
             row = buffer[RoundRow].edit_or_add((event.user_id, period), event.time_us)
-            row.bets, row.last_bet_us, row.note = row.bets + 1, event.time_us, f'{{"seq":{position.seq}}}'
-        case BetSettled(payout=payout):
-            buffer[RoundRow].edit((event.user_id, "round 7")).last_payout = payout
+            row.bets, row.last_bet_us, row.last_stake = row.bets + 1, event.time_us, stake
+            row.note = f'{{"seq":{position.seq}}}'
 
 
 class Round(Struct):
@@ -68,7 +67,7 @@ def round_statement(tables: Tables, _: Conditions) -> Select[Any]:
 
 
 def document(user: UserStatus, rows: Rows) -> Round:
-    return Round(user.user_id, {period: (bets, payout, note) for period, _, bets, payout, note in rows})
+    return Round(user.user_id, {period: (bets, stake, note) for period, _, bets, stake, note in rows})
 
 
 MODEL: Final = Model((RoundRow,), fold, needs)
@@ -125,7 +124,7 @@ async def test_a_toy_read_model_is_created_folded_checked_and_read(tmp_path: Pat
 
     model = SqliteReadModel(path, models=MODELS)
     found = await Reads(model, Ends(), lambda: scene.now_us).read("u1", ROUNDS)
-    assert found.document == Round("u1", {"round 7": (2, 250, '{"seq":6}'), "round 8": (1, None, '{"seq":4}')})
+    assert found.document == Round("u1", {"round 7": (2, 5, '{"seq":6}'), "round 8": (1, 10, '{"seq":4}')})
     assert found.seqs == {0: 6}
     await model.close()
 
@@ -148,9 +147,9 @@ def test_the_columns_and_indexes_of_the_toy_table_come_from_its_row() -> None:
         "period": "VARCHAR(128)",
         "last_bet_us": "BIGINT",
         "bets": "INTEGER",
-        "last_payout": "BIGINT",
+        "last_stake": "BIGINT",
         "note": "TEXT",
     }
     assert [column.name for column in table.primary_key] == ["partition", "user_id", "period"]
-    assert [column.name for column in table.c if column.nullable] == ["last_payout"]
+    assert [column.name for column in table.c if column.nullable] == ["last_stake"]
     assert [index.name for index in tables.indexes] == ["round_by_last_bet_g7"]

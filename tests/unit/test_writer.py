@@ -33,6 +33,7 @@ from ledger.writer.requests import (
     IdReused,
     Refused,
     RequestGroup,
+    WalletRead,
 )
 from unit.given import (
     NOON,
@@ -774,6 +775,31 @@ async def test_many_timers_due_at_one_time_all_fire(monkeypatch: pytest.MonkeyPa
     world.clock.now_us += SECOND_US
     await eventually(lambda: world.types().count("hold_expired") == 30)
     await world.crash()
+
+
+async def test_reads_get_a_response_while_timers_are_due_and_the_log_is_unavailable(world: World) -> None:
+    first = deposit(100)
+    await world.given(open_wallet(), first, open_wallet("u2"), deposit(100, user_id="u2"))
+    await world.given(hold(5, user_id="u2", expires_at_us=NOON + SECOND_US))
+    world.log.fail_next.extend([Failure(NOT_WRITTEN, lands=False)] * 50)
+    world.clock.now_us += 2 * SECOND_US
+    hit, read = await asyncio.gather(world.post(first), world.node.wallet("u1"))
+    assert isinstance(hit, Accepted)
+    assert hit.hit
+    assert isinstance(read, WalletRead)
+    await world.failed(deposit(1, "o2"))
+    world.log.fail_next.clear()
+
+
+async def test_failed_appends_leave_no_timers_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "_RETRY_S", 0.01)
+    await with_cash(world)
+    for number in range(20):
+        world.log.fail_next.append(Failure(NOT_WRITTEN, lands=False))
+        await world.failed(hold(1, f"h{number}", expires_at_us=NOON + 10**12))
+    assert world.writer.state.next_due_us() is None
+    await world.given(deposit(1, "o2"))
+    assert world.writer.state.next_due_us() is None, "the next commit sets no timer of a failed append"
 
 
 # --- follow-ups --------------------------------------------------------------------------------------------------

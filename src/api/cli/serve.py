@@ -38,7 +38,7 @@ _FLUSH_S: Final = 0.1
 _READ_WITHIN_S: Final = 2.0
 """How long the last responses may wait for their clients to read them."""
 _SAME_SIGNAL_S: Final = 0.5
-"""Signals so close to the first one are the same wish: Ctrl-C signals the group, and its leader passes it on."""
+"""Signals so close to the first one count as one: Ctrl-C signals the group, and its leader passes it on."""
 _BUFFER_BYTES: Final = 64 * 1024
 """What the server buffers of a connection in each direction; longer headers are 431. Chosen."""
 _LISTEN_WITHIN_S: Final = 10.0

@@ -2,11 +2,12 @@
 
 granian 2.8 has no time limit for a client that does not read its response. It cannot close such a connection, and it
 does not end before it. The kernel can do both. The sockets belong to this process, so ``/dev/fd`` lists them.
+
+No descriptor is copied, because the copy would have to be closed: to close any descriptor of a file drops all POSIX
+locks of the process on that file, those of SQLite, too. Then another process deletes the WAL under the service.
 """
 
-import os
 import socket
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -40,17 +41,18 @@ def cut_connections(port: int) -> int:
 
 
 def _sockets(port: int, *, listening: bool) -> Iterator[socket.socket]:
-    """This process's TCP sockets at the local ``port``. Each is a copy, so that it cannot become another one."""
+    """This process's TCP sockets at the local ``port``. They stay open."""
     for entry in list(Path("/dev/fd").iterdir()):
         try:
-            copy = os.dup(int(entry.name))
+            found = socket.socket(fileno=int(entry.name))
         except OSError:
-            continue  # closed meanwhile
-        if not stat.S_ISSOCK(os.fstat(copy).st_mode):
-            os.close(copy)
-            continue
-        with socket.socket(fileno=copy) as found:
+            continue  # no socket, or closed meanwhile
+        try:
             listens = bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
             is_tcp = found.family in (socket.AF_INET, socket.AF_INET6)
             if is_tcp and listens is listening and found.getsockname()[1] == port:
                 yield found
+        except OSError:
+            continue  # closed meanwhile
+        finally:
+            found.detach()

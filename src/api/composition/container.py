@@ -199,7 +199,7 @@ class Embedded(Provider):
     @provide
     async def follower(self, settings: Settings, model: ReadModel, _: Node) -> AsyncIterator[Child]:
         """Started, after the node: the node makes the log that it follows."""
-        with closing(SqliteLogReader(settings.data / EVENTS)) as log:
+        with closing(SqliteLogReader(settings.data / EVENTS, is_open_here=True)) as log:
             try:
                 refuse_ahead(log, (await read_model_status(model)).heads)
             except ReadModelUnavailable:

@@ -223,12 +223,12 @@ def _read_model_gauges(seen: _Seen) -> Iterator[Metric]:
     yield _single("stakelog_read_model_generation", "The live generation", seen.status.generation)
     yield _single(
         "stakelog_read_model_differences",
-        "What was found in the read model that the log does not say; should be 0",
+        "Fields and rows that differ from the log; should be 0",
         seen.status.differences,
     )
     yield _single(
         "stakelog_read_model_check_age_seconds",
-        "Since when the partition that was checked longest ago was compared with the log",
+        "Age of the oldest check of a partition",
         max(0, time_ns() // 1_000 - seen.status.checked_at_us) / 1_000_000,
     )
 
@@ -242,7 +242,7 @@ def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]
     yield connections
     retried = CounterMetricFamily(
         "stakelog_database_retries",
-        "Transactions that the database ended for another one's sake, of all processes, by its code; should be 0",
+        "Transactions rolled back by the database (deadlock or serialization failure), of all processes; should be 0",
         labels=["code"],
     )
     for code, number in sorted(retries.items()):

@@ -1,8 +1,8 @@
 """Reads the parameters of a path and of a query into Structs, whose ``msgspec.Meta`` has the constraints.
 
-A query is taken only if each of its parameters is known, stands once, and is well-formed; anything else is a
+A query is taken only if each of its parameters is known, is given once, and is well-formed; anything else is a
 ``malformed_request`` that names the parameter and says what it must be. ``Meta(extra={"must": …})`` says it where the
-constraints alone would not be understood. A parameter whose member is a list may stand several times.
+constraints alone would not be understood. A parameter whose member is a list may be given several times.
 """
 
 import re

@@ -100,7 +100,7 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "quote the request id 0f8fad5bd9cb469fa16570867728950e when you report this",
         {"request_id": "0f8fad5bd9cb469fa16570867728950e"},
     ),
-    "outcome_unknown": ("the commit failed in a way that does not tell whether it landed", {}),
+    "outcome_unknown": ("the commit failed in a way that leaves unknown whether it landed", {}),
     "not_owner": ("others keep writing to partition 3", {}),
     "overloaded": ("16384 commands wait for partition 3 already", {}),
     "log_unavailable": ("the log is unavailable", {}),

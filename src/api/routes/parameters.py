@@ -196,7 +196,7 @@ class WalletsQuery(ReadQuery, frozen=True, kw_only=True):
             Meta(
                 min_length=1,
                 max_length=USERS_MAX,
-                description=f"The wallets of these users: the parameter may stand up to {USERS_MAX} times",
+                description=f"The wallets of these users: the parameter may be given up to {USERS_MAX} times",
                 examples=[["player-15", "player-18"]],
                 extra={"must": f"given at most {USERS_MAX} times, each time the id of a user"},
             ),

@@ -67,7 +67,7 @@ async def get_wallets(service: Service, request: Request[Any, WalletsQuery]) -> 
     query, reads = request.query, service.reads
     user_ids, prefix = query.user_id or [], query.prefix or ""
     if (query.user_id is None) == (query.prefix is None):
-        raise Problem("malformed_request", "give either user_id, which may stand up to 100 times, or prefix")
+        raise Problem("malformed_request", "give either user_id, which may be given up to 100 times, or prefix")
     limit = query.limit or (len(user_ids) if user_ids else LIMIT)
     partitions = {reads.partition_of(user_id) for user_id in user_ids} if user_ids else None
     found = await read_until_visible(

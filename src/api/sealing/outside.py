@@ -101,7 +101,7 @@ class UrlOutside:
         except ClientError as error:
             raise CopyFailed(str(error)) from error
         if not 200 <= response.status < 300:
-            raise CopyFailed(f"{self._address} answered {response.status}")
+            raise CopyFailed(f"{self._address} returned status {response.status}")
         try:
             await asyncio.to_thread(_replace, self._posted, sha256(line).hexdigest())
         except OSError as error:

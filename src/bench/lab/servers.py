@@ -168,6 +168,6 @@ async def _within(asked: Any) -> Any:
         async with asyncio.timeout(TIMEOUT_S):
             return await asked
     except TimeoutError as error:
-        raise BenchError(f"a server did not answer within {TIMEOUT_S:g} s") from error
+        raise BenchError(f"a server did not respond within {TIMEOUT_S:g} s") from error
     except (KafkaError, MySQLError, Error, LedgerError, OSError) as error:
         raise BenchError(f"a server cannot be used: {error}") from error

@@ -154,7 +154,7 @@ class _Connection(asyncio.Protocol):
         refused = next((one for one in elements if one.get("status") != 201), None)
         if refused is None and len(elements) == self._load.per_request:
             return True
-        self._load.fail(f"a batch was not accepted whole: {len(elements)} answers, one of them {str(refused)[:300]}")
+        self._load.fail(f"a batch was not accepted whole: {len(elements)} responses, one is {str(refused)[:300]}")
         return False
 
 

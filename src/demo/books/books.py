@@ -130,7 +130,7 @@ class Books:
         key = (str(command.get("user_id")), str(command.get("command_id")))
         if may and response.outcome not in may:
             self._surprise(
-                command, f"was answered {response.outcome}, not {' or '.join(sorted(may))}{_detail(response)}"
+                command, f"got the outcome {response.outcome}, not {' or '.join(sorted(may))}{_detail(response)}"
             )
         if not response.accepted:
             if key not in self._first:

@@ -2,7 +2,7 @@
 
 Invariants:
 (1) A follow-up always leaves an event, also where the receiver refuses it: a redelivery must find the same outcome.
-(2) The event of a follow-up names its cause, and is never dated before it (the writer sees to the time).
+(2) The event of a follow-up names its cause, and is never dated before it (the round ensures it).
 (3) A transfer is concluded once, by what it sent: money comes back only to the wallet that it left.
 """
 

@@ -1,7 +1,7 @@
 """The topic for followers, in other processes than the nodes: a blocking reader with its own thread.
 
-Implements ``projections.projecting.follower.LogReader``. It reads by the chain rule of ``ledger.kafka.log``, and has
-no other rule. Invariants:
+Implements ``projections.projecting.log_reader.LogReader``. It reads by the chain rule of ``ledger.kafka.log``, and
+has no other rule. Invariants:
 (1) every seq is exact: a partition is read by the chain from its start, or from an event that the caller knows, which
     ``holds`` has found in the topic. A seq before that event is read from the start;
 (2) ``holds`` finds a record by its hash. It trusts that the caller's head, of rows that were folded by the chain

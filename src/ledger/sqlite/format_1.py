@@ -33,7 +33,7 @@ class Format1Log:
 
     def ends(self) -> list[int]:
         """Raises LogUnreadable, LogDamaged."""
-        with self._failures_told():
+        with self._translated_errors():
             rows = self._connection.execute(self._ENDS).fetchall()
         ends = [0] * self.partitions
         for partition, first, end in rows:
@@ -48,7 +48,7 @@ class Format1Log:
         """Yield the partition's records of these seqs in pages, in order. Raises LogUnreadable."""
         seq = from_seq - 1
         while seq < to_seq:
-            with self._failures_told():
+            with self._translated_errors():
                 page = self._connection.execute(self._PAGE, (partition, seq, to_seq)).fetchall()
             if not page:
                 return
@@ -71,7 +71,7 @@ class Format1Log:
         self._connection.close()
 
     @contextmanager
-    def _failures_told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

@@ -360,7 +360,9 @@ class SqliteEventLog:
             raise StaleHead(f"partition {partition} ends at seq {self._heads[partition].seq}, not {head.seq}")
 
     async def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
-        if limit <= _READ_INLINE_MAX:  # 10 µs from the page cache; a thread costs more than the look-up
+        # A look-up reads its whole row: 7 µs in one of 4 records, 25 in one of 60, 750 in one of 1,000 (decision 15).
+        # A thread costs more than the usual look-up.
+        if limit <= _READ_INLINE_MAX:
             return self._read(self._inline_reader, partition, from_seq, limit)
         return await asyncio.to_thread(self._read_locked, partition, from_seq, limit)
 

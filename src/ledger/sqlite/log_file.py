@@ -185,7 +185,11 @@ def last_head(connection: sqlite3.Connection, partition: int) -> Head:
 
 
 def check_length(path: Path) -> None:
-    """Raise LogUnreadable if the file is shorter than its header says, and no WAL may contain the rest."""
+    """Raise LogUnreadable if the file is shorter than its header says, and no WAL may contain the rest.
+
+    Only in a process that has no connection to the file: to close the file here drops SQLite's locks on it. Then the
+    next process that closes the database deletes the WAL, and this one would commit into a deleted file.
+    """
     with path.open("rb") as file:
         header = file.read(100)
     if len(header) == 0 or path.with_name(path.name + "-wal").exists():

@@ -21,12 +21,13 @@ from ledger.sqlite.log_file import SELECT_ASSETS, check_length, connect, records
 class _LogFile(ABC):
     """A log's file, opened read-only, until ``close``."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises LogUnreadable, LogOutdated."""
+    def __init__(self, path: Path, *, is_open_here: bool = False) -> None:
+        """``is_open_here``: this process has the log open already. Raises LogUnreadable, LogOutdated."""
         self._path = path
         if not path.exists():
             raise LogUnreadable(f"there is no event log at {path}")
-        check_length(path)
+        if not is_open_here:
+            check_length(path)
         self._connection = connect(path, read_only=True)
         try:
             self.partitions = stored_partitions(self._connection, path)
@@ -111,7 +112,7 @@ class SqliteRecords(_LogFile):
 
 
 class SqliteLogReader(_LogFile):
-    """The log's file, for followers. Implements ``projections.projecting.follower.LogReader``."""
+    """The log's file, for followers. Implements ``projections.projecting.log_reader.LogReader``."""
 
     # One look-up in the index per partition; a GROUP BY would scan all of it.
     _ENDS: Final = """WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?)
@@ -119,9 +120,9 @@ class SqliteLogReader(_LogFile):
         ORDER BY n"""
     _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
-    def __init__(self, path: Path) -> None:
-        """Raises LogUnreadable, LogOutdated."""
-        super().__init__(path)
+    def __init__(self, path: Path, *, is_open_here: bool = False) -> None:
+        """``is_open_here``: this process has the log open already. Raises LogUnreadable, LogOutdated."""
+        super().__init__(path, is_open_here=is_open_here)
         self._version: int | None = None
 
     def changed(self) -> bool:

@@ -45,7 +45,7 @@ _Pending = tuple[Call, "asyncio.Future[Any]"]
 class RedisClient:
     """Connects when first used. All methods raise CacheUnavailable.
 
-    Calls that come while round trips run are collected and sent batch in the next one. A round trip costs the
+    Calls that come while round trips run are collected, and sent together in the next one. A round trip costs the
     driver ten times as much as one more call in it, and a few connections serve any number of callers.
     """
 

@@ -128,4 +128,4 @@ async def within(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise ReadModelUnavailable(f"the database did not answer within {seconds:.0f} s") from None
+        raise ReadModelUnavailable(f"the database did not respond within {seconds:.0f} s") from None

@@ -358,7 +358,7 @@ async def _answered(silent_max_s: float | None) -> AsyncIterator[None]:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise ReadModelUnavailable(f"the database did not answer within {silent_max_s:.0f} s") from None
+            raise ReadModelUnavailable(f"the database did not respond within {silent_max_s:.0f} s") from None
 
 
 def _parts(rows: Sequence[Sequence[Any]]) -> Iterator[list[tuple[Any, ...]]]:

@@ -1,4 +1,4 @@
-"""The reads of a data folder without a running service; implements ``projections.auditing.reconcile.run.Reads``."""
+"""The reads of a data folder without a running service; implements ``projections.auditing.reconcile.port.Reads``."""
 
 import threading
 from collections.abc import Callable, Coroutine, Sequence
