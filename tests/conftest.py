@@ -31,4 +31,6 @@ def _needs_a_server(item: pytest.Function) -> bool:
 
 pytest_plugins = ["real_servers"]
 
-pytest.register_assert_rewrite("properties.naive_reads", "properties.stories", "properties.witness", "system.players")
+pytest.register_assert_rewrite(
+    "properties.naive_reads", "properties.scenarios", "properties.witness", "system.players"
+)

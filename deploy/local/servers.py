@@ -161,7 +161,7 @@ class PgBouncer(Server):
     name = "pgbouncer"
     user = "postgres"
 
-    def __init__(self, postgresql_port: int, *, connections: int = 3) -> None:
+    def __init__(self, postgresql_port: int, *, connections: int = 8) -> None:
         """``connections``: how many it opens to the PostgreSQL server at ``postgresql_port`` for each database."""
         super().__init__()
         self._settings = f"""\

@@ -1,8 +1,9 @@
-"""Background tasks: the only module that creates tasks.
+"""Background tasks. No other module of the service creates tasks, except one TaskGroup in ``background_check``, and
+one thread without an event loop in ``kafka.reader``, which waits for each result.
 
 Invariants:
-(1) no task fails silently: what ends a task that is not awaited is logged under its name, and given to ``failed``;
-(2) a task runs until its end: asyncio itself keeps only a weak reference to it;
+(1) no task fails silently: its error is raised where it is awaited, or is logged and passed to ``failed``;
+(2) a running task is never garbage-collected: this module references it, asyncio only weakly;
 (3) other modules use these functions; ``tests/unit/test_background_tasks.py`` lists all their tasks.
 """
 
@@ -16,7 +17,7 @@ from ledger.pacing import Backoff
 _PAUSE_S_MIN: Final = 1.0
 _PAUSE_S_MAX: Final = 60.0
 _WELL_AFTER_S: Final = 600.0
-"""Chosen: a task that fails again and again fills no log, and one that fails rarely is back at once."""
+"""Chosen: a task that fails repeatedly does not flood the service log; one that fails rarely restarts after 1 s."""
 
 _log = logging.getLogger(__name__)
 _running: Final[set[asyncio.Task[Any]]] = set()
@@ -70,8 +71,8 @@ def awaited(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
 async def result_of(task: asyncio.Task[T]) -> T:
     """The result of a task that outlives its callers.
 
-    A caller that is cancelled leaves at once, and the task goes on; its error is dropped then, because no caller
-    waits for it."""
+    If the caller is cancelled, the task continues. Its error then reaches only the other callers that wait for it, if
+    there are any; asyncio does not log it."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -28,7 +28,7 @@ The read side (``projections``) adds its own errors under ``LedgerError``. A bro
 ``LedgerError``: it is an ``AssertionError``, and stops the partition.
 
 The text of a ``LedgerError`` is one sentence for the operator: what happened, where, and what to do. It may name
-paths, hosts and what a driver says, so it goes to the log only. A client gets ``for_clients`` of its class.
+paths, hosts and what a driver says, so it goes to the service log only. A client gets ``for_clients`` of its class.
 """
 
 from typing import ClassVar, Final
@@ -43,7 +43,7 @@ DELETE_STATE: Final = (
 class LedgerError(Exception):
     """The outside world failed. The text is one sentence for the operator: what happened, where, and what to do."""
 
-    for_clients: ClassVar[str] = "the service has a fault that its operator must repair; its log says which"
+    for_clients: ClassVar[str] = "the service has a fault that its operator must repair"
     """What a client gets instead of the text."""
 
 
@@ -56,13 +56,13 @@ class LogUnavailable(LedgerError):
 class StaleHead(LedgerError):
     """Nothing was written: the partition's head is not the one that the append names."""
 
-    for_clients = "others write to the partition"
+    for_clients = "another writer appended to the partition"
 
 
 class OutcomeUnknown(LedgerError):
     """The append may or may not be in the log. Only reading the log again shows it."""
 
-    for_clients = "the commit failed in a way that leaves unknown whether it landed"
+    for_clients = "it is unknown whether the command was written"
 
 
 class LogDamaged(LedgerError):

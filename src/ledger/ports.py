@@ -55,10 +55,10 @@ class EventLog(Protocol):
     async def append(self, partition: int, after: Head, records: Sequence[NewRecord]) -> None:
         """Append ``records`` after the event ``after``, as one whole, durably.
 
-        A log does not look for commands that it has already: the writer's state knows them all, and `audit verify`
-        proves that none is there twice.
+        A log does not check whether it already contains a command: the writer's state knows all commands,
+        and `audit verify` proves that none is there twice.
 
-        Raises StaleHead, LogUnavailable (nothing of it was written in both), OutcomeUnknown.
+        Raises StaleHead or LogUnavailable: nothing was written; OutcomeUnknown: it may have been written.
         """
         ...
 
@@ -156,7 +156,7 @@ class StateStore(Protocol):
         ...
 
     def get_in_thread(self, partition: int, keys: Sequence[str]) -> dict[str, Value]:
-        """As ``get``, in any thread. ``get`` does not wait for it."""
+        """As ``get``, but callable from any thread; it does not block ``get``."""
         ...
 
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:

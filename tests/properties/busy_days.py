@@ -1,4 +1,4 @@
-"""Random days of steps, in addition to the days that Hypothesis generates from `stories`.
+"""Random days of steps, in addition to the days that Hypothesis generates from `scenarios`.
 
 Why both: Hypothesis shrinks a failure and tries odd values, but it prefers small and repeated choices, so its
 days seldom get far. Measured with nine defects planted in the core: 400 days of Hypothesis found two, 400 of these
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.wallet import DAY_US
-from properties.stories import USERS, Post, opening
+from properties.scenarios import USERS, Post, opening
 from unit.given import SECOND_US
 
 

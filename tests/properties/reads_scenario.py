@@ -1,8 +1,8 @@
 """Logs for readers: what a real node writes in busy weeks of a dozen wallets over some partitions.
 
-    told = story(seed)                     # the same seed always makes the same log
-    told.partitions[1]                     # the records of partition 1, in log order
-    told.records                           # those of all, each partition's in order
+    scenario = make_scenario(seed)   # the same seed always makes the same log
+    scenario.partitions[1]           # the records of partition 1, in log order
+    scenario.records                 # those of all, each partition's in order
 
 `busy_days` asks whether the ledger decides rightly, so most of its commands are refused; here nearly all are taken,
 and what they are about is what readers may get wrong: bets, orders, holds and transfers in each state, and changing
@@ -73,7 +73,7 @@ GRANTERS: Final = "op:2"
 
 
 @dataclass(frozen=True)
-class Story:
+class Scenario:
     """The records that a node wrote, partition by partition."""
 
     partitions: list[list[bytes]]
@@ -93,18 +93,18 @@ class _Timed(msgspec.Struct):
     time_us: int
 
 
-def story(seed: int, *, commands: int = 400, partitions: int = 3) -> Story:
-    """The story of this number, of about so many commands. Where a loop is running: ``await tell(…)``."""
-    return asyncio.run(tell(seed, commands=commands, partitions=partitions))
+def make_scenario(seed: int, *, commands: int = 400, partitions: int = 3) -> Scenario:
+    """The scenario of this seed, with about so many commands. Where a loop is running: ``await play_scenario(…)``."""
+    return asyncio.run(play_scenario(seed, commands=commands, partitions=partitions))
 
 
-async def tell(seed: int, *, commands: int = 400, partitions: int = 3) -> Story:
-    teller = _Teller(Random(seed), await World(partitions=partitions).start())
-    await teller.begin()
-    while teller.posted < commands:
-        await teller.live_on()
-    await teller.world.stop()
-    return Story(teller.world.appended.records)
+async def play_scenario(seed: int, *, commands: int = 400, partitions: int = 3) -> Scenario:
+    driver = _Driver(Random(seed), await World(partitions=partitions).start())
+    await driver.begin()
+    while driver.posted < commands:
+        await driver.live_on()
+    await driver.world.stop()
+    return Scenario(driver.world.appended.records)
 
 
 @dataclass
@@ -148,7 +148,7 @@ class _Wallet:
         return SPELLINGS[number % len(SPELLINGS)].format(number)
 
 
-class _Teller:
+class _Driver:
     """Makes random commands, lets a node decide them, and remembers the results."""
 
     def __init__(self, chance: Random, world: World) -> None:

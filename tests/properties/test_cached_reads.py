@@ -28,7 +28,7 @@ from projections.storage.port import Generation, Quarantined, Run
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from properties.naive_reads import NaiveReads
-from properties.reads_scenario import USERS, Story, tell
+from properties.reads_scenario import USERS, Scenario, play_scenario
 from properties.test_reads_against_the_naive_reads import NOW_US, Ends, plain
 
 TURNS: Final = 600
@@ -59,20 +59,20 @@ class FailingCache(MemoryCache):
 class Scene:
     """A read model in a file, folded run by run; some commits never reach the cache."""
 
-    def __init__(self, told: Story, path: Path, cache: AggregateCache, chance: Random) -> None:
-        self.told, self.chance, self.cache = told, chance, cache
+    def __init__(self, scenario: Scenario, path: Path, cache: AggregateCache, chance: Random) -> None:
+        self.scenario, self.chance, self.cache = scenario, chance, cache
         self.store, self.model = SqliteReadModelStore(path), SqliteReadModel(path)
-        self.naive = NaiveReads(told.records)
+        self.naive = NaiveReads(scenario.records)
         self.clock_s = 0.0
         self.post_commit = PostCommit(cache, MemoryLiveFeed(), clock_s=lambda: self.clock_s)
-        self.nodes = [CachedReads(self.model, Ends(told), lambda: NOW_US, cache) for _ in range(2)]
+        self.nodes = [CachedReads(self.model, Ends(scenario), lambda: NOW_US, cache) for _ in range(2)]
         self.at: list[dict[int, int]] = [{} for _ in self.nodes]
         self.quarantined: Quarantined | None = None
         self.days = sorted({event["time_us"] // DAY_US for event in self.naive.events})
         self.hits = 0
 
     async def begin(self) -> None:
-        self.live = await self.store.make_generation(VERSION, len(self.told.partitions), live=True)
+        self.live = await self.store.make_generation(VERSION, len(self.scenario.partitions), live=True)
         await self.prepare()
 
     async def prepare(self) -> None:
@@ -94,7 +94,7 @@ class Scene:
 
     async def fold(self) -> None:
         folder = self.chance.choice(self.folders)
-        records = self.told.partitions[folder.partition]
+        records = self.scenario.partitions[folder.partition]
         size = self.chance.choice((1, 1, 2, 5, 20))
         run = await folder.fold(records[folder.head.seq : folder.head.seq + size])
         if run is None:
@@ -140,9 +140,9 @@ class Scene:
 
     async def rebuild(self) -> None:
         """Another generation, at the same seqs, goes live."""
-        made = await self.store.make_generation(VERSION, len(self.told.partitions), live=False)
+        made = await self.store.make_generation(VERSION, len(self.scenario.partitions), live=False)
         for old in self.folders:
-            records = self.told.partitions[old.partition][: old.head.seq]
+            records = self.scenario.partitions[old.partition][: old.head.seq]
             folder = PartitionProjector(
                 self.store, made.number, old.partition, (await self.store.checkpoints(made.number))[old.partition], []
             )
@@ -223,7 +223,7 @@ async def play(scene: Scene) -> None:
 @pytest.mark.parametrize("seed", range(3))
 async def test_reads_through_a_cache_in_memory_are_what_the_events_say(seed: int, tmp_path: Path) -> None:
     cache = FailingCache(trust_s=LONG_S)
-    scene = Scene(await tell(seed), tmp_path / "read-model.sqlite3", cache, Random(seed))
+    scene = Scene(await play_scenario(seed), tmp_path / "read-model.sqlite3", cache, Random(seed))
     await play(scene)
     assert scene.hits > TURNS / 20, "too few cache hits for this test to mean anything"
 
@@ -232,7 +232,7 @@ async def test_reads_through_a_cache_in_memory_are_what_the_events_say(seed: int
 @pytest.mark.parametrize("seed", range(10, 18))
 async def test_reads_through_redis_are_what_the_events_say(seed: int, redis_url: str, tmp_path: Path) -> None:
     cache = RedisCache(RedisClient(redis_url), trust_s=LONG_S)
-    scene = Scene(await tell(seed), tmp_path / "read-model.sqlite3", cache, Random(seed))
+    scene = Scene(await play_scenario(seed), tmp_path / "read-model.sqlite3", cache, Random(seed))
     await play(scene)
     with RedisClientOfTests.from_url(redis_url) as client:
         assert client.keys("stakelog:1:wallet:*")

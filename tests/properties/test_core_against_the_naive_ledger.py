@@ -19,7 +19,7 @@ from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
 from properties.busy_days import Deliver, Redeliver, Step, Wait, busy_day, shortest
 from properties.naive_ledger import DAY_US, Accepted, FollowUp, NaiveLedger, Refused
-from properties.stories import USERS, Post, assert_same_event, beginnings, commands, mostly, seen
+from properties.scenarios import USERS, Post, assert_same_event, beginnings, commands, mostly, seen
 from unit.given import ASSETS, PARTITION, SECOND_US, Scene
 
 steps: Final[st.SearchStrategy[Step]] = mostly(

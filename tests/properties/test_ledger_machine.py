@@ -40,7 +40,7 @@ from ledger.writer.writer import Writer
 from properties.busy_days import Wait, busy_day
 from properties.jumping_loop import JumpingLoop
 from properties.naive_ledger import DAY_US
-from properties.stories import USERS, Post, beginnings, commands, seen
+from properties.scenarios import USERS, Post, beginnings, commands, seen
 from properties.witness import Asked, Witness, Written
 from unit.given import ASSETS, NOON, SECOND_US
 

@@ -34,7 +34,7 @@ from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from properties import naive_reads
 from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
-from properties.reads_scenario import USERS, Story, tell
+from properties.reads_scenario import USERS, Scenario, play_scenario
 
 PAGES: Final = (History, Bets, Holds, Transfers, BonusGrants, Orders, Adjustments, Wallets)
 OF_ALL_USERS: Final = ("orders", "adjustments", "wallets")
@@ -48,7 +48,7 @@ OpenBoth = Callable[[], tuple[ReadModelStore, ReadModel]]
 
 
 def seeds(first: int, number: int) -> pytest.MarkDecorator:
-    """The first story for every commit, the others, and one more on each server, for `make test`."""
+    """The first scenario for every commit, the others, and one more on each server, for `make test`."""
     others = range(first + 1, first + number)
     return pytest.mark.parametrize(
         ("seed", "open_both"),
@@ -75,9 +75,9 @@ def open_both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenBo
 class Ends:
     """The end of a log that the read model has reached."""
 
-    def __init__(self, told: Story) -> None:
-        self._partitions = told.partitions
-        self.partitions = len(told.partitions)
+    def __init__(self, scenario: Scenario) -> None:
+        self._partitions = scenario.partitions
+        self.partitions = len(scenario.partitions)
 
     def end(self, partition: int) -> int:
         return len(self._partitions[partition])
@@ -93,8 +93,8 @@ class Ends:
 class Folded:
     """A read model that is folded as far as a test says."""
 
-    def __init__(self, told: Story, store: ReadModelStore, reads: Reads, generation: int) -> None:
-        self._told, self._store, self.reads, self._generation = told, store, reads, generation
+    def __init__(self, scenario: Scenario, store: ReadModelStore, reads: Reads, generation: int) -> None:
+        self._scenario, self._store, self.reads, self._generation = scenario, store, reads, generation
         self._folders: list[PartitionProjector] = []
 
     async def fold(self, chance: Random, part: float, rows_max: int) -> None:
@@ -106,7 +106,7 @@ class Folded:
                 for partition, checkpoint in enumerate(checkpoints)
             ]
         for folder in self._folders:
-            records = self._told.partitions[folder.partition]
+            records = self._scenario.partitions[folder.partition]
             end = int(len(records) * part)
             while folder.head.seq < end:
                 step = chance.choice((1, 2, 7, 30, 1_000))
@@ -128,11 +128,11 @@ class Folded:
 
 
 @asynccontextmanager
-async def folded(told: Story, open_both: OpenBoth) -> AsyncIterator[Folded]:
+async def folded(scenario: Scenario, open_both: OpenBoth) -> AsyncIterator[Folded]:
     store, model = open_both()
-    generation = await store.make_generation(VERSION, len(told.partitions), live=True)
+    generation = await store.make_generation(VERSION, len(scenario.partitions), live=True)
     try:
-        yield Folded(told, store, Reads(model, Ends(told), lambda: NOW_US), generation.number)
+        yield Folded(scenario, store, Reads(model, Ends(scenario), lambda: NOW_US), generation.number)
     finally:
         await model.close()
         await store.close()
@@ -206,10 +206,10 @@ def without_now(expected: Doc | NotFound, name: str, params: Mapping[str, Any]) 
 
 @seeds(0, 6)
 async def test_every_read_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
-    told = await tell(seed)
+    scenario = await play_scenario(seed)
     chance = Random(seed)
-    model = NaiveReads(told.records)
-    async with folded(told, open_both) as product:
+    model = NaiveReads(scenario.records)
+    async with folded(scenario, open_both) as product:
         await product.fold(chance, 1.0, rows_max=chance.choice((3, 40, 400_000)))
         for user_id in USERS:
             for name, params, expected in every_read(model, user_id):
@@ -222,13 +222,13 @@ async def test_every_read_equals_the_reference_model(seed: int, open_both: OpenB
 
 @seeds(300, 6)
 async def test_every_leaderboard_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
-    told = await tell(seed)
+    scenario = await play_scenario(seed)
     chance = Random(seed)
-    model = NaiveReads(told.records)
+    model = NaiveReads(scenario.records)
     times = sorted({event["time_us"] for event in model.events})
     days = sorted({time_us // DAY_US for time_us in times})
-    assert len(days) > 1, "a story of one day would say little"
-    async with folded(told, open_both) as product:
+    assert len(days) > 1, "a scenario of one day would say little"
+    async with folded(scenario, open_both) as product:
         await product.fold(chance, 1.0, rows_max=40)
         for name in LEADERBOARDS:
             for asset in ("INR", "GOLD", "none-such"):
@@ -240,17 +240,17 @@ async def test_every_leaderboard_equals_the_reference_model(seed: int, open_both
 
 @seeds(100, 6)
 async def test_reads_are_true_at_the_position_that_they_name(seed: int, open_both: OpenBoth) -> None:
-    told = await tell(seed, commands=200)
+    scenario = await play_scenario(seed, commands=200)
     chance = Random(seed)
-    async with folded(told, open_both) as product:
+    async with folded(scenario, open_both) as product:
         for part in (0.3, 0.6, 0.9):
             await product.fold(chance, part, rows_max=40)
-            model = NaiveReads(told.records).at(product.cut)
+            model = NaiveReads(scenario.records).at(product.cut)
             for user_id in USERS:
                 found = await product.reads.wallet(user_id)
                 assert found.seqs == {
-                    partition_of(user_id, len(told.partitions)): product.cut[
-                        partition_of(user_id, len(told.partitions))
+                    partition_of(user_id, len(scenario.partitions)): product.cut[
+                        partition_of(user_id, len(scenario.partitions))
                     ]
                 }
                 assert plain(found) == model.wallet(user_id)
@@ -259,8 +259,8 @@ async def test_reads_are_true_at_the_position_that_they_name(seed: int, open_bot
 
 @seeds(400, 1)
 async def test_a_quarantined_user_does_not_hide_the_orders_of_other_users(seed: int, open_both: OpenBoth) -> None:
-    told = await tell(seed)
-    async with folded(told, open_both) as product:
+    scenario = await play_scenario(seed)
+    async with folded(scenario, open_both) as product:
         await product.fold(Random(seed), 1.0, rows_max=400_000)
         before = await walk(product.reads, "orders", "", {}, 200)
         assert isinstance(before, dict)
@@ -308,10 +308,10 @@ LISTS: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (
 async def test_a_list_is_walked_without_a_skip_or_a_repeat_while_events_arrive(
     seed: int, open_both: OpenBoth
 ) -> None:
-    told = await tell(seed)
+    scenario = await play_scenario(seed)
     chance = Random(seed)
     walks: dict[tuple[str, str, str], tuple[Mapping[str, Any], list[naive_reads.Page], str | None]] = {}
-    async with folded(told, open_both) as product:
+    async with folded(scenario, open_both) as product:
         for part in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
             await product.fold(chance, part, rows_max=400_000)
             for name, params in LISTS:
@@ -327,7 +327,7 @@ async def test_a_list_is_walked_without_a_skip_or_a_repeat_while_events_arrive(
                     assert isinstance(found.document, PAGES)
                     pages.append(naive_reads.Page(answer["items"], product.cut))
                     walks[key] = (params, pages, found.document.next_cursor)
-        reference = NaiveReads(told.records)
+        reference = NaiveReads(scenario.records)
         for (name, _, user_id), (params, pages, cursor) in walks.items():
             following = cursor
             while following is not None:

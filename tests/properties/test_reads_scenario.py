@@ -18,25 +18,25 @@ from properties.naive_reads import (
     every_queue,
     every_read,
 )
-from properties.reads_scenario import MAYFLY, NEVER_OPENED, USERS, WHALE, Story, story
-from properties.stories import seen
+from properties.reads_scenario import MAYFLY, NEVER_OPENED, USERS, WHALE, Scenario, make_scenario
+from properties.scenarios import seen
 from unit.node_in_memory import World
 
 SEEDS: Final = range(8)
 
 
 @lru_cache
-def told(seed: int) -> Story:
-    return story(seed)
+def scenario(seed: int) -> Scenario:
+    return make_scenario(seed)
 
 
 @lru_cache
 def reads_of(seed: int) -> NaiveReads:
-    return NaiveReads(told(seed).records)
+    return NaiveReads(scenario(seed).records)
 
 
 def everything(*names: str) -> Iterator[Doc]:
-    """Each item and document of those reads, of all wallets in all stories."""
+    """Each item and document of those reads, of all wallets in all scenarios."""
     for seed in SEEDS:
         reads = reads_of(seed)
         for user_id in USERS:
@@ -54,14 +54,14 @@ def events() -> Iterator[Any]:
 
 
 def test_a_seed_always_makes_the_same_scenario() -> None:
-    assert story(5) == told(5)
-    assert story(6) != told(5)
+    assert make_scenario(5) == scenario(5)
+    assert make_scenario(6) != scenario(5)
 
 
 def test_its_records_are_those_of_all_partitions_by_time_and_all_are_events() -> None:
     for seed in SEEDS:
-        records = told(seed).records
-        assert sorted(records) == sorted(record for records in told(seed).partitions for record in records)
+        records = scenario(seed).records
+        assert sorted(records) == sorted(record for records in scenario(seed).partitions for record in records)
         assert len(reads_of(seed).events) == len(records)
         times = [event["time_us"] for event in reads_of(seed).events]
         assert times == sorted(times)
@@ -69,7 +69,7 @@ def test_its_records_are_those_of_all_partitions_by_time_and_all_are_events() ->
 
 
 def test_it_has_the_requested_length_and_number_of_partitions() -> None:
-    many = story(1, commands=700, partitions=5)
+    many = make_scenario(1, commands=700, partitions=5)
     assert len(many.partitions) == 5
     assert 350 < len(many.records) < 1_400
     assert sum(bool(records) for records in many.partitions) >= 3
@@ -138,8 +138,8 @@ def test_wallets_and_kinds_share_ids() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_model_reads_the_same_wallets_as_the_ledger(seed: int) -> None:
-    world = World(partitions=len(told(seed).partitions))
-    world.appended.records = told(seed).partitions
+    world = World(partitions=len(scenario(seed).partitions))
+    world.appended.records = scenario(seed).partitions
     wallets = world.replayed()
     assert set(wallets) == set(reads_of(seed).users())
     for user_id, wallet in wallets.items():

@@ -24,7 +24,7 @@ from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted
 from ledger.writer.writer import Writer
 from properties.busy_days import Step, Wait, busy_day
-from properties.stories import Post
+from properties.scenarios import Post
 from properties.witness import Asked
 from unit.given import ASSETS
 from unit.node_in_memory import World

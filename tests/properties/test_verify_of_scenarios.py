@@ -12,7 +12,7 @@ import pytest
 from ledger.core.record import EMPTY_SHA256
 from ledger.operations.audit import Fault, verify
 from ledger.ports import StoredRecord
-from properties.reads_scenario import Story, story
+from properties.reads_scenario import Scenario, make_scenario
 
 CLEAN: Final = range(40, 52)
 DAMAGED: Final = range(40, 44)
@@ -34,13 +34,13 @@ class Pages:
 
 
 @lru_cache
-def told(seed: int) -> Story:
-    return story(seed)
+def scenario(seed: int) -> Scenario:
+    return make_scenario(seed)
 
 
 @pytest.mark.parametrize("seed", CLEAN)
 def test_a_week_is_correct(seed: int) -> None:
-    partitions = told(seed).partitions
+    partitions = scenario(seed).partitions
     assert verify(Pages(partitions)).events == sum(map(len, partitions))
 
 
@@ -60,7 +60,7 @@ def damaged(partitions: list[list[bytes]], chance: Random) -> tuple[list[list[by
 def test_one_changed_byte_names_the_changed_record(seed: int) -> None:
     chance = Random(seed)
     for _ in range(60):
-        changed, partition, seq = damaged(told(seed).partitions, chance)
+        changed, partition, seq = damaged(scenario(seed).partitions, chance)
         with pytest.raises(Fault) as caught:
             verify(Pages(changed))
         assert (caught.value.partition, caught.value.seq) == (partition, seq), caught.value
@@ -79,7 +79,7 @@ def rechained(records: list[bytes]) -> list[bytes]:
 def test_a_changed_number_in_data_is_found_behind_a_new_chain(seed: int) -> None:
     chance = Random(seed)
     for _ in range(20):
-        changed = [list(records) for records in told(seed).partitions]
+        changed = [list(records) for records in scenario(seed).partitions]
         partition = chance.choice([number for number, records in enumerate(changed) if records])
         places = [
             (index, name)

@@ -31,7 +31,7 @@ from ledger.core.record import EMPTY_SHA256, decode
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
 from properties import naive_ledger
 from properties.naive_ledger import NaiveLedger
-from properties.stories import assert_same_event
+from properties.scenarios import assert_same_event
 
 
 @dataclass(eq=False)

@@ -31,5 +31,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def service_disk(tmp_path: Path) -> Iterator[Path]:
     """Large enough for a service to start on, small enough to be filled."""
-    with disk_of(16, tmp_path / "disk") as folder:
+    with disk_of(32, tmp_path / "disk") as folder:
         yield folder

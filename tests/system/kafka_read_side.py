@@ -95,11 +95,13 @@ class WorkerProcess:
 class KafkaReadSide:
     """A topic, an empty database, a scenario to write, and the programs started on them."""
 
-    def __init__(self, kafka: Kafka, url: str, path: Path, story: Sequence[Sequence[bytes]], topic: str = "") -> None:
-        self.kafka, self.url, self.path, self.story = kafka, url, path, story
-        self.partitions = len(story)
+    def __init__(
+        self, kafka: Kafka, url: str, path: Path, scenario: Sequence[Sequence[bytes]], topic: str = ""
+    ) -> None:
+        self.kafka, self.url, self.path, self.scenario = kafka, url, path, scenario
+        self.partitions = len(scenario)
         self.topic = topic or new_topic()
-        self.written = [0] * len(story)
+        self.written = [0] * len(scenario)
         self._stack = ExitStack()
         self._numbers = 0
         self.program = [sys.executable, str(ON_TOPIC)]
@@ -129,11 +131,11 @@ class KafkaReadSide:
         asyncio.run(make())
 
     def write(self, share: float = 1.0, run: int = _RUN) -> None:
-        """Write every partition up to this share of the story."""
+        """Write every partition up to this share of the scenario."""
 
         async def append() -> None:
             log = await self.log()
-            for partition, records in enumerate(self.story):
+            for partition, records in enumerate(self.scenario):
                 last = round(len(records) * share)
                 while (first := self.written[partition]) < last:
                     some = records[first : min(first + run, last)]
@@ -233,7 +235,7 @@ class KafkaReadSide:
         expected = asyncio.run(
             from_scratch(
                 self.path / f"scratch-{time.monotonic_ns()}",
-                [records[:seq] for records, seq in zip(self.story, self.written, strict=True)],
+                [records[:seq] for records, seq in zip(self.scenario, self.written, strict=True)],
             )
         )
         assert self.tables() == expected
@@ -253,10 +255,10 @@ class KafkaReadSide:
 
 @contextmanager
 def side_of(
-    kafka: Kafka, databases: EmptyDatabases, path: Path, story: Sequence[Sequence[bytes]], topic: str = ""
+    kafka: Kafka, databases: EmptyDatabases, path: Path, scenario: Sequence[Sequence[bytes]], topic: str = ""
 ) -> Iterator[KafkaReadSide]:
     with databases.one() as url:
-        side = KafkaReadSide(kafka, url, path, story, topic)
+        side = KafkaReadSide(kafka, url, path, scenario, topic)
         try:
             yield side
         finally:

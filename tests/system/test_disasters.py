@@ -154,7 +154,7 @@ def data(yesterday: Path, tmp_path: Path) -> Path:
 
 def test_a_full_disk_refuses_writes_definitely_and_goes_on_when_there_is_space(service_disk: Path) -> None:
     ballast = service_disk / "ballast"
-    ballast.write_bytes(bytes(13_500_000))
+    ballast.write_bytes(bytes(30_200_000))
     with service_of(service_disk / "data") as service:
         assert statuses(post(service, *OPENINGS)) == {201}
         written = 8

@@ -9,7 +9,7 @@ import pytest
 from databases import EmptyDatabases
 from deploy.local.servers import SASL_PASSWORD, Kafka
 from kafka_judge import secure_url
-from properties.reads_scenario import Story, story
+from properties.reads_scenario import Scenario, make_scenario
 from system.cluster import Cluster, Crowd, assert_borne_out
 from system.kafka_read_side import KafkaReadSide, side_of, until
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def told() -> Story:
-    return story(37, commands=300, partitions=3)
+def scenario() -> Scenario:
+    return make_scenario(37, commands=300, partitions=3)
 
 
 @pytest.fixture
-def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
+def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, scenario: Scenario) -> Iterator[KafkaReadSide]:
     """What is written goes the plain way; the programs go the secure one."""
-    with side_of(kafka, postgresql, tmp_path, told.partitions) as side:
+    with side_of(kafka, postgresql, tmp_path, scenario.partitions) as side:
         side.environment["STAKELOG_LOG"] = secure_url(kafka)
         yield side
 

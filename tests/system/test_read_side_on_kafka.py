@@ -10,21 +10,21 @@ import pytest
 from databases import EmptyDatabases, open_database
 from deploy.local.servers import Kafka
 from projections.storage.port import RebuildUnderWay
-from properties.reads_scenario import Story, story
+from properties.reads_scenario import Scenario, make_scenario
 from system.kafka_read_side import KafkaReadSide, fork_of, side_of, until
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def told() -> Story:
-    return story(31, commands=500, partitions=3)
+def scenario() -> Scenario:
+    return make_scenario(31, commands=500, partitions=3)
 
 
 @pytest.fixture
-def side(kafka: Kafka, mariadb: EmptyDatabases, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
+def side(kafka: Kafka, mariadb: EmptyDatabases, tmp_path: Path, scenario: Scenario) -> Iterator[KafkaReadSide]:
     """On MariaDB. What depends on the database is in the conformance suites, which run on PostgreSQL, too."""
-    with side_of(kafka, mariadb, tmp_path, told.partitions) as side:
+    with side_of(kafka, mariadb, tmp_path, scenario.partitions) as side:
         yield side
 
 
@@ -32,7 +32,7 @@ def test_a_read_model_is_built_rebuilt_and_checked_from_the_topic(
     side: KafkaReadSide, mariadb: EmptyDatabases
 ) -> None:
     side.write(0.5)
-    for partition, records in enumerate(side.story):
+    for partition, records in enumerate(side.scenario):
         if written := side.written[partition]:
             side.write_raw(partition, [fork_of(records[written - 1]), b"no record"])
     side.write()

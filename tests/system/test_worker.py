@@ -12,7 +12,7 @@ import pytest
 from databases import EmptyDatabases
 from deploy.local.servers import Kafka
 from ledger.kafka.log import TOPIC
-from properties.reads_scenario import Story, story
+from properties.reads_scenario import Scenario, make_scenario
 from system.kafka_read_side import KafkaReadSide, WorkerProcess, fork_of, side_of, until
 from system.on_topic import SILENT_S
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def told() -> Story:
-    return story(23, commands=600, partitions=4)
+def scenario() -> Scenario:
+    return make_scenario(23, commands=600, partitions=4)
 
 
 @pytest.fixture
-def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
+def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, scenario: Scenario) -> Iterator[KafkaReadSide]:
     """On PostgreSQL. What depends on the database is in the conformance suites, which run on MariaDB, too."""
-    with side_of(kafka, postgresql, tmp_path, told.partitions) as side:
+    with side_of(kafka, postgresql, tmp_path, scenario.partitions) as side:
         yield side
 
 
@@ -50,13 +50,13 @@ def test_it_folds_old_and_new_events_and_ends_on_sigterm(side: KafkaReadSide) ->
 
 def test_forks_and_what_is_no_record_change_nothing(side: KafkaReadSide) -> None:
     side.write(0.3)
-    for partition, records in enumerate(side.story):
+    for partition, records in enumerate(side.scenario):
         written = side.written[partition]
         old, next_fork = fork_of(records[written // 2]), fork_of(records[written - 1])
         side.write_raw(partition, [old, b"", b"no record", b"{}", next_fork, records[0], records[written - 1]])
     worker = side.worker()
     side.until_folded()
-    for partition, records in enumerate(side.story):
+    for partition, records in enumerate(side.scenario):
         side.write_raw(partition, [fork_of(records[side.written[partition] - 1]), b"\xff"])
     side.write()
     side.until_folded()
@@ -165,9 +165,9 @@ def test_a_worker_without_deliveries_reads_the_log_and_then_ends_to_be_restarted
 
 
 def test_its_check_names_who_differs_is_started_again_and_ends_with_it(
-    own_kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story
+    own_kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, scenario: Scenario
 ) -> None:
-    with side_of(own_kafka, postgresql, tmp_path, told.partitions, TOPIC) as side:
+    with side_of(own_kafka, postgresql, tmp_path, scenario.partitions, TOPIC) as side:
         side.write()
         worker = side.worker(check=True)
         side.until_folded()

@@ -15,7 +15,7 @@ from deploy.local.servers import Kafka, PostgreSql
 from projections.reads.status import read_model_status
 from projections.storage.port import ReadModelUnavailable
 from projections.storage.server_reader import ServerReadModel
-from properties.reads_scenario import Story, story
+from properties.reads_scenario import Scenario, make_scenario
 from real_servers import running
 from system.kafka_read_side import KafkaReadSide, side_of, until
 
@@ -23,20 +23,20 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def told() -> Story:
-    return story(29, commands=1_000, partitions=4)
+def scenario() -> Scenario:
+    return make_scenario(29, commands=1_000, partitions=4)
 
 
 @pytest.fixture
-def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story) -> Iterator[KafkaReadSide]:
-    with side_of(kafka, postgresql, tmp_path, told.partitions) as side:
+def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, scenario: Scenario) -> Iterator[KafkaReadSide]:
+    with side_of(kafka, postgresql, tmp_path, scenario.partitions) as side:
         side.make_topic()
         yield side
 
 
 @contextmanager
 def growing(side: KafkaReadSide, seconds: float) -> Iterator[threading.Thread]:
-    """The rest of the story is written during so many seconds; at the end it is all there."""
+    """The rest of the scenario is written during so many seconds; at the end it is all there."""
     failed: list[BaseException] = []
 
     def write() -> None:
@@ -119,10 +119,10 @@ def test_killed_joined_and_left_under_load_nothing_is_folded_twice_or_left_out(
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_two_workers_on_the_same_partitions_take_turns(
-    request: pytest.FixtureRequest, kafka: Kafka, tmp_path: Path, told: Story, kind: str
+    request: pytest.FixtureRequest, kafka: Kafka, tmp_path: Path, scenario: Scenario, kind: str
 ) -> None:
     databases: EmptyDatabases = request.getfixturevalue(kind)
-    with side_of(kafka, databases, tmp_path, told.partitions) as side:
+    with side_of(kafka, databases, tmp_path, scenario.partitions) as side:
         side.make_topic()
         workers = [side.worker(group=f".{name}") for name in ("one", "other")]
         for one in workers:
@@ -139,10 +139,10 @@ def test_two_workers_on_the_same_partitions_take_turns(
         assert all("Traceback" not in one.said() for one in workers)
 
 
-def test_a_database_that_goes_away_is_waited_for(kafka: Kafka, tmp_path: Path, told: Story) -> None:
+def test_a_database_that_goes_away_is_waited_for(kafka: Kafka, tmp_path: Path, scenario: Scenario) -> None:
     with (
         running(PostgreSql()) as server,
-        side_of(kafka, EmptyDatabases(server.url), tmp_path, told.partitions) as side,
+        side_of(kafka, EmptyDatabases(server.url), tmp_path, scenario.partitions) as side,
     ):
         side.make_topic()
         worker = side.worker()
@@ -161,9 +161,9 @@ def test_a_database_that_goes_away_is_waited_for(kafka: Kafka, tmp_path: Path, t
 
 
 def test_a_broker_that_goes_away_is_waited_for(
-    own_kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, told: Story
+    own_kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, scenario: Scenario
 ) -> None:
-    with side_of(own_kafka, postgresql, tmp_path, told.partitions) as side:
+    with side_of(own_kafka, postgresql, tmp_path, scenario.partitions) as side:
         side.write(0.4)
         worker = side.worker()
         side.until_folded()

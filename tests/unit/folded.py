@@ -1,8 +1,8 @@
 """A log and a read model in files, as the service has them, and the rows that the tables must have at the end.
 
-beside = Folder(tmp_path, told.partitions)       # an event log with the first half of a story
+beside = Folder(tmp_path, scenario.partitions)   # an event log with the first half of a scenario
 await beside.append_rest()
-assert await beside.tables() == await from_scratch(tmp_path / "other", told.partitions)
+assert await beside.tables() == await from_scratch(tmp_path / "other", scenario.partitions)
 """
 
 from collections.abc import Sequence

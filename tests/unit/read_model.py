@@ -1,6 +1,6 @@
 """A read model on a real SQLite file, folded from records in lists; and the rows of a scene's events, in memory.
 
-model = await ReadModel.folded(tmp_path, story(1).partitions)
+model = await ReadModel.folded(tmp_path, make_scenario(1).partitions)
 model.sql("UPDATE {asset} SET cash = cash + 1")     # a change by hand
 await model.rows()                                  # all rows of the tables
 """

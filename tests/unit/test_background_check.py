@@ -26,7 +26,7 @@ from projections.models.bets import BetRow
 from projections.storage.port import EVERY_USER, Difference, Switched, Users
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
-from properties.reads_scenario import story
+from properties.reads_scenario import make_scenario
 from sqlite_log import damage
 from unit.read_model import ReadModel, write_log
 from unit.test_folding import chained, deposits
@@ -75,18 +75,18 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[list[bytes]]:
-    return story(19, partitions=PARTITIONS).partitions
+def scenario() -> list[list[bytes]]:
+    return make_scenario(19, partitions=PARTITIONS).partitions
 
 
 @pytest.fixture(scope="module")
-def folded(tmp_path_factory: pytest.TempPathFactory, told: list[list[bytes]]) -> Path:
+def folded(tmp_path_factory: pytest.TempPathFactory, scenario: list[list[bytes]]) -> Path:
     """A log, and a read model with all of its events."""
     path = tmp_path_factory.mktemp("folded")
 
     async def fold() -> None:
-        await write_log(path, told)
-        model = await ReadModel.folded(path, told)
+        await write_log(path, scenario)
+        model = await ReadModel.folded(path, scenario)
         await model.store.close()
 
     asyncio.run(fold())
@@ -94,9 +94,9 @@ def folded(tmp_path_factory: pytest.TempPathFactory, told: list[list[bytes]]) ->
 
 
 @pytest.fixture
-async def desk(folded: Path, tmp_path: Path, told: list[list[bytes]]) -> AsyncIterator[Desk]:
+async def desk(folded: Path, tmp_path: Path, scenario: list[list[bytes]]) -> AsyncIterator[Desk]:
     shutil.copytree(folded, tmp_path / "data")
-    model = ReadModel(tmp_path / "data", told)
+    model = ReadModel(tmp_path / "data", scenario)
     log = SqliteLogReader(tmp_path / "data" / EVENTS)
     yield Desk(model, log, Restless())
     await model.store.close()
@@ -132,7 +132,7 @@ async def first_row(desk: Desk, table: str) -> tuple[int, Row, list[str]]:
     for partition in range(PARTITIONS):
         if rows := (await desk.model.rows(partition))[table]:
             return partition, rows[0], list(type(rows[0]).__struct_fields__)
-    raise AssertionError(f"the story has no row of {table}")
+    raise AssertionError(f"the scenario has no row of {table}")
 
 
 def where(row: Row, fields: list[str]) -> tuple[str, list[object]]:
@@ -244,7 +244,7 @@ async def test_a_checkpoint_that_is_not_on_the_log_is_the_only_difference(desk: 
 
 
 async def test_a_defective_fold_is_found_although_the_digests_agree(
-    folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
+    folded: Path, tmp_path: Path, scenario: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(event: Event, place: Position, book: RowBuffer) -> None:
         if isinstance(event.data, BetSettled):
@@ -254,7 +254,7 @@ async def test_a_defective_fold_is_found_although_the_digests_agree(
     (tmp_path / "data" / READ_MODEL).unlink()
     with monkeypatch.context() as broken:
         broken.setattr("projections.projecting.partition.FOLDS", (*folds.FOLDS, wrong))
-        model = await ReadModel.folded(tmp_path / "data", told)
+        model = await ReadModel.folded(tmp_path / "data", scenario)
     desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
     assert await desk.quick() == []
     found = await desk.thorough()
@@ -398,14 +398,14 @@ async def test_the_number_of_stored_differences_is_bounded(desk: Desk) -> None:
 
 
 async def test_rows_that_change_during_the_check_are_no_difference(
-    folded: Path, tmp_path: Path, told: list[list[bytes]]
+    folded: Path, tmp_path: Path, scenario: list[list[bytes]]
 ) -> None:
     """The log is complete; the read model folds one event at each rest of the check."""
     shutil.copytree(folded, tmp_path / "data")
     (tmp_path / "data" / READ_MODEL).unlink()
-    model = await ReadModel.empty(tmp_path / "data", told)
+    model = await ReadModel.empty(tmp_path / "data", scenario)
     folders = [await model.folder(partition) for partition in range(PARTITIONS)]
-    busy = [partition for partition in range(PARTITIONS) for _ in told[partition]]
+    busy = [partition for partition in range(PARTITIONS) for _ in scenario[partition]]
 
     class Busy(Restless):
         async def rest(self) -> None:
@@ -413,7 +413,7 @@ async def test_rows_that_change_during_the_check_are_no_difference(
             if busy:
                 folder = folders[busy.pop()]
                 seq = folder.head.seq
-                await model.fold(folder, told[folder.partition][seq : seq + 1])
+                await model.fold(folder, scenario[folder.partition][seq : seq + 1])
 
     desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Busy())
     passes = 0
@@ -426,11 +426,11 @@ async def test_rows_that_change_during_the_check_are_no_difference(
 
 
 async def test_a_scan_reads_one_moment_whatever_is_committed_during_it(
-    tmp_path: Path, told: list[list[bytes]]
+    tmp_path: Path, scenario: list[list[bytes]]
 ) -> None:
-    records = max(told, key=len)
+    records = max(scenario, key=len)
     model = await ReadModel.empty(tmp_path, [[], [], []])
-    partition = told.index(records)
+    partition = scenario.index(records)
     folder = await model.folder(partition)
     await model.fold(folder, records[: len(records) // 2])
     before, rows = await model.rows(partition), dict[str, list[Row]]()
@@ -502,7 +502,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 async def test_quarantined_events_are_no_difference(
-    folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
+    folded: Path, tmp_path: Path, scenario: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither while the fold fails on them, nor after the fix, before they are folded."""
 
@@ -514,7 +514,7 @@ async def test_quarantined_events_are_no_difference(
     (tmp_path / "data" / READ_MODEL).unlink()
     with monkeypatch.context() as broken:
         broken.setattr("projections.projecting.partition.FOLDS", (*folds.FOLDS, picky))
-        model = await ReadModel.folded(tmp_path / "data", told)
+        model = await ReadModel.folded(tmp_path / "data", scenario)
         desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
         assert [one.user_id for one in await model.store.quarantine(1)] == ["anna"]
         assert await desk.thorough() == []
@@ -541,7 +541,7 @@ async def test_an_event_in_the_rows_on_which_a_fold_fails_is_a_difference(
 
 
 async def test_quarantined_events_that_were_deleted_or_changed_by_hand_are_named(
-    folded: Path, tmp_path: Path, told: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
+    folded: Path, tmp_path: Path, scenario: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def picky(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id == "anna" and event.data.type == "bet_settled":
@@ -551,7 +551,7 @@ async def test_quarantined_events_that_were_deleted_or_changed_by_hand_are_named
     (tmp_path / "data" / READ_MODEL).unlink()
     with monkeypatch.context() as broken:
         broken.setattr("projections.projecting.partition.FOLDS", (*folds.FOLDS, picky))
-        model = await ReadModel.folded(tmp_path / "data", told)
+        model = await ReadModel.folded(tmp_path / "data", scenario)
     desk = Desk(model, SqliteLogReader(tmp_path / "data" / EVENTS), Restless())
     (anna,) = await model.store.quarantine(1)
     waiting = await model.store.quarantined_events(1, anna.partition, "anna", 1_000)

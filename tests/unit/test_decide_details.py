@@ -4,7 +4,7 @@ programs: they have the minor unit."""
 import pytest
 
 from ledger.core.commands import Command
-from ledger.core.money import AMOUNT_MAX, written
+from ledger.core.money import AMOUNT_MAX, format_amount
 from ledger.core.rejections import Code
 from unit.given import (
     ASSETS,
@@ -36,7 +36,7 @@ LIMITED = set_limits(balance_max=100_000, stake_max_per_day=5_000, withdrawal_ma
     ],
 )
 def test_an_amount_for_people_has_the_decimals_of_its_asset(amount: int, asset: str, text: str) -> None:
-    assert written(amount, asset, ASSETS) == text
+    assert format_amount(amount, asset, ASSETS) == text
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_an_amount_for_people_has_the_decimals_of_its_asset(amount: int, asset: 
             "0.00 INR of 50.00 INR were requested for withdrawal today",
             {"withdrawal_max_per_day": 5_000, "requested_today": 0},
         ),
-        (capture_hold(amount=4_000), "the hold h1 is of 30.00 INR", {"held": 3_000}),
+        (capture_hold(amount=4_000), "the hold h1 has 30.00 INR", {"held": 3_000}),
         (deposit(0, order_id="o2"), "amount is 0.00 INR, outside of its range", {"field": "amount"}),
         (
             settle_bet(AMOUNT_MAX, bet_id="b1"),
-            "the sum that the wallet owns and may get back would exceed ±90071992547409.91 INR",
+            "what the wallet has and may get back would exceed ±90071992547409.91 INR",
             {},
         ),
     ],
@@ -93,4 +93,4 @@ def test_an_unknown_asset_names_the_assets_that_exist() -> None:
 def test_an_unknown_game_names_the_games_that_exist() -> None:
     refusal = Scene.with_cash().refused(place_bet(10, game="roulette"))
     assert (refusal.code, refusal.fields) == (Code.UNKNOWN_GAME, {"game": "roulette"})
-    assert refusal.detail == "there is no game roulette; the games are external"
+    assert refusal.detail == "there is no game roulette; known games: external"

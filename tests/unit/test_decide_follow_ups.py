@@ -60,7 +60,7 @@ async def test_a_stray_conclusion_credits_nothing_and_names_the_contradiction(st
     world.node.receive_local(stray, lambda: None)
     damaged = await asyncio.wait_for(world.node.halted, 60)
     assert isinstance(damaged, LogDamaged)
-    assert "0:1 concludes a transfer of u1 that is not sent like this here" in str(damaged)
+    assert "0:1 concludes a transfer that u1 did not send like this" in str(damaged)
     assert world.types("u1") == before
     await world.crash()
 

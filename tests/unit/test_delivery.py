@@ -18,7 +18,7 @@ from projections.projecting.delivery import DeliveredRecord, DeliveryProjector
 from projections.storage.port import ReadModelAhead
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.tables.row_buffer import RowBuffer
-from properties.reads_scenario import Story, story
+from properties.reads_scenario import Scenario, make_scenario
 from system.kafka_read_side import fork_of
 from unit.folded import Tables, from_scratch, live_tables
 
@@ -78,13 +78,13 @@ class TopicInMemory:
 
 
 @pytest.fixture(scope="module")
-def told() -> Story:
-    return story(17, commands=220, partitions=3)
+def scenario() -> Scenario:
+    return make_scenario(17, commands=220, partitions=3)
 
 
 @pytest.fixture(scope="module")
-def expected(told: Story, tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    return asyncio.run(from_scratch(tmp_path_factory.mktemp("scratch"), told.partitions))
+def expected(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    return asyncio.run(from_scratch(tmp_path_factory.mktemp("scratch"), scenario.partitions))
 
 
 def as_topic(events: Sequence[bytes], chance: Random) -> list[bytes]:
@@ -130,16 +130,16 @@ class Table:
         return await live_tables(self.path, self.topic.partitions)
 
 
-def plain(path: Path, told: Story) -> Table:
-    return Table(path, told.partitions)
+def plain(path: Path, scenario: Scenario) -> Table:
+    return Table(path, scenario.partitions)
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_any_delivery_to_any_number_of_workers_makes_the_same_tables(
-    tmp_path: Path, told: Story, expected: Tables, seed: int
+    tmp_path: Path, scenario: Scenario, expected: Tables, seed: int
 ) -> None:
     chance = Random(seed)
-    table = Table(tmp_path / "data", [as_topic(events, chance) for events in told.partitions])
+    table = Table(tmp_path / "data", [as_topic(events, chance) for events in scenario.partitions])
     projectors = [table.projector() for _ in range(1 + seed % 3)]
     ends = table.topic.end_offsets()
     for _ in range(60):
@@ -158,8 +158,10 @@ async def test_any_delivery_to_any_number_of_workers_makes_the_same_tables(
     assert await table.tables() == expected
 
 
-async def test_reading_ends_at_forks_after_the_last_event(tmp_path: Path, told: Story, expected: Tables) -> None:
-    table = Table(tmp_path / "data", [[*events, *map(fork_of, events[-3:]), b"?"] for events in told.partitions])
+async def test_reading_ends_at_forks_after_the_last_event(
+    tmp_path: Path, scenario: Scenario, expected: Tables
+) -> None:
+    table = Table(tmp_path / "data", [[*events, *map(fork_of, events[-3:]), b"?"] for events in scenario.partitions])
     projector = table.projector()
     await projector.take(table.everything())
     ends = table.topic.end_offsets()
@@ -172,9 +174,9 @@ async def test_reading_ends_at_forks_after_the_last_event(tmp_path: Path, told: 
     assert await table.tables() == expected
 
 
-async def test_a_gap_inside_a_batch_is_filled(tmp_path: Path, told: Story) -> None:
-    table = plain(tmp_path / "data", told)
-    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+async def test_a_gap_inside_a_batch_is_filled(tmp_path: Path, scenario: Scenario) -> None:
+    table = plain(tmp_path / "data", scenario)
+    partition = max(range(3), key=lambda one: len(scenario.partitions[one]))
     batch = table.delivered(partition, 0, 10)[partition]
     projector = table.projector()
     await projector.take({partition: [*batch[:4], *batch[6:]]})
@@ -182,9 +184,11 @@ async def test_a_gap_inside_a_batch_is_filled(tmp_path: Path, told: Story) -> No
     assert projector.counts.gaps == 1
 
 
-async def test_an_overtaken_projector_returns_once_its_batch_is_in_the_tables(tmp_path: Path, told: Story) -> None:
-    table = plain(tmp_path / "data", told)
-    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+async def test_an_overtaken_projector_returns_once_its_batch_is_in_the_tables(
+    tmp_path: Path, scenario: Scenario
+) -> None:
+    table = plain(tmp_path / "data", scenario)
+    partition = max(range(3), key=lambda one: len(scenario.partitions[one]))
     one, other = table.projector(), table.projector()
     await one.take(table.delivered(partition, 0, 5))
     await other.take(table.delivered(partition, 5, 7))
@@ -193,39 +197,41 @@ async def test_an_overtaken_projector_returns_once_its_batch_is_in_the_tables(tm
     assert (await table.tables())[partition][0].head.seq == 9
 
 
-async def test_records_delivered_again_are_counted_and_cost_no_read_of_the_topic(tmp_path: Path, told: Story) -> None:
-    table = plain(tmp_path / "data", told)
+async def test_records_delivered_again_are_counted_and_cost_no_read_of_the_topic(
+    tmp_path: Path, scenario: Scenario
+) -> None:
+    table = plain(tmp_path / "data", scenario)
     projector = table.projector()
     await projector.take(table.everything())
     reads, events = table.topic.reads, projector.counts.events
-    assert events == sum(map(len, told.partitions))
+    assert events == sum(map(len, scenario.partitions))
     await projector.take(table.everything())
     assert (table.topic.reads, projector.counts.events, projector.counts.skipped) == (reads, events, events)
 
 
-async def test_a_checkpoint_that_is_not_in_the_topic_ends_the_projector(tmp_path: Path, told: Story) -> None:
-    table = plain(tmp_path / "data", told)
+async def test_a_checkpoint_that_is_not_in_the_topic_ends_the_projector(tmp_path: Path, scenario: Scenario) -> None:
+    table = plain(tmp_path / "data", scenario)
     await table.projector().take(table.everything())
-    partition = max(range(3), key=lambda one: len(told.partitions[one]))
-    table.topic.values = [events[: len(events) // 2] for events in told.partitions]
+    partition = max(range(3), key=lambda one: len(scenario.partitions[one]))
+    table.topic.values = [events[: len(events) // 2] for events in scenario.partitions]
     with pytest.raises(ReadModelAhead, match=f"partition {partition}.*got shorter"):
         await table.projector().take(table.delivered(partition, 0, 1))
 
 
 async def test_a_record_that_does_not_continue_the_chain_is_never_skipped_in_a_gap(
-    tmp_path: Path, told: Story
+    tmp_path: Path, scenario: Scenario
 ) -> None:
     """The log returns a record that does not continue the chain. No later record can repair that."""
-    table = plain(tmp_path / "data", told)
-    partition = max(range(3), key=lambda one: len(told.partitions[one]))
-    table.topic.read = lambda *_: told.partitions[partition][2:3]  # type: ignore[method-assign]
+    table = plain(tmp_path / "data", scenario)
+    partition = max(range(3), key=lambda one: len(scenario.partitions[one]))
+    table.topic.read = lambda *_: scenario.partitions[partition][2:3]  # type: ignore[method-assign]
     with pytest.raises(LogDamaged, match=f"partition {partition}, seq 1"):
         await table.projector().take(table.delivered(partition, 5, 6))
 
 
-async def test_a_stop_ends_a_wait(tmp_path: Path, told: Story) -> None:
-    table = plain(tmp_path / "data", told)
-    partition = max(range(3), key=lambda one: len(told.partitions[one]))
+async def test_a_stop_ends_a_wait(tmp_path: Path, scenario: Scenario) -> None:
+    table = plain(tmp_path / "data", scenario)
+    partition = max(range(3), key=lambda one: len(scenario.partitions[one]))
     await table.projector().take(table.delivered(partition, 0, 5))
     table.topic.failing_reads = 1_000_000
     projector = table.projector()
@@ -242,11 +248,11 @@ async def waiting(projector: DeliveryProjector) -> None:
 
 
 async def test_quarantined_users_are_folded_after_the_fix(
-    tmp_path: Path, told: Story, expected: Tables, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scenario: Scenario, expected: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = plain(tmp_path / "data", told)
-    partition = max(range(3), key=lambda one: len(told.partitions[one]))
-    user_id = decode(told.partitions[partition][len(told.partitions[partition]) // 2]).event.user_id
+    table = plain(tmp_path / "data", scenario)
+    partition = max(range(3), key=lambda one: len(scenario.partitions[one]))
+    user_id = decode(scenario.partitions[partition][len(scenario.partitions[partition]) // 2]).event.user_id
 
     def fail(event: Event, place: Position, book: RowBuffer) -> None:
         if event.user_id == user_id:
@@ -260,8 +266,10 @@ async def test_quarantined_users_are_folded_after_the_fix(
     assert await table.tables() == expected
 
 
-async def test_a_generation_of_another_version_of_the_folds_is_not_changed(tmp_path: Path, told: Story) -> None:
-    table = plain(tmp_path / "data", told)
+async def test_a_generation_of_another_version_of_the_folds_is_not_changed(
+    tmp_path: Path, scenario: Scenario
+) -> None:
+    table = plain(tmp_path / "data", scenario)
     store = SqliteReadModelStore(table.path / READ_MODEL)
     made = await store.make_generation(VERSION + 1, 3, live=True)
     projector = table.projector()
@@ -273,8 +281,8 @@ async def test_a_generation_of_another_version_of_the_folds_is_not_changed(tmp_p
     await store.close()
 
 
-def test_a_fork_is_another_record_at_the_same_position(told: Story) -> None:
-    event = told.partitions[0][0] if told.partitions[0] else told.partitions[1][0]
+def test_a_fork_is_another_record_at_the_same_position(scenario: Scenario) -> None:
+    event = scenario.partitions[0][0] if scenario.partitions[0] else scenario.partitions[1][0]
     (place, prev, _), (other, other_prev, _) = decode(event), decode(fork_of(event))
     assert (place, prev) == (other, other_prev)
     assert encode(decode(event).event, place, prev) == event != fork_of(event)

@@ -16,7 +16,7 @@ from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Failure
 from ledger.writer.requests import Failed
 from projections.storage.port import ReadModelUnavailable
-from unit.asked import Answer, Asked
+from unit.api_in_memory import Answer, InMemoryApi
 from unit.given import deposit, open_wallet
 
 PATH: Final = "/srv/secret/events.sqlite3"
@@ -30,13 +30,13 @@ READS: Final = ("/v1/wallets/u1", "/v1/wallets/u1/history", "/v1/orders", "/v1/l
 
 
 @pytest.fixture
-async def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asked]:
+async def api_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[InMemoryApi]:
     _warnings.clear()
     monkeypatch.setattr("projections.storage.sqlite_reader._LOOK_S", 0.0)
-    async with Asked(tmp_path) as asked:
-        await asked.world.given(open_wallet(), deposit(500))
-        await asked.fold()
-        yield asked
+    async with InMemoryApi(tmp_path) as api_client:
+        await api_client.world.given(open_wallet(), deposit(500))
+        await api_client.fold()
+        yield api_client
 
 
 def assert_plain(answer: Answer, code: str) -> None:
@@ -48,7 +48,7 @@ def assert_plain(answer: Answer, code: str) -> None:
 
 @pytest.mark.parametrize("damage", ["deleted", "emptied"])
 async def test_a_read_model_that_cannot_be_read(
-    asked: Asked, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    api_client: InMemoryApi, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "read-model.sqlite3"
     if damage == "deleted":
@@ -59,18 +59,18 @@ async def test_a_read_model_that_cannot_be_read(
             connection.execute(f"DROP TABLE {table}")
         connection.close()
     for read in READS:
-        assert_plain(await asked.get(read), "log_unavailable")
+        assert_plain(await api_client.get(read), "log_unavailable")
     assert str(path) in caplog.text
 
 
-async def test_a_log_that_cannot_be_read(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_cannot_be_read(api_client: InMemoryApi, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails(*_: Any) -> Any:
         raise LogUnavailable(TEXT)
 
     for call in ("read", "head"):
-        monkeypatch.setattr(asked.world.log, call, fails)
+        monkeypatch.setattr(api_client.world.log, call, fails)
     for read in ("/v1/events?partition=0", "/v1/events/0:1", "/v1/partitions"):
-        assert_plain(await asked.get(read), "log_unavailable")
+        assert_plain(await api_client.get(read), "log_unavailable")
 
 
 @pytest.mark.parametrize(
@@ -78,23 +78,23 @@ async def test_a_log_that_cannot_be_read(asked: Asked, monkeypatch: pytest.Monke
     [(LogUnavailable, "log_unavailable"), (OutcomeUnknown, "outcome_unknown")],
 )
 async def test_a_log_that_cannot_be_written(
-    asked: Asked, error: type[LedgerError], reason: str, caplog: pytest.LogCaptureFixture
+    api_client: InMemoryApi, error: type[LedgerError], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked.world.log.fail_next.append(Failure(error(TEXT), lands=False))
-    failed = await asked.world.failed(deposit(1, order_id="o2"))
+    api_client.world.log.fail_next.append(Failure(error(TEXT), lands=False))
+    failed = await api_client.world.failed(deposit(1, order_id="o2"))
     assert failed.reason == reason
     assert SECRET.search(failed.detail) is None, failed
     assert TEXT in caplog.text
 
 
 async def test_an_unforeseen_error_has_a_request_id_and_nothing_else(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    api_client: InMemoryApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fails(*_: Any) -> Any:
         raise RuntimeError(TEXT)
 
-    monkeypatch.setattr(asked.reads, "wallet", fails)
-    answer = await asked.get("/v1/wallets/u1")
+    monkeypatch.setattr(api_client.reads, "wallet", fails)
+    answer = await api_client.get("/v1/wallets/u1")
     assert_plain(answer, "internal_error")
     assert answer.json()["request_id"] in caplog.text
     assert TEXT in caplog.text

@@ -32,7 +32,7 @@ from projections.tables import fields
 from projections.tables.rows import Row
 from schemas.generate.document import document
 from schemas.generate.played import PARTITION, USER, play
-from unit.asked import Answer, Asked
+from unit.api_in_memory import Answer, InMemoryApi
 from unit.given import (
     approve_withdrawal,
     cancel_bet,
@@ -80,10 +80,10 @@ def schema_of(path: str, status: int) -> Draft202012Validator:
 
 async def test_the_document_has_exactly_the_routes_of_the_service(tmp_path: Path) -> None:
     documented = {(path, method.upper()) for path, operations in DOCUMENT["paths"].items() for method in operations}
-    async with Asked(tmp_path) as asked:
+    async with InMemoryApi(tmp_path) as api_client:
         # A method that no route has gets those of this path.
         for path in DOCUMENT["paths"]:
-            answer = await asked.ask("PURGE", re.sub(r"{[a-z_]+}", "x", path))
+            answer = await api_client.ask("PURGE", re.sub(r"{[a-z_]+}", "x", path))
             allowed = set(answer.headers["allow"].split(", ")) - {"HEAD"}
             assert (answer.status, allowed) == (405, {method for at, method in documented if at == path}), path
     assert {(route.path, route.method) for route in ROUTES if route.operation} == documented
@@ -145,23 +145,23 @@ PATHS: Final = {
 WRONG: Final = ("limit=0", "timeout_ms=x", "min_position=0:9007199254740991,1:1&timeout_ms=0", "unknown=1")
 
 
-async def answered(asked: Asked) -> list[tuple[str, str, Answer]]:
+async def answered(api_client: InMemoryApi) -> list[tuple[str, str, Answer]]:
     """(operation, path of the document, answer) of every read of the story."""
     found = []
     for operation, asks in PATHS.items():
         root = f"/v1/{DOCUMENT['paths'][READS[operation]]['get']['tags'][0]}"
         wrong = [f"{asks[0]}{'&' if '?' in asks[0] else '?'}{query}" for query in WRONG]
-        found += [(operation, READS[operation], await asked.get(root + ask)) for ask in (*asks, *wrong)]
+        found += [(operation, READS[operation], await api_client.get(root + ask)) for ask in (*asks, *wrong)]
     return found
 
 
 async def test_every_response_matches_the_document(tmp_path: Path) -> None:
     assert set(PATHS) == set(READS)
     statuses: dict[str, set[int]] = {operation: set() for operation in READS}
-    async with Asked(tmp_path) as asked:
-        await asked.world.given(*STORY)
-        await asked.fold()
-        for operation, path, answer in await answered(asked):
+    async with InMemoryApi(tmp_path) as api_client:
+        await api_client.world.given(*STORY)
+        await api_client.fold()
+        for operation, path, answer in await answered(api_client):
             schema_of(path, answer.status).validate(answer.json())
             statuses[operation].add(answer.status)
             codes = DOCUMENT["paths"][path]["get"]["responses"]
@@ -171,10 +171,10 @@ async def test_every_response_matches_the_document(tmp_path: Path) -> None:
 
 
 async def test_a_response_with_one_change_does_not_match_the_document(tmp_path: Path) -> None:
-    async with Asked(tmp_path) as asked:
-        await asked.world.given(*STORY)
-        await asked.fold()
-        for operation, path, answer in await answered(asked):
+    async with InMemoryApi(tmp_path) as api_client:
+        await api_client.world.given(*STORY)
+        await api_client.fold()
+        for operation, path, answer in await answered(api_client):
             if answer.status != 200:
                 continue
             validator = schema_of(path, 200)
@@ -230,10 +230,10 @@ def test_every_member_of_every_document_is_described() -> None:
 async def test_the_examples_are_the_responses_of_a_service_with_the_same_events(tmp_path: Path) -> None:
     """Here the events are folded into a file and read over HTTP; the document's examples are made from rows in
     memory."""
-    async with Asked(tmp_path) as asked:
-        asked.world.appended.records[PARTITION].extend(example.record.encode() for example in play())
-        await asked.world.restart()
-        await asked.fold()
+    async with InMemoryApi(tmp_path) as api_client:
+        api_client.world.appended.records[PARTITION].extend(example.record.encode() for example in play())
+        await api_client.world.restart()
+        await api_client.fold()
         said = DOCUMENT["components"]["examples"]
         for name, path in {
             "wallet": f"/v1/wallets/{USER}",
@@ -253,7 +253,7 @@ async def test_the_examples_are_the_responses_of_a_service_with_the_same_events(
             "order": f"/v1/orders/{USER}/wd-1",
         }.items():
             more = "&" if "?" in path else "?"
-            body = (await asked.get(f"{path}{more}timeout_ms=10000")).json()
+            body = (await api_client.get(f"{path}{more}timeout_ms=10000")).json()
             assert body == said[name]["value"], name
 
 

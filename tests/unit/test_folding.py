@@ -23,7 +23,7 @@ from projections.projecting.partition import continue_chain
 from projections.storage.port import Overtaken, Quarantined
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import add_digests, digest_function
-from properties.reads_scenario import story
+from properties.reads_scenario import make_scenario
 from unit.given import Scene, deposit, open_wallet, place_bet, settle_bet
 from unit.read_model import ReadModel, Tables
 
@@ -210,15 +210,15 @@ async def assert_digests_are_of_the_rows(model: ReadModel, partition: int = 0) -
 def test_however_a_log_is_cut_into_runs_the_rows_and_digests_are_the_same(
     seed: int, rows_max: int | None, tmp_path: Path
 ) -> None:
-    told = story(seed, partitions=2).partitions
-    asyncio.run(fold_in_any_runs(told, Random(f"{seed} {rows_max}"), rows_max, tmp_path))
+    scenario = make_scenario(seed, partitions=2).partitions
+    asyncio.run(fold_in_any_runs(scenario, Random(f"{seed} {rows_max}"), rows_max, tmp_path))
 
 
-async def fold_in_any_runs(told: list[list[bytes]], chance: Random, rows_max: int | None, path: Path) -> None:
+async def fold_in_any_runs(scenario: list[list[bytes]], chance: Random, rows_max: int | None, path: Path) -> None:
     (path / "at once").mkdir()
-    at_once = await ReadModel.folded(path / "at once", told)
-    model = await ReadModel.empty(path, told)
-    for partition, records in enumerate(told):
+    at_once = await ReadModel.folded(path / "at once", scenario)
+    model = await ReadModel.empty(path, scenario)
+    for partition, records in enumerate(scenario):
         folder = await model.folder(partition, rows_max)
         done = 0
         while done < len(records):
@@ -411,7 +411,7 @@ async def test_sums_over_all_time_have_no_bound(tmp_path: Path) -> None:
 # --- what the rows mean ---------------------------------------------------------------------------------------------
 
 MEANING: Final = {4: "afec37eab3f5a196"}
-"""Version of the folds → the digest of the rows that it makes of the published story of every event."""
+"""Version of the folds → the digest of the rows that it makes of the published scenario of every event."""
 
 
 def books_of_the_published_story() -> list[RowBuffer]:
@@ -432,7 +432,7 @@ def test_a_fold_that_makes_other_rows_has_another_version() -> None:
     assert MEANING.get(folds.VERSION) == meaning, (
         f"the folds make other rows of the same events than version {folds.VERSION} did: raise folds.VERSION, so "
         f"that existing read models are rebuilt and not folded further, and add its digest, {meaning!r}, to MEANING. "
-        "Only where the published story itself is another one, put it in place of the old digest"
+        "Only where the published scenario itself is another one, put it in place of the old digest"
     )
 
 

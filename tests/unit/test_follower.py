@@ -20,23 +20,23 @@ from projections.projecting.log_reader import refuse_ahead
 from projections.storage.port import Overtaken, ReadModelAhead, ReadModelUnavailable, Run
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.tables.row_buffer import RowBuffer
-from properties.reads_scenario import Story, story, tell
+from properties.reads_scenario import Scenario, make_scenario, play_scenario
 from unit.folded import Folder, Tables, from_scratch, live_tables, tables
 
 
 @pytest.fixture(scope="module")
-def told() -> Story:
-    return story(11, commands=250)
+def scenario() -> Scenario:
+    return make_scenario(11, commands=250)
 
 
 @pytest.fixture(scope="module")
-def expected(told: Story, tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    return asyncio.run(from_scratch(tmp_path_factory.mktemp("scratch"), told.partitions))
+def expected(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    return asyncio.run(from_scratch(tmp_path_factory.mktemp("scratch"), scenario.partitions))
 
 
 @pytest.fixture
-async def folder(tmp_path: Path, told: Story) -> Folder:
-    made = Folder(tmp_path / "data", told.partitions)
+async def folder(tmp_path: Path, scenario: Scenario) -> Folder:
+    made = Folder(tmp_path / "data", scenario.partitions)
     await made.append(0.5)
     return made
 
@@ -86,8 +86,8 @@ async def test_a_follower_at_the_end_does_nothing(folder: Folder) -> None:
         assert (folder.path / (READ_MODEL + "-wal")).stat().st_size == before
 
 
-async def test_an_empty_log_is_followed(tmp_path: Path, told: Story, expected: Tables) -> None:
-    folder = Folder(tmp_path / "data", told.partitions)
+async def test_an_empty_log_is_followed(tmp_path: Path, scenario: Scenario, expected: Tables) -> None:
+    folder = Folder(tmp_path / "data", scenario.partitions)
     await folder.append(0.0)
     async with following(folder) as follower:
         await to_the_end(follower)
@@ -142,10 +142,10 @@ async def test_it_runs_until_it_is_stopped(folder: Folder, expected: Tables) -> 
         await running
 
 
-async def test_it_gathers_larger_batches_while_many_events_arrive(folder: Folder, told: Story) -> None:
+async def test_it_gathers_larger_batches_while_many_events_arrive(folder: Folder, scenario: Scenario) -> None:
     async with following(folder, batch=10_000) as follower:
         await to_the_end(follower)
-        few = 0.5 + 1 / max(map(len, told.partitions))
+        few = 0.5 + 1 / max(map(len, scenario.partitions))
         await folder.append(few)
         assert await follower.step()
         soon = follower.pause_s
@@ -185,11 +185,11 @@ async def test_a_log_that_got_shorter_ends_the_follower(folder: Folder) -> None:
 
 
 async def test_heads_that_are_not_on_the_log_are_refused_before_anything_is_folded(
-    folder: Folder, told: Story
+    folder: Folder, scenario: Scenario
 ) -> None:
     log = folder.reader()
     ends = log.ends()
-    heads = [Head(seq, sha256_hex(told.partitions[partition][seq - 1])) for partition, seq in enumerate(ends)]
+    heads = [Head(seq, sha256_hex(scenario.partitions[partition][seq - 1])) for partition, seq in enumerate(ends)]
     refuse_ahead(log, heads)
     refuse_ahead(log, [EMPTY] * 3)
     for head, reason in (
@@ -205,7 +205,7 @@ async def test_heads_that_are_not_on_the_log_are_refused_before_anything_is_fold
 async def test_another_log_ends_the_follower(folder: Folder, tmp_path: Path) -> None:
     async with following(folder) as follower:
         await to_the_end(follower)
-    other = Folder(tmp_path / "other", (await tell(12, commands=250)).partitions)
+    other = Folder(tmp_path / "other", (await play_scenario(12, commands=250)).partitions)
     await other.append()
     (other.path / EVENTS).replace(folder.path / EVENTS)
     async with following(folder) as follower:
@@ -213,10 +213,12 @@ async def test_another_log_ends_the_follower(folder: Folder, tmp_path: Path) -> 
             await follower.step()
 
 
-async def test_a_log_of_other_partitions_ends_the_follower(folder: Folder, tmp_path: Path, told: Story) -> None:
+async def test_a_log_of_other_partitions_ends_the_follower(
+    folder: Folder, tmp_path: Path, scenario: Scenario
+) -> None:
     async with following(folder) as follower:
         await to_the_end(follower)
-    other = Folder(tmp_path / "other", told.partitions[:2])
+    other = Folder(tmp_path / "other", scenario.partitions[:2])
     await other.append()
     (other.path / EVENTS).replace(folder.path / EVENTS)
     async with following(folder) as follower:
@@ -242,14 +244,16 @@ async def test_a_missing_record_in_the_middle_is_damage(folder: Folder) -> None:
             await to_the_end(follower)
 
 
-async def test_a_fork_in_the_middle_is_damage_once_all_before_it_is_folded(folder: Folder, told: Story) -> None:
+async def test_a_fork_in_the_middle_is_damage_once_all_before_it_is_folded(
+    folder: Folder, scenario: Scenario
+) -> None:
     """The log has one record for each seq, so no record after a fork can be an event."""
     await folder.append()
-    folder.damage("UPDATE event SET record = ? WHERE partition = 1 AND seq = 30", _forked(told.partitions[1][29]))
+    folder.damage("UPDATE event SET record = ? WHERE partition = 1 AND seq = 30", _forked(scenario.partitions[1][29]))
     async with following(folder, batch=600) as follower:
         with pytest.raises(LogDamaged, match="partition 1, seq 30: the record does not continue the chain"):
             await to_the_end(follower)
-    assert (await _heads(folder))[1] == Head(29, sha256_hex(told.partitions[1][28]))
+    assert (await _heads(folder))[1] == Head(29, sha256_hex(scenario.partitions[1][28]))
 
 
 async def test_bytes_that_are_no_record_are_damage(folder: Folder) -> None:
@@ -272,8 +276,8 @@ async def _heads(folder: Folder) -> list[Head]:
     return heads
 
 
-async def test_the_log_reader_sees_every_append_as_a_change(tmp_path: Path, told: Story) -> None:
-    folder = Folder(tmp_path / "data", told.partitions)
+async def test_the_log_reader_sees_every_append_as_a_change(tmp_path: Path, scenario: Scenario) -> None:
+    folder = Folder(tmp_path / "data", scenario.partitions)
     await folder.append(0.1)
     log = folder.reader()
     assert log.changed()
@@ -281,8 +285,8 @@ async def test_the_log_reader_sees_every_append_as_a_change(tmp_path: Path, told
     await folder.append(0.2)
     assert log.changed()
     assert not log.changed()
-    assert log.ends() == [round(len(records) * 0.2) for records in told.partitions]
-    assert log.read(1, 3, 4) == told.partitions[1][2:6]
+    assert log.ends() == [round(len(records) * 0.2) for records in scenario.partitions]
+    assert log.read(1, 3, 4) == scenario.partitions[1][2:6]
     assert log.read(1, log.ends()[1] + 1, 4) == []
     log.close()
 

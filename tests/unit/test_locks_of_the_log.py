@@ -31,7 +31,7 @@ def other_process_reads(path: Path) -> None:
 def look_for_sockets(_: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert sockets.cut_off_unread(port) == 1
+        assert sockets.limit_unread(port) == 1
         assert sockets.cut_connections(port) == 0
 
 

@@ -16,7 +16,7 @@ from api.http.routing import OPERATOR, Body, Route, Router
 from api.http.service import Service
 from api.routes.table import ROUTES
 from schemas.generate.document import document
-from unit.asked import Asked
+from unit.api_in_memory import InMemoryApi
 
 
 class OfGreeting(Struct, frozen=True):
@@ -56,15 +56,15 @@ ROW = Route(
 
 
 async def test_a_row_and_a_function_are_a_route(tmp_path: Path) -> None:
-    async with Asked(tmp_path) as asked:
-        asked.app = Rim(Router((*ROUTES, ROW)), asked.app.service)
-        assert (await asked.get("/v1/greetings/meera?times=2")).json() == {"text": "hello meera hello meera"}
-        assert (await asked.ask("HEAD", "/v1/greetings/meera")).status == 200
-        refused = await asked.get("/v1/greetings/meera?times=4")
+    async with InMemoryApi(tmp_path) as api_client:
+        api_client.app = Rim(Router((*ROUTES, ROW)), api_client.app.service)
+        assert (await api_client.get("/v1/greetings/meera?times=2")).json() == {"text": "hello meera hello meera"}
+        assert (await api_client.ask("HEAD", "/v1/greetings/meera")).status == 200
+        refused = await api_client.get("/v1/greetings/meera?times=4")
         assert refused.json()["detail"] == "times must be an integer from 1 to 3"
-        assert (await asked.get("/v1/greetings/unknown")).json()["code"] == "not_found"
-        assert (await asked.ask("POST", "/v1/greetings/meera")).headers["allow"] == "GET, HEAD"
-        metrics = (await asked.get("/metrics")).body.decode()
+        assert (await api_client.get("/v1/greetings/unknown")).json()["code"] == "not_found"
+        assert (await api_client.ask("POST", "/v1/greetings/meera")).headers["allow"] == "GET, HEAD"
+        metrics = (await api_client.get("/metrics")).body.decode()
         assert 'route="/v1/greetings/{name}",status="404"' in metrics
 
 

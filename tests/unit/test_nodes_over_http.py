@@ -10,7 +10,7 @@ from ledger.core.record import EMPTY_SHA256
 from ledger.node.ports import End
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
-from unit.asked import Asked
+from unit.api_in_memory import InMemoryApi
 from unit.nodes_in_memory import Cluster
 
 PARTITIONS = 4
@@ -39,25 +39,25 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-async def http(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Asked]:
+async def http(cluster: Cluster, tmp_path: Path) -> AsyncIterator[InMemoryApi]:
     async with http_through(None, cluster, tmp_path) as http:
         yield http
 
 
 @asynccontextmanager
-async def http_through(peers: PeersWithEnds | None, cluster: Cluster, folder: Path) -> AsyncIterator[Asked]:
+async def http_through(peers: PeersWithEnds | None, cluster: Cluster, folder: Path) -> AsyncIterator[InMemoryApi]:
     world = await cluster.node("a", clock_off_us=lambda: cluster.clock_off_us)
     member = cluster.members["a"]
     others = world.others
     if peers is not None:
         others = Forwarding(member, peers, world.clock, PARTITIONS, "a")  # type: ignore[arg-type]  # only the ends are read
     log_view = LogView(world.node, member, others)
-    async with Asked(folder, PARTITIONS, started=world, whole=log_view) as http:
+    async with InMemoryApi(folder, PARTITIONS, started=world, whole=log_view) as http:
         yield http
 
 
 async def test_all_partitions_are_listed_with_their_owners_and_null_without_one(
-    cluster: Cluster, http: Asked
+    cluster: Cluster, http: InMemoryApi
 ) -> None:
     await cluster.node("b")
     await cluster.give(a={0, 1}, b={2})
@@ -84,7 +84,7 @@ async def test_the_end_of_another_node_s_partition_comes_from_its_owner(cluster:
 
 
 async def test_a_node_is_ready_once_it_has_joined_and_opened_all_its_partitions(
-    cluster: Cluster, http: Asked
+    cluster: Cluster, http: InMemoryApi
 ) -> None:
     assert (await http.get("/readyz")).status == 503, "its partitions are not known yet"
     http.world.log.gate.clear()
@@ -99,7 +99,7 @@ async def test_a_node_is_ready_once_it_has_joined_and_opened_all_its_partitions(
 
 @pytest.mark.parametrize("off_us", [-1_000_001, 1_000_001])
 async def test_a_node_whose_clock_differs_from_the_log_s_is_not_ready(
-    cluster: Cluster, http: Asked, off_us: int
+    cluster: Cluster, http: InMemoryApi, off_us: int
 ) -> None:
     await cluster.give(a={0})
     await cluster.settled()
@@ -112,7 +112,7 @@ async def test_a_node_whose_clock_differs_from_the_log_s_is_not_ready(
 
 
 async def test_a_node_out_of_its_group_is_not_ready_and_after_two_session_timeouts_not_healthy(
-    cluster: Cluster, http: Asked
+    cluster: Cluster, http: InMemoryApi
 ) -> None:
     await cluster.give(a={0})
     await cluster.settled()
@@ -132,7 +132,7 @@ async def test_a_node_out_of_its_group_is_not_ready_and_after_two_session_timeou
                 assert f"out of the group of the nodes for {absent_for:.1f} session time-outs" in reason
 
 
-async def test_metrics_show_owned_and_open_partitions_and_takeovers(cluster: Cluster, http: Asked) -> None:
+async def test_metrics_show_owned_and_open_partitions_and_takeovers(cluster: Cluster, http: InMemoryApi) -> None:
     await cluster.give(a={0, 1, 3})
     await cluster.settled()
     metrics = (await http.get("/metrics")).body.decode()

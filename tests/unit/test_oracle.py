@@ -15,7 +15,7 @@ from ledger.core.record import EMPTY_SHA256, encode, sha256_hex
 from ledger.writer.requests import WalletRead
 from projections.auditing.oracle import Document, Supply, UnknownRecord, WalletOracle, is_wallet
 from properties.busy_days import Deliver, Step, Wait, busy_day
-from properties.stories import USERS, Post
+from properties.scenarios import USERS, Post
 from unit.folders import story_records
 from unit.given import (
     NOON,
@@ -56,16 +56,16 @@ def records_of(scene: Scene) -> list[bytes]:
     return records
 
 
-def told(scene: Scene, user_id: str = "u1") -> WalletOracle:
-    return told_by(records_of(scene), user_id)
+def oracle_of(scene: Scene, user_id: str = "u1") -> WalletOracle:
+    return oracle_of_records(records_of(scene), user_id)
 
 
-def told_by(records: list[bytes], user_id: str) -> WalletOracle:
-    story = WalletOracle(user_id)
+def oracle_of_records(records: list[bytes], user_id: str) -> WalletOracle:
+    oracle = WalletOracle(user_id)
     for record in records:
         if json.loads(record)["user_id"] == user_id:
-            story.apply(record)
-    return story
+            oracle.apply(record)
+    return oracle
 
 
 def inr(cash: int, bonus: int = 0, held: int = 0) -> dict[str, int]:
@@ -73,7 +73,7 @@ def inr(cash: int, bonus: int = 0, held: int = 0) -> dict[str, int]:
 
 
 def item(scene: Scene, event: Event, user_id: str = "u1") -> Document:
-    return told(scene, user_id).history[f"{scene.position(event)} INR"]
+    return oracle_of(scene, user_id).history[f"{scene.position(event)} INR"]
 
 
 # --- wallet ---------------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def item(scene: Scene, event: Event, user_id: str = "u1") -> Document:
 
 def test_a_new_wallet() -> None:
     scene = Scene().given(open_wallet(referrer_id="u9"))
-    assert told(scene).wallet() == {
+    assert oracle_of(scene).wallet() == {
         "user_id": "u1",
         "status": "open",
         "opened_at_us": NOON,
@@ -97,14 +97,14 @@ def test_a_wallet_that_was_never_opened_has_no_documents() -> None:
     scene.given(transfer(40, "u2"))
     scene.deliver_all()
     assert scene.types_of("u2") == ["transfer_refused"]
-    assert not told(scene, "u2").is_open
+    assert not oracle_of(scene, "u2").is_open
 
 
 def test_the_first_deposit_stays_after_its_reversal() -> None:
     scene = Scene().given(open_wallet())
     first = scene.when(deposit(70, "o1"))
     scene.given(deposit(90, "o2"), reverse(scene.position(first)))
-    assert told(scene).wallet()["first_deposit"] == {
+    assert oracle_of(scene).wallet()["first_deposit"] == {
         "order_id": "o1",
         "asset": "INR",
         "amount": 70,
@@ -116,7 +116,7 @@ def test_the_first_deposit_stays_after_its_reversal() -> None:
 def test_an_asset_appears_once_moved_or_limited_and_credit_is_available() -> None:
     scene = Scene.with_cash(100)
     scene.given(set_limits(asset="GOLD", credit_limit=50, balance_max=None), set_limits(stake_max_per_day=0))
-    wallet = told(scene).wallet()
+    wallet = oracle_of(scene).wallet()
     assert wallet["balances"] == {
         "GOLD": {**inr(0), "available": 50, "withdrawable": 0},
         "INR": {**inr(100), "available": 100, "withdrawable": 100},
@@ -131,15 +131,15 @@ def test_an_asset_appears_once_moved_or_limited_and_credit_is_available() -> Non
 def test_a_bet_can_take_bonus_and_credit_and_a_withdrawal_only_cash_above_zero() -> None:
     scene = Scene.with_cash(100)
     scene.given(grant_bonus(30, "g1"), set_limits(credit_limit=50))
-    assert told(scene).wallet()["balances"]["INR"] == {
+    assert oracle_of(scene).wallet()["balances"]["INR"] == {
         "cash": 100, "bonus": 30, "held": 0, "available": 180, "withdrawable": 100,
     }  # fmt: skip
     scene.given(place_bet(170, "b1"), grant_bonus(7, "g2"))
-    assert told(scene).wallet()["balances"]["INR"] == {
+    assert oracle_of(scene).wallet()["balances"]["INR"] == {
         "cash": -40, "bonus": 7, "held": 0, "available": 17, "withdrawable": 0,
     }  # fmt: skip
     scene.given(set_limits(credit_limit=10))
-    assert told(scene).wallet()["balances"]["INR"] == {
+    assert oracle_of(scene).wallet()["balances"]["INR"] == {
         "cash": -40, "bonus": 7, "held": 0, "available": 7, "withdrawable": 0,
     }  # fmt: skip
     assert scene.refused(place_bet(8, "b2")).fields == {"available": 7}
@@ -149,7 +149,7 @@ def test_an_unnamed_limit_stays_and_null_resets_a_limit() -> None:
     scene = Scene.with_cash(100)
     scene.given(set_limits(credit_limit=5, balance_max=900), set_limits(withdrawal_max_per_day=7))
     scene.given(set_limits(credit_limit=None, balance_max=None))
-    assert told(scene).wallet()["limits"]["INR"] == {
+    assert oracle_of(scene).wallet()["limits"]["INR"] == {
         "credit_limit": 0,
         "balance_max": None,
         "stake_max_per_day": None,
@@ -160,11 +160,11 @@ def test_an_unnamed_limit_stays_and_null_resets_a_limit() -> None:
 def test_a_wallet_is_frozen_unfrozen_and_closed() -> None:
     scene = Scene.with_cash(100)
     scene.given(freeze_wallet())
-    assert told(scene).wallet()["status"] == "frozen"
+    assert oracle_of(scene).wallet()["status"] == "frozen"
     scene.given(unfreeze_wallet(), *emptied(100))
-    assert told(scene).wallet()["status"] == "open"
+    assert oracle_of(scene).wallet()["status"] == "open"
     scene.given(close_wallet())
-    assert told(scene).wallet()["status"] == "closed"
+    assert oracle_of(scene).wallet()["status"] == "closed"
 
 
 # --- history --------------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_each_event_that_moves_money_has_an_item_with_its_change_and_the_balance
             "stake": 300,
         },
     }
-    assert list(told(scene).history) == [f"{PARTITION}:2 INR", f"{PARTITION}:3 INR"], "the opening moved nothing"
+    assert list(oracle_of(scene).history) == [f"{PARTITION}:2 INR", f"{PARTITION}:3 INR"], "the opening moved nothing"
 
 
 def test_the_history_names_the_game_of_a_bets_settlement_and_cancellation_only() -> None:
@@ -202,8 +202,8 @@ def test_the_history_names_the_game_of_a_bets_settlement_and_cancellation_only()
     lost = scene.when(settle_bet(0, "b2"))
     cancelled = scene.when(cancel_bet("b3"))
     assert item(scene, won)["game"] == item(scene, cancelled)["game"] == "external"
-    assert f"{scene.position(lost)} INR" not in told(scene).history, "a payout of nothing moves nothing"
-    assert told(scene).history[f"{PARTITION}:2 INR"]["game"] is None
+    assert f"{scene.position(lost)} INR" not in oracle_of(scene).history, "a payout of nothing moves nothing"
+    assert oracle_of(scene).history[f"{PARTITION}:2 INR"]["game"] is None
 
 
 def test_a_stake_from_bonus_and_its_payout_change_both_buckets() -> None:
@@ -224,8 +224,8 @@ def test_expired_bonuses_and_holds_are_items_of_the_ledger_itself() -> None:
     assert item(scene, freed)["change"] == inr(30, 0, -30)
     assert item(scene, gone)["change"] == inr(0, -60)
     assert item(scene, gone)["command_id"].startswith("~")
-    assert told(scene).holds["h1"]["status"] == "expired"
-    assert told(scene).stats()["totals"][0]["bonuses"] == {"count": 1, "amount": 60}, (
+    assert oracle_of(scene).holds["h1"]["status"] == "expired"
+    assert oracle_of(scene).stats()["totals"][0]["bonuses"] == {"count": 1, "amount": 60}, (
         "it was given, though it expired"
     )
 
@@ -235,14 +235,14 @@ def test_adjustments_move_money_when_they_are_made_or_approved() -> None:
     scene.given(adjust(-10), propose_adjustment(30, "a1"), propose_adjustment(5, "a2"), reject_adjustment("a2"))
     approved = scene.when(approve_adjustment("a1"), "op-2")
     assert item(scene, approved)["change"] == inr(30)
-    assert len(told(scene).history) == 3
+    assert len(oracle_of(scene).history) == 3
 
 
 def test_a_wallet_of_two_assets_has_an_item_for_the_moved_one() -> None:
     scene = Scene.with_cash(100)
     gold = scene.when(deposit(7, "o2", asset="GOLD"))
-    assert told(scene).history[f"{scene.position(gold)} GOLD"]["balances"] == inr(7)
-    assert told(scene).balances() == {"GOLD": inr(7), "INR": inr(100)}
+    assert oracle_of(scene).history[f"{scene.position(gold)} GOLD"]["balances"] == inr(7)
+    assert oracle_of(scene).balances() == {"GOLD": inr(7), "INR": inr(100)}
 
 
 # --- bets -----------------------------------------------------------------------------------------------------------
@@ -265,11 +265,11 @@ def test_a_bet_open_won_lost_and_cancelled() -> None:
         "settled_position": None,
         "settled_at_us": None,
     }
-    assert told(scene).bets["b1"] == opened
+    assert oracle_of(scene).bets["b1"] == opened
     scene.given(place_bet(1, "b2"), place_bet(1, "b3"))
     scene.now_us += SECOND_US
     ends = [scene.when(settle_bet(1, "b1")), scene.when(settle_bet(0, "b2")), scene.when(cancel_bet("b3"))]
-    bets = told(scene).bets
+    bets = oracle_of(scene).bets
     assert [bet["status"] for bet in bets.values()] == ["won", "lost", "cancelled"]
     assert [bet["payout"] for bet in bets.values()] == [1, 0, None]
     assert [bet["settled_position"] for bet in bets.values()] == [scene.position(event) for event in ends]
@@ -279,8 +279,8 @@ def test_a_bet_open_won_lost_and_cancelled() -> None:
 def test_a_bet_cancelled_before_it_was_placed_is_no_bet() -> None:
     scene = Scene.with_cash(1000)
     scene.given(cancel_bet("b1"))
-    assert told(scene).bets == {}
-    assert told(scene).stats()["games"] == []
+    assert oracle_of(scene).bets == {}
+    assert oracle_of(scene).stats()["games"] == []
 
 
 # --- holds ----------------------------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def test_a_bet_cancelled_before_it_was_placed_is_no_bet() -> None:
 def test_a_hold_open_captured_in_part_or_whole_and_released() -> None:
     scene = Scene.with_cash(1000)
     placed = scene.when(hold(100, "h1", expires_at_us=NOON + 9 * SECOND_US))
-    assert told(scene).holds["h1"] == {
+    assert oracle_of(scene).holds["h1"] == {
         "hold_id": "h1",
         "asset": "INR",
         "amount": 100,
@@ -303,7 +303,7 @@ def test_a_hold_open_captured_in_part_or_whole_and_released() -> None:
     scene.given(hold(50, "h2"), hold(20, "h3"))
     scene.now_us += SECOND_US
     scene.given(capture_hold("h1", 30), capture_hold("h2"), release_hold("h3"))
-    holds = told(scene).holds
+    holds = oracle_of(scene).holds
     assert [(found["status"], found["captured"]) for found in holds.values()] == [
         ("captured", 30),
         ("captured", 50),
@@ -329,11 +329,11 @@ def test_a_transfer_is_listed_for_its_sender_only() -> None:
         "created_at_us": NOON,
         "resolved_at_us": None,
     }
-    assert told(scene).transfers["t1"] == expected
+    assert oracle_of(scene).transfers["t1"] == expected
     scene.deliver_all()
-    assert told(scene).transfers["t1"] == expected | {"status": "delivered", "resolved_at_us": NOON}
-    assert told(scene, "u2").transfers == {}
-    assert told(scene, "u2").balances() == {"INR": inr(140)}
+    assert oracle_of(scene).transfers["t1"] == expected | {"status": "delivered", "resolved_at_us": NOON}
+    assert oracle_of(scene, "u2").transfers == {}
+    assert oracle_of(scene, "u2").balances() == {"INR": inr(140)}
 
 
 def test_a_returned_transfer_has_a_reason_and_gives_the_money_back() -> None:
@@ -341,11 +341,11 @@ def test_a_returned_transfer_has_a_reason_and_gives_the_money_back() -> None:
     scene.given(transfer(40, "nobody"))
     scene.now_us += SECOND_US
     scene.deliver_all()
-    found = told(scene).transfers["t1"]
+    found = oracle_of(scene).transfers["t1"]
     assert (found["status"], found["reason"]) == ("returned", "wallet_not_open")
     assert found["resolved_at_us"] == NOON + SECOND_US
-    assert told(scene).balances() == {"INR": inr(100)}
-    assert [line["type"] for line in told(scene).history.values()] == [
+    assert oracle_of(scene).balances() == {"INR": inr(100)}
+    assert [line["type"] for line in oracle_of(scene).history.values()] == [
         "deposited",
         "transfer_sent",
         "transfer_returned",
@@ -371,15 +371,15 @@ def test_a_deposit_is_resolved_at_once_and_its_reversal_has_a_reason() -> None:
         "created_at_us": NOON,
         "resolved_at_us": NOON,
     }
-    assert told(scene).orders["o1"] == expected
+    assert oracle_of(scene).orders["o1"] == expected
     scene.now_us += SECOND_US
     scene.given(reverse(scene.position(paid), reason="charged back"))
-    assert told(scene).orders["o1"] == expected | {
+    assert oracle_of(scene).orders["o1"] == expected | {
         "status": "reversed",
         "reason": "charged back",
         "resolved_at_us": NOON + SECOND_US,
     }
-    assert told(scene).balances() == {"INR": inr(0)}
+    assert oracle_of(scene).balances() == {"INR": inr(0)}
 
 
 def test_a_withdrawal_is_pending_then_approved_or_rejected() -> None:
@@ -398,14 +398,14 @@ def test_a_withdrawal_is_pending_then_approved_or_rejected() -> None:
         "created_at_us": NOON,
         "resolved_at_us": None,
     }
-    assert told(scene).orders["w1"] == expected
+    assert oracle_of(scene).orders["w1"] == expected
     scene.given(request_withdrawal(10, "w2"))
     scene.now_us += SECOND_US
     scene.given(approve_withdrawal("w1"), reject_withdrawal("w2", reason="the name differs"))
-    assert told(scene).orders["w1"] == expected | {"status": "approved", "resolved_at_us": NOON + SECOND_US}
-    assert told(scene).orders["w2"]["status"] == "rejected"
-    assert told(scene).orders["w2"]["reason"] == "the name differs"
-    assert told(scene).balances() == {"INR": inr(70)}
+    assert oracle_of(scene).orders["w1"] == expected | {"status": "approved", "resolved_at_us": NOON + SECOND_US}
+    assert oracle_of(scene).orders["w2"]["status"] == "rejected"
+    assert oracle_of(scene).orders["w2"]["reason"] == "the name differs"
+    assert oracle_of(scene).balances() == {"INR": inr(70)}
 
 
 # --- statistics -----------------------------------------------------------------------------------------------------
@@ -417,7 +417,7 @@ def test_statistics_count_bets_open_and_settled_and_not_cancelled() -> None:
     scene.given(settle_bet(250, "b1"), settle_bet(0, "b2"), cancel_bet("b3"))
     bets = {"bets": 3, "wins": 1, "staked": 170, "paid_out": 250, "net": 100, "biggest_win": 250}
     nothing = {"count": 0, "amount": 0}
-    assert told(scene).stats() == {
+    assert oracle_of(scene).stats() == {
         "user_id": "u1",
         "games": [{"asset": "INR", "game": "external", **bets}],
         "totals": [
@@ -435,18 +435,18 @@ def test_statistics_count_bets_open_and_settled_and_not_cancelled() -> None:
 
 def test_statistics_leave_out_empty_rows_and_are_sorted_by_asset() -> None:
     scene = Scene().given(open_wallet())
-    assert told(scene).stats() == {"user_id": "u1", "games": [], "totals": []}
+    assert oracle_of(scene).stats() == {"user_id": "u1", "games": [], "totals": []}
     scene.given(set_limits(credit_limit=50), place_bet(10, "b1"), cancel_bet("b1"))
-    assert told(scene).stats() == {"user_id": "u1", "games": [], "totals": []}, "a cancelled bet counts nowhere"
+    assert oracle_of(scene).stats() == {"user_id": "u1", "games": [], "totals": []}, "a cancelled bet counts nowhere"
     scene.given(deposit(5, "o1", asset="USDT"), deposit(5, "o2", asset="GOLD"))
-    assert [row["asset"] for row in told(scene).stats()["totals"]] == ["GOLD", "USDT"]
+    assert [row["asset"] for row in oracle_of(scene).stats()["totals"]] == ["GOLD", "USDT"]
 
 
 def test_statistics_count_deposits_approved_withdrawals_and_bonuses() -> None:
     scene = Scene().given(open_wallet(), deposit(100, "o1", bonus=10), deposit(100, "o2", bonus=0), grant_bonus(5))
     scene.given(request_withdrawal(30, "w1"), request_withdrawal(20, "w2"), request_withdrawal(10, "w3"))
     scene.given(approve_withdrawal("w1"), reject_withdrawal("w2"))
-    (total,) = told(scene).stats()["totals"]
+    (total,) = oracle_of(scene).stats()["totals"]
     assert total["deposits"] == {"count": 2, "amount": 200}
     assert total["withdrawals"] == {"count": 1, "amount": 30}
     assert total["bonuses"] == {"count": 2, "amount": 15}
@@ -462,8 +462,8 @@ def test_reversed_orders_and_grants_are_not_counted() -> None:
     ]
     for event in events:
         scene.given(reverse(scene.position(event)))
-    assert told(scene).stats()["totals"] == []
-    assert told(scene).balances() == {"INR": inr(0)}
+    assert oracle_of(scene).stats()["totals"] == []
+    assert oracle_of(scene).balances() == {"INR": inr(0)}
 
 
 # --- referrals ------------------------------------------------------------------------------------------------------
@@ -476,7 +476,7 @@ def test_referrals_count_six_levels() -> None:
         scene.deliver_all()
     scene.given(open_wallet(user_id="late", referrer_id="u0"))
     scene.deliver_all()
-    assert told(scene, "u0").referrals() == {
+    assert oracle_of(scene, "u0").referrals() == {
         "user_id": "u0",
         "referrer_id": None,
         "direct_count": 2,
@@ -486,8 +486,8 @@ def test_referrals_count_six_levels() -> None:
         ],
         "commissions": {},
     }
-    assert told(scene, "u7").referrals()["referrer_id"] == "u6"
-    assert [level["members"] for level in told(scene, "u7").referrals()["levels"]] == [1, 0, 0, 0, 0, 0]
+    assert oracle_of(scene, "u7").referrals()["referrer_id"] == "u6"
+    assert [level["members"] for level in oracle_of(scene, "u7").referrals()["levels"]] == [1, 0, 0, 0, 0, 0]
 
 
 def test_a_void_referral_is_not_counted() -> None:
@@ -495,7 +495,7 @@ def test_a_void_referral_is_not_counted() -> None:
     scene.deliver_all()
     assert scene.types_of("u1") == ["referral_void"]
     scene.given(open_wallet())
-    assert told(scene).referrals()["direct_count"] == 0
+    assert oracle_of(scene).referrals()["direct_count"] == 0
 
 
 # --- balance at a time ----------------------------------------------------------------------------------------------
@@ -503,11 +503,11 @@ def test_a_void_referral_is_not_counted() -> None:
 
 def test_balances_are_as_of_the_last_applied_record() -> None:
     scene = Scene().given(open_wallet(), set_limits(asset="GOLD", credit_limit=1), deposit(100))
-    story = WalletOracle("u1")
+    oracle = WalletOracle("u1")
     seen = []
     for record in records_of(scene):
-        story.apply(record)
-        seen.append(story.balances())
+        oracle.apply(record)
+        seen.append(oracle.balances())
     assert seen == [{}, {"GOLD": inr(0)}, {"GOLD": inr(0), "INR": inr(100)}]
 
 
@@ -563,17 +563,17 @@ def test_on_random_days_its_wallets_equal_the_writers(first: int) -> None:
     for seed in range(first, first + 50):
         scene = live(busy_day(seed))
         for user_id in USERS:
-            story, wallet = told(scene, user_id), scene.wallet(user_id)
-            assert story.is_open == (wallet.status != "none"), seed
-            if not story.is_open:
+            oracle, wallet = oracle_of(scene, user_id), scene.wallet(user_id)
+            assert oracle.is_open == (wallet.status != "none"), seed
+            if not oracle.is_open:
                 continue
             document = wallet_document(WalletRead(wallet, Position(PARTITION, len(scene.events))))
-            assert story.wallet() == msgspec.to_builtins(document), seed
-            assert statuses(story) == entries_of(scene, user_id), seed
+            assert oracle.wallet() == msgspec.to_builtins(document), seed
+            assert statuses(oracle) == entries_of(scene, user_id), seed
 
 
-def statuses(story: WalletOracle) -> dict[str, set[tuple[str, str]]]:
-    kinds = {"order": story.orders, "bet": story.bets, "hold": story.holds, "transfer": story.transfers}
+def statuses(oracle: WalletOracle) -> dict[str, set[tuple[str, str]]]:
+    kinds = {"order": oracle.orders, "bet": oracle.bets, "hold": oracle.holds, "transfer": oracle.transfers}
     return {kind: {(name, str(found["status"])) for name, found in named.items()} for kind, named in kinds.items()}
 
 
@@ -598,14 +598,14 @@ def entries_of(scene: Scene, user_id: str) -> dict[str, set[tuple[str, str]]]:
 def test_it_applies_the_whole_published_scenario() -> None:
     users = {json.loads(record)["user_id"] for records in story_records() for record in records}
     for user_id in users:
-        story = WalletOracle(user_id)
+        oracle = WalletOracle(user_id)
         last: dict[str, Any] = {}
         for record in (record for records in story_records() for record in records):
             event = json.loads(record)
             if event["user_id"] == user_id:
-                story.apply(record)
+                oracle.apply(record)
                 last |= event["balances"]
-        assert {asset: story.balances()[asset] for asset in last} == last
+        assert {asset: oracle.balances()[asset] for asset in last} == last
 
 
 # --- what it does not know ------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from projections.storage.port import ReadModelUnavailable, Switched
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from projections.tables.queries import Query
-from properties.reads_scenario import Story, story
-from unit.asked import Asked
+from properties.reads_scenario import Scenario, make_scenario
+from unit.api_in_memory import InMemoryApi
 from unit.folded import Folder, from_scratch, live_tables
 from unit.given import open_wallet
 
@@ -53,8 +53,8 @@ async def live_store(path: Path, partitions: int) -> SqliteReadModelStore:
 
 
 @pytest.fixture(scope="module")
-def told() -> Story:
-    return story(5, commands=120)
+def scenario() -> Scenario:
+    return make_scenario(5, commands=120)
 
 
 @pytest.fixture
@@ -130,12 +130,12 @@ async def test_reads_over_http_are_unavailable_while_the_file_is_missing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _warnings.clear()
-    async with Asked(tmp_path) as asked:
-        await asked.world.given(open_wallet())
-        await asked.fold()
-        assert (await asked.get("/v1/wallets/u1/history")).status == 200
+    async with InMemoryApi(tmp_path) as api_client:
+        await api_client.world.given(open_wallet())
+        await api_client.fold()
+        assert (await api_client.get("/v1/wallets/u1/history")).status == 200
         delete(tmp_path / READ_MODEL)
-        answer = await asked.get("/v1/wallets/u1/history")
+        answer = await api_client.get("/v1/wallets/u1/history")
         assert (answer.status, answer.json()["code"]) == (503, "log_unavailable")
         assert answer.json()["detail"] == "the read model is unavailable"
         assert "stakelog project rebuild" in caplog.text, "the cure is the operator's"
@@ -250,9 +250,11 @@ async def test_a_store_that_may_not_make_the_file_makes_none(path: Path) -> None
 
 
 @pytest.mark.parametrize("news", [True, False], ids=["while events come", "while nothing comes"])
-async def test_a_follower_makes_deleted_tables_again_and_fills_them(tmp_path: Path, told: Story, news: bool) -> None:
-    expected = await from_scratch(tmp_path / "scratch", told.partitions)
-    folder = Folder(tmp_path / "data", told.partitions)
+async def test_a_follower_makes_deleted_tables_again_and_fills_them(
+    tmp_path: Path, scenario: Scenario, news: bool
+) -> None:
+    expected = await from_scratch(tmp_path / "scratch", scenario.partitions)
+    folder = Folder(tmp_path / "data", scenario.partitions)
     await folder.append(0.6 if news else 1.0)
     log, store, stop = folder.reader(), folder.store(), asyncio.Event()
     path = folder.path / READ_MODEL
@@ -266,7 +268,7 @@ async def test_a_follower_makes_deleted_tables_again_and_fills_them(tmp_path: Pa
     await running
     log.close()
     await store.close()
-    assert await live_tables(folder.path, len(told.partitions)) == expected
+    assert await live_tables(folder.path, len(scenario.partitions)) == expected
 
 
 async def until_heads(path: Path, ends: list[int]) -> None:

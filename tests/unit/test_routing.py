@@ -11,7 +11,7 @@ from api.http.problems import Problem
 from api.http.requests import Request, Response
 from api.http.routing import Route, Router
 from api.http.service import Service
-from unit.asked import Asked
+from unit.api_in_memory import InMemoryApi
 from unit.given import open_wallet
 
 
@@ -127,15 +127,15 @@ def test_a_query_is_read_into_its_struct() -> None:
 
 
 async def test_each_request_is_counted_once_by_method_template_and_status(tmp_path: Path) -> None:
-    async with Asked(tmp_path) as asked:
-        await asked.world.given(open_wallet())
-        await asked.fold()
+    async with InMemoryApi(tmp_path) as api_client:
+        await api_client.world.given(open_wallet())
+        await api_client.fold()
         for target in ("/v1/wallets/u1", "/v1/wallets/u1?x=1", "/v1/wallets/nobody", "/no/such", "/v1/wallets/u1"):
-            await asked.get(target)
-        await asked.ask("HEAD", "/v1/wallets/u1")
-        await asked.ask("PURGE", "/v1/wallets/u1")
-        text = (await asked.get("/metrics")).body.decode()
-        again = (await asked.get("/metrics")).body.decode()
+            await api_client.get(target)
+        await api_client.ask("HEAD", "/v1/wallets/u1")
+        await api_client.ask("PURGE", "/v1/wallets/u1")
+        text = (await api_client.get("/metrics")).body.decode()
+        again = (await api_client.get("/metrics")).body.decode()
     name = "stakelog_http_request_duration_seconds"
 
     def number(text: str, method: str, route: str, status: int) -> float:

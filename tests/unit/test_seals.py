@@ -18,7 +18,7 @@ from ledger.core.record import EMPTY_SHA256, Head
 from ledger.errors import LogUnavailable
 from ledger.operations.audit import Fault
 from ledger.operations.seals import SEALS, SealFile, anchors_of, checked, read_lines, seal_line, utc
-from unit.asked import Asked
+from unit.api_in_memory import InMemoryApi
 from unit.given import NOON
 
 HOUR_US = 3_600_000_000
@@ -355,16 +355,16 @@ async def test_a_url_that_cannot_be_reached_is_a_copy_that_failed(tmp_path: Path
 
 
 async def test_seals_are_read_page_by_page_the_newest_first_and_byte_for_byte(tmp_path: Path) -> None:
-    async with Asked(tmp_path) as asked:
-        empty = await asked.get("/v1/seals")
+    async with InMemoryApi(tmp_path) as api_client:
+        empty = await api_client.get("/v1/seals")
         assert (empty.status, empty.body) == (200, b'{"items":[],"next_cursor":null}')
         for line in chain(5):
-            asked.seals.append(line)
+            api_client.seals.append(line)
         got: list[bytes] = []
         cursor: Any = None
         sizes = []
         while True:
-            page = await asked.get("/v1/seals?limit=2" + (f"&cursor={cursor}" if cursor else ""))
+            page = await api_client.get("/v1/seals?limit=2" + (f"&cursor={cursor}" if cursor else ""))
             assert page.status == 200
             items = page.json()["items"]
             sizes.append(len(items))
@@ -380,7 +380,7 @@ async def test_seals_are_read_page_by_page_the_newest_first_and_byte_for_byte(tm
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "cursor=x", "cursor=", "page=1"])
 async def test_a_malformed_query_for_seals_is_refused(tmp_path: Path, query: str) -> None:
-    async with Asked(tmp_path) as asked:
-        answer = await asked.get(f"/v1/seals?{query}")
+    async with InMemoryApi(tmp_path) as api_client:
+        answer = await api_client.get(f"/v1/seals?{query}")
         assert answer.status == 400
         assert answer.json()["code"] == "malformed_request"

@@ -11,11 +11,11 @@ import pytest
 
 from api.cli import sockets
 from api.http import application, requests
-from api.http.bounds import UNSENT_MAX, Bytes
+from api.http.bounds import UNSENT_MAX, ByteBudget
 from api.routes import audit
 from ledger.errors import LogUnavailable
 from ledger.peers.log_view import LogView
-from unit.asked import Asked
+from unit.api_in_memory import InMemoryApi
 from unit.given import deposit, open_wallet
 from unit.nodes_in_memory import Cluster
 
@@ -24,15 +24,15 @@ COMMAND = b'{"type":"open_wallet","command_id":"c1","user_id":"u1"}'
 
 
 @pytest.fixture
-async def http(tmp_path: Path) -> AsyncIterator[Asked]:
-    async with Asked(tmp_path, 1) as http:
+async def http(tmp_path: Path) -> AsyncIterator[InMemoryApi]:
+    async with InMemoryApi(tmp_path, 1) as http:
         yield http
 
 
 class Client:
     """One request whose body is sent, and whose response is read, when the test says so."""
 
-    def __init__(self, http: Asked, method: str, target: str) -> None:
+    def __init__(self, http: InMemoryApi, method: str, target: str) -> None:
         path, _, query = target.partition("?")
         self._scope: Any = {
             "type": "http",
@@ -84,7 +84,7 @@ async def ended(client: Client) -> None:
 
 @pytest.mark.parametrize("first", [None, b"", COMMAND[:20]])
 async def test_a_body_that_stops_is_a_408_and_the_connection_is_closed(
-    http: Asked, monkeypatch: pytest.MonkeyPatch, first: bytes | None
+    http: InMemoryApi, monkeypatch: pytest.MonkeyPatch, first: bytes | None
 ) -> None:
     monkeypatch.setattr(application, "BODY_WITHIN_S", 0.01)
     client = Client(http, "POST", "/v1/commands")
@@ -97,7 +97,7 @@ async def test_a_body_that_stops_is_a_408_and_the_connection_is_closed(
 
 
 async def test_a_body_that_comes_in_small_parts_has_one_time_limit_for_all(
-    http: Asked, monkeypatch: pytest.MonkeyPatch
+    http: InMemoryApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(application, "BODY_WITHIN_S", 0.2)
     client = Client(http, "POST", "/v1/commands")
@@ -108,8 +108,10 @@ async def test_a_body_that_comes_in_small_parts_has_one_time_limit_for_all(
     assert client.status == 408
 
 
-async def test_all_bodies_that_arrive_are_bounded_together_and_usual_commands_are_never_refused(http: Asked) -> None:
-    http.app.arriving = Bytes(150_000)
+async def test_all_bodies_that_arrive_are_bounded_together_and_usual_commands_are_never_refused(
+    http: InMemoryApi,
+) -> None:
+    http.app.arriving = ByteBudget(150_000)
     first = Client(http, "POST", "/v1/commands")
     first.upload(LONG, more=True)
     await until(lambda: http.app.arriving.used == len(LONG))
@@ -134,8 +136,8 @@ async def test_what_another_node_forwards_is_not_refused_for_the_bodies_of_clien
     cluster = Cluster(1)
     world = await cluster.node("a")
     whole = LogView(world.node, cluster.members["a"], world.others)
-    async with Asked(tmp_path, 1, started=world, whole=whole) as http:
-        http.app.arriving = Bytes(0)
+    async with InMemoryApi(tmp_path, 1, started=world, whole=whole) as http:
+        http.app.arriving = ByteBudget(0)
         for path, status in (("/v1/commands", 503), ("/internal/v1/decide", 400)):
             client = Client(http, "POST", path)
             client.upload(LONG, more=False)
@@ -148,14 +150,16 @@ async def test_what_another_node_forwards_is_not_refused_for_the_bodies_of_clien
 
 
 @pytest.fixture
-async def log(http: Asked) -> list[bytes]:
+async def log(http: InMemoryApi) -> list[bytes]:
     """More than a megabyte of records."""
     texts = {f"k{number}": "x" * 512 for number in range(8)}
     await http.world.given(open_wallet(), *(deposit(1, f"d{number}", metadata=texts) for number in range(300)))
     return http.world.appended.records[0]
 
 
-async def test_a_long_page_is_sent_in_pieces_that_are_read_while_it_is_sent(http: Asked, log: list[bytes]) -> None:
+async def test_a_long_page_is_sent_in_pieces_that_are_read_while_it_is_sent(
+    http: InMemoryApi, log: list[bytes]
+) -> None:
     client = Client(http, "GET", "/v1/events?partition=0&limit=10000")
     await until(lambda: len(client.sent) > 1)
     assert b"content-length" not in client.headers
@@ -169,7 +173,7 @@ async def test_a_long_page_is_sent_in_pieces_that_are_read_while_it_is_sent(http
 
 @pytest.mark.parametrize("most", [1, 6_000, 50_000, 1_000_000])
 async def test_pages_are_bounded_in_bytes_and_continue_where_they_ended(
-    http: Asked, log: list[bytes], monkeypatch: pytest.MonkeyPatch, most: int
+    http: InMemoryApi, log: list[bytes], monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     monkeypatch.setattr(audit, "PAGE_BYTES", most)
     monkeypatch.setattr(audit, "_FIRST_RECORDS", 7)
@@ -183,7 +187,7 @@ async def test_pages_are_bounded_in_bytes_and_continue_where_they_ended(
 
 
 async def test_a_page_ends_early_where_the_log_cannot_be_read_further(
-    http: Asked, log: list[bytes], monkeypatch: pytest.MonkeyPatch
+    http: InMemoryApi, log: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unreadable(*_asked: int) -> list[bytes]:
         raise LogUnavailable("the disk is gone")
@@ -198,7 +202,7 @@ async def test_a_page_ends_early_where_the_log_cannot_be_read_further(
 
 
 async def test_a_client_that_reads_too_slowly_gets_no_more(
-    http: Asked, log: list[bytes], monkeypatch: pytest.MonkeyPatch
+    http: InMemoryApi, log: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(log) == 301
     monkeypatch.setattr(requests, "SENT_WITHIN_S", 0.05)
@@ -209,7 +213,7 @@ async def test_a_client_that_reads_too_slowly_gets_no_more(
 
 
 async def test_beyond_the_bound_of_unsent_bytes_long_reads_are_refused_and_others_are_not(
-    http: Asked, log: list[bytes]
+    http: InMemoryApi, log: list[bytes]
 ) -> None:
     assert len(log) == 301
     http.app.unsent.used += UNSENT_MAX + 1
@@ -245,7 +249,7 @@ def test_the_kernel_ends_a_connection_whose_client_reads_nothing(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "UNREAD_MAX_S", 0.5)
-    assert sockets.cut_off_unread(listener.getsockname()[1]) == 1
+    assert sockets.limit_unread(listener.getsockname()[1]) == 1
     client, served = connected(listener)
     with client, served, pytest.raises(TimeoutError) as caught:
         served.sendall(bytes(100_000_000))

@@ -10,17 +10,17 @@ from projections.projecting.partition import PartitionProjector
 from projections.reads.supply import account_totals
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
-from properties.reads_scenario import tell
+from properties.reads_scenario import play_scenario
 
 
 async def test_the_supply_is_every_posting_of_every_partition_and_sums_to_zero(tmp_path: Path) -> None:
-    told = await tell(3)
+    scenario = await play_scenario(3)
     path = tmp_path / "read-model.sqlite3"
     store = SqliteReadModelStore(path)
-    generation = await store.make_generation(VERSION, len(told.partitions), live=True)
+    generation = await store.make_generation(VERSION, len(scenario.partitions), live=True)
     for partition, checkpoint in enumerate(await store.checkpoints(generation.number)):
         folder = PartitionProjector(store, generation.number, partition, checkpoint, [])
-        run = await folder.fold(told.partitions[partition])
+        run = await folder.fold(scenario.partitions[partition])
         assert run is not None
         await store.commit(generation.number, [run])
     await store.close()
@@ -29,7 +29,7 @@ async def test_the_supply_is_every_posting_of_every_partition_and_sums_to_zero(t
     await model.close()
 
     posted: dict[tuple[str, str], list[int]] = {}
-    for event in map(msgspec.json.decode, told.records):
+    for event in map(msgspec.json.decode, scenario.records):
         for account, asset, amount in event["postings"]:
             name = f"wallet/{account.rpartition('/')[2]}" if account.startswith("wallet/") else account
             posted.setdefault((asset, name), [0, 0])[amount < 0] += abs(amount)

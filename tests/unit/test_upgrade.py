@@ -22,7 +22,7 @@ from ledger.core.record import EMPTY_SHA256, Head, sha256_hex
 from ledger.errors import LogOutdated
 from ledger.operations import upgrade as upgrading
 from ledger.operations.audit import verify
-from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE, UPGRADED, UPGRADING, FolderLock
+from ledger.sqlite.folder import EVENTS, NEW_EVENTS, OLD_EVENTS, READ_MODEL, STATE, FolderLock
 from ledger.sqlite.format_1 import Format1Log
 from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.log_file import connect
@@ -88,8 +88,8 @@ def test_a_folder_of_1c43826_has_the_same_records_seqs_and_heads_and_is_proved(
     assert list(verified.heads) == heads
     assert verified.events == len(records) == 797
     assert meta_of(data / EVENTS) == meta_of(original / EVENTS) | {"format": "2"}
-    assert old_records(data / UPGRADED) == records, "the old log is kept"
-    assert not (data / UPGRADING).exists()
+    assert old_records(data / OLD_EVENTS) == records, "the old log is kept"
+    assert not (data / NEW_EVENTS).exists()
     assert [(data / name).read_bytes() for name in (STATE, READ_MODEL)] == [
         (original / name).read_bytes() for name in (STATE, READ_MODEL)
     ]
@@ -234,8 +234,8 @@ def test_an_upgrade_that_is_killed_at_any_step_leaves_a_log_and_is_continued(
             assert old_records(folder / EVENTS) == records
             upgrading.upgrade(folder, lambda *_: None)
         assert stored_records(folder / EVENTS) == records
-        assert old_records(folder / UPGRADED) == records
-        assert sorted(path.name for path in folder.glob(f"{EVENTS}*")) == [EVENTS, UPGRADED]
+        assert old_records(folder / OLD_EVENTS) == records
+        assert sorted(path.name for path in folder.glob(f"{EVENTS}*")) == [EVENTS, OLD_EVENTS]
         shutil.rmtree(folder)
 
 
@@ -256,10 +256,10 @@ def test_a_leftover_that_is_not_the_beginning_of_this_log_is_made_again(
     other = Path(shutil.copytree(data, tmp_path / "other"))
     upgrading.upgrade(other, lambda *_: None)
     if isinstance(leftover, bytes):
-        (data / UPGRADING).write_bytes(leftover)
+        (data / NEW_EVENTS).write_bytes(leftover)
     else:
-        shutil.copy(other / EVENTS, data / UPGRADING)
-        with closing(sqlite3.connect(data / UPGRADING, isolation_level=None)) as new:
+        shutil.copy(other / EVENTS, data / NEW_EVENTS)
+        with closing(sqlite3.connect(data / NEW_EVENTS, isolation_level=None)) as new:
             new.execute("DROP TRIGGER append_is_unchanged")
             if leftover == "another log":
                 new.execute("UPDATE append SET records = CAST(replace(records, 'INR', 'EUR') AS BLOB)")
@@ -284,7 +284,7 @@ def test_a_folder_in_use_is_refused(data: Path) -> None:
     lock = FolderLock(data)
     assert_still_old(data, run("upgrade", data=data), 2, "is in use by another process")
     lock.release()
-    assert not (data / UPGRADING).exists()
+    assert not (data / NEW_EVENTS).exists()
 
 
 def test_a_folder_that_another_program_reads_is_not_switched(data: Path, records: list[Stored]) -> None:
@@ -314,7 +314,7 @@ def test_what_is_only_in_the_wal_is_upgraded_too(data: Path, records: list[Store
     assert (data / f"{EVENTS}-wal").stat().st_size > 0
     assert run("upgrade", data=data).exit_code == 0
     assert stored_records(data / EVENTS) == records[:-1]
-    assert old_records(data / UPGRADED) == records[:-1]
+    assert old_records(data / OLD_EVENTS) == records[:-1]
     assert not (data / f"{EVENTS}-wal").exists(), "a WAL of the old file would be applied to the new one"
 
 
@@ -345,7 +345,13 @@ def test_a_copy_that_differs_is_not_switched(data: Path, monkeypatch: pytest.Mon
             yield record[:-1] if isinstance(log, SqliteRecords) and (partition, number) == (3, 6) else record
 
     monkeypatch.setattr(upgrading, "_records", with_a_change)
-    assert_still_old(data, run("upgrade", data=data), 1, "it has another record at partition 3, seq 7", "Delete it")
+    assert_still_old(
+        data,
+        run("upgrade", data=data),
+        1,
+        "it has another record at partition 3, seq 7",
+        f"Delete {data / NEW_EVENTS}, and run this again",
+    )
 
 
 def test_a_full_disk_keeps_what_is_written_and_the_next_run_continues(
@@ -359,16 +365,16 @@ def test_a_full_disk_keeps_what_is_written_and_the_next_run_continues(
     with monkeypatch.context() as full:
         full.setattr(upgrading, "connect", small)
         assert_still_old(data, run("upgrade", data=data), 1, "database or disk is full", "run this again to continue")
-    kept = stored_records(data / UPGRADING)
+    kept = stored_records(data / NEW_EVENTS)
     assert 0 < len(kept) < len(records)
     assert run("upgrade", data=data).exit_code == 0
     assert stored_records(data / EVENTS) == records
 
 
 def test_the_log_of_an_earlier_upgrade_is_not_overwritten(data: Path) -> None:
-    (data / UPGRADED).write_bytes(b"precious")
+    (data / OLD_EVENTS).write_bytes(b"precious")
     assert_still_old(data, run("upgrade", data=data), 2, "is the log of an earlier upgrade: move it away")
-    assert (data / UPGRADED).read_bytes() == b"precious"
+    assert (data / OLD_EVENTS).read_bytes() == b"precious"
 
 
 def test_a_folder_without_a_log_is_wrong_use_and_nothing_is_made_in_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from projections.projecting.post_commit import PostCommit
 from projections.projecting.worker import Worker, WorkerOptions
 from projections.projecting.worker_metrics import LagMonitor
 from projections.storage.sqlite import SqliteReadModelStore
-from properties.reads_scenario import Story, tell
+from properties.reads_scenario import Scenario, play_scenario
 from unit.test_delivery import Table, TopicInMemory
 
 NO_BROKER: Final = "127.0.0.1:9"
@@ -39,10 +39,10 @@ class DefectiveCache(MemoryCache):
 class Scene:
     """A worker over a topic in memory; its consumer finds no broker."""
 
-    def __init__(self, path: Path, story: Story) -> None:
+    def __init__(self, path: Path, scenario: Scenario) -> None:
         self.stop = asyncio.Event()
         self.cache = DefectiveCache()
-        self.table = Table(path / "data", story.partitions)
+        self.table = Table(path / "data", scenario.partitions)
         self.topic: TopicInMemory = self.table.topic
         self.store = SqliteReadModelStore(path / READ_MODEL)
         self.delivery = DeliveryProjector(
@@ -56,7 +56,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    scene = Scene(tmp_path, await tell(17, commands=30, partitions=3))
+    scene = Scene(tmp_path, await play_scenario(17, commands=30, partitions=3))
     yield scene
     await scene.store.close()
 

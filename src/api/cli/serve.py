@@ -23,7 +23,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from api.cli.sockets import cut_connections, cut_off_unread
+from api.cli.sockets import cut_connections, limit_unread
 from api.composition.child_process import Child
 from api.composition.container import Children, make_container
 from api.composition.settings import SQLITE, Settings
@@ -38,7 +38,8 @@ _FLUSH_S: Final = 0.1
 _READ_WITHIN_S: Final = 2.0
 """How long the last responses may wait for their clients to read them."""
 _SAME_SIGNAL_S: Final = 0.5
-"""Signals so close to the first one count as one: Ctrl-C signals the group, and its leader passes it on."""
+"""Signals within this time after the first one are ignored: Ctrl-C signals every process of the group, and its leader
+forwards it as well."""
 _BUFFER_BYTES: Final = 64 * 1024
 """What the server buffers of a connection in each direction; longer headers are 431. Chosen."""
 _LISTEN_WITHIN_S: Final = 10.0
@@ -145,7 +146,7 @@ async def _serve_node(
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     await _listening(settings, serving)
-    if not cut_off_unread(settings.port):
+    if not limit_unread(settings.port):
         _log.warning("no time limit for clients that do not read: no listening socket was found")
     try:
         await node.join()

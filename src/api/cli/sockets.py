@@ -1,7 +1,8 @@
 """The sockets of the HTTP server, reached from outside of it.
 
 granian 2.8 has no time limit for a client that does not read its response. It cannot close such a connection, and it
-does not end before it. The kernel can do both. The sockets belong to this process, so ``/dev/fd`` lists them.
+does not stop while one is open. The kernel can do both. The sockets belong to this process, so ``/dev/fd`` lists
+them.
 
 No descriptor is copied, because the copy would have to be closed: to close any descriptor of a file drops all POSIX
 locks of the process on that file, those of SQLite, too. Then another process deletes the WAL under the service.
@@ -17,11 +18,11 @@ UNREAD_MAX_S: Final = 30.0
 """How long a client may read nothing of what is sent to it. Chosen: below the time limit of a long response."""
 
 
-def cut_off_unread(port: int) -> int:
+def limit_unread(port: int) -> int:
     """Let the kernel reset each later connection to ``port`` whose client takes nothing of what is sent to it for
     ``UNREAD_MAX_S``. Returns the number of listening sockets.
 
-    A connection has the option from the socket that accepts it (tcp(7), TCP_USER_TIMEOUT: since Linux 2.6.37).
+    A connection inherits the option from the listening socket (tcp(7), TCP_USER_TIMEOUT: since Linux 2.6.37).
     """
     number = 0
     for listener in _sockets(port, listening=True):

@@ -1,7 +1,8 @@
 """``stakelog upgrade``: turns the log of a data folder into the present format.
 
-Exit status: 0 the log has the present format, proved; 1 it failed (a damaged record: partition, seq and reason on
-stdout); 2 wrong use, or the folder is in use. Where it fails the log is the old one; a second run continues.
+Exit status: 0 the log has the present format and was compared; 1 it failed (a damaged record: partition, seq and
+reason on stdout); 2 wrong use, or the folder is in use. After a failure the old log is unchanged; a second run
+continues.
 """
 
 from pathlib import Path
@@ -18,9 +19,9 @@ from api.cli.progress import progress_of_steps
 def upgrade(data: Path | None) -> None:
     """Turn the log of a data folder that is not in use into the format of this version.
 
-    The new log is written beside the old one and compared with it record by record; only then it takes the old one's
-    name. Every record keeps its bytes, its seq and its hash, so state, read model, heads and seals stay valid.
-    It needs free space of the size of events.sqlite3. After a kill, run it again to continue.
+    The new log is written next to the old one and compared with it record by record. Then it replaces the old one.
+    Every record keeps its bytes, its seq and its hash, so state, read model, heads and seals stay valid. It needs
+    free space of the size of events.sqlite3. After a kill, run it again to continue.
     """
     from ledger.errors import FolderInUse, FolderUnusable, LogDamaged
     from ledger.operations.audit import Fault

@@ -18,7 +18,7 @@ from typing import Any, Final
 from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
-from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, Bytes
+from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
 from api.http.problems import Problem
 from api.http.requests import (
     CLOSES,
@@ -41,7 +41,7 @@ _UNMATCHED: Final = "unmatched"
 _NO_RESPONSE: Final = 499
 """Status in the metrics of requests that ended with half a response, or without one."""
 BODY_WITHIN_S: Final = 25.0
-"""Time limit for a whole body, from the end of the headers. Chosen: the largest at 340 kB/s."""
+"""Time limit for a whole body, from the end of the headers. Chosen: the largest body arrives in time at 340 kB/s."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Rim:
         self.service = service
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
-        self.arriving, self.unsent = Bytes(ARRIVING_MAX), Bytes(UNSENT_MAX)
+        self.arriving, self.unsent = ByteBudget(ARRIVING_MAX), ByteBudget(UNSENT_MAX)
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         assert scope["type"] == ScopeType.HTTP, "the server accepts HTTP requests only"
@@ -80,7 +80,7 @@ class Rim:
                 async with asyncio.timeout_at(deadline_s):
                     message: Any = await receive()
             except TimeoutError:
-                raise Problem("request_timeout", f"the body was not whole after {BODY_WITHIN_S:.0f} s") from None
+                raise Problem("request_timeout", f"the body was not complete after {BODY_WITHIN_S:.0f} s") from None
             exchange.whole = not message.get("more_body")
             self._count(exchange, len(message.get("body", b"")))
             return message
@@ -131,8 +131,8 @@ class Rim:
             self._requests.count(_label_of(method), template, status, perf_counter() - began)
 
     def _count(self, exchange: _Exchange, size: int) -> None:
-        """Count ``size`` more bytes of the body. Raises Problem ``overloaded``, but never for a usual command, nor
-        for what another node forwards: it bounds that itself, and a refusal would leave outcomes unknown."""
+        """Count ``size`` more bytes of the body. Raises Problem ``overloaded``, but never for a body of usual size,
+        nor for a call of another node: that node bounds its calls, and a refusal would leave outcomes unknown."""
         exchange.arrived += size
         if exchange.arrived <= PIECE_BYTES or exchange.from_node:
             return

@@ -226,9 +226,9 @@ encode_results: Final = msgspec.json.Encoder(order="deterministic").encode
 
 def encode_result(accepted: Accepted) -> bytes:
     """A ``Result``, made of bytes of the record."""
-    place, time, data, balances = members_of(accepted.record)
-    position, head = b"%d:%d" % accepted.position, accepted.head.encode()
-    return b"".join((b'{"position":"', position, b'",', place, time, data, balances, b',"head":"', head, b'"}'))
+    position, time, data, balances = members_of(accepted.record)
+    text, head = b"%d:%d" % accepted.position, accepted.head.encode()
+    return b"".join((b'{"position":"', text, b'",', position, time, data, balances, b',"head":"', head, b'"}'))
 
 
 def dry_run_result_of(would_be: DryRunAccepted) -> DryRunResult:

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from typing import Final
 
 ARRIVING_MAX: Final = 64 * 1024 * 1024
-"""Bytes of all bodies that are arriving. Chosen: eight of the largest, and thousands of usual batches."""
+"""Bytes of all bodies that are arriving. Chosen: room for eight of the largest bodies."""
 UNSENT_MAX: Final = 64 * 1024 * 1024
-"""Bytes of all long responses that are being sent. Chosen: hundreds of pieces of a page."""
+"""Bytes of all long responses that are being sent. Chosen: room for 512 parts of pages of events."""
 
 
-class Bytes:
-    """A sum of bytes, and what it may be."""
+class ByteBudget:
+    """A number of bytes in memory, and its maximum."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -25,7 +25,7 @@ class Bytes:
         return self.used + size <= self._most
 
     @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
+    def counting(self, size: int) -> Iterator[None]:
         """Count ``size`` more. The caller knows that it fits, or that it must not be refused."""
         self.used += size
         try:

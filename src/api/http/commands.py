@@ -113,7 +113,7 @@ def read_batch(body: bytes) -> list[HashedCommand | Problem]:
 
 
 def _read_plain_batch(body: bytes) -> list[HashedCommand | Problem] | None:
-    """The commands, decoded at once; None if anything in the body has to be looked at, element by element."""
+    """The commands, decoded in one call; None if the elements must be read one by one."""
     if b"\\" in body or b"\x7f" in body or not body.isascii() or body.count(b'"command_id"') > BATCH_MAX:
         return None
     try:

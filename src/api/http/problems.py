@@ -143,7 +143,7 @@ class NotThere(Problem):
 
 def unavailable(error: LedgerError) -> Problem:
     """The problem of a log or a read model that cannot be used now. The error's text is for the operator: it goes to
-    the log, but not for every request."""
+    the service log, but not for every request."""
     _warnings[type(error)].warn("a request failed: %s", message_for_log(error))
     return Problem("log_unavailable", error.for_clients)
 

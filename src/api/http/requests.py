@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from litestar.types import HTTPScope, Receive, Scope, Send
 
-from api.http.bounds import Bytes
+from api.http.bounds import ByteBudget
 from api.http.commands import BODY_MAX
 from api.http.problems import MEDIA_TYPE, Problem
 
@@ -25,7 +25,8 @@ _CONTENT_LENGTH: Final = b"content-length"
 TIMEOUT_MS: Final = 2_000
 """How long a read may wait where its query has no ``timeout_ms``. The contract's number."""
 GRACE_S: Final = 0.4
-"""How long a read may take without waiting. Chosen: below the contract's 0.5 s, so that the response arrives."""
+"""How long a read may run after ``wait_until_s``. Chosen: below the contract's 0.5 s, so that the response arrives in
+time."""
 
 # Chosen: the whole body of a fast client, and longer than a slow one needs to notice the response.
 _DRAIN_MAX: Final = 8 * BODY_MAX
@@ -40,8 +41,8 @@ SENT_WITHIN_S: Final = 60.0
 
 
 CLOSES: Final = ("shutting_down", "request_timeout")
-"""After these problems the connection is closed: the next request goes to another process; the rest of the body does
-not come."""
+"""After these problems the connection is closed: the client must connect to another process (``shutting_down``), or
+the rest of the body will not come (``request_timeout``)."""
 
 P = TypeVar("P")
 Q = TypeVar("Q")
@@ -158,7 +159,7 @@ def _bounded(body: bytes, most: int) -> bytes:
     return body
 
 
-async def respond(send: Send, response: Response, unsent: Bytes, *, with_body: bool = True) -> None:
+async def respond(send: Send, response: Response, unsent: ByteBudget, *, with_body: bool = True) -> None:
     """Send it; a long one counts as ``unsent`` meanwhile. ``with_body=False``: only what ``HEAD`` gets, the headers
     of the same response. Raises ClientTooSlow."""
     body, status, headers, media_type, more = response
@@ -182,8 +183,8 @@ async def respond(send: Send, response: Response, unsent: Bytes, *, with_body: b
     await send(end)
 
 
-async def _send_pieces(send: Send, body: bytes, unsent: Bytes) -> None:
-    with unsent.holding(len(body)):
+async def _send_pieces(send: Send, body: bytes, unsent: ByteBudget) -> None:
+    with unsent.counting(len(body)):
         for begin in range(0, len(body), PIECE_BYTES):
             piece: Any = {
                 "type": "http.response.body",

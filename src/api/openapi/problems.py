@@ -84,8 +84,8 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "order_not_found": ("this wallet has no order_id wd-99", {"order_id": "wd-99"}),
     "adjustment_not_found": ("this wallet has no adjustment_id adj-99", {"adjustment_id": "adj-99"}),
     "hold_expired": ("the hold hold-1 has expired", {"hold_id": "hold-1"}),
-    "capture_exceeds_hold": ("the hold hold-1 is of 400.00 INR", {"held": 40_000}),
-    "unknown_game": ("there is no game roulette; the games are external", {"game": "roulette"}),
+    "capture_exceeds_hold": ("the hold hold-1 has 400.00 INR", {"held": 40_000}),
+    "unknown_game": ("there is no game roulette; known games: external", {"game": "roulette"}),
     "bet_cancelled_before": ("the bet bet-2 was cancelled before it came", {"bet_id": "bet-2"}),
     "same_wallet": ("a wallet cannot transfer to itself", {"field": "to_user_id"}),
     "same_actor": (
@@ -100,11 +100,11 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "quote the request id 0f8fad5bd9cb469fa16570867728950e when you report this",
         {"request_id": "0f8fad5bd9cb469fa16570867728950e"},
     ),
-    "outcome_unknown": ("the commit failed in a way that leaves unknown whether it landed", {}),
+    "outcome_unknown": ("it is unknown whether the command was written", {}),
     "not_owner": ("others keep writing to partition 3", {}),
     "overloaded": ("16384 commands wait for partition 3 already", {}),
     "log_unavailable": ("the log is unavailable", {}),
-    "request_timeout": ("the body was not whole after 25 s", {}),
+    "request_timeout": ("the body was not complete after 25 s", {}),
     "shutting_down": ("the service is shutting down", {}),
     "not_yet_visible": ("partition 3 is at seq 42, 99 was asked for", {"position": "3:42"}),
 }
@@ -164,7 +164,8 @@ class ProblemDocument(Struct):
         Annotated[
             bool,
             Meta(
-                description="404: true if rows of this wallet differ from the log, so it may exist", examples=[True]
+                description="404: true if rows of this wallet differ from the log: what was not found may exist",
+                examples=[True],
             ),
         ]
         | UnsetType

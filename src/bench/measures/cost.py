@@ -1,7 +1,7 @@
 """What an acknowledged command costs: processor time of all processes until the read model has caught up.
 
-Rates follow from it, and it depends less than they do on what else the machine does. The unit is the yardstick loop:
-to decode one command, encode one record and hash it (`yardsticks.processor`).
+It determines the rates, but changes less with other load on the machine. The unit is one turn of the yardstick loop,
+which decodes one command, encodes one record and hashes it (`yardsticks.processor`).
 """
 
 from __future__ import annotations

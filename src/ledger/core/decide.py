@@ -96,7 +96,7 @@ from ledger.core.items import (
     split_payout,
     transfer_key,
 )
-from ledger.core.money import AMOUNT_MAX, Assets, in_bounds, is_amount, written
+from ledger.core.money import AMOUNT_MAX, Assets, format_amount, in_bounds, is_amount
 from ledger.core.postings import (
     adjustment,
     balances_with,
@@ -284,7 +284,7 @@ def _request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
         if requested + amount > maximum:
             return Rejection(
                 Code.WITHDRAWAL_MAX_EXCEEDED,
-                f"{_written(case, asset, requested)} of {_written(case, asset, maximum)} were requested for "
+                f"{_formatted(case, asset, requested)} of {_formatted(case, asset, maximum)} were requested for "
                 "withdrawal today",
                 {"withdrawal_max_per_day": maximum, "requested_today": requested},
             )
@@ -327,7 +327,7 @@ def _reject_withdrawal(case: Case, command: RejectWithdrawal) -> Decision:
 def _place_bet(case: Case, command: PlaceBet) -> Decision:
     wallet, asset, stake = case.wallet, command.asset, command.stake
     if command.game != EXTERNAL_GAME:
-        detail = f"there is no game {command.game}; the games are {EXTERNAL_GAME}"
+        detail = f"there is no game {command.game}; known games: {EXTERNAL_GAME}"
         return Rejection(Code.UNKNOWN_GAME, detail, {"game": command.game})
     bet = case.items[bet_key(command.bet_id)]
     if bet is not None:
@@ -349,8 +349,8 @@ def _place_bet(case: Case, command: PlaceBet) -> Decision:
         if staked + stake > limits.stake_max_per_day:
             return Rejection(
                 Code.STAKE_MAX_EXCEEDED,
-                f"{_written(case, asset, staked)} of {_written(case, asset, limits.stake_max_per_day)} were staked "
-                "today",
+                f"{_formatted(case, asset, staked)} of {_formatted(case, asset, limits.stake_max_per_day)} "
+                "were staked today",
                 {"stake_max_per_day": limits.stake_max_per_day, "staked_today": staked},
             )
     before = balance_of(wallet, asset)
@@ -359,7 +359,7 @@ def _place_bet(case: Case, command: PlaceBet) -> Decision:
     available = cash + before.bonus + credit
     if stake > available:
         code = Code.CREDIT_LIMIT_EXCEEDED if limits.credit_limit > 0 else Code.INSUFFICIENT_FUNDS
-        detail = f"the stake is {_written(case, asset, stake)}, {_written(case, asset, available)} can be taken"
+        detail = f"the stake is {_formatted(case, asset, stake)}, {_formatted(case, asset, available)} can be taken"
         return Rejection(code, detail, {"available": available})
     if command.spend == "bonus_first":
         from_bonus = min(before.bonus, stake)
@@ -469,7 +469,7 @@ def _capture_hold(case: Case, command: CaptureHold) -> Decision:
     if amount > hold.amount:
         return Rejection(
             Code.CAPTURE_EXCEEDS_HOLD,
-            f"the hold {command.hold_id} is of {_written(case, hold.asset, hold.amount)}",
+            f"the hold {command.hold_id} has {_formatted(case, hold.asset, hold.amount)}",
             {"held": hold.amount},
         )
     asset, rest = hold.asset, hold.amount - amount
@@ -784,7 +784,8 @@ def _balance_max(case: Case, asset: str, added: int) -> Rejection | None:
         return None
     return Rejection(
         Code.BALANCE_MAX_EXCEEDED,
-        f"the balance would be {_written(case, asset, after)}, at most {_written(case, asset, maximum)} is allowed",
+        f"the balance would be {_formatted(case, asset, after)}, "
+        f"at most {_formatted(case, asset, maximum)} is allowed",
         {"balance_max": maximum, "balance_after": after},
     )
 
@@ -795,7 +796,7 @@ def _lacks_cash(case: Case, asset: str, amount: int) -> Rejection | None:
         return None
     return Rejection(
         Code.INSUFFICIENT_FUNDS,
-        f"{_written(case, asset, amount)} is more than the {_written(case, asset, available)} that can be taken",
+        f"{_formatted(case, asset, amount)} is more than the {_formatted(case, asset, available)} that can be taken",
         {"available": available},
     )
 
@@ -822,17 +823,17 @@ def _unknown_asset(case: Case, asset: str) -> Rejection:
 
 
 def _out_of_range(case: Case, field: str, asset: str, value: int) -> Rejection:
-    shown = _written(case, asset, value) if abs(value) < 10**24 else "a number of more than 24 digits"
+    shown = _formatted(case, asset, value) if abs(value) < 10**24 else "a number of more than 24 digits"
     return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"{field} is {shown}, outside of its range", {"field": field})
 
 
 def _total_out_of_range(case: Case, asset: str) -> Rejection:
-    bound = _written(case, asset, AMOUNT_MAX)
-    return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"the sum that the wallet owns and may get back would exceed ±{bound}")
+    bound = _formatted(case, asset, AMOUNT_MAX)
+    return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"what the wallet has and may get back would exceed ±{bound}")
 
 
-def _written(case: Case, asset: str, amount: int) -> str:
-    return written(amount, asset, case.assets)
+def _formatted(case: Case, asset: str, amount: int) -> str:
+    return format_amount(amount, asset, case.assets)
 
 
 # --- the event ----------------------------------------------------------------------------------------------------

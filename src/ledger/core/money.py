@@ -60,7 +60,7 @@ def in_bounds(total: int) -> bool:
     return -AMOUNT_MAX <= total <= AMOUNT_MAX
 
 
-def written(amount: int, asset: str, assets: Assets) -> str:
+def format_amount(amount: int, asset: str, assets: Assets) -> str:
     """The amount for people, in the asset's own unit: ``50.00 INR`` for 5000. Fields have the minor unit."""
     exponent = assets[asset]
     digits = str(abs(amount)).zfill(exponent + 1)

@@ -103,22 +103,22 @@ def time_us_of(record: bytes) -> int:
         raise MalformedRecord(str(error)) from None
 
 
-class _Owned(Struct, gc=False):
+class _OnlyUser(Struct, gc=False):
     user_id: str
 
 
-_decode_owned = msgspec.json.Decoder(_Owned).decode
+_decode_user = msgspec.json.Decoder(_OnlyUser).decode
 
 
 def records_of_user(records: Iterable[bytes], user_id: str) -> list[bytes]:
     """Return the user's records, in order, and those that name the user and cannot be read: damage is not hidden."""
     named = b'"user_id":%b' % msgspec.json.encode(user_id)  # a record has no spaces, and escapes quotes in texts
-    return [record for record in records if named in record and _owner_of(record) in (user_id, None)]
+    return [record for record in records if named in record and _user_of(record) in (user_id, None)]
 
 
-def _owner_of(record: bytes) -> str | None:
+def _user_of(record: bytes) -> str | None:
     try:
-        return _decode_owned(record).user_id
+        return _decode_user(record).user_id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -145,9 +145,9 @@ def encode(event: Event, position: Position, prev: str) -> bytes:
 
 
 class Members(NamedTuple):
-    """Some of a record's members as bytes, each with its name; but for the first, with the comma before it."""
+    """Parts of a record as bytes: JSON members with their names. Each part but the first begins with a comma."""
 
-    place: bytes
+    position: bytes
     """``"partition":3,"seq":42``."""
     time: bytes
     """``,"time_us":…``."""

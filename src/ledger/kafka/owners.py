@@ -225,7 +225,7 @@ class KafkaOwners(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _on_failed(self, error: BaseException) -> None:
         """No task ends by itself: an error ends this node's membership, so the node must end, too."""
-        self._fail(LedgerError(f"this node's part in the group {self._group} has ended: {error!r}"))
+        self._fail(LedgerError(f"this node left the group {self._group}: {error!r}; start it again"))
 
     async def _request_more(self, coordinator: _Coordinator, assignee: Assignee) -> None:
         """Request a rebalance while this member has too little and is ready for what it should have."""

@@ -94,7 +94,7 @@ class Checkpoints:
 
     def _on_failed(self, error: BaseException) -> None:
         """Without checkpoints memory grows: better to halt, with a message."""
-        self._halt(-1, LedgerError(f"checkpoints have ended: {error!r}; the log has everything, start again"))
+        self._halt(-1, LedgerError(f"no checkpoint can be saved: {error!r}; nothing is lost, start again"))
 
     async def _learn_keys(self) -> None:
         try:

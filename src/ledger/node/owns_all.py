@@ -58,7 +58,8 @@ class NoOtherNodes:
 
     def __init__(self) -> None:
         self._local: LocalWriters | None = None
-        self._waiting: list[tuple[AnyFollowUp, Callable[[], None]]] = []
+        self._waiting: dict[tuple[int, int], tuple[AnyFollowUp, Callable[[], None]]] = {}
+        """(origin, seq) → follow-up, and what to call once it has arrived."""
         self._offering: asyncio.Task[None] | None = None
 
     def bind(self, local: LocalWriters) -> None:
@@ -68,17 +69,18 @@ class NoOtherNodes:
         for request in requests:
             request.close(NOT_OPEN)
 
-    def deliver(self, _: int, __: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
-        self._waiting.append((follow_up, arrived))
+    def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+        self._waiting[origin, seq] = (follow_up, arrived)
         if self._offering is None:
-            self._offering = background.start(self._offer(), "follow-ups")
+            self._offering = background.keep(self._offer, "follow-ups")
 
     async def _offer(self) -> None:
         assert self._local is not None, "bind comes first"
         while self._waiting:
             await asyncio.sleep(_OFFER_EVERY_S)
-            offered, self._waiting = self._waiting, []
-            self._waiting += [waiting for waiting in offered if not self._local.receive_local(*waiting)]
+            for key, waiting in list(self._waiting.items()):
+                if self._local.receive_local(*waiting):
+                    del self._waiting[key]
         self._offering = None
 
     async def ends(self, _: Iterable[int]) -> dict[int, End]:

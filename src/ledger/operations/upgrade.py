@@ -3,8 +3,9 @@
 Invariants:
 (1) the old file is only read until the new one is proved: each old record continues the chain, and the new file has
     the same records, byte for byte, and no others;
-(2) the new file, beside the old one, is the progress: it grows by transactions of a bounded number of records. The
-    next run continues one that was killed at any moment. A file that is not the beginning of this log is made again;
+(2) the unfinished new file records the progress: it grows by transactions of a bounded number of records. After a
+    kill at any moment the next run continues it. A new file that is not the beginning of this log is deleted and
+    rewritten;
 (3) the switch is one rename: before it ``events.sqlite3`` is the old log, after it the new one, so there is always a
     log. The old one has a second name by then, ``events.sqlite3.old``.
 
@@ -24,7 +25,7 @@ from ledger.errors import FolderUnusable, LogDamaged, LogOutdated, LogUnavailabl
 from ledger.files import sync
 from ledger.operations.verifying.damage import link_of
 from ledger.ports import StoredRecord
-from ledger.sqlite.folder import EVENTS, UPGRADED, UPGRADING
+from ledger.sqlite.folder import EVENTS, NEW_EVENTS, OLD_EVENTS
 from ledger.sqlite.format_1 import Format1Log
 from ledger.sqlite.log_file import FORMAT, SCHEMA, connect, last_head, read_meta
 from ledger.sqlite.readers import SqliteRecords
@@ -32,7 +33,7 @@ from ledger.sqlite.readers import SqliteRecords
 ROW_RECORDS: Final = 64
 """Records in one row: the old file does not say what was one append. Chosen: as many as an append has under load."""
 
-_TOLD_EVERY: Final = 1_000
+_REPORT_EVERY: Final = 1_000
 
 Progress = Callable[[str, int, int | None], None]
 """Receives the current step, the number of events done, and their total."""
@@ -51,7 +52,7 @@ def upgrade(folder: Path, progress: Progress) -> Upgraded | None:
     Raises LogDamaged for the first record that is missing or does not continue the chain; LogUnavailable where
     another program uses the folder or the disk is full; LogUnreadable; FolderUnusable. The old log is kept then.
     """
-    path, new, old = folder / EVENTS, folder / UPGRADING, folder / UPGRADED
+    path, new, old = folder / EVENTS, folder / NEW_EVENTS, folder / OLD_EVENTS
     if not _is_outdated(path):
         return None
     with closing(Format1Log(path)) as source:
@@ -78,7 +79,7 @@ def _copy(source: Format1Log, ends: Sequence[int], new: Path, progress: Progress
     """Write the records that ``new`` lacks."""
     meta = {**source.meta, "format": FORMAT}
     try:
-        target = _beginning(source, ends, meta, new)
+        target = _open_or_create(source, ends, meta, new)
         with closing(target):
             target.execute("PRAGMA synchronous=FULL")
             heads = [last_head(target, partition) for partition in range(len(ends))]
@@ -97,7 +98,7 @@ def _copy(source: Format1Log, ends: Sequence[int], new: Path, progress: Progress
         ) from error
 
 
-def _beginning(source: Format1Log, ends: Sequence[int], meta: dict[str, str], new: Path) -> sqlite3.Connection:
+def _open_or_create(source: Format1Log, ends: Sequence[int], meta: dict[str, str], new: Path) -> sqlite3.Connection:
     """Open ``new``, if it has the beginning of this log; else make it. Raises sqlite3.Error."""
     if new.exists():
         try:
@@ -105,7 +106,7 @@ def _beginning(source: Format1Log, ends: Sequence[int], meta: dict[str, str], ne
         except LogUnreadable:
             pass
         else:
-            if _continues(source, ends, meta, target, new):
+            if _is_prefix(source, ends, meta, target, new):
                 return target
             target.close()
         for leftover in new.parent.glob(f"{new.name}*"):
@@ -119,7 +120,7 @@ def _beginning(source: Format1Log, ends: Sequence[int], meta: dict[str, str], ne
     return target
 
 
-def _continues(
+def _is_prefix(
     source: Format1Log, ends: Sequence[int], meta: dict[str, str], target: sqlite3.Connection, new: Path
 ) -> bool:
     """Whether each partition of ``target`` ends with a record of ``source``. ``_compare`` reads the others, too."""
@@ -173,7 +174,7 @@ def _compare(source: Format1Log, ends: Sequence[int], new: Path, progress: Progr
                 if link is None or (link.partition, link.seq, link.prev) != (partition, seq, head):
                     raise LogDamaged(partition, seq, "the record does not continue the chain")
                 head = sha256_hex(ours)
-                if seq % _TOLD_EVERY == 0:
+                if seq % _REPORT_EVERY == 0:
                     progress("comparing", done + seq, total)
             heads.append(Head(end, head))
             done += end
@@ -186,7 +187,7 @@ def _records(log: Format1Log | SqliteRecords, partition: int, end: int) -> Itera
 
 
 def _differs(new: Path, how: str) -> LogUnavailable:
-    return LogUnavailable(f"{new} is not the log's copy: {how}. Delete it, and run this again")
+    return LogUnavailable(f"{new} is not a copy of the log: {how}. Delete {new}, and run this again")
 
 
 def _switch(path: Path, new: Path, old: Path) -> None:
@@ -201,6 +202,4 @@ def _switch(path: Path, new: Path, old: Path) -> None:
     except FileExistsError as error:
         raise FolderUnusable(f"{old} is the log of an earlier upgrade: move it away, and run this again") from error
     except OSError as error:
-        raise FolderUnusable(
-            f"the names of {path} and {new} cannot be exchanged: {error.strerror}; run this again"
-        ) from error
+        raise FolderUnusable(f"{new} cannot replace {path}: {error.strerror}; run this again") from error

@@ -29,7 +29,7 @@ CALL_FOLLOW_UPS: Final = 512
 """Follow-ups in one call. Chosen: half the number of requests in one call."""
 
 QUEUE_MAX: Final = 2_048
-"""Chosen: four calls, some 4 MB."""
+"""Chosen: four full calls; about 4 MB."""
 
 CALL_S: Final = 5.0
 """How long a call may take. Chosen: longer than the receiver waits for the events, ``handler.ARRIVED_WITHIN_S``."""
@@ -47,14 +47,14 @@ class _Waiting(NamedTuple):
 
 
 class _Queue:
-    """What waits for one partition. ``waiting``: (origin, seq) → follow-up. ``left``: origin → seq; its follow-ups of
-    later events wait in its state, unless they are in ``waiting``."""
+    """What waits for one partition. ``waiting``: (origin, seq) → follow-up. ``in_state_after``: origin → seq; the
+    origin's follow-ups of later events are only in its state, except those in ``waiting``."""
 
-    __slots__ = ("left", "waiting")
+    __slots__ = ("in_state_after", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[tuple[int, int], _Waiting] = {}
-        self.left: dict[int, int] = {}
+        self.in_state_after: dict[int, int] = {}
 
 
 class FollowUpDelivery:
@@ -80,8 +80,8 @@ class FollowUpDelivery:
             return
         partition = partition_of(follow_up.user_id, self._partitions)
         queue = self._queues.setdefault(partition, _Queue())
-        if origin in queue.left or len(queue.waiting) >= QUEUE_MAX:
-            queue.left[origin] = min(seq - 1, queue.left.get(origin, seq - 1))
+        if origin in queue.in_state_after or len(queue.waiting) >= QUEUE_MAX:
+            queue.in_state_after[origin] = min(seq - 1, queue.in_state_after.get(origin, seq - 1))
         else:
             queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
         if partition not in self._tasks:
@@ -101,7 +101,7 @@ class FollowUpDelivery:
         queue = self._queues[partition]
         backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
         try:
-            while queue.waiting or queue.left:
+            while queue.waiting or queue.in_state_after:
                 try:
                     self._refill(partition, queue)
                 except LedgerError as error:
@@ -128,18 +128,18 @@ class FollowUpDelivery:
 
     def _refill(self, partition: int, queue: _Queue) -> None:
         """If the queue has room, read a page of the follow-ups that were left in a state. Raises LedgerError."""
-        if not queue.left or len(queue.waiting) > QUEUE_MAX // 2:
+        if not queue.in_state_after or len(queue.waiting) > QUEUE_MAX // 2:
             return
-        origin, after = next(iter(queue.left.items()))
+        origin, after = next(iter(queue.in_state_after.items()))
         page = self._local.open_follow_ups_after(origin, after, CALL_FOLLOW_UPS)
-        del queue.left[origin]
+        del queue.in_state_after[origin]
         if page is None:
             return  # the next owner of the origin delivers them
         for seq, follow_up, arrived in page:
             if partition_of(follow_up.user_id, self._partitions) == partition:
                 queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
         if len(page) == CALL_FOLLOW_UPS:
-            queue.left[origin] = page[-1][0]  # behind the other origins: each has its turn
+            queue.in_state_after[origin] = page[-1][0]  # behind the other origins: each has its turn
 
     async def _deliver_batch(self, partition: int, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
         """For each follow-up whether its event is known to be durable."""

@@ -28,7 +28,7 @@ _POLL_FOR_S: Final = 1.0
 """How long after the last read the ends are still polled. Chosen."""
 
 _REFRESH_S: Final = 0.5
-"""How long a read waits for the group to name the owners. Chosen: a part of a read's time."""
+"""How long a read waits for the group to name the owners. Chosen: a quarter of the default ``timeout_ms``."""
 
 _KNOWN_MAX: Final = 64
 

@@ -14,7 +14,7 @@ from ledger.node.ports import End, OpenFollowUps, Peers, PeerSilent, PeerUnreach
 _ENDS_S: Final = 0.5
 _RECORDS_S: Final = 1.0
 """How long an owner may take to send the ends of its partitions, or a page of records. Chosen: a hundred times what a
-live one takes, and a part of a read's time: the log has them, too."""
+healthy node takes, and less than a read's time limit: after that they are read from the log."""
 
 T = TypeVar("T")
 

@@ -20,8 +20,8 @@ from ledger.errors import FolderInUse, FolderMigrated, FolderUnusable
 from ledger.files import sync
 
 EVENTS: Final = "events.sqlite3"
-UPGRADING: Final = "events.sqlite3.new"
-UPGRADED: Final = "events.sqlite3.old"
+NEW_EVENTS: Final = "events.sqlite3.new"
+OLD_EVENTS: Final = "events.sqlite3.old"
 STATE: Final = "state.sqlite3"
 READ_MODEL: Final = "read-model.sqlite3"
 REBUILD_LOCK: Final = "rebuild.lock"

@@ -36,8 +36,8 @@ SCHEMA: Final = (
     """CREATE TABLE append(
         partition INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, records BLOB NOT NULL,
         PRIMARY KEY (partition, first_seq))""",
-    # A text never equals x'0A', so it is refused. The count of line feeds costs too little to be measured. REPLACE is
-    # the only way to take them out in SQL; it works on texts, so both are counted in bytes.
+    # TEXT never equals x'0A', so it is refused. The count of line feeds costs too little to be measured. It uses the
+    # function replace(), the only one that removes them; it needs TEXT, so its result is cast back to count bytes.
     """CREATE TRIGGER append_continues BEFORE INSERT ON append
         WHEN NEW.first_seq IS NOT 1 + coalesce(
             (SELECT last_seq FROM append WHERE partition = NEW.partition ORDER BY first_seq DESC LIMIT 1), 0)
@@ -85,7 +85,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             cached_statements=_STATEMENTS_KEPT,
         )
         if not read_only:
-            connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # of a file that is new
+            connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # takes effect only in a new file
         connection.execute("PRAGMA schema_version").fetchone()
     except sqlite3.Error as error:
         raise LogUnreadable(f"{path} cannot be opened as an event log: {error}") from error
@@ -150,10 +150,11 @@ def split(partition: int, first_seq: int, last_seq: int, records: bytes) -> list
 def records_from(connection: sqlite3.Connection, partition: int, from_seq: int, limit: int) -> list[bytes]:
     """Return at most ``limit`` records from ``from_seq`` on.
 
-    Raises sqlite3.Error; LogDamaged for the first seq of these whose record is missing, or whose row is not as long
-    as it says. The read transaction ends with the call: a long one would keep the WAL from being reset.
+    Raises sqlite3.Error; LogDamaged for the first of these seqs whose record is missing, or whose row has another
+    number of records than it says. The read transaction ends with the call: a long one would keep the WAL from being
+    reset.
     """
-    if limit == 1:  # a look-up: measured, two thirds of the time
+    if limit == 1:  # measured: a look-up takes two thirds of the time
         row = connection.execute(_ROW_WITH, (partition, from_seq)).fetchone()
         if row is not None and row[1] >= from_seq:
             return [split(partition, *row)[from_seq - row[0]]]
@@ -162,7 +163,7 @@ def records_from(connection: sqlite3.Connection, partition: int, from_seq: int, 
     with closing(connection.execute(_ROWS, (partition, from_seq))) as rows:
         for first_seq, last_seq, records in rows:
             if first_seq == last_seq == expected and 0 < records.find(b"\n") == len(records) - 1:
-                found.append(records[:-1])  # measured: half of the time of a split
+                found.append(records[:-1])  # measured: takes half as long as split()
             elif first_seq > expected:
                 raise LogDamaged(partition, expected, f"the record is missing, the next one has seq {first_seq}")
             elif first_seq < expected != from_seq:

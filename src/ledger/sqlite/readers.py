@@ -90,7 +90,7 @@ class SqliteRecords(_LogFile):
                 yield found
 
     def _pages(self, partition: int, to_seq: int, from_seq: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield the seq of the first record, and some records."""
+        """Yield pages: the seq of the first record, and the records."""
         seq, end, damage = from_seq, to_seq, None
         while seq <= end:
             try:

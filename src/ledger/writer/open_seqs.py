@@ -34,7 +34,7 @@ class OpenSeqs:
         self._seqs.append(seq)
 
     def discard(self, seq: int) -> bool:
-        """Whether ``seq`` was a member; it is none now."""
+        """Remove ``seq``. Returns whether it was a member."""
         if seq not in self:
             return False
         self._closed.add(seq)

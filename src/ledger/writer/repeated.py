@@ -17,7 +17,7 @@ from ledger.writer.requests import Failed, Request, response_to_repeated
 _warnings: Final = RareWarnings(logging.getLogger(__name__))
 
 _GAP_MAX: Final = 64
-"""The most records between two seqs of one range. Chosen: a broker sends 64 KB as fast as it responds again."""
+"""The largest step between the seqs of a range. Chosen: a broker sends 64 KB more as fast as another response."""
 
 _RANGE_MAX: Final = 1_000
 _READS_AT_ONCE: Final = 16
@@ -38,8 +38,8 @@ def ranges_of(seqs: Iterable[int]) -> list[tuple[int, int]]:
 async def respond_to_repeated(
     log: EventLog, partition: int, repeated: Sequence[tuple[Request, int]], new: Mapping[int, bytes]
 ) -> None:
-    """Close each request with the response to its command, whose event has the seq. ``new``: seq → record, for the
-    records that need no reading."""
+    """Close each request with the response to its command. ``repeated``: each with the seq of its command's event;
+    ``new``: seq → record, of the events that this round wrote."""
     try:
         records = {**await _read(log, partition, (seq for _, seq in repeated if seq not in new)), **new}
     except (LogUnavailable, LogDamaged) as error:
@@ -53,7 +53,9 @@ async def respond_to_repeated(
 
 
 async def _read(log: EventLog, partition: int, seqs: Iterable[int]) -> dict[int, bytes]:
-    """Seq → record of ``seqs``, which are in the log, and of those between them. Raises LogUnavailable."""
+    """Seq → record of ``seqs``, which are in the log, and of those between them.
+
+    Raises LogUnavailable, LogDamaged."""
     found: dict[int, bytes] = {}
     left = ranges_of(seqs)
     while left:

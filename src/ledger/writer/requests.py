@@ -177,8 +177,8 @@ def key_of_command(request: Request) -> str | None:
 
 
 def failure_after_stop(error: LedgerError, request: Request) -> Failed:
-    """Why a writer that has stopped refuses the request. It cannot look whether the command is in the log already, so
-    it must not say that nothing was written."""
+    """Why a writer that has stopped refuses the request. It cannot check whether the command is in the log already,
+    so it must not say that nothing was written."""
     if isinstance(error, Superseded):
         return Failed("not_owner", error.for_clients)
     return Failed("log_unavailable" if key_of_command(request) is None else "outcome_unknown", error.for_clients)

@@ -102,7 +102,7 @@ class RoundDecider:
         self._partition = state.partition
 
     async def fetch(self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]) -> None:
-        """Before ``decide``: read from the disk what they need, at once, while other partitions work. Raises
+        """Before ``decide``: read what they need from the disk, in one look-up, while other partitions work. Raises
         LedgerError."""
         await self._state.prefetch_in_thread(_keys_of(requests, follow_ups))
 
@@ -236,8 +236,8 @@ class RoundDecider:
             items[key] = self._state.item(follow_up.user_id, key)
             if not fits(follow_up, items[key]):
                 reason = (
-                    f"{follow_up.cause} concludes a transfer of {follow_up.user_id} that is not sent like this here: "
-                    "one of the two partitions lost or changed records. Stop, and restore it"
+                    f"{follow_up.cause} concludes a transfer that {follow_up.user_id} did not send like this: "
+                    "one of the two partitions lost or changed records. Stop, and restore the log from a whole copy"
                 )
                 raise LogDamaged(self._partition, decided.head.seq, reason)
         decided.finished.append(waiting)

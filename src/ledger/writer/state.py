@@ -4,7 +4,7 @@
 decides::
 
     changed    changed since the last checkpoint began
-    fetched    read from the store for the current batch, also that a key is not there
+    fetched    read from the store for the current batch; None: the store has no such key
     saving     changed before the last checkpoint began, being saved
     recent     wallets read or saved lately, bounded
     store      the disk
@@ -48,7 +48,7 @@ _TIMERS: Final = ("!t", "!u")
 _SCAN_PAGE: Final = 10_000
 _KEYS_PAGE: Final = 5_000
 _READ_INLINE_MAX: Final = 4
-"""Chosen, as in the log: a thread costs more than to find so many keys in the page cache."""
+"""Chosen, as in the log: with this few keys a thread costs more than the look-up in the page cache."""
 
 # The most timers of a partition in memory. Later ones stay in the layers below until these are used up.
 # Chosen: 65,536 are about 10 MB.
@@ -111,14 +111,14 @@ class PartitionState:
     # --- look-ups ------------------------------------------------------------------------------------------------
 
     def prefetch(self, keys: Iterable[str]) -> None:
-        """Read, at once, the keys that are not in memory from the store. Raises LedgerError."""
+        """Read the keys that are not in memory from the store, in one look-up. Raises LedgerError."""
         cold = self._cold(keys)
         if cold:
             self._keep_fetched(cold, self._store.get(self.partition, cold))
 
     async def prefetch_in_thread(self, keys: Iterable[str]) -> None:
-        """As ``prefetch``, before a batch. The disk is read in a thread, so that other partitions go on; but few keys
-        are read at once. Raises LedgerError."""
+        """As ``prefetch``, before a batch. The disk is read in a thread, so that other partitions go on; up to
+        ``_READ_INLINE_MAX`` keys are read on the event loop. Raises LedgerError."""
         cold = self._cold(keys)
         if len(cold) > _READ_INLINE_MAX:
             self._keep_fetched(cold, await asyncio.to_thread(self._store.get_in_thread, self.partition, cold))

@@ -55,7 +55,7 @@ class GrantRow(Row):
 
 
 class GrantEventRow(Row):
-    """The grant that the event at ``seq`` made: a reversal names its event, not its grant."""
+    """The grant that the event at ``seq`` made: a reversal names the event, not the grant."""
 
     table = "granted"
     key_length = 2
@@ -83,16 +83,16 @@ def needs(event: Event, buffer: RowBuffer) -> None:
         case BetPlaced(source=source):
             for grant_id, _ in source.grants:
                 buffer[GrantRow].want((user_id, grant_id))
-        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id) if _to_bonus(event):
+        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id) if _bonus_change(event):
             buffer[GrantStakeRow].want((user_id, bet_id))
         case BonusExpired(grant_id=grant_id):
             buffer[GrantRow].want((user_id, grant_id))
-        case Reversed() if _to_bonus(event):
+        case Reversed() if _bonus_change(event):
             buffer[GrantEventRow].want((user_id, reversed_seq(event.data)))
 
 
 def then_needs(event: Event, buffer: RowBuffer) -> None:
-    """A bet or a grant of the same run has wanted or made its grants' rows itself."""
+    """If the bet or the grant is in the same run, its own event wanted or added the rows."""
     user_id = event.user_id
     match event.data:
         case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
@@ -118,15 +118,15 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
                 buffer[GrantRow].edit((user_id, grant_id)).remaining -= amount
             grants = msgspec.json.encode(data.source.grants).decode()
             buffer[GrantStakeRow].add((user_id, data.bet_id), GrantStakeRow(user_id, data.bet_id, grants))
-        case BetSettled() if amount := _to_bonus(event):
+        case BetSettled() if amount := _bonus_change(event):
             grant_id, _ = _grants_of(buffer[GrantStakeRow].get((user_id, data.bet_id)))[-1]
             buffer[GrantRow].edit((user_id, grant_id)).remaining += amount
-        case BetCancelled() if _to_bonus(event):
+        case BetCancelled() if _bonus_change(event):
             for grant_id, amount in _grants_of(buffer[GrantStakeRow].get((user_id, data.bet_id))):
                 buffer[GrantRow].edit((user_id, grant_id)).remaining += amount
         case BonusExpired():
             buffer[GrantRow].edit((user_id, data.grant_id)).remaining -= data.amount
-        case Reversed() if amount := _to_bonus(event):
+        case Reversed() if amount := _bonus_change(event):
             granted = buffer[GrantEventRow].get((user_id, reversed_seq(data)))
             assert granted is not None, event
             buffer[GrantRow].edit((user_id, granted.grant_id)).remaining += amount
@@ -148,7 +148,7 @@ def _add(
     buffer[GrantEventRow].add((user_id, seq), GrantEventRow(user_id, seq, grant_id))
 
 
-def _to_bonus(event: Event) -> int:
+def _bonus_change(event: Event) -> int:
     """What the event added to the wallet's bonus; below 0 if it took."""
     bonus = f"wallet/{event.user_id}/bonus"
     return sum(amount for account, _, amount in event.postings if account == bonus)

@@ -93,7 +93,7 @@ class MagnitudeRow(Row):
 
 
 def magnitude(amount: int) -> int:
-    """The bits of the amount, below 0 for an amount below 0: the larger the amount, the larger the magnitude."""
+    """The number of bits of the amount, with the sign of the amount. It never decreases as the amount grows."""
     return amount.bit_length() if amount >= 0 else -amount.bit_length()
 
 
@@ -228,15 +228,16 @@ def leaders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
     """(user_id, high, low), the largest first, ties by user_id. Conditions: the one measure, staked, won or net;
     ``losers``: only sums below 0, without it only sums above 0.
 
-    An index of magnitudes finds a few more users than ``most``; only their sums are sorted. With 100,000 users of a
-    day some 1,000 instead of all of them.
+    An index of magnitudes finds a few more users than ``most``; only their sums are sorted: with 100,000 users of a
+    day about 1,000.
     """
     m, s = tables[MagnitudeRow].c, tables[LeaderboardRow].c
     (measure,) = conditions & set(MEASURES)
     wanted = [m.asset == value("of_asset"), m.span == value("of_span"), m.first_day == value("first_day")]
     if "losers" in conditions:
         wanted.append(m[measure] < 0)
-    # SQLite searches the index by one lower bound, so there is only one: 0 is below ``least``.
+    # Only one lower bound, because SQLite uses only one in an index. Without ``losers``, ``least`` is at least 1, so
+    # it implies > 0.
     above_0 = () if "losers" in conditions else (m[measure] > 0,)
     last = select(m[measure]).where(*wanted, *above_0).order_by(m[measure].desc()).limit(1).offset(value("skipped"))
     least = func.coalesce(

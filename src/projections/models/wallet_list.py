@@ -59,14 +59,14 @@ class Wallets(Struct, gc=False):
 # --- reads
 
 TABLES: Final = (OpenedRow.table, WalletRow.table, AssetRow.table)
-"""What a page is made of."""
+"""The tables that a page reads."""
 _AFTER_ALL: Final = "\x7f"
-"""Behind every character that a user id can have."""
+"""Sorts after every character that a user id can have."""
 
 
 def wallets_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
     """The place of each wallet (opened_at_us, partition, seq), the fields of its ``WalletRow`` and of one of its
-    assets: a row for each asset, one row if there is none. Wallets in no order; at most ``most``.
+    assets: a row for each asset, one row if there is none. At most ``most`` wallets, in no order.
 
     Conditions: ``prefix``; ``users=<n>``: one of n users; ``after`` a place.
     """

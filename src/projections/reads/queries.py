@@ -82,11 +82,11 @@ class Found(Struct, gc=False):
 
 
 class AllStatus(NamedTuple):
-    """How far the rows of all users are folded. ``seqs``: of every partition, in order; ``unknown_us``: the time of
+    """How far the rows of all users are folded. ``seqs``: of every partition, in order; ``unfolded_us``: the time of
     the oldest event that is known to this process and not folded; ``oldest_us``: the same, quarantined events too."""
 
     seqs: dict[int, int]
-    unknown_us: int | None
+    unfolded_us: int | None
     oldest_us: int | None
 
 
@@ -179,11 +179,11 @@ class Reads:
         return status_of(user_id, partition, status_rows), [row for rows in lists for row in rows]
 
     async def _found(self, user: UserStatus, document: Struct | None, missing: str = "wallet_not_found") -> Found:
-        unknown_us = user.quarantined_at_us
-        if unknown_us is None and self._ends.end(user.partition) > user.seq:
-            unknown_us = await self._ends.time_us(user.partition, user.seq + 1)
+        unfolded_us = user.quarantined_at_us
+        if unfolded_us is None and self._ends.end(user.partition) > user.seq:
+            unfolded_us = await self._ends.time_us(user.partition, user.seq + 1)
         suspect = self.suspects.has_user(user.user_id, user.partition)
-        return Found(document, missing, {user.partition: user.seq}, False, self._age_ms(unknown_us), suspect)
+        return Found(document, missing, {user.partition: user.seq}, False, self._age_ms(unfolded_us), suspect)
 
     def _age_ms(self, time_us: int | None) -> int:
         return 0 if time_us is None else max((self._clock() - time_us) // 1_000, 0)
@@ -272,7 +272,7 @@ class Reads:
         def snapshot() -> Sequence[int]:
             if at is not None:
                 return at.snapshot
-            return of.snapshot(found[len(pages) :], rows[0], status.unknown_us)
+            return of.snapshot(found[len(pages) :], rows[0], status.unfolded_us)
 
         next_cursor = _next_cursor(key, rows, limit, of.place, snapshot)
         document = of.page([of.item(row) for row in rows[:limit]], next_cursor)
@@ -310,9 +310,9 @@ class Reads:
         """
         seqs: dict[int, int] = dict(checkpoint_rows)
         ((quarantined_us,),) = quarantine_rows
-        unknown_us = await self._unknown_us(seqs)
-        known = [time_us for time_us in (quarantined_us, unknown_us) if time_us is not None]
-        return AllStatus(seqs, unknown_us, min(known, default=None))
+        unfolded_us = await self._unfolded_us(seqs)
+        known = [time_us for time_us in (quarantined_us, unfolded_us) if time_us is not None]
+        return AllStatus(seqs, unfolded_us, min(known, default=None))
 
     async def _status_of_named(
         self, named: Sequence[tuple[int, str]], checkpoint_rows: Rows, stopped: Rows
@@ -321,14 +321,14 @@ class Reads:
         last before the first event that is not in the rows. ``stopped``: of ``quarantined_query``."""
         everywhere: dict[int, int] = dict(checkpoint_rows)
         seqs = {partition: everywhere[partition] for partition in sorted({partition for partition, _ in named})}
-        unknown_us = await self._unknown_us(seqs)
-        oldest = [unknown_us]
+        unfolded_us = await self._unfolded_us(seqs)
+        oldest = [unfolded_us]
         for partition, seq, time_us in stopped:
             seqs[partition] = min(seqs[partition], seq - 1)
             oldest.append(time_us)
-        return AllStatus(seqs, unknown_us, min((time_us for time_us in oldest if time_us is not None), default=None))
+        return AllStatus(seqs, unfolded_us, min((time_us for time_us in oldest if time_us is not None), default=None))
 
-    async def _unknown_us(self, seqs: Mapping[int, int]) -> int | None:
+    async def _unfolded_us(self, seqs: Mapping[int, int]) -> int | None:
         """The time of the oldest event after these seqs that this process knows."""
         times_us = [
             await self._ends.time_us(partition, seq + 1)

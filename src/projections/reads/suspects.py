@@ -61,9 +61,10 @@ class Suspects:
     def warning(self) -> str:
         """One sentence for operators."""
         found = self._found
-        what = "rows" if found.is_everything else f"rows of {len(found.places)} users or accounts"
+        parts = [f"{len(found.places)} users or accounts"] if found.places else []
         if found.partitions:
-            what += f", and of all users of {len(found.partitions)} partitions,"
+            parts.append(f"all users of {len(found.partitions)} partitions")
+        what = "rows" if found.is_everything else f"rows of {' and of '.join(parts)}"
         done = "refused" if self.refuse else "marked as suspect"
         return f"{what} differ from the log, and reads of them are {done}: {REPAIR}"
 

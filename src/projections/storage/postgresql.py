@@ -50,7 +50,7 @@ SILENT_WRITE_S: Final = 60.0
 SILENT_SCAN_S: Final = 600.0
 """How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
 tables. After that the connection counts as dead: a proxy or a firewall may drop what is sent without closing it.
-Chosen: reads end before; a commit may wait for a slow disk, or for the locks of another one."""
+Chosen: every read ends earlier; a commit may wait for a slow disk, or for the locks of another transaction."""
 _COPIED_FROM: Final = 64
 """At this number of rows COPY is used. Chosen: COPY costs four round trips. Measured: for thousands of rows it uses a
 fifth of the CPU time of one statement for each row."""
@@ -304,7 +304,7 @@ class PostgreSqlDatabase:
 
     @asynccontextmanager
     async def rebuilding(self) -> AsyncIterator[None]:
-        # The lock of a transaction, not of a session: it also holds through a PgBouncer. The open transaction has no
+        # The lock of a transaction, not of a session: it also works through a PgBouncer. The open transaction has no
         # snapshot and has written nothing, so it keeps no dead rows.
         level = IsolationLevel.READ_COMMITTED
         async with self._in_transaction(level, read_only=False, silent_max_s=SILENT_WRITE_S) as connection:
@@ -340,7 +340,7 @@ class PostgreSqlDatabase:
         try:
             return await self._look(statements)
         except ReadModelUnavailable:
-            if self._closed:  # psycopg makes an error of its own of a cancellation
+            if self._closed:  # psycopg turns a cancellation into its own error
                 raise asyncio.CancelledError from None
             raise
 

@@ -1,15 +1,15 @@
 """Lists of all users' items, newest first by their first event's (time_us, partition, seq), with a filter on status.
 
-An item begins with one status and gets another one once at most. Its place in the list never changes. So a cursor
-without a filter on status is the place of the last item. With such a filter the list contains the items that had the
-status at the first page, and an item may get it or lose it while a client reads on. Then the cursor also says which
-changes of status the first page knew, in bounded space:
+The status of an item changes at most once; its place in the list never changes. So a cursor without a filter on
+status is the place of the last item. With such a filter the list contains the items that had the status at the first
+page, and an item may get it or lose it while a client reads on. Then the cursor also says which changes of status the
+first page knew, in bounded space:
 
 - ``since_us``: the first page knew every change before this time;
 - for each partition with a change since then: the seq of the last one that the first page knew. It knew that change
   and the earlier ones of its partition;
-- ``is_loose``: there were too many of them to name all. Then a page may also contain items whose status changed since
-  ``since_us``; none is missing.
+- ``is_approximate``: there were too many to name all of them. Then a page may also contain items whose status changed
+  since ``since_us``; none is missing.
 
 ``since_us`` follows from the times of the events that the first page knew, never from a reader's clock.
 """
@@ -34,7 +34,7 @@ from projections.tables.tables import Tables
 
 CHANGES_MAX: Final = 200
 """Changes of a status that a first page reads. Chosen: 0.2 ms."""
-PARTITIONS_MAX: Final = 28
+NAMED_PARTITIONS_MAX: Final = 28
 """Partitions that a cursor names. Chosen: a cursor has at most 512 characters."""
 _KNOWN: Final = "known="
 
@@ -97,7 +97,7 @@ class AllUsersList:
         """Whether a cursor of the list with these filters can have it."""
         if "status" not in filters:
             return not snapshot
-        return 2 <= len(snapshot) <= 2 + 2 * PARTITIONS_MAX and len(snapshot) % 2 == 0
+        return 2 <= len(snapshot) <= 2 + 2 * NAMED_PARTITIONS_MAX and len(snapshot) % 2 == 0
 
     def page_queries(self, filters: Filters, at: Cursor | None, most: int) -> list[Query]:
         """The queries whose rows, sorted by place, begin with the page."""
@@ -110,17 +110,17 @@ class AllUsersList:
         status = filters.get("status")
         if status is None:
             return [Query(self.statement, values, conditions)]
-        is_loose, since_us, *known = at.snapshot
+        is_approximate, since_us, *known = at.snapshot
         values["since_us"] = since_us
         for number, (partition, seq) in enumerate(zip(known[::2], known[1::2], strict=True)):
             values |= {f"known_partition_{number}": partition, f"known_seq_{number}": seq}
         changed = f"{_KNOWN}{len(known) // 2}"
-        followers = self._changes_to.get(str(status))
-        if followers is None:  # no status follows: items get it while the client reads on, and keep it
-            return [Query(self.statement, values, conditions if is_loose else conditions | {"kept", changed})]
+        next_statuses = self._changes_to.get(str(status))
+        if next_statuses is None:  # no status follows: items get it while the client reads on, and keep it
+            return [Query(self.statement, values, conditions if is_approximate else conditions | {"kept", changed})]
         left = [
-            Query(self.statement, {**values, "of_status": follower}, conditions | {"left", changed})
-            for follower in followers
+            Query(self.statement, {**values, "of_status": next_status}, conditions | {"left", changed})
+            for next_status in next_statuses
         ]
         return [Query(self.statement, values, conditions), *left]
 
@@ -129,30 +129,30 @@ class AllUsersList:
         status = filters.get("status")
         if status is None or at is not None:
             return []
-        followers = self._changes_to.get(str(status), (str(status),))
-        return [Query(self.changes_statement, {"of_status": follower}) for follower in followers]
+        next_statuses = self._changes_to.get(str(status), (str(status),))
+        return [Query(self.changes_statement, {"of_status": next_status}) for next_status in next_statuses]
 
-    def snapshot(self, changes: Sequence[Rows], first: Sequence[Any], unknown_us: int | None) -> tuple[int, ...]:
+    def snapshot(self, changes: Sequence[Rows], first: Sequence[Any], unfolded_us: int | None) -> tuple[int, ...]:
         """What the cursor after the first page contains besides the place. ``changes``: the rows of
-        ``changes_queries``; ``first``: the first row of the page; ``unknown_us``: the time of the oldest event that
+        ``changes_queries``; ``first``: the first row of the page; ``unfolded_us``: the time of the oldest event that
         this process knows and the tables do not have."""
         if not changes:
             return ()
         known_us = [row[2] for rows in changes for row in rows]
         # An event that this process does not know comes from a writer whose clock is right within this difference.
         since_us = max([self.place(first)[0], *known_us]) - CLOCKS_DIFFER_US
-        if unknown_us is not None:
-            since_us = min(since_us, unknown_us)
+        if unfolded_us is not None:
+            since_us = min(since_us, unfolded_us)
         seqs: dict[int, int] = {}
         for rows in changes:
             for partition, seq, time_us in rows:
                 if time_us >= since_us:
                     seqs[partition] = max(seqs.get(partition, 0), seq)
-        is_loose = len(seqs) > PARTITIONS_MAX or any(
+        is_approximate = len(seqs) > NAMED_PARTITIONS_MAX or any(
             len(rows) == CHANGES_MAX and rows[-1][2] >= since_us for rows in changes
         )
-        named = sorted(seqs.items())[:PARTITIONS_MAX]
-        return (int(is_loose), since_us, *(number for pair in named for number in pair))
+        named = sorted(seqs.items())[:NAMED_PARTITIONS_MAX]
+        return (int(is_approximate), since_us, *(number for pair in named for number in pair))
 
 
 def _changed_later(c: Any, conditions: Conditions) -> ColumnElement[bool]:

@@ -20,7 +20,7 @@ Builder = Callable[[Tables, Conditions], Select[Any]]
 Filters = Mapping[str, str | int]
 
 CLOCKS_DIFFER_US: Final = 60_000_000
-"""Nodes' clocks differ by less than this. Chosen: NTP keeps them within a second; a minute is a clock without it."""
+"""Nodes' clocks differ by less than this. Chosen: NTP keeps them within a second; a minute is far more."""
 
 NO_CONDITIONS: Final[Conditions] = frozenset()
 

@@ -1,9 +1,9 @@
 """The application over a node and a read model, called as an ASGI server calls it: no socket, no second process.
 
-async with Asked(tmp_path) as asked:
-    await asked.world.given(open_wallet(), deposit(500))
-    await asked.fold()                                  # before this the read model is empty
-    answer = await asked.get("/v1/wallets/u1/history?limit=1")
+async with InMemoryApi(tmp_path) as api_client:
+    await api_client.world.given(open_wallet(), deposit(500))
+    await api_client.fold()                             # before this the read model is empty
+    answer = await api_client.get("/v1/wallets/u1/history?limit=1")
 
 A target is sent unchanged: percent-encoded, as in an HTTP request.
 """
@@ -34,14 +34,14 @@ from unit.node_in_memory import World
 class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
-    """Names in lower case; a header that stands twice fails the request."""
+    """Names in lower case; a header that is given twice fails the request."""
     body: bytes
 
     def json(self) -> Any:
         return msgspec.json.decode(self.body)
 
 
-class Asked:
+class InMemoryApi:
     """One node in memory, its read model in a folder, and the application on top."""
 
     def __init__(
@@ -127,6 +127,6 @@ class Asked:
         found: dict[str, str] = {}
         for name, text in start["headers"]:
             key = name.decode().lower()
-            assert key not in found, f"{key} stands twice"
+            assert key not in found, f"{key} is given twice"
             found[key] = text.decode()
         return Answer(start["status"], found, b"".join(part["body"] for part in parts))
