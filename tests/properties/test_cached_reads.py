@@ -160,9 +160,14 @@ class Scene:
         at = self.chance.randrange(len(self.nodes))
         node = self.nodes[at]
         user_id = self.chance.choice(USERS)
-        name = self.chance.choice(("wallet", "stats", "board"))
+        name = self.chance.choice(("wallet", "stats", "board", "wallets"))
         if name == "board":
             await self._read_board(at)
+            return
+        if name == "wallets":  # never from the cache; what the cache has may not be older afterwards
+            listed = await node.wallets([user_id], "", 1, None)
+            if self.quarantined is None or self.quarantined.user_id != user_id:
+                self._assert_never_back(at, listed.seqs)
             return
         fresh = self.chance.random() < 0.05
         found = await (

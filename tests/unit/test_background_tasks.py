@@ -28,11 +28,11 @@ TASKS: Final = {
         *("save-", "server", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
     },
     "keep": {
-        *("child-", "copies-of-seals", "follow-ups", "forwarding-retry", "seals", "snapshots"),
+        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "seals", "snapshots"),
         *("standby-follow-ups", "suspect-reads"),
     },
     "start": {
-        *("checkpoints", "child-output", "ends", "follow-ups-", "forwarding", "kafka-abandon"),
+        *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),
         *("open-", "owners-addresses", "owners-assignments", "owners-balance", "owners-watch", "redis-calls"),
         *("retire-", "standby-", "writer-"),
     },

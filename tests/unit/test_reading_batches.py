@@ -2,6 +2,8 @@
 elements that are read one by one.
 """
 
+import tracemalloc
+
 import msgspec
 import pytest
 
@@ -50,6 +52,18 @@ def test_a_plain_batch_is_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     expected = [read_command(element) for element in plain]
     monkeypatch.setattr(commands, "read_command", alone)
     assert read_batch(b"[" + b",".join(plain) + b"]") == expected
+
+
+def test_a_long_text_beside_a_deep_element_takes_little_memory() -> None:
+    deep, text = b"[" * 5_000 + b"]" * 5_000, b'"' + b"a" * 1_000_000 + b'"'
+    tracemalloc.start()
+    try:
+        read = read_batch(b"[" + deep + b"," + text + b"," + OPEN + b"]")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [isinstance(one, Problem) for one in read] == [True, True, False]
+    assert peak < 30_000_000
 
 
 def test_a_batch_has_a_bound() -> None:

@@ -113,7 +113,8 @@ async def test_a_malformed_id_is_named(api_client: InMemoryApi, path: str, kind:
 
 @pytest.mark.parametrize("rest", [*OF_ONE_WALLET, "/bets/b", "/holds/h", "/transfers/t"])
 @pytest.mark.parametrize(
-    "user_id", ["~", "game:x", "partition:1", "%20", "u1%0A", "u1%2F", "%2F", "a%2Fb", "a%2Fbets", "a" * 65]
+    "user_id",
+    ["~", "game:x", "gift:x", "code:x", "partition:1", "%20", "u1%0A", "u1%2F", "%2F", "a%2Fb", "a%2Fbets", "a" * 65],
 )
 async def test_a_malformed_user_id_is_named(api_client: InMemoryApi, rest: str, user_id: str) -> None:
     assert_problem(await api_client.get(f"/v1/wallets/{user_id}{rest}"), "malformed_request", field="user_id")

@@ -189,3 +189,38 @@ def test_many_timers_of_one_instant_are_set_with_few_sorts(monkeypatch: pytest.M
     assert sorts <= 5, "only when they have doubled"
     taken = [user for _ in range(1_000) for _, user in state.take_due(5, 1)]
     assert sorted(taken) == sorted(f"u{number}" for number in range(1_000))
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "not saved"])
+def test_a_checkpoint_that_ends_within_a_batch_changes_nothing_for_it(state: PartitionState, saved: bool) -> None:
+    """The batch waits for its append. It is undone to the values of the checkpoint, whether that failed or not."""
+    read_before = state.wallet("stored")  # from now on in ``recent``
+    state.put_wallet(read_before, Wallet("stored", "open", balances={"INR": Balance(3)}))
+    state.commit()
+    before = visible(state)
+    saving = state.begin_checkpoint()
+    change_everything(state)
+    if saved:
+        state.save(saving, Head(2, "2" * 64), None)
+    state.end_checkpoint(saved=saved)
+    state.roll_back()
+    assert visible(state) == before
+    assert (state.begin_checkpoint() == saving) is not saved, "what was not saved waits for the next checkpoint"
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "not saved"])
+def test_a_batch_within_which_a_checkpoint_ends_is_committed_whole(state: PartitionState, saved: bool) -> None:
+    saving = state.begin_checkpoint()
+    change_everything(state)
+    during = visible(state)
+    if saved:
+        state.save(saving, Head(2, "2" * 64), None)
+    state.end_checkpoint(saved=saved)
+    assert {key: state.get(key) for key in KEYS} == {key: during[key] for key in KEYS}
+    state.commit()
+    assert {key: state.get(key) for key in KEYS} == {key: during[key] for key in KEYS}
+
+
+def visible(state: PartitionState) -> dict[str, Any]:
+    """``seen``, without what waits for the next checkpoint."""
+    return {name: value for name, value in seen(state).items() if name != "unsaved"}

@@ -11,7 +11,7 @@ from api.http.requests import Request, Response
 from api.http.service import Service
 from api.routes.parameters import EventsQuery, OfEvent, SealsQuery
 from ledger.core.position import Position
-from ledger.errors import LogUnavailable
+from ledger.errors import LogDamaged, LogUnavailable
 from ledger.peers.log_view import LogView
 from projections.reads.cursors import List, MalformedCursor, read_cursor, write_cursor
 from projections.tables.queries import Cursor
@@ -23,6 +23,8 @@ _RECORDS_MAX: Final = 500
 _PART_BYTES: Final = 128 * 1024
 """A page is read in parts of about this size: 50 records at first, and then as many as their size suggests. Chosen: a
 client that reads slowly keeps one part in memory, and a thread is started for each."""
+_PART_WITHIN_S: Final = 2.0
+"""Chosen: the default ``timeout_ms`` of reads."""
 _NDJSON: Final = b"application/x-ndjson"
 _SEALS: Final[List] = ("seals", "", {})
 
@@ -31,7 +33,7 @@ async def get_partitions(service: Service, request: Request[Any, Any]) -> Respon
     log = service.log
     try:
         heads = await log.heads()
-    except LogUnavailable as error:
+    except (LogUnavailable, LogDamaged) as error:
         raise unavailable(error) from error
     return json_response(request, encode(partitions_of(heads, await log.owners(service.address))))
 
@@ -80,8 +82,9 @@ class _Page:
         yield part
         while not self.is_whole:
             try:
-                part = await self.next_part()
-            except Problem:
+                async with asyncio.timeout(_PART_WITHIN_S):
+                    part = await self.next_part()
+            except (Problem, TimeoutError):
                 return  # the page ends early, and the client's next request gets the problem
             yield part
 
@@ -120,5 +123,5 @@ async def get_seals(service: Service, request: Request[Any, SealsQuery]) -> Resp
 async def _records(log: LogView, partition: int, from_seq: int, limit: int) -> list[bytes]:
     try:
         return await log.records(partition, from_seq, limit)
-    except LogUnavailable as error:
+    except (LogUnavailable, LogDamaged) as error:
         raise unavailable(error) from error

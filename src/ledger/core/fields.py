@@ -19,7 +19,7 @@ TIME_US_MAX = 2**53 - 1
 REFERRAL_LEVELS = 6
 """How many levels of referrers count a new wallet; from the contract."""
 
-RESERVED = ("game:", "partition:")
+RESERVED = ("game:", "gift:", "code:", "partition:")
 """Beginnings of names that no user may have."""
 
 _NOT_RESERVED = f"(?!{'|'.join(RESERVED)})"
@@ -50,12 +50,12 @@ UserId = Annotated[
         pattern=USER_ID_PATTERN,
         description=(
             "The user who owns the wallet: 1–64 of `A–Z a–z 0–9 _ - . : @`, beginning with a letter or digit. Names "
-            "that begin with `game:` or `partition:` are reserved"
+            "that begin with `game:`, `gift:`, `code:` or `partition:` are reserved"
         ),
         examples=["player-15"],
         extra={
-            "must": "1–64 of A–Z a–z 0–9 _ - . : @, beginning with a letter or digit, and not with game: or "
-            "partition:, which are reserved"
+            "must": "1–64 of A–Z a–z 0–9 _ - . : @, beginning with a letter or digit, and not with game:, gift:, "
+            "code: or partition:, which are reserved"
         },
         extra_json_schema=NOT_RESERVED_SCHEMA,
     ),

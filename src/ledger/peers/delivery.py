@@ -13,6 +13,7 @@ Invariants:
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -85,7 +86,7 @@ class FollowUpDelivery:
         else:
             queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
         if partition not in self._tasks:
-            self._tasks[partition] = background.start(self._deliver_all(partition), f"follow-ups-{partition}")
+            self._tasks[partition] = background.keep(partial(self._deliver_all, partition), f"follow-ups-{partition}")
 
     async def close(self) -> None:
         """Give up the follow-ups that have not arrived: their origins deliver them again."""
@@ -100,31 +101,29 @@ class FollowUpDelivery:
     async def _deliver_all(self, partition: int) -> None:
         queue = self._queues[partition]
         backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
-        try:
-            while queue.waiting or queue.in_state_after:
-                try:
-                    self._refill(partition, queue)
-                except LedgerError as error:
-                    self._warnings.warn("open follow-ups cannot be read from the state: %s", error)
-                    await asyncio.sleep(backoff.next_s())
-                    continue
-                batch = list(islice(queue.waiting.items(), CALL_FOLLOW_UPS))
-                if not batch:
-                    await asyncio.sleep(0)  # the page had none for this partition
-                    continue
-                arrived = await self._deliver_batch(partition, [waiting.follow_up for _, waiting in batch])
-                for (key, waiting), is_durable in zip(batch, arrived, strict=True):
-                    if is_durable:
-                        if queue.waiting.get(key) is waiting:
-                            del queue.waiting[key]
-                        waiting.arrived()
-                if any(arrived):
-                    backoff.reset()
-                if not all(arrived):
-                    await asyncio.sleep(backoff.next_s())
-                    await self._refresh_owners()
-        finally:
-            del self._tasks[partition]
+        while queue.waiting or queue.in_state_after:
+            try:
+                self._refill(partition, queue)
+            except LedgerError as error:
+                self._warnings.warn("open follow-ups cannot be read from the state: %s", error)
+                await asyncio.sleep(backoff.next_s())
+                continue
+            batch = list(islice(queue.waiting.items(), CALL_FOLLOW_UPS))
+            if not batch:
+                await asyncio.sleep(0)  # the page had none for this partition
+                continue
+            arrived = await self._deliver_batch(partition, [waiting.follow_up for _, waiting in batch])
+            for (key, waiting), is_durable in zip(batch, arrived, strict=True):
+                if is_durable:
+                    if queue.waiting.get(key) is waiting:
+                        del queue.waiting[key]
+                    waiting.arrived()
+            if any(arrived):
+                backoff.reset()
+            if not all(arrived):
+                await asyncio.sleep(backoff.next_s())
+                await self._refresh_owners()
+        del self._tasks[partition]
 
     def _refill(self, partition: int, queue: _Queue) -> None:
         """If the queue has room, read a page of the follow-ups that were left in a state. Raises LedgerError."""

@@ -53,15 +53,14 @@ async def respond_to_repeated(
 
 
 async def _read(log: EventLog, partition: int, seqs: Iterable[int]) -> dict[int, bytes]:
-    """Seq → record of ``seqs``, which are in the log, and of those between them.
-
-    Raises LogUnavailable, LogDamaged."""
+    """Seq → record of ``seqs``, which are in the log. Raises LogUnavailable, LogDamaged."""
     found: dict[int, bytes] = {}
-    left = ranges_of(seqs)
+    wanted = set(seqs)
+    left = ranges_of(wanted)
     while left:
         ranges, left = left[:_READS_AT_ONCE], left[_READS_AT_ONCE:]
         pages = await asyncio.gather(*(log.read(partition, first, last - first + 1) for first, last in ranges))
         for (first, last), page in zip(ranges, pages, strict=True):
             assert len(page) == last - first + 1, f"partition {partition} lacks records of seq {first} to {last}"
-            found.update(enumerate(page, first))
+            found.update((seq, record) for seq, record in enumerate(page, first) if seq in wanted)
     return found

@@ -360,14 +360,22 @@ class PartitionState:
         return self._saving
 
     def end_checkpoint(self, *, saved: bool) -> None:
-        """The save is over. If it failed, its changes wait for the next checkpoint."""
+        """The save is over. If it failed, its changes wait for the next checkpoint.
+
+        A batch may wait for its append meanwhile. If it is rolled back, the values of ``saving`` count again, also
+        those that the batch has replaced.
+        """
         saving, self._saving = self._saving, {}
-        if not saved:
-            self._changed = {**saving, **self._changed}
+        if saved:
+            for key, value in saving.items():
+                if isinstance(value, Wallet):
+                    self._remember(key, value)
             return
-        for key, value in saving.items():
-            if isinstance(value, Wallet) and key not in self._changed:
-                self._remember(key, value)
+        self._changed = {**saving, **self._changed}
+        self._undo = [
+            (key, saving[key] if isinstance(before, _Unchanged) and key in saving else before)
+            for key, before in self._undo
+        ]
 
     def _remember(self, user_id: str, wallet: Wallet) -> None:
         recent = self._recent

@@ -185,6 +185,13 @@ class CachedReads(SharedReads):
         self._remember_seqs(status.seqs)
         return status
 
+    async def _status_of_named(
+        self, named: Sequence[tuple[int, str]], checkpoint_rows: Rows, stopped: Rows
+    ) -> AllStatus:
+        status = await super()._status_of_named(named, checkpoint_rows, stopped)
+        self._remember_seqs(status.seqs)
+        return status
+
     # --- what this process has read, and calls of the cache --------------------------------------------------------
 
     def _is_usable(self, token: PutToken | BoardPutToken | None, seqs: Mapping[int, int]) -> bool:
