@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from api.composition.settings import DEFAULT_ASSETS
-from api.http.commands import Asked, read_command
+from api.http.commands import HashedCommand, read_command
 from api.http.problems import Problem, problem_of
 from api.openapi.records import record_file
 from ledger.core.commands import canonical
@@ -157,8 +157,8 @@ class _Stage:
         self.now_us = START_US + int(at_s * SECOND_US)
         await self._quiet()
 
-    async def post(self, asked: Asked, actor: str) -> Any:
-        answer = await self.node.post(asked.command, asked.request_sha256, actor)
+    async def post(self, hashed: HashedCommand, actor: str) -> Any:
+        answer = await self.node.post(hashed.command, hashed.request_sha256, actor)
         await self._quiet()
         return answer
 

@@ -17,5 +17,6 @@ Invariants:
 - `responses`: a response, its problem, and the errors.
 - `retry`: which responses are retried, and when.
 - `paths`: paths and queries.
+- `transport`: httpx on asyncio, over aiohttp.
 - `client`: `Client` (blocking, safe to share between threads) and `AsyncClient`.
 """

@@ -10,7 +10,10 @@
 ``kafka``       adapters on Kafka: the log, the owners' group, snapshots, the broker's clock
 ``memory``      adapters in memory, for tests
 ``operations``  audit, export, backup, replay, migration
-``ports``       what the ledger needs of the outside
+``ports``       what the ledger needs of the outside; ``cluster_ports``: what it needs beside other nodes
+``background``  the tasks that run beside everything else
+``pacing``      pauses between attempts, and how often a warning is repeated
+``files``       what all files of a ledger need of the disk
 ``errors``      every way in which the outside can fail
 ==============  =====================================================================================================
 

@@ -121,8 +121,8 @@ class StateCopy(Protocol):
         """The log's place there."""
         ...
 
-    def page(self, after: str, entries_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
-        """The values with keys > ``after``: at most ``entries_max`` and about ``bytes_max``, but at least one. With
+    def page(self, after: str, values_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
+        """The values with keys > ``after``: at most ``values_max`` and about ``bytes_max``, but at least one. With
         them, how many they are and the last key. None if there are no more. Raises LedgerError."""
         ...
 

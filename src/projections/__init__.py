@@ -2,6 +2,7 @@
 
 ====================  ==============================================================================================
 ``models``            the read models: tables, rows and folds
+``tables``            what all read models are made of
 ``projecting``        from the log into the tables: follower, Faust worker, rebuild
 ``storage``           the port of the tables' store and its adapters: SQLite, PostgreSQL, MySQL
 ``reads``             the queries behind the reads

@@ -37,7 +37,7 @@ class LogReaderContract:
         assert reader.partitions == PARTITIONS
         assert reader.ends() == [0] * PARTITIONS
         assert reader.read(0, 1, 10) == reader.read(0, 7, 4_000) == []
-        assert not reader.holds(0, Head(1, "1" * 64))
+        assert not reader.contains(0, Head(1, "1" * 64))
         reader.close()
 
     async def test_records_are_read_from_any_seq_on(self, open_log: OpenLog, open_reader: OpenReader) -> None:
@@ -94,9 +94,9 @@ class LogReaderContract:
         for order in (1, -1):
             reader = open_reader()
             for head in (first.head, second.head)[::order]:
-                assert reader.holds(1, head)
-                assert not reader.holds(1, Head(head.seq, "1" * 64))
-            assert not reader.holds(1, Head(6, "1" * 64))
+                assert reader.contains(1, head)
+                assert not reader.contains(1, Head(head.seq, "1" * 64))
+            assert not reader.contains(1, Head(6, "1" * 64))
             assert reader.read(1, 6, 4_000) == []
             assert reader.read(1, 4, 4_000) == second.stored
             assert reader.read(1, 2, 4_000) == first.stored[1:] + second.stored
@@ -108,7 +108,7 @@ class LogReaderContract:
     ) -> None:
         stored = await many(open_log, 6_000)
         reader = open_reader()
-        assert reader.holds(0, Head(3_000, sha256_hex(stored[2_999])))
+        assert reader.contains(0, Head(3_000, sha256_hex(stored[2_999])))
         assert reader.read(0, 3_001, 4_000) == stored[3_000:]
         assert reader.ends()[0] == 6_000
         assert reader.read(0, 1, 4_000) == stored[:4_000]

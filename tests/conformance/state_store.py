@@ -87,18 +87,18 @@ VALUES: Final[dict[str, Value]] = {
 }
 
 
-def copied(store: StateStore, partition: int, entries_max: int, bytes_max: int) -> list[bytes]:
+def copied(store: StateStore, partition: int, values_max: int, bytes_max: int) -> list[bytes]:
     """All pages of a copy, whose counts and keys are right."""
     copy = store.copy(partition)
     assert copy is not None
     pages: list[bytes] = []
     after = ""
-    while (found := copy.page(after, entries_max, bytes_max)) is not None:
-        page, entries, after = found
+    while (found := copy.page(after, values_max, bytes_max)) is not None:
+        page, values, after = found
         lines = page.split(b"\n")
-        assert len(lines) == 2 * entries <= 2 * entries_max
+        assert len(lines) == 2 * values <= 2 * values_max
         assert lines[-2].decode() == after
-        assert entries == 1 or len(page) <= bytes_max
+        assert values == 1 or len(page) <= bytes_max
         pages.append(page)
     copy.close()
     return pages
@@ -294,14 +294,14 @@ class StateStoreContract:
         assert store.place(0) is None
         store.close()
 
-    @pytest.mark.parametrize(("entries_max", "bytes_max"), [(1, 10**6), (3, 10**6), (1_000, 10**6), (1_000, 300)])
+    @pytest.mark.parametrize(("values_max", "bytes_max"), [(1, 10**6), (3, 10**6), (1_000, 10**6), (1_000, 300)])
     def test_what_was_copied_replaces_a_state_byte_for_byte(
-        self, open_store: OpenStore, entries_max: int, bytes_max: int
+        self, open_store: OpenStore, values_max: int, bytes_max: int
     ) -> None:
         store = open_store()
         store.save(3, VALUES, SECOND, b"place")
-        pages = copied(store, 3, entries_max, bytes_max)
-        assert len(pages) > 1 or entries_max == 1_000
+        pages = copied(store, 3, values_max, bytes_max)
+        assert len(pages) > 1 or values_max == 1_000
         store.save(0, {"u9": Wallet("u9"), "a wallet with all": Wallet("u1")}, FIRST)
         store.save(1, {"u9": Wallet("u9")}, FIRST)
         store.replace(0, pages, SECOND, b"other place")

@@ -27,7 +27,8 @@ from projections.storage.port import (
     Run,
     Switched,
 )
-from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.server import ServerReadModelStore
+from projections.storage.server_reader import ServerReadModel
 from projections.tables.rows import key_of
 from projections.tables.tables import Tables
 from real_servers import running

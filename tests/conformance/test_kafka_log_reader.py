@@ -60,11 +60,11 @@ async def test_forks_are_no_events_wherever_reading_begins(logs: Logs, open_read
         for seq in range(1, len(events) + 1):
             reader = open_reader()
             if begin:
-                assert reader.holds(0, heads[begin - 1])
+                assert reader.contains(0, heads[begin - 1])
             assert reader.read(0, seq, 4_000) == events[seq - 1 :], (begin, seq)
             assert reader.read(0, seq, 1) == events[seq - 1 : seq]
             assert reader.ends()[0] == len(events)
-            assert all(reader.holds(0, head) for head in heads)
+            assert all(reader.contains(0, head) for head in heads)
             reader.close()
 
 
@@ -72,7 +72,7 @@ async def test_a_fork_is_no_head_where_the_chain_was_read(logs: Logs, open_reade
     _, _, forks = await forked(logs)
     reader = open_reader()
     assert reader.ends()[0] == 5
-    assert [reader.holds(0, head) for head in forks] == [False] * 3
+    assert [reader.contains(0, head) for head in forks] == [False] * 3
 
 
 async def test_the_offset_after_a_head_counts_forks(logs: Logs, open_reader: OpenReader) -> None:

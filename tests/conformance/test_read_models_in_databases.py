@@ -6,7 +6,8 @@ from conformance.read_model import OpenBoth, ReadModelContract
 from conformance.read_model_store import OpenStore, ReadModelStoreContract
 from databases import open_database
 from projections.storage.port import ReadModel, ReadModelStore
-from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.server import ServerReadModelStore
+from projections.storage.server_reader import ServerReadModel
 
 pytestmark = pytest.mark.system
 

@@ -2,13 +2,14 @@
 
 import random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.event_log import run_of
 from ledger.core.record import EMPTY, Head, decode, sha256_hex
 from ledger.kafka.client import Stored
-from ledger.kafka.log import Known, _Partition
+from ledger.kafka.log import Known, OffsetRange, _Partition
 
 
 def topic(seed: int, length: int) -> list[bytes]:
@@ -76,3 +77,9 @@ def test_the_place_of_a_head_is_what_was_known_directly_after_it(seed: int, leng
         for offset, value in enumerate(values[late.next_offset :], start=late.next_offset):
             late.take(Stored(offset, value))
         assert late.known() == known.known()
+
+
+def test_a_place_has_the_members_that_stored_states_have() -> None:
+    place = Known(7, "a", 9, 2, (OffsetRange(1, 0), OffsetRange(5, 6, 2)))
+    members = {"seq": 7, "sha256": "a", "next_offset": 9, "forks": 2, "runs": [[1, 0, 0], [5, 6, 2]]}
+    assert msgspec.msgpack.encode(place) == msgspec.msgpack.encode(members)

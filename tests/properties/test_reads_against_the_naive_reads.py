@@ -28,7 +28,8 @@ from projections.models.wallet_list import Wallets
 from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Found, Reads
 from projections.storage.port import Quarantined, ReadModel, ReadModelStore, Run
-from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.server import ServerReadModelStore
+from projections.storage.server_reader import ServerReadModel
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from properties import naive_reads

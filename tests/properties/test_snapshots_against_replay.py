@@ -74,7 +74,7 @@ class Day:
             self.world.new_log(),
             self.world.store,
             snapshot_store,
-            chunk_entries=self.chance.choice((1, 3, 10, 100)),
+            chunk_values=self.chance.choice((1, 3, 10, 100)),
             duty=1.0,
         )
         if self.chance.random() < 0.3:

@@ -98,7 +98,7 @@ def proved(service: Service) -> None:
     now = time.time()
     until(
         "every partition checked again",
-        lambda: metrics(service)["stakelog_read_model_proof_age_seconds"] < time.time() - now,
+        lambda: metrics(service)["stakelog_read_model_check_age_seconds"] < time.time() - now,
     )
 
 

@@ -119,7 +119,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
 
     enough = asyncio.Event()
     playing = asyncio.gather(*(play(user, enough) for user in range(6)))
-    snapshots = Snapshots(log, store, await topics.open(partitions=1), chunk_entries=100, duty=0.5)
+    snapshots = Snapshots(log, store, await topics.open(partitions=1), chunk_values=100, duty=0.5)
     async with asyncio.timeout(120):
         for enough_events in (100, 300):
             while node.end(0) < enough_events:  # noqa: ASYNC110 - there is no event to wait for
@@ -208,7 +208,7 @@ async def test_snapshots_are_right_while_the_broker_compacts(
     await node.start()
     await node.post(opening := open_wallet(), request_sha256(opening), "local")
     kept = await topics.open(partitions=1)
-    snapshots = Snapshots(log, store, kept, events_min=1, chunk_entries=10, duty=1.0)
+    snapshots = Snapshots(log, store, kept, events_min=1, chunk_values=10, duty=1.0)
     first_offset, turn = 0, 0
     async with asyncio.timeout(90):
         while first_offset == 0 or turn < 10:  # until the broker has thrown the first ones away
@@ -259,4 +259,4 @@ async def test_a_new_node_takes_a_partition_over_and_accepts_its_first_command(k
     address = parse_address(kafka.url + ONE_COPY)
     took = await take_over(address, tmp_path, topic=new_topic(), events=20_000)
     assert took.events == 20_001
-    assert took.entries > took.events
+    assert took.values > took.events

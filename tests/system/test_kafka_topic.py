@@ -24,7 +24,7 @@ from ledger.errors import (
     WrongPartitions,
 )
 from ledger.kafka.address import parse_address
-from ledger.kafka.log import Known, Run, open_log
+from ledger.kafka.log import Known, OffsetRange, open_log
 from ledger.kafka.topic import settings_of
 
 pytestmark = pytest.mark.system
@@ -213,7 +213,7 @@ async def test_reading_goes_on_from_what_was_verified(kafka: Kafka, logs: Logs) 
     await append(other, 0, third.head, "e")
 
 
-def place_of(head: Head, next_offset: int, *runs: Run) -> bytes:
+def place_of(head: Head, next_offset: int, *runs: OffsetRange) -> bytes:
     return msgspec.msgpack.encode(Known(head.seq, head.sha256, next_offset, 0, runs))
 
 
@@ -226,7 +226,7 @@ async def test_a_log_that_knows_more_than_the_topic_stops_and_reports_it(logs: L
     for head, error in ((foreign, ForeignCheckpoint), (longer, CheckpointAhead), (elsewhere, ForeignCheckpoint)):
         late = await logs.open()
         with pytest.raises(error):
-            await late.begin_at(0, head, place_of(head, head.seq, Run(1, 0)))
+            await late.begin_at(0, head, place_of(head, head.seq, OffsetRange(1, 0)))
         assert await whole(late, 0) == base.stored
     for head in (foreign, elsewhere):
         with pytest.raises(ForeignCheckpoint):
@@ -246,18 +246,18 @@ async def test_a_place_that_is_damaged_is_not_trusted(logs: Logs) -> None:
     log = await logs.open()
     base = await append(log, 0, EMPTY, "a", "b", "c")
     good = log.place(0, base.head)
-    assert good == place_of(base.head, 3, Run(1, 0))
+    assert good == place_of(base.head, 3, OffsetRange(1, 0))
     for bad in (
         None,
         b"",
         b"x",
         good[:-1],
         place_of(base.head, 3),
-        place_of(base.head, 4, Run(1, 0)),
-        place_of(base.head, 3, Run(2, 1)),
-        place_of(base.head, 3, Run(1, 0), Run(1, 0)),
-        place_of(base.head, 4, Run(1, 0), Run(4, 4)),
-        place_of(Head(2, base.head.sha256), 2, Run(1, 0)),
+        place_of(base.head, 4, OffsetRange(1, 0)),
+        place_of(base.head, 3, OffsetRange(2, 1)),
+        place_of(base.head, 3, OffsetRange(1, 0), OffsetRange(1, 0)),
+        place_of(base.head, 4, OffsetRange(1, 0), OffsetRange(4, 4)),
+        place_of(Head(2, base.head.sha256), 2, OffsetRange(1, 0)),
     ):
         late = await logs.open()
         await late.begin_at(0, base.head, bad)

@@ -14,7 +14,7 @@ from databases import EmptyDatabases, open_database
 from deploy.local.servers import Kafka, PostgreSql
 from projections.reads.status import read_model_status
 from projections.storage.port import ReadModelUnavailable
-from projections.storage.server import ServerReadModel
+from projections.storage.server_reader import ServerReadModel
 from properties.reads_scenario import Scenario, make_scenario
 from real_servers import running
 from system.kafka_read_side import KafkaReadSide, side_of, until

@@ -15,8 +15,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from api.cli.child_process import Child
-from api.http.application import Rim, build_app
+from api.composition.application import build_app
+from api.composition.child_process import Child
+from api.http.application import Rim
 from api.http.metrics import ReadModelGauges
 from ledger.core.record import EMPTY
 from ledger.operations.seals import SEALS, SealFile

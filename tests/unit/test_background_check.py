@@ -161,7 +161,7 @@ async def test_a_field_changed_by_hand_is_named(
     assert [(one.partition, one.table, one.field) for one in await desk.quick()] == [(partition, table, "digest")]
     (found,) = await desk.thorough(rows_max)
     assert (found.partition, found.table, found.field) == (partition, table, field)
-    assert found.place == ("" if table == "deposit" else key[0])
+    assert found.owner == ("" if table == "deposit" else key[0])
     assert found.expected == encoded(getattr(row, field))
     assert found.found != found.expected
 
@@ -204,7 +204,7 @@ async def test_a_row_that_was_moved_to_another_user_differs_twice(desk: Desk) ->
     which, key = where(row, fields)
     desk.model.sql(f"UPDATE {{bet}} SET user_id = 'thief' WHERE {which}", partition, *key)
     found = await desk.thorough()
-    assert sorted((one.place, one.found == "null") for one in found) == sorted([(key[0], True), ("thief", False)])
+    assert sorted((one.owner, one.found == "null") for one in found) == sorted([(key[0], True), ("thief", False)])
 
 
 async def test_a_value_of_another_type_is_a_difference(desk: Desk) -> None:
@@ -240,7 +240,7 @@ async def test_a_digest_changed_alone_is_found(desk: Desk) -> None:
 async def test_a_checkpoint_that_is_not_on_the_log_is_the_only_difference(desk: Desk) -> None:
     desk.model.sql("UPDATE checkpoint SET head = replace(head, '0', '1') WHERE partition = 2")
     (found,) = await desk.thorough()
-    assert (found.partition, found.place, found.table, found.field) == (2, EVERY_USER, "checkpoint", "head")
+    assert (found.partition, found.owner, found.table, found.field) == (2, EVERY_USER, "checkpoint", "head")
 
 
 async def test_a_defective_fold_is_found_although_the_digests_agree(
@@ -269,7 +269,7 @@ async def test_after_the_first_hundred_differing_users_only_digests_are_reported
         desk.model.sql("INSERT INTO {referral} VALUES (0, ?, 1, 1)", f"zz{number:03}")
     found = await desk.thorough()
     assert [one.field for one in found] == [""] * NAMED_MAX + ["digest"] * 20
-    assert len({one.place for one in found}) == many
+    assert len({one.owner for one in found}) == many
 
 
 # --- the check, round after round -----------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ async def test_a_repaired_row_clears_the_stored_difference(desk: Desk, caplog: p
     desk.model.sql(f"UPDATE {{wallet}} SET status = 'gone' WHERE {which}", partition, *key)
     for _ in range(3):
         await go_round(check)
-        assert [(one.place, one.field, one.found) for one in await desk.stored()] == [(key[0], "status", '"gone"')]
+        assert [(one.owner, one.field, one.found) for one in await desk.stored()] == [(key[0], "status", '"gone"')]
     assert caplog.text.count("status: the log says") == 1, "logged once"
     assert caplog.text.count("run `stakelog project rebuild --accept` to repair the read model") == 1
     desk.model.sql(f"UPDATE {{wallet}} SET status = ? WHERE {which}", getattr(row, "status"), partition, *key)  # noqa: B009
@@ -298,7 +298,7 @@ async def test_a_repaired_row_clears_the_stored_difference(desk: Desk, caplog: p
 async def test_a_changed_row_is_named_in_the_first_quick_round(desk: Desk) -> None:
     desk.model.sql("UPDATE {account} SET debited = '1' WHERE partition = 2 AND account = 'house/stakes'")
     await desk.check().quick_round()
-    assert {(one.partition, one.place, one.field) for one in await desk.stored()} == {(2, "house/stakes", "debited")}
+    assert {(one.partition, one.owner, one.field) for one in await desk.stored()} == {(2, "house/stakes", "debited")}
 
 
 async def test_a_quick_round_folds_nothing_if_the_digests_agree(desk: Desk) -> None:
@@ -337,7 +337,7 @@ async def test_for_rows_of_older_folds_only_the_digests_are_checked(
         await go_round(desk.check())
     kept = await desk.stored()
     assert kept
-    assert {(one.place, one.table, one.field) for one in kept} == {(EVERY_USER, "asset", "digest")}
+    assert {(one.owner, one.table, one.field) for one in kept} == {(EVERY_USER, "asset", "digest")}
 
 
 async def test_a_generation_that_is_dropped_during_the_check_is_no_error(desk: Desk) -> None:
@@ -391,7 +391,7 @@ async def test_the_number_of_stored_differences_is_bounded(desk: Desk) -> None:
     await go_round(desk.check())
     (checked, *_) = await desk.model.store.checked(desk.model.generation)
     assert checked.differences == STORED_MAX
-    assert EVERY_USER in {one.place for one in await desk.stored()}, "a user whose difference is not stored"
+    assert EVERY_USER in {one.owner for one in await desk.stored()}, "a user whose difference is not stored"
 
 
 # --- while events arrive --------------------------------------------------------------------------------------------
@@ -523,7 +523,7 @@ async def test_quarantined_events_are_no_difference(
     assert await desk.thorough() == []
     assert await desk.thorough(rows_max=20) == []
     desk.model.sql("UPDATE {asset} SET cash = cash + 1 WHERE user_id = 'anna'")
-    assert {(one.place, one.field) for one in await desk.thorough()} == {("anna", "cash")}, "folded rows are checked"
+    assert {(one.owner, one.field) for one in await desk.thorough()} == {("anna", "cash")}, "folded rows are checked"
     await model.store.close()
 
 
@@ -537,7 +537,7 @@ async def test_an_event_in_the_rows_on_which_a_fold_fails_is_a_difference(
     monkeypatch.setattr("projections.projecting.partition.FOLDS", (*folds.FOLDS, picky))
     found = await desk.thorough()
     (stop,) = (one for one in found if one.table == "quarantine")
-    assert (stop.place, stop.expected, stop.found) == ("anna", '"ValueError: no bets of anna"', "null")
+    assert (stop.owner, stop.expected, stop.found) == ("anna", '"ValueError: no bets of anna"', "null")
 
 
 async def test_quarantined_events_that_were_deleted_or_changed_by_hand_are_named(
@@ -560,7 +560,7 @@ async def test_quarantined_events_that_were_deleted_or_changed_by_hand_are_named
     model.sql("UPDATE quarantined_event SET record = x'7b7d' WHERE seq = ?", waiting[2].seq)
     for rows_max in (100_000, 20):
         found = await desk.thorough(rows_max)
-        assert [(one.place, one.table, one.key) for one in found] == [
+        assert [(one.owner, one.table, one.key) for one in found] == [
             ("anna", "quarantined_event", f"[{waiting[1].seq}]"),
             ("anna", "quarantined_event", f"[{waiting[2].seq}]"),
         ]

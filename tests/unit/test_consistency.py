@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.http.consistency import answer
+from api.http.consistency import read_until_visible
 from api.http.problems import Problem
 from api.http.requests import Request
 from api.routes.parameters import ReadQuery
@@ -78,7 +78,7 @@ async def test_waiting_reads_share_the_queries_for_the_position_and_read_once_it
     tables = OnePartition(4)
     asks = [CountingRead(tables) for _ in range(CALLS)]
     began_s = time.monotonic()
-    waiting = [asyncio.create_task(answer(query(), tables, (0,), ask)) for ask in asks]
+    waiting = [asyncio.create_task(read_until_visible(query(), tables, (0,), ask)) for ask in asks]
     await asyncio.sleep(0.1)
     tables.seq = 5
     found = await asyncio.gather(*waiting)
@@ -92,7 +92,7 @@ async def test_a_read_waits_no_longer_than_its_timeout() -> None:
     ask = CountingRead(tables)
     began_s = time.monotonic()
     with pytest.raises(Problem) as refused:
-        await answer(query(300), tables, (0,), ask)
+        await read_until_visible(query(300), tables, (0,), ask)
     assert refused.value.code == "not_yet_visible"
     assert time.monotonic() - began_s >= 0.3
     assert ask.calls == 2
@@ -102,7 +102,7 @@ async def test_reads_of_a_quarantined_user_are_repeated_less_and_less_often() ->
     tables = OnePartition(5)
     ask = CountingRead(tables, quarantined_at=4)
     with pytest.raises(Problem, match="not yet at 5"):
-        await answer(query(400), tables, (0,), ask)
+        await read_until_visible(query(400), tables, (0,), ask)
     assert 3 <= ask.calls <= 20, "a read every 4 ms would be a hundred calls"
 
 
@@ -119,4 +119,4 @@ async def test_if_the_positions_cannot_be_read_the_read_itself_raises() -> None:
         return Found(Holds([], None), "", {0: 4}, False, 0)
 
     with pytest.raises(Problem, match="the read model is unavailable"):
-        await answer(query(), tables, (0,), ask)
+        await read_until_visible(query(), tables, (0,), ask)

@@ -62,7 +62,7 @@ class TopicInMemory:
     def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         return [value for _, value in self._events(partition)[from_seq - 1 : from_seq - 1 + limit]]
 
-    def holds(self, partition: int, head: Head) -> bool:
+    def contains(self, partition: int, head: Head) -> bool:
         return self.offset_behind(partition, head) is not None
 
     def offset_behind(self, partition: int, head: Head) -> int | None:

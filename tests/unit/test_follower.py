@@ -194,8 +194,8 @@ async def test_heads_that_are_not_on_the_log_are_refused_before_anything_is_fold
     refuse_ahead(log, [EMPTY] * 3)
     for head, reason in (
         (Head(ends[2] + 1, heads[2].sha256), "the log ends before it"),
-        (Head(ends[2], heads[1].sha256), "the log holds another record there"),
-        (Head(ends[2] - 1, heads[2].sha256), "the log holds another record there"),
+        (Head(ends[2], heads[1].sha256), "the log has another record there"),
+        (Head(ends[2] - 1, heads[2].sha256), "the log has another record there"),
     ):
         with pytest.raises(ReadModelAhead, match=f"partition 2, seq {head.seq}: {reason}"):
             refuse_ahead(log, [*heads[:2], head])
@@ -209,7 +209,7 @@ async def test_another_log_ends_the_follower(folder: Folder, tmp_path: Path) -> 
     await other.append()
     (other.path / EVENTS).replace(folder.path / EVENTS)
     async with following(folder) as follower:
-        with pytest.raises(ReadModelAhead, match=r"partition 0, seq \d+: the log holds another record"):
+        with pytest.raises(ReadModelAhead, match=r"partition 0, seq \d+: the log has another record"):
             await follower.step()
 
 

@@ -113,7 +113,8 @@ def test_the_core_has_no_clock_no_io_and_no_randomness(module: str) -> None:
 
 ADAPTERS = {
     *("ledger.kafka", "ledger.memory", "ledger.sqlite"),
-    *("projections.storage.sqlite", "projections.storage.sqlite_reader", "projections.storage.server"),
+    *("projections.storage.sqlite", "projections.storage.sqlite_reader"),
+    *("projections.storage.server", "projections.storage.server_reader"),
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
@@ -133,6 +134,10 @@ NAMES_ADAPTERS = {
 }
 
 
+SHARED_BY_ADAPTERS = {"ledger.sqlite.wal"}
+"""Keeps the WAL of any SQLite database small: the log's, the state's and the read model's. It knows none of them."""
+
+
 def within(name: str, packages: set[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
@@ -144,9 +149,39 @@ def test_only_the_composition_names_adapters_of_a_running_service() -> None:
             assert not named, f"{module} names {named}"
 
 
+def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
+    of_the_ledger = {name for name in ADAPTERS if first(name) == "ledger"}
+    for module, path in modules().items():
+        if first(module) == "projections":
+            named = {name for name in imported(path) if within(name, of_the_ledger)}
+            assert all(within(name, SHARED_BY_ADAPTERS) for name in named), f"{module} imports {named}"
+
+
+LAYERS_OF_THE_API = (
+    {"nodes", "sealing"},
+    {"http"},
+    {"openapi"},
+    {"routes"},
+    {"composition"},
+    {"cli"},
+    {"__main__"},
+)
+"""The lowest first. A part imports only itself and the layers below it."""
+
+
+def test_inside_the_api_arrows_go_down_the_layers_only() -> None:
+    layer_of = {part: number for number, parts in enumerate(LAYERS_OF_THE_API) for part in parts}
+    ours = {module: path for module, path in modules().items() if module.startswith("api.")}
+    assert {part_of(module) for module in ours} == layer_of.keys(), "a part of the API has no layer"
+    for module, path in ours.items():
+        part = part_of(module)
+        for other in {part_of(name) for name in imported(path) if first(name) == "api"} - {part}:
+            assert layer_of[other] < layer_of[part], f"{module} imports api.{other}"
+
+
 LAYERS_OF_THE_LEDGER = (
     {"core"},
-    {"errors", "pacing"},
+    {"errors", "files", "pacing"},
     {"ports", "cluster_ports", "background"},
     {"writer"},
     {"node", "snapshots", "operations"},
@@ -156,7 +191,7 @@ LAYERS_OF_THE_LEDGER = (
 
 
 def part_of(module: str) -> str:
-    """The folder or the module right inside ``ledger``."""
+    """The folder or the module right inside the package."""
     return module.split(".")[1]
 
 
@@ -176,9 +211,9 @@ def test_inside_the_ledger_arrows_go_down_the_layers_only() -> None:
 
 
 @pytest.mark.parametrize("adapter", ["kafka", "memory", "sqlite"])
-def test_an_adapter_imports_ports_errors_background_tasks_and_the_core_only(adapter: str) -> None:
+def test_an_adapter_imports_what_all_parts_share_and_the_core_only(adapter: str) -> None:
     ports = {"ledger.ports", "ledger.cluster_ports", "ledger.background"}
-    allowed = {*ports, "ledger.errors", "ledger.core", f"ledger.{adapter}"}
+    allowed = {*ports, "ledger.errors", "ledger.files", "ledger.core", f"ledger.{adapter}"}
     for module, path in modules().items():
         if within(module, {f"ledger.{adapter}"}):
             ours = {name for name in imported(path) if first(name) == "ledger"}

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from api.http.application import build_app
+from api.composition.application import build_app
 from api.http.problems import Problem
 from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
 from api.nodes.messages import (

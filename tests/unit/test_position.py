@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.core.position import murmur2, partition_of
+from ledger.core.position import Position, murmur2, partition_of
 
 # org.apache.kafka.common.utils.UtilsTest.testMurmur2, as signed 32-bit integers.
 KAFKA_VECTORS = {
@@ -47,3 +47,13 @@ def test_a_partitions_own_stream_is_in_that_partition(partition: int) -> None:
 
 def test_a_thousand_users_fill_every_partition() -> None:
     assert {partition_of(f"user-{n}", 16) for n in range(1000)} == set(range(16))
+
+
+def test_a_position_is_read_as_it_is_written() -> None:
+    assert Position.parse(str(Position(3, 42))) == Position(3, 42)
+
+
+@pytest.mark.parametrize("text", ["", "3", "3:", ":42", "3:42:1", "three:42"])
+def test_other_texts_are_no_position(text: str) -> None:
+    with pytest.raises(ValueError, match=r"unpack|int\(\)"):
+        Position.parse(text)

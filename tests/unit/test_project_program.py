@@ -74,7 +74,7 @@ def test_the_status_beside_another_log_says_so(data: Path) -> None:
     damage(data / EVENTS, "UPDATE event SET record = replace(CAST(record AS TEXT), 'a', 'b') WHERE partition = 3")
     done = run(data, "status")
     assert done.exit_code == 1
-    assert f"AHEAD partition 3, seq {len(story_records()[3])}: the log holds another record there" in done.stdout
+    assert f"AHEAD partition 3, seq {len(story_records()[3])}: the log has another record there" in done.stdout
 
 
 def test_the_status_beside_a_log_of_other_partitions_says_so(data: Path, tmp_path: Path) -> None:

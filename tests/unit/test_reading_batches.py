@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from api.http import commands
-from api.http.commands import Asked, read_batch, read_command
+from api.http.commands import HashedCommand, read_batch, read_command
 from api.http.problems import Problem
 
 OPEN = b'{"type":"open_wallet","command_id":"c1","user_id":"u1"}'
@@ -29,7 +29,7 @@ UNKNOWN = OPEN[:-1] + b',"amount":5}'
 ODD = [NULL, DEFAULT, TWICE, TEXT_TWICE, IN_METADATA, ESCAPED, DELETE, NOT_ASCII, HUGE, UNKNOWN, b"5", b"{}"]
 
 
-def one_by_one(element: bytes) -> Asked | str:
+def one_by_one(element: bytes) -> HashedCommand | str:
     try:
         return read_command(element)
     except Problem as problem:
@@ -45,7 +45,7 @@ def test_each_element_is_read_as_if_it_came_alone(odd: bytes) -> None:
 
 
 def test_a_plain_batch_is_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def alone(_body: bytes) -> Asked:
+    def alone(_body: bytes) -> HashedCommand:
         raise AssertionError("an element is read by itself")
 
     plain = [OPEN, BET, NULL.replace(b',"bonus":null', b"")]
@@ -81,7 +81,7 @@ def test_a_lone_surrogate_in_one_element_of_a_batch_stops_no_other() -> None:
     first, second, third, fourth = read_batch(body)
     assert isinstance(first, Problem)
     assert first.fields == {"field": "metadata"}
-    assert isinstance(second, Asked)
+    assert isinstance(second, HashedCommand)
     assert second == read_command(good)
     assert isinstance(third, Problem)
     assert isinstance(fourth, Problem)

@@ -130,7 +130,7 @@ def test_a_wallets_story_has_its_own_records_only_whatever_other_records_name(tm
     records[p][-1] = named
     data = write_log(tmp_path / "data", records)
     with closing(SqliteRecords(data / EVENTS)) as log:
-        assert [record for page in log.story("carol") for record in page] == expected
+        assert [record for page in log.of_user("carol") for record in page] == expected
 
 
 def test_a_record_of_a_wallet_that_cannot_be_read_is_not_hidden(tmp_path: Path) -> None:

@@ -45,12 +45,12 @@ class SnapshotsInMemory:
         return self.world.writer.head
 
     def snapshots_of(
-        self, store: MemoryStateStore | None = None, *, events_min: int = 1, chunk_entries: int = 3
+        self, store: MemoryStateStore | None = None, *, events_min: int = 1, chunk_values: int = 3
     ) -> Snapshots:
         """The snapshots of a node with the state store ``store``; by default the node's own."""
         states = self.world.store if store is None else store
         log = self.world.new_log()
-        return Snapshots(log, states, self.store, events_min=events_min, chunk_entries=chunk_entries, duty=1.0)
+        return Snapshots(log, states, self.store, events_min=events_min, chunk_values=chunk_values, duty=1.0)
 
     def first_head(self) -> Head:
         return Head(1, sha256_hex(self.world.appended.records[0][0]))
@@ -218,10 +218,8 @@ def _half_a_marker(memory: SnapshotsInMemory, _: Records, marker: SnapshotRecord
     memory.change(marker, marker.value[:-1])
 
 
-def _another_number_of_entries(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
-    memory.change(
-        marker, encode_marker(msgspec.structs.replace(_marker(marker), entries=_marker(marker).entries + 1))
-    )
+def _another_number_of_values(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
+    memory.change(marker, encode_marker(msgspec.structs.replace(_marker(marker), values=_marker(marker).values + 1)))
 
 
 def _chunks_that_cannot_be_inflated(memory: SnapshotsInMemory, chunks: Records, marker: SnapshotRecord) -> None:
@@ -267,7 +265,7 @@ BROKEN: dict[str, Break] = {
     "a head that was changed": _with(sha256="e" * 64),
     "fewer chunks": _with(chunks=1),
     "more chunks": _with(chunks=99),
-    "more entries": _another_number_of_entries,
+    "more values": _another_number_of_values,
     "of another version": _with(v=2),
     "of another format of values": _with(values_format=99),
     "of another partition": _with(partition=1),
@@ -358,7 +356,7 @@ async def test_a_snapshot_that_is_ahead_of_the_log_is_a_disaster(two: tuple[Snap
 # --- when one is due, and what is deleted --------------------------------------------------------------------------
 
 
-async def test_a_snapshot_is_due_after_events_min_events_and_later_after_a_share_of_its_entries(
+async def test_a_snapshot_is_due_after_events_min_events_and_later_after_a_share_of_its_values(
     memory: SnapshotsInMemory,
 ) -> None:
     snapshots = memory.snapshots_of(events_min=10)
@@ -367,9 +365,9 @@ async def test_a_snapshot_is_due_after_events_min_events_and_later_after_a_share
     await memory.append_events(1)
     assert await snapshots.snapshot_if_due(0)
     assert not await snapshots.snapshot_if_due(0)
-    entries = _marker(memory.records("/end")[0]).entries
-    assert entries > 20
-    await memory.append_events(entries // 2 - 1)
+    values = _marker(memory.records("/end")[0]).values
+    assert values > 20
+    await memory.append_events(values // 2 - 1)
     assert not await snapshots.snapshot_if_due(0)
     await memory.append_events(1)
     assert await snapshots.snapshot_if_due(0)
@@ -459,7 +457,7 @@ async def test_a_kill_after_any_append_leaves_the_old_or_the_new_snapshot(
         appended = len(memory.store.records[0])
         memory.store.fail_next.extend([None] * survives + [LogUnavailable("killed")])
         try:
-            await memory.snapshots_of(chunk_entries=20).write(0)
+            await memory.snapshots_of(chunk_values=20).write(0)
             ended = True
         except LogUnavailable:
             ended = False
@@ -542,3 +540,14 @@ async def test_due_snapshots_are_written_until_the_task_is_cancelled(memory: Sna
     writing.cancel()
     await asyncio.wait([writing])
     assert writing.cancelled()
+
+
+def test_a_marker_has_the_members_that_stored_snapshots_have() -> None:
+    stored = (
+        b'{"v":1,"values_format":1,"partition":0,"partitions":4,"seq":7,"sha256":"a","place":null,'
+        b'"chunks":1,"entries":9,"digest":"d"}'
+    )
+    marker = Marker(
+        v=1, values_format=1, partition=0, partitions=4, seq=7, sha256="a", place=None, chunks=1, values=9, digest="d"
+    )
+    assert encode_marker(marker) == stored

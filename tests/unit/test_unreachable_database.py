@@ -14,7 +14,8 @@ from databases import open_database
 from deploy.local.server import free_port
 from projections.projecting.retry import retry_until_stopped
 from projections.storage.port import ReadModelUnavailable, message_for_log
-from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.server import ServerReadModelStore
+from projections.storage.server_reader import ServerReadModel
 from unit.folders import story_records, write_log
 
 EACH = pytest.mark.parametrize("kind", ["postgresql", "mysql"])

@@ -112,7 +112,7 @@ def test_the_checkpoints_of_state_and_read_model_are_on_the_upgraded_log(data: P
     with closing(SqliteLogReader(data / EVENTS)) as log:
         assert sum(seq for _, seq, _ in checkpoints) == sum(log.ends())
         for partition, seq, sha256 in checkpoints:
-            assert seq == 0 or log.holds(partition, Head(seq, sha256)), partition
+            assert seq == 0 or log.contains(partition, Head(seq, sha256)), partition
 
 
 async def test_an_upgraded_log_takes_appends_in_every_partition(data: Path, records: list[Stored]) -> None:

@@ -70,7 +70,7 @@ def follow(data: Path | None, with_parent: bool) -> None:
     """Follow the log until SIGTERM or Ctrl-C. `serve` does this by itself; settings are those of `serve`."""
     import uvloop
 
-    from api.cli.child_process import DISASTER, end_with_parent
+    from api.composition.child_process import DISASTER, end_with_parent
     from ledger.errors import LedgerError, LogDamaged
     from projections.storage.port import ReadModelAhead, message_for_log
 
@@ -156,7 +156,7 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
             )
     took_s = monotonic() - began_s
     for one in outcome.differences:
-        click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.place or 'no user'}: {one.detail}")
+        click.echo(f"DIFFERS partition {one.partition}, {one.table} of {one.owner or 'no user'}: {one.detail}")
     for found in outcome.mended:
         click.echo(f"REPAIRED {found}")
     if outcome.differing:
@@ -289,7 +289,7 @@ def check(data: Path | None, with_parent: bool, once: bool) -> None:
 
     Differences are stored in the read model, logged, and counted in /metrics. With --once: exit status 1 if any.
     """
-    from api.cli.child_process import end_with_parent
+    from api.composition.child_process import end_with_parent
     from ledger.errors import LedgerError
     from projections.storage.port import message_for_log
 

@@ -23,8 +23,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from api.cli.child_process import Child
 from api.cli.sockets import cut_connections, limit_unread
+from api.composition.child_process import Child
 from api.composition.container import Children, make_container
 from api.composition.settings import SQLITE, Settings
 from api.http.application import Rim

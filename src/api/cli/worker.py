@@ -15,9 +15,10 @@ from typing import Final
 
 import click
 
-from api.cli.child_process import DISASTER, Child
+from api.composition.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
 from ledger.errors import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
+from ledger.pacing import sleep_unless_stopped
 from projections.storage.port import ReadModelAhead, message_for_log
 
 _DISASTERS: Final = (ReadModelAhead, LogDamaged, LogUnreadable)
@@ -82,15 +83,7 @@ async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool
                     await worker.run(stop)
             except LogUnavailable as error:
                 _log.warning("%s; retrying", error)
-                await _unless(stop, _OPEN_AGAIN_S)
+                await sleep_unless_stopped(stop, _OPEN_AGAIN_S)
     finally:
         if checking is not None:
             await checking.stop()
-
-
-async def _unless(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.cli.child_process import Child
+from api.composition.application import build_app
+from api.composition.child_process import Child
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
-from api.http.application import Rim, build_app
+from api.http.application import Rim
 from api.http.metrics import ReadModelGauges
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
@@ -32,7 +33,6 @@ from ledger.errors import (
     DELETE_STATE,
     CheckpointAhead,
     FolderUnusable,
-    LedgerError,
     LogMisconfigured,
     WrongPartitions,
 )
@@ -70,11 +70,13 @@ from projections.storage.port import (
     Switched,
     address_of,
 )
-from projections.storage.server import ServerReadModel, ServerReadModelStore
+from projections.storage.server import ServerReadModelStore
+from projections.storage.server_reader import ServerReadModel
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 
 if TYPE_CHECKING:
+    from ledger.kafka.log import KafkaEventLog
     from projections.projecting.worker import Worker
 
 Checking = NewType("Checking", Child)
@@ -167,14 +169,8 @@ class Embedded(Provider):
     @provide
     async def log(self, settings: Settings, _: FolderLock) -> AsyncIterator[EventLog]:
         _refuse_gone_log(settings.data)
-        log = SqliteEventLog(settings.data / EVENTS, settings.partitions)
-        try:
-            await log.declare(settings.assets)
-        except LedgerError:
-            await log.close()
-            raise
-        yield log
-        await log.close()  # if the node did not start; a started node has closed it
+        async with _declared(SqliteEventLog(settings.data / EVENTS, settings.partitions), settings) as log:
+            yield log
 
     @provide
     def owners(self, log: EventLog, settings: Settings) -> Owners:
@@ -259,14 +255,8 @@ class Distributed(Provider):
         from ledger.kafka.log import open_log
 
         _refuse_own_log(settings.data)
-        log = await open_log(parse_address(settings.log), settings.partitions)
-        try:
-            await log.declare(settings.assets)
-        except LedgerError:
-            await log.close()
-            raise
-        yield log
-        await log.close()  # if the node did not start; a started node has closed it
+        async with _declared(await open_log(parse_address(settings.log), settings.partitions), settings) as log:
+            yield log
 
     @provide
     async def snapshots(self, log: EventLog, store: StateStore, settings: Settings) -> AsyncIterator[Snapshots]:
@@ -340,6 +330,17 @@ class Distributed(Provider):
     ) -> Rim:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
         return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
+
+
+@asynccontextmanager
+async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -> AsyncIterator[EventLog]:
+    """The log, once it declares the assets. Closed at the end, for a node that did not start; a started one closes it
+    itself."""
+    try:
+        await log.declare(settings.assets)
+        yield log
+    finally:
+        await log.close()
 
 
 def _file_name(address: str) -> str:

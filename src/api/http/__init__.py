@@ -1,1 +1,17 @@
-"""The ASGI application, and what all its routes share."""
+"""The ASGI application, and what all its routes share.
+
+===================  ================================================================================================
+``application``      a request in, exactly one response out
+``routing``          the row of a route, and the route of a path
+``service``          what handlers use
+``requests``         requests and responses on ASGI
+``parameters``       reads paths and queries into Structs
+``commands``         reads the bodies of commands
+``bodies``           the bodies of responses
+``problems``         every problem, from code to status
+``consistency``      what reads share: ``min_position``, ``as_of``, ETags, "not found"
+``compression``      of long responses
+``bounds``           on the memory that clients can make this process keep
+``metrics``          of the node and the read model; ``request_metrics``: of requests
+===================  ================================================================================================
+"""

@@ -19,12 +19,12 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
 from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
-from api.http.metrics import Metrics, ReadModelGauges
 from api.http.problems import Problem
 from api.http.requests import (
     CLOSES,
     GRACE_S,
     PIECE_BYTES,
+    TIMEOUT_MS,
     ClientTooSlow,
     Request,
     Response,
@@ -32,17 +32,9 @@ from api.http.requests import (
     respond,
     response_of,
 )
-from api.http.routing import AnyRoute, Place, Router
+from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
 from api.nodes.client import INTERNAL
-from api.routes.parameters import TIMEOUT_MS
-from api.routes.peers import PEER_ROUTES
-from api.routes.table import ROUTES
-from ledger.node.node import Node
-from ledger.operations.seals import SealFile
-from ledger.peers.handler import PeerHandler
-from ledger.peers.log_view import LogView
-from projections.reads.queries import Reads
 
 _UNMATCHED: Final = "unmatched"
 """Route in the metrics of requests for which there is none."""
@@ -105,12 +97,12 @@ class Rim:
                 found = self._router.find(path)
                 if found is None:
                     raise Problem("not_found", f"there is nothing at {path}")
-                place, values = found
-                template = place.template
+                routes, values = found
+                template = routes.template
                 exchange.from_node = template.startswith(INTERNAL)
-                served = place.by_method.get(method)
+                served = routes.by_method.get(method)
                 if served is None:
-                    raise _not_allowed(method, place)
+                    raise _not_allowed(method, routes)
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = asyncio.get_running_loop().time() + wait_s
@@ -184,9 +176,9 @@ class Rim:
         return len(given_up)
 
 
-def _not_allowed(method: str, place: Place) -> Problem:
-    allowed = place.allowed
-    detail = f"{method} is not allowed at {place.template}; allowed: {', '.join(allowed)}"
+def _not_allowed(method: str, routes: PathRoutes) -> Problem:
+    allowed = routes.allowed
+    detail = f"{method} is not allowed at {routes.template}; allowed: {', '.join(allowed)}"
     return Problem("method_not_allowed", detail, allow=allowed)
 
 
@@ -207,12 +199,3 @@ def _internal_error(scope: HTTPScope) -> Problem:
 def _label_of(method: str) -> str:
     """The method as a label: a client may send any word, and each would be a series of its own."""
     return method if method in ("GET", "HEAD", "POST") else "other"
-
-
-def build_app(
-    node: Node, reads: Reads, read_model: ReadModelGauges, address: str, log: LogView, seals: SealFile
-) -> Rim:
-    """The application that serves ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own."""
-    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals)
-    return Rim(Router((*ROUTES, *PEER_ROUTES) if log.among_others else ROUTES), service)

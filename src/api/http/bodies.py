@@ -54,6 +54,24 @@ Balances = Annotated[
     dict[EventAsset, Balance], Meta(description="The wallet after the event, for each asset that the event moved")
 ]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", examples=["0" * 64])]
+LagMs = Annotated[
+    int,
+    Meta(
+        ge=0,
+        description="Age of the oldest known event that the response does not include, in milliseconds; 0: none",
+        examples=[0],
+    ),
+]
+Suspect = Annotated[
+    bool,
+    Meta(
+        description=(
+            "True if the background check found rows behind this response that differ from the log: the response may "
+            "be wrong. Otherwise absent"
+        ),
+        examples=[True],
+    ),
+]
 
 
 class AsOf(Struct, gc=False, omit_defaults=True):
@@ -65,24 +83,8 @@ class AsOf(Struct, gc=False, omit_defaults=True):
     position: Annotated[
         str, Meta(pattern=published(POSITION_PATTERN), description="`<partition>:<seq>`", examples=["3:42"])
     ]
-    lag_ms: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="Age of the oldest known event that the response does not include, in milliseconds; 0: none",
-            examples=[0],
-        ),
-    ]
-    suspect: Annotated[
-        bool,
-        Meta(
-            description=(
-                "True if the background check found rows behind this response that differ from the log: the response "
-                "may be wrong. Otherwise absent"
-            ),
-            examples=[True],
-        ),
-    ] = False
+    lag_ms: LagMs
+    suspect: Suspect = False
 
 
 class AsOfSeveral(Struct, gc=False, omit_defaults=True):
@@ -92,24 +94,8 @@ class AsOfSeveral(Struct, gc=False, omit_defaults=True):
         list[Annotated[str, Meta(pattern=published(POSITION_PATTERN))]],
         Meta(min_length=1, description="`<partition>:<seq>` of each partition", examples=[["0:7", "1:12"]]),
     ]
-    lag_ms: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="Age of the oldest known event that the response does not include, in milliseconds; 0: none",
-            examples=[0],
-        ),
-    ]
-    suspect: Annotated[
-        bool,
-        Meta(
-            description=(
-                "True if the background check found rows behind this response that differ from the log: the response "
-                "may be wrong. Otherwise absent"
-            ),
-            examples=[True],
-        ),
-    ] = False
+    lag_ms: LagMs
+    suspect: Suspect = False
 
 
 class Result(Struct, gc=False):

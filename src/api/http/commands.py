@@ -26,7 +26,7 @@ BATCH_MAX: Final = 1_000
 DEFAULT_ACTOR: Final = "local"
 
 
-class Asked(NamedTuple):
+class HashedCommand(NamedTuple):
     """A command, and the SHA-256 of its canonical form."""
 
     command: Command
@@ -68,7 +68,7 @@ _SPELLINGS: Final = {
 _DIGITS_MAX: Final = 30
 
 
-def read_command(body: bytes) -> Asked:
+def read_command(body: bytes) -> HashedCommand:
     """The command in ``body``. Raises Problem ``malformed_request``, naming the field."""
     try:
         command = _decode(body)
@@ -87,10 +87,10 @@ def read_command(body: bytes) -> Asked:
         _refuse_duplicates(body)
     if escaped or not body.isascii() or b"\x7f" in body:
         _refuse_control_characters(command)
-    return Asked(command, sha256(form).hexdigest())
+    return HashedCommand(command, sha256(form).hexdigest())
 
 
-def read_batch(body: bytes) -> list[Asked | Problem]:
+def read_batch(body: bytes) -> list[HashedCommand | Problem]:
     """The commands of a batch; a malformed one is a Problem in its place. Raises Problem where the body is not an
     array of 1–1,000."""
     plain = _read_plain_batch(body)
@@ -104,16 +104,16 @@ def read_batch(body: bytes) -> list[Asked | Problem]:
         elements = _split_elements(body, error)
     if not 1 <= len(elements) <= BATCH_MAX:
         raise Problem("malformed_request", f"a batch has 1–{BATCH_MAX:,} commands, this one has {len(elements)}")
-    asked: list[Asked | Problem] = []
+    commands: list[HashedCommand | Problem] = []
     for element in elements:
         try:
-            asked.append(read_command(bytes(element)))
+            commands.append(read_command(bytes(element)))
         except Problem as problem:
-            asked.append(problem)
-    return asked
+            commands.append(problem)
+    return commands
 
 
-def _read_plain_batch(body: bytes) -> list[Asked | Problem] | None:
+def _read_plain_batch(body: bytes) -> list[HashedCommand | Problem] | None:
     """The commands, decoded in one call; None if the elements must be read one by one."""
     if b"\\" in body or b"\x7f" in body or not body.isascii() or body.count(b'"command_id"') > BATCH_MAX:
         return None
@@ -126,7 +126,7 @@ def _read_plain_batch(body: bytes) -> list[Asked | Problem] | None:
     # element has more.
     if not commands or body.count(b'"') != sum([form.count(b'"') for form in forms]):
         return None
-    return [Asked(command, sha256(form).hexdigest()) for command, form in zip(commands, forms, strict=True)]
+    return [HashedCommand(command, sha256(form).hexdigest()) for command, form in zip(commands, forms, strict=True)]
 
 
 def read_actor(header: bytes | None) -> str:

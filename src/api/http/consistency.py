@@ -31,7 +31,7 @@ _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 _BETWEEN_TAGS: Final = " \t,"
 _ETAG_BYTES: Final = 9
 
-Asked = Callable[[], Awaitable[Found]]
+Read = Callable[[], Awaitable[Found]]
 
 DETAILS: Final = {
     "wallet_not_found": "this wallet was never opened",
@@ -60,35 +60,35 @@ class Waited(Protocol):
     def suspects(self) -> Suspects: ...
 
 
-async def answer(
+async def read_until_visible(
     request: Request[Any, Any],
     reads: Waited,
-    draws_on: Collection[int] | None,
-    ask: Asked,
-    around_cache: Asked | None = None,
+    partitions: Collection[int] | None,
+    read: Read,
+    read_from_tables: Read | None = None,
 ) -> Found:
     """Read until the result is true at ``min_position``, or the request's time is over.
 
-    ``request``: its query is a ``ReadQuery``. ``draws_on``: the partitions of the read; None: all of them.
-    ``around_cache``: the same read from the tables, for when ``ask`` returns an older result.
+    ``request``: its query is a ``ReadQuery``. ``partitions``: the partitions of the read; None: all of them.
+    ``read_from_tables``: the same read from the tables, for when ``read`` returns an older result.
 
     Raises Problem: ``malformed_request``, ``not_yet_visible``, NotThere, ``log_unavailable``, and the problem
     of a log whose end is unknown now.
     """
     ends = reads.ends
-    least = min_positions(request.query.min_position, ends.partitions, draws_on)
+    least = min_positions(request.query.min_position, ends.partitions, partitions)
     now_s = asyncio.get_running_loop().time
     known: dict[int, int] | None = None
     pause_s = 0.0
     while True:
-        found = await _once(ask)
+        found = await _once(read)
         if found.document is None and known is None:
             known = {partition: await _end_now(ends, partition) for partition in found.seqs}
         short = {**_short_of(least, found), **(_short_of(known, found) if known and found.document is None else {})}
         if not short:
             break
-        if around_cache is not None and ask is not around_cache:
-            ask = around_cache  # without a pause: the tables may be far enough already
+        if read_from_tables is not None and read is not read_from_tables:
+            read = read_from_tables  # without a pause: the tables may be far enough already
             continue
         left_s = request.wait_until_s - now_s()
         if left_s <= 0:
@@ -113,9 +113,9 @@ async def _end_now(ends: LogEnds, partition: int) -> int:
     return end
 
 
-async def _once(ask: Asked) -> Found:
+async def _once(read: Read) -> Found:
     try:
-        return await ask()
+        return await read()
     except MalformedCursor as error:
         raise Problem("malformed_request", f"the cursor cannot be used: {error}", field="cursor") from None
     except (ReadModelUnavailable, LogUnavailable) as error:
@@ -126,7 +126,7 @@ def _short_of(least: Mapping[int, int], found: Found) -> dict[int, int]:
     return {partition: seq for partition, seq in least.items() if found.seqs[partition] < seq}
 
 
-def min_positions(text: str | None, partitions: int, draws_on: Collection[int] | None) -> dict[int, int]:
+def min_positions(text: str | None, log_partitions: int, partitions: Collection[int] | None) -> dict[int, int]:
     """Partition → the seq to wait for. Raises Problem ``malformed_request``."""
     least: dict[int, int] = {}
     for position in text.split(",") if text is not None else ():
@@ -134,12 +134,12 @@ def min_positions(text: str | None, partitions: int, draws_on: Collection[int] |
         if match is None:
             raise Problem("malformed_request", f"{position!r} is not a position", field="min_position")
         partition = int(match[1])
-        if draws_on is not None and partition not in draws_on:
-            only = ", ".join(map(str, sorted(draws_on)))
+        if partitions is not None and partition not in partitions:
+            only = ", ".join(map(str, sorted(partitions)))
             detail = f"the response is about partition {only} only, not {partition}"
             raise Problem("malformed_request", detail, field="min_position")
-        if partition >= partitions:
-            detail = f"the partitions are 0 to {partitions - 1}; {partition} does not exist"
+        if partition >= log_partitions:
+            detail = f"the partitions are 0 to {log_partitions - 1}; {partition} does not exist"
             raise Problem("malformed_request", detail, field="min_position")
         least[partition] = max(least.get(partition, 0), int(match[2]))
     return least

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import time_ns
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as Total
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.cli.child_process import Child
 from api.http.problems import Problem
 from api.http.request_metrics import RequestMetrics
 from ledger.errors import LedgerError
@@ -128,6 +127,19 @@ class _Seen(NamedTuple):
     lag_s: Sequence[float] = ()
 
 
+class ChildProcess(Protocol):
+    """A process that this one starts, and starts again when it ends."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def restarts(self) -> int: ...
+
+
 class ReadModelGauges(Collector):
     """How far the read model is behind the log, as of the last whole ``look``.
 
@@ -138,7 +150,7 @@ class ReadModelGauges(Collector):
         self,
         node: Node,
         model: ReadModel,
-        children: Mapping[str, Child],
+        children: Mapping[str, ChildProcess],
         pooled: Pooled | None = None,
         cache: Callable[[], CacheCounts] | None = None,
     ) -> None:
@@ -215,7 +227,7 @@ def _read_model_gauges(seen: _Seen) -> Iterator[Metric]:
         seen.status.differences,
     )
     yield _single(
-        "stakelog_read_model_proof_age_seconds",
+        "stakelog_read_model_check_age_seconds",
         "Age of the oldest check of a partition",
         max(0, time_ns() // 1_000 - seen.status.checked_at_us) / 1_000_000,
     )

@@ -22,6 +22,8 @@ _CONTENT_TYPE: Final = b"content-type"
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 _CONTENT_LENGTH: Final = b"content-length"
 
+TIMEOUT_MS: Final = 2_000
+"""How long a read may wait where its query has no ``timeout_ms``. The contract's number."""
 GRACE_S: Final = 0.4
 """How long a read may run after ``wait_until_s``. Chosen: below the contract's 0.5 s, so that the response arrives in
 time."""

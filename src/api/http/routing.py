@@ -101,7 +101,7 @@ class Served(NamedTuple):
     read_query: QueryReader[Any]
 
 
-class Place(NamedTuple):
+class PathRoutes(NamedTuple):
     """What is at one path template: a route for each method."""
 
     template: str
@@ -115,14 +115,14 @@ class Place(NamedTuple):
 class _Node:
     """The routes below one segment of their paths."""
 
-    __slots__ = ("literals", "name", "parameter", "place", "rest")
+    __slots__ = ("literals", "name", "parameter", "rest", "routes")
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
         self.parameter: _Node | None = None
         self.name = ""
         self.rest = False
-        self.place: Place | None = None
+        self.routes: PathRoutes | None = None
 
     def below(self, segment: str) -> "_Node":
         if not segment.startswith("{"):
@@ -140,7 +140,7 @@ class Router:
     """Finds the routes of a path: fixed paths by one look-up, the others segment by segment."""
 
     def __init__(self, routes: Iterable[AnyRoute]) -> None:
-        self._fixed: dict[str, Place] = {}
+        self._fixed: dict[str, PathRoutes] = {}
         self._root = _Node()
         by_path: dict[str, list[AnyRoute]] = {}
         for route in routes:
@@ -157,9 +157,9 @@ class Router:
             by_method[route.method] = served
             if route.method == "GET":
                 by_method["HEAD"] = served
-        place = Place(path, by_method)
+        found = PathRoutes(path, by_method)
         if "{" not in path:
-            self._fixed[path] = place
+            self._fixed[path] = found
             return
         segments = path[1:].split("/")
         names = [segment[1:-1] for segment in segments if segment.startswith("{")]
@@ -170,20 +170,20 @@ class Router:
         if any(route.rest for route in here):
             node.rest = True
         node = node.below(segments[-1])
-        assert node.place is None, path
-        node.place = place
+        assert node.routes is None, path
+        node.routes = found
 
-    def find(self, path: str) -> tuple[Place, dict[str, str]] | None:
+    def find(self, path: str) -> tuple[PathRoutes, dict[str, str]] | None:
         """The routes at the percent-encoded ``path``, and the values of its parameters; None: there is no route."""
-        place = self._fixed.get(path)
-        if place is not None:
-            return place, {}
+        found = self._fixed.get(path)
+        if found is not None:
+            return found, {}
         segments = path[1:].split("/")
         if "%" in path:
             segments = [unquote(segment) for segment in segments]
-            place = self._fixed.get("/" + "/".join(segment.replace("/", "%2F") for segment in segments))
-            if place is not None:
-                return place, {}
+            found = self._fixed.get("/" + "/".join(segment.replace("/", "%2F") for segment in segments))
+            if found is not None:
+                return found, {}
         if "" in segments:
             return None
         values: dict[str, str] = {}
@@ -200,4 +200,4 @@ class Router:
                     break
                 values[node.name] = segment
             node = below
-        return None if node.place is None else (node.place, values)
+        return None if node.routes is None else (node.routes, values)

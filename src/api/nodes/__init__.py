@@ -1,1 +1,1 @@
-"""Calls between nodes: the client, and the messages' bytes. The routes are in ``api/routes/peers.py``."""
+"""Calls between nodes: the ``client``, and the ``messages``' bytes. The routes are in ``api/routes/peers.py``."""

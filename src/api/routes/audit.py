@@ -10,6 +10,7 @@ from api.http.problems import Problem, unavailable
 from api.http.requests import Request, Response
 from api.http.service import Service
 from api.routes.parameters import EventsQuery, OfEvent, SealsQuery
+from ledger.core.position import Position
 from ledger.errors import LogDamaged, LogUnavailable
 from ledger.peers.log_view import LogView
 from projections.reads.cursors import List, MalformedCursor, read_cursor, write_cursor
@@ -90,7 +91,7 @@ class _Page:
 
 async def get_event(service: Service, request: Request[OfEvent, Any]) -> Response:
     position = request.path.position
-    partition, seq = map(int, position.split(":"))
+    partition, seq = Position.parse(position)
     records = await _records(service.log, partition, seq, 1) if partition < service.node.partitions else []
     if not records:
         raise Problem("event_not_found", f"there is no event at {position}")

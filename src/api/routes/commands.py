@@ -17,9 +17,9 @@ _ACTOR: Final = b"stakelog-actor"
 
 async def post_command(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
-    asked = read_command(await read_body(request.receive))
+    hashed = read_command(await read_body(request.receive))
     actor = read_actor(headers.get(_ACTOR))
-    answer = await service.node.post(asked.command, asked.request_sha256, actor, dry_run=request.query.dry_run)
+    answer = await service.node.post(hashed.command, hashed.request_sha256, actor, dry_run=request.query.dry_run)
     service.metrics.count(outcome_of(answer))
     return _response(answer)
 

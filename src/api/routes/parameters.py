@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from api.http.requests import TIMEOUT_MS
 from ledger.core.events import DATA_OF
 from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, Id, UserId
 from ledger.core.position import PARTITIONS_MAX
@@ -15,7 +16,6 @@ from projections.models.orders import OrderKind, OrderStatus
 LIMIT_MAX: Final = 200
 LIMIT: Final = 50
 USERS_MAX: Final = 100
-TIMEOUT_MS: Final = 2_000
 TIMEOUT_MS_MAX: Final = 10_000
 RECORDS_MAX: Final = 10_000
 RECORDS: Final = 1_000

@@ -7,7 +7,7 @@ from msgspec.structs import asdict
 
 from api.http.bodies import encode, wallet_document
 from api.http.compression import VARY, json_response
-from api.http.consistency import Asked, answer, body_of, etag_of, is_known, min_positions, with_as_of
+from api.http.consistency import Read, body_of, etag_of, is_known, min_positions, read_until_visible, with_as_of
 from api.http.problems import NotThere, Problem, problem_of
 from api.http.requests import Headers, Request, Response, list_header, not_modified
 from api.http.service import Service
@@ -46,7 +46,7 @@ async def get_wallet(service: Service, request: Request[OfWallet, WalletQuery]) 
         document, body = await _strong(service.node, request)
         suspect = False
     else:
-        found = await answer(
+        found = await read_until_visible(
             request,
             reads,
             (reads.partition_of(user_id),),
@@ -70,7 +70,9 @@ async def get_wallets(service: Service, request: Request[Any, WalletsQuery]) -> 
         raise Problem("malformed_request", "give either user_id, which may be given up to 100 times, or prefix")
     limit = query.limit or (len(user_ids) if user_ids else LIMIT)
     partitions = {reads.partition_of(user_id) for user_id in user_ids} if user_ids else None
-    found = await answer(request, reads, partitions, lambda: reads.wallets(user_ids, prefix, limit, query.cursor))
+    found = await read_until_visible(
+        request, reads, partitions, lambda: reads.wallets(user_ids, prefix, limit, query.cursor)
+    )
     return json_response(request, body_of(found))
 
 
@@ -123,7 +125,7 @@ async def get_grants(service: Service, request: Request[OfWallet, PageQuery]) ->
 
 async def get_statistics(service: Service, request: Request[OfWallet, ReadQuery]) -> Response:
     user_id, reads = request.path.user_id, service.reads
-    found = await answer(
+    found = await read_until_visible(
         request,
         reads,
         (reads.partition_of(user_id),),
@@ -151,7 +153,9 @@ async def get_orders(service: Service, request: Request[Any, OrdersQuery]) -> Re
         detail = f"a {query.kind} is never {query.status}; only a {KIND_OF[query.status]} is"
         raise Problem("malformed_request", detail, field="status")
     partitions = None if query.user_id is None else (reads.partition_of(query.user_id),)
-    found = await answer(request, reads, partitions, lambda: reads.orders(filters, query.limit, query.cursor))
+    found = await read_until_visible(
+        request, reads, partitions, lambda: reads.orders(filters, query.limit, query.cursor)
+    )
     return json_response(request, body_of(found))
 
 
@@ -163,7 +167,9 @@ async def get_order(service: Service, request: Request[OfOrder, ReadQuery]) -> R
 async def get_adjustments(service: Service, request: Request[Any, AdjustmentsQuery]) -> Response:
     query, reads = request.query, service.reads
     filters = _filters(query, "status")
-    found = await answer(request, reads, None, lambda: reads.adjustments(filters, query.limit, query.cursor))
+    found = await read_until_visible(
+        request, reads, None, lambda: reads.adjustments(filters, query.limit, query.cursor)
+    )
     return json_response(request, body_of(found))
 
 
@@ -171,7 +177,7 @@ async def get_leaderboard(service: Service, request: Request[OfLeaderboard, Lead
     name, query, reads = request.path.name, request.query, service.reads
     if name not in LEADERBOARDS:
         raise Problem("not_found", f"there is no leaderboard {name}; the known ones are {', '.join(LEADERBOARDS)}")
-    found = await answer(
+    found = await read_until_visible(
         request,
         reads,
         None,
@@ -181,10 +187,10 @@ async def get_leaderboard(service: Service, request: Request[OfLeaderboard, Lead
     return json_response(request, body_of(found))
 
 
-async def _of_one(service: Service, request: Request[Any, Any], read: Asked) -> Response:
+async def _of_one(service: Service, request: Request[Any, Any], read: Read) -> Response:
     """The response to a read of one wallet."""
     reads = service.reads
-    found = await answer(request, reads, (reads.partition_of(request.path.user_id),), read)
+    found = await read_until_visible(request, reads, (reads.partition_of(request.path.user_id),), read)
     return json_response(request, body_of(found))
 
 

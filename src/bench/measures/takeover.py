@@ -40,7 +40,7 @@ class Takeover(Struct, frozen=True):
     answer. ``snapshot_s`` is at full speed, without the pauses for commands."""
 
     events: int
-    entries: int
+    values: int
     snapshot_bytes: int
     filled_s: float
     snapshot_s: float
@@ -98,9 +98,9 @@ async def take_over(
         first = await _fill(address, folder / "first.sqlite3", topic, events)
         filled_s = time.monotonic() - began_s
         tell("taking a snapshot")
-        entries, snapshot_s = await _take_snapshot(address, folder / "first.sqlite3", topic)
+        values, snapshot_s = await _take_snapshot(address, folder / "first.sqlite3", topic)
         tell("taking the partition over")
-        return await _measured(address, folder / "fresh.sqlite3", topic, first, filled_s, entries, snapshot_s)
+        return await _measured(address, folder / "fresh.sqlite3", topic, first, filled_s, values, snapshot_s)
     except LedgerError as error:
         raise BenchError(f"the takeover cannot be measured: {error}") from error
 
@@ -140,7 +140,7 @@ async def _post(node: Node, batch: list[tuple[Command, str]]) -> Accepted:
 
 
 async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> tuple[int, float]:
-    """Returns the number of its entries, and its time in seconds."""
+    """Returns the number of its values, and its time in seconds."""
     log = await open_log(address, 1, topic=topic)
     store = SqliteStateStore(state)
     snapshots = Snapshots(log, store, await open_snapshots(address, 1, topic=f"{topic}.snapshots"), duty=1.0)
@@ -149,7 +149,7 @@ async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> tupl
         marker = await snapshots.write(0)
         if marker is None:
             raise BenchError("there is no state to take a snapshot of")
-        return marker.entries, time.monotonic() - began_s
+        return marker.values, time.monotonic() - began_s
     finally:
         await snapshots.close()
         await log.close()
@@ -157,7 +157,7 @@ async def _take_snapshot(address: KafkaAddress, state: Path, topic: str) -> tupl
 
 
 async def _measured(
-    address: KafkaAddress, state: Path, topic: str, first: Accepted, filled_s: float, entries: int, snapshot_s: float
+    address: KafkaAddress, state: Path, topic: str, first: Accepted, filled_s: float, values: int, snapshot_s: float
 ) -> Takeover:
     began_s = time.monotonic()
     log = await open_log(address, 1, topic=topic)
@@ -188,7 +188,7 @@ async def _measured(
         await snapshots.close()
     return Takeover(
         events=at.seq,
-        entries=entries,
+        values=values,
         snapshot_bytes=sum(sizes),
         filled_s=filled_s,
         snapshot_s=snapshot_s,

@@ -1,1 +1,4 @@
-"""Which commands the game servers send. Seeded, no I/O."""
+"""Which commands the game servers send. Seeded, no I/O.
+
+`plan` has the values of a day, `actions` what players and operators do, `server` the day of one game server.
+"""

@@ -13,13 +13,7 @@ AMOUNT_MAX = 2**53 - 1
 Assets = Mapping[str, int]
 """Asset code → exponent of its minor unit, as declared in the settings: ``{"INR": 2}`` counts paise."""
 
-_CODE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
-_ASSET = re.compile(rf"({_CODE}):([0-9]|1[0-8])")
-
-
-def is_asset_code(text: str) -> bool:
-    """Whether an asset can have this code."""
-    return re.fullmatch(_CODE, text) is not None
+_ASSET = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31}):([0-9]|1[0-8])")
 
 
 def parse_assets(text: str) -> dict[str, int]:

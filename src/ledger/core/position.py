@@ -26,6 +26,12 @@ class Position(NamedTuple):
     def __str__(self) -> str:
         return f"{self.partition}:{self.seq}"
 
+    @classmethod
+    def parse(cls, text: str) -> "Position":
+        """The position written as ``text``. Raises ValueError if it is none."""
+        partition, seq = text.split(":")
+        return cls(int(partition), int(seq))
+
 
 def murmur2(key: bytes) -> int:
     """Kafka's 32-bit murmur2 of ``key``, unsigned. Source: ``org.apache.kafka.common.utils.Utils.murmur2``."""

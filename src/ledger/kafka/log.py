@@ -56,8 +56,8 @@ _RECORD_BYTES: Final = 1_024  # chosen: more than most records have, so that one
 _log = logging.getLogger(__name__)
 
 
-class Run(Struct, frozen=True, array_like=True):
-    """From this seq to the next run offsets and seqs grow together; ``forks``: how many are before it."""
+class OffsetRange(Struct, frozen=True, array_like=True):
+    """From this seq to the next range offsets and seqs grow together; ``forks``: how many are before it."""
 
     seq: int
     offset: int
@@ -71,7 +71,7 @@ class Known(Struct, frozen=True):
     sha256: str
     next_offset: int
     forks: int
-    runs: tuple[Run, ...]
+    ranges: tuple[OffsetRange, ...] = msgspec.field(name="runs")
 
 
 _encode_place = msgspec.msgpack.Encoder().encode
@@ -95,22 +95,22 @@ class _Partition:
         self.head = EMPTY
         self.next_offset = 0
         self.forks = 0
-        self.runs: list[Run] = []
+        self.ranges: list[OffsetRange] = []
         self.in_doubt = True  # whether the topic may have records that were not read
         self.turn = asyncio.Lock()
 
     def known(self) -> Known:
-        return Known(self.head.seq, self.head.sha256, self.next_offset, self.forks, tuple(self.runs))
+        return Known(self.head.seq, self.head.sha256, self.next_offset, self.forks, tuple(self.ranges))
 
     def known_at(self, head: Head) -> Known:
         """What is known directly after the event ``head``."""
         assert 0 < head.seq <= self.head.seq, (head, self.head)
-        runs = self.runs[: bisect_right(self.runs, head.seq, key=lambda run: run.seq)]
-        return Known(head.seq, head.sha256, self.offset_of(head.seq) + 1, runs[-1].forks, tuple(runs))
+        ranges = self.ranges[: bisect_right(self.ranges, head.seq, key=lambda one: one.seq)]
+        return Known(head.seq, head.sha256, self.offset_of(head.seq) + 1, ranges[-1].forks, tuple(ranges))
 
     def begin_at(self, known: Known) -> None:
         self.head = Head(known.seq, known.sha256)
-        self.next_offset, self.forks, self.runs = known.next_offset, known.forks, list(known.runs)
+        self.next_offset, self.forks, self.ranges = known.next_offset, known.forks, list(known.ranges)
 
     def take(self, stored: Stored) -> _Link | None:
         """Read the next record in the order of offsets. Returns its link if it is an event."""
@@ -134,20 +134,20 @@ class _Partition:
         self.next_offset = offset + len(records)
 
     def _note_offset(self, seq: int, offset: int) -> None:
-        if not self.runs or offset - seq != self.runs[-1].offset - self.runs[-1].seq:
-            self.runs.append(Run(seq, offset, self.forks))
+        if not self.ranges or offset - seq != self.ranges[-1].offset - self.ranges[-1].seq:
+            self.ranges.append(OffsetRange(seq, offset, self.forks))
 
     def offset_of(self, seq: int) -> int:
-        run = self.runs[bisect_right(self.runs, seq, key=lambda run: run.seq) - 1]
-        return run.offset + seq - run.seq
+        one = self.ranges[bisect_right(self.ranges, seq, key=lambda one: one.seq) - 1]
+        return one.offset + seq - one.seq
 
     def seq_at(self, offset: int) -> int | None:
         """Return the seq of the event at ``offset``; None if there is a fork, or nothing that was read."""
-        index = bisect_right(self.runs, offset, key=lambda run: run.offset) - 1
+        index = bisect_right(self.ranges, offset, key=lambda one: one.offset) - 1
         if index < 0:
             return None
-        seq = self.runs[index].seq + offset - self.runs[index].offset
-        end = self.runs[index + 1].seq if index + 1 < len(self.runs) else self.head.seq + 1
+        seq = self.ranges[index].seq + offset - self.ranges[index].offset
+        end = self.ranges[index + 1].seq if index + 1 < len(self.ranges) else self.head.seq + 1
         return seq if seq < end else None
 
 
@@ -361,9 +361,9 @@ class KafkaEventLog:
                 if sha256_hex(stored.value) != head.sha256:
                     continue
                 forks = stored.offset + 1 - head.seq
-                run = Run(head.seq, stored.offset, forks)
+                one = OffsetRange(head.seq, stored.offset, forks)
                 async with self._known[partition].turn:
-                    self._known[partition].begin_at(Known(*head, stored.offset + 1, forks, (run,)))
+                    self._known[partition].begin_at(Known(*head, stored.offset + 1, forks, (one,)))
                 return True
             offset, bytes_max = page.next_offset, _PAGE_BYTES
         return False
@@ -418,11 +418,11 @@ def _known_then(partition: int, head: Head, place: bytes | None) -> Known | None
     if (
         then is None
         or (then.seq, then.sha256) != head
-        or not then.runs
-        or then.runs[0].seq != 1
-        or any(before.seq >= run.seq or before.offset >= run.offset for before, run in pairwise(then.runs))
-        or then.runs[-1].seq > then.seq
-        or then.runs[-1].offset + then.seq - then.runs[-1].seq + 1 != then.next_offset
+        or not then.ranges
+        or then.ranges[0].seq != 1
+        or any(before.seq >= one.seq or before.offset >= one.offset for before, one in pairwise(then.ranges))
+        or then.ranges[-1].seq > then.seq
+        or then.ranges[-1].offset + then.seq - then.ranges[-1].seq + 1 != then.next_offset
     ):
         _log.warning(
             "the place in the log of partition %d is damaged: the partition is read from its start", partition

@@ -81,7 +81,7 @@ class KafkaLogReader:
         """Return every partition's last seq. Reads the events up to it, and caches some of them."""
         return self._wait(self._ends())
 
-    def holds(self, partition: int, head: Head) -> bool:
+    def contains(self, partition: int, head: Head) -> bool:
         """Whether ``head``, of an event, is in the log. After that the events after it are cheap to read."""
         return self._wait(self._holds(partition, head))
 

@@ -83,13 +83,13 @@ class MemoryStateCopy:
         self.at, self.place = at, place
         self._items = sorted(values.items())
 
-    def page(self, after: str, entries_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
+    def page(self, after: str, values_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
         lines: list[bytes] = []
         size, last = 0, after
         for key, value in self._items:
             if key <= after:
                 continue
-            if len(lines) == 2 * entries_max or (lines and size + len(key) + len(value) + 2 > bytes_max):
+            if len(lines) == 2 * values_max or (lines and size + len(key) + len(value) + 2 > bytes_max):
                 break
             lines += (key.encode(), value)
             size, last = size + len(key) + len(value) + 2, key

@@ -1,1 +1,6 @@
-"""The partitions of this process: the owned ones, those it stands by for, and their checkpoints."""
+"""The partitions of this process: the owned ones, those it stands by for, and their checkpoints.
+
+``node`` is their life, ``owned`` that of each partition it owns, ``standby`` those of other nodes whose state it
+keeps ready, ``checkpoints`` when states are saved. ``ports`` has the other nodes; ``owns_all`` is a node without
+them.
+"""

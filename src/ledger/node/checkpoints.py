@@ -11,7 +11,6 @@ Invariants:
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from typing import Final
 from ledger import background
 from ledger.core.record import EMPTY_SHA256, MalformedRecord, decode, sha256_hex
 from ledger.errors import LedgerError, LogDamaged
+from ledger.pacing import sleep_unless_stopped
 from ledger.ports import EventLog, StateStore
 from ledger.writer.writer import Writer
 
@@ -90,9 +90,7 @@ class Checkpoints:
         while not self._stopping.is_set():
             await self._learn_keys()
             await self._save_if_due()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._stopping.wait()
+            await sleep_unless_stopped(self._stopping, _LOOK_EVERY_S)
 
     def _on_failed(self, error: BaseException) -> None:
         """Without checkpoints memory grows: better to halt, with a message."""

@@ -21,7 +21,7 @@ from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command
 from ledger.core.money import Assets
-from ledger.core.position import RESERVED_PARTITION_PREFIX, partition_of
+from ledger.core.position import RESERVED_PARTITION_PREFIX, Position, partition_of
 from ledger.core.record import Head, MalformedRecord, time_us_of
 from ledger.errors import LedgerError, LogDamaged
 from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
@@ -239,7 +239,7 @@ class Node:
         """The partition's next owner decides the follow-ups that the writer has not decided. It also delivers the
         follow-ups that the partition has sent, when it opens the partition."""
         for follow_up, arrived in writer.left_follow_ups():
-            self._others.deliver(*_origin_of(follow_up), follow_up, arrived)
+            self._others.deliver(*Position.parse(follow_up.cause), follow_up, arrived)
 
     @property
     def clock_behind(self) -> bool:
@@ -404,9 +404,3 @@ class Node:
         arrived = partial(sender.state.close_follow_up, seq)
         if not self.receive_local(follow_up, arrived):
             self._others.deliver(origin, seq, follow_up, arrived)
-
-
-def _origin_of(follow_up: AnyFollowUp) -> tuple[int, int]:
-    """The partition and seq of the event that sent the follow-up."""
-    partition, seq = follow_up.cause.split(":")
-    return int(partition), int(seq)

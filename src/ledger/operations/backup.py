@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ledger.errors import FolderInUse, FolderUnusable, LogUnavailable
-from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE, sync
+from ledger.files import sync
+from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 from ledger.sqlite.log_file import refuse_outdated
 
 _CACHES: Final = (STATE, READ_MODEL)

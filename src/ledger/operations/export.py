@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.core.record import EMPTY_SHA256, Head
+from ledger.files import sync
 from ledger.operations.audit import Fault, RecordsFrom
 
 MANIFEST: Final = "export.json"
@@ -236,7 +237,7 @@ def _write_file(
 
     if not folder.exists():
         folder.mkdir()
-        _sync_folder(folder.parent)
+        sync(folder.parent)
     name = f"{head.seq + 1:012d}-{to_seq:012d}.{form.name}"
     _write_whole(folder / name, lambda path: form.write(path, continued()))
     return ended
@@ -292,18 +293,9 @@ def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     temporary = path.with_name(path.name + _TEMPORARY)
     try:
         write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)

@@ -25,6 +25,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ledger.core.record import EMPTY_SHA256, Head
+from ledger.files import sync
 from ledger.operations.audit import Fault
 from ledger.operations.verifying.anchors import Anchor
 
@@ -208,7 +209,7 @@ class SealFile:
         finally:
             os.close(descriptor)
         if created:
-            _sync_folder(self.path.parent)
+            sync(self.path.parent)
         self.last_sha256, self.last_sealed_at_us = sha256(line).hexdigest(), sealed_at_us
         self._ends.append(size + len(data))
 
@@ -231,11 +232,3 @@ class SealFile:
             if sha256(self.line(number)).hexdigest() == line_sha256:
                 return number
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

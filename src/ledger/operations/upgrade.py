@@ -22,9 +22,10 @@ from typing import Final, NamedTuple
 
 from ledger.core.record import EMPTY, EMPTY_SHA256, Head, sha256_hex
 from ledger.errors import FolderUnusable, LogDamaged, LogOutdated, LogUnavailable, LogUnreadable
+from ledger.files import sync
 from ledger.operations.verifying.damage import link_of
 from ledger.ports import StoredRecord
-from ledger.sqlite.folder import EVENTS, NEW_EVENTS, OLD_EVENTS, sync
+from ledger.sqlite.folder import EVENTS, NEW_EVENTS, OLD_EVENTS
 from ledger.sqlite.format_1 import Format1Log
 from ledger.sqlite.log_file import FORMAT, SCHEMA, connect, last_head, read_meta
 from ledger.sqlite.readers import SqliteRecords

@@ -53,7 +53,8 @@ class Marker(Struct, frozen=True, kw_only=True):
     sha256: str
     place: bytes | None
     chunks: int
-    entries: int
+    values: int = msgspec.field(name="entries")
+    """How many."""
     digest: str
 
     @property
@@ -118,7 +119,7 @@ def unpack(chunk: bytes) -> Page:
         raise SnapshotBroken(f"a chunk cannot be inflated: {error}") from None
 
 
-def entries_of(page: Page) -> int:
+def count_values(page: Page) -> int:
     return (page.count(b"\n") + 1) // 2
 
 
@@ -157,14 +158,14 @@ def decode_marker(value: bytes, snapshot: str) -> Marker:
     return marker
 
 
-def pages_of(chunks: Iterable[bytes], entries: int) -> Iterable[Page]:
-    """The pages of chunks whose digest is right. Raises SnapshotBroken unless they have ``entries`` entries."""
+def pages_of(chunks: Iterable[bytes], values: int) -> Iterable[Page]:
+    """The pages of chunks whose digest is right. Raises SnapshotBroken unless they have ``values`` values."""
     found = 0
     for chunk in chunks:
         page = unpack(chunk)
         if page.count(b"\n") % 2 == 0:
             raise SnapshotBroken("a chunk is not a page of pairs")
-        found += entries_of(page)
+        found += count_values(page)
         yield page
-    if found != entries:
-        raise SnapshotBroken(f"it has {found} entries, its marker says {entries}")
+    if found != values:
+        raise SnapshotBroken(f"it has {found} values, its marker says {values}")

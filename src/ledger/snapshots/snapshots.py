@@ -47,11 +47,11 @@ EVENTS_MIN: Final = 100_000
 """Events since the last snapshot before the next one is due. Chosen: their replay takes a few seconds, and a snapshot
 writes the whole state again."""
 
-ENTRIES_SHARE: Final = 2
-"""The next snapshot is due only after one event per this number of entries in the last one. Chosen: snapshots then
-write a constant number of entries per event, however large the state is."""
+VALUES_SHARE: Final = 2
+"""The next snapshot is due only after one event per this number of values in the last one. Chosen: snapshots then
+write a constant number of values per event, however large the state is."""
 
-CHUNK_ENTRIES: Final = 8_192
+CHUNK_VALUES: Final = 8_192
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 """Chosen: a chunk takes a thread some 30 ms, and is well below a topic's largest message."""
 
@@ -81,12 +81,12 @@ class Snapshots:
         *,
         spool: Path | None = None,
         events_min: int = EVENTS_MIN,
-        chunk_entries: int = CHUNK_ENTRIES,
+        chunk_values: int = CHUNK_VALUES,
         duty: float = DUTY,
     ) -> None:
         """``spool``: the folder for a snapshot that is being loaded, unless it fits into memory."""
         self._log, self._states, self._store = log, states, store
-        self._spool, self._events_min, self._chunk_entries, self._duty = spool, events_min, chunk_entries, duty
+        self._spool, self._events_min, self._chunk_values, self._duty = spool, events_min, chunk_values, duty
         self._catalogues = [Catalogue() for _ in range(log.partitions)]
         # Separate threads: checkpoints of the open partitions must not wait for these.
         self._loaders = ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load")
@@ -149,12 +149,12 @@ class Snapshots:
             await self._check_on_log(partition, marker.head, marker.place)
             fetched_s = time.monotonic()
             spool.seek(0)
-            await self._replace_state(partition, marker, pages_of(_chunks(spool, sizes), marker.entries))
+            await self._replace_state(partition, marker, pages_of(_chunks(spool, sizes), marker.values))
         _log.info(
-            "partition %d: snapshot at seq %d loaded, %d entries; fetched in %.1f s, stored in %.1f s",
+            "partition %d: snapshot at seq %d loaded, %d values; fetched in %.1f s, stored in %.1f s",
             partition,
             marker.seq,
-            marker.entries,
+            marker.values,
             fetched_s - began_s,
             time.monotonic() - fetched_s,
         )
@@ -263,7 +263,7 @@ class Snapshots:
         if not complete:
             return True
         last = complete[0][1]
-        return at.seq - last.seq >= max(self._events_min, last.entries // ENTRIES_SHARE)
+        return at.seq - last.seq >= max(self._events_min, last.values // VALUES_SHARE)
 
     async def write(self, partition: int) -> Marker | None:
         """Write a snapshot of the local state at its checkpoint, then delete those before it.
@@ -283,17 +283,17 @@ class Snapshots:
         for old in catalogue.replaced_by(snapshot):
             await self._delete(partition, catalogue.keys(partition, old))
         _log.info(
-            "partition %d: snapshot at seq %d, %d entries in %d chunks, in %.1f s",
+            "partition %d: snapshot at seq %d, %d values in %d chunks, in %.1f s",
             partition,
             marker.seq,
-            marker.entries,
+            marker.values,
             marker.chunks,
             time.monotonic() - began_s,
         )
         return marker
 
     async def _write_copy(self, partition: int, snapshot: str, copy: StateCopy) -> Marker:
-        digest, after, entries, chunks = Digest(), "", 0, 0
+        digest, after, values, chunks = Digest(), "", 0, 0
         while True:
             began_s = time.monotonic()
             found = await asyncio.to_thread(self._next_chunk, copy, after)
@@ -302,7 +302,7 @@ class Snapshots:
             chunk, some, after = found
             await self._store.append(partition, [(chunk_key(partition, snapshot, chunks), chunk)])
             digest.add(chunk)
-            entries, chunks = entries + some, chunks + 1
+            values, chunks = values + some, chunks + 1
             await asyncio.sleep((time.monotonic() - began_s) * (1 / self._duty - 1))
         marker = Marker(
             v=VERSION,
@@ -313,14 +313,14 @@ class Snapshots:
             sha256=copy.at.sha256,
             place=copy.place,
             chunks=chunks,
-            entries=entries,
+            values=values,
             digest=digest.closed(partition, copy.at, copy.place),
         )
         await self._store.append(partition, [(marker_key(partition, snapshot), encode_marker(marker))])
         return marker
 
     def _next_chunk(self, copy: StateCopy, after: str) -> tuple[bytes, int, str] | None:
-        found = copy.page(after, self._chunk_entries, CHUNK_BYTES)
+        found = copy.page(after, self._chunk_values, CHUNK_BYTES)
         return None if found is None else (pack(found[0]), found[1], found[2])
 
     async def _delete(self, partition: int, keys: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from ledger.core.record import Head
 from ledger.errors import FolderInUse, FolderMigrated, FolderUnusable
+from ledger.files import sync
 
 EVENTS: Final = "events.sqlite3"
 NEW_EVENTS: Final = "events.sqlite3.new"
@@ -106,12 +107,3 @@ def mark_migrated(folder: Path, migrated: Migrated) -> None:
         sync(folder)
     except OSError as error:
         raise FolderUnusable(f"{folder / MIGRATED} cannot be written: {error.strerror}; run it again") from error
-
-
-def sync(path: Path) -> None:
-    """Make the file, or the names in the folder, durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

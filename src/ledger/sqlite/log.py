@@ -12,7 +12,6 @@ Durable means fsynced: WAL with ``synchronous=FULL``. Invariants:
 
 import asyncio
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from ledger.errors import (
     StaleHead,
     WrongAssets,
 )
+from ledger.files import sync
 from ledger.ports import NewRecord
 from ledger.sqlite.log_file import (
     FORMAT,
@@ -194,8 +194,7 @@ class SqliteEventLog:
         responses depend on it."""
         wal = wal_of(self._path)
         if wal.exists():
-            with wal.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(wal)
 
     # --- appending ---------------------------------------------------------------------------------------------
 

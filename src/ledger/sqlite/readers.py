@@ -5,6 +5,7 @@ Every read is a short transaction: a long one would prevent the writer from rese
 
 import json
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -17,18 +18,16 @@ from ledger.ports import StoredRecord
 from ledger.sqlite.log_file import SELECT_ASSETS, check_length, connect, records_from, stored_partitions
 
 
-class SqliteRecords:
-    """The records in a log's file, for the auditor. Implements ``ledger.operations.audit.Records``."""
+class _LogFile(ABC):
+    """A log's file, opened read-only, until ``close``."""
 
-    _ENDS: Final = "SELECT partition, max(last_seq) FROM append GROUP BY partition"
-    _PAGE: Final = 2_000
-
-    def __init__(self, path: Path) -> None:
-        """Raises LogUnreadable, LogOutdated."""
+    def __init__(self, path: Path, *, is_open_here: bool = False) -> None:
+        """``is_open_here``: this process has the log open already. Raises LogUnreadable, LogOutdated."""
         self._path = path
         if not path.exists():
             raise LogUnreadable(f"there is no event log at {path}")
-        check_length(path)
+        if not is_open_here:
+            check_length(path)
         self._connection = connect(path, read_only=True)
         try:
             self.partitions = stored_partitions(self._connection, path)
@@ -36,16 +35,36 @@ class SqliteRecords:
             self._connection.close()
             raise
 
+    def close(self) -> None:
+        self._connection.close()
+
+    def _rows(self, sql: str, parameters: tuple[int | str, ...] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._cannot_be_read(error) from error
+
+    @abstractmethod
+    def _cannot_be_read(self, error: sqlite3.Error) -> LedgerError:
+        """What to raise for the database's error."""
+
+
+class SqliteRecords(_LogFile):
+    """The records in a log's file, for the auditor. Implements ``ledger.operations.audit.Records``."""
+
+    _ENDS: Final = "SELECT partition, max(last_seq) FROM append GROUP BY partition"
+    _PAGE: Final = 2_000
+
     def assets(self) -> Assets:
         """Return the assets' exponents stored with the log; {} if there are none."""
-        rows = self._rows(SELECT_ASSETS, ())
+        rows = self._rows(SELECT_ASSETS)
         try:
             return {str(asset): int(exponent) for asset, exponent in json.loads(rows[0][0]).items()} if rows else {}
         except (ValueError, TypeError, AttributeError) as error:
             raise LogUnreadable(f"the assets declared in {self._path} cannot be read: {error}") from error
 
     def ends(self) -> list[int]:
-        ends = dict(self._rows(self._ENDS, ()))
+        ends = dict(self._rows(self._ENDS))
         unknown = [partition for partition in ends if not 0 <= partition < self.partitions]
         if unknown:
             raise LogUnreadable(
@@ -61,7 +80,7 @@ class SqliteRecords:
             yield list(zip(records, range(seq, seq + len(records)), strict=True))  # type: ignore[arg-type]
             # Plain tuples: to make a StoredRecord of each one costs a tenth of verify.
 
-    def story(self, user_id: str) -> Iterator[list[bytes]]:
+    def of_user(self, user_id: str) -> Iterator[list[bytes]]:
         """Yield the wallet's records in pages, in order. It reads all of the user's partition."""
         partition = partition_of(user_id, self.partitions)
         if partition >= self.partitions:
@@ -80,7 +99,7 @@ class SqliteRecords:
                 end, damage = found.seq - 1, found  # first the records before it
                 continue
             except sqlite3.Error as error:
-                raise LogUnreadable(f"{self._path} cannot be read: {error}") from error
+                raise self._cannot_be_read(error) from error
             if not page:
                 return
             yield seq, page
@@ -88,17 +107,11 @@ class SqliteRecords:
         if damage is not None:
             raise damage
 
-    def close(self) -> None:
-        self._connection.close()
-
-    def _rows(self, sql: str, parameters: tuple[int | str, ...]) -> list[Any]:
-        try:
-            return self._connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise LogUnreadable(f"{self._path} cannot be read: {error}") from error
+    def _cannot_be_read(self, error: sqlite3.Error) -> LedgerError:
+        return LogUnreadable(f"{self._path} cannot be read: {error}")
 
 
-class SqliteLogReader:
+class SqliteLogReader(_LogFile):
     """The log's file, for followers. Implements ``projections.projecting.log_reader.LogReader``."""
 
     # One look-up in the index per partition; a GROUP BY would scan all of it.
@@ -109,21 +122,11 @@ class SqliteLogReader:
 
     def __init__(self, path: Path, *, is_open_here: bool = False) -> None:
         """``is_open_here``: this process has the log open already. Raises LogUnreadable, LogOutdated."""
-        self._path = path
-        if not path.exists():
-            raise LogUnreadable(f"there is no event log at {path}")
-        if not is_open_here:
-            check_length(path)
-        self._connection = connect(path, read_only=True)
-        try:
-            self.partitions = stored_partitions(self._connection, path)
-        except LedgerError:
-            self._connection.close()
-            raise
+        super().__init__(path, is_open_here=is_open_here)
         self._version: int | None = None
 
     def changed(self) -> bool:
-        version: int = self._rows("PRAGMA data_version", ())[0][0]
+        version: int = self._rows("PRAGMA data_version")[0][0]
         if version == self._version:
             return False
         self._version = version
@@ -138,16 +141,10 @@ class SqliteLogReader:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in self._DAMAGED:
                 raise LogDamaged(partition, from_seq, str(error)) from error
-            raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
+            raise self._cannot_be_read(error) from error
 
-    def holds(self, partition: int, head: Head) -> bool:
+    def contains(self, partition: int, head: Head) -> bool:
         return [sha256_hex(record) for record in self.read(partition, head.seq, 1)] == [head.sha256]
 
-    def close(self) -> None:
-        self._connection.close()
-
-    def _rows(self, sql: str, parameters: tuple[int, ...]) -> list[Any]:
-        try:
-            return self._connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise LogUnavailable(f"the log {self._path} cannot be read: {error}") from error
+    def _cannot_be_read(self, error: sqlite3.Error) -> LedgerError:
+        return LogUnavailable(f"the log {self._path} cannot be read: {error}")

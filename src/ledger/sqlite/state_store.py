@@ -286,27 +286,27 @@ class SqliteStateCopy:
     def __init__(self, path: Path, reader: sqlite3.Connection, partition: int, at: Head, place: bytes | None) -> None:
         self.at, self.place = at, place
         self._path, self._reader, self._partition = path, reader, partition
-        self._entries_max: int | None = None  # fewer than the caller's limit, if the values are large
+        self._values_max: int | None = None  # fewer than the caller's limit, if the values are large
         self._turn = threading.Lock()  # another thread may close it
 
-    def page(self, after: str, entries_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
-        limit = min(entries_max, self._entries_max or entries_max)
+    def page(self, after: str, values_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
+        limit = min(values_max, self._values_max or values_max)
         try:
             with self._turn:
                 while True:
-                    entries, last, page = self._reader.execute(_PAGE, (self._partition, after, limit)).fetchone()
-                    if not entries:
+                    values, last, page = self._reader.execute(_PAGE, (self._partition, after, limit)).fetchone()
+                    if not values:
                         return None
                     if len(page) <= bytes_max or limit == 1:
                         break
-                    limit = self._entries_max = max(limit // 2, 1)
+                    limit = self._values_max = max(limit // 2, 1)
         except sqlite3.Error as error:
             raise LedgerError(f"{self._path} cannot be read: {error}") from error
-        if page.count(b"\n") != 2 * entries - 1:
+        if page.count(b"\n") != 2 * values - 1:
             raise LedgerError(f"{self._path} has a key or a value with a line break after {after!r}")
-        if len(page) < bytes_max // 4 and self._entries_max is not None:
-            self._entries_max *= 2
-        return page, entries, last
+        if len(page) < bytes_max // 4 and self._values_max is not None:
+            self._values_max *= 2
+        return page, values, last
 
     def close(self) -> None:
         with self._turn:

@@ -96,8 +96,8 @@ def _fold(state: PartitionState, replayed: Replayed, event: Event, at: Head) -> 
     items = {key: state.item(event.user_id, key) for key in items_read_by(event)}
     after = state.apply(wallet, items, event, position)
     if event.command_id[0] == "~" and not event.command_id.startswith(EXPIRY):
-        partition, seq = str(getattr(event.data, "cause")).split(":")  # noqa: B009 - the data of each follow-up has it
-        replayed.causes.append(Position(int(partition), int(seq)))
+        cause = str(getattr(event.data, "cause"))  # noqa: B009 - the data of each follow-up has it
+        replayed.causes.append(Position.parse(cause))
     follow_up = follow_up_of(event, after, position, at.sha256)
     if follow_up is not None:
         state.open_follow_up(at.seq, follow_up)

@@ -1,3 +1,5 @@
-"""Checks of the read model against the log, by code that the folds do not share: the background check, the oracle,
-``audit reconcile``.
+"""Checks of the read model against the log.
+
+``background_check`` runs beside the follower, and ``refold`` is its thorough comparison, by the folds themselves.
+``oracle`` computes the documents from the records alone, without the folds; ``reconcile`` compares the reads with it.
 """

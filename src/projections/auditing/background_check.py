@@ -267,7 +267,7 @@ class BackgroundCheck:
             # Rows of another version of the folds have other contents: until a rebuild check only their digests.
             seq = (await self._store.checkpoints(generation.number))[partition].head.seq
             found = await check.quick(generation.number, partition)
-            found = [structs.replace(one, place=EVERY_USER) for one in found]
+            found = [structs.replace(one, owner=EVERY_USER) for one in found]
         if len(found) >= STORED_MAX:
             more = difference(partition, EVERY_USER, DIFFERENCE.name, "", "number", 0, f"{STORED_MAX} or more")
             found = [*found[: STORED_MAX - 1], more]

@@ -52,6 +52,5 @@ ROW_TYPES: Final = MODELS.row_types
 NEEDS: Final = MODELS.needs
 THEN_NEEDS: Final = MODELS.then_needs
 FOLDS: Final = MODELS.folds
-PARTITION_FOLDS: Final = MODELS.partition_folds
 BY_USER: Final = MODELS.by_user
 BY_PARTITION: Final = MODELS.by_partition

@@ -24,6 +24,7 @@ from projections.tables.queries import (
     newest_first,
     of_one_user,
     only,
+    place_in,
     value,
 )
 from projections.tables.row_buffer import RowBuffer
@@ -169,17 +170,15 @@ def _list_queries(filters: Filters, at: Cursor | None) -> list[Query]:
     return queries
 
 
-def _place(row: Sequence[Any]) -> tuple[int, int]:
-    return row[9], row[8]
-
-
 def _document(partition: int, row: Sequence[Any]) -> Bet:
     *fields, seq, placed_at_us, settled_seq, settled_at_us = row
     settled = None if settled_seq is None else f"{partition}:{settled_seq}"
     return Bet(*(*fields, f"{partition}:{seq}", placed_at_us, settled, settled_at_us))
 
 
-LIST: Final = UserList("bets", "ii", _place, _list_queries, _document, Bets, has_snapshot=True)
+LIST: Final = UserList(
+    "bets", "ii", place_in(BetRow, "placed_at_us", "seq"), _list_queries, _document, Bets, has_snapshot=True
+)
 """Filters: some of ``game``, ``period``, ``status``. An open bet that is settled while a client pages is still in the
 list, with the status that it has by then."""
 

@@ -34,7 +34,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
 
 def reversed_seq(data: Reversed) -> int:
     """A reversal names an event of the same wallet, so of the same partition."""
-    return int(data.position.partition(":")[2])
+    return Position.parse(data.position).seq
 
 
 MODEL: Final = Model((DepositRow,), fold, needs)

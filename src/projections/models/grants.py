@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import Select
 
 from ledger.core.events import (
     BetCancelled,
@@ -24,14 +24,8 @@ from projections.tables.fields import Amount, AmountOrZero, AnyTimeUs, Asset, Ev
 from projections.tables.model import Model
 from projections.tables.queries import (
     Conditions,
-    Cursor,
-    Filters,
-    Query,
-    UserList,
-    after_place,
-    fields_of,
-    newest_first,
-    of_one_user,
+    list_by_time,
+    page_by_time,
 )
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
@@ -212,22 +206,7 @@ class BonusGrants(Struct, gc=False):
 
 def grants_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
     """Conditions: ``after`` a place."""
-    table = tables[GrantRow]
-    c = table.c
-    wanted: list[ColumnElement[bool]] = [of_one_user(table)]
-    if "after" in conditions:
-        wanted += after_place(c.created_at_us, c.seq)
-    return newest_first(select(*fields_of(table)).where(*wanted), c.created_at_us, c.seq)
-
-
-def _list_queries(_: Filters, at: Cursor | None) -> list[Query]:
-    if at is None:
-        return [Query(grants_statement)]
-    return [Query(grants_statement, {"after_time_us": at.after[0], "after_seq": at.after[1]}, frozenset({"after"}))]
-
-
-def _place(row: Sequence[Any]) -> tuple[int, int]:
-    return row[7], row[6]
+    return page_by_time(tables[GrantRow], conditions)
 
 
 def _document(partition: int, row: Sequence[Any]) -> BonusGrant:
@@ -235,4 +214,4 @@ def _document(partition: int, row: Sequence[Any]) -> BonusGrant:
     return BonusGrant(*(*fields, f"{partition}:{seq}", created_at_us))
 
 
-LIST: Final = UserList("grants", "ii", _place, _list_queries, _document, BonusGrants)
+LIST: Final = list_by_time("grants", GrantRow, grants_statement, _document, BonusGrants)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import Select
 
 from ledger.core.events import Event, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
 from ledger.core.position import Position
@@ -13,17 +13,12 @@ from projections.tables.fields import Amount, AnyTimeUs, Asset, EventPosition, I
 from projections.tables.model import Model
 from projections.tables.queries import (
     Conditions,
-    Cursor,
-    Filters,
     Query,
-    UserList,
     UserRead,
-    after_place,
     by_id,
-    fields_of,
-    newest_first,
-    of_one_user,
+    list_by_time,
     only,
+    page_by_time,
 )
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
@@ -133,26 +128,11 @@ class Holds(Struct, gc=False):
 
 def holds_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
     """Conditions: ``after`` a place."""
-    table = tables[HoldRow]
-    c = table.c
-    wanted: list[ColumnElement[bool]] = [of_one_user(table)]
-    if "after" in conditions:
-        wanted += after_place(c.created_at_us, c.seq)
-    return newest_first(select(*fields_of(table)).where(*wanted), c.created_at_us, c.seq)
+    return page_by_time(tables[HoldRow], conditions)
 
 
 def hold_statement(tables: Tables, _: Conditions) -> Select[Any]:
     return by_id(tables[HoldRow], "hold_id")
-
-
-def _list_queries(_: Filters, at: Cursor | None) -> list[Query]:
-    if at is None:
-        return [Query(holds_statement)]
-    return [Query(holds_statement, {"after_time_us": at.after[0], "after_seq": at.after[1]}, frozenset({"after"}))]
-
-
-def _place(row: Sequence[Any]) -> tuple[int, int]:
-    return row[7], row[6]
 
 
 def _document(partition: int, row: Sequence[Any]) -> Hold:
@@ -160,7 +140,7 @@ def _document(partition: int, row: Sequence[Any]) -> Hold:
     return Hold(*(*fields, f"{partition}:{seq}", created_at_us, resolved_at_us))
 
 
-LIST: Final = UserList("holds", "ii", _place, _list_queries, _document, Holds)
+LIST: Final = list_by_time("holds", HoldRow, holds_statement, _document, Holds)
 
 
 def one(hold_id: str) -> UserRead:

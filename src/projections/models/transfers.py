@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import Select
 
 from ledger.core.events import Event, TransferDelivered, TransferReturned, TransferSent
 from ledger.core.position import Position
@@ -13,17 +13,12 @@ from projections.tables.fields import Amount, Asset, EventPosition, Id, NextCurs
 from projections.tables.model import Model
 from projections.tables.queries import (
     Conditions,
-    Cursor,
-    Filters,
     Query,
-    UserList,
     UserRead,
-    after_place,
     by_id,
-    fields_of,
-    newest_first,
-    of_one_user,
+    list_by_time,
     only,
+    page_by_time,
 )
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row
@@ -123,27 +118,11 @@ class Transfers(Struct, gc=False):
 
 def transfers_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
     """Conditions: ``after`` a place."""
-    table = tables[TransferRow]
-    c = table.c
-    wanted: list[ColumnElement[bool]] = [of_one_user(table)]
-    if "after" in conditions:
-        wanted += after_place(c.created_at_us, c.seq)
-    return newest_first(select(*fields_of(table)).where(*wanted), c.created_at_us, c.seq)
+    return page_by_time(tables[TransferRow], conditions)
 
 
 def transfer_statement(tables: Tables, _: Conditions) -> Select[Any]:
     return by_id(tables[TransferRow], "transfer_id")
-
-
-def _list_queries(_: Filters, at: Cursor | None) -> list[Query]:
-    if at is None:
-        return [Query(transfers_statement)]
-    values = {"after_time_us": at.after[0], "after_seq": at.after[1]}
-    return [Query(transfers_statement, values, frozenset({"after"}))]
-
-
-def _place(row: Sequence[Any]) -> tuple[int, int]:
-    return row[7], row[6]
 
 
 def _document(partition: int, row: Sequence[Any]) -> SentTransfer:
@@ -151,7 +130,7 @@ def _document(partition: int, row: Sequence[Any]) -> SentTransfer:
     return SentTransfer(*(*fields, f"{partition}:{seq}", created_at_us, resolved_at_us))
 
 
-LIST: Final = UserList("transfers", "ii", _place, _list_queries, _document, Transfers)
+LIST: Final = list_by_time("transfers", TransferRow, transfers_statement, _document, Transfers)
 
 
 def one(transfer_id: str) -> UserRead:

@@ -21,11 +21,12 @@ from msgspec import Struct
 
 from ledger.core.record import Head, MalformedRecord, time_us_of
 from ledger.errors import LogDamaged
+from ledger.pacing import sleep_unless_stopped
 from projections.projecting.log_reader import LogReader
 from projections.projecting.partition import PartitionProjector, may_be_event
 from projections.projecting.post_commit import PostCommit
 from projections.projecting.projector import Projector
-from projections.projecting.retry import retry_until_stopped, sleep_unless_stopped
+from projections.projecting.retry import retry_until_stopped
 from projections.storage.port import Generation, Overtaken, ReadModelAhead, ReadModelStore, Run, Switched
 
 GAP_BATCH: Final = 4_000

@@ -15,11 +15,12 @@ from time import monotonic
 from typing import Final
 
 from ledger.errors import LogDamaged
+from ledger.pacing import sleep_unless_stopped
 from projections.projecting.log_reader import WHAT_TO_DO, LogReader
 from projections.projecting.partition import PartitionProjector
 from projections.projecting.post_commit import PostCommit
 from projections.projecting.projector import Projector
-from projections.projecting.retry import retry_until_stopped, sleep_unless_stopped
+from projections.projecting.retry import retry_until_stopped
 from projections.storage.port import Generation, Overtaken, ReadModelAhead, ReadModelStore, Run, Switched
 
 BATCH: Final = 4_000

@@ -35,7 +35,7 @@ class LogReader(Protocol):
         """At most ``limit`` records from ``from_seq`` on, one for each seq; [] past the end. Raises LogDamaged."""
         ...
 
-    def holds(self, partition: int, head: Head) -> bool:
+    def contains(self, partition: int, head: Head) -> bool:
         """Whether the event with this ``head`` is on the log. Reading on from there may be cheaper afterwards."""
         ...
 
@@ -65,9 +65,9 @@ def every_ahead(log: LogReader, heads: Sequence[Head]) -> Iterator[ReadModelAhea
 
 def ahead_at(log: LogReader, partition: int, head: Head) -> ReadModelAhead | None:
     """Why ``head``, the read model's, is not on the log; None if it is."""
-    if head.seq == 0 or log.holds(partition, head):
+    if head.seq == 0 or log.contains(partition, head):
         return None
     if not log.read(partition, head.seq, 1):
         return ReadModelAhead(partition, head.seq, f"the log ends before it: it got shorter. {WHAT_TO_DO}")
-    reason = f"the log holds another record there, it is not the log that was folded. {WHAT_TO_DO}"
+    reason = f"the log has another record there, it is not the log that was folded. {WHAT_TO_DO}"
     return ReadModelAhead(partition, head.seq, reason)

@@ -74,7 +74,7 @@ class RowDifference(NamedTuple):
 
     partition: int
     table: str
-    place: str
+    owner: str
     """The user or the account; "" if the row belongs to neither."""
     detail: str
 
@@ -371,9 +371,9 @@ def _place(row: Row) -> tuple[int, Key]:
 
 
 def _difference(partition: int, row: Row, detail: str) -> RowDifference:
-    place = getattr(row, "user_id", getattr(row, "account", ""))
-    rest = ", ".join(str(part) for part in key_of(row) if part != place)
-    return RowDifference(partition, row.table, place, f"{rest}: {detail}" if rest else detail)
+    owner = getattr(row, "user_id", getattr(row, "account", ""))
+    rest = ", ".join(str(part) for part in key_of(row) if part != owner)
+    return RowDifference(partition, row.table, owner, f"{rest}: {detail}" if rest else detail)
 
 
 def _changes(before: Row, after: Row) -> str:

@@ -8,11 +8,10 @@ from typing import Final, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from ledger.errors import LogUnavailable
+from ledger.pacing import sleep_unless_stopped
 from projections.storage.port import ReadModelUnavailable, message_for_log
 
 _PAUSE_S_MAX: Final = 2.0
-_SHORT_S: Final = 0.02
-"""A shorter sleep is not interrupted by a stop. Chosen: a stop does not notice it, and it costs half as much."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,15 +46,3 @@ def _log_every_tenth(state: RetryCallState) -> None:
     error = None if outcome is None else outcome.exception()
     if error is not None and state.attempt_number % 10 == 0:
         _log.warning("%s; %d attempts failed", message_for_log(error), state.attempt_number)
-
-
-async def sleep_unless_stopped(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep for so long, or until ``stop`` is set."""
-    if seconds <= _SHORT_S:
-        await asyncio.sleep(seconds)
-        return
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, select
 from ledger.core.record import Head
 from projections.storage.port import Checked, Quarantined, ReadModel
 from projections.tables.queries import Query
-from projections.tables.tables import CHECKPOINT, DIFFERENCE, GENERATION, PROOF, QUARANTINE, Tables
+from projections.tables.tables import CHECKPOINT, DIFFERENCE, GENERATION, LAST_CHECK, QUARANTINE, Tables
 
 
 class ReadModelStatus(Struct, frozen=True):
@@ -73,7 +73,7 @@ def _quarantined_count(_: Tables, __: frozenset[str]) -> Select[Any]:
 
 
 def _check_sums(_: Tables, __: frozenset[str]) -> Select[Any]:
-    of = PROOF.c
+    of = LAST_CHECK.c
     columns: list[ColumnElement[Any]] = [func.count(), func.sum(of.differences), func.min(of.checked_at_us)]
     return select(*columns).where(of.generation == bindparam("generation"))
 
@@ -85,7 +85,7 @@ def _quarantined(_: Tables, __: frozenset[str]) -> Select[Any]:
 
 
 def _checks(_: Tables, __: frozenset[str]) -> Select[Any]:
-    of = PROOF.c
+    of = LAST_CHECK.c
     here = select(of.partition, of.seq, of.checked_at_us, of.differences)
     return here.where(of.generation == bindparam("generation")).order_by(of.partition)
 

@@ -3,15 +3,16 @@
 ``postgresql`` and ``mysql`` implement it; ``tests/conformance/test_databases.py`` tests both.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Dialect
 
 from projections.storage.common import Statement
-from projections.storage.port import Pool
+from projections.storage.port import Pool, ReadModelUnavailable
 from projections.tables.queries import Rows
 from projections.tables.rows import Key
 from projections.tables.tables import Tables
@@ -118,3 +119,13 @@ class Database(Protocol):
     async def close(self) -> None:
         """Release everything. Closing again is harmless."""
         ...
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """A time limit of what a database does. Raises ReadModelUnavailable."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ReadModelUnavailable(f"the database did not respond within {seconds:.0f} s") from None

@@ -27,7 +27,7 @@ from sqlalchemy.engine import Dialect
 
 from ledger import background
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
-from projections.storage.database import Conflict, TableGone
+from projections.storage.database import Conflict, TableGone, within
 from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay, address_of, with_address
 from projections.tables.queries import Rows
 from projections.tables.rows import Key
@@ -280,7 +280,7 @@ class MySqlDatabase:
 
     async def look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         with with_address(self._address):
-            async with _within(_LOOK_S):
+            async with within(_LOOK_S):
                 if len(statements) == 1:  # one statement has one snapshot anyway
                     ((statement, values),) = statements
                     async with self._connected() as connection:
@@ -377,15 +377,6 @@ def _parts(rows: Sequence[Sequence[Any]]) -> Iterator[list[tuple[Any, ...]]]:
         text += size
     if part:
         yield part
-
-
-@asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise ReadModelUnavailable(f"the database did not respond within {seconds:.0f} s") from None
 
 
 @contextmanager

@@ -166,13 +166,13 @@ class Run(Struct, frozen=True):
 class Difference(Struct, frozen=True):
     """A field that is not what the log says.
 
-    ``place`` is the user; or the account, if the row is of an account; or "", if no user reads it; or ``EVERY_USER``.
+    ``owner`` is the user; or the account, if the row is of an account; or "", if no user reads it; or ``EVERY_USER``.
     ``key`` is the row's key inside its partition. ``expected`` and ``found`` are values, as JSON. ``field`` is "" for
     a whole row; a missing row is ``null``.
     """
 
     partition: int
-    place: str
+    owner: str
     table: str
     key: str
     field: str
@@ -180,7 +180,7 @@ class Difference(Struct, frozen=True):
     found: str
 
     def __str__(self) -> str:
-        of = " of every user" if self.place == EVERY_USER else f" of {self.place}" if self.place else ""
+        of = " of every user" if self.owner == EVERY_USER else f" of {self.owner}" if self.owner else ""
         field = f", {self.field}" if self.field else ""
         key = f" {self.key}" if self.key else ""
         return (

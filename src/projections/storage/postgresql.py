@@ -31,7 +31,7 @@ from sqlalchemy.engine import Dialect
 
 from ledger import background
 from projections.storage.common import Statement, create_index, create_table, drop_table, ready
-from projections.storage.database import Conflict, TableGone
+from projections.storage.database import Conflict, TableGone, within
 from projections.storage.port import UNDER_WAY, Pool, ReadModelUnavailable, RebuildUnderWay, address_of, with_address
 from projections.tables.queries import Rows
 from projections.tables.rows import Key
@@ -346,7 +346,7 @@ class PostgreSqlDatabase:
 
     async def _look(self, statements: Sequence[tuple[Statement, Sequence[Any]]]) -> list[Rows]:
         with with_address(self._address):
-            async with _within(_LOOK_S), self._connected(SILENT_READ_S) as connection:
+            async with within(_LOOK_S), self._connected(SILENT_READ_S) as connection:
                 await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
                 await connection.set_read_only(True)
                 # One round trip: all statements are sent before the first response is read.
@@ -423,15 +423,6 @@ async def _configure(connection: AsyncConnection[Any]) -> None:
     connection.adapters.register_loader("numeric", _IntegerOfNumeric)
     # psycopg would choose the smallest type for each value, and prepare the statement again for each choice.
     connection.adapters.register_dumper(int, Int8Dumper)
-
-
-@asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise ReadModelUnavailable(f"the database did not respond within {seconds:.0f} s") from None
 
 
 @contextmanager

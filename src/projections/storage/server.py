@@ -1,4 +1,4 @@
-"""The read model in a database server: store and reader, the same for PostgreSQL and MySQL.
+"""The store of a read model in a database server, the same for PostgreSQL and MySQL.
 
 Invariants:
 (1) a write is one READ COMMITTED transaction. Its first statement is the compare-and-set of the checkpoints, its
@@ -7,8 +7,7 @@ Invariants:
 (2) a deadlock or a lock time-out loses nothing: the whole transaction is retried, and counted in the table
     ``retried``, where the count survives the process. It should stay at zero: no row is written by two partitions,
     and all rows are locked in the order of their keys;
-(3) a read is one READ ONLY transaction. Its first statement reads which generation is live and fixes the snapshot;
-(4) a generation exists once its row is in ``generation``, which is written last. MySQL commits each CREATE TABLE by
+(3) a generation exists once its row is in ``generation``, which is written last. MySQL commits each CREATE TABLE by
     itself; tables that a crashed process left behind are dropped by the next process that makes tables.
 """
 
@@ -46,7 +45,6 @@ from projections.storage.port import (
     LastRuns,
     OutOfStep,
     Overtaken,
-    Pool,
     Quarantined,
     QuarantinedEvent,
     ReadModelUnavailable,
@@ -71,7 +69,6 @@ from projections.storage.statements import (
     EVENTS,
     GENERATION_TABLES,
     GENERATIONS,
-    LIVE,
     LOCKED_CHECKPOINTS,
     QUARANTINED,
     SET_STATUS,
@@ -83,12 +80,12 @@ from projections.storage.statements import (
     scan,
 )
 from projections.tables.model import Models
-from projections.tables.queries import Builder, Query, Rows
+from projections.tables.queries import Rows
 from projections.tables.rows import Key, Row, is_of_user
 from projections.tables.tables import (
     COMMON,
     DIFFERENCE,
-    PROOF,
+    LAST_CHECK,
     QUARANTINE,
     Tables,
 )
@@ -116,7 +113,7 @@ RETRIED: Final = Table(
 
 _FORMAT_FOUND: Final = select(FORMAT.c.format)
 _SET_FORMAT: Final = insert(FORMAT)
-_RETRIES: Final = select(RETRIED.c.code, RETRIED.c.number)
+RETRIES: Final = select(RETRIED.c.code, RETRIED.c.number)
 _ADD_RETRY: Final = insert(RETRIED)
 _COUNT_RETRY: Final = (
     update(RETRIED).where(RETRIED.c.code == bindparam("of_code")).values(number=RETRIED.c.number + bindparam("more"))
@@ -169,7 +166,7 @@ class ServerReadModelStore:
             for table in (*COMMON.sorted_tables, RETRIED, FORMAT):
                 await session.make_table(table)
             if not await session.rows(compiled[_FORMAT_FOUND]):
-                there = {code for code, _ in await session.rows(compiled[_RETRIES])}
+                there = {code for code, _ in await session.rows(compiled[RETRIES])}
                 missing = [(code, 0) for code in self._database.conflicts if code not in there]
                 await session.change(compiled[_ADD_RETRY], missing)
                 await session.change(compiled[_SET_FORMAT], [(SERVER_FORMAT,)])
@@ -471,7 +468,7 @@ class ServerReadModelStore:
         async def work(session: Session, compiled: Compiled) -> None:
             if not await session.rows(compiled[STATUS], [generation]):
                 raise Switched(f"generation {generation} is gone")
-            await session.put(PROOF, [(generation, partition, seq, now_us, len(found))])
+            await session.put(LAST_CHECK, [(generation, partition, seq, now_us, len(found))])
             await session.change(compiled[CLEAR_DIFFERENCES], [[generation, partition]])
             if differences:
                 await session.put(DIFFERENCE, sorted(differences))
@@ -511,93 +508,3 @@ def _storable(*values: Any) -> tuple[Any, ...]:
         else value
         for value in values
     )
-
-
-class ServerReadModel:
-    """``ReadModel`` in a database server, or in a replica of it. ``close`` also closes ``database``.
-
-    Statements name the tables of a generation, so the live generation must be known first. To save a round trip, they
-    are made for the generation of the last read and sent together with the query for the live generation. If another
-    generation is live, all are sent again.
-    """
-
-    def __init__(self, database: Database, *, models: Models = MODELS, log_outages: bool = False) -> None:
-        """``log_outages``: log the begin and the end of each time in which reads fail, with the server's address."""
-        self._database, self._row_types = database, models.row_types
-        self._log_outages, self._available = log_outages, True
-        self._generation: int | None = None
-        self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
-        self._tables: dict[int, Tables] = {}
-        self._own: Compiled | None = None
-
-    @property
-    def pool(self) -> Pool:
-        return self._database.pool
-
-    async def _sql(self) -> Compiled:
-        if self._own is None:
-            await self._database.opened()
-            self._own = Compiled(self._database.dialect)
-        return self._own
-
-    async def retries(self) -> dict[str, int]:
-        statement = (await self._sql())[_RETRIES]
-        try:
-            (found,) = await self._database.look([(statement, ())])
-        except (TableGone, Conflict):
-            return {}
-        return dict(found)
-
-    async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:  # noqa: ARG002 — all are alike
-        try:
-            found = await self._fetch(queries)
-        except ReadModelUnavailable as error:
-            if self._log_outages and self._available:
-                _log.warning("reads fail: %s", message_for_log(error))
-            self._available = False
-            raise
-        if self._log_outages and not self._available:
-            _log.info("reads work again")
-        self._available = True
-        return found
-
-    async def _fetch(self, queries: Sequence[Query]) -> list[Rows]:
-        live_now = (await self._sql())[LIVE]
-        pointer: tuple[Statement, Sequence[Any]] = (live_now, live_now.values({}))
-        for _ in range(_TRIES):
-            generation = self._generation
-            statements = [pointer]
-            if generation is not None:
-                statements += [self._statement(generation, query) for query in queries]
-            try:
-                live, *found = await self._database.look(statements)
-            except TableGone:
-                if generation is None:
-                    break
-                self._generation = None  # it was dropped after the last read
-                continue
-            except Conflict:  # a replica cancels a query whose snapshot it can no longer keep
-                continue
-            if not live:
-                break
-            if live[0][0] == generation:
-                return found
-            self._generation = live[0][0]
-        raise ReadModelUnavailable("the database has no live generation yet: its follower is starting")
-
-    def _statement(self, generation: int, query: Query) -> tuple[Statement, Sequence[Any]]:
-        name = (generation, query.builder, query.conditions)
-        statement = self._statements.get(name)
-        if statement is None:
-            tables = self._tables.get(generation)
-            if tables is None:
-                self._statements.clear()  # they are of earlier generations
-                tables = Tables(generation, self._row_types)
-                self._tables = {generation: tables}
-            statement = self._statements[name] = ready(
-                query.builder(tables, query.conditions), self._database.dialect
-            )
-        return statement, statement.values({"generation": generation, **query.values})
-
-    async def close(self) -> None:
-        await self._database.close()

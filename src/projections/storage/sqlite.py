@@ -92,7 +92,7 @@ from projections.tables.tables import (
     COMMON,
     DIFFERENCE,
     GENERATION,
-    PROOF,
+    LAST_CHECK,
     QUARANTINE,
     SQLITE_FORMAT,
     Tables,
@@ -114,7 +114,7 @@ _COMPILED: Final = Compiled(_DIALECT)
 _SCHEMA = named_table("sqlite_master", named_column("type"), named_column("name"))
 _HAS_TABLE: Final = select(_SCHEMA.c.name).where(_SCHEMA.c.type == "table", _SCHEMA.c.name == bindparam("wanted"))
 _PUT_QUARANTINE: Final = sqlite.insert(QUARANTINE).prefix_with("OR REPLACE")
-_PUT_CHECKED: Final = sqlite.insert(PROOF).prefix_with("OR REPLACE")
+_PUT_CHECKED: Final = sqlite.insert(LAST_CHECK).prefix_with("OR REPLACE")
 _PUT_DIFFERENCE: Final = sqlite.insert(DIFFERENCE).prefix_with("OR REPLACE")
 
 

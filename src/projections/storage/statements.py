@@ -16,7 +16,7 @@ from ledger.core.record import Head
 from projections.storage.common import Statement, ready
 from projections.storage.port import Checkpoint, Differs, OutOfStep, ReadModelUnavailable, Run
 from projections.tables.rows import Row, is_of_user
-from projections.tables.tables import CHECKPOINT, DIFFERENCE, GENERATION, PROOF, QUARANTINE, QUARANTINED_EVENT
+from projections.tables.tables import CHECKPOINT, DIFFERENCE, GENERATION, LAST_CHECK, QUARANTINE, QUARANTINED_EVENT
 
 _NUMBER: Final[Any] = bindparam("number")
 _PARTITION: Final[Any] = bindparam("of_partition")
@@ -35,7 +35,7 @@ SET_STATUS: Final = (
     .values(status=bindparam("new_status"))
 )
 ADD_GENERATION: Final = insert(GENERATION)
-GENERATION_TABLES: Final = (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, PROOF, DIFFERENCE, GENERATION)
+GENERATION_TABLES: Final = (CHECKPOINT, QUARANTINE, QUARANTINED_EVENT, LAST_CHECK, DIFFERENCE, GENERATION)
 """The common tables with rows of a generation. Its row in ``generation`` is deleted last."""
 DELETE_GENERATION: Final = {table: delete(table).where(table.c.generation == _NUMBER) for table in GENERATION_TABLES}
 
@@ -95,9 +95,9 @@ EVENTS: Final = (
 # --- results of the background check -------------------------------------------------------------------------------
 
 CHECKED: Final = (
-    select(PROOF.c.partition, PROOF.c.seq, PROOF.c.checked_at_us, PROOF.c.differences)
-    .where(PROOF.c.generation == _NUMBER)
-    .order_by(PROOF.c.partition)
+    select(LAST_CHECK.c.partition, LAST_CHECK.c.seq, LAST_CHECK.c.checked_at_us, LAST_CHECK.c.differences)
+    .where(LAST_CHECK.c.generation == _NUMBER)
+    .order_by(LAST_CHECK.c.partition)
 )
 DIFFERENCES: Final = (
     select(*(column for column in DIFFERENCE.c if column.name not in ("generation", "found_at_us")))

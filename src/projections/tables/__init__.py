@@ -1,4 +1,5 @@
-"""The building blocks of every read model: rows and columns, the row buffer, queries, fields of documents.
+"""The building blocks of every read model. Nothing in this package knows a particular one.
 
-Nothing in this package knows a particular read model. ``projections.models`` lists them.
+``rows`` and their ``columns``, ``tables`` of them, the ``row_buffer`` of a fold, a ``model`` as a value, ``queries``,
+lists of ``all_users``, and the ``fields`` of documents. ``projections.models`` lists the read models.
 """

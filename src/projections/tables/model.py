@@ -41,7 +41,3 @@ class Models:
         self.needs = tuple(model.needs for model in models if model.needs is not None)
         self.then_needs = tuple(model.then_needs for model in models if model.then_needs is not None)
         self.folds = tuple(model.fold for model in models)
-        self.partition_folds = tuple(
-            model.fold for model in models if all(kind in self.by_partition for kind in model.rows)
-        )
-        """The folds of ``by_partition``; they read no rows of other tables."""

@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, select
 
+from projections.tables.rows import Row
 from projections.tables.tables import Tables
 
 Rows = list[Any]
@@ -103,6 +105,12 @@ def fields_of(table: Table) -> list[ColumnElement[Any]]:
     return [column for column in table.c if column.name not in ("partition", "user_id")]
 
 
+def place_in(kind: type[Row], *names: str) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Returns what takes the place, the columns of these two names or more, out of a row of ``fields_of``."""
+    fields = [name for name in kind.__struct_fields__ if name != "user_id"]
+    return itemgetter(*(fields.index(name) for name in names))
+
+
 def by_id(table: Table, id_column: str) -> Select[Any]:
     """One item of a user, by the value ``id``."""
     return select(*fields_of(table)).where(of_one_user(table), table.c[id_column] == value("id"))
@@ -124,3 +132,29 @@ def after_place(time_us: ColumnElement[Any], seq: ColumnElement[Any]) -> list[Co
     Written out, because not every database uses an index for a comparison of row values.
     """
     return [time_us <= value("after_time_us"), seq < value("after_seq")]
+
+
+def page_by_time(table: Table, conditions: Conditions) -> Select[Any]:
+    """A page of a user's rows, by ``created_at_us`` and ``seq``. Conditions: ``after`` a place."""
+    c = table.c
+    wanted = [of_one_user(table)]
+    if "after" in conditions:
+        wanted += after_place(c.created_at_us, c.seq)
+    return newest_first(select(*fields_of(table)).where(*wanted), c.created_at_us, c.seq)
+
+
+def list_by_time(
+    name: str,
+    kind: type[Row],
+    statement: Builder,
+    item: Callable[[int, Sequence[Any]], Any],
+    page: Callable[[list[Any], str | None], Any],
+) -> UserList:
+    """A list without filters. ``statement`` makes a ``page_by_time`` of the rows of this kind."""
+
+    def queries(_: Filters, at: Cursor | None) -> list[Query]:
+        if at is None:
+            return [Query(statement)]
+        return [Query(statement, {"after_time_us": at.after[0], "after_seq": at.after[1]}, frozenset({"after"}))]
+
+    return UserList(name, "ii", place_in(kind, "created_at_us", "seq"), queries, item, page)

@@ -177,8 +177,8 @@ QUARANTINED_EVENT: Final = Table(
     _must("record", LargeBinary().with_variant(LargeBinary(_4_GIB), "mysql", "mariadb")),
     sqlite_with_rowid=False,
 )
-PROOF: Final = Table(
-    "proof",
+LAST_CHECK: Final = Table(
+    "proof",  # another name would make existing tables unusable
     COMMON,
     _key("generation", Integer),
     _partition(),
@@ -192,7 +192,7 @@ DIFFERENCE: Final = Table(
     COMMON,
     _key("generation", Integer),
     _partition(),
-    _key("place", _USER_ID),  # the user, or the account
+    _key("place", _USER_ID),  # ``Difference.owner``; another name would make existing tables unusable
     _key("row_table", _TYPE_NAME),
     _key("row_key", _REASON),
     _key("field", _TYPE_NAME),

@@ -1,4 +1,8 @@
-"""``stakelog audit``: an auditor's commands, on a folder (also in use) or over HTTP. They never change the log."""
+"""``stakelog audit``: an auditor's commands, on a folder (also in use) or over HTTP. They never change the log.
+
+``verify``, ``replay``, ``export`` and ``reconcile`` are the commands. ``sources`` opens the records of a folder or of
+a service. ``http_records`` and ``http_reads`` read from a service, ``folder_reads`` from the tables of a folder.
+"""
 
 import click
 

@@ -82,7 +82,7 @@ class HttpRecords:
         except (ClientError, msgspec.MsgspecError) as error:
             raise self._unreadable(error) from error
 
-    def story(self, user_id: str) -> Iterator[list[bytes]]:
+    def of_user(self, user_id: str) -> Iterator[list[bytes]]:
         """The wallet's records in order, in pages. A service has no index of them: this reads the whole partition."""
         ends = self.ends()
         partition = partition_of(user_id, len(ends))

@@ -69,7 +69,7 @@ def replay(
         raise click.UsageError("give either --user or --partition")
     with failures_reported("stakelog audit replay"), opened(data, url) as records, until_reader_leaves():
         if user_id is not None:
-            pages = _known(records.story(user_id), f"no event of {user_id} is in the log: there is no such wallet")
+            pages = _known(records.of_user(user_id), f"no event of {user_id} is in the log: there is no such wallet")
         else:
             assert partition is not None
             pages = _of_partition(records, partition)

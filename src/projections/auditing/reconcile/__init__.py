@@ -1,1 +1,5 @@
-"""``audit reconcile``: compares every document that the reads return with the oracle's."""
+"""``audit reconcile``: compares every document that the reads return with the oracle's.
+
+``run`` goes through all wallets, ``wallets`` compares the documents of one, ``totals`` the reads over all users.
+``records`` has the records by wallet, and ``port`` the reads that are compared.
+"""

@@ -21,6 +21,7 @@ from time import monotonic
 from typing import Final
 
 from ledger import background
+from ledger.pacing import sleep_unless_stopped
 
 DISASTER: Final = 3
 """The exit status of a child that found a fault which no restart can repair."""
@@ -84,7 +85,7 @@ class Child:
             self.restarts += 1
             pause_s = _PAUSE_S_MIN if monotonic() - began_s > _LIVED_WELL_S else min(2 * pause_s, _PAUSE_S_MAX)
             _log.warning("%s ended (%s); it starts again in %.1f s", self.name, self._ending(), pause_s)
-            await _unless(self._stop, pause_s)
+            await sleep_unless_stopped(self._stop, pause_s)
 
     async def _live(self) -> str:
         """Start the child and wait for its end, or the stop. Returns its last line of output."""
@@ -134,14 +135,6 @@ async def _forward(pipe: asyncio.StreamReader) -> str:
         tail = (tail + chunk)[-_TAIL_MAX:]
     lines = tail.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
-
-
-async def _unless(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass
 
 
 def end_with_parent() -> None:

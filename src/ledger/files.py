@@ -1,0 +1,13 @@
+"""What all files of a ledger need of the disk."""
+
+import os
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """Make the file, or the names in the folder, durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
