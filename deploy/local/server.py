@@ -1,7 +1,9 @@
 """A server as a child process: started, watched, stopped, killed and paused, always by its process id."""
 
+import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -18,14 +20,20 @@ from deploy.local.trouble import Trouble
 _READY_WITHIN_S: Final = 90.0
 _STOP_WITHIN_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.05
+_PORTS: Final = (15_000, 30_000)
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 without a listener."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 without a listener.
+
+    It is below the ports that the kernel gives to outgoing connections: while a killed server is away, a client that
+    connects again and again could get the server's own port, and the server could not start.
+    """
+    while True:
+        port = random.randrange(*_PORTS)  # noqa: S311 - no secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

@@ -143,7 +143,7 @@ async def test_a_coordination_that_ends_for_any_reason_is_reported(group: Group)
     async with asyncio.timeout(SESSION_S):
         failed = await a.owners.failed
     assert isinstance(failed, LedgerError)
-    assert "has ended" in str(failed)
+    assert "left the group" in str(failed)
 
 
 async def test_a_task_of_the_membership_that_ends_for_any_reason_is_reported(group: Group) -> None:
