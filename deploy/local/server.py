@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -20,17 +21,22 @@ from deploy.local.trouble import Trouble
 _READY_WITHIN_S: Final = 90.0
 _STOP_WITHIN_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.05
-_PORTS: Final = (15_000, 30_000)
+_FIRST_PORT: Final = 15_000
+_RANGES: Final = 29
+_RANGE: Final = 500
+_numbers: Final = count(random.randrange(_RANGE))  # noqa: S311 - no secret
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 without a listener.
 
     It is below the ports that the kernel gives to outgoing connections: while a killed server is away, a client that
-    connects again and again could get the server's own port, and the server could not start.
+    connects again and again could get the server's own port, and the server could not start. Each process takes its
+    ports one after the other from a range of its own, so that two processes do not find the same one free.
     """
+    first = _FIRST_PORT + os.getpid() % _RANGES * _RANGE
     while True:
-        port = random.randrange(*_PORTS)  # noqa: S311 - no secret
+        port = first + next(_numbers) % _RANGE
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

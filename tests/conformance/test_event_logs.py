@@ -128,6 +128,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.system
 async def test_a_process_killed_in_mid_append_leaves_whole_appends_and_all_that_it_confirmed(tmp_path: Path) -> None:
     path = tmp_path / "events.sqlite3"
     chance = random.Random(11)

@@ -100,6 +100,7 @@ while True:
 """
 
 
+@pytest.mark.system
 def test_a_process_killed_in_mid_save_leaves_whole_saves(tmp_path: Path) -> None:
     tests, src = Path(__file__).parents[1], Path(__file__).parents[2] / "src"
     path = tmp_path / "state.sqlite3"
@@ -139,6 +140,7 @@ while True:
 """
 
 
+@pytest.mark.system
 def test_a_process_killed_in_mid_replacement_leaves_a_whole_state_or_none(tmp_path: Path) -> None:
     src = Path(__file__).parents[2] / "src"
     path = tmp_path / "state.sqlite3"

@@ -123,7 +123,9 @@ def test_the_core_and_the_reference_model_make_the_same_events(beginning: list[S
     live_through([*beginning, *day])
 
 
-@pytest.mark.parametrize("first", range(0, 400, 50))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=pytest.mark.system) for first in range(50, 400, 50))]
+)
 def test_the_core_and_the_reference_model_agree_on_busier_days(first: int) -> None:
     for seed in range(first, first + 50):
         day = busy_day(seed)

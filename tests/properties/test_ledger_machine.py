@@ -646,5 +646,5 @@ def _bounded(examples_per_hundred: int, steps: int) -> settings:
 
 TestOverMemory = MemoryMachine.TestCase
 TestOverMemory.settings = _bounded(30, 40)
-TestOverSqlite = SqliteMachine.TestCase
+TestOverSqlite = pytest.mark.system(SqliteMachine.TestCase)
 TestOverSqlite.settings = _bounded(10, 25)

@@ -24,7 +24,9 @@ async def assert_no_contradiction(first: int, seeds: int) -> None:
         assert outcomes[what], f"{what} never happened"
 
 
-@pytest.mark.parametrize("first", range(0, 200, 50))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=pytest.mark.system) for first in range(50, 200, 50))]
+)
 async def test_no_response_of_two_owners_contradicts_the_log(first: int) -> None:
     await assert_no_contradiction(first, 50)
 
