@@ -5,7 +5,11 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Make the file, or the names in the folder, durable. Raises OSError."""
+    """Make the file, or the names in the folder, durable. Raises OSError.
+
+    Not for an SQLite file or its -shm while this process has the database open: to close any descriptor of it drops
+    SQLite's locks. The -wal has no locks.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

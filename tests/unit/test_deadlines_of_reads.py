@@ -49,7 +49,7 @@ def target_of(path: str, query: type[Any]) -> str:
 
 READS: Final = {route.path: target_of(route.path, route.query) for route in ROUTES if route.method == "GET"}
 STRONG: Final = f"{READS['/v1/wallets/{user_id}']}&consistency=strong"
-OTHERS: Final = {"a wallet that does not exist": "/v1/wallets/nobody?timeout_ms=1500", "a strong read": STRONG}
+OTHERS: Final = {"a wallet that does not exist": "/v1/wallets/stranger?timeout_ms=1500", "a strong read": STRONG}
 
 
 class Hanging:

@@ -158,7 +158,7 @@ async def test_head_gets_the_headers_of_get_and_no_body(api_client: InMemoryApi,
 
 
 async def test_a_problem_has_no_body_for_head_either(api_client: InMemoryApi) -> None:
-    got, head = await api_client.get("/v1/wallets/nobody"), await api_client.ask("HEAD", "/v1/wallets/nobody")
+    got, head = await api_client.get("/v1/wallets/stranger"), await api_client.ask("HEAD", "/v1/wallets/stranger")
     assert got.status == 404
     assert head == (got.status, got.headers, b"")
 
@@ -367,9 +367,9 @@ async def test_a_short_response_is_not_compressed(api_client: InMemoryApi) -> No
 
 async def test_an_item_that_never_existed_is_not_found(api_client: InMemoryApi) -> None:
     for rest in OF_ONE_WALLET:
-        assert_problem(await api_client.get(f"/v1/wallets/nobody{rest}"), "wallet_not_found")
+        assert_problem(await api_client.get(f"/v1/wallets/stranger{rest}"), "wallet_not_found")
     for path in ITEMS:
-        assert_problem(await api_client.get(path.replace("u1", "nobody") + "x"), "wallet_not_found")
+        assert_problem(await api_client.get(path.replace("u1", "stranger") + "x"), "wallet_not_found")
 
 
 async def test_an_item_that_may_exist_by_now_is_not_reported_as_missing(own: InMemoryApi) -> None:
@@ -530,7 +530,7 @@ async def test_the_orders_of_one_user_take_the_other_filters_too(api_client: InM
 
 
 async def test_a_user_without_orders_has_an_empty_list(api_client: InMemoryApi) -> None:
-    for user_id in ("u2", "nobody"):
+    for user_id in ("u2", "stranger"):
         assert (await api_client.get(f"/v1/orders?user_id={user_id}")).json()["items"] == []
     assert_problem(await api_client.get("/v1/orders?user_id=game:x"), "malformed_request", field="user_id")
 

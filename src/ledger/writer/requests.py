@@ -19,6 +19,7 @@ from ledger.core.record import Decoded, MalformedRecord, decode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
 from ledger.errors import LedgerError, LogDamaged, Superseded
+from ledger.writer.state import command_key
 
 # --- responses ----------------------------------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class CommandRequest(Request):
         self.closed = False
         self.deadline_us = None
         self.command = command
-        self.command_key = f"{user_id} c:{command.command_id}"
+        self.command_key = command_key(user_id, command.command_id)
         self.item_keys = [(key, f"{user_id} {key}") for key in needs(command)]
         self.request_sha256 = request_sha256
         self.actor = actor
@@ -171,7 +172,7 @@ def key_of_command(request: Request) -> str | None:
         case CommandRequest():
             return None if request.dry_run else request.command_key
         case LookupRequest():
-            return f"{request.user_id} c:{request.command_id}"
+            return command_key(request.user_id, request.command_id)
         case _:
             return None
 
