@@ -277,7 +277,8 @@ async def test_after_silence_not_owner_is_not_final() -> None:
         user_id, b = cluster.user(0), cluster["b"]
         b.peers.troubles.append(Trouble.RESPONSE_LOST)
         posting = asyncio.create_task(b.failed(place_bet(10, "b1", user_id=user_id)))
-        await asyncio.sleep(0.005)
+        while b.peers.troubles:  # noqa: ASYNC110 - until the call is sent
+            await asyncio.sleep(0.005)
         await cluster.crash("a")
         assert (await posting).reason == "outcome_unknown"
 
