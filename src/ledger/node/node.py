@@ -20,13 +20,16 @@ from typing import Any, Final
 from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command
+from ledger.core.games.rules import BUILT_IN, RuleBook
 from ledger.core.money import Assets
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position, partition_of
 from ledger.core.record import Head, MalformedRecord, time_us_of
+from ledger.core.settlement import resolution_of
 from ledger.errors import LedgerError, LogDamaged
 from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
 from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import OpenFollowUps, OtherNodes
+from ledger.node.unsettled import Unsettled
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import (
     Accepted,
@@ -34,11 +37,13 @@ from ledger.writer.requests import (
     CommandRequest,
     Failed,
     LookupRequest,
+    OutcomeRequest,
     Request,
     RequestGroup,
     WalletRead,
     WalletRequest,
 )
+from ledger.writer.round import Announced
 from ledger.writer.writer import MAILBOX_MAX, SHUTTING_DOWN, Writer
 
 RECENT_WALLETS: Final = 100_000
@@ -60,6 +65,10 @@ _QUIET_LOOK_S: Final = 0.002
 _log = getLogger(__name__)
 
 
+def _nothing() -> None:
+    """What is done once the bets of a period are settled: the list of open bets shows it."""
+
+
 class Node:
     """The partitions of ``log`` that ``owners`` gives to this process."""
 
@@ -70,6 +79,7 @@ class Node:
         clock: Clock,
         assets: Assets,
         *,
+        rules: RuleBook = BUILT_IN,
         owners: Owners,
         others: OtherNodes,
         recent_wallets: int = RECENT_WALLETS,
@@ -81,6 +91,7 @@ class Node:
     ) -> None:
         """``clock_off_us``: how far this clock is from the log's."""
         self._log, self._store, self._clock, self._assets = log, store, clock, assets
+        self.rules = rules
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.clock_off_us = clock_off_us
@@ -95,6 +106,7 @@ class Node:
         self._others.bind(self)
         self.writers: dict[int, Writer] = {}
         """Of the partitions that are open on this node, or opening."""
+        self._unsettled = Unsettled(self.writers, clock, self._outcome)
         self._checkpoints = Checkpoints(self.writers, changes_per_checkpoint=changes_per_checkpoint, halt=self._halt)
         self._owned = OwnedPartitions(
             owners,
@@ -116,7 +128,9 @@ class Node:
             self._store,
             self._clock,
             self._assets,
+            rules=self.rules,
             deliver=self._deliver,
+            announce=self._announce,
             halted=self._owned.ended,
             recent_max=self._recent_max,
             mailbox_max=self._mailbox_max,
@@ -134,6 +148,7 @@ class Node:
         await self._owners.begin(self._owned)
         await self._wait_until_open()
         self._checkpoints.start()
+        self._unsettled.start()
         self._started = True
         return self._owned.replayed
 
@@ -202,6 +217,7 @@ class Node:
         self.stop_accepting()
         await self.leave()
         await self._checkpoints.stop()
+        await self._unsettled.stop()
         deadline_s = time.monotonic() + quiet_within_s
         # Follow-ups move between writers, so quiet is a state of all of them, which no single event announces.
         while not all(writer.idle for writer in self.writers.values()) and time.monotonic() < deadline_s:  # noqa: ASYNC110
@@ -331,6 +347,10 @@ class Node:
         assert response is None or isinstance(response, Accepted | Failed)
         return response
 
+    async def _outcome(self, stream: str, period: str) -> AnyResponse:
+        """The record of the event that ended the period of this game's stream; None if there is none yet."""
+        return await self._response_to(OutcomeRequest(stream, period, RequestGroup(1)))
+
     async def wallet(self, user_id: str) -> WalletRead | Failed:
         """The wallet as its writer knows it, after everything that was decided before this call."""
         response = await self._response_to(WalletRequest(user_id, RequestGroup(1)))
@@ -404,3 +424,10 @@ class Node:
         arrived = partial(sender.state.close_follow_up, seq)
         if not self.receive_local(follow_up, arrived):
             self._others.deliver(origin, seq, follow_up, arrived)
+
+    def _announce(self, announced: Announced) -> None:
+        """Give the outcome of a period to every partition. If it does not arrive, a partition that needs it asks."""
+        for partition in range(self.partitions):
+            resolution = resolution_of(*announced, partition)
+            if not self.receive_local(resolution, _nothing):
+                self._others.deliver(*announced.position, resolution, _nothing)

@@ -10,7 +10,8 @@ Invariants:
 (3) if it is unknown whether the append landed, the response is ``outcome_unknown``, and the log is read again before
     the next round;
 (4) a command's id is never forgotten: the same command again gets its first response, read from the log;
-(5) a follow-up always leaves an event, and only one, however often it is delivered;
+(5) a follow-up always leaves an event, and only one, however often it is delivered; the outcome of a period leaves
+    one for each open bet of the period, in as many rounds as it takes;
 (6) on a log that other processes may write to, requests get ``not_owner`` until the writer has opened the partition
     (``opening``).
 
@@ -25,6 +26,7 @@ from typing import Final, Literal
 
 from ledger import background
 from ledger.core.commands import AnyFollowUp
+from ledger.core.games.rules import BUILT_IN, RuleBook
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
@@ -47,7 +49,7 @@ from ledger.writer.requests import (
     failure_after_stop,
     key_of_command,
 )
-from ledger.writer.round import Round, RoundDecider
+from ledger.writer.round import Announced, Round, RoundDecider
 from ledger.writer.state import PartitionState
 
 ROUND_MAX: Final = 4_096
@@ -71,6 +73,9 @@ _log = logging.getLogger(__name__)
 Deliver = Callable[[int, int, AnyFollowUp], None]
 """(origin partition, seq of the event that sends it, follow-up): hand it to the writer of its wallet."""
 
+Announce = Callable[[Announced], None]
+"""Hand the outcome of a period, an event of this partition, to the writers of all partitions."""
+
 Halted = Callable[[int, LedgerError], None]
 """(partition, why): the partition cannot continue in this process."""
 
@@ -86,7 +91,9 @@ class Writer:
         clock: Clock,
         assets: Assets,
         *,
+        rules: RuleBook = BUILT_IN,
         deliver: Deliver,
+        announce: Announce,
         halted: Halted,
         recent_max: int = 10_000,
         mailbox_max: int = MAILBOX_MAX,
@@ -100,8 +107,8 @@ class Writer:
         """Set once it takes commands: it has opened the partition, or no other process can write to the log."""
         self.arrivals = Arrivals()
         """The causes of the follow-ups that the replay found in this partition."""
-        self._log, self._store, self._clock, self._assets = log, store, clock, assets
-        self._deliver, self._halted = deliver, halted
+        self._log, self._store, self._clock, self._assets, self._rules = log, store, clock, assets, rules
+        self._deliver, self._announce, self._halted = deliver, announce, halted
         self._recent_max = recent_max
         self._time_us = 0
         self._log_errors = RareWarnings(_log, level=logging.ERROR)
@@ -187,7 +194,7 @@ class Writer:
         if checkpoint is not None:
             await self._log.begin_at(self.partition, checkpoint, self._store.place(self.partition))
         self.state = PartitionState(self.partition, self._store, self._recent_max, KeyFilter(self._log.partitions))
-        self._decider = RoundDecider(self.state, self._assets, self._log.append_bytes)
+        self._decider = RoundDecider(self.state, self._assets, self._rules, self._log.append_bytes)
         self._opening.note_read(self.state.highest_generation)
         end = await self._log.head(self.partition)
         if checkpoint is not None and checkpoint.seq > 0:
@@ -229,6 +236,8 @@ class Writer:
         else:
             for sent in replayed.sent:
                 self._deliver(self.partition, sent.seq, sent.follow_up)
+            for announced in replayed.announced:
+                self._announce(announced)
         return replayed.events
 
     async def _catch_up_wholly(self) -> None:
@@ -279,6 +288,7 @@ class Writer:
         while page := self.state.open_follow_ups(seq, _REPLAY_PAGE):
             for seq, follow_up in page:
                 self._deliver(self.partition, seq, follow_up)
+        self.state.open_bets.ask_soon()
         self._task = background.start(self._run(), f"writer-{self.partition}")
 
     def open_again(self, generation: int) -> None:
@@ -474,12 +484,15 @@ class Writer:
         if decided.records:
             # Without an event, a clock that ran ahead for a moment must not date the later events.
             self._time_us = decided.time_us
+        self._time_us = max(self._time_us, decided.not_before_us)
         for request, response in decided.responses:
             request.close(response)
         for finished in decided.finished:
             finished.on_durable()
         for sent in decided.sent:
             self._deliver(self.partition, sent.seq, sent.follow_up)
+        for announced in decided.announced:
+            self._announce(announced)
         for user_id in decided.unfinished:
             self.state.set_timer(decided.time_us, user_id)
         if decided.postponed:
