@@ -10,9 +10,11 @@ import msgspec
 
 from api.http.bodies import encode_result
 from api.http.commands import read_command
-from ledger.core.decide import Case, decide, needs
+from ledger.core.case import Case
+from ledger.core.decide import decide, needs
 from ledger.core.events import Event
 from ledger.core.evolve import evolve
+from ledger.core.games.rules import BUILT_IN
 from ledger.core.items import Item
 from ledger.core.money import parse_assets
 from ledger.core.position import Position
@@ -137,7 +139,7 @@ class _Play:
         user_id = command.user_id
         wallet = self._wallets.get(user_id) or Wallet(user_id)
         items = {key: self._items.get((user_id, key)) for key in needs(command)}
-        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, self._time_us))
+        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, BUILT_IN, self._time_us))
         assert isinstance(event, Event), event
         place = Position(PARTITION, self._head.seq + 1)
         record = encode(event, place, self._head.sha256)

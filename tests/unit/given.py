@@ -18,9 +18,9 @@ from hashlib import sha256
 from itertools import count
 from typing import Any, Final, TypeVar
 
+from ledger.core.case import Case, Decision
 from ledger.core.commands import (
     Adjust,
-    AnyFollowUp,
     ApproveAdjustment,
     ApproveWithdrawal,
     CancelBet,
@@ -43,12 +43,14 @@ from ledger.core.commands import (
     SettleBet,
     Transfer,
     UnfreezeWallet,
+    WalletFollowUp,
     canonical,
 )
-from ledger.core.decide import Case, Decision, decide, expire, needs
+from ledger.core.decide import decide, expire, needs
 from ledger.core.events import Balance, Data, Event, sums_to_zero
 from ledger.core.evolve import balances_follow, evolve, items_read_by
 from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
+from ledger.core.games.rules import BUILT_IN
 from ledger.core.items import Bet, Hold, Item, Order, Proposal, SentTransfer
 from ledger.core.position import Position
 from ledger.core.rejections import Rejection
@@ -68,11 +70,12 @@ class Scene:
 
     def __init__(self) -> None:
         self.now_us = NOON
+        self.rules = BUILT_IN
         self.wallets: dict[str, Wallet] = {}
         self.items: dict[str, dict[str, Item]] = {}
         self.events: list[Event] = []
         """All events of the partition, the one of seq 1 first."""
-        self.under_way: list[AnyFollowUp] = []
+        self.under_way: list[WalletFollowUp] = []
 
     @classmethod
     def with_cash(cls, amount: int = 1000, *users: str) -> "Scene":
@@ -118,6 +121,7 @@ class Scene:
             wallet=self.wallet(user_id),
             items=self._known(user_id, needs(command)),
             assets=ASSETS,
+            rules=self.rules,
             time_us=time_us,
         )
         decision = decide(case)

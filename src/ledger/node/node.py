@@ -106,7 +106,7 @@ class Node:
         self._others.bind(self)
         self.writers: dict[int, Writer] = {}
         """Of the partitions that are open on this node, or opening."""
-        self._unsettled = Unsettled(self.writers, clock, self._outcome)
+        self._unsettled = Unsettled(self.writers, clock, self._outcomes)
         self._checkpoints = Checkpoints(self.writers, changes_per_checkpoint=changes_per_checkpoint, halt=self._halt)
         self._owned = OwnedPartitions(
             owners,
@@ -329,6 +329,21 @@ class Node:
             CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
             for command, request_sha256 in commands
         ]
+        return await self._responses_to(requests, group)
+
+    async def first_response(self, user_id: str, command_id: str) -> Accepted | Failed | None:
+        """The response to the command when it was first accepted; None if it was never accepted."""
+        response = await self._response_to(LookupRequest(user_id, command_id, RequestGroup(1)))
+        assert response is None or isinstance(response, Accepted | Failed)
+        return response
+
+    async def _outcomes(self, periods: Sequence[tuple[str, str]]) -> list[AnyResponse]:
+        """For each period of a game's stream the record of the event that ended it; None if there is none yet."""
+        group = RequestGroup(len(periods))
+        requests = [OutcomeRequest(stream, period, group) for stream, period in periods]
+        return await self._responses_to(requests, group)
+
+    async def _responses_to(self, requests: Sequence[Request], group: RequestGroup) -> list[AnyResponse]:
         for_others: list[Request] = []
         for request in requests:
             writer = self._open_writer_of(request.user_id)
@@ -340,16 +355,6 @@ class Node:
             self._submit_to_others(for_others)
         await group.done
         return [request.response for request in requests]
-
-    async def first_response(self, user_id: str, command_id: str) -> Accepted | Failed | None:
-        """The response to the command when it was first accepted; None if it was never accepted."""
-        response = await self._response_to(LookupRequest(user_id, command_id, RequestGroup(1)))
-        assert response is None or isinstance(response, Accepted | Failed)
-        return response
-
-    async def _outcome(self, stream: str, period: str) -> AnyResponse:
-        """The record of the event that ended the period of this game's stream; None if there is none yet."""
-        return await self._response_to(OutcomeRequest(stream, period, RequestGroup(1)))
 
     async def wallet(self, user_id: str) -> WalletRead | Failed:
         """The wallet as its writer knows it, after everything that was decided before this call."""

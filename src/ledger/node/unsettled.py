@@ -7,7 +7,7 @@ with open bets: after a start at once, later ``ASK_AFTER_US`` after the end, and
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from ledger import background
@@ -24,8 +24,8 @@ _ASKED_MAX: Final = 64
 
 _log = logging.getLogger(__name__)
 
-Ask = Callable[[str, str], Awaitable[AnyResponse]]
-"""(the stream of a game, the period) → the record of its outcome, None, or why it could not be read."""
+Ask = Callable[[Sequence[tuple[str, str]]], Awaitable[Sequence[AnyResponse]]]
+"""(the stream of a game, the period) … → for each the record of its outcome, None, or why it could not be read."""
 
 
 class Unsettled:
@@ -50,19 +50,21 @@ class Unsettled:
 
     async def ask_once(self) -> None:
         """Ask for every outcome that is due, and hand those that are known to the writers of the bets."""
-        asked = [
-            self._ask_for(writer, game, period)
+        now_us = self._clock()
+        waiting = [
+            (writer, (f"{GAME_STREAM}{game}", period))
             for writer in self._writers.values()
             if writer.is_open
-            for game, period in writer.state.open_bets.take_to_ask(self._clock(), _ASKED_MAX)
+            for game, period in writer.state.open_bets.take_to_ask(now_us, _ASKED_MAX)
         ]
-        if asked:
-            await asyncio.gather(*asked)
-
-    async def _ask_for(self, writer: Writer, game: str, period: str) -> None:
-        response = await self._ask(f"{GAME_STREAM}{game}", period)
-        if not isinstance(response, Accepted):
-            _log.info("partition %d has open bets on %s of %s: %s", writer.partition, period, game, response)
+        if not waiting:
             return
-        event = decode(response.record).event
-        writer.receive(resolution_of(event, response.position, response.head, writer.partition), lambda: None)
+        responses = await self._ask([asked for _, asked in waiting])
+        for (writer, (stream, period)), response in zip(waiting, responses, strict=True):
+            if isinstance(response, Accepted):
+                event = decode(response.record).event
+                resolution = resolution_of(event, response.position, response.head, writer.partition)
+                writer.receive(resolution, lambda: None)
+            else:
+                reason = "it has no outcome yet" if response is None else response
+                _log.info("partition %d waits for period %s of %s: %s", writer.partition, period, stream, reason)

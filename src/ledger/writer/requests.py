@@ -207,8 +207,9 @@ class FollowUpRequest(Struct, frozen=True, gc=False):
 
 
 def response_to_repeated(request: Request, record: bytes, position: Position) -> Accepted | IdReused:
-    """The response to a look-up of either kind, or to a command whose id has its event already. The event is ``record``,
-    at ``position``.
+    """The response to a look-up of either kind, or to a command whose id has its event already.
+
+    ``record`` is the event's, at ``position``.
 
     Raises LogDamaged.
     """

@@ -55,8 +55,8 @@ EXPIRIES_PER_ROUND: Final = 1_024
 expiries waits for the next round."""
 
 SETTLEMENTS_PER_ROUND: Final = 64
-"""The most bets that the outcomes of periods end in one round. Chosen: some 2 ms, so that 16 partitions that settle at
-once delay a command by some 50 ms."""
+"""The most bets that the outcomes of periods end in one round. Chosen: some 2 ms, so that 16 partitions that settle
+at once delay a command by some 50 ms."""
 
 _TOO_LATE: Final = Failed("not_owner", "the deadline of the request is over; nothing was written")
 
@@ -313,19 +313,14 @@ class RoundDecider:
             if open_bet is None:
                 continue  # the same outcome, delivered twice, has ended it in this round
             full = decided.settled >= SETTLEMENTS_PER_ROUND or decided.bytes >= self._append_bytes
-            wallet = self._state.wallet(open_bet.user_id)
-            if (
-                full
-                or open_bet.user_id in decided.unfinished
-                or not self._end_bet(decided, resolution, open_bet, wallet)
-            ):
+            if full or not self._end_bet(decided, resolution, open_bet):
                 decided.postponed.append(waiting)
                 return
         decided.finished.append(waiting)
 
-    def _end_bet(self, decided: Round, resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet) -> bool:
+    def _end_bet(self, decided: Round, resolution: ResolvePeriod, open_bet: OpenBet) -> bool:
         """Whether the bet was ended. False if its wallet has more due expiries than go into the round."""
-        wallet = self._expire_due(decided, wallet)
+        wallet = self._expire_due(decided, self._state.wallet(open_bet.user_id))
         if wallet.user_id in decided.unfinished:
             return False
         key = bet_key(open_bet.bet_id)

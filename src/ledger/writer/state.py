@@ -19,8 +19,8 @@ Invariants:
 (4) between batches the undo log is empty, so ``changed`` has nothing that is not durable.
 
 Keys: a wallet under its user_id; ``<user_id> <item key>``; ``<user_id> c:<command_id>`` → its seq;
-``!b<seq>`` → an open bet of a game with rules; ``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → the mark of a timer; ``!w`` → the highest generation
-that opened the partition. No user_id begins with ``!``.
+``!b<seq>`` → an open bet of a game with rules; ``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → the mark
+of a timer; ``!w`` → the highest generation that opened the partition. No user_id begins with ``!``.
 """
 
 import asyncio

@@ -6,11 +6,31 @@ from ledger.core.games.kinds import KindOfGame
 from ledger.core.games.wingo import DIGITS
 
 _PLACES: Final = "ABCDE"
-_NAMED: Final = ("big", "small", "odd", "even")
 
-_LEGS: Final = frozenset(
-    {f"{place}:{bet}" for place in _PLACES for bet in (*DIGITS, *_NAMED)} | {f"sum:{bet}" for bet in _NAMED}
-)
+
+def _named(numbers: range, big_from: int) -> dict[str, list[int]]:
+    return {
+        "big": [number for number in numbers if number >= big_from],
+        "small": [number for number in numbers if number < big_from],
+        "odd": [number for number in numbers if number % 2 == 1],
+        "even": [number for number in numbers if number % 2 == 0],
+    }
+
+
+_OF_DIGIT: Final = {
+    **{digit: {digit: "digit"} for digit in DIGITS},
+    **{bet: dict.fromkeys(map(str, numbers), bet) for bet, numbers in _named(range(10), 5).items()},
+}
+_OF_SUM: Final = {
+    f"sum:{bet}": dict.fromkeys(numbers, f"sum_{bet}") for bet, numbers in _named(range(46), 23).items()
+}
+_OF_PLACE: Final = {
+    f"{place}:{bet}": (at, wins) for at, place in enumerate(_PLACES) for bet, wins in _OF_DIGIT.items()
+}
+
+
+def is_leg(text: str) -> bool:
+    return text in _OF_PLACE or text in _OF_SUM
 
 
 def is_result(text: str) -> bool:
@@ -18,32 +38,26 @@ def is_result(text: str) -> bool:
 
 
 def wins(leg: str, result: str) -> str | None:
-    place, _, bet = leg.partition(":")
-    if place == "sum":
-        return f"sum_{bet}" if _is(bet, sum(map(int, result)), big=23) else None
-    digit = result[_PLACES.index(place)]
-    if bet in DIGITS:
-        return "digit" if bet == digit else None
-    return bet if _is(bet, int(digit), big=5) else None
-
-
-def _is(bet: str, number: int, *, big: int) -> bool:
-    """Whether the number is what the bet says. Big numbers begin with ``big``."""
-    match bet:
-        case "big":
-            return number >= big
-        case "small":
-            return number < big
-        case "odd":
-            return number % 2 == 1
-        case _:
-            return number % 2 == 0
+    if leg in _OF_SUM:
+        return _OF_SUM[leg].get(sum(map(int, result)))
+    at, won = _OF_PLACE[leg]
+    return won.get(result[at])
 
 
 KIND: Final = KindOfGame(
     number=4,
-    odds={"digit": 900} | dict.fromkeys((*_NAMED, *(f"sum_{bet}" for bet in _NAMED)), 200),
-    is_leg=_LEGS.__contains__,
+    odds={
+        "digit": 900,
+        "big": 200,
+        "small": 200,
+        "odd": 200,
+        "even": 200,
+        "sum_big": 200,
+        "sum_small": 200,
+        "sum_odd": 200,
+        "sum_even": 200,
+    },
+    is_leg=is_leg,
     is_result=is_result,
     wins=wins,
 )
