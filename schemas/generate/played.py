@@ -115,6 +115,12 @@ def play() -> list[Example]:
     }
     found.append(played.post({"type": "open_wallet", "command_id": "c-1", "user_id": "player-30"}))
     found.append(played.post(closed))
+    for seconds, outcome in (
+        (0, {"type": "record_result", "period": "20261123T130000Z", "result": "7"}),
+        (30, {"type": "cancel_period", "period": "20261123T130030Z", "reason": "the wheel stood still"}),
+    ):
+        played.wait_until(START_US + (seconds + 32) * 1_000_000)
+        found.append(played.post({**outcome, "command_id": f"c-{seconds}", "user_id": "game:wingo_30s"}))
     return found
 
 
@@ -132,6 +138,9 @@ class _Play:
         self._items: dict[tuple[str, str], Item] = {}
         self._head: Head = EMPTY
         self._time_us = START_US
+
+    def wait_until(self, time_us: int) -> None:
+        self._time_us = max(self._time_us, time_us)
 
     def post(self, values: dict[str, Any]) -> Example:
         command, request_sha256 = read_command(msgspec.json.encode(values))

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
-from api.http.commands import read_actor, read_batch, read_command
+from api.http.commands import HashedCommand, read_actor, read_batch, read_command, refuse_malformed_period
 from api.http.metrics import outcome_of
 from api.http.problems import Problem, problem_of
 from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
@@ -18,6 +18,7 @@ _ACTOR: Final = b"stakelog-actor"
 async def post_command(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
     hashed = read_command(await read_body(request.receive))
+    refuse_malformed_period(hashed.command, service.node.rules.games)
     actor = read_actor(headers.get(_ACTOR))
     answer = await service.node.post(hashed.command, hashed.request_sha256, actor, dry_run=request.query.dry_run)
     service.metrics.count(outcome_of(answer))
@@ -26,13 +27,22 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
 
 async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
-    elements = read_batch(await read_body(request.receive))
+    elements = [_checked(service, element) for element in read_batch(await read_body(request.receive))]
     actor = read_actor(headers.get(_ACTOR))
     commands = [element for element in elements if not isinstance(element, Problem)]
     answers = iter(await service.node.post_many(commands, actor, dry_run=request.query.dry_run))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
     service.metrics.count_all(merged)
     return Response(encode_batch(merged))
+
+
+def _checked(service: Service, element: HashedCommand | Problem) -> HashedCommand | Problem:
+    if not isinstance(element, Problem):
+        try:
+            refuse_malformed_period(element.command, service.node.rules.games)
+        except Problem as problem:
+            return problem
+    return element
 
 
 async def get_command(service: Service, request: Request[OfCommand, Any]) -> Response:
