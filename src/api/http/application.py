@@ -34,6 +34,7 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
+from api.identity.identity import WITHOUT_LOGIN
 from api.nodes.client import INTERNAL
 
 _UNMATCHED: Final = "unmatched"
@@ -106,7 +107,7 @@ class Rim:
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = asyncio.get_running_loop().time() + wait_s
-                request = Request(served.read_path(values), query, scope, receiving, wait_until_s)
+                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, WITHOUT_LOGIN)
                 response = await self._handle(served.route, request)
                 self._refuse_unsent(method, response)
                 status = response.status
