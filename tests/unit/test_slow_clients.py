@@ -220,6 +220,8 @@ async def test_beyond_the_bound_of_unsent_bytes_long_reads_are_refused_and_other
     refused = await http.get("/v1/events?partition=0&limit=10000")
     assert (refused.status, refused.json()["code"], refused.headers["retry-after"]) == (503, "overloaded", "1")
     assert (await http.get("/v1/events?partition=0&limit=2")).status == 200
+    of_a_node = await http.get("/internal/v1/records?partition=0&from_seq=1&limit=10000")
+    assert (of_a_node.status, len(of_a_node.body) > 1_000_000) == (200, True)
     batch = Client(http, "POST", "/v1/commands/batch")
     batch.reads.set()
     batch.upload(b"[" + b",".join([b'{"type":"x"}'] * 1_000) + b"]", more=False)
