@@ -158,9 +158,8 @@ class Rim:
         exchange.counted += size
 
     def _refuse_unsent(self, response: Response) -> None:
-        """Raise Problem ``overloaded`` where clients read too slowly. Never called for the response to a command, which
-        may be accepted, nor for that to another node: the reads of its clients would fail for the clients of this one.
-        """
+        """Raise Problem ``overloaded`` where clients read too slowly. Not for the response to a command, which may be
+        accepted, nor for that to another node, whose clients' reads would fail because of the clients of this one."""
         if response.is_long and not self.unsent.fits(len(response.body)):
             raise Problem("overloaded", "too many long responses wait for clients that read slowly")
 
