@@ -48,8 +48,8 @@ class Program:
     """A server process with its own port, and its own session so that its children are found at the end.
 
     ``argv`` and the environment get the port where they hold ``{port}``, and a second port where they hold
-    ``{internal}``; the output of the program goes to ``log``. It is ready when ``page`` returns 200. If the thread that
-    starts it dies, the kernel ends it, where Linux can.
+    ``{internal}``; the output of the program goes to ``log``. It is ready when ``page`` returns 200. If the thread
+    that starts it dies, the kernel ends it, where Linux can.
     """
 
     def __init__(
