@@ -121,7 +121,8 @@ class Rim:
                 wait_until_s = loop.time() + wait_s
                 request = Request(served.read_path(values), query, scope, receiving, wait_until_s, WITHOUT_LOGIN)
                 response = await self._handle(served.route, request)
-                self._refuse_unsent(method, response)
+                if method == "GET" and not exchange.from_node:
+                    self._refuse_unsent(response)
                 status = response.status
                 await respond(sending, response, self.unsent, with_body=method != "HEAD")
             except Problem as raised:
@@ -156,10 +157,10 @@ class Rim:
         self.arriving.used += size
         exchange.counted += size
 
-    def _refuse_unsent(self, method: str, response: Response) -> None:
-        """Raise Problem ``overloaded`` where clients read too slowly. The response to a command is never refused: the
-        command may be accepted."""
-        if method == "GET" and response.is_long and not self.unsent.fits(len(response.body)):
+    def _refuse_unsent(self, response: Response) -> None:
+        """Raise Problem ``overloaded`` where clients read too slowly. Not for the response to a command, which may be
+        accepted, nor for that to another node, whose clients' reads would fail because of the clients of this one."""
+        if response.is_long and not self.unsent.fits(len(response.body)):
             raise Problem("overloaded", "too many long responses wait for clients that read slowly")
 
     async def _handle(self, route: AnyRoute, request: Request[Any, Any]) -> Response:

@@ -167,12 +167,13 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         rest=True,
         roles=_READS_COMMANDS,
         returns=(Body(Result, "The command was accepted", examples=_RESULTS),),
-        problems=("not_found", *WRITER),
+        problems=("not_found", "outcome_unknown"),
         tag="commands",
         operation="getCommand",
         summary="Read the first result of a command",
         description=(
-            "Settles an `outcome_unknown` without posting: 404 means that the command was not accepted. "
+            "Settles an `outcome_unknown` without posting: 404 means that the command was not accepted, "
+            "503 `outcome_unknown` that this cannot be determined now: ask again. "
             "Percent-encode both ids."
         ),
     ),
