@@ -37,6 +37,9 @@ ENDS: Final = "/internal/v1/ends"
 RECORDS: Final = "/internal/v1/records"
 OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
 
+SECRET_HEADER: Final = "stakelog-cluster-secret"  # noqa: S105 - its name only
+"""Carries the secret that all nodes share, if there is one."""
+
 KEPT_S: Final = 5.0
 """How long an idle connection is kept. Chosen: half as long as a node waits for the next request on one."""
 
@@ -50,7 +53,9 @@ _JSON: Final = {"content-type": "application/json"}
 class HttpPeers:
     """One session for all addresses. It opens at the first call, in the event loop of that call."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str | None = None) -> None:
+        """``secret``: the cluster's, which each call carries."""
+        self._headers = _JSON if secret is None else {**_JSON, SECRET_HEADER: secret}
         self._session: aiohttp.ClientSession | None = None
 
     async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
@@ -101,7 +106,7 @@ class HttpPeers:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers=_JSON,
+                headers=self._headers,
             )
         try:
             async with self._session.request(method, address + path, data=body, allow_redirects=False) as response:

@@ -2,9 +2,9 @@
 
 A node that forwards requests sends those of hundreds of clients in one body.
 
-While ``STAKELOG_AUTH=off`` a node serves on loopback only, these routes too. With a login only nodes may call these
-routes, because a caller can post as any actor. They will need a secret that all nodes share, in a header that is
-compared in constant time before the body is read. A client's token must never be enough.
+They are on the internal listener only (``STAKELOG_INTERNAL``), because their caller can post as any client. Beyond
+loopback, and wherever it is set, each call carries the secret of the cluster, which ``api.http.application`` checks
+before it reads anything else. A client's token is never enough.
 """
 
 import re
