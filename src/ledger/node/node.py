@@ -363,7 +363,7 @@ class Node:
         return await self._log.head(partition)
 
     def open_follow_ups(self, after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
-        """For standbys: a page of the open follow-ups after the seq, of each of these partitions (partition → seq) that
+        """For standbys: a page of the open follow-ups after the seq, for each of these partitions (→ seq) that
         is open on this node."""
         found = {}
         for partition, seq in after.items():
