@@ -1,13 +1,17 @@
 """The ASGI applications of a node: one for clients, and one for other nodes and for operators."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from api.http.application import Rim
+from api.http.gate import Gate, OpenGate
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.identity.login import Login
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
 from ledger.node.node import Node
@@ -19,6 +23,10 @@ from projections.reads.queries import Reads
 _METRICS: Final = "/metrics"
 _OPERATION: Final = ("/healthz", "/readyz", _METRICS)
 """The routes for operators. The probes are public too: a balancer sends requests by them."""
+
+
+NO_BOUND: Final[Mapping[str, int]] = MappingProxyType({})
+"""Of what an operator may adjust alone."""
 
 
 class Applications(NamedTuple):
@@ -37,17 +45,21 @@ def build_applications(
     log: LogView,
     seals: SealFile,
     *,
+    login: Login | None = None,
+    adjust_max: Mapping[str, int] = NO_BOUND,
     internal: bool = False,
     cluster_secret: str | None = None,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
     partitions that other nodes own. ``internal``: whether there is an internal listener; ``cluster_secret``: what the
-    calls of other nodes must carry there."""
-    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals)
+    calls of other nodes must carry there. ``login``: None while ``STAKELOG_AUTH=off``; ``adjust_max``: what an
+    operator may adjust alone."""
+    gate = OpenGate() if login is None else Gate(login.tokens, login.revocations, adjust_max)
+    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, gate, login)
     if not internal:
-        return Applications(Rim(Router(ROUTES), service), None)
-    public = Rim(Router(route for route in ROUTES if route.path != _METRICS), service)
+        return Applications(Rim(Router(ROUTES), service, gate), None)
+    public = Rim(Router(route for route in ROUTES if route.path != _METRICS), service, gate)
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]
     if log.among_others:
         inside += PEER_ROUTES
-    return Applications(public, Rim(Router(inside), service, cluster_secret))
+    return Applications(public, Rim(Router(inside), service, gate, cluster_secret=cluster_secret))

@@ -21,7 +21,9 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
 from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
-from api.http.problems import Problem
+from api.http.gate import AnyGate
+from api.http.json_bodies import read_json
+from api.http.problems import Problem, unavailable
 from api.http.requests import (
     CLOSES,
     GRACE_S,
@@ -37,7 +39,8 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
-from api.identity.identity import WITHOUT_LOGIN
+from api.identity.hashing import TooManyLogins
+from api.identity.ports import IdentityUnavailable
 from api.nodes.client import INTERNAL, SECRET_HEADER
 
 _UNMATCHED: Final = "unmatched"
@@ -79,9 +82,9 @@ class Rim:
     """The outermost ASGI application of one listener. It knows which requests are in flight, and bounds what they
     keep in memory."""
 
-    def __init__(self, router: Router, service: Service, cluster_secret: str | None = None) -> None:
-        """``cluster_secret``: what the calls of other nodes must carry."""
-        self._router = router
+    def __init__(self, router: Router, service: Service, gate: AnyGate, *, cluster_secret: str | None = None) -> None:
+        """``gate``: checks who sends a request; ``cluster_secret``: what the calls of other nodes must carry."""
+        self._router, self._gate = router, gate
         self._cluster_secret = None if cluster_secret is None else cluster_secret.encode()
         self.service = service
         self._requests = service.metrics.requests
@@ -126,17 +129,27 @@ class Rim:
                 served = routes.by_method.get(method)
                 if served is None:
                     raise _not_allowed(method, routes)
+                route = served.route
+                identity = self._gate.identify(route.roles, scope)
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = loop.time() + wait_s
-                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, WITHOUT_LOGIN)
-                response = await self._handle(served.route, request)
+                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, identity)
+                if route.takes is not None:
+                    request.body = await read_json(request, route.takes)
+                if not route.checks_commands:
+                    self._gate.refuse_role(route.roles, request)
+                response = await self._handle(route, request)
                 if method == "GET" and not exchange.from_node:
                     self._refuse_unsent(response)
                 status = response.status
                 await respond(sending, response, self.unsent, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
+            except IdentityUnavailable as error:
+                problem = unavailable(error)
+            except TooManyLogins:
+                problem = Problem("overloaded", "too many clients are logging in")
             except ClientTooSlow:
                 status = _NO_RESPONSE
             except asyncio.CancelledError:
@@ -233,4 +246,4 @@ def _internal_error(scope: HTTPScope) -> Problem:
 
 def _label_of(method: str) -> str:
     """The method as a label: a client may send any word, and each would be a series of its own."""
-    return method if method in ("GET", "HEAD", "POST") else "other"
+    return method if method in ("GET", "HEAD", "POST", "DELETE") else "other"

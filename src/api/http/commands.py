@@ -57,6 +57,7 @@ _A_USER_ID: Final = (
 _SPELLINGS: Final = {
     "user_id": _A_USER_ID,
     "referrer_id": _A_USER_ID,
+    "client_id": _A_USER_ID,
     "to_user_id": _A_USER_ID,
     "id": "1–128 printable ASCII characters without spaces, not beginning with ~, which is the ledger's own",
     "position": 'the position of an event, "<partition>:<seq>"',
@@ -78,13 +79,13 @@ def read_command(body: bytes) -> HashedCommand:
         command = _read_enormous(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse_surrogates(body)
-        raise _not_json(error) from None
+        raise not_json(error) from None
     form = canonical(command)
     escaped = b"\\" in body
     # Without escapes each text has two quotes. The canonical form has every known member once: with as many
     # quotes, no member occurs twice. Otherwise parse again to find out, at ten times the cost.
     if escaped or body.count(b'"') != form.count(b'"'):
-        _refuse_duplicates(body)
+        refuse_duplicates(body)
     if escaped or not body.isascii() or b"\x7f" in body:
         _refuse_control_characters(command)
     return HashedCommand(command, sha256(form).hexdigest())
@@ -195,7 +196,7 @@ def _split_elements(body: bytes, error: Exception) -> list[msgspec.Raw]:
     except RecursionError:
         return _split_deep(body, error)
     except ValueError:
-        raise _not_json(error) from None
+        raise not_json(error) from None
     return elements
 
 
@@ -214,7 +215,7 @@ def _split_deep(body: bytes, error: Exception) -> list[msgspec.Raw]:
         if depth <= 0 or number == _STRUCTURE_MAX:
             break
     if depth != 0 or end != len(text) or not text.startswith(b"["):
-        raise _not_json(error)
+        raise not_json(error)
     elements.append(text[begin:-1])
     for element in elements:
         try:
@@ -222,11 +223,11 @@ def _split_deep(body: bytes, error: Exception) -> list[msgspec.Raw]:
         except RecursionError:
             continue
         except ValueError:
-            raise _not_json(error) from None
+            raise not_json(error) from None
     return [msgspec.Raw(element) for element in elements]
 
 
-def _not_json(error: Exception) -> Problem:
+def not_json(error: Exception) -> Problem:
     reason = {
         UnicodeDecodeError: "it is not UTF-8",
         UnicodeEncodeError: "it has a lone surrogate",
@@ -246,10 +247,12 @@ def _read_enormous(body: bytes) -> Command:
     except msgspec.ValidationError as error:
         raise malformed(str(error)) from None
     except (ValueError, RecursionError) as error:
-        raise _not_json(error) from None
+        raise not_json(error) from None
 
 
-def _refuse_duplicates(body: bytes) -> None:
+def refuse_duplicates(body: bytes) -> None:
+    """Raise the Problem that names a member of an object that occurs twice."""
+
     def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in members]
         for name in names:
