@@ -339,7 +339,7 @@ async def test_a_node_serves_the_ends_and_records_of_its_partitions() -> None:
         head = cluster.appended.heads[0]
         status, body = await called(cluster, "GET", ENDS)
         assert (status, read_ends(body)) == (200, {0: End(*head, cluster.events()[0].time_us)})
-        status, body = await called(cluster, "GET", f"{OPEN_FOLLOW_UPS}?partitions=0,1,7")
+        status, body = await called(cluster, "GET", f"{OPEN_FOLLOW_UPS}?after=0:0,1:0,7:12")
         assert (status, read_open_follow_ups(body)) == (200, {0: (head.seq, [])})
         status, body = await called(cluster, "GET", f"{RECORDS}?partition=0&from_seq=1&limit=10")
         assert (status, body.splitlines()) == (200, cluster.appended.records[0])

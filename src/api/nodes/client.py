@@ -11,7 +11,7 @@ Invariants:
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -81,8 +81,9 @@ class HttpPeers:
         path = f"{RECORDS}?partition={partition}&from_seq={from_seq}&limit={limit}"
         return (await self._get(address, path)).splitlines()
 
-    async def open_follow_ups(self, address: str, partitions: Collection[int]) -> Mapping[int, OpenFollowUps]:
-        content = await self._get(address, f"{OPEN_FOLLOW_UPS}?partitions={','.join(map(str, partitions))}")
+    async def open_follow_ups(self, address: str, after: Mapping[int, int]) -> Mapping[int, OpenFollowUps]:
+        positions = ",".join(f"{partition}:{seq}" for partition, seq in after.items())
+        content = await self._get(address, f"{OPEN_FOLLOW_UPS}?after={positions}")
         found: dict[int, OpenFollowUps] = self._read(read_open_follow_ups, address, content)
         return found
 
