@@ -57,9 +57,9 @@ def build_applications(
     gate = OpenGate() if login is None else Gate(login.tokens, login.revocations, adjust_max)
     service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, gate, login)
     if not internal:
-        return Applications(Rim(Router(ROUTES), service, gate), None)
-    public = Rim(Router(route for route in ROUTES if route.path != _METRICS), service, gate)
+        return Applications(Rim(Router(ROUTES), service), None)
+    public = Rim(Router(route for route in ROUTES if route.path != _METRICS), service)
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]
     if log.among_others:
         inside += PEER_ROUTES
-    return Applications(public, Rim(Router(inside), service, gate, cluster_secret=cluster_secret))
+    return Applications(public, Rim(Router(inside), service, cluster_secret))

@@ -21,7 +21,6 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
 from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
-from api.http.gate import AnyGate
 from api.http.json_bodies import read_json
 from api.http.problems import Problem, unavailable
 from api.http.requests import (
@@ -82,9 +81,9 @@ class Rim:
     """The outermost ASGI application of one listener. It knows which requests are in flight, and bounds what they
     keep in memory."""
 
-    def __init__(self, router: Router, service: Service, gate: AnyGate, *, cluster_secret: str | None = None) -> None:
-        """``gate``: checks who sends a request; ``cluster_secret``: what the calls of other nodes must carry."""
-        self._router, self._gate = router, gate
+    def __init__(self, router: Router, service: Service, cluster_secret: str | None = None) -> None:
+        """``cluster_secret``: what the calls of other nodes must carry."""
+        self._router, self._gate = router, service.gate
         self._cluster_secret = None if cluster_secret is None else cluster_secret.encode()
         self.service = service
         self._requests = service.metrics.requests

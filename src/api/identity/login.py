@@ -17,3 +17,10 @@ class Login(NamedTuple):
     keys: TokenKeys
     issuer: str | None = None
     """The public address of the service, in its OAuth metadata; None: where the request was sent to."""
+
+
+class Access(NamedTuple):
+    """How requests are let in."""
+
+    login: Login | None
+    """None: ``STAKELOG_AUTH=off``."""

@@ -91,7 +91,7 @@ class Tokens:
         return await self._begin(client.client_id, None, client)
 
     async def begin_player(self, client_id: str, user_id: str) -> TokenPair:
-        """The first tokens of a player, for whom a client asks. Raises IdentityUnavailable."""
+        """The first tokens of a player; the client asks for them. Raises IdentityUnavailable."""
         return await self._begin(client_id, user_id, None)
 
     async def _begin(self, client_id: str, user_id: str | None, client: Client | None) -> TokenPair:

@@ -78,6 +78,18 @@ _HEADERS: Final[dict[str, Any]] = {
         "schema": {"type": "integer", "format": "int64", "minimum": 1},
         "example": 1,
     },
+    "RateLimit-Policy": {
+        "description": "The limit that was exceeded: its name, what it allows, and in how many seconds",
+        "required": False,
+        "schema": {"type": "string"},
+        "example": '"user";q=2000;w=10',
+    },
+    "RateLimit": {
+        "description": "What remains of this limit: nothing, for `t` seconds",
+        "required": False,
+        "schema": {"type": "string"},
+        "example": '"user";r=0;t=3',
+    },
     "Allow": {
         "description": "The methods that are allowed at this path",
         "required": True,
@@ -120,6 +132,11 @@ _SECURITY_SCHEMES: Final = {
 
 
 _FORM: Final = "application/x-www-form-urlencoded"
+_FORM_EXAMPLE: Final = {
+    "grant_type": "client_credentials",
+    "client_id": "game-server-1",
+    "client_secret": "9mWq1cFz7r4e0xVbT2uK8sYdHnLgPjAo5iRtZ6vCwQE",
+}
 
 
 def make_document(routes: Iterable[AnyRoute], examples: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,7 +287,7 @@ def _content(body: Body) -> dict[str, Any]:
         content["examples"] = {name: {"$ref": f"#/components/examples/{name}"} for name in body.examples}
     found = {body.media_type: content}
     if body.form is not None:
-        found[_FORM] = {"schema": ref(body.form.__name__)}
+        found[_FORM] = {"schema": ref(body.form.__name__), "examples": {"form": {"value": _FORM_EXAMPLE}}}
     return found
 
 

@@ -60,7 +60,7 @@ async def get_command(service: Service, request: Request[OfCommand, Any]) -> Res
 
 
 def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:
-    """The client of the token; while login is off, whom the header names. Raises Problem ``malformed_request``."""
+    """The client of the token; while login is off, the actor in the header. Raises Problem ``malformed_request``."""
     identity = request.identity
     return read_actor(headers.get(_ACTOR)) if identity.role is None else identity.client_id
 

@@ -45,8 +45,8 @@ IDENTITY_ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Log in as a client",
         description=(
             "Takes JSON, or the form of OAuth 2.0 (RFC 6749) with `grant_type=client_credentials` or `refresh_token` "
-            "and the client by HTTP Basic or in the form; a form gets its errors in that RFC's shape. An access token "
-            f"is valid for {ACCESS_S // 60} minutes."
+            "and the client by HTTP Basic or in the form; a form gets its errors in that RFC's shape. An access "
+            f"token is valid for {ACCESS_S // 60} minutes."
         ),
     ),
     Route(
