@@ -134,42 +134,34 @@ def test_the_number_of_keys_in_memory_is_bounded(clock_s: SteppedClock) -> None:
 
 def test_before_login_the_address_counts(clock_s: SteppedClock) -> None:
     limits = Limits(Rates(address=1), clock_s=clock_s)
-    assert sum(limits.spend("192.0.2.1", None) is None for _ in range(20)) == 10
-    assert limits.spend("192.0.2.2", None) is None
-    limits.logged_in("192.0.2.1")
-    assert limits.spend("192.0.2.1", None) is None, "a request with a valid token is given back"
+    assert sum(limits.spend_address("192.0.2.1") is None for _ in range(20)) == 10
+    assert limits.spend_address("192.0.2.2") is None
+    limits.give_back_address("192.0.2.1")
+    assert limits.spend_address("192.0.2.1") is None, "a request with a valid token is given back"
 
 
 def test_a_batch_counts_its_commands(clock_s: SteppedClock) -> None:
     limits = Limits(Rates(client=100), clock_s=clock_s)
-    assert limits.spend("", SERVER, count=999) is None
-    assert limits.spend("", SERVER, count=2) is not None
-    assert limits.spend("", SERVER) is None
-
-
-def test_the_commands_of_a_user_in_a_batch_are_refused_together(clock_s: SteppedClock) -> None:
-    limits = Limits(Rates(user=1), clock_s=clock_s)
-    assert limits.spend_each(SERVER, {"u1": 8, "u2": 10}) == {}
-    assert list(limits.spend_each(SERVER, {"u1": 3, "u3": 3})) == ["u1"]
-    assert limits.spend_each(WITHOUT_LOGIN, {"u1": 100}) == {}
+    assert limits.spend(SERVER, 999) is None
+    assert limits.spend(SERVER, 2) is not None
+    assert limits.spend(SERVER) is None
 
 
 def test_a_player_cannot_use_up_what_the_game_server_needs_for_that_player(clock_s: SteppedClock) -> None:
     limits = Limits(Rates(client=1_000, user=1), clock_s=clock_s)
-    while limits.spend("", PLAYER, "u1") is None:
-        pass
-    assert limits.spend("", SERVER, "u1") is None
-    while limits.spend("", SERVER, "u1") is None:
-        pass
-    limited = limits.spend("", SERVER, "u1")
+    while limits.spend(PLAYER) is None:
+        assert limits.spend_user(PLAYER, "u1") is None
+    assert sum(limits.spend_user(SERVER, "u1") is None for _ in range(20)) == 10
+    limited = limits.spend_user(SERVER, "u1")
     assert limited is not None
     assert limited.policy.name == "user"
-    assert limits.spend("", SERVER, "u2") is None
+    assert limits.spend_user(SERVER, "u2") is None
 
 
 def test_without_login_there_are_no_limits(clock_s: SteppedClock) -> None:
     limits = Limits(Rates(client=1, user=1), clock_s=clock_s)
-    assert all(limits.spend("127.0.0.1", WITHOUT_LOGIN, "u1") is None for _ in range(1_000))
+    assert all(limits.spend(WITHOUT_LOGIN) is None for _ in range(1_000))
+    assert all(limits.spend_user(WITHOUT_LOGIN, "u1") is None for _ in range(1_000))
 
 
 def test_failed_logins_are_slowed_for_one_client_from_one_address(clock_s: SteppedClock) -> None:
@@ -203,7 +195,7 @@ async def test_nodes_that_add_up_allow_no_more_than_the_stated_bound(clock_s: St
     for step in range(2_000):
         clock_s.now_s += 0.01
         for node in limits:
-            passed += sum(node.spend("", SERVER) is None for _ in range(5))
+            passed += sum(node.spend(SERVER) is None for _ in range(5))
             if step % round(ADD_UP_S / 0.01) == 0:
                 await node.add_up(shared)
         took_s = clock_s.now_s - began_s
@@ -218,17 +210,17 @@ async def test_while_redis_is_away_each_node_allows_the_whole_limit_and_the_metr
     limits = [Limits(Rates(client=10), shared, clock_s=clock_s) for _ in range(2)]
     shared.available = False
     for node in limits:
-        assert sum(node.spend("", SERVER) is None for _ in range(200)) == 100
+        assert sum(node.spend(SERVER) is None for _ in range(200)) == 100
         await node.add_up(shared)
         assert node.is_shared is False
     shared.available = True
     clock_s.now_s += 5
     for node in limits:
-        assert sum(node.spend("", SERVER) is None for _ in range(200)) == 50
+        assert sum(node.spend(SERVER) is None for _ in range(200)) == 50
         await node.add_up(shared)
         assert node.is_shared is True
     clock_s.now_s += 9
-    assert [node.spend("", SERVER) is None for node in limits] == [True, True], "nothing of the outage is charged"
+    assert [node.spend(SERVER) is None for node in limits] == [True, True], "nothing of the outage is charged"
 
 
 def scope(peer: str, *forwarded: str) -> Any:

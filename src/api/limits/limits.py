@@ -15,7 +15,7 @@ Invariants:
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Final
 
@@ -77,39 +77,28 @@ class Limits:
     def all(self) -> Iterator[Buckets]:
         yield from (self.client, self.user, self.player, self.address, self.login, self.logins_of_address)
 
-    def spend(
-        self, address: str, identity: Identity | None, user_id: str | None = None, count: int = 1
-    ) -> Limited | None:
-        """Count a request, or ``count`` commands of it. Limited: refuse it.
+    def spend_address(self, address: str) -> Limited | None:
+        """Count a request whose sender is not known. Limited, here and below: refuse it."""
+        return self.address.spend(address)
 
-        ``identity``: None before login; then the address counts. ``user_id``: the wallet in the command or the path.
-        """
-        if identity is None:
-            return self.address.spend(address, count)
+    def give_back_address(self, address: str) -> None:
+        """The sender of a request is known now: do not count it for its address."""
+        self.address.give_back(address)
+
+    def spend(self, identity: Identity, count: int = 1) -> Limited | None:
+        """Count a request, or so many commands, for its client, or for the player who sent it."""
         if identity.role is None:
             return None  # login is off: this is loopback
         if identity.role == PLAYER:
             assert identity.user_id is not None, "a player has a user_id"
             return self.player.spend(identity.user_id, count)
-        limited = self.client.spend(identity.client_id, count)
-        if limited is None and user_id is not None:
-            limited = self.user.spend(user_id, count)
-        return limited
+        return self.client.spend(identity.client_id, count)
 
-    def spend_each(self, identity: Identity, counts: Mapping[str, int]) -> dict[str, Limited]:
-        """Count the commands of a batch by user. Returns the users whose commands must be refused: all of them, so
-        that the others stay in order."""
-        if identity.role is None:
-            return {}
-        refused = {}
-        for user_id, count in counts.items():
-            if (limited := self.user.spend(user_id, count)) is not None:
-                refused[user_id] = limited
-        return refused
-
-    def logged_in(self, address: str) -> None:
-        """The token of a request that was counted for its address is valid."""
-        self.address.give_back(address)
+    def spend_user(self, identity: Identity, user_id: str, count: int = 1) -> Limited | None:
+        """Count it for the wallet in the path, or so many commands for the wallet that they name."""
+        if identity.role is None or identity.role == PLAYER:
+            return None
+        return self.user.spend(user_id, count)
 
     def try_login(self, address: str, client_id: str) -> Limited | None:
         """Count a failed login. Limited: do not check the secret."""
