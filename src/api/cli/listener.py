@@ -48,7 +48,7 @@ class Listener:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the server has ended by itself."""
         self._servers: dict[asyncio.Future[Any], Server] = {}
-        """Those that run: the current one last, behind those that serve connections of before a reload."""
+        """Those that run: the current one last. Those ahead of it were replaced, and serve their last connections."""
         self._ending = False
 
     @property
