@@ -1,7 +1,7 @@
 """Check that the process of this container responds: exit status 0, or 1 with the reason on stderr.
 
-``healthcheck.py PATH [PORT]``. Without a port it asks the internal listener (``STAKELOG_INTERNAL``), or, without one, the
-one for clients (``STAKELOG_PORT``, 8080). It stays inside the container, so it does not check a certificate.
+``healthcheck.py PATH [PORT]``. Without a port it asks the internal listener (``STAKELOG_INTERNAL``), or, without one,
+the one for clients (``STAKELOG_PORT``, 8080). It stays inside the container, so it does not check a certificate.
 """
 
 import http.client
