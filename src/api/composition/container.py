@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.composition.application import Applications, build_applications
+from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
 from api.composition.first_client import create_first
 from api.composition.scratch import scratch_store
@@ -382,18 +382,15 @@ def _applications(
     sealer: Sealer,
     access: Access,
 ) -> Applications:
-    return build_applications(
-        node,
-        reads,
-        gauges,
-        settings.advertise,
-        log_view,
-        sealer.file,
+    listening = Listening(
         login=access.login,
         adjust_max=settings.adjust_max,
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,
+        tls=settings.tls is not None,
+        origins=settings.origins,
     )
+    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening)
 
 
 @asynccontextmanager
