@@ -29,7 +29,7 @@ TASKS: Final = {
     },
     "keep": {
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "seals", "snapshots"),
-        *("standby-follow-ups", "suspect-reads"),
+        *("standby-follow-ups", "suspect-reads", "tls-reload"),
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),

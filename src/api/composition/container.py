@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.composition.application import Applications, build_applications
+from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
@@ -344,16 +344,13 @@ class Distributed(Provider):
 def _applications(
     settings: Settings, node: Node, reads: Reads, gauges: ReadModelGauges, log_view: LogView, sealer: Sealer
 ) -> Applications:
-    return build_applications(
-        node,
-        reads,
-        gauges,
-        settings.advertise,
-        log_view,
-        sealer.file,
+    listening = Listening(
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,
+        tls=settings.tls is not None,
+        origins=settings.origins,
     )
+    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening)
 
 
 @asynccontextmanager
