@@ -36,6 +36,8 @@ class _Stakelog(click.Group):
 @click.version_option(package_name="stakelog")
 def stakelog() -> None:
     """An event-sourced wallet ledger for betting backends."""
+    # Our own messages report its failures. By itself it logs thousands of lines while a broker is unreachable.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 @stakelog.command()
@@ -103,8 +105,6 @@ def serve() -> None:
     from ledger.errors import FolderMigrated, LogMisconfigured, LogOutdated, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    # Our own messages report its failures. By itself it logs thousands of lines while a broker is unreachable.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         settings = read_settings(os.environ)
         refuse_unsafe(settings)
