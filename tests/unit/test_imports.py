@@ -118,6 +118,8 @@ ADAPTERS = {
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
+    *("api.identity.database", "api.identity.store"),
+    *("api.limits.memory", "api.limits.redis"),
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
@@ -158,7 +160,8 @@ def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
 
 
 LAYERS_OF_THE_API = (
-    {"nodes", "sealing"},
+    {"nodes", "sealing", "identity"},
+    {"limits"},
     {"http"},
     {"openapi"},
     {"routes"},

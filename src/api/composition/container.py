@@ -19,12 +19,22 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.composition.application import build_app
+from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
+from api.composition.first_client import create_first
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
-from api.http.application import Rim
 from api.http.metrics import ReadModelGauges
+from api.identity.clients import Clients
+from api.identity.database import FILE as IDENTITY
+from api.identity.database import IdentityDatabase
+from api.identity.hashing import SecretHasher
+from api.identity.login import Access, Login
+from api.identity.process_keys import ProcessKeys
+from api.identity.revocations import Revocations
+from api.identity.store import DatabaseIdentityStore
+from api.identity.tables import METADATA as IDENTITY_TABLES
+from api.identity.tokens import ISSUER, Tokens
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
@@ -147,6 +157,29 @@ class Local(Provider):
             await reads.close_cache()
 
     @provide
+    async def identity(self, settings: Settings, _: FolderLock) -> AsyncIterator[IdentityDatabase]:
+        """Not opened before its first use."""
+        database = identity_database(settings)
+        yield database
+        await database.close()
+
+    @provide
+    async def access(self, settings: Settings, database: IdentityDatabase, clock: Clock) -> AsyncIterator[Access]:
+        """Started. Without its database no token is accepted; it is tried again."""
+        if not settings.auth:
+            yield Access(None)
+            return
+        store = DatabaseIdentityStore(database)
+        with closing(SecretHasher()) as hasher:
+            clients = Clients(store, clock, hasher)
+            revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
+            keys = ProcessKeys()
+            tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
+            await revocations.start()
+            yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
+            await revocations.stop()
+
+    @provide
     async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
         """Started."""
         outside = None
@@ -224,7 +257,7 @@ class Embedded(Provider):
         return Children((follower, check))
 
     @provide
-    def app(
+    def applications(
         self,
         node: Node,
         reads: Reads,
@@ -233,11 +266,12 @@ class Embedded(Provider):
         follower: Child,
         check: Checking,
         sealer: Sealer,
+        access: Access,
         settings: Settings,
-    ) -> Rim:
+    ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access)
 
 
 class Distributed(Provider):
@@ -310,11 +344,11 @@ class Distributed(Provider):
         await node.stop()
 
     @provide
-    def peers(self) -> Peers:
+    def peers(self, settings: Settings) -> Peers:
         """Closed with the node."""
         from api.nodes.client import HttpPeers
 
-        return HttpPeers()
+        return HttpPeers(settings.cluster_secret)
 
     @provide
     def others(self, owners: Owners, peers: Peers, clock: Clock, log: EventLog, settings: Settings) -> OtherNodes:
@@ -325,11 +359,38 @@ class Distributed(Provider):
         return Children(())
 
     @provide
-    def app(
-        self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, sealer: Sealer, settings: Settings
-    ) -> Rim:
+    def applications(
+        self,
+        node: Node,
+        reads: Reads,
+        model: ReadModel,
+        log_view: LogView,
+        sealer: Sealer,
+        access: Access,
+        settings: Settings,
+    ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access)
+
+
+def _applications(
+    settings: Settings,
+    node: Node,
+    reads: Reads,
+    gauges: ReadModelGauges,
+    log_view: LogView,
+    sealer: Sealer,
+    access: Access,
+) -> Applications:
+    listening = Listening(
+        login=access.login,
+        adjust_max=settings.adjust_max,
+        internal=settings.internal is not None,
+        cluster_secret=settings.cluster_secret,
+        tls=settings.tls is not None,
+        origins=settings.origins,
+    )
+    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening)
 
 
 @asynccontextmanager
@@ -341,6 +402,12 @@ async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -
         yield log
     finally:
         await log.close()
+
+
+def identity_database(settings: Settings) -> IdentityDatabase:
+    """The database of clients, tokens and keys."""
+    where = settings.data / IDENTITY if settings.identity == SQLITE else settings.identity
+    return IdentityDatabase(where, IDENTITY_TABLES)
 
 
 def _file_name(address: str) -> str:

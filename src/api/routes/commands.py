@@ -1,5 +1,6 @@
 """``/v1/commands``: one command, a batch, and the first response to a command."""
 
+import asyncio
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
@@ -13,13 +14,18 @@ from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed
 
 _HIT: Final = ((b"idempotency-hit", b"true"),)
 _ACTOR: Final = b"stakelog-actor"
+_NOT_KNOWN: Final = (
+    "it cannot be determined now whether the command was accepted: ask again, or repeat it with the same command_id"
+)
 
 
 async def post_command(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
     hashed = read_command(await read_body(request.receive))
     refuse_malformed_period(hashed.command, service.node.rules.games)
-    actor = read_actor(headers.get(_ACTOR))
+    actor = _actor(request, headers)
+    if problem := service.gate.refuse_command(request.identity, hashed.command):
+        raise problem
     answer = await service.node.post(hashed.command, hashed.request_sha256, actor, dry_run=request.query.dry_run)
     service.metrics.count(outcome_of(answer))
     return _response(answer)
@@ -28,7 +34,9 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
 async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
     elements = [_checked(service, element) for element in read_batch(await read_body(request.receive))]
-    actor = read_actor(headers.get(_ACTOR))
+    actor = _actor(request, headers)
+    if request.identity.role is not None:
+        elements = [_allowed(service, request, element) for element in elements]
     commands = [element for element in elements if not isinstance(element, Problem)]
     answers = iter(await service.node.post_many(commands, actor, dry_run=request.query.dry_run))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
@@ -46,13 +54,34 @@ def _checked(service: Service, element: HashedCommand | Problem) -> HashedComman
 
 
 async def get_command(service: Service, request: Request[OfCommand, Any]) -> Response:
+    """Any failure is ``outcome_unknown``: the other codes say that nothing was written, and a client would take that
+    for the outcome of the command that it asks about."""
     path = request.path
-    first = await service.node.first_response(path.user_id, path.command_id)
+    try:
+        async with asyncio.timeout_at(request.wait_until_s):
+            first = await service.node.first_response(path.user_id, path.command_id)
+    except TimeoutError:
+        raise Problem("outcome_unknown", _NOT_KNOWN) from None
     if first is None:
         raise Problem("not_found", f"the wallet {path.user_id} has accepted no command {path.command_id}")
     if isinstance(first, Failed):
-        raise problem_of(first)
+        raise Problem("outcome_unknown", _NOT_KNOWN)
     return Response(encode_result(first))
+
+
+def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:
+    """The client of the token; while login is off, the actor in the header. Raises Problem ``malformed_request``."""
+    identity = request.identity
+    return read_actor(headers.get(_ACTOR)) if identity.role is None else identity.client_id
+
+
+def _allowed(
+    service: Service, request: Request[Any, Any], element: HashedCommand | Problem
+) -> HashedCommand | Problem:
+    """The element of a batch, or the problem if its sender may not post it."""
+    if isinstance(element, Problem):
+        return element
+    return service.gate.refuse_command(request.identity, element.command) or element
 
 
 def _json_headers(request: Request[Any, Any]) -> dict[bytes, bytes]:
