@@ -7,6 +7,7 @@ Every error that a port raises is in ``ledger.errors``. Each adapter passes the 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from ledger.core.games.tables import Table
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 
@@ -93,6 +94,12 @@ class EventLog(Protocol):
         start. A log that is read by seq does nothing: its caller checks the head. Raises CheckpointAhead,
         ForeignCheckpoint, LogUnavailable, LogUnreadable.
         """
+        ...
+
+    async def tables(self) -> Mapping[str, Table]:
+        """The pay tables that are kept with the log, by their digests: of every game that a node has declared.
+
+        Raises LogUnavailable, LogUnreadable."""
         ...
 
     async def close(self) -> None:

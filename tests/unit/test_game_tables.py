@@ -58,7 +58,8 @@ def _enumerated(rules: str, leg: str) -> tuple[Fraction, frozenset[str]]:
     """Every result: what the leg returns, and the leg kinds that it wins at. Each is compared with the independent
     table."""
     kind, results = KINDS[rules], RESULTS[rules]
-    odds: dict[str | None, int] = {None: 0, **{name: odds for name, odds in kind.odds.items()}}
+    odds: dict[str | None, int] = dict(kind.odds.items())
+    odds[None] = 0
     wins = kind.wins
     won = [(wins(leg, result), result) for result in results]
     assert all(odds[name] == odds_of(rules, leg, result) for name, result in won), leg

@@ -91,7 +91,7 @@ class Node:
     ) -> None:
         """``clock_off_us``: how far this clock is from the log's."""
         self._log, self._store, self._clock, self._assets = log, store, clock, assets
-        self.rules = rules
+        self.rules = RuleBook(rules.games, dict(rules.tables))  # its writers may learn further tables
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.clock_off_us = clock_off_us

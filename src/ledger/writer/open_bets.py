@@ -26,20 +26,19 @@ Period = tuple[str, str]
 class _Open:
     """The open bets of one period, and when to ask for its outcome."""
 
-    __slots__ = ("ask_at_us", "ends_at_us", "seqs")
+    __slots__ = ("ask_at_us", "digests", "ends_at_us", "seqs")
 
     def __init__(self, period: Period) -> None:
         self.ends_at_us = ends_at_us(*period)
         self.ask_at_us = self.ends_at_us + ASK_AFTER_US
         self.seqs = OpenSeqs()
+        self.digests: set[str] = set()
 
 
 class OpenBets:
     """Changed within a batch, like the state that it is a part of."""
 
     def __init__(self) -> None:
-        self.digests: set[str] = set()
-        """The tables that bets were taken under, as far as this process has seen them open."""
         self._periods: dict[Period, _Open] = {}
         self._placed: list[tuple[int, OpenBet]] = []
         self._ended: list[tuple[int, Period]] = []
@@ -72,7 +71,12 @@ class OpenBets:
         if open_bets is None:
             open_bets = self._periods[period] = _Open(period)
         open_bets.seqs.add(seq)
-        self.digests.add(bet.rules)
+        open_bets.digests.add(bet.rules)
+
+    @property
+    def digests(self) -> set[str]:
+        """The tables that the open bets of all periods were taken under, and maybe some of bets that have ended."""
+        return {digest for open_bets in self._periods.values() for digest in open_bets.digests}
 
     def of_period(self, period: Period, limit: int) -> list[int]:
         """The seqs of the first ``limit`` open bets of the period, as of the last commit."""

@@ -33,6 +33,7 @@ from ledger.errors import (
     LedgerError,
     LogUnavailable,
     OutcomeUnknown,
+    RulesMissing,
     StaleHead,
 )
 from ledger.pacing import RareWarnings
@@ -188,7 +189,8 @@ class Writer:
         """Load the checkpoint and fold in the records after it. Returns how many.
 
         Saves the state whenever ``save_every`` values have changed, so that a start without a checkpoint needs no
-        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable, LogUnreadable.
+        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable, LogUnreadable,
+        RulesMissing.
         """
         checkpoint = self._store.checkpoint(self.partition)
         if checkpoint is not None:
@@ -208,7 +210,22 @@ class Writer:
                 await asyncio.sleep(0)  # a log with the page in memory never suspends, and would starve other tasks
             if self.state.changes >= save_every:
                 await self.save_or_warn()
+        await self._learn_tables()
         return replayed
+
+    async def _learn_tables(self) -> None:
+        """Get the pay tables of the open bets that another node took, under rules that this one did not start with.
+        Raises RulesMissing, LogUnavailable."""
+        digests = self.state.open_bets.digests
+        tables = self._rules.tables
+        if digests - tables.keys():
+            tables.update(await self._log.tables())
+        if missing := sorted(digests - tables.keys()):
+            raise RulesMissing(
+                f"partition {self.partition} has open bets that were taken under the pay table {missing[0]}, which "
+                "is not kept with the log: restore the log's file or its topic of declarations, or start once with the "
+                "rules file that had this table"
+            )
 
     async def follow(self, *, save_every: int) -> int:
         """Before ``start``: fold in the events that others have written since. Returns how many.
@@ -222,6 +239,7 @@ class Writer:
             await asyncio.sleep(0)
             if self.state.changes >= save_every:
                 await self.save_or_warn()
+        await self._learn_tables()
         return followed
 
     async def _catch_up(self, limit: int) -> int:

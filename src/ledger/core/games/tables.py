@@ -6,6 +6,7 @@ Invariants:
 (3) a table is never changed: a log keeps each one that a bet was taken under, by its digest.
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
@@ -37,6 +38,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _decode: Final = msgspec.json.Decoder(Table).decode
+_decode_all: Final = msgspec.json.Decoder(dict[str, Table]).decode
 
 
 def canonical(table: Table) -> bytes:
@@ -49,6 +51,28 @@ def digest_of(table: Table) -> str:
     return sha256(canonical(table)).hexdigest()
 
 
-def read_table(form: bytes) -> Table:
-    """The table of a canonical form. Raises msgspec.MsgspecError."""
-    return _decode(form)
+def read_table(digest: str, form: bytes) -> Table:
+    """The table of a canonical form. Raises ValueError if it is not the one of the digest."""
+    try:
+        return _checked(digest, _decode(form))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def write_tables(tables: Mapping[str, Table]) -> str:
+    """Tables by their digests, as one JSON object."""
+    return _canonical(dict(tables)).decode()
+
+
+def read_tables(text: str) -> dict[str, Table]:
+    """What ``write_tables`` wrote. Raises ValueError."""
+    try:
+        return {digest: _checked(digest, table) for digest, table in _decode_all(text).items()}
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from None
+
+
+def _checked(digest: str, table: Table) -> Table:
+    if digest_of(table) != digest:
+        raise ValueError(f"the table of {table.rules} under {digest} has another digest")
+    return table
