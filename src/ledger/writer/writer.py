@@ -223,8 +223,8 @@ class Writer:
         if missing := sorted(digests - tables.keys()):
             raise RulesMissing(
                 f"partition {self.partition} has open bets that were taken under the pay table {missing[0]}, which "
-                "is not kept with the log: restore the log's file or its topic of declarations, or start once with the "
-                "rules file that had this table"
+                "is not kept with the log: restore the log's file or its topic of declarations, or start once with "
+                "the rules file that had this table"
             )
 
     async def follow(self, *, save_every: int) -> int:

@@ -159,9 +159,7 @@ class Settlements:
 def _compare(outcome: _Outcome, settled: _Settled) -> None:
     if settled.period != outcome.period:
         reason = f"{outcome.position}, its cause, is the outcome of the period {outcome.period[1]}, not of its own"
-    elif settled.is_result != (outcome.result is not None) or (
-        not settled.is_result and settled.reason != outcome.reason
-    ):
+    elif settled.is_result != (outcome.result is not None) or settled.reason != outcome.reason:
         reason = f"{outcome.position}, its cause, ends the bets of its period in another way"
     elif settled.cause != outcome.position:
         reason = f"it names {settled.cause} as its cause, the cause is {outcome.position}"
