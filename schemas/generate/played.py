@@ -117,7 +117,7 @@ def play() -> list[Example]:
     found.append(played.post(closed))
     for seconds, outcome in (
         (0, {"type": "record_result", "period": "20261123T130000Z", "result": "7"}),
-        (30, {"type": "cancel_period", "period": "20261123T130030Z", "reason": "the wheel stood still"}),
+        (30, {"type": "cancel_period", "period": "20261123T130030Z", "reason": "the wheel was blocked"}),
     ):
         played.wait_until(START_US + (seconds + 32) * 1_000_000)
         found.append(played.post({**outcome, "command_id": f"c-{seconds}", "user_id": "game:wingo_30s"}))

@@ -41,6 +41,8 @@ _BLOCK: Final[dict[str, Any]] = {
     "time_us": START_US + 180_000_000,
 }
 
+_NOW: Final = "20261123T130300Z"
+
 STORY: Final[tuple[Step, ...]] = (
     # alice (partition 1) refers bob (2), bob refers carol (2), carol refers erin (0); "nobody" (1) is never opened.
     _at(0, "alice", "open_wallet", "open", metadata={"campaign": "दीपावली", "emoji": "🪔", "quote": 'a "b" \\ c/d'}),
@@ -144,12 +146,19 @@ STORY: Final[tuple[Step, ...]] = (
     _at(96, "judy", "request_withdrawal", "out-1", order_id="wd-1", **_inr(10)),
     _at(97, "erin", "deposit", "pay-1", order_id="dep-1", **_inr(1_000)),
     # A game with rules: won in one leg and lost in another, from bonus too, cancelled in time; then a period that is
-    # cancelled as a whole; a frozen wallet's bets too. The result of TrxWix has its block.
+    # cancelled as a whole. The result of TrxWix has its block.
     _at(98, "alice", "place_bet", "bet-10", bet_id="b10", selection="green+number:7+big", stake=1_000, **_WINGO),
-    _at(98, "frank", "unfreeze_wallet", "thaw-2", OPERATOR, reason="won"),
-    _at(98, "frank", "deposit", "pay-2", order_id="dep-2", **_inr(100), bonus=50),
-    _at(99, "frank", "place_bet", "bet-1", bet_id="b1", selection="violet", stake=101, spend="bonus_first", **_WINGO),
-    _at(99, "frank", "freeze_wallet", "freeze-3", OPERATOR, reason="chargeback, once more"),
+    _at(
+        99,
+        "alice",
+        "place_bet",
+        "bet-12",
+        bet_id="b12",
+        selection="violet",
+        stake=4_800,
+        spend="bonus_first",
+        **_WINGO,
+    ),
     _at(100, "alice", "place_bet", "bet-11", bet_id="b11", selection="small", stake=7, **_WINGO),
     _at(101, "alice", "cancel_bet", "void-11", bet_id="b11"),
     _at(102, "bob", "place_bet", "bet-1", bet_id="b8", selection="even", stake=50, **_WINGO),
@@ -169,6 +178,7 @@ STORY: Final[tuple[Step, ...]] = (
     _at(124, "bob", "place_bet", "bet-3", bet_id="b10", selection="A:5+sum:big", stake=99, **_FIVE_D),
     _at(182, "game:5d_1m", "cancel_period", "void-1", period="20261123T130200Z", reason="the machine failed"),
     _at(183, "game:trx_wix_1m", "record_result", "result-1", period="20261123T130200Z", result="7", proof=_BLOCK),
+    _at(184, "bob", "place_bet", "bet-4", bet_id="b11", selection="A:odd", stake=10, **_FIVE_D | {"period": _NOW}),
 )
 
 REFUSED_AT_S: Final = 200.0
@@ -189,8 +199,6 @@ def _no(code: str, user_id: str, kind: str, command_id: str = "next", **fields: 
 def _malformed(members: str) -> Refused:
     return Refused("malformed_request", f'{{"command_id":"next",{members}}}')
 
-
-_NOW: Final = "20261123T130300Z"
 
 REFUSED: Final[tuple[Refused, ...]] = (
     _malformed('"type":"open_wallet"'),
@@ -239,6 +247,7 @@ REFUSED: Final[tuple[Refused, ...]] = (
     _no("already_resolved", "bob", "release_hold", hold_id="h1"),
     _no("already_resolved", "alice", "settle_bet", bet_id="b4", payout=5),
     _no("already_resolved", "alice", "unfreeze_wallet", reason="r"),
+    _no("settled_by_result", "bob", "settle_bet", bet_id="b11", payout=0),
     _no("same_actor", "judy", "approve_adjustment", adjustment_id="a1"),
     _no("cannot_reverse", "alice", "reverse", position="1:1", reason="r"),
     _no("cannot_reverse", "alice", "reverse", position="1023:9999999999999999", reason="r"),

@@ -29,7 +29,7 @@ TASKS: Final = {
     },
     "keep": {
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "revocations", "seals"),
-        *("snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
+        *("snapshots", "standby-follow-ups", "suspect-reads", "tls-reload", "unsettled"),
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),

@@ -52,10 +52,8 @@ _ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Event type → the accounts that it may post to; the other types move nothing."""
 
-_ALSO_OWN: Final = {
-    "bet_settled": ["command_id", "request_sha256", "actor"],
-    "bet_cancelled": ["command_id", "request_sha256", "actor"],
-}
+_ALSO_OWN: Final = frozenset({"bet_settled", "bet_cancelled"})
+"""The types that a command makes, or the ledger itself by the outcome of a period."""
 _STREAMS: Final = {
     "writer_opened": ("^partition:(0|[1-9][0-9]{0,3})$", "partition:3"),
     "result_recorded": (published(GAME_STREAM_PATTERN), "game:wingo_30s"),
@@ -111,7 +109,7 @@ def record_schema(data: type[AnyData], *, portable: bool) -> Schema:
         },
         "command_id": {
             "type": "string",
-            "pattern": _own_id_pattern(kind) if own else published(ID_PATTERN),
+            "pattern": _own_id_pattern(kind) if own else _id_pattern(kind),
             "description": "Id of the command; the ledger's own begin with `~`",
         },
         "request_sha256": {
@@ -217,6 +215,11 @@ def _posting(accounts: tuple[str, ...]) -> Schema:
     account = {"type": "string", "pattern": _account_pattern(accounts)}
     asset = {"type": "string", "pattern": published(ASSET_PATTERN)}
     return {"type": "array", "prefixItems": [account, asset, _AMOUNT], "items": False, "minItems": 3, "maxItems": 3}
+
+
+def _id_pattern(kind: str) -> str:
+    pattern = published(ID_PATTERN)
+    return f"{pattern}|^~[0-9a-f]{{64}}:[1-9][0-9]{{0,15}}$" if kind in _ALSO_OWN else pattern
 
 
 def _own_id_pattern(kind: str) -> str:

@@ -382,7 +382,7 @@ class RecordResult(Command, frozen=True, kw_only=True, tag="record_result"):
     user_id: GameStream
     period: GamePeriod
     result: Result
-    proof: Annotated[Proof, Meta(description="The block of the result; TrxWix needs it")] | None = None
+    proof: Annotated[Proof | None, Meta(description="The block of the result; TrxWix needs it")] = None
 
 
 class CancelPeriod(Command, frozen=True, kw_only=True, tag="cancel_period"):

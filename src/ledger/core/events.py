@@ -18,6 +18,7 @@ from ledger.core.fields import (
     EventAmountOrZero,
     EventAsset,
     EventDigest,
+    EventGamePeriod,
     EventId,
     EventLevel,
     EventLimit,
@@ -25,14 +26,13 @@ from ledger.core.fields import (
     EventPayoutRest,
     EventPosition,
     EventReason,
+    EventResult,
     EventSignedAmount,
     EventText,
     EventTimeUs,
     EventTotal,
     EventUserId,
-    GamePeriod,
     Proof,
-    Result,
 )
 from ledger.core.rejections import Code
 
@@ -561,9 +561,9 @@ class ResultRecorded(Data, frozen=True, kw_only=True):
     type = "result_recorded"
 
     metadata: EventMetadata | None = None
-    period: GamePeriod
-    proof: Annotated[Proof, Meta(description="The block of the result")] | None = None
-    result: Result
+    period: EventGamePeriod
+    proof: Annotated[Proof | None, Meta(description="The block of the result")] = None
+    result: EventResult
 
 
 class PeriodCancelled(Data, frozen=True, kw_only=True):
@@ -572,7 +572,7 @@ class PeriodCancelled(Data, frozen=True, kw_only=True):
     type = "period_cancelled"
 
     metadata: EventMetadata | None = None
-    period: GamePeriod
+    period: EventGamePeriod
     reason: EventReason
 
 

@@ -193,23 +193,31 @@ Metadata = Annotated[
 
 
 class Proof(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The block that a result was drawn from."""
+    """The block that a result was drawn from: 64 hexadecimal digits, the height, the time. The rules of games check
+    the values, so that what is wrong with them is an `invalid_result`."""
 
     hash: Annotated[
-        Text,
+        str,
         Meta(
-            description="The block's hash: 64 hexadecimal digits. Its last decimal digit is the result of TrxWix",
+            description="The block's hash, in hex. Its last decimal digit is the result of TrxWix",
             examples=["0000000003f1c6b1a3a2b7c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7fb"],
+            extra_json_schema={"pattern": "^[0-9a-fA-F]{64}$"},
         ),
     ]
-    height: Annotated[int, Meta(ge=0, le=TIME_US_MAX, description="The block's height", examples=[66_176_689])]
+    height: Annotated[
+        int,
+        Meta(
+            description="The block's height",
+            examples=[66_176_689],
+            extra_json_schema={"minimum": 0, "maximum": TIME_US_MAX},
+        ),
+    ]
     time_us: Annotated[
         int,
         Meta(
-            ge=-TIME_US_MAX,
-            le=TIME_US_MAX,
-            description="The block's time, Unix microseconds, UTC; not before the period's end",
+            description="The block's time, Unix microseconds, UTC; for TrxWix not before the period's end",
             examples=[_TIME_EXAMPLE],
+            extra_json_schema={"minimum": 0, "maximum": TIME_US_MAX},
         ),
     ]
 
@@ -229,12 +237,20 @@ EventAsset = Annotated[
     str,
     Meta(description="The asset's code", examples=["INR"], extra_json_schema={"pattern": published(ASSET_PATTERN)}),
 ]
-EventGameStream = Annotated[
+EventGamePeriod = Annotated[
     str,
     Meta(
-        description="The stream of a game",
-        examples=["game:wingo_30s"],
-        extra_json_schema={"pattern": published(GAME_STREAM_PATTERN)},
+        description="The period: its start in UTC",
+        examples=["20261123T130000Z"],
+        extra_json_schema={"pattern": "^[0-9]{8}T[0-9]{6}Z$"},
+    ),
+]
+EventResult = Annotated[
+    str,
+    Meta(
+        description="The result, as the game's rules spell it",
+        examples=["7"],
+        extra_json_schema={"pattern": "^[0-9]{1,5}$"},
     ),
 ]
 EventDigest = Annotated[

@@ -8,15 +8,27 @@ To add rules: write a module with a ``KIND``, add it to ``catalog``, and test ev
 (``tests/unit/test_game_tables.py``).
 """
 
+import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from ledger.core.fields import Proof
+from ledger.core.fields import TIME_US_MAX, Proof
+
+_HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 
-def needs_no_proof(_result: str, _proof: Proof | None, _ends_at_us: int) -> str | None:
-    """``KindOfGame.unproven`` of a game whose results carry no proof."""
+def malformed_proof(proof: Proof) -> str | None:
+    """Why it is not a block's hash, height and time; None if it is."""
+    if _HASH.fullmatch(proof.hash) is None:
+        return "the hash of a block is 64 hexadecimal digits"
+    if not 0 <= proof.height <= TIME_US_MAX or not 0 <= proof.time_us <= TIME_US_MAX:
+        return "the height and the time of a block are integers from 0 to 2^53−1"
     return None
+
+
+def needs_no_proof(_result: str, proof: Proof | None, _ends_at_us: int) -> str | None:
+    """``KindOfGame.unproven`` of a game whose results need no proof."""
+    return None if proof is None else malformed_proof(proof)
 
 
 class KindOfGame(NamedTuple):

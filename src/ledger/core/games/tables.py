@@ -1,4 +1,4 @@
-"""The data of a game: its odds, fee and limits, and the digest that names them for ever.
+"""The data of a game: its odds, fee and limits, and the digest that names them.
 
 Invariants:
 (1) a table is complete: it has the odds of every leg kind of its rules;

@@ -5,15 +5,12 @@ character alone is not. It is fair only if the block is fixed in advance and lat
 before the period's end proves nothing.
 """
 
-import re
 from typing import Final
 
 from ledger.core.fields import Proof
-from ledger.core.games.kinds import KindOfGame
+from ledger.core.games.kinds import KindOfGame, malformed_proof
 from ledger.core.games.wingo import DIGITS
 from ledger.core.games.wingo import KIND as WINGO
-
-_HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def digit_of(block_hash: str) -> str | None:
@@ -24,8 +21,8 @@ def digit_of(block_hash: str) -> str | None:
 def unproven(result: str, proof: Proof | None, ends_at_us: int) -> str | None:
     if proof is None:
         return "the result needs the proof of its block: height, hash and time_us"
-    if _HASH.fullmatch(proof.hash) is None:
-        return "the hash of a block is 64 hexadecimal digits"
+    if (why := malformed_proof(proof)) is not None:
+        return why
     if (digit := digit_of(proof.hash)) != result:
         return f"the last decimal digit of the block's hash is {digit}, not {result}"
     if proof.time_us < ends_at_us:
