@@ -55,7 +55,7 @@ class Asked:
 
     @property
     def request_sha256(self) -> str:
-        """As the contract has it, for itself: sorted keys, no spaces, no nulls but in ``set_limits``, no private texts."""
+        """As the contract has it, for itself: sorted keys, no spaces, no nulls but in ``set_limits``, no private."""
         kept = naive_ledger.LIMITS if self.fields["type"] == "set_limits" else ()
         members = {name: value for name, value in self.fields.items() if value is not None or name in kept}
         members.pop("private", None)
