@@ -118,6 +118,7 @@ ADAPTERS = {
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
+    "api.identity.database",
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
@@ -158,7 +159,7 @@ def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
 
 
 LAYERS_OF_THE_API = (
-    {"nodes", "sealing"},
+    {"nodes", "sealing", "identity"},
     {"http"},
     {"openapi"},
     {"routes"},

@@ -12,8 +12,9 @@ from api.http.application import Rim
 from api.http.bodies import encode
 from api.http.problems import Problem
 from api.http.requests import Request, Response
-from api.http.routing import OPERATOR, Body, Route, Router
+from api.http.routing import Body, Route, Router
 from api.http.service import Service
+from api.identity.identity import OPERATOR
 from api.routes.table import ROUTES
 from schemas.generate.document import document
 from unit.api_in_memory import InMemoryApi

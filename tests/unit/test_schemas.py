@@ -20,7 +20,7 @@ from referencing.jsonschema import DRAFT202012
 
 from api.http.commands import read_command
 from api.http.problems import KINDS, MEDIA_TYPE, NOT_THERE
-from api.http.routing import ROLES
+from api.identity.identity import ROLES
 from api.openapi.records import record_file
 from api.openapi.schemas import command_name, command_schemas
 from api.routes.table import ROUTES

@@ -228,6 +228,22 @@ async def test_beyond_the_bound_of_unsent_bytes_long_reads_are_refused_and_other
     assert len(batch.pieces) > 2
 
 
+async def test_what_another_node_reads_is_not_refused_for_clients_that_read_slowly(tmp_path: Path) -> None:
+    cluster = Cluster(1)
+    world = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    texts = {f"k{number}": "x" * 512 for number in range(8)}
+    await world.given(open_wallet(), *(deposit(1, f"d{number}", metadata=texts) for number in range(50)))
+    whole = LogView(world.node, cluster.members["a"], world.others)
+    async with InMemoryApi(tmp_path, 1, started=world, whole=whole) as http:
+        http.app.unsent.used += UNSENT_MAX + 1
+        assert (await http.get("/v1/events?partition=0&limit=100")).status == 503
+        of_a_node = await http.get("/internal/v1/records?partition=0&from_seq=1&limit=100")
+        assert of_a_node.body == b"\n".join(world.appended.records[0])
+    await cluster.crash()
+
+
 # --- sockets -------------------------------------------------------------------------------------------------------
 
 

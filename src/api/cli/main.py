@@ -51,6 +51,11 @@ def serve() -> None:
     STAKELOG_HOST         address to listen on [127.0.0.1]
     STAKELOG_PORT         port to listen on [8080]
     STAKELOG_AUTH         on, or off: no login, on loopback only [on]
+    STAKELOG_IDENTITY     where clients and tokens are: sqlite, postgresql://…
+                          or mysql://…; with Kafka the default is the read
+                          model's database [sqlite]
+    STAKELOG_ADMIN_SECRET  first secret of the client admin; unset: made at
+                          the first start and printed once
     STAKELOG_PARTITIONS   1 to 1024, fixed when the log is created [16]
     STAKELOG_ASSETS       CODE:EXPONENT,… with exponents from 0 to 18
                           [INR:2,USDT:6,GOLD:0]

@@ -25,6 +25,9 @@ from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import Rim
 from api.http.metrics import ReadModelGauges
+from api.identity.database import FILE as IDENTITY
+from api.identity.database import IdentityDatabase
+from api.identity.tables import METADATA as IDENTITY_TABLES
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
@@ -145,6 +148,13 @@ class Local(Provider):
         await reads.suspects.stop()
         if isinstance(reads, CachedReads):
             await reads.close_cache()
+
+    @provide
+    async def identity(self, settings: Settings, _: FolderLock) -> AsyncIterator[IdentityDatabase]:
+        """Not opened before its first use."""
+        database = identity_database(settings)
+        yield database
+        await database.close()
 
     @provide
     async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
@@ -341,6 +351,12 @@ async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -
         yield log
     finally:
         await log.close()
+
+
+def identity_database(settings: Settings) -> IdentityDatabase:
+    """The database of clients, tokens and keys."""
+    where = settings.data / IDENTITY if settings.identity == SQLITE else settings.identity
+    return IdentityDatabase(where, IDENTITY_TABLES)
 
 
 def _file_name(address: str) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
+from api.identity.identity import SECRET_MAX, SECRET_MIN, is_secret
 from ledger.core.money import Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
 
@@ -28,6 +29,8 @@ KNOWN: Final = frozenset(
         "PORT",
         "ADVERTISE",
         "AUTH",
+        "IDENTITY",
+        "ADMIN_SECRET",
         "ASSETS",
         "RULES",
         "SEAL_S",
@@ -76,6 +79,10 @@ class Settings(Struct, frozen=True):
     """The folder or the URL that each seal is copied to."""
     refuse_suspect: bool = False
     """Whether reads of rows that differ from the log are refused, not only marked."""
+    identity: str = SQLITE
+    """Where clients and tokens are: or the URL of a database."""
+    admin_secret: str | None = None
+    """The first secret of the client ``admin``; None: it is made and printed."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -117,7 +124,35 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         seal_s=_integer(environment, "STAKELOG_SEAL_S", 3_600, 1, SEAL_S_MAX),
         seals=_seals(environment),
         refuse_suspect=suspect_reads == "refuse",
+        identity=_identity(environment),
+        admin_secret=_admin_secret(environment),
     )
+
+
+def _identity(environment: Mapping[str, str]) -> str:
+    name = "STAKELOG_IDENTITY"
+    url = environment.get(name)
+    if _log(environment) == SQLITE:
+        return SQLITE if url in (None, "", SQLITE) else _database(name, url)
+    if url == SQLITE:
+        raise SettingsError(
+            f"{name}=sqlite is a file of one node, and STAKELOG_LOG=kafka://… is shared by many: set it to "
+            "postgresql://… or mysql://…, or leave it unset to use the database of STAKELOG_READ_MODEL"
+        )
+    return _database(name, url) if url else _read_model(environment)
+
+
+def _admin_secret(environment: Mapping[str, str]) -> str | None:
+    """Never quoted in a message."""
+    secret = environment.get("STAKELOG_ADMIN_SECRET")
+    if not secret:
+        return None
+    if not is_secret(secret):
+        raise SettingsError(
+            f"STAKELOG_ADMIN_SECRET must have {SECRET_MIN}–{SECRET_MAX} printable ASCII characters without spaces: "
+            "leave it unset, and the first start makes one and prints it"
+        )
+    return secret
 
 
 def _seals(environment: Mapping[str, str]) -> str | None:

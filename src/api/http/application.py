@@ -34,6 +34,7 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
+from api.identity.identity import WITHOUT_LOGIN
 from api.nodes.client import INTERNAL
 
 _UNMATCHED: Final = "unmatched"
@@ -47,14 +48,26 @@ _log = logging.getLogger(__name__)
 
 
 class _Exchange:
-    """How far a request has come: ``whole`` once its body has arrived, ``responding`` once its response has begun."""
+    """How far a request has come: ``whole`` once its body has arrived, ``late`` once the time limit for the body is
+    over, ``responding`` once its response has begun."""
 
-    __slots__ = ("arrived", "counted", "from_node", "responding", "whole")
+    __slots__ = ("arrived", "counted", "from_node", "late", "limit", "responding", "task", "whole")
 
-    def __init__(self) -> None:
-        self.responding = self.whole = self.from_node = False
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.responding = self.whole = self.late = self.from_node = False
         self.arrived = self.counted = 0
         """Bytes of its body, and how many of them count as ``arriving``."""
+        self.limit: asyncio.TimerHandle | None = None
+
+    def start_limit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the time limit for the body. A timer costs a fifth of ``asyncio.timeout``, which was a tenth of the
+        time of a request."""
+        self.limit = loop.call_later(BODY_WITHIN_S, self._stop)
+
+    def _stop(self) -> None:
+        self.late = True
+        self.task.cancel()
 
 
 class Rim:
@@ -72,16 +85,16 @@ class Rim:
         began = perf_counter()
         task = asyncio.current_task()
         assert task is not None
-        exchange = self._exchanges[task] = _Exchange()
-        deadline_s = asyncio.get_running_loop().time() + BODY_WITHIN_S
+        exchange = self._exchanges[task] = _Exchange(task)
+        loop = asyncio.get_running_loop()
 
         async def receiving() -> Any:
-            try:
-                async with asyncio.timeout_at(deadline_s):
-                    message: Any = await receive()
-            except TimeoutError:
-                raise Problem("request_timeout", f"the body was not complete after {BODY_WITHIN_S:.0f} s") from None
-            exchange.whole = not message.get("more_body")
+            if exchange.limit is None:
+                exchange.start_limit(loop)
+            message: Any = await receive()
+            if not message.get("more_body"):
+                exchange.whole = True
+                exchange.limit.cancel()  # type: ignore[union-attr]  # it is started above
             self._count(exchange, len(message.get("body", b"")))
             return message
 
@@ -105,10 +118,11 @@ class Rim:
                     raise _not_allowed(method, routes)
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
-                wait_until_s = asyncio.get_running_loop().time() + wait_s
-                request = Request(served.read_path(values), query, scope, receiving, wait_until_s)
+                wait_until_s = loop.time() + wait_s
+                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, WITHOUT_LOGIN)
                 response = await self._handle(served.route, request)
-                self._refuse_unsent(method, response)
+                if method == "GET" and not exchange.from_node:
+                    self._refuse_unsent(response)
                 status = response.status
                 await respond(sending, response, self.unsent, with_body=method != "HEAD")
             except Problem as raised:
@@ -116,7 +130,7 @@ class Rim:
             except ClientTooSlow:
                 status = _NO_RESPONSE
             except asyncio.CancelledError:
-                problem = _given_up(exchange.whole)
+                problem = _why_cancelled(exchange)
             except Exception:  # noqa: BLE001 - a trace must never reach a client
                 problem = _internal_error(scope)
             if problem is not None and not exchange.responding:
@@ -127,6 +141,8 @@ class Rim:
                     await drain(receive)
         finally:
             del self._exchanges[task]
+            if exchange.limit is not None:
+                exchange.limit.cancel()
             self.arriving.used -= exchange.counted
             self._requests.count(_label_of(method), template, status, perf_counter() - began)
 
@@ -141,10 +157,10 @@ class Rim:
         self.arriving.used += size
         exchange.counted += size
 
-    def _refuse_unsent(self, method: str, response: Response) -> None:
-        """Raise Problem ``overloaded`` where clients read too slowly. The response to a command is never refused: the
-        command may be accepted."""
-        if method == "GET" and response.is_long and not self.unsent.fits(len(response.body)):
+    def _refuse_unsent(self, response: Response) -> None:
+        """Raise Problem ``overloaded`` where clients read too slowly. Not for the response to a command, which may be
+        accepted, nor for that to another node, whose clients' reads would fail because of the clients of this one."""
+        if response.is_long and not self.unsent.fits(len(response.body)):
             raise Problem("overloaded", "too many long responses wait for clients that read slowly")
 
     async def _handle(self, route: AnyRoute, request: Request[Any, Any]) -> Response:
@@ -182,8 +198,11 @@ def _not_allowed(method: str, routes: PathRoutes) -> Problem:
     return Problem("method_not_allowed", detail, allow=allowed)
 
 
-def _given_up(whole: bool) -> Problem:
-    if whole:
+def _why_cancelled(exchange: _Exchange) -> Problem:
+    if exchange.late and not exchange.whole:
+        exchange.task.uncancel()
+        return Problem("request_timeout", f"the body was not complete after {BODY_WITHIN_S:.0f} s")
+    if exchange.whole:
         return Problem("outcome_unknown", "the service stopped before it knew the outcome")
     return Problem("shutting_down", "the service stopped before the request was whole; nothing was written")
 

@@ -15,6 +15,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from api.http.bounds import ByteBudget
 from api.http.commands import BODY_MAX
 from api.http.problems import MEDIA_TYPE, Problem
+from api.identity.identity import Identity
 
 JSON: Final = b"application/json"
 _PROBLEM: Final = MEDIA_TYPE.encode()
@@ -54,14 +55,16 @@ class Request(Generic[P, Q]):
     """A request whose path and query are read: ``path`` and ``query`` are the Structs of its route.
 
     ``wait_until_s``, in the event loop's time: until then a read may wait for what it was asked for. The rim ends the
-    read ``GRACE_S`` after it, whatever it waits for then.
+    read ``GRACE_S`` after it, whatever it waits for then. ``identity``: its sender.
     """
 
-    __slots__ = ("path", "query", "receive", "scope", "wait_until_s")
+    __slots__ = ("identity", "path", "query", "receive", "scope", "wait_until_s")
 
-    def __init__(self, path: P, query: Q, scope: HTTPScope, receive: Receive, wait_until_s: float) -> None:
+    def __init__(
+        self, path: P, query: Q, scope: HTTPScope, receive: Receive, wait_until_s: float, identity: Identity
+    ) -> None:
         self.path, self.query, self.scope, self.receive = path, query, scope, receive
-        self.wait_until_s = wait_until_s
+        self.wait_until_s, self.identity = wait_until_s, identity
 
 
 class Response(NamedTuple):

@@ -12,7 +12,7 @@ Invariants:
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -24,13 +24,6 @@ from api.http.service import Service
 
 P = TypeVar("P", bound=Struct)
 Q = TypeVar("Q", bound=Struct)
-
-GAME_SERVER: Final = "game_server"
-PLAYER: Final = "player"
-OPERATOR: Final = "operator"
-AUDITOR: Final = "auditor"
-ADMIN: Final = "admin"
-ROLES: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
 
 
 class Named(NamedTuple):

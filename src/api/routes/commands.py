@@ -1,5 +1,6 @@
 """``/v1/commands``: one command, a batch, and the first response to a command."""
 
+import asyncio
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
@@ -13,6 +14,9 @@ from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed
 
 _HIT: Final = ((b"idempotency-hit", b"true"),)
 _ACTOR: Final = b"stakelog-actor"
+_NOT_KNOWN: Final = (
+    "it cannot be determined now whether the command was accepted: ask again, or repeat it with the same command_id"
+)
 
 
 async def post_command(service: Service, request: Request[Any, PostQuery]) -> Response:
@@ -36,12 +40,18 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
 
 
 async def get_command(service: Service, request: Request[OfCommand, Any]) -> Response:
+    """Any failure is ``outcome_unknown``: the other codes say that nothing was written, and a client would take that
+    for the outcome of the command that it asks about."""
     path = request.path
-    first = await service.node.first_response(path.user_id, path.command_id)
+    try:
+        async with asyncio.timeout_at(request.wait_until_s):
+            first = await service.node.first_response(path.user_id, path.command_id)
+    except TimeoutError:
+        raise Problem("outcome_unknown", _NOT_KNOWN) from None
     if first is None:
         raise Problem("not_found", f"the wallet {path.user_id} has accepted no command {path.command_id}")
     if isinstance(first, Failed):
-        raise problem_of(first)
+        raise Problem("outcome_unknown", _NOT_KNOWN)
     return Response(encode_result(first))
 
 

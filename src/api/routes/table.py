@@ -22,7 +22,8 @@ from api.http.bodies import (
 )
 from api.http.commands import BATCH_MAX, BODY_MAX
 from api.http.problems import BODY, REJECTIONS, WRITER
-from api.http.routing import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER, AnyRoute, Body, Named, Route
+from api.http.routing import AnyRoute, Body, Named, Route
+from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.routes.audit import get_event, get_events, get_partitions, get_seals
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
@@ -166,12 +167,13 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         rest=True,
         roles=_READS_COMMANDS,
         returns=(Body(Result, "The command was accepted", examples=_RESULTS),),
-        problems=("not_found", *WRITER),
+        problems=("not_found", "outcome_unknown"),
         tag="commands",
         operation="getCommand",
         summary="Read the first result of a command",
         description=(
-            "Settles an `outcome_unknown` without posting: 404 means that the command was not accepted. "
+            "Settles an `outcome_unknown` without posting: 404 means that the command was not accepted, "
+            "503 `outcome_unknown` that this cannot be determined now: ask again. "
             "Percent-encode both ids."
         ),
     ),

@@ -178,6 +178,11 @@ class Node:
         return self._owned.open
 
     @property
+    def stopped(self) -> list[int]:
+        """Those that another partition contradicts: they accept no commands until they are restored."""
+        return self._owned.stopped
+
+    @property
     def takeovers(self) -> Takeovers:
         """The partitions that this node has opened since its start."""
         return self._owned.takeovers
@@ -277,7 +282,7 @@ class Node:
     def receive_local(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> bool:
         """See ``LocalWriters``."""
         writer = self.writers.get(partition_of(follow_up.user_id, self.partitions))
-        if writer is None or writer.follow_ups_waiting >= FOLLOW_UPS_MAX:
+        if writer is None or writer.halted or writer.follow_ups_waiting >= FOLLOW_UPS_MAX:
             return False
         writer.receive(follow_up, arrived)
         return True
@@ -403,4 +408,6 @@ class Node:
             return  # the partition is being lost: its next owner delivers the follow-up
         arrived = partial(sender.state.close_follow_up, seq)
         if not self.receive_local(follow_up, arrived):
+            if not self._others.may_exist and partition_of(follow_up.user_id, self.partitions) in self.stopped:
+                return  # it would wait without end: the next start delivers it
             self._others.deliver(origin, seq, follow_up, arrived)

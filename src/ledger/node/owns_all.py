@@ -62,6 +62,11 @@ class NoOtherNodes:
         """(origin, seq) → follow-up, and what to call once it has arrived."""
         self._offering: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """The number of follow-ups that wait."""
+        return len(self._waiting)
+
     def bind(self, local: LocalWriters) -> None:
         self._local = local
 

@@ -1,0 +1,5 @@
+"""Who sends a request, and what they may do: clients, their secrets and tokens, and the database that has them.
+
+``identity`` is the sender of a request, ``database`` opens the tables of this package, which are in ``tables``, on
+SQLite, PostgreSQL or MySQL.
+"""
