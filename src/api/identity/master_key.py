@@ -31,7 +31,7 @@ MASTER_KEY: Final = "master.key"
 """The file's name in the data folder."""
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-"""Of AES-GCM. They are random: 2^32 messages under one key are allowed (NIST SP 800-38D), which no user's key meets."""
+"""Of AES-GCM, at random: 2^32 messages under one key are allowed (NIST SP 800-38D). No user has as many commands."""
 
 
 class MasterKeyUnusable(LedgerError):
@@ -92,8 +92,8 @@ class MasterKeys:
 def wrong_master_key(needed: set[str], given: MasterKeys) -> MasterKeyUnusable:
     """The keys in the store are wrapped by others than the given ones."""
     return MasterKeyUnusable(
-        f"the keys in the identity store are wrapped by the master key {', '.join(sorted(needed))}, and the given one "
-        f"is {', '.join(sorted(given.ids))}: give the one that wrapped them (STAKELOG_MASTER_KEY, "
+        f"the keys in the identity store are wrapped by the master key {', '.join(sorted(needed))}, and the "
+        f"given one is {', '.join(sorted(given.ids))}: give the one that wrapped them (STAKELOG_MASTER_KEY, "
         f"STAKELOG_MASTER_KEY_FILE, or {MASTER_KEY} in the data folder)"
     )
 
@@ -154,10 +154,11 @@ def write_master_keys(path: Path, keys: Sequence[str], *, replace: bool) -> None
     new = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write("".join(f"{key}\n" for key in keys))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            os.write(descriptor, "".join(f"{key}\n" for key in keys).encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         if replace:
             new.replace(path)
         elif not path.exists():
