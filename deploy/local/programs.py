@@ -59,9 +59,15 @@ class _Stakelog(Server):
 class Node(_Stakelog):
     """Serves on loopback; the data folder is in the server's folder."""
 
+    def __init__(self, name: str, folder: Path, port: int, internal: int, settings: Mapping[str, str]) -> None:
+        """``port``: for clients; ``internal``: for the other nodes and for metrics."""
+        super().__init__(name, folder, port, settings)
+        self._internal = internal
+
     def environment(self) -> Mapping[str, str]:
-        own = {"STAKELOG_DATA": str(self.folder / "data"), "STAKELOG_HOST": "127.0.0.1"}
-        return {**super().environment(), **own, "STAKELOG_PORT": str(self.port), "STAKELOG_AUTH": "off"}
+        own = {"STAKELOG_DATA": str(self.folder / "data"), "STAKELOG_HOST": "127.0.0.1", "STAKELOG_AUTH": "off"}
+        ports = {"STAKELOG_PORT": str(self.port), "STAKELOG_INTERNAL": f"127.0.0.1:{self._internal}"}
+        return {**super().environment(), **own, **ports}
 
     def command(self) -> Sequence[str | Path]:
         return [stakelog(), "serve"]

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from api.composition.application import build_app
+from api.composition.application import build_applications
 from api.composition.child_process import Child
 from api.http.application import Rim
 from api.http.metrics import ReadModelGauges
@@ -45,9 +45,17 @@ class InMemoryApi:
     """One node in memory, its read model in a folder, and the application on top."""
 
     def __init__(
-        self, folder: Path, partitions: int = 4, *, started: World | None = None, whole: LogView | None = None
+        self,
+        folder: Path,
+        partitions: int = 4,
+        *,
+        started: World | None = None,
+        whole: LogView | None = None,
+        **listeners: Any,
     ) -> None:
-        """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes."""
+        """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes;
+        ``listeners``: settings of the applications."""
+        self._listeners = listeners
         self._whole = whole
         self.world = World(partitions) if started is None else started
         self._runs = started is not None
@@ -55,6 +63,8 @@ class InMemoryApi:
         self._partitions = partitions
         self.seals = SealFile(folder / SEALS)
         self.app: Rim
+        self.inside: Rim
+        """What the internal listener serves."""
 
     async def __aenter__(self) -> Self:
         if not self._runs:
@@ -71,7 +81,12 @@ class InMemoryApi:
         self.seals.open()
         log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
         self.reads = Reads(self.model, node, self.world.clock)
-        self.app = build_app(node, self.reads, gauges, "http://127.0.0.1:8080", log_view, self.seals)
+        address = "http://127.0.0.1:8080"
+        self.app, inside = build_applications(
+            node, self.reads, gauges, address, log_view, self.seals, **self._listeners
+        )
+        if inside is not None:
+            self.inside = inside
         return self
 
     async def __aexit__(
@@ -97,7 +112,10 @@ class InMemoryApi:
     async def get(self, target: str, *headers: tuple[str, str]) -> Answer:
         return await self.ask("GET", target, *headers)
 
-    async def ask(self, method: str, target: str, *headers: tuple[str, str]) -> Answer:
+    async def ask(
+        self, method: str, target: str, *headers: tuple[str, str], app: Rim | None = None, body: bytes = b""
+    ) -> Answer:
+        """``app``: the one that is asked; None: the one for clients."""
         raw_path, _, query = target.partition("?")
         scope: Any = {
             "type": "http",
@@ -117,12 +135,12 @@ class InMemoryApi:
         sent: list[Any] = []
 
         async def receive() -> Any:
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await self.app(scope, receive, send)
+        await (app or self.app)(scope, receive, send)
         start, *parts = sent
         found: dict[str, str] = {}
         for name, text in start["headers"]:

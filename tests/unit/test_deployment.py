@@ -113,8 +113,7 @@ def test_without_login_clients_are_let_in_on_loopback_only(files: tuple[str, ...
         if name.startswith("node"):
             assert service["network_mode"] == "service:balancer"
             assert service["environment"]["STAKELOG_HOST"] == "127.0.0.1"
-            port = service["environment"]["STAKELOG_PORT"]
-            assert service["environment"]["STAKELOG_ADVERTISE"] == f"http://127.0.0.1:{port}"
+            assert service["environment"]["STAKELOG_INTERNAL"].startswith("127.0.0.1:")
     published = {name: service["ports"] for name, service in services(files).items() if service.get("ports")}
     assert published == {"balancer": ["127.0.0.1:8080:8080"]}
     balanced = services(files)["balancer"]["environment"]
@@ -200,7 +199,33 @@ def test_nodes_keep_a_name_and_a_volume_and_are_ready_by_readyz_and_alive_by_hea
     assert headless["publishNotReadyAddresses"] is True
     (advertise,) = (variable for variable in container["env"] if variable["name"] == "STAKELOG_ADVERTISE")
     assert f".{nodes['serviceName']}." in advertise["value"]
+    assert advertise["value"].endswith(f":{ports_of(container)['internal']}")
     assert "clusterIP" not in one("Service", "stakelog")["spec"]
+
+
+def ports_of(container: dict[str, Any]) -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for port in container["ports"]}
+
+
+def test_only_nodes_and_prometheus_reach_the_internal_port_of_a_node() -> None:
+    (container,) = one("StatefulSet", "stakelog-node")["spec"]["template"]["spec"]["containers"]
+    settings = one("ConfigMap", "stakelog-settings")["data"]
+    ports = ports_of(container)
+    assert settings["STAKELOG_INTERNAL"] == f"0.0.0.0:{ports['internal']}"
+    assert settings["STAKELOG_PORT"] == str(ports["http"])
+    assert one("Secret", "stakelog-addresses")["stringData"]["STAKELOG_CLUSTER_SECRET"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == "internal", "clients cannot crowd it out"
+    scraped = one("StatefulSet", "stakelog-node")["spec"]["template"]["metadata"]["annotations"]
+    assert scraped["prometheus.io/port"] == str(ports["internal"])
+    for_clients, inside = one("NetworkPolicy", "stakelog-nodes")["spec"]["ingress"]
+    assert for_clients == {"ports": [{"port": "http"}]}
+    assert inside["ports"] == [{"port": "internal"}]
+    nodes, prometheus = inside["from"]
+    labels = one("StatefulSet", "stakelog-node")["spec"]["template"]["metadata"]["labels"]
+    assert nodes["podSelector"]["matchLabels"].items() <= {"app.kubernetes.io/name": "stakelog", **labels}.items()
+    assert {"namespaceSelector", "podSelector"} == prometheus.keys()
+    assert one("Service", "stakelog")["spec"]["ports"][0]["targetPort"] == "http"
 
 
 def test_selectors_find_the_pods_that_they_are_meant_for() -> None:

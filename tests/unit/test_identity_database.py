@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from api.identity.database import IdentityDatabase, IdentityUnavailable
+from api.identity.database import IdentityDatabase
+from api.identity.ports import IdentityUnavailable
 from api.identity.tables import METADATA, REVOCATION_COUNT
 
 ROW = insert(REVOCATION_COUNT).values(only=0, value=7)

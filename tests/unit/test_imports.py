@@ -118,7 +118,7 @@ ADAPTERS = {
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
-    "api.identity.database",
+    *("api.identity.database", "api.identity.store"),
 }
 NAMES_ADAPTERS = {
     "api.composition.container",

@@ -61,8 +61,12 @@ def serve() -> None:
                           [INR:2,USDT:6,GOLD:0]
     STAKELOG_LOG          sqlite, or kafka://host:port,… shared by any
                           number of nodes [sqlite]
+    STAKELOG_INTERNAL     host:port for metrics and for the other nodes; many
+                          nodes need it [none]
+    STAKELOG_CLUSTER_SECRET  shared by all nodes; needed where STAKELOG_INTERNAL
+                          is beyond loopback [none]
     STAKELOG_ADVERTISE    where the other nodes reach this one
-                          [http://HOST:PORT]
+                          [http:// and STAKELOG_INTERNAL]
     STAKELOG_READ_MODEL   sqlite, postgresql://… or mysql://… [sqlite]
     STAKELOG_READ_MODEL_REPLICA  a copy of that database, for reads [none]
     STAKELOG_CACHE        memory (no cache besides the read model), or

@@ -19,11 +19,10 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.composition.application import build_app
+from api.composition.application import Applications, build_applications
 from api.composition.child_process import Child
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
-from api.http.application import Rim
 from api.http.metrics import ReadModelGauges
 from api.identity.database import FILE as IDENTITY
 from api.identity.database import IdentityDatabase
@@ -234,7 +233,7 @@ class Embedded(Provider):
         return Children((follower, check))
 
     @provide
-    def app(
+    def applications(
         self,
         node: Node,
         reads: Reads,
@@ -244,10 +243,10 @@ class Embedded(Provider):
         check: Checking,
         sealer: Sealer,
         settings: Settings,
-    ) -> Rim:
+    ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
+        return _applications(settings, node, reads, gauges, log_view, sealer)
 
 
 class Distributed(Provider):
@@ -320,11 +319,11 @@ class Distributed(Provider):
         await node.stop()
 
     @provide
-    def peers(self) -> Peers:
+    def peers(self, settings: Settings) -> Peers:
         """Closed with the node."""
         from api.nodes.client import HttpPeers
 
-        return HttpPeers()
+        return HttpPeers(settings.cluster_secret)
 
     @provide
     def others(self, owners: Owners, peers: Peers, clock: Clock, log: EventLog, settings: Settings) -> OtherNodes:
@@ -335,11 +334,26 @@ class Distributed(Provider):
         return Children(())
 
     @provide
-    def app(
+    def applications(
         self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, sealer: Sealer, settings: Settings
-    ) -> Rim:
+    ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return build_app(node, reads, gauges, settings.advertise, log_view, sealer.file)
+        return _applications(settings, node, reads, gauges, log_view, sealer)
+
+
+def _applications(
+    settings: Settings, node: Node, reads: Reads, gauges: ReadModelGauges, log_view: LogView, sealer: Sealer
+) -> Applications:
+    return build_applications(
+        node,
+        reads,
+        gauges,
+        settings.advertise,
+        log_view,
+        sealer.file,
+        internal=settings.internal is not None,
+        cluster_secret=settings.cluster_secret,
+    )
 
 
 @asynccontextmanager

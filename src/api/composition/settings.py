@@ -1,13 +1,13 @@
 """The settings: ``STAKELOG_…`` in the environment, each with a default, all checked before a file is opened."""
 
-import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
+from api.composition.network import Address, is_loopback, is_of_all_interfaces, parse_address, parse_secret
 from api.identity.identity import SECRET_MAX, SECRET_MIN, is_secret
 from ledger.core.money import Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
@@ -27,6 +27,8 @@ KNOWN: Final = frozenset(
         "PARTITIONS",
         "HOST",
         "PORT",
+        "INTERNAL",
+        "CLUSTER_SECRET",
         "ADVERTISE",
         "AUTH",
         "IDENTITY",
@@ -49,6 +51,8 @@ MEMORY: Final = "memory"
 _REDIS: Final = ("redis", "rediss")
 _REDIS_DATABASES: Final = 1_024
 
+V = TypeVar("V")
+
 
 class SettingsError(Exception):
     """A setting that cannot be used: which, why, and what to write instead."""
@@ -62,8 +66,13 @@ class Settings(Struct, frozen=True):
     host: str
     port: int
     advertise: str
+    """Where the other nodes reach this one."""
     auth: bool
     assets: Assets
+    internal: Address | None = None
+    """Where metrics and the routes of nodes are; None: metrics are on the main listener, and there are no nodes."""
+    cluster_secret: str | None = None
+    """What the calls of other nodes must carry."""
     create: bool = True
     """Whether a folder without a ledger gets a new one."""
     log: str = SQLITE
@@ -108,14 +117,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     suspect_reads = environment.get("STAKELOG_SUSPECT_READS", "mark")
     if suspect_reads not in ("mark", "refuse"):
         raise SettingsError(f"STAKELOG_SUSPECT_READS={suspect_reads}: mark or refuse")
+    internal = _parsed(environment, "STAKELOG_INTERNAL", parse_address)
     return Settings(
         data=Path(environment.get("STAKELOG_DATA", "./data")),
         partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
         host=host,
         port=port,
-        advertise=_advertise(environment, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        advertise=_advertise(environment, f"http://{internal or Address(host, port)}"),
         auth=auth == "on",
         assets=assets,
+        internal=internal,
+        cluster_secret=_parsed(environment, "STAKELOG_CLUSTER_SECRET", parse_secret),
         create=create == "if-missing",
         log=_log(environment),
         read_model=_read_model(environment),
@@ -127,6 +139,16 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         identity=_identity(environment),
         admin_secret=_admin_secret(environment),
     )
+
+
+def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], V]) -> V | None:
+    text = environment.get(name)
+    if not text:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def _identity(environment: Mapping[str, str]) -> str:
@@ -278,15 +300,31 @@ def refuse_unsafe(settings: Settings) -> None:
             f"STAKELOG_AUTH=off has no login, so it serves on loopback only, not on {settings.host}: "
             "set STAKELOG_HOST=127.0.0.1"
         )
+    _refuse_unsafe_internal(settings)
 
 
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _refuse_unsafe_internal(settings: Settings) -> None:
+    """Raise SettingsError if other nodes could not reach this one, or if others than nodes could post as nodes."""
+    internal = settings.internal
+    if internal is None:
+        if settings.log != SQLITE:
+            raise SettingsError(
+                "STAKELOG_LOG=kafka://… is shared by many nodes, which call each other: set STAKELOG_INTERNAL to the "
+                "host:port where this one listens for them, on a network that clients cannot reach"
+            )
+        return
+    if internal.port == settings.port:
+        raise SettingsError(f"STAKELOG_INTERNAL={internal}: clients are served on this port; name another one")
+    if settings.cluster_secret is None and not is_loopback(internal.host):
+        raise SettingsError(
+            f"STAKELOG_INTERNAL={internal} is beyond loopback, and who reaches it could post as any client: set "
+            "STAKELOG_CLUSTER_SECRET to the same secret on all nodes, as `openssl rand -hex 32` makes one"
+        )
+    if settings.log != SQLITE and is_of_all_interfaces(urlsplit(settings.advertise).hostname or ""):
+        raise SettingsError(
+            f"no other node can connect to {settings.advertise}: set STAKELOG_ADVERTISE to where they reach this "
+            f"one, as http://10.0.0.7:{internal.port}"
+        )
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

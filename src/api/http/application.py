@@ -6,10 +6,12 @@ Invariants:
 (2) no text of an unforeseen exception reaches a client;
 (3) a read gets its response within its ``timeout_ms`` + 0.5 s, whatever hangs behind it: one deadline, made
     here, goes with the request;
-(4) each request is counted once in the request metrics, under the template of its route.
+(4) each request is counted once in the request metrics, under the template of its route;
+(5) the call of a node is refused without the cluster's secret, where there is one, before its query or body is read.
 """
 
 import asyncio
+import hmac
 import logging
 import uuid
 from time import perf_counter
@@ -29,13 +31,14 @@ from api.http.requests import (
     Request,
     Response,
     drain,
+    headers_of,
     respond,
     response_of,
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
 from api.identity.identity import WITHOUT_LOGIN
-from api.nodes.client import INTERNAL
+from api.nodes.client import INTERNAL, SECRET_HEADER
 
 _UNMATCHED: Final = "unmatched"
 """Route in the metrics of requests for which there is none."""
@@ -43,6 +46,8 @@ _NO_RESPONSE: Final = 499
 """Status in the metrics of requests that ended with half a response, or without one."""
 BODY_WITHIN_S: Final = 25.0
 """Time limit for a whole body, from the end of the headers. Chosen: the largest body arrives in time at 340 kB/s."""
+
+_SECRET_HEADER: Final = SECRET_HEADER.encode()
 
 _log = logging.getLogger(__name__)
 
@@ -71,10 +76,13 @@ class _Exchange:
 
 
 class Rim:
-    """The outermost ASGI application. It knows which requests are in flight, and bounds what they keep in memory."""
+    """The outermost ASGI application of one listener. It knows which requests are in flight, and bounds what they
+    keep in memory."""
 
-    def __init__(self, router: Router, service: Service) -> None:
+    def __init__(self, router: Router, service: Service, cluster_secret: str | None = None) -> None:
+        """``cluster_secret``: what the calls of other nodes must carry."""
         self._router = router
+        self._cluster_secret = None if cluster_secret is None else cluster_secret.encode()
         self.service = service
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
@@ -113,6 +121,8 @@ class Rim:
                 routes, values = found
                 template = routes.template
                 exchange.from_node = template.startswith(INTERNAL)
+                if exchange.from_node and self._cluster_secret is not None:
+                    _require_secret(scope, self._cluster_secret)
                 served = routes.by_method.get(method)
                 if served is None:
                     raise _not_allowed(method, routes)
@@ -190,6 +200,12 @@ class Rim:
         for task in given_up:
             task.cancel()
         return len(given_up)
+
+
+def _require_secret(scope: HTTPScope, secret: bytes) -> None:
+    """Raise Problem unless the request carries the cluster's secret. Its comparison takes as long for any other."""
+    if not hmac.compare_digest(headers_of(scope).get(_SECRET_HEADER, b""), secret):
+        raise Problem("unauthenticated", "the calls of nodes carry the STAKELOG_CLUSTER_SECRET that all nodes share")
 
 
 def _not_allowed(method: str, routes: PathRoutes) -> Problem:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import MetaData
 
-from ledger.errors import LedgerError
+from api.identity.ports import IdentityUnavailable
 
 FILE: Final = "identity.sqlite3"
 """In the data folder."""
@@ -32,12 +32,6 @@ _WITHIN_S: Final = 5.0
 _CONNECT_S: Final = 3
 _CREATE_TRIES: Final = 5
 _MYSQL_SETTINGS: Final = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
-
-
-class IdentityUnavailable(LedgerError):
-    """The database of clients and tokens failed or did not respond; retry later."""
-
-    for_clients = "logins cannot be checked now"
 
 
 class IdentityDatabase:

@@ -37,28 +37,23 @@ CLIENTS: Final = Table(
     Column("games", long_text()),  # a JSON array; null: all
     Column("types", long_text()),
     _required("secret_hash", ascii_text(255)),  # argon2id, with its parameters and salt
-    _required("secret_since_s", BigInteger),
+    _required("secret_since_us", BigInteger),
     Column("old_secret_hash", ascii_text(255)),
-    Column("old_secret_until_s", BigInteger),
-    _required("created_at_s", BigInteger),
-    Column("disabled_at_s", BigInteger),
+    Column("old_secret_until_us", BigInteger),
+    _required("created_at_us", BigInteger),
+    Column("disabled_at_us", BigInteger),
 )
 FAMILIES: Final = Table(
     "identity_family",
     METADATA,
-    Column("family", ascii_text(43), primary_key=True),
-    _required("client_id", ascii_text(64), index=True),
+    Column("handle_sha256", ascii_text(64), primary_key=True),  # of the part that all its refresh tokens share
+    _required("family", ascii_text(43)),  # in access tokens
+    _required("client_id", ascii_text(64)),
     Column("user_id", ascii_text(64)),  # a player's; null: the client's own tokens
-    _required("created_at_s", BigInteger),
-    Column("revoked_at_s", BigInteger),
-)
-REFRESH_TOKENS: Final = Table(
-    "identity_refresh_token",
-    METADATA,
-    Column("sha256", ascii_text(64), primary_key=True),
-    _required("family", ascii_text(43)),
-    _required("expires_at_s", BigInteger, index=True),
-    Column("spent_at_s", BigInteger),
+    _required("refresh_sha256", ascii_text(64)),  # of the refresh token that is not spent
+    _required("expires_at_us", BigInteger, index=True),  # that token's
+    _required("created_at_us", BigInteger),
+    Column("revoked_at_us", BigInteger),
 )
 REVOCATIONS: Final = Table(
     "identity_revocation",
@@ -67,7 +62,7 @@ REVOCATIONS: Final = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("client_id", ascii_text(64)),  # all tokens of a client, and of players that it asked for …
     Column("family", ascii_text(43)),  # … or one family
-    _required("expires_at_s", BigInteger, index=True),  # when the last revoked access token has expired
+    _required("expires_at_us", BigInteger, index=True),  # when the last revoked access token has expired
 )
 REVOCATION_COUNT: Final = Table(
     "identity_revocation_count",

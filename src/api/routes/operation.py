@@ -27,7 +27,6 @@ _LINKS: Final = {
     "documentation": "/schema",
     "health": "/healthz",
     "readiness": "/readyz",
-    "metrics": "/metrics",
 }
 
 

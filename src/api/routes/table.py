@@ -548,7 +548,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag="operation",
         operation="getMetrics",
         summary="Read the metrics, in Prometheus' text format",
-        description="Of this node only.",
+        description="Of this node only. A node with an internal listener has them there instead, without login.",
     ),
     Route(
         method="GET",

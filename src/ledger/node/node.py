@@ -12,7 +12,7 @@ Invariants:
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from logging import getLogger
 from typing import Any, Final
@@ -26,7 +26,7 @@ from ledger.core.record import Head, MalformedRecord, time_us_of
 from ledger.errors import LedgerError, LogDamaged
 from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
 from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
-from ledger.node.ports import OpenFollowUps, OtherNodes
+from ledger.node.ports import OPEN_FOLLOW_UPS_PAGE, OpenFollowUps, OtherNodes
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import (
     Accepted,
@@ -362,13 +362,16 @@ class Node:
         """The head of the partition, read from the log. Raises LogUnavailable."""
         return await self._log.head(partition)
 
-    def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
-        """For standbys: the open follow-ups of each of these partitions that is open on this node."""
-        return {
-            partition: OpenFollowUps(writer.head.seq, list(writer.state.open_seqs))
-            for partition in partitions
-            if (writer := self.writers.get(partition)) is not None and writer.is_open
-        }
+    def open_follow_ups(self, after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
+        """For standbys: a page of the open follow-ups after the seq, for each of these partitions (→ seq) that
+        is open on this node."""
+        found = {}
+        for partition, seq in after.items():
+            writer = self.writers.get(partition)
+            if writer is not None and writer.is_open:
+                page = OpenFollowUps(writer.head.seq, writer.state.open_seqs.after(seq, OPEN_FOLLOW_UPS_PAGE))
+                found[partition] = page if page.is_last else page._replace(known_to=page.seqs[-1])
+        return found
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         """Durable records. Raises LogUnavailable."""
