@@ -119,6 +119,7 @@ ADAPTERS = {
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
     *("api.identity.database", "api.identity.store"),
+    *("api.limits.memory", "api.limits.redis"),
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
@@ -160,6 +161,7 @@ def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
 
 LAYERS_OF_THE_API = (
     {"nodes", "sealing", "identity"},
+    {"limits"},
     {"http"},
     {"openapi"},
     {"routes"},

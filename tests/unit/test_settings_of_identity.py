@@ -3,6 +3,7 @@
 import pytest
 
 from api.composition.settings import SettingsError, read_settings
+from api.limits.limits import Rates
 
 PG = "postgresql://stakelog:secret@db:5432/stakelog"
 KAFKA = {"STAKELOG_LOG": "kafka://broker:9092", "STAKELOG_READ_MODEL": PG}
@@ -43,3 +44,19 @@ def test_a_first_secret_is_taken_as_it_is() -> None:
     given = "a-secret-of-the-test"
     assert read_settings({"STAKELOG_ADMIN_SECRET": given}).admin_secret == given
     assert read_settings({"STAKELOG_ADMIN_SECRET": ""}).admin_secret is None
+
+
+def test_the_rates_have_generous_defaults_and_0_is_without_limit() -> None:
+    assert read_settings({}).rates == Rates(client=20_000, user=200, address=50, login=10)
+    rates = read_settings({"STAKELOG_RATE_CLIENT": "0", "STAKELOG_RATE_LOGIN": "3"}).rates
+    assert (rates.client, rates.login) == (0, 3)
+    with pytest.raises(SettingsError, match=r"^STAKELOG_RATE_USER=-1: an integer"):
+        read_settings({"STAKELOG_RATE_USER": "-1"})
+
+
+def test_no_proxy_is_trusted_unless_it_is_named() -> None:
+    assert read_settings({}).trusted_proxies == ()
+    named = read_settings({"STAKELOG_TRUSTED_PROXIES": "10.0.0.0/8, ::1"}).trusted_proxies
+    assert [str(network) for network in named] == ["10.0.0.0/8", "::1/128"]
+    with pytest.raises(SettingsError, match=r"^STAKELOG_TRUSTED_PROXIES: .*proxy"):
+        read_settings({"STAKELOG_TRUSTED_PROXIES": "proxy"})

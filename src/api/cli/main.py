@@ -56,6 +56,15 @@ def serve() -> None:
                           model's database [sqlite]
     STAKELOG_ADMIN_SECRET  first secret of the client admin; unset: made at
                           the first start and printed once
+    STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
+                          and below 0 is without limit [20000]
+    STAKELOG_RATE_USER    the same for one user, and for a player [200]
+    STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
+                          address [50]
+    STAKELOG_RATE_LOGIN   failed logins a minute, of one client from one
+                          address [10]
+    STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
+                          X-Forwarded-For names the address of a client [none]
     STAKELOG_PARTITIONS   1 to 1024, fixed when the log is created [16]
     STAKELOG_ASSETS       CODE:EXPONENT,… with exponents from 0 to 18
                           [INR:2,USDT:6,GOLD:0]

@@ -9,10 +9,13 @@ from msgspec import Struct
 
 from api.composition.network import Address, is_loopback, is_of_all_interfaces, parse_address, parse_secret
 from api.identity.identity import SECRET_MAX, SECRET_MIN, is_secret
+from api.limits.addresses import AnyNetwork, read_networks
+from api.limits.limits import Rates
 from ledger.core.money import Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
 
 SEAL_S_MAX: Final = 31 * 86_400
+RATE_MAX: Final = 1_000_000
 DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
 
 KNOWN: Final = frozenset(
@@ -33,6 +36,11 @@ KNOWN: Final = frozenset(
         "AUTH",
         "IDENTITY",
         "ADMIN_SECRET",
+        "RATE_CLIENT",
+        "RATE_USER",
+        "RATE_ADDRESS",
+        "RATE_LOGIN",
+        "TRUSTED_PROXIES",
         "ASSETS",
         "RULES",
         "SEAL_S",
@@ -92,6 +100,9 @@ class Settings(Struct, frozen=True):
     """Where clients and tokens are: or the URL of a database."""
     admin_secret: str | None = None
     """The first secret of the client ``admin``; None: it is made and printed."""
+    rates: Rates = Rates()
+    trusted_proxies: tuple[AnyNetwork, ...] = ()
+    """Only these may name a client's address in ``X-Forwarded-For``."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -138,6 +149,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         refuse_suspect=suspect_reads == "refuse",
         identity=_identity(environment),
         admin_secret=_admin_secret(environment),
+        rates=_rates(environment),
+        trusted_proxies=_trusted_proxies(environment),
     )
 
 
@@ -175,6 +188,23 @@ def _admin_secret(environment: Mapping[str, str]) -> str | None:
             "leave it unset, and the first start makes one and prints it"
         )
     return secret
+
+
+def _rates(environment: Mapping[str, str]) -> Rates:
+    default = Rates()
+    return Rates(
+        **{
+            name: _integer(environment, f"STAKELOG_RATE_{name.upper()}", getattr(default, name), 0, RATE_MAX)
+            for name in Rates.__struct_fields__
+        }
+    )
+
+
+def _trusted_proxies(environment: Mapping[str, str]) -> tuple[AnyNetwork, ...]:
+    try:
+        return read_networks(environment.get("STAKELOG_TRUSTED_PROXIES", ""))
+    except ValueError as error:
+        raise SettingsError(f"STAKELOG_TRUSTED_PROXIES: {error}; networks, such as 10.0.0.0/8,fd00::/8") from None
 
 
 def _seals(environment: Mapping[str, str]) -> str | None:

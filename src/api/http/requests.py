@@ -7,7 +7,7 @@ cost 1 µs.
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from litestar.types import HTTPScope, Receive, Scope, Send
@@ -205,10 +205,19 @@ def response_of(problem: Problem) -> Response:
         headers += ((b"allow", ", ".join(allow).encode()),)
     if problem.code in CLOSES:
         headers += ((b"connection", b"close"),)
-    retry_after_s = problem.kind.retry_after_s
+    retry_after_s = problem.fields.get("retry_after_s", problem.kind.retry_after_s)
     if retry_after_s is not None:
         headers += ((b"retry-after", b"%d" % retry_after_s),)
+    if "quota" in problem.fields:
+        headers += _rate_limit_headers(problem.fields)
     return Response(problem.encoded(), problem.status, headers, _PROBLEM)
+
+
+def _rate_limit_headers(fields: Mapping[str, Any]) -> Headers:
+    """As in draft-ietf-httpapi-ratelimit-headers-10: the policy, and that nothing remains of it for so long."""
+    policy = f'"{fields["limit"]}";q={fields["quota"]};w={fields["window_s"]}'
+    remaining = f'"{fields["limit"]}";r=0;t={fields["retry_after_s"]}'
+    return (b"ratelimit-policy", policy.encode()), (b"ratelimit", remaining.encode())
 
 
 def not_modified(etag: str, headers: Headers = ()) -> Response:

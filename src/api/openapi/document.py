@@ -76,6 +76,18 @@ _HEADERS: Final[dict[str, Any]] = {
         "schema": {"type": "integer", "format": "int64", "minimum": 1},
         "example": 1,
     },
+    "RateLimit-Policy": {
+        "description": "The limit that was exceeded: its name, what it allows, and in how many seconds",
+        "required": False,
+        "schema": {"type": "string"},
+        "example": '"user";q=2000;w=10',
+    },
+    "RateLimit": {
+        "description": "What remains of this limit: nothing, for `t` seconds",
+        "required": False,
+        "schema": {"type": "string"},
+        "example": '"user";r=0;t=3',
+    },
     "Allow": {
         "description": "The methods that are allowed at this path",
         "required": True,
