@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from api.http.metrics import Metrics
+from api.identity.keys import Keys
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
 from ledger.peers.handler import PeerHandler
@@ -23,3 +24,5 @@ class Service(NamedTuple):
     """Decides what other nodes forward to this one."""
     seals: SealFile
     """The seals that this node made."""
+    keys: Keys | None = None
+    """None: there is no master key, so nothing is signed, and commands have no private texts."""

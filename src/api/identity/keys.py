@@ -24,6 +24,7 @@ from msgspec import json
 from api.identity.key_store import KeyStore, StoredSigningKey
 from api.identity.master_key import MasterKeys, Wrapped, wrong_master_key
 from api.identity.ports import IdentityUnavailable, SigningKey
+from api.identity.private import PrivateTexts
 from ledger import background
 from ledger.errors import LedgerError
 from ledger.ports import Clock
@@ -48,6 +49,13 @@ class Signature(NamedTuple):
 
     kid: str
     signature: str
+
+
+class Keys(NamedTuple):
+    """What the service does with keys."""
+
+    ring: "KeyRing"
+    private: PrivateTexts
 
 
 class KeyRing:
