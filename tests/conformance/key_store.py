@@ -36,7 +36,7 @@ class KeyStoreContract:
         await there.delete_signing_key(token)
         assert await here.signing_keys() == [FIRST, second]
 
-    async def test_a_user_has_one_key_whoever_adds_it(self, open_keys: OpenKeyStore) -> None:
+    async def test_a_user_has_one_key_if_several_add_it_at_once(self, open_keys: OpenKeyStore) -> None:
         stores = [open_keys() for _ in range(4)]
         await asyncio.gather(
             *(store.add_user_keys([user_key("u1", n), user_key(f"u{n + 2}")]) for n, store in enumerate(stores))

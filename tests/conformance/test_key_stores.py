@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api.identity.database import IdentityDatabase
-from api.identity.key_store import DatabaseKeyStore
+from api.identity.database_keys import DatabaseKeyStore
 from api.identity.tables import METADATA
 from conformance.key_store import KeyStoreContract, OpenKeyStore, user_key
 

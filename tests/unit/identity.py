@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from api.identity.database import IdentityDatabase
-from api.identity.key_store import DatabaseKeyStore
+from api.identity.database_keys import DatabaseKeyStore
 from api.identity.master_key import MasterKeys
 from api.identity.tables import METADATA
 

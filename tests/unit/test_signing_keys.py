@@ -77,7 +77,7 @@ async def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_
         assert old not in {key.kid for key in await store.signing_keys()}
 
 
-async def test_a_key_of_receipts_is_published_for_ever(tmp_path: Path) -> None:
+async def test_a_key_of_receipts_is_published_permanently(tmp_path: Path) -> None:
     clock = Clock()
     async with key_store(tmp_path) as store:
         ring = KeyRing(store, MASTERS, clock)

@@ -8,6 +8,7 @@ from api.http.application import Rim
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.identity.keys import Keys
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
 from ledger.node.node import Node
@@ -37,13 +38,14 @@ def build_applications(
     log: LogView,
     seals: SealFile,
     *,
+    keys: Keys | None = None,
     internal: bool = False,
     cluster_secret: str | None = None,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own. ``internal``: whether there is an internal listener; ``cluster_secret``: what the
-    calls of other nodes must carry there."""
-    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals)
+    partitions that other nodes own. ``keys``: None where there is no master key. ``internal``: whether there is an
+    internal listener; ``cluster_secret``: what the calls of other nodes must carry there."""
+    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, keys)
     if not internal:
         return Applications(Rim(Router(ROUTES), service), None)
     public = Rim(Router(route for route in ROUTES if route.path != _METRICS), service)

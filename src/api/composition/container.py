@@ -14,18 +14,21 @@ from functools import partial
 from logging import getLogger
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
 from api.composition.application import Applications, build_applications
 from api.composition.child_process import Child
+from api.composition.keys import make_keys, master_keys_of
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.metrics import ReadModelGauges
 from api.identity.database import FILE as IDENTITY
 from api.identity.database import IdentityDatabase
+from api.identity.database_keys import DatabaseKeyStore
+from api.identity.keys import Keys
 from api.identity.tables import METADATA as IDENTITY_TABLES
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
@@ -85,6 +88,13 @@ Checking = NewType("Checking", Child)
 """The process that compares the read model with the log."""
 Children = NewType("Children", tuple[Child, ...])
 """All child processes of the service."""
+
+
+class AvailableKeys(NamedTuple):
+    """The keys of the service; None: it has no master key."""
+
+    keys: Keys | None
+
 
 _log = getLogger(__name__)
 
@@ -154,6 +164,21 @@ class Local(Provider):
         database = identity_database(settings)
         yield database
         await database.close()
+
+    @provide
+    async def keys(
+        self, settings: Settings, identity: IdentityDatabase, clock: Clock
+    ) -> AsyncIterator[AvailableKeys]:
+        """Started."""
+        store = DatabaseKeyStore(identity)
+        masters = await master_keys_of(settings, store)
+        if masters is None:
+            yield AvailableKeys(None)
+            return
+        keys = make_keys(store, masters, clock)
+        await keys.ring.start()
+        yield AvailableKeys(keys)
+        await keys.ring.stop()
 
     @provide
     async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
@@ -242,11 +267,12 @@ class Embedded(Provider):
         follower: Child,
         check: Checking,
         sealer: Sealer,
+        keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer)
+        return _applications(settings, node, reads, gauges, log_view, sealer, keys)
 
 
 class Distributed(Provider):
@@ -335,14 +361,27 @@ class Distributed(Provider):
 
     @provide
     def applications(
-        self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, sealer: Sealer, settings: Settings
+        self,
+        node: Node,
+        reads: Reads,
+        model: ReadModel,
+        log_view: LogView,
+        sealer: Sealer,
+        keys: AvailableKeys,
+        settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer)
+        return _applications(settings, node, reads, gauges, log_view, sealer, keys)
 
 
 def _applications(
-    settings: Settings, node: Node, reads: Reads, gauges: ReadModelGauges, log_view: LogView, sealer: Sealer
+    settings: Settings,
+    node: Node,
+    reads: Reads,
+    gauges: ReadModelGauges,
+    log_view: LogView,
+    sealer: Sealer,
+    keys: AvailableKeys,
 ) -> Applications:
     return build_applications(
         node,
@@ -351,6 +390,7 @@ def _applications(
         settings.advertise,
         log_view,
         sealer.file,
+        keys=keys.keys,
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,
     )

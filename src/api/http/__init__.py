@@ -8,6 +8,7 @@
 ``parameters``       reads paths and queries into Structs
 ``commands``         reads the bodies of commands
 ``bodies``           the bodies of responses
+``private``          seals the private texts of commands, and shows them to those who may read them
 ``problems``         every problem, from code to status
 ``consistency``      what reads share: ``min_position``, ``as_of``, ETags, "not found"
 ``compression``      of long responses

@@ -152,7 +152,7 @@ async def shown_answers(
     keys: Keys | None, reader: Identity, answers: Sequence[AnyResponse], sent: Sent = NOTHING_SENT
 ) -> list[AnyResponse]:
     """The responses to ``sent`` as ``reader`` may see them. The record of an accepted command then has other data,
-    for the response alone. Where a key cannot be read the outcome is unknown to the client, who repeats the command."""
+    for the response alone. Where a key cannot be read the client gets ``outcome_unknown`` and repeats the command."""
     events = {
         index: event_data_of(answer.record)
         for index, answer in enumerate(answers)

@@ -6,7 +6,7 @@ the one that signs is the newest whose time has come.
 Invariants:
 (1) a key is published, at ``/.well-known/jwks.json``, ``PUBLISHED_S`` before it signs: by then every process has it;
 (2) a token's key stays published until the last token that it signed has expired; then it is deleted;
-(3) a key of receipts stays published for ever, since receipts are checked after years. It signs no token, and a
+(3) a key of receipts stays published permanently, since receipts are checked after years. It signs no token, and a
     token's key no receipt;
 (4) a private key is in the store only wrapped by the master key.
 """

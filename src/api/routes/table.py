@@ -258,7 +258,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="deletePrivate",
         summary="Destroy the key of the user's private texts",
         description=(
-            "For ever: all `private` texts of the user's commands are `null` from then on. The events and their "
+            "Permanently: all `private` texts of the user's commands are `null` from then on. The events and their "
             "hashes stay as they are. The next command with `private` begins a new key."
         ),
     ),
