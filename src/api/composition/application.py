@@ -2,9 +2,11 @@
 
 from typing import Final, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http.application import Rim
+from api.http.browsers import SECURITY, WITH_TLS, Cors
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
@@ -22,6 +24,19 @@ _OPERATION: Final = ("/healthz", "/readyz", _METRICS)
 """The routes for operators. The probes are public too: a balancer sends requests by them."""
 
 
+class Listening(Struct, frozen=True, kw_only=True):
+    """What the settings say about the listeners."""
+
+    internal: bool = False
+    """Whether there is one for other nodes and for operators."""
+    cluster_secret: str | None = None
+    """What the calls of other nodes must carry there."""
+    tls: bool = False
+    """Whether the one for clients has a certificate."""
+    origins: frozenset[str] = frozenset()
+    """Whose web pages may read responses; ``*``: all."""
+
+
 class Applications(NamedTuple):
     """One for each listener."""
 
@@ -37,19 +52,18 @@ def build_applications(
     address: str,
     log: LogView,
     seals: SealFile,
-    *,
+    listening: Listening,
     keys: Keys | None = None,
-    internal: bool = False,
-    cluster_secret: str | None = None,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own. ``keys``: None where there is no master key. ``internal``: whether there is an
-    internal listener; ``cluster_secret``: what the calls of other nodes must carry there."""
+    partitions that other nodes own. ``keys``: None where there is no master key."""
     service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, keys)
-    if not internal:
-        return Applications(Rim(Router(ROUTES), service), None)
-    public = Rim(Router(route for route in ROUTES if route.path != _METRICS), service)
+    routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
+    cors = Cors(listening.origins) if listening.origins else None
+    public = Rim(Router(routes), service, headers=WITH_TLS if listening.tls else SECURITY, cors=cors)
+    if not listening.internal:
+        return Applications(public, None)
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]
     if log.among_others:
         inside += PEER_ROUTES
-    return Applications(public, Rim(Router(inside), service, cluster_secret))
+    return Applications(public, Rim(Router(inside), service, cluster_secret=listening.cluster_secret))

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.composition.application import Applications, build_applications
+from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
 from api.composition.keys import make_keys, master_keys_of
 from api.composition.scratch import scratch_store
@@ -383,17 +383,13 @@ def _applications(
     sealer: Sealer,
     keys: AvailableKeys,
 ) -> Applications:
-    return build_applications(
-        node,
-        reads,
-        gauges,
-        settings.advertise,
-        log_view,
-        sealer.file,
-        keys=keys.keys,
+    listening = Listening(
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,
+        tls=settings.tls is not None,
+        origins=settings.origins,
     )
+    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening, keys.keys)
 
 
 @asynccontextmanager

@@ -7,7 +7,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
-from api.composition.network import Address, is_loopback, is_of_all_interfaces, parse_address, parse_secret
+from api.composition.network import (
+    Address,
+    TlsFiles,
+    is_loopback,
+    is_of_all_interfaces,
+    parse_address,
+    parse_origins,
+    parse_secret,
+)
 from api.identity.identity import SECRET_MAX, SECRET_MIN, is_secret
 from api.limits.addresses import AnyNetwork, read_networks
 from api.limits.limits import Rates
@@ -32,6 +40,9 @@ KNOWN: Final = frozenset(
         "PORT",
         "INTERNAL",
         "CLUSTER_SECRET",
+        "TLS_CERT",
+        "TLS_KEY",
+        "CORS",
         "ADVERTISE",
         "AUTH",
         "IDENTITY",
@@ -83,6 +94,10 @@ class Settings(Struct, frozen=True):
     """Where metrics and the routes of nodes are; None: metrics are on the main listener, and there are no nodes."""
     cluster_secret: str | None = None
     """What the calls of other nodes must carry."""
+    tls: TlsFiles | None = None
+    """Of the listener for clients."""
+    origins: frozenset[str] = frozenset()
+    """Whose web pages may read responses; ``*``: all."""
     create: bool = True
     """Whether a folder without a ledger gets a new one."""
     log: str = SQLITE
@@ -134,17 +149,20 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     suspect_reads = environment.get("STAKELOG_SUSPECT_READS", "mark")
     if suspect_reads not in ("mark", "refuse"):
         raise SettingsError(f"STAKELOG_SUSPECT_READS={suspect_reads}: mark or refuse")
-    internal = _parsed(environment, "STAKELOG_INTERNAL", parse_address)
+    internal, tls = _parsed(environment, "STAKELOG_INTERNAL", parse_address), _tls(environment)
+    scheme = "http" if tls is None or internal is not None else "https"
     return Settings(
         data=Path(environment.get("STAKELOG_DATA", "./data")),
         partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
         host=host,
         port=port,
-        advertise=_advertise(environment, f"http://{internal or Address(host, port)}"),
+        advertise=_advertise(environment, f"{scheme}://{internal or Address(host, port)}"),
         auth=auth == "on",
         assets=assets,
         internal=internal,
         cluster_secret=_parsed(environment, "STAKELOG_CLUSTER_SECRET", parse_secret),
+        tls=tls,
+        origins=_parsed(environment, "STAKELOG_CORS", parse_origins) or frozenset(),
         create=create == "if-missing",
         log=_log(environment),
         read_model=_read_model(environment),
@@ -169,6 +187,17 @@ def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], V]
         return parse(text)
     except ValueError as error:
         raise SettingsError(f"{name}: {error}") from None
+
+
+def _tls(environment: Mapping[str, str]) -> TlsFiles | None:
+    certificate, key = environment.get("STAKELOG_TLS_CERT"), environment.get("STAKELOG_TLS_KEY")
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise SettingsError(
+            "STAKELOG_TLS_CERT and STAKELOG_TLS_KEY are needed together: a certificate and its key, PEM"
+        )
+    return TlsFiles(Path(certificate), Path(key))
 
 
 def _identity(environment: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@
 ``problems``         every problem, from code to status
 ``consistency``      what reads share: ``min_position``, ``as_of``, ETags, "not found"
 ``compression``      of long responses
+``browsers``         headers of every response, and CORS
 ``bounds``           on the memory that clients can make this process keep
 ``metrics``          of the node and the read model; ``request_metrics``: of requests
 ===================  ================================================================================================

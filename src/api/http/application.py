@@ -21,6 +21,7 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
 from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
+from api.http.browsers import SECURITY, Cors
 from api.http.problems import Problem
 from api.http.requests import (
     CLOSES,
@@ -28,6 +29,7 @@ from api.http.requests import (
     PIECE_BYTES,
     TIMEOUT_MS,
     ClientTooSlow,
+    Headers,
     Request,
     Response,
     drain,
@@ -79,9 +81,18 @@ class Rim:
     """The outermost ASGI application of one listener. It knows which requests are in flight, and bounds what they
     keep in memory."""
 
-    def __init__(self, router: Router, service: Service, cluster_secret: str | None = None) -> None:
-        """``cluster_secret``: what the calls of other nodes must carry."""
+    def __init__(
+        self,
+        router: Router,
+        service: Service,
+        *,
+        headers: Headers = SECURITY,
+        cors: Cors | None = None,
+        cluster_secret: str | None = None,
+    ) -> None:
+        """``headers``: of every response; ``cluster_secret``: what the calls of other nodes must carry."""
         self._router = router
+        self._headers, self._cors = headers, cors
         self._cluster_secret = None if cluster_secret is None else cluster_secret.encode()
         self.service = service
         self._requests = service.metrics.requests
@@ -110,6 +121,7 @@ class Rim:
             exchange.responding = True
             await send(message)
 
+        always = self._headers if self._cors is None else (*self._headers, *self._cors.headers(scope))
         method, template, status = scope["method"], _UNMATCHED, _NO_RESPONSE
         problem: Problem | None = None
         try:
@@ -125,7 +137,12 @@ class Rim:
                     _require_secret(scope, self._cluster_secret)
                 served = routes.by_method.get(method)
                 if served is None:
-                    raise _not_allowed(method, routes)
+                    preflight = None if self._cors is None else self._cors.preflight(scope, routes.allowed)
+                    if preflight is None:
+                        raise _not_allowed(method, routes)
+                    status = preflight.status
+                    await respond(sending, preflight, self.unsent, always)
+                    return
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = loop.time() + wait_s
@@ -134,7 +151,7 @@ class Rim:
                 if method == "GET" and not exchange.from_node:
                     self._refuse_unsent(response)
                 status = response.status
-                await respond(sending, response, self.unsent, with_body=method != "HEAD")
+                await respond(sending, response, self.unsent, always, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
             except ClientTooSlow:
@@ -146,7 +163,7 @@ class Rim:
             if problem is not None and not exchange.responding:
                 # Once half a response is out, the connection breaks off: the client must not take it for a whole one.
                 status = problem.status
-                await respond(send, response_of(problem), self.unsent, with_body=method != "HEAD")
+                await respond(send, response_of(problem), self.unsent, always, with_body=method != "HEAD")
                 if not exchange.whole and problem.code not in CLOSES:
                     await drain(receive)
         finally:

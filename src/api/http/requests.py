@@ -162,13 +162,17 @@ def _bounded(body: bytes, most: int) -> bytes:
     return body
 
 
-async def respond(send: Send, response: Response, unsent: ByteBudget, *, with_body: bool = True) -> None:
-    """Send it; a long one counts as ``unsent`` meanwhile. ``with_body=False``: only what ``HEAD`` gets, the headers
-    of the same response. Raises ClientTooSlow."""
+async def respond(
+    send: Send, response: Response, unsent: ByteBudget, always: Headers = (), *, with_body: bool = True
+) -> None:
+    """Send it; a long one counts as ``unsent`` meanwhile. ``always``: further headers. ``with_body=False``: only what
+    ``HEAD`` gets, the headers of the same response. Raises ClientTooSlow."""
     body, status, headers, media_type, more = response
     if media_type is not None:
         length: Headers = () if more is not None else ((_CONTENT_LENGTH, b"%d" % len(body)),)
-        headers = ((_CONTENT_TYPE, media_type), *length, *headers)
+        headers = ((_CONTENT_TYPE, media_type), *length, *headers, *always)
+    else:
+        headers += always
     start: Any = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     if with_body and response.is_long:
