@@ -21,15 +21,22 @@ from dishka import AsyncContainer, Provider, Scope, from_context, make_async_con
 
 from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
+from api.composition.first_client import create_first
 from api.composition.keys import make_keys, master_keys_of
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.metrics import ReadModelGauges
+from api.identity.clients import Clients
 from api.identity.database import FILE as IDENTITY
 from api.identity.database import IdentityDatabase
 from api.identity.database_keys import DatabaseKeyStore
+from api.identity.hashing import SecretHasher
 from api.identity.keys import Keys
+from api.identity.login import Access, Login
+from api.identity.revocations import Revocations
+from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA as IDENTITY_TABLES
+from api.identity.tokens import ISSUER, Tokens
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
@@ -167,10 +174,10 @@ class Local(Provider):
 
     @provide
     async def keys(
-        self, settings: Settings, identity: IdentityDatabase, clock: Clock
+        self, settings: Settings, database: IdentityDatabase, clock: Clock
     ) -> AsyncIterator[AvailableKeys]:
         """Started."""
-        store = DatabaseKeyStore(identity)
+        store = DatabaseKeyStore(database)
         masters = await master_keys_of(settings, store)
         if masters is None:
             yield AvailableKeys(None)
@@ -179,6 +186,25 @@ class Local(Provider):
         await keys.ring.start()
         yield AvailableKeys(keys)
         await keys.ring.stop()
+
+    @provide
+    async def access(
+        self, settings: Settings, database: IdentityDatabase, available: AvailableKeys, clock: Clock
+    ) -> AsyncIterator[Access]:
+        """Started. Without its database no token is accepted; it is tried again."""
+        if not settings.auth:
+            yield Access(None)
+            return
+        assert available.keys is not None, "with login there is a master key"
+        keys = available.keys.ring
+        store = DatabaseIdentityStore(database)
+        with closing(SecretHasher()) as hasher:
+            clients = Clients(store, clock, hasher)
+            revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
+            tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
+            await revocations.start()
+            yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
+            await revocations.stop()
 
     @provide
     async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
@@ -267,12 +293,13 @@ class Embedded(Provider):
         follower: Child,
         check: Checking,
         sealer: Sealer,
+        access: Access,
         keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, keys)
 
 
 class Distributed(Provider):
@@ -367,11 +394,12 @@ class Distributed(Provider):
         model: ReadModel,
         log_view: LogView,
         sealer: Sealer,
+        access: Access,
         keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, keys)
 
 
 def _applications(
@@ -381,9 +409,12 @@ def _applications(
     gauges: ReadModelGauges,
     log_view: LogView,
     sealer: Sealer,
+    access: Access,
     keys: AvailableKeys,
 ) -> Applications:
     listening = Listening(
+        login=access.login,
+        adjust_max=settings.adjust_max,
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,
         tls=settings.tls is not None,

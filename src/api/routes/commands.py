@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
-from api.http.commands import read_actor, read_batch, read_command
+from api.http.commands import HashedCommand, read_actor, read_batch, read_command
 from api.http.metrics import outcome_of
 from api.http.private import refuse_without_keys, seal, shown_answers
 from api.http.problems import Problem, problem_of
@@ -23,8 +23,8 @@ _NOT_KNOWN: Final = (
 async def post_command(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
     hashed = read_command(await read_body(request.receive))
-    actor = read_actor(headers.get(_ACTOR))
-    if problem := refuse_without_keys(service.keys, hashed):
+    actor = _actor(request, headers)
+    if problem := _refusal(service, request, hashed):
         raise problem
     dry_run = request.query.dry_run
     sent = await seal(service.keys, [hashed], actor, dry_run=dry_run)
@@ -38,10 +38,10 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
 async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
     elements = [
-        element if isinstance(element, Problem) else refuse_without_keys(service.keys, element) or element
+        element if isinstance(element, Problem) else _refusal(service, request, element) or element
         for element in read_batch(await read_body(request.receive))
     ]
-    actor = read_actor(headers.get(_ACTOR))
+    actor = _actor(request, headers)
     dry_run = request.query.dry_run
     commands = [element for element in elements if not isinstance(element, Problem)]
     sent = await seal(service.keys, commands, actor, dry_run=dry_run)
@@ -69,6 +69,17 @@ async def get_command(service: Service, request: Request[OfCommand, Any]) -> Res
     if not isinstance(shown, Accepted):
         raise Problem("outcome_unknown", _NOT_KNOWN)
     return Response(encode_result(shown))
+
+
+def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:
+    """The client of the token; while login is off, the actor in the header. Raises Problem ``malformed_request``."""
+    identity = request.identity
+    return read_actor(headers.get(_ACTOR)) if identity.role is None else identity.client_id
+
+
+def _refusal(service: Service, request: Request[Any, Any], hashed: HashedCommand) -> Problem | None:
+    """The problem if the service has no keys for the command's private texts, or its sender may not post it."""
+    return refuse_without_keys(service.keys, hashed) or service.gate.refuse_command(request.identity, hashed.command)
 
 
 def _json_headers(request: Request[Any, Any]) -> dict[bytes, bytes]:
