@@ -75,7 +75,7 @@ class Sealer:
 
     async def seal_now(self) -> None:
         """Raises OSError and LedgerError, also where a partition seems to end before its seq in the last seal: a node
-        that lost it, and does not know yet, reports that. A seal of it would contradict the whole log from then on."""
+        that lost it, and does not know yet, reports that. A seal of it would contradict the log from then on."""
         heads = await self._heads()
         for partition, head in enumerate(heads):
             sealed = self.file.last_seqs.get(partition, 0)
