@@ -1,5 +1,6 @@
 """The ASGI applications of a node: one for clients, and one for other nodes and for operators."""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -7,9 +8,11 @@ from msgspec.structs import replace
 
 from api.http.application import Rim
 from api.http.browsers import SECURITY, WITH_TLS, Cors
+from api.http.gate import Gate, OpenGate
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.identity.login import Login
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
 from ledger.node.node import Node
@@ -24,7 +27,7 @@ _OPERATION: Final = ("/healthz", "/readyz", _METRICS)
 
 
 class Listening(Struct, frozen=True, kw_only=True):
-    """What the settings say about the listeners."""
+    """What the settings say about the listeners, and who may use them."""
 
     internal: bool = False
     """Whether there is one for other nodes and for operators."""
@@ -34,6 +37,10 @@ class Listening(Struct, frozen=True, kw_only=True):
     """Whether the one for clients has a certificate."""
     origins: frozenset[str] = frozenset()
     """Whose web pages may read responses; ``*``: all."""
+    login: Login | None = None
+    """None: ``STAKELOG_AUTH=off``."""
+    adjust_max: Mapping[str, int] = {}
+    """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
 
 
 class Applications(NamedTuple):
@@ -55,7 +62,9 @@ def build_applications(
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
     partitions that other nodes own."""
-    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals)
+    login = listening.login
+    gate = OpenGate() if login is None else Gate(login.tokens, login.revocations, listening.adjust_max)
+    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, gate, login)
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
     public = Rim(Router(routes), service, headers=WITH_TLS if listening.tls else SECURITY, cors=cors)

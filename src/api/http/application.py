@@ -22,7 +22,8 @@ from litestar.types import HTTPScope, Receive, Send
 
 from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
 from api.http.browsers import SECURITY, Cors
-from api.http.problems import Problem
+from api.http.json_bodies import read_json
+from api.http.problems import Problem, unavailable
 from api.http.requests import (
     CLOSES,
     GRACE_S,
@@ -39,7 +40,8 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
-from api.identity.identity import WITHOUT_LOGIN
+from api.identity.hashing import TooManyLogins
+from api.identity.ports import IdentityUnavailable
 from api.nodes.client import INTERNAL, SECRET_HEADER
 
 _UNMATCHED: Final = "unmatched"
@@ -91,7 +93,7 @@ class Rim:
         cluster_secret: str | None = None,
     ) -> None:
         """``headers``: of every response; ``cluster_secret``: what the calls of other nodes must carry."""
-        self._router = router
+        self._router, self._gate = router, service.gate
         self._headers, self._cors = headers, cors
         self._cluster_secret = None if cluster_secret is None else cluster_secret.encode()
         self.service = service
@@ -143,17 +145,27 @@ class Rim:
                     status = preflight.status
                     await respond(sending, preflight, self.unsent, always)
                     return
+                route = served.route
+                identity = self._gate.identify(route.roles, scope)
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = loop.time() + wait_s
-                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, WITHOUT_LOGIN)
-                response = await self._handle(served.route, request)
+                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, identity)
+                if route.takes is not None:
+                    request.body = await read_json(request, route.takes)
+                if not route.checks_commands:
+                    self._gate.refuse_role(route.roles, request)
+                response = await self._handle(route, request)
                 if method == "GET" and not exchange.from_node:
                     self._refuse_unsent(response)
                 status = response.status
                 await respond(sending, response, self.unsent, always, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
+            except IdentityUnavailable as error:
+                problem = unavailable(error)
+            except TooManyLogins:
+                problem = Problem("overloaded", "too many clients are logging in")
             except ClientTooSlow:
                 status = _NO_RESPONSE
             except asyncio.CancelledError:
@@ -250,4 +262,4 @@ def _internal_error(scope: HTTPScope) -> Problem:
 
 def _label_of(method: str) -> str:
     """The method as a label: a client may send any word, and each would be a series of its own."""
-    return method if method in ("GET", "HEAD", "POST") else "other"
+    return method if method in ("GET", "HEAD", "POST", "DELETE") else "other"

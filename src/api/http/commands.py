@@ -65,6 +65,7 @@ _A_USER_ID: Final = (
 _SPELLINGS: Final = {
     "user_id": _A_USER_ID,
     "referrer_id": _A_USER_ID,
+    "client_id": _A_USER_ID,
     "to_user_id": _A_USER_ID,
     "id": "1–128 printable ASCII characters without spaces, not beginning with ~, which is the ledger's own",
     "position": 'the position of an event, "<partition>:<seq>"',
@@ -98,7 +99,7 @@ def read_command(body: bytes) -> HashedCommand:
     # Without escapes each text has two quotes. The canonical form has every known member once: with as many
     # quotes, no member occurs twice. Otherwise parse again to find out, at ten times the cost.
     if escaped or body.count(b'"') != form.count(b'"'):
-        _refuse_duplicates(body)
+        refuse_duplicates(body)
     if escaped or not body.isascii() or b"\x7f" in body:
         _refuse_control_characters(command)
     return HashedCommand(command, sha256(form).hexdigest())
@@ -259,7 +260,8 @@ def _read_enormous(body: bytes) -> Command:
         raise _not_json(error) from None
 
 
-def _refuse_duplicates(body: bytes) -> None:
+def refuse_duplicates(body: bytes) -> None:
+    """Raise the Problem that names a member of an object that occurs twice."""
     if not _is_small(body):  # one of its few names occurs thousands of times
         times = Counter(found[1] for found in _MEMBER.finditer(body, 0, 1_000_000)).most_common(1)
         if not times or times[0][1] < _MARKS_MAX // 100:
