@@ -29,6 +29,7 @@ TASKS: Final = {
     },
     "keep": {
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "revocations", "seals"),
+        "signing-keys",
         *("snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
     },
     "start": {

@@ -12,6 +12,7 @@ from api.http.gate import Gate, OpenGate
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.identity.keys import Keys
 from api.identity.login import Login
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
@@ -59,12 +60,15 @@ def build_applications(
     log: LogView,
     seals: SealFile,
     listening: Listening,
+    keys: Keys | None = None,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own."""
+    partitions that other nodes own. ``keys``: None where there is no master key."""
     login = listening.login
     gate = OpenGate() if login is None else Gate(login.tokens, login.revocations, listening.adjust_max)
-    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, gate, login)
+    service = Service(
+        node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, gate, login, keys
+    )
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
     public = Rim(Router(routes), service, headers=WITH_TLS if listening.tls else SECURITY, cors=cors)

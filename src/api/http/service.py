@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from api.http.gate import AnyGate
 from api.http.metrics import Metrics
+from api.identity.keys import Keys
 from api.identity.login import Login
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
@@ -28,3 +29,5 @@ class Service(NamedTuple):
     gate: AnyGate
     login: Login | None
     """None: ``STAKELOG_AUTH=off``."""
+    keys: Keys | None = None
+    """None: there is no master key, so nothing is signed, and commands have no private texts."""
