@@ -9,18 +9,38 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
 from api.identity.clients import Clients
 from api.identity.database import IdentityDatabase
 from api.identity.hashing import SecretHasher
 from api.identity.identity import GAME_SERVER, PLAYER
+from api.identity.keys import jwk_of
 from api.identity.login import Login
-from api.identity.ports import Client
-from api.identity.process_keys import ProcessKeys
+from api.identity.ports import Client, SigningKey
 from api.identity.revocations import Revocations
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA
 from api.identity.tokens import TokenPair, Tokens
 from unit.node_in_memory import Clock
+
+
+class ProcessKeys:
+    """``TokenKeys``: one key, without a store."""
+
+    def __init__(self) -> None:
+        private = Ed25519PrivateKey.generate()
+        self._public = private.public_key()
+        self._signing = SigningKey(jwk_of(self._public)["kid"], private)
+
+    def signing(self) -> SigningKey:
+        return self._signing
+
+    def public(self, kid: str) -> Ed25519PublicKey | None:
+        return self._public if kid == self._signing.kid else None
+
+    def jwks(self) -> list[dict[str, str]]:
+        return [jwk_of(self._public)]
 
 
 class LoginInMemory:

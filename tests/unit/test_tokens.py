@@ -16,10 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from api.identity.identity import GAME_SERVER, OPERATOR, PLAYER, Identity
 from api.identity.ports import IdentityUnavailable
-from api.identity.process_keys import ProcessKeys
 from api.identity.revocations import STALE_S, Revocations
 from api.identity.tokens import ACCESS_S, LEEWAY_S, REFRESH_S, TOKEN_MAX, TokenPair, TokenRefused, Tokens
-from unit.login_in_memory import LoginInMemory
+from unit.login_in_memory import LoginInMemory, ProcessKeys
 
 SECOND_US: Final = 1_000_000
 
