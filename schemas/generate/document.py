@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from api.http.routing import AnyRoute
+from api.identity.tokens import ACCESS_S
 from api.openapi.document import make_document
 from api.openapi.schemas import command_name
 from api.routes.table import ROUTES
@@ -31,7 +32,7 @@ def document(routes: Iterable[AnyRoute] = ROUTES) -> dict[str, Any]:
 def examples() -> dict[str, Any]:
     """Name → value of every body in the document that is no problem."""
     played = play()
-    return {**_commands(played), **responses(played), **_audit(played), **_operation()}
+    return {**_commands(played), **responses(played), **_audit(played), **_login(), **_operation()}
 
 
 def _commands(played: list[Example]) -> dict[str, Any]:
@@ -81,6 +82,71 @@ def _audit(played: list[Example]) -> dict[str, Any]:
         "records": "".join(f"{example.record}\n" for example in played[:2]),
         "partitions": {"items": [end]},
         "seals": {"items": [seal], "next_cursor": None},
+    }
+
+
+def _login() -> dict[str, Any]:
+    secret = "9mWq1cFz7r4e0xVbT2uK8sYdHnLgPjAo5iRtZ6vCwQE"  # noqa: S105
+    refresh_token = "fM3k9QeR1sT5uV7wX9yZ1a.b2C4d6E8f0G2h4I6j8K0l2M4n6O8p0Q2r4S6t8U0v2W"  # noqa: S105
+    narrowed = {
+        "client_id": "game-server-1",
+        "role": "game_server",
+        "games": ["external"],
+        "types": ["place_bet", "settle_bet"],
+    }
+    return {
+        "login": {"client_id": "game-server-1", "client_secret": secret},
+        "tokens": {
+            "access_token": "eyJhbGciOiJFZERTQSIsImtpZCI6Ii4uLiIsInR5cCI6ImF0K2p3dCJ9.e30.c2lnbmF0dXJl",
+            "expires_in": ACCESS_S,
+            "refresh_token": refresh_token,
+            "token_type": "Bearer",
+        },
+        "invalid_grant": {
+            "error": "invalid_grant",
+            "error_description": "the refresh token is unknown, spent, revoked or expired",
+        },
+        "invalid_client": {
+            "error": "invalid_client",
+            "error_description": "the client is unknown or disabled, or its secret is wrong",
+        },
+        "refresh": {"refresh_token": refresh_token},
+        "player": {"user_id": "player-15"},
+        "jwks": {
+            "keys": [
+                {
+                    "kty": "OKP",
+                    "crv": "Ed25519",
+                    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+                    "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+                    "use": "sig",
+                    "alg": "EdDSA",
+                }
+            ]
+        },
+        "oauth": {
+            "issuer": "https://ledger.example",
+            "token_endpoint": "https://ledger.example/v1/auth/token",
+            "jwks_uri": "https://ledger.example/.well-known/jwks.json",
+            "grant_types_supported": ["client_credentials", "refresh_token"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "response_types_supported": [],
+        },
+        "clients": {
+            "items": [
+                {
+                    **narrowed,
+                    "created_at_us": 1_795_438_800_000_000,
+                    "secret_since_us": 1_795_438_800_000_000,
+                    "old_secret_until_us": None,
+                    "disabled_at_us": None,
+                }
+            ]
+        },
+        "client.new": narrowed,
+        "client": {**narrowed, "client_secret": secret},
+        "rotate": {"grace_s": 3_600},
+        "client.rotated": {"client_id": "game-server-1", "client_secret": secret},
     }
 
 

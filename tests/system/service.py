@@ -34,13 +34,15 @@ class ServiceFailed(AssertionError):
 class Service:
     """A service of one data folder, which outlives it."""
 
-    def __init__(self, data: Path, **settings: str) -> None:
+    def __init__(self, data: Path, internal: bool = False, /, **settings: str) -> None:
+        """``internal``: with an internal listener; a node of many has one anyway."""
         self.data = data
         self.url = ""
         self.internal = ""
         """Where the other nodes reach it, if it has an internal listener: the URL that it advertises."""
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = {f"STAKELOG_{name}": value for name, value in settings.items()}
+        self._has_internal = internal or settings.get("LOG", "").startswith("kafka://")
         self._log = data.parent / f"{data.name}.log"
 
     def setting(self, name: str) -> str:
@@ -50,11 +52,6 @@ class Service:
     @property
     def port(self) -> int:
         return int(self.url.rsplit(":", 1)[1])
-
-    @property
-    def has_internal(self) -> bool:
-        kafka = self._settings.get("STAKELOG_LOG", "").startswith("kafka://")
-        return kafka or "STAKELOG_INTERNAL" in self._settings
 
     @property
     def pid(self) -> int:
@@ -79,12 +76,13 @@ class Service:
         """Start, and do not wait: for starts that fail, or are killed early."""
         assert self.process is None, "the service is running"
         port, internal = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self.internal = f"http://127.0.0.1:{internal}" if self.has_internal else ""
+        scheme = "https" if "STAKELOG_TLS_CERT" in self._settings else "http"
+        self.url = f"{scheme}://127.0.0.1:{port}"
+        self.internal = f"http://127.0.0.1:{internal}" if self._has_internal else ""
         self.data.parent.mkdir(parents=True, exist_ok=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
         ours = {"STAKELOG_AUTH": "off", "STAKELOG_DATA": str(self.data), "STAKELOG_PORT": str(port)}
-        theirs = self._settings | ({"STAKELOG_INTERNAL": f"127.0.0.1:{internal}"} if self.has_internal else {})
+        theirs = self._settings | ({"STAKELOG_INTERNAL": f"127.0.0.1:{internal}"} if self._has_internal else {})
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "api", "serve"],

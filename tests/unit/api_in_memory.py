@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from api.composition.application import build_applications
+from api.composition.application import Listening, build_applications
 from api.composition.child_process import Child
 from api.http.application import Rim
 from api.http.metrics import ReadModelGauges
@@ -83,7 +83,7 @@ class InMemoryApi:
         self.reads = Reads(self.model, node, self.world.clock)
         address = "http://127.0.0.1:8080"
         self.app, inside = build_applications(
-            node, self.reads, gauges, address, log_view, self.seals, **self._listeners
+            node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners)
         )
         if inside is not None:
             self.inside = inside

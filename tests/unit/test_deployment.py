@@ -1,5 +1,6 @@
 """The files in `deploy/` for other machines, checked without these machines: schemas, names, our rules."""
 
+import http.client
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 
 from api.composition.settings import KNOWN
 from api.http.problems import KINDS, MEDIA_TYPE
+from deploy.image.healthcheck import connection_to
 from deploy.image.healthcheck import main as healthcheck
 from deploy.image.requirements import blocks_of, name_of, needed
 from deploy.local.install import kafka_version
@@ -331,6 +333,25 @@ def test_a_health_check_says_why_it_is_not_well(capsys: pytest.CaptureFixture[st
     port = free_port()
     assert healthcheck(["/healthz", str(port)]) == 1
     assert f"port {port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("port", "settings", "asked"),
+    [
+        ("", {}, (http.client.HTTPConnection, "127.0.0.1", 8080)),
+        ("", {"PORT": "81"}, (http.client.HTTPConnection, "127.0.0.1", 81)),
+        ("", {"PORT": "81", "TLS_CERT": "/cert"}, (http.client.HTTPSConnection, "127.0.0.1", 81)),
+        ("", {"INTERNAL": "0.0.0.0:90", "TLS_CERT": "/cert"}, (http.client.HTTPConnection, "127.0.0.1", 90)),
+        ("", {"INTERNAL": "[::]:90"}, (http.client.HTTPConnection, "::1", 90)),
+        ("", {"INTERNAL": "10.0.0.7:90"}, (http.client.HTTPConnection, "10.0.0.7", 90)),
+        ("6066", {"INTERNAL": "0.0.0.0:90"}, (http.client.HTTPConnection, "127.0.0.1", 6066)),
+    ],
+)
+def test_a_health_check_asks_the_internal_listener_where_there_is_one(
+    port: str, settings: dict[str, str], asked: tuple[type, str, int]
+) -> None:
+    connection = connection_to(port, {f"STAKELOG_{name}": value for name, value in settings.items()})
+    assert (type(connection), connection.host, connection.port) == asked
 
 
 # --- rules of Prometheus -------------------------------------------------------------------------------------------

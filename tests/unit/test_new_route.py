@@ -77,7 +77,7 @@ def test_the_row_is_in_the_document() -> None:
         ("path", "name", True),
         ("query", "times", False),
     ]
-    assert set(operation["responses"]) == {"200", "400", "401", "403", "404", "405", "500", "503"}
+    assert set(operation["responses"]) == {"200", "400", "401", "403", "404", "405", "429", "500", "503"}
     schema = made["components"]["schemas"]["Greeting"]
     Draft202012Validator(schema).validate(msgspec.to_builtins(Greeting("hello")))
     assert not Draft202012Validator(schema).is_valid({"text": 5})

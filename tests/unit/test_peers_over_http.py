@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from api.composition.application import build_applications
+from api.composition.application import Listening, build_applications
 from api.http.problems import Problem
 from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, SECRET_HEADER, HttpPeers
 from api.nodes.messages import (
@@ -280,7 +280,8 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
     no_reads: Any = None
     nothing: Any = Nothing()
     seals = SealFile(Path("seals.ndjson"))
-    _, app = build_applications(site.node, no_reads, nothing, "http://a", site.log_view, seals, internal=True)
+    listening = Listening(internal=True)
+    _, app = build_applications(site.node, no_reads, nothing, "http://a", site.log_view, seals, listening)
     assert app is not None
     path, _, query = target.partition("?")
     scope: Any = {

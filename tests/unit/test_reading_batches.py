@@ -66,6 +66,40 @@ def test_a_long_text_beside_a_deep_element_takes_little_memory() -> None:
     assert peak < 30_000_000
 
 
+DEEP = b"[" * 5_000 + b"]" * 5_000
+FILLED = [
+    (b"[%b]", b"1,"),
+    (b"[%b]", b"{},"),
+    (b"[%b", b"1,"),
+    (b"[[%b1]]", b"1,"),
+    (b'["\\ud800",%b1]', b"1,"),
+    (b'["\\ud800",%b1]', b"{},"),
+    (b'["\\ud800",{"a":[%b1]}]', b"{},"),
+    (b"[" + DEEP + b",%b1]", b"{},"),
+    (b"[" + DEEP + b",[%b1]]", b"{},"),
+    (b"[%b1]", DEEP + b","),
+    (b"[" + OPEN[:-1] + b',"metadata":{%b"a":"b"}}]', b'"a":"b",'),
+    (b"[" + OPEN[:-1] + b',"metadata":{"a":"\\ud800"},"b":[%b1]}]', b"{},"),
+    (b"[" + BET[:-2] + b"9" * 30 + b',"b":[%b1]}]', b"{},"),
+]
+
+
+@pytest.mark.parametrize(("body", "piece"), FILLED, ids=range(len(FILLED)))
+def test_whatever_a_body_of_8_mb_contains_reading_it_makes_few_objects(body: bytes, piece: bytes) -> None:
+    filled = body % (piece * (commands.BODY_MAX // len(piece) - 10_000 // len(piece) - 100))
+    tracemalloc.start()
+    try:
+        refused: list[HashedCommand | Problem] = [*read_batch(filled)]
+    except Problem as problem:
+        refused = [problem]
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert {one.code for one in refused if isinstance(one, Problem)} == {"malformed_request"}
+    assert not [one for one in refused if isinstance(one, HashedCommand)]
+    assert peak < 40_000_000  # the body several times; without bounds up to 500 MB
+
+
 def test_a_batch_has_a_bound() -> None:
     with pytest.raises(Problem, match="1–1,000"):
         read_batch(b"[" + b",".join([OPEN] * 1_001) + b"]")

@@ -339,7 +339,7 @@ def test_every_code_is_documented_with_an_example_under_its_status() -> None:
     for operation, status, media_type, content in contents():
         if media_type == MEDIA_TYPE:
             for code in content["examples"]:
-                as_a_read = status == "404" and operation.startswith("get ") and code in NOT_THERE
+                as_a_read = status == "404" and not operation.startswith("post /v1/commands") and code in NOT_THERE
                 assert as_a_read or KINDS[code].status == int(status), (operation, code)
                 documented.add(code)
     assert documented == set(KINDS)

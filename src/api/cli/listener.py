@@ -10,12 +10,13 @@ import socket
 import time
 from typing import Any, Final
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from api.cli.sockets import cut_connections, limit_unread
-from api.composition.network import Address
+from api.cli.tls import TlsUnusable, refuse_unusable
+from api.composition.network import Address, TlsFiles
 from api.http.application import Rim
 from ledger import background
 
@@ -39,53 +40,84 @@ class PortTaken(Exception):
 class Listener:
     """Serves one application on one address, from ``start`` to ``end``."""
 
-    def __init__(self, app: Rim, address: Address) -> None:
-        """``address``: from ``free_address``."""
+    def __init__(self, app: Rim, address: Address, tls: TlsFiles | None = None) -> None:
+        """``address``: from ``free_address``. ``tls``: checked by ``refuse_unusable``."""
         self.app = app
         self.address = address
-        self.serving: asyncio.Future[Any]
-        """Done when the server has ended."""
-        self._server = Server(
-            app,
-            address=address.host,
-            port=address.port,
+        self._tls = tls
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done, with the reason, when the server has ended by itself."""
+        self._servers: dict[asyncio.Future[Any], Server] = {}
+        """Those that run: the current one last. Those ahead of it were replaced, and serve their last connections."""
+        self._ending = False
+
+    @property
+    def url(self) -> str:
+        return f"{'http' if self._tls is None else 'https'}://{self.address}"
+
+    async def start(self) -> None:
+        """Returns when it accepts connections, or has ended."""
+        if not await self._listens(self._launch(), 1):
+            _log.warning("no time limit for clients of %s that do not read: no listening socket was found", self.url)
+
+    async def reload(self) -> None:
+        """Serve new connections with the certificate and the key as they are now. Open ones keep the previous until
+        they end; idle ones are closed. Raises TlsUnusable: nothing has changed."""
+        assert self._tls is not None
+        await asyncio.to_thread(refuse_unusable, self._tls)
+        (*_, previous) = self._servers.values()
+        # Both share the port (SO_REUSEPORT) until the new one accepts connections.
+        if not await self._listens(self._launch(), 2):
+            raise TlsUnusable("the server did not start again")
+        previous.stop()  # type: ignore[no-untyped-call]
+        while limit_unread(self.address.port) > 1:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def _launch(self) -> "asyncio.Future[Any]":
+        """Start a server; done when it has ended."""
+        certificate, key = (None, None) if self._tls is None else (self._tls.certificate, self._tls.key)
+        server = Server(
+            self.app,
+            address=self.address.host,
+            port=self.address.port,
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
             websockets=False,
             backlog=_BACKLOG,
             log_enabled=False,
             http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_WITHIN_MS, max_buffer_size=_BUFFER_BYTES),
+            ssl_cert=certificate,
+            ssl_key=key,
+            ssl_protocol_min=SSLProtocols.tls12,
         )
+        serving = background.awaited(server.serve(), "server")
+        self._servers[serving] = server
+        serving.add_done_callback(self._server_ended)
+        return serving
 
-    async def start(self) -> None:
-        """Returns when it accepts connections, or has ended."""
-        self.serving = background.awaited(self._server.serve(), "server")
-        await self._listening()
-        if not limit_unread(self.address.port) and not self.serving.done():
-            _log.warning(
-                "no time limit for clients of %s that do not read: no listening socket was found", self.address
-            )
+    def _server_ended(self, serving: "asyncio.Future[Any]") -> None:
+        del self._servers[serving]
+        if not (self._servers or self._ending):
+            self.ended.set_result(str(serving.exception() or "without a reason"))
 
-    async def _listening(self) -> None:
-        """Wait until the server accepts connections; it has no event for that."""
+    async def _listens(self, serving: "asyncio.Future[Any]", number: int) -> bool:
+        """Wait until so many sockets listen. Returns False if the server has ended, or none was found in time."""
         deadline_s = time.monotonic() + _LISTEN_WITHIN_S
-        while not self.serving.done() and time.monotonic() < deadline_s:
-            try:
-                _, writer = await asyncio.open_connection(self.address.host, self.address.port)
-            except OSError:
-                await asyncio.sleep(_LOOK_AGAIN_S)
-            else:
-                writer.close()
-                return
+        while limit_unread(self.address.port) < number:
+            if serving.done() or time.monotonic() > deadline_s:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return True
 
     async def end(self) -> None:
-        """It ends by itself once its clients have read the last responses; the others are cut off. An error that
-        ended it before is in ``serving``."""
-        self._server.stop()  # type: ignore[no-untyped-call]
-        if not (await asyncio.wait({self.serving}, timeout=_READ_WITHIN_S))[0]:
-            number = cut_connections(self.address.port)
-            _log.warning("cut off %d clients of %s that did not read their responses", number, self.address)
-        await asyncio.wait({self.serving})
+        """It ends by itself once its clients have read the last responses; the others are cut off."""
+        self._ending = True
+        for server in self._servers.values():
+            server.stop()  # type: ignore[no-untyped-call]
+        while self._servers:
+            if (await asyncio.wait(self._servers, timeout=_READ_WITHIN_S))[1]:
+                number = cut_connections(self.address.port)
+                _log.warning("cut off %d clients of %s that did not read their responses", number, self.url)
 
 
 def free_address(address: Address, setting: str) -> Address:

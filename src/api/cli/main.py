@@ -36,6 +36,8 @@ class _Stakelog(click.Group):
 @click.version_option(package_name="stakelog")
 def stakelog() -> None:
     """An event-sourced wallet ledger for betting backends."""
+    # Our own messages report its failures. By itself it logs thousands of lines while a broker is unreachable.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 @stakelog.command()
@@ -65,6 +67,10 @@ def serve() -> None:
                           address [10]
     STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
                           X-Forwarded-For names the address of a client [none]
+    STAKELOG_ADJUST_MAX   what an operator may adjust alone, in minor units, as
+                          INR:1000000,GOLD:0; or none [10,000 of each unit]
+    STAKELOG_ISSUER       address of the service for its clients, which its
+                          tokens name, as https://ledger.example [none]
     STAKELOG_PARTITIONS   1 to 1024, fixed when the log is created [16]
     STAKELOG_ASSETS       CODE:EXPONENT,… with exponents from 0 to 18
                           [INR:2,USDT:6,GOLD:0]
@@ -74,6 +80,11 @@ def serve() -> None:
                           nodes need it [none]
     STAKELOG_CLUSTER_SECRET  shared by all nodes; needed where STAKELOG_INTERNAL
                           is beyond loopback [none]
+    STAKELOG_TLS_CERT     file of the certificate with its chain, PEM; read
+                          again on SIGHUP [none: no TLS]
+    STAKELOG_TLS_KEY      file of its key, PEM, without a password [none]
+    STAKELOG_CORS         origins of web pages that may read responses, with
+                          commas between, or * [none]
     STAKELOG_ADVERTISE    where the other nodes reach this one
                           [http:// and STAKELOG_INTERNAL]
     STAKELOG_READ_MODEL   sqlite, postgresql://… or mysql://… [sqlite]
@@ -89,16 +100,17 @@ def serve() -> None:
     """
     from api.cli.serve import CannotServe, NoLedger
     from api.cli.serve import serve as serve_until_stopped
+    from api.cli.tls import TlsUnusable, refuse_unusable
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
     from ledger.errors import FolderMigrated, LogMisconfigured, LogOutdated, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    # Our own messages report its failures. By itself it logs thousands of lines while a broker is unreachable.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         settings = read_settings(os.environ)
         refuse_unsafe(settings)
-    except SettingsError as error:
+        if settings.tls is not None:
+            refuse_unusable(settings.tls)
+    except (SettingsError, TlsUnusable) as error:
         click.echo(f"stakelog serve: {error}", err=True)
         sys.exit(2)
     try:

@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -19,6 +20,7 @@ from dishka import AsyncContainer
 from dishka.exceptions import ExitError
 
 from api.cli.listener import Listener, PortTaken, free_address
+from api.cli.tls import TlsUnusable
 from api.composition.application import Applications
 from api.composition.child_process import Child
 from api.composition.container import Children, make_container
@@ -82,7 +84,7 @@ async def _serve(settings: Settings) -> None:
             raise CannotServe(str(error)) from error
         if creates:
             _log.info("created a new ledger in %s", settings.data.resolve())
-        listeners = [Listener(apps.public, address)]
+        listeners = [Listener(apps.public, address, settings.tls)]
         if internal is not None:
             assert apps.internal is not None
             listeners.append(Listener(apps.internal, internal))
@@ -130,24 +132,25 @@ async def _serve_node(
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     await asyncio.gather(*(listener.start() for listener in listeners))
-    stopping = background.awaited(stop.wait(), "stop")
+    waiting: list[asyncio.Task[Any]] = [background.awaited(stop.wait(), "stop")]
+    if settings.tls is not None:
+        waiting.append(background.keep(partial(_reload_when_told, listeners[0]), "tls-reload"))
     try:
         await node.join()
     except LedgerError as error:
-        stopping.cancel()
-        await _end(listeners)
+        await _end(listeners, waiting)
         raise CannotServe(str(error)) from error
     _log.info(
-        "stakelog serves on http://%s, %d partitions in %s; Ctrl-C stops it",
-        listeners[0].address,
+        "stakelog serves on %s, %d partitions in %s; Ctrl-C stops it",
+        listeners[0].url,
         settings.partitions,
         settings.data,
     )
     for internal in listeners[1:]:
-        _log.info("metrics, and the routes of other nodes, are on http://%s", internal.address)
-    servers = [listener.serving for listener in listeners]
+        _log.info("metrics, and the routes of other nodes, are on %s", internal.url)
+    ended = [listener.ended for listener in listeners]
     halted: list[asyncio.Future[Any]] = [node.halted, *(child.halted for child in children)]
-    await asyncio.wait((*servers, stopping, *halted), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((*ended, *waiting, *halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
     await node.leave()
     if given_up := sum(await asyncio.gather(*(listener.app.finish(_FINISH_WITHIN_S) for listener in listeners))):
@@ -155,11 +158,10 @@ async def _serve_node(
     # The servers send responses from their own threads: wait until the last ones are sent.
     await asyncio.sleep(_FLUSH_S)
     await asyncio.gather(*(child.stop() for child in children))
-    stopping.cancel()
-    ended = [server for server in servers if server.done()]
-    await _end(listeners)
-    if ended:
-        raise CannotServe(f"the HTTP server ended: {ended[0].exception() or 'without a reason'}")
+    await _end(listeners, waiting)
+    for server in ended:
+        if server.done():
+            raise CannotServe(f"the HTTP server ended: {server.result()}")
     if node.halted.done():
         reason = node.halted.result()
         raise CannotServe(str(reason)) from reason
@@ -169,5 +171,24 @@ async def _serve_node(
     _log.info("stopped")
 
 
-async def _end(listeners: Sequence[Listener]) -> None:
+async def _reload_when_told(listener: Listener) -> None:
+    """Read the certificate again after each SIGHUP. Without TLS the signal ends the process, as it does any other."""
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+    while True:
+        await told.wait()
+        told.clear()
+        try:
+            await listener.reload()
+        except TlsUnusable as error:
+            _log.error("SIGHUP: the certificate stays as it was: %s", error)
+        else:
+            _log.info("SIGHUP: new connections get the certificate as it is now")
+
+
+async def _end(listeners: Sequence[Listener], waiting: Sequence[asyncio.Task[Any]]) -> None:
+    """End the tasks that wait for signals, then the listeners."""
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
     await asyncio.gather(*(listener.end() for listener in listeners))

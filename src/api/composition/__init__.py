@@ -2,5 +2,5 @@
 
 ``settings`` checks the environment, with ``network`` for addresses, ``container`` opens all parts in order,
 ``application`` makes the ASGI applications with all routes, ``child_process`` runs the children of a service,
-``scratch`` opens a store that is deleted at the end.
+``first_client`` creates the first client that may log in, ``scratch`` opens a store that is deleted at the end.
 """

@@ -1,13 +1,18 @@
 """The ASGI applications of a node: one for clients, and one for other nodes and for operators."""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http.application import Rim
+from api.http.browsers import SECURITY, WITH_TLS, Cors
+from api.http.gate import Gate, OpenGate
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.identity.login import Login
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
 from ledger.node.node import Node
@@ -19,6 +24,23 @@ from projections.reads.queries import Reads
 _METRICS: Final = "/metrics"
 _OPERATION: Final = ("/healthz", "/readyz", _METRICS)
 """The routes for operators. The probes are public too: a balancer sends requests by them."""
+
+
+class Listening(Struct, frozen=True, kw_only=True):
+    """What the settings say about the listeners, and who may use them."""
+
+    internal: bool = False
+    """Whether there is one for other nodes and for operators."""
+    cluster_secret: str | None = None
+    """What the calls of other nodes must carry there."""
+    tls: bool = False
+    """Whether the one for clients has a certificate."""
+    origins: frozenset[str] = frozenset()
+    """Whose web pages may read responses; ``*``: all."""
+    login: Login | None = None
+    """None: ``STAKELOG_AUTH=off``."""
+    adjust_max: Mapping[str, int] = {}
+    """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
 
 
 class Applications(NamedTuple):
@@ -36,18 +58,19 @@ def build_applications(
     address: str,
     log: LogView,
     seals: SealFile,
-    *,
-    internal: bool = False,
-    cluster_secret: str | None = None,
+    listening: Listening,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own. ``internal``: whether there is an internal listener; ``cluster_secret``: what the
-    calls of other nodes must carry there."""
-    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals)
-    if not internal:
-        return Applications(Rim(Router(ROUTES), service), None)
-    public = Rim(Router(route for route in ROUTES if route.path != _METRICS), service)
+    partitions that other nodes own."""
+    login = listening.login
+    gate = OpenGate() if login is None else Gate(login.tokens, login.revocations, listening.adjust_max)
+    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, gate, login)
+    routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
+    cors = Cors(listening.origins) if listening.origins else None
+    public = Rim(Router(routes), service, headers=WITH_TLS if listening.tls else SECURITY, cors=cors)
+    if not listening.internal:
+        return Applications(public, None)
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]
     if log.among_others:
         inside += PEER_ROUTES
-    return Applications(public, Rim(Router(inside), service, cluster_secret))
+    return Applications(public, Rim(Router(inside), service, cluster_secret=listening.cluster_secret))

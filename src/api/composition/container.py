@@ -19,14 +19,22 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.composition.application import Applications, build_applications
+from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
+from api.composition.first_client import create_first
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.metrics import ReadModelGauges
+from api.identity.clients import Clients
 from api.identity.database import FILE as IDENTITY
 from api.identity.database import IdentityDatabase
+from api.identity.hashing import SecretHasher
+from api.identity.login import Access, Login
+from api.identity.process_keys import ProcessKeys
+from api.identity.revocations import Revocations
+from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA as IDENTITY_TABLES
+from api.identity.tokens import ISSUER, Tokens
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
@@ -156,6 +164,22 @@ class Local(Provider):
         await database.close()
 
     @provide
+    async def access(self, settings: Settings, database: IdentityDatabase, clock: Clock) -> AsyncIterator[Access]:
+        """Started. Without its database no token is accepted; it is tried again."""
+        if not settings.auth:
+            yield Access(None)
+            return
+        store = DatabaseIdentityStore(database)
+        with closing(SecretHasher()) as hasher:
+            clients = Clients(store, clock, hasher)
+            revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
+            keys = ProcessKeys()
+            tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
+            await revocations.start()
+            yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
+            await revocations.stop()
+
+    @provide
     async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
         """Started."""
         outside = None
@@ -242,11 +266,12 @@ class Embedded(Provider):
         follower: Child,
         check: Checking,
         sealer: Sealer,
+        access: Access,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access)
 
 
 class Distributed(Provider):
@@ -335,25 +360,37 @@ class Distributed(Provider):
 
     @provide
     def applications(
-        self, node: Node, reads: Reads, model: ReadModel, log_view: LogView, sealer: Sealer, settings: Settings
+        self,
+        node: Node,
+        reads: Reads,
+        model: ReadModel,
+        log_view: LogView,
+        sealer: Sealer,
+        access: Access,
+        settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access)
 
 
 def _applications(
-    settings: Settings, node: Node, reads: Reads, gauges: ReadModelGauges, log_view: LogView, sealer: Sealer
+    settings: Settings,
+    node: Node,
+    reads: Reads,
+    gauges: ReadModelGauges,
+    log_view: LogView,
+    sealer: Sealer,
+    access: Access,
 ) -> Applications:
-    return build_applications(
-        node,
-        reads,
-        gauges,
-        settings.advertise,
-        log_view,
-        sealer.file,
+    listening = Listening(
+        login=access.login,
+        adjust_max=settings.adjust_max,
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,
+        tls=settings.tls is not None,
+        origins=settings.origins,
     )
+    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening)
 
 
 @asynccontextmanager

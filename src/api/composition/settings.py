@@ -7,13 +7,23 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
-from api.composition.network import Address, is_loopback, is_of_all_interfaces, parse_address, parse_secret
+from api.composition.network import (
+    Address,
+    TlsFiles,
+    is_loopback,
+    is_of_all_interfaces,
+    parse_address,
+    parse_origins,
+    parse_secret,
+)
 from api.identity.identity import SECRET_MAX, SECRET_MIN, is_secret
 from api.limits.addresses import AnyNetwork, read_networks
 from api.limits.limits import Rates
-from ledger.core.money import Assets, parse_assets
+from ledger.core.money import AMOUNT_MAX, Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
 
+ADJUST_MAX_UNITS: Final = 10_000
+"""Chosen: corrections of a player's complaint are smaller; a stolen operator's token cannot make a fortune alone."""
 SEAL_S_MAX: Final = 31 * 86_400
 RATE_MAX: Final = 1_000_000
 DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
@@ -32,10 +42,15 @@ KNOWN: Final = frozenset(
         "PORT",
         "INTERNAL",
         "CLUSTER_SECRET",
+        "TLS_CERT",
+        "TLS_KEY",
+        "CORS",
         "ADVERTISE",
         "AUTH",
         "IDENTITY",
         "ADMIN_SECRET",
+        "ISSUER",
+        "ADJUST_MAX",
         "RATE_CLIENT",
         "RATE_USER",
         "RATE_ADDRESS",
@@ -81,6 +96,10 @@ class Settings(Struct, frozen=True):
     """Where metrics and the routes of nodes are; None: metrics are on the main listener, and there are no nodes."""
     cluster_secret: str | None = None
     """What the calls of other nodes must carry."""
+    tls: TlsFiles | None = None
+    """Of the listener for clients."""
+    origins: frozenset[str] = frozenset()
+    """Whose web pages may read responses; ``*``: all."""
     create: bool = True
     """Whether a folder without a ledger gets a new one."""
     log: str = SQLITE
@@ -100,6 +119,10 @@ class Settings(Struct, frozen=True):
     """Where clients and tokens are: or the URL of a database."""
     admin_secret: str | None = None
     """The first secret of the client ``admin``; None: it is made and printed."""
+    issuer: str | None = None
+    """The public address of the service, which its tokens name."""
+    adjust_max: Mapping[str, int] = {}
+    """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
     rates: Rates = Rates()
     trusted_proxies: tuple[AnyNetwork, ...] = ()
     """Only these may name a client's address in ``X-Forwarded-For``."""
@@ -128,17 +151,20 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     suspect_reads = environment.get("STAKELOG_SUSPECT_READS", "mark")
     if suspect_reads not in ("mark", "refuse"):
         raise SettingsError(f"STAKELOG_SUSPECT_READS={suspect_reads}: mark or refuse")
-    internal = _parsed(environment, "STAKELOG_INTERNAL", parse_address)
+    internal, tls = _parsed(environment, "STAKELOG_INTERNAL", parse_address), _tls(environment)
+    scheme = "http" if tls is None or internal is not None else "https"
     return Settings(
         data=Path(environment.get("STAKELOG_DATA", "./data")),
         partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
         host=host,
         port=port,
-        advertise=_advertise(environment, f"http://{internal or Address(host, port)}"),
+        advertise=_advertise(environment, f"{scheme}://{internal or Address(host, port)}"),
         auth=auth == "on",
         assets=assets,
         internal=internal,
         cluster_secret=_parsed(environment, "STAKELOG_CLUSTER_SECRET", parse_secret),
+        tls=tls,
+        origins=_parsed(environment, "STAKELOG_CORS", parse_origins) or frozenset(),
         create=create == "if-missing",
         log=_log(environment),
         read_model=_read_model(environment),
@@ -149,6 +175,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         refuse_suspect=suspect_reads == "refuse",
         identity=_identity(environment),
         admin_secret=_admin_secret(environment),
+        issuer=_issuer(environment),
+        adjust_max=_adjust_max(environment, assets),
         rates=_rates(environment),
         trusted_proxies=_trusted_proxies(environment),
     )
@@ -162,6 +190,17 @@ def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], V]
         return parse(text)
     except ValueError as error:
         raise SettingsError(f"{name}: {error}") from None
+
+
+def _tls(environment: Mapping[str, str]) -> TlsFiles | None:
+    certificate, key = environment.get("STAKELOG_TLS_CERT"), environment.get("STAKELOG_TLS_KEY")
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise SettingsError(
+            "STAKELOG_TLS_CERT and STAKELOG_TLS_KEY are needed together: a certificate and its key, PEM"
+        )
+    return TlsFiles(Path(certificate), Path(key))
 
 
 def _identity(environment: Mapping[str, str]) -> str:
@@ -205,6 +244,41 @@ def _trusted_proxies(environment: Mapping[str, str]) -> tuple[AnyNetwork, ...]:
         return read_networks(environment.get("STAKELOG_TRUSTED_PROXIES", ""))
     except ValueError as error:
         raise SettingsError(f"STAKELOG_TRUSTED_PROXIES: {error}; networks, such as 10.0.0.0/8,fd00::/8") from None
+
+
+def _issuer(environment: Mapping[str, str]) -> str | None:
+    url = environment.get("STAKELOG_ISSUER")
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or url != f"{parts.scheme}://{parts.netloc}{parts.path}" or url.endswith("/") or "@" in parts.netloc:
+        raise SettingsError(
+            f"STAKELOG_ISSUER={url}: the address of the service for its clients, as https://ledger.example, without "
+            "a slash at the end"
+        )
+    return url
+
+
+def _adjust_max(environment: Mapping[str, str], assets: Assets) -> Mapping[str, int]:
+    """By default ``ADJUST_MAX_UNITS`` of each asset's own unit."""
+    name = "STAKELOG_ADJUST_MAX"
+    text = environment.get(name)
+    if text == "none":
+        return {}
+    found = {asset: min(ADJUST_MAX_UNITS * 10**exponent, AMOUNT_MAX) for asset, exponent in assets.items()}
+    for item in text.split(",") if text else ():
+        asset, colon, amount = item.strip().partition(":")
+        if not (colon and asset in assets and amount.isascii() and amount.isdigit() and len(amount) <= 16):
+            raise SettingsError(
+                f"{name}={text}: what an operator may adjust alone, as INR:1000000,GOLD:0 in minor units of declared "
+                "assets; or none, for no bound"
+            )
+        found[asset] = int(amount)
+    return found
 
 
 def _seals(environment: Mapping[str, str]) -> str | None:
@@ -319,16 +393,11 @@ def _cache(environment: Mapping[str, str]) -> str:
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Raise SettingsError if strangers could use the service, or if login is required, which is not built yet."""
-    if settings.auth:
-        raise SettingsError(
-            "STAKELOG_AUTH=on needs login, which is not built yet: "
-            "set STAKELOG_AUTH=off, which serves on loopback only, without login"
-        )
-    if not is_loopback(settings.host):
+    """Raise SettingsError if strangers could use the service."""
+    if not settings.auth and not is_loopback(settings.host):
         raise SettingsError(
             f"STAKELOG_AUTH=off has no login, so it serves on loopback only, not on {settings.host}: "
-            "set STAKELOG_HOST=127.0.0.1"
+            "set STAKELOG_HOST=127.0.0.1, or STAKELOG_AUTH=on"
         )
     _refuse_unsafe_internal(settings)
 

@@ -21,13 +21,16 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
 from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
-from api.http.problems import Problem
+from api.http.browsers import SECURITY, Cors
+from api.http.json_bodies import read_json
+from api.http.problems import Problem, unavailable
 from api.http.requests import (
     CLOSES,
     GRACE_S,
     PIECE_BYTES,
     TIMEOUT_MS,
     ClientTooSlow,
+    Headers,
     Request,
     Response,
     drain,
@@ -37,7 +40,8 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
-from api.identity.identity import WITHOUT_LOGIN
+from api.identity.hashing import TooManyLogins
+from api.identity.ports import IdentityUnavailable
 from api.nodes.client import INTERNAL, SECRET_HEADER
 
 _UNMATCHED: Final = "unmatched"
@@ -79,9 +83,18 @@ class Rim:
     """The outermost ASGI application of one listener. It knows which requests are in flight, and bounds what they
     keep in memory."""
 
-    def __init__(self, router: Router, service: Service, cluster_secret: str | None = None) -> None:
-        """``cluster_secret``: what the calls of other nodes must carry."""
-        self._router = router
+    def __init__(
+        self,
+        router: Router,
+        service: Service,
+        *,
+        headers: Headers = SECURITY,
+        cors: Cors | None = None,
+        cluster_secret: str | None = None,
+    ) -> None:
+        """``headers``: of every response; ``cluster_secret``: what the calls of other nodes must carry."""
+        self._router, self._gate = router, service.gate
+        self._headers, self._cors = headers, cors
         self._cluster_secret = None if cluster_secret is None else cluster_secret.encode()
         self.service = service
         self._requests = service.metrics.requests
@@ -110,6 +123,7 @@ class Rim:
             exchange.responding = True
             await send(message)
 
+        always = self._headers if self._cors is None else (*self._headers, *self._cors.headers(scope))
         method, template, status = scope["method"], _UNMATCHED, _NO_RESPONSE
         problem: Problem | None = None
         try:
@@ -125,18 +139,33 @@ class Rim:
                     _require_secret(scope, self._cluster_secret)
                 served = routes.by_method.get(method)
                 if served is None:
-                    raise _not_allowed(method, routes)
+                    preflight = None if self._cors is None else self._cors.preflight(scope, routes.allowed)
+                    if preflight is None:
+                        raise _not_allowed(method, routes)
+                    status = preflight.status
+                    await respond(sending, preflight, self.unsent, always)
+                    return
+                route = served.route
+                identity = self._gate.identify(route.roles, scope)
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = loop.time() + wait_s
-                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, WITHOUT_LOGIN)
-                response = await self._handle(served.route, request)
+                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, identity)
+                if route.takes is not None:
+                    request.body = await read_json(request, route.takes)
+                if not route.checks_commands:
+                    self._gate.refuse_role(route.roles, request)
+                response = await self._handle(route, request)
                 if method == "GET" and not exchange.from_node:
                     self._refuse_unsent(response)
                 status = response.status
-                await respond(sending, response, self.unsent, with_body=method != "HEAD")
+                await respond(sending, response, self.unsent, always, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
+            except IdentityUnavailable as error:
+                problem = unavailable(error)
+            except TooManyLogins:
+                problem = Problem("overloaded", "too many clients are logging in")
             except ClientTooSlow:
                 status = _NO_RESPONSE
             except asyncio.CancelledError:
@@ -146,7 +175,7 @@ class Rim:
             if problem is not None and not exchange.responding:
                 # Once half a response is out, the connection breaks off: the client must not take it for a whole one.
                 status = problem.status
-                await respond(send, response_of(problem), self.unsent, with_body=method != "HEAD")
+                await respond(send, response_of(problem), self.unsent, always, with_body=method != "HEAD")
                 if not exchange.whole and problem.code not in CLOSES:
                     await drain(receive)
         finally:
@@ -233,4 +262,4 @@ def _internal_error(scope: HTTPScope) -> Problem:
 
 def _label_of(method: str) -> str:
     """The method as a label: a client may send any word, and each would be a series of its own."""
-    return method if method in ("GET", "HEAD", "POST") else "other"
+    return method if method in ("GET", "HEAD", "POST", "DELETE") else "other"

@@ -49,6 +49,7 @@ KINDS: Final[dict[str, Kind]] = {
     "request_timeout": Kind(408, "The body did not arrive in time"),
     "request_too_large": Kind(413, "Request too large"),
     "unsupported_media_type": Kind(415, "Unsupported media type"),
+    "client_exists": Kind(409, "Client exists"),
     "command_id_reused": Kind(409, "command_id reused for another command"),
     "order_id_reused": Kind(409, "order_id already used"),
     "bet_id_reused": Kind(409, "bet_id already used"),

@@ -22,6 +22,7 @@ _PROBLEM: Final = MEDIA_TYPE.encode()
 _CONTENT_TYPE: Final = b"content-type"
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 _CONTENT_LENGTH: Final = b"content-length"
+_CHALLENGE: Final = (b"www-authenticate", b'Bearer error="invalid_token"')
 
 TIMEOUT_MS: Final = 2_000
 """How long a read may wait where its query has no ``timeout_ms``. The contract's number."""
@@ -55,16 +56,18 @@ class Request(Generic[P, Q]):
     """A request whose path and query are read: ``path`` and ``query`` are the Structs of its route.
 
     ``wait_until_s``, in the event loop's time: until then a read may wait for what it was asked for. The rim ends the
-    read ``GRACE_S`` after it, whatever it waits for then. ``identity``: its sender.
+    read ``GRACE_S`` after it, whatever it waits for then. ``identity``: its sender. ``body``: the decoded body, where
+    the route ``takes`` one.
     """
 
-    __slots__ = ("identity", "path", "query", "receive", "scope", "wait_until_s")
+    __slots__ = ("body", "identity", "path", "query", "receive", "scope", "wait_until_s")
 
     def __init__(
         self, path: P, query: Q, scope: HTTPScope, receive: Receive, wait_until_s: float, identity: Identity
     ) -> None:
         self.path, self.query, self.scope, self.receive = path, query, scope, receive
         self.wait_until_s, self.identity = wait_until_s, identity
+        self.body: Any = None
 
 
 class Response(NamedTuple):
@@ -162,13 +165,17 @@ def _bounded(body: bytes, most: int) -> bytes:
     return body
 
 
-async def respond(send: Send, response: Response, unsent: ByteBudget, *, with_body: bool = True) -> None:
-    """Send it; a long one counts as ``unsent`` meanwhile. ``with_body=False``: only what ``HEAD`` gets, the headers
-    of the same response. Raises ClientTooSlow."""
+async def respond(
+    send: Send, response: Response, unsent: ByteBudget, always: Headers = (), *, with_body: bool = True
+) -> None:
+    """Send it; a long one counts as ``unsent`` meanwhile. ``always``: further headers. ``with_body=False``: only what
+    ``HEAD`` gets, the headers of the same response. Raises ClientTooSlow."""
     body, status, headers, media_type, more = response
     if media_type is not None:
         length: Headers = () if more is not None else ((_CONTENT_LENGTH, b"%d" % len(body)),)
-        headers = ((_CONTENT_TYPE, media_type), *length, *headers)
+        headers = ((_CONTENT_TYPE, media_type), *length, *headers, *always)
+    else:
+        headers += always
     start: Any = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     if with_body and response.is_long:
@@ -205,6 +212,8 @@ def response_of(problem: Problem) -> Response:
         headers += ((b"allow", ", ".join(allow).encode()),)
     if problem.code in CLOSES:
         headers += ((b"connection", b"close"),)
+    if problem.code == "unauthenticated":
+        headers += (_CHALLENGE,)
     retry_after_s = problem.fields.get("retry_after_s", problem.kind.retry_after_s)
     if retry_after_s is not None:
         headers += ((b"retry-after", b"%d" % retry_after_s),)

@@ -1,6 +1,8 @@
 """Who sends a request, and what they may do: clients, their secrets and tokens, and the database that has them.
 
-``identity`` is the sender of a request, ``database`` opens the tables of this package, which are in ``tables``, on
-SQLite, PostgreSQL or MySQL; ``store`` has the clients and tokens there, by the port in ``ports``. ``process_keys``
+``identity`` is the sender of a request, ``roles`` says which role may post which commands. ``clients`` adds, rotates
+and disables clients, ``hashing`` checks their secrets, ``tokens`` makes and checks access and refresh tokens,
+``revocations`` knows which are revoked; ``login`` is all of these. By the ports in ``ports``, ``store`` has clients
+and tokens in the tables of ``tables``, which ``database`` opens on SQLite, PostgreSQL or MySQL, and ``process_keys``
 makes a key that signs tokens.
 """

@@ -36,5 +36,7 @@ class Identity(Struct, frozen=True):
     """The tokens that descend from one login, and are revoked together."""
 
 
+STRANGER: Final = Identity("", "")
+"""Of a request to a route that is open to all. It has no role."""
 WITHOUT_LOGIN: Final = Identity("local", None)
 """Of every request while ``STAKELOG_AUTH=off``."""

@@ -68,6 +68,8 @@ class Revocation(NamedTuple):
     number: int
     client_id: str | None
     family: str | None
+    expires_at_us: int
+    """When the last of them has expired."""
 
 
 class IdentityStore(Protocol):

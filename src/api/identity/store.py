@@ -121,7 +121,7 @@ class DatabaseIdentityStore:
 
     async def revocations(self, after: int) -> list[Revocation]:
         found = REVOCATIONS.c
-        wanted = select(found.number, found.client_id, found.family).where(found.number > after)
+        wanted = select(found.number, found.client_id, found.family, found.expires_at_us).where(found.number > after)
         async with self._database.transaction() as connection:
             rows = await connection.execute(wanted.order_by(found.number))
             return [Revocation(*row) for row in rows]

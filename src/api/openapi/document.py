@@ -45,7 +45,8 @@ parameters are refused.
 - **Read your own writes.** Give the `position` of a result as `min_position` to a read.
 - **Errors** are problems (RFC 9457). Their `code` is stable; their texts are for people.
 
-While login is off (`STAKELOG_AUTH=off`) no token is needed.
+A request needs an access token, from `POST /v1/auth/token`, unless the route is open to all. While login is off \
+(`STAKELOG_AUTH=off`) no token is needed.
 """
 _TAGS: Final = {
     "commands": "Change balances, and read the first response to a command",
@@ -53,6 +54,8 @@ _TAGS: Final = {
     "orders": "Read deposits and withdrawals, and the queue of withdrawals that wait for approval",
     "adjustments": "Read proposed adjustments, and the queue of those that wait for approval",
     "leaderboards": "Read who staked, won and netted the most",
+    "login": "Get and renew access tokens",
+    "clients": "Add, list, rotate and disable the clients that may log in",
     "audit": "Read the records, byte for byte",
     "operation": "Health, readiness, metrics, and this document",
 }
@@ -99,7 +102,7 @@ _REQUEST_HEADERS: Final[dict[str, Any]] = {
         "name": "Stakelog-Actor",
         "in": "header",
         "required": False,
-        "description": "Who posts the command, while login is off",
+        "description": "Who posts the command, while login is off; with login it is malformed",
         "schema": {"type": "string", "pattern": published(USER_ID_PATTERN), "default": "local"},
         "example": "back-office:meera",
     },
@@ -125,6 +128,14 @@ _SECURITY_SCHEMES: Final = {
             "clientCredentials": {"tokenUrl": "/v1/auth/token", "refreshUrl": "/v1/auth/token", "scopes": {}},
         },
     },
+}
+
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_FORM_EXAMPLE: Final = {
+    "grant_type": "client_credentials",
+    "client_id": "game-server-1",
+    "client_secret": "9mWq1cFz7r4e0xVbT2uK8sYdHnLgPjAo5iRtZ6vCwQE",
 }
 
 
@@ -165,6 +176,7 @@ def make_document(routes: Iterable[AnyRoute], examples: Mapping[str, Any]) -> di
 
 def _schemas(routes: Iterable[AnyRoute]) -> dict[str, Schema]:
     bodies = [body for route in routes for body in (*route.returns, route.body) if body is not None]
+    bodies += [Body(body.form, "") for body in bodies if body.form is not None]
     structs: list[type[Struct]] = []
     for body in bodies:
         if isinstance(body.kind, Named):
@@ -214,7 +226,7 @@ def _operation(route: AnyRoute) -> dict[str, Any]:
         "operationId": route.operation,
         "summary": route.summary,
         "description": _described(route),
-        "security": [{"bearer": []}, {"oauth2": []}, {}] if route.roles else [],
+        "security": [{"bearer": []}, {"oauth2": []}] if route.roles else [],
         "parameters": [
             *_parameters(route.parameters, "path"),
             *_parameters(route.query, "query"),
@@ -273,7 +285,10 @@ def _content(body: Body) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": _schema_of(body)}
     if body.examples:
         content["examples"] = {name: {"$ref": f"#/components/examples/{name}"} for name in body.examples}
-    return {body.media_type: content}
+    found = {body.media_type: content}
+    if body.form is not None:
+        found[_FORM] = {"schema": ref(body.form.__name__), "examples": {"form": {"value": _FORM_EXAMPLE}}}
+    return found
 
 
 def _schema_of(body: Body) -> Schema:

@@ -30,7 +30,11 @@ _RESPONSES: Final = {
 _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "malformed_request": ("Expected `int`, got `float` - at `$.amount`", {"field": "amount"}),
     "unauthenticated": ("the access token is missing or has expired", {}),
-    "forbidden": ("the role player may not deposit", {}),
+    "forbidden": ("the role auditor may not post deposit", {"needs": ["game_server"]}),
+    "client_exists": (
+        "the client_id game-server-1 is taken; a disabled client keeps its id",
+        {"client_id": "game-server-1"},
+    ),
     "event_not_found": ("there is no event at 3:999", {}),
     "not_found": ("the wallet player-15 has accepted no command c-99", {}),
     "method_not_allowed": ("PUT is not allowed at /v1/partitions", {"allow": ["GET"]}),
@@ -150,6 +154,9 @@ class ProblemDocument(Struct):
     fields: (
         Annotated[list[str], Meta(description="`command_id_reused`: the fields that differ", examples=[["amount"]])]
         | UnsetType
+    ) = UNSET
+    needs: (
+        Annotated[list[str], Meta(description="`forbidden`: the roles that may", examples=[["operator"]])] | UnsetType
     ) = UNSET
     position: (
         Annotated[str, Meta(description="Position of the event that the problem is about", examples=["3:2"])]

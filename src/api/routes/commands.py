@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
-from api.http.commands import read_actor, read_batch, read_command
+from api.http.commands import HashedCommand, read_actor, read_batch, read_command
 from api.http.metrics import outcome_of
 from api.http.problems import Problem, problem_of
 from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
@@ -22,7 +22,9 @@ _NOT_KNOWN: Final = (
 async def post_command(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
     hashed = read_command(await read_body(request.receive))
-    actor = read_actor(headers.get(_ACTOR))
+    actor = _actor(request, headers)
+    if problem := service.gate.refuse_command(request.identity, hashed.command):
+        raise problem
     answer = await service.node.post(hashed.command, hashed.request_sha256, actor, dry_run=request.query.dry_run)
     service.metrics.count(outcome_of(answer))
     return _response(answer)
@@ -31,7 +33,9 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
 async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
     elements = read_batch(await read_body(request.receive))
-    actor = read_actor(headers.get(_ACTOR))
+    actor = _actor(request, headers)
+    if request.identity.role is not None:
+        elements = [_allowed(service, request, element) for element in elements]
     commands = [element for element in elements if not isinstance(element, Problem)]
     answers = iter(await service.node.post_many(commands, actor, dry_run=request.query.dry_run))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
@@ -53,6 +57,21 @@ async def get_command(service: Service, request: Request[OfCommand, Any]) -> Res
     if isinstance(first, Failed):
         raise Problem("outcome_unknown", _NOT_KNOWN)
     return Response(encode_result(first))
+
+
+def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:
+    """The client of the token; while login is off, the actor in the header. Raises Problem ``malformed_request``."""
+    identity = request.identity
+    return read_actor(headers.get(_ACTOR)) if identity.role is None else identity.client_id
+
+
+def _allowed(
+    service: Service, request: Request[Any, Any], element: HashedCommand | Problem
+) -> HashedCommand | Problem:
+    """The element of a batch, or the problem if its sender may not post it."""
+    if isinstance(element, Problem):
+        return element
+    return service.gate.refuse_command(request.identity, element.command) or element
 
 
 def _json_headers(request: Request[Any, Any]) -> dict[bytes, bytes]:

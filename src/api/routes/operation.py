@@ -49,6 +49,8 @@ async def get_readiness(service: Service, _request: Request[Any, Any]) -> Respon
         reasons.append("the clock is more than 1 s behind the log's last event")
     if node.clock_off:
         reasons.append(f"the clock is {node.clock_off_us() / 1e6:+.1f} s off the log's: set it right")
+    if service.login is not None and not service.login.revocations.known:
+        reasons.append("the database of clients and tokens cannot be read, so no token is accepted")
     if reasons:
         return Response(encode(NotReady("not_ready", reasons)), 503)
     # One wrong user, or partition, is no reason to take the whole service out of the balancer.

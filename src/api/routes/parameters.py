@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from api.http.identity_bodies import ClientId
 from api.http.requests import TIMEOUT_MS
 from ledger.core.events import DATA_OF
 from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, Id, UserId
@@ -124,6 +125,10 @@ class OfLeaderboard(Struct, frozen=True):
             extra_json_schema={"enum": list(LEADERBOARDS)},
         ),
     ]
+
+
+class OfClient(Struct, frozen=True):
+    client_id: ClientId
 
 
 class OfEvent(Struct, frozen=True):

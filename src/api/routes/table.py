@@ -26,6 +26,7 @@ from api.http.routing import AnyRoute, Body, Named, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.routes.audit import get_event, get_events, get_partitions, get_seals
 from api.routes.commands import get_command, post_batch, post_command
+from api.routes.identity_table import IDENTITY_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
 from api.routes.parameters import (
     AdjustmentsQuery,
@@ -88,7 +89,8 @@ _READS_COMMANDS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_WALLETS: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
 _READS_MANY_WALLETS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_ORDERS: Final = (PLAYER, OPERATOR, AUDITOR, ADMIN)
-_READS_ALL_ORDERS: Final = (OPERATOR, AUDITOR, ADMIN)
+"""A player: their own, of which ``user_id`` is the player."""
+_READS_ADJUSTMENTS: Final = (OPERATOR, AUDITOR, ADMIN)
 _READS_EVENTS: Final = (AUDITOR, ADMIN)
 
 _READ: Final = ("log_unavailable", "not_yet_visible")
@@ -107,6 +109,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=post_command,
         query=PostQuery,
         roles=_POSTS,
+        checks_commands=True,
         headers=("Stakelog-Actor",),
         body=Body(Named("Command"), f"One command; at most {BODY_MAX} bytes of UTF-8", examples=_COMMANDS),
         returns=(
@@ -134,6 +137,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=post_batch,
         query=PostQuery,
         roles=_POSTS,
+        checks_commands=True,
         headers=("Stakelog-Actor",),
         body=Body(
             Named("Command", items_max=BATCH_MAX), f"1–{BATCH_MAX:,} commands of any wallets", examples=("batch",)
@@ -388,7 +392,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/v1/orders",
         handler=get_orders,
         query=OrdersQuery,
-        roles=_READS_ALL_ORDERS,
+        roles=_READS_ORDERS,
         returns=(Body(Orders, _PAGE, examples=("orders",), as_of=AsOfSeveral),),
         problems=_READ,
         tag="orders",
@@ -420,7 +424,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/v1/adjustments",
         handler=get_adjustments,
         query=AdjustmentsQuery,
-        roles=_READS_ALL_ORDERS,
+        roles=_READS_ADJUSTMENTS,
         returns=(Body(Adjustments, _PAGE, examples=("adjustments",), as_of=AsOfSeveral),),
         problems=_READ,
         tag="adjustments",
@@ -506,6 +510,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
             "before. Seals that are kept elsewhere prove later that the log still has everything before them."
         ),
     ),
+    *IDENTITY_ROUTES,
     Route(
         method="GET",
         path="/healthz",
