@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from api.http.gate import AnyGate
+from api.http.limiter import Limiter
 from api.http.metrics import Metrics
 from api.identity.login import Login
 from ledger.node.node import Node
@@ -28,3 +29,5 @@ class Service(NamedTuple):
     gate: AnyGate
     login: Login | None
     """None: ``STAKELOG_AUTH=off``."""
+    limiter: Limiter | None
+    """The same."""

@@ -25,6 +25,7 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
     actor = _actor(request, headers)
     if problem := service.gate.refuse_command(request.identity, hashed.command):
         raise problem
+    service.gate.count_command(request.identity, hashed.command)
     answer = await service.node.post(hashed.command, hashed.request_sha256, actor, dry_run=request.query.dry_run)
     service.metrics.count(outcome_of(answer))
     return _response(answer)
@@ -36,6 +37,7 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
     actor = _actor(request, headers)
     if request.identity.role is not None:
         elements = [_allowed(service, request, element) for element in elements]
+        elements = service.gate.count_commands(request.identity, elements)
     commands = [element for element in elements if not isinstance(element, Problem)]
     answers = iter(await service.node.post_many(commands, actor, dry_run=request.query.dry_run))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
