@@ -19,6 +19,7 @@ from api.composition.application import Listening, build_applications
 from api.composition.child_process import Child
 from api.http.application import Rim
 from api.http.metrics import ReadModelGauges
+from api.identity.keys import Keys
 from ledger.core.record import EMPTY
 from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.log_view import LogView
@@ -51,11 +52,12 @@ class InMemoryApi:
         *,
         started: World | None = None,
         whole: LogView | None = None,
+        keys: Keys | None = None,
         **listeners: Any,
     ) -> None:
         """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes;
         ``listeners``: settings of the applications."""
-        self._listeners = listeners
+        self._listeners, self._keys = listeners, keys
         self._whole = whole
         self.world = World(partitions) if started is None else started
         self._runs = started is not None
@@ -83,7 +85,7 @@ class InMemoryApi:
         self.reads = Reads(self.model, node, self.world.clock)
         address = "http://127.0.0.1:8080"
         self.app, inside = build_applications(
-            node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners)
+            node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners), self._keys
         )
         if inside is not None:
             self.inside = inside

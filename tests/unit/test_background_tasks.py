@@ -29,7 +29,7 @@ TASKS: Final = {
     },
     "keep": {
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "rate-limits"),
-        *("revocations", "seals", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
+        *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),

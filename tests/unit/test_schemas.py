@@ -224,11 +224,11 @@ def test_each_step_of_the_story_made_its_record() -> None:
 
 
 def canonical(command: Any) -> bytes:
-    """The rule, written once more: sorted keys, no spaces, nulls left out but the limits of set_limits."""
+    """The rule, written once more: sorted keys, no spaces, without private and nulls but the limits of set_limits."""
     kept = {
         name: value
         for name, value in command.items()
-        if value is not None or (command["type"] == "set_limits" and name != "metadata")
+        if name != "private" and (value is not None or (command["type"] == "set_limits" and name != "metadata"))
     }
     return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 

@@ -58,6 +58,10 @@ def serve() -> None:
                           model's database [sqlite]
     STAKELOG_ADMIN_SECRET  first secret of the client admin; unset: made at
                           the first start and printed once
+    STAKELOG_MASTER_KEY_FILE  file with the key that wraps all others: 32 random
+                          bytes in base64; nodes that share a log need it
+                          [master.key in the folder, made at the first start]
+    STAKELOG_MASTER_KEY   the same key as a setting [none]
     STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
                           and below 0 is without limit [20000]
     STAKELOG_RATE_USER    the same for one user, and for a player [200]
@@ -102,6 +106,7 @@ def serve() -> None:
     from api.cli.serve import serve as serve_until_stopped
     from api.cli.tls import TlsUnusable, refuse_unusable
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
+    from api.identity.master_key import MasterKeyUnusable
     from ledger.errors import FolderMigrated, LogMisconfigured, LogOutdated, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -117,7 +122,9 @@ def serve() -> None:
         serve_until_stopped(settings)
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
-        wrong_settings = LogMisconfigured | LogOutdated | WrongPartitions | WrongAssets | FolderMigrated
+        wrong_settings = (
+            LogMisconfigured | LogOutdated | WrongPartitions | WrongAssets | FolderMigrated | MasterKeyUnusable
+        )
         sys.exit(2 if isinstance(error, NoLedger) or isinstance(error.__cause__, wrong_settings) else 1)
 
 

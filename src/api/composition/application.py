@@ -13,6 +13,7 @@ from api.http.limiter import Limiter
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.identity.keys import Keys
 from api.identity.login import Login
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
@@ -62,16 +63,17 @@ def build_applications(
     log: LogView,
     seals: SealFile,
     listening: Listening,
+    keys: Keys | None = None,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own."""
+    partitions that other nodes own. ``keys``: None where there is no master key."""
     login, limiter = listening.login, listening.limiter
     gate: AnyGate = OpenGate()
     if login is not None:
         assert limiter is not None, "with login there are limits"
         gate = Gate(login.tokens, login.revocations, limiter, listening.adjust_max)
     metrics = Metrics(node, read_model, None if limiter is None else limiter.limits)
-    service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter)
+    service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter, keys)
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
     public = Rim(Router(routes), service, headers=WITH_TLS if listening.tls else SECURITY, cors=cors)

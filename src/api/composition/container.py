@@ -22,6 +22,7 @@ from dishka import AsyncContainer, Provider, Scope, from_context, make_async_con
 from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
 from api.composition.first_client import create_first
+from api.composition.keys import make_keys, master_keys_of
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.limiter import Limiter
@@ -29,9 +30,10 @@ from api.http.metrics import ReadModelGauges
 from api.identity.clients import Clients
 from api.identity.database import FILE as IDENTITY
 from api.identity.database import IdentityDatabase
+from api.identity.database_keys import DatabaseKeyStore
 from api.identity.hashing import SecretHasher
+from api.identity.keys import Keys
 from api.identity.login import Access, Login
-from api.identity.process_keys import ProcessKeys
 from api.identity.revocations import Revocations
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA as IDENTITY_TABLES
@@ -97,6 +99,13 @@ Checking = NewType("Checking", Child)
 """The process that compares the read model with the log."""
 Children = NewType("Children", tuple[Child, ...])
 """All child processes of the service."""
+
+
+class AvailableKeys(NamedTuple):
+    """The keys of the service; None: it has no master key."""
+
+    keys: Keys | None
+
 
 _log = getLogger(__name__)
 
@@ -196,16 +205,34 @@ class Local(Provider):
         await client.close()
 
     @provide
-    async def access(self, settings: Settings, database: IdentityDatabase, clock: Clock) -> AsyncIterator[Access]:
+    async def keys(
+        self, settings: Settings, database: IdentityDatabase, clock: Clock
+    ) -> AsyncIterator[AvailableKeys]:
+        """Started."""
+        store = DatabaseKeyStore(database)
+        masters = await master_keys_of(settings, store)
+        if masters is None:
+            yield AvailableKeys(None)
+            return
+        keys = make_keys(store, masters, clock)
+        await keys.ring.start()
+        yield AvailableKeys(keys)
+        await keys.ring.stop()
+
+    @provide
+    async def access(
+        self, settings: Settings, database: IdentityDatabase, available: AvailableKeys, clock: Clock
+    ) -> AsyncIterator[Access]:
         """Started. Without its database no token is accepted; it is tried again."""
         if not settings.auth:
             yield Access(None)
             return
+        assert available.keys is not None, "with login there is a master key"
+        keys = available.keys.ring
         store = DatabaseIdentityStore(database)
         with closing(SecretHasher()) as hasher:
             clients = Clients(store, clock, hasher)
             revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
-            keys = ProcessKeys()
             tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
             await revocations.start()
             yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
@@ -300,11 +327,12 @@ class Embedded(Provider):
         sealer: Sealer,
         access: Access,
         limiting: Limiting,
+        keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
 class Distributed(Provider):
@@ -401,10 +429,11 @@ class Distributed(Provider):
         sealer: Sealer,
         access: Access,
         limiting: Limiting,
+        keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
 def _applications(
@@ -416,6 +445,7 @@ def _applications(
     sealer: Sealer,
     access: Access,
     limiting: Limiting,
+    keys: AvailableKeys,
 ) -> Applications:
     listening = Listening(
         login=access.login,
@@ -426,7 +456,7 @@ def _applications(
         tls=settings.tls is not None,
         origins=settings.origins,
     )
-    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening)
+    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening, keys.keys)
 
 
 @asynccontextmanager

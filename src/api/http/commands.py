@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from api.http.problems import Problem
-from ledger.core.commands import COMMAND_TYPES, AnyCommand, Command, canonical
+from ledger.core.commands import COMMAND_TYPES, AnyCommand, Command, canonical, whole
 from ledger.core.events import LEDGER
 from ledger.core.fields import USER_ID_PATTERN
 
@@ -32,6 +32,12 @@ class HashedCommand(NamedTuple):
 
     command: Command
     request_sha256: str
+
+
+class _Repeating(NamedTuple):
+    """An object in which a member occurs twice."""
+
+    name: str
 
 
 _decode: Final = msgspec.json.Decoder(AnyCommand).decode
@@ -94,11 +100,13 @@ def read_command(body: bytes) -> HashedCommand:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse_surrogates(body)
         raise _not_json(error) from None
+    if type(command.private) is str:
+        raise _not_texts()
     form = canonical(command)
     escaped = b"\\" in body
     # Without escapes each text has two quotes. The canonical form has every known member once: with as many
     # quotes, no member occurs twice. Otherwise parse again to find out, at ten times the cost.
-    if escaped or body.count(b'"') != form.count(b'"'):
+    if escaped or body.count(b'"') != _quotes(command, form):
         refuse_duplicates(body)
     if escaped or not body.isascii() or b"\x7f" in body:
         _refuse_control_characters(command)
@@ -144,9 +152,20 @@ def _read_plain_batch(body: bytes) -> list[HashedCommand | Problem] | None:
     forms = [canonical(command) for command in commands]
     # See ``read_command``. No element has fewer quotes than its canonical form, so the sums are equal only if no
     # element has more.
-    if not commands or body.count(b'"') != sum([form.count(b'"') for form in forms]):
+    if not commands or body.count(b'"') != sum(map(_quotes, commands, forms)):
+        return None
+    if any(type(command.private) is str for command in commands):
         return None
     return [HashedCommand(command, sha256(form).hexdigest()) for command, form in zip(commands, forms, strict=True)]
+
+
+def _quotes(command: Command, form: bytes) -> int:
+    """How many quotes the command has, of which ``form`` is the canonical form."""
+    return (form if command.private is None else whole(command)).count(b'"')
+
+
+def _not_texts() -> Problem:
+    return Problem("malformed_request", "private must be an object of at most 16 texts", field="private")
 
 
 def read_actor(header: bytes | None) -> str:
@@ -173,6 +192,8 @@ def malformed(message: str) -> Problem:
             parent = f"{path[1]}." if path and path[1] else ""
             return Problem("malformed_request", message, field=parent + match[1])
     if match := _PATH.search(message):
+        if match[1] == "private":
+            return _not_texts()
         return Problem("malformed_request", message, **({"field": match[1]} if match[1] else {}))
     return Problem("malformed_request", message)
 
@@ -269,14 +290,18 @@ def refuse_duplicates(body: bytes) -> None:
         name = times[0][0].decode()
         raise Problem("malformed_request", f"the member {name} occurs twice", field=name)
 
-    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    def once(members: list[tuple[str, Any]]) -> dict[str, Any] | _Repeating:
         names = [name for name, _ in members]
-        for name in names:
-            if names.count(name) > 1:
-                raise Problem("malformed_request", f"the member {name} occurs twice", field=name)
+        if len(set(names)) < len(names):
+            return _Repeating(next(name for name in names if names.count(name) > 1))
         return dict(members)
 
-    json.loads(body, object_pairs_hook=once, parse_int=lambda _: 0)
+    read = json.loads(body, object_pairs_hook=once, parse_int=lambda _: 0)
+    if isinstance(read, _Repeating):
+        raise Problem("malformed_request", f"the member {read.name} occurs twice", field=read.name)
+    for name, value in read.items():
+        if isinstance(value, _Repeating):  # its own names are the client's, and may be private
+            raise Problem("malformed_request", f"a member of {name} occurs twice", field=name)
 
 
 def _refuse_control_characters(command: Command) -> None:

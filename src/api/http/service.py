@@ -5,6 +5,7 @@ from typing import NamedTuple
 from api.http.gate import AnyGate
 from api.http.limiter import Limiter
 from api.http.metrics import Metrics
+from api.identity.keys import Keys
 from api.identity.login import Login
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
@@ -31,3 +32,5 @@ class Service(NamedTuple):
     """None: ``STAKELOG_AUTH=off``."""
     limiter: Limiter | None
     """The same."""
+    keys: Keys | None
+    """None: there is no master key, so nothing is signed, and commands have no private texts."""

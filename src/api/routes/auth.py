@@ -92,7 +92,9 @@ async def post_player(service: Service, request: Request[Any, Any]) -> Response:
 
 
 async def get_jwks(service: Service, _request: Request[Any, Any]) -> Response:
-    keys = [Jwk(**key) for key in login_of(service).keys.jwks()]
+    if service.keys is None:
+        raise Problem("not_found", "the service has no master key, so it signs nothing")
+    keys = [Jwk(**key) for key in service.keys.ring.jwks()]
     return Response(encode(Jwks(keys)), headers=_KEEP_5_MIN)
 
 

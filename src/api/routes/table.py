@@ -51,6 +51,7 @@ from api.routes.parameters import (
     WalletQuery,
     WalletsQuery,
 )
+from api.routes.private import delete_private
 from api.routes.wallets import (
     get_adjustments,
     get_balance,
@@ -89,8 +90,10 @@ _READS_COMMANDS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_WALLETS: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
 _READS_MANY_WALLETS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_ORDERS: Final = (PLAYER, OPERATOR, AUDITOR, ADMIN)
+_READS_ALL_ORDERS: Final = (OPERATOR, AUDITOR, ADMIN)
 """A player: their own, of which ``user_id`` is the player."""
 _READS_ADJUSTMENTS: Final = (OPERATOR, AUDITOR, ADMIN)
+_DESTROYS_KEYS: Final = (OPERATOR, ADMIN)
 _READS_EVENTS: Final = (AUDITOR, ADMIN)
 
 _READ: Final = ("log_unavailable", "not_yet_visible")
@@ -247,6 +250,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getHistory",
         summary="Read what moved the wallet's money",
         description="One item for each event and asset that the event moved, newest first.",
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/wallets/{user_id}/private",
+        handler=delete_private,
+        parameters=OfWallet,
+        roles=_DESTROYS_KEYS,
+        returns=(Body(None, "The key is destroyed, or there was none", 204, None),),
+        problems=("log_unavailable",),
+        tag="wallets",
+        operation="deletePrivate",
+        summary="Destroy the key of the user's private texts",
+        description=(
+            "Permanently: all `private` texts of the user's commands are `null` from then on. The events and their "
+            "hashes stay as they are. The next command with `private` begins a new key."
+        ),
     ),
     Route(
         method="GET",
