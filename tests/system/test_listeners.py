@@ -1,5 +1,6 @@
 """Both listeners of a real service: TLS, a certificate that changes, and what is served where."""
 
+import asyncio
 import http.client
 import json
 import signal
@@ -7,9 +8,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -125,3 +128,40 @@ def test_sighup_with_files_that_cannot_be_used_changes_nothing_and_says_why(serv
     certificates.write(files.certificate.parent, "mended")
     service.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
     eventually(lambda: served_name(service) == "mended", "the certificate is still the previous one")
+
+
+# --- many connections ----------------------------------------------------------------------------------------------
+
+IDLE, SLOW = 1_000, 200
+KEPT_BYTES: Final = 100_000_000
+"""They were measured to need 9 MB."""
+
+
+async def connect(service: Service, sent: bytes) -> asyncio.StreamWriter:
+    _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(sent)
+    return writer
+
+
+async def test_others_are_served_while_a_thousand_are_idle_and_two_hundred_are_slow(tmp_path: Path) -> None:
+    headers = b"GET /healthz HTTP/1.1\r\nhost: stakelog\r\nx: "
+    lines = (b"POST /v1/commands HTTP/1.1", b"host: stakelog", b"content-type: application/json")
+    body = b"\r\n".join([*lines, b"content-length: 9999", b"", b""])
+    service = Service(tmp_path / "data", PARTITIONS="1")
+    await asyncio.to_thread(service.start)
+    try:
+        before = psutil.Process(service.pid).memory_info().rss
+        connections = [await connect(service, b"") for _ in range(IDLE)]
+        slow = [await connect(service, headers if number % 2 else body) for number in range(SLOW)]
+        async with httpx.AsyncClient(base_url=service.url, timeout=WITHIN_S) as client:
+            for number in range(50):
+                for writer in slow:
+                    writer.write(b"x")
+                command = {"type": "open_wallet", "command_id": "c1", "user_id": f"u{number}"}
+                assert (await client.post("/v1/commands", json=command)).status_code == 201
+                assert (await client.get(f"/v1/wallets/u{number}?consistency=strong")).status_code == 200
+        assert psutil.Process(service.pid).memory_info().rss - before < KEPT_BYTES
+        for writer in (*connections, *slow):
+            writer.close()
+    finally:
+        await asyncio.to_thread(service.stop)

@@ -19,7 +19,7 @@ from api.identity.receipts import PublicKeys
 from api.sealing.outside import CopyFailed, FolderOutside, outside_of
 from api.sealing.sealer import Sealer
 from ledger.core.record import EMPTY_SHA256, Head
-from ledger.errors import LogUnavailable
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.operations.audit import Fault
 from ledger.operations.seals import (
     SEALS,
@@ -361,6 +361,23 @@ async def test_a_clock_that_was_set_back_gives_no_seal_an_earlier_time(tmp_path:
     await sealer.seal_now()
     await sealer.stop()
     assert len(list(checked(read_lines(tmp_path / SEALS)))) == 2
+
+
+async def test_a_partition_that_seems_shorter_than_it_was_is_not_sealed_also_after_a_restart(tmp_path: Path) -> None:
+    log = Log()
+    log.seq = 5
+    sealer = Sealer(SealFile(tmp_path / SEALS), log.heads, Clock(), 3_600)
+    sealer.file.open()
+    await sealer.seal_now()
+    log.seq = 4
+    for again in (sealer, Sealer(SealFile(tmp_path / SEALS), log.heads, Clock(), 3_600)):
+        again.file.open()
+        with pytest.raises(LedgerError, match="partition 0 seems to end at seq 4, and was sealed at seq 5"):
+            await again.seal_now()
+        log.seq = 5
+        await again.seal_now()
+        log.seq = 4
+    assert len(list(checked(read_lines(tmp_path / SEALS)))) == 3
 
 
 # --- copied outside -------------------------------------------------------------------------------------------------

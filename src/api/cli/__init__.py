@@ -2,5 +2,5 @@
 
 ``serve``, ``worker`` (``stakelog project``), ``project`` (its other commands), ``audit``, ``backup``, ``migrate`` and
 ``upgrade``; ``progress`` shows how far a long command is, ``listener`` is an HTTP server, ``sockets`` reaches its
-sockets, ``tls`` and ``tls_trial`` check its certificate.
+sockets, ``open_files`` bounds their number, ``tls`` and ``tls_trial`` check its certificate.
 """

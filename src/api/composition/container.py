@@ -25,6 +25,7 @@ from api.composition.first_client import create_first
 from api.composition.keys import make_keys, master_keys_of
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
+from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
 from api.identity.clients import Clients
 from api.identity.database import FILE as IDENTITY
@@ -37,6 +38,9 @@ from api.identity.revocations import Revocations
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA as IDENTITY_TABLES
 from api.identity.tokens import ISSUER, Tokens
+from api.limits.limits import Limits
+from api.limits.memory import NoncesInMemory
+from api.limits.signatures import SignedRequests
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
@@ -111,6 +115,13 @@ def system_clock() -> int:
     return time.time_ns() // 1000
 
 
+class Limiting(NamedTuple):
+    """Rate limits and the check of signatures."""
+
+    limiter: Limiter | None
+    """None: ``STAKELOG_AUTH=off``."""
+
+
 class Local(Provider):
     """The parts of every service that are on its own machine."""
 
@@ -171,6 +182,27 @@ class Local(Provider):
         database = identity_database(settings)
         yield database
         await database.close()
+
+    @provide
+    async def limiter(self, settings: Settings, _: FolderLock) -> AsyncIterator[Limiting]:
+        """Started. Without Redis each process has limits of its own, and accepts no signed request."""
+        if not settings.auth:
+            yield Limiting(None)
+            return
+        if settings.cache == MEMORY:
+            limits, nonces = Limits(settings.rates), NoncesInMemory()
+            yield Limiting(Limiter(limits, SignedRequests(nonces), settings.trusted_proxies))
+            return
+        from api.limits.redis import RedisBuckets, RedisNonces
+        from projections.caching.redis_client import RedisClient
+
+        client = RedisClient(settings.cache, connections=2)
+        limits = Limits(settings.rates, RedisBuckets(client))
+        adding = background.keep(limits.keep_adding_up, "rate-limits")
+        yield Limiting(Limiter(limits, SignedRequests(RedisNonces(client)), settings.trusted_proxies))
+        adding.cancel()
+        await asyncio.wait({adding})
+        await client.close()
 
     @provide
     async def keys(
@@ -297,12 +329,13 @@ class Embedded(Provider):
         check: Checking,
         sealer: Sealer,
         access: Access,
+        limiting: Limiting,
         keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
 class Distributed(Provider):
@@ -398,11 +431,12 @@ class Distributed(Provider):
         log_view: LogView,
         sealer: Sealer,
         access: Access,
+        limiting: Limiting,
         keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
 def _applications(
@@ -413,10 +447,12 @@ def _applications(
     log_view: LogView,
     sealer: Sealer,
     access: Access,
+    limiting: Limiting,
     keys: AvailableKeys,
 ) -> Applications:
     listening = Listening(
         login=access.login,
+        limiter=limiting.limiter,
         adjust_max=settings.adjust_max,
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,

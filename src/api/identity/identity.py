@@ -34,6 +34,8 @@ class Identity(Struct, frozen=True):
     """A player's own; None: no player."""
     family: str = ""
     """The tokens that descend from one login, and are revoked together."""
+    public_key: str | None = None
+    """The key by which its client must sign what it posts; None: it need not sign."""
 
 
 STRANGER: Final = Identity("", "")

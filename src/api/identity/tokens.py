@@ -133,6 +133,10 @@ class Tokens:
             if await self._store.revoke(_hashed(refresh_token), now_us, now_us + REVOKED_FOR_US):
                 await self._revocations.read()
 
+    def has_verified(self, token: bytes) -> bool:
+        """Whether the token's signature was found right before; it may have expired, or be revoked."""
+        return token in self._verified
+
     def identity_of(self, token: bytes) -> Identity:
         """Who sent an access token. Raises TokenRefused."""
         found = self._verified.get(token)

@@ -77,8 +77,14 @@ class Sealer:
             await self._until_done("the log is not sealed", self.seal_now)
 
     async def seal_now(self) -> None:
-        """Raises OSError, LedgerError."""
+        """Raises OSError and LedgerError, also where a partition seems to end before its seq in the last seal: a node
+        that lost it, and does not know yet, reports that. A seal of it would contradict the log from then on."""
         heads = await self._heads()
+        for partition, head in enumerate(heads):
+            sealed = self.file.last_seqs.get(partition, 0)
+            if head.seq < sealed:
+                reason = f"partition {partition} seems to end at seq {head.seq}, and was sealed at seq {sealed}"
+                raise LedgerError(reason)
         sealed_at_us = max(self._clock(), self.file.last_sealed_at_us)
         line = seal_line(sealed_at_us, heads, self.file.last_sha256, self._sign)
         await asyncio.to_thread(self.file.append, line)

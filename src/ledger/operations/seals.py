@@ -192,6 +192,8 @@ class SealFile:
         self.is_open = False
         self.last_sha256 = EMPTY_SHA256
         self.last_sealed_at_us = 0
+        self.last_seqs: dict[int, int] = {}
+        """Partition → its seq in the last seal."""
         self._ends: array[int] = array("q")
         """Where each line ends, after its line feed."""
 
@@ -214,7 +216,7 @@ class SealFile:
             line = self.line(len(self))
             self.last_sha256 = sha256(line).hexdigest()
             try:
-                self.last_sealed_at_us = _decode(line).sealed_at_us
+                self._note_last(_decode(line))
             except _UNREADABLE as error:
                 _log.error(
                     "the last line of %s is not a seal: %s; `stakelog audit verify` says more", self.path, error
@@ -252,7 +254,7 @@ class SealFile:
 
     def append(self, line: bytes) -> None:
         """Append the seal durably. Raises OSError, and leaves the file as it was."""
-        sealed_at_us = _decode(line).sealed_at_us
+        seal = _decode(line)
         size, created = self._size, not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -269,8 +271,13 @@ class SealFile:
             os.close(descriptor)
         if created:
             sync(self.path.parent)
-        self.last_sha256, self.last_sealed_at_us = sha256(line).hexdigest(), sealed_at_us
+        self.last_sha256 = sha256(line).hexdigest()
+        self._note_last(seal)
         self._ends.append(size + len(data))
+
+    def _note_last(self, seal: Seal) -> None:
+        self.last_sealed_at_us = seal.sealed_at_us
+        self.last_seqs = {sealed.partition: sealed.seq for sealed in seal.partitions}
 
     def line(self, number: int) -> bytes:
         """The line of this number, without its line feed; the first is 1. Raises OSError."""
