@@ -6,11 +6,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from api.identity.database import FILE
 from api.identity.receipts import NotReadable, PublicKeys, octets_of
 
 
-def keys_in(path: Path) -> PublicKeys | None:
-    """None: there is no such file, or no key in it. Raises NotReadable."""
+def keys_in(folder: Path) -> PublicKeys | None:
+    """None: the folder has no database of keys, or no key is in it. Raises NotReadable."""
+    path = folder / FILE
     if not path.exists():
         return None
     try:

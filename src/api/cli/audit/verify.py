@@ -109,7 +109,6 @@ def _verified_receipt(receipt: Path, jwks: Path) -> str:
 def _keys(jwks: Path | None, data: Path | None, records: "RecordsFrom") -> "PublicKeys | None":
     """The given keys, or those of the service or of the folder; None: the folder has none. Raises CannotAudit."""
     from api.cli.audit.http_records import HttpRecords
-    from api.identity.database import FILE
     from api.identity.receipt_keys import keys_in
     from api.identity.receipts import NotReadable, read_keys
 
@@ -119,7 +118,7 @@ def _keys(jwks: Path | None, data: Path | None, records: "RecordsFrom") -> "Publ
         if isinstance(records, HttpRecords):
             found = records.keys()
             return None if found is None else read_keys(found, are_all=False)
-        return keys_in(data_folder(data) / FILE)
+        return keys_in(data_folder(data))
     except (NotReadable, OSError) as error:
         raise CannotAudit(f"the keys cannot be read: {error}") from error
 
