@@ -157,5 +157,5 @@ def test_two_nodes_on_one_redis_have_one_limit_and_refuse_each_others_nonces(
 
     stranger = partial(send, one.url, "GET", "/v1/wallets/u1", headers={"Authorization": "Bearer no.token.x"})
     until(lambda: is_limited(stranger(), "address"))
-    until(lambda: signing[0].get("/v1/partitions").status == 200)
+    assert signing[0].get("/v1/wallets/u1?consistency=strong").status == 200, "a client there is served"
     assert send(one.url, "GET", "/healthz").status == 200, "probes are not limited"
