@@ -34,14 +34,16 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     type=click.Path(path_type=Path, exists=True),
     help="Seals kept outside of the data folder (the file, or its folder) that the log must contain.",
 )
-def verify(data: Path | None, url: str | None, heads_file: Path | None, copies: Path | None) -> None:
+def verify(
+    data: Path | None, url: str | None, login: Path | None, heads_file: Path | None, copies: Path | None
+) -> None:
     """Verify the log: chain, postings, balances from zero, requests, unique ids, follow-ups, seals and heads.
 
     Works on a folder, in use or not, and over HTTP. Nothing is changed.
     """
     from ledger.operations.audit import verify as verify_log
 
-    with failures_reported("stakelog audit verify"), opened(data, url) as records:
+    with failures_reported("stakelog audit verify"), opened(data, url, login) as records:
         published = _published(heads_file) if heads_file else {}
         # Read the seals before the log's ends: a seal made during the read may name records after these ends.
         anchors = [*_own_seals(data, records), *(_seals_in(copies) if copies else ())]
