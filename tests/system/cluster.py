@@ -53,12 +53,13 @@ class Cluster:
         session_timeout_ms: int = 6_000,
         read_model: str = NO_READ_MODEL,
         url: str = "",
+        **settings: str,
     ) -> None:
-        """``url``: how the nodes reach the broker, where it is not the usual way."""
+        """``url``: how the nodes reach the broker, where it is not the usual way. ``settings``: as of ``Service``."""
         self.kafka, self.partitions, self.session_timeout_ms = kafka, partitions, session_timeout_ms
         log = f"{url or f'{kafka.url}?replication_factor=1'}&session_timeout_ms={session_timeout_ms}"
         self.nodes = [
-            Service(folder / f"node-{number}", LOG=log, READ_MODEL=read_model, PARTITIONS=str(partitions))
+            Service(folder / f"node-{number}", LOG=log, READ_MODEL=read_model, PARTITIONS=str(partitions), **settings)
             for number in range(nodes)
         ]
 

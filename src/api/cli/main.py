@@ -66,7 +66,7 @@ def serve() -> None:
                           and below 0 is without limit [20000]
     STAKELOG_RATE_USER    the same for one user, and for a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
-                          address [50]
+                          address [200]
     STAKELOG_RATE_LOGIN   failed logins a minute, of one client from one
                           address [10]
     STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
