@@ -1,7 +1,7 @@
 """From records to rows: the chain rule, runs of any size, and events on which a fold fails."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from projections.models import ROW_TYPES
 from projections.models.statistics import StatisticsRow
 from projections.projecting.partition import continue_chain
 from projections.storage.port import Overtaken, Quarantined
+from projections.tables.model import ByType, Fold
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import add_digests, digest_function
 from properties.reads_scenario import make_scenario
@@ -416,7 +417,9 @@ MEANING: Final = {5: "7eed28a70f646192"}
 """Version of the folds → the digest of the rows that it makes of the published scenario of every event."""
 
 
-def books_of_the_published_story() -> list[RowBuffer]:
+def books_of_the_published_story(
+    folds_of: Callable[[Event], Sequence[Fold]] = lambda _: folds.FOLDS,
+) -> list[RowBuffer]:
     story_file = Path(__file__).parents[2] / "schemas" / "vectors" / "story.json"
     books = []
     for partition in msgspec.json.decode(story_file.read_bytes())["partitions"]:
@@ -424,14 +427,20 @@ def books_of_the_published_story() -> list[RowBuffer]:
         bet: Event | None = None
         for record in partition["records"]:
             place, _, event = decode(record.encode())
-            for fold in folds.FOLDS:
+            for fold in folds_of(event):
                 fold(event, place, books[-1])
             bet = event if isinstance(event.data, BetPlaced) else bet
         if bet is not None:  # another one in the next month, so that there are rows of days that have ended
             later = replace(bet, time_us=bet.time_us + 31 * DAY_US, data=replace(bet.data, bet_id="later"))
-            for fold in folds.FOLDS:
+            for fold in folds_of(later):
                 fold(later, Position(place.partition, place.seq + 1), books[-1])
     return books
+
+
+def test_a_model_names_every_type_of_event_that_its_functions_handle() -> None:
+    of_type = ByType(folds.FOLDS, folds.TYPES_OF)
+    books = books_of_the_published_story(lambda event: of_type[type(event.data)])
+    assert [book.digests() for book in books] == [book.digests() for book in books_of_the_published_story()]
 
 
 def test_a_fold_that_makes_other_rows_has_another_version() -> None:

@@ -52,5 +52,6 @@ ROW_TYPES: Final = MODELS.row_types
 NEEDS: Final = MODELS.needs
 THEN_NEEDS: Final = MODELS.then_needs
 FOLDS: Final = MODELS.folds
+TYPES_OF: Final = MODELS.types_of
 BY_USER: Final = MODELS.by_user
 BY_PARTITION: Final = MODELS.by_partition

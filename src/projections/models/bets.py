@@ -95,7 +95,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             bet.settled_seq, bet.settled_at_us = position.seq, event.time_us
 
 
-MODEL: Final = Model((BetRow,), fold, needs)
+MODEL: Final = Model((BetRow,), fold, needs, of=(BetPlaced, BetSettled, BetCancelled))
 
 
 # --- document

@@ -188,7 +188,7 @@ def _bet(event: Event, bet_id: str, buffer: RowBuffer) -> BetRow:
     return bet
 
 
-MODEL: Final = Model((StandingRow, EndedRow), fold, needs, then_needs)
+MODEL: Final = Model((StandingRow, EndedRow), fold, needs, then_needs, of=(BetPlaced, BetSettled, BetCancelled))
 
 
 # --- document
