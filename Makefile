@@ -44,15 +44,17 @@ up: setup ## start the distributed set on this machine: Kafka, PostgreSQL (UP=my
 down: ## stop the set; its data stays in build/up, unless CLEAN=1
 	@$(PYTHON) -m deploy.local down $(if $(CLEAN),--clean)
 
-check: setup ## check format, lint and types, and run the fast tests: under a minute
+check: setup ## check format, lint, security and types, and run the fast tests: under a minute
 	@$(BIN)/ruff format --check src schemas tests deploy
 	@$(BIN)/ruff check src schemas tests deploy
+	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 4 -m "not system"
 
 test: setup ## run everything: checks, and all tests on real processes and real servers
 	@$(BIN)/ruff format --check src schemas tests deploy
 	@$(BIN)/ruff check src schemas tests deploy
+	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
 	@$(BIN)/mypy
 	@$(PYTHON) -m deploy.local install
 	@# In the order of the folders: tests that wait for servers begin early, and short ones fill the end.

@@ -36,7 +36,7 @@ PORT: Final = 8_080
 DATABASES: Final = {"postgresql": PostgreSql, "mysql": MariaDb}
 _NODES, _WORKERS = 3, 2
 # Added to the balancer's port. The nodes come right after it.
-_NODE_PORTS, _WORKER_PORTS, _KAFKA_PORT, _DATABASE_PORT, _REDIS_PORT = 1, 11, 20, 23, 24
+_NODE_PORTS, _INTERNAL_PORTS, _WORKER_PORTS, _KAFKA_PORT, _DATABASE_PORT, _REDIS_PORT = 1, 5, 11, 20, 23, 24
 
 _UP_WITHIN_S: Final = 300.0
 _DOWN_WITHIN_S: Final = 240.0
@@ -59,12 +59,17 @@ class Plan(NamedTuple):
         return [self.port + _NODE_PORTS + number for number in range(_NODES)]
 
     @property
+    def internal_ports(self) -> list[int]:
+        return [self.port + _INTERNAL_PORTS + number for number in range(_NODES)]
+
+    @property
     def ports(self) -> list[int]:
         workers = [self.port + _WORKER_PORTS + number for number in range(self.workers)]
         kafka = [self.port + _KAFKA_PORT + number for number in range(3)]
         return [
             self.port,
             *self.node_ports[: self.nodes],
+            *self.internal_ports[: self.nodes],
             *workers,
             *kafka,
             self.port + _DATABASE_PORT,
@@ -270,9 +275,9 @@ def _parts(plan: Plan) -> Iterator[Server]:
         "STAKELOG_READ_MODEL": database.url,
         "STAKELOG_CACHE": redis.url,
     }
-    for number, port in enumerate(plan.node_ports[: plan.nodes], 1):
-        advertised = {"STAKELOG_ADVERTISE": f"http://127.0.0.1:{port}"}
-        yield Node(f"node-{number}", folder / f"node-{number}", port, settings | advertised)
+    for number, ports in enumerate(zip(plan.node_ports, plan.internal_ports, strict=True), 1):
+        if number <= plan.nodes:
+            yield Node(f"node-{number}", folder / f"node-{number}", *ports, settings)
     for number in range(1, plan.workers + 1):
         port = plan.port + _WORKER_PORTS + number - 1
         yield Worker(f"worker-{number}", folder / f"worker-{number}", port, settings, checks=number == 1)

@@ -4,17 +4,26 @@ So each example command can be posted unchanged, and its example response is the
 """
 
 import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.http.routing import AnyRoute
+from api.identity.keys import jwk_of
+from api.identity.receipts import receipt_text
+from api.identity.tokens import ACCESS_S
 from api.openapi.document import make_document
 from api.openapi.schemas import command_name
 from api.routes.table import ROUTES
 from ledger.core.commands import COMMAND_TYPES
-from ledger.core.record import EMPTY_SHA256
+from ledger.core.record import EMPTY, EMPTY_SHA256, Head
+from ledger.operations.seals import seal_line
 from schemas.generate.played import PARTITION, Example, first_of_each_type, play
 from schemas.generate.played_reads import responses
+
+_EXAMPLE_KEY: Final = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 
 
 def document(routes: Iterable[AnyRoute] = ROUTES) -> dict[str, Any]:
@@ -31,7 +40,7 @@ def document(routes: Iterable[AnyRoute] = ROUTES) -> dict[str, Any]:
 def examples() -> dict[str, Any]:
     """Name → value of every body in the document that is no problem."""
     played = play()
-    return {**_commands(played), **responses(played), **_audit(played), **_operation()}
+    return {**_commands(played), **responses(played), **_audit(played), **_login(), **_operation()}
 
 
 def _commands(played: list[Example]) -> dict[str, Any]:
@@ -69,18 +78,95 @@ def _audit(played: list[Example]) -> dict[str, Any]:
         "head": deposit.answer["head"],
         "owner": "http://127.0.0.1:8080",
     }
-    seal = {
-        "sealed_at_us": json.loads(deposit.record)["time_us"],
-        "partitions": [{name: end[name] for name in ("partition", "seq", "head")}],
-        "prev": EMPTY_SHA256,
-        "kid": None,
-        "signature": None,
-    }
+    time_us = json.loads(deposit.record)["time_us"]
+    seal = seal_line(time_us, [*[EMPTY] * PARTITION, Head(end["seq"], end["head"])], EMPTY_SHA256, _sign)
+    kid, signature = _sign(receipt_text(PARTITION, end["seq"], end["head"], time_us))
     return {
+        "receipt": {
+            "record": deposit.record,
+            "head": end["head"],
+            "partition": PARTITION,
+            "seq": end["seq"],
+            "signed_at_us": time_us,
+            "kid": kid,
+            "signature": signature,
+        },
         "record": json.loads(deposit.record),
         "records": "".join(f"{example.record}\n" for example in played[:2]),
         "partitions": {"items": [end]},
-        "seals": {"items": [seal], "next_cursor": None},
+        "seals": {"items": [json.loads(seal)], "next_cursor": None},
+    }
+
+
+def _sign(text: bytes) -> tuple[str, str]:
+    """By the key of RFC 8037, appendix A, whose public part is in the example of the JWK Set."""
+    private = Ed25519PrivateKey.from_private_bytes(urlsafe_b64decode(_EXAMPLE_KEY))
+    return jwk_of(private.public_key())["kid"], urlsafe_b64encode(private.sign(text)).rstrip(b"=").decode()
+
+
+def _login() -> dict[str, Any]:
+    secret = "9mWq1cFz7r4e0xVbT2uK8sYdHnLgPjAo5iRtZ6vCwQE"  # noqa: S105
+    refresh_token = "fM3k9QeR1sT5uV7wX9yZ1a.b2C4d6E8f0G2h4I6j8K0l2M4n6O8p0Q2r4S6t8U0v2W"  # noqa: S105
+    narrowed = {
+        "client_id": "game-server-1",
+        "role": "game_server",
+        "games": ["external"],
+        "types": ["place_bet", "settle_bet"],
+        "public_key": "MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=",
+    }
+    return {
+        "login": {"client_id": "game-server-1", "client_secret": secret},
+        "tokens": {
+            "access_token": "eyJhbGciOiJFZERTQSIsImtpZCI6Ii4uLiIsInR5cCI6ImF0K2p3dCJ9.e30.c2lnbmF0dXJl",
+            "expires_in": ACCESS_S,
+            "refresh_token": refresh_token,
+            "token_type": "Bearer",
+        },
+        "invalid_grant": {
+            "error": "invalid_grant",
+            "error_description": "the refresh token is unknown, spent, revoked or expired",
+        },
+        "invalid_client": {
+            "error": "invalid_client",
+            "error_description": "the client is unknown or disabled, or its secret is wrong",
+        },
+        "refresh": {"refresh_token": refresh_token},
+        "player": {"user_id": "player-15"},
+        "jwks": {
+            "keys": [
+                {
+                    "kty": "OKP",
+                    "crv": "Ed25519",
+                    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+                    "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+                    "use": "sig",
+                    "alg": "EdDSA",
+                }
+            ]
+        },
+        "oauth": {
+            "issuer": "https://ledger.example",
+            "token_endpoint": "https://ledger.example/v1/auth/token",
+            "jwks_uri": "https://ledger.example/.well-known/jwks.json",
+            "grant_types_supported": ["client_credentials", "refresh_token"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "response_types_supported": [],
+        },
+        "clients": {
+            "items": [
+                {
+                    **narrowed,
+                    "created_at_us": 1_795_438_800_000_000,
+                    "secret_since_us": 1_795_438_800_000_000,
+                    "old_secret_until_us": None,
+                    "disabled_at_us": None,
+                }
+            ]
+        },
+        "client.new": narrowed,
+        "client": {**narrowed, "client_secret": secret},
+        "rotate": {"grace_s": 3_600},
+        "client.rotated": {"client_id": "game-server-1", "client_secret": secret},
     }
 
 

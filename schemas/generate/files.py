@@ -93,6 +93,13 @@ _COMMANDS: Final[tuple[tuple[str, str], ...]] = (
         ),
     ),
     (
+        "private is no part of it",
+        (
+            '{"type":"open_wallet","command_id":"c-1","user_id":"u1","private":{"passport":"C01X00T47"},'
+            '"referrer_id":"u2"}'
+        ),
+    ),
+    (
         "every field",
         (
             '{"type":"place_bet","command_id":"c-1","user_id":"u1","bet_id":"b-1","game":"external","period":"2026/1",'

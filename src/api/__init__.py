@@ -4,6 +4,8 @@
 ``routes``       the route table and its handlers
 ``http``         the ASGI application, and what all routes share: requests, responses, problems, metrics
 ``sealing``      seals on time, and their copies outside
+``identity``     clients, their secrets and tokens, and what each role may do
+``limits``       rate limits, and signed requests
 ``nodes``        the client and the messages of the nodes' own routes
 ``openapi``      the OpenAPI document
 ``composition``  settings, and the container that opens the adapters they name

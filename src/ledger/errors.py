@@ -7,6 +7,7 @@
     ├── StaleHead                 nothing was written: the partition has another head than the writer expected
     ├── OutcomeUnknown            the append may or may not be in the log; only reading the log again shows it
     ├── LogDamaged                a record is not what the chain says; names partition, seq and reason
+    ├── PartitionsDisagree        a partition's events contradict those of another one; the partition stops alone
     ├── LogUnreadable             the log's file is not a log, is truncated, or is of a newer version
     ├── LogOutdated               the log has the format of an earlier version: run `stakelog upgrade`
     ├── LogMisconfigured          the log's address or settings would lose or change records; names what to change
@@ -74,6 +75,18 @@ class LogDamaged(LedgerError):
 
     def __reduce__(self) -> tuple[type["LogDamaged"], tuple[int, int, str]]:
         return type(self), (self.partition, self.seq, self.reason)  # it also crosses process boundaries
+
+
+class PartitionsDisagree(LedgerError):
+    """The events of two partitions contradict each other: one of them lost, changed or gained a record."""
+
+    def __init__(self, partition: int, seq: int, reason: str) -> None:
+        super().__init__(
+            f"partition {partition}, at seq {seq}, and another one contradict each other: {reason}. One of the two "
+            "lost or changed records, or has one that no ledger wrote. No money was moved. This partition accepts no "
+            "commands until it is restored and the service started again; the others go on. `stakelog audit verify` "
+            "names the record"
+        )
 
 
 class LogUnreadable(LedgerError):

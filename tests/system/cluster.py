@@ -53,12 +53,13 @@ class Cluster:
         session_timeout_ms: int = 6_000,
         read_model: str = NO_READ_MODEL,
         url: str = "",
+        **settings: str,
     ) -> None:
-        """``url``: how the nodes reach the broker, where it is not the usual way."""
+        """``url``: how the nodes reach the broker, where it is not the usual way. ``settings``: as of ``Service``."""
         self.kafka, self.partitions, self.session_timeout_ms = kafka, partitions, session_timeout_ms
         log = f"{url or f'{kafka.url}?replication_factor=1'}&session_timeout_ms={session_timeout_ms}"
         self.nodes = [
-            Service(folder / f"node-{number}", LOG=log, READ_MODEL=read_model, PARTITIONS=str(partitions))
+            Service(folder / f"node-{number}", LOG=log, READ_MODEL=read_model, PARTITIONS=str(partitions), **settings)
             for number in range(nodes)
         ]
 
@@ -83,15 +84,16 @@ class Cluster:
                 node.kill()
 
     async def owners(self) -> dict[int, str | None]:
-        """Partition → owner, as one of the nodes reports."""
+        """Partition → URL of its owner, as one of the nodes reports; None also for an owner that does not run."""
+        urls = {node.internal: node.url for node in self.nodes if node.process is not None}
         async with aiohttp.ClientSession() as session, session.get(f"{self.urls[0]}/v1/partitions") as response:
-            return {item["partition"]: item["owner"] for item in (await response.json())["items"]}
+            return {item["partition"]: urls.get(item["owner"]) for item in (await response.json())["items"]}
 
     async def settled(self) -> dict[int, str]:
         """Wait until every partition is owned by a running node. Returns partition → owner."""
         async with asyncio.timeout(SETTLED_WITHIN_S):
             while True:
-                owners = {partition: url for partition, url in (await self.owners()).items() if url in self.urls}
+                owners = {partition: url for partition, url in (await self.owners()).items() if url is not None}
                 loads = Counter(owners.values())
                 even = max(loads.values(), default=0) - min(loads[url] for url in self.urls) <= 1
                 if (
@@ -99,7 +101,7 @@ class Cluster:
                     and even
                     and all(node.ready() for node in self.nodes if node.process)
                 ):
-                    return {partition: url for partition, url in owners.items() if url is not None}
+                    return owners
                 await asyncio.sleep(0.05)
 
     def __enter__(self) -> Self:

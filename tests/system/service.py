@@ -3,6 +3,8 @@
     with Service(tmp_path / "data") as service:      # started and ready, stopped by SIGTERM in the end (exit 0)
         http.client.HTTPConnection("127.0.0.1", service.port).request("GET", "/v1/partitions")
 
+A node of many gets an internal listener, and is asked there whether it is ready.
+
 For crashes: `start()`, `kill()`, `start()` … on one folder; each start is on a new port. Settings that a test wants
 otherwise are keyword arguments named as in the environment, less the prefix: `Service(data, PARTITIONS="4")`.
 """
@@ -18,6 +20,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 30.0
@@ -31,11 +34,15 @@ class ServiceFailed(AssertionError):
 class Service:
     """A service of one data folder, which outlives it."""
 
-    def __init__(self, data: Path, **settings: str) -> None:
+    def __init__(self, data: Path, internal: bool = False, /, **settings: str) -> None:
+        """``internal``: with an internal listener; a node of many has one anyway."""
         self.data = data
         self.url = ""
+        self.internal = ""
+        """Where the other nodes reach it, if it has an internal listener: the URL that it advertises."""
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = {f"STAKELOG_{name}": value for name, value in settings.items()}
+        self._has_internal = internal or settings.get("LOG", "").startswith("kafka://")
         self._log = data.parent / f"{data.name}.log"
 
     def setting(self, name: str) -> str:
@@ -68,15 +75,18 @@ class Service:
     def launch(self) -> None:
         """Start, and do not wait: for starts that fail, or are killed early."""
         assert self.process is None, "the service is running"
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        port, internal = free_port(), free_port()
+        scheme = "https" if "STAKELOG_TLS_CERT" in self._settings else "http"
+        self.url = f"{scheme}://127.0.0.1:{port}"
+        self.internal = f"http://127.0.0.1:{internal}" if self._has_internal else ""
         self.data.parent.mkdir(parents=True, exist_ok=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
         ours = {"STAKELOG_AUTH": "off", "STAKELOG_DATA": str(self.data), "STAKELOG_PORT": str(port)}
+        theirs = self._settings | ({"STAKELOG_INTERNAL": f"127.0.0.1:{internal}"} if self._has_internal else {})
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "api", "serve"],
-                env=inherited | ours | self._settings,
+                env=inherited | ours | theirs,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -84,7 +94,7 @@ class Service:
             )
 
     def ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(urlsplit(self.internal or self.url).netloc, timeout=5)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200

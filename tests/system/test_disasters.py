@@ -529,7 +529,6 @@ def test_a_port_of_another_service_is_named(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"AUTH": "on"}, ("STAKELOG_AUTH",)),
         ({"AUTH": "off", "HOST": "0.0.0.0"}, ("STAKELOG_AUTH=off", "loopback", "0.0.0.0")),  # noqa: S104
         ({"LOG": "kafka://nowhere:1"}, ("STAKELOG_LOG",)),
         ({"HOST": "no such host"}, ("no such host",)),

@@ -52,7 +52,7 @@ async def assert_all_return(cluster: Cluster, kafka: Kafka) -> None:
     while True:
         ready = [await asyncio.to_thread(node.ready) for node in cluster.nodes]
         members = {member.client_id for member in await members_of(address, NODES_GROUP, timeout_s=10.0)}
-        if all(ready) and members == set(cluster.urls):
+        if all(ready) and members == {node.internal for node in cluster.nodes}:
             return
         assert time.monotonic() - ended_s < 2 * SESSION_S, (ready, members)
         await asyncio.sleep(0.05)

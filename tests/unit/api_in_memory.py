@@ -10,15 +10,20 @@ A target is sent unchanged: percent-encoded, as in an HTTP request.
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import unquote
 
 import msgspec
 
-from api.composition.application import build_app
+from api.composition.application import Listening, build_applications
 from api.composition.child_process import Child
 from api.http.application import Rim
+from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
+from api.identity.keys import Keys
+from api.limits.limits import Limits, Rates
+from api.limits.memory import NoncesInMemory
+from api.limits.signatures import SignedRequests
 from ledger.core.record import EMPTY
 from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.log_view import LogView
@@ -29,6 +34,8 @@ from projections.storage.port import Checkpoint, Difference
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from unit.node_in_memory import World
+
+UNLIMITED: Final = Rates(client=0, user=0, address=0, login=0)
 
 
 class Answer(NamedTuple):
@@ -41,13 +48,29 @@ class Answer(NamedTuple):
         return msgspec.json.decode(self.body)
 
 
+def limiter(rates: Rates = UNLIMITED, **options: Any) -> Limiter:
+    """Limits of one process. ``options``: of ``Limits``."""
+    return Limiter(Limits(rates, **options), SignedRequests(NoncesInMemory()))
+
+
 class InMemoryApi:
     """One node in memory, its read model in a folder, and the application on top."""
 
     def __init__(
-        self, folder: Path, partitions: int = 4, *, started: World | None = None, whole: LogView | None = None
+        self,
+        folder: Path,
+        partitions: int = 4,
+        *,
+        started: World | None = None,
+        whole: LogView | None = None,
+        keys: Keys | None = None,
+        **listeners: Any,
     ) -> None:
-        """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes."""
+        """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes;
+        ``listeners``: settings of the applications; with ``login``, and without a ``limiter``, nothing is limited."""
+        if listeners.get("login") is not None:
+            listeners.setdefault("limiter", limiter())
+        self._listeners, self._keys = listeners, keys
         self._whole = whole
         self.world = World(partitions) if started is None else started
         self._runs = started is not None
@@ -55,6 +78,8 @@ class InMemoryApi:
         self._partitions = partitions
         self.seals = SealFile(folder / SEALS)
         self.app: Rim
+        self.inside: Rim
+        """What the internal listener serves."""
 
     async def __aenter__(self) -> Self:
         if not self._runs:
@@ -71,7 +96,12 @@ class InMemoryApi:
         self.seals.open()
         log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
         self.reads = Reads(self.model, node, self.world.clock)
-        self.app = build_app(node, self.reads, gauges, "http://127.0.0.1:8080", log_view, self.seals)
+        address = "http://127.0.0.1:8080"
+        self.app, inside = build_applications(
+            node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners), self._keys
+        )
+        if inside is not None:
+            self.inside = inside
         return self
 
     async def __aexit__(
@@ -97,7 +127,10 @@ class InMemoryApi:
     async def get(self, target: str, *headers: tuple[str, str]) -> Answer:
         return await self.ask("GET", target, *headers)
 
-    async def ask(self, method: str, target: str, *headers: tuple[str, str]) -> Answer:
+    async def ask(
+        self, method: str, target: str, *headers: tuple[str, str], app: Rim | None = None, body: bytes = b""
+    ) -> Answer:
+        """``app``: the one that is asked; None: the one for clients."""
         raw_path, _, query = target.partition("?")
         scope: Any = {
             "type": "http",
@@ -117,12 +150,12 @@ class InMemoryApi:
         sent: list[Any] = []
 
         async def receive() -> Any:
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await self.app(scope, receive, send)
+        await (app or self.app)(scope, receive, send)
         start, *parts = sent
         found: dict[str, str] = {}
         for name, text in start["headers"]:

@@ -12,7 +12,7 @@ Each message is encoded to bytes and decoded again, as over HTTP. The clock is t
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -167,9 +167,9 @@ class MemoryPeers:
         await asyncio.sleep(0.001)
         return read_ends(write_ends(self._site(address).log_view.local_ends()))
 
-    async def open_follow_ups(self, address: str, partitions: Collection[int]) -> Mapping[int, OpenFollowUps]:
+    async def open_follow_ups(self, address: str, after: Mapping[int, int]) -> Mapping[int, OpenFollowUps]:
         await asyncio.sleep(0.001)
-        found = self._site(address).log_view.local_open_follow_ups(partitions)
+        found = self._site(address).log_view.local_open_follow_ups(after)
         return read_open_follow_ups(write_open_follow_ups(found))
 
     async def records(self, address: str, partition: int, from_seq: int, limit: int) -> list[bytes]:

@@ -11,7 +11,7 @@ Follow-ups go between the nodes by `Neighbours`, in place of the forwarding.
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ledger.cluster_ports import Assignee
@@ -120,11 +120,12 @@ class Neighbours:
             for partition in open_.keys() & {*partitions}
         }
 
-    async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
+    async def open_follow_ups(self, after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
         found: dict[int, OpenFollowUps] = {}
         for name, share in self._cluster.shares.items():
             if name in self._cluster.worlds:
-                found |= self._cluster.worlds[name].node.open_follow_ups(share & set(partitions))
+                owned = {partition: after[partition] for partition in share & after.keys()}
+                found |= self._cluster.worlds[name].node.open_follow_ups(owned)
         return found
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:

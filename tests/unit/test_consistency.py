@@ -10,6 +10,7 @@ import pytest
 from api.http.consistency import read_until_visible
 from api.http.problems import Problem
 from api.http.requests import Request
+from api.identity.identity import WITHOUT_LOGIN
 from api.routes.parameters import ReadQuery
 from projections.models.holds import Holds
 from projections.reads.positions import POLL_S, Positions
@@ -71,7 +72,9 @@ def query(timeout_ms: int = 2_000) -> Request[None, ReadQuery]:
 
     scope: Any = {}
     wait_until_s = asyncio.get_running_loop().time() + timeout_ms / 1_000
-    return Request(None, ReadQuery(min_position="0:5", timeout_ms=timeout_ms), scope, receive, wait_until_s)
+    return Request(
+        None, ReadQuery(min_position="0:5", timeout_ms=timeout_ms), scope, receive, wait_until_s, WITHOUT_LOGIN
+    )
 
 
 async def test_waiting_reads_share_the_queries_for_the_position_and_read_once_it_is_reached() -> None:

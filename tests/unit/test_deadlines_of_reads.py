@@ -28,9 +28,9 @@ NEEDED: Final = {
 ENDS_WITHIN_S: Final = 60.0
 """Far above the longest time that a read may take: the machine may be busy. A read without a deadline never ends."""
 
-OF_THE_LOG: Final = (
-    *("/v1/partitions", "/v1/events", "/v1/events/{position}", "/v1/commands/{user_id}/{command_id}", "/v1/seals"),
-)
+COMMAND: Final = "/v1/commands/{user_id}/{command_id}"
+"""A failure of its read must not say that nothing was written: that would be taken for the command's outcome."""
+OF_THE_LOG: Final = ("/v1/partitions", "/v1/events", "/v1/events/{position}", COMMAND, "/v1/seals")
 OPERATION: Final = ("/", "/healthz", "/readyz", "/schema", "/schema/", "/schema/scalar.js", "/metrics")
 
 
@@ -102,7 +102,8 @@ async def answers_while(
 def assert_ended(answers: dict[str, Answer]) -> None:
     assert answers.keys() == {*READS, *OTHERS}
     for path, answer in answers.items():
-        assert answer.status in (200, 302, 404) or answer.json()["code"] == "log_unavailable", (path, answer)
+        code = "outcome_unknown" if path == COMMAND else "log_unavailable"
+        assert answer.status in (200, 302, 404) or answer.json()["code"] == code, (path, answer)
     for path in OPERATION:
         assert answers[path].status in (200, 302), (path, answers[path])
 
@@ -145,3 +146,20 @@ async def test_a_read_is_given_up_half_a_second_after_its_timeout_at_the_latest(
             assert timeout_ms / 1_000 < waited.pop() < ends_within_s
         hanging.resume()
         monkeypatch.undo()
+
+
+async def test_a_command_whose_outcome_cannot_be_read_is_never_said_to_be_unwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unavailable = Hanging()
+    unavailable.resume()
+    world = await World(PARTITIONS, shared=True, generation=1).start()
+    async with InMemoryApi(tmp_path, PARTITIONS, started=world) as api_client:
+        await world.given(open_wallet())
+        for port in ("read", "head", "confirm", "append"):
+            monkeypatch.setattr(world.log, port, unavailable.wait)
+        answer = await api_client.get(READS[COMMAND])
+        monkeypatch.undo()
+        await world.stop()
+    assert (answer.status, answer.json()["code"]) == (503, "outcome_unknown")
+    assert "nothing was written" not in answer.body.decode()

@@ -1,5 +1,6 @@
 """The files in `deploy/` for other machines, checked without these machines: schemas, names, our rules."""
 
+import http.client
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 
 from api.composition.settings import KNOWN
 from api.http.problems import KINDS, MEDIA_TYPE
+from deploy.image.healthcheck import connection_to
 from deploy.image.healthcheck import main as healthcheck
 from deploy.image.requirements import blocks_of, name_of, needed
 from deploy.local.install import kafka_version
@@ -113,8 +115,7 @@ def test_without_login_clients_are_let_in_on_loopback_only(files: tuple[str, ...
         if name.startswith("node"):
             assert service["network_mode"] == "service:balancer"
             assert service["environment"]["STAKELOG_HOST"] == "127.0.0.1"
-            port = service["environment"]["STAKELOG_PORT"]
-            assert service["environment"]["STAKELOG_ADVERTISE"] == f"http://127.0.0.1:{port}"
+            assert service["environment"]["STAKELOG_INTERNAL"].startswith("127.0.0.1:")
     published = {name: service["ports"] for name, service in services(files).items() if service.get("ports")}
     assert published == {"balancer": ["127.0.0.1:8080:8080"]}
     balanced = services(files)["balancer"]["environment"]
@@ -200,7 +201,33 @@ def test_nodes_keep_a_name_and_a_volume_and_are_ready_by_readyz_and_alive_by_hea
     assert headless["publishNotReadyAddresses"] is True
     (advertise,) = (variable for variable in container["env"] if variable["name"] == "STAKELOG_ADVERTISE")
     assert f".{nodes['serviceName']}." in advertise["value"]
+    assert advertise["value"].endswith(f":{ports_of(container)['internal']}")
     assert "clusterIP" not in one("Service", "stakelog")["spec"]
+
+
+def ports_of(container: dict[str, Any]) -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for port in container["ports"]}
+
+
+def test_only_nodes_and_prometheus_reach_the_internal_port_of_a_node() -> None:
+    (container,) = one("StatefulSet", "stakelog-node")["spec"]["template"]["spec"]["containers"]
+    settings = one("ConfigMap", "stakelog-settings")["data"]
+    ports = ports_of(container)
+    assert settings["STAKELOG_INTERNAL"] == f"0.0.0.0:{ports['internal']}"
+    assert settings["STAKELOG_PORT"] == str(ports["http"])
+    assert one("Secret", "stakelog-addresses")["stringData"]["STAKELOG_CLUSTER_SECRET"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == "internal", "clients cannot crowd it out"
+    scraped = one("StatefulSet", "stakelog-node")["spec"]["template"]["metadata"]["annotations"]
+    assert scraped["prometheus.io/port"] == str(ports["internal"])
+    for_clients, inside = one("NetworkPolicy", "stakelog-nodes")["spec"]["ingress"]
+    assert for_clients == {"ports": [{"port": "http"}]}
+    assert inside["ports"] == [{"port": "internal"}]
+    nodes, prometheus = inside["from"]
+    labels = one("StatefulSet", "stakelog-node")["spec"]["template"]["metadata"]["labels"]
+    assert nodes["podSelector"]["matchLabels"].items() <= {"app.kubernetes.io/name": "stakelog", **labels}.items()
+    assert {"namespaceSelector", "podSelector"} == prometheus.keys()
+    assert one("Service", "stakelog")["spec"]["ports"][0]["targetPort"] == "http"
 
 
 def test_selectors_find_the_pods_that_they_are_meant_for() -> None:
@@ -308,6 +335,25 @@ def test_a_health_check_says_why_it_is_not_well(capsys: pytest.CaptureFixture[st
     assert f"port {port}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("port", "settings", "asked"),
+    [
+        ("", {}, (http.client.HTTPConnection, "127.0.0.1", 8080)),
+        ("", {"PORT": "81"}, (http.client.HTTPConnection, "127.0.0.1", 81)),
+        ("", {"PORT": "81", "TLS_CERT": "/cert"}, (http.client.HTTPSConnection, "127.0.0.1", 81)),
+        ("", {"INTERNAL": "0.0.0.0:90", "TLS_CERT": "/cert"}, (http.client.HTTPConnection, "127.0.0.1", 90)),
+        ("", {"INTERNAL": "[::]:90"}, (http.client.HTTPConnection, "::1", 90)),
+        ("", {"INTERNAL": "10.0.0.7:90"}, (http.client.HTTPConnection, "10.0.0.7", 90)),
+        ("6066", {"INTERNAL": "0.0.0.0:90"}, (http.client.HTTPConnection, "127.0.0.1", 6066)),
+    ],
+)
+def test_a_health_check_asks_the_internal_listener_where_there_is_one(
+    port: str, settings: dict[str, str], asked: tuple[type, str, int]
+) -> None:
+    connection = connection_to(port, {f"STAKELOG_{name}": value for name, value in settings.items()})
+    assert (type(connection), connection.host, connection.port) == asked
+
+
 # --- rules of Prometheus -------------------------------------------------------------------------------------------
 
 
@@ -335,16 +381,20 @@ def test_an_alert_is_of_metrics_that_there_are_and_says_what_to_do(rule: dict[st
 # --- the balancer --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "code"), [("no-node", "not_owner"), ("no-response", "outcome_unknown")])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("no-node", "not_owner"), ("no-response", "outcome_unknown"), ("too-slow", "request_timeout")],
+)
 def test_the_balancers_own_responses_are_problems_of_the_contract(name: str, code: str) -> None:
     head, _, body = (DEPLOY / f"balancer/{name}.http").read_bytes().partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.split(": ") for line in lines)
     problem = json.loads(body)
-    assert status == "HTTP/1.1 503 Service Unavailable"
+    assert int(status.split()[1]) == KINDS[code].status
+    assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Content-Type"] == MEDIA_TYPE
     assert int(headers["Content-Length"]) == len(body)
-    assert int(headers["Retry-After"]) >= (KINDS[code].retry_after_s or 0)
+    assert int(headers.get("Retry-After", 0)) >= (KINDS[code].retry_after_s or 0)
     assert (problem["type"], problem["code"]) == (f"urn:stakelog:problem:{code}", code)
     assert (problem["status"], problem["title"]) == (KINDS[code].status, KINDS[code].title)
 

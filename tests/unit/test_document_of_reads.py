@@ -57,8 +57,8 @@ REGISTRY: Final[Registry[Any]] = Registry().with_resource(URN, DRAFT202012.creat
 READS: Final = {
     operation["operationId"]: path
     for path, operations in DOCUMENT["paths"].items()
-    for operation in operations.values()
-    if operation["tags"][0] in ("wallets", "orders", "adjustments")
+    for method, operation in operations.items()
+    if method == "get" and operation["tags"][0] in ("wallets", "orders", "adjustments")
 }
 OF_ALL_USERS: Final = ("getWallets", "getOrders", "getAdjustments")
 

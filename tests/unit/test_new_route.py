@@ -12,8 +12,9 @@ from api.http.application import Rim
 from api.http.bodies import encode
 from api.http.problems import Problem
 from api.http.requests import Request, Response
-from api.http.routing import OPERATOR, Body, Route, Router
+from api.http.routing import Body, Route, Router
 from api.http.service import Service
+from api.identity.identity import OPERATOR
 from api.routes.table import ROUTES
 from schemas.generate.document import document
 from unit.api_in_memory import InMemoryApi
@@ -76,7 +77,7 @@ def test_the_row_is_in_the_document() -> None:
         ("path", "name", True),
         ("query", "times", False),
     ]
-    assert set(operation["responses"]) == {"200", "400", "401", "403", "404", "405", "500", "503"}
+    assert set(operation["responses"]) == {"200", "400", "401", "403", "404", "405", "429", "500", "503"}
     schema = made["components"]["schemas"]["Greeting"]
     Draft202012Validator(schema).validate(msgspec.to_builtins(Greeting("hello")))
     assert not Draft202012Validator(schema).is_valid({"text": 5})

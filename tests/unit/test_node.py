@@ -358,7 +358,7 @@ async def test_a_checkpoint_between_sending_and_arrival_keeps_the_follow_up(monk
     with monkeypatch.context() as unread:
         for read in ("get", "scan"):
             unread.setattr(world.store, read, lambda *_: pytest.fail("a standby's question reads no state"))
-        assert world.node.open_follow_ups([sender])[sender].seqs == [world.appended.heads[sender].seq]
+        assert world.node.open_follow_ups({sender: 0})[sender].seqs == [world.appended.heads[sender].seq]
     await world.restart()
     await world.quiet()
     assert (await world.cash(ALICE), await world.cash(BOB)) == (40, 60)

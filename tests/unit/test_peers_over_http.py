@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from api.composition.application import build_app
+from api.composition.application import Listening, build_applications
 from api.http.problems import Problem
-from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
+from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, SECRET_HEADER, HttpPeers
 from api.nodes.messages import (
     MalformedMessage,
     read_ends,
@@ -51,6 +51,8 @@ class Listener:
     def __init__(self) -> None:
         self.address = ""
         self.heads: list[str] = []
+        self.headers: list[str] = []
+        """All headers of the last request."""
         self.connections = 0
         self.serve: Served = respond(200, write_responses([None]))
         self.writers: list[asyncio.StreamWriter] = []
@@ -62,6 +64,7 @@ class Listener:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.heads.append(head.split(b"\r\n")[0].decode())
+                self.headers = head.decode().split("\r\n")[1:]
                 length = next(
                     (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line), 0
                 )
@@ -147,6 +150,16 @@ async def test_connections_are_kept() -> None:
         assert listener.heads == [f"POST {DECIDE} HTTP/1.1"] * 5
 
 
+async def test_each_call_carries_the_secret_of_the_cluster() -> None:
+    async with listening() as listener:
+        for secret in ("5ec2e7", None):
+            peers = HttpPeers(secret)
+            await peers.decide(listener.address, lookup(), NOON)
+            await peers.close()
+            carried = [line for line in listener.headers if line.lower().startswith(f"{SECRET_HEADER}:")]
+            assert carried == ([] if secret is None else [f"{SECRET_HEADER}: {secret}"])
+
+
 async def test_a_refused_connection_is_unreachable() -> None:
     async with listening() as listener:
         gone = listener.address
@@ -195,7 +208,13 @@ async def test_an_unreadable_response_counts_as_silent(status: int, body: bytes)
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(404, problem("not_found")), (400, problem("malformed_request")), (503, problem("shutting_down")), (413, b"")],
+    [
+        (401, problem("unauthenticated")),
+        (404, problem("not_found")),
+        (400, problem("malformed_request")),
+        (503, problem("shutting_down")),
+        (413, b""),
+    ],
 )
 async def test_a_response_that_says_nothing_was_decided_is_unreachable(status: int, body: bytes) -> None:
     async with connected() as (peers, listener):
@@ -260,7 +279,10 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
 
     no_reads: Any = None
     nothing: Any = Nothing()
-    app = build_app(site.node, no_reads, nothing, "http://a", site.log_view, SealFile(Path("seals.ndjson")))
+    seals = SealFile(Path("seals.ndjson"))
+    listening = Listening(internal=True)
+    _, app = build_applications(site.node, no_reads, nothing, "http://a", site.log_view, seals, listening)
+    assert app is not None
     path, _, query = target.partition("?")
     scope: Any = {
         "type": "http",
@@ -318,7 +340,7 @@ async def test_a_node_serves_the_ends_and_records_of_its_partitions() -> None:
         head = cluster.appended.heads[0]
         status, body = await called(cluster, "GET", ENDS)
         assert (status, read_ends(body)) == (200, {0: End(*head, cluster.events()[0].time_us)})
-        status, body = await called(cluster, "GET", f"{OPEN_FOLLOW_UPS}?partitions=0,1,7")
+        status, body = await called(cluster, "GET", f"{OPEN_FOLLOW_UPS}?after=0:0,1:0,7:12")
         assert (status, read_open_follow_ups(body)) == (200, {0: (head.seq, [])})
         status, body = await called(cluster, "GET", f"{RECORDS}?partition=0&from_seq=1&limit=10")
         assert (status, body.splitlines()) == (200, cluster.appended.records[0])

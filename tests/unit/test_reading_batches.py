@@ -26,7 +26,26 @@ DELETE = OPEN[:-1] + b',"metadata":{"a":"\x7f"}}'
 NOT_ASCII = OPEN[:-1] + ',"metadata":{"a":"é\x85"}}'.encode()
 HUGE = BET.replace(b'"stake":5', b'"stake":' + b"9" * 5_000)
 UNKNOWN = OPEN[:-1] + b',"amount":5}'
-ODD = [NULL, DEFAULT, TWICE, TEXT_TWICE, IN_METADATA, ESCAPED, DELETE, NOT_ASCII, HUGE, UNKNOWN, b"5", b"{}"]
+PRIVATE = BET[:-1] + b',"private":{"iban":"DE02"}}'
+SEALED = BET[:-1] + b',"private":"c2VhbGVk"}'
+IN_PRIVATE = BET[:-1] + b',"private":{"MARKER":"1","MARKER":"2"}}'
+ODD = [
+    PRIVATE,
+    SEALED,
+    IN_PRIVATE,
+    NULL,
+    DEFAULT,
+    TWICE,
+    TEXT_TWICE,
+    IN_METADATA,
+    ESCAPED,
+    DELETE,
+    NOT_ASCII,
+    HUGE,
+    UNKNOWN,
+    b"5",
+    b"{}",
+]
 
 
 def one_by_one(element: bytes) -> HashedCommand | str:
@@ -44,11 +63,21 @@ def test_each_element_is_read_as_if_it_came_alone(odd: bytes) -> None:
     assert found == [one_by_one(element) for element in elements]
 
 
+@pytest.mark.parametrize("bad", [IN_PRIVATE, SEALED, BET[:-1] + b',"private":{"k":["MARKER"]}}'])
+def test_malformed_private_texts_are_refused_and_not_repeated(bad: bytes) -> None:
+    with pytest.raises(Problem) as refused:
+        read_command(bad)
+    assert b"private" in refused.value.encoded()
+    assert b"MARKER" not in refused.value.encoded()
+    (in_batch,) = read_batch(b"[" + bad + b"]")
+    assert isinstance(in_batch, Problem)
+
+
 def test_a_plain_batch_is_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def alone(_body: bytes) -> HashedCommand:
         raise AssertionError("an element is read by itself")
 
-    plain = [OPEN, BET, NULL.replace(b',"bonus":null', b"")]
+    plain = [OPEN, BET, PRIVATE, NULL.replace(b',"bonus":null', b"")]
     expected = [read_command(element) for element in plain]
     monkeypatch.setattr(commands, "read_command", alone)
     assert read_batch(b"[" + b",".join(plain) + b"]") == expected
@@ -64,6 +93,40 @@ def test_a_long_text_beside_a_deep_element_takes_little_memory() -> None:
         tracemalloc.stop()
     assert [isinstance(one, Problem) for one in read] == [True, True, False]
     assert peak < 30_000_000
+
+
+DEEP = b"[" * 5_000 + b"]" * 5_000
+FILLED = [
+    (b"[%b]", b"1,"),
+    (b"[%b]", b"{},"),
+    (b"[%b", b"1,"),
+    (b"[[%b1]]", b"1,"),
+    (b'["\\ud800",%b1]', b"1,"),
+    (b'["\\ud800",%b1]', b"{},"),
+    (b'["\\ud800",{"a":[%b1]}]', b"{},"),
+    (b"[" + DEEP + b",%b1]", b"{},"),
+    (b"[" + DEEP + b",[%b1]]", b"{},"),
+    (b"[%b1]", DEEP + b","),
+    (b"[" + OPEN[:-1] + b',"metadata":{%b"a":"b"}}]', b'"a":"b",'),
+    (b"[" + OPEN[:-1] + b',"metadata":{"a":"\\ud800"},"b":[%b1]}]', b"{},"),
+    (b"[" + BET[:-2] + b"9" * 30 + b',"b":[%b1]}]', b"{},"),
+]
+
+
+@pytest.mark.parametrize(("body", "piece"), FILLED, ids=range(len(FILLED)))
+def test_whatever_a_body_of_8_mb_contains_reading_it_makes_few_objects(body: bytes, piece: bytes) -> None:
+    filled = body % (piece * (commands.BODY_MAX // len(piece) - 10_000 // len(piece) - 100))
+    tracemalloc.start()
+    try:
+        refused: list[HashedCommand | Problem] = [*read_batch(filled)]
+    except Problem as problem:
+        refused = [problem]
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert {one.code for one in refused if isinstance(one, Problem)} == {"malformed_request"}
+    assert not [one for one in refused if isinstance(one, HashedCommand)]
+    assert peak < 40_000_000  # the body several times; without bounds up to 500 MB
 
 
 def test_a_batch_has_a_bound() -> None:

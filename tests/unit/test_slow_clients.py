@@ -11,6 +11,7 @@ import pytest
 
 from api.cli import sockets
 from api.http import application, requests
+from api.http.application import Rim
 from api.http.bounds import UNSENT_MAX, ByteBudget
 from api.routes import audit
 from ledger.errors import LogUnavailable
@@ -32,7 +33,7 @@ async def http(tmp_path: Path) -> AsyncIterator[InMemoryApi]:
 class Client:
     """One request whose body is sent, and whose response is read, when the test says so."""
 
-    def __init__(self, http: InMemoryApi, method: str, target: str) -> None:
+    def __init__(self, http: InMemoryApi, method: str, target: str, app: Rim | None = None) -> None:
         path, _, query = target.partition("?")
         self._scope: Any = {
             "type": "http",
@@ -45,7 +46,8 @@ class Client:
         self._parts: asyncio.Queue[Any] = asyncio.Queue()
         self.sent: list[Any] = []
         self.reads = asyncio.Event()
-        self.task = asyncio.create_task(http.app(self._scope, self._parts.get, self._send))  # type: ignore[arg-type]
+        app = app or http.app
+        self.task = asyncio.create_task(app(self._scope, self._parts.get, self._send))  # type: ignore[arg-type]
 
     async def _send(self, message: Any) -> None:
         self.sent.append(message)
@@ -136,10 +138,10 @@ async def test_what_another_node_forwards_is_not_refused_for_the_bodies_of_clien
     cluster = Cluster(1)
     world = await cluster.node("a")
     whole = LogView(world.node, cluster.members["a"], world.others)
-    async with InMemoryApi(tmp_path, 1, started=world, whole=whole) as http:
-        http.app.arriving = ByteBudget(0)
-        for path, status in (("/v1/commands", 503), ("/internal/v1/decide", 400)):
-            client = Client(http, "POST", path)
+    async with InMemoryApi(tmp_path, 1, started=world, whole=whole, internal=True) as http:
+        http.app.arriving = http.inside.arriving = ByteBudget(0)
+        for app, path, status in ((http.app, "/v1/commands", 503), (http.inside, "/internal/v1/decide", 400)):
+            client = Client(http, "POST", path, app)
             client.upload(LONG, more=False)
             await ended(client)
             assert client.status == status
@@ -226,6 +228,23 @@ async def test_beyond_the_bound_of_unsent_bytes_long_reads_are_refused_and_other
     await ended(batch)
     assert batch.status == 200
     assert len(batch.pieces) > 2
+
+
+async def test_what_another_node_reads_is_not_refused_for_clients_that_read_slowly(tmp_path: Path) -> None:
+    cluster = Cluster(1)
+    world = await cluster.node("a")
+    await cluster.give(a={0})
+    await cluster.settled()
+    texts = {f"k{number}": "x" * 512 for number in range(8)}
+    await world.given(open_wallet(), *(deposit(1, f"d{number}", metadata=texts) for number in range(50)))
+    whole = LogView(world.node, cluster.members["a"], world.others)
+    async with InMemoryApi(tmp_path, 1, started=world, whole=whole, internal=True) as http:
+        http.app.unsent.used = http.inside.unsent.used = UNSENT_MAX + 1
+        assert (await http.get("/v1/events?partition=0&limit=100")).status == 503
+        records = "/internal/v1/records?partition=0&from_seq=1&limit=100"
+        of_a_node = await http.ask("GET", records, app=http.inside)
+        assert of_a_node.body == b"\n".join(world.appended.records[0])
+    await cluster.crash()
 
 
 # --- sockets -------------------------------------------------------------------------------------------------------

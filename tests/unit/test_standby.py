@@ -1,7 +1,7 @@
 """Standbys: they take over at once, have no effects before that, and continue after an error."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
@@ -27,6 +27,7 @@ def user_in(partition: int, other_than: str = "") -> str:
 
 
 U0, U1 = user_in(0), user_in(1)
+OTHER_0 = user_in(0, U0)
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +109,38 @@ async def test_follow_ups_that_the_owner_knows_to_have_arrived_are_not_delivered
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
     for number in range(5):
         await a.accepted(transfer(10, U1, f"t{number}", user_id=U0))
-    await until(lambda: a.node.open_follow_ups([0])[0][1] == [])
+    await until(lambda: a.node.open_follow_ups({0: 0})[0].seqs == [])
     await ready(cluster, "b", 0)
     state = standbys_of(b)._writers[0].state
     await until(lambda: state.open_follow_ups() == [])
+
+
+async def test_open_follow_ups_are_read_in_pages_however_many_of_them_stay_open(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("ports", "node"):
+        monkeypatch.setattr(f"ledger.node.{module}.OPEN_FOLLOW_UPS_PAGE", 2)
+    a, b = await cluster.node("a"), await cluster.node("b")
+    read, pages = b.others.open_follow_ups, set[int]()
+
+    async def noted(after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
+        found = await read(after)
+        pages.update(len(page.seqs) for page in found.values())
+        return found
+
+    monkeypatch.setattr(b.others, "open_follow_ups", noted)
+    await cluster.give(a={0}, b=set())  # the partition of U1 has no owner
+    await cluster.settled()
+    stand_by(cluster, "b", 0)
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
+    for number in range(5):
+        await a.accepted(transfer(10, U1, f"stays{number}", user_id=U0))
+        await a.accepted(transfer(10, OTHER_0, f"returns{number}", user_id=U0))
+    await until(lambda: a.types().count("transfer_returned") == 5)
+    await ready(cluster, "b", 0)
+    state = standbys_of(b)._writers[0].state
+    await until(lambda: len(state.open_seqs) == 5)
+    assert max(pages) == 2
 
 
 async def test_open_follow_ups_are_delivered_by_the_standby_that_takes_over(cluster: Cluster) -> None:
@@ -257,10 +286,10 @@ async def test_after_any_error_of_the_other_nodes_arrived_follow_ups_are_still_c
     a, b = await cluster.node("a"), await cluster.node("b")
     read, errors = b.others.open_follow_ups, [ValueError("a message of another release"), LogUnavailable("away")]
 
-    async def fails_first(partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
+    async def fails_first(after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
         if errors:
             raise errors.pop()
-        return await read(partitions)
+        return await read(after)
 
     monkeypatch.setattr(b.others, "open_follow_ups", fails_first)
     await cluster.give(a={0, 1}, b=set())
@@ -268,7 +297,7 @@ async def test_after_any_error_of_the_other_nodes_arrived_follow_ups_are_still_c
     stand_by(cluster, "b", 0)
     await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0), open_wallet(U1))
     await a.accepted(transfer(10, U1, user_id=U0))
-    await until(lambda: a.node.open_follow_ups([0])[0].seqs == [])
+    await until(lambda: a.node.open_follow_ups({0: 0})[0].seqs == [])
     await ready(cluster, "b", 0)
     state = standbys_of(b)._writers[0].state
     await until(lambda: errors == [] and state.open_follow_ups() == [])

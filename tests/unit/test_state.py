@@ -158,6 +158,7 @@ def test_the_open_seqs_are_a_sorted_set_whatever_is_closed() -> None:
     assert list(seqs) == sorted(model)
     assert len(seqs) == len(model)
     assert seqs.after(3_000, 10) == sorted(seq for seq in model if seq > 3_000)[:10]
+    assert seqs.between(1_000, 3_000) == sorted(seq for seq in model if 1_000 < seq <= 3_000)
     assert all((seq in seqs) == (seq in model) for seq in range(6_000))
 
 

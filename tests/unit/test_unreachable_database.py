@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,34 @@ def test_a_command_of_project_names_the_database(tmp_path: Path, kind: str, comm
     done = CliRunner().invoke(stakelog, ["project", *command], env=environment)
     assert done.exit_code == 1
     check_named(done.stderr, named)
+
+
+@EACH
+def test_a_database_that_accepts_connections_and_never_responds_ends_a_rebuild_with_one_line(
+    tmp_path: Path, kind: str
+) -> None:
+    data = write_log(tmp_path / "data", story_records())
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and no program reads
+        url = f"{kind}://the-user:the-secret@127.0.0.1:{silent.getsockname()[1]}/wallets"
+        environment = {"STAKELOG_DATA": str(data), "STAKELOG_READ_MODEL": url}
+        done = CliRunner().invoke(stakelog, ["project", "rebuild"], env=environment)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert "the database gives no connection" in line
+    check_named(line, kind)
+
+
+def test_a_move_to_a_broker_that_cannot_be_reached_ends_with_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = write_log(tmp_path / "data", story_records())
+    url, _ = unreachable("postgresql")
+    environment = {"STAKELOG_LOG": f"kafka://127.0.0.1:{free_port()}", "STAKELOG_READ_MODEL": url}
+    done = CliRunner().invoke(stakelog, ["migrate", "--data", str(data)], env=environment)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert "cannot be reached" in line
+    assert caplog.text == ""  # the log goes to stderr, too
 
 
 @EACH

@@ -36,6 +36,8 @@ class _Stakelog(click.Group):
 @click.version_option(package_name="stakelog")
 def stakelog() -> None:
     """An event-sourced wallet ledger for betting backends."""
+    # Our own messages report its failures. By itself it logs thousands of lines while a broker is unreachable.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 @stakelog.command()
@@ -51,13 +53,44 @@ def serve() -> None:
     STAKELOG_HOST         address to listen on [127.0.0.1]
     STAKELOG_PORT         port to listen on [8080]
     STAKELOG_AUTH         on, or off: no login, on loopback only [on]
+    STAKELOG_IDENTITY     where clients and tokens are: sqlite, postgresql://…
+                          or mysql://…; with Kafka the default is the read
+                          model's database [sqlite]
+    STAKELOG_ADMIN_SECRET  first secret of the client admin; unset: made at
+                          the first start and printed once
+    STAKELOG_MASTER_KEY_FILE  file with the key that wraps all others: 32 random
+                          bytes in base64; nodes that share a log need it
+                          [master.key in the folder, made at the first start]
+    STAKELOG_MASTER_KEY   the same key as a setting [none]
+    STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
+                          and below 0 is without limit [20000]
+    STAKELOG_RATE_USER    the same for one user, and for a player [200]
+    STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
+                          address [200]
+    STAKELOG_RATE_LOGIN   failed logins a minute, of one client from one
+                          address [10]
+    STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
+                          X-Forwarded-For names the address of a client [none]
+    STAKELOG_ADJUST_MAX   what an operator may adjust alone, in minor units, as
+                          INR:1000000,GOLD:0; or none [10,000 of each unit]
+    STAKELOG_ISSUER       address of the service for its clients, which its
+                          tokens name, as https://ledger.example [none]
     STAKELOG_PARTITIONS   1 to 1024, fixed when the log is created [16]
     STAKELOG_ASSETS       CODE:EXPONENT,… with exponents from 0 to 18
                           [INR:2,USDT:6,GOLD:0]
     STAKELOG_LOG          sqlite, or kafka://host:port,… shared by any
                           number of nodes [sqlite]
+    STAKELOG_INTERNAL     host:port for metrics and for the other nodes; many
+                          nodes need it [none]
+    STAKELOG_CLUSTER_SECRET  shared by all nodes; needed where STAKELOG_INTERNAL
+                          is beyond loopback [none]
+    STAKELOG_TLS_CERT     file of the certificate with its chain, PEM; read
+                          again on SIGHUP [none: no TLS]
+    STAKELOG_TLS_KEY      file of its key, PEM, without a password [none]
+    STAKELOG_CORS         origins of web pages that may read responses, with
+                          commas between, or * [none]
     STAKELOG_ADVERTISE    where the other nodes reach this one
-                          [http://HOST:PORT]
+                          [http:// and STAKELOG_INTERNAL]
     STAKELOG_READ_MODEL   sqlite, postgresql://… or mysql://… [sqlite]
     STAKELOG_READ_MODEL_REPLICA  a copy of that database, for reads [none]
     STAKELOG_CACHE        memory (no cache besides the read model), or
@@ -71,23 +104,27 @@ def serve() -> None:
     """
     from api.cli.serve import CannotServe, NoLedger
     from api.cli.serve import serve as serve_until_stopped
+    from api.cli.tls import TlsUnusable, refuse_unusable
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
+    from api.identity.master_key import MasterKeyUnusable
     from ledger.errors import FolderMigrated, LogMisconfigured, LogOutdated, WrongAssets, WrongPartitions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    # Our own messages report its failures. By itself it logs thousands of lines while a broker is unreachable.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         settings = read_settings(os.environ)
         refuse_unsafe(settings)
-    except SettingsError as error:
+        if settings.tls is not None:
+            refuse_unusable(settings.tls)
+    except (SettingsError, TlsUnusable) as error:
         click.echo(f"stakelog serve: {error}", err=True)
         sys.exit(2)
     try:
         serve_until_stopped(settings)
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
-        wrong_settings = LogMisconfigured | LogOutdated | WrongPartitions | WrongAssets | FolderMigrated
+        wrong_settings = (
+            LogMisconfigured | LogOutdated | WrongPartitions | WrongAssets | FolderMigrated | MasterKeyUnusable
+        )
         sys.exit(2 if isinstance(error, NoLedger) or isinstance(error.__cause__, wrong_settings) else 1)
 
 

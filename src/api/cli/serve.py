@@ -10,24 +10,23 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import uvloop
 from dishka import AsyncContainer
 from dishka.exceptions import ExitError
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 
-from api.cli.sockets import cut_connections, limit_unread
+from api.cli.listener import Listener, PortTaken, free_address
+from api.cli.open_files import allow_connections
+from api.cli.tls import TlsUnusable
+from api.composition.application import Applications
 from api.composition.child_process import Child
 from api.composition.container import Children, make_container
+from api.composition.network import Address
 from api.composition.settings import SQLITE, Settings
-from api.http.application import Rim
 from ledger import background
 from ledger.errors import LedgerError
 from ledger.node.node import Node
@@ -35,16 +34,13 @@ from ledger.sqlite.folder import EVENTS, STATE
 
 _FINISH_WITHIN_S: Final = 10.0
 _FLUSH_S: Final = 0.1
-_READ_WITHIN_S: Final = 2.0
-"""How long the last responses may wait for their clients to read them."""
 _SAME_SIGNAL_S: Final = 0.5
 """Signals within this time after the first one are ignored: Ctrl-C signals every process of the group, and its leader
 forwards it as well."""
-_BUFFER_BYTES: Final = 64 * 1024
-"""What the server buffers of a connection in each direction; longer headers are 431. Chosen."""
-_LISTEN_WITHIN_S: Final = 10.0
-_LOOK_AGAIN_S: Final = 0.01
-_BACKLOG: Final = 4096
+_CONNECTIONS_MAX: Final = 4_096
+"""Of clients. Chosen: far more than game servers and a balancer keep open."""
+_INTERNAL_CONNECTIONS_MAX: Final = 1_024
+"""Of other nodes and scrapers: clients cannot crowd them out. Chosen: a node has one for each call under way."""
 _SWITCH_S: Final = 0.000_5
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 
@@ -68,7 +64,11 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     creates = _creates_ledger(settings)
-    _refuse_taken_port(settings.host, settings.port)
+    try:
+        address = free_address(Address(settings.host, settings.port), "STAKELOG_PORT")
+        internal = settings.internal and free_address(settings.internal, "STAKELOG_INTERNAL")
+    except PortTaken as error:
+        raise CannotServe(str(error)) from error
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -84,14 +84,32 @@ async def _serve(settings: Settings) -> None:
         try:
             node = await container.get(Node)
             children = await container.get(Children)
-            app = await container.get(Rim)
+            apps = await container.get(Applications)
         except LedgerError as error:
             raise CannotServe(str(error)) from error
         if creates:
             _log.info("created a new ledger in %s", settings.data.resolve())
-        await _serve_node(settings, node, children, app, stop)
+        share = _share_of_connections()
+        listeners = [Listener(apps.public, address, int(_CONNECTIONS_MAX * share), settings.tls)]
+        if internal is not None:
+            assert apps.internal is not None
+            listeners.append(Listener(apps.internal, internal, int(_INTERNAL_CONNECTIONS_MAX * share)))
+        await _serve_node(settings, node, children, listeners, stop)
     finally:
         await _close(container)
+
+
+def _share_of_connections() -> float:
+    """How many of the connections that we would allow the limit of open files has room for, from 0 to 1."""
+    wanted = _CONNECTIONS_MAX + _INTERNAL_CONNECTIONS_MAX
+    allowed = allow_connections(wanted)
+    if allowed < wanted:
+        _log.warning(
+            "the limit of open files has room for %d connections only, not for %d: raise it (ulimit -n)",
+            allowed,
+            wanted,
+        )
+    return allowed / wanted
 
 
 def _die_at_next_signal(loop: asyncio.AbstractEventLoop) -> None:
@@ -123,21 +141,8 @@ async def _close(container: AsyncContainer) -> None:
 
 
 async def _serve_node(
-    settings: Settings, node: Node, children: Sequence[Child], app: Rim, stop: asyncio.Event
+    settings: Settings, node: Node, children: Sequence[Child], listeners: Sequence[Listener], stop: asyncio.Event
 ) -> None:
-    server = Server(
-        app,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=_BACKLOG,
-        log_enabled=False,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=_BUFFER_BYTES),
-    )
-    serving = background.awaited(server.serve(), "server")
-    stopping = background.awaited(stop.wait(), "stop")
     # Keep the garbage collector from walking all objects loaded so far, and from running every 700 allocations:
     # values form no cycles. Measured: it took a third of the time of a large batch.
     gc.freeze()
@@ -145,34 +150,37 @@ async def _serve_node(
     # Measured at 64 connections: a third more commands than with the default.
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
-    await _listening(settings, serving)
-    if not limit_unread(settings.port):
-        _log.warning("no time limit for clients that do not read: no listening socket was found")
+    await asyncio.gather(*(listener.start() for listener in listeners))
+    waiting: list[asyncio.Task[Any]] = [background.awaited(stop.wait(), "stop")]
+    if settings.tls is not None:
+        waiting.append(background.keep(partial(_reload_when_told, listeners[0]), "tls-reload"))
     try:
         await node.join()
     except LedgerError as error:
-        stopping.cancel()
-        await _end(server, serving, settings.port)
+        await _end(listeners, waiting)
         raise CannotServe(str(error)) from error
     _log.info(
         "stakelog serves on %s, %d partitions in %s; Ctrl-C stops it",
-        settings.advertise,
+        listeners[0].url,
         settings.partitions,
         settings.data,
     )
+    for internal in listeners[1:]:
+        _log.info("metrics, and the routes of other nodes, are on %s", internal.url)
+    ended = [listener.ended for listener in listeners]
     halted: list[asyncio.Future[Any]] = [node.halted, *(child.halted for child in children)]
-    await asyncio.wait((serving, stopping, *halted), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((*ended, *waiting, *halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
     await node.leave()
-    if given_up := await app.finish(_FINISH_WITHIN_S):
+    if given_up := sum(await asyncio.gather(*(listener.app.finish(_FINISH_WITHIN_S) for listener in listeners))):
         _log.warning("gave up %d requests that were half sent or had no response", given_up)
-    # The server sends responses from its own thread: wait until the last ones are sent.
+    # The servers send responses from their own threads: wait until the last ones are sent.
     await asyncio.sleep(_FLUSH_S)
     await asyncio.gather(*(child.stop() for child in children))
-    stopping.cancel()
-    if serving.done():
-        raise CannotServe(f"the HTTP server ended: {serving.exception() or 'without a reason'}")
-    await _end(server, serving, settings.port)
+    await _end(listeners, waiting)
+    for server in ended:
+        if server.done():
+            raise CannotServe(f"the HTTP server ended: {server.result()}")
     if node.halted.done():
         reason = node.halted.result()
         raise CannotServe(str(reason)) from reason
@@ -182,35 +190,24 @@ async def _serve_node(
     _log.info("stopped")
 
 
-async def _end(server: Server, serving: "asyncio.Future[Any]", port: int) -> None:
-    """End the server. It ends by itself once its clients have read the last responses; the others are cut off."""
-    server.stop()  # type: ignore[no-untyped-call]
-    if not (await asyncio.wait({serving}, timeout=_READ_WITHIN_S))[0]:
-        _log.warning("cut off %d clients that did not read their responses", cut_connections(port))
-    await serving
-
-
-async def _listening(settings: Settings, serving: "asyncio.Future[Any]") -> None:
-    """Wait until the server accepts connections; it has no event for that."""
-    deadline_s = time.monotonic() + _LISTEN_WITHIN_S
-    while not serving.done() and time.monotonic() < deadline_s:
+async def _reload_when_told(listener: Listener) -> None:
+    """Read the certificate again after each SIGHUP. Without TLS the signal ends the process, as it does any other."""
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+    while True:
+        await told.wait()
+        told.clear()
         try:
-            _, writer = await asyncio.open_connection(settings.host, settings.port)
-        except OSError:
-            await asyncio.sleep(_LOOK_AGAIN_S)
+            await listener.reload()
+        except TlsUnusable as error:
+            _log.error("SIGHUP: the certificate stays as it was: %s", error)
         else:
-            writer.close()
-            return
+            _log.info("SIGHUP: new connections get the certificate as it is now")
 
 
-def _refuse_taken_port(host: str, port: int) -> None:
-    """The server shares ports (SO_REUSEPORT), so two services would take turns on one; refuse that here."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CannotServe(
-                f"{host}:{port} is not free to listen on: {error.strerror}; set STAKELOG_PORT to another port"
-            ) from error
+async def _end(listeners: Sequence[Listener], waiting: Sequence[asyncio.Task[Any]]) -> None:
+    """End the tasks that wait for signals, then the listeners."""
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    await asyncio.gather(*(listener.end() for listener in listeners))

@@ -1,9 +1,20 @@
-"""The ASGI application with all routes of a node."""
+"""The ASGI applications of a node: one for clients, and one for other nodes and for operators."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from api.http.application import Rim
+from api.http.browsers import SECURITY, WITH_TLS, Cors
+from api.http.gate import AnyGate, Gate, OpenGate
+from api.http.limiter import Limiter
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.identity.keys import Keys
+from api.identity.login import Login
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
 from ledger.node.node import Node
@@ -12,11 +23,65 @@ from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
 from projections.reads.queries import Reads
 
+_METRICS: Final = "/metrics"
+_OPERATION: Final = ("/healthz", "/readyz", _METRICS)
+"""The routes for operators. The probes are public too: a balancer sends requests by them."""
 
-def build_app(
-    node: Node, reads: Reads, read_model: ReadModelGauges, address: str, log: LogView, seals: SealFile
-) -> Rim:
-    """The application that serves ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own."""
-    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals)
-    return Rim(Router((*ROUTES, *PEER_ROUTES) if log.among_others else ROUTES), service)
+
+class Listening(Struct, frozen=True, kw_only=True):
+    """What the settings say about the listeners, and who may use them."""
+
+    internal: bool = False
+    """Whether there is one for other nodes and for operators."""
+    cluster_secret: str | None = None
+    """What the calls of other nodes must carry there."""
+    tls: bool = False
+    """Whether the one for clients has a certificate."""
+    origins: frozenset[str] = frozenset()
+    """Whose web pages may read responses; ``*``: all."""
+    login: Login | None = None
+    """None: ``STAKELOG_AUTH=off``."""
+    limiter: Limiter | None = None
+    """The same."""
+    adjust_max: Mapping[str, int] = {}
+    """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
+
+
+class Applications(NamedTuple):
+    """One for each listener."""
+
+    public: Rim
+    internal: Rim | None
+    """Serves metrics, probes and the routes of nodes; None: metrics are public, and no other node can call."""
+
+
+def build_applications(
+    node: Node,
+    reads: Reads,
+    read_model: ReadModelGauges,
+    address: str,
+    log: LogView,
+    seals: SealFile,
+    listening: Listening,
+    keys: Keys | None = None,
+) -> Applications:
+    """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
+    partitions that other nodes own. ``keys``: None where there is no master key."""
+    login, limiter = listening.login, listening.limiter
+    gate: AnyGate = OpenGate()
+    if login is not None:
+        assert limiter is not None, "with login there are limits"
+        gate = Gate(login.tokens, login.revocations, limiter, listening.adjust_max)
+    metrics = Metrics(node, read_model, None if limiter is None else limiter.limits)
+    service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter, keys)
+    routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
+    cors = Cors(listening.origins) if listening.origins else None
+    public = Rim(Router(routes), service, headers=WITH_TLS if listening.tls else SECURITY, cors=cors)
+    if not listening.internal:
+        return Applications(public, None)
+    inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]
+    if log.among_others:
+        inside += PEER_ROUTES
+    # Prometheus and other nodes log in nowhere, and are not limited.
+    service = service._replace(gate=OpenGate())
+    return Applications(public, Rim(Router(inside), service, cluster_secret=listening.cluster_secret))

@@ -1,17 +1,31 @@
 """The settings: ``STAKELOG_…`` in the environment, each with a default, all checked before a file is opened."""
 
-import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
-from ledger.core.money import Assets, parse_assets
+from api.composition.network import (
+    Address,
+    TlsFiles,
+    is_loopback,
+    is_of_all_interfaces,
+    parse_address,
+    parse_origins,
+    parse_secret,
+)
+from api.identity.identity import SECRET_MAX, SECRET_MIN, is_secret
+from api.limits.addresses import AnyNetwork, read_networks
+from api.limits.limits import Rates
+from ledger.core.money import AMOUNT_MAX, Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
 
+ADJUST_MAX_UNITS: Final = 10_000
+"""Chosen: corrections of a player's complaint are smaller; a stolen operator's token cannot make a fortune alone."""
 SEAL_S_MAX: Final = 31 * 86_400
+RATE_MAX: Final = 1_000_000
 DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
 
 KNOWN: Final = frozenset(
@@ -26,8 +40,24 @@ KNOWN: Final = frozenset(
         "PARTITIONS",
         "HOST",
         "PORT",
+        "INTERNAL",
+        "CLUSTER_SECRET",
+        "TLS_CERT",
+        "TLS_KEY",
+        "CORS",
         "ADVERTISE",
         "AUTH",
+        "IDENTITY",
+        "ADMIN_SECRET",
+        "MASTER_KEY",
+        "MASTER_KEY_FILE",
+        "ISSUER",
+        "ADJUST_MAX",
+        "RATE_CLIENT",
+        "RATE_USER",
+        "RATE_ADDRESS",
+        "RATE_LOGIN",
+        "TRUSTED_PROXIES",
         "ASSETS",
         "RULES",
         "SEAL_S",
@@ -46,6 +76,8 @@ MEMORY: Final = "memory"
 _REDIS: Final = ("redis", "rediss")
 _REDIS_DATABASES: Final = 1_024
 
+V = TypeVar("V")
+
 
 class SettingsError(Exception):
     """A setting that cannot be used: which, why, and what to write instead."""
@@ -59,8 +91,17 @@ class Settings(Struct, frozen=True):
     host: str
     port: int
     advertise: str
+    """Where the other nodes reach this one."""
     auth: bool
     assets: Assets
+    internal: Address | None = None
+    """Where metrics and the routes of nodes are; None: metrics are on the main listener, and there are no nodes."""
+    cluster_secret: str | None = None
+    """What the calls of other nodes must carry."""
+    tls: TlsFiles | None = None
+    """Of the listener for clients."""
+    origins: frozenset[str] = frozenset()
+    """Whose web pages may read responses; ``*``: all."""
     create: bool = True
     """Whether a folder without a ledger gets a new one."""
     log: str = SQLITE
@@ -76,6 +117,21 @@ class Settings(Struct, frozen=True):
     """The folder or the URL that each seal is copied to."""
     refuse_suspect: bool = False
     """Whether reads of rows that differ from the log are refused, not only marked."""
+    identity: str = SQLITE
+    """Where clients and tokens are: or the URL of a database."""
+    admin_secret: str | None = None
+    """The first secret of the client ``admin``; None: it is made and printed."""
+    master_key: str | None = None
+    """Wraps the keys in the identity store; None: it is in a file."""
+    master_key_file: Path | None = None
+    """The file; None: ``master.key`` in the data folder, which an embedded service makes."""
+    issuer: str | None = None
+    """The public address of the service, which its tokens name."""
+    adjust_max: Mapping[str, int] = {}
+    """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
+    rates: Rates = Rates()
+    trusted_proxies: tuple[AnyNetwork, ...] = ()
+    """Only these may name a client's address in ``X-Forwarded-For``."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -101,14 +157,20 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     suspect_reads = environment.get("STAKELOG_SUSPECT_READS", "mark")
     if suspect_reads not in ("mark", "refuse"):
         raise SettingsError(f"STAKELOG_SUSPECT_READS={suspect_reads}: mark or refuse")
+    internal, tls = _parsed(environment, "STAKELOG_INTERNAL", parse_address), _tls(environment)
+    scheme = "http" if tls is None or internal is not None else "https"
     return Settings(
         data=Path(environment.get("STAKELOG_DATA", "./data")),
         partitions=_integer(environment, "STAKELOG_PARTITIONS", 16, 1, PARTITIONS_MAX),
         host=host,
         port=port,
-        advertise=_advertise(environment, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        advertise=_advertise(environment, f"{scheme}://{internal or Address(host, port)}"),
         auth=auth == "on",
         assets=assets,
+        internal=internal,
+        cluster_secret=_parsed(environment, "STAKELOG_CLUSTER_SECRET", parse_secret),
+        tls=tls,
+        origins=_parsed(environment, "STAKELOG_CORS", parse_origins) or frozenset(),
         create=create == "if-missing",
         log=_log(environment),
         read_model=_read_model(environment),
@@ -117,7 +179,121 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         seal_s=_integer(environment, "STAKELOG_SEAL_S", 3_600, 1, SEAL_S_MAX),
         seals=_seals(environment),
         refuse_suspect=suspect_reads == "refuse",
+        identity=_identity(environment),
+        admin_secret=_admin_secret(environment),
+        issuer=_issuer(environment),
+        adjust_max=_adjust_max(environment, assets),
+        **_master_key(environment),
+        rates=_rates(environment),
+        trusted_proxies=_trusted_proxies(environment),
     )
+
+
+def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], V]) -> V | None:
+    text = environment.get(name)
+    if not text:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
+def _tls(environment: Mapping[str, str]) -> TlsFiles | None:
+    certificate, key = environment.get("STAKELOG_TLS_CERT"), environment.get("STAKELOG_TLS_KEY")
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise SettingsError(
+            "STAKELOG_TLS_CERT and STAKELOG_TLS_KEY are needed together: a certificate and its key, PEM"
+        )
+    return TlsFiles(Path(certificate), Path(key))
+
+
+def _identity(environment: Mapping[str, str]) -> str:
+    name = "STAKELOG_IDENTITY"
+    url = environment.get(name)
+    if _log(environment) == SQLITE:
+        return SQLITE if url in (None, "", SQLITE) else _database(name, url)
+    if url == SQLITE:
+        raise SettingsError(
+            f"{name}=sqlite is a file of one node, and STAKELOG_LOG=kafka://… is shared by many: set it to "
+            "postgresql://… or mysql://…, or leave it unset to use the database of STAKELOG_READ_MODEL"
+        )
+    return _database(name, url) if url else _read_model(environment)
+
+
+def _master_key(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Checked when it is used, and never quoted in a message."""
+    key, file = environment.get("STAKELOG_MASTER_KEY"), environment.get("STAKELOG_MASTER_KEY_FILE")
+    if key and file:
+        raise SettingsError("STAKELOG_MASTER_KEY and STAKELOG_MASTER_KEY_FILE name two master keys: set one of them")
+    return {"master_key": key or None, "master_key_file": Path(file) if file else None}
+
+
+def _admin_secret(environment: Mapping[str, str]) -> str | None:
+    """Never quoted in a message."""
+    secret = environment.get("STAKELOG_ADMIN_SECRET")
+    if not secret:
+        return None
+    if not is_secret(secret):
+        raise SettingsError(
+            f"STAKELOG_ADMIN_SECRET must have {SECRET_MIN}–{SECRET_MAX} printable ASCII characters without spaces: "
+            "leave it unset, and the first start makes one and prints it"
+        )
+    return secret
+
+
+def _rates(environment: Mapping[str, str]) -> Rates:
+    default = Rates()
+    return Rates(
+        **{
+            name: _integer(environment, f"STAKELOG_RATE_{name.upper()}", getattr(default, name), 0, RATE_MAX)
+            for name in Rates.__struct_fields__
+        }
+    )
+
+
+def _trusted_proxies(environment: Mapping[str, str]) -> tuple[AnyNetwork, ...]:
+    try:
+        return read_networks(environment.get("STAKELOG_TRUSTED_PROXIES", ""))
+    except ValueError as error:
+        raise SettingsError(f"STAKELOG_TRUSTED_PROXIES: {error}; networks, such as 10.0.0.0/8,fd00::/8") from None
+
+
+def _issuer(environment: Mapping[str, str]) -> str | None:
+    url = environment.get("STAKELOG_ISSUER")
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or url != f"{parts.scheme}://{parts.netloc}{parts.path}" or url.endswith("/") or "@" in parts.netloc:
+        raise SettingsError(
+            f"STAKELOG_ISSUER={url}: the address of the service for its clients, as https://ledger.example, without "
+            "a slash at the end"
+        )
+    return url
+
+
+def _adjust_max(environment: Mapping[str, str], assets: Assets) -> Mapping[str, int]:
+    """By default ``ADJUST_MAX_UNITS`` of each asset's own unit."""
+    name = "STAKELOG_ADJUST_MAX"
+    text = environment.get(name)
+    if text == "none":
+        return {}
+    found = {asset: min(ADJUST_MAX_UNITS * 10**exponent, AMOUNT_MAX) for asset, exponent in assets.items()}
+    for item in text.split(",") if text else ():
+        asset, colon, amount = item.strip().partition(":")
+        if not (colon and asset in assets and amount.isascii() and amount.isdigit() and len(amount) <= 16):
+            raise SettingsError(
+                f"{name}={text}: what an operator may adjust alone, as INR:1000000,GOLD:0 in minor units of declared "
+                "assets; or none, for no bound"
+            )
+        found[asset] = int(amount)
+    return found
 
 
 def _seals(environment: Mapping[str, str]) -> str | None:
@@ -232,26 +408,37 @@ def _cache(environment: Mapping[str, str]) -> str:
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Raise SettingsError if strangers could use the service, or if login is required, which is not built yet."""
-    if settings.auth:
-        raise SettingsError(
-            "STAKELOG_AUTH=on needs login, which is not built yet: "
-            "set STAKELOG_AUTH=off, which serves on loopback only, without login"
-        )
-    if not is_loopback(settings.host):
+    """Raise SettingsError if strangers could use the service."""
+    if not settings.auth and not is_loopback(settings.host):
         raise SettingsError(
             f"STAKELOG_AUTH=off has no login, so it serves on loopback only, not on {settings.host}: "
-            "set STAKELOG_HOST=127.0.0.1"
+            "set STAKELOG_HOST=127.0.0.1, or STAKELOG_AUTH=on"
         )
+    _refuse_unsafe_internal(settings)
 
 
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _refuse_unsafe_internal(settings: Settings) -> None:
+    """Raise SettingsError if other nodes could not reach this one, or if others than nodes could post as nodes."""
+    internal = settings.internal
+    if internal is None:
+        if settings.log != SQLITE:
+            raise SettingsError(
+                "STAKELOG_LOG=kafka://… is shared by many nodes, which call each other: set STAKELOG_INTERNAL to the "
+                "host:port where this one listens for them, on a network that clients cannot reach"
+            )
+        return
+    if internal.port == settings.port:
+        raise SettingsError(f"STAKELOG_INTERNAL={internal}: clients are served on this port; name another one")
+    if settings.cluster_secret is None and not is_loopback(internal.host):
+        raise SettingsError(
+            f"STAKELOG_INTERNAL={internal} is beyond loopback, and who reaches it could post as any client: set "
+            "STAKELOG_CLUSTER_SECRET to the same secret on all nodes, as `openssl rand -hex 32` makes one"
+        )
+    if settings.log != SQLITE and is_of_all_interfaces(urlsplit(settings.advertise).hostname or ""):
+        raise SettingsError(
+            f"no other node can connect to {settings.advertise}: set STAKELOG_ADVERTISE to where they reach this "
+            f"one, as http://10.0.0.7:{internal.port}"
+        )
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

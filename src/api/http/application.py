@@ -6,10 +6,12 @@ Invariants:
 (2) no text of an unforeseen exception reaches a client;
 (3) a read gets its response within its ``timeout_ms`` + 0.5 s, whatever hangs behind it: one deadline, made
     here, goes with the request;
-(4) each request is counted once in the request metrics, under the template of its route.
+(4) each request is counted once in the request metrics, under the template of its route;
+(5) the call of a node is refused without the cluster's secret, where there is one, before its query or body is read.
 """
 
 import asyncio
+import hmac
 import logging
 import uuid
 from time import perf_counter
@@ -19,22 +21,29 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
 from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
-from api.http.problems import Problem
+from api.http.browsers import SECURITY, Cors
+from api.http.json_bodies import read_json
+from api.http.problems import Problem, unavailable
 from api.http.requests import (
     CLOSES,
     GRACE_S,
     PIECE_BYTES,
     TIMEOUT_MS,
     ClientTooSlow,
+    Headers,
     Request,
     Response,
     drain,
+    headers_of,
     respond,
     response_of,
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
-from api.nodes.client import INTERNAL
+from api.identity.hashing import TooManyLogins
+from api.identity.ports import IdentityUnavailable
+from api.limits.ports import SharedUnavailable
+from api.nodes.client import INTERNAL, SECRET_HEADER
 
 _UNMATCHED: Final = "unmatched"
 """Route in the metrics of requests for which there is none."""
@@ -43,25 +52,51 @@ _NO_RESPONSE: Final = 499
 BODY_WITHIN_S: Final = 25.0
 """Time limit for a whole body, from the end of the headers. Chosen: the largest body arrives in time at 340 kB/s."""
 
+_SECRET_HEADER: Final = SECRET_HEADER.encode()
+
 _log = logging.getLogger(__name__)
 
 
 class _Exchange:
-    """How far a request has come: ``whole`` once its body has arrived, ``responding`` once its response has begun."""
+    """How far a request has come: ``whole`` once its body has arrived, ``late`` once the time limit for the body is
+    over, ``responding`` once its response has begun."""
 
-    __slots__ = ("arrived", "counted", "from_node", "responding", "whole")
+    __slots__ = ("arrived", "counted", "from_node", "late", "limit", "responding", "task", "whole")
 
-    def __init__(self) -> None:
-        self.responding = self.whole = self.from_node = False
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.responding = self.whole = self.late = self.from_node = False
         self.arrived = self.counted = 0
         """Bytes of its body, and how many of them count as ``arriving``."""
+        self.limit: asyncio.TimerHandle | None = None
+
+    def start_limit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the time limit for the body. A timer costs a fifth of ``asyncio.timeout``, which was a tenth of the
+        time of a request."""
+        self.limit = loop.call_later(BODY_WITHIN_S, self._stop)
+
+    def _stop(self) -> None:
+        self.late = True
+        self.task.cancel()
 
 
 class Rim:
-    """The outermost ASGI application. It knows which requests are in flight, and bounds what they keep in memory."""
+    """The outermost ASGI application of one listener. It knows which requests are in flight, and bounds what they
+    keep in memory."""
 
-    def __init__(self, router: Router, service: Service) -> None:
-        self._router = router
+    def __init__(
+        self,
+        router: Router,
+        service: Service,
+        *,
+        headers: Headers = SECURITY,
+        cors: Cors | None = None,
+        cluster_secret: str | None = None,
+    ) -> None:
+        """``headers``: of every response; ``cluster_secret``: what the calls of other nodes must carry."""
+        self._router, self._gate = router, service.gate
+        self._headers, self._cors = headers, cors
+        self._cluster_secret = None if cluster_secret is None else cluster_secret.encode()
         self.service = service
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
@@ -72,16 +107,16 @@ class Rim:
         began = perf_counter()
         task = asyncio.current_task()
         assert task is not None
-        exchange = self._exchanges[task] = _Exchange()
-        deadline_s = asyncio.get_running_loop().time() + BODY_WITHIN_S
+        exchange = self._exchanges[task] = _Exchange(task)
+        loop = asyncio.get_running_loop()
 
         async def receiving() -> Any:
-            try:
-                async with asyncio.timeout_at(deadline_s):
-                    message: Any = await receive()
-            except TimeoutError:
-                raise Problem("request_timeout", f"the body was not complete after {BODY_WITHIN_S:.0f} s") from None
-            exchange.whole = not message.get("more_body")
+            if exchange.limit is None:
+                exchange.start_limit(loop)
+            message: Any = await receive()
+            if not message.get("more_body"):
+                exchange.whole = True
+                exchange.limit.cancel()  # type: ignore[union-attr]  # it is started above
             self._count(exchange, len(message.get("body", b"")))
             return message
 
@@ -89,6 +124,7 @@ class Rim:
             exchange.responding = True
             await send(message)
 
+        always = self._headers if self._cors is None else (*self._headers, *self._cors.headers(scope))
         method, template, status = scope["method"], _UNMATCHED, _NO_RESPONSE
         problem: Problem | None = None
         try:
@@ -100,33 +136,56 @@ class Rim:
                 routes, values = found
                 template = routes.template
                 exchange.from_node = template.startswith(INTERNAL)
+                if exchange.from_node and self._cluster_secret is not None:
+                    _require_secret(scope, self._cluster_secret)
                 served = routes.by_method.get(method)
                 if served is None:
-                    raise _not_allowed(method, routes)
+                    preflight = None if self._cors is None else self._cors.preflight(scope, routes.allowed)
+                    if preflight is None:
+                        raise _not_allowed(method, routes)
+                    status = preflight.status
+                    await respond(sending, preflight, self.unsent, always)
+                    return
+                route = served.route
+                identity = self._gate.identify(route.roles, scope)
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
-                wait_until_s = asyncio.get_running_loop().time() + wait_s
-                request = Request(served.read_path(values), query, scope, receiving, wait_until_s)
-                response = await self._handle(served.route, request)
-                self._refuse_unsent(method, response)
+                wait_until_s = loop.time() + wait_s
+                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, identity)
+                self._gate.count_user(request)
+                if identity.public_key is not None:
+                    await self._gate.check_signature(request)
+                if route.takes is not None:
+                    request.body = await read_json(request, route.takes)
+                if not route.checks_commands:
+                    self._gate.refuse_role(route.roles, request)
+                response = await self._handle(route, request)
+                if method == "GET" and not exchange.from_node:
+                    self._refuse_unsent(response)
                 status = response.status
-                await respond(sending, response, self.unsent, with_body=method != "HEAD")
+                await respond(sending, response, self.unsent, always, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
+            except (IdentityUnavailable, SharedUnavailable) as error:
+                problem = unavailable(error)
+            except TooManyLogins:
+                problem = Problem("rate_limited", "too many clients are logging in")
             except ClientTooSlow:
                 status = _NO_RESPONSE
             except asyncio.CancelledError:
-                problem = _given_up(exchange.whole)
+                problem = _why_cancelled(exchange)
             except Exception:  # noqa: BLE001 - a trace must never reach a client
                 problem = _internal_error(scope)
             if problem is not None and not exchange.responding:
                 # Once half a response is out, the connection breaks off: the client must not take it for a whole one.
                 status = problem.status
-                await respond(send, response_of(problem), self.unsent, with_body=method != "HEAD")
+                await respond(send, response_of(problem), self.unsent, always, with_body=method != "HEAD")
                 if not exchange.whole and problem.code not in CLOSES:
                     await drain(receive)
         finally:
             del self._exchanges[task]
+            if exchange.limit is not None:
+                exchange.limit.cancel()
             self.arriving.used -= exchange.counted
             self._requests.count(_label_of(method), template, status, perf_counter() - began)
 
@@ -141,10 +200,10 @@ class Rim:
         self.arriving.used += size
         exchange.counted += size
 
-    def _refuse_unsent(self, method: str, response: Response) -> None:
-        """Raise Problem ``overloaded`` where clients read too slowly. The response to a command is never refused: the
-        command may be accepted."""
-        if method == "GET" and response.is_long and not self.unsent.fits(len(response.body)):
+    def _refuse_unsent(self, response: Response) -> None:
+        """Raise Problem ``overloaded`` where clients read too slowly. Not for the response to a command, which may be
+        accepted, nor for that to another node, whose clients' reads would fail because of the clients of this one."""
+        if response.is_long and not self.unsent.fits(len(response.body)):
             raise Problem("overloaded", "too many long responses wait for clients that read slowly")
 
     async def _handle(self, route: AnyRoute, request: Request[Any, Any]) -> Response:
@@ -176,14 +235,23 @@ class Rim:
         return len(given_up)
 
 
+def _require_secret(scope: HTTPScope, secret: bytes) -> None:
+    """Raise Problem unless the request carries the cluster's secret. Its comparison takes as long for any other."""
+    if not hmac.compare_digest(headers_of(scope).get(_SECRET_HEADER, b""), secret):
+        raise Problem("unauthenticated", "the calls of nodes carry the STAKELOG_CLUSTER_SECRET that all nodes share")
+
+
 def _not_allowed(method: str, routes: PathRoutes) -> Problem:
     allowed = routes.allowed
     detail = f"{method} is not allowed at {routes.template}; allowed: {', '.join(allowed)}"
     return Problem("method_not_allowed", detail, allow=allowed)
 
 
-def _given_up(whole: bool) -> Problem:
-    if whole:
+def _why_cancelled(exchange: _Exchange) -> Problem:
+    if exchange.late and not exchange.whole:
+        exchange.task.uncancel()
+        return Problem("request_timeout", f"the body was not complete after {BODY_WITHIN_S:.0f} s")
+    if exchange.whole:
         return Problem("outcome_unknown", "the service stopped before it knew the outcome")
     return Problem("shutting_down", "the service stopped before the request was whole; nothing was written")
 
@@ -198,4 +266,4 @@ def _internal_error(scope: HTTPScope) -> Problem:
 
 def _label_of(method: str) -> str:
     """The method as a label: a client may send any word, and each would be a series of its own."""
-    return method if method in ("GET", "HEAD", "POST") else "other"
+    return method if method in ("GET", "HEAD", "POST", "DELETE") else "other"

@@ -196,7 +196,7 @@ class Ready(Struct, gc=False):
         Annotated[
             list[str],
             Meta(
-                description="What an operator should repair; commands are accepted. Absent if there is nothing",
+                description="What an operator should repair. Absent if there is nothing",
                 examples=[["rows of 1 users or accounts differ from the log"]],
             ),
         ]

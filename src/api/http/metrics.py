@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from api.http.problems import Problem
 from api.http.request_metrics import RequestMetrics
+from api.limits.limits import Limits
 from ledger.errors import LedgerError
 from ledger.node.node import Node
 from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, Refused
@@ -50,7 +51,8 @@ def outcome_of(answer: AnyResponse | Problem) -> str:
 class Metrics:
     """Counters of this process, and gauges that are read from the node on each scrape."""
 
-    def __init__(self, node: Node, read_model: "ReadModelGauges") -> None:
+    def __init__(self, node: Node, read_model: "ReadModelGauges", limits: Limits | None = None) -> None:
+        """``limits``: None while login is off."""
         self._registry = CollectorRegistry()
         self._read_model = read_model
         self._commands = Total("stakelog_commands", "Commands by their outcome", ["outcome"], registry=self._registry)
@@ -59,6 +61,8 @@ class Metrics:
         self._registry.register(self.requests)
         self._registry.register(_NodeGauges(node))
         self._registry.register(read_model)
+        if limits is not None:
+            self._registry.register(_LimitCounts(limits))
 
     def count(self, outcome: str, number: int = 1) -> None:
         child = self._children.get(outcome)
@@ -115,6 +119,27 @@ class _NodeGauges(Collector):
         ready = GaugeMetricFamily("stakelog_ready", "1 while the node accepts commands")
         ready.add_metric([], float(self._node.ready))
         yield ready
+
+
+class _LimitCounts(Collector):
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def collect(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "stakelog_rate_limited",
+            "Requests, batches and users' commands that a rate limit refused",
+            labels=["limit"],
+        )
+        for buckets in self._limits.all:
+            refused.add_metric([buckets.policy.name], buckets.refused)
+        yield refused
+        if self._limits.is_shared is not None:
+            yield _single(
+                "stakelog_rate_limits_shared",
+                "1 while the nodes add up in Redis what clients spend; 0: each node allows the whole limit",
+                float(self._limits.is_shared),
+            )
 
 
 class _Seen(NamedTuple):

@@ -10,10 +10,12 @@ Invariants:
 
 import logging
 from collections import defaultdict
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from api.limits.buckets import Limited
 from ledger.core.rejections import Code
 from ledger.errors import LedgerError
 from ledger.pacing import RareWarnings
@@ -47,6 +49,7 @@ KINDS: Final[dict[str, Kind]] = {
     "request_timeout": Kind(408, "The body did not arrive in time"),
     "request_too_large": Kind(413, "Request too large"),
     "unsupported_media_type": Kind(415, "Unsupported media type"),
+    "client_exists": Kind(409, "Client exists"),
     "command_id_reused": Kind(409, "command_id reused for another command"),
     "order_id_reused": Kind(409, "order_id already used"),
     "bet_id_reused": Kind(409, "bet_id already used"),
@@ -78,6 +81,7 @@ KINDS: Final[dict[str, Kind]] = {
     "same_wallet": Kind(422, "Same wallet"),
     "same_actor": Kind(422, "Another actor must approve"),
     "cannot_reverse": Kind(422, "Event cannot be reversed"),
+    "rate_limited": Kind(429, "Too many requests", 1),
     "internal_error": Kind(500, "Internal error"),
     "outcome_unknown": Kind(503, "Outcome unknown: retry the same command_id", 1),
     "not_owner": Kind(503, "Not the owner of the partition", 1),
@@ -87,7 +91,9 @@ KINDS: Final[dict[str, Kind]] = {
     "not_yet_visible": Kind(504, "Not visible in time"),
 }
 
-EVERYWHERE: Final = ("malformed_request", "method_not_allowed", "internal_error", "overloaded", "shutting_down")
+EVERYWHERE: Final = (
+    *("malformed_request", "method_not_allowed", "rate_limited", "internal_error", "overloaded", "shutting_down"),
+)
 """The codes of every route; a route that is not open to all has those of ``LOGIN`` too."""
 LOGIN: Final = ("unauthenticated", "forbidden")
 BODY: Final = ("request_timeout", "request_too_large", "unsupported_media_type")
@@ -139,6 +145,19 @@ class NotThere(Problem):
     @property
     def kind(self) -> Kind:
         return KINDS[self.code]._replace(status=404)
+
+
+def rate_limited(limited: Limited) -> Problem:
+    """The problem of a request that a rate limit refuses."""
+    policy, wait_s = limited.policy, max(1, ceil(limited.wait_s))
+    return Problem(
+        "rate_limited",
+        f"too many requests: the limit `{policy.name}` allows {policy.burst} in {policy.window_s} s",
+        limit=policy.name,
+        quota=policy.burst,
+        window_s=policy.window_s,
+        retry_after_s=wait_s,
+    )
 
 
 def unavailable(error: LedgerError) -> Problem:

@@ -7,7 +7,7 @@ cost 1 µs.
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from litestar.types import HTTPScope, Receive, Scope, Send
@@ -15,12 +15,14 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from api.http.bounds import ByteBudget
 from api.http.commands import BODY_MAX
 from api.http.problems import MEDIA_TYPE, Problem
+from api.identity.identity import Identity
 
 JSON: Final = b"application/json"
 _PROBLEM: Final = MEDIA_TYPE.encode()
 _CONTENT_TYPE: Final = b"content-type"
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 _CONTENT_LENGTH: Final = b"content-length"
+_CHALLENGE: Final = (b"www-authenticate", b'Bearer error="invalid_token"')
 
 TIMEOUT_MS: Final = 2_000
 """How long a read may wait where its query has no ``timeout_ms``. The contract's number."""
@@ -54,14 +56,18 @@ class Request(Generic[P, Q]):
     """A request whose path and query are read: ``path`` and ``query`` are the Structs of its route.
 
     ``wait_until_s``, in the event loop's time: until then a read may wait for what it was asked for. The rim ends the
-    read ``GRACE_S`` after it, whatever it waits for then.
+    read ``GRACE_S`` after it, whatever it waits for then. ``identity``: its sender. ``body``: the decoded body, where
+    the route ``takes`` one.
     """
 
-    __slots__ = ("path", "query", "receive", "scope", "wait_until_s")
+    __slots__ = ("body", "identity", "path", "query", "receive", "scope", "wait_until_s")
 
-    def __init__(self, path: P, query: Q, scope: HTTPScope, receive: Receive, wait_until_s: float) -> None:
+    def __init__(
+        self, path: P, query: Q, scope: HTTPScope, receive: Receive, wait_until_s: float, identity: Identity
+    ) -> None:
         self.path, self.query, self.scope, self.receive = path, query, scope, receive
-        self.wait_until_s = wait_until_s
+        self.wait_until_s, self.identity = wait_until_s, identity
+        self.body: Any = None
 
 
 class Response(NamedTuple):
@@ -159,13 +165,17 @@ def _bounded(body: bytes, most: int) -> bytes:
     return body
 
 
-async def respond(send: Send, response: Response, unsent: ByteBudget, *, with_body: bool = True) -> None:
-    """Send it; a long one counts as ``unsent`` meanwhile. ``with_body=False``: only what ``HEAD`` gets, the headers
-    of the same response. Raises ClientTooSlow."""
+async def respond(
+    send: Send, response: Response, unsent: ByteBudget, always: Headers = (), *, with_body: bool = True
+) -> None:
+    """Send it; a long one counts as ``unsent`` meanwhile. ``always``: further headers. ``with_body=False``: only what
+    ``HEAD`` gets, the headers of the same response. Raises ClientTooSlow."""
     body, status, headers, media_type, more = response
     if media_type is not None:
         length: Headers = () if more is not None else ((_CONTENT_LENGTH, b"%d" % len(body)),)
-        headers = ((_CONTENT_TYPE, media_type), *length, *headers)
+        headers = ((_CONTENT_TYPE, media_type), *length, *headers, *always)
+    else:
+        headers += always
     start: Any = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     if with_body and response.is_long:
@@ -202,10 +212,21 @@ def response_of(problem: Problem) -> Response:
         headers += ((b"allow", ", ".join(allow).encode()),)
     if problem.code in CLOSES:
         headers += ((b"connection", b"close"),)
-    retry_after_s = problem.kind.retry_after_s
+    if problem.code == "unauthenticated":
+        headers += (_CHALLENGE,)
+    retry_after_s = problem.fields.get("retry_after_s", problem.kind.retry_after_s)
     if retry_after_s is not None:
         headers += ((b"retry-after", b"%d" % retry_after_s),)
+    if "quota" in problem.fields:
+        headers += _rate_limit_headers(problem.fields)
     return Response(problem.encoded(), problem.status, headers, _PROBLEM)
+
+
+def _rate_limit_headers(fields: Mapping[str, Any]) -> Headers:
+    """As in draft-ietf-httpapi-ratelimit-headers-10: the policy, and that nothing remains of it for so long."""
+    policy = f'"{fields["limit"]}";q={fields["quota"]};w={fields["window_s"]}'
+    remaining = f'"{fields["limit"]}";r=0;t={fields["retry_after_s"]}'
+    return (b"ratelimit-policy", policy.encode()), (b"ratelimit", remaining.encode())
 
 
 def not_modified(etag: str, headers: Headers = ()) -> Response:

@@ -12,7 +12,7 @@ Invariants:
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -24,13 +24,6 @@ from api.http.service import Service
 
 P = TypeVar("P", bound=Struct)
 Q = TypeVar("Q", bound=Struct)
-
-GAME_SERVER: Final = "game_server"
-PLAYER: Final = "player"
-OPERATOR: Final = "operator"
-AUDITOR: Final = "auditor"
-ADMIN: Final = "admin"
-ROLES: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
 
 
 class Named(NamedTuple):
@@ -59,6 +52,8 @@ class Body(NamedTuple):
     """Names of the document's headers."""
     as_of: type[Struct] | None = None
     """The document has this ``as_of``."""
+    form: type[Struct] | None = None
+    """The same as a form, ``application/x-www-form-urlencoded``."""
 
 
 class Route(Struct, Generic[P, Q], frozen=True, kw_only=True):
@@ -75,6 +70,10 @@ class Route(Struct, Generic[P, Q], frozen=True, kw_only=True):
     """The last parameter takes the rest of the path."""
     roles: tuple[str, ...] = ()
     """Who may use it; none: it is open to all."""
+    checks_commands: bool = False
+    """It posts commands: who may is checked by the type of each command, not by ``roles``."""
+    takes: type[Struct] | None = None
+    """The JSON body, decoded before the roles are checked; None: the handler reads the body itself, if any."""
     headers: tuple[str, ...] = ()
     """Request headers that the handler reads: names of the document's parameters."""
     body: Body | None = None

@@ -11,7 +11,7 @@ Invariants:
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -37,6 +37,9 @@ ENDS: Final = "/internal/v1/ends"
 RECORDS: Final = "/internal/v1/records"
 OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
 
+SECRET_HEADER: Final = "stakelog-cluster-secret"  # noqa: S105 - its name only
+"""Carries the secret that all nodes share, if there is one."""
+
 KEPT_S: Final = 5.0
 """How long an idle connection is kept. Chosen: half as long as a node waits for the next request on one."""
 
@@ -50,7 +53,9 @@ _JSON: Final = {"content-type": "application/json"}
 class HttpPeers:
     """One session for all addresses. It opens at the first call, in the event loop of that call."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str | None = None) -> None:
+        """``secret``: the cluster's, which each call carries."""
+        self._headers = _JSON if secret is None else {**_JSON, SECRET_HEADER: secret}
         self._session: aiohttp.ClientSession | None = None
 
     async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
@@ -76,8 +81,9 @@ class HttpPeers:
         path = f"{RECORDS}?partition={partition}&from_seq={from_seq}&limit={limit}"
         return (await self._get(address, path)).splitlines()
 
-    async def open_follow_ups(self, address: str, partitions: Collection[int]) -> Mapping[int, OpenFollowUps]:
-        content = await self._get(address, f"{OPEN_FOLLOW_UPS}?partitions={','.join(map(str, partitions))}")
+    async def open_follow_ups(self, address: str, after: Mapping[int, int]) -> Mapping[int, OpenFollowUps]:
+        positions = ",".join(f"{partition}:{seq}" for partition, seq in after.items())
+        content = await self._get(address, f"{OPEN_FOLLOW_UPS}?after={positions}")
         found: dict[int, OpenFollowUps] = self._read(read_open_follow_ups, address, content)
         return found
 
@@ -100,7 +106,7 @@ class HttpPeers:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers=_JSON,
+                headers=self._headers,
             )
         try:
             async with self._session.request(method, address + path, data=body, allow_redirects=False) as response:

@@ -31,6 +31,7 @@ from api.openapi.schemas import (
     union_of_data,
     with_as_of,
 )
+from ledger.core.events import DATA_TYPES
 from ledger.core.fields import USER_ID_PATTERN, published
 
 _DESCRIPTION: Final = """\
@@ -45,7 +46,8 @@ parameters are refused.
 - **Read your own writes.** Give the `position` of a result as `min_position` to a read.
 - **Errors** are problems (RFC 9457). Their `code` is stable; their texts are for people.
 
-While login is off (`STAKELOG_AUTH=off`) no token is needed.
+A request needs an access token, from `POST /v1/auth/token`, unless the route is open to all. While login is off \
+(`STAKELOG_AUTH=off`) no token is needed.
 """
 _TAGS: Final = {
     "commands": "Change balances, and read the first response to a command",
@@ -53,6 +55,8 @@ _TAGS: Final = {
     "orders": "Read deposits and withdrawals, and the queue of withdrawals that wait for approval",
     "adjustments": "Read proposed adjustments, and the queue of those that wait for approval",
     "leaderboards": "Read who staked, won and netted the most",
+    "login": "Get and renew access tokens",
+    "clients": "Add, list, rotate and disable the clients that may log in",
     "audit": "Read the records, byte for byte",
     "operation": "Health, readiness, metrics, and this document",
 }
@@ -75,6 +79,18 @@ _HEADERS: Final[dict[str, Any]] = {
         "schema": {"type": "integer", "format": "int64", "minimum": 1},
         "example": 1,
     },
+    "RateLimit-Policy": {
+        "description": "The limit that was exceeded: its name, what it allows, and in how many seconds",
+        "required": False,
+        "schema": {"type": "string"},
+        "example": '"user";q=2000;w=10',
+    },
+    "RateLimit": {
+        "description": "What remains of this limit: nothing, for `t` seconds",
+        "required": False,
+        "schema": {"type": "string"},
+        "example": '"user";r=0;t=3',
+    },
     "Allow": {
         "description": "The methods that are allowed at this path",
         "required": True,
@@ -87,7 +103,7 @@ _REQUEST_HEADERS: Final[dict[str, Any]] = {
         "name": "Stakelog-Actor",
         "in": "header",
         "required": False,
-        "description": "Who posts the command, while login is off",
+        "description": "Who posts the command, while login is off; with login it is malformed",
         "schema": {"type": "string", "pattern": published(USER_ID_PATTERN), "default": "local"},
         "example": "back-office:meera",
     },
@@ -99,6 +115,18 @@ _REQUEST_HEADERS: Final[dict[str, Any]] = {
         "schema": {"type": "string"},
         "example": 'W/"0123456789abcdef01"',
     },
+}
+_PRIVATE: Final[Schema] = {
+    "description": (
+        "The command's private texts. In a record: encrypted, as base64. In a response: the texts, for operators, "
+        "auditors and the client that wrote them, and absent for others; null once the user's key is destroyed"
+    ),
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "null"},
+    ],
+    "examples": [{"iban": "DE02120300000000202051"}],
 }
 _SECURITY_SCHEMES: Final = {
     "bearer": {
@@ -113,6 +141,14 @@ _SECURITY_SCHEMES: Final = {
             "clientCredentials": {"tokenUrl": "/v1/auth/token", "refreshUrl": "/v1/auth/token", "scopes": {}},
         },
     },
+}
+
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_FORM_EXAMPLE: Final = {
+    "grant_type": "client_credentials",
+    "client_id": "game-server-1",
+    "client_secret": "9mWq1cFz7r4e0xVbT2uK8sYdHnLgPjAo5iRtZ6vCwQE",
 }
 
 
@@ -153,6 +189,7 @@ def make_document(routes: Iterable[AnyRoute], examples: Mapping[str, Any]) -> di
 
 def _schemas(routes: Iterable[AnyRoute]) -> dict[str, Schema]:
     bodies = [body for route in routes for body in (*route.returns, route.body) if body is not None]
+    bodies += [Body(body.form, "") for body in bodies if body.form is not None]
     structs: list[type[Struct]] = []
     for body in bodies:
         if isinstance(body.kind, Named):
@@ -173,6 +210,9 @@ def _schemas(routes: Iterable[AnyRoute]) -> dict[str, Schema]:
     for body in bodies:
         if isinstance(body.kind, Named) and body.kind.kinds:
             found[body.kind.name] = one_of(body.kind.kinds, body.kind.about)
+    for data in DATA_TYPES:
+        if "private" in found[data.__name__]["properties"]:
+            found[data.__name__]["properties"]["private"] = _PRIVATE
     if "HistoryItem" in found:
         found["HistoryItem"]["properties"]["data"] = ref("EventData")
     _add_as_of(
@@ -202,7 +242,7 @@ def _operation(route: AnyRoute) -> dict[str, Any]:
         "operationId": route.operation,
         "summary": route.summary,
         "description": _described(route),
-        "security": [{"bearer": []}, {"oauth2": []}, {}] if route.roles else [],
+        "security": [{"bearer": []}, {"oauth2": []}] if route.roles else [],
         "parameters": [
             *_parameters(route.parameters, "path"),
             *_parameters(route.query, "query"),
@@ -261,7 +301,10 @@ def _content(body: Body) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": _schema_of(body)}
     if body.examples:
         content["examples"] = {name: {"$ref": f"#/components/examples/{name}"} for name in body.examples}
-    return {body.media_type: content}
+    found = {body.media_type: content}
+    if body.form is not None:
+        found[_FORM] = {"schema": ref(body.form.__name__), "examples": {"form": {"value": _FORM_EXAMPLE}}}
+    return found
 
 
 def _schema_of(body: Body) -> Schema:

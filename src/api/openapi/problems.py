@@ -20,6 +20,7 @@ _RESPONSES: Final = {
     413: ("RequestTooLarge", "The body is too large"),
     415: ("UnsupportedMediaType", "The body is not `application/json`"),
     422: ("Refused", "A rule of the ledger refuses the command; nothing was written"),
+    429: ("RateLimited", "Too many requests; retry after `Retry-After`"),
     500: ("InternalError", "A fault of the service; quote the request id"),
     503: ("Unavailable", "The service cannot do this now; retry after `Retry-After`"),
     504: ("NotYetVisible", "The read model did not reach `min_position` in time"),
@@ -29,7 +30,11 @@ _RESPONSES: Final = {
 _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "malformed_request": ("Expected `int`, got `float` - at `$.amount`", {"field": "amount"}),
     "unauthenticated": ("the access token is missing or has expired", {}),
-    "forbidden": ("the role player may not deposit", {}),
+    "forbidden": ("the role auditor may not post deposit", {"needs": ["game_server"]}),
+    "client_exists": (
+        "the client_id game-server-1 is taken; a disabled client keeps its id",
+        {"client_id": "game-server-1"},
+    ),
     "event_not_found": ("there is no event at 3:999", {}),
     "not_found": ("the wallet player-15 has accepted no command c-99", {}),
     "method_not_allowed": ("PUT is not allowed at /v1/partitions", {"allow": ["GET"]}),
@@ -96,6 +101,10 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "3:4 is no deposit, grant or adjustment of this wallet",
         {"position": "3:4"},
     ),
+    "rate_limited": (
+        "too many requests: the limit `user` allows 2000 in 10 s",
+        {"limit": "user", "quota": 2_000, "window_s": 10, "retry_after_s": 3},
+    ),
     "internal_error": (
         "quote the request id 0f8fad5bd9cb469fa16570867728950e when you report this",
         {"request_id": "0f8fad5bd9cb469fa16570867728950e"},
@@ -146,6 +155,9 @@ class ProblemDocument(Struct):
         Annotated[list[str], Meta(description="`command_id_reused`: the fields that differ", examples=[["amount"]])]
         | UnsetType
     ) = UNSET
+    needs: (
+        Annotated[list[str], Meta(description="`forbidden`: the roles that may", examples=[["operator"]])] | UnsetType
+    ) = UNSET
     position: (
         Annotated[str, Meta(description="Position of the event that the problem is about", examples=["3:2"])]
         | UnsetType
@@ -169,6 +181,19 @@ class ProblemDocument(Struct):
             ),
         ]
         | UnsetType
+    ) = UNSET
+    limit: (
+        Annotated[str, Meta(description="`rate_limited`: the limit that was exceeded", examples=["user"])] | UnsetType
+    ) = UNSET
+    quota: (
+        Annotated[int, Meta(description="Requests and commands that it allows in `window_s`", examples=[2_000])]
+        | UnsetType
+    ) = UNSET
+    window_s: (
+        Annotated[int, Meta(description="Seconds until all of it can be used again", examples=[10])] | UnsetType
+    ) = UNSET
+    retry_after_s: (
+        Annotated[int, Meta(description="Seconds after which the same request is allowed", examples=[3])] | UnsetType
     ) = UNSET
     request_id: (
         Annotated[
@@ -209,6 +234,10 @@ def problem_responses() -> dict[str, Any]:
             response["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
         if status == 405:
             response["headers"] = {"Allow": {"$ref": "#/components/headers/Allow"}}
+        if status == 429:
+            response["headers"] |= {
+                name: {"$ref": f"#/components/headers/{name}"} for name in ("RateLimit", "RateLimit-Policy")
+            }
         found[name] = response
     return found
 

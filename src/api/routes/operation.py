@@ -27,7 +27,6 @@ _LINKS: Final = {
     "documentation": "/schema",
     "health": "/healthz",
     "readiness": "/readyz",
-    "metrics": "/metrics",
 }
 
 
@@ -50,11 +49,17 @@ async def get_readiness(service: Service, _request: Request[Any, Any]) -> Respon
         reasons.append("the clock is more than 1 s behind the log's last event")
     if node.clock_off:
         reasons.append(f"the clock is {node.clock_off_us() / 1e6:+.1f} s off the log's: set it right")
+    if service.login is not None and not service.login.revocations.known:
+        reasons.append("the database of clients and tokens cannot be read, so no token is accepted")
     if reasons:
         return Response(encode(NotReady("not_ready", reasons)), 503)
-    # One wrong user is no reason to take the whole service, which accepts all commands, out of the balancer.
+    # One wrong user, or partition, is no reason to take the whole service out of the balancer.
     suspects = service.reads.suspects
-    return Response(encode(Ready(warnings=[suspects.warning] if suspects else UNSET)))
+    warnings = [suspects.warning] if suspects else []
+    if node.stopped:
+        partitions = ", ".join(map(str, node.stopped))
+        warnings.append(f"partitions {partitions} accept no commands: the service log says why")
+    return Response(encode(Ready(warnings=warnings or UNSET)))
 
 
 async def get_metrics(service: Service, _request: Request[Any, Any]) -> Response:

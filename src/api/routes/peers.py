@@ -2,9 +2,9 @@
 
 A node that forwards requests sends those of hundreds of clients in one body.
 
-While ``STAKELOG_AUTH=off`` a node serves on loopback only, these routes too. With a login only nodes may call these
-routes, because a caller can post as any actor. They will need a secret that all nodes share, in a header that is
-compared in constant time before the body is read. A client's token must never be enough.
+They are on the internal listener only (``STAKELOG_INTERNAL``), because their caller can post as any client. Beyond
+loopback, and wherever it is set, each call carries the secret of the cluster, which ``api.http.application`` checks
+before it reads anything else. A client's token is never enough.
 """
 
 import re
@@ -33,7 +33,8 @@ from ledger.errors import LedgerError
 PEER_BODY_MAX: Final = 64 * 1024 * 1024
 """Chosen: one HTTP request of the largest size, and as many of the largest single commands as a call may have."""
 
-_NUMBERS: Final = re.compile(r"[0-9]{1,4}(,[0-9]{1,4})*")
+_POSITION: Final = r"[0-9]{1,4}:[0-9]{1,16}"
+_POSITIONS: Final = re.compile(f"{_POSITION}(,{_POSITION})*")
 
 
 class RecordsQuery(Struct, frozen=True):
@@ -43,8 +44,8 @@ class RecordsQuery(Struct, frozen=True):
 
 
 class OpenFollowUpsQuery(Struct, frozen=True):
-    partitions: str
-    """Numbers, separated by commas."""
+    after: str
+    """Positions, separated by commas."""
 
 
 async def post_decide(service: Service, request: Request[Any, Any]) -> Response:
@@ -83,10 +84,12 @@ async def get_records(service: Service, request: Request[Any, RecordsQuery]) -> 
 
 
 async def get_open_follow_ups(service: Service, request: Request[Any, OpenFollowUpsQuery]) -> Response:
-    text = request.query.partitions
-    if not _NUMBERS.fullmatch(text):
-        raise Problem("malformed_request", "partitions are numbers, separated by commas", field="partitions")
-    return Response(write_open_follow_ups(service.log.local_open_follow_ups(map(int, text.split(",")))))
+    text = request.query.after
+    if not _POSITIONS.fullmatch(text):
+        raise Problem("malformed_request", "after is positions, separated by commas", field="after")
+    positions = (position.split(":") for position in text.split(","))
+    after = {int(partition): int(seq) for partition, seq in positions}
+    return Response(write_open_follow_ups(service.log.local_open_follow_ups(after)))
 
 
 PEER_ROUTES: Final[tuple[AnyRoute, ...]] = (

@@ -22,9 +22,12 @@ from api.http.bodies import (
 )
 from api.http.commands import BATCH_MAX, BODY_MAX
 from api.http.problems import BODY, REJECTIONS, WRITER
-from api.http.routing import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER, AnyRoute, Body, Named, Route
-from api.routes.audit import get_event, get_events, get_partitions, get_seals
+from api.http.routing import AnyRoute, Body, Named, Route
+from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
+from api.identity.receipts import Receipt
+from api.routes.audit import get_event, get_events, get_partitions, get_receipt, get_seals
 from api.routes.commands import get_command, post_batch, post_command
+from api.routes.identity_table import IDENTITY_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
 from api.routes.parameters import (
     AdjustmentsQuery,
@@ -49,6 +52,7 @@ from api.routes.parameters import (
     WalletQuery,
     WalletsQuery,
 )
+from api.routes.private import delete_private
 from api.routes.wallets import (
     get_adjustments,
     get_balance,
@@ -88,6 +92,9 @@ _READS_WALLETS: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
 _READS_MANY_WALLETS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_ORDERS: Final = (PLAYER, OPERATOR, AUDITOR, ADMIN)
 _READS_ALL_ORDERS: Final = (OPERATOR, AUDITOR, ADMIN)
+"""A player: their own, of which ``user_id`` is the player."""
+_READS_ADJUSTMENTS: Final = (OPERATOR, AUDITOR, ADMIN)
+_DESTROYS_KEYS: Final = (OPERATOR, ADMIN)
 _READS_EVENTS: Final = (AUDITOR, ADMIN)
 
 _READ: Final = ("log_unavailable", "not_yet_visible")
@@ -106,6 +113,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=post_command,
         query=PostQuery,
         roles=_POSTS,
+        checks_commands=True,
         headers=("Stakelog-Actor",),
         body=Body(Named("Command"), f"One command; at most {BODY_MAX} bytes of UTF-8", examples=_COMMANDS),
         returns=(
@@ -133,6 +141,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=post_batch,
         query=PostQuery,
         roles=_POSTS,
+        checks_commands=True,
         headers=("Stakelog-Actor",),
         body=Body(
             Named("Command", items_max=BATCH_MAX), f"1–{BATCH_MAX:,} commands of any wallets", examples=("batch",)
@@ -166,12 +175,13 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         rest=True,
         roles=_READS_COMMANDS,
         returns=(Body(Result, "The command was accepted", examples=_RESULTS),),
-        problems=("not_found", *WRITER),
+        problems=("not_found", "outcome_unknown"),
         tag="commands",
         operation="getCommand",
         summary="Read the first result of a command",
         description=(
-            "Settles an `outcome_unknown` without posting: 404 means that the command was not accepted. "
+            "Settles an `outcome_unknown` without posting: 404 means that the command was not accepted, "
+            "503 `outcome_unknown` that this cannot be determined now: ask again. "
             "Percent-encode both ids."
         ),
     ),
@@ -241,6 +251,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getHistory",
         summary="Read what moved the wallet's money",
         description="One item for each event and asset that the event moved, newest first.",
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/wallets/{user_id}/private",
+        handler=delete_private,
+        parameters=OfWallet,
+        roles=_DESTROYS_KEYS,
+        returns=(Body(None, "The key is destroyed, or there was none", 204, None),),
+        problems=("log_unavailable",),
+        tag="wallets",
+        operation="deletePrivate",
+        summary="Destroy the key of the user's private texts",
+        description=(
+            "Permanently: all `private` texts of the user's commands are `null` from then on. The events and their "
+            "hashes stay as they are. The next command with `private` begins a new key."
+        ),
     ),
     Route(
         method="GET",
@@ -386,7 +412,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/v1/orders",
         handler=get_orders,
         query=OrdersQuery,
-        roles=_READS_ALL_ORDERS,
+        roles=_READS_ORDERS,
         returns=(Body(Orders, _PAGE, examples=("orders",), as_of=AsOfSeveral),),
         problems=_READ,
         tag="orders",
@@ -418,7 +444,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/v1/adjustments",
         handler=get_adjustments,
         query=AdjustmentsQuery,
-        roles=_READS_ALL_ORDERS,
+        roles=_READS_ADJUSTMENTS,
         returns=(Body(Adjustments, _PAGE, examples=("adjustments",), as_of=AsOfSeveral),),
         problems=_READ,
         tag="adjustments",
@@ -490,6 +516,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     ),
     Route(
         method="GET",
+        path="/v1/events/{position}/receipt",
+        handler=get_receipt,
+        parameters=OfEvent,
+        roles=_READS_EVENTS,
+        returns=(Body(Receipt, "The record, signed", examples=("receipt",)),),
+        problems=("event_not_found", "not_found", "log_unavailable"),
+        tag="audit",
+        operation="getReceipt",
+        summary="Get a receipt of one event",
+        description=(
+            "A signed proof that the ledger has this record at this place. The keys are at `/.well-known/jwks.json`; "
+            "`stakelog audit verify --receipt FILE --keys JWKS` checks it without a service."
+        ),
+    ),
+    Route(
+        method="GET",
         path="/v1/seals",
         handler=get_seals,
         query=SealsQuery,
@@ -504,6 +546,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
             "before. Seals that are kept elsewhere prove later that the log still has everything before them."
         ),
     ),
+    *IDENTITY_ROUTES,
     Route(
         method="GET",
         path="/healthz",
@@ -546,7 +589,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag="operation",
         operation="getMetrics",
         summary="Read the metrics, in Prometheus' text format",
-        description="Of this node only.",
+        description="Of this node only. A node with an internal listener has them there instead, without login.",
     ),
     Route(
         method="GET",

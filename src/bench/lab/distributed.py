@@ -108,7 +108,8 @@ class DistributedLab(Processes):
             self.say(f"starting node {number} of {NODES}")
             name = f"node-{number}"
             data = self.folder / name
-            node = programs.service(data, self.folder / f"{name}.log", self._settings(data), name)
+            settings = self._settings(data) | {"STAKELOG_INTERNAL": "127.0.0.1:{internal}"}
+            node = programs.service(data, self.folder / f"{name}.log", settings, name)
             self._stack.callback(node.kill)
             node.start()
             nodes.append(node)
@@ -171,7 +172,7 @@ class DistributedLab(Processes):
         deadline_s = time.perf_counter() + SETTLED_S_MAX
         while True:
             owners = self._owners()
-            if owners is not None and is_shared(owners, self.urls()):
+            if owners is not None and is_shared(owners, (node.advertised for node in self.nodes if node.running)):
                 return owners
             if time.perf_counter() > deadline_s:
                 raise BenchError(f"the partitions were not shared out within {SETTLED_S_MAX:.0f} s: {owners}")
@@ -179,7 +180,7 @@ class DistributedLab(Processes):
 
     def of(self, node: Program) -> Within:
         """The partitions that the node owns."""
-        owned = [partition for partition, url in self.settled().items() if url == node.url]
+        owned = [partition for partition, url in self.settled().items() if url == node.advertised]
         return Within(owned, PARTITIONS)
 
     def _owners(self) -> dict[int, str] | None:

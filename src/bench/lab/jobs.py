@@ -108,6 +108,8 @@ class Arrivals(Struct, frozen=True, kw_only=True, tag=True):
     """See `freshness.arrivals`; answered with ``following``, too."""
 
     port: int
+    metrics_port: int | None = None
+    """None: the same."""
     per_s: float
     limit_s: float
     tag: str
@@ -115,7 +117,7 @@ class Arrivals(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class CatchUp(Struct, frozen=True, kw_only=True, tag=True):
-    """See `freshness.catch_up`."""
+    """See `freshness.catch_up`. ``port``: of the metrics."""
 
     port: int
 
@@ -190,7 +192,14 @@ def run(job: Job) -> Done:
         case Arrivals():
             from bench.load import freshness as following
 
-            came = following.arrivals(job.port, per_s=job.per_s, limit_s=job.limit_s, tag=job.tag, seed=job.seed)
+            came = following.arrivals(
+                job.port,
+                metrics_port=job.metrics_port,
+                per_s=job.per_s,
+                limit_s=job.limit_s,
+                tag=job.tag,
+                seed=job.seed,
+            )
             return Done(came.arrived, came)
         case Commits() | CommandLoop() | BareSends() | BareLoop() | Verification() | Folding():
             return Done(_alone(job))

@@ -135,7 +135,7 @@ class Processes:
     def catch_up(self, service: Program) -> Slice:
         """Let the tables get all that the service's log has."""
         self.say("waiting until the tables have caught up")
-        return self.generator.ask(CatchUp(port=service.port))
+        return self.generator.ask(CatchUp(port=service.metrics_port))
 
     def once(self, job: Job) -> Slice:
         """``job`` in a new process of its own."""

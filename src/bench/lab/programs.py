@@ -47,8 +47,9 @@ def free_port() -> int:
 class Program:
     """A server process with its own port, and its own session so that its children are found at the end.
 
-    ``argv`` gets the port appended where it holds ``{port}``; the output of the program goes to ``log``. It is ready
-    when ``page`` returns 200. If the thread that starts it dies, the kernel ends it, where Linux can.
+    ``argv`` and the environment get the port where they hold ``{port}``, and a second port where they hold
+    ``{internal}``; the output of the program goes to ``log``. It is ready when ``page`` returns 200. If the thread
+    that starts it dies, the kernel ends it, where Linux can.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Program:
     ) -> None:
         self.name = name
         self.port = 0
+        self.internal = 0
         self._page = page
         self._argv = argv
         self._environment = environment
@@ -65,9 +67,10 @@ class Program:
     def start(self) -> float:
         """Seconds from exec to its first 200. Raises BenchError if it ends or does not get ready."""
         assert self._process is None, f"{self.name} is running"
-        self.port = free_port()
-        argv = [*_ends_with_us(), *(part.format(port=self.port) for part in self._argv)]
-        environment = {key: value.format(port=self.port) for key, value in self._environment.items()}
+        ports = {"port": free_port(), "internal": free_port()}
+        self.port, self.internal = ports.values()
+        argv = [*_ends_with_us(), *(part.format(**ports) for part in self._argv)]
+        environment = {key: value.format(**ports) for key, value in self._environment.items()}
         with self._log.open("ab") as log:
             began = time.perf_counter()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -121,6 +124,17 @@ class Program:
     def url(self) -> str:
         """The address of the program."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def metrics_port(self) -> int:
+        """Where its metrics are: a node of many has them on its internal listener."""
+        has_internal = any("{internal}" in value for value in self._environment.values())
+        return self.internal if has_internal else self.port
+
+    @property
+    def advertised(self) -> str:
+        """Where the other nodes reach it, which is how they name it as an owner."""
+        return f"http://127.0.0.1:{self.internal}"
 
     def tree(self) -> list[int]:
         """Its process and that process's descendants; empty where there is no ``/proc``."""

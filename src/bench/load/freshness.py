@@ -143,8 +143,11 @@ def visible(
     return uvloop.run(run())
 
 
-def arrivals(port: int, *, per_s: float, limit_s: float, tag: str, seed: int) -> Following:
-    """Batches of ``ARRIVING`` commands at an even pace of ``per_s`` commands, and the follower beside them.
+def arrivals(
+    port: int, *, metrics_port: int | None = None, per_s: float, limit_s: float, tag: str, seed: int
+) -> Following:
+    """Batches of ``ARRIVING`` commands at an even pace of ``per_s`` commands, and the follower beside them, by the
+    metrics at ``metrics_port``; None: at the same port.
 
     Raises BenchError, also if the follower has not caught up within ``CAUGHT_UP_S_MAX``.
     """
@@ -154,7 +157,7 @@ def arrivals(port: int, *, per_s: float, limit_s: float, tag: str, seed: int) ->
     async def run() -> Following:
         took_s = array("d")
         looks: list[Lag] = []
-        async with pool(port, CONNECTIONS) as connections:
+        async with pool(port, CONNECTIONS) as connections, pool(metrics_port or port) as metrics:
 
             async def one(batch: bytes) -> None:
                 async with connections.client() as client:
@@ -165,7 +168,7 @@ def arrivals(port: int, *, per_s: float, limit_s: float, tag: str, seed: int) ->
 
             async def watch() -> None:
                 while True:
-                    looks.append(await _look(connections))
+                    looks.append(await _look(metrics))
                     await asyncio.sleep(LOOK_EVERY_S)
 
             watching = asyncio.create_task(watch())
@@ -176,8 +179,8 @@ def arrivals(port: int, *, per_s: float, limit_s: float, tag: str, seed: int) ->
             finally:
                 watching.cancel()
                 await asyncio.wait((watching,))
-            at_end = await _look(connections)
-            await _until_caught_up(connections, at_end)
+            at_end = await _look(metrics)
+            await _until_caught_up(metrics, at_end)
             arrived = slice_of(len(took_s) * ARRIVING, ended - began, took_s)
             return following_of(arrived, looks, at_end, perf_counter() - ended)
 

@@ -15,7 +15,7 @@ from time import time_ns
 
 from bench.figures import BenchError, Bound, Row, Target
 from bench.lab.jobs import Arrivals, MixedReads, ReadEach
-from bench.lab.programs import JobProcess
+from bench.lab.programs import JobProcess, Program
 from bench.load import bodies
 from bench.load.bodies import What
 from bench.load.freshness import Following
@@ -33,20 +33,24 @@ Counts = dict[str, dict[str, float]]
 """Aggregate → outcome → reads."""
 
 
-def hit_ratio(port: int, reader: JobProcess, bettor: JobProcess, *, limit_s: float, tag: str, seed: int) -> Row:
-    """The service at ``port`` has its wallets open and funded. Raises BenchError, also where it has no cache."""
+def hit_ratio(
+    service: Program, reader: JobProcess, bettor: JobProcess, *, limit_s: float, tag: str, seed: int
+) -> Row:
+    """The service has its wallets open and funded. Raises BenchError, also where it has no cache."""
+    port, metrics = service.port, service.metrics_port
     for what in EACH:
         reader.ask(ReadEach(port=port, connections=CONNECTIONS, what=what))
-    before = counts_of(port)
+    before = counts_of(metrics)
     with ThreadPoolExecutor(1) as beside:
         betting = beside.submit(
-            bettor.follow, Arrivals(port=port, per_s=COMMANDS_PER_S, limit_s=limit_s, tag=tag, seed=seed)
+            bettor.follow,
+            Arrivals(port=port, metrics_port=metrics, per_s=COMMANDS_PER_S, limit_s=limit_s, tag=tag, seed=seed),
         )
         read = reader.ask(
             MixedReads(port=port, connections=CONNECTIONS, limit_s=limit_s, now_us=time_ns() // 1_000, seed=seed)
         )
         bet: Following = betting.result()
-    found = since(before, counts_of(port))
+    found = since(before, counts_of(metrics))
     ratios = {aggregate: ratio_of_hits(outcomes) for aggregate, outcomes in found.items()}
     together = ratio_of_hits(
         {outcome: sum(of[outcome] for of in found.values()) for outcome in next(iter(found.values()))}

@@ -162,7 +162,7 @@ def cache(lab: DistributedLab) -> list[Row]:
     number = lab.number()
     lab.say("a mix of reads beside 500 bets/s")
     row = cache_measures.hit_ratio(
-        node.port, lab.generator, lab.bettor, limit_s=lab.plan.paced_s, tag=f"s{number}", seed=number
+        node, lab.generator, lab.bettor, limit_s=lab.plan.paced_s, tag=f"s{number}", seed=number
     )
     lab.step()
     return [row]
@@ -240,7 +240,7 @@ def leaving(lab: DistributedLab) -> list[Row]:
 def _leave(lab: DistributedLab, clients: RetryingClients, node: Program, way: str) -> tuple[list[float], list[float]]:
     """The longest command of each of the node's partitions, and of each of the others; in seconds."""
     owners = lab.settled()
-    theirs = {partition for partition, url in owners.items() if url == node.url}
+    theirs = {partition for partition, url in owners.items() if url == node.advertised}
     clients.play(BEFORE_S)
     since_s = time.perf_counter()
     if way == "SIGTERM":

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from ledger.core.commands import (
     Adjust,
@@ -847,6 +848,9 @@ def _event(
 ) -> Event:
     assert sums_to_zero(postings), (data, postings)
     command = case.command
+    if command.private is not None:  # no decider reads it
+        assert type(command.private) is str, "private texts are encrypted before a node gets the command"
+        data = replace(data, private=command.private)
     return Event(
         case.time_us,
         command.user_id,

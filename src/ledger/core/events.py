@@ -4,7 +4,8 @@ Invariants, asserted by the constructors and by ``record.decode``:
 (1) the postings of an event sum to zero in each asset;
 (2) the members of every data Struct are declared in the order of their names, because records are sorted so;
 (3) ``data`` has the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
-(4) the ledger's own events name their ``cause``, the position of the event that led to them, except
+(4) ``private`` is in the data only where the command had it, encrypted; no follow-up repeats it;
+(5) the ledger's own events name their ``cause``, the position of the event that led to them, except
     ``writer_opened``.
 """
 
@@ -22,6 +23,7 @@ from ledger.core.fields import (
     EventLimit,
     EventMetadata,
     EventPosition,
+    EventPrivate,
     EventReason,
     EventSignedAmount,
     EventText,
@@ -94,6 +96,7 @@ class WalletOpened(Data, frozen=True, kw_only=True):
     type = "wallet_opened"
 
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     referrer_id: (
         Annotated[EventUserId, Meta(description="The user who invited this one", examples=["agent-1"])] | None
     ) = None
@@ -136,6 +139,7 @@ class Deposited(Data, frozen=True, kw_only=True):
     first_deposit: Annotated[bool, Meta(description="Whether it is the first deposit of the wallet", examples=[True])]
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["dep-1"])]
+    private: EventPrivate | None = None
 
 
 class WithdrawalRequested(Data, frozen=True, kw_only=True):
@@ -147,6 +151,7 @@ class WithdrawalRequested(Data, frozen=True, kw_only=True):
     asset: EventAsset
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
+    private: EventPrivate | None = None
 
 
 class WithdrawalApproved(Data, frozen=True, kw_only=True):
@@ -156,6 +161,7 @@ class WithdrawalApproved(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -166,6 +172,7 @@ class WithdrawalRejected(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -199,6 +206,7 @@ class BetPlaced(Data, frozen=True, kw_only=True):
     period: Annotated[
         EventText, Meta(description="The round of the game that the bet is on", examples=["2026-11-23/0042"])
     ]
+    private: EventPrivate | None = None
     selection: Annotated[EventText, Meta(description="What the bet is on", examples=["red"])]
     spend: (
         Annotated[
@@ -227,6 +235,7 @@ class BetSettled(Data, frozen=True, kw_only=True):
             description="What the bet paid, the stake included, in the asset's minor unit; 0: lost", examples=[95_000]
         ),
     ]
+    private: EventPrivate | None = None
 
 
 class BetCancelled(Data, frozen=True, kw_only=True):
@@ -239,6 +248,7 @@ class BetCancelled(Data, frozen=True, kw_only=True):
     before_bet: Annotated[bool, Meta(description="Whether the cancellation arrived before the bet", examples=[False])]
     bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -261,6 +271,7 @@ class HoldPlaced(Data, frozen=True, kw_only=True):
     ) = None
     hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
 
 
 class HoldExpired(Data, frozen=True, kw_only=True):
@@ -287,6 +298,7 @@ class HoldCaptured(Data, frozen=True, kw_only=True):
     ) = None
     hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
 
 
 class HoldReleased(Data, frozen=True, kw_only=True):
@@ -296,6 +308,7 @@ class HoldReleased(Data, frozen=True, kw_only=True):
 
     hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
 
 
 class TransferSent(Data, frozen=True, kw_only=True):
@@ -306,6 +319,7 @@ class TransferSent(Data, frozen=True, kw_only=True):
     amount: EventAmount
     asset: EventAsset
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     to_user_id: Annotated[EventUserId, Meta(description="The receiver", examples=["player-18"])]
     transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
 
@@ -381,6 +395,7 @@ class BonusGranted(Data, frozen=True, kw_only=True):
         EventId, Meta(description="The grant; of a deposit's bonus its order", examples=["welcome-1"])
     ]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
 
 
 class BonusExpired(Data, frozen=True, kw_only=True):
@@ -404,6 +419,7 @@ class Adjusted(Data, frozen=True, kw_only=True):
     amount: EventSignedAmount
     asset: EventAsset
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -416,6 +432,7 @@ class AdjustmentProposed(Data, frozen=True, kw_only=True):
     amount: EventSignedAmount
     asset: EventAsset
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -426,6 +443,7 @@ class AdjustmentApproved(Data, frozen=True, kw_only=True):
 
     adjustment_id: Annotated[EventId, Meta(description="The adjustment", examples=["adj-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -436,6 +454,7 @@ class AdjustmentRejected(Data, frozen=True, kw_only=True):
 
     adjustment_id: Annotated[EventId, Meta(description="The adjustment", examples=["adj-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -446,6 +465,7 @@ class Reversed(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     position: Annotated[EventPosition, Meta(description="Position of the reversed event", examples=["3:16"])]
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -468,6 +488,7 @@ class LimitsSet(Data, frozen=True, kw_only=True):
         | None
     ) = UNSET
     metadata: EventMetadata | UnsetType = UNSET
+    private: EventPrivate | UnsetType = UNSET
     stake_max_per_day: (
         Annotated[
             EventLimit,
@@ -492,6 +513,7 @@ class WalletFrozen(Data, frozen=True, kw_only=True):
     type = "wallet_frozen"
 
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -501,6 +523,7 @@ class WalletUnfrozen(Data, frozen=True, kw_only=True):
     type = "wallet_unfrozen"
 
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -510,6 +533,7 @@ class WalletClosed(Data, frozen=True, kw_only=True):
     type = "wallet_closed"
 
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 

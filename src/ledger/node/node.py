@@ -12,7 +12,7 @@ Invariants:
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from logging import getLogger
 from typing import Any, Final
@@ -26,7 +26,7 @@ from ledger.core.record import Head, MalformedRecord, time_us_of
 from ledger.errors import LedgerError, LogDamaged
 from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
 from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
-from ledger.node.ports import OpenFollowUps, OtherNodes
+from ledger.node.ports import OPEN_FOLLOW_UPS_PAGE, OpenFollowUps, OtherNodes
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import (
     Accepted,
@@ -178,6 +178,11 @@ class Node:
         return self._owned.open
 
     @property
+    def stopped(self) -> list[int]:
+        """Those that another partition contradicts: they accept no commands until they are restored."""
+        return self._owned.stopped
+
+    @property
     def takeovers(self) -> Takeovers:
         """The partitions that this node has opened since its start."""
         return self._owned.takeovers
@@ -277,7 +282,7 @@ class Node:
     def receive_local(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> bool:
         """See ``LocalWriters``."""
         writer = self.writers.get(partition_of(follow_up.user_id, self.partitions))
-        if writer is None or writer.follow_ups_waiting >= FOLLOW_UPS_MAX:
+        if writer is None or writer.halted or writer.follow_ups_waiting >= FOLLOW_UPS_MAX:
             return False
         writer.receive(follow_up, arrived)
         return True
@@ -357,13 +362,16 @@ class Node:
         """The head of the partition, read from the log. Raises LogUnavailable."""
         return await self._log.head(partition)
 
-    def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
-        """For standbys: the open follow-ups of each of these partitions that is open on this node."""
-        return {
-            partition: OpenFollowUps(writer.head.seq, list(writer.state.open_seqs))
-            for partition in partitions
-            if (writer := self.writers.get(partition)) is not None and writer.is_open
-        }
+    def open_follow_ups(self, after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
+        """For standbys: a page of the open follow-ups after the seq, for each of these partitions (→ seq) that
+        is open on this node."""
+        found = {}
+        for partition, seq in after.items():
+            writer = self.writers.get(partition)
+            if writer is not None and writer.is_open:
+                page = OpenFollowUps(writer.head.seq, writer.state.open_seqs.after(seq, OPEN_FOLLOW_UPS_PAGE))
+                found[partition] = page if page.is_last else page._replace(known_to=page.seqs[-1])
+        return found
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         """Durable records. Raises LogUnavailable."""
@@ -403,4 +411,6 @@ class Node:
             return  # the partition is being lost: its next owner delivers the follow-up
         arrived = partial(sender.state.close_follow_up, seq)
         if not self.receive_local(follow_up, arrived):
+            if not self._others.may_exist and partition_of(follow_up.user_id, self.partitions) in self.stopped:
+                return  # it would wait without end: the next start delivers it
             self._others.deliver(origin, seq, follow_up, arrived)

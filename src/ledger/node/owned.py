@@ -15,9 +15,10 @@ Invariants:
 (3) a partition that stays through a change of the group keeps its writer, which opens again with the new generation;
 (4) gained partitions open independently: one with a long replay does not keep the others closed;
 (5) an error of one partition ends no other. An error that means that the log lost or changed records is a disaster:
-    the node halts;
+    the node halts. Events that contradict another partition's (``PartitionsDisagree``) stop their partition alone: if
+    they halted the node, each next owner would halt, too, until no node is left;
 (6) partitions that are the node's until the process ends (``own_all``) recover together, and none opens before all
-    have recovered. No other node can take one over, so what ends one of them halts the node.
+    have recovered. No other node can take one over, so any other error that ends one of them halts the node.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from typing import Final
 
 from ledger import background
 from ledger.cluster_ports import Owners
-from ledger.errors import DISASTERS, LedgerError, Superseded
+from ledger.errors import DISASTERS, LedgerError, PartitionsDisagree, Superseded
 from ledger.node.ports import OtherNodes
 from ledger.node.standby import Standbys
 from ledger.pacing import Backoff
@@ -116,10 +117,17 @@ class OwnedPartitions:
         return sum(self._is_open(partition) for partition in self._generations)
 
     @property
+    def stopped(self) -> list[int]:
+        """Those that accept no commands until they are restored: another partition contradicts them."""
+        return sorted(partition for partition, writer in self._writers.items() if writer.halted)
+
+    @property
     def settled(self) -> bool:
-        """Whether the node has joined, and all its partitions are open. At first also whether its standbys have
-        caught up: in a rolling restart the next node must not stop before that."""
-        if not self._joined or self.open < len(self._generations):
+        """Whether the node has joined, and all its partitions are open or have stopped, but not all have stopped.
+        At first also whether its standbys have caught up: in a rolling restart the next node must not stop before
+        that."""
+        stopped = len(self.stopped)
+        if not self._joined or self.open + stopped < len(self._generations) or 0 < stopped == len(self._generations):
             return False
         self._was_settled = self._was_settled or self.standbys.caught_up
         return self._was_settled
@@ -229,6 +237,9 @@ class OwnedPartitions:
 
     def ended(self, partition: int, error: LedgerError) -> None:
         """The partition's writer has ended with ``error``."""
+        if isinstance(error, PartitionsDisagree):
+            _log.error("partition %d has stopped: %s", partition, error)  # its halted writer refuses all requests
+            return
         if self._until_the_end or isinstance(error, DISASTERS):
             self._disaster(partition, error)
             return

@@ -6,7 +6,7 @@ Invariants:
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ledger import background
@@ -62,6 +62,11 @@ class NoOtherNodes:
         """(origin, seq) → follow-up, and what to call once it has arrived."""
         self._offering: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """The number of follow-ups that wait."""
+        return len(self._waiting)
+
     def bind(self, local: LocalWriters) -> None:
         self._local = local
 
@@ -86,7 +91,7 @@ class NoOtherNodes:
     async def ends(self, _: Iterable[int]) -> dict[int, End]:
         return {}
 
-    async def open_follow_ups(self, _: Iterable[int]) -> dict[int, OpenFollowUps]:
+    async def open_follow_ups(self, _: Mapping[int, int]) -> dict[int, OpenFollowUps]:
         return {}
 
     async def records(self, _: int, __: int, ___: int) -> list[bytes] | None:

@@ -3,8 +3,8 @@
 A node that owns the whole log has no other nodes: ``ledger/node/owns_all.py``.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from ledger.core.commands import AnyFollowUp
 from ledger.errors import LedgerError
@@ -31,12 +31,22 @@ class End(NamedTuple):
     time_us: int
 
 
+OPEN_FOLLOW_UPS_PAGE: Final = 10_000
+"""Chosen: 80 kB. While a receiver is stopped, millions of follow-ups can be open."""
+
+
 class OpenFollowUps(NamedTuple):
-    """The follow-ups of one partition that are not known to have arrived: ``seqs`` are those of the events that sent
-    them, as its owner knew them at ``known_to``, the partition's last seq then."""
+    """A page of the follow-ups of one partition that are not known to have arrived: the seqs, in order, of the events
+    after a given seq, up to ``known_to``, that sent them. A page with less than ``OPEN_FOLLOW_UPS_PAGE`` of them goes
+    to the partition's last seq, as its owner knows it."""
 
     known_to: int
     seqs: Sequence[int]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no page comes after it."""
+        return len(self.seqs) < OPEN_FOLLOW_UPS_PAGE
 
 
 class Peers(Protocol):
@@ -62,7 +72,7 @@ class Peers(Protocol):
         partition is not open there; PeerSilent."""
         ...
 
-    async def open_follow_ups(self, address: str, partitions: Collection[int]) -> Mapping[int, OpenFollowUps]:
+    async def open_follow_ups(self, address: str, after: Mapping[int, int]) -> Mapping[int, OpenFollowUps]:
         """The open follow-ups of each of these partitions that is open at this node. Raises PeerUnreachable,
         PeerSilent."""
         ...
@@ -121,8 +131,9 @@ class OtherNodes(Protocol):
         owner, or whose owner does not respond, are left out."""
         ...
 
-    async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
-        """The open follow-ups of these partitions, as their owners know them; left out as in ``ends``."""
+    async def open_follow_ups(self, after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
+        """The open follow-ups of these partitions after these seqs, as their owners know them; left out as in
+        ``ends``."""
         ...
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:

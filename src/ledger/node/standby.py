@@ -5,7 +5,8 @@ Invariants:
 (2) when ``take`` returns, nothing on this node follows the partition any more: the writer that it returns is the only
     one;
 (3) follow-ups that the owner knows to have arrived are closed in the standby's state, too, every ``CLOSE_EVERY_S``: a
-    takeover delivers only the latest ones again;
+    takeover delivers only the latest ones again. The owner sends one page of the open ones at a time: while a
+    receiver is stopped, there can be millions;
 (4) an error of one partition is logged and the partition is tried again; the other partitions are not affected. A
     state that is not on the log is a disaster, as for an owner.
 """
@@ -56,6 +57,8 @@ class Standbys:
         self._caught_up: set[int] = set()
         self._ending: dict[int, asyncio.Task[None]] = {}
         self._closing: asyncio.Task[None] | None = None
+        self._closed_to: dict[int, int] = {}
+        """Partition → the last seq of the page before; 0 at the beginning, and where it is missing."""
 
     # --- which partitions ----------------------------------------------------------------------------------------
 
@@ -166,24 +169,26 @@ class Standbys:
         while True:
             await asyncio.sleep(CLOSE_EVERY_S)
             try:
-                found = await self._others.open_follow_ups(list(self._writers))
+                after = {partition: self._closed_to.get(partition, 0) for partition in self._writers}
+                found = await self._others.open_follow_ups(after)
             except LedgerError as error:
                 _log.info("the owners' open follow-ups are not known now: %s", error)
                 continue
             for partition, still_open in found.items():
                 writer = self._writers.get(partition)
                 if writer is not None:
-                    close_arrived(writer, still_open)
+                    close_arrived(writer, after[partition], still_open)
+                    self._closed_to[partition] = 0 if still_open.is_last else still_open.known_to
 
 
 async def _wait_for(*tasks: asyncio.Task[None]) -> None:
     await asyncio.wait(tasks)
 
 
-def close_arrived(writer: Writer, still_open: OpenFollowUps) -> None:
-    """Close every follow-up that an event up to ``still_open.known_to`` sent, unless its seq is among the open ones:
-    the owner knows that it has arrived."""
+def close_arrived(writer: Writer, after: int, still_open: OpenFollowUps) -> None:
+    """Close every follow-up that an event after ``after``, and up to ``still_open.known_to``, sent, unless its seq is
+    among the open ones: the owner knows that it has arrived."""
     seqs = set(still_open.seqs)
-    for seq in list(writer.state.open_seqs):
-        if seq <= still_open.known_to and seq not in seqs:
+    for seq in writer.state.open_seqs.between(after, still_open.known_to):
+        if seq not in seqs:
             writer.state.close_follow_up(seq)

@@ -25,7 +25,7 @@ Invariants:
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from ledger import background
@@ -203,8 +203,8 @@ class Forwarding:
     async def ends(self, partitions: Iterable[int]) -> dict[int, End]:
         return await self._queries.ends(partitions)
 
-    async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
-        return await self._queries.open_follow_ups(partitions)
+    async def open_follow_ups(self, after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
+        return await self._queries.open_follow_ups(after)
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:
         return await self._queries.records(partition, from_seq, limit)

@@ -9,7 +9,7 @@ Invariants:
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -64,9 +64,9 @@ class LogView:
             if writer.is_open
         }
 
-    def local_open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
+    def local_open_follow_ups(self, after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
         """See ``Node.open_follow_ups``."""
-        return self._node.open_follow_ups(partitions)
+        return self._node.open_follow_ups(after)
 
     async def local_records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:
         """None where the partition is not open on this node. Raises LogUnavailable."""

@@ -31,8 +31,11 @@ class OwnerQueries:
 
         return await self._from_owners(partitions, ends_at)
 
-    async def open_follow_ups(self, partitions: Iterable[int]) -> dict[int, OpenFollowUps]:
-        return await self._from_owners(partitions, self._peers.open_follow_ups)
+    async def open_follow_ups(self, after: Mapping[int, int]) -> dict[int, OpenFollowUps]:
+        async def open_at(address: str, owned: Collection[int]) -> Mapping[int, OpenFollowUps]:
+            return await self._peers.open_follow_ups(address, {partition: after[partition] for partition in owned})
+
+        return await self._from_owners(after, open_at)
 
     async def records(self, partition: int, from_seq: int, limit: int) -> list[bytes] | None:
         address = self._owners.address_of(partition)

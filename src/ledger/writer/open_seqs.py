@@ -43,6 +43,11 @@ class OpenSeqs:
             self._closed.clear()
         return True
 
+    def between(self, after: int, to: int) -> list[int]:
+        """The members above ``after``, up to ``to``."""
+        begin, end = bisect_right(self._seqs, after), bisect_right(self._seqs, to)
+        return [seq for seq in self._seqs[begin:end] if seq not in self._closed]
+
     def after(self, seq: int, limit: int) -> list[int]:
         """The first ``limit`` members above ``seq``."""
         found: list[int] = []

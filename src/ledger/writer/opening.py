@@ -16,7 +16,7 @@ from ledger.core.events import LEDGER, NO_REQUEST, Event, WriterOpened
 from ledger.core.items import transfer_key
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
 from ledger.core.record import Head, encode
-from ledger.errors import LogDamaged, Superseded
+from ledger.errors import PartitionsDisagree, Superseded
 from ledger.ports import NewRecord
 from ledger.writer.requests import FollowUpRequest
 from ledger.writer.state import PartitionState
@@ -52,8 +52,8 @@ class Opening:
 
     def is_behind(self, state: PartitionState, end: Head, follow_ups: Sequence[FollowUpRequest]) -> bool:
         """Whether a follow-up concludes a transfer that the state does not know. Then other writers have appended:
-        this one must read and open before it decides. Raises LogDamaged if the transfer is still unknown after that:
-        a conclusion is sent only after its transfer is durable, so the log has lost it."""
+        this one must read and open before it decides. Raises PartitionsDisagree if the transfer is still unknown
+        after that: a conclusion is sent only after its transfer is durable."""
         if not self._shared:
             return False
         behind = False
@@ -66,9 +66,9 @@ class Opening:
             if follow_up.command_id in self._reopened_for:
                 reason = (
                     f"{follow_up.cause} concludes the transfer {follow_up.transfer_id} of {follow_up.user_id}, which "
-                    "is not in the log: the partition got shorter. Stop, and restore it"
+                    "is not in this one"
                 )
-                raise LogDamaged(state.partition, end.seq, reason)
+                raise PartitionsDisagree(state.partition, end.seq, reason)
             self._reopened_for.add(follow_up.command_id)
             behind = True
         return behind

@@ -10,7 +10,7 @@ Invariants:
 (4) due expiries of a wallet come before anything else that happens to the wallet;
 (5) a command whose id the state knows makes no second event;
 (6) a follow-up makes one event, or none if its event is there already; one that does not fit what its wallet sent
-    raises LogDamaged, and nothing is decided;
+    raises PartitionsDisagree, and nothing is decided;
 (7) a request is not decided after its deadline;
 (8) the round ends at ``append_bytes``, by at most the last event: what is left waits for the next round.
 """
@@ -29,7 +29,7 @@ from ledger.core.position import Position
 from ledger.core.record import Head, encode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
-from ledger.errors import LogDamaged
+from ledger.errors import PartitionsDisagree
 from ledger.ports import NewRecord
 from ledger.writer.requests import (
     Accepted,
@@ -235,11 +235,8 @@ class RoundDecider:
         if (key := item_needed_by(follow_up)) is not None:
             items[key] = self._state.item(follow_up.user_id, key)
             if not fits(follow_up, items[key]):
-                reason = (
-                    f"{follow_up.cause} concludes a transfer that {follow_up.user_id} did not send like this: "
-                    "one of the two partitions lost or changed records. Stop, and restore the log from a whole copy"
-                )
-                raise LogDamaged(self._partition, decided.head.seq, reason)
+                reason = f"{follow_up.cause} concludes a transfer that {follow_up.user_id} did not send like this"
+                raise PartitionsDisagree(self._partition, decided.head.seq, reason)
         decided.finished.append(waiting)
         self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), items)
 

@@ -1,0 +1,128 @@
+"""The database of clients, tokens and keys: SQLite, PostgreSQL or MySQL, by SQLAlchemy.
+
+Invariants:
+(1) nothing is opened before the first use; the first use creates the missing tables;
+(2) a transaction is committed whole, or not at all: any exception rolls it back;
+(3) every failure of the database is an IdentityUnavailable, but a duplicate key: it is an IntegrityError;
+(4) only the owner of the process can read the SQLite file.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.schema import MetaData
+
+from api.identity.ports import IdentityUnavailable
+
+FILE: Final = "identity.sqlite3"
+"""In the data folder."""
+CONNECTIONS: Final = 4
+"""Connections of a process. Chosen: logins are few, and argon2 limits them first."""
+_WITHIN_S: Final = 5.0
+"""Time limit for a transaction, with the wait for a connection."""
+_CONNECT_S: Final = 3
+_CREATE_TRIES: Final = 5
+_MYSQL_SETTINGS: Final = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
+
+
+class IdentityDatabase:
+    """One bounded pool of connections."""
+
+    def __init__(self, where: Path | str, metadata: MetaData) -> None:
+        """``where``: the file of SQLite, or the URL of a server, as in the settings. ``metadata``: the tables."""
+        self._where, self._metadata = where, metadata
+        self._engine: AsyncEngine | None = None
+        self._opening = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """READ COMMITTED on the servers. On SQLite a write locks the file, so the first statement of a transaction
+        that reads and writes should write. Raises IdentityUnavailable, IntegrityError."""
+        try:
+            async with asyncio.timeout(_WITHIN_S):
+                engine = await self._opened()
+                async with engine.begin() as connection:
+                    yield connection
+        except IntegrityError:
+            raise
+        except TimeoutError:
+            raise IdentityUnavailable(
+                f"the database of clients and tokens did not respond within {_WITHIN_S:.0f} s"
+            ) from None
+        except (SQLAlchemyError, OSError) as error:
+            raise _unavailable(error) from error
+
+    async def close(self) -> None:
+        """A second call is harmless."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.dispose()
+
+    async def _opened(self) -> AsyncEngine:
+        async with self._opening:
+            if self._engine is None:
+                engine = _engine_of(self._where)
+                try:
+                    await self._create_tables(engine)
+                except BaseException:
+                    await engine.dispose()
+                    raise
+                self._engine = engine
+            return self._engine
+
+    async def _create_tables(self, engine: AsyncEngine) -> None:
+        """Another process may create the same table between the check and the CREATE: then look again."""
+        for tries_left in reversed(range(_CREATE_TRIES)):
+            try:
+                async with engine.begin() as connection:
+                    await connection.run_sync(self._metadata.create_all)
+                return
+            except SQLAlchemyError:
+                if not tries_left:
+                    raise
+
+
+def _unavailable(error: Exception) -> IdentityUnavailable:
+    # The text of a driver may quote a statement's values: only its kind is named.
+    reason = getattr(error, "orig", None) or error
+    return IdentityUnavailable(f"the database of clients and tokens failed: {type(reason).__name__}")
+
+
+def _engine_of(where: Path | str) -> AsyncEngine:
+    if isinstance(where, Path):
+        if not where.exists():
+            os.close(os.open(where, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return _made(
+            URL.create("sqlite+aiosqlite", database=str(where)),
+            # IMMEDIATE: a transaction that writes waits for its turn at its first write, and never has to upgrade.
+            {"isolation_level": "IMMEDIATE", "timeout": _WITHIN_S},
+        )
+    url = make_url(where)
+    if url.drivername == "postgresql":
+        kept = url.difference_update_query(["pgbouncer"])
+        return _made(
+            kept.set(drivername="postgresql+psycopg"),
+            # No prepared statements: a PgBouncer in transaction mode does not keep them.
+            {"connect_timeout": _CONNECT_S, "prepare_threshold": None, "application_name": "stakelog"},
+        )
+    options: dict[str, Any] = {"connect_timeout": _CONNECT_S, "init_command": _MYSQL_SETTINGS}
+    for authority in parse_qs(urlsplit(where).query).get("ssl_ca", ()):
+        options["ssl"] = ssl.create_default_context(cafile=authority)
+    return _made(
+        url.set(drivername="mysql+asyncmy", query={}), options, isolation_level="READ COMMITTED", pool_pre_ping=True
+    )
+
+
+def _made(url: URL, connect: dict[str, Any], **options: Any) -> AsyncEngine:
+    return create_async_engine(
+        url, connect_args=connect, pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True, **options
+    )

@@ -1,0 +1,26 @@
+"""All that login needs, in one place for the routes and the gate."""
+
+from typing import NamedTuple
+
+from api.identity.clients import Clients
+from api.identity.ports import TokenKeys
+from api.identity.revocations import Revocations
+from api.identity.tokens import Tokens
+
+
+class Login(NamedTuple):
+    """The clients, their tokens, and the keys that sign these."""
+
+    clients: Clients
+    tokens: Tokens
+    revocations: Revocations
+    keys: TokenKeys
+    issuer: str | None = None
+    """The public address of the service, in its OAuth metadata; None: where the request was sent to."""
+
+
+class Access(NamedTuple):
+    """How requests are let in."""
+
+    login: Login | None
+    """None: ``STAKELOG_AUTH=off``."""

@@ -1,0 +1,91 @@
+"""Which role may post which type of command: one table, from the contract.
+
+Who may use a route is in the route's row (``api.routes.table``). The two routes that post commands check the type of
+each command here, because each element of a batch has its own. ``docs/roles.md`` is made from both tables.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from msgspec import UNSET
+
+from api.identity.identity import GAME_SERVER, OPERATOR, Identity
+from ledger.core.commands import Adjust, Command
+
+_GAME_SERVER: Final = (GAME_SERVER,)
+_OPERATOR: Final = (OPERATOR,)
+_BOTH: Final = (GAME_SERVER, OPERATOR)
+
+MAY_POST: Final[Mapping[str, tuple[str, ...]]] = {
+    "open_wallet": _GAME_SERVER,
+    "deposit": _GAME_SERVER,
+    "request_withdrawal": _GAME_SERVER,
+    "approve_withdrawal": _OPERATOR,
+    "reject_withdrawal": _OPERATOR,
+    "place_bet": _GAME_SERVER,
+    "settle_bet": _GAME_SERVER,
+    "cancel_bet": _GAME_SERVER,
+    "hold": _GAME_SERVER,
+    "capture_hold": _GAME_SERVER,
+    "release_hold": _GAME_SERVER,
+    "transfer": _GAME_SERVER,
+    "grant_bonus": _BOTH,
+    "adjust": _OPERATOR,
+    "propose_adjustment": _OPERATOR,
+    "approve_adjustment": _OPERATOR,
+    "reject_adjustment": _OPERATOR,
+    "reverse": _OPERATOR,
+    "set_limits": _OPERATOR,
+    "freeze_wallet": _OPERATOR,
+    "unfreeze_wallet": _OPERATOR,
+    "close_wallet": _OPERATOR,
+    "record_result": _GAME_SERVER,
+    "cancel_period": _BOTH,
+    "claim_attendance": _GAME_SERVER,
+    "create_gift": _OPERATOR,
+    "close_gift": _OPERATOR,
+    "claim_gift": _GAME_SERVER,
+    "claim_referral_code": _GAME_SERVER,
+    "set_agent_level": _OPERATOR,
+}
+"""Type of a command → the roles that may post it. An auditor, an admin and a player post nothing."""
+
+_GAME: Final = "game:"
+
+
+class Refusal(NamedTuple):
+    """Why a command may not be posted; ``fields`` help the caller."""
+
+    detail: str
+    needs: tuple[str, ...]
+    fields: Mapping[str, Any] = {}
+
+
+def refusal_of(identity: Identity, command: Command, adjust_max: Mapping[str, int]) -> Refusal | None:
+    """None: ``identity`` may post the command. ``adjust_max``: asset → the largest amount of an ``adjust``, in minor
+    units; an asset without one has no bound."""
+    if identity.role is None:
+        return None
+    kind = str(command.__struct_config__.tag)
+    needs = MAY_POST[kind]
+    if identity.role not in needs:
+        return Refusal(f"the role {identity.role} may not post {kind}", needs)
+    if identity.types is not None and kind not in identity.types:
+        return Refusal(f"this client may post other types of commands only, not {kind}", needs)
+    if identity.games is not None and (game := game_of(command)) is not None and game not in identity.games:
+        return Refusal("this client may post commands of other games only", needs, {"game": game})
+    if isinstance(command, Adjust) and abs(command.amount) > adjust_max.get(command.asset, abs(command.amount)):
+        return Refusal(
+            "the amount is more than one operator may adjust: post propose_adjustment, and another operator approves",
+            needs,
+            {"amount_max": adjust_max[command.asset]},
+        )
+    return None
+
+
+def game_of(command: Command) -> str | None:
+    """The game that a command names: by its ``game``, or by its stream."""
+    game = getattr(command, "game", UNSET)
+    if isinstance(game, str):
+        return game
+    return command.user_id.removeprefix(_GAME) if command.user_id.startswith(_GAME) else None

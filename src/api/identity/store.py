@@ -1,0 +1,176 @@
+"""``IdentityStore`` in a database.
+
+Invariants:
+(1) of all uses of one refresh token one replaces it in the row of its family; every other use finds its successor;
+(2) revocations get their numbers under the lock of one row, which is held until the commit: a process that has read
+    up to a number has read all below it;
+(3) each transaction locks in one order, so none of them deadlock: family, client, count.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+from msgspec import json
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.identity.database import IdentityDatabase
+from api.identity.ports import Client, Family, Refresh, Reused, Revocation
+from api.identity.tables import CLIENTS, FAMILIES, REVOCATION_COUNT, REVOCATIONS
+
+
+class DatabaseIdentityStore:
+    """Clients, tokens and revocations in the tables of ``database``."""
+
+    def __init__(self, database: IdentityDatabase) -> None:
+        self._database = database
+
+    async def client(self, client_id: str) -> Client | None:
+        async with self._database.transaction() as connection:
+            return await _client(connection, client_id)
+
+    async def clients(self) -> list[Client]:
+        async with self._database.transaction() as connection:
+            found = [_client_of(row) for row in await connection.execute(select(CLIENTS))]
+        return sorted(found, key=lambda client: client.client_id)
+
+    async def add_client(self, client: Client) -> bool:
+        row = {name: getattr(client, name) for name in client.__struct_fields__}
+        row |= {name: None if row[name] is None else json.encode(row[name]).decode() for name in ("games", "types")}
+        try:
+            async with self._database.transaction() as connection:
+                await connection.execute(insert(CLIENTS).values(row))
+        except IntegrityError:
+            return False
+        return True
+
+    async def rotate(self, client_id: str, secret_hash: str, now_us: int, old_until_us: int) -> bool:
+        enabled = (CLIENTS.c.client_id == client_id) & CLIENTS.c.disabled_at_us.is_(None)
+        async with self._database.transaction() as connection:
+            # Two statements: MySQL assigns from left to right, so one would copy the new secret to the old one.
+            kept = await connection.execute(
+                update(CLIENTS)
+                .where(enabled)
+                .values(old_secret_hash=CLIENTS.c.secret_hash, old_secret_until_us=old_until_us)
+            )
+            if kept.rowcount:
+                await connection.execute(
+                    update(CLIENTS).where(enabled).values(secret_hash=secret_hash, secret_since_us=now_us)
+                )
+            return kept.rowcount == 1
+
+    async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
+        async with self._database.transaction() as connection:
+            done = await connection.execute(
+                update(CLIENTS)
+                .where(CLIENTS.c.client_id == client_id, CLIENTS.c.disabled_at_us.is_(None))
+                .values(disabled_at_us=now_us)
+            )
+            if done.rowcount:
+                await _revoke(connection, revoked_until_us, client_id=client_id)
+                return True
+            return await _client(connection, client_id) is not None
+
+    async def begin(self, family: Family, refresh: Refresh, expires_at_us: int) -> None:
+        row = {
+            **family._asdict(),
+            "handle_sha256": refresh.handle_sha256,
+            "refresh_sha256": refresh.sha256,
+            "expires_at_us": expires_at_us,
+        }
+        async with self._database.transaction() as connection:
+            await connection.execute(insert(FAMILIES).values(row))
+
+    async def spend(
+        self, spent: Refresh, successor: Refresh, now_us: int, expires_at_us: int, revoked_until_us: int
+    ) -> tuple[Family, Client] | Reused | None:
+        found = FAMILIES.c
+        assert spent.handle_sha256 == successor.handle_sha256, "both are tokens of one family"
+        async with self._database.transaction() as connection:
+            done = await connection.execute(
+                update(FAMILIES)
+                .where(
+                    found.handle_sha256 == spent.handle_sha256,
+                    found.refresh_sha256 == spent.sha256,
+                    found.expires_at_us > now_us,
+                    found.revoked_at_us.is_(None),
+                )
+                .values(refresh_sha256=successor.sha256, expires_at_us=expires_at_us)
+            )
+            row = await _family_of(connection, spent)
+            if row is None:
+                return None
+            if not done.rowcount:
+                if row.refresh_sha256 == spent.sha256:
+                    return None  # expired or revoked
+                await _revoke_family(connection, row, now_us, revoked_until_us)
+                return Reused(row.family)
+            client = await _client(connection, row.client_id)
+            if client is None or client.disabled_at_us is not None:
+                return None
+            return Family(row.family, row.client_id, row.user_id, row.created_at_us), client
+
+    async def revoke(self, refresh: Refresh, now_us: int, revoked_until_us: int) -> str | None:
+        async with self._database.transaction() as connection:
+            row = await _family_of(connection, refresh)
+            if row is None:
+                return None
+            await _revoke_family(connection, row, now_us, revoked_until_us)
+            return str(row.family)
+
+    async def revocations(self, after: int) -> list[Revocation]:
+        found = REVOCATIONS.c
+        wanted = select(found.number, found.client_id, found.family, found.expires_at_us).where(found.number > after)
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(wanted.order_by(found.number))
+            return [Revocation(*row) for row in rows]
+
+    async def delete_expired(self, now_us: int) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(FAMILIES).where(FAMILIES.c.expires_at_us <= now_us))
+            await connection.execute(delete(REVOCATIONS).where(REVOCATIONS.c.expires_at_us <= now_us))
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+async def _client(connection: AsyncConnection, client_id: str) -> Client | None:
+    row = (await connection.execute(select(CLIENTS).where(CLIENTS.c.client_id == client_id))).one_or_none()
+    return None if row is None else _client_of(row)
+
+
+def _client_of(row: Row[Any]) -> Client:
+    fields = dict(row._mapping)
+    for name in ("games", "types"):
+        if fields[name] is not None:
+            fields[name] = json.decode(fields[name], type=tuple[str, ...])
+    return Client(**fields)
+
+
+async def _family_of(connection: AsyncConnection, refresh: Refresh) -> Row[Any] | None:
+    wanted = select(FAMILIES).where(FAMILIES.c.handle_sha256 == refresh.handle_sha256)
+    return (await connection.execute(wanted)).one_or_none()
+
+
+async def _revoke_family(connection: AsyncConnection, row: Row[Any], now_us: int, revoked_until_us: int) -> None:
+    done = await connection.execute(
+        update(FAMILIES)
+        .where(FAMILIES.c.handle_sha256 == row.handle_sha256, FAMILIES.c.revoked_at_us.is_(None))
+        .values(revoked_at_us=now_us)
+    )
+    if done.rowcount:
+        await _revoke(connection, revoked_until_us, family=row.family)
+
+
+async def _revoke(connection: AsyncConnection, revoked_until_us: int, **subject: str) -> None:
+    count = REVOCATION_COUNT.c.value
+    raised = update(REVOCATION_COUNT).values(value=count + 1)
+    if not (await connection.execute(raised)).rowcount:
+        # The first revocation of all: another process may insert the row at the same time.
+        with suppress(IntegrityError):
+            async with connection.begin_nested():
+                await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
+        await connection.execute(raised)
+    number = (await connection.execute(select(count))).scalar_one()
+    await connection.execute(insert(REVOCATIONS).values(number=number, expires_at_us=revoked_until_us, **subject))

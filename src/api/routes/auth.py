@@ -1,0 +1,224 @@
+"""``/v1/auth/…`` and ``/.well-known/…``: tokens of clients and of players, and the keys that verify them.
+
+The token route takes JSON, and the form of OAuth 2.0 (RFC 6749). A form gets its errors in that RFC's shape.
+"""
+
+import base64
+import binascii
+import re
+from typing import Any, Final, NamedTuple, NoReturn
+from urllib.parse import parse_qsl, unquote_plus
+
+from api.http.bodies import encode
+from api.http.identity_bodies import (
+    Jwk,
+    Jwks,
+    LoginBody,
+    OAuthError,
+    OAuthMetadata,
+    PlayerBody,
+    RefreshBody,
+    TokenResult,
+)
+from api.http.json_bodies import SMALL_MAX, read_json
+from api.http.problems import Problem
+from api.http.requests import Headers, Request, Response, headers_of, read_body
+from api.http.service import Service
+from api.identity.login import Login
+from api.identity.ports import Client
+from api.identity.tokens import ACCESS_S, TokenPair
+
+_NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+_KEEP_5_MIN: Final[Headers] = ((b"cache-control", b"max-age=300"),)
+"""Chosen: half the time for which a new key is published before it is used."""
+_FORM: Final = b"application/x-www-form-urlencoded"
+_BASIC: Final = b"basic"
+_BASIC_CHALLENGE: Final = (b"www-authenticate", b'Basic realm="stakelog"')
+_WRONG: Final = "the client is unknown or disabled, or its secret is wrong"
+_SPENT: Final = "the refresh token is unknown, spent, revoked or expired"
+_is_host: Final = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}").fullmatch
+
+
+class _Refused(Exception):
+    """A form gets this error."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(description)
+        self.error, self.description = error, description
+
+
+class _Credentials(NamedTuple):
+    client_id: str
+    secrets: tuple[str, ...]
+    """The secret, in each spelling that the client may have meant."""
+
+
+def login_of(service: Service) -> Login:
+    """Raises Problem ``not_found`` while there is no login."""
+    if service.login is None:
+        raise Problem("not_found", "login is off (STAKELOG_AUTH=off)")
+    return service.login
+
+
+async def post_token(service: Service, request: Request[Any, Any]) -> Response:
+    login = login_of(service)
+    if headers_of(request.scope).get(b"content-type", b"").split(b";")[0].strip().lower() == _FORM:
+        return await _form_response(service, request)
+    body = await read_json(request, LoginBody)
+    client = await _client_of(service, request, _Credentials(body.client_id, (body.client_secret,)))
+    if client is None:
+        raise Problem("unauthenticated", _WRONG)
+    return _tokens(await login.tokens.begin(client))
+
+
+async def post_refresh(service: Service, request: Request[Any, Any]) -> Response:
+    login = login_of(service)
+    pair = await login.tokens.refresh((await read_json(request, RefreshBody)).refresh_token)
+    if pair is None:
+        raise Problem("unauthenticated", _SPENT)
+    return _tokens(pair)
+
+
+async def post_logout(service: Service, request: Request[Any, Any]) -> Response:
+    """204 for an unknown token too: it is not valid, which is what the caller wants."""
+    login = login_of(service)
+    await login.tokens.revoke((await read_json(request, RefreshBody)).refresh_token)
+    return Response(b"", 204, _NO_STORE, None)
+
+
+async def post_player(service: Service, request: Request[Any, Any]) -> Response:
+    body: PlayerBody = request.body
+    return _tokens(await login_of(service).tokens.begin_player(request.identity.client_id, body.user_id))
+
+
+async def get_jwks(service: Service, _request: Request[Any, Any]) -> Response:
+    if service.keys is None:
+        raise Problem("not_found", "the service has no master key, so it signs nothing")
+    keys = [Jwk(**key) for key in service.keys.ring.jwks()]
+    return Response(encode(Jwks(keys)), headers=_KEEP_5_MIN)
+
+
+async def get_oauth_metadata(service: Service, request: Request[Any, Any]) -> Response:
+    issuer = login_of(service).issuer or _address_of(service, request)
+    return Response(
+        encode(
+            OAuthMetadata(
+                issuer,
+                f"{issuer}/v1/auth/token",
+                f"{issuer}/.well-known/jwks.json",
+                ["client_credentials", "refresh_token"],
+                ["client_secret_basic", "client_secret_post"],
+                [],
+            )
+        ),
+        headers=_KEEP_5_MIN,
+    )
+
+
+def _address_of(service: Service, request: Request[Any, Any]) -> str:
+    """Where the request was sent to."""
+    host = headers_of(request.scope).get(b"host", b"").decode("latin-1")
+    return f"{request.scope['scheme']}://{host}" if _is_host(host) else service.address
+
+
+async def _client_of(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Client | None:
+    """The client that logs in; None: the secret is wrong. Raises Problem ``rate_limited``."""
+    login, limiter = login_of(service), service.limiter
+    assert limiter is not None, "with login there are limits"
+    with limiter.login(request.scope, credentials.client_id) as failed:
+        for secret in credentials.secrets:
+            client = await login.clients.authenticate(credentials.client_id, secret)
+            if client is not None:
+                return client
+        failed()
+        return None
+
+
+def _tokens(pair: TokenPair) -> Response:
+    return Response(encode(TokenResult(pair.access_token, ACCESS_S, pair.refresh_token)), headers=_NO_STORE)
+
+
+# --- OAuth 2.0 -----------------------------------------------------------------------------------------------------
+
+
+async def _form_response(service: Service, request: Request[Any, Any]) -> Response:
+    try:
+        return _tokens(await _of_form(service, request))
+    except _Refused as refused:
+        body = encode(OAuthError(refused.error, refused.description))
+        if refused.error == "invalid_client":
+            return Response(body, 401, (*_NO_STORE, _BASIC_CHALLENGE))
+        return Response(body, 400, _NO_STORE)
+
+
+async def _of_form(service: Service, request: Request[Any, Any]) -> TokenPair:
+    """Raises _Refused."""
+    login = login_of(service)
+    form = _read_form(await read_body(request.receive, SMALL_MAX))
+    credentials = _credentials(headers_of(request.scope).get(b"authorization"), form)
+    match form.get("grant_type"):
+        case "client_credentials":
+            if credentials is None:
+                raise _Refused("invalid_client", "the client must log in, by HTTP Basic or in the form")
+            return await login.tokens.begin(await _authenticated(service, request, credentials))
+        case "refresh_token":
+            client_id = (
+                None if credentials is None else (await _authenticated(service, request, credentials)).client_id
+            )
+            pair = await login.tokens.refresh(form.get("refresh_token", ""), client_id)
+            if pair is None:
+                raise _Refused("invalid_grant", _SPENT)
+            return pair
+        case None | "":
+            raise _Refused("invalid_request", "grant_type is missing")
+        case _:
+            raise _Refused("unsupported_grant_type", "grant_type must be client_credentials or refresh_token")
+
+
+async def _authenticated(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Client:
+    """Raises _Refused."""
+    client = await _client_of(service, request, credentials)
+    if client is None:
+        raise _Refused("invalid_client", _WRONG)
+    return client
+
+
+def _read_form(body: bytes) -> dict[str, str]:
+    """Unknown members are ignored, as the RFC says. Raises _Refused."""
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise _Refused("invalid_request", "the body is not a form in UTF-8") from None
+    form = dict(pairs)
+    if len(form) < len(pairs):
+        raise _Refused("invalid_request", "a member of the form is given twice")
+    return form
+
+
+def _credentials(header: bytes | None, form: dict[str, str]) -> _Credentials | None:
+    """The client's, by HTTP Basic or in the form; None: neither. Raises _Refused."""
+    client_id, secret = form.get("client_id"), form.get("client_secret")
+    if header is None:
+        if secret is None:
+            return None
+        return _Credentials(client_id or "", (secret,))
+    scheme, _, encoded = header.partition(b" ")
+    if scheme.lower() != _BASIC:
+        raise _Refused("invalid_client", "the header Authorization must be HTTP Basic")
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        _refuse_basic()
+    name, colon, password = text.partition(":")
+    if not colon:
+        _refuse_basic()
+    name = unquote_plus(name)
+    if secret is not None or client_id not in (None, name):
+        raise _Refused("invalid_request", "the client logs in twice: by HTTP Basic and in the form")
+    # The RFC says that both are form-encoded first. Most clients do not do it, which matters for few secrets.
+    decoded = unquote_plus(password)
+    return _Credentials(name, (password,) if decoded == password else (password, decoded))
+
+
+def _refuse_basic() -> NoReturn:
+    raise _Refused("invalid_client", "the header Authorization is not HTTP Basic")
