@@ -139,9 +139,9 @@ def test_a_statement_uses_an_index_and_does_not_sort(
 ) -> None:
     plan = plans[builder, conditions]
     told = json.dumps(plan, indent=1)
-    small = ("wallet_g", "asset_g", "opened_g") if builder is wallets_statement else ()  # a thousand users
-    if builder in OF_ALL_USERS:
-        small = ("standing_g",)
+    small: tuple[str, ...] = ("standing_g",) if builder in OF_ALL_USERS else ()
+    if builder is wallets_statement:
+        small = ("wallet_g", "asset_g", "opened_g")  # a thousand users
     assert not [name for name in read_whole(plan) if not name.startswith(small)], told
     if not SORTED & conditions:
         assert not is_sorted(plan), told
