@@ -239,14 +239,17 @@ class Local(Provider):
             await revocations.stop()
 
     @provide
-    async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
+    async def sealer(
+        self, settings: Settings, log_view: LogView, available: AvailableKeys, clock: Clock
+    ) -> AsyncIterator[Sealer]:
         """Started."""
         outside = None
         if settings.seals is not None:
             # The chains of several nodes may be copied to one folder.
             name = SEALS if settings.log == SQLITE else f"seals-{_file_name(settings.advertise)}.ndjson"
             outside = outside_of(settings.seals, settings.data, name)
-        sealer = Sealer(SealFile(settings.data / SEALS), log_view.heads, clock, settings.seal_s, outside)
+        sign = None if available.keys is None else available.keys.ring.sign
+        sealer = Sealer(SealFile(settings.data / SEALS), log_view.heads, clock, settings.seal_s, outside, sign)
         sealer.start()
         yield sealer
         await sealer.stop()

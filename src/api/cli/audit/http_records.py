@@ -82,6 +82,14 @@ class HttpRecords:
         except (ClientError, msgspec.MsgspecError) as error:
             raise self._unreadable(error) from error
 
+    def keys(self) -> bytes | None:
+        """The service's JWK Set; None: it has none."""
+        try:
+            response = self._client.get("/.well-known/jwks.json")
+            return None if response.status == 404 else response.expect(200).body
+        except ClientError as error:
+            raise self._unreadable(error) from error
+
     def of_user(self, user_id: str) -> Iterator[list[bytes]]:
         """The wallet's records in order, in pages. A service has no index of them: this reads the whole partition."""
         ends = self.ends()
