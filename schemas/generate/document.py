@@ -112,6 +112,7 @@ def _login() -> dict[str, Any]:
         "role": "game_server",
         "games": ["external"],
         "types": ["place_bet", "settle_bet"],
+        "public_key": "MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=",
     }
     return {
         "login": {"client_id": "game-server-1", "client_secret": secret},

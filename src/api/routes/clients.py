@@ -28,12 +28,14 @@ async def get_clients(service: Service, _request: Request[Any, Any]) -> Response
 async def post_client(service: Service, request: Request[Any, Any]) -> Response:
     body: NewClientBody = request.body
     try:
-        client, secret = await login_of(service).clients.add(body.client_id, body.role, body.games, body.types)
+        client, secret = await login_of(service).clients.add(
+            body.client_id, body.role, body.games, body.types, public_key=body.public_key
+        )
     except ClientExists as refused:
         raise Problem("client_exists", refused.detail, client_id=body.client_id) from None
     except ClientRefused as refused:
         raise Problem("malformed_request", refused.detail, field=refused.field) from None
-    added = AddedClient(client.client_id, client.role, client.games, client.types, secret)
+    added = AddedClient(client.client_id, client.role, client.games, client.types, client.public_key, secret)
     return Response(encode(added), 201, ((b"cache-control", b"no-store"),))
 
 
@@ -62,6 +64,7 @@ def listed(client: Client) -> ListedClient:
         client.role,
         client.games,
         client.types,
+        client.public_key,
         client.created_at_us,
         client.secret_since_us,
         client.old_secret_until_us,
