@@ -10,7 +10,7 @@ A target is sent unchanged: percent-encoded, as in an HTTP request.
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import unquote
 
 import msgspec
@@ -18,8 +18,12 @@ import msgspec
 from api.composition.application import Listening, build_applications
 from api.composition.child_process import Child
 from api.http.application import Rim
+from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
 from api.identity.keys import Keys
+from api.limits.limits import Limits, Rates
+from api.limits.memory import NoncesInMemory
+from api.limits.signatures import SignedRequests
 from ledger.core.record import EMPTY
 from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.log_view import LogView
@@ -31,6 +35,8 @@ from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from unit.node_in_memory import World
 
+UNLIMITED: Final = Rates(client=0, user=0, address=0, login=0)
+
 
 class Answer(NamedTuple):
     status: int
@@ -40,6 +46,11 @@ class Answer(NamedTuple):
 
     def json(self) -> Any:
         return msgspec.json.decode(self.body)
+
+
+def limiter(rates: Rates = UNLIMITED, **options: Any) -> Limiter:
+    """Limits of one process. ``options``: of ``Limits``."""
+    return Limiter(Limits(rates, **options), SignedRequests(NoncesInMemory()))
 
 
 class InMemoryApi:
@@ -56,7 +67,9 @@ class InMemoryApi:
         **listeners: Any,
     ) -> None:
         """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes;
-        ``listeners``: settings of the applications."""
+        ``listeners``: settings of the applications; with ``login``, and without a ``limiter``, nothing is limited."""
+        if listeners.get("login") is not None:
+            listeners.setdefault("limiter", limiter())
         self._listeners, self._keys = listeners, keys
         self._whole = whole
         self.world = World(partitions) if started is None else started

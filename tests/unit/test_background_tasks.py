@@ -28,9 +28,8 @@ TASKS: Final = {
         *("save-", "server", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
     },
     "keep": {
-        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "revocations", "seals"),
-        "signing-keys",
-        *("snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
+        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "rate-limits"),
+        *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),

@@ -46,7 +46,7 @@ async def test_a_key_of_tokens_signs_no_receipt_and_the_other_way_round(tmp_path
         await ring.reload()
         assert ring.public(ring.signing().kid) is not None
         assert ring.public(ring.receipt_kid) is None, "a receipt's key verifies no token"
-        signature = ring.sign(b"text", ring.receipt_kid)
+        signature = ring.sign(b"text")
         jwk = next(jwk for jwk in ring.jwks() if jwk["kid"] == signature.kid)
         key = Ed25519PublicKey.from_public_bytes(urlsafe_b64decode(jwk["x"] + "="))
         key.verify(urlsafe_b64decode(signature.signature + "=="), b"text")

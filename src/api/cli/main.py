@@ -10,6 +10,7 @@ import click
 
 from api.cli.audit import audit
 from api.cli.backup import backup
+from api.cli.keys import keys
 from api.cli.migrate import migrate
 from api.cli.project import project
 from api.cli.upgrade import upgrade
@@ -66,7 +67,7 @@ def serve() -> None:
                           and below 0 is without limit [20000]
     STAKELOG_RATE_USER    the same for one user, and for a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
-                          address [50]
+                          address [200]
     STAKELOG_RATE_LOGIN   failed logins a minute, of one client from one
                           address [10]
     STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
@@ -131,6 +132,7 @@ def serve() -> None:
 stakelog.add_command(project)
 stakelog.add_command(audit)
 stakelog.add_command(backup)
+stakelog.add_command(keys)
 stakelog.add_command(migrate)
 stakelog.add_command(upgrade)
 

@@ -25,6 +25,7 @@ from api.composition.first_client import create_first
 from api.composition.keys import make_keys, master_keys_of
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
+from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
 from api.identity.clients import Clients
 from api.identity.database import FILE as IDENTITY
@@ -37,6 +38,9 @@ from api.identity.revocations import Revocations
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA as IDENTITY_TABLES
 from api.identity.tokens import ISSUER, Tokens
+from api.limits.limits import Limits
+from api.limits.memory import NoncesInMemory
+from api.limits.signatures import SignedRequests
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
@@ -111,6 +115,13 @@ def system_clock() -> int:
     return time.time_ns() // 1000
 
 
+class Limiting(NamedTuple):
+    """Rate limits and the check of signatures."""
+
+    limiter: Limiter | None
+    """None: ``STAKELOG_AUTH=off``."""
+
+
 class Local(Provider):
     """The parts of every service that are on its own machine."""
 
@@ -173,6 +184,27 @@ class Local(Provider):
         await database.close()
 
     @provide
+    async def limiter(self, settings: Settings, _: FolderLock) -> AsyncIterator[Limiting]:
+        """Started. Without Redis each process has limits of its own, and accepts no signed request."""
+        if not settings.auth:
+            yield Limiting(None)
+            return
+        if settings.cache == MEMORY:
+            limits, nonces = Limits(settings.rates), NoncesInMemory()
+            yield Limiting(Limiter(limits, SignedRequests(nonces), settings.trusted_proxies))
+            return
+        from api.limits.redis import RedisBuckets, RedisNonces
+        from projections.caching.redis_client import RedisClient
+
+        client = RedisClient(settings.cache, connections=2)
+        limits = Limits(settings.rates, RedisBuckets(client))
+        adding = background.keep(limits.keep_adding_up, "rate-limits")
+        yield Limiting(Limiter(limits, SignedRequests(RedisNonces(client)), settings.trusted_proxies))
+        adding.cancel()
+        await asyncio.wait({adding})
+        await client.close()
+
+    @provide
     async def keys(
         self, settings: Settings, database: IdentityDatabase, clock: Clock
     ) -> AsyncIterator[AvailableKeys]:
@@ -207,14 +239,17 @@ class Local(Provider):
             await revocations.stop()
 
     @provide
-    async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
+    async def sealer(
+        self, settings: Settings, log_view: LogView, available: AvailableKeys, clock: Clock
+    ) -> AsyncIterator[Sealer]:
         """Started."""
         outside = None
         if settings.seals is not None:
             # The chains of several nodes may be copied to one folder.
             name = SEALS if settings.log == SQLITE else f"seals-{_file_name(settings.advertise)}.ndjson"
             outside = outside_of(settings.seals, settings.data, name)
-        sealer = Sealer(SealFile(settings.data / SEALS), log_view.heads, clock, settings.seal_s, outside)
+        sign = None if available.keys is None else available.keys.ring.sign
+        sealer = Sealer(SealFile(settings.data / SEALS), log_view.heads, clock, settings.seal_s, outside, sign)
         sealer.start()
         yield sealer
         await sealer.stop()
@@ -294,12 +329,13 @@ class Embedded(Provider):
         check: Checking,
         sealer: Sealer,
         access: Access,
+        limiting: Limiting,
         keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
 class Distributed(Provider):
@@ -395,11 +431,12 @@ class Distributed(Provider):
         log_view: LogView,
         sealer: Sealer,
         access: Access,
+        limiting: Limiting,
         keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
 def _applications(
@@ -410,10 +447,12 @@ def _applications(
     log_view: LogView,
     sealer: Sealer,
     access: Access,
+    limiting: Limiting,
     keys: AvailableKeys,
 ) -> Applications:
     listening = Listening(
         login=access.login,
+        limiter=limiting.limiter,
         adjust_max=settings.adjust_max,
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,

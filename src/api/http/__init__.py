@@ -5,6 +5,7 @@
 ``routing``          the row of a route, and the route of a path
 ``service``          what handlers use
 ``gate``             who sends a request, and whether they may
+``limiter``          rate limits and signed requests
 ``requests``         requests and responses on ASGI
 ``parameters``       reads paths and queries into Structs
 ``commands``         reads the bodies of commands

@@ -72,6 +72,8 @@ _SPELLINGS: Final = {
     "user_id": _A_USER_ID,
     "referrer_id": _A_USER_ID,
     "client_id": _A_USER_ID,
+    "games": f"the name of a game: {_A_USER_ID}",
+    "types": "the type of a command, such as place_bet",
     "to_user_id": _A_USER_ID,
     "id": "1–128 printable ASCII characters without spaces, not beginning with ~, which is the ledger's own",
     "position": 'the position of an event, "<partition>:<seq>"',
@@ -205,7 +207,7 @@ def _misspelled(message: str) -> Problem:
     if _UNKNOWN_TYPE in message and field == "type":
         there_are = ", ".join(str(command.__struct_config__.tag) for command in COMMAND_TYPES)
         return Problem("malformed_request", f"unknown command type; the known ones are {there_are}", field=field)
-    words = _SPELLINGS.get(field) or _SPELLINGS["id" if field.endswith("_id") else ""]
+    words = _SPELLINGS.get(field.partition("[")[0]) or _SPELLINGS["id" if field.endswith("_id") else ""]
     return Problem("malformed_request", f"{field} must be {words}", field=field)
 
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from api.http.gate import AnyGate
+from api.http.limiter import Limiter
 from api.http.metrics import Metrics
 from api.identity.keys import Keys
 from api.identity.login import Login
@@ -29,5 +30,7 @@ class Service(NamedTuple):
     gate: AnyGate
     login: Login | None
     """None: ``STAKELOG_AUTH=off``."""
-    keys: Keys | None = None
+    limiter: Limiter | None
+    """The same."""
+    keys: Keys | None
     """None: there is no master key, so nothing is signed, and commands have no private texts."""

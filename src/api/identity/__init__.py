@@ -7,4 +7,6 @@ and tokens in the tables of ``tables``, which ``database`` opens on SQLite, Post
 
 ``master_key`` wraps all other keys: those that sign, in ``keys``, and those of the users' private texts, in
 ``private``. Their port is in ``key_store``, its adapter in ``database_keys``.
+
+``receipts`` checks what was signed by public keys alone, ``receipt_keys`` reads these from a data folder.
 """

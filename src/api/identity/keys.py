@@ -27,6 +27,7 @@ from api.identity.ports import IdentityUnavailable, SigningKey
 from api.identity.private import PrivateTexts
 from ledger import background
 from ledger.errors import LedgerError
+from ledger.operations.seals import utc
 from ledger.ports import Clock
 
 TOKEN: Final = "token"  # noqa: S105 - the name of a purpose
@@ -62,7 +63,7 @@ class KeyRing:
     """The signing keys of one process. Its ``signing``, ``public`` and ``jwks`` are ``TokenKeys``."""
 
     def __init__(self, store: KeyStore, masters: MasterKeys, clock: Clock) -> None:
-        self._store, self._masters, self._clock = store, masters, clock
+        self._store, self._masters, self.clock = store, masters, clock
         self._keys: dict[str, list[StoredSigningKey]] = {}
         self._private: dict[str, Ed25519PrivateKey] = {}
         self._task: asyncio.Task[None] | None = None
@@ -95,7 +96,7 @@ class KeyRing:
         if not self._keys:
             await refuse_other_master_key(self._store, self._masters)
         keys = _by_purpose(await self._store.signing_keys())
-        now_us = self._clock()
+        now_us = self.clock()
         for purpose in PURPOSES:
             known = keys.get(purpose, [])
             if not known or (purpose == TOKEN and now_us - known[-1].used_from_us >= TOKEN_KEY_S * 1_000_000):
@@ -125,7 +126,7 @@ class KeyRing:
 
     async def rotate(self, purpose: str) -> StoredSigningKey | None:
         """Add a key now. It signs after ``PUBLISHED_S``. None: another process did the same."""
-        return await self.add(purpose, _by_purpose(await self._store.signing_keys()).get(purpose, []), self._clock())
+        return await self.add(purpose, _by_purpose(await self._store.signing_keys()).get(purpose, []), self.clock())
 
     # --- tokens ----------------------------------------------------------------------------------------------------
 
@@ -151,8 +152,9 @@ class KeyRing:
         """The key that ``sign`` uses now. Raises IdentityUnavailable."""
         return self._current(RECEIPT).kid
 
-    def sign(self, text: bytes, kid: str) -> Signature:
-        """Sign the text of a receipt or a seal. ``kid``: as ``receipt_kid`` said."""
+    def sign(self, text: bytes) -> Signature:
+        """Sign the text of a receipt or a seal. Raises IdentityUnavailable."""
+        kid = self.receipt_kid
         return Signature(kid, _base64url(self._private[kid].sign(text)))
 
     def _current(self, purpose: str) -> StoredSigningKey:
@@ -160,8 +162,22 @@ class KeyRing:
         keys = self._keys.get(purpose)
         if not keys:
             raise IdentityUnavailable("the signing keys could not be read yet")
-        now_us = self._clock()
+        now_us = self.clock()
         return next((key for key in reversed(keys) if key.used_from_us <= now_us), keys[0])
+
+
+def key_rows(keys: Sequence[StoredSigningKey]) -> list[dict[str, str | int]]:
+    """What an operator sees of the keys."""
+    return [
+        {
+            "purpose": key.purpose,
+            "kid": key.kid,
+            "signs_from": utc(key.used_from_us),
+            "signs_from_us": key.used_from_us,
+            "master_key": key.wrapped.master_id,
+        }
+        for key in keys
+    ]
 
 
 async def refuse_other_master_key(store: KeyStore, masters: MasterKeys) -> None:

@@ -26,6 +26,7 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
     actor = _actor(request, headers)
     if problem := _refusal(service, request, hashed):
         raise problem
+    service.gate.count_command(request.identity, hashed.command)
     dry_run = request.query.dry_run
     sent = await seal(service.keys, [hashed], actor, dry_run=dry_run)
     command, request_sha256 = sent.commands[0]
@@ -42,6 +43,7 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
         for element in read_batch(await read_body(request.receive))
     ]
     actor = _actor(request, headers)
+    elements = service.gate.count_commands(request.identity, elements)
     dry_run = request.query.dry_run
     commands = [element for element in elements if not isinstance(element, Problem)]
     sent = await seal(service.keys, commands, actor, dry_run=dry_run)

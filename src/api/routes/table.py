@@ -24,7 +24,8 @@ from api.http.commands import BATCH_MAX, BODY_MAX
 from api.http.problems import BODY, REJECTIONS, WRITER
 from api.http.routing import AnyRoute, Body, Named, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
-from api.routes.audit import get_event, get_events, get_partitions, get_seals
+from api.identity.receipts import Receipt
+from api.routes.audit import get_event, get_events, get_partitions, get_receipt, get_seals
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.identity_table import IDENTITY_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
@@ -512,6 +513,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getEvent",
         summary="Read one record, byte for byte",
         description="The SHA-256 of the body is the `head` of the command's result.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/events/{position}/receipt",
+        handler=get_receipt,
+        parameters=OfEvent,
+        roles=_READS_EVENTS,
+        returns=(Body(Receipt, "The record, signed", examples=("receipt",)),),
+        problems=("event_not_found", "not_found", "log_unavailable"),
+        tag="audit",
+        operation="getReceipt",
+        summary="Get a receipt of one event",
+        description=(
+            "A signed proof that the ledger has this record at this place. The keys are at `/.well-known/jwks.json`; "
+            "`stakelog audit verify --receipt FILE --keys JWKS` checks it without a service."
+        ),
     ),
     Route(
         method="GET",
