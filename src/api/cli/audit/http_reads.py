@@ -7,6 +7,7 @@ import msgspec
 
 from api.cli.audit.http_records import RECORDS, client_of
 from api.cli.audit.sources import CannotAudit
+from http_client.login import Credentials
 from http_client.paths import page_path, path_of, with_query
 from http_client.responses import ClientError, Response, UnexpectedResponse
 from projections.auditing.reconcile.port import LEADERS, Unreadable
@@ -28,10 +29,10 @@ class HttpReads:
     """All methods raise Unreadable if the service reports an internal error or returns invalid JSON; CannotAudit if
     it cannot be reached, does not have the read, or gives another response."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         """Raises CannotAudit."""
         self._url = url
-        self._client = client_of(url, READS)
+        self._client = client_of(url, READS, credentials)
 
     def wallet(self, user_id: str) -> Document | None:
         return self._get(path_of("wallets", user_id))
