@@ -58,7 +58,7 @@ def test_private_texts_are_for_few_and_on_no_disk(tmp_path: Path) -> None:
         repeated = other.post("/v1/commands", {**deposit, "private": {"other": "texts"}})
         assert (repeated.status, repeated.json()["data"].get("private")) == (200, None)
 
-        # A crash and a new start: the keys are those of before.
+        # After a crash and a start the service has the same keys.
         service.kill()
         service.start()
         game = service.login("game-1", game.secret)
