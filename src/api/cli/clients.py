@@ -12,13 +12,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 if TYPE_CHECKING:
     from api.identity.clients import Clients
     from api.identity.ports import Client
+
+_BEGIN: Final = "-----BEGIN PUBLIC KEY-----"
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -48,17 +50,29 @@ def list_all(data: Path | None, as_json: bool) -> None:
 @click.option("--role", required=True, help="game_server, operator, auditor or admin.")
 @click.option("--game", "games", multiple=True, help="Narrow it to this game; may be given several times.")
 @click.option("--type", "types", multiple=True, help="Narrow it to this type of command; several times too.")
+@click.option(
+    "--public-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="It must sign what it posts: its Ed25519 key in PEM, from `openssl pkey -pubout`.",
+)
 @_json
 @click.pass_obj
 def add(
-    data: Path | None, client_id: str, role: str, games: tuple[str, ...], types: tuple[str, ...], as_json: bool
+    data: Path | None,
+    client_id: str,
+    role: str,
+    games: tuple[str, ...],
+    types: tuple[str, ...],
+    public_key: Path | None,
+    as_json: bool,
 ) -> None:
     """Add a client and print its secret, which is not shown again."""
     from api.identity.clients import ClientRefused
 
     async def work(found: "Clients") -> None:
         try:
-            client, secret = await found.add(client_id, role, games or None, types or None)
+            key = None if public_key is None else _line_of_pem(public_key)
+            client, secret = await found.add(client_id, role, games or None, types or None, public_key=key)
         except ClientRefused as refused:
             _fail(refused.detail, 2)
         _show(
@@ -153,8 +167,14 @@ async def _list(found: "Clients", as_json: bool) -> None:
     Console(soft_wrap=True).print(table)
 
 
+def _line_of_pem(path: Path) -> str:
+    """The line between BEGIN and END; what else a file has is refused where the client is added."""
+    text = path.read_bytes().decode("ascii", "replace")
+    return "".join(text.removeprefix(_BEGIN).partition("-----END")[0].split())
+
+
 def _named(client: "Client") -> dict[str, Any]:
-    return {name: getattr(client, name) for name in ("client_id", "role", "games", "types")}
+    return {name: getattr(client, name) for name in ("client_id", "role", "games", "types", "public_key")}
 
 
 def _described(client: "Client") -> dict[str, Any]:
