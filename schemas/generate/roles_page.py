@@ -14,14 +14,15 @@ _HEAD: Final = """\
 # Roles
 
 Written by `make schemas` from the code; a test tries each cell, single posts and batches. How a client logs in:
-[operations](operations.md#clients-and-tokens). While login is off (`STAKELOG_AUTH=off`) all requests may do everything.
+[production](production.md). While login is off (`STAKELOG_AUTH=off`) all requests may do everything.
 
-- Without a valid access token a route that is not open to all is 401; a role that may not use it gets 403 `forbidden`,
-  whose `needs` names the roles that may. A malformed request is 400 before that.
-- A **player** reads what is theirs: the `user_id` in the path, or in the query, is the player's. Spelled otherwise, such
-  as percent-encoded, it is the same id; in other letters it is another one.
-- A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only. Other
-  commands name no game: `settle_bet` and `cancel_bet` name a bet. A client **narrowed to types** posts these only.
+- Without a valid access token a route that is not open to all is 401; a role that may not use it gets 403
+  `forbidden`, whose `needs` names the roles that may. A malformed request is 400 before that.
+- A **player** reads what is theirs: the `user_id` in the path, or in the query, is the player's. Percent-encoded it
+  is the same id; in other letters it is another one.
+- A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only.
+  Other commands name no game: `settle_bet` and `cancel_bet` name a bet. A client **narrowed to types** posts these
+  only.
 - An operator's `adjust` has a bound, `STAKELOG_ADJUST_MAX`; a larger sum is proposed by one operator and approved by
   another one.
 - The client is the `actor` of its events: two operators are two pairs of eyes, one is not.
