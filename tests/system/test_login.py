@@ -1,16 +1,15 @@
 """Login on the running service: from the printed secret of the first start to a disabled client."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from click.testing import CliRunner
 
+from api.cli.main import stakelog
 from databases import EmptyDatabases
 from deploy.local.servers import Kafka
 from system.cluster import Cluster
@@ -59,9 +58,10 @@ def until(reached: Callable[[], bool]) -> None:
 
 
 def program(data: Path, *arguments: str) -> Any:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STAKELOG_")}
-    run = [sys.executable, "-m", "api", "clients", "--data", str(data), *arguments, "--json"]
-    return json.loads(subprocess.run(run, env=inherited, capture_output=True, check=True).stdout)
+    """In this process: another one beside the service's, which takes seconds to start."""
+    done = CliRunner().invoke(stakelog, ["clients", "--data", str(data), *arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
 
 
 def test_a_game_server_two_operators_and_an_auditor_do_their_work(service: LoggedIn, admin: LoggedInClient) -> None:
