@@ -29,6 +29,8 @@ class HttpReads:
     """All methods raise Unreadable if the service reports an internal error or returns invalid JSON; CannotAudit if
     it cannot be reached, does not have the read, or gives another response."""
 
+    has_private = False
+
     def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         """Raises CannotAudit."""
         self._url = url
@@ -41,7 +43,12 @@ class HttpReads:
         return self._get(with_query(path_of("wallets", user_id, "balance"), {"at_us": at_us}))
 
     def history(self, user_id: str, cursor: str | None) -> Document | None:
-        return self._page(path_of("wallets", user_id, "history"), cursor)
+        page = self._page(path_of("wallets", user_id, "history"), cursor)
+        items = None if page is None else page.get("items")
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and isinstance(item.get("data"), dict):  # else reconcile reports it
+                item["data"].pop("private", None)
+        return page
 
     def bets(self, user_id: str, cursor: str | None) -> Document | None:
         return self._page(path_of("wallets", user_id, "bets"), cursor)
