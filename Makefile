@@ -77,7 +77,7 @@ bench-distributed: setup ## measure three nodes on real servers, started for it 
 	@$(PYTHON) -m deploy.local with kafka postgresql mariadb redis -- \
 		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
-schemas: setup ## write the schemas, the API's document and docs/commands.md from the code
+schemas: setup ## write the schemas, the API's document, docs/commands.md and docs/roles.md from the code
 	@$(BIN)/python -m schemas.generate
 
 lock: setup ## write the lock file with the newest versions that pyproject.toml allows

@@ -18,7 +18,6 @@ import click
 
 if TYPE_CHECKING:
     from api.identity.clients import Clients
-    from api.identity.ports import Client
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -48,22 +47,28 @@ def list_all(data: Path | None, as_json: bool) -> None:
 @click.option("--role", required=True, help="game_server, operator, auditor or admin.")
 @click.option("--game", "games", multiple=True, help="Narrow it to this game; may be given several times.")
 @click.option("--type", "types", multiple=True, help="Narrow it to this type of command; several times too.")
+@click.option("--public-key", help="The key of its signed requests: the line of an Ed25519 key in PEM.")
 @_json
 @click.pass_obj
 def add(
-    data: Path | None, client_id: str, role: str, games: tuple[str, ...], types: tuple[str, ...], as_json: bool
+    data: Path | None,
+    client_id: str,
+    role: str,
+    games: tuple[str, ...],
+    types: tuple[str, ...],
+    public_key: str | None,
+    as_json: bool,
 ) -> None:
     """Add a client and print its secret, which is not shown again."""
     from api.identity.clients import ClientRefused
 
     async def work(found: "Clients") -> None:
         try:
-            client, secret = await found.add(client_id, role, games or None, types or None)
+            client, secret = await found.add(client_id, role, games or None, types or None, public_key=public_key)
         except ClientRefused as refused:
             _fail(refused.detail, 2)
-        _show(
-            {**_named(client), "client_secret": secret}, as_json, f"added {client_id}, {role}; its secret: {secret}"
-        )
+        fields = {name: getattr(client, name) for name in ("client_id", "role", "games", "types", "public_key")}
+        _show({**fields, "client_secret": secret}, as_json, f"added {client_id}, {role}; its secret: {secret}")
 
     _run(data, work, create=True)
 
@@ -135,39 +140,32 @@ def _run(data: Path | None, work: "Callable[[Clients], Awaitable[None]]", *, cre
 
 
 async def _list(found: "Clients", as_json: bool) -> None:
-    listed = [_described(client) for client in await found.listed()]
+    from api.http.identity_bodies import ListedClients
+    from api.routes.clients import listed
+
+    items = [listed(client) for client in await found.listed()]
     if as_json:
-        _show({"items": listed}, as_json, "")
+        _show(ListedClients(items), as_json, "")
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table("client_id", "role", "games", "types", "created", "secret since", "disabled")
-    for one in listed:
+    for one in items:
         table.add_row(
-            one["client_id"],
-            one["role"],
-            *(" ".join(one[name]) if one[name] else "all" for name in ("games", "types")),
-            *(_day(one[name]) for name in ("created_at_us", "secret_since_us", "disabled_at_us")),
+            one.client_id,
+            one.role,
+            *("all" if narrowed is None else " ".join(narrowed) for narrowed in (one.games, one.types)),
+            *(_day(time_us) for time_us in (one.created_at_us, one.secret_since_us, one.disabled_at_us)),
         )
     Console(soft_wrap=True).print(table)
-
-
-def _named(client: "Client") -> dict[str, Any]:
-    return {name: getattr(client, name) for name in ("client_id", "role", "games", "types")}
-
-
-def _described(client: "Client") -> dict[str, Any]:
-    """The client without its hashes, as ``GET /v1/clients`` has it."""
-    times = ("created_at_us", "secret_since_us", "old_secret_until_us", "disabled_at_us")
-    return {**_named(client), **{name: getattr(client, name) for name in times}}
 
 
 def _day(time_us: int | None) -> str:
     return "" if time_us is None else datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _show(value: dict[str, Any], as_json: bool, text: str) -> None:
+def _show(value: Any, as_json: bool, text: str) -> None:
     import msgspec
 
     click.echo(msgspec.json.encode(value).decode() if as_json else text)
