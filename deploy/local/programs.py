@@ -65,7 +65,7 @@ class Node(_Stakelog):
         self._internal = internal
 
     def environment(self) -> Mapping[str, str]:
-        own = {"STAKELOG_DATA": str(self.folder / "data"), "STAKELOG_HOST": "127.0.0.1", "STAKELOG_AUTH": "off"}
+        own = {"STAKELOG_DATA": str(self.folder / "data"), "STAKELOG_HOST": "127.0.0.1"}
         ports = {"STAKELOG_PORT": str(self.port), "STAKELOG_INTERNAL": f"127.0.0.1:{self._internal}"}
         return {**super().environment(), **own, **ports}
 
@@ -100,17 +100,19 @@ class Balancer(Server):
 
     name = "balancer"
 
-    def __init__(self, folder: Path, port: int, nodes: Sequence[int]) -> None:
-        """``nodes``: their ports."""
+    def __init__(
+        self, folder: Path, port: int, nodes: Sequence[int], limits: Mapping[str, str] | None = None
+    ) -> None:
+        """``nodes``: their ports; ``limits``: BALANCER_…, in place of those of the configuration."""
         super().__init__(folder, port)
-        self._nodes = nodes
+        self._nodes, self._limits = nodes, limits or {}
 
     def prepare(self) -> None:
         """Nothing: it has no data."""
 
     def environment(self) -> Mapping[str, str]:
         nodes = {f"NODE_{number}": f"127.0.0.1:{port}" for number, port in enumerate(self._nodes, 1)}
-        return {**super().environment(), "BALANCER_BIND": f"127.0.0.1:{self.port}", **nodes}
+        return {**super().environment(), "BALANCER_BIND": f"127.0.0.1:{self.port}", **nodes, **self._limits}
 
     def command(self) -> Sequence[str | Path]:
         return [program("haproxy"), "-db", "-f", _BALANCER]

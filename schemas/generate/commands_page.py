@@ -15,10 +15,10 @@ Written by `make schemas` from the code; `/schema` of a running service has the 
 [glossary](glossary.md).
 
 A command is the JSON body of `POST /v1/commands`. Every command has `type`, `command_id` and `user_id`, and may have
-`metadata`. Amounts are integers in the asset's minor unit. Fields with a star are required.
+`metadata` and `private`. Amounts are integers in the asset's minor unit. Fields with a star are required.
 
 """
-_SHARED: Final = ("type", "command_id", "user_id", "metadata")
+_SHARED: Final = ("type", "command_id", "user_id", "metadata", "private")
 
 
 def commands_page() -> str:

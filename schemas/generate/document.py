@@ -4,18 +4,26 @@ So each example command can be posted unchanged, and its example response is the
 """
 
 import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.http.routing import AnyRoute
+from api.identity.keys import jwk_of
+from api.identity.receipts import receipt_text
 from api.identity.tokens import ACCESS_S
 from api.openapi.document import make_document
 from api.openapi.schemas import command_name
 from api.routes.table import ROUTES
 from ledger.core.commands import COMMAND_TYPES
-from ledger.core.record import EMPTY_SHA256
+from ledger.core.record import EMPTY, EMPTY_SHA256, Head
+from ledger.operations.seals import seal_line
 from schemas.generate.played import PARTITION, Example, first_of_each_type, play
 from schemas.generate.played_reads import responses
+
+_EXAMPLE_KEY: Final = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 
 
 def document(routes: Iterable[AnyRoute] = ROUTES) -> dict[str, Any]:
@@ -40,7 +48,7 @@ def _commands(played: list[Example]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in map(command_name, COMMAND_TYPES):
         found[f"command.{name}"] = first[name].command
-        found[f"answer.{name}"] = first[name].answer
+        found[f"result.{name}"] = first[name].answer
     deposit, bet = first["deposit"], first["place_bet"]
     settle = {"type": "settle_bet", "command_id": "c-99", "user_id": "player-15", "bet_id": "bet-99", "payout": 0}
     refused = {
@@ -52,7 +60,7 @@ def _commands(played: list[Example]) -> dict[str, Any]:
         "bet_id": "bet-99",
     }
     found["batch"] = [deposit.command, bet.command, settle]
-    found["answer.batch"] = [
+    found["result.batch"] = [
         {"status": 200, "idempotency_hit": True, "result": deposit.answer},
         {"status": 201, "result": bet.answer},
         {"status": 422, "problem": refused},
@@ -70,19 +78,30 @@ def _audit(played: list[Example]) -> dict[str, Any]:
         "head": deposit.answer["head"],
         "owner": "http://127.0.0.1:8080",
     }
-    seal = {
-        "sealed_at_us": json.loads(deposit.record)["time_us"],
-        "partitions": [{name: end[name] for name in ("partition", "seq", "head")}],
-        "prev": EMPTY_SHA256,
-        "kid": None,
-        "signature": None,
-    }
+    time_us = json.loads(deposit.record)["time_us"]
+    seal = seal_line(time_us, [*[EMPTY] * PARTITION, Head(end["seq"], end["head"])], EMPTY_SHA256, _sign)
+    kid, signature = _sign(receipt_text(PARTITION, end["seq"], end["head"], time_us))
     return {
+        "receipt": {
+            "record": deposit.record,
+            "head": end["head"],
+            "partition": PARTITION,
+            "seq": end["seq"],
+            "signed_at_us": time_us,
+            "kid": kid,
+            "signature": signature,
+        },
         "record": json.loads(deposit.record),
         "records": "".join(f"{example.record}\n" for example in played[:2]),
         "partitions": {"items": [end]},
-        "seals": {"items": [seal], "next_cursor": None},
+        "seals": {"items": [json.loads(seal)], "next_cursor": None},
     }
+
+
+def _sign(text: bytes) -> tuple[str, str]:
+    """By the key of RFC 8037, appendix A, whose public part is in the example of the JWK Set."""
+    private = Ed25519PrivateKey.from_private_bytes(urlsafe_b64decode(_EXAMPLE_KEY))
+    return jwk_of(private.public_key())["kid"], urlsafe_b64encode(private.sign(text)).rstrip(b"=").decode()
 
 
 def _login() -> dict[str, Any]:
@@ -93,6 +112,7 @@ def _login() -> dict[str, Any]:
         "role": "game_server",
         "games": ["external"],
         "types": ["place_bet", "settle_bet"],
+        "public_key": "MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=",
     }
     return {
         "login": {"client_id": "game-server-1", "client_secret": secret},

@@ -43,7 +43,7 @@ _BLOCK: Final[dict[str, Any]] = {
 
 _NOW: Final = "20261123T130300Z"
 
-STORY: Final[tuple[Step, ...]] = (
+SCENARIO: Final[tuple[Step, ...]] = (
     # alice (partition 1) refers bob (2), bob refers carol (2), carol refers erin (0); "nobody" (1) is never opened.
     _at(0, "alice", "open_wallet", "open", metadata={"campaign": "दीपावली", "emoji": "🪔", "quote": 'a "b" \\ c/d'}),
     _at(1, "bob", "open_wallet", "open", referrer_id="alice"),

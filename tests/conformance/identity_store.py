@@ -14,7 +14,11 @@ from api.identity.ports import Client, Family, IdentityStore, Refresh, Reused
 OpenIdentityStore = Callable[[], IdentityStore]
 
 NOW, LATER, END = 1_795_000_000_000_000, 1_795_000_900_000_000, 1_795_900_000_000_000
-GAMES = Client("games", GAME_SERVER, "$argon2id$1", NOW, ("wingo_1m", "k3_1m"), ("place_bet",), secret_since_us=NOW)
+PUBLIC_KEY = "MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+NARROWED = Client(
+    "games", GAME_SERVER, "$argon2id$1", NOW, ("wingo_1m", "k3_1m"), ("place_bet",), secret_since_us=NOW
+)
+GAMES = replace(NARROWED, public_key=PUBLIC_KEY)
 MEERA = Client("meera", OPERATOR, "$argon2id$2", NOW, secret_since_us=NOW)
 FAMILY = Family("f1", "games", None, NOW)
 

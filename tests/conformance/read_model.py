@@ -13,7 +13,7 @@ import pytest
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
 from projections.models import leaderboards
 from projections.models.history import HistoryRow, history_statement
-from projections.models.leaderboards import Board, LeaderboardRow, MagnitudeRow, magnitude, values_of
+from projections.models.leaderboards import LOW_BITS, LOW_MASK, Board, EndedRow, StandingRow, values_of
 from projections.models.wallets import AssetRow, WalletRow, assets_statement
 from projections.reads import statements
 from projections.reads.suspects import Suspects
@@ -67,15 +67,17 @@ def assets_of(user_id: str) -> Query:
     return Query(assets_statement, {"of_partition": 0, "user": user_id})
 
 
-def leaders(measure: str, most: int = 50) -> list[Query]:
+def leaders(measure: str, most: int = 50) -> Query:
     return leaderboards.leaders(Board(f"{measure}_day", "INR", 5, 6), most)
 
 
-def sums_of(user_id: str, **sums: int) -> list[Row]:
-    """The rows of a user's sums of one day."""
-    row = LeaderboardRow(user_id, "INR", "day", 5)
-    magnitudes = {measure: magnitude(row.add(measure, amount)) for measure, amount in sums.items()}
-    return [row, MagnitudeRow(user_id, "INR", "day", 5, **magnitudes)]
+def sums_of(user_id: str, **sums: int) -> Row:
+    """A user's sums of one day, which is the user's last one."""
+    row = StandingRow(user_id, "INR", 5, 4, 1)
+    for measure, amount in sums.items():
+        setattr(row, f"day_{measure}_high", amount >> LOW_BITS)
+        setattr(row, f"day_{measure}_low", amount & LOW_MASK)
+    return row
 
 
 CHECKPOINTS: Final = Query(statements.checkpoints, {})
@@ -116,7 +118,7 @@ class ReadModelContract:
         assert len(set(LOOKALIKES)) == len(LOOKALIKES)
         wallets = [WalletRow(name, "open", number) for number, name in enumerate(LOOKALIKES)]
         assets = [AssetRow(name, "INR", 1, cash=number) for number, name in enumerate(LOOKALIKES)]
-        standings = [row for name in LOOKALIKES for row in sums_of(name, staked=1)]
+        standings = [sums_of(name, staked=1) for name in LOOKALIKES]
         await store.commit(live.number, [run(0, Checkpoint(), 1, *wallets, *assets, *standings)])
         for number, name in enumerate(LOOKALIKES):
             standing, found = await model.fetch([wallet_of(name), assets_of(name)])
@@ -124,7 +126,7 @@ class ReadModelContract:
             assert [row[2] for row in found] == [number]
             loaded = await store.load(live.number, 0, {WalletRow: {(name,)}, AssetRow: {(name, "INR")}})
             assert loaded == {WalletRow: [wallets[number]], AssetRow: [assets[number]]}
-        (board,) = await model.fetch(leaders("staked"))
+        (board,) = await model.fetch([leaders("staked")])
         assert plain(board) == [(name, 0, 1) for name in sorted(LOOKALIKES)], "one line each, in the order of bytes"
         assert (await model.fetch([wallet_of("bOB")]))[0][0][3] is None
         await model.close()
@@ -154,21 +156,21 @@ class ReadModelContract:
         live = await store.make_generation(1, PARTITIONS, live=True)
         large = 2**100 + 1
         rows = [
-            *sums_of("u1", won=large, net=large),
-            *sums_of("u2", net=-large),
-            *sums_of("u3", net=-1),
-            *sums_of("u4", staked=5),
-            *sums_of("u5", net=large - 1),
-            *sums_of("u6", net=-2),
-            *sums_of("u7", net=large),
+            sums_of("u1", won=large, net=large),
+            sums_of("u2", net=-large),
+            sums_of("u3", net=-1),
+            sums_of("u4", staked=5),
+            EndedRow("u5", "INR", "day", 5, 0, 0, 0, 0, large >> LOW_BITS, (large - 1) & LOW_MASK),
+            sums_of("u6", net=-2),
+            sums_of("u7", net=large),
         ]
         await store.commit(live.number, [run(0, Checkpoint(), 1, *rows)])
         for most in (1, 2, 3, 5, 6, 50):
-            won, *net = await model.fetch([*leaders("won", most), *leaders("net", most)])
-            assert values_of([won], most) == [("u1", large)]
+            won, net = await model.fetch([leaders("won", most), leaders("net", most)])
+            assert values_of(won) == [("u1", large)]
             expected = [("u1", large), ("u7", large), ("u5", large - 1), ("u3", -1), ("u6", -2), ("u2", -large)]
-            assert values_of(net, most) == expected[:most]
-            assert all(type(value) is int for row in (*won, *net[0], *net[1]) for value in row[1:])
+            assert values_of(net) == expected[:most]
+            assert all(type(value) is int for row in (*won, *net) for value in row[1:])
         await model.close()
         await store.close()
 

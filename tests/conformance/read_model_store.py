@@ -18,7 +18,7 @@ from projections.models.deposits import DepositRow
 from projections.models.grants import GrantEventRow, GrantRow, GrantStakeRow
 from projections.models.history import HistoryRow
 from projections.models.holds import HoldRow
-from projections.models.leaderboards import LeaderboardRow, MagnitudeRow
+from projections.models.leaderboards import EndedRow, StandingRow
 from projections.models.orders import OrderRow
 from projections.models.referrals import ReferralRow
 from projections.models.statistics import StatisticsRow
@@ -62,8 +62,8 @@ ONE_OF_EACH: Final[tuple[Row, ...]] = (
     GrantStakeRow("u1", "b%1_", '[["g1",5]]'),
     AdjustmentRow("u1", "a1", "INR", -AMOUNT_MAX, "größer", "proposed", "local", None, 7, 2, None, None),
     StatisticsRow("u1", "INR", "", 1, 2, "9" * 40, "4", "5", 6, 7, "8", 9, "10", 11, "12", 13, "14"),
-    LeaderboardRow("u1", "INR", "week", 20_000, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
-    MagnitudeRow("u1", "INR", "week", 20_000, 105, 0, -105),
+    StandingRow("u1", "INR", 20_000, 19_996, 19_990, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
+    EndedRow("u1", "INR", "week", 20_000, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
     ReferralRow("u1", 6, 10**12),
     DepositRow(7, "o'1"),
     AccountRow("house/stakes", "INR", "9" * 40, "0"),

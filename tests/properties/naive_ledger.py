@@ -5,7 +5,7 @@ Nothing is cached: a balance is the sum of the postings, a hold is open if no la
 It is quadratic on purpose.
 
 Left out: `record_result`, `cancel_period`, every game but `external` (the others are `unknown_game`),
-private data, wagering, commissions, and every 400, 401, 403: this model gets only commands of a valid shape.
+wagering, commissions, and every 400, 401, 403: this model gets only commands of a valid shape.
 
 Where the contract can be read in two ways, this model reads it as follows:
 
@@ -26,7 +26,8 @@ Shape of a fact
  7. `first_deposit` and `before_bet` are booleans and always there; `from` always has all of its three
     members. A fact has no other member than the command's own and these: `adjustment_approved` does not
     repeat the amount.
- 8. Nulls are dropped everywhere but for the four limits of `set_limits`, where null is a value; a null
+ 8. `private` reaches this model as any text: it is kept, and is no part of what a command asks for.
+    Nulls are dropped everywhere but for the four limits of `set_limits`, where null is a value; a null
     `metadata` there is as good as absent.
  9. The ledger's own facts have, without `cause`: hold_expired {hold_id asset amount}, bonus_expired
     {grant_id asset amount}, transfer_* {transfer_id asset amount} and `reason` when refused or returned,
@@ -946,5 +947,5 @@ def _without_nulls(command: Command) -> Command:
 
 def _differing(first: Command, again: Command) -> tuple[str, ...]:
     absent = object()
-    names = sorted(first.keys() | again.keys())
+    names = sorted((first.keys() | again.keys()) - {"private"})
     return tuple(name for name in names if first.get(name, absent) != again.get(name, absent))

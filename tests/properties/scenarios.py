@@ -78,6 +78,8 @@ expiries = st.sampled_from([None, None, 5 * SECOND_US, 5 * SECOND_US, 20 * SECON
 limits = mostly((1, st.none()), (3, st.integers(0, 60)), (1, huge))
 reasons = st.sampled_from([None, "r"])
 metadata = st.sampled_from([None, None, None, {}, {"k": "v"}])
+private = st.sampled_from([None, None, None, "c2VhbGVk", "YW5vdGhlcg=="])
+"""As a node gets it: encrypted, in base64."""
 earlier = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 4, -1])
 """Which earlier event a command is about, the latest first; −1 is none of them."""
 
@@ -86,7 +88,9 @@ def post(type_: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Post
     return st.builds(
         Post,
         actor=st.sampled_from(["local", "op-2"]),
-        fields=st.fixed_dictionaries({"type": st.just(type_), "user_id": users, "metadata": metadata, **fields}),
+        fields=st.fixed_dictionaries(
+            {"type": st.just(type_), "user_id": users, "metadata": metadata, "private": private, **fields}
+        ),
     )
 
 

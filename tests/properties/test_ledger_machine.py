@@ -376,16 +376,18 @@ def _values(writer: Writer) -> dict[str, Value]:
 
 
 def _changed(fields: Mapping[str, Any], change: int) -> dict[str, Any]:
-    """The command with one member changed, chosen by ``change``, or with new metadata."""
+    """The command with one member changed, chosen by ``change``, or with new metadata or private texts."""
     others = [
         (name, value)
         for name, value in sorted(fields.items())
-        if value is not None and name not in ("type", "command_id", "user_id", "metadata")
+        if value is not None and name not in ("type", "command_id", "user_id", "metadata", "private")
     ]
-    name, value = [("metadata", fields.get("metadata")), *others][change % (len(others) + 1)]
+    name, value = [("metadata", fields.get("metadata")), ("private", None), *others][change % (len(others) + 2)]
     match name, value:
         case "metadata", _:
             return {**fields, name: {"k": "changed"}}
+        case "private", _:  # the same command nevertheless
+            return {**fields, name: "Y2hhbmdlZA=="}
         case "spend", _:
             return {**fields, name: "bonus_first" if value == "cash_first" else "cash_first"}
         case "position", _:

@@ -55,9 +55,10 @@ class Asked:
 
     @property
     def request_sha256(self) -> str:
-        """As the contract has it, for itself: sorted keys, no spaces, no nulls but in ``set_limits``."""
+        """As the contract has it, for itself: sorted keys, no spaces, no nulls but in ``set_limits``, no private."""
         kept = naive_ledger.LIMITS if self.fields["type"] == "set_limits" else ()
         members = {name: value for name, value in self.fields.items() if value is not None or name in kept}
+        members.pop("private", None)
         text = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return sha256(text.encode()).hexdigest()
 
@@ -99,7 +100,7 @@ class Witness:
         self._times_us = [0] * partitions
         self._head_of: dict[str, str] = {}
         self._facts_read: Counter[str] = Counter()  # how many of a wallet's facts are in the log
-        self._asked: dict[tuple[str, str, str], tuple[dict[str, Any], set[str]]] = {}
+        self._asked: dict[tuple[str, str, str], list[Asked]] = {}
         self._credit_max: dict[tuple[str, str], int] = {}
 
     # --- input ---------------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ class Witness:
         """Add the requests since the last call, in the order of posting, and each partition's new records."""
         for one in asked:
             if not one.dry_run:
-                self._asked.setdefault(one.identity, (one.fields, set()))[1].add(one.actor)
+                self._asked.setdefault(one.identity, []).append(one)
         unread = [deque(of_partition) for of_partition in records]
         waiting = _Unmatched(asked, [decode(record).event for of_partition in records for record in of_partition])
         self._match_responses(waiting, now_us)
@@ -180,10 +181,15 @@ class Witness:
 
     def _post_to_the_model(self, event: Event) -> None:
         identity = event.user_id, event.command_id, event.request_sha256
-        assert identity in self._asked, f"no client posted {event}"
-        fields, actors = self._asked[identity]
-        assert event.actor in actors, event
-        modelled = self.naive.post(fields, now_us=event.time_us, actor=event.actor)
+        private = getattr(event.data, "private", None) or None
+        # The same command with other private texts has the same identity.
+        posted = [
+            one
+            for one in self._asked.get(identity, ())
+            if (one.actor, one.fields.get("private")) == (event.actor, private)
+        ]
+        assert posted, f"no client posted {event}"
+        modelled = self.naive.post(posted[0].fields, now_us=event.time_us, actor=event.actor)
         assert isinstance(modelled, naive_ledger.Accepted), f"the model returns {modelled} for {event}"
 
     def _follow_in_the_model(self, event: Event) -> None:

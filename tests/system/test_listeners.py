@@ -1,5 +1,6 @@
 """Both listeners of a real service: TLS, a certificate that changes, and what is served where."""
 
+import asyncio
 import http.client
 import json
 import signal
@@ -7,9 +8,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -21,6 +24,7 @@ from system.service import Service
 pytestmark = pytest.mark.system
 
 WITHIN_S: Final = 60.0
+RELOADED: Final = "SIGHUP: new connections get the certificate as it is now"
 COMMAND: Final = b'{"type":"open_wallet","command_id":"c1","user_id":"u1"}'
 
 
@@ -64,9 +68,20 @@ def name_of(connection: ssl.SSLSocket) -> str:
     return str(shown.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 
-def served_name(service: Service) -> str:
-    with tls_connection(service) as connection:
-        return name_of(connection)
+def served_names(service: Service) -> set[str]:
+    """By new connections: several, because two servers on one port would take turns."""
+    names = set()
+    for _ in range(12):
+        with tls_connection(service) as connection:
+            names.add(name_of(connection))
+    return names
+
+
+def hang_up(service: Service, says: str) -> None:
+    """Send SIGHUP, and wait until the log says this once more."""
+    before = service.log_text().count(says)
+    service.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+    eventually(lambda: service.log_text().count(says) > before, f"it did not say: {says}")
 
 
 def test_clients_are_served_with_tls_only(service: Service, files: Files) -> None:
@@ -100,14 +115,14 @@ def test_metrics_are_on_the_internal_listener_without_tls(service: Service, file
 
 
 def test_sighup_changes_the_certificate_and_cuts_off_no_request(service: Service, files: Files) -> None:
-    before = served_name(service)
+    (before,) = served_names(service)
     with tls_connection(service) as connection:
         lines = ("POST /v1/commands HTTP/1.1", "host: stakelog", "content-type: application/json")
         head = "\r\n".join([*lines, f"content-length: {len(COMMAND)}", "", ""])
         connection.sendall(head.encode() + COMMAND[:10])
         certificates.write(files.certificate.parent, "renewed")
-        service.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
-        eventually(lambda: served_name(service) == "renewed", "the certificate is still the previous one")
+        hang_up(service, RELOADED)
+        assert served_names(service) == {"renewed"}
         assert name_of(connection) == before
         connection.sendall(COMMAND[10:])
         response = http.client.HTTPResponse(connection)
@@ -116,12 +131,47 @@ def test_sighup_changes_the_certificate_and_cuts_off_no_request(service: Service
 
 
 def test_sighup_with_files_that_cannot_be_used_changes_nothing_and_says_why(service: Service, files: Files) -> None:
-    before, key = served_name(service), files.key.read_bytes()
+    before = served_names(service)
     files.key.write_text("no key")
-    service.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
-    eventually(lambda: "SIGHUP: the certificate stays as it was" in service.log_text(), "nothing was said")
-    assert served_name(service) == before
-    files.key.write_bytes(key)
+    hang_up(service, "SIGHUP: the certificate stays as it was: STAKELOG_TLS_CERT=")
+    assert served_names(service) == before
     certificates.write(files.certificate.parent, "mended")
-    service.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
-    eventually(lambda: served_name(service) == "mended", "the certificate is still the previous one")
+    hang_up(service, RELOADED)
+    assert served_names(service) == {"mended"}
+
+
+# --- many connections ----------------------------------------------------------------------------------------------
+
+IDLE, SLOW = 1_000, 200
+KEPT_BYTES: Final = 100_000_000
+"""They were measured to need 9 MB."""
+
+
+async def connect(service: Service, sent: bytes) -> asyncio.StreamWriter:
+    _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(sent)
+    return writer
+
+
+async def test_others_are_served_while_a_thousand_are_idle_and_two_hundred_are_slow(tmp_path: Path) -> None:
+    headers = b"GET /healthz HTTP/1.1\r\nhost: stakelog\r\nx: "
+    lines = (b"POST /v1/commands HTTP/1.1", b"host: stakelog", b"content-type: application/json")
+    body = b"\r\n".join([*lines, b"content-length: 9999", b"", b""])
+    service = Service(tmp_path / "data", PARTITIONS="1")
+    await asyncio.to_thread(service.start)
+    try:
+        before = psutil.Process(service.pid).memory_info().rss
+        connections = [await connect(service, b"") for _ in range(IDLE)]
+        slow = [await connect(service, headers if number % 2 else body) for number in range(SLOW)]
+        async with httpx.AsyncClient(base_url=service.url, timeout=WITHIN_S) as client:
+            for number in range(50):
+                for writer in slow:
+                    writer.write(b"x")
+                command = {"type": "open_wallet", "command_id": "c1", "user_id": f"u{number}"}
+                assert (await client.post("/v1/commands", json=command)).status_code == 201
+                assert (await client.get(f"/v1/wallets/u{number}?consistency=strong")).status_code == 200
+        assert psutil.Process(service.pid).memory_info().rss - before < KEPT_BYTES
+        for writer in (*connections, *slow):
+            writer.close()
+    finally:
+        await asyncio.to_thread(service.stop)

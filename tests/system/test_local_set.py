@@ -1,5 +1,6 @@
 """`make up` and `make down`: parts start, are restarted, and are stopped by process id; and the balancer."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -187,3 +188,64 @@ def status(balancer: Balancer, method: str, path: str, body: str | None = None) 
 
 def post(balancer: Balancer, number: int) -> int:
     return status(balancer, "POST", "/v1/commands", json.dumps(some_commands(number, 1)[0]))
+
+
+@pytest.fixture
+def hurried_balancer(tmp_path: Path) -> Iterator[Balancer]:
+    """It allows four connections from one address, and four seconds for a request."""
+    install(["haproxy"])
+    with Service(tmp_path / "one", PARTITIONS="1") as service:
+        limits = {"BALANCER_PER_ADDRESS": "4", "BALANCER_REQUEST_WITHIN": "4s"}
+        balancer = Balancer(tmp_path / "balancer", free_port(), [service.port] * 3, limits)
+        balancer.start()
+        try:
+            within(60, lambda: status(balancer, "GET", "/readyz") == 200, "no node was found")
+            yield balancer
+        finally:
+            balancer.stop()
+
+
+def connected(balancer: Balancer, address: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", balancer.port), 60, source_address=(address, 0))
+
+
+def response_at(connection: socket.socket) -> bytes:
+    """The beginning of it; empty if the balancer closes the connection."""
+    try:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
+        return connection.recv(1_000).partition(b"\r\n")[0]
+    except ConnectionError:
+        return b""
+
+
+def test_the_balancer_bounds_the_connections_of_one_address_and_the_time_for_a_request(
+    hurried_balancer: Balancer,
+) -> None:
+    balancer = hurried_balancer
+    with contextlib.ExitStack() as stack:
+
+        def keep(address: str) -> socket.socket:
+            return stack.enter_context(connected(balancer, address))
+
+        for _ in range(4):
+            assert response_at(keep("127.0.0.2")) == b"HTTP/1.1 200 OK"
+        assert response_at(keep("127.0.0.2")) == b""
+        assert response_at(keep("127.0.0.3")) == b"HTTP/1.1 200 OK", "another address is served"
+
+        slow, body = keep("127.0.0.4"), keep("127.0.0.4")
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: ")
+        body.sendall(b"POST /v1/commands HTTP/1.1\r\nhost: a\r\ncontent-length: 9999\r\n\r\n{")
+        assert everything(slow).startswith(b"HTTP/1.1 408 ")
+        assert b'"code":"request_timeout"' in everything(body)
+
+        long = keep("127.0.0.5")
+        long.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 20_000 + b"\r\n\r\n")
+        assert everything(long).startswith(b"HTTP/1.1 400 ")
+
+
+def everything(connection: socket.socket) -> bytes:
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(10_000):
+            found += part
+    return found

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.local.servers import Kafka
+from ledger.operations.seals import SEALS, Seal, checked, read_lines
 from real_servers import running
 from system.cluster import Cluster, Crowd, assert_borne_out
+from system.read_side import program
 from system.service import Service
 
 pytestmark = pytest.mark.system
@@ -27,7 +29,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One for all: the name of the topic is fixed, so a broker has one ledger."""
     with (
         running(Kafka(settings="group.min.session.timeout.ms=1000")) as kafka,
-        Cluster(kafka, tmp_path_factory.mktemp("nodes"), session_timeout_ms=int(SESSION_S * 1_000)) as cluster,
+        Cluster(
+            kafka, tmp_path_factory.mktemp("nodes"), session_timeout_ms=int(SESSION_S * 1_000), SEAL_S="1"
+        ) as cluster,
     ):
         yield cluster
 
@@ -132,3 +136,37 @@ async def test_a_node_stopped_past_its_session_and_resumed_cannot_harm(cluster: 
         assert crowd.longest_s(theirs) < SESSION_S + ROOM_S
     await cluster.settled()
     await assert_borne_out(cluster, crowd)
+
+
+async def test_each_node_seals_all_partitions_and_no_seal_contradicts_the_log_or_another(cluster: Cluster) -> None:
+    """After all that the tests above did to the nodes, too."""
+    await cluster.settled()
+    crowd, moves = Crowd(cluster, "seal"), cluster.nodes[0]
+    async with crowd.playing():
+        await sealed_again(cluster)
+        await asyncio.to_thread(moves.stop)
+        await cluster.settled()
+        await sealed_again(cluster)
+        await start(cluster)
+        await cluster.settled()
+        await sealed_again(cluster)
+    for node in cluster.nodes:
+        assert len(seals_of(node)[-1].partitions) == cluster.partitions
+        verify = ("audit", "verify", "--url", node.url, "--seals", str(cluster.nodes[1].data / SEALS))
+        done = await asyncio.to_thread(program, node.data, *verify)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "anchored: the seal of" in done.stdout
+
+
+def seals_of(node: Service) -> list[Seal]:
+    """Its seals, each checked against the one before."""
+    return list(checked(read_lines(node.data / SEALS)))
+
+
+async def sealed_again(cluster: Cluster) -> None:
+    """Wait until each running node has made one more seal since this call began."""
+    before = {node: len(seals_of(node)) for node in cluster.nodes if node.process is not None}
+    async with asyncio.timeout(60):
+        for node, count in before.items():
+            while len(seals_of(node)) < count + 2:  # the next one may have begun before  # noqa: ASYNC110
+                await asyncio.sleep(0.1)

@@ -3,14 +3,14 @@
 async with InMemoryApi(tmp_path) as api_client:
     await api_client.world.given(open_wallet(), deposit(500))
     await api_client.fold()                             # before this the read model is empty
-    answer = await api_client.get("/v1/wallets/u1/history?limit=1")
+    response = await api_client.get("/v1/wallets/u1/history?limit=1")
 
 A target is sent unchanged: percent-encoded, as in an HTTP request.
 """
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import unquote
 
 import msgspec
@@ -18,7 +18,12 @@ import msgspec
 from api.composition.application import Listening, build_applications
 from api.composition.child_process import Child
 from api.http.application import Rim
+from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
+from api.identity.keys import Keys
+from api.limits.limits import Limits, Rates
+from api.limits.memory import NoncesInMemory
+from api.limits.signatures import SignedRequests
 from ledger.core.record import EMPTY
 from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.log_view import LogView
@@ -30,8 +35,10 @@ from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from unit.node_in_memory import World
 
+UNLIMITED: Final = Rates(client=0, user=0, address=0, login=0)
 
-class Answer(NamedTuple):
+
+class ApiResponse(NamedTuple):
     status: int
     headers: dict[str, str]
     """Names in lower case; a header that is given twice fails the request."""
@@ -39,6 +46,11 @@ class Answer(NamedTuple):
 
     def json(self) -> Any:
         return msgspec.json.decode(self.body)
+
+
+def limiter(rates: Rates = UNLIMITED, **options: Any) -> Limiter:
+    """Limits of one process. ``options``: of ``Limits``."""
+    return Limiter(Limits(rates, **options), SignedRequests(NoncesInMemory()))
 
 
 class InMemoryApi:
@@ -51,11 +63,14 @@ class InMemoryApi:
         *,
         started: World | None = None,
         whole: LogView | None = None,
+        keys: Keys | None = None,
         **listeners: Any,
     ) -> None:
         """``started``: a node that runs already, with as many partitions; ``whole``: its log among other nodes;
-        ``listeners``: settings of the applications."""
-        self._listeners = listeners
+        ``listeners``: settings of the applications; with ``login``, and without a ``limiter``, nothing is limited."""
+        if listeners.get("login") is not None:
+            listeners.setdefault("limiter", limiter())
+        self._listeners, self._keys = listeners, keys
         self._whole = whole
         self.world = World(partitions) if started is None else started
         self._runs = started is not None
@@ -83,7 +98,7 @@ class InMemoryApi:
         self.reads = Reads(self.model, node, self.world.clock)
         address = "http://127.0.0.1:8080"
         self.app, inside = build_applications(
-            node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners)
+            node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners), self._keys
         )
         if inside is not None:
             self.inside = inside
@@ -109,12 +124,12 @@ class InMemoryApi:
         await self.store.report(self._generation, partition, 1, 1, found)
         await self.reads.suspects.look()
 
-    async def get(self, target: str, *headers: tuple[str, str]) -> Answer:
+    async def get(self, target: str, *headers: tuple[str, str]) -> ApiResponse:
         return await self.ask("GET", target, *headers)
 
     async def ask(
         self, method: str, target: str, *headers: tuple[str, str], app: Rim | None = None, body: bytes = b""
-    ) -> Answer:
+    ) -> ApiResponse:
         """``app``: the one that is asked; None: the one for clients."""
         raw_path, _, query = target.partition("?")
         scope: Any = {
@@ -147,4 +162,4 @@ class InMemoryApi:
             key = name.decode().lower()
             assert key not in found, f"{key} is given twice"
             found[key] = text.decode()
-        return Answer(start["status"], found, b"".join(part["body"] for part in parts))
+        return ApiResponse(start["status"], found, b"".join(part["body"] for part in parts))

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import pytest
 
 from ledger.core.commands import (
@@ -89,14 +90,15 @@ def bet(command_id: str, bet_id: str, stake: int, **fields: Any) -> Command:
     return PlaceBet(command_id=command_id, user_id=ADA, bet_id=bet_id, stake=stake, **about, **fields)
 
 
-async def a_day() -> list[list[bytes]]:
-    """One event of each type at least, most of them on one wallet."""
+async def a_day(private: str | None = None) -> list[list[bytes]]:
+    """One event of each type at least, most of them on one wallet. ``private``: of every command."""
     log = MemoryEventLog(PARTITIONS)
     clock = Clock()
     node = node_of_whole_log(log, MemoryStateStore(), clock, {"INR": 2})
     await node.start()
 
     async def post(command: Command, actor: str = "local") -> Any:
+        command = msgspec.structs.replace(command, private=private)
         return await node.post(command, sha256(canonical(command)).hexdigest(), actor)
 
     a: dict[str, Any] = {"user_id": ADA}
@@ -315,6 +317,15 @@ def test_a_changed_metadata_names_the_changed_record(day: list[list[bytes]], eve
     partition = next(p for p in range(PARTITIONS) if any(parsed(r)["type"] == event_type for r in day[p]))
     seq = damage(day, partition, event_type, lambda event: event["data"].update(metadata={"k": "v"}))
     assert place_of(fault_of(day)) == (partition, seq)
+
+
+def test_private_texts_of_every_command_are_in_its_event_only_and_verify() -> None:
+    day = asyncio.run(a_day(private="c2VhbGVk"))
+    verify(Lists(day))
+    for event in [parsed(record) for records in day for record in records]:
+        assert event["data"].get("private") == (None if event["actor"] == "ledger" else "c2VhbGVk"), event
+    seq = damage(day, P, "bet_settled", lambda event: event["data"].update(private="b3RoZXI="))
+    assert place_of(fault_of(day)) == (P, seq)
 
 
 def test_a_changed_time_names_the_changed_record_and_not_the_next_one(day: list[list[bytes]]) -> None:

@@ -28,8 +28,9 @@ TASKS: Final = {
         *("save-", "server", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
     },
     "keep": {
-        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "revocations", "seals"),
-        *("snapshots", "standby-follow-ups", "suspect-reads", "tls-reload", "unsettled"),
+        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "rate-limits"),
+        *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
+        "unsettled",
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),

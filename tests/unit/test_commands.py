@@ -16,6 +16,7 @@ from ledger.core.commands import (
     PlaceBet,
     SetLimits,
     canonical,
+    whole,
 )
 
 AN_ORDER = {"type": "deposit", "command_id": "c-1", "user_id": "u1", "order_id": "o1", "asset": "INR", "amount": 500}
@@ -237,6 +238,17 @@ def test_the_hash_of_a_command_stays_what_it_is() -> None:
 
 def test_absent_and_null_are_the_same_command() -> None:
     assert canonical(decoded({**AN_ORDER, "bonus": None, "metadata": None})) == canonical(decoded(AN_ORDER))
+
+
+def test_private_is_a_flat_map_of_at_most_16_strings_and_no_part_of_what_a_command_asks_for() -> None:
+    command = decoded({**AN_ORDER, "private": {"iban": "DE02", "é" * 64: "🎲" * 512}})
+    assert command.private == {"iban": "DE02", "é" * 64: "🎲" * 512}
+    assert canonical(command) == canonical(decoded(AN_ORDER))
+    assert b'"private":{"iban":"DE02","' in whole(command)
+    assert malformed({**AN_ORDER, "private": {f"key {n}": "value" for n in range(17)}})
+    assert malformed({**AN_ORDER, "private": {"k" * 65: "v"}})
+    assert malformed({**AN_ORDER, "private": {"k": "v" * 513}})
+    assert malformed({**AN_ORDER, "private": {"k": {"deeper": "v"}}})
 
 
 def test_an_explicit_default_is_another_command_than_an_absent_field() -> None:

@@ -20,7 +20,7 @@ from projections.live.port import Change, change_of
 from projections.models.accounts import AccountRow
 from projections.models.bets import BetRow
 from projections.models.history import HistoryRow
-from projections.models.leaderboards import LeaderboardRow
+from projections.models.leaderboards import EndedRow, StandingRow
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.projecting.post_commit import PostCommit
@@ -36,8 +36,8 @@ ROWS: Sequence[tuple[type[Row], Sequence[Row]]] = [
     (HistoryRow, [HistoryRow("u1", 1, 11, "INR", "bet_placed", "c", "external", -5, 0, 0, 5, 0, 0, "{}")]),
     (BetRow, [BET]),
     (StatisticsRow, [StatisticsRow("u1", "INR", "external", 1)]),
-    (LeaderboardRow, [LeaderboardRow("u1", "INR", "day", day) for day in (20_001, 20_000)]),
-    (LeaderboardRow, [LeaderboardRow("u1", "INR", "week", 19_996)]),
+    (StandingRow, [StandingRow("u1", "INR", 20_001, 19_996, 19_990)]),
+    (EndedRow, [EndedRow("u1", "INR", "day", 20_000), EndedRow("u1", "INR", "week", 19_989)]),
     (AccountRow, [AccountRow("house/stakes", "INR")]),
 ]
 RUN = Run(3, BEFORE, AFTER, ROWS)

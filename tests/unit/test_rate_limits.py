@@ -184,7 +184,7 @@ def test_logins_that_succeed_are_not_slowed(clock_s: SteppedClock) -> None:
     limits = Limits(Rates(login=10), clock_s=clock_s)
     for _ in range(1_000):
         assert limits.try_login("192.0.2.1", "server-1") is None
-        limits.login_succeeded("192.0.2.1", "server-1")
+        limits.give_back_login("192.0.2.1", "server-1")
 
 
 async def test_nodes_that_add_up_allow_no_more_than_the_stated_bound(clock_s: SteppedClock) -> None:

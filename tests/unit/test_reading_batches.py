@@ -26,7 +26,26 @@ DELETE = OPEN[:-1] + b',"metadata":{"a":"\x7f"}}'
 NOT_ASCII = OPEN[:-1] + ',"metadata":{"a":"é\x85"}}'.encode()
 HUGE = BET.replace(b'"stake":5', b'"stake":' + b"9" * 5_000)
 UNKNOWN = OPEN[:-1] + b',"amount":5}'
-ODD = [NULL, DEFAULT, TWICE, TEXT_TWICE, IN_METADATA, ESCAPED, DELETE, NOT_ASCII, HUGE, UNKNOWN, b"5", b"{}"]
+PRIVATE = BET[:-1] + b',"private":{"iban":"DE02"}}'
+SEALED = BET[:-1] + b',"private":"c2VhbGVk"}'
+IN_PRIVATE = BET[:-1] + b',"private":{"MARKER":"1","MARKER":"2"}}'
+ODD = [
+    PRIVATE,
+    SEALED,
+    IN_PRIVATE,
+    NULL,
+    DEFAULT,
+    TWICE,
+    TEXT_TWICE,
+    IN_METADATA,
+    ESCAPED,
+    DELETE,
+    NOT_ASCII,
+    HUGE,
+    UNKNOWN,
+    b"5",
+    b"{}",
+]
 
 
 def one_by_one(element: bytes) -> HashedCommand | str:
@@ -44,11 +63,21 @@ def test_each_element_is_read_as_if_it_came_alone(odd: bytes) -> None:
     assert found == [one_by_one(element) for element in elements]
 
 
+@pytest.mark.parametrize("bad", [IN_PRIVATE, SEALED, BET[:-1] + b',"private":{"k":["MARKER"]}}'])
+def test_malformed_private_texts_are_refused_and_not_repeated(bad: bytes) -> None:
+    with pytest.raises(Problem) as refused:
+        read_command(bad)
+    assert b"private" in refused.value.encoded()
+    assert b"MARKER" not in refused.value.encoded()
+    (in_batch,) = read_batch(b"[" + bad + b"]")
+    assert isinstance(in_batch, Problem)
+
+
 def test_a_plain_batch_is_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def alone(_body: bytes) -> HashedCommand:
         raise AssertionError("an element is read by itself")
 
-    plain = [OPEN, BET, NULL.replace(b',"bonus":null', b"")]
+    plain = [OPEN, BET, PRIVATE, NULL.replace(b',"bonus":null', b"")]
     expected = [read_command(element) for element in plain]
     monkeypatch.setattr(commands, "read_command", alone)
     assert read_batch(b"[" + b",".join(plain) + b"]") == expected

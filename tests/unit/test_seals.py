@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence, Sized
 from functools import partial
 from hashlib import sha256
@@ -11,13 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api.identity.keys import jwk_of
+from api.identity.receipts import PublicKeys
 from api.sealing.outside import CopyFailed, FolderOutside, outside_of
 from api.sealing.sealer import Sealer
 from ledger.core.record import EMPTY_SHA256, Head
-from ledger.errors import LogUnavailable
+from ledger.errors import LedgerError, LogUnavailable
 from ledger.operations.audit import Fault
-from ledger.operations.seals import SEALS, SealFile, anchors_of, checked, read_lines, seal_line, utc
+from ledger.operations.seals import (
+    SEALS,
+    SealCounts,
+    SealFile,
+    Sign,
+    anchors_of,
+    checked,
+    read_lines,
+    seal_line,
+    utc,
+)
 from unit.api_in_memory import InMemoryApi
 from unit.given import NOON
 
@@ -94,6 +108,100 @@ def test_a_seq_that_decreases_is_a_fault() -> None:
     first = seal_line(NOON, heads(5), EMPTY_SHA256)
     with pytest.raises(Fault, match="is lower"):
         list(checked([first, seal_line(NOON, heads(4), sha256(first).hexdigest())]))
+
+
+# --- signatures -----------------------------------------------------------------------------------------------------
+
+
+class Signers:
+    """Two keys, and the public ones of both or of one."""
+
+    def __init__(self) -> None:
+        self.private = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2)]
+        self.kids = [jwk_of(key.public_key())["kid"] for key in self.private]
+
+    def sign(self, number: int) -> Sign:
+        def signed(text: bytes) -> tuple[str, str]:
+            octets = self.private[number].sign(text)
+            return self.kids[number], urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+        return signed
+
+    def public(self, *numbers: int, are_all: bool = True) -> PublicKeys:
+        return PublicKeys({self.kids[n]: self.private[n].public_key() for n in numbers}, are_all=are_all)
+
+
+def signed_chain(signers: Signers) -> list[bytes]:
+    """Unsigned, by the first key, by the second."""
+    lines: list[bytes] = []
+    for number, sign in enumerate((None, signers.sign(0), signers.sign(1))):
+        prev = sha256(lines[-1]).hexdigest() if lines else EMPTY_SHA256
+        lines.append(seal_line(NOON + number * HOUR_US, heads(number), prev, sign))
+    return lines
+
+
+def test_a_signature_is_over_the_seal_without_kid_and_signature() -> None:
+    signers = Signers()
+    first, line, _ = signed_chain(signers)
+    unsigned = seal_line(NOON + HOUR_US, heads(1), sha256(first).hexdigest())
+    seal = json.loads(line)
+    signers.private[0].public_key().verify(urlsafe_b64decode(seal["signature"] + "=="), b"stakelog-seal:" + unsigned)
+    assert {**seal, "kid": None, "signature": None} == json.loads(unsigned)
+
+
+def test_signed_and_unsigned_seals_are_read_and_counted() -> None:
+    signers = Signers()
+    lines = signed_chain(signers)
+    for keys, checked_ones in (
+        (None, 0),
+        (signers.public(0, 1), 2),
+        (signers.public(0, are_all=False), 1),
+    ):
+        counts = SealCounts()
+        assert anchors_of(lines, keys, counts) == anchors_of(lines)
+        assert counts == SealCounts(3, 2, checked_ones)
+    with pytest.raises(Fault, match="not among the given keys") as caught:
+        list(checked(lines, signers.public(0)))
+    assert caught.value.seq == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda seal: {**seal, "sealed_at_us": seal["sealed_at_us"] + 1},
+        lambda seal: {**seal, "signature": "A" * 86},
+        lambda seal: {**seal, "signature": None},
+        lambda seal: {**seal, "kid": None},
+        lambda seal: {**seal, "partitions": [{**one, "seq": one["seq"] + 1} for one in seal["partitions"]]},
+    ],
+)
+def test_a_rewritten_seal_at_the_end_of_the_chain_shows(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    signers = Signers()
+    lines = signed_chain(signers)
+    lines[2] = json.dumps(change(json.loads(lines[2])), separators=(",", ":")).encode()
+    with pytest.raises(Fault) as caught:
+        list(checked(lines, signers.public(0, 1)))
+    assert caught.value.seq == 3
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_seal_waits_for_the_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    signers, failures = Signers(), 2
+
+    def sign(text: bytes) -> tuple[str, str]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise LogUnavailable("no keys yet")
+        return signers.sign(0)(text)
+
+    sealer = Sealer(SealFile(tmp_path / SEALS), Log().heads, Clock(), 3_600, sign=sign)
+    sealer.start()
+    await until(lambda: len(sealer.file) == 1)
+    await sealer.stop()
+    assert caplog.text.count("no keys yet") == 2
+    (seal,) = checked(read_lines(tmp_path / SEALS), signers.public(0))
+    assert seal.kid == signers.kids[0]
 
 
 # --- the file -------------------------------------------------------------------------------------------------------
@@ -253,6 +361,23 @@ async def test_a_clock_that_was_set_back_gives_no_seal_an_earlier_time(tmp_path:
     await sealer.seal_now()
     await sealer.stop()
     assert len(list(checked(read_lines(tmp_path / SEALS)))) == 2
+
+
+async def test_a_partition_that_seems_shorter_than_it_was_is_not_sealed_also_after_a_restart(tmp_path: Path) -> None:
+    log = Log()
+    log.seq = 5
+    sealer = Sealer(SealFile(tmp_path / SEALS), log.heads, Clock(), 3_600)
+    sealer.file.open()
+    await sealer.seal_now()
+    log.seq = 4
+    for again in (sealer, Sealer(SealFile(tmp_path / SEALS), log.heads, Clock(), 3_600)):
+        again.file.open()
+        with pytest.raises(LedgerError, match="partition 0 seems to end at seq 4, and was sealed at seq 5"):
+            await again.seal_now()
+        log.seq = 5
+        await again.seal_now()
+        log.seq = 4
+    assert len(list(checked(read_lines(tmp_path / SEALS)))) == 3
 
 
 # --- copied outside -------------------------------------------------------------------------------------------------

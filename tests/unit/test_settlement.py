@@ -275,7 +275,7 @@ async def test_a_failed_append_of_a_bet_leaves_no_open_bet() -> None:
     await world.stop()
 
 
-# --- asking --------------------------------------------------------------------------------------------------------
+# --- requests for outcomes ------------------------------------------------------------------------------------------
 
 
 async def test_a_partition_that_missed_the_announcement_asks_60_s_after_the_end() -> None:

@@ -1,7 +1,11 @@
 """Signed requests: what the client signed passes once; anything else never."""
 
 import base64
+import re
+import time
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -193,3 +197,14 @@ def test_a_public_key_is_the_line_that_openssl_writes() -> None:
     for wrong in ("", PUBLIC[:-1], PUBLIC + "\n", pem, "A" * 60):
         with pytest.raises(ValueError, match="not an Ed25519"):
             read_public_key(wrong)
+
+
+async def test_the_code_in_the_documentation_signs_what_passes(check: Checking) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "signed-requests.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - our own page
+    url = "https://ledger.example/v1/commands?dry_run=true"
+    headers = names["signature_headers"](PRIVATE, "game-server-1", "POST", url, BODY)
+    check.clock_s.now_s = time.time()
+    await check({name.lower().encode(): value.encode() for name, value in headers.items()})

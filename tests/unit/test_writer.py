@@ -413,6 +413,26 @@ async def test_a_repeated_command_is_paid_once(world: World) -> None:
     assert await world.cash() == 500
 
 
+async def test_the_same_command_with_other_private_texts_is_a_hit_and_the_first_ones_stay(world: World) -> None:
+    await with_cash(world)
+    await world.given(place_bet(100, "b1", command_id="c", private="Zmlyc3Q="))
+    for private in ("c2Vjb25k", None):
+        answer = await world.post(place_bet(100, "b1", command_id="c", private=private))
+        assert isinstance(answer, Accepted)
+        assert answer.hit
+        assert b'"private":"Zmlyc3Q="' in answer.record
+    assert await world.post(place_bet(101, "b1", command_id="c", private="c2Vjb25k")) == IdReused(("stake",), "0:3")
+
+
+async def test_no_follow_up_repeats_private_texts(world: World) -> None:
+    await with_cash(world)
+    await world.given(transfer(100, "u2", private="c2VhbGVk"))
+    await world.quiet()
+    private = [record for record in world.appended.records[0] if b"private" in record]
+    assert len(private) == 1
+    assert b'"transfer_sent"' in private[0]
+
+
 async def test_an_id_with_another_body_names_the_fields_that_differ(world: World) -> None:
     await with_cash(world)
     await world.given(place_bet(100, "b1", command_id="c", metadata={"k": "v"}))

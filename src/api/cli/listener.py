@@ -40,10 +40,12 @@ class PortTaken(Exception):
 class Listener:
     """Serves one application on one address, from ``start`` to ``end``."""
 
-    def __init__(self, app: Rim, address: Address, tls: TlsFiles | None = None) -> None:
-        """``address``: from ``free_address``. ``tls``: checked by ``refuse_unusable``."""
+    def __init__(self, app: Rim, address: Address, connections_max: int, tls: TlsFiles | None = None) -> None:
+        """``address``: from ``free_address``. ``connections_max``: further ones wait until one ends. ``tls``: checked
+        by ``refuse_unusable``."""
         self.app = app
         self.address = address
+        self._connections_max = connections_max
         self._tls = tls
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the server has ended by itself."""
@@ -57,7 +59,7 @@ class Listener:
 
     async def start(self) -> None:
         """Returns when it accepts connections, or has ended."""
-        if not await self._listens(self._launch(), 1):
+        if not await self._listens(self._launch(), 1) and not self.ended.done():
             _log.warning("no time limit for clients of %s that do not read: no listening socket was found", self.url)
 
     async def reload(self) -> None:
@@ -84,6 +86,7 @@ class Listener:
             http=HTTPModes.http1,
             websockets=False,
             backlog=_BACKLOG,
+            backpressure=self._connections_max,
             log_enabled=False,
             http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_WITHIN_MS, max_buffer_size=_BUFFER_BYTES),
             ssl_cert=certificate,

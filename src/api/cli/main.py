@@ -10,6 +10,8 @@ import click
 
 from api.cli.audit import audit
 from api.cli.backup import backup
+from api.cli.clients import clients
+from api.cli.keys import keys
 from api.cli.migrate import migrate
 from api.cli.project import project
 from api.cli.upgrade import upgrade
@@ -58,11 +60,15 @@ def serve() -> None:
                           model's database [sqlite]
     STAKELOG_ADMIN_SECRET  first secret of the client admin; unset: made at
                           the first start and printed once
+    STAKELOG_MASTER_KEY_FILE  file with the key that wraps all others: 32 random
+                          bytes in base64; nodes that share a log need it
+                          [master.key in the folder, made at the first start]
+    STAKELOG_MASTER_KEY   the same key as a setting [none]
     STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
                           and below 0 is without limit [20000]
     STAKELOG_RATE_USER    the same for one user, and for a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
-                          address [50]
+                          address [200]
     STAKELOG_RATE_LOGIN   failed logins a minute, of one client from one
                           address [10]
     STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
@@ -102,6 +108,7 @@ def serve() -> None:
     from api.cli.serve import serve as serve_until_stopped
     from api.cli.tls import TlsUnusable, refuse_unusable
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
+    from api.identity.master_key import MasterKeyUnusable
     from ledger.errors import (
         FolderMigrated,
         LogMisconfigured,
@@ -125,7 +132,13 @@ def serve() -> None:
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
         wrong_settings = (
-            LogMisconfigured | LogOutdated | WrongPartitions | WrongAssets | RulesMissing | FolderMigrated
+            LogMisconfigured
+            | LogOutdated
+            | WrongPartitions
+            | WrongAssets
+            | RulesMissing
+            | FolderMigrated
+            | MasterKeyUnusable
         )
         sys.exit(2 if isinstance(error, NoLedger) or isinstance(error.__cause__, wrong_settings) else 1)
 
@@ -133,6 +146,8 @@ def serve() -> None:
 stakelog.add_command(project)
 stakelog.add_command(audit)
 stakelog.add_command(backup)
+stakelog.add_command(clients)
+stakelog.add_command(keys)
 stakelog.add_command(migrate)
 stakelog.add_command(upgrade)
 

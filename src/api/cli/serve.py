@@ -20,11 +20,12 @@ from dishka import AsyncContainer
 from dishka.exceptions import ExitError
 
 from api.cli.listener import Listener, PortTaken, free_address
+from api.cli.open_files import allow_connections
 from api.cli.tls import TlsUnusable
 from api.composition.application import Applications
 from api.composition.child_process import Child
 from api.composition.container import Children, make_container
-from api.composition.network import Address
+from api.composition.network import SECRET_LENGTH_MIN, Address
 from api.composition.settings import SQLITE, Settings
 from ledger import background
 from ledger.errors import LedgerError
@@ -36,6 +37,10 @@ _FLUSH_S: Final = 0.1
 _SAME_SIGNAL_S: Final = 0.5
 """Signals within this time after the first one are ignored: Ctrl-C signals every process of the group, and its leader
 forwards it as well."""
+_CONNECTIONS_MAX: Final = 4_096
+"""Of clients. Chosen: far more than game servers and a balancer keep open."""
+_INTERNAL_CONNECTIONS_MAX: Final = 1_024
+"""Of other nodes and scrapers: clients cannot crowd them out. Chosen: a node has one for each call under way."""
 _SWITCH_S: Final = 0.000_5
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 
@@ -84,13 +89,29 @@ async def _serve(settings: Settings) -> None:
             raise CannotServe(str(error)) from error
         if creates:
             _log.info("created a new ledger in %s", settings.data.resolve())
-        listeners = [Listener(apps.public, address, settings.tls)]
+        if settings.cluster_secret is not None and len(settings.cluster_secret) < SECRET_LENGTH_MIN:
+            _log.warning("STAKELOG_CLUSTER_SECRET can be guessed: `openssl rand -hex 32` makes a better one")
+        share = _share_of_connections()
+        listeners = [Listener(apps.public, address, int(_CONNECTIONS_MAX * share), settings.tls)]
         if internal is not None:
             assert apps.internal is not None
-            listeners.append(Listener(apps.internal, internal))
+            listeners.append(Listener(apps.internal, internal, int(_INTERNAL_CONNECTIONS_MAX * share)))
         await _serve_node(settings, node, children, listeners, stop)
     finally:
         await _close(container)
+
+
+def _share_of_connections() -> float:
+    """How many of the connections that we would allow the limit of open files has room for, from 0 to 1."""
+    wanted = _CONNECTIONS_MAX + _INTERNAL_CONNECTIONS_MAX
+    allowed = allow_connections(wanted)
+    if allowed < wanted:
+        _log.warning(
+            "the limit of open files has room for %d connections only, not for %d: raise it (ulimit -n)",
+            allowed,
+            wanted,
+        )
+    return allowed / wanted
 
 
 def _die_at_next_signal(loop: asyncio.AbstractEventLoop) -> None:

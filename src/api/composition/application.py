@@ -8,10 +8,12 @@ from msgspec.structs import replace
 
 from api.http.application import Rim
 from api.http.browsers import SECURITY, WITH_TLS, Cors
-from api.http.gate import Gate, OpenGate
+from api.http.gate import AnyGate, Gate, OpenGate
+from api.http.limiter import Limiter
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.identity.keys import Keys
 from api.identity.login import Login
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
@@ -39,6 +41,8 @@ class Listening(Struct, frozen=True, kw_only=True):
     """Whose web pages may read responses; ``*``: all."""
     login: Login | None = None
     """None: ``STAKELOG_AUTH=off``."""
+    limiter: Limiter | None = None
+    """The same."""
     adjust_max: Mapping[str, int] = {}
     """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
 
@@ -59,12 +63,17 @@ def build_applications(
     log: LogView,
     seals: SealFile,
     listening: Listening,
+    keys: Keys | None = None,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own."""
-    login = listening.login
-    gate = OpenGate() if login is None else Gate(login.tokens, login.revocations, listening.adjust_max)
-    service = Service(node, reads, log, address, Metrics(node, read_model), PeerHandler(node), seals, gate, login)
+    partitions that other nodes own. ``keys``: None where there is no master key."""
+    login, limiter = listening.login, listening.limiter
+    gate: AnyGate = OpenGate()
+    if login is not None:
+        assert limiter is not None, "with login there are limits"
+        gate = Gate(login.tokens, login.revocations, limiter, listening.adjust_max)
+    metrics = Metrics(node, read_model, None if limiter is None else limiter.limits)
+    service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter, keys)
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
     public = Rim(Router(routes), service, headers=WITH_TLS if listening.tls else SECURITY, cors=cors)
@@ -73,4 +82,6 @@ def build_applications(
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]
     if log.among_others:
         inside += PEER_ROUTES
+    # Prometheus and other nodes log in nowhere, and are not limited.
+    service = service._replace(gate=OpenGate())
     return Applications(public, Rim(Router(inside), service, cluster_secret=listening.cluster_secret))

@@ -14,7 +14,7 @@ from functools import partial
 from logging import getLogger
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
@@ -22,19 +22,25 @@ from dishka import AsyncContainer, Provider, Scope, from_context, make_async_con
 from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
 from api.composition.first_client import create_first
+from api.composition.keys import make_keys, master_keys_of
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
+from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
 from api.identity.clients import Clients
 from api.identity.database import FILE as IDENTITY
 from api.identity.database import IdentityDatabase
+from api.identity.database_keys import DatabaseKeyStore
 from api.identity.hashing import SecretHasher
+from api.identity.keys import Keys
 from api.identity.login import Access, Login
-from api.identity.process_keys import ProcessKeys
 from api.identity.revocations import Revocations
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA as IDENTITY_TABLES
 from api.identity.tokens import ISSUER, Tokens
+from api.limits.limits import Limits
+from api.limits.memory import NoncesInMemory
+from api.limits.signatures import SignedRequests
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
@@ -95,12 +101,26 @@ Checking = NewType("Checking", Child)
 Children = NewType("Children", tuple[Child, ...])
 """All child processes of the service."""
 
+
+class AvailableKeys(NamedTuple):
+    """The keys of the service; None: it has no master key."""
+
+    keys: Keys | None
+
+
 _log = getLogger(__name__)
 
 
 def system_clock() -> int:
     """The machine's time: Unix microseconds, UTC."""
     return time.time_ns() // 1000
+
+
+class Limiting(NamedTuple):
+    """Rate limits and the check of signatures."""
+
+    limiter: Limiter | None
+    """None: ``STAKELOG_AUTH=off``."""
 
 
 class Local(Provider):
@@ -165,30 +185,72 @@ class Local(Provider):
         await database.close()
 
     @provide
-    async def access(self, settings: Settings, database: IdentityDatabase, clock: Clock) -> AsyncIterator[Access]:
+    async def limiter(self, settings: Settings, _: FolderLock) -> AsyncIterator[Limiting]:
+        """Started. Without Redis each process has limits of its own, and accepts no signed request."""
+        if not settings.auth:
+            yield Limiting(None)
+            return
+        if settings.cache == MEMORY:
+            limits, nonces = Limits(settings.rates), NoncesInMemory()
+            yield Limiting(Limiter(limits, SignedRequests(nonces), settings.trusted_proxies))
+            return
+        from api.limits.redis import RedisBuckets, RedisNonces
+        from projections.caching.redis_client import RedisClient
+
+        client = RedisClient(settings.cache, connections=2)
+        limits = Limits(settings.rates, RedisBuckets(client))
+        adding = background.keep(limits.keep_adding_up, "rate-limits")
+        yield Limiting(Limiter(limits, SignedRequests(RedisNonces(client)), settings.trusted_proxies))
+        adding.cancel()
+        await asyncio.wait({adding})
+        await client.close()
+
+    @provide
+    async def keys(
+        self, settings: Settings, database: IdentityDatabase, clock: Clock
+    ) -> AsyncIterator[AvailableKeys]:
+        """Started."""
+        store = DatabaseKeyStore(database)
+        masters = await master_keys_of(settings, store)
+        if masters is None:
+            yield AvailableKeys(None)
+            return
+        keys = make_keys(store, masters, clock)
+        await keys.ring.start()
+        yield AvailableKeys(keys)
+        await keys.ring.stop()
+
+    @provide
+    async def access(
+        self, settings: Settings, database: IdentityDatabase, available: AvailableKeys, clock: Clock
+    ) -> AsyncIterator[Access]:
         """Started. Without its database no token is accepted; it is tried again."""
         if not settings.auth:
             yield Access(None)
             return
+        assert available.keys is not None, "with login there is a master key"
+        keys = available.keys.ring
         store = DatabaseIdentityStore(database)
         with closing(SecretHasher()) as hasher:
             clients = Clients(store, clock, hasher)
             revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
-            keys = ProcessKeys()
             tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
             await revocations.start()
             yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
             await revocations.stop()
 
     @provide
-    async def sealer(self, settings: Settings, log_view: LogView, clock: Clock) -> AsyncIterator[Sealer]:
+    async def sealer(
+        self, settings: Settings, log_view: LogView, available: AvailableKeys, clock: Clock
+    ) -> AsyncIterator[Sealer]:
         """Started."""
         outside = None
         if settings.seals is not None:
             # The chains of several nodes may be copied to one folder.
             name = SEALS if settings.log == SQLITE else f"seals-{_file_name(settings.advertise)}.ndjson"
             outside = outside_of(settings.seals, settings.data, name)
-        sealer = Sealer(SealFile(settings.data / SEALS), log_view.heads, clock, settings.seal_s, outside)
+        sign = None if available.keys is None else available.keys.ring.sign
+        sealer = Sealer(SealFile(settings.data / SEALS), log_view.heads, clock, settings.seal_s, outside, sign)
         sealer.start()
         yield sealer
         await sealer.stop()
@@ -270,11 +332,13 @@ class Embedded(Provider):
         check: Checking,
         sealer: Sealer,
         access: Access,
+        limiting: Limiting,
+        keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
 class Distributed(Provider):
@@ -371,10 +435,12 @@ class Distributed(Provider):
         log_view: LogView,
         sealer: Sealer,
         access: Access,
+        limiting: Limiting,
+        keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access)
+        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
 def _applications(
@@ -385,16 +451,19 @@ def _applications(
     log_view: LogView,
     sealer: Sealer,
     access: Access,
+    limiting: Limiting,
+    keys: AvailableKeys,
 ) -> Applications:
     listening = Listening(
         login=access.login,
+        limiter=limiting.limiter,
         adjust_max=settings.adjust_max,
         internal=settings.internal is not None,
         cluster_secret=settings.cluster_secret,
         tls=settings.tls is not None,
         origins=settings.origins,
     )
-    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening)
+    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening, keys.keys)
 
 
 @asynccontextmanager

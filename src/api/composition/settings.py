@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
@@ -50,6 +50,8 @@ KNOWN: Final = frozenset(
         "AUTH",
         "IDENTITY",
         "ADMIN_SECRET",
+        "MASTER_KEY",
+        "MASTER_KEY_FILE",
         "ISSUER",
         "ADJUST_MAX",
         "RATE_CLIENT",
@@ -119,6 +121,10 @@ class Settings(Struct, frozen=True):
     """Where clients and tokens are: or the URL of a database."""
     admin_secret: str | None = None
     """The first secret of the client ``admin``; None: it is made and printed."""
+    master_key: str | None = None
+    """Wraps the keys in the identity store; None: it is in a file."""
+    master_key_file: Path | None = None
+    """The file; None: ``master.key`` in the data folder, which an embedded service makes."""
     issuer: str | None = None
     """The public address of the service, which its tokens name."""
     adjust_max: Mapping[str, int] = {}
@@ -175,6 +181,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         admin_secret=_admin_secret(environment),
         issuer=_issuer(environment),
         adjust_max=_adjust_max(environment, assets),
+        **_master_key(environment),
         rates=_rates(environment),
         trusted_proxies=_trusted_proxies(environment),
     )
@@ -212,6 +219,14 @@ def _identity(environment: Mapping[str, str]) -> str:
             "postgresql://… or mysql://…, or leave it unset to use the database of STAKELOG_READ_MODEL"
         )
     return _database(name, url) if url else _read_model(environment)
+
+
+def _master_key(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Checked when it is used, and never quoted in a message."""
+    key, file = environment.get("STAKELOG_MASTER_KEY"), environment.get("STAKELOG_MASTER_KEY_FILE")
+    if key and file:
+        raise SettingsError("STAKELOG_MASTER_KEY and STAKELOG_MASTER_KEY_FILE name two master keys: set one of them")
+    return {"master_key": key or None, "master_key_file": Path(file) if file else None}
 
 
 def _admin_secret(environment: Mapping[str, str]) -> str | None:

@@ -5,11 +5,13 @@
 ``routing``          the row of a route, and the route of a path
 ``service``          what handlers use
 ``gate``             who sends a request, and whether they may
+``limiter``          rate limits and signed requests
 ``requests``         requests and responses on ASGI
 ``parameters``       reads paths and queries into Structs
 ``commands``         reads the bodies of commands
 ``bodies``           the bodies of responses; ``identity_bodies``: of logins and clients
 ``json_bodies``      reads the JSON bodies that are no commands
+``private``          seals the private texts of commands, and shows them to those who may read them
 ``problems``         every problem, from code to status
 ``consistency``      what reads share: ``min_position``, ``as_of``, ETags, "not found"
 ``compression``      of long responses

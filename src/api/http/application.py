@@ -42,6 +42,7 @@ from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
 from api.identity.hashing import TooManyLogins
 from api.identity.ports import IdentityUnavailable
+from api.limits.ports import SharedUnavailable
 from api.nodes.client import INTERNAL, SECRET_HEADER
 
 _UNMATCHED: Final = "unmatched"
@@ -151,6 +152,9 @@ class Rim:
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = loop.time() + wait_s
                 request = Request(served.read_path(values), query, scope, receiving, wait_until_s, identity)
+                self._gate.count_user(request)
+                if identity.public_key is not None:
+                    await self._gate.check_signature(request)
                 if route.takes is not None:
                     request.body = await read_json(request, route.takes)
                 if not route.checks_commands:
@@ -162,10 +166,10 @@ class Rim:
                 await respond(sending, response, self.unsent, always, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
-            except IdentityUnavailable as error:
+            except (IdentityUnavailable, SharedUnavailable) as error:
                 problem = unavailable(error)
             except TooManyLogins:
-                problem = Problem("overloaded", "too many clients are logging in")
+                problem = Problem("rate_limited", "too many clients are logging in")
             except ClientTooSlow:
                 status = _NO_RESPONSE
             except asyncio.CancelledError:

@@ -26,6 +26,7 @@ from ledger.core.commands import (
     PlaceBet,
     RecordResult,
     canonical,
+    whole,
 )
 from ledger.core.events import LEDGER
 from ledger.core.fields import GAME_STREAM, USER_ID_PATTERN
@@ -41,6 +42,12 @@ class HashedCommand(NamedTuple):
 
     command: Command
     request_sha256: str
+
+
+class _Repeating(NamedTuple):
+    """An object in which a member occurs twice."""
+
+    name: str
 
 
 _decode: Final = msgspec.json.Decoder(AnyCommand).decode
@@ -75,6 +82,8 @@ _SPELLINGS: Final = {
     "user_id": _A_USER_ID,
     "referrer_id": _A_USER_ID,
     "client_id": _A_USER_ID,
+    "games": f"the name of a game: {_A_USER_ID}",
+    "types": "the type of a command, such as place_bet",
     "to_user_id": _A_USER_ID,
     "id": "1–128 printable ASCII characters without spaces, not beginning with ~, which is the ledger's own",
     "position": 'the position of an event, "<partition>:<seq>"',
@@ -103,11 +112,13 @@ def read_command(body: bytes) -> HashedCommand:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse_surrogates(body)
         raise _not_json(error) from None
+    if type(command.private) is str:
+        raise _not_texts()
     form = canonical(command)
     escaped = b"\\" in body
     # Without escapes each text has two quotes. The canonical form has every known member once: with as many
     # quotes, no member occurs twice. Otherwise parse again to find out, at ten times the cost.
-    if escaped or body.count(b'"') != form.count(b'"'):
+    if escaped or body.count(b'"') != _quotes(command, form):
         refuse_duplicates(body)
     if escaped or not body.isascii() or b"\x7f" in body:
         _refuse_control_characters(command)
@@ -173,9 +184,20 @@ def _read_plain_batch(body: bytes) -> list[HashedCommand | Problem] | None:
     forms = [canonical(command) for command in commands]
     # See ``read_command``. No element has fewer quotes than its canonical form, so the sums are equal only if no
     # element has more.
-    if not commands or body.count(b'"') != sum([form.count(b'"') for form in forms]):
+    if not commands or body.count(b'"') != sum(map(_quotes, commands, forms)):
+        return None
+    if any(type(command.private) is str for command in commands):
         return None
     return [HashedCommand(command, sha256(form).hexdigest()) for command, form in zip(commands, forms, strict=True)]
+
+
+def _quotes(command: Command, form: bytes) -> int:
+    """How many quotes the command has, of which ``form`` is the canonical form."""
+    return (form if command.private is None else whole(command)).count(b'"')
+
+
+def _not_texts() -> Problem:
+    return Problem("malformed_request", "private must be an object of at most 16 texts", field="private")
 
 
 def read_actor(header: bytes | None) -> str:
@@ -202,6 +224,8 @@ def malformed(message: str) -> Problem:
             parent = f"{path[1]}." if path and path[1] else ""
             return Problem("malformed_request", message, field=parent + match[1])
     if match := _PATH.search(message):
+        if match[1] == "private":
+            return _not_texts()
         return Problem("malformed_request", message, **({"field": match[1]} if match[1] else {}))
     return Problem("malformed_request", message)
 
@@ -213,7 +237,7 @@ def _misspelled(message: str) -> Problem:
     if _UNKNOWN_TYPE in message and field == "type":
         there_are = ", ".join(str(command.__struct_config__.tag) for command in COMMAND_TYPES)
         return Problem("malformed_request", f"unknown command type; the known ones are {there_are}", field=field)
-    words = _SPELLINGS.get(field) or _SPELLINGS["id" if field.endswith("_id") else ""]
+    words = _SPELLINGS.get(field.partition("[")[0]) or _SPELLINGS["id" if field.endswith("_id") else ""]
     return Problem("malformed_request", f"{field} must be {words}", field=field)
 
 
@@ -298,14 +322,18 @@ def refuse_duplicates(body: bytes) -> None:
         name = times[0][0].decode()
         raise Problem("malformed_request", f"the member {name} occurs twice", field=name)
 
-    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    def once(members: list[tuple[str, Any]]) -> dict[str, Any] | _Repeating:
         names = [name for name, _ in members]
-        for name in names:
-            if names.count(name) > 1:
-                raise Problem("malformed_request", f"the member {name} occurs twice", field=name)
+        if len(set(names)) < len(names):
+            return _Repeating(next(name for name in names if names.count(name) > 1))
         return dict(members)
 
-    json.loads(body, object_pairs_hook=once, parse_int=lambda _: 0)
+    read = json.loads(body, object_pairs_hook=once, parse_int=lambda _: 0)
+    if isinstance(read, _Repeating):
+        raise Problem("malformed_request", f"the member {read.name} occurs twice", field=read.name)
+    for name, value in read.items():
+        if isinstance(value, _Repeating):  # its own names are the client's, and may be private
+            raise Problem("malformed_request", f"a member of {name} occurs twice", field=name)
 
 
 def _refuse_control_characters(command: Command) -> None:

@@ -9,11 +9,12 @@ Invariants:
 (4) no text of a token is in a problem or in the log.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from litestar.types import HTTPScope
 
+from api.http.limiter import Element, Limiter
 from api.http.problems import Problem
 from api.http.requests import Request
 from api.identity.identity import PLAYER, STRANGER, WITHOUT_LOGIN, Identity
@@ -23,44 +24,72 @@ from api.identity.tokens import TokenRefused, Tokens
 from ledger.core.commands import Command
 
 _BEARER: Final = b"bearer"
+_PROBES: Final = frozenset({b"/healthz", b"/readyz"})
+"""Not counted: a probe that is refused would take the service out of its balancer."""
 
 
 class Gate:
     """The check of tokens and roles, while ``STAKELOG_AUTH=on``."""
 
-    def __init__(self, tokens: Tokens, revocations: Revocations, adjust_max: Mapping[str, int]) -> None:
+    def __init__(
+        self, tokens: Tokens, revocations: Revocations, limiter: Limiter, adjust_max: Mapping[str, int]
+    ) -> None:
         """``adjust_max``: asset → what an operator may adjust alone."""
         self._tokens, self._revocations, self._adjust_max = tokens, revocations, adjust_max
+        self.limiter = limiter
 
     def identify(self, roles: tuple[str, ...], scope: HTTPScope) -> Identity:
-        """The sender of a request to a route of these roles. Raises Problem: ``unauthenticated``; ``log_unavailable``
-        while this process does not know which tokens are revoked; ``malformed_request``."""
+        """The sender of a request to a route of these roles; the request is counted. Raises Problem:
+        ``unauthenticated``; ``rate_limited``; ``log_unavailable`` while this process does not know which tokens are
+        revoked; ``malformed_request``."""
         if not roles:
+            if scope["raw_path"] not in _PROBES:
+                self.limiter.count_stranger(scope)
             return STRANGER
-        credentials: bytes | None = None
+        credentials: list[bytes] = []
         names_actor = False
         for name, value in scope["headers"]:
             if name == b"authorization":
-                if credentials is not None:
-                    raise Problem("unauthenticated", "the header Authorization is given twice")
-                credentials = value
+                credentials.append(value)
             elif name == b"stakelog-actor":
                 names_actor = True
-        if credentials is None:
-            raise Problem("unauthenticated", "send an access token: Authorization: Bearer <token>")
-        scheme, _, token = credentials.partition(b" ")
-        if scheme.lower() != _BEARER:
-            raise Problem("unauthenticated", "the header Authorization must be: Bearer <token>")
+        token = _token_of(credentials)
+        # A token that was verified before costs nothing to check; whatever else comes counts for its address first.
+        verified = isinstance(token, bytes) and self._tokens.has_verified(token)
+        address = None if verified else self.limiter.count_stranger(scope)
+        if isinstance(token, Problem):
+            raise token
         if not self._revocations.known:
             raise Problem("log_unavailable", "logins cannot be checked now")
         try:
-            identity = self._tokens.identity_of(token.strip())
+            identity = self._tokens.identity_of(token)
         except TokenRefused as refused:
+            if address is None:
+                self.limiter.count_stranger(scope)
             raise Problem("unauthenticated", str(refused)) from None
+        if address is not None:
+            self.limiter.give_back(address)
+        self.limiter.count(identity)
         if names_actor:
             detail = "with login the actor is the client of the token: leave out Stakelog-Actor"
             raise Problem("malformed_request", detail, field="Stakelog-Actor")
         return identity
+
+    def count_user(self, request: Request[Any, Any]) -> None:
+        """Count the request for the user in its path. Raises Problem ``rate_limited``."""
+        self.limiter.count_user(request)
+
+    def count_command(self, identity: Identity, command: Command) -> None:
+        """Count it for its user. Raises Problem ``rate_limited``."""
+        self.limiter.count_command(identity, command.user_id)
+
+    def count_commands(self, identity: Identity, elements: Sequence[Element]) -> list[Element]:
+        """Count a batch: see ``Limiter.count_commands``."""
+        return self.limiter.count_commands(identity, elements)
+
+    async def check_signature(self, request: Request[Any, Any]) -> None:
+        """Check the signature of a request, if its sender must sign: see ``Limiter.check_signature``."""
+        await self.limiter.check_signature(request)
 
     def refuse_role(self, roles: tuple[str, ...], request: Request[Any, Any]) -> None:
         """Raises Problem ``forbidden`` if the sender's role may not use the route, or not for this user."""
@@ -80,10 +109,22 @@ class Gate:
 
 
 class OpenGate:
-    """The gate while ``STAKELOG_AUTH=off``: all requests pass."""
+    """The gate while ``STAKELOG_AUTH=off``, and of the internal listener: all requests pass, and none is counted."""
 
     def identify(self, _roles: tuple[str, ...], _scope: HTTPScope) -> Identity:
         return WITHOUT_LOGIN
+
+    def count_user(self, _request: Request[Any, Any]) -> None:
+        return
+
+    def count_command(self, _identity: Identity, _command: Command) -> None:
+        return
+
+    def count_commands(self, _identity: Identity, elements: Sequence[Element]) -> list[Element]:
+        return list(elements)
+
+    async def check_signature(self, _request: Request[Any, Any]) -> None:
+        return
 
     def refuse_role(self, _roles: tuple[str, ...], _request: Request[Any, Any]) -> None:
         return
@@ -98,6 +139,18 @@ AnyGate = Gate | OpenGate
 def forbidden(detail: str, needs: tuple[str, ...], **fields: Any) -> Problem:
     """``needs``: the roles that may."""
     return Problem("forbidden", detail, needs=list(needs), **fields)
+
+
+def _token_of(credentials: list[bytes]) -> bytes | Problem:
+    """The access token in the headers Authorization, or what is wrong with them."""
+    if not credentials:
+        return Problem("unauthenticated", "send an access token: Authorization: Bearer <token>")
+    if len(credentials) > 1:
+        return Problem("unauthenticated", "the header Authorization is given twice")
+    scheme, _, token = credentials[0].partition(b" ")
+    if scheme.lower() != _BEARER:
+        return Problem("unauthenticated", "the header Authorization must be: Bearer <token>")
+    return token.strip()
 
 
 def _is_own(request: Request[Any, Any]) -> bool:

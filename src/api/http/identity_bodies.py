@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, get_args
 from msgspec import Meta, Struct
 
 from api.identity.clients import GAMES_MAX, GRACE_S_MAX, ROLES_OF_CLIENTS
-from api.identity.identity import SECRET_MAX
+from api.identity.identity import PUBLIC_KEY_PATTERN, SECRET_MAX
 from api.identity.roles import MAY_POST
 from api.identity.tokens import ACCESS_S
 from ledger.core.fields import NOT_RESERVED_SCHEMA, TIME_US_MAX, USER_ID_PATTERN, UserId
@@ -57,6 +57,15 @@ Types = Annotated[
         max_length=len(MAY_POST),
         description="The only types of commands that it may post; null: all that its role may",
         examples=[["place_bet", "settle_bet"]],
+    ),
+]
+PublicKey = Annotated[
+    str,
+    Meta(
+        pattern=PUBLIC_KEY_PATTERN,
+        description="The client's Ed25519 key, as `openssl pkey -pubout` writes it, without its first and last line: "
+        "it must sign each request that is not `GET` or `HEAD`; null: it need not",
+        examples=["MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="],
     ),
 ]
 Role = Annotated[
@@ -176,6 +185,7 @@ class NewClientBody(Struct, frozen=True, forbid_unknown_fields=True):
     role: Role
     games: Games | None = None
     types: Types | None = None
+    public_key: PublicKey | None = None
 
 
 class RotateBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -194,6 +204,7 @@ class AddedClient(Struct, frozen=True):
     role: _RoleOf
     games: Games | None
     types: Types | None
+    public_key: PublicKey | None
     client_secret: NewSecret
 
 
@@ -211,6 +222,7 @@ class ListedClient(Struct, frozen=True):
     role: _RoleOf
     games: Games | None
     types: Types | None
+    public_key: PublicKey | None
     created_at_us: _TimeUs
     secret_since_us: _TimeUs
     old_secret_until_us: (

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 from api.http.gate import AnyGate
+from api.http.limiter import Limiter
 from api.http.metrics import Metrics
+from api.identity.keys import Keys
 from api.identity.login import Login
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
@@ -28,3 +30,7 @@ class Service(NamedTuple):
     gate: AnyGate
     login: Login | None
     """None: ``STAKELOG_AUTH=off``."""
+    limiter: Limiter | None
+    """The same."""
+    keys: Keys | None
+    """None: there is no master key, so nothing is signed, and commands have no private texts."""

@@ -10,7 +10,7 @@ import re
 from typing import Final, NamedTuple
 
 from api.identity.hashing import SecretHasher, make_secret
-from api.identity.identity import ADMIN, PLAYER, ROLES
+from api.identity.identity import ADMIN, PLAYER, PUBLIC_KEY_PATTERN, ROLES
 from api.identity.ports import Client, IdentityStore
 from api.identity.roles import MAY_POST
 from api.identity.tokens import REVOKED_FOR_US
@@ -25,6 +25,7 @@ GRACE_S_MAX: Final = 30 * 86_400
 GAMES_MAX: Final = 64
 """Games of a narrowed client. Chosen: they are in each of its tokens, which are headers of requests."""
 
+is_public_key: Final = re.compile(PUBLIC_KEY_PATTERN).search
 _is_id: Final = re.compile(USER_ID_PATTERN).search
 
 
@@ -75,13 +76,19 @@ class Clients:
         games: tuple[str, ...] | None = None,
         types: tuple[str, ...] | None = None,
         secret: str | None = None,
+        public_key: str | None = None,
     ) -> WithSecret:
-        """``secret``: None makes one. Raises ClientRefused, ClientExists, IdentityUnavailable, TooManyLogins."""
+        """``secret``: None makes one. ``public_key``: the client must sign what it posts. Raises ClientRefused,
+        ClientExists, IdentityUnavailable, TooManyLogins."""
         _refuse(client_id, role, games, types)
+        if public_key is not None and not is_public_key(public_key):
+            raise ClientRefused("public_key", "public_key must be the one line of an Ed25519 key in PEM, in base64")
         secret = make_secret() if secret is None else secret
         now_us = self._clock()
         secret_hash = await self._hasher.hash(secret)
-        client = Client(client_id, role, secret_hash, now_us, games, types, secret_since_us=now_us)
+        client = Client(
+            client_id, role, secret_hash, now_us, games, types, secret_since_us=now_us, public_key=public_key
+        )
         if not await self._store.add_client(client):
             raise ClientExists("client_id", f"the client_id {client_id} is taken; a disabled client keeps its id")
         return WithSecret(client, secret)

@@ -19,6 +19,10 @@ shorter ones can be guessed, and argon2 hashes 256 as quickly as one."""
 is_secret: Final = re.compile(rf"[!-~]{{{SECRET_MIN},{SECRET_MAX}}}").fullmatch
 
 
+PUBLIC_KEY_PATTERN: Final = r"^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=\Z"
+"""An Ed25519 key as ``openssl pkey -pubout`` writes it, without its first and last line."""
+
+
 class Identity(Struct, frozen=True):
     """The sender of a request, as its access token names it."""
 
@@ -34,6 +38,8 @@ class Identity(Struct, frozen=True):
     """A player's own; None: no player."""
     family: str = ""
     """The tokens that descend from one login, and are revoked together."""
+    public_key: str | None = None
+    """The key by which its client must sign what it posts; None: it need not sign."""
 
 
 STRANGER: Final = Identity("", "")

@@ -33,6 +33,8 @@ class Client(Struct, frozen=True):
     old_secret_until_us: int | None = None
     """The secret before a rotation is valid until then."""
     disabled_at_us: int | None = None
+    public_key: str | None = None
+    """The key by which it must sign what it posts, spelled like ``PUBLIC_KEY_PATTERN``; None: it need not sign."""
 
 
 class Family(NamedTuple):

@@ -29,10 +29,15 @@ class Revocations:
     """What the store says is revoked."""
 
     def __init__(
-        self, store: IdentityStore, clock: Clock, *, before: Callable[[], Awaitable[None]] | None = None
+        self,
+        store: IdentityStore,
+        clock: Clock,
+        *,
+        before: Callable[[], Awaitable[None]] | None = None,
+        poll_s: float = POLL_S,
     ) -> None:
         """``before``: what must succeed once before the first read."""
-        self._store, self._clock, self._before = store, clock, before
+        self._store, self._clock, self._before, self._poll_s = store, clock, before, poll_s
         self._until_us: dict[tuple[str | None, str | None], int] = {}
         """(client_id, None) or (None, family) → when its last access token has expired."""
         self._after = 0
@@ -85,5 +90,5 @@ class Revocations:
 
     async def _forever(self) -> None:
         while True:
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._poll_s)
             await self._try()

@@ -36,6 +36,7 @@ CLIENTS: Final = Table(
     _required("role", ascii_text(16)),
     Column("games", long_text()),  # a JSON array; null: all
     Column("types", long_text()),
+    Column("public_key", ascii_text(60)),  # null: it need not sign
     _required("secret_hash", ascii_text(255)),  # argon2id, with its parameters and salt
     _required("secret_since_us", BigInteger),
     Column("old_secret_hash", ascii_text(255)),

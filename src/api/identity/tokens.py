@@ -61,6 +61,7 @@ class _Claims(Struct, frozen=True):
     jti: str
     games: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
+    public_key: str | None = None
 
 
 class TokenPair(NamedTuple):
@@ -133,6 +134,10 @@ class Tokens:
             if await self._store.revoke(_hashed(refresh_token), now_us, now_us + REVOKED_FOR_US):
                 await self._revocations.read()
 
+    def has_verified(self, token: bytes) -> bool:
+        """Whether the token's signature was found right before; it may have expired, or be revoked."""
+        return token in self._verified
+
     def identity_of(self, token: bytes) -> Identity:
         """Who sent an access token. Raises TokenRefused."""
         found = self._verified.get(token)
@@ -184,6 +189,7 @@ class Tokens:
             None if claims.types is None else frozenset(claims.types),
             claims.sub if claims.role == PLAYER else None,
             claims.sid,
+            claims.public_key,
         )
         return _Verified(identity, (claims.iat - LEEWAY_S) * 1_000_000, (claims.exp + LEEWAY_S) * 1_000_000)
 
@@ -204,7 +210,8 @@ class Tokens:
             claims |= {"sub": family.user_id, "role": PLAYER}
         else:
             assert client is not None, "a client's own tokens have its role"
-            claims |= {"sub": client.client_id, "role": client.role, "games": client.games, "types": client.types}
+            claims |= {"sub": client.client_id, "role": client.role}
+            claims |= {name: getattr(client, name) for name in ("games", "types", "public_key")}
         header = {"kid": signing.kid, "typ": _TYPE}
         return TokenPair(jwt.encode(claims, signing.private, algorithm=_ALGORITHM, headers=header), refresh_token)
 

@@ -43,7 +43,7 @@ class Rates(Struct, frozen=True):
     """Requests and commands of a client a second. Chosen: more than one node accepts."""
     user: int = 200
     """The same for one user, and for a player."""
-    address: int = 50
+    address: int = 200
     """Requests without a valid token a second, from one address."""
     login: int = 10
     """Failed logins a minute, of one client from one address."""
@@ -108,7 +108,8 @@ class Limits:
             self.login.give_back(pair)
         return limited
 
-    def login_succeeded(self, address: str, client_id: str) -> None:
+    def give_back_login(self, address: str, client_id: str) -> None:
+        """The login did not fail, or the secret was not checked."""
         self.login.give_back(f"{client_id} {address}")
         self.logins_of_address.give_back(address)
 

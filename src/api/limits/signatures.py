@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec import Struct
 
+from api.identity.identity import PUBLIC_KEY_PATTERN
 from api.limits.ports import Nonces
 
 WINDOW_S: Final = 60
@@ -36,8 +37,6 @@ WINDOW_S: Final = 60
 KEEP_S: Final = 3.0 * WINDOW_S
 """How long a nonce is remembered. A signature is accepted for two windows; the third is for clocks of nodes that
 differ."""
-PUBLIC_KEY_PATTERN: Final = r"^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=\Z"
-"""An Ed25519 key as ``openssl pkey -pubout`` writes it, without its first and last line."""
 
 _COMPONENTS: Final = ("@method", "@path", "@query", "content-digest")
 _LABEL: Final = r"([a-z][a-z0-9_.*-]{0,31})="

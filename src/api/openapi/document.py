@@ -31,6 +31,7 @@ from api.openapi.schemas import (
     union_of_data,
     with_as_of,
 )
+from ledger.core.events import DATA_TYPES
 from ledger.core.fields import USER_ID_PATTERN, published
 
 _DESCRIPTION: Final = """\
@@ -115,6 +116,18 @@ _REQUEST_HEADERS: Final[dict[str, Any]] = {
         "example": 'W/"0123456789abcdef01"',
     },
 }
+_PRIVATE: Final[Schema] = {
+    "description": (
+        "The command's private texts. In a record: encrypted, as base64. In a response: the texts, for operators, "
+        "auditors and the client that wrote them, and absent for others; null once the user's key is destroyed"
+    ),
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "null"},
+    ],
+    "examples": [{"iban": "DE02120300000000202051"}],
+}
 _SECURITY_SCHEMES: Final = {
     "bearer": {
         "type": "http",
@@ -197,6 +210,9 @@ def _schemas(routes: Iterable[AnyRoute]) -> dict[str, Schema]:
     for body in bodies:
         if isinstance(body.kind, Named) and body.kind.kinds:
             found[body.kind.name] = one_of(body.kind.kinds, body.kind.about)
+    for data in DATA_TYPES:
+        if "private" in found[data.__name__]["properties"]:
+            found[data.__name__]["properties"]["private"] = _PRIVATE
     if "HistoryItem" in found:
         found["HistoryItem"]["properties"]["data"] = ref("EventData")
     _add_as_of(

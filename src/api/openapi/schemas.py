@@ -49,7 +49,10 @@ def command_schemas() -> dict[str, Schema]:
     """Struct name → schema, of every command that may be posted."""
     found = schemas_of(COMMAND_TYPES)
     for command in COMMAND_TYPES:
-        found[command.__name__]["properties"]["type"]["description"] = "Type of the command"
+        members = found[command.__name__]["properties"]
+        members["type"]["description"] = "Type of the command"
+        # Only nodes send it encrypted.
+        members["private"]["anyOf"] = [kind for kind in members["private"]["anyOf"] if kind["type"] != "string"]
     return {command.__name__: _with_text_patterns(found[command.__name__]) for command in COMMAND_TYPES}
 
 

@@ -9,9 +9,11 @@ from api.http.compression import json_response
 from api.http.problems import Problem, unavailable
 from api.http.requests import Request, Response
 from api.http.service import Service
+from api.identity.receipts import Receipt, receipt_text
 from api.routes.parameters import EventsQuery, OfEvent, SealsQuery
 from ledger.core.position import Position
-from ledger.errors import LogDamaged, LogUnavailable
+from ledger.core.record import sha256_hex
+from ledger.errors import LedgerError, LogDamaged, LogUnavailable
 from ledger.peers.log_view import LogView
 from projections.reads.cursors import List, MalformedCursor, read_cursor, write_cursor
 from projections.tables.queries import Cursor
@@ -96,6 +98,20 @@ async def get_event(service: Service, request: Request[OfEvent, Any]) -> Respons
     if not records:
         raise Problem("event_not_found", f"there is no event at {position}")
     return Response(records[0])
+
+
+async def get_receipt(service: Service, request: Request[OfEvent, Any]) -> Response:
+    if service.keys is None:
+        raise Problem("not_found", "the service has no master key, so it signs nothing")
+    record = (await get_event(service, request)).body
+    partition, seq = Position.parse(request.path.position)
+    head, signed_at_us = sha256_hex(record), service.keys.ring.clock()
+    try:
+        kid, signature = service.keys.ring.sign(receipt_text(partition, seq, head, signed_at_us))
+    except LedgerError as error:
+        raise unavailable(error) from error
+    receipt = Receipt(record.decode(), head, partition, seq, signed_at_us, kid, signature)
+    return Response(encode(receipt))
 
 
 async def get_seals(service: Service, request: Request[Any, SealsQuery]) -> Response:

@@ -63,9 +63,9 @@ def login_of(service: Service) -> Login:
 async def post_token(service: Service, request: Request[Any, Any]) -> Response:
     login = login_of(service)
     if headers_of(request.scope).get(b"content-type", b"").split(b";")[0].strip().lower() == _FORM:
-        return await _form_response(login, request)
+        return await _form_response(service, request)
     body = await read_json(request, LoginBody)
-    client = await login.clients.authenticate(body.client_id, body.client_secret)
+    client = await _client_of(service, request, _Credentials(body.client_id, (body.client_secret,)))
     if client is None:
         raise Problem("unauthenticated", _WRONG)
     return _tokens(await login.tokens.begin(client))
@@ -92,7 +92,9 @@ async def post_player(service: Service, request: Request[Any, Any]) -> Response:
 
 
 async def get_jwks(service: Service, _request: Request[Any, Any]) -> Response:
-    keys = [Jwk(**key) for key in login_of(service).keys.jwks()]
+    if service.keys is None:
+        raise Problem("not_found", "the service has no master key, so it signs nothing")
+    keys = [Jwk(**key) for key in service.keys.ring.jwks()]
     return Response(encode(Jwks(keys)), headers=_KEEP_5_MIN)
 
 
@@ -119,6 +121,19 @@ def _address_of(service: Service, request: Request[Any, Any]) -> str:
     return f"{request.scope['scheme']}://{host}" if _is_host(host) else service.address
 
 
+async def _client_of(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Client | None:
+    """The client that logs in; None: the secret is wrong. Raises Problem ``rate_limited``."""
+    login, limiter = login_of(service), service.limiter
+    assert limiter is not None, "with login there are limits"
+    with limiter.login(request.scope, credentials.client_id) as failed:
+        for secret in credentials.secrets:
+            client = await login.clients.authenticate(credentials.client_id, secret)
+            if client is not None:
+                return client
+        failed()
+        return None
+
+
 def _tokens(pair: TokenPair) -> Response:
     return Response(encode(TokenResult(pair.access_token, ACCESS_S, pair.refresh_token)), headers=_NO_STORE)
 
@@ -126,9 +141,9 @@ def _tokens(pair: TokenPair) -> Response:
 # --- OAuth 2.0 -----------------------------------------------------------------------------------------------------
 
 
-async def _form_response(login: Login, request: Request[Any, Any]) -> Response:
+async def _form_response(service: Service, request: Request[Any, Any]) -> Response:
     try:
-        return _tokens(await _of_form(login, request))
+        return _tokens(await _of_form(service, request))
     except _Refused as refused:
         body = encode(OAuthError(refused.error, refused.description))
         if refused.error == "invalid_client":
@@ -136,17 +151,20 @@ async def _form_response(login: Login, request: Request[Any, Any]) -> Response:
         return Response(body, 400, _NO_STORE)
 
 
-async def _of_form(login: Login, request: Request[Any, Any]) -> TokenPair:
+async def _of_form(service: Service, request: Request[Any, Any]) -> TokenPair:
     """Raises _Refused."""
+    login = login_of(service)
     form = _read_form(await read_body(request.receive, SMALL_MAX))
     credentials = _credentials(headers_of(request.scope).get(b"authorization"), form)
     match form.get("grant_type"):
         case "client_credentials":
             if credentials is None:
                 raise _Refused("invalid_client", "the client must log in, by HTTP Basic or in the form")
-            return await login.tokens.begin(await _authenticated(login, credentials))
+            return await login.tokens.begin(await _authenticated(service, request, credentials))
         case "refresh_token":
-            client_id = None if credentials is None else (await _authenticated(login, credentials)).client_id
+            client_id = (
+                None if credentials is None else (await _authenticated(service, request, credentials)).client_id
+            )
             pair = await login.tokens.refresh(form.get("refresh_token", ""), client_id)
             if pair is None:
                 raise _Refused("invalid_grant", _SPENT)
@@ -157,13 +175,12 @@ async def _of_form(login: Login, request: Request[Any, Any]) -> TokenPair:
             raise _Refused("unsupported_grant_type", "grant_type must be client_credentials or refresh_token")
 
 
-async def _authenticated(login: Login, credentials: _Credentials) -> Client:
+async def _authenticated(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Client:
     """Raises _Refused."""
-    for secret in credentials.secrets:
-        client = await login.clients.authenticate(credentials.client_id, secret)
-        if client is not None:
-            return client
-    raise _Refused("invalid_client", _WRONG)
+    client = await _client_of(service, request, credentials)
+    if client is None:
+        raise _Refused("invalid_client", _WRONG)
+    return client
 
 
 def _read_form(body: bytes) -> dict[str, str]:

@@ -17,7 +17,7 @@ from api.http.service import Service
 from api.identity.clients import ClientExists, ClientRefused
 from api.identity.ports import Client
 from api.routes.auth import login_of
-from api.routes.parameters import OfClient
+from api.routes.parameters import OfClient, RotateQuery
 
 
 async def get_clients(service: Service, _request: Request[Any, Any]) -> Response:
@@ -28,19 +28,21 @@ async def get_clients(service: Service, _request: Request[Any, Any]) -> Response
 async def post_client(service: Service, request: Request[Any, Any]) -> Response:
     body: NewClientBody = request.body
     try:
-        client, secret = await login_of(service).clients.add(body.client_id, body.role, body.games, body.types)
+        client, secret = await login_of(service).clients.add(
+            body.client_id, body.role, body.games, body.types, public_key=body.public_key
+        )
     except ClientExists as refused:
         raise Problem("client_exists", refused.detail, client_id=body.client_id) from None
     except ClientRefused as refused:
         raise Problem("malformed_request", refused.detail, field=refused.field) from None
-    added = AddedClient(client.client_id, client.role, client.games, client.types, secret)
+    added = AddedClient(client.client_id, client.role, client.games, client.types, client.public_key, secret)
     return Response(encode(added), 201, ((b"cache-control", b"no-store"),))
 
 
-async def post_rotate(service: Service, request: Request[OfClient, Any]) -> Response:
+async def post_rotate(service: Service, request: Request[OfClient, RotateQuery]) -> Response:
     body: RotateBody = request.body
-    client_id = request.path.client_id
-    secret = await login_of(service).clients.rotate(client_id, body.grace_s)
+    client_id, grace_s = request.path.client_id, request.query.grace_s
+    secret = await login_of(service).clients.rotate(client_id, body.grace_s if grace_s is None else grace_s)
     if secret is None:
         raise Problem("not_found", f"there is no client {client_id}, or it is disabled")
     return Response(encode(RotatedClient(client_id, secret)), headers=((b"cache-control", b"no-store"),))
@@ -62,6 +64,7 @@ def listed(client: Client) -> ListedClient:
         client.role,
         client.games,
         client.types,
+        client.public_key,
         client.created_at_us,
         client.secret_since_us,
         client.old_secret_until_us,

@@ -1,11 +1,13 @@
 """``/v1/commands``: one command, a batch, and the first response to a command."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
 from api.http.commands import HashedCommand, read_actor, read_batch, read_command, refuse_malformed_period
 from api.http.metrics import outcome_of
+from api.http.private import refuse_without_keys, seal, shown_answers
 from api.http.problems import Problem, problem_of
 from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
 from api.http.service import Service
@@ -24,33 +26,45 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
     hashed = read_command(await read_body(request.receive))
     refuse_malformed_period(hashed.command, service.node.rules.games)
     actor = _actor(request, headers)
-    if problem := service.gate.refuse_command(request.identity, hashed.command):
+    if problem := _refusal(service, request, hashed):
         raise problem
-    answer = await service.node.post(hashed.command, hashed.request_sha256, actor, dry_run=request.query.dry_run)
+    service.gate.count_command(request.identity, hashed.command)
+    dry_run = request.query.dry_run
+    sent = await seal(service.keys, [hashed], actor, dry_run=dry_run)
+    command, request_sha256 = sent.commands[0]
+    answer = await service.node.post(command, request_sha256, actor, dry_run=dry_run)
     service.metrics.count(outcome_of(answer))
+    (answer,) = await shown_answers(service.keys, request.identity, [answer], sent)
     return _response(answer)
 
 
 async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
-    elements = [_checked(service, element) for element in read_batch(await read_body(request.receive))]
+    elements = [
+        element if isinstance(element, Problem) else _refusal(service, request, element) or element
+        for element in _checked(service, read_batch(await read_body(request.receive)))
+    ]
     actor = _actor(request, headers)
-    if request.identity.role is not None:
-        elements = [_allowed(service, request, element) for element in elements]
+    elements = service.gate.count_commands(request.identity, elements)
+    dry_run = request.query.dry_run
     commands = [element for element in elements if not isinstance(element, Problem)]
-    answers = iter(await service.node.post_many(commands, actor, dry_run=request.query.dry_run))
+    sent = await seal(service.keys, commands, actor, dry_run=dry_run)
+    decided = await service.node.post_many(sent.commands, actor, dry_run=dry_run)
+    answers = iter(await shown_answers(service.keys, request.identity, decided, sent))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
     service.metrics.count_all(merged)
     return Response(encode_batch(merged))
 
 
-def _checked(service: Service, element: HashedCommand | Problem) -> HashedCommand | Problem:
-    if not isinstance(element, Problem):
+def _checked(service: Service, elements: list[HashedCommand | Problem]) -> Iterator[HashedCommand | Problem]:
+    """The elements; one that names a period that its game does not have is a Problem."""
+    for element in elements:
         try:
-            refuse_malformed_period(element.command, service.node.rules.games)
+            if not isinstance(element, Problem):
+                refuse_malformed_period(element.command, service.node.rules.games)
+            yield element
         except Problem as problem:
-            return problem
-    return element
+            yield problem
 
 
 async def get_command(service: Service, request: Request[OfCommand, Any]) -> Response:
@@ -66,7 +80,10 @@ async def get_command(service: Service, request: Request[OfCommand, Any]) -> Res
         raise Problem("not_found", f"the wallet {path.user_id} has accepted no command {path.command_id}")
     if isinstance(first, Failed):
         raise Problem("outcome_unknown", _NOT_KNOWN)
-    return Response(encode_result(first))
+    (shown,) = await shown_answers(service.keys, request.identity, [first])
+    if not isinstance(shown, Accepted):
+        raise Problem("outcome_unknown", _NOT_KNOWN)
+    return Response(encode_result(shown))
 
 
 def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:
@@ -75,13 +92,9 @@ def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:
     return read_actor(headers.get(_ACTOR)) if identity.role is None else identity.client_id
 
 
-def _allowed(
-    service: Service, request: Request[Any, Any], element: HashedCommand | Problem
-) -> HashedCommand | Problem:
-    """The element of a batch, or the problem if its sender may not post it."""
-    if isinstance(element, Problem):
-        return element
-    return service.gate.refuse_command(request.identity, element.command) or element
+def _refusal(service: Service, request: Request[Any, Any], hashed: HashedCommand) -> Problem | None:
+    """The problem if the service has no keys for the command's private texts, or its sender may not post it."""
+    return refuse_without_keys(service.keys, hashed) or service.gate.refuse_command(request.identity, hashed.command)
 
 
 def _json_headers(request: Request[Any, Any]) -> dict[bytes, bytes]:

@@ -23,7 +23,7 @@ from api.identity.identity import ADMIN, GAME_SERVER
 from api.identity.tokens import ACCESS_S
 from api.routes.auth import get_jwks, get_oauth_metadata, post_logout, post_player, post_refresh, post_token
 from api.routes.clients import delete_client, get_clients, post_client, post_rotate
-from api.routes.parameters import OfClient
+from api.routes.parameters import OfClient, RotateQuery
 
 _CLIENTS: Final = ("not_found", "log_unavailable")
 _LOGIN_BODY: Final = (*BODY, *_CLIENTS)
@@ -145,6 +145,7 @@ IDENTITY_ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/v1/clients/{client_id}/rotate",
         handler=post_rotate,
         parameters=OfClient,
+        query=RotateQuery,
         takes=RotateBody,
         roles=(ADMIN,),
         body=Body(RotateBody, "How long the present secret stays valid", examples=("rotate",)),

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from api.http.identity_bodies import ClientId
 from api.http.requests import TIMEOUT_MS
+from api.identity.clients import GRACE_S_MAX
 from ledger.core.events import DATA_OF
 from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, Id, UserId
 from ledger.core.position import PARTITIONS_MAX
@@ -303,6 +304,21 @@ class LeaderboardQuery(ReadQuery, frozen=True, kw_only=True):
         | None
     ) = None
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Users at most", examples=[LIMIT])] = LIMIT
+
+
+class RotateQuery(Struct, frozen=True):
+    grace_s: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=GRACE_S_MAX,
+                description="As in the body: seconds for which the present secret stays valid. This one counts",
+                examples=[3_600],
+            ),
+        ]
+        | None
+    ) = None
 
 
 class EventsQuery(Struct, frozen=True):

@@ -24,7 +24,8 @@ from api.http.commands import BATCH_MAX, BODY_MAX
 from api.http.problems import BODY, REJECTIONS, WRITER
 from api.http.routing import AnyRoute, Body, Named, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
-from api.routes.audit import get_event, get_events, get_partitions, get_seals
+from api.identity.receipts import Receipt
+from api.routes.audit import get_event, get_events, get_partitions, get_receipt, get_seals
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.identity_table import IDENTITY_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
@@ -51,6 +52,7 @@ from api.routes.parameters import (
     WalletQuery,
     WalletsQuery,
 )
+from api.routes.private import delete_private
 from api.routes.wallets import (
     get_adjustments,
     get_balance,
@@ -89,14 +91,16 @@ _READS_COMMANDS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_WALLETS: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
 _READS_MANY_WALLETS: Final = (GAME_SERVER, OPERATOR, AUDITOR, ADMIN)
 _READS_ORDERS: Final = (PLAYER, OPERATOR, AUDITOR, ADMIN)
+_READS_ALL_ORDERS: Final = (OPERATOR, AUDITOR, ADMIN)
 """A player: their own, of which ``user_id`` is the player."""
 _READS_ADJUSTMENTS: Final = (OPERATOR, AUDITOR, ADMIN)
+_DESTROYS_KEYS: Final = (OPERATOR, ADMIN)
 _READS_EVENTS: Final = (AUDITOR, ADMIN)
 
 _READ: Final = ("log_unavailable", "not_yet_visible")
 _NO_WALLET: Final = ("wallet_not_found",)
 _COMMANDS: Final = tuple(f"command.{command.__struct_config__.tag}" for command in COMMAND_TYPES)
-_RESULTS: Final = tuple(f"answer.{command.__struct_config__.tag}" for command in COMMAND_TYPES)
+_RESULTS: Final = tuple(f"result.{command.__struct_config__.tag}" for command in COMMAND_TYPES)
 _TRUE_AT: Final = "It, and in `as_of` the position at which it is true"
 _ETAG: Final = ("ETag",)
 _PAGE: Final = "A page, newest first; `next_cursor` leads to the next one"
@@ -117,7 +121,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
             Body(
                 Named("ResultOrDryRun", (Result, DryRunResult), "The first result of the command, or of a dry run"),
                 "The command was accepted before, and this is its first result; or it is a dry run",
-                examples=("answer.deposit", "dry_run"),
+                examples=("result.deposit", "dry_run"),
                 headers=("Idempotency-Hit",),
             ),
         ),
@@ -151,7 +155,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
                     BATCH_MAX,
                 ),
                 "An item for each command, in the same order",
-                examples=("answer.batch",),
+                examples=("result.batch",),
             ),
         ),
         problems=(*BODY, "outcome_unknown"),
@@ -247,6 +251,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getHistory",
         summary="Read what moved the wallet's money",
         description="One item for each event and asset that the event moved, newest first.",
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/wallets/{user_id}/private",
+        handler=delete_private,
+        parameters=OfWallet,
+        roles=_DESTROYS_KEYS,
+        returns=(Body(None, "The key is destroyed, or there was none", 204, None),),
+        problems=("log_unavailable",),
+        tag="wallets",
+        operation="deletePrivate",
+        summary="Destroy the key of the user's private texts",
+        description=(
+            "Permanently: all `private` texts of the user's commands are `null` from then on. The events and their "
+            "hashes stay as they are. The next command with `private` begins a new key."
+        ),
     ),
     Route(
         method="GET",
@@ -493,6 +513,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getEvent",
         summary="Read one record, byte for byte",
         description="The SHA-256 of the body is the `head` of the command's result.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/events/{position}/receipt",
+        handler=get_receipt,
+        parameters=OfEvent,
+        roles=_READS_EVENTS,
+        returns=(Body(Receipt, "The record, signed", examples=("receipt",)),),
+        problems=("event_not_found", "not_found", "log_unavailable"),
+        tag="audit",
+        operation="getReceipt",
+        summary="Get a receipt of one event",
+        description=(
+            "A signed proof that the ledger has this record at this place. The keys are at `/.well-known/jwks.json`; "
+            "`stakelog audit verify --receipt FILE --keys JWKS` checks it without a service."
+        ),
     ),
     Route(
         method="GET",

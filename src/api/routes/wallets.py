@@ -3,12 +3,14 @@
 import asyncio
 from typing import Any, Final
 
-from msgspec.structs import asdict
+from msgspec import Raw
+from msgspec.structs import asdict, replace
 
 from api.http.bodies import encode, wallet_document
 from api.http.compression import VARY, json_response
 from api.http.consistency import Read, body_of, etag_of, is_known, min_positions, read_until_visible, with_as_of
-from api.http.problems import NotThere, Problem, problem_of
+from api.http.private import EventData, has_private, shown
+from api.http.problems import NotThere, Problem, problem_of, unavailable
 from api.http.requests import Headers, Request, Response, list_header, not_modified
 from api.http.service import Service
 from api.routes.parameters import (
@@ -31,8 +33,10 @@ from api.routes.parameters import (
     WalletsQuery,
 )
 from ledger.core.position import partition_of
+from ledger.errors import LedgerError
 from ledger.node.node import Node
 from ledger.writer.requests import Failed
+from projections.models.history import History
 from projections.models.leaderboards import LEADERBOARDS
 from projections.models.orders import KIND_OF
 from projections.reads.queries import Found
@@ -84,7 +88,29 @@ async def get_balance(service: Service, request: Request[OfWallet, BalanceQuery]
 async def get_history(service: Service, request: Request[OfWallet, HistoryQuery]) -> Response:
     user_id, query = request.path.user_id, request.query
     filters = _filters(query, "asset", "game", "type", "from_us", "to_us")
-    return await _of_one(service, request, lambda: service.reads.history(user_id, filters, query.limit, query.cursor))
+    reads = service.reads
+    found = await read_until_visible(
+        request,
+        reads,
+        (reads.partition_of(user_id),),
+        lambda: reads.history(user_id, filters, query.limit, query.cursor),
+    )
+    return json_response(request, body_of(await _with_private(service, request, found)))
+
+
+async def _with_private(service: Service, request: Request[OfWallet, HistoryQuery], found: Found) -> Found:
+    """The history as its reader may see it. The one that was read may be shared with other readers."""
+    history = found.document
+    assert isinstance(history, History), history
+    if not any(has_private(bytes(item.data)) for item in history.items):
+        return found
+    events = [EventData(request.path.user_id, item.command_id, item.data) for item in history.items]
+    try:
+        data = await shown(service.keys, request.identity, events)
+    except LedgerError as error:
+        raise unavailable(error) from error
+    items = [replace(item, data=Raw(one)) for item, one in zip(history.items, data, strict=True)]
+    return replace(found, document=History(items, history.next_cursor))
 
 
 async def get_bets(service: Service, request: Request[OfWallet, BetsQuery]) -> Response:

@@ -8,7 +8,8 @@ Invariants:
     unchanged heads proves that the log still ended there at that time;
 (2) the time between two looks at the clock is at most ``_LOOK_S``: a clock that jumps delays a seal by no more;
 (3) what is in the file is copied outside, in order, by a task of its own: an outside that is unreachable delays no
-    seal.
+    seal;
+(4) a seal is signed if the service has keys. While they cannot be read it waits.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from api.sealing.outside import CopyFailed, Outside
 from ledger import background
 from ledger.core.record import Head
 from ledger.errors import LedgerError
-from ledger.operations.seals import SealFile, seal_line
+from ledger.operations.seals import SealFile, Sign, seal_line
 from ledger.ports import Clock
 
 _LOOK_S: Final = 10.0
@@ -43,10 +44,12 @@ class Sealer:
         clock: Clock,
         every_s: int,
         outside: Outside | None = None,
+        sign: Sign | None = None,
     ) -> None:
+        """``sign``: signs each seal; None: they are not signed."""
         self.file = file
         self._heads, self._clock, self._every_us = heads, clock, every_s * 1_000_000
-        self._outside = outside
+        self._outside, self._sign = outside, sign
         self._more = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -74,10 +77,16 @@ class Sealer:
             await self._until_done("the log is not sealed", self.seal_now)
 
     async def seal_now(self) -> None:
-        """Raises OSError, LedgerError."""
+        """Raises OSError and LedgerError, also where a partition seems to end before its seq in the last seal: a node
+        that lost it, and does not know yet, reports that. A seal of it would contradict the log from then on."""
         heads = await self._heads()
+        for partition, head in enumerate(heads):
+            sealed = self.file.last_seqs.get(partition, 0)
+            if head.seq < sealed:
+                reason = f"partition {partition} seems to end at seq {head.seq}, and was sealed at seq {sealed}"
+                raise LedgerError(reason)
         sealed_at_us = max(self._clock(), self.file.last_sealed_at_us)
-        line = seal_line(sealed_at_us, heads, self.file.last_sha256)
+        line = seal_line(sealed_at_us, heads, self.file.last_sha256, self._sign)
         await asyncio.to_thread(self.file.append, line)
         self._more.set()
 

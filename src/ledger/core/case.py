@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger.core.events import AnyData, Balance, Event, Posting, sums_to_zero
 from ledger.core.games.rules import RuleBook
@@ -74,6 +75,9 @@ def event_of(
 ) -> Event:
     assert sums_to_zero(postings), (data, postings)
     command = case.command
+    if command.private is not None:  # no decider reads it
+        assert type(command.private) is str, "private texts are encrypted before a node gets the command"
+        data = replace(data, private=command.private)
     return Event(
         case.time_us,
         command.user_id,

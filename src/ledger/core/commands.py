@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from ledger.core.fields import (
     Amount,
@@ -23,9 +24,11 @@ from ledger.core.fields import (
     Metadata,
     Period,
     PositionText,
+    Private,
     Proof,
     Reason,
     Result,
+    SealedPrivate,
     Selection,
     SignedAmount,
     Spend,
@@ -55,6 +58,8 @@ class Command(
     ]
     user_id: UserId
     metadata: Metadata | None = None
+    private: Private | SealedPrivate | None = None
+    """As a client sends it; base64 of its ciphertext before the command reaches a node. No rule reads it."""
 
 
 class OpenWallet(Command, frozen=True, kw_only=True, tag="open_wallet"):
@@ -486,8 +491,14 @@ _canonical = msgspec.json.Encoder(order="sorted")
 
 
 def canonical(command: Command) -> bytes:
-    """The command as JSON with sorted keys, no spaces, UTF-8, without nulls (except in ``set_limits``).
+    """The command as JSON with sorted keys, no spaces, UTF-8, without nulls (except in ``set_limits``), and without
+    ``private``.
 
     ``request_sha256`` is the SHA-256 of these bytes; two commands are the same if and only if the bytes are.
     """
+    return _canonical.encode(command if command.private is None else replace(command, private=None))
+
+
+def whole(command: Command) -> bytes:
+    """The canonical form with ``private``: every member that the client sent."""
     return _canonical.encode(command)

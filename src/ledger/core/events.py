@@ -4,7 +4,8 @@ Invariants, asserted by the constructors and by ``record.decode``:
 (1) the postings of an event sum to zero in each asset;
 (2) the members of every data Struct are declared in the order of their names, because records are sorted so;
 (3) ``data`` has the command's fields except ``type``, ``command_id`` and ``user_id``, and what the decision added;
-(4) the ledger's own events name their ``cause``, the position of the event that led to them, except
+(4) ``private`` is in the data only where the command had it, encrypted; no follow-up repeats it;
+(5) the ledger's own events name their ``cause``, the position of the event that led to them, except
     ``writer_opened``.
 """
 
@@ -25,6 +26,7 @@ from ledger.core.fields import (
     EventMetadata,
     EventPayoutRest,
     EventPosition,
+    EventPrivate,
     EventReason,
     EventResult,
     EventSignedAmount,
@@ -100,6 +102,7 @@ class WalletOpened(Data, frozen=True, kw_only=True):
     type = "wallet_opened"
 
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     referrer_id: (
         Annotated[EventUserId, Meta(description="The user who invited this one", examples=["agent-1"])] | None
     ) = None
@@ -142,6 +145,7 @@ class Deposited(Data, frozen=True, kw_only=True):
     first_deposit: Annotated[bool, Meta(description="Whether it is the first deposit of the wallet", examples=[True])]
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["dep-1"])]
+    private: EventPrivate | None = None
 
 
 class WithdrawalRequested(Data, frozen=True, kw_only=True):
@@ -153,6 +157,7 @@ class WithdrawalRequested(Data, frozen=True, kw_only=True):
     asset: EventAsset
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
+    private: EventPrivate | None = None
 
 
 class WithdrawalApproved(Data, frozen=True, kw_only=True):
@@ -162,6 +167,7 @@ class WithdrawalApproved(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -172,6 +178,7 @@ class WithdrawalRejected(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -212,6 +219,7 @@ class BetPlaced(Data, frozen=True, kw_only=True):
     period: Annotated[
         EventText, Meta(description="The round of the game that the bet is on", examples=["2026-11-23/0042"])
     ]
+    private: EventPrivate | None = None
     rules: EventDigest | None = None
     selection: Annotated[EventText, Meta(description="What the bet is on", examples=["red"])]
     spend: (
@@ -257,6 +265,7 @@ class BetSettled(Data, frozen=True, kw_only=True):
             description="What the bet paid, the stake included, in the asset's minor unit; 0: lost", examples=[95_000]
         ),
     ]
+    private: EventPrivate | None = None
     unpaid: (
         Annotated[
             EventPayoutRest,
@@ -281,6 +290,7 @@ class BetCancelled(Data, frozen=True, kw_only=True):
     bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
     cause: Cause | None = None
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -303,6 +313,7 @@ class HoldPlaced(Data, frozen=True, kw_only=True):
     ) = None
     hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
 
 
 class HoldExpired(Data, frozen=True, kw_only=True):
@@ -329,6 +340,7 @@ class HoldCaptured(Data, frozen=True, kw_only=True):
     ) = None
     hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
 
 
 class HoldReleased(Data, frozen=True, kw_only=True):
@@ -338,6 +350,7 @@ class HoldReleased(Data, frozen=True, kw_only=True):
 
     hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
 
 
 class TransferSent(Data, frozen=True, kw_only=True):
@@ -348,6 +361,7 @@ class TransferSent(Data, frozen=True, kw_only=True):
     amount: EventAmount
     asset: EventAsset
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     to_user_id: Annotated[EventUserId, Meta(description="The receiver", examples=["player-18"])]
     transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
 
@@ -423,6 +437,7 @@ class BonusGranted(Data, frozen=True, kw_only=True):
         EventId, Meta(description="The grant; of a deposit's bonus its order", examples=["welcome-1"])
     ]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
 
 
 class BonusExpired(Data, frozen=True, kw_only=True):
@@ -446,6 +461,7 @@ class Adjusted(Data, frozen=True, kw_only=True):
     amount: EventSignedAmount
     asset: EventAsset
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -458,6 +474,7 @@ class AdjustmentProposed(Data, frozen=True, kw_only=True):
     amount: EventSignedAmount
     asset: EventAsset
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -468,6 +485,7 @@ class AdjustmentApproved(Data, frozen=True, kw_only=True):
 
     adjustment_id: Annotated[EventId, Meta(description="The adjustment", examples=["adj-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -478,6 +496,7 @@ class AdjustmentRejected(Data, frozen=True, kw_only=True):
 
     adjustment_id: Annotated[EventId, Meta(description="The adjustment", examples=["adj-1"])]
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason | None = None
 
 
@@ -488,6 +507,7 @@ class Reversed(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     position: Annotated[EventPosition, Meta(description="Position of the reversed event", examples=["3:16"])]
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -510,6 +530,7 @@ class LimitsSet(Data, frozen=True, kw_only=True):
         | None
     ) = UNSET
     metadata: EventMetadata | UnsetType = UNSET
+    private: EventPrivate | UnsetType = UNSET
     stake_max_per_day: (
         Annotated[
             EventLimit,
@@ -534,6 +555,7 @@ class WalletFrozen(Data, frozen=True, kw_only=True):
     type = "wallet_frozen"
 
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -543,6 +565,7 @@ class WalletUnfrozen(Data, frozen=True, kw_only=True):
     type = "wallet_unfrozen"
 
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -552,6 +575,7 @@ class WalletClosed(Data, frozen=True, kw_only=True):
     type = "wallet_closed"
 
     metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
     reason: EventReason
 
 
@@ -562,6 +586,7 @@ class ResultRecorded(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     period: EventGamePeriod
+    private: EventPrivate | None = None
     proof: Annotated[Proof | None, Meta(description="The block of the result")] = None
     result: EventResult
 
@@ -573,6 +598,7 @@ class PeriodCancelled(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     period: EventGamePeriod
+    private: EventPrivate | None = None
     reason: EventReason
 
 

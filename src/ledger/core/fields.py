@@ -191,6 +191,21 @@ Metadata = Annotated[
     ),
 ]
 
+Private = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(
+        max_length=16,
+        description=(
+            "Texts for the operator, the auditor and this client only. They are kept encrypted under a key of the "
+            "user's own, which `DELETE /v1/wallets/{user_id}/private` destroys. They are no part of what a command "
+            "asks for: the same command with other private texts is the same command"
+        ),
+        examples=[{"iban": "DE02120300000000202051"}],
+    ),
+]
+SealedPrivate = str
+"""``Private`` after encryption: base64. Nodes send it to each other; a client that sends it gets a 400."""
+
 
 class Proof(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The block that a result was drawn from: 64 hexadecimal digits, the height, the time. The rules of games check
@@ -345,5 +360,15 @@ EventMetadata = Annotated[
         description="As the command says",
         examples=[{"table": "roulette-3"}],
         extra_json_schema={"maxProperties": 16},
+    ),
+]
+EventPrivate = Annotated[
+    str,
+    Meta(
+        description=(
+            "The command's private texts, encrypted: base64 of the version 1, the key's id (16 bytes), the nonce "
+            "(12 bytes) and AES-256-GCM's output"
+        ),
+        extra_json_schema={"pattern": "^[A-Za-z0-9+/]+={0,2}$"},
     ),
 ]

@@ -1,28 +1,33 @@
 """Seals: where every partition ended at a time, chained, in a file of one JSON line each.
 
-A line is ``{"sealed_at_us":…,"partitions":[{"partition":0,"seq":42,"head":"…"},…],"prev":"…","kid":null,
-"signature":null}``. A copy of a seal outside of the data folder can later show that the log was cut, or rewritten
-before that seal. ``kid`` and ``signature`` are null until there are keys.
+A line is ``{"sealed_at_us":…,"partitions":[{"partition":0,"seq":42,"head":"…"},…],"prev":"…","kid":"…",
+"signature":"…"}``. A copy of a seal outside of the data folder can later show that the log was cut, or rewritten
+before that seal.
+
+What is signed, with Ed25519: ``stakelog-seal:`` and the line with ``"kid":null,"signature":null``. Both are null in a
+seal that was made without keys. The signature is base64url without padding.
 
 Invariants:
 (1) ``prev`` is the SHA-256 of the line before, without its line feed; 64 zeros in the first line;
 (2) ``sealed_at_us`` and the seqs never decrease from line to line;
 (3) a line counts once its line feed is on the disk. A crash leaves at most one line without it: ``SealFile.open``
     completes that line if it is a whole seal, and removes it if it is not;
-(4) an ``append`` that fails leaves the file unchanged, or with one incomplete line.
+(4) every signature is that of its key, as far as the keys are known;
+(5) an ``append`` that fails leaves the file unchanged, or with one incomplete line.
 """
 
 import logging
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.files import sync
@@ -51,10 +56,23 @@ class Seal(Struct, frozen=True, forbid_unknown_fields=True):
     sealed_at_us: Annotated[int, Meta(description="Unix time in microseconds, UTC", examples=[1_795_438_800_000_000])]
     partitions: Annotated[list[SealedHead], Meta(description="All partitions, in their order")]
     prev: Annotated[str, Meta(description="SHA-256 of the seal before; 64 zeros: none", examples=[EMPTY_SHA256])]
-    kid: Annotated[str | None, Meta(description="The key of the signature; null: not signed", examples=[None])] = None
-    signature: Annotated[str | None, Meta(description="Ed25519 over the seal; null: not signed", examples=[None])] = (
-        None
-    )
+    kid: Annotated[
+        str | None,
+        Meta(
+            description="The key at `/.well-known/jwks.json`; null: the seal is not signed",
+            examples=["kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"],
+        ),
+    ] = None
+    signature: Annotated[
+        str | None,
+        Meta(
+            description=(
+                'Ed25519 over the UTF-8 text `stakelog-seal:` and the seal as in the file, with `"kid":null,'
+                '"signature":null`; base64url without padding. null: the seal is not signed'
+            ),
+            examples=["A" * 86],
+        ),
+    ] = None
 
     def anchors(self) -> Iterator[Anchor]:
         """The heads that a log must go through."""
@@ -72,14 +90,37 @@ def utc(time_us: int) -> str:
     return datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def seal_line(sealed_at_us: int, heads: Sequence[Head], prev: str) -> bytes:
-    """The seal of these heads, one of each partition, without a line feed."""
+Sign = Callable[[bytes], tuple[str, str]]
+"""A text → (kid, signature). It may raise LedgerError: then there is no key now."""
+
+
+class Keys(Protocol):
+    """The public keys of seals."""
+
+    def __contains__(self, kid: str, /) -> bool: ...
+
+    def fault(self, kid: str, text: bytes, signature: str) -> str | None:
+        """Why the signature is not the key's over ``text``; None: it is."""
+        ...
+
+
+def seal_line(sealed_at_us: int, heads: Sequence[Head], prev: str, sign: Sign | None = None) -> bytes:
+    """The seal of these heads, one of each partition, without a line feed. Raises what ``sign`` raises."""
     sealed = [SealedHead(partition, head.seq, head.sha256) for partition, head in enumerate(heads)]
-    return _encode(Seal(sealed_at_us, sealed, prev))
+    seal = Seal(sealed_at_us, sealed, prev)
+    if sign is None:
+        return _encode(seal)
+    kid, signature = sign(_signed_text(seal))
+    return _encode(replace(seal, kid=kid, signature=signature))
 
 
-def checked(lines: Iterable[bytes]) -> Iterator[Seal]:
-    """The seals of these lines, each checked against the one before. Raises Fault, with the seal's number as seq."""
+def _signed_text(seal: Seal) -> bytes:
+    return b"stakelog-seal:" + _encode(replace(seal, kid=None, signature=None))
+
+
+def checked(lines: Iterable[bytes], keys: Keys | None = None) -> Iterator[Seal]:
+    """The seals of these lines, each checked against the one before, and its signature if ``keys`` are given. Raises
+    Fault, with the seal's number as seq."""
     prev, sealed_at_us, seqs = EMPTY_SHA256, 0, dict[int, int]()
     for number, line in enumerate(lines, 1):
         try:
@@ -98,15 +139,33 @@ def checked(lines: Iterable[bytes]) -> Iterator[Seal]:
                     -1, number, f"its seq of partition {sealed.partition} is lower than in the seal before it"
                 )
             seqs[sealed.partition] = sealed.seq
+        if (seal.kid is None) != (seal.signature is None):
+            raise Fault(-1, number, "it has a kid without a signature, or a signature without a kid")
+        if keys is not None and seal.kid is not None and seal.signature is not None:
+            fault = keys.fault(seal.kid, _signed_text(seal), seal.signature)
+            if fault is not None:
+                raise Fault(-1, number, fault)
         prev, sealed_at_us = sha256(line).hexdigest(), seal.sealed_at_us
         yield seal
 
 
-def anchors_of(lines: Iterable[bytes]) -> list[Anchor]:
+class SealCounts(Struct):
+    """How many seals were read, how many of them are signed, and by how many of these the key is known."""
+
+    seals: int = 0
+    signed: int = 0
+    checked: int = 0
+
+
+def anchors_of(lines: Iterable[bytes], keys: Keys | None = None, counts: SealCounts | None = None) -> list[Anchor]:
     """The heads of all seals, without those that repeat the head of the seal before. Raises Fault."""
     last: dict[int, tuple[int, str]] = {}
     anchors = []
-    for seal in checked(lines):
+    for seal in checked(lines, keys):
+        if counts is not None:
+            counts.seals += 1
+            counts.signed += seal.kid is not None
+            counts.checked += keys is not None and seal.kid is not None and seal.kid in keys
         for anchor in seal.anchors():
             head = (anchor.seq, anchor.sha256)
             if last.get(anchor.partition) != head:
@@ -133,6 +192,8 @@ class SealFile:
         self.is_open = False
         self.last_sha256 = EMPTY_SHA256
         self.last_sealed_at_us = 0
+        self.last_seqs: dict[int, int] = {}
+        """Partition → its seq in the last seal."""
         self._ends: array[int] = array("q")
         """Where each line ends, after its line feed."""
 
@@ -155,7 +216,7 @@ class SealFile:
             line = self.line(len(self))
             self.last_sha256 = sha256(line).hexdigest()
             try:
-                self.last_sealed_at_us = _decode(line).sealed_at_us
+                self._note_last(_decode(line))
             except _UNREADABLE as error:
                 _log.error(
                     "the last line of %s is not a seal: %s; `stakelog audit verify` says more", self.path, error
@@ -193,7 +254,7 @@ class SealFile:
 
     def append(self, line: bytes) -> None:
         """Append the seal durably. Raises OSError, and leaves the file as it was."""
-        sealed_at_us = _decode(line).sealed_at_us
+        seal = _decode(line)
         size, created = self._size, not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -210,8 +271,13 @@ class SealFile:
             os.close(descriptor)
         if created:
             sync(self.path.parent)
-        self.last_sha256, self.last_sealed_at_us = sha256(line).hexdigest(), sealed_at_us
+        self.last_sha256 = sha256(line).hexdigest()
+        self._note_last(seal)
         self._ends.append(size + len(data))
+
+    def _note_last(self, seal: Seal) -> None:
+        self.last_sealed_at_us = seal.sealed_at_us
+        self.last_seqs = {sealed.partition: sealed.seq for sealed in seal.partitions}
 
     def line(self, number: int) -> bytes:
         """The line of this number, without its line feed; the first is 1. Raises OSError."""

@@ -224,7 +224,7 @@ def differing_fields(command: Command, event: Event) -> tuple[str, ...]:
     requested = msgspec.to_builtins(command)
     recorded = msgspec.to_builtins(event.data)
     recorded["type"] = COMMAND_OF.get(event.data.type)
-    names = (requested.keys() | recorded.keys()) - ADDED_BY_DECISION - {"command_id", "user_id"}
+    names = (requested.keys() | recorded.keys()) - ADDED_BY_DECISION - {"command_id", "private", "user_id"}
     return tuple(sorted(name for name in names if requested.get(name, UNSET) != recorded.get(name, UNSET)))
 
 

@@ -168,10 +168,10 @@ class CachedReads(SharedReads):
         return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
     async def _read_board_to_cache(self, board: Board, cached: CachedBoard) -> BoardAt:
-        asks = [*ALL_STATUS, _IDENTITY, *leaderboards.leaders(board, BOARD_LIMIT_MAX)]
-        checkpoint_rows, quarantine_rows, (identity,), *lists = await self._model.fetch(asks)
+        asks = [*ALL_STATUS, _IDENTITY, leaderboards.leaders(board, BOARD_LIMIT_MAX)]
+        checkpoint_rows, quarantine_rows, (identity,), rows = await self._model.fetch(asks)
         self._remember_generation(identity)
-        values = leaderboards.values_of(lists, BOARD_LIMIT_MAX)
+        values = leaderboards.values_of(rows)
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         token = cached.token
         if token is not None and token.generation == self._generation and quarantine_rows[0][0] is None:

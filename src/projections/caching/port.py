@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.errors import LedgerError
-from projections.models.leaderboards import Board, LeaderboardRow
+from projections.models.leaderboards import Board, EndedRow, StandingRow
 from projections.models.statistics import StatisticsRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import Checkpoint, Generation, Run
@@ -162,10 +162,10 @@ def update_of(generation: Generation, run: Run) -> CacheUpdate:
     changed: dict[str, dict[Kind, dict[str, bytes]]] = {}
     days: set[Day] = set()
     for kind, rows in run.rows:
-        if kind is LeaderboardRow:
-            days.update(
-                (row.asset, row.first_day) for row in rows if isinstance(row, LeaderboardRow) if row.span == "day"
-            )
+        if kind is StandingRow:
+            days.update((row.asset, row.day) for row in rows if isinstance(row, StandingRow))
+        elif kind is EndedRow:
+            days.update((row.asset, row.first_day) for row in rows if isinstance(row, EndedRow) if row.span == "day")
         elif (aggregate := _AGGREGATE_OF.get(kind)) is not None:
             for row in rows:
                 user_id, field = field_of(row)

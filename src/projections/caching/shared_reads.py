@@ -30,6 +30,7 @@ class SharedReads(Reads):
     def __init__(self, model: ReadModel, ends: LogEnds, clock: Callable[[], int]) -> None:
         super().__init__(model, ends, clock)
         self._boards: SingleFlight[Board, BoardAt] = SingleFlight()
+        self._begun: SingleFlight[Board, bool] = SingleFlight()
 
     async def leaderboard(
         self, name: str, asset: str, at_us: int | None, limit: int, *, fresh: bool = False
@@ -39,13 +40,17 @@ class SharedReads(Reads):
         board = await self._board_at(name, asset, at_us)
         return await self._shared_board(board, limit, lambda: self._read_board(board))
 
+    async def _has_begun(self, board: Board) -> bool:
+        read = super()._has_begun
+        return await self._begun.read(board, lambda: read(board))
+
     async def _shared_board(self, board: Board, limit: int, read: Callable[[], Awaitable[BoardAt]]) -> Found:
         found = await self._boards.read(board, read)
         document = leaderboards.document(board, found.values[:limit])
         return Found(document, "", found.seqs, True, found.lag_ms, self._is_board_suspect())
 
     async def _read_board(self, board: Board) -> BoardAt:
-        queries = [*ALL_STATUS, *leaderboards.leaders(board, BOARD_LIMIT_MAX)]
-        checkpoint_rows, quarantine_rows, *lists = await self._model.fetch(queries)
+        queries = [*ALL_STATUS, leaderboards.leaders(board, BOARD_LIMIT_MAX)]
+        checkpoint_rows, quarantine_rows, rows = await self._model.fetch(queries)
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
-        return BoardAt(leaderboards.values_of(lists, BOARD_LIMIT_MAX), seqs, self._age_ms(oldest_us))
+        return BoardAt(leaderboards.values_of(rows), seqs, self._age_ms(oldest_us))

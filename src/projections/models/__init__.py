@@ -24,7 +24,7 @@ from projections.models import (
 )
 from projections.tables.model import Models
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Version of the meaning of the rows. Raise it with every change that makes other rows from the same events: only
 generations of this version are folded further, and a rebuild lists the differences. A test detects a change that did
 not raise it."""
@@ -52,5 +52,6 @@ ROW_TYPES: Final = MODELS.row_types
 NEEDS: Final = MODELS.needs
 THEN_NEEDS: Final = MODELS.then_needs
 FOLDS: Final = MODELS.folds
+TYPES_OF: Final = MODELS.types_of
 BY_USER: Final = MODELS.by_user
 BY_PARTITION: Final = MODELS.by_partition

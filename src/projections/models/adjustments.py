@@ -74,7 +74,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             adjustment.resolved_seq, adjustment.resolved_at_us = position.seq, event.time_us
 
 
-MODEL: Final = Model((AdjustmentRow,), fold, needs)
+MODEL: Final = Model((AdjustmentRow,), fold, needs, of=(AdjustmentProposed, AdjustmentApproved, AdjustmentRejected))
 
 
 # --- document

@@ -37,11 +37,10 @@ from projections.tables.tables import Tables
 class BetRow(Row):
     table = "bet"
     key_length = 2
+    # One index for the list and for all its filters: each is answered from the index alone, at worst from all entries
+    # of the user. An index for each filter would cost every bet three more pages.
     indexes: ClassVar = {
-        "bet_by_time": ("partition", "user_id", "placed_at_us", "seq"),
-        "bet_by_status": ("partition", "user_id", "status", "placed_at_us", "seq"),
-        "bet_by_game": ("partition", "user_id", "game", "placed_at_us", "seq"),
-        "bet_by_period": ("partition", "user_id", "period", "placed_at_us", "seq"),
+        "bet_by_time": ("partition", "user_id", "placed_at_us", "seq", "status", "game", "period"),
     }
 
     user_id: columns.UserId
@@ -96,7 +95,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             bet.settled_seq, bet.settled_at_us = position.seq, event.time_us
 
 
-MODEL: Final = Model((BetRow,), fold, needs)
+MODEL: Final = Model((BetRow,), fold, needs, of=(BetPlaced, BetSettled, BetCancelled))
 
 
 # --- document

@@ -37,4 +37,4 @@ def reversed_seq(data: Reversed) -> int:
     return Position.parse(data.position).seq
 
 
-MODEL: Final = Model((DepositRow,), fold, needs)
+MODEL: Final = Model((DepositRow,), fold, needs, of=(Deposited, Reversed))

@@ -161,7 +161,13 @@ def _grants_of(stake: GrantStakeRow | None) -> list[tuple[str, int]]:
 
 _decode_grants: Final = msgspec.json.Decoder(list[tuple[str, int]]).decode
 
-MODEL: Final = Model((GrantRow, GrantEventRow, GrantStakeRow), fold, needs, then_needs)
+MODEL: Final = Model(
+    (GrantRow, GrantEventRow, GrantStakeRow),
+    fold,
+    needs,
+    then_needs,
+    of=(Deposited, BonusGranted, BetPlaced, BetSettled, BetCancelled, BonusExpired, Reversed),
+)
 
 
 # --- document

@@ -87,7 +87,7 @@ def _resolve(event: Event, position: Position, buffer: RowBuffer, hold_id: str, 
     return hold
 
 
-MODEL: Final = Model((HoldRow,), fold, needs)
+MODEL: Final = Model((HoldRow,), fold, needs, of=(HoldPlaced, HoldCaptured, HoldReleased, HoldExpired))
 
 
 # --- document

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_args
 
 from msgspec import Meta, Struct
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import Select, or_, select, union_all
 
 from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
 from ledger.core.position import Position
@@ -33,21 +33,62 @@ MEASURES: Final = get_args(Measure)
 SPANS: Final = get_args(Span)
 LOW_BITS: Final = 48
 LOW_MASK: Final = (1 << LOW_BITS) - 1
-_COLUMNS: Final = {measure: (f"{measure}_high", f"{measure}_low") for measure in MEASURES}
-_PLACED: Final = "bet placed in this run"
-"""Note → the bet's asset, for a bet whose row is made in the same run that settles it."""
 
 
-class LeaderboardRow(Row):
-    """A user's bets of one UTC day, ISO week or month in one asset; ``first_day`` in days since 1970.
+class StandingRow(Row):
+    """A user's bets in one asset of the last UTC day, ISO week and month in which the user's bets counted.
 
-    ``staked`` counts on the day of the bet, ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of
-    the settlement. Databases sort by these sums, so they cannot be texts; and a thousand stakes of the largest amount
-    exceed 64 bits. So a sum is high × 2^48 + low, 0 ≤ low < 2^48.
+    ``day``, ``week`` and ``month`` are their first days, in days since 1970. ``staked`` counts on the day of the bet,
+    ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of the settlement. Databases sort by these
+    sums, so they cannot be texts; and a thousand stakes of the largest amount exceed 64 bits. So a sum is
+    high × 2^48 + low, 0 ≤ low < 2^48.
+
+    A bet changes this row alone, and no index has its sums: a leaderboard reads the rows of all users, 100,000 in
+    15 ms. An index of the sums, or of their magnitudes, cost every bet more than all its other rows.
     """
 
     table = "standing"
+    key_length = 2
+
+    user_id: columns.UserId
+    asset: columns.AssetCode
+    day: columns.Small
+    week: columns.Small
+    month: columns.Small
+    day_staked_high: int = 0
+    day_staked_low: int = 0
+    day_won_high: int = 0
+    day_won_low: int = 0
+    day_net_high: int = 0
+    day_net_low: int = 0
+    week_staked_high: int = 0
+    week_staked_low: int = 0
+    week_won_high: int = 0
+    week_won_low: int = 0
+    week_net_high: int = 0
+    week_net_low: int = 0
+    month_staked_high: int = 0
+    month_staked_low: int = 0
+    month_won_high: int = 0
+    month_won_low: int = 0
+    month_net_high: int = 0
+    month_net_low: int = 0
+
+
+class EndedRow(Row):
+    """A user's sums of a day, week or month after which the user's bets counted in a later one.
+
+    They change only when a bet of that time is cancelled.
+    """
+
+    table = "ended_standing"
     key_length = 4
+    indexes: ClassVar = {
+        "ended_by_time": (
+            *("asset", "span", "first_day", "partition", "user_id"),
+            *("staked_high", "staked_low", "won_high", "won_low", "net_high", "net_low"),
+        )
+    }
 
     user_id: columns.UserId
     asset: columns.AssetCode
@@ -60,93 +101,85 @@ class LeaderboardRow(Row):
     net_high: int = 0
     net_low: int = 0
 
-    def add(self, measure: str, amount: int) -> int:
-        """Add to a sum. Returns the sum."""
-        high_name, low_name = _COLUMNS[measure]
-        total: int = (getattr(self, high_name) << LOW_BITS) + getattr(self, low_name) + amount
-        setattr(self, high_name, total >> LOW_BITS)
-        setattr(self, low_name, total & LOW_MASK)
-        return total
+
+_SUMS: Final = [f"{measure}_{half}" for measure in MEASURES for half in ("high", "low")]
+"""The columns of an ``EndedRow``'s sums. Those of a ``StandingRow`` have the span in front."""
 
 
-class MagnitudeRow(Row):
-    """The magnitudes of a ``LeaderboardRow``: the indexes that find the users with the largest sums.
-
-    A magnitude (``magnitude``) changes each time a sum doubles, not with each bet. An index of the sums themselves
-    would be changed by each bet, in three spans and three measures: that wrote ten times as much.
-    """
-
-    table = "magnitude"
-    key_length = 4
-    indexes: ClassVar = {
-        f"magnitude_by_{measure}": ("asset", "span", "first_day", measure, "partition", "user_id")
-        for measure in MEASURES
-    }
-
-    user_id: columns.UserId
-    asset: columns.AssetCode
-    span: columns.Status
-    first_day: columns.Small
-    staked: columns.Small = 0
-    won: columns.Small = 0
-    net: columns.Small = 0
+def _sum_columns(measure: str) -> tuple[tuple[str, str, str], ...]:
+    return tuple((span, f"{span}_{measure}_high", f"{span}_{measure}_low") for span in SPANS)
 
 
-def magnitude(amount: int) -> int:
-    """The number of bits of the amount, with the sign of the amount. It never decreases as the amount grows."""
-    return amount.bit_length() if amount >= 0 else -amount.bit_length()
+_STAKED: Final = _sum_columns("staked")
+_WON: Final = _sum_columns("won")
+_NET: Final = _sum_columns("net")
+
+
+def _add(row: Row, high: str, low: str, amount: int) -> None:
+    """Add to a sum. ``high``, ``low``: the names of its columns."""
+    total = getattr(row, low) + amount
+    if not 0 <= total <= LOW_MASK:
+        setattr(row, high, getattr(row, high) + (total >> LOW_BITS))
+    setattr(row, low, total & LOW_MASK)
 
 
 def needs(event: Event, buffer: RowBuffer) -> None:
-    match event.data:
-        case BetPlaced(asset=asset, bet_id=bet_id):
-            buffer.notes[_PLACED, event.user_id, bet_id] = asset
-            _want(buffer, event.user_id, asset, event.time_us)
+    if isinstance(event.data, BetPlaced):
+        buffer[StandingRow].want((event.user_id, event.data.asset))
 
 
 def then_needs(event: Event, buffer: RowBuffer) -> None:
     match event.data:
-        case BetSettled(bet_id=bet_id):
-            key = (event.user_id, bet_id)
-            bet = buffer[BetRow].peek(key)
-            asset = buffer.notes.get((_PLACED, *key)) if bet is None else bet.asset
-            if asset is not None:
-                _want(buffer, event.user_id, asset, event.time_us)
-        case BetCancelled(bet_id=bet_id):
+        case BetSettled(bet_id=bet_id) | BetCancelled(bet_id=bet_id):
             bet = buffer[BetRow].peek((event.user_id, bet_id))
-            if bet is not None:  # else this run places it and wants the rows of its day
-                _want(buffer, event.user_id, bet.asset, bet.placed_at_us)
-
-
-def _want(buffer: RowBuffer, user_id: str, asset: str, time_us: int) -> None:
-    for span, first_day in _spans_of(time_us // DAY_US):
-        for kind in MODEL.rows:
-            buffer[kind].want((user_id, asset, span, first_day))
+            if bet is None:  # this run places it and wants its row; or it was cancelled before it came
+                return
+            buffer[StandingRow].want((event.user_id, bet.asset))
+            if isinstance(event.data, BetCancelled):
+                for span, first_day in _spans_of(bet.placed_at_us // DAY_US):
+                    buffer[EndedRow].want((event.user_id, bet.asset, span, first_day))
 
 
 def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():
-            _count(buffer, event.user_id, data.asset, event.time_us, ("staked", data.stake))
+            row = _standing(buffer, event.user_id, data.asset, event.time_us)
+            for _, high, low in _STAKED:
+                _add(row, high, low, data.stake)
         case BetSettled():
             bet = _bet(event, data.bet_id, buffer)
-            net = data.payout - bet.stake
-            _count(buffer, event.user_id, bet.asset, event.time_us, ("won", data.payout), ("net", net))
+            row = _standing(buffer, event.user_id, bet.asset, event.time_us)
+            for _, high, low in _WON:
+                _add(row, high, low, data.payout)
+            for _, high, low in _NET:
+                _add(row, high, low, data.payout - bet.stake)
         case BetCancelled(before_bet=False):
             bet = _bet(event, data.bet_id, buffer)
-            _count(buffer, event.user_id, bet.asset, bet.placed_at_us, ("staked", -bet.stake))
+            row = buffer[StandingRow].edit((event.user_id, bet.asset))
+            placed = dict(_spans_of(bet.placed_at_us // DAY_US))
+            for span, high, low in _STAKED:
+                if getattr(row, span) == placed[span]:
+                    _add(row, high, low, -bet.stake)
+                else:
+                    ended = buffer[EndedRow].edit((event.user_id, bet.asset, span, placed[span]))
+                    _add(ended, "staked_high", "staked_low", -bet.stake)
 
 
-def _count(buffer: RowBuffer, user_id: str, asset: str, time_us: int, *amounts: tuple[str, int]) -> None:
-    for span, first_day in _spans_of(time_us // DAY_US):
-        key = (user_id, asset, span, first_day)
-        row = buffer[LeaderboardRow].edit_or_add(key)
-        for measure, amount in amounts:
-            after = row.add(measure, amount)
-            now = magnitude(after)
-            if now != magnitude(after - amount):
-                setattr(buffer[MagnitudeRow].edit_or_add(key), measure, now)
+def _standing(buffer: RowBuffer, user_id: str, asset: str, time_us: int) -> StandingRow:
+    """The user's row, of the day, week and month of this time."""
+    spans = _spans_of(time_us // DAY_US)
+    row = buffer[StandingRow].edit_or_add((user_id, asset), *(first_day for _, first_day in spans))
+    if row.day != spans[0][1]:
+        for span, first_day in spans:
+            before: int = getattr(row, span)
+            if before != first_day:
+                sums = (getattr(row, f"{span}_{name}") for name in _SUMS)
+                buffer[EndedRow].add((user_id, asset, span, before), EndedRow(user_id, asset, span, before, *sums))
+                setattr(row, span, first_day)
+                for name in _SUMS:
+                    setattr(row, f"{span}_{name}", 0)
+    return row
 
 
 def _bet(event: Event, bet_id: str, buffer: RowBuffer) -> BetRow:
@@ -155,7 +188,7 @@ def _bet(event: Event, bet_id: str, buffer: RowBuffer) -> BetRow:
     return bet
 
 
-MODEL: Final = Model((LeaderboardRow, MagnitudeRow), fold, needs, then_needs)
+MODEL: Final = Model((StandingRow, EndedRow), fold, needs, then_needs, of=(BetPlaced, BetSettled, BetCancelled))
 
 
 # --- document
@@ -225,67 +258,50 @@ def _spans_of(day: int) -> tuple[tuple[str, int], ...]:
 
 
 def leaders_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
-    """(user_id, high, low), the largest first, ties by user_id. Conditions: the one measure, staked, won or net;
-    ``losers``: only sums below 0, without it only sums above 0.
-
-    An index of magnitudes finds a few more users than ``most``; only their sums are sorted: with 100,000 users of a
-    day about 1,000.
-    """
-    m, s = tables[MagnitudeRow].c, tables[LeaderboardRow].c
-    (measure,) = conditions & set(MEASURES)
-    wanted = [m.asset == value("of_asset"), m.span == value("of_span"), m.first_day == value("first_day")]
-    if "losers" in conditions:
-        wanted.append(m[measure] < 0)
-    # Only one lower bound, because SQLite uses only one in an index. Without ``losers``, ``least`` is at least 1, so
-    # it implies > 0.
-    above_0 = () if "losers" in conditions else (m[measure] > 0,)
-    last = select(m[measure]).where(*wanted, *above_0).order_by(m[measure].desc()).limit(1).offset(value("skipped"))
-    least = func.coalesce(
-        last.scalar_subquery(), literal_column(str(-_MAGNITUDE_MAX) if "losers" in conditions else "1")
+    """(user_id, high, low) of the users whose sum is not 0, the largest first, ties by user_id. Conditions: one
+    measure and one span."""
+    (measure,), (span,) = conditions & set(MEASURES), conditions & set(SPANS)
+    s, e = tables[StandingRow].c, tables[EndedRow].c
+    high, low = s[f"{span}_{measure}_high"], s[f"{span}_{measure}_low"]
+    last = select(s.user_id, high.label("high"), low.label("low")).where(
+        s.asset == value("of_asset"), s[span] == value("first_day"), or_(high != 0, low != 0)
     )
-    same = [m[name] == s[name] for name in ("partition", "user_id", "asset", "span", "first_day")]
-    # Not a join: a database might read all sums of all days for it.
-    high, low = (select(s[name]).where(*same).scalar_subquery().label(name) for name in _COLUMNS[measure])
+    high, low = e[f"{measure}_high"], e[f"{measure}_low"]
+    ended = select(e.user_id, high, low).where(
+        e.asset == value("of_asset"), e.span == span, e.first_day == value("first_day"), or_(high != 0, low != 0)
+    )
+    both = union_all(last, ended).subquery().c
     return (
-        select(m.user_id, high, low)
-        .where(*wanted, m[measure] >= least)
-        .order_by(high.desc(), low.desc(), m.user_id)
+        select(both.user_id, both.high, both.low)
+        .order_by(both.high.desc(), both.low.desc(), both.user_id)
         .limit(value("most"))
     )
 
 
-_MAGNITUDE_MAX: Final = 1_000
-"""Above every magnitude: a sum has at most 111 bits."""
-
-
-def leaders(board: Board, most: int) -> list[Query]:
-    """The queries of a leaderboard: the users above 0, then those below 0."""
+def leaders(board: Board, most: int) -> Query:
+    """The first users of a leaderboard."""
     measure, span = LEADERBOARDS[board.name]
-    values = {"of_asset": board.asset, "of_span": span, "first_day": board.first_day}
-    values |= {"most": most, "skipped": most - 1}
-    winners = Query(leaders_statement, values, frozenset({measure}))
-    if measure != "net":
-        return [winners]
-    return [winners, Query(leaders_statement, values, frozenset({measure, "losers"}))]
+    values = {"of_asset": board.asset, "first_day": board.first_day, "most": most}
+    return Query(leaders_statement, values, frozenset({measure, span}))
 
 
-def has_begun_statement(tables: Tables, _: Conditions) -> Select[Any]:
-    """One row if anything counts for a leaderboard, or for a later one of its span; else none."""
-    m = tables[MagnitudeRow].c
-    wanted = (m.asset == value("of_asset"), m.span == value("of_span"), m.first_day >= value("first_day"))
-    return select(m.first_day).where(*wanted).order_by(m.first_day.desc()).limit(1)
+def has_begun_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
+    """One row if anything counts for a leaderboard, or for a later one of its span; else none. Conditions: one
+    span."""
+    (span,) = conditions
+    s = tables[StandingRow].c
+    return select(s[span]).where(s.asset == value("of_asset"), s[span] >= value("first_day")).limit(1)
 
 
 def has_begun(board: Board) -> Query:
-    values = {"of_asset": board.asset, "of_span": LEADERBOARDS[board.name][1], "first_day": board.first_day}
-    return Query(has_begun_statement, values)
+    _, span = LEADERBOARDS[board.name]
+    values = {"of_asset": board.asset, "first_day": board.first_day}
+    return Query(has_begun_statement, values, frozenset({span}))
 
 
-def values_of(lists: Sequence[Rows], most: int) -> list[tuple[str, int]]:
-    """The first users of a leaderboard with their values, of the rows of ``leaders``. A user whose sums were deleted
-    by hand is left out; the background check reports it."""
-    found = [(user_id, high, low) for rows in lists for user_id, high, low in rows if high is not None]
-    return [(user_id, (high << LOW_BITS) + low) for user_id, high, low in found[:most]]
+def values_of(rows: Rows) -> list[tuple[str, int]]:
+    """The users with their values, of the rows of ``leaders``."""
+    return [(user_id, (high << LOW_BITS) + low) for user_id, high, low in rows]
 
 
 def document(board: Board, values: Sequence[tuple[str, int]]) -> Leaderboard:

@@ -131,7 +131,13 @@ def _resolve(
     order.resolved_seq, order.resolved_at_us = position.seq, event.time_us
 
 
-MODEL: Final = Model((OrderRow,), fold, needs, then_needs)
+MODEL: Final = Model(
+    (OrderRow,),
+    fold,
+    needs,
+    then_needs,
+    of=(Deposited, WithdrawalRequested, WithdrawalApproved, WithdrawalRejected, Reversed),
+)
 
 
 # --- document

@@ -40,7 +40,7 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
         buffer[ReferralRow].edit_or_add((event.user_id, event.data.level)).members += 1
 
 
-MODEL: Final = Model((ReferralRow,), fold, needs)
+MODEL: Final = Model((ReferralRow,), fold, needs, of=(ReferralCounted,))
 
 
 # --- document

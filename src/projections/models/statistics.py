@@ -139,7 +139,13 @@ def _money(event: Event, buffer: RowBuffer, asset: str) -> StatisticsRow:
     return buffer[StatisticsRow].edit_or_add((event.user_id, asset, ""))
 
 
-MODEL: Final = Model((StatisticsRow,), fold, needs, then_needs)
+MODEL: Final = Model(
+    (StatisticsRow,),
+    fold,
+    needs,
+    then_needs,
+    of=(BetPlaced, BetSettled, BetCancelled, Deposited, BonusGranted, WithdrawalApproved, Reversed),
+)
 
 
 # --- document

@@ -80,7 +80,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             transfer.resolved_at_us = event.time_us
 
 
-MODEL: Final = Model((TransferRow,), fold, needs)
+MODEL: Final = Model((TransferRow,), fold, needs, of=(TransferSent, TransferDelivered, TransferReturned))
 
 
 # --- document

@@ -43,7 +43,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
         buffer[OpenedRow].add((event.user_id,), row)
 
 
-MODEL: Final = Model((OpenedRow,), fold)
+MODEL: Final = Model((OpenedRow,), fold, of=(WalletOpened,))
 
 
 # --- document

@@ -9,7 +9,8 @@ Invariants:
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -18,12 +19,15 @@ from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import Head, MalformedRecord, decode, sha256_hex
 from ledger.errors import LogDamaged
-from projections.models import FOLDS, NEEDS, ROW_TYPES, THEN_NEEDS
+from projections.models import FOLDS, NEEDS, ROW_TYPES, THEN_NEEDS, TYPES_OF
 from projections.storage.port import Checkpoint, Quarantined, QuarantinedEvent, ReadModelStore, Run
+from projections.tables.model import ByType
 from projections.tables.row_buffer import RowBuffer
 
 _REASON_MAX: Final = 500
 _RETRY_EVENTS_MAX: Final = 1_000
+
+F = TypeVar("F")
 
 
 class _Envelope(Struct, gc=False):
@@ -98,6 +102,11 @@ def may_be_event(record: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
+
+
+@lru_cache(maxsize=8)
+def _by_type(functions: tuple[F, ...]) -> ByType[F]:
+    return ByType(functions, TYPES_OF)
 
 
 class FoldFailed(Exception):
@@ -223,23 +232,25 @@ class PartitionProjector:
         failed: dict[str, FoldFailed] = {}
         # A complete buffer has all rows of the partition: nothing to load. Measured: saves a sixth of a rebuild.
         for needs in () if buffer.complete else (NEEDS, THEN_NEEDS):
+            needs_of = _by_type(needs)
             for link in links:
                 if failed and link.user_id in failed:
                     continue
                 try:
                     event = event_of(link)
-                    for need in needs:
+                    for need in needs_of[type(event.data)]:
                         need(event, buffer)
                 except Exception as error:  # noqa: BLE001 - any failure quarantines one user only
                     failed[link.user_id] = _as_fold_failed(link, error)
             if wanted := buffer.wanted():
                 buffer.fill(await self._store.load(self._generation, self.partition, wanted))
+        folds_of = _by_type(FOLDS)
         for link in links:
             if failed and link.user_id in failed:
                 continue
             try:
                 event, place = event_of(link), link.place
-                for fold in FOLDS:
+                for fold in folds_of[type(event.data)]:
                     fold(event, place, buffer)
             except Exception as error:  # noqa: BLE001 - as above
                 failed[link.user_id] = _as_fold_failed(link, error)

@@ -150,7 +150,7 @@ class Reads:
         return await self._list(user_id, holds.LIST, {}, limit, cursor)
 
     async def read(self, user_id: str, read: UserRead) -> Found:
-        user, rows = await self._rows_of(user_id, [read.query], {}, quick=True)
+        user, rows = await self._rows_of(user_id, [read.query], {}, quick=read.quick)
         if not user.is_open:
             return await self._found(user, None)
         return await self._found(user, read.document(user, rows), read.missing)
@@ -201,11 +201,11 @@ class Reads:
     ) -> Found:
         """``name``: one of ``LEADERBOARDS``; of the day, the ISO week or the month (UTC) that contains ``at_us``."""
         board = await self._board_at(name, asset, at_us)
-        checkpoint_rows, quarantine_rows, *lists = await self._model.fetch(
-            [*ALL_STATUS, *leaderboards.leaders(board, limit)]
+        checkpoint_rows, quarantine_rows, rows = await self._model.fetch(
+            [*ALL_STATUS, leaderboards.leaders(board, limit)]
         )
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
-        document = leaderboards.document(board, leaderboards.values_of(lists, limit))
+        document = leaderboards.document(board, leaderboards.values_of(rows))
         return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
     def _is_board_suspect(self) -> bool:
@@ -219,11 +219,11 @@ class Reads:
         now_us = self._clock()
         board = Board(name, asset, *leaderboards.days_of(name, now_us))
         following = Board(name, asset, *leaderboards.days_of(name, now_us + CLOCKS_DIFFER_US))
-        if following != board:
-            (begun,) = await self._model.fetch([leaderboards.has_begun(following)], quick=True)
-            if begun:
-                return following
-        return board
+        return following if following != board and await self._has_begun(following) else board
+
+    async def _has_begun(self, board: Board) -> bool:
+        (found,) = await self._model.fetch([leaderboards.has_begun(board)])
+        return bool(found)
 
     async def orders(self, filters: Filters, limit: int, cursor: str | None) -> Found:
         """All users' orders, or one user's. ``filters``: some of user_id, kind, status; of a kind and a status that

@@ -24,7 +24,7 @@ from pathlib import Path
 from time import time_ns
 from typing import Any, Final
 
-import msgspec
+from msgspec.structs import astuple
 from sqlalchemy import bindparam, delete, select, tuple_
 from sqlalchemy import column as named_column
 from sqlalchemy import table as named_table
@@ -409,11 +409,14 @@ class SqliteReadModelStore:
         put = self._of(generation).put
         for run in runs:
             self._advance(connection, generation, run)
+        changed: dict[type[Row], list[tuple[Any, ...]]] = {}
         for run in runs:
+            partition = run.partition
             for kind, rows in run.rows:
-                partition = run.partition
-                values = [(partition, *msgspec.structs.astuple(row)) for row in rows]
-                connection.executemany(put[kind], values)
+                changed.setdefault(kind, []).extend((partition, *astuple(row)) for row in rows)
+        for kind, values in changed.items():  # of all runs together: a call costs as much as a row
+            connection.executemany(put[kind], values)
+        for run in runs:
             self._keep_quarantine(connection, generation, run)
 
     def _advance(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
@@ -423,6 +426,8 @@ class SqliteReadModelStore:
             raise Overtaken(f"{where} is not at seq {run.before.head.seq}, or has other rows")
 
     def _keep_quarantine(self, connection: sqlite3.Connection, generation: int, run: Run) -> None:
+        if not (run.quarantined_events or run.released or run.free or run.quarantined):
+            return
         here = (generation, run.partition)
         connection.executemany(_text(ADD_EVENT), [(*here, *event) for event in run.quarantined_events])
         connection.executemany(_text(DELETE_EVENT), [(*here, event.user_id, event.seq) for event in run.released])
@@ -481,7 +486,7 @@ class SqliteReadModelStore:
             connection.execute(_text(CLEAR_DIFFERENCES), (generation, partition))
             connection.executemany(
                 _text(_PUT_DIFFERENCE),
-                [(generation, *msgspec.structs.astuple(one), now_us) for one in found],
+                [(generation, *astuple(one), now_us) for one in found],
             )
 
     async def checked(self, generation: int) -> list[Checked]:

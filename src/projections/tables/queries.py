@@ -54,13 +54,15 @@ class UserStatus(Struct, gc=False):
 
 
 class UserRead(NamedTuple):
-    """A read of few rows of one user by primary key. The query also gets the values of ``of_one_user``."""
+    """A read of few rows of one user. The query also gets the values of ``of_one_user``."""
 
     query: Query
     document: Callable[[UserStatus, Rows], Any]
     """Returns None if the item does not exist."""
     missing: str = "wallet_not_found"
     """The code of the problem if the item does not exist."""
+    quick: bool = True
+    """Whether the rows are found by primary key."""
 
 
 class Cursor(Struct, frozen=True):

@@ -26,7 +26,7 @@ Digests = dict[str, int]
 class TableBuffer(Generic[RowT]):
     """The rows of one table."""
 
-    __slots__ = ("_before", "_buffer", "_digest_of", "_rows", "kind", "wanted")
+    __slots__ = ("_before", "_buffer", "_digest_of", "_digests", "_rows", "kind", "wanted")
 
     def __init__(self, kind: type[RowT], buffer: "RowBuffer") -> None:
         self.kind = kind
@@ -34,6 +34,7 @@ class TableBuffer(Generic[RowT]):
         self._buffer = buffer
         self._rows: dict[Key, RowT | None] = {}
         self._before: dict[Key, int] = {}  # row that this run changed → its digest before the run, 0 if it is new
+        self._digests: dict[Key, int] = {}  # row that an earlier run changed → its digest
         self._digest_of = digest_function(kind.table)
 
     def want(self, key: Key) -> None:
@@ -63,11 +64,14 @@ class TableBuffer(Generic[RowT]):
         if row is None:
             raise KeyError(key)
         if key not in self._before:
-            self._before[key] = self._digest_of(row)
+            known = self._digests.get(key)
+            self._before[key] = self._digest_of(row) if known is None else known
         return row
 
     def edit_or_add(self, key: Key, *rest: Any) -> RowT:
         """The row, for changing it in place. If it does not exist, adds a new row from ``key`` and ``rest``."""
+        if key in self._before:
+            return cast("RowT", self._rows[key])
         if self.get(key) is None:
             return self.add(key, self.kind(*key, *rest))
         return self.edit(key)
@@ -79,14 +83,22 @@ class TableBuffer(Generic[RowT]):
         return row
 
     @property
+    def is_changed(self) -> bool:
+        return bool(self._before)
+
+    @property
     def changed(self) -> list[RowT]:
         """The rows that this run made or changed, in the order of their keys, so that databases lock in one order."""
-        return [cast("RowT", self._rows[key]) for key in sorted(self._before)]
+        rows = self._rows
+        return [cast("RowT", rows[key]) for key in sorted(self._before)]
 
-    def digest_changes(self) -> Iterator[tuple[Key, int]]:
-        """How much this run changed the digest of each row that it made or changed."""
+    def digest_change(self) -> int:
+        """How much this run changed the sum of the rows' digests. Call it when the run is folded."""
         rows, digest_of = self._rows, self._digest_of
-        return ((key, digest_of(cast("RowT", rows[key])) - before) for key, before in self._before.items())
+        after = {key: digest_of(cast("RowT", rows[key])) for key in self._before}
+        change = sum(after.values()) - sum(self._before.values())
+        self._digests.update(after)
+        return change
 
     def settle(self, rows_max: int) -> bool:
         """Note that the run is stored. Returns whether rows were dropped from memory."""
@@ -98,11 +110,13 @@ class TableBuffer(Generic[RowT]):
             return False
         for key in list(islice(self._rows, len(self._rows) // 2)):
             del self._rows[key]
+            self._digests.pop(key, None)
         return True
 
     def forget(self) -> None:
         self._rows.clear()
         self._before.clear()
+        self._digests.clear()
         self.wanted.clear()
 
 
@@ -121,8 +135,6 @@ class RowBuffer:
         self.complete = complete
         self._rows_max = rows_max
         self._digests = dict(digests)
-        self.notes: dict[tuple[str, ...], str] = {}
-        """A model's ``needs`` writes notes, and its ``then_needs`` reads them in the same run."""
         self._tables: dict[type[Row], TableBuffer[Any]] = {kind: TableBuffer(kind, self) for kind in row_types}
         self.tables: tuple[TableBuffer[Any], ...] = tuple(self._tables.values())
 
@@ -142,29 +154,27 @@ class RowBuffer:
     def changes(self) -> Iterator[tuple[type[Row], list[Row]]]:
         """The rows that the run made or changed, table by table."""
         for table in self.tables:
-            if changed := table.changed:
-                yield table.kind, changed
+            if table.is_changed:
+                yield table.kind, table.changed
 
     def digests(self) -> Digests:
-        """The digests that the tables have after the run is stored."""
-        return {
-            table.kind.table: add_digests(
-                self._digests.get(table.kind.table, 0), sum(change for _, change in table.digest_changes())
-            )
-            for table in self.tables
-        }
+        """The digests that the tables have after the run is stored; a table without rows has none."""
+        digests = dict(self._digests)
+        for table in self.tables:
+            if table.is_changed:
+                name = table.kind.table
+                digests[name] = add_digests(digests.get(name, 0), table.digest_change())
+        return digests
 
     def settle(self, digests: Digests) -> None:
         """Note that the run is stored, with these digests."""
         self._digests = digests
-        self.notes.clear()
         for table in self.tables:
-            if table.settle(self._rows_max):
+            if table.is_changed and table.settle(self._rows_max):
                 self.complete = False
 
     def forget(self) -> None:
         """Note that the run was not stored: the next run begins from the tables."""
         self.complete = False
-        self.notes.clear()
         for table in self.tables:
             table.forget()

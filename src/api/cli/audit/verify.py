@@ -12,8 +12,10 @@ from api.cli.audit.sources import CannotAudit, data_folder, failures_reported, o
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
+    from api.identity.receipts import PublicKeys
     from ledger.core.record import Head
     from ledger.operations.audit import RecordsFrom, Verified
+    from ledger.operations.seals import SealCounts
     from ledger.operations.verifying.anchors import Anchor
 
 _SOURCES_SHOWN: Final = 3
@@ -34,17 +36,45 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     type=click.Path(path_type=Path, exists=True),
     help="Seals kept outside of the data folder (the file, or its folder) that the log must contain.",
 )
-def verify(data: Path | None, url: str | None, heads_file: Path | None, copies: Path | None) -> None:
+@click.option(
+    "--keys",
+    "jwks",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Public keys that you trust (the JSON of GET /.well-known/jwks.json), for seals and for --receipt.",
+)
+@click.option(
+    "--receipt",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Check this receipt by --keys, and nothing else: it needs no log.",
+)
+def verify(
+    data: Path | None,
+    url: str | None,
+    login: Path | None,
+    heads_file: Path | None,
+    copies: Path | None,
+    jwks: Path | None,
+    receipt: Path | None,
+) -> None:
     """Verify the log: chain, postings, balances from zero, requests, unique ids, follow-ups, seals and heads.
 
     Works on a folder, in use or not, and over HTTP. Nothing is changed.
     """
     from ledger.operations.audit import verify as verify_log
+    from ledger.operations.seals import SealCounts
 
-    with failures_reported("stakelog audit verify"), opened(data, url) as records:
+    if receipt is not None:
+        if jwks is None or data or url or login or heads_file or copies:
+            raise click.UsageError("--receipt takes --keys, and no other option")
+        with failures_reported("stakelog audit verify"):
+            click.echo(_verified_receipt(receipt, jwks))
+        return
+    with failures_reported("stakelog audit verify"), opened(data, url, login) as records:
         published = _published(heads_file) if heads_file else {}
+        keys = _keys(jwks, data, records)
+        counts = SealCounts()
         # Read the seals before the log's ends: a seal made during the read may name records after these ends.
-        anchors = [*_own_seals(data, records), *(_seals_in(copies) if copies else ())]
+        anchors = [*_own_seals(data, records, keys, counts), *(_seals_in(copies, keys, counts) if copies else ())]
         with progress("verifying", "events") as tell:
             verified = verify_log(records, published=published, anchors=anchors, progress=tell)
     transit = ", ".join(f"{amount} {asset}" for asset, amount in verified.in_transit.items())
@@ -54,26 +84,84 @@ def verify(data: Path | None, url: str | None, heads_file: Path | None, copies: 
         + (f"; {len(published)} published heads are in it" if published else "")
     )
     click.echo(_anchored(verified))
+    if counts.seals:
+        click.echo(_signatures(counts, jwks, keys))
 
 
-def _own_seals(data: Path | None, records: "RecordsFrom") -> "list[Anchor]":
+def _verified_receipt(receipt: Path, jwks: Path) -> str:
+    """Raises CannotAudit, Fault."""
+    from api.identity.receipts import NotReadable, read_keys, read_receipt, receipt_fault
+    from ledger.operations.audit import Fault
+    from ledger.operations.seals import utc
+
+    try:
+        keys, found = read_keys(jwks.read_bytes()), read_receipt(receipt.read_bytes())
+    except (NotReadable, OSError) as error:
+        raise CannotAudit(f"{receipt} cannot be checked by {jwks}: {error}") from error
+    fault = receipt_fault(found, keys)
+    if fault is not None:
+        raise Fault(found.partition, found.seq, fault)
+    return (
+        f"well: the key {found.kid} signed at {utc(found.signed_at_us)} that the ledger has this record at partition "
+        f"{found.partition}, seq {found.seq}"
+    )
+
+
+def _keys(jwks: Path | None, data: Path | None, records: "RecordsFrom") -> "PublicKeys | None":
+    """The given keys, or those of the service or of the folder; None: the folder has none. Raises CannotAudit."""
+    from api.cli.audit.http_records import HttpRecords
+    from api.identity.receipt_keys import keys_in
+    from api.identity.receipts import NotReadable, read_keys
+
+    try:
+        if jwks is not None:
+            return read_keys(jwks.read_bytes())
+        if isinstance(records, HttpRecords):
+            found = records.keys()
+            return None if found is None else read_keys(found, are_all=False)
+        return keys_in(data_folder(data))
+    except (NotReadable, OSError) as error:
+        raise CannotAudit(f"the keys cannot be read: {error}") from error
+
+
+def _signatures(counts: "SealCounts", jwks: Path | None, keys: "PublicKeys | None") -> str:
+    """What the signatures of the seals show."""
+    where = "the keys beside the log, which its writer could replace: name keys that you kept with --keys"
+    found = f"seals: {counts.seals}, {counts.signed} of them signed"
+    if keys is not None:
+        found += f", {counts.checked} by {where if jwks is None else f'the keys in {jwks}'}"
+    if counts.checked < counts.signed:
+        found += (
+            f". WARNING: {counts.signed - counts.checked} signatures were not checked: name their keys with --keys"
+        )
+    if counts.signed < counts.seals:
+        found += (
+            f". WARNING: {counts.seals - counts.signed} are not signed: trust them only if they were kept where the "
+            "log's writer cannot write"
+        )
+    return found
+
+
+def _own_seals(
+    data: Path | None, records: "RecordsFrom", keys: "PublicKeys | None", counts: "SealCounts"
+) -> "list[Anchor]":
     """The seals of the data folder, or of the service."""
     from api.cli.audit.http_records import HttpRecords
     from ledger.operations.seals import SEALS, anchors_of
 
     if isinstance(records, HttpRecords):
-        return anchors_of(records.seals())
+        return anchors_of(records.seals(), keys, counts)
     file = data_folder(data) / SEALS
-    return _seals_in(file) if file.exists() else []
+    return _seals_in(file, keys, counts) if file.exists() else []
 
 
-def _seals_in(path: Path) -> "list[Anchor]":
+def _seals_in(path: Path, keys: "PublicKeys | None", counts: "SealCounts") -> "list[Anchor]":
     """Raises CannotAudit, Fault."""
     from ledger.operations.seals import SEALS, anchors_of, read_lines
 
     file = path / SEALS if path.is_dir() else path
     try:
-        return anchors_of(read_lines(file))
+        return anchors_of(read_lines(file), keys, counts)
     except OSError as error:
         raise CannotAudit(f"the seals in {file} cannot be read: {error.strerror}") from error
 
@@ -90,10 +178,9 @@ def _anchored(verified: "Verified") -> str:
     counts = Counter(anchor.source for anchor in verified.anchored)
     sources = ", ".join(f"{source} ({count} partitions)" for source, count in counts.most_common(_SOURCES_SHOWN))
     more = len(counts) - _SOURCES_SHOWN
-    note = " Seals are not signed yet: trust those that were kept where the log's writer cannot write."
     return (
         f"anchored: {sources}{f' and {more} others' if more > 0 else ''}; {behind} records after them are not "
-        f"anchored.{note if any('seal' in source for source in counts) else ''}"
+        "anchored"
     )
 
 

@@ -37,6 +37,7 @@ class _Data(Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
 
 class WalletOpened(_Data, kw_only=True):
     metadata: Metadata = UNSET
+    private: Text = UNSET
     referrer_id: Text = UNSET
 
 
@@ -53,6 +54,7 @@ class Deposited(_Data, kw_only=True):
     first_deposit: bool
     metadata: Metadata = UNSET
     order_id: str
+    private: Text = UNSET
 
 
 class WithdrawalRequested(_Data, kw_only=True):
@@ -60,11 +62,13 @@ class WithdrawalRequested(_Data, kw_only=True):
     asset: str
     metadata: Metadata = UNSET
     order_id: str
+    private: Text = UNSET
 
 
 class WithdrawalResolved(_Data, kw_only=True):
     metadata: Metadata = UNSET
     order_id: str
+    private: Text = UNSET
     reason: Text = UNSET
 
 
@@ -82,6 +86,7 @@ class BetPlaced(_Data, kw_only=True):
     game: str
     metadata: Metadata = UNSET
     period: str
+    private: Text = UNSET
     rules: Text = UNSET
     selection: str
     spend: Text = UNSET
@@ -95,6 +100,7 @@ class BetSettled(_Data, kw_only=True):
     legs: list[tuple[str, int, int]] | UnsetType = UNSET
     metadata: Metadata = UNSET
     payout: int
+    private: Text = UNSET
     unpaid: Amount = UNSET
 
 
@@ -105,6 +111,7 @@ class BetCancelled(_Data, kw_only=True):
     bet_id: str
     cause: Text = UNSET
     metadata: Metadata = UNSET
+    private: Text = UNSET
     reason: Text = UNSET
 
 
@@ -114,6 +121,7 @@ class HoldPlaced(_Data, kw_only=True):
     expires_at_us: Amount = UNSET
     hold_id: str
     metadata: Metadata = UNSET
+    private: Text = UNSET
 
 
 class HoldExpired(_Data, kw_only=True):
@@ -127,17 +135,20 @@ class HoldCaptured(_Data, kw_only=True):
     amount: Amount = UNSET
     hold_id: str
     metadata: Metadata = UNSET
+    private: Text = UNSET
 
 
 class HoldReleased(_Data, kw_only=True):
     hold_id: str
     metadata: Metadata = UNSET
+    private: Text = UNSET
 
 
 class TransferSent(_Data, kw_only=True):
     amount: int
     asset: str
     metadata: Metadata = UNSET
+    private: Text = UNSET
     to_user_id: str
     transfer_id: str
 
@@ -182,6 +193,7 @@ class BonusGranted(_Data, kw_only=True):
     expires_at_us: Amount = UNSET
     grant_id: str
     metadata: Metadata = UNSET
+    private: Text = UNSET
 
 
 class BonusExpired(_Data, kw_only=True):
@@ -195,6 +207,7 @@ class Adjusted(_Data, kw_only=True):
     amount: int
     asset: str
     metadata: Metadata = UNSET
+    private: Text = UNSET
     reason: str
 
 
@@ -203,18 +216,21 @@ class AdjustmentProposed(_Data, kw_only=True):
     amount: int
     asset: str
     metadata: Metadata = UNSET
+    private: Text = UNSET
     reason: str
 
 
 class AdjustmentResolved(_Data, kw_only=True):
     adjustment_id: str
     metadata: Metadata = UNSET
+    private: Text = UNSET
     reason: Text = UNSET
 
 
 class Reversed(_Data, kw_only=True):
     metadata: Metadata = UNSET
     position: str
+    private: Text = UNSET
     reason: str
 
 
@@ -225,12 +241,14 @@ class LimitsSet(_Data, kw_only=True):
     balance_max: Limit = UNSET
     credit_limit: Limit = UNSET
     metadata: Metadata = UNSET
+    private: Text = UNSET
     stake_max_per_day: Limit = UNSET
     withdrawal_max_per_day: Limit = UNSET
 
 
 class StatusChanged(_Data, kw_only=True):
     metadata: Metadata = UNSET
+    private: Text = UNSET
     reason: str
 
 
@@ -243,6 +261,7 @@ class Proof(Struct, forbid_unknown_fields=True, gc=False):
 class ResultRecorded(_Data, kw_only=True):
     metadata: Metadata = UNSET
     period: str
+    private: Text = UNSET
     proof: Proof | UnsetType = UNSET
     result: str
 
@@ -250,6 +269,7 @@ class ResultRecorded(_Data, kw_only=True):
 class PeriodCancelled(_Data, kw_only=True):
     metadata: Metadata = UNSET
     period: str
+    private: Text = UNSET
     reason: str
 
 

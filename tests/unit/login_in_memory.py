@@ -1,0 +1,96 @@
+"""Login for an ``InMemoryApi``: clients in a file of SQLite, and access tokens without a secret's slow hash.
+
+async with LoginInMemory(tmp_path) as login, InMemoryApi(tmp_path, login=login.parts) as api_client:
+    token = await login.token("operator")
+    answer = await api_client.get("/v1/orders", bearer(token))
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from api.identity.clients import Clients
+from api.identity.database import IdentityDatabase
+from api.identity.hashing import SecretHasher
+from api.identity.identity import GAME_SERVER, PLAYER
+from api.identity.keys import jwk_of
+from api.identity.login import Login
+from api.identity.ports import Client, SigningKey
+from api.identity.revocations import Revocations
+from api.identity.store import DatabaseIdentityStore
+from api.identity.tables import METADATA
+from api.identity.tokens import TokenPair, Tokens
+from unit.node_in_memory import Clock
+
+
+class ProcessKeys:
+    """``TokenKeys``: one key, without a store."""
+
+    def __init__(self) -> None:
+        private = Ed25519PrivateKey.generate()
+        self._public = private.public_key()
+        self._signing = SigningKey(jwk_of(self._public)["kid"], private)
+
+    def signing(self) -> SigningKey:
+        return self._signing
+
+    def public(self, kid: str) -> Ed25519PublicKey | None:
+        return self._public if kid == self._signing.kid else None
+
+    def jwks(self) -> list[dict[str, str]]:
+        return [jwk_of(self._public)]
+
+
+class LoginInMemory:
+    """The parts of login. Only the test moves their clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = Clock()
+        self.store = DatabaseIdentityStore(IdentityDatabase(folder / "identity.sqlite3", METADATA))
+        self.keys = ProcessKeys()
+        self.hasher = SecretHasher()
+        self.clients = Clients(self.store, self.clock, self.hasher)
+        self.revocations = Revocations(self.store, self.clock)
+        self.tokens = Tokens(self.store, self.keys, self.revocations, self.clock)
+
+    @property
+    def parts(self) -> Login:
+        return Login(self.clients, self.tokens, self.revocations, self.keys)
+
+    async def pair(
+        self,
+        role: str,
+        client_id: str | None = None,
+        *,
+        games: tuple[str, ...] | None = None,
+        types: tuple[str, ...] | None = None,
+    ) -> TokenPair:
+        """Of a client that is added if it is new; ``client_id``: None, the role's name. A player's ``client_id`` is
+        the user_id."""
+        if role == PLAYER:
+            await self.pair(GAME_SERVER)
+            return await self.tokens.begin_player(GAME_SERVER, client_id or "u1")
+        now_us = self.clock()
+        client = Client(client_id or role, role, "no hash", now_us, games, types, secret_since_us=now_us)
+        await self.store.add_client(client)
+        return await self.tokens.begin(client)
+
+    async def token(self, role: str, client_id: str | None = None, **narrowed: tuple[str, ...]) -> str:
+        return (await self.pair(role, client_id, **narrowed)).access_token
+
+    async def __aenter__(self) -> Self:
+        await self.revocations.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.revocations.stop()
+        await self.store.close()
+        self.hasher.close()
+
+
+def bearer(token: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {token}"

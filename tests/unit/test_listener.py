@@ -1,0 +1,138 @@
+"""What one HTTP server bounds: the time for headers, idle connections, the length of headers, and all connections."""
+
+import asyncio
+import resource
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from api.cli import listener
+from api.cli.listener import Listener, PortTaken, free_address
+from api.cli.open_files import FOR_OTHERS
+from api.composition.network import Address
+from deploy.local.server import free_port
+
+LONG = 1_000_000
+REQUEST = b"GET / HTTP/1.1\r\nhost: stakelog\r\n\r\n"
+
+
+async def ok(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": ()})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def _http_only(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "http"
+    await ok(scope, receive, send)
+
+
+@asynccontextmanager
+async def listening(connections_max: int = 100) -> AsyncIterator[Listener]:
+    app: Any = _http_only
+    one = Listener(app, free_address(Address("127.0.0.1", free_port()), "STAKELOG_PORT"), connections_max)
+    await one.start()
+    try:
+        yield one
+    finally:
+        await one.end()
+
+
+async def connected(one: Listener, sent: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection(one.address.host, one.address.port)
+    writer.write(sent)
+    return reader, writer
+
+
+async def all_of(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(60):
+        return await reader.read()
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "_HEADERS_WITHIN_MS", 300)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: stakelog\r\nx: "])
+async def test_a_connection_whose_headers_do_not_come_is_closed(sent: bytes) -> None:
+    async with listening() as one:
+        reader, writer = await connected(one, sent)
+        assert await all_of(reader) == b""
+        writer.close()
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_headers_that_come_byte_by_byte_have_one_time_limit_for_all() -> None:
+    async with listening() as one:
+        reader, writer = await connected(one, b"GET / HTTP/1.1\r\nhost: stakelog\r\nx: ")
+        ended = asyncio.ensure_future(all_of(reader))
+        while not ended.done():
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+        assert ended.exception() is not None or ended.result() == b""
+        writer.close()
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_connection_that_is_idle_after_a_response_is_closed() -> None:
+    async with listening() as one:
+        reader, writer = await connected(one, REQUEST)
+        assert (await all_of(reader)).endswith(b"ok")
+        writer.close()
+
+
+@pytest.mark.parametrize("header", [b"x" * (LONG - 3) + b": 1", b"\r\n".join(b"x%d: 1" % n for n in range(200))])
+async def test_headers_that_are_too_long_or_too_many_are_refused(header: bytes) -> None:
+    async with listening() as one:
+        reader, writer = await connected(one, b"GET / HTTP/1.1\r\nhost: stakelog\r\n" + header + b"\r\n\r\n")
+        try:
+            assert (await all_of(reader)).startswith(b"HTTP/1.1 431 ")
+        except ConnectionError:
+            assert len(header) == LONG, "closed while a long header was still being sent"
+        writer.close()
+
+
+async def test_beyond_the_bound_a_connection_waits_until_another_one_ends() -> None:
+    async with listening(connections_max=2) as one:
+        held = [await connected(one, REQUEST) for _ in range(2)]
+        for reader, _ in held:
+            assert b"200 OK" in await reader.readuntil(b"ok")
+        reader, writer = await connected(one, REQUEST)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await reader.read(1)
+        held[0][1].close()
+        async with asyncio.timeout(60):
+            assert b"200 OK" in await reader.readuntil(b"ok")
+        for other in (writer, held[1][1]):
+            other.close()
+
+
+async def test_a_name_is_resolved_and_a_taken_port_is_refused() -> None:
+    async with listening() as one:
+        assert free_address(Address("localhost", free_port()), "STAKELOG_PORT").host in ("127.0.0.1", "::1")
+        with pytest.raises(PortTaken, match=r"is not free to listen on: .*; set STAKELOG_INTERNAL to another port"):
+            free_address(one.address, "STAKELOG_INTERNAL")
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "fit"),
+    [(256, 10_000, 1_000), (1_000 + FOR_OTHERS, 10_000, 1_000), (256, 256, 128), (1_024, 1_500, 750)],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be_and_bounds_connections(
+    soft: int, hard: int, fit: int
+) -> None:
+    if hard > resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 0:
+        pytest.skip("this machine allows fewer open files")
+    script = (
+        "import resource; from api.cli.open_files import allow_connections\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        "print(allow_connections(1_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert [int(word) for word in done.stdout.split()] == [fit, max(soft, min(hard, 1_000 + FOR_OTHERS))]

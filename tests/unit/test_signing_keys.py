@@ -1,0 +1,105 @@
+"""The keys that sign tokens, receipts and seals: published before use, and kept as long as they are needed."""
+
+import asyncio
+from base64 import urlsafe_b64decode
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from api.identity.keys import LAST_TOKEN_S, PUBLISHED_S, RECEIPT, TOKEN, TOKEN_KEY_S, KeyRing, jwk_of
+from api.identity.ports import IdentityUnavailable
+from unit.identity import MASTERS, key_store
+
+SECOND_US = 1_000_000
+
+
+class Clock:
+    now_us = 1_795_000_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+async def test_the_first_start_makes_one_key_for_each_purpose_and_later_starts_use_them(tmp_path: Path) -> None:
+    async with key_store(tmp_path) as store:
+        rings = [KeyRing(store, MASTERS, Clock()) for _ in range(4)]
+        await asyncio.gather(*(ring.reload() for ring in rings))
+        for ring in rings:
+            await ring.reload()
+        assert len({ring.signing().kid for ring in rings} | {ring.receipt_kid for ring in rings}) == 2
+        assert all(ring.jwks() == rings[0].jwks() for ring in rings)
+        private = rings[0].signing().private.private_bytes_raw()
+    octets = b"".join(path.read_bytes() for path in tmp_path.iterdir())  # noqa: ASYNC240
+    assert private not in octets
+
+
+async def test_a_kid_is_the_thumbprint_of_its_key() -> None:
+    # The example of RFC 8037, appendix A.3.
+    x = urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+    assert jwk_of(Ed25519PublicKey.from_public_bytes(x))["kid"] == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+async def test_a_key_of_tokens_signs_no_receipt_and_the_other_way_round(tmp_path: Path) -> None:
+    async with key_store(tmp_path) as store:
+        ring = KeyRing(store, MASTERS, Clock())
+        await ring.reload()
+        assert ring.public(ring.signing().kid) is not None
+        assert ring.public(ring.receipt_kid) is None, "a receipt's key verifies no token"
+        signature = ring.sign(b"text")
+        jwk = next(jwk for jwk in ring.jwks() if jwk["kid"] == signature.kid)
+        key = Ed25519PublicKey.from_public_bytes(urlsafe_b64decode(jwk["x"] + "="))
+        key.verify(urlsafe_b64decode(signature.signature + "=="), b"text")
+
+
+async def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_last_token_is_gone(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    async with key_store(tmp_path) as store:
+        ring = KeyRing(store, MASTERS, clock)
+        await ring.reload()
+        old = ring.signing().kid
+        clock.now_us += TOKEN_KEY_S * SECOND_US
+        await ring.reload()
+        (new,) = {key.kid for key in await store.signing_keys() if key.purpose == TOKEN} - {old}
+        assert ring.signing().kid == old
+        assert ring.public(new) is not None
+        clock.now_us += PUBLISHED_S * SECOND_US
+        assert ring.signing().kid == new
+        clock.now_us += LAST_TOKEN_S * SECOND_US - 1
+        await ring.reload()
+        assert ring.public(old) is not None
+        clock.now_us += 1
+        await ring.reload()
+        assert ring.public(old) is None
+        assert old not in {jwk["kid"] for jwk in ring.jwks()}
+        assert old not in {key.kid for key in await store.signing_keys()}
+
+
+async def test_a_key_of_receipts_is_published_permanently(tmp_path: Path) -> None:
+    clock = Clock()
+    async with key_store(tmp_path) as store:
+        ring = KeyRing(store, MASTERS, clock)
+        await ring.reload()
+        old = ring.receipt_kid
+        assert await ring.rotate(RECEIPT) is not None
+        await ring.reload()
+        assert ring.receipt_kid == old
+        clock.now_us += 400 * 86_400 * SECOND_US
+        await ring.reload()
+        assert ring.receipt_kid != old
+        assert old in {jwk["kid"] for jwk in ring.jwks()}
+
+
+async def test_without_its_database_nothing_is_signed_and_nothing_breaks(tmp_path: Path) -> None:
+    (tmp_path / "identity.sqlite3").write_bytes(b"not a database" * 1_000)
+    async with key_store(tmp_path) as store:
+        ring = KeyRing(store, MASTERS, Clock())
+        await ring.start()
+        with pytest.raises(IdentityUnavailable):
+            ring.signing()
+        with pytest.raises(IdentityUnavailable):
+            _ = ring.receipt_kid
+        assert ring.jwks() == []
+        await ring.stop()
