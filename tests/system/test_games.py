@@ -101,7 +101,13 @@ def test_a_period_is_paid_by_its_own_rules_after_a_kill_and_a_change(tmp_path: P
             **common,
         }
         call(service, "POST", "/v1/commands", deposit)
-    off_grid = {"type": "place_bet", "command_id": "x", "user_id": USERS[0], "bet_id": "x", "game": "wingo_2s"}
+    off_grid: dict[str, Any] = {
+        "type": "place_bet",
+        "command_id": "x",
+        "user_id": USERS[0],
+        "bet_id": "x",
+        "game": "wingo_2s",
+    }
     off_grid |= {"period": "20261123T000001Z", "selection": "red", "asset": "INR", "stake": 1}
     status, problem = call(service, "POST", "/v1/commands", off_grid)
     assert (status, problem["code"], problem["field"]) == (400, "malformed_request", "period")
