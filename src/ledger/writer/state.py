@@ -55,11 +55,11 @@ _READ_INLINE_MAX: Final = 4
 _TIMERS_MAX: Final = 65_536
 
 
-class _Unchanged:
-    """In the undo log: the key was not in ``changed`` before."""
+class _Unknown:
+    """A layer does not have the key. In the undo log: ``changed`` did not have it before."""
 
 
-_UNCHANGED: Final = _Unchanged()
+_UNKNOWN: Final = _Unknown()
 
 
 def command_key(user_id: str, command_id: str) -> str:
@@ -88,7 +88,7 @@ class PartitionState:
         self._store = store
         self._key_filter = key_filter
         self._recent_max = recent_max
-        self._undo: list[tuple[str, Value | _Unchanged | None]] = []
+        self._undo: list[tuple[str, Value | _Unknown | None]] = []
         self._batch_timers: list[tuple[int, str]] = []
         self._batch_due: list[tuple[int, str]] = []
         self._batch_sent: list[int] = []
@@ -146,14 +146,18 @@ class PartitionState:
 
     def get(self, key: str) -> Value | None:
         """The value under ``key``; None if there is none. Raises LedgerError if the store cannot be read."""
-        for layer in (self._changed, self._fetched, self._saving):
-            if key in layer:
-                return layer[key]
-        wallet = self._recent.get(key)
-        if wallet is not None:
-            return wallet
-        self.prefetch((key,))
-        return self._fetched[key]
+        value: Value | _Unknown | None = self._changed.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._fetched.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._saving.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._recent.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            self.prefetch((key,))
+            value = self._fetched[key]
+        assert not isinstance(value, _Unknown), key
+        return value
 
     def wallet(self, user_id: str) -> Wallet:
         """The user's wallet; a new one of status "none" if the partition has no event of the user."""
@@ -172,7 +176,7 @@ class PartitionState:
     def put(self, key: str, value: Value | None) -> None:
         """Change a value within the batch; None deletes."""
         changed = self._changed
-        self._undo.append((key, changed.get(key, _UNCHANGED)))
+        self._undo.append((key, changed.get(key, _UNKNOWN)))
         changed[key] = value
 
     def put_wallet(self, before: Wallet, after: Wallet) -> None:
@@ -220,7 +224,7 @@ class PartitionState:
         """Undo the batch's changes, the last one first."""
         changed = self._changed
         for key, before in reversed(self._undo):
-            if isinstance(before, _Unchanged):
+            if isinstance(before, _Unknown):
                 del changed[key]
             else:
                 changed[key] = before
@@ -373,7 +377,7 @@ class PartitionState:
             return
         self._changed = {**saving, **self._changed}
         self._undo = [
-            (key, saving[key] if isinstance(before, _Unchanged) and key in saving else before)
+            (key, saving[key] if isinstance(before, _Unknown) and key in saving else before)
             for key, before in self._undo
         ]
 
