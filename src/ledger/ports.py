@@ -162,7 +162,8 @@ class StateStore(Protocol):
         ...
 
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
-        """At most ``limit`` values with ``first`` ≤ key < ``last``, in the order of their keys' code points."""
+        """At most ``limit`` values with ``first`` ≤ key < ``last``, in the order of their keys' code points. Any
+        thread may call it."""
         ...
 
     def keys(self, partition: int, after: str, limit: int) -> list[str]:

@@ -416,9 +416,7 @@ async def until(done: Any) -> None:
 
 def open_follow_ups(cluster: ClusterInMemory) -> int:
     return sum(
-        len(writer.state.open_follow_ups())
-        for site in cluster.sites.values()
-        for writer in site.node.writers.values()
+        len(writer.state.open_seqs) for site in cluster.sites.values() for writer in site.node.writers.values()
     )
 
 

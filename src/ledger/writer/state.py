@@ -84,6 +84,7 @@ class PartitionState:
     """The layers above, and the partition's timers."""
 
     def __init__(self, partition: int, store: StateStore, recent_max: int, key_filter: KeyFilter) -> None:
+        """Reads the disk; any thread may call it. Raises LedgerError."""
         self.partition = partition
         self._store = store
         self._key_filter = key_filter
@@ -99,7 +100,7 @@ class PartitionState:
         self._timers: list[tuple[int, str]] = []
         self._timers_max = _TIMERS_MAX
         self._timers_until_us: int | None = None  # later timers are not in memory; None: all are
-        generation = store.get(partition, (_GENERATION_KEY,)).get(_GENERATION_KEY, 0)
+        generation = store.get_in_thread(partition, (_GENERATION_KEY,)).get(_GENERATION_KEY, 0)
         assert isinstance(generation, int), generation
         self.highest_generation = self._committed_generation = generation
         """The highest generation that opened the partition, 0 if none did, as far as the log has been read."""
@@ -252,14 +253,21 @@ class PartitionState:
         if self.open_seqs.discard(seq):
             self._changed[_follow_up_key(seq)] = None
 
-    def open_follow_ups(self, after: int = 0, limit: int = sys.maxsize) -> list[tuple[int, AnyFollowUp]]:
-        """The first ``limit`` open follow-ups of events above ``after``, with their seqs. Raises LedgerError."""
+    async def open_follow_ups(self, after: int = 0, limit: int = sys.maxsize) -> list[tuple[int, AnyFollowUp]]:
+        """The first ``limit`` open follow-ups of events above ``after``, with their seqs, as they are when this ends.
+        The disk is read in a thread. Raises LedgerError."""
         keys = {_follow_up_key(seq): seq for seq in self.open_seqs.after(after, limit)}
         found: dict[str, Value | None] = {}
         for layer in (self._saving, self._changed):
             found.update((key, layer[key]) for key in keys if key in layer)
-        found.update(self._store.get(self.partition, [key for key in keys if key not in found]))
-        return [(seq, found[key]) for key, seq in keys.items()]  # type: ignore[misc]  # they are follow-ups
+        cold = [key for key in keys if key not in found]
+        if cold:
+            found.update(await asyncio.to_thread(self._store.get_in_thread, self.partition, cold))
+        return [
+            (seq, found[key])  # type: ignore[misc]  # they are follow-ups
+            for key, seq in keys.items()
+            if seq in self.open_seqs
+        ]
 
     def _load_open_seqs(self) -> None:
         start = _FOLLOW_UPS[0]
