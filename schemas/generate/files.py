@@ -30,14 +30,16 @@ from ledger.node.owns_all import node_of_whole_log
 from ledger.writer.requests import Accepted, IdReused, Refused
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
+from schemas.generate.roles_page import roles_page
 from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, SECOND_US, START_US, STORY, Step
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
 ELSEWHERE: Final = {
     "document.json": Path(__file__).parents[2] / "src" / "api" / "openapi" / "document.json",
     "commands.md": Path(__file__).parents[2] / "docs" / "commands.md",
+    "roles.md": Path(__file__).parents[2] / "docs" / "roles.md",
 }
-"""Generated files outside ``schemas/``: the document as the service serves it, and a page of the documentation."""
+"""Generated files outside ``schemas/``: the document as the service serves it, and pages of the documentation."""
 
 _PARTITION_COUNTS: Final = (1, 2, 3, 4, 16, 100, 1024)
 _USER_IDS: Final = (
@@ -119,7 +121,11 @@ def files() -> dict[str, bytes]:
 
 def elsewhere() -> dict[str, bytes]:
     """Name in ``ELSEWHERE`` → content."""
-    return {"document.json": msgspec.json.encode(document()), "commands.md": commands_page().encode()}
+    return {
+        "document.json": msgspec.json.encode(document()),
+        "commands.md": commands_page().encode(),
+        "roles.md": roles_page().encode(),
+    }
 
 
 def _pretty(values: Any) -> bytes:

@@ -32,6 +32,8 @@ class Records:
 class FakeReads:
     """``Reads`` that agree with ``partitions`` unless a test alters them."""
 
+    has_private = True
+
     def __init__(self, partitions: list[list[bytes]], page: int = 4) -> None:
         self.partitions = partitions
         self.page = page

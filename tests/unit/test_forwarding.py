@@ -60,10 +60,11 @@ async def test_a_command_is_decided_by_its_owner_whichever_node_receives_it() ->
 async def test_every_kind_of_response_arrives_unchanged() -> None:
     async with cluster_with() as cluster:
         user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
-        bet = place_bet(100, "b1", user_id=user_id, metadata={"ß": "\u2028"})
+        bet = place_bet(100, "b1", user_id=user_id, metadata={"ß": "\u2028"}, private="c2VhbGVk")
         first = await b.accepted(bet)
         again = await b.accepted(bet)
         assert again.hit
+        assert b'"private":"c2VhbGVk"' in again.record
         assert (again.event, again.position, again.head) == (first.event, first.position, first.head)
         assert await b.node.first_response(user_id, bet.command_id) == again
         assert await b.node.first_response(user_id, "never") is None

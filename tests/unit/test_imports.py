@@ -127,8 +127,11 @@ NAMES_ADAPTERS = {
     "api.cli.audit.sources",  # the auditor reads a folder without a service
     "api.cli.audit.folder_reads",
     "api.cli.audit.verify",  # and the public keys in it
+    "api.cli.keys",
+    "api.composition.keys",  # locks the folder while its master key is replaced
     "api.cli.backup",  # … and so does the proof of a backup
     "api.cli.project",  # names the file of the log
+    "api.cli.clients",  # works on the store of clients without a service
     "api.cli.serve",  # says whether a start creates the log
     "api.cli.migrate",  # moves a log from one adapter to another
     "ledger.operations.backup",  # copies the files of the embedded mode

@@ -22,8 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.schema import MetaData
 
 from api.identity.ports import IdentityUnavailable
+from ledger.files import IDENTITY
 
-FILE: Final = "identity.sqlite3"
+FILE: Final = IDENTITY
 """In the data folder."""
 CONNECTIONS: Final = 4
 """Connections of a process. Chosen: logins are few, and argon2 limits them first."""

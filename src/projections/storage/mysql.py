@@ -46,6 +46,10 @@ SILENT_WRITE_S: Final = 60.0
 SILENT_SCAN_S: Final = 600.0
 """How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
 tables. After that the connection counts as dead. Chosen: as for PostgreSQL."""
+IDLE_WRITE_S: Final = 30
+"""How long MariaDB keeps a transaction that has written and gets no statement. Without a limit the server keeps the
+locks of a transaction whose connection is dead until it notices, by ``wait_timeout`` after 8 hours. MySQL has no such
+limit. Chosen: a transaction sends all its statements within milliseconds."""
 _ALONE_S: Final = 60
 """Time-out for waiting until another process has made its tables."""
 _PUT_AT_ONCE: Final = 1_000
@@ -325,7 +329,7 @@ def _arguments(url: str) -> dict[str, Any]:
         "charset": "utf8mb4",
         "autocommit": True,
         "connect_timeout": 3,
-        "init_command": _SETTINGS,
+        "init_command": f"{_SETTINGS} /*M! , SESSION idle_write_transaction_timeout = {IDLE_WRITE_S:d} */",
         # An UPDATE returns how many rows its WHERE matched, not how many it changed.
         "client_flag": FOUND_ROWS,
         "stmt_cache_size": _STATEMENTS_KEPT,
