@@ -603,7 +603,7 @@ class _Sender:
                 member="m",
                 level=1,
             )
-            self.delivery.deliver(0, self.sent, self.open[self.sent], partial(self.open.pop, self.sent))
+            self.delivery.deliver(0, self.sent, self.open[self.sent], self.arrived(self.sent))
 
     def arrived(self, seq: int) -> Callable[[], None]:
         return partial(self.open.__delitem__, seq)
