@@ -19,7 +19,7 @@ from api.identity import hashing
 from api.identity.hashing import SecretHasher
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.tokens import ACCESS_S, LEEWAY_S
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.login_in_memory import LoginInMemory, bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,14 +33,14 @@ class World:
     def __init__(self, api: InMemoryApi, login: LoginInMemory) -> None:
         self.api, self.login = api, login
 
-    async def post(self, path: str, body: Any, *headers: tuple[str, str]) -> Answer:
+    async def post(self, path: str, body: Any, *headers: tuple[str, str]) -> ApiResponse:
         return await self.api.ask("POST", path, JSON, *headers, body=msgspec.json.encode(body))
 
-    async def form(self, *headers: tuple[str, str], **members: str) -> Answer:
+    async def form(self, *headers: tuple[str, str], **members: str) -> ApiResponse:
         body = urlencode(members).encode()
         return await self.api.ask("POST", "/v1/auth/token", FORM, *headers, body=body)
 
-    async def as_admin(self, method: str, path: str, body: Any = None) -> Answer:
+    async def as_admin(self, method: str, path: str, body: Any = None) -> ApiResponse:
         token = bearer(await self.login.token(ADMIN, "root"))
         if body is None:
             return await self.api.ask(method, path, token)
@@ -59,7 +59,7 @@ def basic(client_id: str, secret: str) -> tuple[str, str]:
     return "authorization", "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
 
 
-def assert_not_stored(answer: Answer) -> None:
+def assert_not_stored(answer: ApiResponse) -> None:
     assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
 
 

@@ -118,7 +118,13 @@ ADAPTERS = {
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
-    *("api.identity.database", "api.identity.store", "api.identity.database_keys", "api.identity.receipt_keys"),
+    *(
+        "api.identity.database",
+        "api.identity.store",
+        "api.identity.database_keys",
+        "api.identity.receipt_keys",
+        "api.identity.copying",
+    ),
     *("api.limits.memory", "api.limits.redis"),
 }
 NAMES_ADAPTERS = {
