@@ -124,11 +124,14 @@ class RoundDecider:
         self._state, self._assets, self._rules, self._append_bytes = state, assets, rules, append_bytes
         self._partition = state.partition
 
-    async def fetch(self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]) -> None:
-        """Before ``decide``: read what they need from the disk, in one look-up, while other partitions work. Raises
-        LedgerError."""
+    async def fetch(
+        self, now_us: int, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]
+    ) -> list[tuple[int, str]]:
+        """Before ``decide``: read what they need from the disk, in one look-up, while other partitions work; the open
+        bets of a period take one before it. Returns the timers that are due at ``now_us``. Raises LedgerError."""
         state = self._state
-        keys = _keys_of(requests, follow_ups)
+        due = state.take_due(now_us, TIMERS_PER_ROUND)
+        keys = _keys_of(due, requests, follow_ups)
         resolutions = [waiting.follow_up for waiting in follow_ups if isinstance(waiting.follow_up, ResolvePeriod)]
         if resolutions:
             seqs = [seq for resolution in resolutions for seq in self._open_seqs(resolution)]
@@ -136,6 +139,7 @@ class RoundDecider:
             for bet in filter(None, map(state.open_bet, seqs)):
                 keys += (bet.user_id, f"{bet.user_id} {bet_key(bet.bet_id)}")
         await state.prefetch_in_thread(keys)
+        return due
 
     def _open_seqs(self, resolution: ResolvePeriod) -> list[int]:
         """The open bets of the period, as many as a round settles, and one more if there are more."""
@@ -148,33 +152,15 @@ class RoundDecider:
         clock_us: int,
         requests: Sequence[Request],
         follow_ups: Sequence[FollowUpRequest],
+        due: Sequence[tuple[int, str]],
     ) -> Round:
-        """Decide, in this order: due expiries of other wallets, the follow-ups, the requests.
+        """Decide, in this order: the expiries of the wallets in ``due``, the follow-ups, the requests.
 
         ``head`` is the partition's head and ``last_us`` the time of its last event. Raises LedgerError if the state
         store cannot be read: the caller rolls the state back.
         """
-        due = self._state.take_due(max(clock_us, last_us), TIMERS_PER_ROUND)
-        return self._decide(head, last_us, clock_us, requests, follow_ups, due)
-
-    def decide_alone(self, head: Head, last_us: int, clock_us: int, request: Request) -> Round:
-        """What a round of this request alone would decide. The state stays as it is. Raises LedgerError."""
-        decided = self._decide(head, last_us, clock_us, (request,), (), ())
-        self._state.roll_back()
-        return decided
-
-    def _decide(
-        self,
-        head: Head,
-        last_us: int,
-        clock_us: int,
-        requests: Sequence[Request],
-        follow_ups: Sequence[FollowUpRequest],
-        due: Sequence[tuple[int, str]],
-    ) -> Round:
         state = self._state
         decided = Round(head, max(clock_us, last_us))
-        state.prefetch([user_id for _, user_id in due])
         for _, user_id in due:
             self._expire_due(decided, state.wallet(user_id))
         for waiting in follow_ups:
@@ -210,6 +196,12 @@ class RoundDecider:
             "a decided request lacks its response"
         )
         assert decided.head.seq == head.seq + len(decided.records), (head, decided.head)
+        return decided
+
+    def decide_alone(self, head: Head, last_us: int, clock_us: int, request: Request) -> Round:
+        """What a round of this request alone would decide. The state stays as it is. Raises LedgerError."""
+        decided = self.decide(head, last_us, clock_us, (request,), (), ())
+        self._state.roll_back()
         return decided
 
     def _decide_command(self, decided: Round, request: CommandRequest) -> bool:
@@ -365,9 +357,11 @@ class RoundDecider:
         return after, position
 
 
-def _keys_of(requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]) -> list[str]:
+def _keys_of(
+    due: Sequence[tuple[int, str]], requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]
+) -> list[str]:
     """The state's keys that a round reads, so that it reads the store once."""
-    keys: list[str] = []
+    keys = [user_id for _, user_id in due]
     for request in requests:
         user_id = request.user_id
         keys.append(user_id)
