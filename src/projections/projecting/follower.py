@@ -30,7 +30,7 @@ writers.
 """
 # Chosen: an event is visible about 10 ms after it was acknowledged, and an idle follower uses almost no CPU.
 _BUSY_PAUSE_S: Final = 0.004
-_LOADED_PAUSE_S: Final = 0.03
+_LOADED_PAUSE_S: Final = 0.04
 """Under load. A transaction costs as much as dozens of events, and a row that changes often is written once per
 batch, so large batches cost less per event. Chosen: far within the 150 ms in which an event becomes visible."""
 _LOADED_EVENTS_PER_S: Final = 600
