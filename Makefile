@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 
 UP ?= postgresql
+AUTH ?= on
 PORT ?= $(or $(STAKELOG_PORT),8080)
 CLEAN ?=
 QUICK ?=
@@ -38,8 +39,8 @@ run: setup ## serve on http://127.0.0.1:8080 (PORT=…: another port), data in .
 demo: setup ## play a day of betting over HTTP and verify it
 	@STAKELOG_AUTH=off exec $(BIN)/stakelog demo
 
-up: setup ## start the distributed set on this machine: Kafka, PostgreSQL (UP=mysql: MariaDB), Redis, three nodes, balancer
-	@$(PYTHON) -m deploy.local up --database $(UP) --port $(PORT)
+up: setup ## start the distributed set on this machine, with login (AUTH=off: without): Kafka, PostgreSQL (UP=mysql: MariaDB), Redis, three nodes, balancer
+	@$(PYTHON) -m deploy.local up --database $(UP) --port $(PORT) --auth $(AUTH)
 
 down: ## stop the set; its data stays in build/up, unless CLEAN=1
 	@$(PYTHON) -m deploy.local down $(if $(CLEAN),--clean)
@@ -76,7 +77,7 @@ bench-distributed: setup ## measure three nodes on real servers, started for it 
 	@$(PYTHON) -m deploy.local with kafka postgresql mariadb redis -- \
 		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
-schemas: setup ## write the schemas, the API's document and docs/commands.md from the code
+schemas: setup ## write the schemas, the API's document, docs/commands.md and docs/roles.md from the code
 	@$(BIN)/python -m schemas.generate
 
 lock: setup ## write the lock file with the newest versions that pyproject.toml allows

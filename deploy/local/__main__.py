@@ -9,6 +9,7 @@ from typing import Final
 
 from deploy.local.beside import beside, refuse_ended, started
 from deploy.local.install import NAMES, install, say
+from deploy.local.login import AUTH
 from deploy.local.servers import SERVERS
 from deploy.local.trouble import Trouble
 from deploy.local.up import DATABASES, FOLDER, PORT, Plan, down, keep, up
@@ -16,7 +17,7 @@ from deploy.local.up import DATABASES, FOLDER, PORT, Plan, down, keep, up
 _USAGE: Final = f"""usage: python3 -m deploy.local install [{"|".join(NAMES)} …]
        python3 -m deploy.local run [{"|".join(SERVERS)} …]
        python3 -m deploy.local with {"|".join(SERVERS)} … -- command …
-       python3 -m deploy.local up [--database postgresql|mysql] [--port {PORT}]
+       python3 -m deploy.local up [--database postgresql|mysql] [--port {PORT}] [--auth on|off]
        python3 -m deploy.local down [--clean]"""
 
 
@@ -71,8 +72,9 @@ def _options_of(arguments: Sequence[str], *, clean: bool = False) -> argparse.Na
         parser.add_argument("--clean", action="store_true")
         return parser.parse_args(arguments)
     parser.add_argument("--database", choices=tuple(DATABASES), default="postgresql")
+    parser.add_argument("--auth", choices=AUTH, default="on")
     for name, default in Plan._field_defaults.items():
-        if name not in {"folder", "database"}:
+        if isinstance(default, int):
             parser.add_argument(f"--{name}", type=int, default=default)
     return parser.parse_args(arguments)
 

@@ -65,7 +65,7 @@ class Node(_Stakelog):
         self._internal = internal
 
     def environment(self) -> Mapping[str, str]:
-        own = {"STAKELOG_DATA": str(self.folder / "data"), "STAKELOG_HOST": "127.0.0.1", "STAKELOG_AUTH": "off"}
+        own = {"STAKELOG_DATA": str(self.folder / "data"), "STAKELOG_HOST": "127.0.0.1"}
         ports = {"STAKELOG_PORT": str(self.port), "STAKELOG_INTERNAL": f"127.0.0.1:{self._internal}"}
         return {**super().environment(), **own, **ports}
 

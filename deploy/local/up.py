@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from deploy.local.install import ROOT, install, say
+from deploy.local.login import how_to_log_in, settings_of_nodes
 from deploy.local.programs import Balancer, Node, Worker, responds
 from deploy.local.restarts import Restarts
 from deploy.local.server import Server
@@ -30,6 +31,8 @@ from deploy.local.servers import Kafka, MariaDb, PostgreSql, Redis
 from deploy.local.trouble import Trouble
 
 FOLDER: Final = ROOT / "build" / "up"
+SECRETS: Final = "secrets"
+"""In the folder of a set."""
 PORT: Final = 8_080
 """The balancer's port; the other ports follow it."""
 
@@ -53,6 +56,7 @@ class Plan(NamedTuple):
     database: str = "postgresql"
     nodes: int = _NODES
     workers: int = _WORKERS
+    auth: str = "on"
 
     @property
     def node_ports(self) -> list[int]:
@@ -82,6 +86,7 @@ class Running(NamedTuple):
 
     pid: int
     database: str
+    auth: str
     ready: bool
     parts: dict[str, list[str | int]]
     """Name → address, process id."""
@@ -101,7 +106,9 @@ def up(plan: Plan) -> None:
         _start_keeper(plan)
     elif found.database != plan.database:
         raise Trouble(f"the set runs with {found.database} already: `make down` first")
-    _print(_until_ready(plan.folder))
+    elif found.auth != plan.auth:
+        raise Trouble(f"the set runs with AUTH={found.auth} already: `make down` first")
+    _print(_until_ready(plan.folder), plan.folder)
 
 
 def down(folder: Path, *, clean: bool) -> None:
@@ -214,10 +221,13 @@ def _running(folder: Path) -> Running | None:
     return said if said.pid == pid else None
 
 
-def _print(found: Running) -> None:
+def _print(found: Running, folder: Path) -> None:
     for name, (address, pid) in found.parts.items():
         sys.stdout.write(f"{name:<12}{address}  (process {pid})\n")
-    sys.stdout.write(f"The set is up: {found.parts['balancer'][0]}\n")
+    url = found.parts["balancer"][0]
+    sys.stdout.write(f"The set is up: {url}\n")
+    if found.auth == "on":
+        sys.stdout.write(f"{how_to_log_in(folder / SECRETS, str(url))}\n")
     sys.stdout.flush()
 
 
@@ -275,9 +285,10 @@ def _parts(plan: Plan) -> Iterator[Server]:
         "STAKELOG_READ_MODEL": database.url,
         "STAKELOG_CACHE": redis.url,
     }
+    login = settings_of_nodes(folder / SECRETS, plan.auth)
     for number, ports in enumerate(zip(plan.node_ports, plan.internal_ports, strict=True), 1):
         if number <= plan.nodes:
-            yield Node(f"node-{number}", folder / f"node-{number}", *ports, settings)
+            yield Node(f"node-{number}", folder / f"node-{number}", *ports, {**settings, **login})
     for number in range(1, plan.workers + 1):
         port = plan.port + _WORKER_PORTS + number - 1
         yield Worker(f"worker-{number}", folder / f"worker-{number}", port, settings, checks=number == 1)
@@ -303,7 +314,7 @@ def _wait_for_reads(plan: Plan) -> None:
 
 def _say_running(plan: Plan, started: Sequence[Server], *, ready: bool) -> None:
     parts: dict[str, list[str | int]] = {part.name: [part.url, part.pid] for part in started}
-    said = Running(os.getpid(), plan.database, ready, parts)
+    said = Running(os.getpid(), plan.database, plan.auth, ready, parts)
     new = plan.folder / "running.json.new"
     new.write_text(json.dumps(said._asdict()))
     new.rename(plan.folder / "running.json")

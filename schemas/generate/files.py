@@ -30,14 +30,16 @@ from ledger.node.owns_all import node_of_whole_log
 from ledger.writer.requests import Accepted, IdReused, Refused
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
-from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, SECOND_US, START_US, STORY, Step
+from schemas.generate.roles_page import roles_page
+from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, SCENARIO, SECOND_US, START_US, Step
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
 ELSEWHERE: Final = {
     "document.json": Path(__file__).parents[2] / "src" / "api" / "openapi" / "document.json",
     "commands.md": Path(__file__).parents[2] / "docs" / "commands.md",
+    "roles.md": Path(__file__).parents[2] / "docs" / "roles.md",
 }
-"""Generated files outside ``schemas/``: the document as the service serves it, and a page of the documentation."""
+"""Generated files outside ``schemas/``: the document as the service serves it, and pages of the documentation."""
 
 _PARTITION_COUNTS: Final = (1, 2, 3, 4, 16, 100, 1024)
 _USER_IDS: Final = (
@@ -119,7 +121,11 @@ def files() -> dict[str, bytes]:
 
 def elsewhere() -> dict[str, bytes]:
     """Name in ``ELSEWHERE`` → content."""
-    return {"document.json": msgspec.json.encode(document()), "commands.md": commands_page().encode()}
+    return {
+        "document.json": msgspec.json.encode(document()),
+        "commands.md": commands_page().encode(),
+        "roles.md": roles_page().encode(),
+    }
 
 
 def _pretty(values: Any) -> bytes:
@@ -185,14 +191,14 @@ async def _played() -> dict[str, Any]:
     stage = _Stage()
     await stage.node.start()
     positions: dict[tuple[str, str], str] = {}
-    steps = [await _play(stage, step, positions) for step in STORY]
+    steps = [await _play(stage, step, positions) for step in SCENARIO]
     records = [[record.decode() for record in partition] for partition in stage.log.appended.records]
     heads = list(stage.log.appended.heads)
     await stage.move_to(REFUSED_AT_S)
     refused = [await _refuse(stage, refusal.code, refusal.text) for refusal in REFUSED]
     assert list(stage.log.appended.heads) == heads, "a refusal has written something"
     await stage.node.stop()
-    story = {
+    scenario = {
         "about": "each step is posted when nothing is under way any more; the records are exact, and UTF-8",
         "assets": DEFAULT_ASSETS,
         "steps": steps,
@@ -202,12 +208,12 @@ async def _played() -> dict[str, Any]:
         ],
     }
     refusals = {
-        "about": "after the story, each of these is refused with this code and writes nothing",
+        "about": "after the scenario, each of these is refused with this code and writes nothing",
         "time_us": stage.now_us,
         "actor": "local",
         "cases": refused,
     }
-    return {"story": story, "rejections": refusals}
+    return {"scenario": scenario, "rejections": refusals}
 
 
 async def _play(stage: _Stage, step: Step, positions: dict[tuple[str, str], str]) -> Any:

@@ -7,6 +7,7 @@ what the demo finds. Nothing of the service imports the demo.
 - `books`: what each wallet must contain afterwards and what each read must return; no I/O.
 - `play`: posts the traffic, with duplicates, lost responses and retries; reads the wallets back.
 - `apps`: reads as client apps do, during the day and at its end, and checks each response.
+- `login`: the clients of a service with login, and who of them sends what.
 - `log_check`: checks the day's records over HTTP, as any auditor can.
 - `run`: one run, from the service's start to the last line of the report.
 - `service`: starts the service as a child process, and stops it.

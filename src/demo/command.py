@@ -28,12 +28,25 @@ QUICK_USERS, QUICK_COMMANDS, QUICK_PERIODS = 150, 2_500, 8
 )
 @click.option("--url", help="Play against this service instead of starting one.")
 @click.option(
+    "--login",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help='With --url: the file with the {"client_id":…,"client_secret":…} of an admin, who adds the other clients.',
+)
+@click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the service's data in this folder."
 )
 @click.option("--keep", is_flag=True, help="Keep the data folder, and say where it is.")
 @click.option("--quick", is_flag=True, help="A small day of a few seconds.")
 def demo(
-    users: int | None, commands: int | None, seed: int, url: str | None, data: Path | None, *, keep: bool, quick: bool
+    users: int | None,
+    commands: int | None,
+    seed: int,
+    url: str | None,
+    login: Path | None,
+    data: Path | None,
+    *,
+    keep: bool,
+    quick: bool,
 ) -> None:
     """Play a day of betting over HTTP, then verify the log and compare every wallet.
 
@@ -48,6 +61,8 @@ def demo(
         )
     if url is not None and not url.startswith(("http://", "https://")):
         raise click.UsageError("--url begins with http:// or https://.")
+    if login is not None and url is None:
+        raise click.UsageError("--login is for --url: the demo's own service has no login.")
     from demo.run import Options, main
 
     options = Options(
@@ -56,6 +71,7 @@ def demo(
         periods=QUICK_PERIODS if quick else 48,
         seed=seed,
         url=url,
+        login=login,
         data=data,
         keep=keep,
     )

@@ -25,9 +25,11 @@ import msgspec
 
 from demo.books.books import Books
 from demo.books.wallets import ACCEPTED, CommandResponse
+from demo.login import Senders
 from demo.traffic.plan import Fault, Planned, Post, Wave
 from demo.traffic.server import GameServer
 from http_client.client import AsyncClient
+from http_client.login import Credentials
 from http_client.paths import path_of, with_query
 from http_client.responses import NoUsableResponse, Response, UnexpectedResponse
 from http_client.retry import NOT_DEFINITE, Policy
@@ -107,11 +109,16 @@ class CountingClient:
     response that the contract does not have.
     """
 
-    def __init__(self, url: str, tally: Tally) -> None:
+    def __init__(self, url: str, tally: Tally, senders: Senders) -> None:
         """`url` without a path, as `http://127.0.0.1:8080`. Raises BadAddress."""
-        self._tally = tally
+        self._tally, self._senders = tally, senders
         self._breaks = random.Random()  # noqa: S311 - the moment of a broken connection need not be repeatable
-        self.http = AsyncClient(url, POLICY, on_retry=self._count_retry)
+        self.http = AsyncClient(url, POLICY, self._count_retry, senders.reader)
+
+    @property
+    def reader(self) -> Credentials | None:
+        """Who reads, where the service has a login."""
+        return self._senders.reader
 
     async def __aenter__(self) -> Self:
         return self
@@ -201,10 +208,18 @@ class CountingClient:
         return await self.http.until_usable(once)
 
     async def _request(self, planned: Sequence[Planned], actor: str | None, *, batch: bool) -> list[CommandResponse]:
-        """One HTTP request, without a retry."""
+        """One HTTP request by each sender, without a retry."""
+        responses: list[CommandResponse] = []
+        for sender, part in self._senders.parts(planned, actor):
+            responses += await self._request_of(sender, part, batch=batch)
+        return responses
+
+    async def _request_of(
+        self, sender: str | None, planned: Sequence[Planned], *, batch: bool
+    ) -> list[CommandResponse]:
         self._tally.requests += 1
         self._tally.batches += batch
-        headers = {"Content-Type": "application/json"} | ({"Stakelog-Actor": actor} if actor else {})
+        headers = {"Content-Type": "application/json", **await self._senders.headers(sender)}
         commands = [item.command for item in planned]
         path = path_of("commands", "batch") if batch else path_of("commands")
         body = msgspec.json.encode(commands if batch else commands[0])

@@ -24,11 +24,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from demo import log_check, service
 from demo.apps import Apps
 from demo.books.books import Books
+from demo.login import Senders, senders_at
 from demo.play import Comparison, CountingClient, Tally, compare, play_day
 from demo.report import Check, Summary, show
 from demo.traffic.plan import Day
 from demo.traffic.server import GameServer
-from http_client.responses import BadAddress, ClientError
+from http_client.login import read_credentials
+from http_client.responses import BadAddress, BadLogin, ClientError
 
 INTERRUPTED = 130
 URL_TIMEOUT_S = 10.0
@@ -47,6 +49,7 @@ class Options:
     periods: int
     seed: int
     url: str | None
+    login: Path | None
     data: Path | None
     keep: bool
 
@@ -77,7 +80,7 @@ def main(options: Options) -> int:
 
     try:
         return asyncio.run(_run(options, console))
-    except CannotStartError as error:
+    except (CannotStartError, BadLogin) as error:
         return failed(error, 2)
     except (ClientError, service.ServiceFailedError) as error:
         return failed(error, 1)
@@ -104,7 +107,8 @@ async def _run(options: Options, console: Console) -> int:
 
 
 async def _play_at(url: str, options: Options, console: Console) -> Played:
-    async with _client(url, tally := Tally()) as client:
+    senders = Senders(url) if options.login is None else await senders_at(url, read_credentials(options.login))
+    async with _client(url, tally := Tally(), senders) as client:
         deadline_s = time.monotonic() + URL_TIMEOUT_S
         while not await client.is_ready():
             if time.monotonic() > deadline_s:
@@ -131,7 +135,7 @@ async def _play_on(data: Path, log: Path, options: Options, console: Console) ->
 
 
 async def _play_when_ready(child: service.Service, options: Options, console: Console, tag: str) -> Played:
-    async with _client(child.url, tally := Tally()) as client:
+    async with _client(child.url, tally := Tally(), Senders(child.url)) as client:
         deadline_s = time.monotonic() + service.START_TIMEOUT_S
         with console.status(f"Starting the service on {child.url} …"):
             while not await client.is_ready():
@@ -143,10 +147,10 @@ async def _play_when_ready(child: service.Service, options: Options, console: Co
         return await _play(client, child.url, tally, options, console, tag)
 
 
-def _client(url: str, tally: Tally) -> CountingClient:
+def _client(url: str, tally: Tally, senders: Senders) -> CountingClient:
     """Raises CannotStartError."""
     try:
-        return CountingClient(url, tally)
+        return CountingClient(url, tally, senders)
     except BadAddress as error:
         raise CannotStartError(str(error)) from error
 
@@ -194,7 +198,7 @@ async def _play(
         checked = await log_check.check_log(client.http, books, before)
         bar.update(checking, total=checked.records, completed=checked.records)
         reconciling = bar.add_task("Reconciling", total=None, note="")
-        reconciled = await service.reconcile(url)
+        reconciled = await service.reconcile(url, client.reader)
         bar.update(reconciling, total=1, completed=1)
     end_reads = tally.reads - day_reads
     return Played(

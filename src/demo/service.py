@@ -12,10 +12,15 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
+
+from http_client.login import Credentials
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -71,9 +76,16 @@ async def verify(data: Path) -> str | None:
     return None if status == 0 else f"audit verify ended with status {status}: {output}"
 
 
-async def reconcile(url: str) -> list[str]:
-    """Run `python -m api audit reconcile` on the service at `url`, over HTTP. Returns no lines if all is well."""
-    status, output = await _audit("reconcile", "--url", url, "--at-once", str(RECONCILED_AT_ONCE))
+async def reconcile(url: str, reader: Credentials | None) -> list[str]:
+    """Run `python -m api audit reconcile` on the service at `url`, over HTTP, with the login of `reader`. Returns no
+    lines if all is well."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as login:  # for this user only
+        arguments = ["reconcile", "--url", url, "--at-once", str(RECONCILED_AT_ONCE)]
+        if reader is not None:
+            login.write(msgspec.json.encode(reader))
+            login.flush()
+            arguments += ["--login", login.name]
+        status, output = await _audit(*arguments)
     if status == 0:
         return []
     return [f"audit reconcile ended with status {status}", *output.splitlines()]

@@ -4,6 +4,7 @@ The demo and every `audit --url` use it. It imports nothing of the service: it k
 
     ClientError
     ├── BadAddress          the URL is not http(s)://host:port
+    ├── BadLogin            the file of a client's credentials cannot be used
     ├── NoUsableResponse    no connection, no response in time, or a status that asks for a retry
     └── UnexpectedResponse  a response that the contract does not have
 
@@ -17,6 +18,7 @@ Invariants:
 - `responses`: a response, its problem, and the errors.
 - `retry`: which responses are retried, and when.
 - `paths`: paths and queries.
+- `login`: the access tokens of a client.
 - `transport`: httpx on asyncio, over aiohttp.
 - `client`: `Client` (blocking, safe to share between threads) and `AsyncClient`.
 """

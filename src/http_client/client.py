@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 from tenacity import AsyncRetrying, Retrying
 
+from http_client.login import Credentials, Login
 from http_client.paths import events_path, records_of
 from http_client.responses import BadAddress, NoUsableResponse, Response
 from http_client.retry import Policy, options
@@ -24,10 +25,16 @@ T = TypeVar("T")
 class _Rules:
     """What both clients share: the options of httpx, and which failures are retried."""
 
-    def __init__(self, url: str, policy: Policy, on_retry: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        policy: Policy,
+        on_retry: Callable[[], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
         """`url`: `http://host:port`, with a path in front of `/v1` if a proxy needs one. Raises BadAddress.
 
-        `on_retry` is called before each retry.
+        `on_retry` is called before each retry. `credentials`: whose requests these are; None: without login.
         """
         self.url = url.rstrip("/")
         self._policy = policy
@@ -47,6 +54,7 @@ class _Rules:
             "verify": ssl.create_default_context() if parts.scheme == "https" else False,
             "trust_env": False,
         }
+        self._login = None if credentials is None else Login(self.url, credentials)
         self._retry_options = options(policy, self._may_retry, on_retry)
 
     def _may_retry(self, error: BaseException) -> bool:
@@ -69,9 +77,15 @@ class _Rules:
 class Client(_Rules):
     """Blocking. Threads may share one client; each request uses an idle connection, or a new one."""
 
-    def __init__(self, url: str, policy: Policy, on_retry: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        policy: Policy,
+        on_retry: Callable[[], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
         """As `_Rules`. Raises BadAddress."""
-        super().__init__(url, policy, on_retry)
+        super().__init__(url, policy, on_retry, credentials)
         self._client = httpx.Client(**self._httpx_options)
 
     def __enter__(self) -> Self:
@@ -101,8 +115,9 @@ class Client(_Rules):
             yield page
 
     def _once(self, path: str) -> Response:
+        headers = {} if self._login is None else {"Authorization": self._login.header()}
         try:
-            got = self._client.get(path)
+            got = self._client.get(path, headers=headers)
         except httpx.HTTPError as error:
             raise self._failed("GET", path, error) from error
         return self._usable("GET", path, got)
@@ -111,9 +126,15 @@ class Client(_Rules):
 class AsyncClient(_Rules):
     """On asyncio. A request ends within `timeout_s`, however slowly its response arrives."""
 
-    def __init__(self, url: str, policy: Policy, on_retry: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        policy: Policy,
+        on_retry: Callable[[], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
         """As `_Rules`. Raises BadAddress."""
-        super().__init__(url, policy, on_retry)
+        super().__init__(url, policy, on_retry, credentials)
         transport = AiohttpTransport(policy.connections, self._httpx_options["verify"])
         self._client = httpx.AsyncClient(**self._httpx_options, transport=transport)
 
@@ -157,7 +178,11 @@ class AsyncClient(_Rules):
     async def once(
         self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """One request, without a retry. Raises NoUsableResponse."""
+        """One request, without a retry. Raises NoUsableResponse, UnexpectedResponse."""
+        login = self._login
+        if login is not None:
+            header = login.header() if login.is_current else await asyncio.to_thread(login.header)
+            headers = {"Authorization": header, **(headers or {})}
         try:
             async with asyncio.timeout(self._policy.timeout_s):
                 got = await self._client.request(method, path, content=body, headers=headers)

@@ -20,6 +20,10 @@ class BadAddress(ClientError):
     """The URL is not http(s)://host:port."""
 
 
+class BadLogin(ClientError):
+    """The file of a client's credentials cannot be used."""
+
+
 class NoUsableResponse(ClientError):
     """No connection, no response in time, or a status that asks for a retry (`response`)."""
 

@@ -2,6 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Final
+
+IDENTITY: Final = "identity.sqlite3"
+"""In the data folder: clients, tokens and keys."""
+MASTER_KEY: Final = "master.key"
+"""In the data folder, unless a setting says otherwise: wraps these keys."""
 
 
 def sync(path: Path) -> None:

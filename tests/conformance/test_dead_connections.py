@@ -13,7 +13,7 @@ from projections.caching.port import CacheUnavailable
 from projections.caching.redis_client import CONNECTIONS, RedisClient
 from projections.storage import mysql, postgresql
 from projections.storage.common import Statement
-from projections.storage.database import Database
+from projections.storage.database import Conflict, Database
 from projections.storage.port import ReadModelUnavailable
 from system.resetting_proxy import ResettingProxy
 
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.system
 EACH = pytest.mark.parametrize("databases", ["postgresql", "mariadb"], indirect=True)
 POOL = 3
 ONE = Statement("SELECT 1", (), {})
+ADD = Statement("UPDATE locked SET n = n + %s", ("more",), {})
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ async def database(
 ) -> AsyncIterator[Database]:
     """All connections of its pool are open, and dead."""
     for module in (postgresql, mysql):
+        monkeypatch.setattr(module, "IDLE_WRITE_S", 1)
         monkeypatch.setattr(module, "SILENT_READ_S", 0.3)
         monkeypatch.setattr(module, "SILENT_WRITE_S", 0.3)
     database = open_database(through(proxy, database_url), POOL)
@@ -99,6 +101,35 @@ async def test_a_transaction_whose_connection_dies_fails_and_the_next_one_works(
         with pytest.raises(ReadModelUnavailable):
             await write(database, proxy)
         await write(database)
+
+
+@EACH
+async def test_the_locks_of_a_transaction_whose_connection_died_are_freed(
+    databases: EmptyDatabases, database: Database, database_url: str, proxy: ResettingProxy
+) -> None:
+    name = database_url.rpartition("/")[2]
+    databases.ask("CREATE TABLE locked (n INTEGER)", name)
+    databases.ask("INSERT INTO locked VALUES (0)", name)
+    with pytest.raises(ReadModelUnavailable):
+        await add_one(database)  # replaces the dead connections
+    with pytest.raises(ReadModelUnavailable):
+        await add_one(database, proxy)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await add_one(database)
+            except (Conflict, ReadModelUnavailable):
+                continue
+            break
+    assert databases.ask("SELECT n FROM locked", name) == [["1"]]
+
+
+async def add_one(database: Database, proxy: ResettingProxy | None = None) -> None:
+    async with database.writing() as session:
+        assert await session.change(ADD, [(1,)]) == 1
+        if proxy is not None:
+            proxy.freeze()
+            await session.rows(ONE)
 
 
 async def write(database: Database, proxy: ResettingProxy | None = None) -> None:

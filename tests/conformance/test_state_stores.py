@@ -225,6 +225,21 @@ def test_a_value_that_is_damaged_is_named_with_what_to_do(tmp_path: Path, bad: b
     store.close()
 
 
+@pytest.mark.parametrize("bad", [b"\nu b:1\n", b"\nu b:1\n[\n", b"\nu b:1\n1\nu b:2\n"])
+def test_ids_that_are_damaged_are_named_with_what_to_do(tmp_path: Path, bad: bytes) -> None:
+    path = tmp_path / "state.sqlite3"
+    store = SqliteStateStore(path)
+    store.save(0, {"u b:1": 1, "u b:2": 2}, FIRST)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE chunk SET lines = ?", (bad,))
+    other.close()
+    with pytest.raises(LedgerError, match="delete it"):
+        store.get(0, ["u b:1", "u b:2"])
+    with pytest.raises(LedgerError, match="delete it"):
+        store.scan(0, "", "z", 2)
+    store.close()
+
+
 def test_pages_that_are_damaged_are_named_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     store = SqliteStateStore(path)

@@ -46,8 +46,11 @@ def kill(folder: Path, part: str, number: signal.Signals) -> None:
 
 def test_a_day_reconciles_although_nodes_and_a_worker_are_killed_meanwhile(folder: Path) -> None:
     url = f"http://127.0.0.1:{FIRST_PORT}"
+    admin = folder / "secrets" / "admin.json"
+    assert admin.stat().st_mode & 0o077 == 0, "others may read the secret"
+    where = ["--url", url, "--login", str(admin)]
     with subprocess.Popen(
-        [sys.executable, "-m", "api", "demo", "--users", "60", "--commands", "1500", "--url", url],
+        [sys.executable, "-m", "api", "demo", "--users", "60", "--commands", "1500", *where],
         env=os.environ | {"COLUMNS": "140"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -32,6 +32,8 @@ class Records:
 class FakeReads:
     """``Reads`` that agree with ``partitions`` unless a test alters them."""
 
+    has_private = True
+
     def __init__(self, partitions: list[list[bytes]], page: int = 4) -> None:
         self.partitions = partitions
         self.page = page
@@ -88,7 +90,7 @@ class FakeReads:
     def balance_at(self, user_id: str, at_us: int) -> Document | None:
         balances = self.oracle(user_id, at_us).balances()
         return self._answer(
-            "balance", user_id, lambda _story: {"user_id": user_id, "at_us": at_us, "balances": balances}
+            "balance", user_id, lambda _scenario: {"user_id": user_id, "at_us": at_us, "balances": balances}
         )
 
     def history(self, user_id: str, cursor: str | None) -> Document | None:

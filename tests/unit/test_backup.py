@@ -12,11 +12,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
+from api.composition.keys import make_keys
+from api.identity.master_key import make_master_key, read_master_keys
+from api.identity.private import Sealed, Unsealed
 from ledger.errors import FolderInUse, FolderUnusable
+from ledger.files import IDENTITY, MASTER_KEY
 from ledger.operations.backup import back_up
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 from sqlite_log import damage
-from unit.folders import story_records, write_log
+from unit.folders import scenario_records, write_log
+from unit.identity import key_store
 
 
 def nothing(_folder: Path) -> None:
@@ -75,7 +80,7 @@ def test_a_folder_in_use_is_copied_whole_with_no_cache_ahead_of_its_log(tmp_path
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write_log(tmp_path / "data", story_records())
+    return write_log(tmp_path / "data", scenario_records())
 
 
 def run(data: Path, dest: Path, *arguments: str) -> Result:
@@ -93,6 +98,19 @@ def test_a_backup_is_proved_and_has_no_files_but_its_own(data: Path, tmp_path: P
     assert left_in(tmp_path / "copy") == [EVENTS]
     assert left_in(tmp_path) == ["copy", "data"]
     assert CliRunner().invoke(stakelog, ["audit", "verify", "--data", str(tmp_path / "copy")]).exit_code == 0
+
+
+async def test_a_backup_has_the_keys_for_this_user_only(data: Path, tmp_path: Path) -> None:
+    async with key_store(data) as store:
+        keys = make_keys(store, make_master_key(data / MASTER_KEY), lambda: 1)
+        (text,) = await keys.private.seal([Unsealed("u1", "c1", {"k": "v"})], "games")
+    assert run(data, tmp_path / "copy").exit_code == 0
+    assert left_in(tmp_path / "copy") == sorted([EVENTS, IDENTITY, MASTER_KEY])
+    for name in (IDENTITY, MASTER_KEY):
+        assert (tmp_path / "copy" / name).stat().st_mode & 0o777 == 0o600
+    async with key_store(tmp_path / "copy") as store:
+        restored = make_keys(store, read_master_keys(tmp_path / "copy" / MASTER_KEY), lambda: 1)
+        assert await restored.private.open([Sealed("u1", "c1", text)]) == [{"k": "v"}]
 
 
 def test_an_empty_folder_may_take_the_backup(data: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from demo.apps import Apps
 from demo.books import expected_reads as expected_reads
 from demo.books.books import Books
 from demo.books.wallets import Order
+from demo.login import Senders
 from demo.play import CountingClient, Read, Tally
 from demo.traffic.plan import Day
 from demo.traffic.server import GameServer
@@ -39,7 +40,7 @@ class ServiceInMemory(CountingClient):
         always_304: bool = False,
     ) -> None:
         """``late``: so many events are missing from its reads, though its ``as_of`` includes them."""
-        super().__init__("http://service", Tally())
+        super().__init__("http://service", Tally(), Senders("http://service"))
         self.table, self.late, self.lie, self.always_304 = table, late, lie, always_304
         self.asked: list[str] = []
 

@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 
-from api.composition.settings import KNOWN
+from api.composition.settings import KNOWN, read_settings, refuse_unsafe
 from api.http.problems import KINDS, MEDIA_TYPE
 from deploy.image.healthcheck import connection_to
 from deploy.image.healthcheck import main as healthcheck
@@ -108,19 +108,35 @@ def test_whatever_a_service_waits_for_or_mounts_is_there_and_tells_whether_it_is
 
 
 @pytest.mark.parametrize("files", SETS)
-def test_without_login_clients_are_let_in_on_loopback_only(files: tuple[str, ...]) -> None:
-    """STAKELOG_AUTH=off: the nodes are in the balancer's network namespace, and its port is this machine's alone."""
+def test_nodes_have_login_and_only_the_balancer_is_published_on_loopback(files: tuple[str, ...]) -> None:
     for name, service in ours(files).items():
         assert not service.get("ports"), name
+        given = service["environment"]
         if name.startswith("node"):
-            assert service["network_mode"] == "service:balancer"
-            assert service["environment"]["STAKELOG_HOST"] == "127.0.0.1"
-            assert service["environment"]["STAKELOG_INTERNAL"].startswith("127.0.0.1:")
+            assert given.get("STAKELOG_AUTH", "on") == "on"
+            assert given["STAKELOG_ADVERTISE"] == f"http://{name}:{given['STAKELOG_INTERNAL'].split(':')[1]}"
+            for secret in ("ADMIN_SECRET", "CLUSTER_SECRET", "MASTER_KEY"):
+                assert given[f"STAKELOG_{secret}"].startswith(f"${{STAKELOG_{secret}:?"), "none is in the file"
+        else:
+            assert not {"STAKELOG_ADMIN_SECRET", "STAKELOG_CLUSTER_SECRET", "STAKELOG_MASTER_KEY"} & given.keys()
     published = {name: service["ports"] for name, service in services(files).items() if service.get("ports")}
     assert published == {"balancer": ["127.0.0.1:8080:8080"]}
     balanced = services(files)["balancer"]["environment"]
-    nodes = [service["environment"]["STAKELOG_PORT"] for name, service in ours(files).items() if "node" in name]
-    assert [balanced[f"NODE_{number}"] for number in (1, 2, 3)] == [f"127.0.0.1:{port}" for port in nodes]
+    assert [balanced[f"NODE_{number}"] for number in (1, 2, 3)] == [f"node-{number}:8080" for number in (1, 2, 3)]
+
+
+def test_the_settings_of_a_node_are_accepted_by_the_program() -> None:
+    made = {"STAKELOG_ADMIN_SECRET": "a" * 32, "STAKELOG_CLUSTER_SECRET": "c" * 32}
+    made["STAKELOG_MASTER_KEY"] = "bWFzdGVyLWtleS1vZi0zMi1ieXRlcy1pbi1iYXNlNjQ="
+    for files in SETS:
+        for name, service in ours(files).items():
+            if name.startswith("node"):
+                refuse_unsafe(read_settings(service["environment"] | made))
+    nodes = one("StatefulSet", "stakelog-node")["spec"]["template"]["spec"]["containers"][0]
+    given = one("ConfigMap", "stakelog-settings")["data"] | one("Secret", "stakelog-addresses")["stringData"]
+    (advertise,) = (variable["value"] for variable in nodes["env"] if variable["name"] == "STAKELOG_ADVERTISE")
+    advertise = advertise.replace("$(POD_NAME)", "stakelog-node-0").replace("$(POD_NAMESPACE)", "stakelog")
+    refuse_unsafe(read_settings(given | made | {"STAKELOG_ADVERTISE": advertise}))
 
 
 @pytest.mark.parametrize("files", SETS)
@@ -184,7 +200,12 @@ def test_a_pod_runs_unprivileged_on_a_read_only_file_system_with_known_settings(
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/data", "/tmp"}  # noqa: S108 - in the pod
-    settings = one("ConfigMap", "stakelog-settings")["data"] | one("Secret", "stakelog-addresses")["stringData"]
+    settings: dict[str, str] = one("ConfigMap", "stakelog-settings")["data"]
+    for source in container["envFrom"]:
+        if "secretRef" in source:
+            settings |= one("Secret", source["secretRef"]["name"])["stringData"]
+    secrets = {"STAKELOG_ADMIN_SECRET", "STAKELOG_CLUSTER_SECRET", "STAKELOG_MASTER_KEY"}
+    assert secrets & settings.keys() == (secrets if name == "stakelog-node" else set()), "of nodes only"
     given = settings.keys() | {variable["name"] for variable in container.get("env", [])}
     assert {setting for setting in given if setting.startswith("STAKELOG_")} <= KNOWN
     assert settings["STAKELOG_AUTH"] == "on", "what is reached over a network asks who it is"
@@ -215,7 +236,6 @@ def test_only_nodes_and_prometheus_reach_the_internal_port_of_a_node() -> None:
     ports = ports_of(container)
     assert settings["STAKELOG_INTERNAL"] == f"0.0.0.0:{ports['internal']}"
     assert settings["STAKELOG_PORT"] == str(ports["http"])
-    assert one("Secret", "stakelog-addresses")["stringData"]["STAKELOG_CLUSTER_SECRET"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["port"] == "internal", "clients cannot crowd it out"
     scraped = one("StatefulSet", "stakelog-node")["spec"]["template"]["metadata"]["annotations"]

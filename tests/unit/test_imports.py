@@ -118,17 +118,27 @@ ADAPTERS = {
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
-    *("api.identity.database", "api.identity.store", "api.identity.database_keys", "api.identity.receipt_keys"),
+    *(
+        "api.identity.database",
+        "api.identity.store",
+        "api.identity.database_keys",
+        "api.identity.receipt_keys",
+        "api.identity.copying",
+    ),
     *("api.limits.memory", "api.limits.redis"),
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
+    "api.composition.access",
     "api.composition.scratch",  # opens the store that the background check folds into
     "api.cli.audit.sources",  # the auditor reads a folder without a service
     "api.cli.audit.folder_reads",
     "api.cli.audit.verify",  # and the public keys in it
+    "api.cli.keys",
+    "api.composition.keys",  # locks the folder while its master key is replaced
     "api.cli.backup",  # … and so does the proof of a backup
     "api.cli.project",  # names the file of the log
+    "api.cli.clients",  # works on the store of clients without a service
     "api.cli.serve",  # says whether a start creates the log
     "api.cli.migrate",  # moves a log from one adapter to another
     "ledger.operations.backup",  # copies the files of the embedded mode

@@ -59,7 +59,7 @@ class Listener:
 
     async def start(self) -> None:
         """Returns when it accepts connections, or has ended."""
-        if not await self._listens(self._launch(), 1):
+        if not await self._listens(self._launch(), 1) and not self.ended.done():
             _log.warning("no time limit for clients of %s that do not read: no listening socket was found", self.url)
 
     async def reload(self) -> None:

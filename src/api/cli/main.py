@@ -10,6 +10,8 @@ import click
 
 from api.cli.audit import audit
 from api.cli.backup import backup
+from api.cli.clients import clients
+from api.cli.keys import keys
 from api.cli.migrate import migrate
 from api.cli.project import project
 from api.cli.upgrade import upgrade
@@ -131,6 +133,8 @@ def serve() -> None:
 stakelog.add_command(project)
 stakelog.add_command(audit)
 stakelog.add_command(backup)
+stakelog.add_command(clients)
+stakelog.add_command(keys)
 stakelog.add_command(migrate)
 stakelog.add_command(upgrade)
 

@@ -25,7 +25,7 @@ from api.cli.tls import TlsUnusable
 from api.composition.application import Applications
 from api.composition.child_process import Child
 from api.composition.container import Children, make_container
-from api.composition.network import Address
+from api.composition.network import SECRET_LENGTH_MIN, Address
 from api.composition.settings import SQLITE, Settings
 from ledger import background
 from ledger.errors import LedgerError
@@ -89,6 +89,8 @@ async def _serve(settings: Settings) -> None:
             raise CannotServe(str(error)) from error
         if creates:
             _log.info("created a new ledger in %s", settings.data.resolve())
+        if settings.cluster_secret is not None and len(settings.cluster_secret) < SECRET_LENGTH_MIN:
+            _log.warning("STAKELOG_CLUSTER_SECRET can be guessed: `openssl rand -hex 32` makes a better one")
         share = _share_of_connections()
         listeners = [Listener(apps.public, address, int(_CONNECTIONS_MAX * share), settings.tls)]
         if internal is not None:

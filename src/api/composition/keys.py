@@ -4,17 +4,21 @@ from typing import Final
 
 from api.composition.settings import SQLITE, Settings
 from api.identity.key_store import KeyStore
-from api.identity.keys import KeyRing, Keys
+from api.identity.keys import KeyRing, Keys, refuse_other_master_key, rewrap_all
 from api.identity.master_key import (
-    MASTER_KEY,
     MasterKeys,
     MasterKeyUnusable,
     make_master_key,
+    new_master_key,
     parse_master_keys,
     read_master_keys,
+    write_master_keys,
 )
 from api.identity.private import PrivateTexts
+from ledger.errors import FolderUnusable
+from ledger.files import MASTER_KEY
 from ledger.ports import Clock
+from ledger.sqlite.folder import FolderLock
 
 _GIVE_ONE: Final = "set STAKELOG_MASTER_KEY_FILE to a file with 32 random bytes in base64"
 
@@ -41,3 +45,33 @@ async def master_keys_of(settings: Settings, store: KeyStore) -> MasterKeys | No
             f"{_GIVE_ONE}. Without it private texts are lost"
         )
     return make_master_key(path)
+
+
+async def replace_master_key(settings: Settings, store: KeyStore) -> tuple[int, str]:
+    """Wrap all keys by the first of the given master keys, or, where it is in the data folder, by a new one. Returns
+    how many keys were wrapped again, and the master key's id. Raises LedgerError; the next call then continues.
+
+    In the folder, the file has both keys until all keys are wrapped by the new one: no moment needs a lost key.
+    """
+    if settings.master_key is not None or settings.master_key_file is not None or settings.log != SQLITE:
+        masters = await master_keys_of(settings, store)
+        if masters is None:
+            raise MasterKeyUnusable(f"there is no master key: {_GIVE_ONE}")
+        await refuse_other_master_key(store, masters)
+        return await rewrap_all(store, masters), masters.id
+    path = settings.data / MASTER_KEY
+    lock = FolderLock(settings.data)
+    try:
+        masters = await master_keys_of(settings, store)
+        assert masters is not None, "it is in the folder"
+        await refuse_other_master_key(store, masters)
+        if len(masters.ids) == 1:  # else the last call was interrupted
+            write_master_keys(path, [new_master_key(), *path.read_text().split()], replace=True)
+            masters = read_master_keys(path)
+        count = await rewrap_all(store, masters)
+        write_master_keys(path, path.read_text().split()[:1], replace=True)
+        return count, masters.id
+    except OSError as error:
+        raise FolderUnusable(f"{path} cannot be replaced: {error.strerror}; it still opens all keys") from error
+    finally:
+        lock.release()

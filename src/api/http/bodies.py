@@ -163,7 +163,7 @@ class PartitionEnd(Struct, gc=False):
     owner: Annotated[
         str | None,
         Meta(
-            description="Address of the node that owns the partition; null: no node",
+            description="The node that owns the partition, by the address it advertises; null: no node",
             examples=["http://127.0.0.1:8080"],
         ),
     ]

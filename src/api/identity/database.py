@@ -22,8 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.schema import MetaData
 
 from api.identity.ports import IdentityUnavailable
+from ledger.files import IDENTITY
 
-FILE: Final = "identity.sqlite3"
+FILE: Final = IDENTITY
 """In the data folder."""
 CONNECTIONS: Final = 4
 """Connections of a process. Chosen: logins are few, and argon2 limits them first."""
@@ -113,6 +114,7 @@ def _engine_of(where: Path | str) -> AsyncEngine:
             kept.set(drivername="postgresql+psycopg"),
             # No prepared statements: a PgBouncer in transaction mode does not keep them.
             {"connect_timeout": _CONNECT_S, "prepare_threshold": None, "application_name": "stakelog"},
+            pool_pre_ping=True,
         )
     options: dict[str, Any] = {"connect_timeout": _CONNECT_S, "init_command": _MYSQL_SETTINGS}
     for authority in parse_qs(urlsplit(where).query).get("ssl_ca", ()):

@@ -27,6 +27,7 @@ from api.identity.ports import IdentityUnavailable, SigningKey
 from api.identity.private import PrivateTexts
 from ledger import background
 from ledger.errors import LedgerError
+from ledger.operations.seals import utc
 from ledger.ports import Clock
 
 TOKEN: Final = "token"  # noqa: S105 - the name of a purpose
@@ -163,6 +164,20 @@ class KeyRing:
             raise IdentityUnavailable("the signing keys could not be read yet")
         now_us = self.clock()
         return next((key for key in reversed(keys) if key.used_from_us <= now_us), keys[0])
+
+
+def key_rows(keys: Sequence[StoredSigningKey]) -> list[dict[str, str | int]]:
+    """What an operator sees of the keys."""
+    return [
+        {
+            "purpose": key.purpose,
+            "kid": key.kid,
+            "signs_from": utc(key.used_from_us),
+            "signs_from_us": key.used_from_us,
+            "master_key": key.wrapped.master_id,
+        }
+        for key in keys
+    ]
 
 
 async def refuse_other_master_key(store: KeyStore, masters: MasterKeys) -> None:

@@ -25,10 +25,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.errors import FolderUnusable, LedgerError
-from ledger.files import sync
+from ledger.files import MASTER_KEY, sync
 
-MASTER_KEY: Final = "master.key"
-"""The file's name in the data folder."""
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 """Of AES-GCM, at random: 2^32 messages under one key are allowed (NIST SP 800-38D). No user has as many commands."""

@@ -42,8 +42,6 @@ async def post_client(service: Service, request: Request[Any, Any]) -> Response:
 async def post_rotate(service: Service, request: Request[OfClient, RotateQuery]) -> Response:
     body: RotateBody = request.body
     client_id, grace_s = request.path.client_id, request.query.grace_s
-    if grace_s is not None and body.grace_s:
-        raise Problem("malformed_request", "grace_s is given twice: in the query and in the body", field="grace_s")
     secret = await login_of(service).clients.rotate(client_id, body.grace_s if grace_s is None else grace_s)
     if secret is None:
         raise Problem("not_found", f"there is no client {client_id}, or it is disabled")

@@ -313,7 +313,7 @@ class RotateQuery(Struct, frozen=True):
             Meta(
                 ge=0,
                 le=GRACE_S_MAX,
-                description="The same as in the body: seconds for which the present secret stays valid",
+                description="As in the body: seconds for which the present secret stays valid. This one counts",
                 examples=[3_600],
             ),
         ]

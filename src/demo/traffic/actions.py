@@ -17,6 +17,8 @@ from demo.books.wallets import DAY_US, HORIZON_US, Command, Wallet
 from demo.traffic.plan import ANY_SHORTAGE, SURE, UNIT, Day, Fault, Later, Planned, Player, Post, Role, Wager, seeded
 
 FAR_TOO_MUCH = 10**13
+MORE_THAN_A_WALLET = {asset: 10_000 * unit for asset, unit in UNIT.items()}
+"""No regular player gets so much, and one operator may adjust it alone."""
 FIRST_DEPOSIT_BONUS = ((100, 20), (300, 60), (1_000, 150), (3_000, 300), (10_000, 600))
 PICKS = ("big", "small", "red", "green", "violet", "7", "home win", "over 2½", "सात")
 OPERATORS = ("ops-asha", "ops-ben", "ops-chidi")
@@ -385,7 +387,11 @@ class Actions:
             ("insufficient_funds", "place_bet", self._bet_fields(asset, FAR_TOO_MUCH)),
             ("insufficient_funds", "request_withdrawal", self._order(asset, FAR_TOO_MUCH)),
             ("insufficient_funds", "hold", {"hold_id": self._id("h"), "asset": asset, "amount": FAR_TOO_MUCH}),
-            ("insufficient_funds", "adjust", {"asset": asset, "amount": -FAR_TOO_MUCH, "reason": "typo"}),
+            (
+                "insufficient_funds",
+                "adjust",
+                {"asset": asset, "amount": -MORE_THAN_A_WALLET[asset], "reason": "typo"},
+            ),
             ("bet_not_found", "settle_bet", {"bet_id": self._id("nothing"), "payout": 100}),
             ("hold_not_found", "release_hold", {"hold_id": self._id("nothing")}),
             ("order_not_found", "approve_withdrawal", {"order_id": self._id("nothing")}),

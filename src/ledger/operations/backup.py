@@ -4,7 +4,9 @@ Invariants:
 (1) each file is copied under one read snapshot of it, so the copy is consistent while the service writes;
 (2) the caches (state, read model) are copied before the log, so none of them is ahead of the copied log: a start
     refuses a state that is. Events that only the log has are replayed;
-(3) DEST is missing, or a whole, fsynced copy: the copy is written to a sibling folder and renamed. The next run
+(3) the keys are copied after the log: each event's private texts have their key in the copy. Only this user can read
+    the copies of keys. A master key that is not in the folder is not copied;
+(4) DEST is missing, or a whole, fsynced copy: the copy is written to a sibling folder and renamed. The next run
     deletes the sibling folder of a killed one; a lock distinguishes it from the folder of a running one.
 
 A snapshot prevents the reset of its file's WAL, so a WAL grows by everything written during the copy.
@@ -20,11 +22,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ledger.errors import FolderInUse, FolderUnusable, LogUnavailable
-from ledger.files import sync
+from ledger.files import IDENTITY, MASTER_KEY, sync
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 from ledger.sqlite.log_file import refuse_outdated
 
 _CACHES: Final = (STATE, READ_MODEL)
+_SECRET: Final = (IDENTITY, MASTER_KEY)
 _STEP_PAGES: Final = 1_024  # chosen: 4 MiB between two reports of progress
 _UNUSABLE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -101,15 +104,20 @@ def _empty(folder: Path) -> None:
 
 
 def _copy(data: Path, folder: Path, progress: Callable[[int, int], None]) -> Copied:
-    names = [name for name in (*_CACHES, EVENTS) if (data / name).exists()]
+    names = [name for name in (*_CACHES, EVENTS, *_SECRET) if (data / name).exists()]
     work = _Work(sum((data / name).stat().st_size for name in names), progress)
     left_out = []
     for name in names:
         try:
-            _copy_file(data / name, folder / name, work)
+            if name in _SECRET:
+                os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            if name == MASTER_KEY:
+                _copy_text(data / name, folder / name)
+            else:
+                _copy_file(data / name, folder / name, work)
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if name == EVENTS or code not in _UNUSABLE:
+            if name not in _CACHES or code not in _UNUSABLE:
                 raise LogUnavailable(f"{data / name} cannot be copied to {folder}: {error}") from error
             left_out.append(name)
             for path in folder.glob(f"{name}*"):
@@ -152,6 +160,11 @@ def _copy_file(source: Path, target: Path, work: _Work) -> None:
         )
         reader.execute("COMMIT")
     work.next_file()
+    sync(target)
+
+
+def _copy_text(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes())
     sync(target)
 
 

@@ -2,7 +2,9 @@
 
 ``synchronous=NORMAL``: after a power cut the last checkpoints may be missing, but never half written; the log has the
 rest. Three connections, which in WAL mode do not wait for each other: one for look-ups on the event loop, one for
-``get_in_thread``, one for ``save`` in a thread. Each copy and each replacement has another connection.
+``get_in_thread`` and ``scan``, one for ``save`` in a thread. Each copy and each replacement has another connection.
+
+Wallets, timers and follow-ups are rows of table ``value``; the ids, ``<user_id> <item>``, are in ``runs``.
 
 A partition's values count if and only if it has a checkpoint. A replacement deletes the checkpoint first and writes
 the new one last, in many small transactions, so that other partitions can be saved between them. What a crash leaves
@@ -11,7 +13,10 @@ of a replacement has no checkpoint, and is deleted when the file is opened.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -21,30 +26,31 @@ from ledger.core.record import Head
 from ledger.core.state_values import VALUES_FORMAT, Value, decode_value, encode_value
 from ledger.errors import LedgerError
 from ledger.ports import Page, StateCopy
+from ledger.sqlite import runs
 from ledger.sqlite.wal import limit_wal, shrink_wal
 
 # Changes with the file's shape and the values': a store of another format is deleted and rebuilt.
-FORMAT: Final = 100 + VALUES_FORMAT
+FORMAT: Final = 200 + VALUES_FORMAT
 
 _SCHEMA: Final = (
     """CREATE TABLE value(
         partition INTEGER, key TEXT, value BLOB NOT NULL, PRIMARY KEY (partition, key)) WITHOUT ROWID""",
     """CREATE TABLE checkpoint(
         partition INTEGER PRIMARY KEY, seq INTEGER NOT NULL, sha256 TEXT NOT NULL, place BLOB)""",
+    *runs.SCHEMA,
 )
 _CHECKPOINT: Final = "SELECT seq, sha256, place FROM checkpoint WHERE partition = ?"
 _SET_CHECKPOINT: Final = "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)"
-_SCAN: Final = "SELECT key, value FROM value WHERE partition = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
-_KEYS: Final = "SELECT key FROM value WHERE partition = ? AND key > ? ORDER BY key LIMIT ?"
+_ROWS: Final = """SELECT CAST(key AS BLOB), value FROM value WHERE partition = ? AND key >= CAST(? AS TEXT)
+    ORDER BY key LIMIT 500"""
 _DELETE: Final = "DELETE FROM value WHERE partition = ? AND key = ?"
 _FORGET_SOME_VALUES: Final = """DELETE FROM value WHERE partition = ?1 AND key IN (
     SELECT key FROM value WHERE partition = ?1 ORDER BY key LIMIT ?2)"""
-_NEXT_PARTITION: Final = "SELECT partition FROM value WHERE partition > ? ORDER BY partition LIMIT 1"
-# One row for thousands of values: Python releases the GIL for each row, and under load waits long for it.
-# Everything but the transfer of the finished page happens without the GIL.
-_PAGE: Final = """
-    SELECT count(*), max(key), CAST(group_concat(key || char(10) || CAST(value AS TEXT), char(10)) AS BLOB)
-    FROM (SELECT key, value FROM value WHERE partition = ? AND key > ? ORDER BY key LIMIT ?)"""
+_FORGET_SOME_CHUNKS: Final = """DELETE FROM chunk WHERE rowid IN (
+    SELECT rowid FROM chunk WHERE partition = ? LIMIT ?)"""
+_NEXT_PARTITION: Final = """SELECT min(partition) FROM (
+    SELECT min(partition) AS partition FROM value WHERE partition > ?1
+    UNION ALL SELECT min(partition) FROM chunk WHERE partition > ?1)"""
 _FORGET_CHECKPOINT: Final = "DELETE FROM checkpoint WHERE partition = ?"
 
 # As in the log: many rows a call, because each call releases the GIL; few sizes, because each is compiled.
@@ -66,7 +72,7 @@ _FILL: Final = {
     for rows in _SIZES
 }
 
-_FILL_VALUES: Final = 16_384
+_FORGOTTEN_AT_ONCE: Final = 4_096
 """Chosen: other partitions wait some 50 ms for their checkpoints."""
 _FILL_WAL_PAGES: Final = 8_192
 """32 MiB: chosen, so that the file is synced a few times instead of after each page."""
@@ -86,8 +92,10 @@ class SqliteStateStore:
             self._reader, self._saver = self._open()
             self._thread_reader = self._connect()
             self._thread_reader.execute("PRAGMA query_only=1")
+            self._thread_reader.execute("PRAGMA cache_size=-32768")
             for partition in self._half_replaced():
                 self._forget(self._saver, partition)
+            runs.delete_unlisted(self._saver)
         except sqlite3.Error as error:
             raise LedgerError(
                 f"{path} cannot be used: {error}; it is a cache of the log: "
@@ -138,57 +146,72 @@ class SqliteStateStore:
 
     def _get(self, reader: sqlite3.Connection, partition: int, keys: Sequence[str]) -> dict[str, Value]:
         found: dict[str, Value] = {}
+        rows = [key for key in keys if not _is_id(key)]
         done = 0
         try:
-            while done < len(keys):
-                size = next(size for size in _SIZES if size <= len(keys) - done)
-                for key, value in reader.execute(_GET[size], (partition, *keys[done : done + size])):
+            while done < len(rows):
+                size = next(size for size in _SIZES if size <= len(rows) - done)
+                for key, value in reader.execute(_GET[size], (partition, *rows[done : done + size])):
                     found[key] = decode_value(value)
                 done += size
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            for key in keys:
+                if _is_id(key) and (value := runs.find(reader, partition, key)) is not None:
+                    found[key] = decode_value(value)
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise self._unreadable(error) from error
         return found
 
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
+        end = last.encode()
         try:
-            rows = self._reader.execute(_SCAN, (partition, first, last, limit)).fetchall()
-            return [(key, decode_value(value)) for key, value in rows]
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            with self._reading, _moment(self._thread_reader) as reader:
+                pairs = takewhile(lambda pair: pair[0] < end, _pairs(reader, partition, first.encode()))
+                return [(key.decode(), decode_value(value)) for key, value in islice(pairs, limit)]
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise self._unreadable(error) from error
 
     def keys(self, partition: int, after: str, limit: int) -> list[str]:
         try:
-            return [row[0] for row in self._saver.execute(_KEYS, (partition, after, limit)).fetchall()]
-        except sqlite3.Error as error:
+            with _moment(self._saver) as reader:
+                pairs = _pairs(reader, partition, _behind(after))
+                return [key.decode() for key, _ in islice(pairs, limit)]
+        except (sqlite3.Error, ValueError) as error:
             raise self._unreadable(error) from error
 
     def save(self, partition: int, changes: Mapping[str, Value | None], at: Head, place: bytes | None = None) -> None:
         saver = self._saver
+        encoded = [(key, b"" if value is None else encode_value(value)) for key, value in changes.items()]
+        ids = sorted((key.encode(), value) for key, value in encoded if _is_id(key))
         # Sorted, so that neighbours in the tree are written together.
-        kept = sorted((key, encode_value(value)) for key, value in changes.items() if value is not None)
-        self._writing.acquire()
+        rows = sorted(pair for pair in encoded if not _is_id(pair[0]))
+        kept = [pair for pair in rows if pair[1]]
         try:
-            saver.execute("BEGIN IMMEDIATE")
-            for key, value in changes.items():
-                if value is None:
-                    saver.execute(_DELETE, (partition, key))
-            done = 0
-            while done < len(kept):
-                size = next(size for size in _SIZES if size <= len(kept) - done)
-                values: list[int | str | bytes] = []
-                for key, encoded in kept[done : done + size]:
-                    values += (partition, key, encoded)
-                saver.execute(_PUT[size], values)
-                done += size
-            saver.execute(_SET_CHECKPOINT, (partition, at.seq, at.sha256, place))
-            saver.execute("COMMIT")
-            shrink_wal(saver, self._path)
-        except sqlite3.Error as error:
-            if saver.in_transaction:
-                saver.execute("ROLLBACK")
+            runs.merge_if_due(saver, partition, partial(self._transaction, saver))
+            with self._transaction(saver):
+                saver.executemany(_DELETE, [(partition, key) for key, value in rows if not value])
+                done = 0
+                while done < len(kept):
+                    size = next(size for size in _SIZES if size <= len(kept) - done)
+                    values = chain.from_iterable((partition, *pair) for pair in kept[done : done + size])
+                    saver.execute(_PUT[size], list(values))
+                    done += size
+                runs.add(saver, partition, ids)
+                saver.execute(_SET_CHECKPOINT, (partition, at.seq, at.sha256, place))
+            with self._writing:
+                shrink_wal(saver, self._path)
+        except (sqlite3.Error, ValueError) as error:
             raise LedgerError(f"{self._path} cannot be written: {error}") from error
-        finally:
-            self._writing.release()
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        with self._writing:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def copy(self, partition: int) -> StateCopy | None:
         reader = None
@@ -214,13 +237,15 @@ class SqliteStateStore:
             filler.execute(f"PRAGMA wal_autocheckpoint={_FILL_WAL_PAGES}")
             limit_wal(filler)
             self._forget(filler, partition)
+            ids = 0
             try:
                 for page in pages:
-                    self._fill(filler, partition, page)
+                    ids += self._fill(filler, partition, page)
             except BaseException:
                 self._forget(filler, partition)
                 raise
-            with self._writing:
+            with self._transaction(filler):
+                runs.list_run(filler, partition, 1, ids)
                 filler.execute(_SET_CHECKPOINT, (partition, at.seq, at.sha256, place))
         except sqlite3.Error as error:
             raise LedgerError(f"{self._path} cannot be written: {error}") from error
@@ -231,39 +256,40 @@ class SqliteStateStore:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
 
-    def _fill(self, filler: sqlite3.Connection, partition: int, page: Page) -> None:
-        """Add a page, in transactions of ``_FILL_VALUES``. The values' bytes stay as they are."""
-        lines = page.split(b"\n")
-        if len(lines) % 2:
-            raise LedgerError(f"a page of the state of partition {partition} is damaged: it has {len(lines)} lines")
-        done = 0
-        while done < len(lines):
-            end = min(done + 2 * _FILL_VALUES, len(lines))
-            with self._writing:
-                filler.execute("BEGIN IMMEDIATE")
-                try:
-                    while done < end:
-                        size = next(size for size in _SIZES if 2 * size <= end - done)
-                        filler.execute(_FILL[size], (partition, *lines[done : done + 2 * size]))
-                        done += 2 * size
-                finally:  # the caller deletes an unfinished replacement
-                    filler.execute("COMMIT")
+    def _fill(self, filler: sqlite3.Connection, partition: int, page: Page) -> int:
+        """Add a page; the values' bytes stay as they are. Returns how many ids it has."""
+        try:
+            pairs = runs.pairs_of(page)
+        except ValueError as error:
+            raise LedgerError(f"a page of the state of partition {partition} is damaged: {error}") from error
+        ids = [pair for pair in pairs if _is_id(pair[0].decode())]
+        rows = [pair for pair in pairs if not _is_id(pair[0].decode())]
+        with self._transaction(filler):
+            runs.fill(filler, partition, 1, ids)
+            done = 0
+            while done < len(rows):
+                size = next(size for size in _SIZES if size <= len(rows) - done)
+                filler.execute(_FILL[size], (partition, *chain.from_iterable(rows[done : done + size])))
+                done += size
+        return len(ids)
 
     def _forget(self, connection: sqlite3.Connection, partition: int) -> None:
         """Delete the partition's state, the checkpoint first: without it the values do not count."""
-        with self._writing:
+        with self._transaction(connection):
             connection.execute(_FORGET_CHECKPOINT, (partition,))
-        some = 1
-        while some > 0:
-            with self._writing:
-                some = connection.execute(_FORGET_SOME_VALUES, (partition, _FILL_VALUES)).rowcount
+            runs.unlist_all(connection, partition)
+        for statement in (_FORGET_SOME_VALUES, _FORGET_SOME_CHUNKS):
+            some = 1
+            while some > 0:
+                with self._transaction(connection):
+                    some = connection.execute(statement, (partition, _FORGOTTEN_AT_ONCE)).rowcount
 
     def _half_replaced(self) -> list[int]:
         """Return the partitions that have values and no checkpoint."""
         found: list[int] = []
         partition = -1
-        while (row := self._saver.execute(_NEXT_PARTITION, (partition,)).fetchone()) is not None:
-            partition = row[0]
+        while (next_one := self._saver.execute(_NEXT_PARTITION, (partition,)).fetchone()[0]) is not None:
+            partition = next_one
             if self._saver.execute(_CHECKPOINT, (partition,)).fetchone() is None:
                 found.append(partition)
         return found
@@ -286,28 +312,57 @@ class SqliteStateCopy:
     def __init__(self, path: Path, reader: sqlite3.Connection, partition: int, at: Head, place: bytes | None) -> None:
         self.at, self.place = at, place
         self._path, self._reader, self._partition = path, reader, partition
-        self._values_max: int | None = None  # fewer than the caller's limit, if the values are large
         self._turn = threading.Lock()  # another thread may close it
 
     def page(self, after: str, values_max: int, bytes_max: int) -> tuple[Page, int, str] | None:
-        limit = min(values_max, self._values_max or values_max)
+        lines: list[bytes] = []
+        size = 0
         try:
             with self._turn:
-                while True:
-                    values, last, page = self._reader.execute(_PAGE, (self._partition, after, limit)).fetchone()
-                    if not values:
-                        return None
-                    if len(page) <= bytes_max or limit == 1:
+                for pair in islice(_pairs(self._reader, self._partition, _behind(after)), values_max):
+                    size += len(pair[0]) + len(pair[1]) + 2
+                    if lines and size > bytes_max:
                         break
-                    limit = self._values_max = max(limit // 2, 1)
-        except sqlite3.Error as error:
+                    lines += pair
+        except (sqlite3.Error, ValueError) as error:
             raise LedgerError(f"{self._path} cannot be read: {error}") from error
-        if page.count(b"\n") != 2 * values - 1:
+        page = b"\n".join(lines)
+        if lines and page.count(b"\n") != len(lines) - 1:
             raise LedgerError(f"{self._path} has a key or a value with a line break after {after!r}")
-        if len(page) < bytes_max // 4 and self._values_max is not None:
-            self._values_max *= 2
-        return page, values, last
+        return (page, len(lines) // 2, lines[-2].decode()) if lines else None
 
     def close(self) -> None:
         with self._turn:
             self._reader.close()
+
+
+def _is_id(key: str) -> bool:
+    """Whether the key is that of a command or an item, of which there are more and more."""
+    return " " in key and key[0] != "!"
+
+
+def _behind(key: str) -> bytes:
+    """The first of all keys behind this one."""
+    return key.encode() + b"\0"
+
+
+def _pairs(reader: sqlite3.Connection, partition: int, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The keys from ``first`` on, in order, and their encoded values. To be read within one transaction."""
+    ids = runs.merged(runs.pairs_by_run(reader, partition, first), keep_deleted=False)
+    return chain.from_iterable(runs.merged([_rows(reader, partition, first), ids], keep_deleted=True))
+
+
+def _rows(reader: sqlite3.Connection, partition: int, first: bytes) -> Iterator[runs.Pairs]:
+    while rows := reader.execute(_ROWS, (partition, first)).fetchall():
+        yield rows
+        first = rows[-1][0] + b"\0"
+
+
+@contextmanager
+def _moment(reader: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """What is read within it is of one moment."""
+    reader.execute("BEGIN")
+    try:
+        yield reader
+    finally:
+        reader.execute("COMMIT")

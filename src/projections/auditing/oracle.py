@@ -46,6 +46,7 @@ class WalletOracle:
         self.user_id = user_id
         self.history: dict[str, Document] = {}
         """By ``history_key``."""
+        self.history_without_private: dict[str, Document] = {}
         self.bets: dict[str, Document] = {}
         self.holds: dict[str, Document] = {}
         self.transfers: dict[str, Document] = {}
@@ -178,7 +179,11 @@ class WalletOracle:
                 "balances": dict(balance),
                 "data": event["data"],
             }
-            self.history[history_key(item)] = item
+            key = history_key(item)
+            self.history[key] = self.history_without_private[key] = item
+            if "private" in event["data"]:
+                data = {name: value for name, value in event["data"].items() if name != "private"}
+                self.history_without_private[key] = {**item, "data": data}
 
     def _game(self, data: Document) -> str:
         game: str = self.bets[data["bet_id"]]["game"]

@@ -46,6 +46,10 @@ SILENT_WRITE_S: Final = 60.0
 SILENT_SCAN_S: Final = 600.0
 """How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
 tables. After that the connection counts as dead. Chosen: as for PostgreSQL."""
+IDLE_WRITE_S: Final = 30
+"""How long MariaDB keeps a transaction that has written and gets no statement. Without a limit the server keeps the
+locks of a transaction whose connection is dead until it notices, by ``wait_timeout`` after 8 hours. MySQL has no such
+limit. Chosen: a transaction sends all its statements within milliseconds."""
 _ALONE_S: Final = 60
 """Time-out for waiting until another process has made its tables."""
 _PUT_AT_ONCE: Final = 1_000
@@ -120,7 +124,7 @@ class MySqlSession:
         many = [tuple(one) for one in values]
         if not many:
             return 0
-        async with _answered(self._silent_max_s):
+        async with _time_limited(self._silent_max_s):
             cursor = self._connection.cursor()
             await cursor.executemany(statement.text, many)
             return cast("int", cursor.rowcount)
@@ -128,16 +132,16 @@ class MySqlSession:
     async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
         cursor = self._connection.cursor()
         for some in _parts(rows):
-            async with _answered(self._silent_max_s):
+            async with _time_limited(self._silent_max_s):
                 await cursor.executemany(_put_for(table), some)
 
     async def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
         cursor = self._connection.cursor(SSCursor)
-        async with _answered(self._silent_max_s):
+        async with _time_limited(self._silent_max_s):
             await cursor.execute(statement.text, tuple(values))
         while page := await self._fetched(cursor, at_once):
             yield page
-        async with _answered(self._silent_max_s):
+        async with _time_limited(self._silent_max_s):
             await cursor.close()
 
     @asynccontextmanager
@@ -167,7 +171,7 @@ class MySqlSession:
         await self.run(drop_table(table, self._dialect))
 
     async def _fetched(self, cursor: Cursor, number: int) -> Rows:
-        async with _answered(self._silent_max_s):
+        async with _time_limited(self._silent_max_s):
             return list(await cursor.fetchmany(number))
 
 
@@ -325,7 +329,7 @@ def _arguments(url: str) -> dict[str, Any]:
         "charset": "utf8mb4",
         "autocommit": True,
         "connect_timeout": 3,
-        "init_command": _SETTINGS,
+        "init_command": f"{_SETTINGS} /*M! , SESSION idle_write_transaction_timeout = {IDLE_WRITE_S:d} */",
         # An UPDATE returns how many rows its WHERE matched, not how many it changed.
         "client_flag": FOUND_ROWS,
         "stmt_cache_size": _STATEMENTS_KEPT,
@@ -342,7 +346,7 @@ async def _rows(
     values: Sequence[Any] = (),
     silent_max_s: float | None = SILENT_WRITE_S,
 ) -> Rows:
-    async with _answered(silent_max_s):
+    async with _time_limited(silent_max_s):
         cursor = connection.cursor()
         await cursor.execute(text, tuple(values) if values else None)
         rows: Rows = [] if cursor.description is None else list(await cursor.fetchall())
@@ -352,7 +356,7 @@ async def _rows(
 
 
 @asynccontextmanager
-async def _answered(silent_max_s: float | None) -> AsyncIterator[None]:
+async def _time_limited(silent_max_s: float | None) -> AsyncIterator[None]:
     """Around one call of the driver: its errors are the port's, and it has a time limit."""
     with _translated():
         try:

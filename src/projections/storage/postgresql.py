@@ -51,6 +51,10 @@ SILENT_SCAN_S: Final = 600.0
 """How long the server may send nothing in response to a statement: of a read; of a write; of one that reads whole
 tables. After that the connection counts as dead: a proxy or a firewall may drop what is sent without closing it.
 Chosen: every read ends earlier; a commit may wait for a slow disk, or for the locks of another transaction."""
+IDLE_WRITE_S: Final = 30
+"""After this time without a statement a writing transaction is ended by the next one, if the way to the server was
+lost in between. Else the server keeps the locks of a transaction whose connection is dead until it notices, after
+hours. Chosen: a transaction sends all its statements within milliseconds."""
 _COPIED_FROM: Final = 64
 """At this number of rows COPY is used. Chosen: COPY costs four round trips. Measured: for thousands of rows it uses a
 fifth of the CPU time of one statement for each row."""
@@ -62,6 +66,14 @@ PGBOUNCER: Final = "pgbouncer"
 _ALONE: Final = 0x57A4E106
 _REBUILDING: Final = 0x57A4E107
 """Advisory locks: for making and dropping tables, and for a rebuild. Chosen: any two numbers."""
+
+# Not ``idle_in_transaction_session_timeout``: after each executemany psycopg sends a Flush, which turns that off.
+_FREE_LOCKS: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = 'stakelog'
+        AND state = 'idle in transaction' AND backend_xid IS NOT NULL
+        AND state_change < now() - make_interval(secs => %s)
+"""
 
 _DIALECT: Final[Dialect] = postgresql.base.PGDialect(paramstyle="format")  # type: ignore[no-untyped-call]
 
@@ -223,6 +235,8 @@ class PostgreSqlDatabase:
         self._pool: AsyncConnectionPool[_Connection] | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._lost_way = False
+        """Whether a connection was lost since the last write: the server may keep the locks of its transaction."""
         self._looks: set[asyncio.Task[list[Rows]]] = set()
         self._months: dict[int, set[tuple[str, int]]] = {}
         """Generation → the (table, month) pairs that have a partition."""
@@ -276,6 +290,7 @@ class PostgreSqlDatabase:
                     yield connection
                 except OperationalError:
                     if connection.closed:
+                        self._lost_way = True
                         # The server went away, or the way to it: the other connections are probably dead too. They
                         # are replaced without a check, which a dead one would never answer.
                         await pool.drain()
@@ -287,6 +302,9 @@ class PostgreSqlDatabase:
     async def writing(self) -> AsyncIterator[PostgreSqlSession]:
         level = IsolationLevel.READ_COMMITTED
         async with self._in_transaction(level, read_only=False, silent_max_s=SILENT_WRITE_S) as connection:
+            if self._lost_way:
+                await connection.execute(_FREE_LOCKS, [IDLE_WRITE_S])
+                self._lost_way = False
             yield PostgreSqlSession(connection, self._on_commit)
 
     @asynccontextmanager

@@ -32,7 +32,7 @@ _FILE_EVENTS: Final = 100_000  # chosen: some 60 MB of NDJSON; a kill loses at m
     show_default=True,
     help="The most events in one file.",
 )
-def export(dest: Path, data: Path | None, url: str | None, kind: str, file_events: int) -> None:
+def export(dest: Path, data: Path | None, url: str | None, login: Path | None, kind: str, file_events: int) -> None:
     """Export the log into the folder DEST, or update the export in DEST.
 
     One sub-folder per partition, files named by their seqs. Run it again after a kill, or later: it verifies that the
@@ -44,7 +44,7 @@ def export(dest: Path, data: Path | None, url: str | None, kind: str, file_event
     with failures_reported("stakelog audit export"):
         form = _format(kind)
         try:
-            with opened(data, url) as records, progress("exporting", "events") as report:
+            with opened(data, url, login) as records, progress("exporting", "events") as report:
                 exported = export_log(records, dest, form, file_events_max=file_events, progress=report)
         except WrongFolder as error:
             raise CannotAudit(str(error)) from error

@@ -32,6 +32,8 @@ T = TypeVar("T")
 class FolderReads:
     """Threads may share it; each thread has its own read model."""
 
+    has_private = True
+
     def __init__(self, data: Path, partitions: int) -> None:
         """Raises CannotAudit if the folder has no read model, or one of another log; ReadModelUnavailable."""
         self._path = data / READ_MODEL

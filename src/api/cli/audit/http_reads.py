@@ -7,6 +7,7 @@ import msgspec
 
 from api.cli.audit.http_records import RECORDS, client_of
 from api.cli.audit.sources import CannotAudit
+from http_client.login import Credentials
 from http_client.paths import page_path, path_of, with_query
 from http_client.responses import ClientError, Response, UnexpectedResponse
 from projections.auditing.reconcile.port import LEADERS, Unreadable
@@ -28,10 +29,12 @@ class HttpReads:
     """All methods raise Unreadable if the service reports an internal error or returns invalid JSON; CannotAudit if
     it cannot be reached, does not have the read, or gives another response."""
 
-    def __init__(self, url: str) -> None:
+    has_private = False
+
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         """Raises CannotAudit."""
         self._url = url
-        self._client = client_of(url, READS)
+        self._client = client_of(url, READS, credentials)
 
     def wallet(self, user_id: str) -> Document | None:
         return self._get(path_of("wallets", user_id))
@@ -40,7 +43,12 @@ class HttpReads:
         return self._get(with_query(path_of("wallets", user_id, "balance"), {"at_us": at_us}))
 
     def history(self, user_id: str, cursor: str | None) -> Document | None:
-        return self._page(path_of("wallets", user_id, "history"), cursor)
+        page = self._page(path_of("wallets", user_id, "history"), cursor)
+        items = None if page is None else page.get("items")
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and isinstance(item.get("data"), dict):  # else reconcile reports it
+                item["data"].pop("private", None)
+        return page
 
     def bets(self, user_id: str, cursor: str | None) -> Document | None:
         return self._page(path_of("wallets", user_id, "bets"), cursor)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from api.cli.audit.sources import CannotAudit
 from http_client.client import Client
+from http_client.login import Credentials
 from http_client.paths import page_path
 from http_client.responses import ClientError, UnexpectedResponse
 from http_client.retry import Policy
@@ -36,9 +37,9 @@ _decode_seals: Final = msgspec.json.Decoder(_SealsPage).decode
 class HttpRecords:
     """All methods raise CannotAudit."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         self._url = url
-        self._client = client_of(url, RECORDS)
+        self._client = client_of(url, RECORDS, credentials)
         self._partitions: int | None = None
 
     @property
@@ -109,9 +110,9 @@ class HttpRecords:
         return CannotAudit(f"{self._url} cannot be read as a stakelog service: {error}")
 
 
-def client_of(url: str, policy: Policy) -> Client:
+def client_of(url: str, policy: Policy, credentials: Credentials | None) -> Client:
     """Raises CannotAudit."""
     try:
-        return Client(url, policy)
+        return Client(url, policy, credentials=credentials)
     except ClientError as error:
         raise CannotAudit(str(error)) from error

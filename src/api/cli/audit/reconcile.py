@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, CheckFailed, data_folder, failures_reported, opened
+from api.cli.audit.sources import (
+    CannotAudit,
+    CheckFailed,
+    credentials_of,
+    data_folder,
+    failures_reported,
+    login_option,
+    opened,
+)
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
     from api.cli.audit.folder_reads import FolderReads
     from api.cli.audit.http_reads import HttpReads
+    from http_client.login import Credentials
     from projections.auditing.oracle import Supply
     from projections.auditing.reconcile.run import Difference, Reconciled
     from projections.auditing.reconcile.totals import CrossUserReads
@@ -29,6 +38,7 @@ _NAMED_MOST: Final = 20
     help="The data folder; default STAKELOG_DATA or ./data. With --url only its log is read.",
 )
 @click.option("--url", help="Compare the reads of this service, such as http://127.0.0.1:8080.")
+@login_option
 @click.option("--user", "users", multiple=True, help="Compare this wallet only; may be repeated.")
 @click.option(
     "--wait",
@@ -41,7 +51,9 @@ _NAMED_MOST: Final = 20
 @click.option(
     "--at-once", type=click.IntRange(1, 64), default=_AT_ONCE, show_default=True, help="Requests at a time."
 )
-def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patience_s: float, at_once: int) -> None:
+def reconcile(
+    data: Path | None, url: str | None, login: Path | None, users: tuple[str, ...], patience_s: float, at_once: int
+) -> None:
     """Recompute every wallet from the log, and compare the reads with it.
 
     Each difference is named: wallet, read, field, expected and found. Folder and service may be in use: a response
@@ -53,8 +65,8 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
 
     with failures_reported("stakelog audit reconcile"):
         with (
-            opened(data, None if data is not None else url) as records,
-            closing(_reads(data, url, records.partitions)) as reads,
+            opened(data, None if data is not None else url, None if data is not None else login) as records,
+            closing(_reads(data, url, credentials_of(login, url), records.partitions)) as reads,
             progress("reconciling", "events") as report,
         ):
             try:
@@ -78,7 +90,9 @@ def reconcile(data: Path | None, url: str | None, users: tuple[str, ...], patien
     sys.exit(0 if result.ok else 1)
 
 
-def _reads(data: Path | None, url: str | None, partitions: int) -> "FolderReads | HttpReads":
+def _reads(
+    data: Path | None, url: str | None, credentials: "Credentials | None", partitions: int
+) -> "FolderReads | HttpReads":
     """Raises CannotAudit if there are none, or they belong to another log."""
     if url is None:
         from api.cli.audit.folder_reads import FolderReads
@@ -87,13 +101,13 @@ def _reads(data: Path | None, url: str | None, partitions: int) -> "FolderReads 
     from api.cli.audit.http_reads import HttpReads
     from api.cli.audit.http_records import HttpRecords
 
-    with closing(HttpRecords(url)) as service:
+    with closing(HttpRecords(url, credentials)) as service:
         if service.partitions != partitions:
             raise CannotAudit(
                 f"{url} has {service.partitions} partitions, the log in {data} {partitions}: "
                 "they do not belong together"
             )
-    return HttpReads(url)
+    return HttpReads(url, credentials)
 
 
 def _print_difference(difference: "Difference") -> None:

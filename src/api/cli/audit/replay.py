@@ -59,7 +59,13 @@ UNTIL_TIME: Final = _Time()
     help="A table; or the records byte for byte, one record a line.",
 )
 def replay(
-    data: Path | None, url: str | None, user_id: str | None, partition: int | None, until_us: int | None, kind: str
+    data: Path | None,
+    url: str | None,
+    login: Path | None,
+    user_id: str | None,
+    partition: int | None,
+    until_us: int | None,
+    kind: str,
 ) -> None:
     """Show the events of a wallet (--user) or of a partition (--partition), one by one.
 
@@ -67,7 +73,7 @@ def replay(
     """
     if (user_id is None) == (partition is None):
         raise click.UsageError("give either --user or --partition")
-    with failures_reported("stakelog audit replay"), opened(data, url) as records, until_reader_leaves():
+    with failures_reported("stakelog audit replay"), opened(data, url, login) as records, until_reader_leaves():
         if user_id is not None:
             pages = _known(records.of_user(user_id), f"no event of {user_id} is in the log: there is no such wallet")
         else:

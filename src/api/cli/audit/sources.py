@@ -15,6 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from api.cli.audit.http_records import HttpRecords
+    from http_client.login import Credentials
     from ledger.sqlite.readers import SqliteRecords
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -28,8 +29,33 @@ class CheckFailed(Exception):
     """Something was examined, or written, and failed: one sentence for the operator."""
 
 
+def login_option(command: _Command) -> _Command:
+    """``--login``."""
+    return click.option(
+        "--login",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help='With --url: the file with the {"client_id":…,"client_secret":…} of an auditor.',
+    )(command)
+
+
+def credentials_of(login: Path | None, url: str | None) -> "Credentials | None":
+    """Raises UsageError, CannotAudit."""
+    if login is None:
+        return None
+    if url is None:
+        raise click.UsageError("--login is for --url")
+    from http_client.login import read_credentials
+    from http_client.responses import BadLogin
+
+    try:
+        return read_credentials(login)
+    except BadLogin as error:
+        raise CannotAudit(f"--login: {error}") from error
+
+
 def source_options(command: _Command) -> _Command:
-    """``--data`` and ``--url``."""
+    """``--data``, ``--url`` and ``--login``."""
+    command = login_option(command)
     command = click.option("--url", help="A running service instead, such as http://127.0.0.1:8080.")(command)
     return click.option(
         "--data", type=click.Path(path_type=Path), help="The data folder; default STAKELOG_DATA or ./data."
@@ -37,16 +63,17 @@ def source_options(command: _Command) -> _Command:
 
 
 @contextmanager
-def opened(data: Path | None, url: str | None) -> "Iterator[SqliteRecords | HttpRecords]":
+def opened(data: Path | None, url: str | None, login: Path | None) -> "Iterator[SqliteRecords | HttpRecords]":
     """The records of the folder or of the service. Raises UsageError, CannotAudit, LedgerError."""
     if data is not None and url is not None:
         raise click.UsageError("--data or --url, not both")
     if url is not None:
         from api.cli.audit.http_records import HttpRecords
 
-        with closing(HttpRecords(url)) as from_service:
+        with closing(HttpRecords(url, credentials_of(login, url))) as from_service:
             yield from_service
         return
+    credentials_of(login, url)
     from ledger.sqlite.folder import EVENTS
     from ledger.sqlite.readers import SqliteRecords
 

@@ -50,6 +50,7 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 def verify(
     data: Path | None,
     url: str | None,
+    login: Path | None,
     heads_file: Path | None,
     copies: Path | None,
     jwks: Path | None,
@@ -63,12 +64,12 @@ def verify(
     from ledger.operations.seals import SealCounts
 
     if receipt is not None:
-        if jwks is None or data or url or heads_file or copies:
+        if jwks is None or data or url or login or heads_file or copies:
             raise click.UsageError("--receipt takes --keys, and no other option")
         with failures_reported("stakelog audit verify"):
             click.echo(_verified_receipt(receipt, jwks))
         return
-    with failures_reported("stakelog audit verify"), opened(data, url) as records:
+    with failures_reported("stakelog audit verify"), opened(data, url, login) as records:
         published = _published(heads_file) if heads_file else {}
         keys = _keys(jwks, data, records)
         counts = SealCounts()

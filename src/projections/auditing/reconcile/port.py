@@ -32,7 +32,12 @@ class Reads(Protocol):
     None is the contract's 404 (``wallet_not_found``, ``bet_not_found`` …). Lists are read page by page with the
     largest limit: ``{"items", "next_cursor", "as_of"}``; the first page has no cursor. Each method raises Unreadable
     if the response is no document. Any other error means that the read is impossible; it ends reconcile.
+
+    ``has_private``: whether the data in a history has private texts as in the record, encrypted. A service decrypts
+    them for some clients; then they are left out here, and are not compared.
     """
+
+    has_private: bool
 
     def wallet(self, user_id: str) -> Document | None: ...
     def balance_at(self, user_id: str, at_us: int) -> Document | None: ...

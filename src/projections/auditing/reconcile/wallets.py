@@ -92,7 +92,7 @@ class _Comparison:
         for at_us in self._times():
             with self._unreadable_is_a_difference(f"balance?at_us={at_us}"):
                 self._balance_at(at_us)
-        self._list("history", reads.history, lambda oracle: oracle.history, history_key)
+        self._list("history", reads.history, self._history, history_key)
         self._list("bets", reads.bets, lambda oracle: oracle.bets, lambda item: str(item["bet_id"]))
         self._list("holds", reads.holds, lambda oracle: oracle.holds, lambda item: str(item["hold_id"]))
         self._list(
@@ -103,6 +103,9 @@ class _Comparison:
         self._each("holds", reads.hold, lambda oracle: oracle.holds, _IDS_SAMPLED)
         self._each("transfers", reads.transfer, lambda oracle: oracle.transfers, None)
         self._each("orders", reads.order, lambda oracle: oracle.orders, None)
+
+    def _history(self, oracle: WalletOracle) -> dict[str, Document]:
+        return oracle.history if self._reads.has_private else oracle.history_without_private
 
     @contextmanager
     def _unreadable_is_a_difference(self, read: str) -> Iterator[None]:

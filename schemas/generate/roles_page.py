@@ -1,0 +1,57 @@
+"""``docs/roles.md``: which role may use which route, and post which type of command."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from api.http.routing import AnyRoute
+from api.identity.identity import ROLES
+from api.identity.roles import MAY_POST
+from api.openapi.schemas import command_name
+from api.routes.table import ROUTES
+from ledger.core.commands import COMMAND_TYPES
+
+_HEAD: Final = """\
+# Roles
+
+Written by `make schemas` from the code; a test tries each cell, single posts and batches. How a client logs in:
+[production](production.md). While login is off (`STAKELOG_AUTH=off`) all requests may do everything.
+
+- Without a valid access token a route that is not open to all is 401; a role that may not use it gets 403
+  `forbidden`, whose `needs` names the roles that may. A malformed request is 400 before that.
+- A **player** reads what is theirs: the `user_id` in the path, or in the query, is the player's. Percent-encoded it
+  is the same id; in other letters it is another one.
+- A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only.
+  Other commands name no game: `settle_bet` and `cancel_bet` name a bet. A client **narrowed to types** posts these
+  only.
+- An operator's `adjust` has a bound, `STAKELOG_ADJUST_MAX`; a larger sum is proposed by one operator and approved by
+  another one.
+- The client is the `actor` of its events: two operators are two pairs of eyes, one is not.
+
+"""
+
+
+def roles_page() -> str:
+    """The page, as Markdown."""
+    documented = [route for route in ROUTES if route.operation]
+    commands = [(f"`{name}`", MAY_POST[name]) for name in map(command_name, COMMAND_TYPES)]
+    return "".join(
+        [
+            _HEAD,
+            "## Routes\n\n",
+            _table("route", [(f"`{route.method} {route.path}`", _allowed(route)) for route in documented]),
+            "\n## Commands\n\n`POST /v1/commands`, and each element of `POST /v1/commands/batch`:\n\n",
+            _table("type", commands),
+        ]
+    )
+
+
+def _allowed(route: AnyRoute) -> tuple[str, ...]:
+    return route.roles or ROLES
+
+
+def _table(first: str, rows: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    lines = [f"| {first} | {' | '.join(ROLES)} |", "| --- |" + " :-: |" * len(ROLES)]
+    for name, allowed in rows:
+        cells = ["yes" if role in allowed else "" for role in ROLES]
+        lines.append(f"| {name} | {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,111 @@
+"""``stakelog keys``: lists and rotates the keys that sign, and replaces the master key."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from api.composition.settings import Settings
+    from api.identity.key_store import KeyStore
+    from api.identity.keys import KeyRing
+
+T = TypeVar("T")
+
+
+@click.group()
+def keys() -> None:
+    """The keys that sign tokens, receipts and seals, and the master key that wraps all keys.
+
+    Settings come from the environment, as those of `serve`.
+    """
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_keys(as_json: bool) -> None:
+    """List the keys that sign. A new one signs from its time on."""
+    from api.identity.keys import key_rows
+
+    async def listed(_: "Settings", store: "KeyStore") -> list[dict[str, str | int]]:
+        return key_rows(await store.signing_keys())
+
+    rows = _run(listed)
+    if as_json:
+        click.echo(json.dumps({"keys": rows}))
+        return
+    for row in rows:
+        click.echo(f"{row['purpose']:8} {row['kid']}  signs from {row['signs_from']}, wrapped by {row['master_key']}")
+
+
+@keys.command()
+@click.argument("purpose", type=click.Choice(["token", "receipt"]))
+def rotate(purpose: str) -> None:
+    """Make a new key for tokens, or for receipts and seals.
+
+    It is published at once and signs after ten minutes; nodes need no restart. Keys of tokens are also rotated
+    by themselves, every 30 days.
+    """
+    from api.identity.keys import PUBLISHED_S
+
+    async def rotated(settings: "Settings", store: "KeyStore") -> str:
+        ring = await _ring(settings, store)
+        key = await ring.rotate(purpose)
+        return "another process has just made one" if key is None else f"{key.kid} signs in {PUBLISHED_S // 60} min"
+
+    click.echo(_run(rotated))
+
+
+@keys.command("rotate-master")
+def rotate_master() -> None:
+    """Wrap all keys by another master key.
+
+    Where the master key is in the data folder: makes a new one; the service must be stopped. Where a setting names
+    it: put the new key before the old one, separated by a line or a comma, restart every node, run this, then remove
+    the old key from the setting. An interrupted run is continued by the next one.
+    """
+    from api.composition.keys import replace_master_key
+
+    count, master_id = _run(replace_master_key)
+    click.echo(f"{count} keys were wrapped again; all are wrapped by the master key {master_id}")
+
+
+async def _ring(settings: "Settings", store: "KeyStore") -> "KeyRing":
+    from api.composition.container import system_clock
+    from api.composition.keys import master_keys_of
+    from api.identity.keys import KeyRing
+    from api.identity.master_key import MasterKeyUnusable
+
+    masters = await master_keys_of(settings, store)
+    if masters is None:
+        raise MasterKeyUnusable("the nodes have no master key: set STAKELOG_MASTER_KEY_FILE, as for `serve`")
+    ring = KeyRing(store, masters, system_clock)
+    await ring.reload()
+    return ring
+
+
+def _run(work: "Callable[[Settings, KeyStore], Awaitable[T]]") -> T:
+    """The result of ``work``; a failure is one line, and ends the program."""
+    import os
+
+    from api.composition.access import identity_database
+    from api.composition.settings import SettingsError, read_settings
+    from api.identity.database_keys import DatabaseKeyStore
+    from api.identity.master_key import MasterKeyUnusable
+    from ledger.errors import FolderInUse, LedgerError
+
+    async def with_store(settings: "Settings") -> T:
+        database = identity_database(settings)
+        try:
+            return await work(settings, DatabaseKeyStore(database))
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(with_store(read_settings(os.environ)))
+    except (SettingsError, LedgerError) as error:
+        click.echo(f"stakelog keys: {error}", err=True)
+        sys.exit(2 if isinstance(error, SettingsError | MasterKeyUnusable | FolderInUse) else 1)

@@ -1,0 +1,99 @@
+"""``stakelog clients``, on a data folder."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli.main import stakelog
+from api.composition.container import system_clock
+from api.identity.clients import Clients
+from api.identity.database import FILE, IdentityDatabase
+from api.identity.hashing import SecretHasher
+from api.identity.store import DatabaseIdentityStore
+from api.identity.tables import METADATA
+
+
+def run(data: Path, *arguments: str) -> Result:
+    environment = {"STAKELOG_AUTH": None, "STAKELOG_DATA": None, "COLUMNS": "200"}
+    return CliRunner().invoke(stakelog, ["clients", "--data", str(data), *arguments], env=environment)
+
+
+def asked(data: Path, *arguments: str) -> Any:
+    done = run(data, *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def logs_in(data: Path, client_id: str, secret: str) -> bool:
+    async def check() -> bool:
+        store, hasher = DatabaseIdentityStore(IdentityDatabase(data / FILE, METADATA)), SecretHasher()
+        try:
+            clients = Clients(store, system_clock, hasher)
+            return await clients.authenticate(client_id, secret) is not None
+        finally:
+            hasher.close()
+            await store.close()
+
+    return asyncio.run(check())
+
+
+def test_clients_are_added_listed_rotated_and_disabled(tmp_path: Path) -> None:
+    added = asked(tmp_path, "add", "games-1", "--role", "game_server", "--game", "wingo_1m", "--type", "place_bet")
+    secret = added.pop("client_secret")
+    assert added == {"client_id": "games-1", "role": "game_server", "games": ["wingo_1m"], "types": ["place_bet"]} | {
+        "public_key": None
+    }
+    assert logs_in(tmp_path, "games-1", secret)
+    rotated = asked(tmp_path, "rotate", "games-1")
+    assert not logs_in(tmp_path, "games-1", secret)
+    assert logs_in(tmp_path, "games-1", rotated["client_secret"])
+    asked(tmp_path, "add", "meera", "--role", "operator")
+    assert asked(tmp_path, "disable", "games-1") == {"client_id": "games-1", "disabled": True}
+    assert not logs_in(tmp_path, "games-1", rotated["client_secret"])
+    first, second = asked(tmp_path, "list")["items"]
+    assert (first["client_id"], first["games"], first["disabled_at_us"] is None) == ("games-1", ["wingo_1m"], False)
+    assert (second["client_id"], second["games"], second["disabled_at_us"]) == ("meera", None, None)
+    assert "argon2" not in json.dumps([first, second])
+
+
+def test_for_people_there_is_a_table_and_the_secret_in_a_sentence(tmp_path: Path) -> None:
+    done = run(tmp_path, "add", "meera", "--role", "operator")
+    assert done.stdout.startswith("added meera, operator; its secret: ")
+    assert logs_in(tmp_path, "meera", done.stdout.split()[-1])
+    table = run(tmp_path, "list").stdout
+    assert [word in table for word in ("client_id", "meera", "operator", "all")] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("list",), 2, "there are no clients in"),
+        (("rotate", "x"), 2, "there are no clients in"),
+        (("add", "x", "--role", "god"), 2, "role must be one of game_server, operator, auditor, admin"),
+        (("add", "x y", "--role", "operator"), 2, "client_id must be spelled like a user_id"),
+        (("add", "x", "--role", "auditor", "--type", "deposit"), 2, "types must name types that the role auditor"),
+    ],
+)
+def test_wrong_use_is_one_line(tmp_path: Path, arguments: tuple[str, ...], status: int, says: str) -> None:
+    done = run(tmp_path, *arguments)
+    assert done.exit_code == status
+    assert done.stderr.startswith(f"stakelog clients: {says}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_unknown_clients_and_a_broken_store_are_failures_in_one_line(tmp_path: Path) -> None:
+    run(tmp_path, "add", "meera", "--role", "operator")
+    for arguments in (("rotate", "ravi"), ("disable", "ravi")):
+        done = run(tmp_path, *arguments)
+        assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+        assert "there is no client ravi" in done.stderr
+    again = run(tmp_path, "add", "meera", "--role", "operator")
+    assert (again.exit_code, again.stderr.startswith("stakelog clients: the client_id meera is taken")) == (2, True)
+    (tmp_path / FILE).write_bytes(b"broken" * 1_000)
+    broken = run(tmp_path, "list")
+    assert (broken.exit_code, len(broken.stderr.splitlines())) == (1, 1)
+    assert "the database of clients and tokens failed" in broken.stderr
