@@ -14,7 +14,7 @@ from projections.auditing.reconcile import wallets as reconcile_wallets
 from projections.auditing.reconcile.run import Difference, Reconciled, reconcile
 from projections.storage.port import ReadModelUnavailable
 from unit.fake_reads import Records
-from unit.folders import story_records
+from unit.folders import scenario_records
 from unit.read_model import ReadModel
 
 
@@ -25,8 +25,8 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def changed(folder: Path, *statements: str) -> ReadModel:
-    """The read model of the story, all of it folded, and then this."""
-    model = await ReadModel.folded(folder, story_records())
+    """The read model of the scenario, all of it folded, and then this."""
+    model = await ReadModel.folded(folder, scenario_records())
     for statement in statements:
         assert model.sql(statement) > 0, statement
     return model
@@ -43,7 +43,7 @@ def held_against(
 
 async def test_a_read_model_as_it_was_folded_is_well(tmp_path: Path) -> None:
     await changed(tmp_path)
-    result, differences = held_against(tmp_path, story_records())
+    result, differences = held_against(tmp_path, scenario_records())
     assert differences == []
     assert result.ok
     assert result.cross_user is not None
@@ -84,7 +84,7 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
     tmp_path: Path, statement: str, read: str
 ) -> None:
     await changed(tmp_path, statement)
-    result, differences = held_against(tmp_path, story_records())
+    result, differences = held_against(tmp_path, scenario_records())
     assert not result.ok
     assert any(one.read.startswith(read) for one in differences), differences
     assert result.wallets == 8
@@ -108,11 +108,11 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
 )
 async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read: str) -> None:
     await changed(tmp_path, statement)
-    result, differences = held_against(tmp_path, story_records())
+    result, differences = held_against(tmp_path, scenario_records())
     assert ("mallory", read) in {(one.user_id, one.read) for one in differences}
     assert not result.ok
-    assert held_against(tmp_path, story_records(), only=["mallory"])[0].unknown_users == 1
-    assert held_against(tmp_path, story_records(), only=["bob"])[1] == []
+    assert held_against(tmp_path, scenario_records(), only=["mallory"])[0].unknown_users == 1
+    assert held_against(tmp_path, scenario_records(), only=["bob"])[1] == []
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ async def test_a_row_changed_behind_queue_and_leaderboards_is_named(
     tmp_path: Path, statement: str, read: str
 ) -> None:
     await changed(tmp_path, statement)
-    result, differences = held_against(tmp_path, story_records())
+    result, differences = held_against(tmp_path, scenario_records())
     assert any(one.read.startswith(read) for one in differences), differences
     assert not result.ok
 
@@ -141,10 +141,10 @@ async def test_a_log_that_has_fewer_events_than_the_read_model_differs_in_each_s
     tmp_path: Path, kept: int
 ) -> None:
     await changed(tmp_path)
-    shorter = [records[:kept] for records in story_records()]
+    shorter = [records[:kept] for records in scenario_records()]
     result, differences = held_against(tmp_path, shorter)
     beyond = [(one.user_id, one.found) for one in differences if one.read == "checkpoint"]
-    assert beyond == [(f"partition:{number}", str(len(records))) for number, records in enumerate(story_records())]
+    assert beyond == [(f"partition:{number}", str(len(records))) for number, records in enumerate(scenario_records())]
     assert not result.ok
 
 

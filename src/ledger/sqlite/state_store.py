@@ -2,7 +2,7 @@
 
 ``synchronous=NORMAL``: after a power cut the last checkpoints may be missing, but never half written; the log has the
 rest. Three connections, which in WAL mode do not wait for each other: one for look-ups on the event loop, one for
-``get_in_thread``, one for ``save`` in a thread. Each copy and each replacement has another connection.
+``get_in_thread`` and ``scan``, one for ``save`` in a thread. Each copy and each replacement has another connection.
 
 Wallets, timers and follow-ups are rows of table ``value``; the ids, ``<user_id> <item>``, are in ``runs``.
 
@@ -164,16 +164,16 @@ class SqliteStateStore:
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
         end = last.encode()
         try:
-            with _moment(self._reader):
-                pairs = takewhile(lambda pair: pair[0] < end, _pairs(self._reader, partition, first.encode()))
+            with self._reading, _moment(self._thread_reader) as reader:
+                pairs = takewhile(lambda pair: pair[0] < end, _pairs(reader, partition, first.encode()))
                 return [(key.decode(), decode_value(value)) for key, value in islice(pairs, limit)]
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise self._unreadable(error) from error
 
     def keys(self, partition: int, after: str, limit: int) -> list[str]:
         try:
-            with _moment(self._saver):
-                pairs = _pairs(self._saver, partition, _behind(after))
+            with _moment(self._saver) as reader:
+                pairs = _pairs(reader, partition, _behind(after))
                 return [key.decode() for key, _ in islice(pairs, limit)]
         except (sqlite3.Error, ValueError) as error:
             raise self._unreadable(error) from error
@@ -359,10 +359,10 @@ def _rows(reader: sqlite3.Connection, partition: int, first: bytes) -> Iterator[
 
 
 @contextmanager
-def _moment(reader: sqlite3.Connection) -> Iterator[None]:
+def _moment(reader: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """What is read within it is of one moment."""
     reader.execute("BEGIN")
     try:
-        yield
+        yield reader
     finally:
         reader.execute("COMMIT")
