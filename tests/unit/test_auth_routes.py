@@ -1,7 +1,10 @@
 """``/v1/auth/…`` and ``/v1/clients`` in process: as JSON, and as an OAuth client uses them."""
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -12,6 +15,7 @@ import pytest
 import pytest_asyncio
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
+from api.identity import hashing
 from api.identity.hashing import SecretHasher
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.tokens import ACCESS_S, LEEWAY_S
@@ -411,20 +415,24 @@ async def test_the_first_secret_can_be_given(tmp_path: Path) -> None:
         assert await login.clients.authenticate("admin", "given-by-the-operator") is not None
 
 
-async def test_a_check_of_an_unknown_client_does_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    worked: list[str | None] = []
-    real: Callable[[str, str | None], str] = __import__("api.identity.hashing", fromlist=["_work"])._work
+async def test_secrets_are_hashed_on_few_threads_and_an_unknown_client_takes_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, worked, running = hashing._work, list[str | None](), Counter[str]()
 
     def counting(secret: str, secret_hash: str | None) -> str:
         worked.append(secret_hash)
+        running[threading.current_thread().name] += 1
         return real(secret, secret_hash)
 
-    monkeypatch.setattr("api.identity.hashing._work", counting)
+    monkeypatch.setattr(hashing, "_work", counting)
     hasher = SecretHasher()
     known = await hasher.hash("the-secret")
-    assert await hasher.verify("the-secret", known)
-    assert not await hasher.verify("another", known)
+    found = await asyncio.gather(*(hasher.verify(secret, known) for secret in ("the-secret", *["another"] * 5)))
+    assert found == [True, *[False] * 5]
     assert not await hasher.verify("another", None)
     hasher.close()
-    assert len(worked) == 4
+    assert len(worked) == 8, "an unknown client is checked against another hash"
     assert all(one is None or one.startswith("$argon2id$") for one in worked)
+    assert len(running) <= hashing.THREADS
+    assert all(name.startswith("stakelog-argon2") for name in running), "never the event loop's"
