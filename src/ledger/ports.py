@@ -177,6 +177,11 @@ class StateStore(Protocol):
         """
         ...
 
+    def hurry(self) -> None:
+        """The process ends: from now on a save leaves for the next process what can wait, even one that is under way.
+        Any thread may call it."""
+        ...
+
     def copy(self, partition: int) -> StateCopy | None:
         """The partition's state at this moment; None if there is none. Raises LedgerError."""
         ...

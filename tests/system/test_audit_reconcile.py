@@ -215,7 +215,7 @@ BROKEN = (
     """UPDATE history_g1 SET data = '{"x"'""",
     "UPDATE statistics_g1 SET staked = 'abc'",
     "UPDATE asset_g1 SET cash = 'abc'",
-    "UPDATE standing_g1 SET staked_low = staked_low + 1",
+    "UPDATE standing_g1 SET day_staked_low = day_staked_low + 1",
     "UPDATE orders_g1 SET user_id = 'mallory' WHERE (user_id, order_id) = (SELECT user_id, order_id FROM orders_g1)",
 )
 

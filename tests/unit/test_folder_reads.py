@@ -74,7 +74,7 @@ ORDER = "kind, asset, amount, bonus, status, reason, seq, created_at_us, resolve
         (f"UPDATE {{orders}} SET created_at_us = 'abc' {OF}", "orders"),
         (f"UPDATE {{orders}} SET seq = X'ff' {OF}", "orders"),
         (f"UPDATE {{orders}} SET reason = CAST(X'ff' AS TEXT) {OF}", "orders"),
-        (f"UPDATE {{standing}} SET staked_low = 'abc' {OF}", "leaderboards"),
+        (f"UPDATE {{standing}} SET day_staked_low = 'abc' {OF}", "leaderboards"),
         (f"UPDATE {{standing}} SET user_id = CAST(X'ff' AS TEXT) {OF}", "checkpoint"),
         ("UPDATE {account} SET debited = 'abc'", "accounts"),
         ("UPDATE checkpoint SET seq = 'abc' WHERE partition = 1", "checkpoint"),
@@ -102,7 +102,7 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
             "rows",
         ),
         ("INSERT INTO {referral} VALUES (3, 'mallory', 1, 1)", "rows"),
-        ("INSERT INTO {standing} VALUES (2, 'mallory', 'INR', 'day', 20780, 0, 9, 0, 0, 0, 0)", "rows"),
+        (f"INSERT INTO {{standing}} VALUES (2, 'mallory', 'INR', 20780, 20776, 20758{', 0, 9' * 9})", "rows"),
         ("UPDATE {bet} SET user_id = 'mallory' WHERE user_id = 'erin'", "rows"),
     ],
 )
@@ -123,7 +123,10 @@ async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read
             f"INSERT INTO {{orders}} SELECT partition, user_id, 'more', {ORDER} FROM {{orders}} {FRANKS}",
             "orders",
         ),
-        ("UPDATE {standing} SET staked_low = staked_low + 1 WHERE user_id = 'erin'", "leaderboards/staked_day"),
+        (
+            "UPDATE {standing} SET day_staked_low = day_staked_low + 1 WHERE user_id = 'erin'",
+            "leaderboards/staked_day",
+        ),
         ("DELETE FROM {standing} WHERE user_id = 'alice'", "leaderboards/net_month"),
     ],
 )

@@ -129,6 +129,7 @@ ADAPTERS = {
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
+    "api.composition.access",
     "api.composition.scratch",  # opens the store that the background check folds into
     "api.cli.audit.sources",  # the auditor reads a folder without a service
     "api.cli.audit.folder_reads",

@@ -239,7 +239,7 @@ async def _read_model(move: _Move, report: Report) -> int | None:
 
 async def _identity(settings: "Settings") -> int | None:
     """Copy clients, tokens and keys into the nodes' database. Returns None if there are none, or no database."""
-    from api.composition.container import identity_database
+    from api.composition.access import identity_database
     from api.composition.settings import SQLITE
     from api.identity.copying import copy_identity
     from api.identity.database import IdentityDatabase
