@@ -48,7 +48,7 @@ def _commands(played: list[Example]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in map(command_name, COMMAND_TYPES):
         found[f"command.{name}"] = first[name].command
-        found[f"answer.{name}"] = first[name].answer
+        found[f"result.{name}"] = first[name].answer
     deposit, bet = first["deposit"], first["place_bet"]
     settle = {"type": "settle_bet", "command_id": "c-99", "user_id": "player-15", "bet_id": "bet-99", "payout": 0}
     refused = {
@@ -60,7 +60,7 @@ def _commands(played: list[Example]) -> dict[str, Any]:
         "bet_id": "bet-99",
     }
     found["batch"] = [deposit.command, bet.command, settle]
-    found["answer.batch"] = [
+    found["result.batch"] = [
         {"status": 200, "idempotency_hit": True, "result": deposit.answer},
         {"status": 201, "result": bet.answer},
         {"status": 422, "problem": refused},

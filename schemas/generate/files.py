@@ -31,7 +31,7 @@ from ledger.writer.requests import Accepted, IdReused, Refused
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
 from schemas.generate.roles_page import roles_page
-from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, SECOND_US, START_US, STORY, Step
+from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, SCENARIO, SECOND_US, START_US, Step
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
 ELSEWHERE: Final = {
@@ -191,14 +191,14 @@ async def _played() -> dict[str, Any]:
     stage = _Stage()
     await stage.node.start()
     positions: dict[tuple[str, str], str] = {}
-    steps = [await _play(stage, step, positions) for step in STORY]
+    steps = [await _play(stage, step, positions) for step in SCENARIO]
     records = [[record.decode() for record in partition] for partition in stage.log.appended.records]
     heads = list(stage.log.appended.heads)
     await stage.move_to(REFUSED_AT_S)
     refused = [await _refuse(stage, refusal.code, refusal.text) for refusal in REFUSED]
     assert list(stage.log.appended.heads) == heads, "a refusal has written something"
     await stage.node.stop()
-    story = {
+    scenario = {
         "about": "each step is posted when nothing is under way any more; the records are exact, and UTF-8",
         "assets": DEFAULT_ASSETS,
         "steps": steps,
@@ -208,12 +208,12 @@ async def _played() -> dict[str, Any]:
         ],
     }
     refusals = {
-        "about": "after the story, each of these is refused with this code and writes nothing",
+        "about": "after the scenario, each of these is refused with this code and writes nothing",
         "time_us": stage.now_us,
         "actor": "local",
         "cases": refused,
     }
-    return {"story": story, "rejections": refusals}
+    return {"scenario": scenario, "rejections": refusals}
 
 
 async def _play(stage: _Stage, step: Step, positions: dict[tuple[str, str], str]) -> Any:

@@ -33,7 +33,7 @@ def _inr(amount: int) -> dict[str, Any]:
 
 _BET: Final[dict[str, Any]] = {"game": "external", "asset": "INR"}
 
-STORY: Final[tuple[Step, ...]] = (
+SCENARIO: Final[tuple[Step, ...]] = (
     # alice (partition 1) refers bob (2), bob refers carol (2), carol refers erin (0); "nobody" (1) is never opened.
     _at(0, "alice", "open_wallet", "open", metadata={"campaign": "दीपावली", "emoji": "🪔", "quote": 'a "b" \\ c/d'}),
     _at(1, "bob", "open_wallet", "open", referrer_id="alice"),

@@ -7,11 +7,13 @@ Every error that a port raises is in ``ledger.errors``. Each adapter passes the 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 
 
-class NewRecord(NamedTuple):
+class NewRecord(Struct, frozen=True, gc=False):
     """A record to append, and the names of its command. Kafka's key is the ``user_id``."""
 
     seq: int
@@ -160,7 +162,8 @@ class StateStore(Protocol):
         ...
 
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
-        """At most ``limit`` values with ``first`` ≤ key < ``last``, in the order of their keys' code points."""
+        """At most ``limit`` values with ``first`` ≤ key < ``last``, in the order of their keys' code points. Any
+        thread may call it."""
         ...
 
     def keys(self, partition: int, after: str, limit: int) -> list[str]:
@@ -172,6 +175,11 @@ class StateStore(Protocol):
 
         Raises LedgerError: nothing has changed.
         """
+        ...
+
+    def hurry(self) -> None:
+        """The process ends: from now on a save leaves for the next process what can wait, even one that is under way.
+        Any thread may call it."""
         ...
 
     def copy(self, partition: int) -> StateCopy | None:

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from api.identity.copying import OtherRows, copy_identity
 from api.identity.database import IdentityDatabase
 from api.identity.database_keys import DatabaseKeyStore
+from api.identity.identity import GAME_SERVER
+from api.identity.ports import Client
+from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA
-from conformance.key_store import KeyStoreContract, OpenKeyStore, user_key
+from conformance.key_store import FIRST, KeyStoreContract, OpenKeyStore, user_key
 
 
 async def stores_at(where: Path | str) -> AsyncIterator[OpenKeyStore]:
@@ -45,6 +49,27 @@ class _OnServer(KeyStoreContract):
     async def open_keys(self, database_url: str) -> AsyncIterator[OpenKeyStore]:
         async for opened in stores_at(database_url):
             yield opened
+
+    async def test_clients_and_keys_are_copied_from_a_folder(self, database_url: str, tmp_path: Path) -> None:
+        source, target = (IdentityDatabase(where, METADATA) for where in (tmp_path / "one.sqlite3", database_url))
+        here, there = DatabaseKeyStore(source), DatabaseKeyStore(target)
+        clients = [DatabaseIdentityStore(database) for database in (source, target)]
+        await clients[0].add_client(Client("games", GAME_SERVER, "$argon2id$", 1, ("wingo_1m",)))
+        await here.add_signing_key(FIRST)
+        users = [f"u{n}" for n in range(1_500)]
+        await here.add_user_keys([user_key(name) for name in users])
+        await there.add_user_keys([user_key("u7")])  # a copy that was interrupted
+        for _ in range(2):
+            assert await copy_identity(source, target) == 1_502
+            assert await there.user_keys(users) == await here.user_keys(users)
+            assert await there.signing_keys() == [FIRST]
+            assert await clients[1].clients() == await clients[0].clients()
+        await there.delete_user_key("u7")
+        await there.add_user_keys([user_key("u7", 9)])
+        with pytest.raises(OtherRows, match="identity_user_key"):
+            await copy_identity(source, target)
+        for database in (source, target):
+            await database.close()
 
 
 @pytest.mark.parametrize("databases", ["postgresql"], indirect=True)

@@ -1,10 +1,14 @@
-"""An event loop that skips the time until the next timer."""
+"""An event loop that skips the time until the next timer. No time is skipped while the loop's threads work."""
 
 import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -12,9 +16,11 @@ class _Jumping(selectors.DefaultSelector):
 
     thread_wait_s = 0.0
     skipped_s = 0.0
+    working = 0
+    """Calls in the loop's threads that have not ended."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout <= 0:
+        if timeout is None or timeout <= 0 or self.working:
             return super().select(timeout)
         ready = super().select(self.thread_wait_s)
         if not ready:
@@ -29,6 +35,17 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         self._jumping = _Jumping()
         self._jumping.thread_wait_s = thread_wait_s
         super().__init__(self._jumping)
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        ends = super().run_in_executor(executor, func, *args)
+        self._jumping.working += 1
+        ends.add_done_callback(self._count_ended)
+        return ends
+
+    def _count_ended(self, _: asyncio.Future[Any]) -> None:
+        self._jumping.working -= 1
 
     def time(self) -> float:
         return super().time() + self._jumping.skipped_s

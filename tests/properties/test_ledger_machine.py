@@ -307,7 +307,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_under_way_and_every_asset_adds_up(self) -> None:
-        assert all(writer.state.open_follow_ups() == [] for writer in self.node.writers.values())
+        assert all(not writer.state.open_seqs for writer in self.node.writers.values())
         self.witness.assert_quiet(self.clock.now_us)
 
     @invariant()

@@ -118,7 +118,7 @@ class Cluster:
                 node.stop()
 
 
-class Told(NamedTuple):
+class Place(NamedTuple):
     """What was accepted: where its event stands."""
 
     partition: int
@@ -130,7 +130,7 @@ class Crowd:
 
     def __init__(self, cluster: Cluster, name: str, *, clients_each: int = 2) -> None:
         self.cluster, self.name = cluster, name
-        self.accepted: dict[str, Told] = {}
+        self.accepted: dict[str, Place] = {}
         self.refused: set[str] = set()
         self.words: Counter[str] = Counter()
         self.gave_up: list[str] = []
@@ -244,7 +244,7 @@ class _Client:
             self._url = url
             crowd.answered(self._partition)
             if status in (200, 201):
-                crowd.accepted[name] = Told(answer["partition"], answer["seq"])
+                crowd.accepted[name] = Place(answer["partition"], answer["seq"])
                 return
             assert answer["code"] == "insufficient_funds", answer
             if not doubtful:
@@ -269,9 +269,9 @@ async def assert_borne_out(cluster: Cluster, *crowds: Crowd) -> int:
         commands.update(names)
         forks += chain.forks
         for crowd in crowds:
-            for name, told in crowd.accepted.items():
-                if told.partition == partition:
-                    assert names[told.seq - 1] == name, f"{name} is not at the position of its response"
+            for name, place in crowd.accepted.items():
+                if place.partition == partition:
+                    assert names[place.seq - 1] == name, f"{name} is not at the position of its response"
     assert max(commands.values()) == 1, "a command took effect twice"
     for crowd in crowds:
         assert crowd.accepted

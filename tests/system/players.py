@@ -29,7 +29,7 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
 _CLOSED: Final = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
 
-class Told(msgspec.Struct, frozen=True):
+class Acceptance(msgspec.Struct, frozen=True):
     """The body of an acceptance, its parts as they came over the wire."""
 
     position: str
@@ -43,13 +43,13 @@ class Told(msgspec.Struct, frozen=True):
 
 
 @dataclass(eq=False)
-class Asked:
+class SentCommand:
     """A command, and what its client knows of it."""
 
     command: dict[str, Any]
     attempts: int = 0
     hits: int = 0
-    told: list[Told] = field(default_factory=list)
+    acceptances: list[Acceptance] = field(default_factory=list)
     refusal: str | None = None
     failures: list[str] = field(default_factory=list)
 
@@ -59,11 +59,11 @@ class Asked:
 
     @property
     def is_final(self) -> bool:
-        return bool(self.told) or self.refusal is not None
+        return bool(self.acceptances) or self.refusal is not None
 
     def hear(self, status: int, body: bytes, *, hit: bool) -> None:
         if status in (200, 201):
-            self.told.append(msgspec.json.decode(body, type=Told))
+            self.acceptances.append(msgspec.json.decode(body, type=Acceptance))
             self.hits += hit
             return
         code = json.loads(body)["code"]
@@ -92,7 +92,7 @@ class Crowd:
         """``patient`` clients retry until the final response; the others send each command once."""
         self.service = service
         self.patient = patient
-        self.asked: list[Asked] = []
+        self.sent: list[SentCommand] = []
         self.opened: list[str] = []
         self.referrer_of: dict[str, str | None] = {}
         self.stop = False
@@ -103,8 +103,8 @@ class Crowd:
         async with aiohttp.ClientSession(timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
             await asyncio.gather(*(client.play(session) for client in self._clients))
 
-    async def post(self, session: aiohttp.ClientSession, asked: Sequence[Asked]) -> None:
-        left = list(asked)
+    async def post(self, session: aiohttp.ClientSession, sent: Sequence[SentCommand]) -> None:
+        left = list(sent)
         while left:
             for one in left:
                 one.attempts += 1
@@ -120,21 +120,21 @@ class Crowd:
             if left:
                 await asyncio.sleep(_RETRY_S)
 
-    async def _post_one(self, session: aiohttp.ClientSession, asked: Asked) -> None:
-        async with session.post(f"{self.service.url}/v1/commands", json=asked.command) as response:
+    async def _post_one(self, session: aiohttp.ClientSession, sent: SentCommand) -> None:
+        async with session.post(f"{self.service.url}/v1/commands", json=sent.command) as response:
             hit = response.headers.get("Idempotency-Hit") == "true"
-            asked.hear(response.status, await response.read(), hit=hit)
+            sent.hear(response.status, await response.read(), hit=hit)
 
-    async def _post_batch(self, session: aiohttp.ClientSession, asked: Sequence[Asked]) -> None:
-        commands = [one.command for one in asked]
+    async def _post_batch(self, session: aiohttp.ClientSession, sent: Sequence[SentCommand]) -> None:
+        commands = [one.command for one in sent]
         async with session.post(f"{self.service.url}/v1/commands/batch", json=commands) as response:
             body = await response.read()
         if response.status == 503:  # of the whole batch: it came too late
-            for one in asked:
+            for one in sent:
                 one.hear(response.status, body, hit=False)
             return
         assert response.status == 200, body
-        for one, item in zip(asked, _decode_items(body), strict=True):
+        for one, item in zip(sent, _decode_items(body), strict=True):
             one.hear(item.status, bytes(item.result or item.problem), hit=item.idempotency_hit)
 
 
@@ -157,21 +157,21 @@ class _Client:
             if len(self.wallets) < WALLETS_PER_CLIENT and self.chance.random() < 0.05:
                 await self.open_a_wallet(session)
             many = self.chance.choice((1, 1, 1, self.chance.randint(2, BATCH_MAX)))
-            asked = [Asked(self.command()) for _ in range(many)]
-            self.crowd.asked += asked
-            await self.crowd.post(session, asked)
+            sent = [SentCommand(self.command()) for _ in range(many)]
+            self.crowd.sent += sent
+            await self.crowd.post(session, sent)
             await asyncio.sleep(self.chance.uniform(0, 0.02))
 
     async def open_a_wallet(self, session: aiohttp.ClientSession) -> None:
         user_id = f"p{self.number}-{len(self.wallets)}"
         referrer_id = self.chance.choice(self.crowd.opened) if self.crowd.opened else None
-        opening = Asked(self._of(user_id, "open_wallet", referrer_id=referrer_id))
-        money = Asked(self._of(user_id, "deposit", order_id="first", asset="INR", amount=10_000, bonus=500))
+        opening = SentCommand(self._of(user_id, "open_wallet", referrer_id=referrer_id))
+        money = SentCommand(self._of(user_id, "deposit", order_id="first", asset="INR", amount=10_000, bonus=500))
         self.wallets.append(user_id)
-        self.crowd.asked += [opening, money]
+        self.crowd.sent += [opening, money]
         self.crowd.referrer_of[user_id] = referrer_id
         await self.crowd.post(session, [opening, money])
-        if opening.told:
+        if opening.acceptances:
             self.crowd.opened.append(user_id)
 
     def command(self) -> dict[str, Any]:
@@ -270,22 +270,25 @@ class Books:
 
     # --- checks -----------------------------------------------------------------------------------------------------
 
-    def check_acknowledged(self, asked: Sequence[Asked]) -> None:
+    def check_acknowledged(self, sent: Sequence[SentCommand]) -> None:
         """Each acknowledged command is one record, the bytes of which are those that were acknowledged; a refused
         one is none; and the log has no other command."""
         assert all(count == 1 for count in self.written.values()), self.written.most_common(3)
-        for one in asked:
-            for told in one.told:
-                record = self.records.get(told.position)
+        for one in sent:
+            for acceptance in one.acceptances:
+                record = self.records.get(acceptance.position)
                 assert record is not None, f"lost: {one}"
-                assert (told.partition, told.seq) == (record.partition, record.seq)
+                assert (acceptance.partition, acceptance.seq) == (record.partition, record.seq)
                 assert (record.user_id, record.command_id) == one.identity
-                assert told.head == self.heads[told.position], one
-                assert (told.time_us, told.type) == (record.time_us, record.type), one
-                assert (bytes(told.data), bytes(told.balances)) == (bytes(record.data), bytes(record.balances)), one
-            if one.refusal is not None and not one.told:
+                assert acceptance.head == self.heads[acceptance.position], one
+                assert (acceptance.time_us, acceptance.type) == (record.time_us, record.type), one
+                assert (bytes(acceptance.data), bytes(acceptance.balances)) == (
+                    bytes(record.data),
+                    bytes(record.balances),
+                ), one
+            if one.refusal is not None and not one.acceptances:
                 assert self.written[one.identity] == 0, f"refused and taken: {one}"
-        mine = {one.identity for one in asked}
+        mine = {one.identity for one in sent}
         for identity in self.written:
             assert identity in mine or identity[1].startswith("~"), f"no client sent {identity}"
 

@@ -17,7 +17,7 @@ from system.fake_service import Answer, serving
 from system.players import HOLD_MAX_S, Crowd
 from system.service import Service
 from unit.fake_reads import FakeReads
-from unit.folders import story_records, write_log
+from unit.folders import scenario_records, write_log
 from unit.read_model import ReadModel
 
 pytestmark = pytest.mark.system
@@ -41,8 +41,8 @@ def assert_silent(done: "subprocess.CompletedProcess[str]") -> None:
 
 
 def test_reads_that_are_right_are_well_over_http_and_against_a_folder(tmp_path: Path) -> None:
-    data = write_log(tmp_path / "data", story_records())
-    with serving(FakeReads(story_records())) as told:
+    data = write_log(tmp_path / "data", scenario_records())
+    with serving(FakeReads(scenario_records())) as told:
         for more in ((), ("--data", str(data))):
             told.connections.clear()
             done = reconcile("--url", told.url, *more)
@@ -57,7 +57,7 @@ def test_reads_that_are_right_are_well_over_http_and_against_a_folder(tmp_path: 
 
 
 def test_each_wallet_and_member_that_differs_is_named(tmp_path: Path) -> None:
-    reads = FakeReads(story_records())
+    reads = FakeReads(scenario_records())
 
     def altered(read: str, user_id: str, answer: Document | None) -> Document | None:
         if (read, user_id) == ("stats", "alice"):
@@ -90,12 +90,12 @@ async def _reconciled_under_load(service: Service) -> tuple[subprocess.Completed
     crowd = Crowd(service, seed=5, clients=4, patient=True)
     playing = asyncio.create_task(crowd.play())
     async with asyncio.timeout(60):
-        while not any(asked.told for asked in crowd.asked):  # noqa: ASYNC110 - there is no event for it
+        while not any(sent.acceptances for sent in crowd.sent):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.05)
-    before = sum(len(asked.told) for asked in crowd.asked)
+    before = sum(len(sent.acceptances) for sent in crowd.sent)
     reconciling = asyncio.create_task(asyncio.to_thread(reconcile, "--url", service.url))
     async with asyncio.timeout(60):
-        while (accepted := sum(len(asked.told) for asked in crowd.asked) - before) <= 100:  # noqa: ASYNC110
+        while (accepted := sum(len(sent.acceptances) for sent in crowd.sent) - before) <= 100:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     crowd.stop = True
     await playing
@@ -103,7 +103,7 @@ async def _reconciled_under_load(service: Service) -> tuple[subprocess.Completed
 
 
 def test_a_request_to_a_busy_service_is_repeated() -> None:
-    with serving(FakeReads(story_records())) as told:
+    with serving(FakeReads(scenario_records())) as told:
         told.fail_next = [UNAVAILABLE] * 3
         done = reconcile("--url", told.url)
         assert done.returncode == 0, done
@@ -111,7 +111,7 @@ def test_a_request_to_a_busy_service_is_repeated() -> None:
 
 
 def test_reads_that_stay_behind_are_waited_for_and_said() -> None:
-    reads = FakeReads(story_records())
+    reads = FakeReads(scenario_records())
     reads.ends = {1: 30}
     with serving(reads) as told:
         done = reconcile("--url", told.url, "--wait", "0.5")
@@ -122,10 +122,10 @@ def test_reads_that_stay_behind_are_waited_for_and_said() -> None:
 
 
 def test_a_log_that_cannot_be_followed_is_one_message(tmp_path: Path) -> None:
-    records = story_records()
+    records = scenario_records()
     records[1][3] = records[1][3].replace(b'"referral_counted"', b'"of_tomorrow"')
     data = write_log(tmp_path / "data", records)
-    with serving(FakeReads(story_records())) as told:
+    with serving(FakeReads(scenario_records())) as told:
         done = reconcile("--url", told.url, "--data", str(data))
     assert done.returncode == 1, done
     assert "1:4 is of type of_tomorrow" in done.stderr
@@ -144,7 +144,7 @@ def test_wrong_use_is_one_message(tmp_path: Path) -> None:
     assert_one_message(reconcile("--data", str(two)), "there is no read model")
     assert_one_message(reconcile("--url", "http://127.0.0.1:1"), "cannot be read as a stakelog service")
     assert_one_message(reconcile("--url", "nonsense"), "is not an address")
-    with serving(FakeReads(story_records())) as told:
+    with serving(FakeReads(scenario_records())) as told:
         assert_one_message(reconcile("--url", told.url, "--data", str(two)), "do not belong together")
         assert_one_message(reconcile("--url", told.url, "--data", str(tmp_path)), "there is no event log")
         assert_one_message(reconcile("--url", told.url, "--user", "stranger"), "no event of 1 of the wallets")
@@ -164,7 +164,7 @@ def test_wrong_use_is_one_message(tmp_path: Path) -> None:
     ],
 )
 def test_a_read_that_is_broken_is_a_difference_and_the_others_are_compared(instead: Answer, said: str) -> None:
-    reads = FakeReads(story_records())
+    reads = FakeReads(scenario_records())
 
     def altered(read: str, user_id: str, answer: Document | None) -> Document | None:
         if (read, user_id) == ("history", "alice"):
@@ -215,14 +215,14 @@ BROKEN = (
     """UPDATE history_g1 SET data = '{"x"'""",
     "UPDATE statistics_g1 SET staked = 'abc'",
     "UPDATE asset_g1 SET cash = 'abc'",
-    "UPDATE standing_g1 SET staked_low = staked_low + 1",
+    "UPDATE standing_g1 SET day_staked_low = day_staked_low + 1",
     "UPDATE orders_g1 SET user_id = 'mallory' WHERE (user_id, order_id) = (SELECT user_id, order_id FROM orders_g1)",
 )
 
 
 def test_an_empty_log_beside_a_filled_read_model_is_not_well(tmp_path: Path) -> None:
     data = write_log(tmp_path / "data", [[], [], [], []])
-    asyncio.run(ReadModel.folded(data, story_records()))
+    asyncio.run(ReadModel.folded(data, scenario_records()))
     done = reconcile("--data", str(data))
     assert done.returncode == 1, done
     assert_silent(done)
@@ -231,7 +231,7 @@ def test_an_empty_log_beside_a_filled_read_model_is_not_well(tmp_path: Path) -> 
 
 
 def test_a_read_that_the_service_does_not_have_is_named(tmp_path: Path) -> None:
-    reads = FakeReads(story_records())
+    reads = FakeReads(scenario_records())
 
     def altered(read: str, _user_id: str, answer: Document | None) -> Document | None:
         if read == "stats":

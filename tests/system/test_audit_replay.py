@@ -28,7 +28,7 @@ def events(service: Service, partition: int) -> bytes:
         return body
 
 
-def test_a_story_is_the_same_from_a_folder_in_use_and_over_http(tmp_path: Path) -> None:
+def test_a_replay_is_the_same_from_a_folder_in_use_and_over_http(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with Service(data, PARTITIONS="2") as service:
         post(service, some_commands(0, 400))

@@ -34,7 +34,9 @@ async def _backed_up_under_load(service: Service, dest: Path, rounds: int) -> li
     for number in range(rounds):
         await asyncio.sleep(0.7)
         acknowledged = [
-            {"position": told.position, "head": told.head} for asked in crowd.asked for told in asked.told
+            {"position": acceptance.position, "head": acceptance.head}
+            for sent in crowd.sent
+            for acceptance in sent.acceptances
         ]
         into = dest.with_name(f"{dest.name}-{number}")
         done = await asyncio.to_thread(run, service.data, into)

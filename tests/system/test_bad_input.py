@@ -276,13 +276,9 @@ def test_an_enormous_amount_beside_what_is_malformed_is_malformed(service: Servi
         answer = post(service, command(enormous, metadata))
         assert (answer.status, answer.json()["code"]) == (400, "malformed_request"), metadata[:20]
     for metadata in (rb'{"a":"\u0007"}', rb'{"a":"1","\u0061":"2"}', rb'{"a":"\u007f"}'):
-        assert_problem(post(service, command(enormous, metadata)), "malformed_request", post_field(metadata))
+        assert_problem(post(service, command(enormous, metadata)), "malformed_request", "metadata")
     unknown = command(enormous).replace(b"metadata", rb"\ud800")
     assert_problem(post(service, unknown), "malformed_request")
-
-
-def post_field(metadata: bytes) -> str:
-    return "a" if b"0061" in metadata else "metadata"
 
 
 # --- texts ----------------------------------------
@@ -411,8 +407,8 @@ TWICE: Final = {
     "type": (b'"amount":5,"type":"deposit"', "type"),
     "user_id": (b'"amount":5,"user_id":"u1"', "user_id"),
     "metadata": (b'"amount":5,"metadata":{},"metadata":{}', "metadata"),
-    "in metadata": (b'"amount":5,"metadata":{"a":"1","a":"1"}', "a"),
-    "in metadata, escaped": (rb'"amount":5,"metadata":{"a":"1","\u0061":"2"}', "a"),
+    "in metadata": (b'"amount":5,"metadata":{"a":"1","a":"1"}', "metadata"),
+    "in metadata, escaped": (rb'"amount":5,"metadata":{"a":"1","\u0061":"2"}', "metadata"),
     "with an enormous amount": (b'"amount":5,"amount":' + b"9" * 5_000, "amount"),
     "a hundred thousand times": (b'"amount":5,"metadata":{' + b",".join([b'"a":""'] * 100_000) + b"}", "a"),
 }

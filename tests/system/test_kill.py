@@ -38,7 +38,7 @@ async def test_kills_at_any_moment_lose_nothing_and_double_nothing(tmp_path: Pat
         await playing
         async with aiohttp.ClientSession(service.url) as session:
             books = await _quiet_books(session)
-            books.check_acknowledged(crowd.asked)
+            books.check_acknowledged(crowd.sent)
             books.check_follow_ups()
             books.check_referrals(crowd.referrer_of)
             await _check_wallets(session, books, crowd.opened)
@@ -58,7 +58,7 @@ async def test_kills_at_any_moment_lose_nothing_and_double_nothing(tmp_path: Pat
 
 def _accepted_without_a_response(crowd: Crowd) -> int:
     """How many commands were in the log before their client got a response."""
-    return sum(bool(one.hits) and one.attempts > 1 for one in crowd.asked)
+    return sum(bool(one.hits) and one.attempts > 1 for one in crowd.sent)
 
 
 async def _kill_again_and_again(service: Service, crowd: Crowd, chance: random.Random) -> None:

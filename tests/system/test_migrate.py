@@ -17,10 +17,14 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from api.composition.container import system_clock
+from api.composition.keys import make_keys
+from api.identity.master_key import make_master_key
 from databases import EmptyDatabases
 from deploy.local.servers import Kafka
 from kafka_judge import Judged, administered, judged
 from ledger.core.record import EMPTY
+from ledger.files import MASTER_KEY
 from ledger.kafka.address import parse_address
 from ledger.kafka.log import TOPIC, open_log
 from ledger.kafka.members import NODES_GROUP
@@ -30,6 +34,7 @@ from sqlite_log import damage, records_by_partition
 from system.service import Service
 from system.test_audit_program import audit, post, some_commands
 from unit.folders import write_log
+from unit.identity import key_store
 
 pytestmark = pytest.mark.system
 
@@ -168,9 +173,13 @@ async def test_a_folder_that_was_moved_already_says_so_and_one_that_is_taken_bac
 async def test_the_reads_move_into_a_database_and_are_what_the_log_says(
     data: Path, cluster: Kafka, databases: EmptyDatabases
 ) -> None:
+    async with key_store(data) as store:
+        await make_keys(store, make_master_key(data / MASTER_KEY), system_clock).ring.reload()
     with databases.one() as url:
         done = await migrate(data, cluster, STAKELOG_READ_MODEL=url)
         assert done.returncode == 0, done
+        assert "2 rows of clients, tokens and keys are in the database" in done.stdout
+        assert databases.ask("SELECT count(*) FROM identity_signing_key", url.rpartition("/")[2])[0][0] == "2"
         checked = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-m", "api", "project", "check", "--once"],

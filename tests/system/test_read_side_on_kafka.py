@@ -9,7 +9,7 @@ import pytest
 
 from databases import EmptyDatabases, open_database
 from deploy.local.servers import Kafka
-from projections.storage.port import RebuildUnderWay
+from projections.storage.port import UNDER_WAY, RebuildUnderWay
 from properties.reads_scenario import Scenario, make_scenario
 from system.kafka_read_side import KafkaReadSide, fork_of, side_of, until
 
@@ -98,9 +98,7 @@ def test_one_rebuild_of_a_database_at_a_time(side: KafkaReadSide) -> None:
 
     refused = asyncio.run(meanwhile())
     assert refused.returncode == 1
-    assert refused.stderr == (
-        "stakelog project rebuild: another rebuild of this read model is running: wait until it ends\n"
-    )
+    assert refused.stderr == (f"stakelog project rebuild: {UNDER_WAY}\n")
 
 
 def test_a_worker_follows_a_rebuild_to_its_generation(side: KafkaReadSide) -> None:

@@ -191,7 +191,7 @@ def assert_problem(answer: Answer, status: int, code: str, field: str | None = N
         assert problem.get("field") == field, problem
 
 
-# --- the story -----------------------------------------------------------------------------------------------------
+# --- the scenario --------------------------------------------------------------------------------------------------
 
 
 def bet(bet_id: str, stake: int, **more: Any) -> Doc:
@@ -204,7 +204,7 @@ def inr(amount: int) -> Doc:
 
 
 def tell(client: Client) -> None:
-    """A story in which everything that is read has every state, told command by command."""
+    """A scenario in which everything that is read has every state, told command by command."""
     post = client.post
     post("anna", "open_wallet", metadata={"campaign": "दीपावली"})
     for user_id, referrer_id in (("bob", "anna"), ("carl", "bob"), ("dora", "carl"), ("frank", STRANGER)):
@@ -254,7 +254,7 @@ def tell(client: Client) -> None:
 
 
 FOLLOW_UPS: Final = 1 + 2 + 3 + 1 + 3 * 4
-"""Of the story: the counts of four referrals (bob, carl, dora, frank), and three events of each of four transfers."""
+"""Of the scenario: the counts of four referrals (bob, carl, dora, frank), three events of each of four transfers."""
 
 
 def until(says: Callable[[], bool], within_s: float = 60.0) -> None:

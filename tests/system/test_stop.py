@@ -56,7 +56,7 @@ async def test_a_stop_under_load_finishes_what_was_taken(tmp_path: Path, stop: C
     playing = asyncio.create_task(crowd.play())
     try:
         async with asyncio.timeout(60):
-            while sum(one.is_final for one in crowd.asked) < 500:  # noqa: ASYNC110 - that it is busy
+            while sum(one.is_final for one in crowd.sent) < 500:  # noqa: ASYNC110 - that it is busy
                 await asyncio.sleep(0.05)
         await asyncio.to_thread(stop, service)
         status = await asyncio.to_thread(_status_of, service)
@@ -70,9 +70,9 @@ async def test_a_stop_under_load_finishes_what_was_taken(tmp_path: Path, stop: C
     assert status == 0, service.log_text()
     assert service.log_text().endswith("INFO stopped\n"), service.log_text()
     books = _books(service.data)
-    books.check_acknowledged(crowd.asked)
-    for one in crowd.asked:
-        assert one.told or books.written[one.identity] == 0, f"taken, and its client never heard of it: {one}"
+    books.check_acknowledged(crowd.sent)
+    for one in crowd.sent:
+        assert one.acceptances or books.written[one.identity] == 0, f"taken, and its client never heard of it: {one}"
         assert set(one.failures) <= REFUSED_BY_A_STOP, one
     await asyncio.to_thread(service.start)
     await asyncio.to_thread(service.stop)

@@ -3,7 +3,7 @@
 async with InMemoryApi(tmp_path) as api_client:
     await api_client.world.given(open_wallet(), deposit(500))
     await api_client.fold()                             # before this the read model is empty
-    answer = await api_client.get("/v1/wallets/u1/history?limit=1")
+    response = await api_client.get("/v1/wallets/u1/history?limit=1")
 
 A target is sent unchanged: percent-encoded, as in an HTTP request.
 """
@@ -38,7 +38,7 @@ from unit.node_in_memory import World
 UNLIMITED: Final = Rates(client=0, user=0, address=0, login=0)
 
 
-class Answer(NamedTuple):
+class ApiResponse(NamedTuple):
     status: int
     headers: dict[str, str]
     """Names in lower case; a header that is given twice fails the request."""
@@ -124,12 +124,12 @@ class InMemoryApi:
         await self.store.report(self._generation, partition, 1, 1, found)
         await self.reads.suspects.look()
 
-    async def get(self, target: str, *headers: tuple[str, str]) -> Answer:
+    async def get(self, target: str, *headers: tuple[str, str]) -> ApiResponse:
         return await self.ask("GET", target, *headers)
 
     async def ask(
         self, method: str, target: str, *headers: tuple[str, str], app: Rim | None = None, body: bytes = b""
-    ) -> Answer:
+    ) -> ApiResponse:
         """``app``: the one that is asked; None: the one for clients."""
         raw_path, _, query = target.partition("?")
         scope: Any = {
@@ -162,4 +162,4 @@ class InMemoryApi:
             key = name.decode().lower()
             assert key not in found, f"{key} is given twice"
             found[key] = text.decode()
-        return Answer(start["status"], found, b"".join(part["body"] for part in parts))
+        return ApiResponse(start["status"], found, b"".join(part["body"] for part in parts))

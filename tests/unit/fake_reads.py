@@ -90,7 +90,7 @@ class FakeReads:
     def balance_at(self, user_id: str, at_us: int) -> Document | None:
         balances = self.oracle(user_id, at_us).balances()
         return self._answer(
-            "balance", user_id, lambda _story: {"user_id": user_id, "at_us": at_us, "balances": balances}
+            "balance", user_id, lambda _scenario: {"user_id": user_id, "at_us": at_us, "balances": balances}
         )
 
     def history(self, user_id: str, cursor: str | None) -> Document | None:

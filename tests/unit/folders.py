@@ -11,13 +11,13 @@ from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS
 from ledger.sqlite.log import SqliteEventLog
 
-_STORY = Path(__file__).parents[2] / "schemas" / "vectors" / "story.json"
+_SCENARIO = Path(__file__).parents[2] / "schemas" / "vectors" / "scenario.json"
 
 
-def story_records() -> list[list[bytes]]:
-    """The published story of seven wallets: every event type, over four partitions."""
-    story: dict[str, Any] = json.loads(_STORY.read_text())
-    return [[record.encode() for record in partition["records"]] for partition in story["partitions"]]
+def scenario_records() -> list[list[bytes]]:
+    """The published scenario of seven wallets: every event type, over four partitions."""
+    scenario: dict[str, Any] = json.loads(_SCENARIO.read_text())
+    return [[record.encode() for record in partition["records"]] for partition in scenario["partitions"]]
 
 
 def write_log(folder: Path, partitions: Sequence[Sequence[bytes]]) -> Path:

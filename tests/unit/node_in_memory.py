@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from ledger.cluster_ports import Owners
-from ledger.core.commands import AnyFollowUp, Command, canonical
+from ledger.core.commands import Command, canonical
 from ledger.core.events import Event, sums_to_zero
 from ledger.core.evolve import evolve
 from ledger.core.items import Item
@@ -238,8 +238,9 @@ class World:
         for user_id, wallet in self.replayed().items():
             assert await self.wallet(user_id) == wallet
 
-    def open_follow_ups(self) -> list[AnyFollowUp]:
-        return [follow_up for writer in self.node.writers.values() for _, follow_up in writer.state.open_follow_ups()]
+    def open_follow_ups(self) -> list[int]:
+        """The seqs of the events whose follow-ups are not known to have arrived."""
+        return [seq for writer in self.node.writers.values() for seq in writer.state.open_seqs]
 
 
 class _Known(dict[str, Item | None]):

@@ -1,7 +1,10 @@
 """``/v1/auth/…`` and ``/v1/clients`` in process: as JSON, and as an OAuth client uses them."""
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -12,10 +15,11 @@ import pytest
 import pytest_asyncio
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
+from api.identity import hashing
 from api.identity.hashing import SecretHasher
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.tokens import ACCESS_S, LEEWAY_S
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.login_in_memory import LoginInMemory, bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,14 +33,14 @@ class World:
     def __init__(self, api: InMemoryApi, login: LoginInMemory) -> None:
         self.api, self.login = api, login
 
-    async def post(self, path: str, body: Any, *headers: tuple[str, str]) -> Answer:
+    async def post(self, path: str, body: Any, *headers: tuple[str, str]) -> ApiResponse:
         return await self.api.ask("POST", path, JSON, *headers, body=msgspec.json.encode(body))
 
-    async def form(self, *headers: tuple[str, str], **members: str) -> Answer:
+    async def form(self, *headers: tuple[str, str], **members: str) -> ApiResponse:
         body = urlencode(members).encode()
         return await self.api.ask("POST", "/v1/auth/token", FORM, *headers, body=body)
 
-    async def as_admin(self, method: str, path: str, body: Any = None) -> Answer:
+    async def as_admin(self, method: str, path: str, body: Any = None) -> ApiResponse:
         token = bearer(await self.login.token(ADMIN, "root"))
         if body is None:
             return await self.api.ask(method, path, token)
@@ -55,7 +59,7 @@ def basic(client_id: str, secret: str) -> tuple[str, str]:
     return "authorization", "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
 
 
-def assert_not_stored(answer: Answer) -> None:
+def assert_not_stored(answer: ApiResponse) -> None:
     assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
 
 
@@ -182,7 +186,7 @@ async def test_while_revocations_are_unknown_no_token_is_accepted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = bearer(await world.login.token(OPERATOR))
-    monkeypatch.setattr("api.identity.revocations.STALE_S", -1.0)
+    monkeypatch.setattr(world.login.revocations, "_stale_s", -1.0)
     answer = await world.api.get("/v1/adjustments", token)
     assert (answer.status, answer.json()["code"], "retry-after" in answer.headers) == (503, "log_unavailable", True)
     assert (await world.api.get("/v1/adjustments")).status == 401
@@ -411,20 +415,24 @@ async def test_the_first_secret_can_be_given(tmp_path: Path) -> None:
         assert await login.clients.authenticate("admin", "given-by-the-operator") is not None
 
 
-async def test_a_check_of_an_unknown_client_does_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    worked: list[str | None] = []
-    real: Callable[[str, str | None], str] = __import__("api.identity.hashing", fromlist=["_work"])._work
+async def test_secrets_are_hashed_on_few_threads_and_an_unknown_client_takes_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, worked, running = hashing._work, list[str | None](), Counter[str]()
 
     def counting(secret: str, secret_hash: str | None) -> str:
         worked.append(secret_hash)
+        running[threading.current_thread().name] += 1
         return real(secret, secret_hash)
 
-    monkeypatch.setattr("api.identity.hashing._work", counting)
+    monkeypatch.setattr(hashing, "_work", counting)
     hasher = SecretHasher()
     known = await hasher.hash("the-secret")
-    assert await hasher.verify("the-secret", known)
-    assert not await hasher.verify("another", known)
+    found = await asyncio.gather(*(hasher.verify(secret, known) for secret in ("the-secret", *["another"] * 5)))
+    assert found == [True, *[False] * 5]
     assert not await hasher.verify("another", None)
     hasher.close()
-    assert len(worked) == 4
+    assert len(worked) == 8, "an unknown client is checked against another hash"
     assert all(one is None or one.startswith("$argon2id$") for one in worked)
+    assert len(running) <= hashing.THREADS
+    assert all(name.startswith("stakelog-argon2") for name in running), "never the event loop's"

@@ -576,7 +576,8 @@ async def test_the_check_rests_nine_times_as_long_as_it_worked() -> None:
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    pace = CpuShare(0.1, cpu_s=lambda: clock_s[0], sleep=sleep)
+    busy = False
+    pace = CpuShare(0.1, cpu_s=lambda: clock_s[0], sleep=sleep, is_busy=lambda: busy)
     clock_s[0] += 2.0
     await pace.rest()
     await pace.rest()
@@ -584,6 +585,10 @@ async def test_the_check_rests_nine_times_as_long_as_it_worked() -> None:
     clock_s[0] += 2.0
     await pace.rest()
     assert slept == pytest.approx([18.0, 0.0, 2.0])
+    pace.urgent, busy = False, True
+    clock_s[0] += 2.0
+    await pace.rest()
+    assert slept[3:] == pytest.approx([38.0])
 
 
 def test_ranges_of_users_cover_each_user_once() -> None:

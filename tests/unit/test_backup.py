@@ -20,7 +20,7 @@ from ledger.files import IDENTITY, MASTER_KEY
 from ledger.operations.backup import back_up
 from ledger.sqlite.folder import EVENTS, READ_MODEL, STATE
 from sqlite_log import damage
-from unit.folders import story_records, write_log
+from unit.folders import scenario_records, write_log
 from unit.identity import key_store
 
 
@@ -80,7 +80,7 @@ def test_a_folder_in_use_is_copied_whole_with_no_cache_ahead_of_its_log(tmp_path
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write_log(tmp_path / "data", story_records())
+    return write_log(tmp_path / "data", scenario_records())
 
 
 def run(data: Path, dest: Path, *arguments: str) -> Result:

@@ -10,7 +10,7 @@ import pytest
 from api.composition.settings import SettingsError, read_settings
 from api.http.application import Rim
 from api.routes.table import ROUTES
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 
 SHOP = "https://shop.example"
 OTHER = "https://other.example"
@@ -25,7 +25,7 @@ async def http(tmp_path: Path) -> AsyncIterator[InMemoryApi]:
         yield http
 
 
-async def asked(folder: Path, origins: set[str], method: str, target: str, *headers: tuple[str, str]) -> Answer:
+async def asked(folder: Path, origins: set[str], method: str, target: str, *headers: tuple[str, str]) -> ApiResponse:
     with TemporaryDirectory(dir=folder) as own:
         async with InMemoryApi(Path(own), 1, origins=frozenset(origins)) as http:
             return await http.ask(method, target, *headers)

@@ -11,7 +11,7 @@ from api.routes.parameters import ReadQuery
 from api.routes.table import ROUTES
 from ledger.core.position import partition_of
 from ledger.errors import LogUnavailable
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.given import deposit, open_wallet, place_bet
 from unit.node_in_memory import World
 
@@ -74,7 +74,7 @@ class Hanging:
 
 async def answers_while(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, log: bool = False, tables: bool = False
-) -> dict[str, Answer]:
+) -> dict[str, ApiResponse]:
     """The response to each read, all sent together while the log or the tables, or both, hang."""
     hanging = Hanging()
     world = await World(PARTITIONS, shared=True, generation=1).start()
@@ -99,7 +99,7 @@ async def answers_while(
     return dict(zip(sent, answers, strict=True))
 
 
-def assert_ended(answers: dict[str, Answer]) -> None:
+def assert_ended(answers: dict[str, ApiResponse]) -> None:
     assert answers.keys() == {*READS, *OTHERS}
     for path, answer in answers.items():
         code = "outcome_unknown" if path == COMMAND else "log_unavailable"
@@ -108,7 +108,7 @@ def assert_ended(answers: dict[str, Answer]) -> None:
         assert answers[path].status in (200, 302), (path, answers[path])
 
 
-def refused(answers: dict[str, Answer]) -> set[str]:
+def refused(answers: dict[str, ApiResponse]) -> set[str]:
     return {path for path, answer in answers.items() if answer.status == 503}
 
 

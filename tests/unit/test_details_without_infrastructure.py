@@ -16,7 +16,7 @@ from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown
 from ledger.memory.log import Failure
 from ledger.writer.requests import Failed
 from projections.storage.port import ReadModelUnavailable
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.given import deposit, open_wallet
 
 PATH: Final = "/srv/secret/events.sqlite3"
@@ -39,7 +39,7 @@ async def api_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         yield api_client
 
 
-def assert_plain(answer: Answer, code: str) -> None:
+def assert_plain(answer: ApiResponse, code: str) -> None:
     problem = answer.json()
     assert problem["code"] == code
     assert problem["detail"]

@@ -32,7 +32,7 @@ from projections.tables import fields
 from projections.tables.rows import Row
 from schemas.generate.document import document
 from schemas.generate.played import PARTITION, USER, play
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.given import (
     approve_withdrawal,
     cancel_bet,
@@ -91,7 +91,7 @@ async def test_the_document_has_exactly_the_routes_of_the_service(tmp_path: Path
 
 # --- documents ----------------------------------------
 
-STORY: Final = (
+SCENARIO: Final = (
     open_wallet("top"),
     open_wallet("u1", referrer_id="top"),
     open_wallet("u2"),
@@ -145,8 +145,8 @@ PATHS: Final = {
 WRONG: Final = ("limit=0", "timeout_ms=x", "min_position=0:9007199254740991,1:1&timeout_ms=0", "unknown=1")
 
 
-async def answered(api_client: InMemoryApi) -> list[tuple[str, str, Answer]]:
-    """(operation, path of the document, answer) of every read of the story."""
+async def answered(api_client: InMemoryApi) -> list[tuple[str, str, ApiResponse]]:
+    """(operation, path of the document, answer) of every read of the scenario."""
     found = []
     for operation, asks in PATHS.items():
         root = f"/v1/{DOCUMENT['paths'][READS[operation]]['get']['tags'][0]}"
@@ -159,7 +159,7 @@ async def test_every_response_matches_the_document(tmp_path: Path) -> None:
     assert set(PATHS) == set(READS)
     statuses: dict[str, set[int]] = {operation: set() for operation in READS}
     async with InMemoryApi(tmp_path) as api_client:
-        await api_client.world.given(*STORY)
+        await api_client.world.given(*SCENARIO)
         await api_client.fold()
         for operation, path, answer in await answered(api_client):
             schema_of(path, answer.status).validate(answer.json())
@@ -172,7 +172,7 @@ async def test_every_response_matches_the_document(tmp_path: Path) -> None:
 
 async def test_a_response_with_one_change_does_not_match_the_document(tmp_path: Path) -> None:
     async with InMemoryApi(tmp_path) as api_client:
-        await api_client.world.given(*STORY)
+        await api_client.world.given(*SCENARIO)
         await api_client.fold()
         for operation, path, answer in await answered(api_client):
             if answer.status != 200:

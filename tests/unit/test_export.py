@@ -17,7 +17,7 @@ from ledger.operations.parquet import Parquet
 from ledger.ports import StoredRecord
 from ledger.sqlite.folder import EVENTS
 from sqlite_log import damage
-from unit.folders import story_records, write_log
+from unit.folders import scenario_records, write_log
 
 KINDS = ("ndjson", "parquet")
 FORMS: dict[str, Format] = {"ndjson": Ndjson(), "parquet": Parquet()}
@@ -25,7 +25,7 @@ FORMS: dict[str, Format] = {"ndjson": Ndjson(), "parquet": Parquet()}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("story") / "data", story_records())
+    return write_log(tmp_path_factory.mktemp("scenario") / "data", scenario_records())
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def chopped(records: list[list[bytes]], size: int) -> list[list[bytes]]:
 def test_an_export_holds_every_record_byte_for_byte_in_files_named_by_seq(data: Path, dest: Path, kind: str) -> None:
     done = run(data, dest, kind)
     assert done.exit_code == 0, done.output
-    records = story_records()
+    records = scenario_records()
     assert exported(dest, kind) == records
     events = sum(map(len, records))
     assert f"exported {events} events into {dest}, which now has {events} events of 4 partitions" in done.output
@@ -72,16 +72,16 @@ def test_an_export_holds_every_record_byte_for_byte_in_files_named_by_seq(data: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_run_again_it_adds_what_is_new_and_touches_nothing_else(tmp_path: Path, dest: Path, kind: str) -> None:
-    data = write_log(tmp_path / "data", chopped(story_records(), 9))
+    data = write_log(tmp_path / "data", chopped(scenario_records(), 9))
     assert run(data, dest, kind).exit_code == 0
     before = {name: (dest / name).stat().st_mtime_ns for name in names(dest)}
     nothing = run(data, dest, kind)
     assert nothing.exit_code == 0
     assert "exported 0 events" in nothing.output
-    write_log(data, story_records())
+    write_log(data, scenario_records())
     done = run(data, dest, kind)
     assert done.exit_code == 0, done.output
-    assert exported(dest, kind) == story_records()
+    assert exported(dest, kind) == scenario_records()
     assert {name: (dest / name).stat().st_mtime_ns for name in before} == before
 
 
@@ -93,7 +93,7 @@ def test_unfinished_files_of_a_killed_run_are_written_again(data: Path, dest: Pa
     half.write_bytes(half.read_bytes()[:100])
     done = run(data, dest)
     assert done.exit_code == 0, done.output
-    assert exported(dest, "ndjson") == story_records()
+    assert exported(dest, "ndjson") == scenario_records()
     assert not half.exists()
 
 
@@ -101,7 +101,7 @@ def test_unfinished_files_of_a_killed_run_are_written_again(data: Path, dest: Pa
 def test_a_folder_of_another_log_is_refused_before_anything_is_written(
     tmp_path: Path, dest: Path, data: Path, kind: str
 ) -> None:
-    other = [[rechained(partition) for partition in chopped(story_records(), 5)][index] for index in range(4)]
+    other = [[rechained(partition) for partition in chopped(scenario_records(), 5)][index] for index in range(4)]
     assert run(write_log(tmp_path / "other", other), dest, kind).exit_code == 0
     before = names(dest)
     done = run(data, dest, kind)
@@ -123,7 +123,7 @@ def rechained(records: list[bytes]) -> list[bytes]:
 
 def test_an_export_that_goes_further_than_the_log_is_refused(tmp_path: Path, data: Path, dest: Path) -> None:
     assert run(data, dest).exit_code == 0
-    done = run(write_log(tmp_path / "shorter", chopped(story_records(), 3)), dest)
+    done = run(write_log(tmp_path / "shorter", chopped(scenario_records(), 3)), dest)
     assert done.exit_code == 1
     assert done.stdout.startswith("FAULT partition 0, seq 4: the log ends before it, the export continues to seq ")
     assert "or the log got shorter" in done.stdout
@@ -195,7 +195,7 @@ def test_a_missing_file_is_named(data: Path, dest: Path) -> None:
 
 
 def test_a_log_that_breaks_its_own_chain_is_not_exported_further(tmp_path: Path, dest: Path) -> None:
-    data = write_log(tmp_path / "data", story_records())
+    data = write_log(tmp_path / "data", scenario_records())
     damage(
         data / EVENTS,
         """UPDATE event SET record = CAST(replace(CAST(record AS TEXT), '"local"', '"eve"') AS BLOB)
@@ -213,10 +213,10 @@ class Shrinking:
     """A source that promises more than it gives."""
 
     def ends(self) -> Sequence[int]:
-        return [len(story_records()[0]) + 1]
+        return [len(scenario_records()[0]) + 1]
 
     def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
-        yield [StoredRecord(record) for record in story_records()[0][from_seq - 1 : to_seq]]
+        yield [StoredRecord(record) for record in scenario_records()[0][from_seq - 1 : to_seq]]
 
 
 def test_a_record_that_is_missing_at_the_end_is_a_fault(dest: Path) -> None:
@@ -231,24 +231,24 @@ class FullDisk(Ndjson):
         raise OSError(28, "No space left on device")
 
 
-class Story:
+class Scenario:
     def ends(self) -> Sequence[int]:
-        return [len(records) for records in story_records()]
+        return [len(records) for records in scenario_records()]
 
     def read(self, partition: int, to_seq: int, from_seq: int = 1) -> Iterator[Sequence[StoredRecord]]:
-        yield [StoredRecord(record) for record in story_records()[partition][from_seq - 1 : to_seq]]
+        yield [StoredRecord(record) for record in scenario_records()[partition][from_seq - 1 : to_seq]]
 
 
 def test_a_write_that_fails_leaves_nothing_half(dest: Path) -> None:
     with pytest.raises(OSError, match="No space"):
-        export(Story(), dest, FullDisk(), file_events_max=1_000)
+        export(Scenario(), dest, FullDisk(), file_events_max=1_000)
     assert names(dest) == ["export.json"]
-    export(Story(), dest, Ndjson(), file_events_max=1_000)
-    assert exported(dest, "ndjson") == story_records()
+    export(Scenario(), dest, Ndjson(), file_events_max=1_000)
+    assert exported(dest, "ndjson") == scenario_records()
 
 
 def test_two_exports_into_one_folder_do_not_meet(data: Path, dest: Path) -> None:
-    class Meanwhile(Story):
+    class Meanwhile(Scenario):
         def ends(self) -> Sequence[int]:
             return super().ends()
 
@@ -259,7 +259,7 @@ def test_two_exports_into_one_folder_do_not_meet(data: Path, dest: Path) -> None
             return super().read(partition, to_seq, from_seq)
 
     export(Meanwhile(), dest, Ndjson(), file_events_max=1_000)
-    assert exported(dest, "ndjson") == story_records()
+    assert exported(dest, "ndjson") == scenario_records()
 
 
 def test_parquet_has_typed_columns_and_proves_its_own_chain(data: Path, dest: Path) -> None:
@@ -267,7 +267,7 @@ def test_parquet_has_typed_columns_and_proves_its_own_chain(data: Path, dest: Pa
     (path,) = (dest / "partition-0001").iterdir()
     rows = pq.read_table(path).to_pylist()
     prev = EMPTY_SHA256
-    for row, record in zip(rows, story_records()[1], strict=True):
+    for row, record in zip(rows, scenario_records()[1], strict=True):
         event = json.loads(record)
         assert row["record"] == record
         assert row["prev"] == prev

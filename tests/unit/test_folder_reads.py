@@ -14,7 +14,7 @@ from projections.auditing.reconcile import wallets as reconcile_wallets
 from projections.auditing.reconcile.run import Difference, Reconciled, reconcile
 from projections.storage.port import ReadModelUnavailable
 from unit.fake_reads import Records
-from unit.folders import story_records
+from unit.folders import scenario_records
 from unit.read_model import ReadModel
 
 
@@ -25,8 +25,8 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def changed(folder: Path, *statements: str) -> ReadModel:
-    """The read model of the story, all of it folded, and then this."""
-    model = await ReadModel.folded(folder, story_records())
+    """The read model of the scenario, all of it folded, and then this."""
+    model = await ReadModel.folded(folder, scenario_records())
     for statement in statements:
         assert model.sql(statement) > 0, statement
     return model
@@ -43,7 +43,7 @@ def held_against(
 
 async def test_a_read_model_as_it_was_folded_is_well(tmp_path: Path) -> None:
     await changed(tmp_path)
-    result, differences = held_against(tmp_path, story_records())
+    result, differences = held_against(tmp_path, scenario_records())
     assert differences == []
     assert result.ok
     assert result.cross_user is not None
@@ -74,7 +74,7 @@ ORDER = "kind, asset, amount, bonus, status, reason, seq, created_at_us, resolve
         (f"UPDATE {{orders}} SET created_at_us = 'abc' {OF}", "orders"),
         (f"UPDATE {{orders}} SET seq = X'ff' {OF}", "orders"),
         (f"UPDATE {{orders}} SET reason = CAST(X'ff' AS TEXT) {OF}", "orders"),
-        (f"UPDATE {{standing}} SET staked_low = 'abc' {OF}", "leaderboards"),
+        (f"UPDATE {{standing}} SET day_staked_low = 'abc' {OF}", "leaderboards"),
         (f"UPDATE {{standing}} SET user_id = CAST(X'ff' AS TEXT) {OF}", "checkpoint"),
         ("UPDATE {account} SET debited = 'abc'", "accounts"),
         ("UPDATE checkpoint SET seq = 'abc' WHERE partition = 1", "checkpoint"),
@@ -84,7 +84,7 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
     tmp_path: Path, statement: str, read: str
 ) -> None:
     await changed(tmp_path, statement)
-    result, differences = held_against(tmp_path, story_records())
+    result, differences = held_against(tmp_path, scenario_records())
     assert not result.ok
     assert any(one.read.startswith(read) for one in differences), differences
     assert result.wallets == 8
@@ -102,17 +102,17 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
             "rows",
         ),
         ("INSERT INTO {referral} VALUES (3, 'mallory', 1, 1)", "rows"),
-        ("INSERT INTO {standing} VALUES (2, 'mallory', 'INR', 'day', 20780, 0, 9, 0, 0, 0, 0)", "rows"),
+        (f"INSERT INTO {{standing}} VALUES (2, 'mallory', 'INR', 20780, 20776, 20758{', 0, 9' * 9})", "rows"),
         ("UPDATE {bet} SET user_id = 'mallory' WHERE user_id = 'erin'", "rows"),
     ],
 )
 async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read: str) -> None:
     await changed(tmp_path, statement)
-    result, differences = held_against(tmp_path, story_records())
+    result, differences = held_against(tmp_path, scenario_records())
     assert ("mallory", read) in {(one.user_id, one.read) for one in differences}
     assert not result.ok
-    assert held_against(tmp_path, story_records(), only=["mallory"])[0].unknown_users == 1
-    assert held_against(tmp_path, story_records(), only=["bob"])[1] == []
+    assert held_against(tmp_path, scenario_records(), only=["mallory"])[0].unknown_users == 1
+    assert held_against(tmp_path, scenario_records(), only=["bob"])[1] == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,10 @@ async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read
             f"INSERT INTO {{orders}} SELECT partition, user_id, 'more', {ORDER} FROM {{orders}} {FRANKS}",
             "orders",
         ),
-        ("UPDATE {standing} SET staked_low = staked_low + 1 WHERE user_id = 'erin'", "leaderboards/staked_day"),
+        (
+            "UPDATE {standing} SET day_staked_low = day_staked_low + 1 WHERE user_id = 'erin'",
+            "leaderboards/staked_day",
+        ),
         ("DELETE FROM {standing} WHERE user_id = 'alice'", "leaderboards/net_month"),
     ],
 )
@@ -131,7 +134,7 @@ async def test_a_row_changed_behind_queue_and_leaderboards_is_named(
     tmp_path: Path, statement: str, read: str
 ) -> None:
     await changed(tmp_path, statement)
-    result, differences = held_against(tmp_path, story_records())
+    result, differences = held_against(tmp_path, scenario_records())
     assert any(one.read.startswith(read) for one in differences), differences
     assert not result.ok
 
@@ -141,10 +144,10 @@ async def test_a_log_that_has_fewer_events_than_the_read_model_differs_in_each_s
     tmp_path: Path, kept: int
 ) -> None:
     await changed(tmp_path)
-    shorter = [records[:kept] for records in story_records()]
+    shorter = [records[:kept] for records in scenario_records()]
     result, differences = held_against(tmp_path, shorter)
     beyond = [(one.user_id, one.found) for one in differences if one.read == "checkpoint"]
-    assert beyond == [(f"partition:{number}", str(len(records))) for number, records in enumerate(story_records())]
+    assert beyond == [(f"partition:{number}", str(len(records))) for number, records in enumerate(scenario_records())]
     assert not result.ok
 
 

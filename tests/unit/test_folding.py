@@ -417,12 +417,12 @@ MEANING: Final = {5: "7eed28a70f646192"}
 """Version of the folds → the digest of the rows that it makes of the published scenario of every event."""
 
 
-def books_of_the_published_story(
+def books_of_the_published_scenario(
     folds_of: Callable[[Event], Sequence[Fold]] = lambda _: folds.FOLDS,
 ) -> list[RowBuffer]:
-    story_file = Path(__file__).parents[2] / "schemas" / "vectors" / "story.json"
+    scenario_file = Path(__file__).parents[2] / "schemas" / "vectors" / "scenario.json"
     books = []
-    for partition in msgspec.json.decode(story_file.read_bytes())["partitions"]:
+    for partition in msgspec.json.decode(scenario_file.read_bytes())["partitions"]:
         books.append(RowBuffer(ROW_TYPES, {}, complete=True))
         bet: Event | None = None
         for record in partition["records"]:
@@ -439,12 +439,12 @@ def books_of_the_published_story(
 
 def test_a_model_names_every_type_of_event_that_its_functions_handle() -> None:
     of_type = ByType(folds.FOLDS, folds.TYPES_OF)
-    books = books_of_the_published_story(lambda event: of_type[type(event.data)])
-    assert [book.digests() for book in books] == [book.digests() for book in books_of_the_published_story()]
+    books = books_of_the_published_scenario(lambda event: of_type[type(event.data)])
+    assert [book.digests() for book in books] == [book.digests() for book in books_of_the_published_scenario()]
 
 
 def test_a_fold_that_makes_other_rows_has_another_version() -> None:
-    digests = [sorted(book.digests().items()) for book in books_of_the_published_story()]
+    digests = [sorted(book.digests().items()) for book in books_of_the_published_scenario()]
     meaning = sha256(repr(digests).encode()).hexdigest()[:16]
     assert MEANING.get(folds.VERSION) == meaning, (
         f"the folds make other rows of the same events than version {folds.VERSION} did: raise folds.VERSION, so "
@@ -453,6 +453,6 @@ def test_a_fold_that_makes_other_rows_has_another_version() -> None:
     )
 
 
-def test_the_story_that_holds_the_version_has_rows_in_every_table() -> None:
-    tables = {kind.table for book in books_of_the_published_story() for kind, _ in book.changes()}
+def test_the_scenario_that_holds_the_version_has_rows_in_every_table() -> None:
+    tables = {kind.table for book in books_of_the_published_scenario() for kind, _ in book.changes()}
     assert tables == {kind.table for kind in ROW_TYPES}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -42,10 +43,12 @@ async def folder(tmp_path: Path, scenario: Scenario) -> Folder:
 
 
 @asynccontextmanager
-async def following(folder: Folder, batch: int = 50) -> AsyncIterator[Follower]:
+async def following(
+    folder: Folder, batch: int = 50, clock_s: Callable[[], float] = monotonic
+) -> AsyncIterator[Follower]:
     log, store = folder.reader(), folder.store()
     try:
-        yield Follower(log, store, batch=batch)
+        yield Follower(log, store, batch=batch, clock_s=clock_s)
     finally:
         log.close()
         await store.close()
@@ -143,13 +146,16 @@ async def test_it_runs_until_it_is_stopped(folder: Folder, expected: Tables) -> 
 
 
 async def test_it_gathers_larger_batches_while_many_events_arrive(folder: Folder, scenario: Scenario) -> None:
-    async with following(folder, batch=10_000) as follower:
+    now_s = 0.0
+    async with following(folder, batch=10_000, clock_s=lambda: now_s) as follower:
         await to_the_end(follower)
         few = 0.5 + 1 / max(map(len, scenario.partitions))
         await folder.append(few)
+        now_s += 1.0
         assert await follower.step()
         soon = follower.pause_s
         await folder.append()
+        now_s += 0.001
         assert await follower.step()
         assert follower.pause_s > 3 * soon > 0
 

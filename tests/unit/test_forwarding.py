@@ -4,15 +4,18 @@ Node ``a`` has partition 0 and node ``b`` partition 1; most requests go to ``b``
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
-from ledger.core.commands import Command
+from ledger.core.commands import AnyFollowUp, Command, CountReferral
 from ledger.core.rejections import Code
+from ledger.errors import LedgerError
 from ledger.peers import delivery as delivery_module
+from ledger.peers.delivery import FollowUpDelivery
 from ledger.peers.forwarding import CALL_S, SKEW_S, WAIT_S
 from ledger.writer.requests import Accepted, DryRunAccepted, Failed, IdReused, Refused, WalletRead
 from properties.jumping_loop import in_skipped_time
@@ -417,9 +420,7 @@ async def until(done: Any) -> None:
 
 def open_follow_ups(cluster: ClusterInMemory) -> int:
     return sum(
-        len(writer.state.open_follow_ups())
-        for site in cluster.sites.values()
-        for writer in site.node.writers.values()
+        len(writer.state.open_seqs) for site in cluster.sites.values() for writer in site.node.writers.values()
     )
 
 
@@ -580,3 +581,64 @@ async def test_any_error_of_the_owners_port_leaves_no_request_open() -> None:
         owners.refresh = refresh  # type: ignore[method-assign]
         await cluster.give([0], "a")
         await b.accepted(deposit(1, "o2", user_id=user_id))
+
+
+class _Sender:
+    """``LocalWriters``, ``Owners`` and ``Peers`` of one sender. During each read of its state it sends one more
+    follow-up, and the first read fails."""
+
+    def __init__(self, sends: int) -> None:
+        self.sends, self.reads, self.sent = sends, 0, 0
+        self.open: dict[int, AnyFollowUp] = {}
+        self.delivery = FollowUpDelivery(self, self, self, 1, "here")  # type: ignore[arg-type]  # what it needs of them
+
+    def send(self) -> None:
+        if self.sent < self.sends:
+            self.sent += 1
+            self.open[self.sent] = CountReferral(
+                command_id=f"~x:{self.sent}",
+                user_id="u",
+                cause=f"0:{self.sent}",
+                cause_time_us=0,
+                member="m",
+                level=1,
+            )
+            self.delivery.deliver(0, self.sent, self.open[self.sent], self.arrived(self.sent))
+
+    def arrived(self, seq: int) -> Callable[[], None]:
+        return partial(self.open.__delitem__, seq)
+
+    async def open_follow_ups_after(
+        self, _: int, seq: int, limit: int
+    ) -> Sequence[tuple[int, AnyFollowUp, Callable[[], Any]]]:
+        page = [(sent, self.open[sent], self.arrived(sent)) for sent in self.open if sent > seq][:limit]
+        await asyncio.sleep(0)
+        self.send()
+        self.reads += 1
+        if self.reads == 1:
+            raise LedgerError("the disk is slow")
+        return page
+
+    def address_of(self, _: int) -> str:
+        return "there"
+
+    async def refresh(self) -> None:
+        """The owner stays."""
+
+    async def deliver(self, _: str, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
+        return [True] * len(follow_ups)
+
+
+@in_skipped_time
+async def test_a_follow_up_that_is_sent_while_the_state_is_read_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "QUEUE_MAX", 2)
+    monkeypatch.setattr(delivery_module, "CALL_FOLLOW_UPS", 3)
+    origin = _Sender(sends=20)
+    for _ in range(9):
+        origin.send()
+    await until(lambda: not origin.delivery._tasks)
+    while origin.sent < origin.sends:
+        origin.send()
+    await until(lambda: not origin.delivery._tasks)
+    assert origin.open == {}
+    assert origin.delivery.waiting == 0

@@ -74,3 +74,13 @@ async def test_a_commit_is_on_the_disk(tmp_path: Path) -> None:
         assert other.execute("SELECT value FROM identity_revocation_count").fetchone() == (7,)
     other.close()
     await database.close()
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+async def test_a_server_that_is_away_is_unavailable_and_its_password_is_not_shown(scheme: str) -> None:
+    database = IdentityDatabase(f"{scheme}://stakelog:secret@127.0.0.1:1/none", METADATA)
+    with pytest.raises(IdentityUnavailable, match="the database of clients and tokens failed") as failed:
+        async with database.transaction():
+            pass
+    assert "secret" not in str(failed.value)
+    await database.close()

@@ -118,11 +118,18 @@ ADAPTERS = {
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
     *("projections.live.memory", "projections.live.redis"),
-    *("api.identity.database", "api.identity.store", "api.identity.database_keys", "api.identity.receipt_keys"),
+    *(
+        "api.identity.database",
+        "api.identity.store",
+        "api.identity.database_keys",
+        "api.identity.receipt_keys",
+        "api.identity.copying",
+    ),
     *("api.limits.memory", "api.limits.redis"),
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
+    "api.composition.access",
     "api.composition.scratch",  # opens the store that the background check folds into
     "api.cli.audit.sources",  # the auditor reads a folder without a service
     "api.cli.audit.folder_reads",

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, PLAYER
 from api.identity.ports import Client
 from api.limits.limits import LOGINS_OF_ADDRESS, Rates
-from unit.api_in_memory import Answer, InMemoryApi, limiter
+from unit.api_in_memory import ApiResponse, InMemoryApi, limiter
 from unit.login_in_memory import LoginInMemory, bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,11 +41,11 @@ class World:
         """All buckets are full."""
         self._clock_s.now_s += 1_000
 
-    async def post(self, path: str, body: Any, *headers: tuple[str, str]) -> Answer:
+    async def post(self, path: str, body: Any, *headers: tuple[str, str]) -> ApiResponse:
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return await self.api.ask("POST", path, JSON, *headers, body=data)
 
-    async def until_limited(self, method: str, target: str, *headers: tuple[str, str]) -> tuple[int, Answer]:
+    async def until_limited(self, method: str, target: str, *headers: tuple[str, str]) -> tuple[int, ApiResponse]:
         """How many requests passed before the first 429, and that."""
         for passed in range(1_000):
             answer = await self.api.ask(method, target, *headers)

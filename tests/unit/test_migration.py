@@ -14,10 +14,10 @@ from ledger.operations.migrate import Interleaved, NotThisLog, compare, copy
 from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, MIGRATED, Migrated, mark_migrated, migrated_to, refuse_migrated
 from ledger.sqlite.readers import SqliteRecords
-from unit.folders import story_records, write_log
+from unit.folders import scenario_records, write_log
 
-STORY = story_records()
-EVENTS_IN_ALL = sum(map(len, STORY))
+SCENARIO = scenario_records()
+EVENTS_IN_ALL = sum(map(len, SCENARIO))
 
 
 def ignore(_doing: str, _done: int, _total: int | None) -> None:
@@ -26,7 +26,7 @@ def ignore(_doing: str, _done: int, _total: int | None) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[SqliteRecords]:
-    with closing(SqliteRecords(write_log(tmp_path / "data", STORY) / EVENTS)) as records:
+    with closing(SqliteRecords(write_log(tmp_path / "data", SCENARIO) / EVENTS)) as records:
         yield records
 
 
@@ -37,7 +37,7 @@ def heads(source: SqliteRecords) -> Sequence[Head]:
 
 @pytest.fixture
 def target() -> MemoryEventLog:
-    return MemoryEventLog(len(STORY), shared=True)
+    return MemoryEventLog(len(SCENARIO), shared=True)
 
 
 async def holds(target: MemoryEventLog, records: Sequence[Sequence[bytes]]) -> None:
@@ -54,7 +54,7 @@ async def test_every_record_arrives_with_its_bytes_its_seq_and_its_names(
     source: SqliteRecords, heads: Sequence[Head], target: MemoryEventLog
 ) -> None:
     assert await copy(source, heads, target, ignore) == EVENTS_IN_ALL
-    assert target.appended.records == STORY
+    assert target.appended.records == SCENARIO
     assert tuple(target.appended.heads) == heads
     await compare(source, heads, target, ignore)
 
@@ -63,18 +63,18 @@ async def test_every_record_arrives_with_its_bytes_its_seq_and_its_names(
 async def test_a_move_continues_after_the_records_that_the_target_has(
     source: SqliteRecords, heads: Sequence[Head], target: MemoryEventLog, kept: int
 ) -> None:
-    there = [records[:kept] for records in STORY]
+    there = [records[:kept] for records in SCENARIO]
     await holds(target, there)
     assert await copy(source, heads, target, ignore) == EVENTS_IN_ALL - sum(map(len, there))
-    assert target.appended.records == STORY
+    assert target.appended.records == SCENARIO
 
 
 @pytest.mark.parametrize("seq", [1, 3])
 async def test_a_target_with_another_record_is_refused_named_and_left_as_it_is(
     source: SqliteRecords, heads: Sequence[Head], target: MemoryEventLog, seq: int
 ) -> None:
-    last = len(STORY) - 1
-    there: list[list[bytes]] = [[] for _ in STORY[:-1]] + [[*STORY[last][: seq - 1], b"{}", b"[]"]]
+    last = len(SCENARIO) - 1
+    there: list[list[bytes]] = [[] for _ in SCENARIO[:-1]] + [[*SCENARIO[last][: seq - 1], b"{}", b"[]"]]
     await holds(target, there)
     with pytest.raises(NotThisLog, match=f"^partition {last}, seq {seq}: .*another record") as refused:
         await copy(source, heads, target, ignore)
@@ -85,8 +85,8 @@ async def test_a_target_with_another_record_is_refused_named_and_left_as_it_is(
 async def test_a_target_that_goes_on_where_the_folder_ends_is_refused(
     source: SqliteRecords, heads: Sequence[Head], target: MemoryEventLog
 ) -> None:
-    await holds(target, [[*STORY[0], b"{}"], *([] for _ in STORY[1:])])
-    with pytest.raises(NotThisLog, match=f"^partition 0, seq {len(STORY[0]) + 1}: .*nodes have written"):
+    await holds(target, [[*SCENARIO[0], b"{}"], *([] for _ in SCENARIO[1:])])
+    with pytest.raises(NotThisLog, match=f"^partition 0, seq {len(SCENARIO[0]) + 1}: .*nodes have written"):
         await copy(source, heads, target, ignore)
 
 
@@ -98,7 +98,7 @@ async def test_an_append_that_fails_is_tried_again_and_lands_once(
     lands = lands and isinstance(error, OutcomeUnknown)
     target.fail_next.extend([Failure(error, lands=lands), None, Failure(error, lands=lands)])
     await copy(source, heads, target, ignore)
-    assert target.appended.records == STORY
+    assert target.appended.records == SCENARIO
 
 
 async def test_the_first_append_is_one_record_alone(
@@ -142,7 +142,7 @@ async def test_reading_back_names_the_first_record_that_is_not_the_folders(
 ) -> None:
     await copy(source, heads, target, ignore)
     records: Appended = target.appended
-    place = len(STORY[1])
+    place = len(SCENARIO[1])
     match broken:
         case "changed":
             records.records[1][-1] = records.records[1][-1].replace(b"1", b"2", 1)

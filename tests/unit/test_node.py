@@ -471,7 +471,7 @@ async def test_a_start_without_a_state_reopens_no_follow_up_that_has_arrived() -
     await world.crash()
     world.store = BrittleStore()
     await world.start()
-    assert all(writer.state.open_follow_ups() == [] for writer in world.node.writers.values())
+    assert all(not writer.state.open_seqs for writer in world.node.writers.values())
     await world.crash()
 
 
@@ -637,4 +637,48 @@ async def test_cold_wallets_of_one_partition_stop_no_other_partition() -> None:
     assert all(isinstance(answer, Accepted) for answer in await waiting)
     assert [await world.cash(user_id) for user_id in cold] == [10] * 20, "the balances on the disk were known"
     await world.assert_true_of_the_log()
+    await world.stop()
+
+
+async def test_wallets_with_due_timers_are_read_while_other_partitions_decide() -> None:
+    store = SlowDisk()
+    world = await World(PARTITIONS, store).start()
+    cold, other = users_of(0, 20), users_of(1)[0]
+    await world.post_many(*(open_wallet(user_id) for user_id in (*cold, other)))
+    await world.post_many(*(deposit(5, "d", user_id=user_id) for user_id in cold))
+    soon_us = world.clock.now_us + 1_000_000
+    await world.post_many(*(hold(5, "h", expires_at_us=soon_us, user_id=user_id) for user_id in cold))
+    await world.stop()
+    await world.start()
+    store.slow = True
+    world.clock.now_us = soon_us
+    await asyncio.to_thread(store.begun.wait, 60)
+    await world.accepted(deposit(7, user_id=other))
+    assert "hold_expired" not in world.types()
+    world.clock.now_us = soon_us - 1  # the clock steps back: the timers are not forgotten
+    store.go.set()
+    await world.logged("hold_expired")
+    await world.quiet()
+    assert world.types().count("hold_expired") == len(cold)
+    await world.stop()
+
+
+async def test_a_start_reads_the_disk_in_threads() -> None:
+    store = SlowDisk()
+    world = await World(PARTITIONS, store).start()
+    senders, receiver = users_of(0, 20), users_of(1)[0]
+    await world.post_many(*(open_wallet(user_id) for user_id in (*senders, receiver)))
+    await world.post_many(*(deposit(5, "d", user_id=user_id) for user_id in senders))
+    with pytest.MonkeyPatch.context() as losing:
+        losing.setattr(world.node.writers[1], "receive", lambda _follow_up, _arrived: None)
+        await world.post_many(*(transfer(2, receiver, "t", user_id=user_id) for user_id in senders))
+    await world.save()
+    await world.post_many(*(deposit(1, "d2", user_id=user_id) for user_id in senders))
+    await world.crash()
+    store.slow = True
+    store.go.set()
+    await world.start()  # replays the second deposits, and delivers the open follow-ups
+    await world.quiet()
+    assert await world.cash(receiver) == 40
+    assert [await world.cash(user_id) for user_id in senders] == [4] * 20
     await world.stop()

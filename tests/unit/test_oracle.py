@@ -16,7 +16,7 @@ from ledger.writer.requests import WalletRead
 from projections.auditing.oracle import Document, Supply, UnknownRecord, WalletOracle, is_wallet
 from properties.busy_days import Deliver, Step, Wait, busy_day
 from properties.scenarios import USERS, Post
-from unit.folders import story_records
+from unit.folders import scenario_records
 from unit.given import (
     NOON,
     PARTITION,
@@ -596,11 +596,11 @@ def entries_of(scene: Scene, user_id: str) -> dict[str, set[tuple[str, str]]]:
 
 
 def test_it_applies_the_whole_published_scenario() -> None:
-    users = {json.loads(record)["user_id"] for records in story_records() for record in records}
+    users = {json.loads(record)["user_id"] for records in scenario_records() for record in records}
     for user_id in users:
         oracle = WalletOracle(user_id)
         last: dict[str, Any] = {}
-        for record in (record for records in story_records() for record in records):
+        for record in (record for records in scenario_records() for record in records):
             event = json.loads(record)
             if event["user_id"] == user_id:
                 oracle.apply(record)

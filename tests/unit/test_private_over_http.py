@@ -18,7 +18,7 @@ from api.identity.private import PrivateTexts
 from api.routes.commands import get_command
 from api.routes.parameters import HistoryQuery, OfCommand, OfWallet
 from api.routes.wallets import get_history
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.identity import MASTERS, key_store
 
 SECRET = {"iban": "MARKER-1", "MARKER-2": 'é "MARKER-3'}
@@ -36,7 +36,9 @@ READERS = {
 class Private(InMemoryApi):
     keys: DatabaseKeyStore
 
-    async def post(self, body: Any, query: str = "", actor: str = "games", *, at: str = "/v1/commands") -> Answer:
+    async def post(
+        self, body: Any, query: str = "", actor: str = "games", *, at: str = "/v1/commands"
+    ) -> ApiResponse:
         headers = (("content-type", "application/json"), ("stakelog-actor", actor))
         return await self.ask("POST", f"{at}{query}", *headers, body=json.dumps(body).encode())
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from api.cli.main import stakelog
 from ledger.sqlite.folder import EVENTS
 from sqlite_log import damage
-from unit.folders import story_records, write_log
+from unit.folders import scenario_records, write_log
 from unit.read_model import ReadModel
 
 
@@ -23,9 +23,9 @@ def run(data: Path, *arguments: str, partitions: str | None = None) -> Result:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """The published story, and a read model of all of it."""
-    folder = write_log(tmp_path / "data", story_records())
-    fold(folder, story_records())
+    """The published scenario, and a read model of all of it."""
+    folder = write_log(tmp_path / "data", scenario_records())
+    fold(folder, scenario_records())
     return folder
 
 
@@ -59,7 +59,7 @@ def test_the_status_of_a_read_model_that_knows_all_is_well(data: Path) -> None:
 
 
 def test_the_status_of_a_log_that_got_shorter_names_every_partition_that_is_ahead(data: Path) -> None:
-    ends = [len(records) for records in story_records()]
+    ends = [len(records) for records in scenario_records()]
     damage(data / EVENTS, f"DELETE FROM event WHERE partition IN (1, 2) AND seq > {min(ends[1], ends[2]) - 2}")
     done = run(data, "status")
     assert done.exit_code == 1
@@ -74,7 +74,7 @@ def test_the_status_beside_another_log_says_so(data: Path) -> None:
     damage(data / EVENTS, "UPDATE event SET record = replace(CAST(record AS TEXT), 'a', 'b') WHERE partition = 3")
     done = run(data, "status")
     assert done.exit_code == 1
-    assert f"AHEAD partition 3, seq {len(story_records()[3])}: the log has another record there" in done.stdout
+    assert f"AHEAD partition 3, seq {len(scenario_records()[3])}: the log has another record there" in done.stdout
 
 
 def test_the_status_beside_a_log_of_other_partitions_says_so(data: Path, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_the_status_with_other_partitions_than_the_log_has_is_refused_as_serve_d
 
 
 def test_the_status_of_a_read_model_before_a_record_that_is_none_names_its_place(tmp_path: Path) -> None:
-    data = write_log(tmp_path / "data", story_records())
-    fold(data, [partition[:2] for partition in story_records()])
+    data = write_log(tmp_path / "data", scenario_records())
+    fold(data, [partition[:2] for partition in scenario_records()])
     damage(data / EVENTS, "UPDATE event SET record = x'7b' WHERE partition = 1 AND seq = 3")
     done = run(data, "status")
     assert done.exit_code == 1

@@ -16,7 +16,7 @@ from api.http.problems import KINDS, MEDIA_TYPE
 from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
 from ledger.errors import LogUnavailable
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.given import deposit, hold, open_wallet, place_bet, request_withdrawal, set_limits, transfer
 
 ODD_ID: Final = "a/b//%2F?#&+=%20/"
@@ -80,7 +80,7 @@ async def own(tmp_path: Path) -> AsyncIterator[InMemoryApi]:
         yield api_client
 
 
-def assert_problem(answer: Answer, code: str, status: int | None = None, **fields: Any) -> None:
+def assert_problem(answer: ApiResponse, code: str, status: int | None = None, **fields: Any) -> None:
     assert answer.headers["content-type"] == MEDIA_TYPE, answer
     problem = answer.json()
     expected = KINDS[code].status if status is None else status

@@ -19,7 +19,7 @@ from projections.auditing.reconcile.run import (
     reconcile,
 )
 from unit.fake_reads import FakeReads, Records
-from unit.folders import story_records
+from unit.folders import scenario_records
 
 WALLETS = 7
 
@@ -32,14 +32,14 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(reads: FakeReads, **options: Any) -> tuple[Reconciled, list[Difference]]:
     differences: list[Difference] = []
-    records = options.pop("records", Records(story_records()))
+    records = options.pop("records", Records(scenario_records()))
     result = reconcile(records, reads, on_difference=differences.append, wait_s=options.pop("wait_s", 0), **options)
     assert result.differences == len(differences)
     return result, differences
 
 
 def fake_reads() -> FakeReads:
-    return FakeReads(story_records())
+    return FakeReads(scenario_records())
 
 
 def test_reads_that_agree_with_the_log_have_no_difference() -> None:
@@ -50,7 +50,7 @@ def test_reads_that_agree_with_the_log_have_no_difference() -> None:
     assert (result.wallets, result.partitions) == (WALLETS + 1, 4), (
         "the wallet `nobody` was never opened and is read too"
     )
-    assert result.events == sum(map(len, story_records()))
+    assert result.events == sum(map(len, scenario_records()))
     assert (result.retried, result.behind, result.late) == (0, [], [])
     assert {read for read, user_id in reads.calls if user_id == "alice"} == {
         *("wallet", "stats", "referrals", "balance", "history", "bets", "holds", "transfers", "grants"),
@@ -68,7 +68,7 @@ def test_the_money_supply_of_a_whole_log_sums_to_zero() -> None:
 
 
 def test_postings_that_do_not_sum_to_zero_are_reported() -> None:
-    records = story_records()
+    records = scenario_records()
     forged = json.loads(records[0][-1])
     assert forged["postings"]
     forged["postings"][0][2] += 1
@@ -186,7 +186,7 @@ def test_a_difference_has_the_expected_and_the_found_value() -> None:
 
 
 def _last_position_of(user_id: str) -> str:
-    events = [json.loads(record) for records in story_records() for record in records]
+    events = [json.loads(record) for records in scenario_records() for record in records]
     last = [event for event in events if event["user_id"] == user_id][-1]
     return f"{last['partition']}:{last['seq']}"
 
@@ -226,7 +226,7 @@ def test_a_document_that_agrees_in_a_later_attempt_is_no_difference_and_is_count
 
 
 def test_a_response_newer_than_the_records_read_is_compared_with_the_newer_records() -> None:
-    whole = story_records()
+    whole = scenario_records()
     growing = Records([records[: len(records) * 2 // 3] for records in whole])
     first_ends = growing.ends()
 
@@ -246,7 +246,7 @@ def test_a_response_newer_than_the_records_read_is_compared_with_the_newer_recor
 
 
 def test_a_list_that_grows_while_it_is_paged_has_the_items_of_its_first_page() -> None:
-    whole = story_records()
+    whole = scenario_records()
     reads = FakeReads(whole, page=2)
     reads.ends = {partition: len(records) // 2 for partition, records in enumerate(whole)}
 
@@ -309,12 +309,12 @@ def test_reads_that_stay_behind_are_reported_but_are_no_difference() -> None:
     reads.ends = {1: 30}
     result, differences = run(reads, wait_s=0.01)
     assert differences == []
-    assert result.late == [LatePartition(1, 30, len(story_records()[1]))]
+    assert result.late == [LatePartition(1, 30, len(scenario_records()[1]))]
     assert not result.ok
 
 
 def test_an_unknown_record_ends_reconcile() -> None:
-    records = story_records()
+    records = scenario_records()
     records[1][3] = records[1][3].replace(b'"referral_counted"', b'"of_tomorrow"')
     with pytest.raises(UnknownRecord, match="1:4 is of type of_tomorrow"):
         run(fake_reads(), records=Records(records))
@@ -323,7 +323,7 @@ def test_an_unknown_record_ends_reconcile() -> None:
 def test_progress_ends_with_the_total() -> None:
     seen: list[tuple[int, int]] = []
     run(fake_reads(), on_progress=lambda done, total: seen.append((done, total)))
-    total = sum(map(len, story_records()))
+    total = sum(map(len, scenario_records()))
     assert seen[-1] == (total, total)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
@@ -393,12 +393,12 @@ def test_half_a_surrogate_pair_in_a_response_is_shown() -> None:
 
 
 def users_of(partition: int) -> set[str]:
-    return {json.loads(record)["user_id"] for record in story_records()[partition]}
+    return {json.loads(record)["user_id"] for record in scenario_records()[partition]}
 
 
 def test_rows_of_a_user_without_events_are_a_difference() -> None:
     reads = fake_reads()
-    reads.users_with_rows = {1: (len(story_records()[1]), users_of(1) | {"mallory"})}
+    reads.users_with_rows = {1: (len(scenario_records()[1]), users_of(1) | {"mallory"})}
     result, differences = run(reads)
     assert [(one.user_id, one.read, one.found) for one in differences] == [("mallory", "rows", '"some"')]
     assert not result.ok
@@ -407,7 +407,7 @@ def test_rows_of_a_user_without_events_are_a_difference() -> None:
 
 
 def test_rows_are_compared_with_the_log_as_of_their_checkpoint() -> None:
-    first = json.loads(story_records()[2][0])["user_id"]
+    first = json.loads(scenario_records()[2][0])["user_id"]
     later = sorted(users_of(2) - {first})
     reads = fake_reads()
     reads.users_with_rows = {2: (1, users_of(2))}
@@ -418,7 +418,7 @@ def test_rows_are_compared_with_the_log_as_of_their_checkpoint() -> None:
 
 @pytest.mark.parametrize("partition", [0, 1])
 def test_a_log_with_fewer_events_than_the_rows_is_a_difference_also_without_a_wallet(partition: int) -> None:
-    shorter = story_records()
+    shorter = scenario_records()
     shorter[partition] = shorter[partition][: 0 if partition == 0 else -1]
     end = len(shorter[partition])
     reads = FakeReads(shorter)
@@ -444,7 +444,7 @@ def test_the_queue_and_every_leaderboard_are_compared() -> None:
     cross_user = cross_user_of(run(reads)[0])
     orders = sum(len(oracle.orders) for oracle in reads._oracles())
     assert cross_user.orders == orders > 8
-    assert cross_user.leaderboards == 9, "all bets of the story are of one day and asset"
+    assert cross_user.leaderboards == 9, "all bets of the scenario are of one day and asset"
     assert (cross_user.not_compared, cross_user.days_left_out) == ("", 0)
     assert [read for read, user_id in reads.calls if user_id == ""].count("orders") == -(-orders // reads.page)
     assert run(reads, only=["alice"])[0].cross_user is None
@@ -484,7 +484,7 @@ def test_a_missing_extra_or_misplaced_order_in_the_queue_is_a_difference(alter: 
     reads.altered = altered
     if field == "as_of.positions":
         reads.ends = dict.fromkeys(range(4), 1)
-    result, differences = run(reads, records=_at_one() if field == "as_of.positions" else Records(story_records()))
+    result, differences = run(reads, records=_at_one() if field == "as_of.positions" else Records(scenario_records()))
     assert [one.read for one in differences if one.read == "orders"] == ["orders"], differences
     assert any(field in one.field for one in differences), differences
     assert not result.ok
@@ -514,7 +514,7 @@ class _AtOne(Records):
 
 
 def _at_one() -> Records:
-    return _AtOne(story_records())
+    return _AtOne(scenario_records())
 
 
 def test_an_unknown_user_in_the_queue_is_named() -> None:
@@ -592,7 +592,7 @@ def test_while_a_user_is_quarantined_queue_and_leaderboards_are_reported_as_not_
 
 
 def test_leaderboards_that_grow_are_compared_with_the_log_as_of_each_response() -> None:
-    whole = story_records()
+    whole = scenario_records()
     reads = FakeReads(whole)
     reads.ends = dict.fromkeys(range(4), 1)
 

@@ -1,4 +1,4 @@
-"""`stakelog audit replay`: a wallet's or a partition's story, exact, in order, up to any time."""
+"""`stakelog audit replay`: a wallet's or a partition's events, exact, in order, up to any time."""
 
 import json
 from contextlib import closing
@@ -15,12 +15,12 @@ from ledger.operations.replay import Unreadable, line_of, parse_time, utc
 from ledger.sqlite.folder import EVENTS
 from ledger.sqlite.readers import SqliteRecords
 from sqlite_log import damage
-from unit.folders import story_records, write_log
+from unit.folders import scenario_records, write_log
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("story") / "data", story_records())
+    return write_log(tmp_path_factory.mktemp("scenario") / "data", scenario_records())
 
 
 def replay(data: Path, *arguments: str) -> Result:
@@ -34,19 +34,19 @@ def ndjson(done: Result) -> list[bytes]:
 
 def of(user_id: str) -> list[bytes]:
     return [
-        record for partition in story_records() for record in partition if json.loads(record)["user_id"] == user_id
+        record for partition in scenario_records() for record in partition if json.loads(record)["user_id"] == user_id
     ]
 
 
-def test_a_wallets_story_is_its_records_byte_for_byte_in_order(data: Path) -> None:
+def test_a_wallets_events_is_its_records_byte_for_byte_in_order(data: Path) -> None:
     assert ndjson(replay(data, "--user", "alice", "--format", "ndjson")) == of("alice")
 
 
-def test_a_partitions_story_is_all_its_records(data: Path) -> None:
-    assert ndjson(replay(data, "--partition", "2", "--format", "ndjson")) == story_records()[2]
+def test_a_partitions_events_is_all_its_records(data: Path) -> None:
+    assert ndjson(replay(data, "--partition", "2", "--format", "ndjson")) == scenario_records()[2]
 
 
-def test_a_story_may_end_at_a_time_which_is_still_part_of_it(data: Path) -> None:
+def test_the_events_may_end_at_a_time_which_is_still_part_of_it(data: Path) -> None:
     records = of("bob")
     until_us = json.loads(records[5])["time_us"]
     expected = [record for record in records if json.loads(record)["time_us"] <= until_us]
@@ -57,7 +57,7 @@ def test_a_story_may_end_at_a_time_which_is_still_part_of_it(data: Path) -> None
     assert len(just_before) < len(expected)
 
 
-def test_the_story_of_a_known_wallet_before_its_beginning_is_empty(data: Path) -> None:
+def test_the_events_of_a_known_wallet_before_its_beginning_is_empty(data: Path) -> None:
     done = replay(data, "--user", "bob", "--until", "2020-01-01T00:00:00Z")
     assert done.exit_code == 0
     assert done.output == "0 events\n"
@@ -107,7 +107,7 @@ def test_wrong_use_is_one_message_and_ends_with_2(data: Path, arguments: tuple[s
 
 
 def test_a_record_that_cannot_be_read_ends_the_table_in_words_and_with_1(tmp_path: Path) -> None:
-    records = story_records()
+    records = scenario_records()
     data = write_log(tmp_path / "data", records)
     damage(data / EVENTS, "UPDATE event SET record = x'7b' WHERE partition = 2 AND seq = 3")
     done = replay(data, "--partition", "2")
@@ -119,8 +119,8 @@ def test_a_record_that_cannot_be_read_ends_the_table_in_words_and_with_1(tmp_pat
     assert "record number 3 of this output cannot be read" in until.stderr
 
 
-def test_a_wallets_story_has_its_own_records_only_whatever_other_records_name(tmp_path: Path) -> None:
-    records = story_records()
+def test_a_wallets_events_has_its_own_records_only_whatever_other_records_name(tmp_path: Path) -> None:
+    records = scenario_records()
     p = partition_of("carol", len(records))
     expected = [record for record in records[p] if json.loads(record)["user_id"] == "carol"]
     assert expected
@@ -134,8 +134,8 @@ def test_a_wallets_story_has_its_own_records_only_whatever_other_records_name(tm
 
 
 def test_a_record_of_a_wallet_that_cannot_be_read_is_not_hidden(tmp_path: Path) -> None:
-    data = write_log(tmp_path / "data", story_records())
-    p = partition_of("alice", len(story_records()))
+    data = write_log(tmp_path / "data", scenario_records())
+    p = partition_of("alice", len(scenario_records()))
     damage(data / EVENTS, "UPDATE event SET record = substr(record, 1, length(record) - 1) WHERE partition = ?", p)
     done = replay(data, "--user", "alice")
     assert done.exit_code == 1
@@ -145,7 +145,7 @@ def test_a_record_of_a_wallet_that_cannot_be_read_is_not_hidden(tmp_path: Path) 
 def test_records_can_be_read_from_the_middle_on(data: Path) -> None:
     with closing(SqliteRecords(data / EVENTS)) as records:
         found = [row[0] for page in records.read(2, 6, 3) for row in page]
-    assert found == story_records()[2][2:6]
+    assert found == scenario_records()[2][2:6]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_time_is_shown_with_all_its_digits() -> None:
 
 
 def a_record(**changed: Any) -> bytes:
-    event = json.loads(story_records()[0][0]) | changed
+    event = json.loads(scenario_records()[0][0]) | changed
     return json.dumps(event).encode()
 
 

@@ -16,7 +16,7 @@ from api.openapi.schemas import command_name
 from api.routes.table import ROUTES
 from ledger.core.commands import COMMAND_TYPES
 from schemas.generate.document import document
-from unit.api_in_memory import Answer, InMemoryApi
+from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.given import ASSETS
 from unit.login_in_memory import LoginInMemory, bearer
 
@@ -39,7 +39,7 @@ OF_THE_CONTRACT: Final = {
 """The contract's table, copied: what each role may post."""
 
 READS: Final = {
-    GAME_SERVER: r"/v1/(wallets|leaderboards|games|gifts|commands|referral-codes|live).*",
+    GAME_SERVER: r"/v1/(wallets|leaderboards|games|gifts|commands|live).*",
     PLAYER: r"/v1/(wallets/|orders|leaderboards|games|live).*",
     OPERATOR: r"(?!/v1/events|/v1/clients|/metrics).*",
     AUDITOR: r"(?!/v1/clients).*",
@@ -82,10 +82,10 @@ class World:
     def __init__(self, api: InMemoryApi, login: LoginInMemory, tokens: dict[str, str]) -> None:
         self.api, self.login, self.tokens = api, login, tokens
 
-    async def ask(self, role: str, method: str, target: str, body: Any = None) -> Answer:
+    async def ask(self, role: str, method: str, target: str, body: Any = None) -> ApiResponse:
         return await self.ask_with(self.tokens[role], method, target, body)
 
-    async def ask_with(self, token: str, method: str, target: str, body: Any = None) -> Answer:
+    async def ask_with(self, token: str, method: str, target: str, body: Any = None) -> ApiResponse:
         headers = [bearer(token)] + ([JSON] if body is not None else [])
         encoded = b"" if body is None else msgspec.json.encode(body)
         return await self.api.ask(method, target, *headers, body=encoded)

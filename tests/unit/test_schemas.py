@@ -44,8 +44,8 @@ def vectors(name: str) -> Any:
     return json.loads((FOLDER / "vectors" / f"{name}.json").read_bytes())
 
 
-def story_records() -> list[str]:
-    return [record for partition in vectors("story")["partitions"] for record in partition["records"]]
+def scenario_records() -> list[str]:
+    return [record for partition in vectors("scenario")["partitions"] for record in partition["records"]]
 
 
 # --- what is committed ----------------------------------------
@@ -88,7 +88,7 @@ def test_every_event_type_has_its_strict_schema(data: Any) -> None:
     assert schema["required"] == list(schema["properties"])
 
 
-def test_every_record_of_the_story_is_what_its_schema_says_and_every_type_is_in_it() -> None:
+def test_every_record_of_the_scenario_is_what_its_schema_says_and_every_type_is_in_it() -> None:
     validators = {
         data.type: Draft202012Validator(
             json.loads((FOLDER / "events" / "v1" / f"{data.type}.json").read_bytes()),
@@ -96,13 +96,13 @@ def test_every_record_of_the_story_is_what_its_schema_says_and_every_type_is_in_
         for data in DATA_TYPES
     }
     met: Counter[str] = Counter()
-    for text in story_records():
+    for text in scenario_records():
         record = json.loads(text)
         validators[record["type"]].validate(record)
         met[record["type"]] += 1
         for other, validator in validators.items():
             assert other == record["type"] or not validator.is_valid(record), (other, text)
-    # The story is played on a log of one process; how a shared one is opened, tests/unit/test_shared_log.py shows.
+    # The scenario is played on a log of one process; how a shared one is opened, tests/unit/test_shared_log.py shows.
     assert set(met) == set(validators) - {"writer_opened"}
 
 
@@ -125,7 +125,7 @@ def spoiled(record: Any) -> list[Any]:
 
 
 def test_a_record_that_is_wrong_in_one_thing_is_not_what_its_schema_says() -> None:
-    for text in story_records():
+    for text in scenario_records():
         record = json.loads(text)
         data = next(data for data in DATA_TYPES if data.type == record["type"])
         validator = Draft202012Validator(record_file(data))
@@ -159,7 +159,7 @@ def spoiled_members(record: Any) -> list[Any]:
 
 
 def test_the_storys_records_are_one_chain_a_partition() -> None:
-    for partition in vectors("story")["partitions"]:
+    for partition in vectors("scenario")["partitions"]:
         head, time_us = ZEROS, 0
         for seq, text in enumerate(partition["records"], 1):
             record = json.loads(text)
@@ -174,7 +174,7 @@ def test_the_storys_records_are_one_chain_a_partition() -> None:
 
 
 def test_the_storys_records_are_written_in_the_one_way() -> None:
-    for text in story_records():
+    for text in scenario_records():
         record = json.loads(text)
         assert json.dumps(record, separators=(",", ":"), ensure_ascii=False) == text
         assert json.dumps(record["data"], sort_keys=True) == json.dumps(record["data"])
@@ -184,7 +184,7 @@ def test_the_storys_records_are_written_in_the_one_way() -> None:
 
 def test_the_storys_money_is_neither_made_nor_lost() -> None:
     accounts: Counter[tuple[str, str]] = Counter()
-    for text in story_records():
+    for text in scenario_records():
         record = json.loads(text)
         of_this_event: Counter[str] = Counter()
         for account, asset, amount in record["postings"]:
@@ -197,14 +197,14 @@ def test_the_storys_money_is_neither_made_nor_lost() -> None:
     assert not any(amount for (account, _), amount in accounts.items() if account.startswith("transit/"))
 
 
-def test_each_step_of_the_story_made_its_record() -> None:
-    story = vectors("story")
+def test_each_step_of_the_scenario_made_its_record() -> None:
+    scenario = vectors("scenario")
     records = {
         f"{partition['partition']}:{seq}": text
-        for partition in story["partitions"]
+        for partition in scenario["partitions"]
         for seq, text in enumerate(partition["records"], 1)
     }
-    for step in story["steps"]:
+    for step in scenario["steps"]:
         text = records[step["position"]]
         record = json.loads(text)
         assert sha256(text.encode()).hexdigest() == step["head"]
@@ -263,8 +263,8 @@ def test_the_partitions_are_kafkas() -> None:
     for case in vectors("partitions")["cases"]:
         for number, partition in case["partitions"].items():
             assert (murmur2(case["user_id"].encode()) & 0x7FFFFFFF) % int(number) == partition
-    partitions = len(vectors("story")["partitions"])
-    for text in story_records():
+    partitions = len(vectors("scenario")["partitions"])
+    for text in scenario_records():
         record = json.loads(text)
         assert (murmur2(record["user_id"].encode()) & 0x7FFFFFFF) % partitions == record["partition"]
 
@@ -351,7 +351,7 @@ def test_every_command_has_an_example_that_is_accepted_and_its_result() -> None:
         command = examples[f"command.{name}"]["value"]
         Draft202012Validator(schema).validate(command)
         assert read_command(json.dumps(command).encode()).command.command_id == command["command_id"]
-        assert examples[f"answer.{name}"]["value"]["data"].items() >= {
+        assert examples[f"result.{name}"]["value"]["data"].items() >= {
             (key, value)
             for key, value in command.items()
             if key not in ("type", "command_id", "user_id", "metadata")

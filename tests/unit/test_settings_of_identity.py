@@ -60,3 +60,26 @@ def test_no_proxy_is_trusted_unless_it_is_named() -> None:
     assert [str(network) for network in named] == ["10.0.0.0/8", "::1/128"]
     with pytest.raises(SettingsError, match=r"^STAKELOG_TRUSTED_PROXIES: .*proxy"):
         read_settings({"STAKELOG_TRUSTED_PROXIES": "proxy"})
+
+
+def test_an_operator_adjusts_ten_thousand_units_of_each_asset_alone_unless_told_otherwise() -> None:
+    assets = {"STAKELOG_ASSETS": "INR:2,GOLD:0,TINY:18"}
+    assert read_settings(assets).adjust_max == {"INR": 1_000_000, "GOLD": 10_000, "TINY": 2**53 - 1}
+    told = read_settings(assets | {"STAKELOG_ADJUST_MAX": "GOLD:0, INR:5"}).adjust_max
+    assert told == {"INR": 5, "GOLD": 0, "TINY": 2**53 - 1}
+    assert read_settings(assets | {"STAKELOG_ADJUST_MAX": "none"}).adjust_max == {}
+
+
+@pytest.mark.parametrize("text", ["INR", "INR:", "INR:-1", "INR:1.5", "XYZ:1", "INR:1;GOLD:2", "INR:" + "9" * 17])
+def test_a_malformed_bound_of_adjustments_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^STAKELOG_ADJUST_MAX=.*: what an operator may adjust alone"):
+        read_settings({"STAKELOG_ADJUST_MAX": text})
+
+
+def test_the_issuer_is_an_address_without_a_slash_at_its_end() -> None:
+    assert read_settings({}).issuer is None
+    for url in ("https://ledger.example", "http://127.0.0.1:8080", "https://example.com/ledger"):
+        assert read_settings({"STAKELOG_ISSUER": url}).issuer == url
+    for url in ("ledger.example", "https://ledger.example/", "https://u:p@x", "https://x?a=1", "https://", "ftp://x"):
+        with pytest.raises(SettingsError, match=r"^STAKELOG_ISSUER="):
+            read_settings({"STAKELOG_ISSUER": url})

@@ -189,6 +189,20 @@ async def test_more_nonces_than_fit_are_refused_not_forgotten() -> None:
     assert await nonces.is_new("10")
 
 
+async def test_a_nonce_is_remembered_for_its_whole_time_whenever_it_came() -> None:
+    clock_s = Clock()
+    nonces = NoncesInMemory(clock_s=clock_s)
+    came_s = [KEEP_S * tenth / 10 for tenth in range(40)]
+    for at_s in came_s:
+        clock_s.now_s = CREATED_S + at_s
+        assert await nonces.is_new(str(at_s))
+        for earlier_s in came_s:
+            if at_s - KEEP_S <= earlier_s <= at_s:
+                assert not await nonces.is_new(str(earlier_s)), (earlier_s, at_s)
+    clock_s.now_s += 10 * KEEP_S
+    assert await nonces.is_new(str(came_s[-1])), "and it is forgotten in the end"
+
+
 def test_a_public_key_is_the_line_that_openssl_writes() -> None:
     key = PRIVATE.public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

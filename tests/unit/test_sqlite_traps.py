@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from conformance.event_log import Run, append, run_of, whole
 from ledger.core.record import EMPTY, Head
@@ -168,7 +169,7 @@ async def test_an_append_is_one_row_of_lines(log: SqliteEventLog, path: Path) ->
 async def test_a_record_with_a_line_feed_is_a_broken_invariant_and_writes_nothing(log: SqliteEventLog) -> None:
     records = run_of(0, EMPTY, ["a", "b"]).records
     with pytest.raises(AssertionError, match="line feed"):
-        await log.append(0, EMPTY, [records[0], records[1]._replace(record=b"{\n}")])
+        await log.append(0, EMPTY, [records[0], replace(records[1], record=b"{\n}")])
     assert await whole(log, 0) == []
     await append(log, 0, EMPTY, "a")
 
@@ -523,7 +524,7 @@ async def count_of(path: Path, partition: int) -> int:
 async def test_an_unexpected_error_in_the_commit_thread_is_an_unknown_outcome_and_closes_the_log(path: Path) -> None:
     log = SqliteEventLog(path, PARTITIONS)
     records = run_of(0, EMPTY, ["a"]).records
-    broken = [records[0]._replace(seq=2**70)]  # no integer of SQLite: fails in the driver, not as an sqlite3.Error
+    broken = [replace(records[0], seq=2**70)]  # no integer of SQLite: fails in the driver, not as an sqlite3.Error
     async with asyncio.timeout(60):
         with pytest.raises(OutcomeUnknown):
             await log.append(0, EMPTY, broken)

@@ -112,7 +112,7 @@ async def test_follow_ups_that_the_owner_knows_to_have_arrived_are_not_delivered
     await until(lambda: a.node.open_follow_ups({0: 0})[0].seqs == [])
     await ready(cluster, "b", 0)
     state = standbys_of(b)._writers[0].state
-    await until(lambda: state.open_follow_ups() == [])
+    await until(lambda: not state.open_seqs)
 
 
 async def test_open_follow_ups_are_read_in_pages_however_many_of_them_stay_open(
@@ -152,7 +152,7 @@ async def test_open_follow_ups_are_delivered_by_the_standby_that_takes_over(clus
     await a.accepted(transfer(10, U1, "t1", user_id=U0))
     await ready(cluster, "b", 0)
     await asyncio.sleep(0.03)
-    assert len(standbys_of(b)._writers[0].state.open_follow_ups()) == 1, "the owner reports that it is open"
+    assert len(standbys_of(b)._writers[0].state.open_seqs) == 1, "the owner reports that it is open"
     await cluster.crash_one("a")
     await cluster.give(b={0, 1})
     await cluster.settled()
@@ -300,7 +300,7 @@ async def test_after_any_error_of_the_other_nodes_arrived_follow_ups_are_still_c
     await until(lambda: a.node.open_follow_ups({0: 0})[0].seqs == [])
     await ready(cluster, "b", 0)
     state = standbys_of(b)._writers[0].state
-    await until(lambda: errors == [] and state.open_follow_ups() == [])
+    await until(lambda: errors == [] and not state.open_seqs)
 
 
 async def test_a_state_that_is_not_on_the_log_halts_a_standby_s_node(cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """A partition's state: what a batch changes is undone as a whole, and nothing else sees it before it is committed."""
 
+import asyncio
 import random
 from typing import Any
 
@@ -65,7 +66,7 @@ def seen(state: PartitionState) -> dict[str, Any]:
         **{key: state.get(key) for key in KEYS},
         "timers": (state.next_due_us(), sorted(state._timers)),
         "generation": state.highest_generation,
-        "follow-ups": state.open_follow_ups(),
+        "follow-ups": asyncio.run(state.open_follow_ups()),
         "unsaved": dict(state._changed),
     }
 
@@ -115,10 +116,10 @@ def test_a_batch_that_is_rolled_back_is_not_saved(state: PartitionState) -> None
 
 def test_a_follow_up_of_a_batch_is_not_open_before_the_commit(state: PartitionState) -> None:
     state.open_follow_up(3, referral(3))
-    assert [seq for seq, _ in state.open_follow_ups()] == [2], "the batch may still be rolled back"
+    assert [seq for seq, _ in asyncio.run(state.open_follow_ups())] == [2], "the batch may still be rolled back"
     state.commit()
     state.close_follow_up(2)
-    assert [seq for seq, _ in state.open_follow_ups()] == [3]
+    assert [seq for seq, _ in asyncio.run(state.open_follow_ups())] == [3]
 
 
 def test_open_follow_ups_are_read_page_by_page_from_whatever_layer_has_them(state: PartitionState) -> None:
@@ -133,15 +134,15 @@ def test_open_follow_ups_are_read_page_by_page_from_whatever_layer_has_them(stat
     state.commit()
     state.close_follow_up(3)
     opened = [(seq, referral(seq)) for seq in (2, 4, 5)]
-    assert state.open_follow_ups() == opened
-    assert state.open_follow_ups(0, 2) == opened[:2]
-    assert state.open_follow_ups(4, 2) == opened[2:]
+    assert asyncio.run(state.open_follow_ups()) == opened
+    assert asyncio.run(state.open_follow_ups(0, 2)) == opened[:2]
+    assert asyncio.run(state.open_follow_ups(4, 2)) == opened[2:]
     state.save(changes, Head(4, "4" * 64), None)
     state.end_checkpoint(saved=True)
     state.save(state.begin_checkpoint(), Head(5, "5" * 64), None)
     state.end_checkpoint(saved=True)
     again = PartitionState(0, state._store, 16, KeyFilter(1))
-    assert again.open_follow_ups() == opened
+    assert asyncio.run(again.open_follow_ups()) == opened
     assert list(again.open_seqs) == [2, 4, 5]
 
 

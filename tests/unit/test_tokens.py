@@ -201,6 +201,15 @@ async def test_verified_tokens_stay_bounded_in_memory(login: LoginInMemory, monk
     assert len(login.tokens._verified) == 3
 
 
+async def test_a_token_names_the_issuer_of_the_settings_and_another_issuers_is_refused(login: LoginInMemory) -> None:
+    issuer = "https://ledger.example"
+    there = Tokens(login.store, login.keys, login.revocations, login.clock, issuer=issuer)
+    pair = await there.begin_player(GAME_SERVER, "u7")
+    assert claims_of(pair.access_token)["iss"] == issuer
+    assert there.identity_of(pair.access_token.encode()).user_id == "u7"
+    refused(login, pair.access_token)
+
+
 # --- refresh tokens ------------------------------------------------------------------------------------------------
 
 

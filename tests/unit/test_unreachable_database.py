@@ -17,7 +17,7 @@ from projections.projecting.retry import retry_until_stopped
 from projections.storage.port import ReadModelUnavailable, message_for_log
 from projections.storage.server import ServerReadModelStore
 from projections.storage.server_reader import ServerReadModel
-from unit.folders import story_records, write_log
+from unit.folders import scenario_records, write_log
 
 EACH = pytest.mark.parametrize("kind", ["postgresql", "mysql"])
 
@@ -40,7 +40,7 @@ def check_named(text: str, named: str) -> None:
 @EACH
 @pytest.mark.parametrize("command", [["status"], ["rebuild"], ["supply"], ["check", "--once"]], ids=" ".join)
 def test_a_command_of_project_names_the_database(tmp_path: Path, kind: str, command: list[str]) -> None:
-    data = write_log(tmp_path / "data", story_records())
+    data = write_log(tmp_path / "data", scenario_records())
     url, named = unreachable(kind)
     environment = {"STAKELOG_DATA": str(data), "STAKELOG_READ_MODEL": url}
     done = CliRunner().invoke(stakelog, ["project", *command], env=environment)
@@ -52,7 +52,7 @@ def test_a_command_of_project_names_the_database(tmp_path: Path, kind: str, comm
 def test_a_database_that_accepts_connections_and_never_responds_ends_a_rebuild_with_one_line(
     tmp_path: Path, kind: str
 ) -> None:
-    data = write_log(tmp_path / "data", story_records())
+    data = write_log(tmp_path / "data", scenario_records())
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and no program reads
         url = f"{kind}://the-user:the-secret@127.0.0.1:{silent.getsockname()[1]}/wallets"
         environment = {"STAKELOG_DATA": str(data), "STAKELOG_READ_MODEL": url}
@@ -66,7 +66,7 @@ def test_a_database_that_accepts_connections_and_never_responds_ends_a_rebuild_w
 def test_a_move_to_a_broker_that_cannot_be_reached_ends_with_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = write_log(tmp_path / "data", story_records())
+    data = write_log(tmp_path / "data", scenario_records())
     url, _ = unreachable("postgresql")
     environment = {"STAKELOG_LOG": f"kafka://127.0.0.1:{free_port()}", "STAKELOG_READ_MODEL": url}
     done = CliRunner().invoke(stakelog, ["migrate", "--data", str(data)], env=environment)

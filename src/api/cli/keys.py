@@ -91,7 +91,7 @@ def _run(work: "Callable[[Settings, KeyStore], Awaitable[T]]") -> T:
     """The result of ``work``; a failure is one line, and ends the program."""
     import os
 
-    from api.composition.container import identity_database
+    from api.composition.access import identity_database
     from api.composition.settings import SettingsError, read_settings
     from api.identity.database_keys import DatabaseKeyStore
     from api.identity.master_key import MasterKeyUnusable

@@ -15,6 +15,7 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 from msgspec import Struct
 
 from api.cli.progress import Report, progress_of_steps
@@ -109,6 +110,7 @@ def _migrate(data: Path | None, to: str | None, workers: int | None) -> None:
     try:
         if (went := migrated_to(settings.data)) is not None:
             _say_where_it_went(went, address)
+            _say_identity(settings, asyncio.run(_identity(settings)))
             return
         with closing(SqliteRecords(settings.data / EVENTS)) as records:
             _check_partitions(settings, records.partitions)
@@ -187,10 +189,12 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
             folded = await _read_model(move, report)
             await _refuse_nodes(move)
             await _refuse_newer(verified, topic)
+        identities = await _identity(move.settings)
         mark_migrated(
             move.settings.data, Migrated(str(move.address), TOPIC, time_ns() // 1_000, tuple(verified.heads))
         )
     _say_done(move, verified, copied, copied_s, monotonic() - began_s, folded)
+    _say_identity(move.settings, identities)
 
 
 @asynccontextmanager
@@ -223,8 +227,6 @@ async def _read_model(move: _Move, report: Report) -> int | None:
     """Fold the log into the database. Returns None if there is no database."""
     from functools import partial
 
-    import msgspec
-
     from api.composition.container import open_read_side
     from api.composition.settings import SQLITE
     from projections.projecting.rebuild import bring_up
@@ -233,6 +235,43 @@ async def _read_model(move: _Move, report: Report) -> int | None:
         return None
     opens = partial(open_read_side, msgspec.structs.replace(move.settings, log=SQLITE))
     return await bring_up(opens, workers=move.workers, progress=report)
+
+
+async def _identity(settings: "Settings") -> int | None:
+    """Copy clients, tokens and keys into the nodes' database. Returns None if there are none, or no database."""
+    from api.composition.access import identity_database
+    from api.composition.settings import SQLITE
+    from api.identity.copying import copy_identity
+    from api.identity.database import IdentityDatabase
+    from api.identity.tables import METADATA
+    from ledger.files import IDENTITY
+
+    to = settings.identity if settings.identity != SQLITE else settings.read_model
+    if to == SQLITE or not (settings.data / IDENTITY).exists():
+        return None
+    source = identity_database(msgspec.structs.replace(settings, identity=SQLITE))
+    target = IdentityDatabase(to, METADATA)
+    try:
+        return await copy_identity(source, target)
+    finally:
+        await source.close()
+        await target.close()
+
+
+def _say_identity(settings: "Settings", rows: int | None) -> None:
+    from ledger.files import IDENTITY, MASTER_KEY
+
+    data = settings.data
+    if rows is not None:
+        click.echo(
+            f"{rows} rows of clients, tokens and keys are in the database of the nodes. Each node needs the master "
+            f"key of this folder: name a copy of {data / MASTER_KEY} in STAKELOG_MASTER_KEY_FILE"
+        )
+    elif (data / IDENTITY).exists():
+        click.echo(
+            f"clients, tokens and keys stay in {data / IDENTITY}: no database is named. Run this again with "
+            "STAKELOG_IDENTITY or STAKELOG_READ_MODEL before the nodes start, or private texts cannot be read"
+        )
 
 
 async def _refuse_newer(verified: "Verified", topic: "KafkaEventLog") -> None:

@@ -1,4 +1,4 @@
-"""Which adapter serves which port: the only module that names adapters.
+"""Which adapter serves which port: with ``access``, the only module that names adapters.
 
 All objects live as long as the process; dishka builds it in order and closes it in the reverse order, so the
 folder's lock is the first thing taken and the last released.
@@ -14,33 +14,18 @@ from functools import partial
 from logging import getLogger
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, NamedTuple, NewType
+from typing import TYPE_CHECKING, NewType
 from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
+from api.composition.access import AccessParts, AvailableKeys, Limiting
 from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
-from api.composition.first_client import create_first
-from api.composition.keys import make_keys, master_keys_of
 from api.composition.scratch import scratch_store
 from api.composition.settings import MEMORY, SQLITE, Settings
-from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
-from api.identity.clients import Clients
-from api.identity.database import FILE as IDENTITY
-from api.identity.database import IdentityDatabase
-from api.identity.database_keys import DatabaseKeyStore
-from api.identity.hashing import SecretHasher
-from api.identity.keys import Keys
-from api.identity.login import Access, Login
-from api.identity.revocations import Revocations
-from api.identity.store import DatabaseIdentityStore
-from api.identity.tables import METADATA as IDENTITY_TABLES
-from api.identity.tokens import ISSUER, Tokens
-from api.limits.limits import Limits
-from api.limits.memory import NoncesInMemory
-from api.limits.signatures import SignedRequests
+from api.identity.login import Access
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
@@ -101,25 +86,12 @@ Children = NewType("Children", tuple[Child, ...])
 """All child processes of the service."""
 
 
-class AvailableKeys(NamedTuple):
-    """The keys of the service; None: it has no master key."""
-
-    keys: Keys | None
-
-
 _log = getLogger(__name__)
 
 
 def system_clock() -> int:
     """The machine's time: Unix microseconds, UTC."""
     return time.time_ns() // 1000
-
-
-class Limiting(NamedTuple):
-    """Rate limits and the check of signatures."""
-
-    limiter: Limiter | None
-    """None: ``STAKELOG_AUTH=off``."""
 
 
 class Local(Provider):
@@ -175,68 +147,6 @@ class Local(Provider):
         await reads.suspects.stop()
         if isinstance(reads, CachedReads):
             await reads.close_cache()
-
-    @provide
-    async def identity(self, settings: Settings, _: FolderLock) -> AsyncIterator[IdentityDatabase]:
-        """Not opened before its first use."""
-        database = identity_database(settings)
-        yield database
-        await database.close()
-
-    @provide
-    async def limiter(self, settings: Settings, _: FolderLock) -> AsyncIterator[Limiting]:
-        """Started. Without Redis each process has limits of its own, and accepts no signed request."""
-        if not settings.auth:
-            yield Limiting(None)
-            return
-        if settings.cache == MEMORY:
-            limits, nonces = Limits(settings.rates), NoncesInMemory()
-            yield Limiting(Limiter(limits, SignedRequests(nonces), settings.trusted_proxies))
-            return
-        from api.limits.redis import RedisBuckets, RedisNonces
-        from projections.caching.redis_client import RedisClient
-
-        client = RedisClient(settings.cache, connections=2)
-        limits = Limits(settings.rates, RedisBuckets(client))
-        adding = background.keep(limits.keep_adding_up, "rate-limits")
-        yield Limiting(Limiter(limits, SignedRequests(RedisNonces(client)), settings.trusted_proxies))
-        adding.cancel()
-        await asyncio.wait({adding})
-        await client.close()
-
-    @provide
-    async def keys(
-        self, settings: Settings, database: IdentityDatabase, clock: Clock
-    ) -> AsyncIterator[AvailableKeys]:
-        """Started."""
-        store = DatabaseKeyStore(database)
-        masters = await master_keys_of(settings, store)
-        if masters is None:
-            yield AvailableKeys(None)
-            return
-        keys = make_keys(store, masters, clock)
-        await keys.ring.start()
-        yield AvailableKeys(keys)
-        await keys.ring.stop()
-
-    @provide
-    async def access(
-        self, settings: Settings, database: IdentityDatabase, available: AvailableKeys, clock: Clock
-    ) -> AsyncIterator[Access]:
-        """Started. Without its database no token is accepted; it is tried again."""
-        if not settings.auth:
-            yield Access(None)
-            return
-        assert available.keys is not None, "with login there is a master key"
-        keys = available.keys.ring
-        store = DatabaseIdentityStore(database)
-        with closing(SecretHasher()) as hasher:
-            clients = Clients(store, clock, hasher)
-            revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
-            tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
-            await revocations.start()
-            yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
-            await revocations.stop()
 
     @provide
     async def sealer(
@@ -473,12 +383,6 @@ async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -
         await log.close()
 
 
-def identity_database(settings: Settings) -> IdentityDatabase:
-    """The database of clients, tokens and keys."""
-    where = settings.data / IDENTITY if settings.identity == SQLITE else settings.identity
-    return IdentityDatabase(where, IDENTITY_TABLES)
-
-
 def _file_name(address: str) -> str:
     """The node's address as a part of a file's name."""
     return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in urlsplit(address).netloc)
@@ -700,4 +604,4 @@ async def open_worker(
 
 def make_container(settings: Settings) -> AsyncContainer:
     own = Embedded() if settings.log == SQLITE else Distributed()
-    return make_async_container(Local(), own, context={Settings: settings})
+    return make_async_container(Local(), AccessParts(), own, context={Settings: settings})

@@ -10,8 +10,8 @@ _log: Final = logging.getLogger(__name__)
 
 
 async def create_first(clients: Clients, secret: str | None) -> None:
-    """Create the client ``admin`` unless there is one. ``secret``: None makes one, and prints it to stdout, where no
-    collector of logs reads it. Raises IdentityUnavailable."""
+    """Create the client ``admin`` unless there is one. ``secret``: None makes one, and prints it to stdout, apart
+    from the service log. Raises IdentityUnavailable."""
     made = await clients.create_first(secret)
     if made is None:
         return

@@ -9,4 +9,5 @@ and tokens in the tables of ``tables``, which ``database`` opens on SQLite, Post
 ``private``. Their port is in ``key_store``, its adapter in ``database_keys``.
 
 ``receipts`` checks what was signed by public keys alone, ``receipt_keys`` reads these from a data folder.
+``copying`` copies all tables into another database.
 """

@@ -114,6 +114,7 @@ def _engine_of(where: Path | str) -> AsyncEngine:
             kept.set(drivername="postgresql+psycopg"),
             # No prepared statements: a PgBouncer in transaction mode does not keep them.
             {"connect_timeout": _CONNECT_S, "prepare_threshold": None, "application_name": "stakelog"},
+            pool_pre_ping=True,
         )
     options: dict[str, Any] = {"connect_timeout": _CONNECT_S, "init_command": _MYSQL_SETTINGS}
     for authority in parse_qs(urlsplit(where).query).get("ssl_ca", ()):

@@ -100,7 +100,7 @@ _READS_EVENTS: Final = (AUDITOR, ADMIN)
 _READ: Final = ("log_unavailable", "not_yet_visible")
 _NO_WALLET: Final = ("wallet_not_found",)
 _COMMANDS: Final = tuple(f"command.{command.__struct_config__.tag}" for command in COMMAND_TYPES)
-_RESULTS: Final = tuple(f"answer.{command.__struct_config__.tag}" for command in COMMAND_TYPES)
+_RESULTS: Final = tuple(f"result.{command.__struct_config__.tag}" for command in COMMAND_TYPES)
 _TRUE_AT: Final = "It, and in `as_of` the position at which it is true"
 _ETAG: Final = ("ETag",)
 _PAGE: Final = "A page, newest first; `next_cursor` leads to the next one"
@@ -121,7 +121,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
             Body(
                 Named("ResultOrDryRun", (Result, DryRunResult), "The first result of the command, or of a dry run"),
                 "The command was accepted before, and this is its first result; or it is a dry run",
-                examples=("answer.deposit", "dry_run"),
+                examples=("result.deposit", "dry_run"),
                 headers=("Idempotency-Hit",),
             ),
         ),
@@ -155,7 +155,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
                     BATCH_MAX,
                 ),
                 "An item for each command, in the same order",
-                examples=("answer.batch",),
+                examples=("result.batch",),
             ),
         ),
         problems=(*BODY, "outcome_unknown"),

@@ -9,9 +9,9 @@ Invariants:
 
 from bisect import insort
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from ledger.core.events import (
@@ -87,7 +87,7 @@ ItemT = TypeVar("ItemT", Order, Bet, Hold, SentTransfer, Proposal, Reversible)
 Evolved = tuple[Wallet, dict[str, Item]]
 
 
-class Step(NamedTuple):
+class Step(Struct, gc=False):
     """What the function of an event type reads besides the event's data."""
 
     items: Items

@@ -434,7 +434,7 @@ def _known_then(partition: int, head: Head, place: bytes | None) -> Known | None
 def _shorter(partition: int, end: int, known: int) -> str:
     return (
         f"partition {partition} got shorter: it ends at offset {end}, but everything before {known} was read. "
-        "The topic lost records that were acknowledged; nothing was changed. Stop, and restore it"
+        "The topic lost records that were acknowledged; nothing was changed. Stop all nodes and restore the topic"
     )
 
 

@@ -205,6 +205,7 @@ class Node:
         """Close all accepted requests, let follow-ups arrive (the late ones are delivered again at the next start),
         save the state, close the log. Raises LedgerError where the state cannot be saved."""
         self.stop_accepting()
+        self._store.hurry()
         await self.leave()
         await self._checkpoints.stop()
         deadline_s = time.monotonic() + quiet_within_s
@@ -287,7 +288,7 @@ class Node:
         writer.receive(follow_up, arrived)
         return True
 
-    def open_follow_ups_after(
+    async def open_follow_ups_after(
         self, origin: int, seq: int, limit: int
     ) -> list[tuple[int, AnyFollowUp, Callable[[], None]]] | None:
         """See ``LocalWriters``."""
@@ -295,7 +296,7 @@ class Node:
         if writer is None:
             return None
         state = writer.state
-        page = state.open_follow_ups(seq, limit)
+        page = await state.open_follow_ups(seq, limit)
         return [(seq, follow_up, partial(state.close_follow_up, seq)) for seq, follow_up in page]
 
     async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> AnyResponse:

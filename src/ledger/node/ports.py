@@ -95,7 +95,7 @@ class LocalWriters(Protocol):
         and never if the node loses the partition before: wait with a time limit, and deliver again."""
         ...
 
-    def open_follow_ups_after(
+    async def open_follow_ups_after(
         self, origin: int, seq: int, limit: int
     ) -> list[tuple[int, AnyFollowUp, Callable[[], None]]] | None:
         """The first ``limit`` open follow-ups of the events of ``origin`` above ``seq``: each with the seq of its

@@ -12,6 +12,7 @@ Invariants:
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -103,7 +104,7 @@ class FollowUpDelivery:
         backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
         while queue.waiting or queue.in_state_after:
             try:
-                self._refill(partition, queue)
+                await self._refill(partition, queue)
             except LedgerError as error:
                 self._warnings.warn("open follow-ups cannot be read from the state: %s", error)
                 await asyncio.sleep(backoff.next_s())
@@ -125,20 +126,24 @@ class FollowUpDelivery:
                 await self._refresh_owners()
         del self._tasks[partition]
 
-    def _refill(self, partition: int, queue: _Queue) -> None:
+    async def _refill(self, partition: int, queue: _Queue) -> None:
         """If the queue has room, read a page of the follow-ups that were left in a state. Raises LedgerError."""
         if not queue.in_state_after or len(queue.waiting) > QUEUE_MAX // 2:
             return
         origin, after = next(iter(queue.in_state_after.items()))
-        page = self._local.open_follow_ups_after(origin, after, CALL_FOLLOW_UPS)
-        del queue.in_state_after[origin]
-        if page is None:
-            return  # the next owner of the origin delivers them
-        for seq, follow_up, arrived in page:
-            if partition_of(follow_up.user_id, self._partitions) == partition:
-                queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
-        if len(page) == CALL_FOLLOW_UPS:
-            queue.in_state_after[origin] = page[-1][0]  # behind the other origins: each has its turn
+        queue.in_state_after[origin] = sys.maxsize  # ``deliver`` lowers it if more come during the read
+        left_after = after
+        try:
+            page = await self._local.open_follow_ups_after(origin, after, CALL_FOLLOW_UPS)
+            # None: the next owner of the origin delivers them.
+            for seq, follow_up, arrived in page or ():
+                if partition_of(follow_up.user_id, self._partitions) == partition:
+                    queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
+            left_after = page[-1][0] if page and len(page) == CALL_FOLLOW_UPS else sys.maxsize
+        finally:
+            left_after = min(left_after, queue.in_state_after.pop(origin))
+            if left_after < sys.maxsize:
+                queue.in_state_after[origin] = left_after  # behind the other origins: each has its turn
 
     async def _deliver_batch(self, partition: int, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
         """For each follow-up whether its event is known to be durable."""

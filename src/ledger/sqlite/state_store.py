@@ -2,7 +2,7 @@
 
 ``synchronous=NORMAL``: after a power cut the last checkpoints may be missing, but never half written; the log has the
 rest. Three connections, which in WAL mode do not wait for each other: one for look-ups on the event loop, one for
-``get_in_thread``, one for ``save`` in a thread. Each copy and each replacement has another connection.
+``get_in_thread`` and ``scan``, one for ``save`` in a thread. Each copy and each replacement has another connection.
 
 Wallets, timers and follow-ups are rows of table ``value``; the ids, ``<user_id> <item>``, are in ``runs``.
 
@@ -89,6 +89,7 @@ class SqliteStateStore:
         try:
             self._writing = threading.Lock()  # a lock, because SQLite's own waiting is a loop of sleeps
             self._reading = threading.Lock()
+            self._hurried = threading.Event()
             self._reader, self._saver = self._open()
             self._thread_reader = self._connect()
             self._thread_reader.execute("PRAGMA query_only=1")
@@ -164,16 +165,16 @@ class SqliteStateStore:
     def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
         end = last.encode()
         try:
-            with _moment(self._reader):
-                pairs = takewhile(lambda pair: pair[0] < end, _pairs(self._reader, partition, first.encode()))
+            with self._reading, _moment(self._thread_reader) as reader:
+                pairs = takewhile(lambda pair: pair[0] < end, _pairs(reader, partition, first.encode()))
                 return [(key.decode(), decode_value(value)) for key, value in islice(pairs, limit)]
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise self._unreadable(error) from error
 
     def keys(self, partition: int, after: str, limit: int) -> list[str]:
         try:
-            with _moment(self._saver):
-                pairs = _pairs(self._saver, partition, _behind(after))
+            with _moment(self._saver) as reader:
+                pairs = _pairs(reader, partition, _behind(after))
                 return [key.decode() for key, _ in islice(pairs, limit)]
         except (sqlite3.Error, ValueError) as error:
             raise self._unreadable(error) from error
@@ -186,7 +187,7 @@ class SqliteStateStore:
         rows = sorted(pair for pair in encoded if not _is_id(pair[0]))
         kept = [pair for pair in rows if pair[1]]
         try:
-            runs.merge_if_due(saver, partition, partial(self._transaction, saver))
+            runs.merge_if_due(saver, partition, partial(self._transaction, saver), self._hurried.is_set)
             with self._transaction(saver):
                 saver.executemany(_DELETE, [(partition, key) for key, value in rows if not value])
                 done = 0
@@ -201,6 +202,9 @@ class SqliteStateStore:
                 shrink_wal(saver, self._path)
         except (sqlite3.Error, ValueError) as error:
             raise LedgerError(f"{self._path} cannot be written: {error}") from error
+
+    def hurry(self) -> None:
+        self._hurried.set()
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -359,10 +363,10 @@ def _rows(reader: sqlite3.Connection, partition: int, first: bytes) -> Iterator[
 
 
 @contextmanager
-def _moment(reader: sqlite3.Connection) -> Iterator[None]:
+def _moment(reader: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """What is read within it is of one moment."""
     reader.execute("BEGIN")
     try:
-        yield
+        yield reader
     finally:
         reader.execute("COMMIT")

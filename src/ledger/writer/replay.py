@@ -73,8 +73,8 @@ async def catch_up(log: EventLog, state: PartitionState, head: Head, limit: int)
         keys.append(event.user_id)
         keys += [f"{event.user_id} {key}" for key in items_read_by(event)]
     replayed = Replayed(end, len(events), events[-1][0].time_us if events else 0)
-    state.prefetch(keys)
     try:
+        await state.prefetch_in_thread(keys)
         for event, at in events:
             _fold(state, replayed, event, at)
     except BaseException:

@@ -101,10 +101,14 @@ class RoundDecider:
         self._state, self._assets, self._append_bytes = state, assets, append_bytes
         self._partition = state.partition
 
-    async def fetch(self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]) -> None:
-        """Before ``decide``: read what they need from the disk, in one look-up, while other partitions work. Raises
-        LedgerError."""
-        await self._state.prefetch_in_thread(_keys_of(requests, follow_ups))
+    async def fetch(
+        self, now_us: int, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]
+    ) -> list[tuple[int, str]]:
+        """Before ``decide``: read what they need from the disk, in one look-up, while other partitions work. Returns
+        the timers that are due at ``now_us``. Raises LedgerError."""
+        due = self._state.take_due(now_us, TIMERS_PER_ROUND)
+        await self._state.prefetch_in_thread(_keys_of(due, requests, follow_ups))
+        return due
 
     def decide(
         self,
@@ -113,33 +117,15 @@ class RoundDecider:
         clock_us: int,
         requests: Sequence[Request],
         follow_ups: Sequence[FollowUpRequest],
+        due: Sequence[tuple[int, str]],
     ) -> Round:
-        """Decide, in this order: due expiries of other wallets, the follow-ups, the requests.
+        """Decide, in this order: the expiries of the wallets in ``due``, the follow-ups, the requests.
 
         ``head`` is the partition's head and ``last_us`` the time of its last event. Raises LedgerError if the state
         store cannot be read: the caller rolls the state back.
         """
-        due = self._state.take_due(max(clock_us, last_us), TIMERS_PER_ROUND)
-        return self._decide(head, last_us, clock_us, requests, follow_ups, due)
-
-    def decide_alone(self, head: Head, last_us: int, clock_us: int, request: Request) -> Round:
-        """What a round of this request alone would decide. The state stays as it is. Raises LedgerError."""
-        decided = self._decide(head, last_us, clock_us, (request,), (), ())
-        self._state.roll_back()
-        return decided
-
-    def _decide(
-        self,
-        head: Head,
-        last_us: int,
-        clock_us: int,
-        requests: Sequence[Request],
-        follow_ups: Sequence[FollowUpRequest],
-        due: Sequence[tuple[int, str]],
-    ) -> Round:
         state = self._state
         decided = Round(head, max(clock_us, last_us))
-        state.prefetch([user_id for _, user_id in due])
         for _, user_id in due:
             self._expire_due(decided, state.wallet(user_id))
         for waiting in follow_ups:
@@ -166,6 +152,12 @@ class RoundDecider:
             "a decided request lacks its response"
         )
         assert decided.head.seq == head.seq + len(decided.records), (head, decided.head)
+        return decided
+
+    def decide_alone(self, head: Head, last_us: int, clock_us: int, request: Request) -> Round:
+        """What a round of this request alone would decide. The state stays as it is. Raises LedgerError."""
+        decided = self.decide(head, last_us, clock_us, (request,), (), ())
+        self._state.roll_back()
         return decided
 
     def _decide_command(self, decided: Round, request: CommandRequest) -> bool:
@@ -271,9 +263,11 @@ class RoundDecider:
         return after, position
 
 
-def _keys_of(requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]) -> list[str]:
+def _keys_of(
+    due: Sequence[tuple[int, str]], requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]
+) -> list[str]:
     """The state's keys that a round reads, so that it reads the store once."""
-    keys: list[str] = []
+    keys = [user_id for _, user_id in due]
     for request in requests:
         user_id = request.user_id
         keys.append(user_id)

@@ -55,11 +55,11 @@ _READ_INLINE_MAX: Final = 4
 _TIMERS_MAX: Final = 65_536
 
 
-class _Unchanged:
-    """In the undo log: the key was not in ``changed`` before."""
+class _Unknown:
+    """A layer does not have the key. In the undo log: ``changed`` did not have it before."""
 
 
-_UNCHANGED: Final = _Unchanged()
+_UNKNOWN: Final = _Unknown()
 
 
 def command_key(user_id: str, command_id: str) -> str:
@@ -84,11 +84,12 @@ class PartitionState:
     """The layers above, and the partition's timers."""
 
     def __init__(self, partition: int, store: StateStore, recent_max: int, key_filter: KeyFilter) -> None:
+        """Reads the disk; any thread may call it. Raises LedgerError."""
         self.partition = partition
         self._store = store
         self._key_filter = key_filter
         self._recent_max = recent_max
-        self._undo: list[tuple[str, Value | _Unchanged | None]] = []
+        self._undo: list[tuple[str, Value | _Unknown | None]] = []
         self._batch_timers: list[tuple[int, str]] = []
         self._batch_due: list[tuple[int, str]] = []
         self._batch_sent: list[int] = []
@@ -99,7 +100,7 @@ class PartitionState:
         self._timers: list[tuple[int, str]] = []
         self._timers_max = _TIMERS_MAX
         self._timers_until_us: int | None = None  # later timers are not in memory; None: all are
-        generation = store.get(partition, (_GENERATION_KEY,)).get(_GENERATION_KEY, 0)
+        generation = store.get_in_thread(partition, (_GENERATION_KEY,)).get(_GENERATION_KEY, 0)
         assert isinstance(generation, int), generation
         self.highest_generation = self._committed_generation = generation
         """The highest generation that opened the partition, 0 if none did, as far as the log has been read."""
@@ -146,14 +147,18 @@ class PartitionState:
 
     def get(self, key: str) -> Value | None:
         """The value under ``key``; None if there is none. Raises LedgerError if the store cannot be read."""
-        for layer in (self._changed, self._fetched, self._saving):
-            if key in layer:
-                return layer[key]
-        wallet = self._recent.get(key)
-        if wallet is not None:
-            return wallet
-        self.prefetch((key,))
-        return self._fetched[key]
+        value: Value | _Unknown | None = self._changed.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._fetched.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._saving.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._recent.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            self.prefetch((key,))
+            value = self._fetched[key]
+        assert not isinstance(value, _Unknown), key
+        return value
 
     def wallet(self, user_id: str) -> Wallet:
         """The user's wallet; a new one of status "none" if the partition has no event of the user."""
@@ -172,7 +177,7 @@ class PartitionState:
     def put(self, key: str, value: Value | None) -> None:
         """Change a value within the batch; None deletes."""
         changed = self._changed
-        self._undo.append((key, changed.get(key, _UNCHANGED)))
+        self._undo.append((key, changed.get(key, _UNKNOWN)))
         changed[key] = value
 
     def put_wallet(self, before: Wallet, after: Wallet) -> None:
@@ -220,7 +225,7 @@ class PartitionState:
         """Undo the batch's changes, the last one first."""
         changed = self._changed
         for key, before in reversed(self._undo):
-            if isinstance(before, _Unchanged):
+            if isinstance(before, _Unknown):
                 del changed[key]
             else:
                 changed[key] = before
@@ -248,14 +253,21 @@ class PartitionState:
         if self.open_seqs.discard(seq):
             self._changed[_follow_up_key(seq)] = None
 
-    def open_follow_ups(self, after: int = 0, limit: int = sys.maxsize) -> list[tuple[int, AnyFollowUp]]:
-        """The first ``limit`` open follow-ups of events above ``after``, with their seqs. Raises LedgerError."""
+    async def open_follow_ups(self, after: int = 0, limit: int = sys.maxsize) -> list[tuple[int, AnyFollowUp]]:
+        """The first ``limit`` open follow-ups of events above ``after``, with their seqs, as they are when this ends.
+        The disk is read in a thread. Raises LedgerError."""
         keys = {_follow_up_key(seq): seq for seq in self.open_seqs.after(after, limit)}
         found: dict[str, Value | None] = {}
         for layer in (self._saving, self._changed):
             found.update((key, layer[key]) for key in keys if key in layer)
-        found.update(self._store.get(self.partition, [key for key in keys if key not in found]))
-        return [(seq, found[key]) for key, seq in keys.items()]  # type: ignore[misc]  # they are follow-ups
+        cold = [key for key in keys if key not in found]
+        if cold:
+            found.update(await asyncio.to_thread(self._store.get_in_thread, self.partition, cold))
+        return [
+            (seq, found[key])  # type: ignore[misc]  # they are follow-ups
+            for key, seq in keys.items()
+            if seq in self.open_seqs
+        ]
 
     def _load_open_seqs(self) -> None:
         start = _FOLLOW_UPS[0]
@@ -373,7 +385,7 @@ class PartitionState:
             return
         self._changed = {**saving, **self._changed}
         self._undo = [
-            (key, saving[key] if isinstance(before, _Unchanged) and key in saving else before)
+            (key, saving[key] if isinstance(before, _Unknown) and key in saving else before)
             for key, before in self._undo
         ]
 

@@ -111,6 +111,7 @@ class Writer:
         self._follow_ups_in_round: Sequence[FollowUpRequest] = ()
         self._abandoned: list[FollowUpRequest] = []
         self._task: asyncio.Task[None] | None = None
+        self._starting = False
         self._between_rounds = asyncio.Lock()
 
         self._refusal: Failed | None = None
@@ -152,8 +153,11 @@ class Writer:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and no round is under way; also true if the partition has halted."""
-        return self._halt is not None or (not self._mailbox and not self._between_rounds.locked())
+        """Whether nothing waits, no round is under way, and its open follow-ups are delivered again; also true if the
+        partition has halted."""
+        if self._halt is not None:
+            return True
+        return not self._starting and not self._mailbox and not self._between_rounds.locked()
 
     @property
     def is_open(self) -> bool:
@@ -186,7 +190,9 @@ class Writer:
         checkpoint = self._store.checkpoint(self.partition)
         if checkpoint is not None:
             await self._log.begin_at(self.partition, checkpoint, self._store.place(self.partition))
-        self.state = PartitionState(self.partition, self._store, self._recent_max, KeyFilter(self._log.partitions))
+        self.state = await asyncio.to_thread(
+            PartitionState, self.partition, self._store, self._recent_max, KeyFilter(self._log.partitions)
+        )
         self._decider = RoundDecider(self.state, self._assets, self._log.append_bytes)
         self._opening.note_read(self.state.highest_generation)
         end = await self._log.head(self.partition)
@@ -275,10 +281,7 @@ class Writer:
         sets ``opened``. With ``strictly`` it stops, too, if it reads a ``writer_opened`` of the same generation.
         """
         self._opening.generation, self._opening.strictly = generation, strictly
-        seq = 0
-        while page := self.state.open_follow_ups(seq, _REPLAY_PAGE):
-            for seq, follow_up in page:
-                self._deliver(self.partition, seq, follow_up)
+        self._starting = True
         self._task = background.start(self._run(), f"writer-{self.partition}")
 
     def open_again(self, generation: int) -> None:
@@ -355,8 +358,17 @@ class Writer:
 
     # --- rounds ----------------------------------------------------------------------------------------------------
 
+    async def _deliver_open_follow_ups(self) -> None:
+        """Raises LedgerError."""
+        seq = 0
+        while page := await self.state.open_follow_ups(seq, _REPLAY_PAGE):
+            for seq, follow_up in page:
+                self._deliver(self.partition, seq, follow_up)
+        self._starting = False
+
     async def _run(self) -> None:
         try:
+            await self._deliver_open_follow_ups()
             while await self._wait_for_work():
                 async with self._between_rounds:
                     self._requests_in_round = []
@@ -412,12 +424,15 @@ class Writer:
         """Decide, append, respond. Raises LedgerError if the partition cannot continue; every request is closed."""
         for attempt in range(_STALE_MAX):
             try:
+                now_us = max(self._clock(), self._time_us)
+                due = await self._decider.fetch(now_us, requests, follow_ups)
                 if self._opening.is_behind(self.state, self.head, follow_ups):
+                    self.state.roll_back()
                     self._opening.must_open = True
                     self._wait_again(requests, follow_ups)
                     return
-                await self._decider.fetch(requests, follow_ups)
-                decided = self._decider.decide(self.head, self._time_us, self._clock(), requests, follow_ups)
+                # Not before ``now_us``, if the clock steps back during the read: the due timers would be lost.
+                decided = self._decider.decide(self.head, now_us, self._clock(), requests, follow_ups, due)
             except LedgerError:  # the state cannot be relied on: nothing was decided
                 self.state.roll_back()
                 self._put_back(follow_ups)

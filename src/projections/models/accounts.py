@@ -53,7 +53,10 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
 
 def _pooled(account: str) -> str:
     """One account for the same bucket of all wallets: ``wallet/<user_id>/cash`` → ``wallet/cash``."""
-    return f"wallet/{account.rpartition('/')[2]}" if account.startswith("wallet/") else account
+    return _OF_ALL_WALLETS[account.rpartition("/")[2]] if account.startswith("wallet/") else account
+
+
+_OF_ALL_WALLETS: Final = {bucket: f"wallet/{bucket}" for bucket in ("cash", "bonus", "held")}
 
 
 MODEL: Final = Model((AccountRow,), fold, needs)

@@ -169,8 +169,9 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
 def _standing(buffer: RowBuffer, user_id: str, asset: str, time_us: int) -> StandingRow:
     """The user's row, of the day, week and month of this time."""
     spans = _spans_of(time_us // DAY_US)
-    row = buffer[StandingRow].edit_or_add((user_id, asset), *(first_day for _, first_day in spans))
-    if row.day != spans[0][1]:
+    (_, day), (_, week), (_, month) = spans
+    row = buffer[StandingRow].edit_or_add((user_id, asset), day, week, month)
+    if row.day != day:
         for span, first_day in spans:
             before: int = getattr(row, span)
             if before != first_day:

@@ -11,6 +11,7 @@ Invariants:
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -29,11 +30,12 @@ writers.
 """
 # Chosen: an event is visible about 10 ms after it was acknowledged, and an idle follower uses almost no CPU.
 _BUSY_PAUSE_S: Final = 0.004
-_LOADED_PAUSE_S: Final = 0.03
+_LOADED_PAUSE_S: Final = 0.04
 """Under load. A transaction costs as much as dozens of events, and a row that changes often is written once per
 batch, so large batches cost less per event. Chosen: far within the 150 ms in which an event becomes visible."""
-_LOADED_EVENTS: Final = 8
-"""A batch of at least this many events means load: 2,000 a second after ``_BUSY_PAUSE_S``."""
+_LOADED_EVENTS_PER_S: Final = 600
+"""This rate or more, since the batch before, is load: one client that sends one command after another. Chosen: three
+events within ``_BUSY_PAUSE_S``, so that a client who waits to see its own command waits 4 ms."""
 _IDLE_PAUSE_S: Final = 0.02
 _OTHER_VERSION_PAUSE_S: Final = 0.5
 _CHECK_TABLES_S: Final = 1.0
@@ -47,14 +49,21 @@ class Follower:
     batch."""
 
     def __init__(
-        self, log: LogReader, store: ReadModelStore, *, batch: int = BATCH, post_commit: PostCommit | None = None
+        self,
+        log: LogReader,
+        store: ReadModelStore,
+        *,
+        batch: int = BATCH,
+        post_commit: PostCommit | None = None,
+        clock_s: Callable[[], float] = monotonic,
     ) -> None:
+        self._clock_s = clock_s
         self._log, self._store, self._batch = log, store, batch
         self._projector = Projector(log, store, post_commit=post_commit)
         self._reported: Generation | None = None
         self._has_more = True
-        self._folded = 0
-        """Events of the last batch."""
+        self._is_loaded = False
+        self._folded_at_s = clock_s()
         self._check_tables_at_s = 0.0
 
     @property
@@ -79,7 +88,7 @@ class Follower:
         """How long to wait after a step that folded."""
         if self._has_more:
             return 0.0
-        return _LOADED_PAUSE_S if self._folded >= _LOADED_EVENTS else _BUSY_PAUSE_S
+        return _LOADED_PAUSE_S if self._is_loaded else _BUSY_PAUSE_S
 
     async def step(self) -> bool:
         """Fold at most one batch. Returns whether anything was folded.
@@ -131,9 +140,14 @@ class Follower:
         share = max(1, self._batch // len(behind))
         before = sum(projector.head.seq for projector in behind)
         await self._projector.store(live, [(projector, await self._run(projector, share)) for projector in behind])
-        self._folded = sum(projector.head.seq for projector in behind) - before
+        self._note_rate(sum(projector.head.seq for projector in behind) - before)
         self._has_more = any(projector.head.seq < ends[projector.partition] for projector in behind)
         return True
+
+    def _note_rate(self, folded: int) -> None:
+        now_s = self._clock_s()
+        self._is_loaded = folded >= _LOADED_EVENTS_PER_S * (now_s - self._folded_at_s)
+        self._folded_at_s = now_s
 
     def _is_behind(self, projector: PartitionProjector, end: int) -> bool:
         if end < projector.head.seq:

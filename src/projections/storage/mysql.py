@@ -124,7 +124,7 @@ class MySqlSession:
         many = [tuple(one) for one in values]
         if not many:
             return 0
-        async with _answered(self._silent_max_s):
+        async with _time_limited(self._silent_max_s):
             cursor = self._connection.cursor()
             await cursor.executemany(statement.text, many)
             return cast("int", cursor.rowcount)
@@ -132,16 +132,16 @@ class MySqlSession:
     async def put(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
         cursor = self._connection.cursor()
         for some in _parts(rows):
-            async with _answered(self._silent_max_s):
+            async with _time_limited(self._silent_max_s):
                 await cursor.executemany(_put_for(table), some)
 
     async def stream(self, statement: Statement, values: Sequence[Any], at_once: int) -> AsyncGenerator[Rows, None]:
         cursor = self._connection.cursor(SSCursor)
-        async with _answered(self._silent_max_s):
+        async with _time_limited(self._silent_max_s):
             await cursor.execute(statement.text, tuple(values))
         while page := await self._fetched(cursor, at_once):
             yield page
-        async with _answered(self._silent_max_s):
+        async with _time_limited(self._silent_max_s):
             await cursor.close()
 
     @asynccontextmanager
@@ -171,7 +171,7 @@ class MySqlSession:
         await self.run(drop_table(table, self._dialect))
 
     async def _fetched(self, cursor: Cursor, number: int) -> Rows:
-        async with _answered(self._silent_max_s):
+        async with _time_limited(self._silent_max_s):
             return list(await cursor.fetchmany(number))
 
 
@@ -346,7 +346,7 @@ async def _rows(
     values: Sequence[Any] = (),
     silent_max_s: float | None = SILENT_WRITE_S,
 ) -> Rows:
-    async with _answered(silent_max_s):
+    async with _time_limited(silent_max_s):
         cursor = connection.cursor()
         await cursor.execute(text, tuple(values) if values else None)
         rows: Rows = [] if cursor.description is None else list(await cursor.fetchall())
@@ -356,7 +356,7 @@ async def _rows(
 
 
 @asynccontextmanager
-async def _answered(silent_max_s: float | None) -> AsyncIterator[None]:
+async def _time_limited(silent_max_s: float | None) -> AsyncIterator[None]:
     """Around one call of the driver: its errors are the port's, and it has a time limit."""
     with _translated():
         try:

@@ -27,7 +27,10 @@ from projections.tables.queries import Query, Rows
 from projections.tables.row_buffer import Digests
 from projections.tables.rows import Key, Row
 
-UNDER_WAY: Final = "another rebuild of this read model is running: wait until it ends"
+UNDER_WAY: Final = (
+    "another rebuild of this read model is running: wait until it ends. If none is, its connection died, and the "
+    "database keeps its lock until it notices: end that session in the database"
+)
 EVERY_USER: Final = "*"
 """The place of a difference after which the rows of every user of the partition may be wrong."""
 _SHOWN_MAX: Final = 200

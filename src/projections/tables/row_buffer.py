@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from projections.tables.rows import Key, Row, add_digests, digest_function, key_of
 
-ROWS_MAX: Final = 400_000
+ROWS_MAX: Final = 300_000
 """Rows of a partition kept in memory per table; beyond it the oldest half is dropped. Chosen: some 150 MB while
 rebuilding."""
 
@@ -26,14 +26,15 @@ Digests = dict[str, int]
 class TableBuffer(Generic[RowT]):
     """The rows of one table."""
 
-    __slots__ = ("_before", "_buffer", "_digest_of", "_digests", "_rows", "kind", "wanted")
+    __slots__ = ("_buffer", "_digest_of", "_digests", "_rows", "before", "kind", "wanted")
 
     def __init__(self, kind: type[RowT], buffer: "RowBuffer") -> None:
         self.kind = kind
         self.wanted: set[Key] = set()
         self._buffer = buffer
         self._rows: dict[Key, RowT | None] = {}
-        self._before: dict[Key, int] = {}  # row that this run changed → its digest before the run, 0 if it is new
+        self.before: dict[Key, int] = {}
+        """Row that this run changed → its digest before the run, 0 if it is new."""
         self._digests: dict[Key, int] = {}  # row that an earlier run changed → its digest
         self._digest_of = digest_function(kind.table)
 
@@ -63,14 +64,14 @@ class TableBuffer(Generic[RowT]):
         row = self._rows[key]
         if row is None:
             raise KeyError(key)
-        if key not in self._before:
+        if key not in self.before:
             known = self._digests.get(key)
-            self._before[key] = self._digest_of(row) if known is None else known
+            self.before[key] = self._digest_of(row) if known is None else known
         return row
 
     def edit_or_add(self, key: Key, *rest: Any) -> RowT:
         """The row, for changing it in place. If it does not exist, adds a new row from ``key`` and ``rest``."""
-        if key in self._before:
+        if key in self.before:
             return cast("RowT", self._rows[key])
         if self.get(key) is None:
             return self.add(key, self.kind(*key, *rest))
@@ -79,33 +80,30 @@ class TableBuffer(Generic[RowT]):
     def add(self, key: Key, row: RowT) -> RowT:
         """Add a row that did not exist."""
         self._rows[key] = row
-        self._before.setdefault(key, 0)
+        self.before.setdefault(key, 0)
         return row
-
-    @property
-    def is_changed(self) -> bool:
-        return bool(self._before)
 
     @property
     def changed(self) -> list[RowT]:
         """The rows that this run made or changed, in the order of their keys, so that databases lock in one order."""
         rows = self._rows
-        return [cast("RowT", rows[key]) for key in sorted(self._before)]
+        return [cast("RowT", rows[key]) for key in sorted(self.before)]
 
     def digest_change(self) -> int:
         """How much this run changed the sum of the rows' digests. Call it when the run is folded."""
         rows, digest_of = self._rows, self._digest_of
-        after = {key: digest_of(cast("RowT", rows[key])) for key in self._before}
-        change = sum(after.values()) - sum(self._before.values())
+        after = {key: digest_of(cast("RowT", rows[key])) for key in self.before}
+        change = sum(after.values()) - sum(self.before.values())
         self._digests.update(after)
         return change
 
     def settle(self, rows_max: int) -> bool:
         """Note that the run is stored. Returns whether rows were dropped from memory."""
         if not self.kind.read_by_folds:
-            self.forget()
+            if self.before:
+                self.forget()
             return False
-        self._before.clear()
+        self.before.clear()
         if len(self._rows) <= rows_max:
             return False
         for key in list(islice(self._rows, len(self._rows) // 2)):
@@ -115,7 +113,7 @@ class TableBuffer(Generic[RowT]):
 
     def forget(self) -> None:
         self._rows.clear()
-        self._before.clear()
+        self.before.clear()
         self._digests.clear()
         self.wanted.clear()
 
@@ -153,15 +151,13 @@ class RowBuffer:
 
     def changes(self) -> Iterator[tuple[type[Row], list[Row]]]:
         """The rows that the run made or changed, table by table."""
-        for table in self.tables:
-            if table.is_changed:
-                yield table.kind, table.changed
+        return ((table.kind, table.changed) for table in self.tables if table.before)
 
     def digests(self) -> Digests:
         """The digests that the tables have after the run is stored; a table without rows has none."""
         digests = dict(self._digests)
         for table in self.tables:
-            if table.is_changed:
+            if table.before:
                 name = table.kind.table
                 digests[name] = add_digests(digests.get(name, 0), table.digest_change())
         return digests
@@ -170,7 +166,7 @@ class RowBuffer:
         """Note that the run is stored, with these digests."""
         self._digests = digests
         for table in self.tables:
-            if table.is_changed and table.settle(self._rows_max):
+            if table.settle(self._rows_max):
                 self.complete = False
 
     def forget(self) -> None:

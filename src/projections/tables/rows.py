@@ -59,12 +59,12 @@ def plus(total: str, amount: int) -> str:
 @cache
 def digest_function(table: str) -> Callable[[Row | list[Any]], int]:
     """The digest of one table's rows: a row, or its fields as a list → an integer below 2^128."""
-    start = blake2b(digest_size=DIGEST_BITS // 8, person=table.encode()).copy
+    start, from_bytes = blake2b(digest_size=DIGEST_BITS // 8, person=table.encode()).copy, int.from_bytes
 
     def digest_of(row: Row | list[Any]) -> int:
         state = start()
         state.update(_encode(row))
-        return int.from_bytes(state.digest(), "little")
+        return from_bytes(state.digest(), "little")
 
     return digest_of
 

@@ -1,0 +1,118 @@
+"""Which adapters login, keys and rate limits use; a part of the container."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import NamedTuple
+
+from dishka import Provider, Scope, from_context, provide
+
+from api.composition.first_client import create_first
+from api.composition.keys import make_keys, master_keys_of
+from api.composition.settings import MEMORY, SQLITE, Settings
+from api.http.limiter import Limiter
+from api.identity.clients import Clients
+from api.identity.database import FILE as IDENTITY
+from api.identity.database import IdentityDatabase
+from api.identity.database_keys import DatabaseKeyStore
+from api.identity.hashing import SecretHasher
+from api.identity.keys import Keys
+from api.identity.login import Access, Login
+from api.identity.revocations import Revocations
+from api.identity.store import DatabaseIdentityStore
+from api.identity.tables import METADATA as IDENTITY_TABLES
+from api.identity.tokens import ISSUER, Tokens
+from api.limits.limits import Limits
+from api.limits.memory import NoncesInMemory
+from api.limits.signatures import SignedRequests
+from ledger import background
+from ledger.ports import Clock
+from ledger.sqlite.folder import FolderLock
+
+
+class AvailableKeys(NamedTuple):
+    """The keys of the service; None: it has no master key."""
+
+    keys: Keys | None
+
+
+class Limiting(NamedTuple):
+    """Rate limits and the check of signatures."""
+
+    limiter: Limiter | None
+    """None: ``STAKELOG_AUTH=off``."""
+
+
+class AccessParts(Provider):
+    """Login, keys and limits, of every service."""
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    async def identity(self, settings: Settings, _: FolderLock) -> AsyncIterator[IdentityDatabase]:
+        """Not opened before its first use."""
+        database = identity_database(settings)
+        yield database
+        await database.close()
+
+    @provide
+    async def limiter(self, settings: Settings, _: FolderLock) -> AsyncIterator[Limiting]:
+        """Started. Without a Redis each process has limits and nonces of its own."""
+        if not settings.auth:
+            yield Limiting(None)
+            return
+        if settings.cache == MEMORY:
+            limits, nonces = Limits(settings.rates), NoncesInMemory()
+            yield Limiting(Limiter(limits, SignedRequests(nonces), settings.trusted_proxies))
+            return
+        from api.limits.redis import RedisBuckets, RedisNonces
+        from projections.caching.redis_client import RedisClient
+
+        client = RedisClient(settings.cache, connections=2)
+        limits = Limits(settings.rates, RedisBuckets(client))
+        adding = background.keep(limits.keep_adding_up, "rate-limits")
+        yield Limiting(Limiter(limits, SignedRequests(RedisNonces(client)), settings.trusted_proxies))
+        adding.cancel()
+        await asyncio.wait({adding})
+        await client.close()
+
+    @provide
+    async def keys(
+        self, settings: Settings, database: IdentityDatabase, clock: Clock
+    ) -> AsyncIterator[AvailableKeys]:
+        """Started."""
+        store = DatabaseKeyStore(database)
+        masters = await master_keys_of(settings, store)
+        if masters is None:
+            yield AvailableKeys(None)
+            return
+        keys = make_keys(store, masters, clock)
+        await keys.ring.start()
+        yield AvailableKeys(keys)
+        await keys.ring.stop()
+
+    @provide
+    async def access(
+        self, settings: Settings, database: IdentityDatabase, available: AvailableKeys, clock: Clock
+    ) -> AsyncIterator[Access]:
+        """Started. Without its database no token is accepted; it is tried again."""
+        if not settings.auth:
+            yield Access(None)
+            return
+        assert available.keys is not None, "with login there is a master key"
+        keys = available.keys.ring
+        store = DatabaseIdentityStore(database)
+        with closing(SecretHasher()) as hasher:
+            clients = Clients(store, clock, hasher)
+            revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
+            tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
+            await revocations.start()
+            yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
+            await revocations.stop()
+
+
+def identity_database(settings: Settings) -> IdentityDatabase:
+    """The database of clients, tokens and keys."""
+    where = settings.data / IDENTITY if settings.identity == SQLITE else settings.identity
+    return IdentityDatabase(where, IDENTITY_TABLES)

@@ -1,0 +1,47 @@
+"""Copies clients, tokens and keys from one database to another, when one process becomes many nodes.
+
+Invariants:
+(1) rows that are there already are left as they are; a copy that was interrupted is continued by the next one;
+(2) a database with another row in the place of one is refused: it has clients or keys of another ledger.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import Table, insert, select
+
+from api.identity.database import IdentityDatabase
+from api.identity.tables import METADATA
+from ledger.errors import LedgerError
+
+_AT_ONCE: Final = 1_000
+"""Rows of one transaction. Chosen: a fraction of its time limit."""
+
+
+class OtherRows(LedgerError):
+    """The database has other clients or keys."""
+
+
+async def copy_identity(source: IdentityDatabase, target: IdentityDatabase) -> int:
+    """Returns how many rows are in the target now. Raises OtherRows, IdentityUnavailable."""
+    count = 0
+    for table in METADATA.sorted_tables:
+        rows, known = await _rows(source, table), await _rows(target, table)
+        for key, row in rows.items():
+            if known.get(key, row) != row:
+                raise OtherRows(
+                    f"the database of clients and keys has another row in {table.name}: it is of another ledger, or "
+                    "nodes have used it. Name an empty one in STAKELOG_IDENTITY"
+                )
+        new = [row for key, row in rows.items() if key not in known]
+        for begin in range(0, len(new), _AT_ONCE):
+            async with target.transaction() as connection:
+                await connection.execute(insert(table), new[begin : begin + _AT_ONCE])
+        count += len(rows)
+    return count
+
+
+async def _rows(database: IdentityDatabase, table: Table) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """By primary key."""
+    async with database.transaction() as connection:
+        found = [dict(row._mapping) for row in await connection.execute(select(table))]
+    return {tuple(row[column.name] for column in table.primary_key): row for row in found}
