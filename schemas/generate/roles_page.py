@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Final
 
-from api.http.routing import AnyRoute
 from api.identity.identity import ROLES
 from api.identity.roles import MAY_POST
 from api.openapi.schemas import command_name
@@ -38,20 +37,17 @@ def roles_page() -> str:
         [
             _HEAD,
             "## Routes\n\n",
-            _table("route", [(f"`{route.method} {route.path}`", _allowed(route)) for route in documented]),
+            _table("route", [(f"`{route.method} {route.path}`", route.roles) for route in documented]),
+            "\nThe routes without a role are open to all.\n",
             "\n## Commands\n\n`POST /v1/commands`, and each element of `POST /v1/commands/batch`:\n\n",
             _table("type", commands),
         ]
     )
 
 
-def _allowed(route: AnyRoute) -> tuple[str, ...]:
-    return route.roles or ROLES
-
-
 def _table(first: str, rows: Iterable[tuple[str, tuple[str, ...]]]) -> str:
     lines = [f"| {first} | {' | '.join(ROLES)} |", "| --- |" + " :-: |" * len(ROLES)]
     for name, allowed in rows:
-        cells = ["yes" if role in allowed else "" for role in ROLES]
-        lines.append(f"| {name} | {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+        cells = [" yes " if role in allowed else " " for role in ROLES]
+        lines.append(f"| {name} |{'|'.join(cells)}|")
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
+from ledger.core.games.tables import Table
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 
@@ -97,6 +98,12 @@ class EventLog(Protocol):
         """
         ...
 
+    async def tables(self) -> Mapping[str, Table]:
+        """The pay tables that are kept with the log, by their digests: of every game that a node has declared.
+
+        Raises LogUnavailable, LogUnreadable."""
+        ...
+
     async def close(self) -> None:
         """Finish the appends under way and release everything. Closing again is harmless."""
         ...
@@ -175,6 +182,11 @@ class StateStore(Protocol):
 
         Raises LedgerError: nothing has changed.
         """
+        ...
+
+    def hurry(self) -> None:
+        """The process ends: from now on a save leaves for the next process what can wait, even one that is under way.
+        Any thread may call it."""
         ...
 
     def copy(self, partition: int) -> StateCopy | None:

@@ -186,7 +186,7 @@ async def test_while_revocations_are_unknown_no_token_is_accepted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = bearer(await world.login.token(OPERATOR))
-    monkeypatch.setattr("api.identity.revocations.STALE_S", -1.0)
+    monkeypatch.setattr(world.login.revocations, "_stale_s", -1.0)
     answer = await world.api.get("/v1/adjustments", token)
     assert (answer.status, answer.json()["code"], "retry-after" in answer.headers) == (503, "log_unavailable", True)
     assert (await world.api.get("/v1/adjustments")).status == 401

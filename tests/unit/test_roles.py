@@ -39,7 +39,7 @@ OF_THE_CONTRACT: Final = {
 """The contract's table, copied: what each role may post."""
 
 READS: Final = {
-    GAME_SERVER: r"/v1/(wallets|leaderboards|games|gifts|commands|referral-codes|live).*",
+    GAME_SERVER: r"/v1/(wallets|leaderboards|games|gifts|commands|live).*",
     PLAYER: r"/v1/(wallets/|orders|leaderboards|games|live).*",
     OPERATOR: r"(?!/v1/events|/v1/clients|/metrics).*",
     AUDITOR: r"(?!/v1/clients).*",

@@ -110,6 +110,37 @@ def test_a_merge_that_ends_in_any_of_its_transactions_changes_nothing(path: Path
     store.close()
 
 
+@pytest.mark.parametrize("transactions", [0, 2])
+def test_a_merge_is_given_up_once_the_process_ends(path: Path, transactions: int) -> None:
+    store = SqliteStateStore(path)
+    for number in range(3):
+        store.save(0, {f"u b:{at}": number for at in range(20)}, Head(number, "0" * 64))
+    left = iter(range(transactions))
+    whole = store._transaction
+
+    @contextmanager
+    def counted(connection: sqlite3.Connection) -> Iterator[None]:
+        with whole(connection):
+            yield
+        if next(left, None) is None:
+            store.hurry()
+
+    if transactions == 0:
+        store.hurry()
+    store._transaction = counted  # type: ignore[method-assign]
+    store.save(0, {"u b:1": 99}, Head(9, "0" * 64))
+    assert len(numbers_of_runs(store, 0)) == 4
+    expected: dict[str, Value] = {**{f"u b:{at}": 2 for at in range(20)}, "u b:1": 99}
+    check_equal(store, 0, expected)
+    store.close()
+    again = SqliteStateStore(path)
+    assert chunks_of_unlisted_runs(again) == 0
+    again.save(0, {}, Head(10, "0" * 64))
+    assert len(numbers_of_runs(again, 0)) == 1
+    check_equal(again, 0, expected)
+    again.close()
+
+
 def saves_in(store: SqliteStateStore, transactions: int) -> bool:
     """Whether one more save needs no more than so many transactions; the next one fails."""
     left = iter(range(transactions))

@@ -38,7 +38,7 @@ class SecretHasher:
         self._threads = ThreadPoolExecutor(THREADS, "stakelog-argon2")
         self._waiting = 0
         # Its secret is not kept. The check of an unknown client takes as long as that of a known one.
-        self._nobodys = _HASHER.hash(make_secret())
+        self._of_no_client = _HASHER.hash(make_secret())
 
     async def hash(self, secret: str) -> str:
         """Raises TooManyLogins."""
@@ -47,7 +47,7 @@ class SecretHasher:
     async def verify(self, secret: str, secret_hash: str | None) -> bool:
         """Whether the secret is the one that was hashed. ``secret_hash`` is None where there is no such client: it
         takes as long. Raises TooManyLogins."""
-        checked = await self._run(secret[:SECRET_MAX], secret_hash or self._nobodys)
+        checked = await self._run(secret[:SECRET_MAX], secret_hash or self._of_no_client)
         return bool(checked) and secret_hash is not None and len(secret) <= SECRET_MAX
 
     async def _run(self, secret: str, secret_hash: str | None) -> str:

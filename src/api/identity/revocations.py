@@ -35,9 +35,11 @@ class Revocations:
         *,
         before: Callable[[], Awaitable[None]] | None = None,
         poll_s: float = POLL_S,
+        stale_s: float = STALE_S,
     ) -> None:
         """``before``: what must succeed once before the first read."""
-        self._store, self._clock, self._before, self._poll_s = store, clock, before, poll_s
+        self._store, self._clock, self._before = store, clock, before
+        self._poll_s, self._stale_s = poll_s, stale_s
         self._until_us: dict[tuple[str | None, str | None], int] = {}
         """(client_id, None) or (None, family) → when its last access token has expired."""
         self._after = 0
@@ -57,8 +59,8 @@ class Revocations:
 
     @property
     def known(self) -> bool:
-        """Whether they were read within ``STALE_S``."""
-        return monotonic() - self._read_s < STALE_S
+        """Whether they were read within ``stale_s``."""
+        return monotonic() - self._read_s < self._stale_s
 
     def has(self, client_id: str, family: str) -> bool:
         """Whether tokens of this client or family are revoked."""

@@ -54,7 +54,7 @@ _FIND: Final = """SELECT (
 _AT: Final = """SELECT first, lines FROM chunk WHERE partition = ? AND run = ? AND first <= ?
     ORDER BY first DESC LIMIT 1"""
 _BEHIND: Final = """SELECT first, lines FROM chunk WHERE partition = ? AND run = ? AND first > ?
-    ORDER BY first LIMIT 32"""
+    ORDER BY first LIMIT 16"""
 
 _CHUNK_BYTES: Final = 1_850
 """Two chunks of usual ids fit into a page of 4 KiB. Measured: with 12 KB a look-up takes four times as long."""
@@ -107,11 +107,14 @@ def unlist_all(writer: sqlite3.Connection, partition: int) -> None:
     writer.execute(_UNLIST, (partition, 0, sys.maxsize))
 
 
-def merge_if_due(writer: sqlite3.Connection, partition: int, transaction: Transaction) -> None:
-    """Merge the newest runs into one if enough of them have about the same size."""
+def merge_if_due(
+    writer: sqlite3.Connection, partition: int, transaction: Transaction, stopped: Callable[[], bool]
+) -> None:
+    """Merge the newest runs into one if enough of them have about the same size. Once ``stopped``, the merge is given
+    up: the runs stay as they are."""
     runs = writer.execute(_RUNS, (partition,)).fetchall()
     number = merged_at_once([entries for _, entries in runs])
-    if number == 0:
+    if number == 0 or stopped():
         return
     old = sorted(run for run, _ in runs[:number])
     new, entries = old[-1] + 1, 0
@@ -123,6 +126,8 @@ def merge_if_due(writer: sqlite3.Connection, partition: int, transaction: Transa
         with transaction():
             fill(writer, partition, new, pairs)
         entries += len(pairs)
+        if stopped():
+            return
     with transaction():
         writer.execute(_UNLIST, (partition, old[0], old[-1]))
         list_run(writer, partition, new, entries)

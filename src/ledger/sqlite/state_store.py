@@ -89,6 +89,7 @@ class SqliteStateStore:
         try:
             self._writing = threading.Lock()  # a lock, because SQLite's own waiting is a loop of sleeps
             self._reading = threading.Lock()
+            self._hurried = threading.Event()
             self._reader, self._saver = self._open()
             self._thread_reader = self._connect()
             self._thread_reader.execute("PRAGMA query_only=1")
@@ -186,7 +187,7 @@ class SqliteStateStore:
         rows = sorted(pair for pair in encoded if not _is_id(pair[0]))
         kept = [pair for pair in rows if pair[1]]
         try:
-            runs.merge_if_due(saver, partition, partial(self._transaction, saver))
+            runs.merge_if_due(saver, partition, partial(self._transaction, saver), self._hurried.is_set)
             with self._transaction(saver):
                 saver.executemany(_DELETE, [(partition, key) for key, value in rows if not value])
                 done = 0
@@ -201,6 +202,9 @@ class SqliteStateStore:
                 shrink_wal(saver, self._path)
         except (sqlite3.Error, ValueError) as error:
             raise LedgerError(f"{self._path} cannot be written: {error}") from error
+
+    def hurry(self) -> None:
+        self._hurried.set()
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
