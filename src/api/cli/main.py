@@ -65,7 +65,7 @@ def serve() -> None:
                           [master.key in the folder, made at the first start]
     STAKELOG_MASTER_KEY   the same key as a setting [none]
     STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
-                          and below 0 is without limit [20000]
+                          and below 0 is without limit [50000]
     STAKELOG_RATE_USER    the same for one user, and for a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
                           address [200]
