@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from api.openapi.schemas import command_name, command_schemas
+from api.openapi.schemas import command_name, command_schemas, data_schemas
 from ledger.core.commands import COMMAND_TYPES
 from ledger.core.events import COMMAND_OF
 from schemas.generate.played import Example, first_of_each_type, play
@@ -48,6 +48,10 @@ def _section(name: str, event: str, schema: dict[str, Any], example: Example) ->
 def _row(name: str, schema: dict[str, Any]) -> str:
     member = schema["properties"][name]
     if "description" not in member:  # it may be null: the description is that of its type
-        member = next(one for one in member["anyOf"] if "description" in one)
+        member = next(one for one in member["anyOf"] if one != {"type": "null"})
+    if "$ref" in member:  # an object of its own: its members, and what it is
+        member = data_schemas()[member["$ref"].rpartition("/")[2]]
+        members = ", ".join(f"`{name}`" for name in member["properties"])
+        member = {"description": f"{member['description']} ({members})"}
     star = " \\*" if name in schema["required"] else ""
     return f"| `{name}`{star} | {member['description'].replace('|', chr(92) + '|')} |\n"

@@ -10,9 +10,11 @@ import msgspec
 
 from api.http.bodies import encode_result
 from api.http.commands import read_command
-from ledger.core.decide import Case, decide, needs
+from ledger.core.case import Case
+from ledger.core.decide import decide, needs
 from ledger.core.events import Event
 from ledger.core.evolve import evolve
+from ledger.core.games.rules import BUILT_IN
 from ledger.core.items import Item
 from ledger.core.money import parse_assets
 from ledger.core.position import Position
@@ -113,6 +115,12 @@ def play() -> list[Example]:
     }
     found.append(played.post({"type": "open_wallet", "command_id": "c-1", "user_id": "player-30"}))
     found.append(played.post(closed))
+    for seconds, outcome in (
+        (0, {"type": "record_result", "period": "20261123T130000Z", "result": "7"}),
+        (30, {"type": "cancel_period", "period": "20261123T130030Z", "reason": "the wheel was blocked"}),
+    ):
+        played.wait_until(START_US + (seconds + 32) * 1_000_000)
+        found.append(played.post({**outcome, "command_id": f"c-{seconds}", "user_id": "game:wingo_30s"}))
     return found
 
 
@@ -131,13 +139,16 @@ class _Play:
         self._head: Head = EMPTY
         self._time_us = START_US
 
+    def wait_until(self, time_us: int) -> None:
+        self._time_us = max(self._time_us, time_us)
+
     def post(self, values: dict[str, Any]) -> Example:
         command, request_sha256 = read_command(msgspec.json.encode(values))
         actor = _ACTORS.get(values["type"], "game-server-1")
         user_id = command.user_id
         wallet = self._wallets.get(user_id) or Wallet(user_id)
         items = {key: self._items.get((user_id, key)) for key in needs(command)}
-        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, self._time_us))
+        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, BUILT_IN, self._time_us))
         assert isinstance(event, Event), event
         place = Position(PARTITION, self._head.seq + 1)
         record = encode(event, place, self._head.sha256)

@@ -32,6 +32,16 @@ def _inr(amount: int) -> dict[str, Any]:
 
 
 _BET: Final[dict[str, Any]] = {"game": "external", "asset": "INR"}
+GAME: Final = "game:wingo_30s"
+_WINGO: Final[dict[str, Any]] = {"game": "wingo_30s", "period": "20261123T130130Z", "asset": "INR"}
+_FIVE_D: Final[dict[str, Any]] = {"game": "5d_1m", "period": "20261123T130200Z", "asset": "INR"}
+_BLOCK: Final[dict[str, Any]] = {
+    "height": 77_000_001,
+    "hash": "00" * 28 + "4a7bcdef",
+    "time_us": START_US + 180_000_000,
+}
+
+_NOW: Final = "20261123T130300Z"
 
 SCENARIO: Final[tuple[Step, ...]] = (
     # alice (partition 1) refers bob (2), bob refers carol (2), carol refers erin (0); "nobody" (1) is never opened.
@@ -135,9 +145,43 @@ SCENARIO: Final[tuple[Step, ...]] = (
     _at(95, "judy", "propose_adjustment", "prop-1", adjustment_id="a1", **_inr(5), reason="goodwill"),
     _at(96, "judy", "request_withdrawal", "out-1", order_id="wd-1", **_inr(10)),
     _at(97, "erin", "deposit", "pay-1", order_id="dep-1", **_inr(1_000)),
+    # A game with rules: won in one leg and lost in another, from bonus too, cancelled in time; then a period that is
+    # cancelled as a whole. The result of TrxWix has its block.
+    _at(98, "alice", "place_bet", "bet-10", bet_id="b10", selection="green+number:7+big", stake=1_000, **_WINGO),
+    _at(
+        99,
+        "alice",
+        "place_bet",
+        "bet-12",
+        bet_id="b12",
+        selection="violet",
+        stake=4_800,
+        spend="bonus_first",
+        **_WINGO,
+    ),
+    _at(100, "alice", "place_bet", "bet-11", bet_id="b11", selection="small", stake=7, **_WINGO),
+    _at(101, "alice", "cancel_bet", "void-11", bet_id="b11"),
+    _at(102, "bob", "place_bet", "bet-1", bet_id="b8", selection="even", stake=50, **_WINGO),
+    _at(122, GAME, "record_result", "result-1", period="20261123T130130Z", result="5", metadata={"round": "1"}),
+    _at(
+        123,
+        "bob",
+        "place_bet",
+        "bet-2",
+        bet_id="b9",
+        selection="7",
+        stake=50,
+        game="external",
+        period="",
+        asset="INR",
+    ),
+    _at(124, "bob", "place_bet", "bet-3", bet_id="b10", selection="A:5+sum:big", stake=99, **_FIVE_D),
+    _at(182, "game:5d_1m", "cancel_period", "void-1", period="20261123T130200Z", reason="the machine failed"),
+    _at(183, "game:trx_wix_1m", "record_result", "result-1", period="20261123T130200Z", result="7", proof=_BLOCK),
+    _at(184, "bob", "place_bet", "bet-4", bet_id="b11", selection="A:odd", stake=10, **_FIVE_D | {"period": _NOW}),
 )
 
-REFUSED_AT_S: Final = 120.0
+REFUSED_AT_S: Final = 200.0
 
 
 class Refused(NamedTuple):
@@ -160,6 +204,7 @@ REFUSED: Final[tuple[Refused, ...]] = (
     _malformed('"type":"open_wallet"'),
     _malformed('"type":"no_such","user_id":"judy"'),
     _malformed('"type":"open_wallet","user_id":"game:x"'),
+    _malformed('"type":"record_result","user_id":"judy","period":"20261123T130130Z","result":"5"'),
     _malformed('"type":"open_wallet","user_id":"x","unknown":null'),
     _malformed('"type":"open_wallet","user_id":"x","metadata":{"a":"1","a":"2"}'),
     _malformed('"type":"open_wallet","user_id":"x","us\\u0065r_id":"y"'),
@@ -178,6 +223,15 @@ REFUSED: Final[tuple[Refused, ...]] = (
     _no("same_wallet", "new", "open_wallet", referrer_id="new"),
     _no("same_wallet", "bob", "transfer", transfer_id="t", to_user_id="bob", **_inr(1)),
     _no("unknown_game", "bob", "place_bet", bet_id="b", game="chess", period="", selection="", asset="INR", stake=1),
+    _no("unknown_game", "game:external", "record_result", period="20261123T130130Z", result="5"),
+    _no("period_closed", "bob", "place_bet", bet_id="b", selection="x", stake=1, **_WINGO),
+    _no("period_not_closed", GAME, "record_result", period="20261123T130300Z", result="x"),
+    _no("invalid_selection", "bob", "place_bet", bet_id="b1", selection="x", stake=0, **_WINGO | {"period": _NOW}),
+    _no("invalid_result", GAME, "record_result", period="20261123T130130Z", result="10"),
+    _no("invalid_result", "game:trx_wix_1m", "record_result", period="20261123T130200Z", result="7"),
+    _no("result_already_recorded", GAME, "record_result", period="20261123T130130Z", result="5"),
+    _no("result_already_recorded", GAME, "cancel_period", period="20261123T130130Z", reason="r"),
+    _no("already_resolved", "game:5d_1m", "record_result", period="20261123T130200Z", result="01234"),
     _no("bet_cancelled_before", "alice", "place_bet", bet_id="b4", period="", selection="", stake=1, **_BET),
     _no("order_id_reused", "alice", "request_withdrawal", order_id="dep-1", **_inr(1)),
     _no("bet_id_reused", "alice", "place_bet", bet_id="b1", period="", selection="", stake=1, **_BET),
@@ -193,6 +247,7 @@ REFUSED: Final[tuple[Refused, ...]] = (
     _no("already_resolved", "bob", "release_hold", hold_id="h1"),
     _no("already_resolved", "alice", "settle_bet", bet_id="b4", payout=5),
     _no("already_resolved", "alice", "unfreeze_wallet", reason="r"),
+    _no("settled_by_result", "bob", "settle_bet", bet_id="b11", payout=0),
     _no("same_actor", "judy", "approve_adjustment", adjustment_id="a1"),
     _no("cannot_reverse", "alice", "reverse", position="1:1", reason="r"),
     _no("cannot_reverse", "alice", "reverse", position="1023:9999999999999999", reason="r"),

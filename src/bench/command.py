@@ -16,6 +16,7 @@ NAMES = (
     "batches",
     "spread",
     "cost",
+    "login",
     "reads",
     "history",
     "visible",

@@ -16,6 +16,7 @@
     ├── Superseded                a writer of a higher generation has opened the partition
     ├── WrongPartitions           the log was created with another number of partitions
     ├── WrongAssets               the log has another exponent of an asset, or an asset that the settings lack
+    ├── RulesMissing              open bets were taken under a pay table that the log does not have
     ├── FolderInUse               another process has locked the folder
     ├── FolderMigrated            the folder's log was moved to Kafka
     ├── FolderUnusable            the folder, or a file in it, cannot be created, read or written
@@ -122,6 +123,10 @@ class WrongPartitions(LedgerError):
 class WrongAssets(LedgerError):
     """The settings give an asset another exponent than the log has. It is fixed once declared: with another one,
     every amount in the log would mean another sum."""
+
+
+class RulesMissing(LedgerError):
+    """Open bets were taken under a pay table that is not kept with the log, so they cannot be paid."""
 
 
 class FolderInUse(LedgerError):

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
+from ledger.core.games.tables import Table
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 
@@ -95,6 +96,12 @@ class EventLog(Protocol):
         start. A log that is read by seq does nothing: its caller checks the head. Raises CheckpointAhead,
         ForeignCheckpoint, LogUnavailable, LogUnreadable.
         """
+        ...
+
+    async def tables(self) -> Mapping[str, Table]:
+        """The pay tables that are kept with the log, by their digests: of every game that a node has declared.
+
+        Raises LogUnavailable, LogUnreadable."""
         ...
 
     async def close(self) -> None:

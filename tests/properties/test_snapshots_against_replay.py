@@ -103,7 +103,7 @@ async def recovered(world: World, store: StateStore) -> tuple[Content, int]:
     """Recover every partition and save it. Returns the content of ``store``, and how many records were replayed."""
     log = world.new_log()
     writers = [
-        Writer(partition, log, store, world.clock, ASSETS, deliver=_nowhere, halted=_halted)
+        Writer(partition, log, store, world.clock, ASSETS, deliver=_nowhere, announce=lambda _: None, halted=_halted)
         for partition in range(PARTITIONS)
     ]
     replayed = 0

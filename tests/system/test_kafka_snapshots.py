@@ -181,7 +181,7 @@ async def test_a_node_that_starts_again_reads_nothing_before_its_checkpoint(logs
 
     again._client.fetch = counted  # type: ignore[method-assign, assignment]
     store = SqliteStateStore(tmp_path / "state.sqlite3")
-    next_owner = Writer(0, again, store, now_us, ASSETS, deliver=nowhere, halted=nowhere)
+    next_owner = Writer(0, again, store, now_us, ASSETS, deliver=nowhere, announce=nowhere, halted=nowhere)
     assert await next_owner.recover(save_every=1_000) == 0
     assert next_owner.head.seq == 32
     assert min(fetched) == 31

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from databases import EmptyDatabases
 from system.logins import ADMIN_SECRET, LoggedIn, LoggedInClient, send
 
 pytestmark = pytest.mark.system
@@ -109,17 +111,35 @@ def test_private_texts_are_for_few_and_on_no_disk(tmp_path: Path) -> None:
     assert "WARNING" not in done.stdout.split("seals: ")[1]
     done = program("audit", "reconcile", "--data", str(data))
     assert done.returncode == 0, done
-    done = program("audit", "verify", "--receipt", str(receipt), "--keys", str(jwks))
-    assert done.returncode == 0, done
-
     wrong = b64encode(b"W" * 32).decode()
-    settings = {"DATA": str(data), "AUTH": "on", "PARTITIONS": "2", "PORT": "1"}
-    for more, words in (
-        ({"MASTER_KEY": wrong}, "give the one that wrapped them"),
-        ({"MASTER_KEY": "MARKER"}, "STAKELOG_MASTER_KEY has no master key"),
-    ):
-        done = program("serve", **{**settings, **more})
-        assert (done.returncode, done.stderr.count("stakelog serve:")) == (2, 1), done
-        assert words in done.stderr
-        assert "MARKER" not in done.stderr
-        assert wrong not in done.stderr
+    done = program("serve", DATA=str(data), AUTH="on", PARTITIONS="2", PORT="1", MASTER_KEY=wrong)
+    assert (done.returncode, done.stderr.count("stakelog serve:")) == (2, 1), done
+    assert "give the one that wrapped them" in done.stderr
+    assert wrong not in done.stderr
+
+
+@pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
+def test_a_key_that_one_process_destroys_is_gone_for_the_others(tmp_path: Path, databases: EmptyDatabases) -> None:
+    command = {"type": "open_wallet", "command_id": "c1", "user_id": "u1", "private": SECRET}
+    with databases.one() as url, ExitStack() as services:
+        shared = {"IDENTITY": url, "MASTER_KEY": b64encode(b"M" * 32).decode(), "PARTITIONS": "1"}
+        one, other = (services.enter_context(LoggedIn(tmp_path / name, **shared)) for name in ("one", "other"))
+        game = one.add("game", "game_server")
+        elsewhere = other.login("game", game.secret)
+        for client in (game, elsewhere):
+            assert client.post("/v1/commands", command).json()["data"]["private"] == SECRET
+        rows = databases.ask("SELECT count(*) FROM identity_user_key", url.rpartition("/")[2])
+        assert rows[0][0] == "1"
+        path = "/v1/wallets/u1/private"
+        assert send(other.url, "DELETE", path, token=other.admin().token).status == 204
+        for client in (game, elsewhere):
+            assert looked_up(client) is None
+        again = {"type": "deposit", "command_id": "c2", "user_id": "u1", "order_id": "o", "asset": "INR", "amount": 1}
+        for client in (game, elsewhere):
+            assert client.post("/v1/commands", {**again, "private": {"k": "v"}}).json()["data"]["private"] == {
+                "k": "v"
+            }
+            assert looked_up(client) is None
+        assert databases.ask("SELECT count(*) FROM identity_user_key", url.rpartition("/")[2])[0][0] == "1"
+    for name in ("one", "other"):
+        assert not (tmp_path / name / "master.key").exists()

@@ -18,12 +18,13 @@ from hashlib import sha256
 from itertools import count
 from typing import Any, Final, TypeVar
 
+from ledger.core.case import Case, Decision
 from ledger.core.commands import (
     Adjust,
-    AnyFollowUp,
     ApproveAdjustment,
     ApproveWithdrawal,
     CancelBet,
+    CancelPeriod,
     CaptureHold,
     CloseWallet,
     Command,
@@ -34,6 +35,7 @@ from ledger.core.commands import (
     PlaceBet,
     PlaceHold,
     ProposeAdjustment,
+    RecordResult,
     RejectAdjustment,
     RejectWithdrawal,
     ReleaseHold,
@@ -43,15 +45,19 @@ from ledger.core.commands import (
     SettleBet,
     Transfer,
     UnfreezeWallet,
+    WalletFollowUp,
     canonical,
 )
-from ledger.core.decide import Case, Decision, decide, expire, needs
+from ledger.core.decide import decide, expire, needs
 from ledger.core.events import Balance, Data, Event, sums_to_zero
 from ledger.core.evolve import balances_follow, evolve, items_read_by
+from ledger.core.fields import Proof
 from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
-from ledger.core.items import Bet, Hold, Item, Order, Proposal, SentTransfer
+from ledger.core.games.rules import BUILT_IN
+from ledger.core.items import Bet, Hold, Item, OpenBet, Order, Proposal, SentTransfer
 from ledger.core.position import Position
 from ledger.core.rejections import Rejection
+from ledger.core.settlement import resolution_of, resolve_bet
 from ledger.core.wallet import DAY_US, Wallet, balance_of, spending_order
 
 NOON: Final = 20_000 * DAY_US + DAY_US // 2
@@ -68,11 +74,12 @@ class Scene:
 
     def __init__(self) -> None:
         self.now_us = NOON
+        self.rules = BUILT_IN
         self.wallets: dict[str, Wallet] = {}
         self.items: dict[str, dict[str, Item]] = {}
         self.events: list[Event] = []
         """All events of the partition, the one of seq 1 first."""
-        self.under_way: list[AnyFollowUp] = []
+        self.under_way: list[WalletFollowUp] = []
 
     @classmethod
     def with_cash(cls, amount: int = 1000, *users: str) -> "Scene":
@@ -118,6 +125,7 @@ class Scene:
             wallet=self.wallet(user_id),
             items=self._known(user_id, needs(command)),
             assets=ASSETS,
+            rules=self.rules,
             time_us=time_us,
         )
         decision = decide(case)
@@ -152,6 +160,31 @@ class Scene:
         while self.under_way:
             delivered.append(self.deliver())
         return delivered
+
+    def settle(self, outcome: Event) -> list[Event]:
+        """End every open bet of the period by its outcome, the oldest first."""
+        head = sha256(self.position(outcome).encode()).hexdigest()
+        resolution = resolution_of(outcome, Position.parse(self.position(outcome)), head, PARTITION)
+        waiting = [
+            (bet.of_game.seq, user_id, key.removeprefix("b:"), bet)
+            for user_id, items in self.items.items()
+            for key, bet in items.items()
+            if isinstance(bet, Bet)
+            and bet.of_game is not None
+            and (bet.of_game.game, bet.of_game.period) == (resolution.game, resolution.period)
+        ]
+        settled = []
+        for _, user_id, bet_id, bet in sorted(waiting):
+            time_us = self._time_us()
+            self._fire(user_id, time_us)
+            assert bet.of_game is not None
+            of_game = bet.of_game
+            open_bet = OpenBet(user_id, bet_id, of_game.game, of_game.period, of_game.rules)
+            table = self.rules.tables[of_game.rules]
+            settled.append(resolve_bet(resolution, open_bet, bet, self.wallet(user_id), table, time_us))
+            self._append(settled[-1])
+            self._fire(user_id, time_us)
+        return settled
 
     # --- then ------------------------------------------------------------------------------------------------------
 
@@ -301,6 +334,7 @@ def place_bet(
     spend: str | None = None,
     game: str = "external",
     period: str = "round 7",
+    selection: str = "red",
     asset: str = "INR",
     user_id: str = "u1",
     **more: Any,
@@ -309,12 +343,22 @@ def place_bet(
         bet_id=bet_id,
         game=game,
         period=period,
-        selection="red",
+        selection=selection,
         asset=asset,
         stake=stake,
         spend=spend,
         **_common(user_id, more),
     )
+
+
+def record_result(
+    result: str, period: str, *, game: str = "wingo_30s", proof: Proof | None = None, **more: Any
+) -> RecordResult:
+    return RecordResult(period=period, result=result, proof=proof, **_common(f"game:{game}", more))
+
+
+def cancel_period(period: str, *, game: str = "wingo_30s", **more: Any) -> CancelPeriod:
+    return CancelPeriod(period=period, reason="void", **_common(f"game:{game}", more))
 
 
 def settle_bet(payout: int, bet_id: str = "b1", *, user_id: str = "u1", **more: Any) -> SettleBet:

@@ -118,7 +118,7 @@ class World:
             task
             for task in asyncio.all_tasks()
             if task.get_name().startswith(("writer-", "open-", "retire-", "standby-"))
-            or task.get_name() == "checkpoints"
+            or task.get_name() in ("checkpoints", "unsettled")
         ]
         for task in ours:
             task.cancel()

@@ -6,7 +6,7 @@ behind the change again, so that only the rule in question can find it.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +18,7 @@ from ledger.core.commands import (
     ApproveAdjustment,
     ApproveWithdrawal,
     CancelBet,
+    CancelPeriod,
     CaptureHold,
     CloseWallet,
     Command,
@@ -28,6 +29,7 @@ from ledger.core.commands import (
     PlaceBet,
     PlaceHold,
     ProposeAdjustment,
+    RecordResult,
     RejectAdjustment,
     RejectWithdrawal,
     ReleaseHold,
@@ -52,7 +54,7 @@ from ledger.operations.verifying.unique_ids import UniqueIds, second_use
 from ledger.ports import StoredRecord
 
 PARTITIONS = 4
-ADA, BOB = "ada", "bob"
+ADA, BOB, CAI = "ada", "bob", "cai"
 P = partition_of(ADA, PARTITIONS)
 
 
@@ -144,8 +146,37 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
     await post(Reverse(command_id="d3", position=deposit, reason="r", **a))
     clock.now_us += 2 * HOUR_US
     await post(bet("d4", "b4", 10_700))
+    await play_a_game(post, clock)
     await node.stop()  # all follow-ups arrive first
     return log.appended.records
+
+
+WINGO = "wingo_30s"
+
+
+async def play_a_game(post: Callable[..., Awaitable[Any]], clock: Clock) -> None:
+    """Cai bets on two periods of Wingo: the first gets a result, the second is cancelled."""
+    stream, periods = f"game:{WINGO}", ("20261123T150000Z", "20261123T150030Z")
+    about: dict[str, Any] = {"user_id": CAI, "game": WINGO, "asset": "INR"}
+    await post(OpenWallet(command_id="c1", user_id=CAI))
+    await post(Deposit(command_id="e1", user_id=CAI, order_id="o1", asset="INR", amount=1_000, bonus=50))
+    for period, at in zip(periods, "ab", strict=True):
+        for bet_id, selection in ((f"g1{at}", "red+number:7"), (f"g2{at}", "small"), (f"g3{at}", "big")):
+            more: dict[str, Any] = {"spend": "bonus_first"} if bet_id == "g1a" else {}
+            fields: dict[str, Any] = {
+                "bet_id": bet_id,
+                "selection": selection,
+                "period": period,
+                "stake": 101,
+                **more,
+            }
+            await post(PlaceBet(command_id=bet_id, **fields, **about))
+        await post(CancelBet(command_id=f"{at}3", user_id=CAI, bet_id=f"g3{at}"))
+        clock.now_us += 32_000_000
+        if at == "a":
+            await post(RecordResult(command_id="r1", user_id=stream, period=period, result="7"))
+        else:
+            await post(CancelPeriod(command_id="r2", user_id=stream, period=period, reason="void"))
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +194,7 @@ def parsed(record: bytes) -> dict[str, Any]:
     return event
 
 
-ADDED = {"first_deposit", "from", "before_bet"}
+ADDED = {"first_deposit", "from", "before_bet", "fee", "rules"}
 """What a decision adds to a command's members in ``data``."""
 
 

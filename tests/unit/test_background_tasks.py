@@ -30,6 +30,7 @@ TASKS: Final = {
     "keep": {
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "rate-limits"),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
+        "unsettled",
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),

@@ -93,4 +93,4 @@ def test_an_unknown_asset_names_the_assets_that_exist() -> None:
 def test_an_unknown_game_names_the_games_that_exist() -> None:
     refusal = Scene.with_cash().refused(place_bet(10, game="roulette"))
     assert (refusal.code, refusal.fields) == (Code.UNKNOWN_GAME, {"game": "roulette"})
-    assert refusal.detail == "there is no game roulette; known games: external"
+    assert refusal.detail.startswith("there is no game roulette; known games: external, 5d_10m, ")

@@ -7,11 +7,13 @@ rule comes before the later ones, and the next rung shows that those were really
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from ledger.core.commands import COMMAND_TYPES, Command
 from ledger.core.events import Event
+from ledger.core.games.periods import name_of
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.rejections import Code
 from unit.given import (
@@ -21,6 +23,7 @@ from unit.given import (
     approve_adjustment,
     approve_withdrawal,
     cancel_bet,
+    cancel_period,
     capture_hold,
     close_wallet,
     deposit,
@@ -31,6 +34,7 @@ from unit.given import (
     open_wallet,
     place_bet,
     propose_adjustment,
+    record_result,
     reject_adjustment,
     reject_withdrawal,
     release_hold,
@@ -68,6 +72,19 @@ def closed(*more: Command) -> Given:
 
 def frozen(*more: Command) -> Given:
     return (*opened(*more), freeze_wallet())
+
+
+RUNNING, OVER = name_of(NOON), name_of(NOON - 60_000_000)
+"""Periods of Wingo: one that takes bets, one whose result may come."""
+
+
+def wingo_bet(stake: int, bet_id: str = "b1", *, period: str = RUNNING, **more: Any) -> Command:
+    return place_bet(stake, bet_id, game="wingo_30s", period=period, **more)
+
+
+def blocked() -> Given:
+    """The open wallet, where the bet b1 was cancelled before it came, and no stake is allowed."""
+    return opened(cancel_bet(), set_limits(stake_max_per_day=0))
 
 
 LADDERS: dict[str, list[Rung]] = {
@@ -476,6 +493,42 @@ LADDERS: dict[str, list[Rung]] = {
         Rung(Code.WALLET_NOT_EMPTY, opened(), close_wallet()),
         Rung(None, opened(*emptied(100)), close_wallet()),
     ],
+    "place_bet of a game": [
+        Rung(Code.WALLET_NOT_OPEN, (), wingo_bet(TOO_LARGE, period=OVER, selection="x", asset="EUR")),
+        Rung(Code.WALLET_FROZEN, frozen(), wingo_bet(TOO_LARGE, period=OVER, selection="x", asset="EUR")),
+        Rung(Code.PERIOD_CLOSED, blocked(), wingo_bet(TOO_LARGE, period=OVER, selection="x", asset="EUR")),
+        Rung(Code.INVALID_SELECTION, blocked(), wingo_bet(TOO_LARGE, selection="x", asset="EUR")),
+        Rung(Code.BET_CANCELLED_BEFORE, blocked(), wingo_bet(TOO_LARGE, asset="EUR")),
+        Rung(Code.UNKNOWN_ASSET, blocked(), wingo_bet(TOO_LARGE, "b2", asset="EUR")),
+        Rung(Code.AMOUNT_OUT_OF_RANGE, blocked(), wingo_bet(TOO_LARGE, "b2")),
+        Rung(Code.STAKE_MAX_EXCEEDED, blocked(), wingo_bet(101, "b2")),
+        Rung(Code.INSUFFICIENT_FUNDS, opened(), wingo_bet(101, "b2")),
+        Rung(None, opened(), wingo_bet(100, "b2")),
+    ],
+    "settle_bet of a game": [
+        Rung(Code.BET_NOT_FOUND, opened(), settle_bet(TOO_LARGE)),
+        Rung(Code.ALREADY_RESOLVED, opened(wingo_bet(100), cancel_bet()), settle_bet(TOO_LARGE)),
+        Rung(Code.SETTLED_BY_RESULT, opened(wingo_bet(100)), settle_bet(TOO_LARGE)),
+        Rung(None, opened(place_bet(100)), settle_bet(5)),
+    ],
+    "record_result": [
+        Rung(Code.UNKNOWN_GAME, (), record_result("x", RUNNING, game="roulette")),
+        Rung(Code.PERIOD_NOT_CLOSED, (), record_result("x", RUNNING)),
+        Rung(Code.INVALID_RESULT, (record_result("7", OVER),), record_result("x", OVER)),
+        Rung(Code.RESULT_ALREADY_RECORDED, (record_result("7", OVER),), record_result("7", OVER)),
+        Rung(None, (), record_result("7", OVER)),
+    ],
+    "record_result of a cancelled period": [
+        Rung(Code.INVALID_RESULT, (cancel_period(OVER),), record_result("x", OVER)),
+        Rung(Code.ALREADY_RESOLVED, (cancel_period(OVER),), record_result("7", OVER)),
+        Rung(None, (), record_result("7", OVER)),
+    ],
+    "cancel_period": [
+        Rung(Code.UNKNOWN_GAME, (), cancel_period(RUNNING, game="roulette")),
+        Rung(Code.PERIOD_NOT_CLOSED, (), cancel_period(RUNNING)),
+        Rung(Code.RESULT_ALREADY_RECORDED, (record_result("7", OVER),), cancel_period(OVER)),
+        Rung(None, (), cancel_period(OVER)),
+    ],
 }
 """The command's type and the case → its rungs, in the order of precedence."""
 
@@ -505,7 +558,8 @@ def test_every_command_has_a_ladder_that_begins_with_a_wallet_never_opened(comma
     name = str(command_type.__struct_config__.tag)
     first, *_ = LADDERS[name]
     assert all(type(rung.command) is command_type for rung in LADDERS[name])
-    assert first.code is Code.WALLET_NOT_OPEN or name == "open_wallet"
+    begins = Code.UNKNOWN_GAME if command_type.on_stream else Code.WALLET_NOT_OPEN  # a game's stream is no wallet
+    assert first.code is begins or name == "open_wallet"
 
 
 @pytest.mark.parametrize("code", Code)

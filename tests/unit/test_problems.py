@@ -10,7 +10,8 @@ from api.http.problems import KINDS, NOT_THERE, NotThere, Problem, problem_of
 from ledger.core.rejections import Code, Rejection
 from ledger.writer.requests import Failed, IdReused, Refused
 
-STATUS_OF_REASON = {code: 409 if code.endswith(("_reused", "already_resolved")) else 422 for code in Code}
+CONFLICTS = ("_reused", "already_resolved", "already_recorded")
+STATUS_OF_REASON = {code: 409 if code.endswith(CONFLICTS) else 422 for code in Code}
 
 
 @pytest.mark.parametrize("code", list(Code))

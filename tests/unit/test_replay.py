@@ -69,7 +69,7 @@ def test_the_table_has_place_time_type_ids_change_and_balances(data: Path) -> No
     lines = done.output.splitlines()
     assert "position" in lines[0]
     assert "balances after" in lines[0]
-    (bet,) = [number for number, line in enumerate(lines) if "bet_placed" in line and "bet_id b1" in line]
+    (bet,) = [number for number, line in enumerate(lines) if "bet_placed" in line and "T13:00:11" in line]
     assert "1:" in lines[bet]
     assert "2026-11-23T13:00:11.000000Z" in lines[bet]
     assert "INR cash" in lines[bet]

@@ -65,7 +65,7 @@ def serve() -> None:
                           [master.key in the folder, made at the first start]
     STAKELOG_MASTER_KEY   the same key as a setting [none]
     STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
-                          and below 0 is without limit [20000]
+                          and below 0 is without limit [50000]
     STAKELOG_RATE_USER    the same for one user, and for a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
                           address [200]
@@ -102,14 +102,21 @@ def serve() -> None:
                           each seal [none]
     STAKELOG_SUSPECT_READS  mark or refuse reads of rows that differ from the
                           log [mark]
-    STAKELOG_RULES        not built yet: leave it unset
+    STAKELOG_RULES        the built-in games, or a JSON file of games and pay tables
     """
     from api.cli.serve import CannotServe, NoLedger
     from api.cli.serve import serve as serve_until_stopped
     from api.cli.tls import TlsUnusable, refuse_unusable
     from api.composition.settings import SettingsError, read_settings, refuse_unsafe
     from api.identity.master_key import MasterKeyUnusable
-    from ledger.errors import FolderMigrated, LogMisconfigured, LogOutdated, WrongAssets, WrongPartitions
+    from ledger.errors import (
+        FolderMigrated,
+        LogMisconfigured,
+        LogOutdated,
+        RulesMissing,
+        WrongAssets,
+        WrongPartitions,
+    )
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
@@ -125,7 +132,13 @@ def serve() -> None:
     except CannotServe as error:
         click.echo(f"stakelog serve: {error}", err=True)
         wrong_settings = (
-            LogMisconfigured | LogOutdated | WrongPartitions | WrongAssets | FolderMigrated | MasterKeyUnusable
+            LogMisconfigured
+            | LogOutdated
+            | WrongPartitions
+            | WrongAssets
+            | RulesMissing
+            | FolderMigrated
+            | MasterKeyUnusable
         )
         sys.exit(2 if isinstance(error, NoLedger) or isinstance(error.__cause__, wrong_settings) else 1)
 

@@ -30,6 +30,7 @@ from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
 from ledger import background
 from ledger.cluster_ports import Owners
+from ledger.core.games.rules import RuleBook, book_of
 from ledger.errors import (
     DELETE_STATE,
     CheckpointAhead,
@@ -196,7 +197,9 @@ class Embedded(Provider):
         settings: Settings,
     ) -> AsyncIterator[Node]:
         """Started. At the end it closes the waiting requests, saves the state, and closes log and store."""
-        node = Node(log, store, clock, settings.assets, owners=owners, others=others)
+        node = Node(
+            log, store, clock, settings.assets, rules=await _rules(log, settings), owners=owners, others=others
+        )
         await node.start()
         yield node
         await node.stop()
@@ -305,6 +308,7 @@ class Distributed(Provider):
             store,
             clock,
             settings.assets,
+            rules=await _rules(log, settings),
             owners=owners,
             others=others,
             clock_off_us=log.clock_off_us,
@@ -374,13 +378,18 @@ def _applications(
 
 @asynccontextmanager
 async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -> AsyncIterator[EventLog]:
-    """The log, once it declares the assets. Closed at the end, for a node that did not start; a started one closes it
-    itself."""
+    """The log, once it declares the assets and the pay tables. Closed at the end, for a node that did not start; a
+    started one closes it itself."""
     try:
-        await log.declare(settings.assets)
+        await log.declare(settings.assets, book_of(settings.games).tables)
         yield log
     finally:
         await log.close()
+
+
+async def _rules(log: EventLog, settings: Settings) -> RuleBook:
+    """The games of the settings, and the pay tables of all bets in the log."""
+    return book_of(settings.games, await log.tables())
 
 
 def _file_name(address: str) -> str:

@@ -19,6 +19,7 @@ from api.composition.network import (
 from api.identity.identity import SECRET_MAX, SECRET_MIN, is_secret
 from api.limits.addresses import AnyNetwork, read_networks
 from api.limits.limits import Rates
+from ledger.core.games.rules import Games, WrongRules, built_in_games, read_games
 from ledger.core.money import AMOUNT_MAX, Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
 
@@ -65,8 +66,6 @@ KNOWN: Final = frozenset(
         "SUSPECT_READS",
     )
 )
-_NOT_BUILT: Final = ("STAKELOG_RULES",)
-
 SQLITE: Final = "sqlite"
 """The log and the read model without a server: files in the data folder."""
 KAFKA: Final = "kafka://"
@@ -94,6 +93,7 @@ class Settings(Struct, frozen=True):
     """Where the other nodes reach this one."""
     auth: bool
     assets: Assets
+    games: Games
     internal: Address | None = None
     """Where metrics and the routes of nodes are; None: metrics are on the main listener, and there are no nodes."""
     cluster_secret: str | None = None
@@ -139,9 +139,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     unknown = sorted(name for name in environment if name.startswith("STAKELOG_") and name not in KNOWN)
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(KNOWN))}")
-    for name in _NOT_BUILT:
-        if environment.get(name):
-            raise SettingsError(f"{name} is not built yet: leave it unset")
     host = environment.get("STAKELOG_HOST", "127.0.0.1")
     port = _integer(environment, "STAKELOG_PORT", 8080, 1, 65_535)
     try:
@@ -167,6 +164,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         advertise=_advertise(environment, f"{scheme}://{internal or Address(host, port)}"),
         auth=auth == "on",
         assets=assets,
+        games=_games(environment, assets),
         internal=internal,
         cluster_secret=_parsed(environment, "STAKELOG_CLUSTER_SECRET", parse_secret),
         tls=tls,
@@ -294,6 +292,20 @@ def _adjust_max(environment: Mapping[str, str], assets: Assets) -> Mapping[str, 
             )
         found[asset] = int(amount)
     return found
+
+
+def _games(environment: Mapping[str, str], assets: Assets) -> Games:
+    """The built-in games, with the rules file laid over them."""
+    name = environment.get("STAKELOG_RULES")
+    if not name:
+        return built_in_games()
+    try:
+        return read_games(Path(name).read_text("utf-8"), assets)
+    except WrongRules as error:
+        raise SettingsError(f"STAKELOG_RULES={name}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"STAKELOG_RULES={name} cannot be read: {reason}") from None
 
 
 def _seals(environment: Mapping[str, str]) -> str | None:

@@ -18,9 +18,19 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from api.http.problems import Problem
-from ledger.core.commands import COMMAND_TYPES, AnyCommand, Command, canonical, whole
+from ledger.core.commands import (
+    COMMAND_TYPES,
+    AnyCommand,
+    CancelPeriod,
+    Command,
+    PlaceBet,
+    RecordResult,
+    canonical,
+    whole,
+)
 from ledger.core.events import LEDGER
-from ledger.core.fields import USER_ID_PATTERN
+from ledger.core.fields import GAME_STREAM, USER_ID_PATTERN
+from ledger.core.games.rules import Games, span_of
 
 BODY_MAX: Final = 8 * 1024 * 1024
 BATCH_MAX: Final = 1_000
@@ -66,7 +76,7 @@ _PATTERN: Final = "matching regex"
 _UNKNOWN_TYPE: Final = "Invalid value"
 _A_USER_ID: Final = (
     "1–64 of A–Z a–z 0–9 _ - . : @, beginning with a letter or digit, and not with game:, gift:, code: "
-    "or partition:, which are reserved"
+    "or partition:, which are reserved. The results of games take game: and the name of a game"
 )
 _SPELLINGS: Final = {
     "user_id": _A_USER_ID,
@@ -113,6 +123,26 @@ def read_command(body: bytes) -> HashedCommand:
     if escaped or not body.isascii() or b"\x7f" in body:
         _refuse_control_characters(command)
     return HashedCommand(command, sha256(form).hexdigest())
+
+
+def refuse_malformed_period(command: Command, games: Games) -> None:
+    """Raise Problem ``malformed_request`` if the period is none of the game's. A game that is not known has no
+    periods: its rules refuse the command."""
+    match command:
+        case PlaceBet():
+            name, period = command.game, command.period
+        case RecordResult() | CancelPeriod():
+            name, period = command.user_id.removeprefix(GAME_STREAM), command.period
+        case _:
+            return
+    game = games.get(name)
+    if game is not None and span_of(game, period) is None:
+        raise Problem(
+            "malformed_request",
+            f"period must be the start of a period of {name} in UTC, YYYYMMDDTHHMMSSZ: a multiple of "
+            f"{game.length_s} s since midnight",
+            field="period",
+        )
 
 
 def read_batch(body: bytes) -> list[HashedCommand | Problem]:

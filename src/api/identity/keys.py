@@ -25,6 +25,7 @@ from api.identity.key_store import KeyStore, StoredSigningKey
 from api.identity.master_key import MasterKeys, Wrapped, wrong_master_key
 from api.identity.ports import IdentityUnavailable, SigningKey
 from api.identity.private import PrivateTexts
+from api.identity.tokens import ACCESS_S
 from ledger import background
 from ledger.errors import LedgerError
 from ledger.operations.seals import utc
@@ -37,8 +38,9 @@ PURPOSES: Final = (TOKEN, RECEIPT)
 RELOAD_S: Final = 60
 PUBLISHED_S: Final = 600
 """Chosen: ten times ``RELOAD_S``, and as long as other readers of the JWKS may keep it."""
-LAST_TOKEN_S: Final = 1_200
-"""So long after its successor's first use a token's key is needed: a token's 900 s, with room for clocks."""
+LAST_TOKEN_S: Final = ACCESS_S + 300
+"""So long after its successor's first use a token's key is needed: until its last token is gone, with room for clocks
+and for a process that has read its keys ``RELOAD_S`` ago."""
 TOKEN_KEY_S: Final = 30 * 86_400
 """A token's key that is this old gets a successor. Chosen: short, because the change costs nothing."""
 

@@ -39,8 +39,8 @@ _warnings: Final = RareWarnings(logging.getLogger(__name__), every_s=30.0)
 class Rates(Struct, frozen=True):
     """The rates of the settings. 0: without limit."""
 
-    client: int = 20_000
-    """Requests and commands of a client a second. Chosen: more than one node accepts."""
+    client: int = 50_000
+    """Requests and commands of a client a second. Chosen: more than one node accepts, in batches too."""
     user: int = 200
     """The same for one user, and for a player."""
     address: int = 200

@@ -28,6 +28,7 @@ from ledger.writer.requests import (
     Failed,
     IdReused,
     LookupRequest,
+    OutcomeRequest,
     Refused,
     Request,
     RequestGroup,
@@ -52,15 +53,23 @@ class LookupMessage(Struct, array_like=True, tag="lookup", gc=False):
     command_id: str
 
 
+class OutcomeMessage(Struct, array_like=True, tag="outcome", gc=False):
+    user_id: str
+    period: str
+
+
 class WalletMessage(Struct, array_like=True, tag="wallet", gc=False):
     user_id: str
+
+
+RequestMessage = CommandMessage | LookupMessage | OutcomeMessage | WalletMessage
 
 
 class Decide(Struct, gc=False):
     """``requests``: one list for each client's request, in its order."""
 
     deadline_us: int
-    requests: list[list[CommandMessage | LookupMessage | WalletMessage]]
+    requests: list[list[RequestMessage]]
 
 
 class AcceptedMessage(Struct, array_like=True, tag="accepted", gc=False):
@@ -91,7 +100,7 @@ class WalletReadMessage(Struct, array_like=True, tag="wallet", gc=False):
 
 
 class NoneMessage(Struct, array_like=True, tag="nothing", gc=False):
-    """The command does not exist."""
+    """The command or the outcome does not exist."""
 
 
 ResponseMessage = (
@@ -135,13 +144,15 @@ def write_requests(requests: Sequence[Request], deadline_us: int) -> tuple[bytes
     return _encode(Decide(deadline_us, groups)), indexes
 
 
-def _request_message(request: Request) -> CommandMessage | LookupMessage | WalletMessage:
+def _request_message(request: Request) -> RequestMessage:
     match request:
         case CommandRequest():
             command: Any = request.command
             return CommandMessage(command, request.request_sha256, request.actor, request.dry_run)
         case LookupRequest():
             return LookupMessage(request.user_id, request.command_id)
+        case OutcomeRequest():
+            return OutcomeMessage(request.user_id, request.period)
         case WalletRequest():
             return WalletMessage(request.user_id)
         case _:
@@ -158,12 +169,14 @@ def read_requests(body: bytes) -> tuple[list[Request], int]:
     return requests, message.deadline_us
 
 
-def _request_of(message: CommandMessage | LookupMessage | WalletMessage, group: RequestGroup) -> Request:
+def _request_of(message: RequestMessage, group: RequestGroup) -> Request:
     match message:
         case CommandMessage(command, request_sha256, actor, dry_run):
             return CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
         case LookupMessage(user_id, command_id):
             return LookupRequest(user_id, command_id, group)
+        case OutcomeMessage(user_id, period):
+            return OutcomeRequest(user_id, period, group)
         case WalletMessage(user_id):
             return WalletRequest(user_id, group)
 

@@ -63,6 +63,10 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         {"adjustment_id": "adj-1"},
     ),
     "already_resolved": ("the bet bet-1 is settled", {"status_now": "settled"}),
+    "result_already_recorded": (
+        "the period 20261123T130000Z has a result already",
+        {"period": "20261123T130000Z"},
+    ),
     "wallet_not_open": ("the wallet player-99 was never opened", {}),
     "wallet_already_open": ("the wallet player-15 is open already", {}),
     "wallet_frozen": ("the wallet player-15 is frozen", {}),
@@ -90,7 +94,21 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "adjustment_not_found": ("this wallet has no adjustment_id adj-99", {"adjustment_id": "adj-99"}),
     "hold_expired": ("the hold hold-1 has expired", {"hold_id": "hold-1"}),
     "capture_exceeds_hold": ("the hold hold-1 has 400.00 INR", {"held": 40_000}),
-    "unknown_game": ("there is no game roulette; known games: external", {"game": "roulette"}),
+    "unknown_game": ("there is no game roulette; known games: external, wingo_30s", {"game": "roulette"}),
+    "period_closed": (
+        "the period 20261123T130000Z of wingo_30s takes no bets now",
+        {"starts_at_us": 1_795_438_800_000_000, "closes_at_us": 1_795_438_825_000_000},
+    ),
+    "period_not_closed": (
+        "the period 20261123T130000Z of wingo_30s has not been over for 2 s",
+        {"ends_at_us": 1_795_438_830_000_000},
+    ),
+    "invalid_selection": ("'number:10' is not a selection of wingo", {"field": "selection"}),
+    "invalid_result": ("'10' is not a result of wingo", {"field": "result"}),
+    "settled_by_result": (
+        "the bet bet-3 is settled by the result of its period",
+        {"game": "wingo_30s", "period": "20261123T130000Z"},
+    ),
     "bet_cancelled_before": ("the bet bet-2 was cancelled before it came", {"bet_id": "bet-2"}),
     "same_wallet": ("a wallet cannot transfer to itself", {"field": "to_user_id"}),
     "same_actor": (

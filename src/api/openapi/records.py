@@ -13,6 +13,7 @@ from api.openapi.schemas import Schema, data_schemas, ref
 from ledger.core.events import COMMAND_OF, DATA_TYPES, LEDGER, NO_REQUEST, AnyData, Balance
 from ledger.core.fields import (
     ASSET_PATTERN,
+    GAME_STREAM_PATTERN,
     ID_PATTERN,
     NOT_RESERVED_SCHEMA,
     TIME_US_MAX,
@@ -33,9 +34,9 @@ _ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
     "withdrawal_requested": ("cash", "held"),
     "withdrawal_approved": ("held", "house/withdrawals"),
     "withdrawal_rejected": ("held", "cash"),
-    "bet_placed": ("cash", "bonus", "house/stakes"),
+    "bet_placed": ("cash", "bonus", "house/stakes", "house/fees"),
     "bet_settled": ("house/payouts", "cash", "bonus"),
-    "bet_cancelled": ("house/stakes", "cash", "bonus"),
+    "bet_cancelled": ("house/stakes", "house/fees", "cash", "bonus"),
     "hold_placed": ("cash", "held"),
     "hold_expired": ("held", "cash"),
     "hold_captured": ("held", "house/captures", "cash"),
@@ -50,6 +51,15 @@ _ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
     "reversed": ("cash", "bonus", "house/deposits", "house/bonuses", "house/adjustments"),
 }
 """Event type → the accounts that it may post to; the other types move nothing."""
+
+_ALSO_OWN: Final = frozenset({"bet_settled", "bet_cancelled"})
+"""The types that a command makes, or the ledger itself by the outcome of a period."""
+_STREAMS: Final = {
+    "writer_opened": ("^partition:(0|[1-9][0-9]{0,3})$", "partition:3"),
+    "result_recorded": (published(GAME_STREAM_PATTERN), "game:wingo_30s"),
+    "period_cancelled": (published(GAME_STREAM_PATTERN), "game:wingo_30s"),
+}
+"""Event type → the pattern of its stream, which is no wallet, and an example."""
 
 _MAY_MOVE_NOTHING: Final = frozenset({"bet_settled", "bet_cancelled"})
 
@@ -72,7 +82,8 @@ def record_schema(data: type[AnyData], *, portable: bool) -> Schema:
     fewest = 0 if not accounts or kind in _MAY_MOVE_NOTHING else 1
     sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
     user_id = {"type": "string", "pattern": _USER_ID, **NOT_RESERVED_SCHEMA}
-    partition_stream = {"type": "string", "pattern": "^partition:(0|[1-9][0-9]{0,3})$"}
+    stream, of = _STREAMS.get(kind, (None, "player-15"))
+    stream_of = {"type": "string", "pattern": stream} if stream else user_id
     properties: Schema = {
         "v": {**_one(VERSION), "description": "Version of the record's format"},
         "partition": {
@@ -92,13 +103,13 @@ def record_schema(data: type[AnyData], *, portable: bool) -> Schema:
             "examples": [1_795_438_800_000_000],
         },
         "user_id": {
-            **(partition_stream if kind == "writer_opened" else user_id),
+            **stream_of,
             "description": "Whose event it is",
-            "examples": ["partition:3" if kind == "writer_opened" else "player-15"],
+            "examples": [of],
         },
         "command_id": {
             "type": "string",
-            "pattern": _own_id_pattern(kind) if own else published(ID_PATTERN),
+            "pattern": _own_id_pattern(kind) if own else _id_pattern(kind),
             "description": "Id of the command; the ledger's own begin with `~`",
         },
         "request_sha256": {
@@ -188,8 +199,9 @@ def _whole_data(data: type[AnyData]) -> Schema:
     found = data_schemas()
     schema = found[data.__name__]
     for name, member in schema["properties"].items():
-        if "StakeSource" in str(member):
-            schema["properties"][name] = found["StakeSource"]
+        for nested in ("StakeSource", "Proof"):
+            if f"/{nested}'" in str(member):
+                schema["properties"][name] = found[nested]
     return schema
 
 
@@ -203,6 +215,11 @@ def _posting(accounts: tuple[str, ...]) -> Schema:
     account = {"type": "string", "pattern": _account_pattern(accounts)}
     asset = {"type": "string", "pattern": published(ASSET_PATTERN)}
     return {"type": "array", "prefixItems": [account, asset, _AMOUNT], "items": False, "minItems": 3, "maxItems": 3}
+
+
+def _id_pattern(kind: str) -> str:
+    pattern = published(ID_PATTERN)
+    return f"{pattern}|^~[0-9a-f]{{64}}:[1-9][0-9]{{0,15}}$" if kind in _ALSO_OWN else pattern
 
 
 def _own_id_pattern(kind: str) -> str:

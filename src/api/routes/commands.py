@@ -1,10 +1,11 @@
 """``/v1/commands``: one command, a batch, and the first response to a command."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
-from api.http.commands import HashedCommand, read_actor, read_batch, read_command
+from api.http.commands import HashedCommand, read_actor, read_batch, read_command, refuse_malformed_period
 from api.http.metrics import outcome_of
 from api.http.private import refuse_without_keys, seal, shown_answers
 from api.http.problems import Problem, problem_of
@@ -23,6 +24,7 @@ _NOT_KNOWN: Final = (
 async def post_command(service: Service, request: Request[Any, PostQuery]) -> Response:
     headers = _json_headers(request)
     hashed = read_command(await read_body(request.receive))
+    refuse_malformed_period(hashed.command, service.node.rules.games)
     actor = _actor(request, headers)
     if problem := _refusal(service, request, hashed):
         raise problem
@@ -40,7 +42,7 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
     headers = _json_headers(request)
     elements = [
         element if isinstance(element, Problem) else _refusal(service, request, element) or element
-        for element in read_batch(await read_body(request.receive))
+        for element in _checked(service, read_batch(await read_body(request.receive)))
     ]
     actor = _actor(request, headers)
     elements = service.gate.count_commands(request.identity, elements)
@@ -52,6 +54,17 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
     service.metrics.count_all(merged)
     return Response(encode_batch(merged))
+
+
+def _checked(service: Service, elements: list[HashedCommand | Problem]) -> Iterator[HashedCommand | Problem]:
+    """The elements; one that names a period that its game does not have is a Problem."""
+    for element in elements:
+        try:
+            if not isinstance(element, Problem):
+                refuse_malformed_period(element.command, service.node.rules.games)
+            yield element
+        except Problem as problem:
+            yield problem
 
 
 async def get_command(service: Service, request: Request[OfCommand, Any]) -> Response:

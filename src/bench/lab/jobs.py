@@ -28,6 +28,7 @@ class Bets(Struct, frozen=True, kw_only=True, tag=True):
     within: Within | None = None
     tag: str
     seed: int = 0
+    token: str | None = None
 
 
 class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
@@ -37,6 +38,7 @@ class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
     first: int
     end: int
     with_bet: bool
+    token: str | None = None
 
 
 class FillPlayers(Struct, frozen=True, kw_only=True, tag=True):
@@ -219,9 +221,10 @@ def _load(job: Load) -> Slice:
                 within=job.within,
                 tag=job.tag,
                 seed=job.seed,
+                token=job.token,
             )
         case OpenWallets():
-            return load.open_wallets(job.port, first=job.first, end=job.end, with_bet=job.with_bet)
+            return load.open_wallets(job.port, first=job.first, end=job.end, with_bet=job.with_bet, token=job.token)
         case FillPlayers():
             return load.fill_players(job.port, players=job.players)
         case FillLong():

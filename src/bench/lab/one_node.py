@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Any, Final, Self
 
 from msgspec import Struct
 
-from bench.figures import Slice
+from bench.figures import BenchError, Slice
 from bench.lab import programs
 from bench.lab.jobs import Bets, CatchUp, FillLong, FillPlayers, Job, OpenWallets, WalletReads
 from bench.lab.programs import JobProcess, Program
@@ -20,6 +23,8 @@ from bench.load import bodies
 from bench.load.bodies import Spread, Within
 
 WALLETS_PER_STEP = 10_000
+_SECRET: Final = secrets.token_urlsafe(32)
+"""Of the client admin, for this run."""
 AFTERWORK_S_MAX = 3.0
 """How long a yardstick waits for the service's afterwork. Chosen; `Lab.unsettled` counts when it was too short."""
 
@@ -112,6 +117,7 @@ class Processes:
         limit_s: float,
         spread: Spread,
         within: Within | None = None,
+        token: str | None = None,
     ) -> Slice:
         """One slice of load, with ids of its own."""
         number = self.number()
@@ -125,6 +131,7 @@ class Processes:
                 within=within,
                 tag=f"s{number}",
                 seed=number,
+                token=token,
             )
         )
 
@@ -159,6 +166,18 @@ class Lab(Processes):
         self.generator.ask(OpenWallets(port=service.port, first=0, end=bodies.WALLETS, with_bet=False))
         self._warm_up(service)
         return service
+
+    @cached_property
+    def logged(self) -> Logged:
+        """A service with login on, with default limits: 10,000 wallets funded, warmed up."""
+        self.say("opening and funding 10,000 wallets, with login on")
+        service = self._service("logged", {"STAKELOG_AUTH": "on", "STAKELOG_ADMIN_SECRET": _SECRET})
+        service.start()
+        token = _token_of_game_server(service.port)
+        self.generator.ask(OpenWallets(port=service.port, first=0, end=bodies.WALLETS, with_bet=False, token=token))
+        for connections in (64, 1):
+            self.bets(service, connections, 1, self.plan.warm_up_s / 2, "uniform", token=token)
+        return Logged(service, token)
 
     @cached_property
     def bare(self) -> Program:
@@ -226,8 +245,8 @@ class Lab(Processes):
                 for file in (self.folder / name).rglob("*.sqlite3*"):
                     file.unlink()
 
-    def _service(self, name: str) -> Program:
-        service = programs.service(self.folder / name, self.folder / f"{name}.log")
+    def _service(self, name: str, more: Mapping[str, str] | None = None) -> Program:
+        service = programs.service(self.folder / name, self.folder / f"{name}.log", more)
         self._stack.callback(service.kill)
         return service
 
@@ -235,6 +254,38 @@ class Lab(Processes):
         self.say(f"warming up {program.name}")
         for connections in (64, 1):
             self.bets(program, connections, 1, self.plan.warm_up_s / 2, "uniform")
+
+
+def _token_of_game_server(port: int) -> str:
+    """The access token of a new client; the service is new, too."""
+    admin = _post(port, "/v1/auth/token", {"client_id": "admin", "client_secret": _SECRET})["access_token"]
+    client = _post(port, "/v1/clients", {"client_id": "bench", "role": "game_server"}, admin)
+    login = {"client_id": "bench", "client_secret": client["client_secret"]}
+    return str(_post(port, "/v1/auth/token", login)["access_token"])
+
+
+def _post(port: int, path: str, body: dict[str, str], token: str | None = None) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"content-type": "application/json", **({"authorization": f"Bearer {token}"} if token else {})}
+    try:
+        connection.request("POST", path, json.dumps(body), headers)
+        response = connection.getresponse()
+        content = response.read()
+    finally:
+        connection.close()
+    if response.status not in (200, 201):
+        raise BenchError(f"{path} returned {response.status}")
+    return json.loads(content)
+
+
+class Logged(Struct):
+    """A service with login, and the access token of a game server."""
+
+    service: Program
+    token: str
+
+    def stop(self) -> None:
+        self.service.stop()
 
 
 class Wide(Struct):

@@ -67,9 +67,11 @@ _DEPOSIT = (
 )
 
 
-def request(path: str, body: bytes) -> bytes:
-    """A whole HTTP/1.1 request."""
+def request(path: str, body: bytes, token: str | None = None) -> bytes:
+    """A whole HTTP/1.1 request. ``token``: the access token, where login is on."""
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    if token is not None:
+        head += f"\r\nauthorization: Bearer {token}"
     return head.encode() + b"\r\n\r\n" + body
 
 
@@ -172,17 +174,17 @@ def openings(first: int, end: int, *, with_bet: bool) -> list[list[bytes]]:
     ]
 
 
-def singles(commands: Iterable[bytes]) -> list[bytes]:
+def singles(commands: Iterable[bytes], token: str | None = None) -> list[bytes]:
     """One request for each command."""
-    return [request(_SINGLE, command) for command in commands]
+    return [request(_SINGLE, command, token) for command in commands]
 
 
-def batches(commands: Iterable[bytes], size: int) -> list[bytes]:
+def batches(commands: Iterable[bytes], size: int, token: str | None = None) -> list[bytes]:
     """Requests of ``size`` commands each; commands that do not fill the last one are left out."""
     each = iter(commands)
-    return [request(_BATCH, b"[" + b",".join(batch) + b"]") for batch in zip(*[each] * size, strict=False)]
+    return [request(_BATCH, b"[" + b",".join(batch) + b"]", token) for batch in zip(*[each] * size, strict=False)]
 
 
-def batch_of(wallets: Iterable[list[bytes]]) -> bytes:
+def batch_of(wallets: Iterable[list[bytes]], token: str | None = None) -> bytes:
     """One request with all commands of these wallets, in their order."""
-    return request(_BATCH, b"[" + b",".join(command for wallet in wallets for command in wallet) + b"]")
+    return request(_BATCH, b"[" + b",".join(command for wallet in wallets for command in wallet) + b"]", token)

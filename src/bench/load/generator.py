@@ -216,6 +216,7 @@ def post_bets(
     within: Within | None = None,
     tag: str,
     seed: int,
+    token: str | None = None,
 ) -> Slice:
     """Bets for ``limit_s`` seconds; ``per_request`` 1 posts single commands, else batches of that many. ``within``:
     of wallets in these partitions only.
@@ -224,10 +225,10 @@ def post_bets(
     """
     if per_request == 1:
         commands = bodies.bets(tag, bodies.picks(spread, int(SINGLES_PER_S_MAX * limit_s), seed, within))
-        return _run(port, connections, bodies.singles(commands), 1, limit_s)
+        return _run(port, connections, bodies.singles(commands, token), 1, limit_s)
     count = max(int(BATCHED_PER_S_MAX * limit_s) // per_request, 2 * connections) * per_request
     commands = bodies.bets(tag, bodies.picks(spread, count, seed, within))
-    return _run(port, connections, bodies.batches(commands, per_request), per_request, limit_s)
+    return _run(port, connections, bodies.batches(commands, per_request, token), per_request, limit_s)
 
 
 def read_wallets(port: int, *, connections: int, what: What, wallets: int, limit_s: float, seed: int) -> Slice:
@@ -261,7 +262,7 @@ def fill_long(port: int, *, blocks: int) -> Slice:
     return _run(port, 1, [bodies.batch_of([block]) for block in each], len(each[0]))
 
 
-def open_wallets(port: int, *, first: int, end: int, with_bet: bool) -> Slice:
+def open_wallets(port: int, *, first: int, end: int, with_bet: bool, token: str | None = None) -> Slice:
     """Open and fund wallets ``first`` … ``end`` − 1 in batches over four connections. Raises BenchError.
 
     Invariant 2 counts the elements of a batch, so the last wallets, which do not fill a batch, go in a run alone.
@@ -269,8 +270,8 @@ def open_wallets(port: int, *, first: int, end: int, with_bet: bool) -> Slice:
     each = bodies.openings(first, end, with_bet=with_bet)
     commands = 3 if with_bet else 2
     whole = len(each) // WALLETS_PER_BATCH * WALLETS_PER_BATCH
-    full = [bodies.batch_of(each[at : at + WALLETS_PER_BATCH]) for at in range(0, whole, WALLETS_PER_BATCH)]
-    rest = [bodies.batch_of(each[whole:])] if whole < len(each) else []
+    full = [bodies.batch_of(each[at : at + WALLETS_PER_BATCH], token) for at in range(0, whole, WALLETS_PER_BATCH)]
+    rest = [bodies.batch_of(each[whole:], token)] if whole < len(each) else []
     opened = [_run(port, 4, full, WALLETS_PER_BATCH * commands)] if full else []
     opened += [_run(port, 1, rest, (len(each) - whole) * commands)] if rest else []
     done, took_s = sum(one.done for one in opened), sum(one.took_s for one in opened)

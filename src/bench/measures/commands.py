@@ -3,7 +3,7 @@
 They share three logs, so that a run stays within minutes:
 
 1. *the busy log*: 10,000 funded wallets, which takes all the load (`singles`, `commit`, `batches`, `spread`,
-   `cost`);
+   `cost`, and `login` beside a service with login);
 2. *the read log*: 10,000 wallets, some with a long history (`reads`, `history`, `visible`, `lag`);
 3. *the wide log*: ``Plan.wallets`` wallets with one bet each, whose size does not depend on how fast the machine is
    (`memory`, `startup`, `rebuild`, `fold`, `verify`).
@@ -24,6 +24,8 @@ from bench.lab.one_node import Lab, Plan
 from bench.load.bodies import Spread
 from bench.measures import reads as read_measures
 from bench.measures.cost import LOADS, cost
+from bench.measures.login import LOADS as LOGIN_LOADS
+from bench.measures.login import login
 from bench.report import load_text, mib_text, rate_text
 
 # From the promises of the project: what the ledger may cost beside what it cannot do without.
@@ -271,6 +273,7 @@ MEASURES: dict[str, Callable[[Lab], list[Row]]] = {
     "batches": batches,
     "spread": spread,
     "cost": cost,
+    "login": login,
     **read_measures.OF_READ_LOG,
     "memory": memory,
     "startup": startup,
@@ -289,6 +292,7 @@ def steps(plan: Plan, names: Sequence[str]) -> int:
         "batches": len(BATCH_SIZES) * len(BATCH_CONNECTIONS) * plan.pairs,
         "spread": 2 * plan.pairs * len(SPREADS),
         "cost": 2 * plan.pairs * len(LOADS),
+        "login": 2 * plan.pairs * len(LOGIN_LOADS),
         "memory": 1,
         "startup": 2 * plan.restarts,
         "verify": 2 * plan.pairs,

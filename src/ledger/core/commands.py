@@ -18,12 +18,16 @@ from ledger.core.fields import (
     AmountOrZero,
     Asset,
     GameName,
+    GamePeriod,
+    GameStream,
     Id,
     Metadata,
     Period,
     PositionText,
     Private,
+    Proof,
     Reason,
+    Result,
     SealedPrivate,
     Selection,
     SignedAmount,
@@ -39,6 +43,8 @@ class Command(
     """What every command has."""
 
     refused_when_frozen: ClassVar[bool] = False
+    on_stream: ClassVar[bool] = False
+    """Whether it is for a stream that is no wallet."""
 
     command_id: Annotated[
         Id,
@@ -373,6 +379,27 @@ class CloseWallet(Command, frozen=True, kw_only=True, tag="close_wallet"):
     reason: Reason
 
 
+class RecordResult(Command, frozen=True, kw_only=True, tag="record_result"):
+    """Records the result of a game's period, once. Every open bet of the period is settled by it."""
+
+    on_stream = True
+
+    user_id: GameStream
+    period: GamePeriod
+    result: Result
+    proof: Annotated[Proof | None, Meta(description="The block of the result; TrxWix needs it")] = None
+
+
+class CancelPeriod(Command, frozen=True, kw_only=True, tag="cancel_period"):
+    """Cancels a game's period instead of recording its result. Every open bet of it gets its stake and fee back."""
+
+    on_stream = True
+
+    user_id: GameStream
+    period: GamePeriod
+    reason: Reason
+
+
 AnyCommand = (
     OpenWallet
     | Deposit
@@ -396,6 +423,8 @@ AnyCommand = (
     | FreezeWallet
     | UnfreezeWallet
     | CloseWallet
+    | RecordResult
+    | CancelPeriod
 )
 
 COMMAND_TYPES: tuple[type[Command], ...] = AnyCommand.__args__
@@ -440,7 +469,22 @@ class CountReferral(FollowUp, frozen=True, kw_only=True, tag="count_referral"):
     level: int
 
 
-AnyFollowUp = ReceiveTransfer | ConcludeTransfer | CountReferral
+class ResolvePeriod(FollowUp, frozen=True, kw_only=True, tag="resolve_period"):
+    """Settles the open bets of a period in one partition by ``result``, or returns them where it is None.
+
+    It is for a partition, so ``user_id`` is ``partition:<n>``. Its events are those of the bets. The open bets
+    themselves are the record of what is left to do, so it is neither kept nor answered by an event of its own: a
+    partition with an open bet asks for it (``node/unsettled``).
+    """
+
+    game: str
+    period: str
+    result: str | None = None
+    reason: str | None = None
+
+
+WalletFollowUp = ReceiveTransfer | ConcludeTransfer | CountReferral
+AnyFollowUp = WalletFollowUp | ResolvePeriod
 
 
 _canonical = msgspec.json.Encoder(order="sorted")

@@ -13,14 +13,27 @@ Invariants, asserted for every event:
 from collections.abc import Callable
 from typing import Any, Final
 
-from msgspec import UNSET, Struct
-from msgspec.structs import replace
+from msgspec import UNSET
 
+from ledger.core.bets import cancel_bet, cancel_period, place_bet, record_result, settle_bet
+from ledger.core.case import (
+    Case,
+    Decision,
+    already_resolved,
+    event_of,
+    formatted,
+    not_found,
+    out_of_range,
+    reused,
+    total_out_of_range,
+    unknown_asset,
+)
 from ledger.core.commands import (
     Adjust,
     ApproveAdjustment,
     ApproveWithdrawal,
     CancelBet,
+    CancelPeriod,
     CaptureHold,
     CloseWallet,
     Command,
@@ -32,6 +45,7 @@ from ledger.core.commands import (
     PlaceBet,
     PlaceHold,
     ProposeAdjustment,
+    RecordResult,
     RejectAdjustment,
     RejectWithdrawal,
     ReleaseHold,
@@ -46,19 +60,13 @@ from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_CAPTURES,
     HOUSE_DEPOSITS,
-    HOUSE_PAYOUTS,
-    HOUSE_STAKES,
     HOUSE_WITHDRAWALS,
     TRANSIT_TRANSFERS,
     Adjusted,
     AdjustmentApproved,
     AdjustmentProposed,
     AdjustmentRejected,
-    AnyData,
     Balance,
-    BetCancelled,
-    BetPlaced,
-    BetSettled,
     BonusExpired,
     BonusGranted,
     Deposited,
@@ -70,7 +78,6 @@ from ledger.core.events import (
     LimitsSet,
     Posting,
     Reversed,
-    StakeSource,
     TransferSent,
     WalletClosed,
     WalletFrozen,
@@ -79,12 +86,9 @@ from ledger.core.events import (
     WithdrawalApproved,
     WithdrawalRejected,
     WithdrawalRequested,
-    sums_to_zero,
 )
 from ledger.core.items import (
-    Bet,
     Hold,
-    Items,
     Order,
     Proposal,
     Reversible,
@@ -93,16 +97,15 @@ from ledger.core.items import (
     grant_key,
     hold_key,
     order_key,
+    period_key,
     reversible_key,
-    split_payout,
     transfer_key,
 )
-from ledger.core.money import AMOUNT_MAX, Assets, format_amount, in_bounds, is_amount
+from ledger.core.money import AMOUNT_MAX, in_bounds, is_amount
 from ledger.core.postings import (
     adjustment,
     balances_with,
     balances_with_held,
-    draw_on_grants,
     ledger_event,
     move,
     owned_or_due,
@@ -111,25 +114,7 @@ from ledger.core.postings import (
 from ledger.core.rejections import Code, Rejection
 from ledger.core.wallet import DAY_US, Wallet, balance_of, day_count, limits_of, next_due_us, running_grant
 
-EXTERNAL_GAME: Final = "external"
 EXPIRY: Final = "~expiry:"
-_SHOWN_MAX: Final = 64
-_LISTED_MAX: Final = 20
-
-
-class Case(Struct, gc=False):
-    """Everything that a decider reads: the command, its actor, the time, the wallet and the items."""
-
-    command: Any
-    request_sha256: str
-    actor: str
-    wallet: Wallet
-    items: Items
-    assets: Assets
-    time_us: int
-
-
-Decision = Event | Rejection
 
 
 # --- the items that a command needs ---------------------------------------------------------------------------
@@ -158,6 +143,8 @@ _NEEDS: Final[dict[type[Any], Callable[[Any], tuple[str, ...]]]] = {
     ApproveAdjustment: lambda c: (adjustment_key(c.adjustment_id),),
     RejectAdjustment: lambda c: (adjustment_key(c.adjustment_id),),
     Reverse: lambda c: (reversible_key(c.position),),
+    RecordResult: lambda c: (period_key(c.period),),
+    CancelPeriod: lambda c: (period_key(c.period),),
 }
 
 
@@ -213,7 +200,7 @@ def decide(case: Case) -> Decision:
     status = wallet.status
     if status != "open":
         if status == "none":
-            if not isinstance(command, OpenWallet):
+            if not isinstance(command, OpenWallet) and not command.on_stream:
                 return Rejection(Code.WALLET_NOT_OPEN, f"the wallet {wallet.user_id} was never opened")
         elif status == "closed":
             return Rejection(Code.WALLET_CLOSED, f"the wallet {wallet.user_id} is closed")
@@ -227,23 +214,23 @@ def _open_wallet(case: Case, command: OpenWallet) -> Decision:
         return Rejection(Code.WALLET_ALREADY_OPEN, f"the wallet {command.user_id} is open already")
     if command.referrer_id == command.user_id:
         return Rejection(Code.SAME_WALLET, "a wallet cannot refer itself", {"field": "referrer_id"})
-    return _event(case, WalletOpened(metadata=command.metadata, referrer_id=command.referrer_id))
+    return event_of(case, WalletOpened(metadata=command.metadata, referrer_id=command.referrer_id))
 
 
 def _deposit(case: Case, command: Deposit) -> Decision:
     wallet, asset, amount, bonus = case.wallet, command.asset, command.amount, command.bonus or 0
     if case.items[order_key(command.order_id)] is not None:
-        return _reused(Code.ORDER_ID_REUSED, "order_id", command.order_id)
+        return reused(Code.ORDER_ID_REUSED, "order_id", command.order_id)
     if bonus and case.items[grant_key(command.order_id)] is not None:
-        return _reused(Code.GRANT_ID_REUSED, "order_id", command.order_id)
+        return reused(Code.GRANT_ID_REUSED, "order_id", command.order_id)
     if asset not in case.assets:
-        return _unknown_asset(case, asset)
+        return unknown_asset(case, asset)
     if not is_amount(amount):
-        return _out_of_range(case, "amount", asset, amount)
+        return out_of_range(case, "amount", asset, amount)
     if not 0 <= bonus <= AMOUNT_MAX:
-        return _out_of_range(case, "bonus", asset, bonus)
+        return out_of_range(case, "bonus", asset, bonus)
     if not in_bounds(owned_or_due(wallet, asset) + amount + bonus):
-        return _total_out_of_range(case, asset)
+        return total_out_of_range(case, asset)
     if refusal := _balance_max(case, asset, amount + bonus):
         return refusal
     before = balance_of(wallet, asset)
@@ -256,7 +243,7 @@ def _deposit(case: Case, command: Deposit) -> Decision:
             (HOUSE_BONUSES, asset, -bonus),
             (f"wallet/{wallet.user_id}/bonus", asset, bonus),
         )
-    return _event(
+    return event_of(
         case,
         Deposited(
             amount=amount,
@@ -274,24 +261,24 @@ def _deposit(case: Case, command: Deposit) -> Decision:
 def _request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
     wallet, asset, amount = case.wallet, command.asset, command.amount
     if case.items[order_key(command.order_id)] is not None:
-        return _reused(Code.ORDER_ID_REUSED, "order_id", command.order_id)
+        return reused(Code.ORDER_ID_REUSED, "order_id", command.order_id)
     if asset not in case.assets:
-        return _unknown_asset(case, asset)
+        return unknown_asset(case, asset)
     if not is_amount(amount):
-        return _out_of_range(case, "amount", asset, amount)
+        return out_of_range(case, "amount", asset, amount)
     maximum = limits_of(wallet, asset).withdrawal_max_per_day
     if maximum is not None:
         requested = day_count(wallet, asset, case.time_us // DAY_US).withdrawn
         if requested + amount > maximum:
             return Rejection(
                 Code.WITHDRAWAL_MAX_EXCEEDED,
-                f"{_formatted(case, asset, requested)} of {_formatted(case, asset, maximum)} were requested for "
+                f"{formatted(case, asset, requested)} of {formatted(case, asset, maximum)} were requested for "
                 "withdrawal today",
                 {"withdrawal_max_per_day": maximum, "requested_today": requested},
             )
     if refusal := _lacks_cash(case, asset, amount):
         return refusal
-    return _event(
+    return event_of(
         case,
         WithdrawalRequested(amount=amount, asset=asset, metadata=command.metadata, order_id=command.order_id),
         move(wallet.user_id, "cash", "held", asset, amount),
@@ -305,7 +292,7 @@ def _approve_withdrawal(case: Case, command: ApproveWithdrawal) -> Decision:
         return order
     wallet, asset, amount = case.wallet, order.asset, order.amount
     before = balance_of(wallet, asset)
-    return _event(
+    return event_of(
         case,
         WithdrawalApproved(metadata=command.metadata, order_id=command.order_id, reason=command.reason),
         ((f"wallet/{wallet.user_id}/held", asset, -amount), (HOUSE_WITHDRAWALS, asset, amount)),
@@ -317,7 +304,7 @@ def _reject_withdrawal(case: Case, command: RejectWithdrawal) -> Decision:
     order = _pending_withdrawal(case, command.order_id)
     if isinstance(order, Rejection):
         return order
-    return _event(
+    return event_of(
         case,
         WithdrawalRejected(metadata=command.metadata, order_id=command.order_id, reason=command.reason),
         move(case.wallet.user_id, "held", "cash", order.asset, order.amount),
@@ -325,127 +312,17 @@ def _reject_withdrawal(case: Case, command: RejectWithdrawal) -> Decision:
     )
 
 
-def _place_bet(case: Case, command: PlaceBet) -> Decision:
-    wallet, asset, stake = case.wallet, command.asset, command.stake
-    if command.game != EXTERNAL_GAME:
-        detail = f"there is no game {command.game}; known games: {EXTERNAL_GAME}"
-        return Rejection(Code.UNKNOWN_GAME, detail, {"game": command.game})
-    bet = case.items[bet_key(command.bet_id)]
-    if bet is not None:
-        assert isinstance(bet, Bet), bet
-        if bet.status == "cancelled_before":
-            return Rejection(
-                Code.BET_CANCELLED_BEFORE,
-                f"the bet {command.bet_id} was cancelled before it came",
-                {"bet_id": command.bet_id},
-            )
-        return _reused(Code.BET_ID_REUSED, "bet_id", command.bet_id)
-    if asset not in case.assets:
-        return _unknown_asset(case, asset)
-    if not is_amount(stake):
-        return _out_of_range(case, "stake", asset, stake)
-    limits = limits_of(wallet, asset)
-    if limits.stake_max_per_day is not None:
-        staked = day_count(wallet, asset, case.time_us // DAY_US).staked
-        if staked + stake > limits.stake_max_per_day:
-            return Rejection(
-                Code.STAKE_MAX_EXCEEDED,
-                f"{_formatted(case, asset, staked)} of {_formatted(case, asset, limits.stake_max_per_day)} "
-                "were staked today",
-                {"stake_max_per_day": limits.stake_max_per_day, "staked_today": staked},
-            )
-    before = balance_of(wallet, asset)
-    cash = max(before.cash, 0)
-    credit = max(limits.credit_limit + min(before.cash, 0), 0)
-    available = cash + before.bonus + credit
-    if stake > available:
-        code = Code.CREDIT_LIMIT_EXCEEDED if limits.credit_limit > 0 else Code.INSUFFICIENT_FUNDS
-        detail = f"the stake is {_formatted(case, asset, stake)}, {_formatted(case, asset, available)} can be taken"
-        return Rejection(code, detail, {"available": available})
-    if command.spend == "bonus_first":
-        from_bonus = min(before.bonus, stake)
-    else:
-        from_bonus = min(before.bonus, stake - min(cash, stake))
-    from_cash = stake - from_bonus
-    postings: tuple[Posting, ...] = ((HOUSE_STAKES, asset, stake),)
-    if from_bonus:
-        postings = ((f"wallet/{wallet.user_id}/bonus", asset, -from_bonus), *postings)
-    if from_cash:
-        postings = ((f"wallet/{wallet.user_id}/cash", asset, -from_cash), *postings)
-    return _event(
-        case,
-        BetPlaced(
-            asset=asset,
-            bet_id=command.bet_id,
-            source=StakeSource(from_bonus, from_cash, draw_on_grants(wallet, asset, from_bonus)),
-            game=command.game,
-            metadata=command.metadata,
-            period=command.period,
-            selection=command.selection,
-            spend=command.spend,
-            stake=stake,
-        ),
-        postings,
-        {asset: Balance(before.cash - from_cash, before.bonus - from_bonus, before.held)},
-    )
-
-
-def _settle_bet(case: Case, command: SettleBet) -> Decision:
-    wallet, payout = case.wallet, command.payout
-    bet = case.items[bet_key(command.bet_id)]
-    if bet is None:
-        return _not_found(Code.BET_NOT_FOUND, "bet_id", command.bet_id)
-    assert isinstance(bet, Bet), bet
-    if bet.status != "open":
-        return _already_resolved("bet", command.bet_id, bet.status)
-    asset = bet.asset
-    if not 0 <= payout <= AMOUNT_MAX:
-        return _out_of_range(case, "payout", asset, payout)
-    if not in_bounds(owned_or_due(wallet, asset) - bet.stake + payout):
-        return _total_out_of_range(case, asset)
-    data = BetSettled(bet_id=command.bet_id, metadata=command.metadata, payout=payout)
-    if payout == 0:
-        return _event(case, data)
-    to_cash, to_bonus = split_payout(bet, payout)
-    return _event(
-        case,
-        data,
-        pay(wallet.user_id, HOUSE_PAYOUTS, asset, to_cash, to_bonus),
-        balances_with(wallet, asset, to_cash, to_bonus),
-    )
-
-
-def _cancel_bet(case: Case, command: CancelBet) -> Decision:
-    wallet = case.wallet
-    bet = case.items[bet_key(command.bet_id)]
-    before_bet = bet is None
-    data = BetCancelled(
-        before_bet=before_bet, bet_id=command.bet_id, metadata=command.metadata, reason=command.reason
-    )
-    if bet is None:
-        return _event(case, data)
-    assert isinstance(bet, Bet), bet
-    if bet.status != "open":
-        return _already_resolved("bet", command.bet_id, bet.status)
-    return _event(
-        case,
-        data,
-        pay(wallet.user_id, HOUSE_STAKES, bet.asset, bet.cash, bet.bonus),
-        balances_with(wallet, bet.asset, bet.cash, bet.bonus),
-    )
-
-
 def _hold(case: Case, command: PlaceHold) -> Decision:
     wallet, asset, amount = case.wallet, command.asset, command.amount
     if case.items[hold_key(command.hold_id)] is not None:
-        return _reused(Code.HOLD_ID_REUSED, "hold_id", command.hold_id)
+        return reused(Code.HOLD_ID_REUSED, "hold_id", command.hold_id)
     if asset not in case.assets:
-        return _unknown_asset(case, asset)
+        return unknown_asset(case, asset)
     if not is_amount(amount):
-        return _out_of_range(case, "amount", asset, amount)
+        return out_of_range(case, "amount", asset, amount)
     if refusal := _lacks_cash(case, asset, amount):
         return refusal
-    return _event(
+    return event_of(
         case,
         HoldPlaced(
             amount=amount,
@@ -466,11 +343,11 @@ def _capture_hold(case: Case, command: CaptureHold) -> Decision:
         return hold
     amount = hold.amount if command.amount is None else command.amount
     if not is_amount(amount):
-        return _out_of_range(case, "amount", hold.asset, amount)
+        return out_of_range(case, "amount", hold.asset, amount)
     if amount > hold.amount:
         return Rejection(
             Code.CAPTURE_EXCEEDS_HOLD,
-            f"the hold {command.hold_id} has {_formatted(case, hold.asset, hold.amount)}",
+            f"the hold {command.hold_id} has {formatted(case, hold.asset, hold.amount)}",
             {"held": hold.amount},
         )
     asset, rest = hold.asset, hold.amount - amount
@@ -481,7 +358,7 @@ def _capture_hold(case: Case, command: CaptureHold) -> Decision:
     )
     if rest:
         postings += ((f"wallet/{wallet.user_id}/cash", asset, rest),)
-    return _event(
+    return event_of(
         case,
         HoldCaptured(amount=command.amount, hold_id=command.hold_id, metadata=command.metadata),
         postings,
@@ -493,7 +370,7 @@ def _release_hold(case: Case, command: ReleaseHold) -> Decision:
     hold = _open_hold(case, command.hold_id)
     if isinstance(hold, Rejection):
         return hold
-    return _event(
+    return event_of(
         case,
         HoldReleased(hold_id=command.hold_id, metadata=command.metadata),
         move(case.wallet.user_id, "held", "cash", hold.asset, hold.amount),
@@ -506,15 +383,15 @@ def _transfer(case: Case, command: Transfer) -> Decision:
     if command.to_user_id == command.user_id:
         return Rejection(Code.SAME_WALLET, "a wallet cannot transfer to itself", {"field": "to_user_id"})
     if case.items[transfer_key(command.transfer_id)] is not None:
-        return _reused(Code.TRANSFER_ID_REUSED, "transfer_id", command.transfer_id)
+        return reused(Code.TRANSFER_ID_REUSED, "transfer_id", command.transfer_id)
     if asset not in case.assets:
-        return _unknown_asset(case, asset)
+        return unknown_asset(case, asset)
     if not is_amount(amount):
-        return _out_of_range(case, "amount", asset, amount)
+        return out_of_range(case, "amount", asset, amount)
     if refusal := _lacks_cash(case, asset, amount):
         return refusal
     before = balance_of(wallet, asset)
-    return _event(
+    return event_of(
         case,
         TransferSent(
             amount=amount,
@@ -531,16 +408,16 @@ def _transfer(case: Case, command: Transfer) -> Decision:
 def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
     wallet, asset, amount = case.wallet, command.asset, command.amount
     if case.items[grant_key(command.grant_id)] is not None:
-        return _reused(Code.GRANT_ID_REUSED, "grant_id", command.grant_id)
+        return reused(Code.GRANT_ID_REUSED, "grant_id", command.grant_id)
     if asset not in case.assets:
-        return _unknown_asset(case, asset)
+        return unknown_asset(case, asset)
     if not is_amount(amount):
-        return _out_of_range(case, "amount", asset, amount)
+        return out_of_range(case, "amount", asset, amount)
     if not in_bounds(owned_or_due(wallet, asset) + amount):
-        return _total_out_of_range(case, asset)
+        return total_out_of_range(case, asset)
     if refusal := _balance_max(case, asset, amount):
         return refusal
-    return _event(
+    return event_of(
         case,
         BonusGranted(
             amount=amount,
@@ -557,12 +434,12 @@ def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
 def _adjust(case: Case, command: Adjust) -> Decision:
     asset, amount = command.asset, command.amount
     if asset not in case.assets:
-        return _unknown_asset(case, asset)
+        return unknown_asset(case, asset)
     if not is_amount(abs(amount)):
-        return _out_of_range(case, "amount", asset, amount)
+        return out_of_range(case, "amount", asset, amount)
     if refusal := _cannot_adjust(case, asset, amount):
         return refusal
-    return _event(
+    return event_of(
         case,
         Adjusted(amount=amount, asset=asset, metadata=command.metadata, reason=command.reason),
         adjustment(case.wallet.user_id, asset, amount),
@@ -573,12 +450,12 @@ def _adjust(case: Case, command: Adjust) -> Decision:
 def _propose_adjustment(case: Case, command: ProposeAdjustment) -> Decision:
     asset, amount = command.asset, command.amount
     if case.items[adjustment_key(command.adjustment_id)] is not None:
-        return _reused(Code.ADJUSTMENT_ID_REUSED, "adjustment_id", command.adjustment_id)
+        return reused(Code.ADJUSTMENT_ID_REUSED, "adjustment_id", command.adjustment_id)
     if asset not in case.assets:
-        return _unknown_asset(case, asset)
+        return unknown_asset(case, asset)
     if not is_amount(abs(amount)):
-        return _out_of_range(case, "amount", asset, amount)
-    return _event(
+        return out_of_range(case, "amount", asset, amount)
+    return event_of(
         case,
         AdjustmentProposed(
             adjustment_id=command.adjustment_id,
@@ -603,7 +480,7 @@ def _approve_adjustment(case: Case, command: ApproveAdjustment) -> Decision:
         )
     if refusal := _cannot_adjust(case, proposal.asset, proposal.amount):
         return refusal
-    return _event(
+    return event_of(
         case,
         AdjustmentApproved(adjustment_id=command.adjustment_id, metadata=command.metadata, reason=command.reason),
         adjustment(wallet.user_id, proposal.asset, proposal.amount),
@@ -615,7 +492,7 @@ def _reject_adjustment(case: Case, command: RejectAdjustment) -> Decision:
     proposal = _open_proposal(case, command.adjustment_id)
     if isinstance(proposal, Rejection):
         return proposal
-    return _event(
+    return event_of(
         case,
         AdjustmentRejected(adjustment_id=command.adjustment_id, metadata=command.metadata, reason=command.reason),
     )
@@ -632,7 +509,7 @@ def _reverse(case: Case, command: Reverse) -> Decision:
         )
     assert isinstance(original, Reversible), original
     if original.reversed:
-        return _already_resolved("event", command.position, "reversed")
+        return already_resolved("event", command.position, "reversed")
     if original.grant_id is not None:
         grant = running_grant(wallet, original.grant_id)
         if grant is None or grant.won or grant.remaining != original.bonus:
@@ -643,7 +520,7 @@ def _reverse(case: Case, command: Reverse) -> Decision:
             )
     asset = original.asset
     if not in_bounds(owned_or_due(wallet, asset) - original.cash - original.bonus):
-        return _total_out_of_range(case, asset)
+        return total_out_of_range(case, asset)
     if original.cash > 0 and (refusal := _lacks_cash(case, asset, original.cash)):
         return refusal
     postings: tuple[Posting, ...] = ()
@@ -652,7 +529,7 @@ def _reverse(case: Case, command: Reverse) -> Decision:
     if original.bonus:
         postings += ((f"wallet/{wallet.user_id}/bonus", asset, -original.bonus),)
     postings += tuple((account, asset, -amount) for account, amount in original.house)
-    return _event(
+    return event_of(
         case,
         Reversed(metadata=command.metadata, position=command.position, reason=command.reason),
         postings,
@@ -662,12 +539,12 @@ def _reverse(case: Case, command: Reverse) -> Decision:
 
 def _set_limits(case: Case, command: SetLimits) -> Decision:
     if command.asset not in case.assets:
-        return _unknown_asset(case, command.asset)
+        return unknown_asset(case, command.asset)
     for name in ("credit_limit", "balance_max", "stake_max_per_day", "withdrawal_max_per_day"):
         value = getattr(command, name)
         if isinstance(value, int) and not 0 <= value <= AMOUNT_MAX:
-            return _out_of_range(case, name, command.asset, value)
-    return _event(
+            return out_of_range(case, name, command.asset, value)
+    return event_of(
         case,
         LimitsSet(
             asset=command.asset,
@@ -683,13 +560,13 @@ def _set_limits(case: Case, command: SetLimits) -> Decision:
 def _freeze_wallet(case: Case, command: FreezeWallet) -> Decision:
     if case.wallet.status == "frozen":
         return Rejection(Code.WALLET_FROZEN, f"the wallet {command.user_id} is frozen already")
-    return _event(case, WalletFrozen(metadata=command.metadata, reason=command.reason))
+    return event_of(case, WalletFrozen(metadata=command.metadata, reason=command.reason))
 
 
 def _unfreeze_wallet(case: Case, command: UnfreezeWallet) -> Decision:
     if case.wallet.status != "frozen":
-        return _already_resolved("wallet", command.user_id, case.wallet.status)
-    return _event(case, WalletUnfrozen(metadata=command.metadata, reason=command.reason))
+        return already_resolved("wallet", command.user_id, case.wallet.status)
+    return event_of(case, WalletUnfrozen(metadata=command.metadata, reason=command.reason))
 
 
 def _close_wallet(case: Case, command: CloseWallet) -> Decision:
@@ -703,7 +580,7 @@ def _close_wallet(case: Case, command: CloseWallet) -> Decision:
             f"{wallet.open_items} of the wallet's bets, holds, withdrawals, transfers or proposals are open",
             {"open_items": wallet.open_items},
         )
-    return _event(case, WalletClosed(metadata=command.metadata, reason=command.reason))
+    return event_of(case, WalletClosed(metadata=command.metadata, reason=command.reason))
 
 
 _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
@@ -712,9 +589,9 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     RequestWithdrawal: _request_withdrawal,
     ApproveWithdrawal: _approve_withdrawal,
     RejectWithdrawal: _reject_withdrawal,
-    PlaceBet: _place_bet,
-    SettleBet: _settle_bet,
-    CancelBet: _cancel_bet,
+    PlaceBet: place_bet,
+    SettleBet: settle_bet,
+    CancelBet: cancel_bet,
     PlaceHold: _hold,
     CaptureHold: _capture_hold,
     ReleaseHold: _release_hold,
@@ -729,6 +606,8 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     FreezeWallet: _freeze_wallet,
     UnfreezeWallet: _unfreeze_wallet,
     CloseWallet: _close_wallet,
+    RecordResult: record_result,
+    CancelPeriod: cancel_period,
 }
 
 
@@ -738,38 +617,38 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
 def _pending_withdrawal(case: Case, order_id: str) -> Order | Rejection:
     order = case.items[order_key(order_id)]
     if order is None or (isinstance(order, Order) and order.kind == "deposit"):
-        return _not_found(Code.ORDER_NOT_FOUND, "order_id", order_id)
+        return not_found(Code.ORDER_NOT_FOUND, "order_id", order_id)
     assert isinstance(order, Order), order
     if order.status != "pending":
-        return _already_resolved("order", order_id, order.status)
+        return already_resolved("order", order_id, order.status)
     return order
 
 
 def _open_hold(case: Case, hold_id: str) -> Hold | Rejection:
     hold = case.items[hold_key(hold_id)]
     if hold is None:
-        return _not_found(Code.HOLD_NOT_FOUND, "hold_id", hold_id)
+        return not_found(Code.HOLD_NOT_FOUND, "hold_id", hold_id)
     assert isinstance(hold, Hold), hold
     if hold.status == "expired":
         return Rejection(Code.HOLD_EXPIRED, f"the hold {hold_id} has expired", {"hold_id": hold_id})
     if hold.status != "open":
-        return _already_resolved("hold", hold_id, hold.status)
+        return already_resolved("hold", hold_id, hold.status)
     return hold
 
 
 def _open_proposal(case: Case, adjustment_id: str) -> Proposal | Rejection:
     proposal = case.items[adjustment_key(adjustment_id)]
     if proposal is None:
-        return _not_found(Code.ADJUSTMENT_NOT_FOUND, "adjustment_id", adjustment_id)
+        return not_found(Code.ADJUSTMENT_NOT_FOUND, "adjustment_id", adjustment_id)
     assert isinstance(proposal, Proposal), proposal
     if proposal.status != "open":
-        return _already_resolved("adjustment", adjustment_id, proposal.status)
+        return already_resolved("adjustment", adjustment_id, proposal.status)
     return proposal
 
 
 def _cannot_adjust(case: Case, asset: str, amount: int) -> Rejection | None:
     if not in_bounds(owned_or_due(case.wallet, asset) + amount):
-        return _total_out_of_range(case, asset)
+        return total_out_of_range(case, asset)
     if amount > 0:
         return _balance_max(case, asset, amount)
     return _lacks_cash(case, asset, -amount)
@@ -785,8 +664,7 @@ def _balance_max(case: Case, asset: str, added: int) -> Rejection | None:
         return None
     return Rejection(
         Code.BALANCE_MAX_EXCEEDED,
-        f"the balance would be {_formatted(case, asset, after)}, "
-        f"at most {_formatted(case, asset, maximum)} is allowed",
+        f"the balance would be {formatted(case, asset, after)}, at most {formatted(case, asset, maximum)} is allowed",
         {"balance_max": maximum, "balance_after": after},
     )
 
@@ -797,67 +675,6 @@ def _lacks_cash(case: Case, asset: str, amount: int) -> Rejection | None:
         return None
     return Rejection(
         Code.INSUFFICIENT_FUNDS,
-        f"{_formatted(case, asset, amount)} is more than the {_formatted(case, asset, available)} that can be taken",
+        f"{formatted(case, asset, amount)} is more than the {formatted(case, asset, available)} that can be taken",
         {"available": available},
-    )
-
-
-def _reused(code: Code, field: str, value: str) -> Rejection:
-    return Rejection(code, f"{field} {value} is used already by another command of this wallet", {field: value})
-
-
-def _not_found(code: Code, field: str, value: str) -> Rejection:
-    return Rejection(code, f"this wallet has no {field} {value}", {field: value})
-
-
-def _already_resolved(what: str, name: str, status: str) -> Rejection:
-    return Rejection(Code.ALREADY_RESOLVED, f"the {what} {name} is {status}", {"status_now": status})
-
-
-def _unknown_asset(case: Case, asset: str) -> Rejection:
-    # A client may send a name of megabytes: the response repeats only its beginning.
-    shown = asset if len(asset) <= _SHOWN_MAX else asset[:_SHOWN_MAX] + "…"
-    known = ", ".join(sorted(case.assets)[:_LISTED_MAX])
-    return Rejection(
-        Code.UNKNOWN_ASSET, f"the asset {shown} is not declared; the assets are {known}", {"asset": shown}
-    )
-
-
-def _out_of_range(case: Case, field: str, asset: str, value: int) -> Rejection:
-    shown = _formatted(case, asset, value) if abs(value) < 10**24 else "a number of more than 24 digits"
-    return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"{field} is {shown}, outside of its range", {"field": field})
-
-
-def _total_out_of_range(case: Case, asset: str) -> Rejection:
-    bound = _formatted(case, asset, AMOUNT_MAX)
-    return Rejection(Code.AMOUNT_OUT_OF_RANGE, f"what the wallet has and may get back would exceed ±{bound}")
-
-
-def _formatted(case: Case, asset: str, amount: int) -> str:
-    return format_amount(amount, asset, case.assets)
-
-
-# --- the event ----------------------------------------------------------------------------------------------------
-
-
-def _event(
-    case: Case,
-    data: AnyData,
-    postings: tuple[Posting, ...] = (),
-    balances: dict[str, Balance] | None = None,
-) -> Event:
-    assert sums_to_zero(postings), (data, postings)
-    command = case.command
-    if command.private is not None:  # no decider reads it
-        assert type(command.private) is str, "private texts are encrypted before a node gets the command"
-        data = replace(data, private=command.private)
-    return Event(
-        case.time_us,
-        command.user_id,
-        command.command_id,
-        case.request_sha256,
-        case.actor,
-        data,
-        postings,
-        balances or {},
     )

@@ -18,18 +18,23 @@ from ledger.core.fields import (
     EventAmount,
     EventAmountOrZero,
     EventAsset,
+    EventDigest,
+    EventGamePeriod,
     EventId,
     EventLevel,
     EventLimit,
     EventMetadata,
+    EventPayoutRest,
     EventPosition,
     EventPrivate,
     EventReason,
+    EventResult,
     EventSignedAmount,
     EventText,
     EventTimeUs,
     EventTotal,
     EventUserId,
+    Proof,
 )
 from ledger.core.rejections import Code
 
@@ -45,6 +50,7 @@ Posting = tuple[str, str, int]
 HOUSE_DEPOSITS = "house/deposits"
 HOUSE_BONUSES = "house/bonuses"
 HOUSE_WITHDRAWALS = "house/withdrawals"
+HOUSE_FEES = "house/fees"
 HOUSE_STAKES = "house/stakes"
 HOUSE_PAYOUTS = "house/payouts"
 HOUSE_CAPTURES = "house/captures"
@@ -200,6 +206,13 @@ class BetPlaced(Data, frozen=True, kw_only=True):
 
     asset: EventAsset
     bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
+    fee: (
+        Annotated[
+            EventAmountOrZero,
+            Meta(description="The part of the stake that is the house's fee; of games with rules", examples=[1_000]),
+        ]
+        | None
+    ) = None
     source: Annotated[StakeSource, Meta(description="Which money the stake came from")] = field(name="from")
     game: Annotated[EventText, Meta(description="The game", examples=["external"])]
     metadata: EventMetadata | None = None
@@ -207,6 +220,7 @@ class BetPlaced(Data, frozen=True, kw_only=True):
         EventText, Meta(description="The round of the game that the bet is on", examples=["2026-11-23/0042"])
     ]
     private: EventPrivate | None = None
+    rules: EventDigest | None = None
     selection: Annotated[EventText, Meta(description="What the bet is on", examples=["red"])]
     spend: (
         Annotated[
@@ -223,11 +237,27 @@ class BetPlaced(Data, frozen=True, kw_only=True):
 
 
 class BetSettled(Data, frozen=True, kw_only=True):
-    """A bet was paid out and has ended. A payout of 0: the bet was lost."""
+    """A bet was paid out and has ended. A payout of 0: the bet was lost.
+
+    ``asset``, ``cause`` and ``legs`` are there where the ledger settled the bet by the result of its period. A payout
+    that the wallet has no room for is paid as far as there is room; ``unpaid`` is the rest.
+    """
 
     type = "bet_settled"
 
+    asset: EventAsset | None = None
     bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
+    cause: Cause | None = None
+    legs: (
+        Annotated[
+            tuple[tuple[EventText, EventAmountOrZero, EventAmountOrZero], ...],
+            Meta(
+                description="Each leg of the selection with its stake and its payout",
+                examples=[[["red", 25_000, 49_000], ["number:7", 25_000, 0]]],
+            ),
+        ]
+        | None
+    ) = None
     metadata: EventMetadata | None = None
     payout: Annotated[
         EventAmountOrZero,
@@ -236,17 +266,29 @@ class BetSettled(Data, frozen=True, kw_only=True):
         ),
     ]
     private: EventPrivate | None = None
+    unpaid: (
+        Annotated[
+            EventPayoutRest,
+            Meta(description="What the bet should have paid beyond the payout, in the asset's minor unit"),
+        ]
+        | None
+    ) = None
 
 
 class BetCancelled(Data, frozen=True, kw_only=True):
     """A bet was cancelled: its stake is back where it came from. Or, where ``before_bet`` is true, the cancellation
     arrived before the bet: the bet is refused whenever it arrives.
+
+    ``amount``, ``asset`` and ``cause`` are there where the ledger returned the bet because its period was cancelled.
     """
 
     type = "bet_cancelled"
 
+    amount: EventAmount | None = None
+    asset: EventAsset | None = None
     before_bet: Annotated[bool, Meta(description="Whether the cancellation arrived before the bet", examples=[False])]
     bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
+    cause: Cause | None = None
     metadata: EventMetadata | None = None
     private: EventPrivate | None = None
     reason: EventReason | None = None
@@ -537,6 +579,29 @@ class WalletClosed(Data, frozen=True, kw_only=True):
     reason: EventReason
 
 
+class ResultRecorded(Data, frozen=True, kw_only=True):
+    """On the stream of a game: the result of a period. Every open bet of the period is settled by it."""
+
+    type = "result_recorded"
+
+    metadata: EventMetadata | None = None
+    period: EventGamePeriod
+    private: EventPrivate | None = None
+    proof: Annotated[Proof | None, Meta(description="The block of the result")] = None
+    result: EventResult
+
+
+class PeriodCancelled(Data, frozen=True, kw_only=True):
+    """On the stream of a game: a period was cancelled. Every open bet of the period is returned."""
+
+    type = "period_cancelled"
+
+    metadata: EventMetadata | None = None
+    period: EventGamePeriod
+    private: EventPrivate | None = None
+    reason: EventReason
+
+
 class WriterOpened(Data, frozen=True, kw_only=True):
     """A writer took the partition over. Records that were under way on the head before it are forks.
 
@@ -584,6 +649,8 @@ AnyData = (
     | WalletFrozen
     | WalletUnfrozen
     | WalletClosed
+    | ResultRecorded
+    | PeriodCancelled
     | WriterOpened
 )
 
@@ -615,11 +682,13 @@ COMMAND_OF: dict[str, str] = {
     "wallet_frozen": "freeze_wallet",
     "wallet_unfrozen": "unfreeze_wallet",
     "wallet_closed": "close_wallet",
+    "result_recorded": "record_result",
+    "period_cancelled": "cancel_period",
 }
 """Event type → the type of the command that makes it. The ledger's own events are not in it."""
 
-ADDED_BY_DECISION = frozenset({"first_deposit", "from", "before_bet"})
-"""Members of data that no command has."""
+ADDED_BY_DECISION = frozenset({"first_deposit", "from", "before_bet", "fee", "rules"})
+"""Members of data that no command has. (What the ledger's own settlements have is none of a command's event.)"""
 
 
 class Event(Struct, frozen=True, gc=False):

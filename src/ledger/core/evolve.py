@@ -31,8 +31,10 @@ from ledger.core.events import (
     HoldPlaced,
     HoldReleased,
     LimitsSet,
+    PeriodCancelled,
     ReferralCounted,
     ReferralVoid,
+    ResultRecorded,
     Reversed,
     TransferDelivered,
     TransferReceived,
@@ -48,14 +50,17 @@ from ledger.core.events import (
     WithdrawalRequested,
     WriterOpened,
 )
+from ledger.core.games.periods import ends_at_us
 from ledger.core.items import (
     Bet,
     Drawn,
+    GameBet,
     GrantTaken,
     Hold,
     Item,
     Items,
     Order,
+    Outcome,
     Proposal,
     Reversible,
     SentTransfer,
@@ -64,6 +69,7 @@ from ledger.core.items import (
     grant_key,
     hold_key,
     order_key,
+    period_key,
     reversible_key,
     split_payout,
     transfer_key,
@@ -77,6 +83,7 @@ from ledger.core.wallet import (
     FirstDeposit,
     Grant,
     Limits,
+    PeriodCount,
     Wallet,
     limits_of,
     running_grant,
@@ -290,7 +297,23 @@ def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Item]:
     after.open_items += 1
     _count(after, data.asset, day, data.stake, 0)
     _add_outstanding(after, data.asset, data.stake)
-    return {bet_key(data.bet_id): Bet("open", data.asset, source.cash, source.bonus, drawn, day)}
+    of_game = None
+    if data.rules is not None:
+        ends_us = ends_at_us(data.game, data.period)
+        _count_played(after, data.game, ends_us, step.event.time_us, 1)
+        of_game = GameBet(
+            step.position.seq, data.game, data.period, ends_us, data.selection, data.rules, data.fee or 0
+        )
+    return {bet_key(data.bet_id): Bet("open", data.asset, source.cash, source.bonus, drawn, day, of_game)}
+
+
+def _count_played(after: Wallet, game: str, ends_us: int, time_us: int, bets: int) -> None:
+    """Count a bet of the period that ends at ``ends_us``. Counts of periods that are over are not needed any more."""
+    running = {name: count for name, count in after.played.items() if count.ends_at_us > time_us}
+    count = running.get(game)
+    before = count.bets if count is not None and count.ends_at_us == ends_us else 0
+    running[game] = PeriodCount(ends_us, before + bets)
+    after.played = running
 
 
 def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]:
@@ -323,6 +346,9 @@ def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, I
     after.open_items -= 1
     _add_outstanding(after, bet.asset, -bet.stake)
     _count(after, bet.asset, bet.day, -bet.stake, 0)
+    of_game = bet.of_game
+    if of_game is not None and step.event.time_us < of_game.ends_at_us:
+        _count_played(after, of_game.game, of_game.ends_at_us, step.event.time_us, -1)
     for drawn in bet.drawn:
         _add_to_grant(
             after,
@@ -478,6 +504,11 @@ def _closed(after: Wallet, _data: WalletClosed, _step: Step) -> dict[str, Item]:
     return {}
 
 
+def _period_ended(_after: Wallet, data: ResultRecorded | PeriodCancelled, step: Step) -> dict[str, Item]:
+    status: Literal["recorded", "cancelled"] = "recorded" if isinstance(data, ResultRecorded) else "cancelled"
+    return {period_key(data.period): Outcome(status, step.position.seq)}
+
+
 def _balances_only(_after: Wallet, _data: Any, _step: Step) -> dict[str, Item]:
     return {}
 
@@ -521,5 +552,7 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     WalletFrozen: _frozen,
     WalletUnfrozen: _unfrozen,
     WalletClosed: _closed,
+    ResultRecorded: _period_ended,
+    PeriodCancelled: _period_ended,
     WriterOpened: _balances_only,  # of the partition's own stream, which has no wallet
 }

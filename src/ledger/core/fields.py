@@ -10,7 +10,7 @@ Invariants:
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from ledger.core.money import AMOUNT_MAX
 
@@ -28,6 +28,8 @@ USER_ID_PATTERN = rf"^{_NOT_RESERVED}[A-Za-z0-9][A-Za-z0-9_.:@-]{{0,63}}\Z"
 ID_PATTERN = r"^[!-}][!-~]{0,127}\Z"
 POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})\Z"
 EVENT_POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}\Z"
+GAME_STREAM = "game:"
+GAME_STREAM_PATTERN = r"^game:[A-Za-z0-9_.-]{1,59}\Z"
 ASSET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z"
 TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
 
@@ -115,7 +117,8 @@ GameName = Annotated[
     Meta(
         description=(
             "The game. `external` is a game whose rules the game server keeps: `period` and `selection` are free "
-            "text, and the game server pays with `settle_bet`"
+            "text, and the game server pays with `settle_bet`. The others are named by their rules and the length of "
+            "their periods, as `wingo_30s`: their bets are settled by `record_result`"
         ),
         examples=["external"],
     ),
@@ -123,13 +126,48 @@ GameName = Annotated[
 Period = Annotated[
     Text,
     Meta(
-        description="The round of the game that the bet is on; of `external` any text, for reports and filters",
+        description=(
+            "The round of the game that the bet is on; of `external` any text, for reports and filters. Of the other "
+            "games it is the start of the period in UTC, `YYYYMMDDTHHMMSSZ`, a multiple of the game's length since "
+            "midnight"
+        ),
         examples=["2026-11-23/0042"],
     ),
 ]
 Selection = Annotated[
     Text,
-    Meta(description="What the bet is on; of `external` any text, never interpreted", examples=["red"]),
+    Meta(
+        description=(
+            "What the bet is on; of `external` any text, never interpreted. Of the other games legs joined by `+`, "
+            "over which the stake is split"
+        ),
+        examples=["red"],
+    ),
+]
+GameStream = Annotated[
+    str,
+    Meta(
+        pattern=GAME_STREAM_PATTERN,
+        description="The stream of the game: `game:` and the name of the game",
+        examples=["game:wingo_30s"],
+        extra={"must": "game: and the name of a game, as game:wingo_30s"},
+    ),
+]
+GamePeriod = Annotated[
+    Text,
+    Meta(
+        description=(
+            "The period: its start in UTC, `YYYYMMDDTHHMMSSZ`, a multiple of the game's length since midnight"
+        ),
+        examples=["20261123T130000Z"],
+    ),
+]
+Result = Annotated[
+    Text,
+    Meta(
+        description="The result: Wingo, TrxWix `7`; K3 `135`, the dice as rolled; 5D `01234`",
+        examples=["7"],
+    ),
 ]
 Spend = Annotated[
     str,
@@ -168,6 +206,37 @@ Private = Annotated[
 SealedPrivate = str
 """``Private`` after encryption: base64. Nodes send it to each other; a client that sends it gets a 400."""
 
+
+class Proof(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """The block that a result was drawn from: 64 hexadecimal digits, the height, the time. The rules of games check
+    the values, so that what is wrong with them is an `invalid_result`."""
+
+    hash: Annotated[
+        str,
+        Meta(
+            description="The block's hash, in hex. Its last decimal digit is the result of TrxWix",
+            examples=["0000000003f1c6b1a3a2b7c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7fb"],
+            extra_json_schema={"pattern": "^[0-9a-fA-F]{64}$"},
+        ),
+    ]
+    height: Annotated[
+        int,
+        Meta(
+            description="The block's height",
+            examples=[66_176_689],
+            extra_json_schema={"minimum": 0, "maximum": TIME_US_MAX},
+        ),
+    ]
+    time_us: Annotated[
+        int,
+        Meta(
+            description="The block's time, Unix microseconds, UTC; for TrxWix not before the period's end",
+            examples=[_TIME_EXAMPLE],
+            extra_json_schema={"minimum": 0, "maximum": TIME_US_MAX},
+        ),
+    ]
+
+
 # --- of events: described ----------------------------------------------------------------------------------------
 
 EventUserId = Annotated[
@@ -183,12 +252,44 @@ EventAsset = Annotated[
     str,
     Meta(description="The asset's code", examples=["INR"], extra_json_schema={"pattern": published(ASSET_PATTERN)}),
 ]
+EventGamePeriod = Annotated[
+    str,
+    Meta(
+        description="The period: its start in UTC",
+        examples=["20261123T130000Z"],
+        extra_json_schema={"pattern": "^[0-9]{8}T[0-9]{6}Z$"},
+    ),
+]
+EventResult = Annotated[
+    str,
+    Meta(
+        description="The result, as the game's rules spell it",
+        examples=["7"],
+        extra_json_schema={"pattern": "^[0-9]{1,5}$"},
+    ),
+]
+EventDigest = Annotated[
+    str,
+    Meta(
+        description="SHA-256, in hex, of the rules that the bet was taken under, and is paid by",
+        examples=["5d2f0c6fcd9a1f2c5c2e0d43f4a0d5a6a0b7be1e3f4f9d6c7b8a990011223344"],
+        extra_json_schema={"pattern": "^[0-9a-f]{64}$"},
+    ),
+]
 EventAmount = Annotated[
     int,
     Meta(
         description=f"Amount {_MINOR}",
         examples=[50_000],
         extra_json_schema={"minimum": 1, "maximum": AMOUNT_MAX},
+    ),
+]
+EventPayoutRest = Annotated[
+    int,
+    Meta(
+        description=f"Amount {_MINOR}; it may be larger than any amount that a wallet can have",
+        examples=[1],
+        extra_json_schema={"minimum": 1},
     ),
 ]
 EventAmountOrZero = Annotated[

@@ -8,7 +8,7 @@ Invariants:
 
 from typing import Any, Final
 
-from ledger.core.commands import AnyFollowUp, ConcludeTransfer, CountReferral, ReceiveTransfer
+from ledger.core.commands import ConcludeTransfer, CountReferral, ReceiveTransfer, WalletFollowUp
 from ledger.core.events import (
     TRANSIT_TRANSFERS,
     Event,
@@ -30,7 +30,7 @@ from ledger.core.rejections import Code
 from ledger.core.wallet import Wallet, balance_sum, limits_of
 
 
-def decide_follow_up(follow_up: AnyFollowUp, wallet: Wallet, time_us: int) -> Event:
+def decide_follow_up(follow_up: WalletFollowUp, wallet: Wallet, time_us: int) -> Event:
     """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome."""
     match follow_up:
         case ReceiveTransfer():
@@ -118,12 +118,12 @@ def _conclude_transfer(follow_up: ConcludeTransfer, wallet: Wallet, time_us: int
     )
 
 
-def item_needed_by(follow_up: AnyFollowUp) -> str | None:
+def item_needed_by(follow_up: WalletFollowUp) -> str | None:
     """The key of the item that the follow-up is about, in its wallet; None if it is about none."""
     return transfer_key(follow_up.transfer_id) if isinstance(follow_up, ConcludeTransfer) else None
 
 
-def fits(follow_up: AnyFollowUp, item: Item | None) -> bool:
+def fits(follow_up: WalletFollowUp, item: Item | None) -> bool:
     """Whether the follow-up fits ``item``, the one that it needs. If not, two partitions of the log contradict each
     other, and the follow-up must not be decided."""
     if not isinstance(follow_up, ConcludeTransfer):
@@ -137,7 +137,7 @@ _SENDERS: Final[frozenset[type[Any]]] = frozenset(
 )
 
 
-def follow_up_of(event: Event, wallet: Wallet, position: Position, head: str) -> AnyFollowUp | None:
+def follow_up_of(event: Event, wallet: Wallet, position: Position, head: str) -> WalletFollowUp | None:
     """The follow-up that ``event`` sends to another wallet; None if it sends none.
 
     ``wallet`` is the event's wallet after the event, ``head`` the hash of its record.

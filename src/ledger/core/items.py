@@ -1,4 +1,4 @@
-"""Items: what a wallet remembers under an id. One Struct per kind, and the key of each.
+"""Items: what a wallet, or the stream of a game, remembers under an id. One Struct per kind, and the key of each.
 
 A wallet can have millions of items, so they are stored outside of it. The key is a letter for the kind, a colon and
 the id (``"b:bet-1"``), unique within the wallet. Ids of two kinds never collide.
@@ -29,8 +29,22 @@ class Drawn(Struct, frozen=True, array_like=True, gc=False):
     won: bool
 
 
+class GameBet(Struct, frozen=True, array_like=True, gc=False):
+    """What settles a bet of a game with rules. ``rules`` is the digest of its table, ``fee`` the part of the stake
+    that is the house's, ``seq`` that of its event, and ``ends_at_us`` the end of its period."""
+
+    seq: int
+    game: str
+    period: str
+    ends_at_us: int
+    selection: str
+    rules: str
+    fee: int
+
+
 class Bet(Struct, frozen=True, array_like=True, tag="b", gc=False):
-    """``cash`` and ``bonus`` are the two parts of the stake; ``day`` is the UTC day that counts it."""
+    """``cash`` and ``bonus`` are the two parts of the stake; ``day`` is the UTC day that counts it; ``of_game`` is
+    None for a bet of ``external``."""
 
     status: Literal["open", "settled", "cancelled", "cancelled_before"]
     asset: str = ""
@@ -38,6 +52,7 @@ class Bet(Struct, frozen=True, array_like=True, tag="b", gc=False):
     bonus: int = 0
     drawn: tuple[Drawn, ...] = ()
     day: int = 0
+    of_game: GameBet | None = None
 
     @property
     def stake(self) -> int:
@@ -83,7 +98,24 @@ class Reversible(Struct, frozen=True, array_like=True, tag="r", gc=False):
     reversed: bool = False
 
 
-Item = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible
+class Outcome(Struct, frozen=True, array_like=True, tag="p", gc=False):
+    """How a period of a game ended, on the game's stream: ``seq`` is that of the event."""
+
+    status: Literal["recorded", "cancelled"]
+    seq: int
+
+
+class OpenBet(Struct, frozen=True, array_like=True, tag="n", gc=False):
+    """A bet that waits for the outcome of its period, as the list of its partition's open bets has it."""
+
+    user_id: str
+    bet_id: str
+    game: str
+    period: str
+    rules: str
+
+
+Item = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible | Outcome
 Items = Mapping[str, Item | None]
 """Key of an item within its wallet → the item, or None if there is none. Every requested key is present."""
 
@@ -116,6 +148,10 @@ def grant_key(grant_id: str) -> str:
 
 def adjustment_key(adjustment_id: str) -> str:
     return "a:" + adjustment_id
+
+
+def period_key(period: str) -> str:
+    return "p:" + period
 
 
 def reversible_key(position: str) -> str:

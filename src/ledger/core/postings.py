@@ -1,6 +1,18 @@
 """Postings and the balances that follow from them: what the deciders of commands and of follow-ups share."""
 
-from ledger.core.events import HOUSE_ADJUSTMENTS, LEDGER, NO_REQUEST, AnyData, Balance, Event, Posting, sums_to_zero
+from ledger.core.events import (
+    HOUSE_ADJUSTMENTS,
+    HOUSE_FEES,
+    HOUSE_STAKES,
+    LEDGER,
+    NO_REQUEST,
+    AnyData,
+    Balance,
+    Event,
+    Posting,
+    sums_to_zero,
+)
+from ledger.core.items import Bet
 from ledger.core.wallet import Wallet, balance_of, balance_sum
 
 
@@ -45,6 +57,18 @@ def pay(user_id: str, account: str, asset: str, cash: int, bonus: int) -> tuple[
     if bonus:
         postings += ((f"wallet/{user_id}/bonus", asset, bonus),)
     return postings
+
+
+def return_stake(user_id: str, bet: Bet) -> tuple[Posting, ...]:
+    """The stake and its fee, back to the buckets that they came from."""
+    fee = 0 if bet.of_game is None else bet.of_game.fee
+    returned = pay(user_id, HOUSE_STAKES, bet.asset, bet.cash, bet.bonus)
+    if not fee:
+        return returned
+    fees: Posting = (HOUSE_FEES, bet.asset, -fee)
+    if fee == bet.stake:
+        return (fees, *returned[1:])
+    return ((HOUSE_STAKES, bet.asset, fee - bet.stake), fees, *returned[1:])
 
 
 def balances_with(wallet: Wallet, asset: str, cash: int, bonus: int) -> dict[str, Balance]:

@@ -9,17 +9,17 @@ from typing import Final, cast
 import msgspec
 
 from ledger.core.commands import AnyFollowUp
-from ledger.core.items import Item
+from ledger.core.items import Item, OpenBet
 from ledger.core.wallet import Wallet
 
-Value = Wallet | Item | AnyFollowUp | int | bool
-"""A wallet, an item, an open follow-up, a command's seq, or the mark of a timer."""
+Value = Wallet | Item | OpenBet | AnyFollowUp | int | bool
+"""A wallet, an item, an open bet of a game, an open follow-up, a command's seq, or the mark of a timer."""
 
-VALUES_FORMAT: Final = 3
+VALUES_FORMAT: Final = 4
 """Grows with every change of the values' shapes."""
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(int | bool | Wallet | Item).decode
+_decode = msgspec.json.Decoder(int | bool | Wallet | Item | OpenBet).decode
 _decode_follow_up = msgspec.json.Decoder(AnyFollowUp).decode
 
 

@@ -37,6 +37,13 @@ class DayCount(Struct, frozen=True, array_like=True, gc=False):
     withdrawn: int = 0
 
 
+class PeriodCount(Struct, frozen=True, array_like=True, gc=False):
+    """How many bets the wallet has placed in a period of a game; the period ends at ``ends_at_us``."""
+
+    ends_at_us: int
+    bets: int
+
+
 class Grant(Struct, frozen=True, array_like=True, gc=False):
     """A running grant: the bonus that remains of it, and when it expires (None: never).
 
@@ -90,6 +97,8 @@ class Wallet(Struct, array_like=True, tag="w", gc=False):
     expiring_holds: tuple[ExpiringHold, ...] = ()
     open_items: int = 0
     first_deposit: FirstDeposit | None = None
+    played: dict[str, PeriodCount] = {}
+    """Game → the count of its period that ends last, until the period is over."""
 
 
 NO_BALANCE: Final = Balance()

@@ -20,7 +20,7 @@ partition at any time, so a record in the topic is not yet an event. Invariants:
 import asyncio
 import logging
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger import background
+from ledger.core.games.tables import Table
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
@@ -41,7 +42,7 @@ from ledger.errors import (
 )
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import NO_OFFSET, KafkaClient, Stored
-from ledger.kafka.declarations import DECLARATIONS, declare
+from ledger.kafka.declarations import DECLARATIONS, declare, declared_tables
 from ledger.kafka.topic import APPEND_BYTES_MAX, prepare_topic
 from ledger.ports import NewRecord
 
@@ -340,10 +341,13 @@ class KafkaEventLog:
 
     # --- declarations --------------------------------------------------------------------------------------------
 
-    async def declare(self, assets: Assets) -> None:
-        """Store the assets' exponents in a separate topic. Raises WrongAssets if any node declared another exponent;
-        LogMisconfigured, LogUnavailable."""
-        await declare(self._address, assets, topic=self._declarations, timeout_s=self._timeout_s)
+    async def declare(self, assets: Assets, tables: Mapping[str, Table] | None = None) -> None:
+        """Store the assets' exponents, and the pay tables by their digests, in a separate topic. Raises WrongAssets
+        if any node declared another exponent; LogMisconfigured, LogUnavailable."""
+        await declare(self._address, assets, tables or {}, topic=self._declarations, timeout_s=self._timeout_s)
+
+    async def tables(self) -> dict[str, Table]:
+        return await declared_tables(self._address, topic=self._declarations, timeout_s=self._timeout_s)
 
     async def begin_within(self, partition: int, head: Head) -> bool:
         """Read the partition from the event ``head`` on, without the events before it, which cannot be read then.

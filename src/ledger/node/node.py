@@ -20,13 +20,16 @@ from typing import Any, Final
 from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command
+from ledger.core.games.rules import BUILT_IN, RuleBook
 from ledger.core.money import Assets
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position, partition_of
 from ledger.core.record import Head, MalformedRecord, time_us_of
+from ledger.core.settlement import resolution_of
 from ledger.errors import LedgerError, LogDamaged
 from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
 from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import OPEN_FOLLOW_UPS_PAGE, OpenFollowUps, OtherNodes
+from ledger.node.unsettled import Unsettled
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import (
     Accepted,
@@ -34,11 +37,13 @@ from ledger.writer.requests import (
     CommandRequest,
     Failed,
     LookupRequest,
+    OutcomeRequest,
     Request,
     RequestGroup,
     WalletRead,
     WalletRequest,
 )
+from ledger.writer.round import Announced
 from ledger.writer.writer import MAILBOX_MAX, SHUTTING_DOWN, Writer
 
 RECENT_WALLETS: Final = 100_000
@@ -60,6 +65,10 @@ _QUIET_LOOK_S: Final = 0.002
 _log = getLogger(__name__)
 
 
+def _nothing() -> None:
+    """What is done once the bets of a period are settled: the list of open bets shows it."""
+
+
 class Node:
     """The partitions of ``log`` that ``owners`` gives to this process."""
 
@@ -70,6 +79,7 @@ class Node:
         clock: Clock,
         assets: Assets,
         *,
+        rules: RuleBook = BUILT_IN,
         owners: Owners,
         others: OtherNodes,
         recent_wallets: int = RECENT_WALLETS,
@@ -81,6 +91,7 @@ class Node:
     ) -> None:
         """``clock_off_us``: how far this clock is from the log's."""
         self._log, self._store, self._clock, self._assets = log, store, clock, assets
+        self.rules = RuleBook(rules.games, dict(rules.tables))  # its writers may learn further tables
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.clock_off_us = clock_off_us
@@ -95,6 +106,7 @@ class Node:
         self._others.bind(self)
         self.writers: dict[int, Writer] = {}
         """Of the partitions that are open on this node, or opening."""
+        self._unsettled = Unsettled(self.writers, clock, self._outcomes)
         self._checkpoints = Checkpoints(self.writers, changes_per_checkpoint=changes_per_checkpoint, halt=self._halt)
         self._owned = OwnedPartitions(
             owners,
@@ -116,7 +128,9 @@ class Node:
             self._store,
             self._clock,
             self._assets,
+            rules=self.rules,
             deliver=self._deliver,
+            announce=self._announce,
             halted=self._owned.ended,
             recent_max=self._recent_max,
             mailbox_max=self._mailbox_max,
@@ -134,6 +148,7 @@ class Node:
         await self._owners.begin(self._owned)
         await self._wait_until_open()
         self._checkpoints.start()
+        self._unsettled.start()
         self._started = True
         return self._owned.replayed
 
@@ -208,6 +223,7 @@ class Node:
         self._store.hurry()
         await self.leave()
         await self._checkpoints.stop()
+        await self._unsettled.stop()
         deadline_s = time.monotonic() + quiet_within_s
         # Follow-ups move between writers, so quiet is a state of all of them, which no single event announces.
         while not all(writer.idle for writer in self.writers.values()) and time.monotonic() < deadline_s:  # noqa: ASYNC110
@@ -319,6 +335,21 @@ class Node:
             CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
             for command, request_sha256 in commands
         ]
+        return await self._responses_to(requests, group)
+
+    async def first_response(self, user_id: str, command_id: str) -> Accepted | Failed | None:
+        """The response to the command when it was first accepted; None if it was never accepted."""
+        response = await self._response_to(LookupRequest(user_id, command_id, RequestGroup(1)))
+        assert response is None or isinstance(response, Accepted | Failed)
+        return response
+
+    async def _outcomes(self, periods: Sequence[tuple[str, str]]) -> list[AnyResponse]:
+        """For each period of a game's stream the record of the event that ended it; None if there is none yet."""
+        group = RequestGroup(len(periods))
+        requests = [OutcomeRequest(stream, period, group) for stream, period in periods]
+        return await self._responses_to(requests, group)
+
+    async def _responses_to(self, requests: Sequence[Request], group: RequestGroup) -> list[AnyResponse]:
         for_others: list[Request] = []
         for request in requests:
             writer = self._open_writer_of(request.user_id)
@@ -330,12 +361,6 @@ class Node:
             self._submit_to_others(for_others)
         await group.done
         return [request.response for request in requests]
-
-    async def first_response(self, user_id: str, command_id: str) -> Accepted | Failed | None:
-        """The response to the command when it was first accepted; None if it was never accepted."""
-        response = await self._response_to(LookupRequest(user_id, command_id, RequestGroup(1)))
-        assert response is None or isinstance(response, Accepted | Failed)
-        return response
 
     async def wallet(self, user_id: str) -> WalletRead | Failed:
         """The wallet as its writer knows it, after everything that was decided before this call."""
@@ -415,3 +440,10 @@ class Node:
             if not self._others.may_exist and partition_of(follow_up.user_id, self.partitions) in self.stopped:
                 return  # it would wait without end: the next start delivers it
             self._others.deliver(origin, seq, follow_up, arrived)
+
+    def _announce(self, announced: Announced) -> None:
+        """Give the outcome of a period to every partition. If it does not arrive, a partition that needs it asks."""
+        for partition in range(self.partitions):
+            resolution = resolution_of(*announced, partition)
+            if not self.receive_local(resolution, _nothing) and self._others.may_exist:
+                self._others.deliver(*announced.position, resolution, _nothing)

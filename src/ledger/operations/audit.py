@@ -29,7 +29,7 @@ from heapq import heapify, heappop, heapreplace
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
@@ -39,6 +39,7 @@ from ledger.operations.verifying.damage import damaged, link_of
 from ledger.operations.verifying.follow_ups import FollowUps
 from ledger.operations.verifying.postings import HANDLERS, Book, Handler, Mismatch, difference, moves_nothing
 from ledger.operations.verifying.records import (
+    ALSO_OWN_TYPES,
     KINDS,
     OWN_TYPES,
     Kind,
@@ -49,6 +50,7 @@ from ledger.operations.verifying.records import (
     why_unreadable,
     written,
 )
+from ledger.operations.verifying.settlements import Settlements
 from ledger.operations.verifying.unique_ids import KEYS, SECOND_KEY, KeyOf, UniqueIds, second_key_of, second_use
 from ledger.ports import StoredRecord
 
@@ -99,6 +101,7 @@ _VERSION: Final = 1
 _NO_REQUEST: Final = "0" * 64
 _LEDGER: Final = "ledger"
 _PUBLISHED: Final = "a published head"
+_GAME_STREAM: Final = re.compile("game:[A-Za-z0-9_.-]{1,59}").fullmatch
 _USER_ID: Final = re.compile("[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}").fullmatch
 _COMMAND_ID: Final = re.compile("[!-}][!-~]{0,127}").fullmatch
 _ACTORS_MAX: Final = 10_000
@@ -106,6 +109,9 @@ _UNREADABLE: Final = (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeEr
 
 _WITHOUT_WALLET: Final = frozenset({"referral_void", "transfer_refused", "writer_opened"})
 """Types that the ledger records also on a wallet that was never opened."""
+_OUTCOMES: Final = frozenset({"result_recorded", "period_cancelled"})
+"""The types of the stream of a game, which is no wallet."""
+_BETS: Final = frozenset({"bet_placed", "bet_settled", "bet_cancelled"})
 _FOLLOW_UPS: Final = frozenset(
     {
         *("wallet_opened", "referral_counted", "referral_void", "transfer_sent"),
@@ -124,7 +130,7 @@ class _Type(NamedTuple):
     handle: Handler
     key_of: KeyOf | None
     rare: bool
-    """Whether it has a second id, or sends or records a follow-up."""
+    """Whether it has a second id, sends or records a follow-up, or can belong to a period."""
 
 
 _TYPES: Final = {
@@ -132,7 +138,7 @@ _TYPES: Final = {
         kind,
         HANDLERS.get(kind.name, moves_nothing),
         KEYS.get(kind.name),
-        kind.name in _FOLLOW_UPS or kind.name in SECOND_KEY,
+        kind.name in _FOLLOW_UPS | _OUTCOMES | _BETS or kind.name in SECOND_KEY,
     )
     for of, kind in KINDS.items()
 }
@@ -186,6 +192,7 @@ def _verify(records: RecordsFrom, anchors: Anchors, progress: Callable[[int, int
     heapify(line)
     while line:
         partition = partitions[line[0][1]]
+        whole.settlements.forget(partition.time_us)
         done += partition.take_page()
         progress(done, total)
         if partition.ended:
@@ -206,6 +213,7 @@ class _Whole:
         self.partitions = len(records.ends())
         self.book = Book()
         self.follow_ups = FollowUps()
+        self.settlements = Settlements()
         self.ids = UniqueIds()
         self.opened: set[str] = set()
         self.actors: set[str] = set()
@@ -215,7 +223,7 @@ class _Whole:
         suspects = self.ids.suspects()
         if suspects and (twice := second_use(self._again(ends), suspects)) is not None:
             raise Fault(*twice)
-        if (stray := self.follow_ups.without_cause(ends)) is not None:
+        if (stray := self.follow_ups.without_cause(ends) or self.settlements.without_cause(ends)) is not None:
             raise Fault(*stray)
 
     def _again(self, ends: Sequence[int]) -> Iterator[Record]:
@@ -267,7 +275,10 @@ class _Partition:
                 self._check_chain(page, at, seq, head)
                 raise Fault(number, seq, f"the record cannot be read: {why_unreadable(record)}") from None
             user_id, command_id, actor = given.user_id, given.command_id, given.actor
-            request = _NO_REQUEST if members is None else sha256(written(command(*members(given)))).hexdigest()
+            if members is None or command_id[:1] == "~":
+                request = _NO_REQUEST
+            else:
+                request = sha256(written(command(*members(given)))).hexdigest()
             event = Record(
                 _VERSION,
                 number,
@@ -368,9 +379,28 @@ class _Partition:
     def _rare(self, event: Record, head: str) -> None:
         if (key := second_key_of(event)) is not None:
             self._whole.ids.kept.append(hash(key))
+        if event.type in _BETS:
+            self._of_period(event)
+        elif event.type in _OUTCOMES:
+            self._whole.settlements.outcome(event, head)
         if event.type in _FOLLOW_UPS:
             self._whole.follow_ups.arrive(event)
             self._whole.follow_ups.send(event, head)
+
+    def _of_period(self, event: Record) -> None:
+        """A bet was placed or has ended: of a game with rules it belongs to a period. Raises Mismatch."""
+        whole = self._whole
+        if event.type == "bet_placed":
+            if event.data.rules is not UNSET:
+                whole.settlements.place(event)
+            return
+        ended, whole.book.ended = whole.book.ended, None
+        if ended is None:
+            return
+        if event.command_id[:1] == "~":
+            whole.settlements.settle(event, ended)
+        else:
+            whole.settlements.cancel(ended)
 
     def _look_up(self, seq: int) -> Record | None:
         for page in self._whole.records.read(self.number, seq, seq):
@@ -383,7 +413,13 @@ class _Partition:
         user_id = event.user_id
         if user_id == f"partition:{self.number}" and event.type == "writer_opened":
             return
-        if _USER_ID(user_id) is None or user_id.startswith("partition:"):
+        if event.type in _OUTCOMES:
+            if _GAME_STREAM(user_id) is None:
+                raise Mismatch(f"{user_id} is not the stream of a game")
+            if partition_of(user_id, self._whole.partitions) != self.number:
+                raise Mismatch(f"{user_id} belongs to another partition")
+            return
+        if _USER_ID(user_id) is None or user_id.startswith(("partition:", "game:")):
             raise Mismatch(f"{user_id} is not the name of a wallet")
         if partition_of(user_id, self._whole.partitions) != self.number:
             raise Mismatch(f"{user_id} belongs to another partition")
@@ -402,7 +438,7 @@ class _Partition:
 
     def _own(self, event: Record) -> None:
         """One of the ledger's own events."""
-        if event.actor != _LEDGER or event.type not in OWN_TYPES:
+        if event.actor != _LEDGER or event.type not in OWN_TYPES | ALSO_OWN_TYPES:
             raise Mismatch("only the ledger's own events begin with ~ in their command_id")
         prefix = _OWN_ID.get(event.type)
         if prefix is not None and event.command_id != f"{prefix}{event.seq}":

@@ -14,7 +14,7 @@ from typing import Final
 
 from ledger.core.commands import AnyFollowUp
 from ledger.node.ports import LocalWriters
-from ledger.writer.requests import CommandRequest, LookupRequest, Request, RequestGroup, WalletRequest
+from ledger.writer.requests import CommandRequest, LookupRequest, OutcomeRequest, Request, RequestGroup, WalletRequest
 
 ARRIVED_WITHIN_S: Final = 2.0
 """How long a delivery waits for its events. Chosen: as long as a command waits; the sender delivers again."""
@@ -68,6 +68,8 @@ def _copy_of(request: Request, group: RequestGroup) -> Request:
             )
         case LookupRequest():
             return LookupRequest(request.user_id, request.command_id, group)
+        case OutcomeRequest():
+            return OutcomeRequest(request.user_id, request.period, group)
         case WalletRequest():
             return WalletRequest(request.user_id, group)
         case _:

@@ -14,12 +14,13 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
+from ledger.core.games.tables import Table, read_tables, write_tables
 from ledger.core.money import Assets, lacking
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import (
@@ -38,6 +39,7 @@ from ledger.sqlite.log_file import (
     INSERT_META,
     SCHEMA,
     SELECT_ASSETS,
+    SELECT_TABLES,
     check_length,
     connect,
     last_head,
@@ -167,8 +169,9 @@ class SqliteEventLog:
             raise wrong_partitions(self._path, stored, partitions)
         return stored
 
-    async def declare(self, assets: Assets) -> None:
-        """Store the assets' exponents with the log, so that no written amount changes its meaning.
+    async def declare(self, assets: Assets, tables: Mapping[str, Table] | None = None) -> None:
+        """Store the assets' exponents with the log, so that no written amount changes its meaning, and the pay tables
+        by their digests, so that every bet is paid by the one that it was taken under.
 
         Raises WrongAssets if an asset has another exponent in this log, or `assets` lacks one of this log;
         LogUnreadable if they cannot be stored."""
@@ -186,8 +189,24 @@ class SqliteEventLog:
             if not assets.keys() <= declared.keys():
                 both = json.dumps({**declared, **assets}, sort_keys=True)
                 self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('assets', ?)", (both,))
+            kept = self._kept_tables()
+            if tables and not tables.keys() <= kept.keys():
+                text = write_tables({**kept, **tables})
+                self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('tables', ?)", (text,))
         except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
-            raise LogUnreadable(f"the assets declared in {self._path} cannot be stored: {error}") from error
+            raise LogUnreadable(
+                f"the assets and pay tables declared in {self._path} cannot be stored: {error}"
+            ) from error
+
+    def _kept_tables(self) -> dict[str, Table]:
+        row = self._writer.execute(SELECT_TABLES).fetchone()
+        return read_tables(row[0]) if row else {}
+
+    async def tables(self) -> dict[str, Table]:
+        try:
+            return self._kept_tables()
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise LogUnreadable(f"the pay tables in {self._path} cannot be read: {error}") from error
 
     def _sync_wal(self) -> None:
         """Make durable what a killed process left in the WAL: it may be written and not yet fsynced, and from now on

@@ -10,12 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.core.games.tables import Table, read_tables
 from ledger.core.money import Assets
 from ledger.core.position import partition_of
 from ledger.core.record import Head, records_of_user, sha256_hex
 from ledger.errors import LedgerError, LogDamaged, LogUnavailable, LogUnreadable
 from ledger.ports import StoredRecord
-from ledger.sqlite.log_file import SELECT_ASSETS, check_length, connect, records_from, stored_partitions
+from ledger.sqlite.log_file import (
+    SELECT_ASSETS,
+    SELECT_TABLES,
+    check_length,
+    connect,
+    records_from,
+    stored_partitions,
+)
 
 
 class _LogFile(ABC):
@@ -62,6 +70,14 @@ class SqliteRecords(_LogFile):
             return {str(asset): int(exponent) for asset, exponent in json.loads(rows[0][0]).items()} if rows else {}
         except (ValueError, TypeError, AttributeError) as error:
             raise LogUnreadable(f"the assets declared in {self._path} cannot be read: {error}") from error
+
+    def tables(self) -> dict[str, Table]:
+        """Return the pay tables that are kept with the log, by their digests."""
+        rows = self._rows(SELECT_TABLES)
+        try:
+            return read_tables(rows[0][0]) if rows else {}
+        except (ValueError, TypeError) as error:
+            raise LogUnreadable(f"the pay tables in {self._path} cannot be read: {error}") from error
 
     def ends(self) -> list[int]:
         ends = dict(self._rows(self._ENDS))

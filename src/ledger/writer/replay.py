@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from ledger.core.decide import EXPIRY
-from ledger.core.events import Event, WriterOpened
+from ledger.core.events import BetCancelled, BetSettled, Event, PeriodCancelled, ResultRecorded, WriterOpened
 from ledger.core.evolve import balances_follow, items_read_by
 from ledger.core.follow_ups import follow_up_of
 from ledger.core.position import Position
@@ -20,7 +20,7 @@ from ledger.core.record import Head, sha256_hex
 from ledger.errors import DELETE_STATE, CheckpointAhead, LogDamaged
 from ledger.ports import EventLog
 from ledger.writer.requests import decode_stored
-from ledger.writer.round import SentFollowUp
+from ledger.writer.round import Announced, SentFollowUp
 from ledger.writer.state import PartitionState
 
 
@@ -36,6 +36,8 @@ class Replayed(Struct, gc=False):
     """The highest generation of a ``writer_opened`` in it; 0 if there is none."""
     sent: list[SentFollowUp] = []
     """The follow-ups of its events."""
+    announced: list[Announced] = []
+    """The outcomes of periods in it."""
     causes: list[Position] = []
     """The events whose follow-ups have arrived: the causes that its events name."""
 
@@ -95,7 +97,15 @@ def _fold(state: PartitionState, replayed: Replayed, event: Event, at: Head) -> 
         raise LogDamaged(state.partition, at.seq, "its balances are not the wallet's before it plus its postings")
     items = {key: state.item(event.user_id, key) for key in items_read_by(event)}
     after = state.apply(wallet, items, event, position)
-    if event.command_id[0] == "~" and not event.command_id.startswith(EXPIRY):
+    kind = type(event.data)
+    if kind is ResultRecorded or kind is PeriodCancelled:
+        replayed.announced.append(Announced(event, position, at.sha256))
+    if (
+        event.command_id[0] == "~"
+        and not event.command_id.startswith(EXPIRY)
+        and kind is not BetSettled  # the cause of a settlement has sent no follow-up that is kept
+        and kind is not BetCancelled
+    ):
         cause = str(getattr(event.data, "cause"))  # noqa: B009 - the data of each follow-up has it
         replayed.causes.append(Position.parse(cause))
     follow_up = follow_up_of(event, after, position, at.sha256)

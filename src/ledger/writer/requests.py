@@ -77,7 +77,7 @@ class WalletRead(Struct, frozen=True, gc=False):
 
 
 AnyResponse = Accepted | DryRunAccepted | Refused | IdReused | Failed | WalletRead | None
-"""None: the command that was looked up does not exist."""
+"""None: the command or the outcome that was looked up does not exist."""
 
 
 # --- requests -----------------------------------------------------------------------------------------------------
@@ -159,6 +159,16 @@ class LookupRequest(Request):
         self.command_id = command_id
 
 
+class OutcomeRequest(Request):
+    """Reads the event that ended a period: a result or a cancellation, on the stream of its game."""
+
+    __slots__ = ("period",)
+
+    def __init__(self, user_id: str, period: str, group: RequestGroup) -> None:
+        super().__init__(user_id, group)
+        self.period = period
+
+
 class WalletRequest(Request):
     """Reads a wallet from the writer's state."""
 
@@ -186,7 +196,8 @@ def failure_after_stop(error: LedgerError, request: Request) -> Failed:
 
 
 class FollowUpRequest(Struct, frozen=True, gc=False):
-    """A follow-up for a wallet of the partition. ``on_durable`` is called once its event is durable."""
+    """A follow-up for a wallet of the partition, or for its open bets of a period. ``on_durable`` is called once its
+    event, or the event of the last of the bets, is durable."""
 
     follow_up: AnyFollowUp
     on_durable: Callable[[], None]
@@ -196,7 +207,9 @@ class FollowUpRequest(Struct, frozen=True, gc=False):
 
 
 def response_to_repeated(request: Request, record: bytes, position: Position) -> Accepted | IdReused:
-    """The response to a look-up, or to a command whose id has its event already: ``record`` at ``position``.
+    """The response to a look-up of either kind, or to a command whose id has its event already.
+
+    ``record`` is the event's, at ``position``.
 
     Raises LogDamaged.
     """

@@ -19,8 +19,8 @@ Invariants:
 (4) between batches the undo log is empty, so ``changed`` has nothing that is not durable.
 
 Keys: a wallet under its user_id; ``<user_id> <item key>``; ``<user_id> c:<command_id>`` → its seq;
-``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → the mark of a timer; ``!w`` → the highest generation
-that opened the partition. No user_id begins with ``!``.
+``!b<seq>`` → an open bet of a game with rules; ``!f<seq>`` → an open follow-up; ``!t<due_us> <user_id>`` → the mark
+of a timer; ``!w`` → the highest generation that opened the partition. No user_id begins with ``!``.
 """
 
 import asyncio
@@ -30,19 +30,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ledger.core.commands import AnyFollowUp
-from ledger.core.events import Event
+from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
 from ledger.core.evolve import evolve
-from ledger.core.items import Item, Items
+from ledger.core.items import Bet, Item, Items, OpenBet, bet_key
 from ledger.core.position import Position
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 from ledger.core.wallet import Wallet, next_due_us
 from ledger.ports import StateStore
 from ledger.writer.key_filter import KeyFilter
+from ledger.writer.open_bets import OpenBets
 from ledger.writer.open_seqs import OpenSeqs
 
 _GENERATION_KEY: Final = "!w"
 
+_OPEN_BETS: Final = ("!b", "!c")
 _FOLLOW_UPS: Final = ("!f", "!g")
 _TIMERS: Final = ("!t", "!u")
 _SCAN_PAGE: Final = 10_000
@@ -68,6 +70,10 @@ def command_key(user_id: str, command_id: str) -> str:
 
 def _follow_up_key(seq: int) -> str:
     return f"!f{seq:016d}"
+
+
+def open_bet_key(seq: int) -> str:
+    return f"!b{seq:016d}"
 
 
 def _timer_key(due_us: int, user_id: str) -> str:
@@ -108,6 +114,8 @@ class PartitionState:
         self.open_seqs = OpenSeqs()
         """Of the committed events whose follow-ups are not known to have arrived."""
         self._load_open_seqs()
+        self.open_bets = OpenBets()
+        self._load_open_bets()
 
     # --- look-ups ------------------------------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class PartitionState:
         cold = []
         for key in keys:
             if key not in changed and key not in fetched and key not in saving and key not in recent:
-                if may_have(key):
+                if may_have(key) or key[0] == "!":  # the filter has no keys with "!"
                     cold.append(key)
                 else:
                     fetched[key] = None
@@ -204,7 +212,25 @@ class PartitionState:
         for key, item in changed.items():
             self.put(f"{user_id} {key}", item)
         self.put(command_key(user_id, event.command_id), position.seq)
+        kind = type(event.data)
+        if kind is BetPlaced or kind is BetSettled or kind is BetCancelled:
+            self._track_bet(items, event, position.seq)
         return after
+
+    def _track_bet(self, items: Items, event: Event, seq: int) -> None:
+        """Keep the list of the open bets of games with rules. ``items`` are those before the event."""
+        data = event.data
+        if isinstance(data, BetPlaced):
+            if data.rules is not None:
+                bet = OpenBet(event.user_id, data.bet_id, data.game, data.period, data.rules)
+                self.put(open_bet_key(seq), bet)
+                self.open_bets.place(seq, bet)
+            return
+        assert isinstance(data, BetSettled | BetCancelled), event
+        ended = items[bet_key(data.bet_id)]
+        if isinstance(ended, Bet) and (of_game := ended.of_game) is not None:
+            self.put(open_bet_key(of_game.seq), None)
+            self.open_bets.end(of_game.seq, (of_game.game, of_game.period))
 
     def note_generation(self, generation: int) -> None:
         """A writer of ``generation`` has opened the partition."""
@@ -219,6 +245,7 @@ class PartitionState:
             self.set_timer(due_us, user_id)
         for seq in self._batch_sent:
             self.open_seqs.add(seq)
+        self.open_bets.commit()
         self._clear_batch()
 
     def roll_back(self) -> None:
@@ -232,6 +259,7 @@ class PartitionState:
         self.highest_generation = self._committed_generation
         for due_us, user_id in self._batch_due:
             self.set_timer(due_us, user_id)
+        self.open_bets.roll_back()
         self._clear_batch()
 
     def _clear_batch(self) -> None:
@@ -274,6 +302,22 @@ class PartitionState:
         while page := self._store.scan(self.partition, start, _FOLLOW_UPS[1], _SCAN_PAGE):
             for key, _ in page:
                 self.open_seqs.add(int(key[2:]))
+            start = page[-1][0] + "\0"
+
+    # --- open bets -----------------------------------------------------------------------------------------------
+
+    def open_bet(self, seq: int) -> OpenBet | None:
+        """The open bet of the event ``seq``; None once the batch has ended it."""
+        bet = self.get(open_bet_key(seq))
+        assert bet is None or isinstance(bet, OpenBet), (seq, bet)
+        return bet
+
+    def _load_open_bets(self) -> None:
+        start = _OPEN_BETS[0]
+        while page := self._store.scan(self.partition, start, _OPEN_BETS[1], _SCAN_PAGE):
+            for key, bet in page:
+                assert isinstance(bet, OpenBet), (key, bet)
+                self.open_bets.load(int(key[2:]), bet)
             start = page[-1][0] + "\0"
 
     # --- timers --------------------------------------------------------------------------------------------------

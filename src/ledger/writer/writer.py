@@ -10,7 +10,8 @@ Invariants:
 (3) if it is unknown whether the append landed, the response is ``outcome_unknown``, and the log is read again before
     the next round;
 (4) a command's id is never forgotten: the same command again gets its first response, read from the log;
-(5) a follow-up always leaves an event, and only one, however often it is delivered;
+(5) a follow-up always leaves an event, and only one, however often it is delivered; the outcome of a period leaves
+    one for each open bet of the period, in as many rounds as it takes;
 (6) on a log that other processes may write to, requests get ``not_owner`` until the writer has opened the partition
     (``opening``).
 
@@ -25,12 +26,14 @@ from typing import Final, Literal
 
 from ledger import background
 from ledger.core.commands import AnyFollowUp
+from ledger.core.games.rules import BUILT_IN, RuleBook
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
     LedgerError,
     LogUnavailable,
     OutcomeUnknown,
+    RulesMissing,
     StaleHead,
 )
 from ledger.pacing import RareWarnings
@@ -47,7 +50,7 @@ from ledger.writer.requests import (
     failure_after_stop,
     key_of_command,
 )
-from ledger.writer.round import Round, RoundDecider
+from ledger.writer.round import Announced, Round, RoundDecider
 from ledger.writer.state import PartitionState
 
 ROUND_MAX: Final = 4_096
@@ -71,6 +74,9 @@ _log = logging.getLogger(__name__)
 Deliver = Callable[[int, int, AnyFollowUp], None]
 """(origin partition, seq of the event that sends it, follow-up): hand it to the writer of its wallet."""
 
+Announce = Callable[[Announced], None]
+"""Hand the outcome of a period, an event of this partition, to the writers of all partitions."""
+
 Halted = Callable[[int, LedgerError], None]
 """(partition, why): the partition cannot continue in this process."""
 
@@ -86,7 +92,9 @@ class Writer:
         clock: Clock,
         assets: Assets,
         *,
+        rules: RuleBook = BUILT_IN,
         deliver: Deliver,
+        announce: Announce,
         halted: Halted,
         recent_max: int = 10_000,
         mailbox_max: int = MAILBOX_MAX,
@@ -100,8 +108,8 @@ class Writer:
         """Set once it takes commands: it has opened the partition, or no other process can write to the log."""
         self.arrivals = Arrivals()
         """The causes of the follow-ups that the replay found in this partition."""
-        self._log, self._store, self._clock, self._assets = log, store, clock, assets
-        self._deliver, self._halted = deliver, halted
+        self._log, self._store, self._clock, self._assets, self._rules = log, store, clock, assets, rules
+        self._deliver, self._announce, self._halted = deliver, announce, halted
         self._recent_max = recent_max
         self._time_us = 0
         self._log_errors = RareWarnings(_log, level=logging.ERROR)
@@ -185,7 +193,8 @@ class Writer:
         """Load the checkpoint and fold in the records after it. Returns how many.
 
         Saves the state whenever ``save_every`` values have changed, so that a start without a checkpoint needs no
-        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable, LogUnreadable.
+        more memory than any other. Raises CheckpointAhead, LogDamaged, LogUnavailable, LogUnreadable,
+        RulesMissing.
         """
         checkpoint = self._store.checkpoint(self.partition)
         if checkpoint is not None:
@@ -193,7 +202,7 @@ class Writer:
         self.state = await asyncio.to_thread(
             PartitionState, self.partition, self._store, self._recent_max, KeyFilter(self._log.partitions)
         )
-        self._decider = RoundDecider(self.state, self._assets, self._log.append_bytes)
+        self._decider = RoundDecider(self.state, self._assets, self._rules, self._log.append_bytes)
         self._opening.note_read(self.state.highest_generation)
         end = await self._log.head(self.partition)
         if checkpoint is not None and checkpoint.seq > 0:
@@ -207,7 +216,22 @@ class Writer:
                 await asyncio.sleep(0)  # a log with the page in memory never suspends, and would starve other tasks
             if self.state.changes >= save_every:
                 await self.save_or_warn()
+        await self._learn_tables()
         return replayed
+
+    async def _learn_tables(self) -> None:
+        """Get the pay tables of the open bets that another node took, under rules that this one did not start with.
+        Raises RulesMissing, LogUnavailable."""
+        digests = self.state.open_bets.digests
+        tables = self._rules.tables
+        if digests - tables.keys():
+            tables.update(await self._log.tables())
+        if missing := sorted(digests - tables.keys()):
+            raise RulesMissing(
+                f"partition {self.partition} has open bets that were taken under the pay table {missing[0]}, which "
+                "is not kept with the log: restore the log's file or its topic of declarations, or start once with "
+                "the rules file that had this table"
+            )
 
     async def follow(self, *, save_every: int) -> int:
         """Before ``start``: fold in the events that others have written since. Returns how many.
@@ -221,6 +245,7 @@ class Writer:
             await asyncio.sleep(0)
             if self.state.changes >= save_every:
                 await self.save_or_warn()
+        await self._learn_tables()
         return followed
 
     async def _catch_up(self, limit: int) -> int:
@@ -235,6 +260,8 @@ class Writer:
         else:
             for sent in replayed.sent:
                 self._deliver(self.partition, sent.seq, sent.follow_up)
+            for announced in replayed.announced:
+                self._announce(announced)
         return replayed.events
 
     async def _catch_up_wholly(self) -> None:
@@ -281,6 +308,7 @@ class Writer:
         sets ``opened``. With ``strictly`` it stops, too, if it reads a ``writer_opened`` of the same generation.
         """
         self._opening.generation, self._opening.strictly = generation, strictly
+        self.state.open_bets.ask_soon()
         self._starting = True
         self._task = background.start(self._run(), f"writer-{self.partition}")
 
@@ -489,12 +517,15 @@ class Writer:
         if decided.records:
             # Without an event, a clock that ran ahead for a moment must not date the later events.
             self._time_us = decided.time_us
+        self._time_us = max(self._time_us, decided.not_before_us)
         for request, response in decided.responses:
             request.close(response)
         for finished in decided.finished:
             finished.on_durable()
         for sent in decided.sent:
             self._deliver(self.partition, sent.seq, sent.follow_up)
+        for announced in decided.announced:
+            self._announce(announced)
         for user_id in decided.unfinished:
             self.state.set_timer(decided.time_us, user_id)
         if decided.postponed:

@@ -192,6 +192,9 @@ class WalletOracle:
     def _wallet_opened(self, _position: str, time_us: int, data: Document) -> None:
         self._opened = {"opened_at_us": time_us, "referrer_id": data.get("referrer_id")}
 
+    def _of_a_game(self, _position: str, _time_us: int, _data: Document) -> None:
+        """On the stream of a game, which is no wallet."""
+
     def _referral_counted(self, _position: str, _time_us: int, data: Document) -> None:
         self._members[data["level"] - 1] += 1
 
@@ -386,6 +389,8 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "transfer_refused": WalletOracle._only_money,
     "transfer_delivered": WalletOracle._transfer_delivered,
     "transfer_returned": WalletOracle._transfer_returned,
+    "result_recorded": WalletOracle._of_a_game,
+    "period_cancelled": WalletOracle._of_a_game,
     "bonus_granted": WalletOracle._bonus_granted,
     "bonus_expired": WalletOracle._bonus_expired,
     "adjusted": WalletOracle._adjusted,

@@ -265,10 +265,8 @@ class MySqlDatabase:
         async with self._connected() as connection:
             if await _rows(connection, _LOCK_REBUILD) != [(1,)]:
                 raise RebuildUnderWay(UNDER_WAY)
-            try:
-                yield
-            finally:
-                await _rows(connection, _UNLOCK_REBUILD)
+            yield
+            await _rows(connection, _UNLOCK_REBUILD)  # after an error the connection is closed, which unlocks, too
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[MySqlSession]:

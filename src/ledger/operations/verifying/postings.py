@@ -12,7 +12,7 @@ reversal posts the opposite of the event that it names.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
@@ -22,6 +22,7 @@ _DEPOSITS: Final = "house/deposits"
 _BONUSES: Final = "house/bonuses"
 _WITHDRAWALS: Final = "house/withdrawals"
 _STAKES: Final = "house/stakes"
+_FEES: Final = "house/fees"
 _PAYOUTS: Final = "house/payouts"
 _CAPTURES: Final = "house/captures"
 _ADJUSTMENTS: Final = "house/adjustments"
@@ -51,13 +52,29 @@ Handler = Callable[["Book", Record, Any, LookUp], Move | None]
 """What an event of one type moves, from its data."""
 
 
+class PlacedBet(NamedTuple):
+    """What a bet took, and, of a game with rules, what its outcome must name; ``game`` is empty for the others."""
+
+    asset: str
+    cash: int
+    bonus: int
+    grants: list[tuple[str, int]]
+    fee: int = 0
+    game: str = ""
+    period: str = ""
+    selection: str = ""
+    seq: int = 0
+
+
 class Book:
     """Every wallet's balances and open items."""
 
     def __init__(self) -> None:
         self._wallets: dict[str, dict[str, Buckets]] = {}
         self._orders: dict[tuple[str, str], tuple[str, int]] = {}
-        self._bets: dict[tuple[str, str], tuple[str, int, int, list[tuple[str, int]]]] = {}
+        self._bets: dict[tuple[str, str], PlacedBet] = {}
+        self.ended: PlacedBet | None = None
+        """The bet of a game with rules that the last event has ended; None if it was another event."""
         self._holds: dict[tuple[str, str], tuple[str, int, int | UnsetType, int]] = {}
         self._proposals: dict[tuple[str, str], tuple[str, int, str]] = {}
         self._grants: dict[tuple[str, str], list[Any]] = {}
@@ -202,7 +219,11 @@ def _bet_placed(book: Book, event: Record, data: Any, _: LookUp) -> Move:
             raise Mismatch(f"its grants do not add up to {bonus}, the bonus of the stake")
         for grant_id, amount in grants:
             book.take_from_grant(event, grant_id, asset, _amount(amount), whole=False)
-    book._bets[event.user_id, data.bet_id] = (asset, cash, bonus, grants)
+    if data.rules is not UNSET:
+        return _game_bet_placed(book, event, data)
+    if data.fee is not UNSET:
+        raise Mismatch("it has a fee, but no rules")
+    book._bets[event.user_id, data.bet_id] = PlacedBet(asset, cash, bonus, grants)
     user_id = event.user_id
     if not bonus:
         return [(f"wallet/{user_id}/cash", asset, -cash), (_STAKES, asset, stake)], asset, -cash, 0, 0
@@ -212,8 +233,51 @@ def _bet_placed(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     return postings, asset, -cash, -bonus, 0
 
 
+def _game_bet_placed(book: Book, event: Record, data: Any) -> Move:
+    asset, source, stake, fee = data.asset, data.source, data.stake, data.fee
+    if type(fee) is not int or not 0 <= fee <= stake:
+        raise Mismatch(f"its fee is {fee}, of a stake of {stake}")
+    of_game = (fee, data.game, data.period, data.selection, event.seq)
+    book._bets[event.user_id, data.bet_id] = PlacedBet(asset, source.cash, source.bonus, source.grants, *of_game)
+    sides = [(_cash(event), -source.cash), (_bonus(event), -source.bonus), (_STAKES, stake - fee), (_FEES, fee)]
+    return [(account, asset, amount) for account, amount in sides if amount], asset, -source.cash, -source.bonus, 0
+
+
+def _ended(book: Book, event: Record, data: Any) -> PlacedBet:
+    """The open bet that the event ends. A game with rules ends its own bets, and only those; a command may cancel one
+    too, before its period closes."""
+    bet: PlacedBet = _resolved(book._bets, event, "bet", data.bet_id)
+    own = event.command_id[:1] == "~"
+    if own != (data.cause is not UNSET) or own != (data.asset is not UNSET):
+        raise Mismatch("only what the ledger itself ends has a cause and an asset")
+    if (own and not bet.game) or (not own and bet.game and event.type == "bet_settled"):
+        raise Mismatch(f"the bet {data.bet_id} is not ended by {'its period' if own else 'a command'}")
+    if own and data.asset != bet.asset:
+        raise Mismatch(f"the bet {data.bet_id} is of {bet.asset}")
+    book.ended = bet if bet.game else None
+    return bet
+
+
+def _check_legs(bet: PlacedBet, data: Any) -> None:
+    """The legs are those of the selection, share its stake exactly, and pay what the bet pays."""
+    if data.legs is UNSET:
+        raise Mismatch("a settlement by the result of a period has legs")
+    part, rest = divmod(bet.cash + bet.bonus, len(data.legs) or 1)
+    stakes = [part + (at < rest) for at in range(len(data.legs))]
+    if "+".join(leg for leg, _, _ in data.legs) != bet.selection or [stake for _, stake, _ in data.legs] != stakes:
+        raise Mismatch(f"its legs are not those of {bet.selection}, with equal parts of the stake")
+    unpaid = 0 if data.unpaid is UNSET else data.unpaid
+    if sum(payout for _, _, payout in data.legs) != data.payout + unpaid or any(pay < 0 for _, _, pay in data.legs):
+        raise Mismatch(f"its legs do not pay {data.payout} and leave {unpaid} unpaid")
+
+
 def _bet_settled(book: Book, event: Record, data: Any, _: LookUp) -> Move | None:
-    asset, cash, bonus, grants = _resolved(book._bets, event, "bet", data.bet_id)
+    bet = _ended(book, event, data)
+    asset, cash, bonus, grants = bet[:4]
+    if bet.game:
+        _check_legs(bet, data)
+    elif data.legs is not UNSET or data.unpaid is not UNSET:
+        raise Mismatch("a settlement by a command has no legs")
     payout = data.payout
     if payout == 0:
         return None
@@ -230,10 +294,17 @@ def _bet_settled(book: Book, event: Record, data: Any, _: LookUp) -> Move | None
 def _bet_cancelled(book: Book, event: Record, data: Any, _: LookUp) -> Move | None:
     if data.before_bet:
         return None
-    asset, cash, bonus, grants = _resolved(book._bets, event, "bet", data.bet_id)
+    bet = _ended(book, event, data)
+    asset, cash, bonus, grants = bet[:4]
+    stake = cash + bonus
+    if (data.cause is UNSET) != (data.amount is UNSET) or (data.amount is not UNSET and data.amount != stake):
+        raise Mismatch(f"the stake of the bet {data.bet_id} is {stake}")
     for grant_id, amount in grants:
         book.add_to_grant(event, grant_id, asset, amount)
-    return _into_wallet(event, _STAKES, asset, cash, bonus)
+    if not bet.fee:
+        return _into_wallet(event, _STAKES, asset, cash, bonus)
+    sides = [(_STAKES, bet.fee - stake), (_FEES, -bet.fee), (_cash(event), cash), (_bonus(event), bonus)]
+    return [(account, asset, amount) for account, amount in sides if amount], asset, cash, bonus, 0
 
 
 def _hold_placed(book: Book, event: Record, data: Any, _: LookUp) -> Move:

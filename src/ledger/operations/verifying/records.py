@@ -81,26 +81,35 @@ class Source(Struct, forbid_unknown_fields=True, gc=False):
 class BetPlaced(_Data, kw_only=True):
     asset: str
     bet_id: str
+    fee: Amount = UNSET
     source: Source = field(name="from")
     game: str
     metadata: Metadata = UNSET
     period: str
     private: Text = UNSET
+    rules: Text = UNSET
     selection: str
     spend: Text = UNSET
     stake: int
 
 
 class BetSettled(_Data, kw_only=True):
+    asset: Text = UNSET
     bet_id: str
+    cause: Text = UNSET
+    legs: list[tuple[str, int, int]] | UnsetType = UNSET
     metadata: Metadata = UNSET
     payout: int
     private: Text = UNSET
+    unpaid: Amount = UNSET
 
 
 class BetCancelled(_Data, kw_only=True):
+    amount: Amount = UNSET
+    asset: Text = UNSET
     before_bet: bool
     bet_id: str
+    cause: Text = UNSET
     metadata: Metadata = UNSET
     private: Text = UNSET
     reason: Text = UNSET
@@ -243,6 +252,27 @@ class StatusChanged(_Data, kw_only=True):
     reason: str
 
 
+class Proof(Struct, forbid_unknown_fields=True, gc=False):
+    hash: str
+    height: int
+    time_us: int
+
+
+class ResultRecorded(_Data, kw_only=True):
+    metadata: Metadata = UNSET
+    period: str
+    private: Text = UNSET
+    proof: Proof | UnsetType = UNSET
+    result: str
+
+
+class PeriodCancelled(_Data, kw_only=True):
+    metadata: Metadata = UNSET
+    period: str
+    private: Text = UNSET
+    reason: str
+
+
 class WriterOpened(_Data, kw_only=True):
     generation: int
 
@@ -278,6 +308,8 @@ _DATA: Final[dict[str, type[_Data]]] = {
     "wallet_frozen": StatusChanged,
     "wallet_unfrozen": StatusChanged,
     "wallet_closed": StatusChanged,
+    "result_recorded": ResultRecorded,
+    "period_cancelled": PeriodCancelled,
     "writer_opened": WriterOpened,
 }
 
@@ -307,11 +339,16 @@ _COMMANDS: Final = {
     "wallet_frozen": ("freeze_wallet", ("metadata", "reason")),
     "wallet_unfrozen": ("unfreeze_wallet", ("metadata", "reason")),
     "wallet_closed": ("close_wallet", ("metadata", "reason")),
+    "result_recorded": ("record_result", ("metadata", "period", "proof", "result")),
+    "period_cancelled": ("cancel_period", ("metadata", "period", "reason")),
 }
 """Event type → the type of its command, and the members of data that the command carries."""
 
 OWN_TYPES: Final = frozenset(_DATA.keys() - _COMMANDS.keys())
 """The types of the ledger's own events: no command makes them."""
+
+ALSO_OWN_TYPES: Final = frozenset({"bet_settled", "bet_cancelled"})
+"""The types that a command makes, or the ledger itself by the outcome of a period."""
 
 
 class Record(Struct, forbid_unknown_fields=True, gc=False):

@@ -38,6 +38,8 @@ KEYS: Final[dict[str, KeyOf]] = {
     "transfer_sent": lambda user_id, data: (user_id, "transfer_id", data.transfer_id),
     "bonus_granted": lambda user_id, data: (user_id, "grant_id", data.grant_id),
     "adjustment_proposed": lambda user_id, data: (user_id, "adjustment_id", data.adjustment_id),
+    "result_recorded": lambda user_id, data: (user_id, "period", data.period),
+    "period_cancelled": lambda user_id, data: (user_id, "period", data.period),
     "reversed": lambda user_id, data: (user_id, "reversed position", data.position),
 }
 """Event type → the id, besides the command's, that an event of this type uses for the first and only time."""

@@ -1,0 +1,63 @@
+"""5D: five digits, at the places A to E, and their sum. A big sum is 23–45, a small one 0–22."""
+
+from typing import Final
+
+from ledger.core.games.kinds import KindOfGame
+from ledger.core.games.wingo import DIGITS
+
+_PLACES: Final = "ABCDE"
+
+
+def _named(numbers: range, big_from: int) -> dict[str, list[int]]:
+    return {
+        "big": [number for number in numbers if number >= big_from],
+        "small": [number for number in numbers if number < big_from],
+        "odd": [number for number in numbers if number % 2 == 1],
+        "even": [number for number in numbers if number % 2 == 0],
+    }
+
+
+_OF_DIGIT: Final = {
+    **{digit: {digit: "digit"} for digit in DIGITS},
+    **{bet: dict.fromkeys(map(str, numbers), bet) for bet, numbers in _named(range(10), 5).items()},
+}
+_OF_SUM: Final = {
+    f"sum:{bet}": dict.fromkeys(numbers, f"sum_{bet}") for bet, numbers in _named(range(46), 23).items()
+}
+_OF_PLACE: Final = {
+    f"{place}:{bet}": (at, wins) for at, place in enumerate(_PLACES) for bet, wins in _OF_DIGIT.items()
+}
+
+
+def is_leg(text: str) -> bool:
+    return text in _OF_PLACE or text in _OF_SUM
+
+
+def is_result(text: str) -> bool:
+    return len(text) == 5 and all(digit in DIGITS for digit in text)
+
+
+def wins(leg: str, result: str) -> str | None:
+    if leg in _OF_SUM:
+        return _OF_SUM[leg].get(sum(map(int, result)))
+    at, won = _OF_PLACE[leg]
+    return won.get(result[at])
+
+
+KIND: Final = KindOfGame(
+    number=4,
+    odds={
+        "digit": 900,
+        "big": 200,
+        "small": 200,
+        "odd": 200,
+        "even": 200,
+        "sum_big": 200,
+        "sum_small": 200,
+        "sum_odd": 200,
+        "sum_even": 200,
+    },
+    is_leg=is_leg,
+    is_result=is_result,
+    wins=wins,
+)

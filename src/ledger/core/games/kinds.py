@@ -1,0 +1,49 @@
+"""What the rules of a game are: which legs can be bet on, which results can be drawn, and which odds a leg wins.
+
+A *leg* is one bet of a selection, as the client spells it: ``big``, ``number:7``. A *leg kind* names one number of a
+table of odds. A leg can win at the odds of several kinds: Wingo's ``green`` wins at ``green`` or, on 5, at
+``green_5``.
+
+To add rules: write a module with a ``KIND``, add it to ``catalog``, and test every result of every leg of it
+(``tests/unit/test_game_tables.py``).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from ledger.core.fields import TIME_US_MAX, Proof
+
+_HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def malformed_proof(proof: Proof) -> str | None:
+    """Why it is not a block's hash, height and time; None if it is."""
+    if _HASH.fullmatch(proof.hash) is None:
+        return "the hash of a block is 64 hexadecimal digits"
+    if not 0 <= proof.height <= TIME_US_MAX or not 0 <= proof.time_us <= TIME_US_MAX:
+        return "the height and the time of a block are integers from 0 to 2^53−1"
+    return None
+
+
+def needs_no_proof(_result: str, proof: Proof | None, _ends_at_us: int) -> str | None:
+    """``KindOfGame.unproven`` of a game whose results need no proof."""
+    return None if proof is None else malformed_proof(proof)
+
+
+class KindOfGame(NamedTuple):
+    """The rules of a game, without their data."""
+
+    number: int
+    """The first digit of the game's code in an issue number. It never changes."""
+    odds: Mapping[str, int]
+    """Leg kind → the odds of ``domain.md`` in hundredths. Odds include the stake."""
+    is_leg: Callable[[str], bool]
+    """Whether the text is a leg. Each leg has one spelling."""
+    is_result: Callable[[str], bool]
+    """Whether the text is a result. Each result has one spelling."""
+    wins: Callable[[str, str], str | None]
+    """(leg, result) → the leg kind whose odds the leg wins; None if it loses."""
+    unproven: Callable[[str, Proof | None, int], str | None] = needs_no_proof
+    """(result, proof, end of the period in Unix microseconds) → why the proof does not show the result, for a person;
+    None if it does."""

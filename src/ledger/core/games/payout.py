@@ -1,0 +1,60 @@
+"""How a stake is split over the legs of a selection, what fee is taken, and what each leg pays. Exact integers.
+
+Invariants:
+(1) the parts of a stake add up to the stake;
+(2) each leg is settled alone: its fee is floor(its stake × fee_bp ÷ 10,000), its payout
+    floor((its stake − fee) × odds ÷ 100); those of a bet are the sums of its legs'.
+"""
+
+from typing import NamedTuple
+
+from ledger.core.games.catalog import KINDS
+from ledger.core.games.tables import Table
+
+SELECTION_MAX = 128
+
+
+class PaidLeg(NamedTuple):
+    """A leg as the event of a settlement has it."""
+
+    leg: str
+    stake: int
+    payout: int
+
+
+def legs_of(rules: str, selection: str) -> list[str] | None:
+    """The legs of a selection: joined by ``+``, without repeats. None if it is not one of these rules."""
+    legs = selection.split("+")
+    is_leg = KINDS[rules].is_leg
+    if len(selection) > SELECTION_MAX or len(set(legs)) != len(legs) or not all(is_leg(leg) for leg in legs):
+        return None
+    return legs
+
+
+def split(stake: int, legs: int) -> list[int]:
+    """The stake of each leg: equal parts, and the remainder one unit each to the first."""
+    part, rest = divmod(stake, legs)
+    return [part + (at < rest) for at in range(legs)]
+
+
+def _fee(stake: int, fee_bp: int) -> int:
+    return stake * fee_bp // 10_000
+
+
+def fee_of(table: Table, stake: int, legs: int) -> int:
+    """The fee of a bet on so many legs."""
+    return sum(_fee(part, table.fee_bp) for part in split(stake, legs))
+
+
+def pay_legs(table: Table, selection: str, stake: int, result: str) -> tuple[PaidLeg, ...]:
+    """What each leg of a bet pays on the result."""
+    kind = KINDS[table.rules]
+    legs = legs_of(table.rules, selection)
+    assert legs is not None, selection
+    assert kind.is_result(result), result
+    paid = []
+    for leg, part in zip(legs, split(stake, len(legs)), strict=True):
+        won = kind.wins(leg, result)
+        payout = 0 if won is None else (part - _fee(part, table.fee_bp)) * table.odds[won] // 100
+        paid.append(PaidLeg(leg, part, payout))
+    return tuple(paid)

@@ -1,0 +1,175 @@
+"""The games that can be played: built in, with the operator's rules file laid over them.
+
+The file is JSON: ``{"games": {"wingo_2s": {"close_ms": 500, "odds": {"number": 900}}}}``. Every key is optional; one
+that is unknown or out of its range is refused by name. A game's name gives its rules and its length.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ledger.core.games.catalog import KINDS
+from ledger.core.games.periods import SECOND_US, is_on_grid, length_of, length_s_of_game, start_of
+from ledger.core.games.tables import ODDS_MAX, Table, digest_of
+from ledger.core.money import AMOUNT_MAX, Assets
+
+BUILT_IN_LENGTHS: Final = ("30s", "1m", "3m", "5m", "10m")
+EXTERNAL_GAME: Final = "external"
+"""The game whose rules the game server keeps."""
+
+_BETS_MAX: Final = 1_000_000
+
+
+class WrongRules(ValueError):
+    """The rules file cannot be used. The text, for the operator, names the key and says why."""
+
+
+class Game(Struct, frozen=True):
+    """A game with rules: the length of its periods, and the table that bets are taken under."""
+
+    name: str
+    length_s: int
+    table: Table
+    digest: str
+
+
+class Span(Struct, frozen=True):
+    """When a period begins, stops taking bets, and ends, in Unix microseconds."""
+
+    starts_at_us: int
+    closes_at_us: int
+    ends_at_us: int
+
+
+Games = Mapping[str, Game]
+"""A game's name → the game. ``external`` is not in it."""
+
+
+class RuleBook(Struct, frozen=True):
+    """The games that take bets, and every table that an open bet may have been taken under, by its digest."""
+
+    games: Games
+    tables: dict[str, Table]
+
+
+def book_of(games: Games, kept: Mapping[str, Table] | None = None) -> RuleBook:
+    """The book of ``games``, with the tables that the log has kept."""
+    return RuleBook(games, {**(kept or {}), **{game.digest: game.table for game in games.values()}})
+
+
+def span_of(game: Game, period: str) -> Span | None:
+    """The span of a period; None if the text is not the name of a period of this game."""
+    start_us = start_of(period)
+    if start_us is None or not is_on_grid(start_us, game.length_s):
+        return None
+    ends_at_us = start_us + game.length_s * SECOND_US
+    return Span(start_us, ends_at_us - game.table.close_ms * 1_000, ends_at_us)
+
+
+def built_in_games() -> dict[str, Game]:
+    return {
+        name: _game(name, Table(rules=rules, odds=dict(KINDS[rules].odds)))
+        for rules in KINDS
+        for name in (f"{rules}_{length}" for length in BUILT_IN_LENGTHS)
+    }
+
+
+def read_games(text: str, assets: Assets) -> dict[str, Game]:
+    """The built-in games with a rules file laid over them. Raises WrongRules."""
+    try:
+        rules = _object("the file", json.loads(text, object_pairs_hook=_without_repeats))
+    except ValueError as error:
+        raise WrongRules(f"it is not JSON: {error}") from None
+    _known_keys("", rules, ("games", "money"))
+    if rules.get("money"):
+        raise WrongRules("money: money flows are not built yet; leave the key out")
+    games = built_in_games()
+    of_games = _object("games", rules.get("games"))
+    for name, changes in of_games.items():
+        games[name] = _laid_over(f"games.{name}", name, changes, games.get(name), assets)
+    return games
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)} occurs twice")
+    return values
+
+
+def _game(name: str, table: Table) -> Game:
+    length_s = length_s_of_game(name)
+    assert length_s is not None, name
+    return Game(name, length_s, table, digest_of(table))
+
+
+def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: Assets) -> Game:
+    rules, _, length = name.rpartition("_")
+    if rules not in KINDS:
+        raise WrongRules(f"{at}: a game's name is its rules and its length, as wingo_30s; rules: {', '.join(KINDS)}")
+    length_s = length_of(length)
+    if length_s is None:
+        raise WrongRules(f"{at}: {length} is not a length that divides a day, as 30s, 5m or 1h")
+    table = before.table if before is not None else Table(rules=rules, odds=dict(KINDS[rules].odds))
+    _known_keys(at, changes, ("close_ms", "fee_bp", "odds", "stake_min", "stake_max", "bets_per_period"))
+    odds = _object(f"{at}.odds", changes.get("odds"))
+    for kind, value in odds.items():
+        if kind not in table.odds:
+            raise WrongRules(f"{at}.odds.{kind}: {rules} has no such leg kind; it has {', '.join(table.odds)}")
+        _integer(f"{at}.odds.{kind}", value, 0, ODDS_MAX)
+    stake_min = _amounts(f"{at}.stake_min", changes.get("stake_min"), assets)
+    stake_max = _amounts(f"{at}.stake_max", changes.get("stake_max"), assets)
+    table = Table(
+        rules=rules,
+        odds={**table.odds, **odds},
+        fee_bp=_integer(f"{at}.fee_bp", changes.get("fee_bp", table.fee_bp), 0, 10_000),
+        close_ms=_integer(f"{at}.close_ms", changes.get("close_ms", table.close_ms), 0, length_s * 1_000 - 1),
+        stake_min={**table.stake_min, **stake_min},
+        stake_max={**table.stake_max, **stake_max},
+        bets_per_period=_bets(f"{at}.bets_per_period", changes.get("bets_per_period", table.bets_per_period)),
+    )
+    for asset, least in table.stake_min.items():
+        if least > table.stake_max.get(asset, AMOUNT_MAX):
+            raise WrongRules(f"{at}.stake_min.{asset}: it is above stake_max")
+    return _game(name, table)
+
+
+def _known_keys(at: str, value: Any, known: tuple[str, ...]) -> None:
+    unknown = [key for key in _object(at or "the file", value) if key not in known]
+    if unknown:
+        name = f"{at}.{unknown[0]}" if at else unknown[0]
+        raise WrongRules(f"{name} is not a key; the keys are {', '.join(known)}")
+
+
+def _object(at: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise WrongRules(f"{at}: it must be a JSON object")
+    return value
+
+
+def _integer(at: str, value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise WrongRules(f"{at}: it must be an integer from {least} to {most}")
+    return value
+
+
+def _amounts(at: str, value: Any, assets: Assets) -> dict[str, int]:
+    amounts = _object(at, value)
+    for asset, amount in amounts.items():
+        if asset not in assets:
+            raise WrongRules(f"{at}.{asset}: the asset is not declared in STAKELOG_ASSETS")
+        _integer(f"{at}.{asset}", amount, 1, AMOUNT_MAX)
+    return amounts
+
+
+def _bets(at: str, value: Any) -> int | None:
+    return None if value is None else _integer(at, value, 1, _BETS_MAX)
+
+
+BUILT_IN: Final = book_of(built_in_games())
+"""The built-in games: what a process plays without a rules file."""
