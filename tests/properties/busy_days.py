@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.wallet import DAY_US
+from properties.naive_ledger import GAME
 from properties.scenarios import USERS, Post, opening
 from unit.given import SECOND_US
 
@@ -67,6 +68,8 @@ WEIGHTS: Final = {
     "deliver": 9,
     "redeliver": 1,
 }
+GAMES: Final = {"place_game_bet": 14, "record_result": 7, "cancel_period": 2, "wait_for_result": 5}
+"""What a day with games has besides."""
 WAITS: Final = (0, SECOND_US, 5 * SECOND_US, 20 * SECOND_US, DAY_US // 2, DAY_US)
 EXPIRIES: Final = (None, None, 5 * SECOND_US, 5 * SECOND_US, 20 * SECOND_US, DAY_US, 0, -1)
 LIMITS: Final = {
@@ -78,11 +81,13 @@ LIMITS: Final = {
 """Each limit, and how probable it is that a wallet begins its day with it."""
 
 
-def busy_day(seed: int) -> list[Step]:
-    """The day of this number. Equal numbers give equal days."""
+def busy_day(seed: int, *, games: bool = False) -> list[Step]:
+    """The day of this number. Equal numbers give equal days. ``games``: also with bets of a game with rules."""
     chance = Random(seed)
     fresh_ids = count()
-    moods = {kind: weight * chance.choice((0, 1, 1, 1, 4)) for kind, weight in WEIGHTS.items()}
+    moods = {
+        kind: weight * chance.choice((0, 1, 1, 1, 4)) for kind, weight in (WEIGHTS | (GAMES if games else {})).items()
+    }
     moods["deposit"] = moods["deposit"] or 1
     day: list[Step] = [*opening("u1", chance.choice((None, "u2"))), *opening("u2", chance.choice((None, "u1")))]
     day += opening("u3", "u1") if chance.random() < 0.7 else []
@@ -102,6 +107,19 @@ def _step(kind: str, chance: Random, fresh_ids: Iterator[int]) -> Step:
     match kind:
         case "wait":
             return Wait(chance.choice(WAITS))
+        case "wait_for_result":
+            return Wait(33 * SECOND_US)
+        case "place_game_bet":
+            user_id = chance.choices(USERS, (4, 2, 1))[0]
+            fields = _fields("place_bet", chance, fresh_ids) | {"game": GAME, "period": 0}
+            selection = chance.choice(("red", "big", "green+violet", "big+small+odd", "number:7", "x"))
+            return Post("local", {"type": "place_bet", "user_id": user_id, **fields, "selection": selection})
+        case "record_result":
+            about = {"period_of": chance.choice((0, 0, 0, 1, 2)), "result": chance.choice("0577")}
+            return Post("local", {"type": kind, "user_id": f"game:{GAME}", **about})
+        case "cancel_period":
+            about = {"period_of": chance.choice((0, 1)), "reason": "void"}
+            return Post("local", {"type": kind, "user_id": f"game:{GAME}", **about})
         case "deliver":
             return Deliver(chance.randrange(10))
         case "redeliver":

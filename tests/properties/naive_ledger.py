@@ -4,8 +4,8 @@ It follows the public contract alone, shares no code with the product, and a sta
 Nothing is cached: a balance is the sum of the postings, a hold is open if no later fact resolves it, and so on.
 It is quadratic on purpose.
 
-Left out: `record_result`, `cancel_period`, every game but `external` (the others are `unknown_game`),
-wagering, commissions, and every 400, 401, 403: this model gets only commands of a valid shape.
+Left out: every game but `external` and `wingo_30s` (the others are `unknown_game`), wagering, commissions, and every
+400, 401, 403: this model gets only commands of a valid shape.
 
 Where the contract can be read in two ways, this model reads it as follows:
 
@@ -61,6 +61,10 @@ Money
 21. `balance_max` is the sum of the three buckets only: open stakes and transfers under way don't count.
 22. A credit limit below the debt leaves no credit, never a negative one that would eat into bonus.
 
+Games
+28. An outcome ends nothing by itself: the test calls `end_bet` for each bet, in the order in which the bets were
+    placed. The digest `rules` is unknown to this model, and no fact has it.
+
 Others
 23. The proposer may reject the adjustment; `same_actor` is for approval only. Its asset and amount are
     checked when proposed; what the wallet would become, its limits and its funds, when approved.
@@ -77,10 +81,14 @@ Others
 
 from __future__ import annotations
 
+import calendar
 import copy
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from naive_games import RESULTS, fee_of, legs, paid_legs
 
 AMOUNT_MAX: Final = 2**53 - 1
 DAY_US: Final = 86_400_000_000
@@ -101,6 +109,11 @@ REFUSED_WHILE_FROZEN: Final = (
     "transfer",
     "freeze_wallet",
 )
+
+GAME: Final = "wingo_30s"
+LENGTH_US: Final = 30_000_000
+CLOSE_US: Final = 5_000_000
+ALLOWANCE_US: Final = 2_000_000
 
 Posting = tuple[str, str, int]
 Command = dict[str, Any]
@@ -206,6 +219,43 @@ class NaiveLedger:
         self._seen[user_id, command_id] = command, fact
         self._fire(user_id, time_us)
         return Accepted(fact)
+
+    def end_bet(self, user_id: str, bet_id: str, outcome: Fact, *, now_us: int) -> Fact:
+        """End an open bet by the outcome of its period."""
+        time_us = max(self._time(user_id, now_us), outcome.time_us)
+        self._fire(user_id, time_us)
+        (placed,) = [fact for fact in self._open_bets(user_id) if fact.data["bet_id"] == bet_id]
+        assert placed.data["game"] == outcome.user_id.removeprefix("game:"), (placed, outcome)
+        assert placed.data["period"] == outcome.data["period"], (placed, outcome)
+        asset, stake, bonus = placed.data["asset"], placed.data["stake"], placed.data["from"]["bonus"]
+        data = {"bet_id": bet_id, "asset": asset}
+        if outcome.type == "period_cancelled":
+            added = {"before_bet": False, "amount": stake, "reason": outcome.data["reason"]}
+            decision = _Decision("bet_cancelled", self._returned(placed), added)
+        else:
+            legs = paid_legs("wingo", placed.data["selection"], stake, outcome.data["result"])
+            due = sum(payout for _, _, payout in legs)
+            payout = min(due, AMOUNT_MAX - self._owned_or_due(user_id, asset) + stake)
+            rest = {"unpaid": due - payout} if due > payout else {}
+            to_bonus = payout * bonus // stake
+            postings = [
+                ("house/payouts", asset, -payout),
+                _to(user_id, "cash", asset, payout - to_bonus),
+                _to(user_id, "bonus", asset, to_bonus),
+            ]
+            decision = _Decision("bet_settled", postings, {"payout": payout, "legs": list(map(list, legs)), **rest})
+        fact = self._append(user_id, f"~{bet_id}", "ledger", time_us, decision, data)
+        self._fire(user_id, time_us)
+        return fact
+
+    def open_bets_of(self, outcome: Fact) -> list[tuple[str, str]]:
+        """The (user_id, bet_id) of each open bet that the outcome ends."""
+        return [
+            (user_id, bet.data["bet_id"])
+            for user_id in self.facts
+            for bet in self._open_bets(user_id)
+            if (f"game:{bet.data['game']}", bet.data["period"]) == (outcome.user_id, outcome.data["period"])
+        ]
 
     def fire_due(self, now_us: int) -> list[Fact]:
         """Expire what is due, in every wallet; wallets in order of their first fact."""
@@ -397,6 +447,8 @@ class NaiveLedger:
 
     def _wallet_state_forbids(self, command: Command) -> Refused | None:
         status, type_ = self._status(command["user_id"]), command["type"]
+        if type_ in ("record_result", "cancel_period"):
+            return None
         if status is None and type_ != "open_wallet":
             return Refused("wallet_not_open")
         if status == "closed":
@@ -423,7 +475,7 @@ class NaiveLedger:
             case "settle_bet":
                 return self._settle_bet(user_id, command)
             case "cancel_bet":
-                return self._cancel_bet(user_id, command)
+                return self._cancel_bet(user_id, command, time_us)
             case "hold":
                 return self._hold(user_id, command)
             case "capture_hold" | "release_hold":
@@ -450,6 +502,8 @@ class NaiveLedger:
                 return self._unfreeze_wallet(user_id)
             case "close_wallet":
                 return self._close_wallet(user_id)
+            case "record_result" | "cancel_period":
+                return self._end_period(user_id, command, time_us)
         raise ValueError(f"not a command of this model: {command['type']}")
 
     def _open_wallet(self, user_id: str, command: Command) -> _Decision | Refused:
@@ -509,8 +563,16 @@ class NaiveLedger:
 
     def _place_bet(self, user_id: str, command: Command, time_us: int) -> _Decision | Refused:
         bet_id, asset, stake = command["bet_id"], command["asset"], command["stake"]
-        if command["game"] != "external":
+        with_rules = command["game"] == GAME
+        if command["game"] not in ("external", GAME):
             return Refused("unknown_game")
+        if with_rules:
+            start_us = _start_us(command["period"])
+            if not start_us <= time_us < start_us + LENGTH_US - CLOSE_US:
+                return Refused("period_closed")
+            bets = command["selection"].split("+")
+            if not set(bets) <= set(legs("wingo")) or len(set(bets)) < len(bets):
+                return Refused("invalid_selection")
         if self._find(user_id, "bet_cancelled", bet_id=bet_id, before_bet=True) is not None:
             return Refused("bet_cancelled_before")
         if self._find(user_id, "bet_placed", bet_id=bet_id) is not None:
@@ -542,12 +604,14 @@ class NaiveLedger:
             "bonus": from_bonus,
             "grants": self._take_from_grants(user_id, asset, from_bonus),
         }
+        fee = fee_of(stake, len(command["selection"].split("+"))) if with_rules else 0
         postings = [
             _to(user_id, "cash", asset, -(from_cash + from_credit)),
             _to(user_id, "bonus", asset, -from_bonus),
-            ("house/stakes", asset, stake),
+            ("house/stakes", asset, stake - fee),
+            ("house/fees", asset, fee),
         ]
-        return _Decision("bet_placed", postings, {"from": source})
+        return _Decision("bet_placed", postings, {"from": source, **({"fee": fee} if with_rules else {})})
 
     def _take_from_grants(self, user_id: str, asset: str, amount: int) -> list[list[Any]]:
         """The soonest expiry first, those without one last; then the oldest."""
@@ -570,6 +634,8 @@ class NaiveLedger:
             return Refused("bet_not_found")
         if placed is None or placed not in self._open_bets(user_id):
             return Refused("already_resolved")
+        if placed.data["game"] == GAME:
+            return Refused("settled_by_result")
         asset, stake, bonus_stake = placed.data["asset"], placed.data["stake"], placed.data["from"]["bonus"]
         if not 0 <= payout <= AMOUNT_MAX:
             return Refused("amount_out_of_range")
@@ -583,7 +649,7 @@ class NaiveLedger:
         ]
         return _Decision("bet_settled", postings)
 
-    def _cancel_bet(self, user_id: str, command: Command) -> _Decision | Refused:
+    def _cancel_bet(self, user_id: str, command: Command, time_us: int) -> _Decision | Refused:
         bet_id = command["bet_id"]
         placed = self._find(user_id, "bet_placed", bet_id=bet_id)
         cancelled = self._find(user_id, "bet_cancelled", bet_id=bet_id)
@@ -591,13 +657,32 @@ class NaiveLedger:
             return Refused("already_resolved")
         if placed is None:
             return _Decision("bet_cancelled", added={"before_bet": True})
-        asset, source = placed.data["asset"], placed.data["from"]
-        postings = [
-            ("house/stakes", asset, -placed.data["stake"]),
-            _to(user_id, "cash", asset, source["cash"]),
-            _to(user_id, "bonus", asset, source["bonus"]),
+        if placed.data["game"] == GAME and time_us >= _start_us(placed.data["period"]) + LENGTH_US - CLOSE_US:
+            return Refused("settled_by_result")
+        return _Decision("bet_cancelled", self._returned(placed), {"before_bet": False})
+
+    def _returned(self, placed: Fact) -> list[Posting]:
+        asset, source, fee = placed.data["asset"], placed.data["from"], placed.data.get("fee", 0)
+        return [
+            ("house/stakes", asset, fee - placed.data["stake"]),
+            ("house/fees", asset, -fee),
+            _to(placed.user_id, "cash", asset, source["cash"]),
+            _to(placed.user_id, "bonus", asset, source["bonus"]),
         ]
-        return _Decision("bet_cancelled", postings, {"before_bet": False})
+
+    def _end_period(self, user_id: str, command: Command, time_us: int) -> _Decision | Refused:
+        period = command["period"]
+        if user_id != f"game:{GAME}":
+            return Refused("unknown_game")
+        if time_us < _start_us(period) + LENGTH_US + ALLOWANCE_US:
+            return Refused("period_not_closed")
+        if command["type"] == "record_result" and command["result"] not in RESULTS["wingo"]:
+            return Refused("invalid_result")
+        if self._find(user_id, "period_cancelled", period=period) is not None:
+            return Refused("already_resolved")
+        if self._find(user_id, "result_recorded", period=period) is not None:
+            return Refused("result_already_recorded")
+        return _Decision("result_recorded" if command["type"] == "record_result" else "period_cancelled")
 
     def _hold(self, user_id: str, command: Command) -> _Decision | Refused:
         asset, amount = command["asset"], command["amount"]
@@ -862,10 +947,12 @@ class NaiveLedger:
 
     def _leaves_range(self, user_id: str, asset: str, change: int) -> bool:
         """Whether the buckets and all money that may still come back would exceed the bound."""
+        return abs(self._owned_or_due(user_id, asset) + change) > AMOUNT_MAX
+
+    def _owned_or_due(self, user_id: str, asset: str) -> int:
         stakes = sum(f.data["stake"] for f in self._open_bets(user_id) if f.data["asset"] == asset)
         sent = sum(f.data["amount"] for f in self._transfers_under_way(user_id) if f.data["asset"] == asset)
-        after: int = sum(self._balances(user_id, asset).values()) + stakes + sent + change
-        return abs(after) > AMOUNT_MAX
+        return sum(self._balances(user_id, asset).values()) + int(stakes) + int(sent)
 
     def _staked_that_day(self, user_id: str, asset: str, time_us: int) -> int:
         return sum(
@@ -925,6 +1012,10 @@ class NaiveLedger:
                         if grant.age == target:
                             grant.left += _change(fact, "bonus")
         return list(grants.values())
+
+
+def _start_us(period: str) -> int:
+    return calendar.timegm(time.strptime(period, "%Y%m%dT%H%M%SZ")) * 1_000_000
 
 
 def _to(user_id: str, bucket: str, asset: str, amount: int) -> Posting:

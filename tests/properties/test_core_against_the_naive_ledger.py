@@ -14,17 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.core.commands import AnyCommand, AnyFollowUp, Command
+from ledger.core.events import BetCancelled, BetSettled, Event
 from ledger.core.items import Item
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
 from properties.busy_days import Deliver, Redeliver, Step, Wait, busy_day, shortest
-from properties.naive_ledger import DAY_US, Accepted, FollowUp, NaiveLedger, Refused
-from properties.scenarios import USERS, Post, assert_same_event, beginnings, commands, mostly, seen
+from properties.naive_ledger import DAY_US, GAME, Accepted, Fact, FollowUp, NaiveLedger, Refused
+from properties.scenarios import USERS, Post, assert_same_event, beginnings, commands, game_commands, mostly, seen
 from unit.given import ASSETS, PARTITION, SECOND_US, Scene
 
 steps: Final[st.SearchStrategy[Step]] = mostly(
-    (95, commands),
+    (75, commands),
+    (20, game_commands),
     (5, st.sampled_from([0, SECOND_US, 5 * SECOND_US, 20 * SECOND_US, DAY_US // 2, DAY_US]).map(Wait)),
+    (5, st.just(Wait(33 * SECOND_US))),  # the result of the running period may come then
     (9, st.integers(0, 9).map(Deliver)),
     (1, st.integers(0, 9).map(Redeliver)),
 )
@@ -83,9 +86,18 @@ class Both:
         else:
             assert isinstance(expected, Accepted), (answer, expected)
             assert_same_event(answer, expected.fact)
+            if expected.fact.type in ("result_recorded", "period_cancelled"):
+                self._end_period(answer, expected.fact)
+
+    def _end_period(self, outcome: Event, fact: Fact) -> None:
+        """Every open bet of the period ends, the oldest first."""
+        for event in self.scene.settle(outcome):
+            assert isinstance(event.data, BetSettled | BetCancelled)
+            self.naive.end_bet(event.user_id, event.data.bet_id, fact, now_us=self.scene.now_us)
+        assert self.naive.open_bets_of(fact) == []
 
     def _compare(self) -> None:
-        counts = dict.fromkeys(USERS, 0)
+        counts = dict.fromkeys((*USERS, f"game:{GAME}"), 0)
         for seq, event in enumerate(self.scene.events, start=1):
             index = counts[event.user_id]
             counts[event.user_id] += 1
@@ -95,8 +107,8 @@ class Both:
                 assert_same_event(event, facts[index])
                 self.naive.position_of[f"{PARTITION}:{seq}"] = (event.user_id, index)
         self.known = len(self.scene.events)
-        assert counts == {user_id: len(self.naive.facts.get(user_id, [])) for user_id in USERS}
-        for user_id in USERS:
+        assert counts == {user_id: len(self.naive.facts.get(user_id, [])) for user_id in counts}
+        for user_id in counts:
             assert seen(self.scene.wallet(user_id)) == self.naive.wallet(user_id)
         assert [(f.user_id, f.cause_time_us) for f in self.scene.under_way] == [
             (f.user_id, f.cause_time_us) for f in self.naive.pending
@@ -128,7 +140,7 @@ def test_the_core_and_the_reference_model_make_the_same_events(beginning: list[S
 )
 def test_the_core_and_the_reference_model_agree_on_busier_days(first: int) -> None:
     for seed in range(first, first + 50):
-        day = busy_day(seed)
+        day = busy_day(seed, games=True)
         if fails(day):
             live_through(shortest(day, fails))
 
