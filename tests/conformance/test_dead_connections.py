@@ -7,7 +7,11 @@ from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import select
 
+from api.identity import database as identity
+from api.identity.ports import IdentityUnavailable
+from api.identity.tables import CLIENTS, METADATA
 from databases import EmptyDatabases, open_database
 from projections.caching.port import CacheUnavailable
 from projections.caching.redis_client import CONNECTIONS, RedisClient
@@ -155,3 +159,30 @@ async def test_dead_connections_to_redis_are_replaced_one_by_one(proxy: Resettin
             break
     assert failures <= CONNECTIONS
     await client.close()
+
+
+@EACH
+async def test_the_database_of_clients_replaces_its_dead_connections(
+    databases: EmptyDatabases, proxy: ResettingProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert databases
+    monkeypatch.setattr(identity, "SILENT_S", 0.3)
+    found = identity.IdentityDatabase(through(proxy, database_url), METADATA)
+
+    async def use() -> None:
+        async with found.transaction() as connection:
+            await connection.execute(select(CLIENTS))
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(use() for _ in range(identity.CONNECTIONS)))
+        assert proxy.freeze() >= 1
+        failed = 0
+        while True:
+            try:
+                await use()
+            except IdentityUnavailable:
+                failed += 1
+                assert failed <= identity.CONNECTIONS, "each dead connection fails once"
+            else:
+                break
+    await found.close()

@@ -9,9 +9,10 @@ Invariants:
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -28,11 +29,34 @@ FILE: Final = IDENTITY
 """In the data folder."""
 CONNECTIONS: Final = 4
 """Connections of a process. Chosen: logins are few, and argon2 limits them first."""
-_WITHIN_S: Final = 5.0
+_WITHIN_S: Final = 10.0
 """Time limit for a transaction, with the wait for a connection."""
+SILENT_S: Final = 5.0
+"""How long a server may send nothing in response to a statement. Chosen: a dead connection is replaced in time for
+the transaction that finds it."""
 _CONNECT_S: Final = 3
 _CREATE_TRIES: Final = 5
 _MYSQL_SETTINGS: Final = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
+
+
+def _psycopg_connect() -> Any:
+    """Opens connections that end when the server is silent for too long. The time limit of a transaction would not
+    do: a cancelled statement of psycopg waits for its server."""
+    from psycopg import AsyncConnection, Error  # imported only if used
+
+    class Connection(AsyncConnection[Any]):
+        async def wait(self, *args: Any, **options: Any) -> Any:
+            cut = asyncio.get_running_loop().call_later(SILENT_S, self._cut)
+            try:
+                return await super().wait(*args, **options)
+            finally:
+                cut.cancel()
+
+        def _cut(self) -> None:
+            with suppress(OSError, Error), socket.socket(fileno=os.dup(self.fileno())) as end:
+                end.shutdown(socket.SHUT_RDWR)  # for libpq the server has closed the connection
+
+    return Connection.connect
 
 
 class IdentityDatabase:
@@ -113,10 +137,15 @@ def _engine_of(where: Path | str) -> AsyncEngine:
         return _made(
             kept.set(drivername="postgresql+psycopg"),
             # No prepared statements: a PgBouncer in transaction mode does not keep them.
-            {"connect_timeout": _CONNECT_S, "prepare_threshold": None, "application_name": "stakelog"},
+            {"connect_timeout": _CONNECT_S, "prepare_threshold": None, "application_name": "stakelog"}
+            | {"async_creator_fn": _psycopg_connect()},
             pool_pre_ping=True,
         )
-    options: dict[str, Any] = {"connect_timeout": _CONNECT_S, "init_command": _MYSQL_SETTINGS}
+    options: dict[str, Any] = {
+        "connect_timeout": _CONNECT_S,
+        "read_timeout": SILENT_S,
+        "init_command": _MYSQL_SETTINGS,
+    }
     for authority in parse_qs(urlsplit(where).query).get("ssl_ca", ()):
         options["ssl"] = ssl.create_default_context(cafile=authority)
     return _made(
