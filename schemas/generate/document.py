@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import to_builtins
 
+from api.http.bodies import games_of
 from api.http.routing import AnyRoute
 from api.identity.keys import jwk_of
 from api.identity.receipts import receipt_text
@@ -18,6 +20,7 @@ from api.openapi.document import make_document
 from api.openapi.schemas import command_name
 from api.routes.table import ROUTES
 from ledger.core.commands import COMMAND_TYPES
+from ledger.core.games.rules import BUILT_IN
 from ledger.core.record import EMPTY, EMPTY_SHA256, Head
 from ledger.operations.seals import seal_line
 from schemas.generate.played import PARTITION, Example, first_of_each_type, play
@@ -94,6 +97,7 @@ def _audit(played: list[Example]) -> dict[str, Any]:
         "record": json.loads(deposit.record),
         "records": "".join(f"{example.record}\n" for example in played[:2]),
         "partitions": {"items": [end]},
+        "games": to_builtins(games_of([BUILT_IN.games["wingo_30s"]])),
         "seals": {"items": [json.loads(seal)], "next_cursor": None},
     }
 

@@ -204,6 +204,7 @@ class Cluster:
         node, self.members[name].left = world.node, True
         tasks = [writer._task for writer in node.writers.values()]
         tasks += [*node._owned._opening.values(), *node._owned._retiring.values(), node._checkpoints._task]
+        tasks.append(node._unsettled._task)
         standbys = node._owned.standbys
         tasks += [*standbys._following.values(), *standbys._ending.values(), standbys._closing]
         if isinstance(node._others, Neighbours):

@@ -1,6 +1,6 @@
 """The JSON bodies of responses that are no documents of the read model: their Structs, and how each is made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from api.http.problems import Problem, problem_of
 from ledger.core.events import Balance
 from ledger.core.fields import EVENT_POSITION_PATTERN, POSITION_PATTERN, EventAsset, published
+from ledger.core.games.rules import EXTERNAL_GAME, Game
 from ledger.core.position import PARTITIONS_MAX
 from ledger.core.record import Head, members_of
 from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
@@ -96,6 +97,43 @@ class AsOfSeveral(Struct, gc=False, omit_defaults=True):
     ]
     lag_ms: LagMs
     suspect: Suspect = False
+
+
+class AsOfSettings(Struct, gc=False):
+    """A response that comes from the settings: it draws on no partition."""
+
+    positions: Annotated[list[str], Meta(max_length=0, description="Always empty", examples=[[]])] = []
+    lag_ms: Annotated[int, Meta(ge=0, le=0, description="Always 0", examples=[0])] = 0
+
+
+class ListedGame(Struct, gc=False):
+    """A game that takes bets."""
+
+    game: Annotated[str, Meta(description="The name of the game", examples=["wingo_30s"])]
+    rules: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "SHA-256, in hex, of the rules that its bets are taken under now, as in `bet_placed`; null for "
+                "`external`, whose rules the game server keeps"
+            ),
+            examples=["72deee5d80faa62e2dd42c4310b45c30c3d0c01e08a5e07d1c40c24576f9eb8f"],
+        ),
+    ]
+    length_s: Annotated[int | None, Meta(description="The length of its periods; null for `external`", examples=[30])]
+
+
+class Games(Struct, gc=False):
+    """All games that take bets, by name; `external` is the first."""
+
+    items: list[ListedGame]
+    as_of: AsOfSettings
+
+
+def games_of(games: Iterable[Game]) -> Games:
+    listed = sorted(games, key=lambda game: game.name)
+    items = [ListedGame(game.name, game.digest, game.length_s) for game in listed]
+    return Games([ListedGame(EXTERNAL_GAME, None, None), *items], AsOfSettings())
 
 
 class Result(Struct, gc=False):

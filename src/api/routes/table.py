@@ -13,6 +13,7 @@ from api.http.bodies import (
     BatchHit,
     BatchRefused,
     DryRunResult,
+    Games,
     Healthy,
     NotReady,
     Partitions,
@@ -27,6 +28,7 @@ from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.receipts import Receipt
 from api.routes.audit import get_event, get_events, get_partitions, get_receipt, get_seals
 from api.routes.commands import get_command, post_batch, post_command
+from api.routes.games import get_games
 from api.routes.identity_table import IDENTITY_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
 from api.routes.parameters import (
@@ -465,6 +467,17 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getLeaderboard",
         summary="Read who staked, won or netted the most",
         description="On a UTC day, in an ISO week, or in a month. Ties are ordered by `user_id`.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/games",
+        handler=get_games,
+        roles=_READS_WALLETS,
+        returns=(Body(Games, "All games", examples=("games",)),),
+        tag="games",
+        operation="getGames",
+        summary="Read which games take bets",
+        description="The other rules of a game, its odds and limits, are the operator's; their digest names them.",
     ),
     Route(
         method="GET",

@@ -26,13 +26,15 @@ Period = tuple[str, str]
 class _Open:
     """The open bets of one period, and when to ask for its outcome."""
 
-    __slots__ = ("ask_at_us", "digests", "ends_at_us", "seqs")
+    __slots__ = ("ask_at_us", "digests", "ended_to", "ends_at_us", "seqs")
 
     def __init__(self, period: Period) -> None:
         self.ends_at_us = ends_at_us(*period)
         self.ask_at_us = self.ends_at_us + ASK_AFTER_US
         self.seqs = OpenSeqs()
         self.digests: set[str] = set()
+        self.ended_to = 0
+        """No bet up to this seq is open: a settlement of many rounds need not begin at the first bet again."""
 
 
 class OpenBets:
@@ -81,7 +83,11 @@ class OpenBets:
     def of_period(self, period: Period, limit: int) -> list[int]:
         """The seqs of the first ``limit`` open bets of the period, as of the last commit."""
         open_bets = self._periods.get(period)
-        return [] if open_bets is None else open_bets.seqs.after(0, limit)
+        if open_bets is None:
+            return []
+        found = open_bets.seqs.after(open_bets.ended_to, limit)
+        open_bets.ended_to = found[0] - 1
+        return found
 
     def ask_soon(self) -> None:
         """After a start: ask for every outcome as soon as it may be known."""

@@ -6,6 +6,7 @@ Invariants:
     floor((its stake − fee) × odds ÷ 100); those of a bet are the sums of its legs'.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ledger.core.games.catalog import KINDS
@@ -22,9 +23,10 @@ class PaidLeg(NamedTuple):
     payout: int
 
 
-def legs_of(rules: str, selection: str) -> list[str] | None:
+@lru_cache(maxsize=4_096)
+def legs_of(rules: str, selection: str) -> tuple[str, ...] | None:
     """The legs of a selection: joined by ``+``, without repeats. None if it is not one of these rules."""
-    legs = selection.split("+")
+    legs = tuple(selection.split("+"))
     is_leg = KINDS[rules].is_leg
     if len(selection) > SELECTION_MAX or len(set(legs)) != len(legs) or not all(is_leg(leg) for leg in legs):
         return None
