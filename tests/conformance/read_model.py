@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
-from projections.models import leaderboards
+from projections.models import history, leaderboards
 from projections.models.history import HistoryRow, history_statement
 from projections.models.leaderboards import LOW_BITS, LOW_MASK, Board, EndedRow, StandingRow, values_of
 from projections.models.wallets import AssetRow, WalletRow, assets_statement
@@ -171,6 +171,22 @@ class ReadModelContract:
             expected = [("u1", large), ("u7", large), ("u5", large - 1), ("u3", -1), ("u6", -2), ("u2", -large)]
             assert values_of(net) == expected[:most]
             assert all(type(value) is int for row in (*won, *net) for value in row[1:])
+        await model.close()
+        await store.close()
+
+    async def test_a_balance_at_a_time_is_that_of_the_last_line_until_then(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        rows = [AssetRow("u1", "GOLD", 5), AssetRow("u1", "INR", 5)]
+        lines = [
+            HistoryRow("u1", time_us, time_us, "INR", "deposited", "c", None, 1, 0, 0, -time_us, AMOUNT_MAX, 3, "{}")
+            for time_us in (6, 7, 8)
+        ]
+        await store.commit(live.number, [run(0, Checkpoint(), 1, *rows, *lines)])
+        query = history.balance_at(7).query
+        values = {"of_partition": 0, "user": "u1", **query.values}
+        (found,) = await model.fetch([query._replace(values=values)])
+        assert plain(found) == [("GOLD", None), ("INR", f"-7 {AMOUNT_MAX} 3")]
         await model.close()
         await store.close()
 

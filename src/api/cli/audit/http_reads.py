@@ -12,8 +12,8 @@ from http_client.paths import page_path, path_of, with_query
 from http_client.responses import ClientError, Response, UnexpectedResponse
 from projections.auditing.reconcile.port import LEADERS, Unreadable
 
-READS: Final = msgspec.structs.replace(RECORDS, statuses=frozenset({429, 503}))
-"""502 and 504 are not retried: a read that only a balancer or a late read model refuses is a finding."""
+READS: Final = msgspec.structs.replace(RECORDS, statuses=frozenset({429, 503, 504}))
+"""504: the read model may be behind. 502 is not retried: a read that only a balancer refuses is a finding."""
 _PAGE: Final = 200
 """The contract's largest page."""
 _ABSENT: Final = frozenset(
