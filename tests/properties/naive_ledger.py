@@ -1015,7 +1015,11 @@ class NaiveLedger:
 
 
 def _start_us(period: str) -> int:
-    return calendar.timegm(time.strptime(period, "%Y%m%dT%H%M%SZ")) * 1_000_000
+    """Of a name that is no period, which the API refuses, a time that never comes."""
+    try:
+        return calendar.timegm(time.strptime(period, "%Y%m%dT%H%M%SZ")) * 1_000_000
+    except ValueError:
+        return 2**62
 
 
 def _to(user_id: str, bucket: str, asset: str, amount: int) -> Posting:

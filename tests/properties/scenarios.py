@@ -67,7 +67,8 @@ def _period_of(which: int, events: Sequence[tuple[str, Event]]) -> str | int:
 
 def _earlier(name: str, which: int, events: Sequence[tuple[str, Event]]) -> dict[str, str]:
     """The id or position of that earlier event, and its wallet; −2 is an event of any type."""
-    eligible = [at for at in events if which == -2 or at[1].data.type in CREATED_BY[name]]
+    of_wallets = [at for at in events if not at[1].user_id.startswith("game:")]
+    eligible = [at for at in of_wallets if which == -2 or at[1].data.type in CREATED_BY[name]]
     if which == -1 or not eligible:
         return {name: "0:9999" if name == "position" else "none"}
     position, event = eligible[-1 - which % len(eligible)]

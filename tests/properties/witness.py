@@ -25,7 +25,17 @@ from typing import Any
 import msgspec
 
 from ledger.core.commands import AnyCommand, Command
-from ledger.core.events import LEDGER, BonusExpired, Event, HoldExpired, LimitsSet
+from ledger.core.events import (
+    LEDGER,
+    BetCancelled,
+    BetSettled,
+    BonusExpired,
+    Event,
+    HoldExpired,
+    LimitsSet,
+    PeriodCancelled,
+    ResultRecorded,
+)
 from ledger.core.position import Position, partition_of
 from ledger.core.record import EMPTY_SHA256, decode
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
@@ -102,6 +112,9 @@ class Witness:
         self._facts_read: Counter[str] = Counter()  # how many of a wallet's facts are in the log
         self._asked: dict[tuple[str, str, str], list[Asked]] = {}
         self._credit_max: dict[tuple[str, str], int] = {}
+        self._outcome_us = 0
+        """The latest time of an outcome. It reaches every partition, also one that has no bet to settle: from then on
+        that partition's clock is not before it."""
 
     # --- input ---------------------------------------------------------------------------------------------------
 
@@ -111,7 +124,10 @@ class Witness:
             if not one.dry_run:
                 self._asked.setdefault(one.identity, []).append(one)
         unread = [deque(of_partition) for of_partition in records]
-        waiting = _Unmatched(asked, [decode(record).event for of_partition in records for record in of_partition])
+        new = [decode(record).event for of_partition in records for record in of_partition]
+        outcomes_us = [event.time_us for event in new if isinstance(event.data, ResultRecorded | PeriodCancelled)]
+        self._outcome_us = max([self._outcome_us, *outcomes_us])
+        waiting = _Unmatched(asked, new)
         self._match_responses(waiting, now_us)
         while any(unread):
             before = sum(map(len, unread))
@@ -127,6 +143,8 @@ class Witness:
         assert self.naive.pending == []
         assert dict(self._facts_read) == {user_id: len(facts) for user_id, facts in self.naive.facts.items()}
         assert self._fork().fire_due(now_us) == [], "something is due and was not written"
+        for fact in self.naive.facts.get(f"game:{naive_ledger.GAME}", []):
+            assert self.naive.open_bets_of(fact) == [], "a bet is open although its period has an outcome"
         for asset in {asset for _, asset in self.sums}:
             in_asset = {account: amount for (account, of), amount in self.sums.items() if of == asset}
             assert sum(in_asset.values()) == 0
@@ -176,7 +194,8 @@ class Witness:
             # It may come before a follow-up whose cause is later than this partition's clock.
             assert event.time_us >= latest, event
         else:
-            assert event.time_us == latest, (event, now_us, self._times_us[partition], caused_us)
+            times_us = (latest, max(latest, self._outcome_us))
+            assert event.time_us in times_us, (event, now_us, self._times_us[partition], caused_us)
         self._times_us[partition] = event.time_us
 
     def _post_to_the_model(self, event: Event) -> None:
@@ -199,6 +218,11 @@ class Witness:
                 naive._fire(user_id, event.time_us)
             return
         cause = self._cause(event) or ""
+        if isinstance(event.data, BetSettled | BetCancelled):
+            outcome_user, outcome_index = naive.position_of[cause]
+            outcome = naive.facts[outcome_user][outcome_index]
+            naive.end_bet(user_id, event.data.bet_id, outcome, now_us=event.time_us)
+            return
         assert event.command_id == f"~{self._head_of[cause]}:0", event
         causes = [follow_up.cause for follow_up in naive.pending]
         assert naive.position_of[cause] in causes, f"{event} follows from nothing"
@@ -231,6 +255,11 @@ class Witness:
             return True  # other checks find a missing record, or one that no client posted
         first = self.written.get((asked.user_id, asked.fields["command_id"]))
         time_us = max(now_us, self._times_us[partition_of(asked.user_id, len(self._times_us))])
+        times_us = {time_us, max(time_us, self._outcome_us)}
+        return any(self._agrees_at(asked, at_us, first) for at_us in times_us)
+
+    def _agrees_at(self, asked: Asked, time_us: int, first: Written | None) -> bool:
+        response = asked.response
         modelled = self._fork().post(asked.fields, now_us=time_us, actor=asked.actor)
         match response:
             case Refused(rejection):
