@@ -116,7 +116,9 @@ async def test_beyond_the_bound_a_connection_waits_until_another_one_ends() -> N
 async def test_a_name_is_resolved_and_a_taken_port_is_refused() -> None:
     async with listening() as one:
         assert free_address(Address("localhost", free_port()), "STAKELOG_PORT").host in ("127.0.0.1", "::1")
-        with pytest.raises(PortTaken, match=r"is not free to listen on: .*; set STAKELOG_INTERNAL to another port"):
+        with pytest.raises(
+            PortTaken, match=r"cannot listen on .*: .*, set STAKELOG_INTERNAL to another one; otherwise"
+        ):
             free_address(one.address, "STAKELOG_INTERNAL")
 
 

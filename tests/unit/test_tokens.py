@@ -93,7 +93,7 @@ async def test_a_token_expires_and_clocks_of_nodes_may_differ_a_little(login: Lo
     login.clock.now_us = began_us + (ACCESS_S + LEEWAY_S) * SECOND_US
     refused(login, token, "expired")
     login.clock.now_us = began_us - (LEEWAY_S + 1) * SECOND_US
-    refused(login, token, "not begun")
+    refused(login, token, "not valid yet")
 
 
 async def test_a_token_whose_algorithm_is_none_is_refused(login: LoginInMemory) -> None:

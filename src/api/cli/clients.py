@@ -45,8 +45,8 @@ def list_all(data: Path | None, as_json: bool) -> None:
 @clients.command()
 @click.argument("client_id")
 @click.option("--role", required=True, help="game_server, operator, auditor or admin.")
-@click.option("--game", "games", multiple=True, help="Narrow it to this game; may be given several times.")
-@click.option("--type", "types", multiple=True, help="Narrow it to this type of command; several times too.")
+@click.option("--game", "games", multiple=True, help="Allow only this game; repeat the option for more.")
+@click.option("--type", "types", multiple=True, help="Allow only this type of command; repeat the option for more.")
 @click.option("--public-key", help="The key of its signed requests: the line of an Ed25519 key in PEM.")
 @_json
 @click.pass_obj
@@ -76,7 +76,11 @@ def add(
 @clients.command()
 @click.argument("client_id")
 @click.option(
-    "--grace-s", type=click.IntRange(0, 30 * 86_400), default=0, show_default=True, help="Seconds for the old secret."
+    "--grace-s",
+    type=click.IntRange(0, 30 * 86_400),
+    default=0,
+    show_default=True,
+    help="How many seconds the old secret stays valid.",
 )
 @_json
 @click.pass_obj

@@ -27,7 +27,7 @@ def keys() -> None:
 @keys.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(as_json: bool) -> None:
-    """List the keys that sign. A new one signs from its time on."""
+    """List the signing keys, and when each begins to sign."""
     from api.identity.keys import key_rows
 
     async def listed(_: "Settings", store: "KeyStore") -> list[dict[str, str | int]]:
@@ -64,8 +64,8 @@ def rotate_master() -> None:
     """Wrap all keys by another master key.
 
     Where the master key is in the data folder: makes a new one; the service must be stopped. Where a setting names
-    it: put the new key before the old one, separated by a line or a comma, restart every node, run this, then remove
-    the old key from the setting. An interrupted run is continued by the next one.
+    it: put the new key before the old one, on a line of its own or followed by a comma, restart every node, run this,
+    then remove the old key from the setting. An interrupted run is continued by the next one.
     """
     from api.composition.keys import replace_master_key
 

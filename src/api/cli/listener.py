@@ -60,7 +60,11 @@ class Listener:
     async def start(self) -> None:
         """Returns when it accepts connections, or has ended."""
         if not await self._listens(self._launch(), 1) and not self.ended.done():
-            _log.warning("no time limit for clients of %s that do not read: no listening socket was found", self.url)
+            _log.warning(
+                "the listening socket of %s was not found: clients that do not read their responses will not be "
+                "timed out",
+                self.url,
+            )
 
     async def reload(self) -> None:
         """Serve new connections with the certificate and the key as they are now. Open ones keep the previous until
@@ -133,6 +137,7 @@ def free_address(address: Address, setting: str) -> Address:
             probe.bind(found)
     except OSError as error:
         raise PortTaken(
-            f"{address} is not free to listen on: {error.strerror}; set {setting} to another port"
+            f"cannot listen on {address}: {error.strerror}. If another process uses the port, set {setting} to "
+            "another one; otherwise correct the host"
         ) from error
     return Address(str(found[0]), address.port)

@@ -12,8 +12,8 @@ FOR_OTHERS: Final = 1_024
 
 
 def allow_connections(wanted: int) -> int:
-    """Raise the limit of open files. Returns how many of the wanted connections it has room for: at least half of it,
-    where the system allows few files."""
+    """Raise the limit of open files. Returns how many of the wanted connections fit. ``FOR_OTHERS`` files are kept
+    free for the ledger, but connections always get at least half of the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + FOR_OTHERS
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -102,7 +102,7 @@ async def _serve(settings: Settings) -> None:
 
 
 def _share_of_connections() -> float:
-    """How many of the connections that we would allow the limit of open files has room for, from 0 to 1."""
+    """The fraction (0 to 1) of the wanted connections that the limit of open files allows."""
     wanted = _CONNECTIONS_MAX + _INTERNAL_CONNECTIONS_MAX
     allowed = allow_connections(wanted)
     if allowed < wanted:

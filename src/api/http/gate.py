@@ -60,7 +60,7 @@ class Gate:
         if isinstance(token, Problem):
             raise token
         if not self._revocations.known:
-            raise Problem("log_unavailable", "logins cannot be checked now")
+            raise Problem("log_unavailable", "access tokens cannot be checked now: revocations could not be read")
         try:
             identity = self._tokens.identity_of(token)
         except TokenRefused as refused:
@@ -100,7 +100,7 @@ class Gate:
             raise forbidden(f"the role {role} may not use this route", roles)
         if role == PLAYER and not _is_own(request):
             others = tuple(other for other in roles if other != PLAYER)
-            raise forbidden("a player may read their own only", others)
+            raise forbidden("a player may read only their own data", others)
 
     def refuse_command(self, identity: Identity, command: Command) -> Problem | None:
         """The problem if ``identity`` may not post the command."""

@@ -1,7 +1,8 @@
 """Private texts on their way in and out: sealed before a node gets the command, shown to those who may read them.
 
 Operators, auditors and the client that wrote them may. For others the member ``private`` is left out, of every
-response that has the data of an event. It is null once the user's key is destroyed.
+response that has the data of an event. The member is null, for those who may read it, once the
+user's key is destroyed.
 """
 
 from collections.abc import Mapping, Sequence

@@ -82,7 +82,10 @@ class Clients:
         ClientExists, IdentityUnavailable, TooManyLogins."""
         _refuse(client_id, role, games, types)
         if public_key is not None and not is_public_key(public_key):
-            raise ClientRefused("public_key", "public_key must be the one line of an Ed25519 key in PEM, in base64")
+            raise ClientRefused(
+                "public_key",
+                "public_key must be the base64 line between BEGIN and END of an Ed25519 public key in PEM",
+            )
         secret = make_secret() if secret is None else secret
         now_us = self._clock()
         secret_hash = await self._hasher.hash(secret)

@@ -2,7 +2,7 @@
 
 Invariants:
 (1) rows that are there already are left as they are; a copy that was interrupted is continued by the next one;
-(2) a database with another row in the place of one is refused: it has clients or keys of another ledger.
+(2) if the target has a different row under the same key, the copy is refused.
 """
 
 from typing import Any, Final
@@ -29,8 +29,8 @@ async def copy_identity(source: IdentityDatabase, target: IdentityDatabase) -> i
         for key, row in rows.items():
             if known.get(key, row) != row:
                 raise OtherRows(
-                    f"the database of clients and keys has another row in {table.name}: it is of another ledger, or "
-                    "nodes have used it. Name an empty one in STAKELOG_IDENTITY"
+                    f"the target database already has different rows in {table.name}: it belongs to another ledger, "
+                    "or nodes have used it. Set STAKELOG_IDENTITY to an empty database"
                 )
         new = [row for key, row in rows.items() if key not in known]
         for begin in range(0, len(new), _AT_ONCE):

@@ -39,8 +39,8 @@ RELOAD_S: Final = 60
 PUBLISHED_S: Final = 600
 """Chosen: ten times ``RELOAD_S``, and as long as other readers of the JWKS may keep it."""
 LAST_TOKEN_S: Final = ACCESS_S + 300
-"""So long after its successor's first use a token's key is needed: until its last token is gone, with room for clocks
-and for a process that has read its keys ``RELOAD_S`` ago."""
+"""How long a token key is kept after its successor began to sign: until its last token has expired, with room for
+clocks and for a process that has read its keys ``RELOAD_S`` ago."""
 TOKEN_KEY_S: Final = 30 * 86_400
 """A token's key that is this old gets a successor. Chosen: short, because the change costs nothing."""
 

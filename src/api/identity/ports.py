@@ -15,7 +15,7 @@ from ledger.errors import LedgerError
 class IdentityUnavailable(LedgerError):
     """The database of clients and tokens failed or did not respond; retry later."""
 
-    for_clients = "logins cannot be checked now"
+    for_clients = "the database of clients and keys is unavailable"
 
 
 class Client(Struct, frozen=True):

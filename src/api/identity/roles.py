@@ -41,12 +41,6 @@ MAY_POST: Final[Mapping[str, tuple[str, ...]]] = {
     "close_wallet": _OPERATOR,
     "record_result": _GAME_SERVER,
     "cancel_period": _BOTH,
-    "claim_attendance": _GAME_SERVER,
-    "create_gift": _OPERATOR,
-    "close_gift": _OPERATOR,
-    "claim_gift": _GAME_SERVER,
-    "claim_referral_code": _GAME_SERVER,
-    "set_agent_level": _OPERATOR,
 }
 """Type of a command → the roles that may post it. An auditor, an admin and a player post nothing."""
 
@@ -71,9 +65,9 @@ def refusal_of(identity: Identity, command: Command, adjust_max: Mapping[str, in
     if identity.role not in needs:
         return Refusal(f"the role {identity.role} may not post {kind}", needs)
     if identity.types is not None and kind not in identity.types:
-        return Refusal(f"this client may post other types of commands only, not {kind}", needs)
+        return Refusal(f"this client is narrowed to other types of commands; it may not post {kind}", needs)
     if identity.games is not None and (game := game_of(command)) is not None and game not in identity.games:
-        return Refusal("this client may post commands of other games only", needs, {"game": game})
+        return Refusal("this client is narrowed to other games", needs, {"game": game})
     if isinstance(command, Adjust) and abs(command.amount) > adjust_max.get(command.asset, abs(command.amount)):
         return Refusal(
             "the amount is more than one operator may adjust: post propose_adjustment, and another operator approves",

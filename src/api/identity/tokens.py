@@ -29,7 +29,7 @@ ACCESS_S: Final = 900
 REFRESH_S: Final = 14 * 86_400
 """A refresh token that is not used for so long expires. Chosen: a player who comes every week stays logged in."""
 LEEWAY_S: Final = 10
-"""How far the clocks of two nodes may be apart: a token is accepted so long before its time and after it. Chosen: ten
+"""How far two nodes' clocks may differ: a token is accepted this long before ``iat`` and after ``exp``. Chosen: ten
 times what the log tolerates."""
 REVOKED_FOR_US: Final = (ACCESS_S + 2 * LEEWAY_S + 60) * 1_000_000
 """How long a revocation is kept: until the last access token that it is about has expired on every node."""
@@ -150,7 +150,7 @@ class Tokens:
         now_us = self._clock()
         if not from_us <= now_us < until_us:
             del self._verified[token]
-            raise TokenRefused("the access token has expired" if now_us >= until_us else "its time has not begun")
+            raise TokenRefused(f"the access token {'has expired' if now_us >= until_us else 'is not valid yet'}")
         if self._revocations.has(identity.client_id, identity.family):
             raise TokenRefused("the access token is revoked")
         return identity

@@ -131,7 +131,9 @@ class Limits:
             full_in_s = await shared.add(keys)
         except SharedUnavailable as error:
             self.is_shared = False
-            _warnings.warn("rate limits hold for each node alone until Redis responds: %s", error)
+            _warnings.warn(
+                "rate limits are not shared: each node allows the whole limit until Redis responds: %s", error
+            )
             return
         self.is_shared = True
         for name, (buckets, spent_s) in spent.items():

@@ -113,14 +113,16 @@ def read_signature(headers: Mapping[bytes, bytes]) -> Signed:
     digest = headers.get(b"content-digest", b"").decode("latin-1")
     described, signature = _INPUT.fullmatch(found[b"signature-input"]), _SIGNATURE.fullmatch(found[b"signature"])
     if described is None or signature is None or described[1] != signature[1] or not _DIGEST.fullmatch(digest):
-        raise BadSignature("this client must sign: Signature-Input, Signature and Content-Digest, as documented")
+        raise BadSignature("this client must sign its requests: send Signature-Input, Signature and Content-Digest")
     components = tuple(described[3].replace('"', "").split(" "))
     if described[3] != " ".join(f'"{name}"' for name in components) or sorted(components) != sorted(_COMPONENTS):
         raise BadSignature(f"the signature must cover {', '.join(_COMPONENTS)} and nothing else")
     pairs = re.findall(_PARAMETER, described[4])
     parameters = dict(pairs)
     if len(parameters) != len(pairs) or not _PARAMETERS >= parameters.keys() >= {"created", "nonce", "keyid"}:
-        raise BadSignature("the parameters of the signature must be created, nonce and keyid, and may be alg")
+        raise BadSignature(
+            "the signature must have the parameters created, nonce and keyid; alg is optional; no others are allowed"
+        )
     if not parameters["created"].isdigit() or parameters.get("alg", '"ed25519"') != '"ed25519"':
         raise BadSignature("created must be an integer, and alg, if it is given, ed25519")
     texts = {name: value.strip('"') for name, value in parameters.items()}

@@ -30,7 +30,7 @@ class Within(Struct, frozen=True):
 
 
 WALLETS = 10_000
-"""How many wallets uniform and Zipf load spreads over. From the brief of the measure."""
+"""How many wallets uniform and Zipf load spreads over. Chosen."""
 
 ZIPF_EXPONENT = 1.1
 """The k-th most active wallet gets a share ∝ 1 / k^1.1: the first of 10,000 about one bet in seven. Chosen."""

@@ -8,8 +8,8 @@ an id is written again once while the log grows four-fold, and a look-up reads f
 Invariants:
 (1) the keys of a run are in order, each once. If two runs share a key, the newer run counts, which has the higher
     number. An empty value means that the key was deleted;
-(2) only runs in table ``run`` count. Their chunks are written before that and deleted after it, so that a merge may
-    take many transactions. Chunks of other runs are deleted when the file is opened;
+(2) only runs in table ``run`` count. A run's chunks are written before the run is listed, and deleted after it is
+    unlisted, so that a merge may take many transactions. Chunks of other runs are deleted when the file is opened;
 (3) a merge changes nothing that a reader sees.
 """
 
@@ -28,7 +28,7 @@ Pairs = list[tuple[bytes, bytes]]
 """Keys and their encoded values, in the order of keys."""
 
 Transaction = Callable[[], AbstractContextManager[None]]
-"""What is executed within it is written as one whole."""
+"""A write transaction: all or nothing."""
 
 SCHEMA: Final = (
     "CREATE TABLE run(partition INTEGER, run INTEGER, entries INTEGER, PRIMARY KEY (partition, run)) WITHOUT ROWID",
@@ -46,7 +46,8 @@ _DELETE: Final = "DELETE FROM chunk WHERE partition = ? AND run = ?"
 _NEXT_RUN: Final = """SELECT partition, run FROM chunk WHERE (partition, run) > (?, ?)
     ORDER BY partition, run LIMIT 1"""
 _IS_LISTED: Final = "SELECT 1 FROM run WHERE partition = ? AND run = ?"
-# One statement, so that it sees one moment: a merge may end between two. A run is read when its row is asked for.
+# One statement, so that all runs are read in one snapshot: a merge may commit between two statements. A run is read
+# when its row is fetched.
 _FIND: Final = """SELECT (
         SELECT lines FROM chunk
         WHERE chunk.partition = ?1 AND chunk.run = run.run AND first <= ?2 ORDER BY first DESC LIMIT 1)

@@ -341,7 +341,7 @@ class SqliteStateCopy:
 
 
 def _is_id(key: str) -> bool:
-    """Whether the key is that of a command or an item, of which there are more and more."""
+    """Whether it is the key of a command or an item. Their number grows with the log."""
     return " " in key and key[0] != "!"
 
 
@@ -364,7 +364,7 @@ def _rows(reader: sqlite3.Connection, partition: int, first: bytes) -> Iterator[
 
 @contextmanager
 def _moment(reader: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """What is read within it is of one moment."""
+    """A read transaction: all reads see the same snapshot."""
     reader.execute("BEGIN")
     try:
         yield reader

@@ -17,7 +17,7 @@ from ledger.core.items import OpenBet
 from ledger.writer.open_seqs import OpenSeqs
 
 ASK_AFTER_US: Final = 60 * SECOND_US
-"""From the contract."""
+"""How long after a period's end a partition first asks for its outcome, and how often it repeats that."""
 
 Period = tuple[str, str]
 """The name of a game, and the name of its period."""

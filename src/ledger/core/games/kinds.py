@@ -37,7 +37,7 @@ class KindOfGame(NamedTuple):
     number: int
     """The first digit of the game's code in an issue number. It never changes."""
     odds: Mapping[str, int]
-    """Leg kind → the odds of ``domain.md`` in hundredths. Odds include the stake."""
+    """Leg kind → odds in hundredths of the stake after the fee. They include the stake."""
     is_leg: Callable[[str], bool]
     """Whether the text is a leg. Each leg has one spelling."""
     is_result: Callable[[str], bool]

@@ -67,7 +67,7 @@ def name_of(start_us: int) -> str:
 def issue_of(number: int, length_s: int, start_us: int) -> str:
     """The issue number shown to players: the day, the game's code of five digits, the index of the day from 0001.
 
-    ``number`` is the game's kind; the code is it and the place of the length among those that divide a day.
+    The code is ``number``, then four digits: the index of ``length_s`` in the list of lengths that divide a day.
     """
     index = start_us % (DAY_S * SECOND_US) // (length_s * SECOND_US) + 1
     return f"{name_of(start_us)[:8]}{number}{_LENGTHS.index(length_s):04d}{index:04d}"
