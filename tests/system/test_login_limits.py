@@ -45,7 +45,7 @@ def is_limited(answer: Answer, limit: str) -> bool:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedIn]:
-    rates = {"RATE_USER": str(RATE), "RATE_LOGIN": "1"}
+    rates = {"RATE_USER": str(RATE), "RATE_LOGIN_PER_MIN": "1"}
     with LoggedIn(tmp_path_factory.mktemp("limits") / "data", PARTITIONS="2", **rates) as service:
         yield service
     assert "Traceback" not in service.log_text()

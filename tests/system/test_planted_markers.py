@@ -31,7 +31,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedIn]:
         "CACHE": f"redis://user:{PASSWORD}@{HOST}:6379/0",
         "MASTER_KEY": MASTER_KEY,
         "PARTITIONS": "1",
-        "RATE_LOGIN": "3",
+        "RATE_LOGIN_PER_MIN": "3",
     }
     with LoggedIn(tmp_path_factory.mktemp(FOLDER) / "data", **broken) as service:
         yield service

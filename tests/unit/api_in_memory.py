@@ -35,7 +35,7 @@ from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from unit.node_in_memory import World
 
-UNLIMITED: Final = Rates(client=0, user=0, address=0, login=0)
+UNLIMITED: Final = Rates(client=0, user=0, address=0, login_per_min=0)
 
 
 class ApiResponse(NamedTuple):

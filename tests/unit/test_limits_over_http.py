@@ -21,7 +21,7 @@ from unit.login_in_memory import LoginInMemory, bearer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JSON: Final = ("content-type", "application/json")
-RATES: Final = Rates(client=2, user=1, address=3, login=4)
+RATES: Final = Rates(client=2, user=1, address=3, login_per_min=4)
 PRIVATE_KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC_KEY: Final = "MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
 
@@ -166,20 +166,20 @@ async def test_wrong_secrets_are_slowed_before_argon2_runs(world: World) -> None
     for number in range(10):
         body = {"client_id": "guessed", "client_secret": f"wrong-secret-{number}"}
         statuses.append((await world.post("/v1/auth/token", body)).status)
-    assert statuses == [401] * RATES.login + [429] * (10 - RATES.login)
+    assert statuses == [401] * RATES.login_per_min + [429] * (10 - RATES.login_per_min)
     right = {"client_id": "guessed", "client_secret": "the-right-secret"}
     assert (await world.post("/v1/auth/token", right)).json()["limit"] == "login"
     world.refill()
-    for _ in range(3 * RATES.login):
+    for _ in range(3 * RATES.login_per_min):
         assert (await world.post("/v1/auth/token", right)).status == 200, "logins that succeed are not slowed"
 
 
 async def test_names_that_no_client_can_have_are_one_name(world: World) -> None:
     answers = [
         await world.post("/v1/auth/token", {"client_id": f"no name {number}", "client_secret": "x"})
-        for number in range(RATES.login + 1)
+        for number in range(RATES.login_per_min + 1)
     ]
-    assert [answer.status for answer in answers] == [401] * RATES.login + [429]
+    assert [answer.status for answer in answers] == [401] * RATES.login_per_min + [429]
     assert LOGINS_OF_ADDRESS > 1
 
 

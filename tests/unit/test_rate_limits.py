@@ -165,7 +165,7 @@ def test_without_login_there_are_no_limits(clock_s: SteppedClock) -> None:
 
 
 def test_failed_logins_are_slowed_for_one_client_from_one_address(clock_s: SteppedClock) -> None:
-    limits = Limits(Rates(login=10), clock_s=clock_s)
+    limits = Limits(Rates(login_per_min=10), clock_s=clock_s)
     tried = sum(limits.try_login("192.0.2.1", "server-1") is None for _ in range(1_000))
     assert tried == 10
     assert limits.try_login("192.0.2.1", "server-2") is None, "another client at the same address"
@@ -175,13 +175,13 @@ def test_failed_logins_are_slowed_for_one_client_from_one_address(clock_s: Stepp
 
 
 def test_an_address_cannot_go_through_the_names_of_clients(clock_s: SteppedClock) -> None:
-    limits = Limits(Rates(login=10), clock_s=clock_s)
+    limits = Limits(Rates(login_per_min=10), clock_s=clock_s)
     tried = sum(limits.try_login("192.0.2.1", f"guess-{number}") is None for number in range(1_000))
     assert tried == 10 * LOGINS_OF_ADDRESS
 
 
 def test_logins_that_succeed_are_not_slowed(clock_s: SteppedClock) -> None:
-    limits = Limits(Rates(login=10), clock_s=clock_s)
+    limits = Limits(Rates(login_per_min=10), clock_s=clock_s)
     for _ in range(1_000):
         assert limits.try_login("192.0.2.1", "server-1") is None
         limits.give_back_login("192.0.2.1", "server-1")

@@ -47,9 +47,9 @@ def test_a_first_secret_is_taken_as_it_is() -> None:
 
 
 def test_the_rates_have_generous_defaults_and_0_is_without_limit() -> None:
-    assert read_settings({}).rates == Rates(client=50_000, user=200, address=200, login=10)
-    rates = read_settings({"STAKELOG_RATE_CLIENT": "0", "STAKELOG_RATE_LOGIN": "3"}).rates
-    assert (rates.client, rates.login) == (0, 3)
+    assert read_settings({}).rates == Rates(client=50_000, user=200, address=200, login_per_min=10)
+    rates = read_settings({"STAKELOG_RATE_CLIENT": "0", "STAKELOG_RATE_LOGIN_PER_MIN": "3"}).rates
+    assert (rates.client, rates.login_per_min) == (0, 3)
     with pytest.raises(SettingsError, match=r"^STAKELOG_RATE_USER=-1: an integer"):
         read_settings({"STAKELOG_RATE_USER": "-1"})
 

@@ -69,8 +69,8 @@ def serve() -> None:
     STAKELOG_RATE_USER    the same for one user, and for a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
                           address [200]
-    STAKELOG_RATE_LOGIN   failed logins a minute, of one client from one
-                          address [10]
+    STAKELOG_RATE_LOGIN_PER_MIN  failed logins of one client from one address,
+                          a minute [10]
     STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
                           X-Forwarded-For names the address of a client [none]
     STAKELOG_ADJUST_MAX   what an operator may adjust alone, in minor units, as

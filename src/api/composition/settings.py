@@ -57,7 +57,7 @@ KNOWN: Final = frozenset(
         "RATE_CLIENT",
         "RATE_USER",
         "RATE_ADDRESS",
-        "RATE_LOGIN",
+        "RATE_LOGIN_PER_MIN",
         "TRUSTED_PROXIES",
         "ASSETS",
         "RULES",

@@ -45,8 +45,8 @@ class Rates(Struct, frozen=True):
     """The same for one user, and for a player."""
     address: int = 200
     """Requests without a valid token a second, from one address."""
-    login: int = 10
-    """Failed logins a minute, of one client from one address."""
+    login_per_min: int = 10
+    """Failed logins of one client from one address."""
 
 
 class Limits:
@@ -67,8 +67,8 @@ class Limits:
         self.user = each_second("user", rates.user)
         self.player = each_second("player", rates.user)
         self.address = each_second("address", rates.address)
-        self.login = each_minute("login", rates.login)
-        self.logins_of_address = each_minute("logins_of_address", LOGINS_OF_ADDRESS * rates.login)
+        self.login = each_minute("login", rates.login_per_min)
+        self.logins_of_address = each_minute("logins_of_address", LOGINS_OF_ADDRESS * rates.login_per_min)
         self._shared = shared
         self.is_shared: bool | None = None if shared is None else True
         """Whether the nodes' sums are known; None: this process is alone."""
