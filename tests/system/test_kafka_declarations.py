@@ -9,6 +9,7 @@ from aiokafka.admin import NewTopic
 
 from deploy.local.servers import Kafka
 from kafka_judge import administered, new_topic, raw_values
+from ledger.core.games.rules import BUILT_IN, book_of, read_games
 from ledger.errors import LogMisconfigured, WrongAssets
 from ledger.kafka.address import parse_address
 from ledger.kafka.log import KafkaEventLog, open_log
@@ -44,6 +45,14 @@ async def test_the_same_assets_are_declared_once_however_often(logs: Declared) -
     for _ in range(3):
         await (await logs.open()).declare({"INR": 2, "GOLD": 0})
     assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 2
+
+
+async def test_every_pay_table_that_any_node_declared_is_kept_once(logs: Declared) -> None:
+    old, new = BUILT_IN.tables, book_of(read_games('{"games": {"k3_1m": {"fee_bp": 0}}}', {"INR": 2})).tables
+    for tables in (old, new, old):
+        await (await logs.open()).declare({"INR": 2}, tables)
+    assert await (await logs.open()).tables() == {**old, **new}
+    assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 1 + len({**old, **new})
 
 
 async def test_another_exponent_is_refused_and_nothing_is_written(logs: Declared) -> None:

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from api.composition.settings import KNOWN, SettingsError, read_settings, refuse_unsafe
-from ledger.errors import WrongAssets
+from ledger.core.games.rules import BUILT_IN, book_of, read_games
+from ledger.errors import LogUnreadable, WrongAssets
 from ledger.sqlite.log import SqliteEventLog
+from ledger.sqlite.readers import SqliteRecords
 from projections.storage.port import address_of
 
 
@@ -63,6 +66,31 @@ async def test_a_log_with_an_asset_that_the_setting_lacks_is_refused_and_unchang
     with pytest.raises(WrongAssets, match=r"has the asset GOLD.*set STAKELOG_ASSETS=GOLD:0,INR:2,USDT:6"):
         await log.declare({"INR": 2, "USDT": 6})
     await log.declare({"INR": 2, "GOLD": 0})
+    await log.close()
+
+
+async def test_a_log_keeps_every_pay_table_that_was_declared(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite3"
+    old, new = BUILT_IN.tables, book_of(read_games('{"games": {"k3_1m": {"fee_bp": 0}}}', {"INR": 2})).tables
+    for tables in (old, new, old):
+        log = SqliteEventLog(path, 2)
+        await log.declare({"INR": 2}, tables)
+        await log.close()
+    log = SqliteEventLog(path, 2)
+    assert await log.tables() == {**old, **new}
+    await log.close()
+    with closing(SqliteRecords(path)) as records:
+        assert records.tables() == {**old, **new}
+
+
+async def test_a_pay_table_that_was_changed_in_the_file_is_refused(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path / "events.sqlite3", 2)
+    await log.declare({"INR": 2}, BUILT_IN.tables)
+    log._writer.execute(
+        "UPDATE meta SET value = replace(value, '\"fee_bp\":200', '\"fee_bp\":201') WHERE key = 'tables'"
+    )
+    with pytest.raises(LogUnreadable, match="another digest"):
+        await log.tables()
     await log.close()
 
 
