@@ -76,7 +76,7 @@ class PublicKeys:
     """kid → the key that checks signatures."""
 
     def __init__(self, keys: dict[str, Ed25519PublicKey], *, refuse_unknown: bool = True) -> None:
-        """``refuse_unknown``: whether a signature by another key is a fault. If not, it is not checked: see ``in``."""
+        """``refuse_unknown``: a signature by another key is a fault. Otherwise it is not checked: see ``in``."""
         self._keys, self._refuse_unknown = keys, refuse_unknown
 
     def __contains__(self, kid: str) -> bool:
