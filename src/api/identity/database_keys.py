@@ -143,7 +143,7 @@ def _is_signing_key(key: StoredSigningKey) -> Any:
 
 
 def _text(wrapped: Wrapped) -> str:
-    return b64encode(wrapped.sealed).decode()
+    return b64encode(wrapped.ciphertext).decode()
 
 
 def _row(key: AnyStoredKey) -> dict[str, Any]:
