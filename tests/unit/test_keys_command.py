@@ -14,7 +14,7 @@ from api.composition.container import system_clock
 from api.composition.keys import make_keys
 from api.identity.keys import RECEIPT, TOKEN
 from api.identity.master_key import MasterKeys, make_master_key, parse_master_keys, read_master_keys
-from api.identity.private import Sealed, Unsealed
+from api.identity.private import Encrypted, PlainTexts
 from ledger.files import MASTER_KEY
 from ledger.sqlite.folder import FolderLock
 from unit.identity import MASTER, OTHER_MASTER, key_store
@@ -37,7 +37,7 @@ def fill(data: Path, masters: MasterKeys) -> str:
         async with key_store(data) as store:
             made = make_keys(store, masters, system_clock)
             await made.ring.reload()
-            (text,) = await made.private.seal([Unsealed("u1", "c1", {"k": "v"})], "games")
+            (text,) = await made.private.encrypt([PlainTexts("u1", "c1", {"k": "v"})], "games")
             return text
 
     return asyncio.run(filled())
@@ -48,7 +48,7 @@ def opened(data: Path, masters: MasterKeys, text: str) -> object:
         async with key_store(data) as store:
             made = make_keys(store, masters, system_clock)
             await made.ring.reload()
-            return (await made.private.open([Sealed("u1", "c1", text)]))[0]
+            return (await made.private.decrypt([Encrypted("u1", "c1", text)]))[0]
 
     return asyncio.run(read())
 
