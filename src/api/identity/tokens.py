@@ -170,8 +170,7 @@ class Tokens:
             # Nothing else may be there: not `jwk` or `jku`, which would name another key, nor `crit`.
             if header.keys() != {"alg", "kid", "typ"} or header["typ"] != _TYPE or header["alg"] != _ALGORITHM:
                 raise TokenRefused("it is not an access token of this service")
-            key = self._keys.public(kid) if isinstance(kid, str) else None
-            if key is None:
+            if not isinstance(kid, str) or (key := self._keys.public(kid)) is None:
                 raise TokenRefused(_UNKNOWN_KEY)
             claims = msgspec.convert(
                 jwt.decode(
