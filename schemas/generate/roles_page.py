@@ -27,7 +27,7 @@ Written by `make schemas` from the code; a test tries each cell, single posts an
   no game. Of these it posts `open_wallet`; the others only if it is narrowed to types too, and these name it. A
   `cancel_bet` then cancels open bets of every game, and a `deposit` or `transfer` moves money of all games.
 - An operator's `adjust` and `grant_bonus` have a bound, `STAKELOG_ADJUST_MAX`: of each command, not of a day. A
-  larger adjustment is proposed by one operator and approved by another one; a larger grant is posted by a game server.
+  larger adjustment is proposed by one operator and approved by another one; a game server posts a larger grant.
 - The client is the `actor` of its events: two operators are two pairs of eyes, one is not.
 
 """
