@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from api.identity.identity import GAME_SERVER, OPERATOR
-from api.identity.ports import Client, Family, IdentityStore, Refresh, Reused
+from api.identity.ports import Client, Family, Grace, IdentityStore, Refresh, Reused, secret_id_of
 
 OpenIdentityStore = Callable[[], IdentityStore]
 
@@ -20,7 +20,9 @@ NARROWED = Client(
 )
 GAMES = replace(NARROWED, public_key=PUBLIC_KEY)
 MEERA = Client("meera", OPERATOR, "$argon2id$2", NOW, secret_since_us=NOW)
-FAMILY = Family("f1", "games", None, NOW)
+FAMILY = Family("f1", "games", None, NOW, secret_id_of(GAMES.secret_hash))
+OF_PLAYER = Family("f2", "games", "u1", NOW)
+GRACE, NO_GRACE = Grace(LATER, LATER, NOW), Grace(NOW, LATER, NOW)
 
 
 def refresh(number: int, handle: str = "h") -> Refresh:
@@ -54,7 +56,7 @@ class IdentityStoreContract:
     async def test_a_rotation_keeps_the_secret_before_it_for_a_time(self, open_store: OpenIdentityStore) -> None:
         store = open_store()
         await store.add_client(GAMES)
-        assert await store.rotate("games", "$argon2id$new", NOW + 5, LATER)
+        assert await store.rotate("games", "$argon2id$new", NOW + 5, GRACE)
         assert await store.client("games") == replace(
             GAMES,
             secret_hash="$argon2id$new",  # noqa: S106
@@ -62,7 +64,58 @@ class IdentityStoreContract:
             old_secret_hash=GAMES.secret_hash,
             old_secret_until_us=LATER,
         )
-        assert not await store.rotate("unknown", "$argon2id$new", NOW, NOW)
+        assert not await store.rotate("unknown", "$argon2id$new", NOW, NO_GRACE)
+
+    async def test_a_rotation_with_a_grace_revokes_nothing(self, open_store: OpenIdentityStore) -> None:
+        store = open_store()
+        await store.add_client(GAMES)
+        assert await store.begin(FAMILY, refresh(1), END)
+        assert await store.rotate("games", "$argon2id$new", NOW, GRACE)
+        assert await store.begin(FAMILY._replace(family="f2"), refresh(1, "other"), END), "until the grace ends"
+        assert not await store.begin(FAMILY._replace(created_at_us=LATER), refresh(1, "late"), END)
+        assert isinstance(await spend(store, 1), tuple)
+        assert await store.revocations(0) == []
+
+    async def test_a_rotation_without_grace_revokes_all_families_of_the_client_and_no_other(
+        self, open_store: OpenIdentityStore
+    ) -> None:
+        here, there = open_store(), open_store()
+        await here.add_client(GAMES)
+        await here.add_client(MEERA)
+        assert await here.begin(FAMILY, refresh(1), END)
+        assert await here.begin(OF_PLAYER, refresh(1, "player"), END, "f1")
+        assert await here.begin(FAMILY._replace(family="f3"), refresh(1, "unused"), NOW + 1), (
+            "no access token is left"
+        )
+        meera = Family("f4", "meera", None, NOW, secret_id_of(MEERA.secret_hash))
+        assert await here.begin(meera, refresh(1, "meera"), END)
+        assert await there.rotate("games", "$argon2id$new", NOW, Grace(NOW, LATER, NOW + 1))
+        assert await spend(here, 1) is None
+        for name, left in (("player", None), ("unused", None), ("meera", (meera, MEERA))):
+            assert await here.spend(refresh(1, name), refresh(2, name), NOW, END, LATER) == left, name
+        revoked = await here.revocations(0)
+        assert [one.number for one in revoked] == [1, 2]
+        assert {(one.client_id, one.family) for one in revoked} == {(None, "f1"), (None, "f2")}
+        assert not await here.begin(FAMILY._replace(family="f5"), refresh(1, "new"), END), "the secret is replaced"
+        assert not await here.begin(OF_PLAYER._replace(family="f6"), refresh(1, "new"), END, "f1")
+        assert await here.spend(refresh(1, "new"), refresh(2, "new"), NOW, END, LATER) is None, (
+            "nothing is left of it"
+        )
+
+    async def test_of_a_rotation_and_logins_at_the_same_time_no_family_of_the_old_secret_is_left(
+        self, open_store: OpenIdentityStore
+    ) -> None:
+        here, there = open_store(), open_store()
+        await here.add_client(GAMES)
+        await asyncio.gather(
+            *(
+                (here, there)[n % 2].begin(FAMILY._replace(family=f"f{n}"), refresh(1, f"h{n}"), END)
+                for n in range(8)
+            ),
+            there.rotate("games", "$argon2id$new", NOW, NO_GRACE),
+        )
+        left = [await here.spend(refresh(1, f"h{n}"), refresh(2, f"h{n}"), NOW, END, LATER) for n in range(8)]
+        assert left == [None] * 8
 
     async def test_a_disabled_client_stays_listed_and_has_no_tokens(self, open_store: OpenIdentityStore) -> None:
         store = open_store()
@@ -72,7 +125,7 @@ class IdentityStoreContract:
         assert await store.disable("games", NOW + 9, LATER), "a second time changes nothing"
         assert not await store.disable("unknown", NOW, LATER)
         assert await store.clients() == [replace(GAMES, disabled_at_us=NOW + 7)]
-        assert not await store.rotate("games", "$argon2id$new", NOW, NOW)
+        assert not await store.rotate("games", "$argon2id$new", NOW, NO_GRACE)
         assert not await store.add_client(GAMES)
         assert await spend(store, 1) is None
         assert [(one.client_id, one.family) for one in await store.revocations(0)] == [("games", None)]
@@ -89,7 +142,7 @@ class IdentityStoreContract:
         store = open_store()
         await store.add_client(GAMES)
         await store.begin(FAMILY, refresh(1), END)
-        await store.begin(Family("f2", "games", None, NOW), refresh(1, "other"), END)
+        await store.begin(FAMILY._replace(family="f2"), refresh(1, "other"), END)
         await spend(store, 1)
         await spend(store, 2)
         assert await spend(store, 1) == Reused("f1"), "spent two tokens ago"
@@ -98,7 +151,7 @@ class IdentityStoreContract:
         (revoked,) = await store.revocations(0)
         assert (revoked.client_id, revoked.family) == (None, "f1")
         other = await store.spend(refresh(1, "other"), refresh(2, "other"), NOW, END, LATER)
-        assert other == (Family("f2", "games", None, NOW), GAMES)
+        assert other == (FAMILY._replace(family="f2"), GAMES)
 
     async def test_of_concurrent_uses_of_one_token_exactly_one_succeeds(self, open_store: OpenIdentityStore) -> None:
         stores = [open_store(), open_store()]

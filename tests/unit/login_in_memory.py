@@ -17,7 +17,7 @@ from api.identity.hashing import SecretHasher
 from api.identity.identity import GAME_SERVER, PLAYER
 from api.identity.keys import jwk_of
 from api.identity.login import Login
-from api.identity.ports import Client, SigningKey
+from api.identity.ports import Client, SigningKey, secret_id_of
 from api.identity.revocations import Revocations
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA
@@ -74,12 +74,26 @@ class LoginInMemory:
         """Of a client that is added if it is new; ``client_id``: None, the role's name. A player's ``client_id`` is
         the user_id."""
         if role == PLAYER:
-            await self.pair(GAME_SERVER)
-            return await self.tokens.begin_player(GAME_SERVER, client_id or "u1")
+            return await self.player(await self.pair(GAME_SERVER), client_id or "u1")
         now_us = self.clock()
         client = Client(client_id or role, role, "no hash", now_us, games, types, secret_since_us=now_us)
+        return await self.begin(client)
+
+    async def begin(self, client: Client) -> TokenPair:
+        """The first tokens of a client that is added if it is new, as after a login with its present secret."""
         await self.store.add_client(client)
-        return await self.tokens.begin(client)
+        stored = await self.store.client(client.client_id)
+        assert stored is not None
+        pair = await self.tokens.begin(client, secret_id_of(stored.secret_hash))
+        assert pair is not None
+        return pair
+
+    async def player(self, server: TokenPair, user_id: str, tokens: Tokens | None = None) -> TokenPair:
+        """The first tokens of a player, which the client of ``server`` asks for."""
+        sender = self.tokens.identity_of(server.access_token.encode())
+        pair = await (tokens or self.tokens).begin_player(sender.client_id, user_id, sender.family)
+        assert pair is not None
+        return pair
 
     async def token(self, role: str, client_id: str | None = None, **narrowed: tuple[str, ...]) -> str:
         return (await self.pair(role, client_id, **narrowed)).access_token

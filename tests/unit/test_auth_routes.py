@@ -355,6 +355,40 @@ async def test_a_refresh_token_ends_with_the_secret_that_it_was_got_by(world: Wo
     assert (await world.post("/v1/auth/refresh", {"refresh_token": new.refresh_token})).status == 200
 
 
+async def test_a_login_with_the_old_secret_ends_with_the_grace(world: World) -> None:
+    added = await world.as_admin("POST", "/v1/clients", {"client_id": "anna", "role": OPERATOR})
+    secrets = [added.json()["client_secret"]]
+    pairs = []
+    for number in range(3):
+        login = {"client_id": "anna", "client_secret": secrets[0 if number < 2 else 1]}
+        pairs.append((await world.post("/v1/auth/token", login)).json())
+        if number != 1:
+            rotated = await world.as_admin("POST", "/v1/clients/anna/rotate", {"grace_s": 60})
+            secrets.append(rotated.json()["client_secret"])
+    first, in_the_grace, second = pairs
+    for old in (first, in_the_grace):  # the secret of both is two secrets old
+        assert (await world.post("/v1/auth/refresh", {"refresh_token": old["refresh_token"]})).status == 401
+    renewed = await world.post("/v1/auth/refresh", {"refresh_token": second["refresh_token"]})
+    assert renewed.status == 200, "the grace of this one lasts"
+    world.login.clock.now_us += 60 * 1_000_000
+    kept = {"refresh_token": renewed.json()["refresh_token"]}
+    assert (await world.post("/v1/auth/refresh", kept)).status == 401
+
+
+async def test_a_rotation_without_grace_ends_all_tokens_of_the_client_and_its_players_at_once(world: World) -> None:
+    server = await world.login.pair(GAME_SERVER, "stolen")
+    player = await world.login.player(server, "u1")
+    other = await world.login.token(GAME_SERVER, "not-stolen")
+    rotated = (await world.as_admin("POST", "/v1/clients/stolen/rotate")).json()
+    for pair in (server, player):
+        assert (await world.api.get("/v1/wallets/u1", bearer(pair.access_token))).status == 401
+        assert (await world.post("/v1/auth/refresh", {"refresh_token": pair.refresh_token})).status == 401
+    assert (await world.api.get("/v1/wallets/u1", bearer(other))).status == 404
+    new = await world.post("/v1/auth/token", rotated)
+    token = bearer(new.json()["access_token"])
+    assert (await world.post("/v1/auth/players", {"user_id": "u1"}, token)).status == 200
+
+
 async def test_a_rotation_takes_its_grace_in_the_query_too(world: World) -> None:
     secret = (await world.as_admin("POST", "/v1/clients", {"client_id": "slow", "role": AUDITOR})).json()[
         "client_secret"
@@ -401,7 +435,7 @@ async def test_the_first_client_is_made_once(tmp_path: Path) -> None:
         assert made is not None
         found = await login.clients.authenticate("admin", made)
         assert found is not None
-        assert found.role == ADMIN
+        assert found.client.role == ADMIN
         assert await login.clients.create_first(None) is None
         assert await login.clients.create_first("another-secret") is None
         assert await login.clients.authenticate("admin", "another-secret") is None

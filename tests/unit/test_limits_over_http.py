@@ -299,8 +299,7 @@ def signed(method: str, path: str, body: bytes, nonce: str) -> tuple[tuple[str, 
 async def token_of_signing(running: World) -> tuple[str, str]:
     """Of an admin, who posts, deletes and reads."""
     client = Client("signing", ADMIN, "no hash", 0, public_key=PUBLIC_KEY)
-    await running.login.store.add_client(client)
-    return bearer((await running.login.tokens.begin(client)).access_token)
+    return bearer((await running.login.begin(client)).access_token)
 
 
 async def test_a_client_with_a_key_must_sign_what_it_posts_and_deletes(
@@ -324,12 +323,11 @@ async def test_refreshed_tokens_of_such_a_client_must_sign_too_and_those_of_its_
     world: World,
 ) -> None:
     client = Client("signing-games", GAME_SERVER, "no hash", 0, public_key=PUBLIC_KEY)
-    await world.login.store.add_client(client)
-    pair = await world.login.tokens.begin(client)
+    pair = await world.login.begin(client)
     refreshed = await world.login.tokens.refresh(pair.refresh_token)
     assert refreshed is not None
     for token in (pair.access_token, refreshed.access_token):
         assert world.login.tokens.identity_of(token.encode()).public_key == PUBLIC_KEY
         assert (await world.post("/v1/commands", opening("u7"), bearer(token))).status == 401
-    player = await world.login.tokens.begin_player("signing-games", "u7")
+    player = await world.login.player(pair, "u7")
     assert world.login.tokens.identity_of(player.access_token.encode()).public_key is None

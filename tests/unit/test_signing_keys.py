@@ -104,8 +104,7 @@ async def test_a_stolen_key_is_replaced_at_once_and_its_tokens_are_refused_altho
         ring = KeyRing(store, MASTERS, clock)
         await ring.reload()
         tokens = Tokens(login.store, ring, login.revocations, clock)
-        await login.token(GAME_SERVER)
-        pair = await tokens.begin_player(GAME_SERVER, "u1")
+        pair = await login.player(await login.pair(GAME_SERVER), "u1", tokens)
         token = pair.access_token.encode()
         assert tokens.identity_of(token).user_id == "u1"
         receipts = ring.receipt_kid

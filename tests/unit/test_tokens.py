@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from api.identity.identity import GAME_SERVER, OPERATOR, PLAYER, Identity
-from api.identity.ports import IdentityUnavailable
+from api.identity.ports import IdentityUnavailable, secret_id_of
 from api.identity.revocations import STALE_S, Revocations
 from api.identity.tokens import ACCESS_S, LEEWAY_S, REFRESH_S, TOKEN_MAX, TokenPair, TokenRefused, Tokens
 from unit.login_in_memory import LoginInMemory, ProcessKeys
@@ -212,7 +212,7 @@ async def test_verified_tokens_stay_bounded_in_memory(login: LoginInMemory, monk
 async def test_a_token_names_the_issuer_of_the_settings_and_another_issuers_is_refused(login: LoginInMemory) -> None:
     issuer = "https://ledger.example"
     there = Tokens(login.store, login.keys, login.revocations, login.clock, issuer=issuer)
-    pair = await there.begin_player(GAME_SERVER, "u7")
+    pair = await login.player(await login.pair(GAME_SERVER), "u7", there)
     assert claims_of(pair.access_token)["iss"] == issuer
     assert there.identity_of(pair.access_token.encode()).user_id == "u7"
     refused(login, pair.access_token)
@@ -319,6 +319,18 @@ async def test_a_disabled_client_and_its_players_have_no_valid_token(login: Logi
         refused(login, pair.access_token, "revoked")
         assert await login.tokens.refresh(pair.refresh_token) is None
     assert accepted(login, other).client_id == OPERATOR
+
+
+async def test_a_login_that_was_checked_while_its_secret_was_replaced_gets_no_tokens(login: LoginInMemory) -> None:
+    server = await login.pair(GAME_SERVER)
+    sender = accepted(login, server.access_token)
+    client = await login.store.client(GAME_SERVER)
+    assert client is not None
+    assert await login.clients.rotate(GAME_SERVER, 0) is not None
+    assert await login.tokens.begin(client, secret_id_of(client.secret_hash)) is None
+    # Another node has not read the revocation yet: it accepts the access token for some seconds.
+    assert accepted(login, server.access_token) == sender
+    assert await login.tokens.begin_player(GAME_SERVER, "u7", sender.family) is None
 
 
 async def test_another_process_learns_of_a_revocation_by_its_next_read(login: LoginInMemory) -> None:

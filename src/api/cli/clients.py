@@ -85,7 +85,10 @@ def add(
 @_json
 @click.pass_obj
 def rotate(data: Path | None, client_id: str, grace_s: int, as_json: bool) -> None:
-    """Give a client a new secret and print it; the old one stays valid for the grace."""
+    """Give a client a new secret and print it; the old one stays valid for the grace.
+
+    Without a grace all tokens of the client and of its players are revoked; a running service learns of it within 5 s.
+    """
 
     async def work(found: "Clients") -> None:
         secret = await found.rotate(client_id, grace_s)

@@ -3,7 +3,8 @@
 Invariants:
 (1) a secret leaves this module once, when it is made; the store has its argon2id hash;
 (2) the id of a client is never given to another one: events name it as their actor;
-(3) after a rotation the secret before it is valid for ``grace_s``, and no longer.
+(3) after a rotation the secret before it is valid for ``grace_s``, and no longer; so are logins with it. Without a
+    grace all tokens of the client and of its players are revoked.
 """
 
 import re
@@ -11,9 +12,9 @@ from typing import Final, NamedTuple
 
 from api.identity.hashing import SecretHasher, make_secret
 from api.identity.identity import ADMIN, PLAYER, PUBLIC_KEY_PATTERN, ROLES
-from api.identity.ports import Client, IdentityStore
+from api.identity.ports import Client, Grace, IdentityStore, secret_id_of
 from api.identity.roles import MAY_POST
-from api.identity.tokens import REVOKED_FOR_US
+from api.identity.tokens import REFRESH_US, REVOKED_FOR_US
 from ledger.core.events import LEDGER
 from ledger.core.fields import USER_ID_PATTERN
 from ledger.ports import Clock
@@ -48,22 +49,32 @@ class WithSecret(NamedTuple):
     secret: str
 
 
+class Authenticated(NamedTuple):
+    """A client that has shown its secret, and which secret that was."""
+
+    client: Client
+    secret_id: str
+
+
 class Clients:
     """The clients of a store."""
 
     def __init__(self, store: IdentityStore, clock: Clock, hasher: SecretHasher) -> None:
         self._store, self._clock, self._hasher = store, clock, hasher
 
-    async def authenticate(self, client_id: str, secret: str) -> Client | None:
+    async def authenticate(self, client_id: str, secret: str) -> Authenticated | None:
         """The client with this secret. Raises IdentityUnavailable, TooManyLogins."""
         client = await self._store.client(client_id) if is_client_id(client_id) else None
         if client is not None and client.disabled_at_us is not None:
             client = None
         if await self._hasher.verify(secret, None if client is None else client.secret_hash):
-            return client
-        if client is None or not old_secret_is_valid(client, self._clock()):
+            assert client is not None, "the secret of no client is never right"
+            return Authenticated(client, secret_id_of(client.secret_hash))
+        if client is None or client.old_secret_hash is None or not client.old_secret_is_valid(self._clock()):
             return None
-        return client if await self._hasher.verify(secret, client.old_secret_hash) else None
+        if not await self._hasher.verify(secret, client.old_secret_hash):
+            return None
+        return Authenticated(client, secret_id_of(client.old_secret_hash))
 
     async def listed(self) -> list[Client]:
         """All, disabled ones too, by id. Raises IdentityUnavailable."""
@@ -97,12 +108,14 @@ class Clients:
         return WithSecret(client, secret)
 
     async def rotate(self, client_id: str, grace_s: int) -> str | None:
-        """The new secret. None: there is no such client, or it is disabled. Raises IdentityUnavailable,
-        TooManyLogins."""
+        """The new secret. ``grace_s``: how long the present one and the logins with it stay valid; 0: all tokens of
+        the client and of its players are revoked. None: there is no such client, or it is disabled. Raises
+        IdentityUnavailable, TooManyLogins."""
         secret = make_secret()
         secret_hash = await self._hasher.hash(secret)
         now_us = self._clock()
-        done = await self._store.rotate(client_id, secret_hash, now_us, now_us + grace_s * 1_000_000)
+        grace = Grace(now_us + grace_s * 1_000_000, now_us + REVOKED_FOR_US, now_us + REFRESH_US - REVOKED_FOR_US)
+        done = await self._store.rotate(client_id, secret_hash, now_us, grace)
         return secret if done else None
 
     async def disable(self, client_id: str) -> bool:
@@ -125,11 +138,6 @@ class Clients:
 def is_client_id(text: str) -> bool:
     """Whether it is spelled as the id of a client: as an actor."""
     return _is_id(text) is not None and text != LEDGER
-
-
-def old_secret_is_valid(client: Client, now_us: int) -> bool:
-    """Whether the secret before the last rotation is valid."""
-    return client.old_secret_until_us is not None and now_us < client.old_secret_until_us
 
 
 def _refuse(client_id: str, role: str, games: tuple[str, ...] | None, types: tuple[str, ...] | None) -> None:

@@ -4,6 +4,7 @@ A secret and a refresh token are in the store as hashes only. Times are Unix mic
 raises IdentityUnavailable.
 """
 
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -36,6 +37,20 @@ class Client(Struct, frozen=True):
     public_key: str | None = None
     """The key by which it must sign what it posts, spelled like ``PUBLIC_KEY_PATTERN``; None: it need not sign."""
 
+    def old_secret_is_valid(self, now_us: int) -> bool:
+        """Whether the secret before the last rotation is valid."""
+        return self.old_secret_until_us is not None and now_us < self.old_secret_until_us
+
+    def has_secret(self, secret_id: str | None, now_us: int) -> bool:
+        """Whether the secret of this id is valid: the present one, or the one before it during the grace."""
+        old = self.old_secret_hash if self.old_secret_is_valid(now_us) else None
+        return secret_id in {secret_id_of(one) for one in (self.secret_hash, old) if one is not None}
+
+
+def secret_id_of(secret_hash: str) -> str:
+    """Names a secret without telling anything of it: each argon2id hash has its own salt."""
+    return sha256(secret_hash.encode()).hexdigest()[:32]
+
 
 class Family(NamedTuple):
     """The tokens that descend from one login."""
@@ -45,6 +60,8 @@ class Family(NamedTuple):
     user_id: str | None
     """A player's; None: they are the client's own."""
     created_at_us: int
+    secret_id: str | None = None
+    """The secret that the client logged in with; None: the family is a player's."""
 
 
 class Refresh(NamedTuple):
@@ -74,6 +91,17 @@ class Revocation(NamedTuple):
     """When the last of them has expired."""
 
 
+class Grace(NamedTuple):
+    """What a rotation leaves of the secret before it."""
+
+    old_until_us: int
+    """Until then it is valid. Not after the rotation: there is no grace."""
+    revoked_until_us: int
+    """When the last revoked access token has expired."""
+    access_if_after_us: int
+    """A family whose refresh token expires later may have an access token that has not expired."""
+
+
 class IdentityStore(Protocol):
     """Clients, their tokens and the revocations."""
 
@@ -87,9 +115,9 @@ class IdentityStore(Protocol):
         """False: the id is taken, by a disabled client too: its events name it as their actor."""
         ...
 
-    async def rotate(self, client_id: str, secret_hash: str, now_us: int, old_until_us: int) -> bool:
-        """Replace the secret; the present one is valid until ``old_until_us``. False: there is no such client, or it
-        is disabled."""
+    async def rotate(self, client_id: str, secret_hash: str, now_us: int, grace: Grace) -> bool:
+        """Replace the secret. Without a grace all families of the client and of its players are revoked. False:
+        there is no such client, or it is disabled."""
         ...
 
     async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
@@ -97,8 +125,9 @@ class IdentityStore(Protocol):
         ``revoked_until_us``: when its last access token has expired."""
         ...
 
-    async def begin(self, family: Family, refresh: Refresh, expires_at_us: int) -> None:
-        """A new family with its first refresh token."""
+    async def begin(self, family: Family, refresh: Refresh, expires_at_us: int, parent: str | None = None) -> bool:
+        """A new family with its first refresh token. False: the client is unknown or disabled, or its secret is no
+        longer valid; or ``parent``, the client's family that asks for a player's, is revoked."""
         ...
 
     async def spend(

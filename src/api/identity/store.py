@@ -4,9 +4,12 @@ Invariants:
 (1) of all uses of one refresh token one replaces it in the row of its family; every other use finds its successor;
 (2) revocations get their numbers under the lock of one row, which is held until the commit: a process that has read
     up to a number has read all below it;
-(3) each transaction locks in one order, so none of them deadlock: family, client, count.
+(3) each transaction locks in one order, so none of them deadlock: client, family, count;
+(4) a family begins under a lock of its client that a rotation waits for: none begins with a secret that is no longer
+    valid, and a rotation without grace revokes all that have begun.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +19,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.identity.database import IdentityDatabase
-from api.identity.ports import Client, Family, Refresh, Reused, Revocation
+from api.identity.ports import Client, Family, Grace, Refresh, Reused, Revocation
 from api.identity.tables import CLIENTS, FAMILIES, REVOCATION_COUNT, REVOCATIONS
+
+_Subject = dict[str, str | None]
+"""What a revocation names: a client, or a family."""
+
+
+class _MayNotBegin(Exception):
+    """Rolls back a family that may not begin."""
 
 
 class DatabaseIdentityStore:
@@ -45,20 +55,23 @@ class DatabaseIdentityStore:
             return False
         return True
 
-    async def rotate(self, client_id: str, secret_hash: str, now_us: int, old_until_us: int) -> bool:
+    async def rotate(self, client_id: str, secret_hash: str, now_us: int, grace: Grace) -> bool:
         enabled = (CLIENTS.c.client_id == client_id) & CLIENTS.c.disabled_at_us.is_(None)
         async with self._database.transaction() as connection:
             # Two statements: MySQL assigns from left to right, so one would copy the new secret to the old one.
             kept = await connection.execute(
                 update(CLIENTS)
                 .where(enabled)
-                .values(old_secret_hash=CLIENTS.c.secret_hash, old_secret_until_us=old_until_us)
+                .values(old_secret_hash=CLIENTS.c.secret_hash, old_secret_until_us=grace.old_until_us)
             )
-            if kept.rowcount:
-                await connection.execute(
-                    update(CLIENTS).where(enabled).values(secret_hash=secret_hash, secret_since_us=now_us)
-                )
-            return kept.rowcount == 1
+            if not kept.rowcount:
+                return False
+            await connection.execute(
+                update(CLIENTS).where(enabled).values(secret_hash=secret_hash, secret_since_us=now_us)
+            )
+            if grace.old_until_us <= now_us:
+                await _revoke_families_of(connection, client_id, now_us, grace)
+            return True
 
     async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
         async with self._database.transaction() as connection:
@@ -68,19 +81,33 @@ class DatabaseIdentityStore:
                 .values(disabled_at_us=now_us)
             )
             if done.rowcount:
-                await _revoke(connection, revoked_until_us, client_id=client_id)
+                await _revoke(connection, revoked_until_us, [{"client_id": client_id, "family": None}])
                 return True
             return await _client(connection, client_id) is not None
 
-    async def begin(self, family: Family, refresh: Refresh, expires_at_us: int) -> None:
+    async def begin(self, family: Family, refresh: Refresh, expires_at_us: int, parent: str | None = None) -> bool:
         row = {
             **family._asdict(),
             "handle_sha256": refresh.handle_sha256,
             "refresh_sha256": refresh.sha256,
             "expires_at_us": expires_at_us,
         }
-        async with self._database.transaction() as connection:
-            await connection.execute(insert(FAMILIES).values(row))
+        is_client = CLIENTS.c.client_id == family.client_id
+        try:
+            async with self._database.transaction() as connection:
+                # A server locks the client here, and SQLite the file by the insert; the client is read after both.
+                await connection.execute(select(CLIENTS.c.client_id).where(is_client).with_for_update(read=True))
+                await connection.execute(insert(FAMILIES).values(row))
+                client = await _client(connection, family.client_id)
+                if client is None or client.disabled_at_us is not None:
+                    raise _MayNotBegin
+                if family.user_id is None and not client.has_secret(family.secret_id, family.created_at_us):
+                    raise _MayNotBegin
+                if parent is not None and not await _is_valid(connection, parent):
+                    raise _MayNotBegin
+        except _MayNotBegin:
+            return False
+        return True
 
     async def spend(
         self, spent: Refresh, successor: Refresh, now_us: int, expires_at_us: int, revoked_until_us: int
@@ -109,7 +136,7 @@ class DatabaseIdentityStore:
             client = await _client(connection, row.client_id)
             if client is None or client.disabled_at_us is not None:
                 return None
-            return Family(row.family, row.client_id, row.user_id, row.created_at_us), client
+            return Family(row.family, row.client_id, row.user_id, row.created_at_us, row.secret_id), client
 
     async def revoke(self, refresh: Refresh, now_us: int, revoked_until_us: int) -> str | None:
         async with self._database.transaction() as connection:
@@ -160,17 +187,47 @@ async def _revoke_family(connection: AsyncConnection, row: Row[Any], now_us: int
         .values(revoked_at_us=now_us)
     )
     if done.rowcount:
-        await _revoke(connection, revoked_until_us, family=row.family)
+        await _revoke(connection, revoked_until_us, [_of_family(row.family)])
 
 
-async def _revoke(connection: AsyncConnection, revoked_until_us: int, **subject: str) -> None:
+async def _is_valid(connection: AsyncConnection, family: str) -> bool:
+    is_it = (FAMILIES.c.family == family) & FAMILIES.c.revoked_at_us.is_(None)
+    return (await connection.execute(select(FAMILIES.c.family).where(is_it))).first() is not None
+
+
+async def _revoke_families_of(connection: AsyncConnection, client_id: str, now_us: int, grace: Grace) -> None:
+    """Revoke all families of the client and of its players."""
+    found = FAMILIES.c
+    is_of_client = (found.client_id == client_id) & (found.expires_at_us > now_us)
+    await connection.execute(
+        update(FAMILIES).where(is_of_client, found.revoked_at_us.is_(None)).values(revoked_at_us=now_us)
+    )
+    wanted = select(found.family).where(
+        found.client_id == client_id,
+        found.revoked_at_us == now_us,
+        found.expires_at_us > grace.access_if_after_us,
+    )
+    families = [_of_family(row.family) for row in await connection.execute(wanted)]
+    if families:
+        await _revoke(connection, grace.revoked_until_us, families)
+
+
+def _of_family(family: str) -> _Subject:
+    return {"client_id": None, "family": family}
+
+
+async def _revoke(connection: AsyncConnection, revoked_until_us: int, subjects: Sequence[_Subject]) -> None:
     count = REVOCATION_COUNT.c.value
-    raised = update(REVOCATION_COUNT).values(value=count + 1)
+    raised = update(REVOCATION_COUNT).values(value=count + len(subjects))
     if not (await connection.execute(raised)).rowcount:
         # The first revocation of all: another process may insert the row at the same time.
         with suppress(IntegrityError):
             async with connection.begin_nested():
                 await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
         await connection.execute(raised)
-    number = (await connection.execute(select(count))).scalar_one()
-    await connection.execute(insert(REVOCATIONS).values(number=number, expires_at_us=revoked_until_us, **subject))
+    last = (await connection.execute(select(count))).scalar_one()
+    rows = [
+        {"number": number, "expires_at_us": revoked_until_us, **subject}
+        for number, subject in enumerate(subjects, last - len(subjects) + 1)
+    ]
+    await connection.execute(insert(REVOCATIONS), rows)

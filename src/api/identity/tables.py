@@ -48,9 +48,10 @@ FAMILIES: Final = Table(
     "identity_family",
     METADATA,
     Column("handle_sha256", ascii_text(64), primary_key=True),  # of the part that all its refresh tokens share
-    _required("family", ascii_text(43)),  # in access tokens
-    _required("client_id", ascii_text(64)),
+    _required("family", ascii_text(43), index=True),  # in access tokens
+    _required("client_id", ascii_text(64), index=True),
     Column("user_id", ascii_text(64)),  # a player's; null: the client's own tokens
+    Column("secret_id", ascii_text(32)),  # the secret of the client's login; null: a player's
     _required("refresh_sha256", ascii_text(64)),  # of the refresh token that is not spent
     _required("expires_at_us", BigInteger, index=True),  # that token's
     _required("created_at_us", BigInteger),

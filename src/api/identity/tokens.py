@@ -28,6 +28,7 @@ from ledger.ports import Clock
 ACCESS_S: Final = 900
 REFRESH_S: Final = 14 * 86_400
 """A refresh token that is not used for so long expires. Chosen: a player who comes every week stays logged in."""
+REFRESH_US: Final = REFRESH_S * 1_000_000
 LEEWAY_S: Final = 10
 """How far two nodes' clocks may differ: a token is accepted this long before ``iat`` and after ``exp``. Chosen: ten
 times what the log tolerates."""
@@ -89,19 +90,24 @@ class Tokens:
         self._issuer = issuer
         self._verified: dict[bytes, _Verified] = {}
 
-    async def begin(self, client: Client) -> TokenPair:
-        """The first tokens of a client that has logged in. Raises IdentityUnavailable."""
-        return await self._begin(client.client_id, None, client)
+    async def begin(self, client: Client, secret_id: str) -> TokenPair | None:
+        """The first tokens of a client that has logged in with this secret. None: the secret was replaced, or the
+        client disabled, meanwhile. Raises IdentityUnavailable."""
+        return await self._begin(client.client_id, None, client, secret_id, None)
 
-    async def begin_player(self, client_id: str, user_id: str) -> TokenPair:
-        """The first tokens of a player; the client asks for them. Raises IdentityUnavailable."""
-        return await self._begin(client_id, user_id, None)
+    async def begin_player(self, client_id: str, user_id: str, parent: str) -> TokenPair | None:
+        """The first tokens of a player; the client asks for them by a token of the family ``parent``. None: that
+        family is revoked, or the client disabled. Raises IdentityUnavailable."""
+        return await self._begin(client_id, user_id, None, None, parent)
 
-    async def _begin(self, client_id: str, user_id: str | None, client: Client | None) -> TokenPair:
+    async def _begin(
+        self, client_id: str, user_id: str | None, client: Client | None, secret_id: str | None, parent: str | None
+    ) -> TokenPair | None:
         now_us = self._clock()
-        family = Family(secrets.token_urlsafe(16), client_id, user_id, now_us)
+        family = Family(secrets.token_urlsafe(16), client_id, user_id, now_us, secret_id)
         refresh_token = _make_refresh(secrets.token_urlsafe(16))
-        await self._store.begin(family, _hashed(refresh_token), now_us + REFRESH_S * 1_000_000)
+        if not await self._store.begin(family, _hashed(refresh_token), now_us + REFRESH_US, parent):
+            return None
         return self._pair(family, client, refresh_token, now_us)
 
     async def refresh(self, refresh_token: str, client_id: str | None = None) -> TokenPair | None:
@@ -116,7 +122,7 @@ class Tokens:
             _hashed(refresh_token),
             _hashed(successor),
             now_us,
-            now_us + REFRESH_S * 1_000_000,
+            now_us + REFRESH_US,
             now_us + REVOKED_FOR_US,
         )
         if isinstance(found, Reused):
@@ -125,7 +131,9 @@ class Tokens:
         if found is None:
             return None
         family, client = found
-        if client_id not in (None, client.client_id) or _of_old_secret(family, client, now_us):
+        # A stolen secret is worth nothing after its grace. A player's tokens do not depend on it.
+        of_old_secret = family.user_id is None and not client.has_secret(family.secret_id, now_us)
+        if client_id not in (None, client.client_id) or of_old_secret:
             await self.revoke(successor)
             return None
         return self._pair(family, client, successor, now_us)
@@ -231,10 +239,3 @@ def _hashed(refresh_token: str) -> Refresh:
     # No slow hash is needed: it has 256 random bits.
     handle = refresh_token[:_HANDLE]
     return Refresh(sha256(handle.encode()).hexdigest(), sha256(refresh_token.encode()).hexdigest())
-
-
-def _of_old_secret(family: Family, client: Client, now_us: int) -> bool:
-    """Whether the client logged in with a secret that is no longer valid. A stolen secret is worth nothing after its
-    rotation; a player's tokens do not depend on it."""
-    until_us = client.old_secret_until_us or 0
-    return family.user_id is None and family.created_at_us < client.secret_since_us and now_us >= until_us

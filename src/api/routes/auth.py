@@ -24,8 +24,8 @@ from api.http.json_bodies import SMALL_MAX, read_json
 from api.http.problems import Problem
 from api.http.requests import Headers, Request, Response, headers_of, read_body
 from api.http.service import Service
+from api.identity.clients import Authenticated
 from api.identity.login import Login
-from api.identity.ports import Client
 from api.identity.tokens import ACCESS_S, TokenPair
 
 _NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
@@ -65,10 +65,11 @@ async def post_token(service: Service, request: Request[Any, Any]) -> Response:
     if headers_of(request.scope).get(b"content-type", b"").split(b";")[0].strip().lower() == _FORM:
         return await _form_response(service, request)
     body = await read_json(request, LoginBody)
-    client = await _client_of(service, request, _Credentials(body.client_id, (body.client_secret,)))
-    if client is None:
+    found = await _client_of(service, request, _Credentials(body.client_id, (body.client_secret,)))
+    pair = None if found is None else await login.tokens.begin(*found)
+    if pair is None:
         raise Problem("unauthenticated", _WRONG)
-    return _tokens(await login.tokens.begin(client))
+    return _tokens(pair)
 
 
 async def post_refresh(service: Service, request: Request[Any, Any]) -> Response:
@@ -88,7 +89,11 @@ async def post_logout(service: Service, request: Request[Any, Any]) -> Response:
 
 async def post_player(service: Service, request: Request[Any, Any]) -> Response:
     body: PlayerBody = request.body
-    return _tokens(await login_of(service).tokens.begin_player(request.identity.client_id, body.user_id))
+    sender = request.identity
+    pair = await login_of(service).tokens.begin_player(sender.client_id, body.user_id, sender.family)
+    if pair is None:
+        raise Problem("unauthenticated", "the access token is revoked")
+    return _tokens(pair)
 
 
 async def get_jwks(service: Service, _request: Request[Any, Any]) -> Response:
@@ -121,15 +126,15 @@ def _address_of(service: Service, request: Request[Any, Any]) -> str:
     return f"{request.scope['scheme']}://{host}" if _is_host(host) else service.address
 
 
-async def _client_of(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Client | None:
+async def _client_of(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Authenticated | None:
     """The client that logs in; None: the secret is wrong. Raises Problem ``rate_limited``."""
     login, limiter = login_of(service), service.limiter
     assert limiter is not None, "with login there are limits"
     with limiter.login(request.scope, credentials.client_id) as failed:
         for secret in credentials.secrets:
-            client = await login.clients.authenticate(credentials.client_id, secret)
-            if client is not None:
-                return client
+            found = await login.clients.authenticate(credentials.client_id, secret)
+            if found is not None:
+                return found
         failed()
         return None
 
@@ -160,10 +165,15 @@ async def _of_form(service: Service, request: Request[Any, Any]) -> TokenPair:
         case "client_credentials":
             if credentials is None:
                 raise _Refused("invalid_client", "the client must log in, by HTTP Basic or in the form")
-            return await login.tokens.begin(await _authenticated(service, request, credentials))
+            began = await login.tokens.begin(*await _authenticated(service, request, credentials))
+            if began is None:
+                raise _Refused("invalid_client", _WRONG)
+            return began
         case "refresh_token":
             client_id = (
-                None if credentials is None else (await _authenticated(service, request, credentials)).client_id
+                None
+                if credentials is None
+                else (await _authenticated(service, request, credentials)).client.client_id
             )
             pair = await login.tokens.refresh(form.get("refresh_token", ""), client_id)
             if pair is None:
@@ -175,12 +185,12 @@ async def _of_form(service: Service, request: Request[Any, Any]) -> TokenPair:
             raise _Refused("unsupported_grant_type", "grant_type must be client_credentials or refresh_token")
 
 
-async def _authenticated(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Client:
+async def _authenticated(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Authenticated:
     """Raises _Refused."""
-    client = await _client_of(service, request, credentials)
-    if client is None:
+    found = await _client_of(service, request, credentials)
+    if found is None:
         raise _Refused("invalid_client", _WRONG)
-    return client
+    return found
 
 
 def _read_form(body: bytes) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """``/v1/clients``: list, add, rotate, disable."""
 
-from typing import Any
+import logging
+from typing import Any, Final
 
 from api.http.bodies import encode
 from api.http.identity_bodies import (
@@ -15,9 +16,11 @@ from api.http.problems import Problem
 from api.http.requests import Request, Response
 from api.http.service import Service
 from api.identity.clients import ClientExists, ClientRefused
-from api.identity.ports import Client
+from api.identity.ports import Client, IdentityUnavailable
 from api.routes.auth import login_of
 from api.routes.parameters import OfClient, RotateQuery
+
+_log: Final = logging.getLogger(__name__)
 
 
 async def get_clients(service: Service, _request: Request[Any, Any]) -> Response:
@@ -42,9 +45,14 @@ async def post_client(service: Service, request: Request[Any, Any]) -> Response:
 async def post_rotate(service: Service, request: Request[OfClient, RotateQuery]) -> Response:
     body: RotateBody = request.body
     client_id, grace_s = request.path.client_id, request.query.grace_s
-    secret = await login_of(service).clients.rotate(client_id, body.grace_s if grace_s is None else grace_s)
+    login = login_of(service)
+    secret = await login.clients.rotate(client_id, body.grace_s if grace_s is None else grace_s)
     if secret is None:
         raise Problem("not_found", f"there is no client {client_id}, or it is disabled")
+    try:
+        await login.revocations.read()
+    except IdentityUnavailable as error:  # this process reads them later, as the others do; the secret is shown once
+        _log.warning("the client %s has a new secret; revocations cannot be read now: %s", client_id, error)
     return Response(encode(RotatedClient(client_id, secret)), headers=((b"cache-control", b"no-store"),))
 
 

@@ -156,7 +156,7 @@ IDENTITY_ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Give a client a new secret",
         description=(
             "The present secret stays valid for `grace_s`; then refresh tokens that were got by it end too. Without "
-            "a body `grace_s` is 0."
+            "a body `grace_s` is 0: all tokens of the client and of its players are revoked within 5 s."
         ),
     ),
     Route(
