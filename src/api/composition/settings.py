@@ -66,6 +66,7 @@ KNOWN: Final = frozenset(
         "SUSPECT_READS",
     )
 )
+_PLACEHOLDER: Final = "REPLACE-ME"
 SQLITE: Final = "sqlite"
 """The log and the read model without a server: files in the data folder."""
 KAFKA: Final = "kafka://"
@@ -139,6 +140,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     unknown = sorted(name for name in environment if name.startswith("STAKELOG_") and name not in KNOWN)
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(KNOWN))}")
+    _refuse_placeholders(environment)
     host = environment.get("STAKELOG_HOST", "127.0.0.1")
     port = _integer(environment, "STAKELOG_PORT", 8080, 1, 65_535)
     try:
@@ -185,6 +187,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         rates=_rates(environment),
         trusted_proxies=_trusted_proxies(environment),
     )
+
+
+def _refuse_placeholders(environment: Mapping[str, str]) -> None:
+    """A secret that is in the repository is none. Its value is not quoted: it may have another secret too."""
+    for name, value in environment.items():
+        if name.startswith("STAKELOG_") and _PLACEHOLDER in value:
+            raise SettingsError(f"{name} still has the placeholder {_PLACEHOLDER} of deploy/kubernetes: replace it")
 
 
 def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], V]) -> V | None:
