@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from api.identity.identity import GAME_SERVER, OPERATOR
-from api.identity.ports import Client, Family, IdentityStore, Refresh, Reused
+from api.identity.identity import ADMIN, GAME_SERVER, OPERATOR
+from api.identity.ports import Client, Family, IdentityStore, LastAdmin, Refresh, Reused
 
 OpenIdentityStore = Callable[[], IdentityStore]
 
@@ -76,6 +76,20 @@ class IdentityStoreContract:
         assert not await store.add_client(GAMES)
         assert await spend(store, 1) is None
         assert [(one.client_id, one.family) for one in await store.revocations(0)] == [("games", None)]
+
+    async def test_one_admin_stays_enabled(self, open_store: OpenIdentityStore) -> None:
+        stores = [open_store(), open_store()]
+        names = ["admin-1", "admin-2"]
+        for name in names:
+            await stores[0].add_client(replace(GAMES, client_id=name, role=ADMIN))
+        done = await asyncio.gather(
+            *(store.disable(name, NOW, LATER) for store, name in zip(stores, names, strict=True)),
+            return_exceptions=True,
+        )
+        (refused,) = (one for one in done if isinstance(one, BaseException))
+        assert isinstance(refused, LastAdmin)
+        assert len([one for one in await stores[0].clients() if one.disabled_at_us is None]) == 1
+        assert len(await stores[0].revocations(0)) == 1
 
     async def test_a_refresh_token_is_replaced_by_the_next_one(self, open_store: OpenIdentityStore) -> None:
         here, there = open_store(), open_store()

@@ -392,6 +392,16 @@ async def test_unknown_clients_are_404(world: World) -> None:
     assert (await world.as_admin("POST", "/v1/clients/meera/rotate", {"grace_s": -1})).status == 400
 
 
+async def test_the_last_enabled_admin_cannot_be_disabled(tmp_path: Path) -> None:
+    async with LoginInMemory(tmp_path) as login, InMemoryApi(tmp_path, login=login.parts) as api_client:
+        world = World(api_client, login)
+        refused = await world.as_admin("DELETE", "/v1/clients/root")
+        assert (refused.status, refused.json()["code"]) == (409, "last_admin")
+        await login.clients.add("second", ADMIN)
+        assert (await world.as_admin("DELETE", "/v1/clients/second")).status == 204
+        assert (await world.as_admin("DELETE", "/v1/clients/root")).status == 409
+
+
 # --- the first start -----------------------------------------------------------------------------------------------
 
 
@@ -405,6 +415,7 @@ async def test_the_first_client_is_made_once(tmp_path: Path) -> None:
         assert await login.clients.create_first(None) is None
         assert await login.clients.create_first("another-secret") is None
         assert await login.clients.authenticate("admin", "another-secret") is None
+        await login.clients.add("root", ADMIN)
         await login.clients.disable("admin")
         assert await login.clients.create_first(None) is None, "a disabled one is not made again"
 

@@ -15,7 +15,7 @@ from api.http.problems import Problem
 from api.http.requests import Request, Response
 from api.http.service import Service
 from api.identity.clients import ClientExists, ClientRefused
-from api.identity.ports import Client
+from api.identity.ports import Client, LastAdmin
 from api.routes.auth import login_of
 from api.routes.parameters import OfClient, RotateQuery
 
@@ -51,7 +51,11 @@ async def post_rotate(service: Service, request: Request[OfClient, RotateQuery])
 async def delete_client(service: Service, request: Request[OfClient, Any]) -> Response:
     login = login_of(service)
     client_id = request.path.client_id
-    if not await login.clients.disable(client_id):
+    try:
+        found = await login.clients.disable(client_id)
+    except LastAdmin as refused:
+        raise Problem("last_admin", str(refused), client_id=client_id) from None
+    if not found:
         raise Problem("not_found", f"there is no client {client_id}")
     await login.revocations.read()
     return Response(b"", 204, (), None)
