@@ -23,7 +23,7 @@ def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_CHUNK_BYTES", 30)
     monkeypatch.setattr(runs, "_MERGED_AT_ONCE", 3)
     monkeypatch.setattr(runs, "_SMALL", 4)
-    monkeypatch.setattr(runs, "_ENTRIES_PER_COMMIT", 7)
+    monkeypatch.setattr(runs, "_PAIRS_PER_COMMIT", 7)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def saves_in(store: SqliteStateStore, transactions: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("entries", "number"),
+    ("counts", "number"),
     [
         ([], 0),
         ([1, 1], 0),
@@ -178,8 +178,8 @@ def saves_in(store: SqliteStateStore, transactions: int) -> bool:
         ([1, 1_000, 1, 1, 10], 4),
     ],
 )
-def test_the_newest_runs_of_about_the_same_size_are_merged(entries: list[int], number: int) -> None:
-    assert runs.merged_at_once(entries) == number
+def test_the_newest_runs_of_about_the_same_size_are_merged(counts: list[int], number: int) -> None:
+    assert runs.merged_at_once(counts) == number
 
 
 def numbers_of_runs(store: SqliteStateStore, partition: int) -> list[int]:

@@ -17,7 +17,7 @@ from litestar.types import HTTPScope
 from api.http.limiter import Element, Limiter
 from api.http.problems import Problem
 from api.http.requests import Request
-from api.identity.identity import PLAYER, STRANGER, WITHOUT_LOGIN, Identity
+from api.identity.identity import PLAYER, UNIDENTIFIED, WITHOUT_LOGIN, Identity
 from api.identity.revocations import Revocations
 from api.identity.roles import refusal_of
 from api.identity.tokens import TokenRefused, Tokens
@@ -44,8 +44,8 @@ class Gate:
         revoked; ``malformed_request``."""
         if not roles:
             if scope["raw_path"] not in _PROBES:
-                self.limiter.count_stranger(scope)
-            return STRANGER
+                self.limiter.count_unidentified(scope)
+            return UNIDENTIFIED
         credentials: list[bytes] = []
         names_actor = False
         for name, value in scope["headers"]:
@@ -56,7 +56,7 @@ class Gate:
         token = _token_of(credentials)
         # A token that was verified before costs nothing to check; whatever else comes counts for its address first.
         verified = isinstance(token, bytes) and self._tokens.has_verified(token)
-        address = None if verified else self.limiter.count_stranger(scope)
+        address = None if verified else self.limiter.count_unidentified(scope)
         if isinstance(token, Problem):
             raise token
         if not self._revocations.known:
@@ -65,7 +65,7 @@ class Gate:
             identity = self._tokens.identity_of(token)
         except TokenRefused as refused:
             if address is None:
-                self.limiter.count_stranger(scope)
+                self.limiter.count_unidentified(scope)
             raise Problem("unauthenticated", str(refused)) from None
         if address is not None:
             self.limiter.give_back(address)

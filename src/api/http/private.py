@@ -70,7 +70,8 @@ NOTHING_SENT: Final = Sent()
 
 async def encrypt(keys: Keys | None, commands: Sequence[HashedCommand], writer: str, *, dry_run: bool) -> Sent:
     """The same commands, their private texts encrypted; for a dry run, which makes no key, left out. ``writer``: the
-    client that posts them. Raises Problem: nothing is written."""
+    client that posts them. Raises Problem ``outcome_unknown``: nothing is written now, but a command that is repeated
+    may have been accepted before."""
     if dry_run:
         texts = [None if one.command.private is None else _texts_of(one.command) for one in commands]
         return Sent([_with_private(one, None) for one in commands], of_dry_run=texts)
@@ -85,12 +86,27 @@ async def encrypt(keys: Keys | None, commands: Sequence[HashedCommand], writer: 
     try:
         encrypted = await keys.private.encrypt(plain, writer)
     except LedgerError as error:
-        raise unavailable(error) from error
+        raise Problem("outcome_unknown", unavailable(error).detail) from error
     left = iter(encrypted)
     return Sent(
         [one if one.command.private is None else _with_private(one, next(left)) for one in commands],
         {text: one.texts for text, one in zip(encrypted, plain, strict=True)},
     )
+
+
+def withhold(elements: Sequence[HashedCommand | Problem], problem: Problem) -> list[HashedCommand | Problem]:
+    """A batch whose private texts cannot be encrypted: ``problem`` in place of each command that has some, and of the
+    later commands of its wallet. The others can be decided."""
+    wallets: set[str] = set()
+    found: list[HashedCommand | Problem] = []
+    for element in elements:
+        if isinstance(element, Problem):
+            found.append(element)
+            continue
+        if element.command.private is not None:
+            wallets.add(element.command.user_id)
+        found.append(problem if element.command.user_id in wallets else element)
+    return found
 
 
 def _with_private(hashed: HashedCommand, private: str | None) -> HashedCommand:

@@ -61,7 +61,7 @@ class Clients:
             client = None
         if await self._hasher.verify(secret, None if client is None else client.secret_hash):
             return client
-        if client is None or not old_secret_holds(client, self._clock()):
+        if client is None or not old_secret_is_valid(client, self._clock()):
             return None
         return client if await self._hasher.verify(secret, client.old_secret_hash) else None
 
@@ -127,7 +127,7 @@ def is_client_id(text: str) -> bool:
     return _is_id(text) is not None and text != LEDGER
 
 
-def old_secret_holds(client: Client, now_us: int) -> bool:
+def old_secret_is_valid(client: Client, now_us: int) -> bool:
     """Whether the secret before the last rotation is valid."""
     return client.old_secret_until_us is not None and now_us < client.old_secret_until_us
 

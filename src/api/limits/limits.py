@@ -123,7 +123,7 @@ class Limits:
     async def add_up(self, shared: SharedBuckets) -> None:
         """Do it once. What is spent while ``shared`` is unavailable counts in this process only: later it would
         refuse a client for what it did long ago."""
-        spent = {buckets.policy.name: (buckets, buckets.taken_spent()) for buckets in self.all}
+        spent = {buckets.policy.name: (buckets, buckets.take_spent()) for buckets in self.all}
         keys = {f"{name}:{key}": seconds for name, (_, spent_s) in spent.items() for key, seconds in spent_s.items()}
         if not keys:
             return
@@ -137,4 +137,4 @@ class Limits:
             return
         self.is_shared = True
         for name, (buckets, spent_s) in spent.items():
-            buckets.learn({key: full_in_s[f"{name}:{key}"] for key in spent_s})
+            buckets.apply_shared_sums({key: full_in_s[f"{name}:{key}"] for key in spent_s})

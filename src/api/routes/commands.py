@@ -1,13 +1,13 @@
 """``/v1/commands``: one command, a batch, and the first response to a command."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
 from api.http.commands import HashedCommand, read_actor, read_batch, read_command, refuse_malformed_period
 from api.http.metrics import outcome_of
-from api.http.private import encrypt, refuse_without_keys, visible_responses
+from api.http.private import Sent, encrypt, refuse_without_keys, visible_responses, withhold
 from api.http.problems import Problem, problem_of
 from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
 from api.http.service import Service
@@ -47,13 +47,20 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
     actor = _actor(request, headers)
     elements = service.gate.count_commands(request.identity, elements)
     dry_run = request.query.dry_run
-    commands = [element for element in elements if not isinstance(element, Problem)]
-    sent = await encrypt(service.keys, commands, actor, dry_run=dry_run)
+    try:
+        sent = await encrypt(service.keys, _commands_of(elements), actor, dry_run=dry_run)
+    except Problem as problem:
+        elements = withhold(elements, problem)
+        sent = Sent(_commands_of(elements))
     decided = await service.node.post_many(sent.commands, actor, dry_run=dry_run)
     answers = iter(await visible_responses(service.keys, request.identity, decided, sent))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
     service.metrics.count_all(merged)
     return Response(encode_batch(merged))
+
+
+def _commands_of(elements: Iterable[HashedCommand | Problem]) -> list[HashedCommand]:
+    return [element for element in elements if not isinstance(element, Problem)]
 
 
 def _checked(service: Service, elements: list[HashedCommand | Problem]) -> Iterator[HashedCommand | Problem]:
