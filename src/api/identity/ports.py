@@ -19,7 +19,7 @@ class IdentityUnavailable(LedgerError):
 
 
 class LastAdmin(Exception):
-    """The client is the last admin that is enabled, so it is not disabled: nobody could add a client over HTTP."""
+    """The client is the last admin that is enabled, so it stays enabled: only an admin can add clients over HTTP."""
 
     def __init__(self, client_id: str) -> None:
         super().__init__(f"{client_id} is the last enabled admin: add another admin before you disable it")
