@@ -106,9 +106,9 @@ class IdentityStoreContract:
         await store.begin(Family("f2", "games", None, NOW), refresh(1, "other"), END)
         await spend(store, 1)
         await spend(store, 2)
-        assert await spend(store, 1) == Reused("f1"), "spent two tokens ago"
+        assert await spend(store, 1) == Reused("f1", "games"), "spent two tokens ago"
         assert await spend(store, 3) is None, "the token that was not spent is revoked too"
-        assert await spend(store, 2) == Reused("f1")
+        assert await spend(store, 2) == Reused("f1", "games")
         (revoked,) = await store.revocations(0)
         assert (revoked.client_id, revoked.family) == (None, "f1")
         other = await store.spend(refresh(1, "other"), refresh(2, "other"), NOW, END, LATER)
@@ -122,7 +122,7 @@ class IdentityStoreContract:
             *(stores[number % 2].spend(refresh(0), refresh(number), NOW, END, LATER) for number in range(1, 9))
         )
         assert sum(isinstance(one, tuple) and not isinstance(one, Reused) for one in found) == 1
-        assert found.count(Reused("f1")) == 7
+        assert found.count(Reused("f1", "games")) == 7
         assert [one.family for one in await stores[0].revocations(0)] == ["f1"], "it is revoked once"
 
     async def test_an_expired_or_unknown_token_is_refused_and_revokes_nothing(

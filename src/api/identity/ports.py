@@ -69,6 +69,7 @@ class Reused(NamedTuple):
     """A spent refresh token came again: its family is revoked now."""
 
     family: str
+    client_id: str
 
 
 class Revocation(NamedTuple):

@@ -63,6 +63,12 @@ class DatabaseIdentityStore:
             return kept.rowcount == 1
 
     async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
+        # In a transaction of its own: on MySQL an INSERT of a row that exists keeps a lock until the end of its
+        # transaction, and two of these that go on to update the row deadlock.
+        with suppress(IntegrityError):
+            async with self._database.transaction() as connection:
+                if (await connection.execute(select(REVOCATION_COUNT))).one_or_none() is None:
+                    await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
         async with self._database.transaction() as connection:
             number = await _next_number(connection)
             client = await _client(connection, client_id)
@@ -115,7 +121,7 @@ class DatabaseIdentityStore:
                 if row.refresh_sha256 == spent.sha256:
                     return None  # expired or revoked
                 await _revoke_family(connection, row, now_us, revoked_until_us)
-                return Reused(row.family)
+                return Reused(row.family, row.client_id)
             client = await _client(connection, row.client_id)
             if client is None or client.disabled_at_us is not None:
                 return None
