@@ -16,7 +16,9 @@ Written by `make schemas` from the code; a test tries each cell, single posts an
 [production](production.md). While login is off (`STAKELOG_AUTH=off`) all requests may do everything.
 
 - Without a valid access token a route that is not open to all is 401; a role that may not use it gets 403
-  `forbidden`, whose `needs` names the roles that may. A malformed request is 400 before that.
+  `forbidden`, whose `needs` names the roles that may. A malformed request is 400 before that. Only
+  where commands are posted, a body of more than 64 KiB from a role that posts none is 403 before it has arrived,
+  whatever is in it.
 - A **player** reads what is theirs: the `user_id` in the path, or in the query, is the player's. Percent-encoded it
   is the same id; in other letters it is another one.
 - A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only.

@@ -64,6 +64,17 @@ def test_the_keys_are_listed_and_a_new_one_is_made(data: Path) -> None:
     assert keys(data, "rotate", "other").exit_code == 2
 
 
+def test_a_stolen_key_of_tokens_is_replaced_at_once(data: Path) -> None:
+    fill(data, make_master_key(data / MASTER_KEY))
+    before = json.loads(keys(data, "list", "--json").output)["keys"]
+    done = keys(data, "rotate", "token", "--retire-now")
+    assert done.exit_code == 0, done.output
+    receipt, token = json.loads(keys(data, "list", "--json").output)["keys"]
+    assert receipt == before[0]
+    assert done.output.startswith(f"{token['kid']} signs now")
+    assert keys(data, "rotate", "receipt", "--retire-now").exit_code == 2
+
+
 def test_a_new_master_key_in_the_folder_opens_all_keys_and_the_old_one_none(data: Path) -> None:
     path = data / MASTER_KEY
     old = make_master_key(path)

@@ -66,7 +66,7 @@ def serve() -> None:
     STAKELOG_MASTER_KEY   the same key as a setting [none]
     STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
                           and below 0 is without limit [50000]
-    STAKELOG_RATE_USER    the same for one user, and for a player [200]
+    STAKELOG_RATE_USER    of a client for one user, and of a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
                           address [200]
     STAKELOG_RATE_LOGIN_PER_MIN  failed logins of one client from one address,

@@ -148,6 +148,10 @@ class TokenKeys(Protocol):
         """None: tokens of this key are not accepted."""
         ...
 
+    def accepts(self, kid: str) -> bool:
+        """Whether tokens of this key are accepted now."""
+        ...
+
     def jwks(self) -> list[dict[str, str]]:
         """All published keys, as JWKs (RFC 8037)."""
         ...
