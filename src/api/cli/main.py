@@ -73,8 +73,9 @@ def serve() -> None:
                           a minute [10]
     STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
                           X-Forwarded-For names the address of a client [none]
-    STAKELOG_ADJUST_MAX   what an operator may adjust alone, in minor units, as
-                          INR:1000000,GOLD:0; or none [10,000 of each unit]
+    STAKELOG_ADJUST_MAX   what an operator may adjust or grant alone by one
+                          command, in minor units, as INR:1000000,GOLD:0; or
+                          none [10,000 of each unit]
     STAKELOG_ISSUER       address of the service for its clients, which its
                           tokens name, as https://ledger.example [none]
     STAKELOG_PARTITIONS   1 to 1024, fixed when the log is created [16]

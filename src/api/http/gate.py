@@ -35,7 +35,7 @@ class Gate:
     def __init__(
         self, tokens: Tokens, revocations: Revocations, limiter: Limiter, adjust_max: Mapping[str, int]
     ) -> None:
-        """``adjust_max``: asset → what an operator may adjust alone."""
+        """``adjust_max``: asset → what an operator may adjust or grant alone by one command."""
         self._tokens, self._revocations, self._adjust_max = tokens, revocations, adjust_max
         self.limiter = limiter
 
