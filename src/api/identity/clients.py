@@ -107,7 +107,7 @@ class Clients:
 
     async def disable(self, client_id: str) -> bool:
         """Disable it and revoke its tokens, and those of players that it asked for. False: there is no such client.
-        Raises IdentityUnavailable."""
+        Raises LastAdmin, IdentityUnavailable."""
         now_us = self._clock()
         return await self._store.disable(client_id, now_us, now_us + REVOKED_FOR_US)
 

@@ -11,6 +11,7 @@ Invariants:
 (3) the store has hashes of refresh tokens, never the tokens.
 """
 
+import logging
 import re
 import secrets
 from hashlib import sha256
@@ -43,6 +44,7 @@ _UNKNOWN_KEY: Final = "the key of the access token is unknown or retired"
 _VERIFIED_MAX: Final = 20_000
 """Verified tokens in memory. Chosen: 20 MB; to verify one takes 0.1 ms."""
 _HANDLE: Final = 22
+_log: Final = logging.getLogger(__name__)
 _is_refresh: Final = re.compile(r"[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}").fullmatch
 
 
@@ -88,6 +90,8 @@ class Tokens:
         self._store, self._keys, self._revocations, self._clock = store, keys, revocations, clock
         self._issuer = issuer
         self._verified: dict[bytes, _Verified] = {}
+        self.reused = 0
+        """How often a spent refresh token came again."""
 
     async def begin(self, client: Client) -> TokenPair:
         """The first tokens of a client that has logged in. Raises IdentityUnavailable."""
@@ -120,6 +124,11 @@ class Tokens:
             now_us + REVOKED_FOR_US,
         )
         if isinstance(found, Reused):
+            self.reused += 1
+            _log.warning(
+                "a spent refresh token of a login of %s came again, so it may be stolen: this login is revoked",
+                found.client_id,
+            )
             await self._revocations.read()
             return None
         if found is None:
