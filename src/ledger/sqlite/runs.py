@@ -118,8 +118,8 @@ def merge(
     writer: sqlite3.Connection, partition: int, transaction: Transaction, has_room: Callable[[int], bool]
 ) -> Iterator[None]:
     """Merge the newest runs into one if enough of them have about the same size, and if the disk ``has_room`` for so
-    many more bytes. Each step is one transaction at most. Saves may come between two steps. To give the merge up, take
-    no further step: the runs stay as they are."""
+    many more bytes. Each step is one transaction at most. Saves may come between two steps. To give the merge up,
+    take no further step: the runs stay as they are."""
     runs = writer.execute(_RUNS, (partition,)).fetchall()
     number = merged_at_once([entries for _, entries in runs])
     old = sorted(run for run, _ in runs[:number])
