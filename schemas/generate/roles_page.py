@@ -16,14 +16,18 @@ Written by `make schemas` from the code; a test tries each cell, single posts an
 [production](production.md). While login is off (`STAKELOG_AUTH=off`) all requests may do everything.
 
 - Without a valid access token a route that is not open to all is 401; a role that may not use it gets 403
-  `forbidden`, whose `needs` names the roles that may. A malformed request is 400 before that.
+  `forbidden`, whose `needs` names the roles that may. A malformed request is 400 before that. Only
+  where commands are posted, a body of more than 64 KiB from a role that posts none is 403 before it has arrived,
+  whatever is in it.
 - A **player** reads what is theirs: the `user_id` in the path, or in the query, is the player's. Percent-encoded it
   is the same id; in other letters it is another one.
-- A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only.
-  Other commands name no game: `settle_bet` and `cancel_bet` name a bet. A client **narrowed to types** posts these
-  only.
-- An operator's `adjust` has a bound, `STAKELOG_ADJUST_MAX`; a larger sum is proposed by one operator and approved by
-  another one.
+- A client that is **narrowed to types** posts these only.
+- A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only,
+  and `settle_bet` if `external` is one of them: bets of other games are settled by results. Every other command names
+  no game. Of these it posts `open_wallet`; the others only if it is narrowed to types too, and these name it. A
+  `cancel_bet` then cancels open bets of every game, and a `deposit` or `transfer` moves money of all games.
+- An operator's `adjust` and `grant_bonus` have a bound, `STAKELOG_ADJUST_MAX`: of each command, not of a day. A
+  larger adjustment is proposed by one operator and approved by another one; a game server posts a larger grant.
 - The client is the `actor` of its events: two operators are two pairs of eyes, one is not.
 
 """

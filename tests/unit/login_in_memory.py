@@ -39,6 +39,9 @@ class ProcessKeys:
     def public(self, kid: str) -> Ed25519PublicKey | None:
         return self._public if kid == self._signing.kid else None
 
+    def accepts(self, kid: str) -> bool:
+        return kid == self._signing.kid
+
     def jwks(self) -> list[dict[str, str]]:
         return [jwk_of(self._public)]
 

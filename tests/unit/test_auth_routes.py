@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,6 +20,8 @@ from api.identity import hashing
 from api.identity.hashing import SecretHasher
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.tokens import ACCESS_S, LEEWAY_S
+from api.routes import auth
+from ledger.pacing import RareWarnings
 from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.login_in_memory import LoginInMemory, bearer
 
@@ -392,6 +395,44 @@ async def test_unknown_clients_are_404(world: World) -> None:
     assert (await world.as_admin("POST", "/v1/clients/meera/rotate", {"grace_s": -1})).status == 400
 
 
+async def test_the_last_enabled_admin_cannot_be_disabled(tmp_path: Path) -> None:
+    async with LoginInMemory(tmp_path) as login, InMemoryApi(tmp_path, login=login.parts) as api_client:
+        world = World(api_client, login)
+        refused = await world.as_admin("DELETE", "/v1/clients/root")
+        assert (refused.status, refused.json()["code"]) == (409, "last_admin")
+        await login.clients.add("second", ADMIN)
+        assert (await world.as_admin("DELETE", "/v1/clients/second")).status == 204
+        assert (await world.as_admin("DELETE", "/v1/clients/root")).status == 409
+
+
+async def test_changes_of_clients_and_failures_are_logged_without_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "_failures", RareWarnings(logging.getLogger(auth.__name__)))
+    async with LoginInMemory(tmp_path) as login, InMemoryApi(tmp_path, login=login.parts) as api_client:
+        world = World(api_client, login)
+        with caplog.at_level(logging.INFO, "api"):
+            added = await world.as_admin("POST", "/v1/clients", {"client_id": "new", "role": OPERATOR})
+            rotated = await world.as_admin("POST", "/v1/clients/new/rotate", {})
+            refresh_token = (await login.pair(OPERATOR)).refresh_token
+            for _ in range(2):
+                await world.post("/v1/auth/refresh", {"refresh_token": refresh_token})
+                await world.post("/v1/auth/token", {"client_id": "new", "client_secret": "a-wrong-secret"})
+            await world.as_admin("DELETE", "/v1/clients/new")
+        assert [record.getMessage() for record in caplog.records] == [
+            "root added the client new, operator",
+            "root gave the client new a new secret",
+            "a login of new failed; others within 10 s are only counted",
+            "a spent refresh token of a login of operator came again, so it may be stolen: this login is revoked",
+            "root disabled the client new",
+        ]
+        secrets = (added.json()["client_secret"], rotated.json()["client_secret"], refresh_token, "a-wrong-secret")
+        assert not [secret for secret in secrets if secret in caplog.text]
+        counts = (await api_client.ask("GET", "/metrics", bearer(await login.token(ADMIN, "root")))).body.decode()
+        assert "stakelog_failed_logins_total 2.0" in counts
+        assert "stakelog_reused_refresh_tokens_total 1.0" in counts
+
+
 # --- the first start -----------------------------------------------------------------------------------------------
 
 
@@ -405,6 +446,7 @@ async def test_the_first_client_is_made_once(tmp_path: Path) -> None:
         assert await login.clients.create_first(None) is None
         assert await login.clients.create_first("another-secret") is None
         assert await login.clients.authenticate("admin", "another-secret") is None
+        await login.clients.add("root", ADMIN)
         await login.clients.disable("admin")
         assert await login.clients.create_first(None) is None, "a disabled one is not made again"
 

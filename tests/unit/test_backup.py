@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from api.cli.main import stakelog
 from api.composition.keys import make_keys
 from api.identity.master_key import make_master_key, read_master_keys
-from api.identity.private import Sealed, Unsealed
+from api.identity.private import Encrypted, PlainTexts
 from ledger.errors import FolderInUse, FolderUnusable
 from ledger.files import IDENTITY, MASTER_KEY
 from ledger.operations.backup import back_up
@@ -103,14 +103,14 @@ def test_a_backup_is_proved_and_has_no_files_but_its_own(data: Path, tmp_path: P
 async def test_a_backup_has_the_keys_for_this_user_only(data: Path, tmp_path: Path) -> None:
     async with key_store(data) as store:
         keys = make_keys(store, make_master_key(data / MASTER_KEY), lambda: 1)
-        (text,) = await keys.private.seal([Unsealed("u1", "c1", {"k": "v"})], "games")
+        (text,) = await keys.private.encrypt([PlainTexts("u1", "c1", {"k": "v"})], "games")
     assert run(data, tmp_path / "copy").exit_code == 0
     assert left_in(tmp_path / "copy") == sorted([EVENTS, IDENTITY, MASTER_KEY])
     for name in (IDENTITY, MASTER_KEY):
         assert (tmp_path / "copy" / name).stat().st_mode & 0o777 == 0o600
     async with key_store(tmp_path / "copy") as store:
         restored = make_keys(store, read_master_keys(tmp_path / "copy" / MASTER_KEY), lambda: 1)
-        assert await restored.private.open([Sealed("u1", "c1", text)]) == [{"k": "v"}]
+        assert await restored.private.decrypt([Encrypted("u1", "c1", text)]) == [{"k": "v"}]
 
 
 def test_an_empty_folder_may_take_the_backup(data: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from api.composition.container import system_clock
 from api.composition.keys import make_keys
 from api.identity.keys import RECEIPT, TOKEN
 from api.identity.master_key import MasterKeys, make_master_key, parse_master_keys, read_master_keys
-from api.identity.private import Sealed, Unsealed
+from api.identity.private import Encrypted, PlainTexts
 from ledger.files import MASTER_KEY
 from ledger.sqlite.folder import FolderLock
 from unit.identity import MASTER, OTHER_MASTER, key_store
@@ -37,7 +37,7 @@ def fill(data: Path, masters: MasterKeys) -> str:
         async with key_store(data) as store:
             made = make_keys(store, masters, system_clock)
             await made.ring.reload()
-            (text,) = await made.private.seal([Unsealed("u1", "c1", {"k": "v"})], "games")
+            (text,) = await made.private.encrypt([PlainTexts("u1", "c1", {"k": "v"})], "games")
             return text
 
     return asyncio.run(filled())
@@ -48,7 +48,7 @@ def opened(data: Path, masters: MasterKeys, text: str) -> object:
         async with key_store(data) as store:
             made = make_keys(store, masters, system_clock)
             await made.ring.reload()
-            return (await made.private.open([Sealed("u1", "c1", text)]))[0]
+            return (await made.private.decrypt([Encrypted("u1", "c1", text)]))[0]
 
     return asyncio.run(read())
 
@@ -62,6 +62,17 @@ def test_the_keys_are_listed_and_a_new_one_is_made(data: Path) -> None:
     assert rows[2]["signs_from_us"] > rows[1]["signs_from_us"]
     assert keys(data, "list").output.count("\n") == 3
     assert keys(data, "rotate", "other").exit_code == 2
+
+
+def test_a_stolen_key_of_tokens_is_replaced_at_once(data: Path) -> None:
+    fill(data, make_master_key(data / MASTER_KEY))
+    before = json.loads(keys(data, "list", "--json").output)["keys"]
+    done = keys(data, "rotate", "token", "--retire-now")
+    assert done.exit_code == 0, done.output
+    receipt, token = json.loads(keys(data, "list", "--json").output)["keys"]
+    assert receipt == before[0]
+    assert done.output.startswith(f"{token['kid']} signs now")
+    assert keys(data, "rotate", "receipt", "--retire-now").exit_code == 2
 
 
 def test_a_new_master_key_in_the_folder_opens_all_keys_and_the_old_one_none(data: Path) -> None:

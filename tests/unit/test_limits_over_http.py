@@ -1,8 +1,9 @@
 """Rate limits and signatures as the routes apply them: which bucket counts, and what comes before what."""
 
+import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api.http.bounds import OF_CLIENT_MAX
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, PLAYER
 from api.identity.ports import Client
 from api.limits.limits import LOGINS_OF_ADDRESS, Rates
@@ -52,6 +54,50 @@ class World:
             if answer.status == 429:
                 return passed, answer
         raise AssertionError("nothing is limited")
+
+
+class LongBody:
+    """A request whose body arrives when the test says so."""
+
+    def __init__(self, api: InMemoryApi, path: str, *headers: tuple[str, str]) -> None:
+        scope: Any = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in (JSON, *headers)],
+            "client": ("192.0.2.1", 1),
+        }
+        self._parts: asyncio.Queue[Any] = asyncio.Queue()
+        self._sent: list[Any] = []
+        self._task = asyncio.create_task(api.app(scope, self._parts.get, self._send))
+
+    async def _send(self, message: Any) -> None:
+        self._sent.append(message)
+
+    def upload(self, part: bytes) -> None:
+        self._parts.put_nowait({"type": "http.request", "body": part, "more_body": True})
+
+    @property
+    def problem(self) -> Any:
+        return msgspec.json.decode(self._sent[1]["body"])
+
+    async def refusal(self) -> tuple[int, str]:
+        """The status and the code of a response that does not wait for the end of the body."""
+        await until(lambda: len(self._sent) == 2)
+        return self._sent[0]["status"], self.problem["code"]
+
+    async def end(self) -> None:
+        self._parts.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        async with asyncio.timeout(60):
+            await self._task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - the application has no event for a test
+            await asyncio.sleep(0.001)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -146,6 +192,27 @@ async def test_a_players_requests_do_not_count_for_the_game_server(world: World)
     assert (await world.api.get("/v1/wallets/u2?consistency=strong", server)).status == 404
 
 
+async def test_what_another_client_reads_of_a_user_or_may_not_do_does_not_count_for_the_game_server(
+    world: World,
+) -> None:
+    server, auditor = [bearer(await world.login.token(role, f"u8-{role}")) for role in (GAME_SERVER, AUDITOR)]
+    refused = [(await world.api.ask("DELETE", "/v1/wallets/u8/private", auditor)).status for _ in range(15)]
+    assert refused == [403] * 15, "they are not counted for the user"
+    world.refill()
+    passed, limited = await world.until_limited("GET", "/v1/wallets/u8?consistency=strong", auditor)
+    assert (passed, limited.json()["limit"]) == (10, "user")
+    assert (await world.post("/v1/commands", opening("u8"), server)).status == 201
+
+
+async def test_requests_for_no_route_count_for_their_address(world: World) -> None:
+    for number in range(15):
+        assert (await world.api.get(f"/nothing-{number}")).status == 404
+        assert (await world.api.ask("DELETE", "/v1/commands")).status == 405
+    assert (await world.api.get("/nothing")).status == 429
+    assert (await world.api.ask("DELETE", "/v1/commands")).status == 429
+    assert (await world.api.ask("GET", "/nothing", app=world.api.inside)).status == 404, "the internal listener"
+
+
 async def test_a_batch_counts_its_commands_for_the_client_and_for_each_user(world: World) -> None:
     server = bearer(await world.login.token(GAME_SERVER, "batches"))
     busy = [opening("busy", f"c-{number}") for number in range(9)]
@@ -158,6 +225,38 @@ async def test_a_batch_counts_its_commands_for_the_client_and_for_each_user(worl
     assert (whole.status, whole.json()["limit"]) == (429, "client"), "5 of 20 are left, 8 are asked for"
     assert (await world.post("/v1/commands", opening("busy"), server)).status == 422, "its tenth of ten"
     assert (await world.post("/v1/commands", opening("busy"), server)).status == 429
+
+
+@pytest.mark.parametrize("role", [PLAYER, AUDITOR, ADMIN])
+@pytest.mark.parametrize("path", ["/v1/commands", "/v1/commands/batch"])
+async def test_a_role_that_posts_nothing_cannot_make_the_service_keep_a_long_body(
+    world: World, role: str, path: str
+) -> None:
+    token = bearer(await world.login.token(role, "u1"))
+    body = LongBody(world.api, path, token)
+    body.upload(b" " * 100_000)
+    assert await body.refusal() == (403, "forbidden")
+    assert body.problem["needs"] == ["game_server", "operator"]
+    await body.end()
+    assert world.api.app.arriving.used == 0
+    short = await world.post("/v1/commands", {"type": "x"}, token)
+    assert short.status == 400, "in a body of usual size, 400 comes before 403"
+
+
+async def test_one_client_cannot_use_up_the_room_for_the_long_bodies_of_others(world: World) -> None:
+    greedy, other = [bearer(await world.login.token(GAME_SERVER, name)) for name in ("greedy", "other")]
+    first = LongBody(world.api, "/v1/commands", greedy)
+    first.upload(b" " * OF_CLIENT_MAX)
+    await until(lambda: world.api.app.arriving.used == OF_CLIENT_MAX)
+    second = LongBody(world.api, "/v1/commands", greedy)
+    second.upload(b" " * 100_000)
+    assert await second.refusal() == (503, "overloaded")
+    long = msgspec.json.encode(opening("u3")) + b" " * 100_000
+    assert (await world.post("/v1/commands", long, other)).status == 201
+    await second.end()
+    await first.end()
+    assert (await world.post("/v1/commands", long, greedy)).status == 200
+    assert world.api.app.arriving.used == 0
 
 
 async def test_wrong_secrets_are_slowed_before_argon2_runs(world: World) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api.cli import listener
-from api.cli.listener import Listener, PortTaken, free_address
+from api.cli.listener import CannotListen, Listener, resolve_free
 from api.cli.open_files import FOR_OTHERS
 from api.composition.network import Address
 from deploy.local.server import free_port
@@ -33,7 +33,7 @@ async def _http_only(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def listening(connections_max: int = 100) -> AsyncIterator[Listener]:
     app: Any = _http_only
-    one = Listener(app, free_address(Address("127.0.0.1", free_port()), "STAKELOG_PORT"), connections_max)
+    one = Listener(app, resolve_free(Address("127.0.0.1", free_port()), "STAKELOG_PORT"), connections_max)
     await one.start()
     try:
         yield one
@@ -115,11 +115,11 @@ async def test_beyond_the_bound_a_connection_waits_until_another_one_ends() -> N
 
 async def test_a_name_is_resolved_and_a_taken_port_is_refused() -> None:
     async with listening() as one:
-        assert free_address(Address("localhost", free_port()), "STAKELOG_PORT").host in ("127.0.0.1", "::1")
+        assert resolve_free(Address("localhost", free_port()), "STAKELOG_PORT").host in ("127.0.0.1", "::1")
         with pytest.raises(
-            PortTaken, match=r"cannot listen on .*: .*, set STAKELOG_INTERNAL to another one; otherwise"
+            CannotListen, match=r"cannot listen on .*: .*, set STAKELOG_INTERNAL to another one; otherwise"
         ):
-            free_address(one.address, "STAKELOG_INTERNAL")
+            resolve_free(one.address, "STAKELOG_INTERNAL")
 
 
 @pytest.mark.parametrize(

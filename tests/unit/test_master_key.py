@@ -26,12 +26,12 @@ KEY = b64encode(MASTER).decode()
 
 def test_a_wrapped_key_opens_under_its_name_only() -> None:
     wrapped = MASTERS.wrap(b"a key", "user:u1:k")
-    assert b"a key" not in wrapped.sealed
+    assert b"a key" not in wrapped.ciphertext
     assert MASTERS.unwrap(wrapped, "user:u1:k") == b"a key"
     with pytest.raises(MasterKeyUnusable, match="user:u2:k in the identity store was changed"):
         MASTERS.unwrap(wrapped, "user:u2:k")
     with pytest.raises(MasterKeyUnusable, match="was changed"):
-        MASTERS.unwrap(Wrapped(wrapped.sealed[:-1] + b"!", wrapped.master_id), "user:u1:k")
+        MASTERS.unwrap(Wrapped(wrapped.ciphertext[:-1] + b"!", wrapped.master_id), "user:u1:k")
 
 
 def test_another_master_key_is_one_clear_line_without_the_key() -> None:

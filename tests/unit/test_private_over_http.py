@@ -181,7 +181,9 @@ async def test_without_its_store_nothing_is_written_and_what_was_written_is_not_
     monkeypatch.setattr(api.keys, "user_keys", fails)
     written = list(api.world.appended.heads)
     new = await api.post(deposit("c2", private=SECRET))
-    assert (new.status, new.json()["code"]) == (503, "log_unavailable")
+    assert (new.status, new.json()["code"]) == (503, "outcome_unknown"), "it may be a repetition"
+    again = await api.post(deposit(private=SECRET))
+    assert (again.status, again.json()["code"]) == (503, "outcome_unknown"), "it was accepted before"
     assert (await api.post(deposit("c3"))).status == 201
     repeated = await api.post(deposit())
     assert (repeated.status, repeated.json()["code"]) == (503, "outcome_unknown")
@@ -190,6 +192,21 @@ async def test_without_its_store_nothing_is_written_and_what_was_written_is_not_
     assert [one["status"] for one in batch] == [503, 200]
     assert (await api.get("/v1/wallets/u1/history")).json()["code"] == "log_unavailable"
     assert sum(head.seq for head in api.world.appended.heads) == sum(head.seq for head in written) + 1
+
+
+async def test_without_its_store_a_batch_goes_on_but_for_private_texts_and_what_follows_them_in_the_wallet(
+    api: Private, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = {"type": "open_wallet", "command_id": "c0", "user_id": "u2"}
+
+    async def fails(_: Any) -> Any:
+        raise IdentityUnavailable("gone")
+
+    monkeypatch.setattr(api.keys, "user_keys", fails)
+    commands = [deposit("c1"), deposit("c2", private=SECRET), opening, deposit("c3"), {"type": "x"}]
+    batch = (await api.post(commands, at="/v1/commands/batch")).json()
+    assert [one["status"] for one in batch] == [201, 503, 201, 503, 400]
+    assert [batch[index]["problem"]["code"] for index in (1, 3)] == ["outcome_unknown"] * 2
 
 
 async def test_without_a_master_key_private_is_refused_element_by_element(tmp_path: Path) -> None:

@@ -252,6 +252,16 @@ async def test_an_operator_adjusts_alone_up_to_the_set_amount(world: World, amou
     assert other.status == 422, "without a bound the ledger decides"
 
 
+@pytest.mark.parametrize(
+    ("role", "amount", "may"), [(OPERATOR, 0, True), (OPERATOR, 1, False), (GAME_SERVER, 1, True)]
+)
+async def test_an_operator_grants_alone_up_to_the_set_amount(world: World, role: str, amount: int, may: bool) -> None:
+    command = {"type": "grant_bonus", "command_id": "c", "user_id": "never-opened", "asset": "INR", "grant_id": "g"}
+    answer = await world.ask(role, "POST", "/v1/commands", {**command, "amount": BOUND + amount})
+    assert answer.status == (422 if may else 403), answer.body
+    assert may or answer.json()["amount_max"] == BOUND
+
+
 # --- narrowed clients ----------------------------------------------------------------------------------------------
 
 
@@ -261,9 +271,29 @@ async def test_a_client_of_some_games_posts_bets_of_these_only(world: World) -> 
     other = await world.ask_with(token, "POST", "/v1/commands", bet)
     assert (other.status, other.json()["game"]) == (403, "external")
     assert (await world.ask_with(token, "POST", "/v1/commands", {**bet, "game": "roulette"})).status == 422
-    assert (await world.ask_with(token, "POST", "/v1/commands", COMMANDS["deposit"])).status != 403
     items = (await world.ask_with(token, "POST", "/v1/commands/batch", [bet, {**bet, "game": "roulette"}])).json()
     assert [item["status"] for item in items] == [403, 422]
+
+
+NAMES_NO_GAME: Final = [
+    kind
+    for kind in OF_THE_CONTRACT[GAME_SERVER].split()
+    if kind not in ("place_bet", "record_result", "cancel_period")
+]
+
+
+@pytest.mark.parametrize("kind", NAMES_NO_GAME)
+async def test_a_client_of_some_games_needs_types_for_commands_that_name_no_game(world: World, kind: str) -> None:
+    games = ("roulette",)
+    plain = await world.login.token(GAME_SERVER, "roulette-only", games=games)
+    typed = await world.login.token(GAME_SERVER, f"roulette-{kind}", games=games, types=(kind,))
+    external = await world.login.token(GAME_SERVER, "external-only", games=("external",))
+    allowed = []
+    for token in (plain, typed, external):
+        answer = await world.ask_with(token, "POST", "/v1/commands", {**COMMANDS[kind], "command_id": f"no-{kind}"})
+        allowed.append(answer.status != 403)
+    expected = {"open_wallet": [True, True, True], "settle_bet": [False, False, True]}
+    assert allowed == expected.get(kind, [False, True, False])
 
 
 async def test_a_client_of_some_types_posts_these_only(world: World) -> None:

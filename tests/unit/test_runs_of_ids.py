@@ -19,7 +19,7 @@ def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_CHUNK_BYTES", 30)
     monkeypatch.setattr(runs, "_MERGED_AT_ONCE", 3)
     monkeypatch.setattr(runs, "_SMALL", 4)
-    monkeypatch.setattr(runs, "_ENTRIES_PER_COMMIT", 7)
+    monkeypatch.setattr(runs, "_PAIRS_PER_COMMIT", 7)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_a_merge_leaves_the_log_its_reserve_of_the_disk(
 
 
 @pytest.mark.parametrize(
-    ("entries", "number"),
+    ("counts", "number"),
     [
         ([], 0),
         ([1, 1], 0),
@@ -217,8 +217,8 @@ def test_a_merge_leaves_the_log_its_reserve_of_the_disk(
         ([1, 1_000, 1, 1, 10], 4),
     ],
 )
-def test_the_newest_runs_of_about_the_same_size_are_merged(entries: list[int], number: int) -> None:
-    assert runs.merged_at_once(entries) == number
+def test_the_newest_runs_of_about_the_same_size_are_merged(counts: list[int], number: int) -> None:
+    assert runs.merged_at_once(counts) == number
 
 
 def numbers_of_runs(store: SqliteStateStore, partition: int) -> list[int]:

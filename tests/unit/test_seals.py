@@ -127,8 +127,10 @@ class Signers:
 
         return signed
 
-    def public(self, *numbers: int, are_all: bool = True) -> PublicKeys:
-        return PublicKeys({self.kids[n]: self.private[n].public_key() for n in numbers}, are_all=are_all)
+    def public(self, *numbers: int, refuse_unknown: bool = True) -> PublicKeys:
+        return PublicKeys(
+            {self.kids[n]: self.private[n].public_key() for n in numbers}, refuse_unknown=refuse_unknown
+        )
 
 
 def signed_chain(signers: Signers) -> list[bytes]:
@@ -155,7 +157,7 @@ def test_signed_and_unsigned_seals_are_read_and_counted() -> None:
     for keys, checked_ones in (
         (None, 0),
         (signers.public(0, 1), 2),
-        (signers.public(0, are_all=False), 1),
+        (signers.public(0, refuse_unknown=False), 1),
     ):
         counts = SealCounts()
         assert anchors_of(lines, keys, counts) == anchors_of(lines)

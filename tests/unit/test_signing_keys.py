@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from api.identity.identity import GAME_SERVER
 from api.identity.keys import LAST_TOKEN_S, PUBLISHED_S, RECEIPT, TOKEN, TOKEN_KEY_S, KeyRing, jwk_of
 from api.identity.ports import IdentityUnavailable
+from api.identity.tokens import TokenRefused, Tokens
 from unit.identity import MASTERS, key_store
+from unit.login_in_memory import LoginInMemory
 
 SECOND_US = 1_000_000
 
@@ -75,6 +78,47 @@ async def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_
         assert ring.public(old) is None
         assert old not in {jwk["kid"] for jwk in ring.jwks()}
         assert old not in {key.kid for key in await store.signing_keys()}
+
+
+async def test_rotations_close_together_never_delete_the_key_that_signs(tmp_path: Path) -> None:
+    clock = Clock()
+    async with key_store(tmp_path) as store:
+        ring = KeyRing(store, MASTERS, clock)
+        await ring.reload()
+        for _ in range(3):
+            assert await ring.rotate(TOKEN) is not None
+            clock.now_us += 20 * SECOND_US
+        for _ in range(40):
+            clock.now_us += 60 * SECOND_US
+            signing = ring.signing().kid
+            await ring.reload()
+            assert ring.signing().kid == signing
+        assert [key.kid for key in await store.signing_keys() if key.purpose == TOKEN] == [signing]
+
+
+async def test_a_stolen_key_is_replaced_at_once_and_its_tokens_are_refused_although_they_were_verified_before(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    async with key_store(tmp_path) as store, LoginInMemory(tmp_path) as login:
+        ring = KeyRing(store, MASTERS, clock)
+        await ring.reload()
+        tokens = Tokens(login.store, ring, login.revocations, clock)
+        await login.token(GAME_SERVER)
+        pair = await tokens.begin_player(GAME_SERVER, "u1")
+        token = pair.access_token.encode()
+        assert tokens.identity_of(token).user_id == "u1"
+        receipts = ring.receipt_kid
+        new = await ring.replace_token_key()
+        await ring.reload()
+        assert new is not None
+        assert (ring.signing().kid, ring.receipt_kid) == (new.kid, receipts)
+        assert [key.kid for key in await store.signing_keys() if key.purpose == TOKEN] == [new.kid]
+        with pytest.raises(TokenRefused, match="retired"):
+            tokens.identity_of(token)
+        renewed = await tokens.refresh(pair.refresh_token)
+        assert renewed is not None
+        assert tokens.identity_of(renewed.access_token.encode()).user_id == "u1"
 
 
 async def test_a_key_of_receipts_is_published_permanently(tmp_path: Path) -> None:

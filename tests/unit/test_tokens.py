@@ -164,6 +164,14 @@ async def test_a_token_of_our_key_for_another_purpose_is_refused(login: LoginInM
         refused(login, signed(login, {key: value for key, value in claims.items() if key != name}))
 
 
+async def test_a_token_of_our_key_that_lasts_longer_than_ours_is_refused(login: LoginInMemory) -> None:
+    claims = claims_of(await login.token(OPERATOR))
+    refused(login, signed(login, {**claims, "exp": claims["exp"] + 1}), "900 s at most")
+    later_s = LEEWAY_S + 1
+    later = {**claims, "iat": claims["iat"] + later_s, "exp": claims["exp"] + later_s}
+    refused(login, signed(login, later), "not valid yet")
+
+
 @pytest.mark.parametrize(
     "token",
     [
@@ -234,6 +242,21 @@ async def test_a_spent_refresh_token_revokes_all_tokens_of_its_family(login: Log
     assert await login.tokens.refresh(third.refresh_token) is None
     assert accepted(login, other.access_token).client_id == "meera", "another login goes on"
     await refreshed(login, other)
+
+
+async def test_without_a_key_that_signs_no_refresh_token_is_spent(
+    login: LoginInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await login.pair(OPERATOR)
+
+    def unread() -> None:
+        raise IdentityUnavailable("the signing keys could not be read yet")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(login.keys, "signing", unread)
+        with pytest.raises(IdentityUnavailable):
+            await login.tokens.refresh(first.refresh_token)
+    await refreshed(login, first)
 
 
 async def test_of_concurrent_refreshes_exactly_one_succeeds(login: LoginInMemory) -> None:

@@ -43,18 +43,28 @@ def list_keys(as_json: bool) -> None:
 
 @keys.command()
 @click.argument("purpose", type=click.Choice(["token", "receipt"]))
-def rotate(purpose: str) -> None:
+@click.option("--retire-now", is_flag=True, help="The key of tokens is stolen: delete it now.")
+def rotate(purpose: str, retire_now: bool) -> None:
     """Make a new key for tokens, or for receipts and seals.
 
     It is published at once and signs after ten minutes; nodes need no restart. Keys of tokens are also rotated
     by themselves, every 30 days.
+
+    With --retire-now the new key of tokens signs at once, and the others are deleted. Every node follows within a
+    minute; from then on it refuses all older access tokens. Clients and players get new ones by their refresh tokens.
     """
-    from api.identity.keys import PUBLISHED_S
+    if retire_now and purpose != "token":
+        raise click.UsageError("--retire-now is for the key of tokens: a key of receipts stays published permanently")
+    from api.identity.keys import PUBLISHED_S, RELOAD_S
 
     async def rotated(settings: "Settings", store: "KeyStore") -> str:
         ring = await _ring(settings, store)
-        key = await ring.rotate(purpose)
-        return "another process has just made one" if key is None else f"{key.kid} signs in {PUBLISHED_S // 60} min"
+        key = await (ring.replace_token_key() if retire_now else ring.rotate(purpose))
+        if key is None:
+            return "another process has just made one" + (": run it again" if retire_now else "")
+        if retire_now:
+            return f"{key.kid} signs now; the others are deleted, which every node knows in {RELOAD_S} s"
+        return f"{key.kid} signs in {PUBLISHED_S // 60} min"
 
     click.echo(_run(rotated))
 

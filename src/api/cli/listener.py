@@ -33,7 +33,7 @@ _BACKLOG: Final = 4096
 _log = logging.getLogger(__name__)
 
 
-class PortTaken(Exception):
+class CannotListen(Exception):
     """The server cannot listen on its address: a sentence for the operator."""
 
 
@@ -41,7 +41,7 @@ class Listener:
     """Serves one application on one address, from ``start`` to ``end``."""
 
     def __init__(self, app: Rim, address: Address, connections_max: int, tls: TlsFiles | None = None) -> None:
-        """``address``: from ``free_address``. ``connections_max``: further ones wait until one ends. ``tls``: checked
+        """``address``: from ``resolve_free``. ``connections_max``: further ones wait until one ends. ``tls``: checked
         by ``refuse_unusable``."""
         self.app = app
         self.address = address
@@ -127,8 +127,8 @@ class Listener:
                 _log.warning("cut off %d clients of %s that did not read their responses", number, self.url)
 
 
-def free_address(address: Address, setting: str) -> Address:
-    """The address with its name resolved. ``setting``: the one that names the port. Raises PortTaken: the server
+def resolve_free(address: Address, setting: str) -> Address:
+    """The address with its name resolved. ``setting``: the one that names the port. Raises CannotListen: the server
     shares ports (SO_REUSEPORT), so two services would take turns on one."""
     try:
         family, _, _, _, found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
@@ -136,7 +136,7 @@ def free_address(address: Address, setting: str) -> Address:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(found)
     except OSError as error:
-        raise PortTaken(
+        raise CannotListen(
             f"cannot listen on {address}: {error.strerror}. If another process uses the port, set {setting} to "
             "another one; otherwise correct the host"
         ) from error

@@ -66,15 +66,16 @@ def serve() -> None:
     STAKELOG_MASTER_KEY   the same key as a setting [none]
     STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
                           and below 0 is without limit [50000]
-    STAKELOG_RATE_USER    the same for one user, and for a player [200]
+    STAKELOG_RATE_USER    of a client for one user, and of a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
                           address [200]
     STAKELOG_RATE_LOGIN_PER_MIN  failed logins of one client from one address,
                           a minute [10]
     STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
                           X-Forwarded-For names the address of a client [none]
-    STAKELOG_ADJUST_MAX   what an operator may adjust alone, in minor units, as
-                          INR:1000000,GOLD:0; or none [10,000 of each unit]
+    STAKELOG_ADJUST_MAX   what an operator may adjust or grant alone by one
+                          command, in minor units, as INR:1000000,GOLD:0; or
+                          none [10,000 of each unit]
     STAKELOG_ISSUER       address of the service for its clients, which its
                           tokens name, as https://ledger.example [none]
     STAKELOG_PARTITIONS   1 to 1024, fixed when the log is created [16]

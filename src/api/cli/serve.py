@@ -19,7 +19,7 @@ import uvloop
 from dishka import AsyncContainer
 from dishka.exceptions import ExitError
 
-from api.cli.listener import Listener, PortTaken, free_address
+from api.cli.listener import CannotListen, Listener, resolve_free
 from api.cli.open_files import allow_connections
 from api.cli.tls import TlsUnusable
 from api.composition.application import Applications
@@ -65,9 +65,9 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     creates = _creates_ledger(settings)
     try:
-        address = free_address(Address(settings.host, settings.port), "STAKELOG_PORT")
-        internal = settings.internal and free_address(settings.internal, "STAKELOG_INTERNAL")
-    except PortTaken as error:
+        address = resolve_free(Address(settings.host, settings.port), "STAKELOG_PORT")
+        internal = settings.internal and resolve_free(settings.internal, "STAKELOG_INTERNAL")
+    except CannotListen as error:
         raise CannotServe(str(error)) from error
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -155,7 +155,7 @@ async def _serve_node(
     await asyncio.gather(*(listener.start() for listener in listeners))
     waiting: list[asyncio.Task[Any]] = [background.awaited(stop.wait(), "stop")]
     if settings.tls is not None:
-        waiting.append(background.keep(partial(_reload_when_told, listeners[0]), "tls-reload"))
+        waiting.append(background.keep(partial(_reload_on_sighup, listeners[0]), "tls-reload"))
     try:
         await node.join()
     except LedgerError as error:
@@ -192,7 +192,7 @@ async def _serve_node(
     _log.info("stopped")
 
 
-async def _reload_when_told(listener: Listener) -> None:
+async def _reload_on_sighup(listener: Listener) -> None:
     """Read the certificate again after each SIGHUP. Without TLS the signal ends the process, as it does any other."""
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)

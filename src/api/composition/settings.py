@@ -24,7 +24,8 @@ from ledger.core.money import AMOUNT_MAX, Assets, parse_assets
 from ledger.core.position import PARTITIONS_MAX
 
 ADJUST_MAX_UNITS: Final = 10_000
-"""Chosen: corrections of a player's complaint are smaller; a stolen operator's token cannot make a fortune alone."""
+"""Chosen: corrections of a player's complaint are smaller. It bounds one command, so a stolen operator's token can
+repeat it until the rate limit; each is an event of that operator."""
 SEAL_S_MAX: Final = 31 * 86_400
 RATE_MAX: Final = 1_000_000
 DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
@@ -66,6 +67,7 @@ KNOWN: Final = frozenset(
         "SUSPECT_READS",
     )
 )
+_PLACEHOLDER: Final = "REPLACE-ME"
 SQLITE: Final = "sqlite"
 """The log and the read model without a server: files in the data folder."""
 KAFKA: Final = "kafka://"
@@ -128,7 +130,8 @@ class Settings(Struct, frozen=True):
     issuer: str | None = None
     """The public address of the service, which its tokens name."""
     adjust_max: Mapping[str, int] = {}
-    """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
+    """Asset → what an operator may adjust or grant alone by one command, in minor units; an asset without one has no
+    bound."""
     rates: Rates = Rates()
     trusted_proxies: tuple[AnyNetwork, ...] = ()
     """Only these may name a client's address in ``X-Forwarded-For``."""
@@ -139,6 +142,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     unknown = sorted(name for name in environment if name.startswith("STAKELOG_") and name not in KNOWN)
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(KNOWN))}")
+    _refuse_placeholders(environment)
     host = environment.get("STAKELOG_HOST", "127.0.0.1")
     port = _integer(environment, "STAKELOG_PORT", 8080, 1, 65_535)
     try:
@@ -185,6 +189,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         rates=_rates(environment),
         trusted_proxies=_trusted_proxies(environment),
     )
+
+
+def _refuse_placeholders(environment: Mapping[str, str]) -> None:
+    """A secret that is in the repository is none. Its value is not quoted: it may have another secret too."""
+    for name, value in environment.items():
+        if name.startswith("STAKELOG_") and _PLACEHOLDER in value:
+            raise SettingsError(f"{name} still has the placeholder {_PLACEHOLDER} of deploy/kubernetes: replace it")
 
 
 def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], V]) -> V | None:
@@ -287,8 +298,8 @@ def _adjust_max(environment: Mapping[str, str], assets: Assets) -> Mapping[str, 
         asset, colon, amount = item.strip().partition(":")
         if not (colon and asset in assets and amount.isascii() and amount.isdigit() and len(amount) <= 16):
             raise SettingsError(
-                f"{name}={text}: what an operator may adjust alone, as INR:1000000,GOLD:0 in minor units of declared "
-                "assets; or none, for no bound"
+                f"{name}={text}: what an operator may adjust alone by one command, as INR:1000000,GOLD:0 in minor "
+                "units of declared assets; or none, for no bound"
             )
         found[asset] = int(amount)
     return found

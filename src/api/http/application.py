@@ -14,13 +14,14 @@ import asyncio
 import hmac
 import logging
 import uuid
+from collections import Counter
 from time import perf_counter
 from typing import Any, Final
 
 from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
 
-from api.http.bounds import ARRIVING_MAX, UNSENT_MAX, ByteBudget
+from api.http.bounds import ARRIVING_MAX, OF_CLIENT_MAX, UNSENT_MAX, ByteBudget
 from api.http.browsers import SECURITY, Cors
 from api.http.json_bodies import read_json
 from api.http.problems import Problem, unavailable
@@ -61,13 +62,28 @@ class _Exchange:
     """How far a request has come: ``whole`` once its body has arrived, ``late`` once the time limit for the body is
     over, ``responding`` once its response has begun."""
 
-    __slots__ = ("arrived", "counted", "from_node", "late", "limit", "responding", "task", "whole")
+    __slots__ = (
+        "arrived",
+        "client_id",
+        "counted",
+        "from_node",
+        "late",
+        "limit",
+        "refusal",
+        "responding",
+        "task",
+        "whole",
+    )
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.responding = self.whole = self.late = self.from_node = False
         self.arrived = self.counted = 0
         """Bytes of its body, and how many of them count as ``arriving``."""
+        self.client_id: str | None = None
+        """Its sender, where login is on."""
+        self.refusal: Problem | None = None
+        """What a long body gets, whatever is in it."""
         self.limit: asyncio.TimerHandle | None = None
 
     def start_limit(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -101,6 +117,7 @@ class Rim:
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
         self.arriving, self.unsent = ByteBudget(ARRIVING_MAX), ByteBudget(UNSENT_MAX)
+        self._arriving_of: Counter[str] = Counter()
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         assert scope["type"] == ScopeType.HTTP, "the server accepts HTTP requests only"
@@ -132,6 +149,7 @@ class Rim:
                 path = scope["raw_path"].decode("latin-1")
                 found = self._router.find(path)
                 if found is None:
+                    self._gate.count_unidentified(scope)
                     raise Problem("not_found", f"there is nothing at {path}")
                 routes, values = found
                 template = routes.template
@@ -142,23 +160,28 @@ class Rim:
                 if served is None:
                     preflight = None if self._cors is None else self._cors.preflight(scope, routes.allowed)
                     if preflight is None:
+                        self._gate.count_unidentified(scope)
                         raise _not_allowed(method, routes)
                     status = preflight.status
                     await respond(sending, preflight, self.unsent, always)
                     return
                 route = served.route
                 identity = self._gate.identify(route.roles, scope)
+                if identity.role is not None:
+                    exchange.client_id = identity.client_id
+                    if route.checks_commands:
+                        exchange.refusal = self._gate.refusal_of_role(route.roles, identity)
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = loop.time() + wait_s
                 request = Request(served.read_path(values), query, scope, receiving, wait_until_s, identity)
-                self._gate.count_user(request)
                 if identity.public_key is not None:
                     await self._gate.check_signature(request)
                 if route.takes is not None:
                     request.body = await read_json(request, route.takes)
                 if not route.checks_commands:
                     self._gate.refuse_role(route.roles, request)
+                self._gate.count_user(request)
                 response = await self._handle(route, request)
                 if method == "GET" and not exchange.from_node:
                     self._refuse_unsent(response)
@@ -186,19 +209,35 @@ class Rim:
             del self._exchanges[task]
             if exchange.limit is not None:
                 exchange.limit.cancel()
-            self.arriving.used -= exchange.counted
+            self._release(exchange)
             self._requests.count(_label_of(method), template, status, perf_counter() - began)
 
     def _count(self, exchange: _Exchange, size: int) -> None:
         """Count ``size`` more bytes of the body. Raises Problem ``overloaded``, but never for a body of usual size,
-        nor for a call of another node: that node bounds its calls, and a refusal would leave outcomes unknown."""
+        nor for a call of another node: that node bounds its calls, and a refusal would leave outcomes unknown. Raises
+        Problem ``forbidden`` for commands of a role that posts none: its long bodies are not read to the end."""
         exchange.arrived += size
         if exchange.arrived <= PIECE_BYTES or exchange.from_node:
             return
+        if exchange.refusal is not None:
+            raise exchange.refusal
         if not self.arriving.fits(size):
             raise Problem("overloaded", "too many long bodies are arriving at once")
+        client_id = exchange.client_id
+        if client_id is not None:
+            if self._arriving_of[client_id] + size > OF_CLIENT_MAX:
+                raise Problem("overloaded", "too many long bodies of this client are arriving at once")
+            self._arriving_of[client_id] += size
         self.arriving.used += size
         exchange.counted += size
+
+    def _release(self, exchange: _Exchange) -> None:
+        """The body of this exchange is not in memory any more."""
+        self.arriving.used -= exchange.counted
+        if exchange.counted and exchange.client_id is not None:
+            self._arriving_of[exchange.client_id] -= exchange.counted
+            if not self._arriving_of[exchange.client_id]:
+                del self._arriving_of[exchange.client_id]
 
     def _refuse_unsent(self, response: Response) -> None:
         """Raise Problem ``overloaded`` where clients read too slowly. Not for the response to a command, which may be

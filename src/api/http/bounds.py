@@ -10,6 +10,8 @@ from typing import Final
 
 ARRIVING_MAX: Final = 64 * 1024 * 1024
 """Bytes of all bodies that are arriving. Chosen: room for eight of the largest bodies."""
+OF_CLIENT_MAX: Final = ARRIVING_MAX // 4
+"""The same of one client. Chosen: two of the largest bodies, so that one client does not refuse those of others."""
 UNSENT_MAX: Final = 64 * 1024 * 1024
 """Bytes of all long responses that are being sent. Chosen: room for 512 parts of pages of events."""
 

@@ -2,7 +2,8 @@
 
 Invariants:
 (1) a route with ``roles`` runs only for an access token that is valid now, and only for one of these roles; the two
-    routes that post commands check each command instead (``refuse_command``);
+    routes that post commands check each command instead (``refuse_command``), and refuse a long body of a role that
+    posts none before it has arrived;
 (2) a player reads what is theirs, and nothing of another user: the user_id in the path and in the query are compared
     as the handler reads them, decoded, byte for byte;
 (3) the order is the contract's: 401, then 400, then 403;
@@ -17,7 +18,7 @@ from litestar.types import HTTPScope
 from api.http.limiter import Element, Limiter
 from api.http.problems import Problem
 from api.http.requests import Request
-from api.identity.identity import PLAYER, STRANGER, WITHOUT_LOGIN, Identity
+from api.identity.identity import PLAYER, UNIDENTIFIED, WITHOUT_LOGIN, Identity
 from api.identity.revocations import Revocations
 from api.identity.roles import refusal_of
 from api.identity.tokens import TokenRefused, Tokens
@@ -34,7 +35,7 @@ class Gate:
     def __init__(
         self, tokens: Tokens, revocations: Revocations, limiter: Limiter, adjust_max: Mapping[str, int]
     ) -> None:
-        """``adjust_max``: asset → what an operator may adjust alone."""
+        """``adjust_max``: asset → what an operator may adjust or grant alone by one command."""
         self._tokens, self._revocations, self._adjust_max = tokens, revocations, adjust_max
         self.limiter = limiter
 
@@ -44,8 +45,8 @@ class Gate:
         revoked; ``malformed_request``."""
         if not roles:
             if scope["raw_path"] not in _PROBES:
-                self.limiter.count_stranger(scope)
-            return STRANGER
+                self.limiter.count_unidentified(scope)
+            return UNIDENTIFIED
         credentials: list[bytes] = []
         names_actor = False
         for name, value in scope["headers"]:
@@ -56,7 +57,7 @@ class Gate:
         token = _token_of(credentials)
         # A token that was verified before costs nothing to check; whatever else comes counts for its address first.
         verified = isinstance(token, bytes) and self._tokens.has_verified(token)
-        address = None if verified else self.limiter.count_stranger(scope)
+        address = None if verified else self.limiter.count_unidentified(scope)
         if isinstance(token, Problem):
             raise token
         if not self._revocations.known:
@@ -65,7 +66,7 @@ class Gate:
             identity = self._tokens.identity_of(token)
         except TokenRefused as refused:
             if address is None:
-                self.limiter.count_stranger(scope)
+                self.limiter.count_unidentified(scope)
             raise Problem("unauthenticated", str(refused)) from None
         if address is not None:
             self.limiter.give_back(address)
@@ -74,6 +75,11 @@ class Gate:
             detail = "with login the actor is the client of the token: leave out Stakelog-Actor"
             raise Problem("malformed_request", detail, field="Stakelog-Actor")
         return identity
+
+    def count_unidentified(self, scope: HTTPScope) -> None:
+        """Count a request for its address: it is for no route, so its token is not read. Raises Problem
+        ``rate_limited``."""
+        self.limiter.count_unidentified(scope)
 
     def count_user(self, request: Request[Any, Any]) -> None:
         """Count the request for the user in its path. Raises Problem ``rate_limited``."""
@@ -96,11 +102,17 @@ class Gate:
         role = request.identity.role
         if not roles:
             return
-        if role not in roles:
-            raise forbidden(f"the role {role} may not use this route", roles)
+        if refusal := self.refusal_of_role(roles, request.identity):
+            raise refusal
         if role == PLAYER and not _is_own(request):
             others = tuple(other for other in roles if other != PLAYER)
             raise forbidden("a player may read only their own data", others)
+
+    def refusal_of_role(self, roles: tuple[str, ...], identity: Identity) -> Problem | None:
+        """The problem if none of ``roles`` is that of ``identity``."""
+        if identity.role in roles:
+            return None
+        return forbidden(f"the role {identity.role} may not use this route", roles)
 
     def refuse_command(self, identity: Identity, command: Command) -> Problem | None:
         """The problem if ``identity`` may not post the command."""
@@ -113,6 +125,9 @@ class OpenGate:
 
     def identify(self, _roles: tuple[str, ...], _scope: HTTPScope) -> Identity:
         return WITHOUT_LOGIN
+
+    def count_unidentified(self, _scope: HTTPScope) -> None:
+        return
 
     def count_user(self, _request: Request[Any, Any]) -> None:
         return
@@ -128,6 +143,9 @@ class OpenGate:
 
     def refuse_role(self, _roles: tuple[str, ...], _request: Request[Any, Any]) -> None:
         return
+
+    def refusal_of_role(self, _roles: tuple[str, ...], _identity: Identity) -> Problem | None:
+        return None
 
     def refuse_command(self, _identity: Identity, _command: Command) -> Problem | None:
         return None

@@ -33,7 +33,7 @@ class Limiter:
     def __init__(self, limits: Limits, signed: SignedRequests, trusted_proxies: Sequence[AnyNetwork] = ()) -> None:
         self.limits, self._signed, self._trusted_proxies = limits, signed, tuple(trusted_proxies)
 
-    def count_stranger(self, scope: HTTPScope) -> str:
+    def count_unidentified(self, scope: HTTPScope) -> str:
         """Count a request whose sender is not known. Returns its address, for ``give_back``."""
         address = address_of(scope, self._trusted_proxies)
         if limited := self.limits.spend_address(address):

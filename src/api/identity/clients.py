@@ -61,7 +61,7 @@ class Clients:
             client = None
         if await self._hasher.verify(secret, None if client is None else client.secret_hash):
             return client
-        if client is None or not old_secret_holds(client, self._clock()):
+        if client is None or not old_secret_is_valid(client, self._clock()):
             return None
         return client if await self._hasher.verify(secret, client.old_secret_hash) else None
 
@@ -107,7 +107,7 @@ class Clients:
 
     async def disable(self, client_id: str) -> bool:
         """Disable it and revoke its tokens, and those of players that it asked for. False: there is no such client.
-        Raises IdentityUnavailable."""
+        Raises LastAdmin, IdentityUnavailable."""
         now_us = self._clock()
         return await self._store.disable(client_id, now_us, now_us + REVOKED_FOR_US)
 
@@ -127,7 +127,7 @@ def is_client_id(text: str) -> bool:
     return _is_id(text) is not None and text != LEDGER
 
 
-def old_secret_holds(client: Client, now_us: int) -> bool:
+def old_secret_is_valid(client: Client, now_us: int) -> bool:
     """Whether the secret before the last rotation is valid."""
     return client.old_secret_until_us is not None and now_us < client.old_secret_until_us
 

@@ -66,7 +66,7 @@ class DatabaseKeyStore:
 
     async def delete_signing_key(self, key: StoredSigningKey) -> None:
         async with self._database.transaction() as connection:
-            await _overwrite_what_goes(connection)
+            await _overwrite_deleted_rows(connection)
             await connection.execute(delete(SIGNING_KEYS).where(_is_signing_key(key)))
 
     async def user_keys(self, user_ids: Collection[str]) -> dict[str, StoredUserKey]:
@@ -86,7 +86,7 @@ class DatabaseKeyStore:
 
     async def delete_user_key(self, user_id: str) -> bool:
         async with self._database.transaction() as connection:
-            await _overwrite_what_goes(connection)
+            await _overwrite_deleted_rows(connection)
             done = await connection.execute(delete(USER_KEYS).where(USER_KEYS.c.user_id == user_id))
             return done.rowcount == 1
 
@@ -109,7 +109,7 @@ class DatabaseKeyStore:
 
     async def rewrap(self, keys: Sequence[tuple[AnyStoredKey, Wrapped]]) -> None:
         async with self._database.transaction() as connection:
-            await _overwrite_what_goes(connection)
+            await _overwrite_deleted_rows(connection)
             for key, wrapped in keys:
                 table, is_it = (
                     (SIGNING_KEYS, _is_signing_key(key))
@@ -132,7 +132,7 @@ async def _user_keys(connection: AsyncConnection, user_ids: Collection[str]) -> 
     return found
 
 
-async def _overwrite_what_goes(connection: AsyncConnection) -> None:
+async def _overwrite_deleted_rows(connection: AsyncConnection) -> None:
     """SQLite writes zeros over deleted and changed rows. Otherwise they stay in the file until it needs the space."""
     if connection.dialect.name == "sqlite":
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
@@ -143,7 +143,7 @@ def _is_signing_key(key: StoredSigningKey) -> Any:
 
 
 def _text(wrapped: Wrapped) -> str:
-    return b64encode(wrapped.sealed).decode()
+    return b64encode(wrapped.ciphertext).decode()
 
 
 def _row(key: AnyStoredKey) -> dict[str, Any]:

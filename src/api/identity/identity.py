@@ -42,7 +42,7 @@ class Identity(Struct, frozen=True):
     """The key by which its client must sign what it posts; None: it need not sign."""
 
 
-STRANGER: Final = Identity("", "")
+UNIDENTIFIED: Final = Identity("", "")
 """Of a request to a route that is open to all. It has no role."""
 WITHOUT_LOGIN: Final = Identity("local", None)
 """Of every request while ``STAKELOG_AUTH=off``."""

@@ -5,7 +5,8 @@ the one that signs is the newest whose time has come.
 
 Invariants:
 (1) a key is published, at ``/.well-known/jwks.json``, ``PUBLISHED_S`` before it signs: by then every process has it;
-(2) a token's key stays published until the last token that it signed has expired; then it is deleted;
+(2) a token's key stays published until the last token that it signed has expired; then it is deleted. A stolen one
+    is deleted at once (``replace_token_key``), which ends all access tokens;
 (3) a key of receipts stays published permanently, since receipts are checked after years. It signs no token, and a
     token's key no receipt;
 (4) a private key is in the store only wrapped by the master key.
@@ -16,6 +17,7 @@ import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -62,12 +64,14 @@ class Keys(NamedTuple):
 
 
 class KeyRing:
-    """The signing keys of one process. Its ``signing``, ``public`` and ``jwks`` are ``TokenKeys``."""
+    """The signing keys of one process. Its ``signing``, ``public``, ``accepts`` and ``jwks`` are
+    ``TokenKeys``."""
 
     def __init__(self, store: KeyStore, masters: MasterKeys, clock: Clock) -> None:
         self._store, self._masters, self.clock = store, masters, clock
         self._keys: dict[str, list[StoredSigningKey]] = {}
         self._private: dict[str, Ed25519PrivateKey] = {}
+        self._token_kids: frozenset[str] = frozenset()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -104,23 +108,30 @@ class KeyRing:
             if not known or (purpose == TOKEN and now_us - known[-1].used_from_us >= TOKEN_KEY_S * 1_000_000):
                 await self.add(purpose, known, now_us)
         keys = _by_purpose(await self._store.signing_keys())
-        for key, successor in zip(keys[TOKEN], keys[TOKEN][1:], strict=False):
+        for key, successor in pairwise(tuple(keys[TOKEN])):
             if now_us >= successor.used_from_us + LAST_TOKEN_S * 1_000_000:
                 await self._store.delete_signing_key(key)
                 keys[TOKEN].remove(key)
+        assert keys[TOKEN], "the newest key has no successor, so it stays"
         private = {}
         for key in (key for purpose in keys.values() for key in purpose):
             private[key.kid] = self._private.get(key.kid) or Ed25519PrivateKey.from_private_bytes(
                 self._masters.unwrap(key.wrapped, key.name)
             )
+            if self._keys and key.kid not in self._private:
+                _log.info("a new key for %ss, %s, signs from %s", key.purpose, key.kid, utc(key.used_from_us))
         self._keys, self._private = keys, private
+        self._token_kids = frozenset(key.kid for key in keys[TOKEN])
 
-    async def add(self, purpose: str, known: Sequence[StoredSigningKey], now_us: int) -> StoredSigningKey | None:
-        """A new key, after the known ones. The first is used at once. None: another process added it."""
+    async def add(
+        self, purpose: str, known: Sequence[StoredSigningKey], now_us: int, published_s: int = PUBLISHED_S
+    ) -> StoredSigningKey | None:
+        """A new key, after the known ones; it signs after ``published_s``, and the first at once. None: another
+        process added it."""
         private = Ed25519PrivateKey.generate()
         public = private.public_key()
         number, kid = known[-1].number + 1 if known else 1, jwk_of(public)["kid"]
-        used_from_us = now_us + PUBLISHED_S * 1_000_000 if known else now_us
+        used_from_us = now_us + published_s * 1_000_000 if known else now_us
         unwrapped = Wrapped(b"", "")
         made = StoredSigningKey(purpose, number, kid, _base64url(public.public_bytes_raw()), unwrapped, used_from_us)
         key = made._replace(wrapped=self._masters.wrap(private.private_bytes_raw(), made.name))
@@ -129,6 +140,17 @@ class KeyRing:
     async def rotate(self, purpose: str) -> StoredSigningKey | None:
         """Add a key now. It signs after ``PUBLISHED_S``. None: another process did the same."""
         return await self.add(purpose, _by_purpose(await self._store.signing_keys()).get(purpose, []), self.clock())
+
+    async def replace_token_key(self) -> StoredSigningKey | None:
+        """Add a key for tokens that signs now, and delete all others: one of them is stolen. Every process does the
+        same within ``RELOAD_S``: until then some refuse tokens of the new key. None: another process has just added
+        a key, and none is deleted."""
+        known = _by_purpose(await self._store.signing_keys()).get(TOKEN, [])
+        key = await self.add(TOKEN, known, self.clock(), published_s=0)
+        if key is not None:
+            for stolen in known:
+                await self._store.delete_signing_key(stolen)
+        return key
 
     # --- tokens ----------------------------------------------------------------------------------------------------
 
@@ -139,9 +161,11 @@ class KeyRing:
 
     def public(self, kid: str) -> Ed25519PublicKey | None:
         """The key that verifies tokens; None: tokens of this key are not accepted."""
-        if all(key.kid != kid for key in self._keys.get(TOKEN, ())):
-            return None
-        return self._private[kid].public_key()
+        return self._private[kid].public_key() if kid in self._token_kids else None
+
+    def accepts(self, kid: str) -> bool:
+        """Whether ``public`` has the key."""
+        return kid in self._token_kids
 
     def jwks(self) -> list[dict[str, str]]:
         """The published keys of all purposes."""

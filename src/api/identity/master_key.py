@@ -39,7 +39,7 @@ class MasterKeyUnusable(LedgerError):
 class Wrapped(NamedTuple):
     """A key as the store keeps it."""
 
-    sealed: bytes
+    ciphertext: bytes
     """Nonce and AES-256-GCM's output."""
     master_id: str
 
@@ -77,9 +77,9 @@ class MasterKeys:
         master = self._by_id.get(wrapped.master_id)
         if master is None:
             raise wrong_master_key({wrapped.master_id}, self)
-        nonce, sealed = wrapped.sealed[:NONCE_BYTES], wrapped.sealed[NONCE_BYTES:]
+        nonce, encrypted = wrapped.ciphertext[:NONCE_BYTES], wrapped.ciphertext[NONCE_BYTES:]
         try:
-            return master.cipher.decrypt(nonce, sealed, name.encode())
+            return master.cipher.decrypt(nonce, encrypted, name.encode())
         except InvalidTag:
             raise MasterKeyUnusable(
                 f"the key {name} in the identity store was changed: it does not open under the master key "

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 Texts = dict[str, str]
 
 
-class Unsealed(NamedTuple):
+class PlainTexts(NamedTuple):
     """Texts that a client posts with a command."""
 
     user_id: str
@@ -46,7 +46,7 @@ class Unsealed(NamedTuple):
     texts: Texts
 
 
-class Sealed(NamedTuple):
+class Encrypted(NamedTuple):
     """Texts as the ledger has them."""
 
     user_id: str
@@ -73,24 +73,24 @@ class PrivateTexts:
     def __init__(self, store: KeyStore, masters: MasterKeys) -> None:
         self._store, self._masters = store, masters
 
-    async def seal(self, unsealed: Sequence[Unsealed], writer: str) -> list[str]:
+    async def encrypt(self, plain: Sequence[PlainTexts], writer: str) -> list[str]:
         """Encrypt; users without a key get one. Raises IdentityUnavailable, MasterKeyUnusable."""
-        ciphers = await self._keys_to_seal({one.user_id for one in unsealed})
-        return [_seal(one, *ciphers[one.user_id], writer) for one in unsealed]
+        ciphers = await self._keys_to_encrypt({one.user_id for one in plain})
+        return [_encrypt(one, *ciphers[one.user_id], writer) for one in plain]
 
-    async def open(self, sealed: Sequence[Sealed]) -> list[Texts | None]:
+    async def decrypt(self, encrypted: Sequence[Encrypted]) -> list[Texts | None]:
         """Decrypt. None: the key is destroyed, or, with an error in the service log, the text is damaged. Raises
         IdentityUnavailable, MasterKeyUnusable."""
-        stored = await self._store.user_keys({one.user_id for one in sealed})
+        stored = await self._store.user_keys({one.user_id for one in encrypted})
         ciphers = {user_id: self._cipher(key) for user_id, key in stored.items()}
-        return [_open(one, ciphers.get(one.user_id)) for one in sealed]
+        return [_decrypt(one, ciphers.get(one.user_id)) for one in encrypted]
 
     async def destroy(self, user_id: str) -> bool:
         """Destroy the user's key: nothing that was encrypted under it opens again. False: there was none. Raises
         IdentityUnavailable."""
         return await self._store.delete_user_key(user_id)
 
-    async def _keys_to_seal(self, user_ids: Collection[str]) -> dict[str, tuple[str, AESGCM]]:
+    async def _keys_to_encrypt(self, user_ids: Collection[str]) -> dict[str, tuple[str, AESGCM]]:
         stored = await self._store.user_keys(user_ids)
         while missing := [user_id for user_id in user_ids if user_id not in stored]:  # again if a key is destroyed
             await self._store.add_user_keys([self._new_key(user_id) for user_id in missing])
@@ -105,14 +105,14 @@ class PrivateTexts:
         return key.key_id, AESGCM(self._masters.unwrap(key.wrapped, key.name))
 
 
-def _seal(one: Unsealed, key_id: str, cipher: AESGCM, writer: str) -> str:
+def _encrypt(one: PlainTexts, key_id: str, cipher: AESGCM, writer: str) -> str:
     name, nonce = writer.encode(), secrets.token_bytes(NONCE_BYTES)
     ciphertext = cipher.encrypt(nonce, _encode(one.texts), _associated(one, key_id, writer))
-    sealed = _VERSION + bytes.fromhex(key_id) + nonce + bytes([len(name)]) + name + ciphertext
-    return b64encode(sealed).decode()
+    encrypted = _VERSION + bytes.fromhex(key_id) + nonce + bytes([len(name)]) + name + ciphertext
+    return b64encode(encrypted).decode()
 
 
-def _open(one: Sealed, key: tuple[str, AESGCM] | None) -> Texts | None:
+def _decrypt(one: Encrypted, key: tuple[str, AESGCM] | None) -> Texts | None:
     parts = _parts_of(one)
     if parts is not None:
         if key is None or key[0] != parts.key_id:
@@ -132,7 +132,7 @@ def _open(one: Sealed, key: tuple[str, AESGCM] | None) -> Texts | None:
     return None
 
 
-def _parts_of(one: Sealed) -> _Parts | None:
+def _parts_of(one: Encrypted) -> _Parts | None:
     try:
         octets = b64decode(one.text, validate=True)
         end = _WRITER_AT + 1 + octets[_WRITER_AT]
@@ -144,6 +144,6 @@ def _parts_of(one: Sealed) -> _Parts | None:
     return _Parts(octets[1 : 1 + _ID_BYTES].hex(), octets[1 + _ID_BYTES : _WRITER_AT], writer, octets[end:])
 
 
-def _associated(one: Unsealed | Sealed, key_id: str, writer: str) -> bytes:
+def _associated(one: PlainTexts | Encrypted, key_id: str, writer: str) -> bytes:
     # None of these has a space.
     return f"stakelog-private:1 {key_id} {writer} {one.user_id} {one.command_id}".encode()

@@ -25,4 +25,4 @@ def keys_in(folder: Path) -> PublicKeys | None:
         raise NotReadable(f"{path}: {error}") from None
     except (sqlite3.DatabaseError, ValueError) as error:
         raise NotReadable(f"{path}: {error}") from None
-    return PublicKeys(keys, are_all=False) if keys else None
+    return PublicKeys(keys, refuse_unknown=False) if keys else None

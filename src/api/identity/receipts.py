@@ -75,9 +75,9 @@ _decode_place: Final = msgspec.json.Decoder(_Place).decode
 class PublicKeys:
     """kid → the key that checks signatures."""
 
-    def __init__(self, keys: dict[str, Ed25519PublicKey], *, are_all: bool = True) -> None:
-        """``are_all``: a signature by another key is a fault. Otherwise it is not checked: see ``in``."""
-        self._keys, self._are_all = keys, are_all
+    def __init__(self, keys: dict[str, Ed25519PublicKey], *, refuse_unknown: bool = True) -> None:
+        """``refuse_unknown``: a signature by another key is a fault. Otherwise it is not checked: see ``in``."""
+        self._keys, self._refuse_unknown = keys, refuse_unknown
 
     def __contains__(self, kid: str) -> bool:
         return kid in self._keys
@@ -86,7 +86,11 @@ class PublicKeys:
         """Why the signature is not the key's over ``text``; None: it is."""
         key = self._keys.get(kid)
         if key is None:
-            return None if not self._are_all else f"it is signed by the key {kid}, which is not among the given keys"
+            return (
+                None
+                if not self._refuse_unknown
+                else f"it is signed by the key {kid}, which is not among the given keys"
+            )
         try:
             key.verify(octets_of(signature), text)
         except (InvalidSignature, ValueError):
@@ -94,8 +98,8 @@ class PublicKeys:
         return None
 
 
-def read_keys(jwks: bytes, *, are_all: bool = True) -> PublicKeys:
-    """The Ed25519 keys of a JWK Set. ``are_all``: see ``PublicKeys``. Raises NotReadable."""
+def read_keys(jwks: bytes, *, refuse_unknown: bool = True) -> PublicKeys:
+    """The Ed25519 keys of a JWK Set. ``refuse_unknown``: see ``PublicKeys``. Raises NotReadable."""
     try:
         found = _decode_jwks(jwks).keys
         keys = {
@@ -105,7 +109,7 @@ def read_keys(jwks: bytes, *, are_all: bool = True) -> PublicKeys:
         }
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise NotReadable(f"not a JWK Set: {error}") from None
-    return PublicKeys(keys, are_all=are_all)
+    return PublicKeys(keys, refuse_unknown=refuse_unknown)
 
 
 def read_receipt(receipt: bytes) -> Receipt:

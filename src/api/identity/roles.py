@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from msgspec import UNSET
 
 from api.identity.identity import GAME_SERVER, OPERATOR, Identity
-from ledger.core.commands import Adjust, Command
+from ledger.core.commands import Adjust, Command, GrantBonus, SettleBet
+from ledger.core.games.rules import EXTERNAL_GAME
 
 _GAME_SERVER: Final = (GAME_SERVER,)
 _OPERATOR: Final = (OPERATOR,)
@@ -57,7 +58,7 @@ class Refusal(NamedTuple):
 
 def refusal_of(identity: Identity, command: Command, adjust_max: Mapping[str, int]) -> Refusal | None:
     """None: ``identity`` may post the command. ``adjust_max``: asset → the largest amount of an ``adjust``, in minor
-    units; an asset without one has no bound."""
+    units; an asset without one has no bound. It bounds an operator's ``grant_bonus`` too."""
     if identity.role is None:
         return None
     kind = str(command.__struct_config__.tag)
@@ -66,19 +67,34 @@ def refusal_of(identity: Identity, command: Command, adjust_max: Mapping[str, in
         return Refusal(f"the role {identity.role} may not post {kind}", needs)
     if identity.types is not None and kind not in identity.types:
         return Refusal(f"this client is narrowed to other types of commands; it may not post {kind}", needs)
-    if identity.games is not None and (game := game_of(command)) is not None and game not in identity.games:
-        return Refusal("this client is narrowed to other games", needs, {"game": game})
-    if isinstance(command, Adjust) and abs(command.amount) > adjust_max.get(command.asset, abs(command.amount)):
+    if identity.games is not None:
+        game = game_of(command)
+        if game is None and identity.types is None and kind != "open_wallet":
+            # A cancel_bet names a bet, which may be another game's; a deposit moves money of all games.
+            return Refusal(f"this client is narrowed to games, and {kind} names none: its types must name it", needs)
+        if game is not None and game not in identity.games:
+            return Refusal("this client is narrowed to other games", needs, {"game": game})
+    if isinstance(command, Adjust) and _above(command, adjust_max):
         return Refusal(
             "the amount is more than one operator may adjust: post propose_adjustment, and another operator approves",
             needs,
             {"amount_max": adjust_max[command.asset]},
         )
+    if isinstance(command, GrantBonus) and identity.role == OPERATOR and _above(command, adjust_max):
+        bound = {"amount_max": adjust_max[command.asset]}
+        return Refusal("the amount is more than one operator may grant; a game_server may grant it", needs, bound)
     return None
 
 
+def _above(command: Adjust | GrantBonus, adjust_max: Mapping[str, int]) -> bool:
+    return abs(command.amount) > adjust_max.get(command.asset, abs(command.amount))
+
+
 def game_of(command: Command) -> str | None:
-    """The game that a command names: by its ``game``, or by its stream."""
+    """The game that a command is about: by its ``game``, or by its stream. ``settle_bet`` settles bets of
+    ``external`` only; those of other games are settled by the results of their periods."""
+    if isinstance(command, SettleBet):
+        return EXTERNAL_GAME
     game = getattr(command, "game", UNSET)
     if isinstance(game, str):
         return game

@@ -4,7 +4,8 @@ Invariants:
 (1) of all uses of one refresh token one replaces it in the row of its family; every other use finds its successor;
 (2) revocations get their numbers under the lock of one row, which is held until the commit: a process that has read
     up to a number has read all below it;
-(3) each transaction locks in one order, so none of them deadlock: family, client, count.
+(3) each transaction locks in one order, so none of them deadlock: family, count, client;
+(4) one enabled admin stays: ``disable`` looks for another one under the lock of the count.
 """
 
 from contextlib import suppress
@@ -16,7 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.identity.database import IdentityDatabase
-from api.identity.ports import Client, Family, Refresh, Reused, Revocation
+from api.identity.identity import ADMIN
+from api.identity.ports import Client, Family, LastAdmin, Refresh, Reused, Revocation
 from api.identity.tables import CLIENTS, FAMILIES, REVOCATION_COUNT, REVOCATIONS
 
 
@@ -61,16 +63,30 @@ class DatabaseIdentityStore:
             return kept.rowcount == 1
 
     async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
+        # In a transaction of its own: on MySQL an INSERT of a row that exists keeps a lock until the end of its
+        # transaction, and two of these that go on to update the row deadlock.
+        with suppress(IntegrityError):
+            async with self._database.transaction() as connection:
+                if (await connection.execute(select(REVOCATION_COUNT))).one_or_none() is None:
+                    await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
         async with self._database.transaction() as connection:
-            done = await connection.execute(
-                update(CLIENTS)
-                .where(CLIENTS.c.client_id == client_id, CLIENTS.c.disabled_at_us.is_(None))
-                .values(disabled_at_us=now_us)
-            )
-            if done.rowcount:
-                await _revoke(connection, revoked_until_us, client_id=client_id)
+            number = await _next_number(connection)
+            client = await _client(connection, client_id)
+            if client is None:
+                return False
+            if client.disabled_at_us is not None:
                 return True
-            return await _client(connection, client_id) is not None
+            found = CLIENTS.c
+            admins = select(found.client_id).where(found.role == ADMIN, found.disabled_at_us.is_(None)).limit(2)
+            if client.role == ADMIN and len((await connection.execute(admins)).all()) == 1:
+                raise LastAdmin(client_id)
+            await connection.execute(
+                update(CLIENTS).where(found.client_id == client_id).values(disabled_at_us=now_us)
+            )
+            await connection.execute(
+                insert(REVOCATIONS).values(number=number, expires_at_us=revoked_until_us, client_id=client_id)
+            )
+            return True
 
     async def begin(self, family: Family, refresh: Refresh, expires_at_us: int) -> None:
         row = {
@@ -105,7 +121,7 @@ class DatabaseIdentityStore:
                 if row.refresh_sha256 == spent.sha256:
                     return None  # expired or revoked
                 await _revoke_family(connection, row, now_us, revoked_until_us)
-                return Reused(row.family)
+                return Reused(row.family, row.client_id)
             client = await _client(connection, row.client_id)
             if client is None or client.disabled_at_us is not None:
                 return None
@@ -160,10 +176,14 @@ async def _revoke_family(connection: AsyncConnection, row: Row[Any], now_us: int
         .values(revoked_at_us=now_us)
     )
     if done.rowcount:
-        await _revoke(connection, revoked_until_us, family=row.family)
+        number = await _next_number(connection)
+        await connection.execute(
+            insert(REVOCATIONS).values(number=number, expires_at_us=revoked_until_us, family=row.family)
+        )
 
 
-async def _revoke(connection: AsyncConnection, revoked_until_us: int, **subject: str) -> None:
+async def _next_number(connection: AsyncConnection) -> int:
+    """The number of the next revocation. The transaction holds the lock of the count from now on."""
     count = REVOCATION_COUNT.c.value
     raised = update(REVOCATION_COUNT).values(value=count + 1)
     if not (await connection.execute(raised)).rowcount:
@@ -172,5 +192,4 @@ async def _revoke(connection: AsyncConnection, revoked_until_us: int, **subject:
             async with connection.begin_nested():
                 await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
         await connection.execute(raised)
-    number = (await connection.execute(select(count))).scalar_one()
-    await connection.execute(insert(REVOCATIONS).values(number=number, expires_at_us=revoked_until_us, **subject))
+    return int((await connection.execute(select(count))).scalar_one())

@@ -5,12 +5,13 @@ its role, its family and, for a player, the user.
 
 Invariants:
 (1) a token is accepted only if its algorithm is EdDSA, its ``kid`` names a key of ours, its signature, issuer,
-    audience and times are right, and its client and family are not revoked; nothing in it chooses a key or an
-    algorithm;
+    audience and times are right, and its client and family are not revoked. The key, the times and the revocations
+    are checked at each use. Nothing in a token chooses a key or an algorithm;
 (2) a refresh token is spent by its use. A spent one that comes again revokes its family: two programs have it;
 (3) the store has hashes of refresh tokens, never the tokens.
 """
 
+import logging
 import re
 import secrets
 from hashlib import sha256
@@ -39,9 +40,11 @@ TOKEN_MAX: Final = 8_192
 """Bytes of an access token. Chosen: twice what a client of the most games has."""
 _ALGORITHM: Final = "EdDSA"
 _TYPE: Final = "at+jwt"
+_UNKNOWN_KEY: Final = "the key of the access token is unknown or retired"
 _VERIFIED_MAX: Final = 20_000
 """Verified tokens in memory. Chosen: 20 MB; to verify one takes 0.1 ms."""
 _HANDLE: Final = 22
+_log: Final = logging.getLogger(__name__)
 _is_refresh: Final = re.compile(r"[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}").fullmatch
 
 
@@ -73,6 +76,7 @@ class TokenPair(NamedTuple):
 
 class _Verified(NamedTuple):
     identity: Identity
+    kid: str
     from_us: int
     until_us: int
 
@@ -86,6 +90,8 @@ class Tokens:
         self._store, self._keys, self._revocations, self._clock = store, keys, revocations, clock
         self._issuer = issuer
         self._verified: dict[bytes, _Verified] = {}
+        self.reused = 0
+        """How often a spent refresh token came again."""
 
     async def begin(self, client: Client) -> TokenPair:
         """The first tokens of a client that has logged in. Raises IdentityUnavailable."""
@@ -109,6 +115,7 @@ class Tokens:
             return None
         now_us = self._clock()
         successor = _make_refresh(refresh_token[:_HANDLE])
+        self._keys.signing()  # without a key nothing is spent: the caller would lose the token and get none
         found = await self._store.spend(
             _hashed(refresh_token),
             _hashed(successor),
@@ -117,6 +124,11 @@ class Tokens:
             now_us + REVOKED_FOR_US,
         )
         if isinstance(found, Reused):
+            self.reused += 1
+            _log.warning(
+                "a spent refresh token of a login of %s came again, so it may be stolen: this login is revoked",
+                found.client_id,
+            )
             await self._revocations.read()
             return None
         if found is None:
@@ -146,11 +158,14 @@ class Tokens:
             if len(self._verified) >= _VERIFIED_MAX:
                 del self._verified[next(iter(self._verified))]
             self._verified[token] = found
-        identity, from_us, until_us = found
+        identity, kid, from_us, until_us = found
         now_us = self._clock()
         if not from_us <= now_us < until_us:
             del self._verified[token]
             raise TokenRefused(f"the access token {'has expired' if now_us >= until_us else 'is not valid yet'}")
+        if not self._keys.accepts(kid):
+            del self._verified[token]
+            raise TokenRefused(_UNKNOWN_KEY)
         if self._revocations.has(identity.client_id, identity.family):
             raise TokenRefused("the access token is revoked")
         return identity
@@ -164,9 +179,8 @@ class Tokens:
             # Nothing else may be there: not `jwk` or `jku`, which would name another key, nor `crit`.
             if header.keys() != {"alg", "kid", "typ"} or header["typ"] != _TYPE or header["alg"] != _ALGORITHM:
                 raise TokenRefused("it is not an access token of this service")
-            key = self._keys.public(kid) if isinstance(kid, str) else None
-            if key is None:
-                raise TokenRefused("the key of the access token is unknown or retired")
+            if not isinstance(kid, str) or (key := self._keys.public(kid)) is None:
+                raise TokenRefused(_UNKNOWN_KEY)
             claims = msgspec.convert(
                 jwt.decode(
                     token,
@@ -182,6 +196,8 @@ class Tokens:
             raise TokenRefused("it is not an access token of this service") from error
         if claims.role not in ROLES:
             raise TokenRefused("the access token has an unknown role")
+        if claims.exp - claims.iat > ACCESS_S:
+            raise TokenRefused(f"an access token lasts {ACCESS_S} s at most")
         identity = Identity(
             claims.client_id,
             claims.role,
@@ -191,7 +207,7 @@ class Tokens:
             claims.sid,
             claims.public_key,
         )
-        return _Verified(identity, (claims.iat - LEEWAY_S) * 1_000_000, (claims.exp + LEEWAY_S) * 1_000_000)
+        return _Verified(identity, kid, (claims.iat - LEEWAY_S) * 1_000_000, (claims.exp + LEEWAY_S) * 1_000_000)
 
     def _pair(self, family: Family, client: Client | None, refresh_token: str, now_us: int) -> TokenPair:
         """``client``: needed unless the family is a player's."""

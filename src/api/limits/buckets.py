@@ -51,7 +51,7 @@ class Buckets:
     """The buckets of one policy, by key."""
 
     def __init__(self, policy: Policy, clock_s: Callable[[], float], *, shared: bool = False) -> None:
-        """``clock_s``: a clock that never steps back. ``shared``: ``taken_spent`` is called regularly."""
+        """``clock_s``: a clock that never steps back. ``shared``: ``take_spent`` is called regularly."""
         self.policy, self._clock_s = policy, clock_s
         self._token_s = 1 / policy.per_s if policy.per_s else 0.0
         self._burst_s = policy.burst * self._token_s
@@ -62,7 +62,7 @@ class Buckets:
         self._older: dict[str, float] = {}
         self._swapped_s = clock_s()
         self._spent_s: dict[str, float] | None = {} if shared else None
-        """What each key has spent since the last ``taken_spent``, in seconds of ``per_s``."""
+        """What each key has spent since the last ``take_spent``, in seconds of ``per_s``."""
         self.refused = 0
         """Requests that were refused."""
 
@@ -98,13 +98,13 @@ class Buckets:
         if self._spent_s is not None:
             self._spent_s[key] = self._spent_s.get(key, 0.0) - cost_s
 
-    def taken_spent(self) -> dict[str, float]:
+    def take_spent(self) -> dict[str, float]:
         """What each key has spent since the last call, in seconds of ``per_s``."""
         assert self._spent_s is not None, "these buckets are not shared"
         spent_s, self._spent_s = self._spent_s, {}
         return spent_s
 
-    def learn(self, full_in_s: Mapping[str, float]) -> None:
+    def apply_shared_sums(self, full_in_s: Mapping[str, float]) -> None:
         """Key → after how many seconds its bucket is full, counting what all processes have spent."""
         now_s = self._clock_s()
         for key, seconds in full_in_s.items():

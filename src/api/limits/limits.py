@@ -2,7 +2,8 @@
 
 Invariants:
 (1) a game server's requests for a user and the player's own requests count in different buckets, so that a player
-    cannot use up what the game server needs to settle that player's bets;
+    cannot use up what the game server needs to settle that player's bets; nor can another client: each counts its own
+    requests for a user;
 (2) a failed login counts before its secret is checked, so that many at once do not pass together; one that succeeds
     is given back;
 (3) a login is slowed for one client from one address. There is no limit for a client over all addresses: with it,
@@ -42,7 +43,7 @@ class Rates(Struct, frozen=True):
     client: int = 50_000
     """Requests and commands of a client a second. Chosen: more than one node accepts, in batches too."""
     user: int = 200
-    """The same for one user, and for a player."""
+    """The same of a client for one user, and of a player."""
     address: int = 200
     """Requests without a valid token a second, from one address."""
     login_per_min: int = 10
@@ -95,10 +96,10 @@ class Limits:
         return self.client.spend(identity.client_id, count)
 
     def spend_user(self, identity: Identity, user_id: str, count: int = 1) -> Limited | None:
-        """Count it for the wallet in the path, or so many commands for the wallet that they name."""
+        """Count it for the client and the wallet in the path, or so many commands for the wallet that they name."""
         if identity.role is None or identity.role == PLAYER:
             return None
-        return self.user.spend(user_id, count)
+        return self.user.spend(f"{identity.client_id} {user_id}", count)
 
     def try_login(self, address: str, client_id: str) -> Limited | None:
         """Count a failed login. Limited: do not check the secret."""
@@ -123,7 +124,7 @@ class Limits:
     async def add_up(self, shared: SharedBuckets) -> None:
         """Do it once. What is spent while ``shared`` is unavailable counts in this process only: later it would
         refuse a client for what it did long ago."""
-        spent = {buckets.policy.name: (buckets, buckets.taken_spent()) for buckets in self.all}
+        spent = {buckets.policy.name: (buckets, buckets.take_spent()) for buckets in self.all}
         keys = {f"{name}:{key}": seconds for name, (_, spent_s) in spent.items() for key, seconds in spent_s.items()}
         if not keys:
             return
@@ -137,4 +138,4 @@ class Limits:
             return
         self.is_shared = True
         for name, (buckets, spent_s) in spent.items():
-            buckets.learn({key: full_in_s[f"{name}:{key}"] for key in spent_s})
+            buckets.apply_shared_sums({key: full_in_s[f"{name}:{key}"] for key in spent_s})

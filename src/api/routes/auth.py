@@ -5,6 +5,7 @@ The token route takes JSON, and the form of OAuth 2.0 (RFC 6749). A form gets it
 
 import base64
 import binascii
+import logging
 import re
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, unquote_plus
@@ -24,9 +25,11 @@ from api.http.json_bodies import SMALL_MAX, read_json
 from api.http.problems import Problem
 from api.http.requests import Headers, Request, Response, headers_of, read_body
 from api.http.service import Service
+from api.identity.clients import is_client_id
 from api.identity.login import Login
 from api.identity.ports import Client
 from api.identity.tokens import ACCESS_S, TokenPair
+from ledger.pacing import WARN_EVERY_S, RareWarnings
 
 _NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 _KEEP_5_MIN: Final[Headers] = ((b"cache-control", b"max-age=300"),)
@@ -36,6 +39,7 @@ _BASIC: Final = b"basic"
 _BASIC_CHALLENGE: Final = (b"www-authenticate", b'Basic realm="stakelog"')
 _WRONG: Final = "the client is unknown or disabled, or its secret is wrong"
 _SPENT: Final = "the refresh token is unknown, spent, revoked or expired"
+_failures: Final = RareWarnings(logging.getLogger(__name__))
 _is_host: Final = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}").fullmatch
 
 
@@ -131,6 +135,9 @@ async def _client_of(service: Service, request: Request[Any, Any], credentials: 
             if client is not None:
                 return client
         failed()
+        service.metrics.failed_logins.inc()
+        name = credentials.client_id if is_client_id(credentials.client_id) else "a client whose id is malformed"
+        _failures.warn("a login of %s failed; others within %d s are only counted", name, WARN_EVERY_S)
         return None
 
 

@@ -1,13 +1,13 @@
 """``/v1/commands``: one command, a batch, and the first response to a command."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from api.http.bodies import dry_run_result_of, encode_batch, encode_result, encode_results
 from api.http.commands import HashedCommand, read_actor, read_batch, read_command, refuse_malformed_period
 from api.http.metrics import outcome_of
-from api.http.private import refuse_without_keys, seal, shown_answers
+from api.http.private import Sent, encrypt, refuse_without_keys, visible_responses, withhold
 from api.http.problems import Problem, problem_of
 from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
 from api.http.service import Service
@@ -30,11 +30,11 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
         raise problem
     service.gate.count_command(request.identity, hashed.command)
     dry_run = request.query.dry_run
-    sent = await seal(service.keys, [hashed], actor, dry_run=dry_run)
+    sent = await encrypt(service.keys, [hashed], actor, dry_run=dry_run)
     command, request_sha256 = sent.commands[0]
     answer = await service.node.post(command, request_sha256, actor, dry_run=dry_run)
     service.metrics.count(outcome_of(answer))
-    (answer,) = await shown_answers(service.keys, request.identity, [answer], sent)
+    (answer,) = await visible_responses(service.keys, request.identity, [answer], sent)
     return _response(answer)
 
 
@@ -47,13 +47,20 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
     actor = _actor(request, headers)
     elements = service.gate.count_commands(request.identity, elements)
     dry_run = request.query.dry_run
-    commands = [element for element in elements if not isinstance(element, Problem)]
-    sent = await seal(service.keys, commands, actor, dry_run=dry_run)
+    try:
+        sent = await encrypt(service.keys, _commands_of(elements), actor, dry_run=dry_run)
+    except Problem as problem:
+        elements = withhold(elements, problem)
+        sent = Sent(_commands_of(elements))
     decided = await service.node.post_many(sent.commands, actor, dry_run=dry_run)
-    answers = iter(await shown_answers(service.keys, request.identity, decided, sent))
+    answers = iter(await visible_responses(service.keys, request.identity, decided, sent))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
     service.metrics.count_all(merged)
     return Response(encode_batch(merged))
+
+
+def _commands_of(elements: Iterable[HashedCommand | Problem]) -> list[HashedCommand]:
+    return [element for element in elements if not isinstance(element, Problem)]
 
 
 def _checked(service: Service, elements: list[HashedCommand | Problem]) -> Iterator[HashedCommand | Problem]:
@@ -80,10 +87,10 @@ async def get_command(service: Service, request: Request[OfCommand, Any]) -> Res
         raise Problem("not_found", f"the wallet {path.user_id} has accepted no command {path.command_id}")
     if isinstance(first, Failed):
         raise Problem("outcome_unknown", _NOT_KNOWN)
-    (shown,) = await shown_answers(service.keys, request.identity, [first])
-    if not isinstance(shown, Accepted):
+    (visible,) = await visible_responses(service.keys, request.identity, [first])
+    if not isinstance(visible, Accepted):
         raise Problem("outcome_unknown", _NOT_KNOWN)
-    return Response(encode_result(shown))
+    return Response(encode_result(visible))
 
 
 def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:

@@ -9,7 +9,7 @@ from msgspec.structs import asdict, replace
 from api.http.bodies import encode, wallet_document
 from api.http.compression import VARY, json_response
 from api.http.consistency import Read, body_of, etag_of, is_known, min_positions, read_until_visible, with_as_of
-from api.http.private import EventData, has_private, shown
+from api.http.private import EventData, has_private, visible_data
 from api.http.problems import NotThere, Problem, problem_of, unavailable
 from api.http.requests import Headers, Request, Response, list_header, not_modified
 from api.http.service import Service
@@ -106,7 +106,7 @@ async def _with_private(service: Service, request: Request[OfWallet, HistoryQuer
         return found
     events = [EventData(request.path.user_id, item.command_id, item.data) for item in history.items]
     try:
-        data = await shown(service.keys, request.identity, events)
+        data = await visible_data(service.keys, request.identity, events)
     except LedgerError as error:
         raise unavailable(error) from error
     items = [replace(item, data=Raw(one)) for item, one in zip(history.items, data, strict=True)]

@@ -64,8 +64,8 @@ _CHUNK_BYTES: Final = 1_850
 """Two chunks of usual ids fit into a page of 4 KiB. Measured: with 12 KB a look-up takes four times as long."""
 _MERGED_AT_ONCE: Final = 4
 _SMALL: Final = 1_024
-"""Runs with fewer entries count as equally long. Chosen: they are written again every few saves, in 1 ms."""
-_ENTRIES_PER_COMMIT: Final = 16_384
+"""Runs with fewer pairs count as equally long. Chosen: they are written again every few saves, in 1 ms."""
+_PAIRS_PER_COMMIT: Final = 16_384
 """Chosen: other partitions wait some 20 ms for their checkpoints."""
 _BYTES_PER_CHUNK: Final = 2_200
 """Measured: with its part of the index and of the unused end of the page."""
@@ -103,10 +103,10 @@ def fill(writer: sqlite3.Connection, partition: int, run: int, pairs: Pairs) -> 
     )
 
 
-def list_run(writer: sqlite3.Connection, partition: int, run: int, entries: int) -> None:
+def list_run(writer: sqlite3.Connection, partition: int, run: int, count: int) -> None:
     """From now on the run counts."""
-    if entries:
-        writer.execute(_LIST, (partition, run, entries))
+    if count:
+        writer.execute(_LIST, (partition, run, count))
 
 
 def unlist_all(writer: sqlite3.Connection, partition: int) -> None:
@@ -121,34 +121,34 @@ def merge(
     many more bytes. Each step is one transaction at most. Saves may come between two steps. To give the merge up,
     take no further step: the runs stay as they are."""
     runs = writer.execute(_RUNS, (partition,)).fetchall()
-    number = merged_at_once([entries for _, entries in runs])
+    number = merged_at_once([count for _, count in runs])
     old = sorted(run for run, _ in runs[:number])
     if not old:
         return
     (chunks,) = writer.execute(_CHUNKS, (partition, old[0], old[-1])).fetchone()
     if not has_room(chunks * _BYTES_PER_CHUNK):
         return
-    new, entries = writer.execute(_NEWEST, (partition,)).fetchone()[0] + 1, 0
+    new, count = writer.execute(_NEWEST, (partition,)).fetchone()[0] + 1, 0
     blocks = merged([_pairs_of_run(writer, partition, run) for run in old], keep_deleted=number < len(runs))
     each = chain.from_iterable(blocks)
-    while pairs := list(islice(each, _ENTRIES_PER_COMMIT)):
+    while pairs := list(islice(each, _PAIRS_PER_COMMIT)):
         if not has_room(_BYTES_PER_COMMIT):  # others fill the disk, too
             yield from delete_unlisted(writer, partition, transaction)
             return
         with transaction():
             fill(writer, partition, new, pairs)
-        entries += len(pairs)
+        count += len(pairs)
         yield
     with transaction():
         writer.execute(_UNLIST, (partition, old[0], old[-1]))
-        list_run(writer, partition, new, entries)
+        list_run(writer, partition, new, count)
     yield
     yield from delete_unlisted(writer, partition, transaction)
 
 
-def merged_at_once(entries: Sequence[int]) -> int:
+def merged_at_once(counts: Sequence[int]) -> int:
     """How many of the runs, the newest first, are to be merged; 0 if too few have about the same size."""
-    levels = [((number // _SMALL).bit_length() + 1) // 2 for number in entries]  # each four times the one below
+    levels = [((number // _SMALL).bit_length() + 1) // 2 for number in counts]  # each four times the one below
     for level in sorted(set(levels)):
         if levels.count(level) >= _MERGED_AT_ONCE:
             return len(levels) - levels[::-1].index(level)
@@ -196,18 +196,18 @@ def pairs_of(page: Page) -> Pairs:
 
 def merged(sources: Sequence[Iterator[Pairs]], *, keep_deleted: bool) -> Iterator[Pairs]:
     """The pairs of all sources in the order of keys, in blocks. If sources share a key, the last of them counts."""
-    held: list[Pairs] = [[] for _ in sources]
+    pending: list[Pairs] = [[] for _ in sources]
     while True:
         for at, source in enumerate(sources):
-            held[at] = held[at] or next(source, [])
-        ends = [pairs[-1][0] for pairs in held if pairs]
+            pending[at] = pending[at] or next(source, [])
+        ends = [pairs[-1][0] for pairs in pending if pairs]
         if not ends:
             return
         end, block = min(ends), dict[bytes, bytes]()
-        for at, pairs in enumerate(held):
+        for at, pairs in enumerate(pending):
             number = bisect_right(pairs, end, key=itemgetter(0))
             block.update(pairs[:number])
-            held[at] = pairs[number:]
+            pending[at] = pairs[number:]
         if not keep_deleted and b"" in block.values():
             block = {key: value for key, value in block.items() if value}
         if block:

@@ -189,7 +189,7 @@ class SqliteStateStore:
     def keys(self, partition: int, after: str, limit: int) -> list[str]:
         try:
             with _moment(self._saver) as reader:
-                pairs = _pairs(reader, partition, _behind(after))
+                pairs = _pairs(reader, partition, _next_key(after))
                 return [key.decode() for key, _ in islice(pairs, limit)]
         except (sqlite3.Error, ValueError) as error:
             raise self._unreadable(error) from error
@@ -383,7 +383,7 @@ class SqliteStateCopy:
         size = 0
         try:
             with self._turn:
-                for pair in islice(_pairs(self._reader, self._partition, _behind(after)), values_max):
+                for pair in islice(_pairs(self._reader, self._partition, _next_key(after)), values_max):
                     size += len(pair[0]) + len(pair[1]) + 2
                     if lines and size > bytes_max:
                         break
@@ -405,8 +405,8 @@ def _is_id(key: str) -> bool:
     return " " in key and key[0] != "!"
 
 
-def _behind(key: str) -> bytes:
-    """The first of all keys behind this one."""
+def _next_key(key: str) -> bytes:
+    """The smallest key after this one."""
     return key.encode() + b"\0"
 
 

@@ -118,7 +118,7 @@ def _keys(jwks: Path | None, data: Path | None, records: "RecordsFrom") -> "Publ
             return read_keys(jwks.read_bytes())
         if isinstance(records, HttpRecords):
             found = records.keys()
-            return None if found is None else read_keys(found, are_all=False)
+            return None if found is None else read_keys(found, refuse_unknown=False)
         return keys_in(data_folder(data))
     except (NotReadable, OSError) as error:
         raise CannotAudit(f"the keys cannot be read: {error}") from error
