@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing
+from time import time
 from typing import NamedTuple
 
 from dishka import Provider, Scope, from_context, provide
@@ -64,7 +65,8 @@ class AccessParts(Provider):
             return
         if settings.cache == MEMORY:
             limits, nonces = Limits(settings.rates), NoncesInMemory()
-            yield Limiting(Limiter(limits, SignedRequests(nonces), settings.trusted_proxies))
+            signed = SignedRequests(nonces, since_s=time())
+            yield Limiting(Limiter(limits, signed, settings.trusted_proxies))
             return
         from api.limits.redis import RedisBuckets, RedisNonces
         from projections.caching.redis_client import RedisClient
