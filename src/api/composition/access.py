@@ -38,7 +38,7 @@ class AvailableKeys(NamedTuple):
 
 
 class IdentityDatabases(NamedTuple):
-    """Two pools of connections to one database, so that logins, which anybody can try, delay nothing else."""
+    """Two pools of connections to one database, so that logins, which need no token, delay nothing else."""
 
     logins: IdentityDatabase
     keys: IdentityDatabase
