@@ -246,7 +246,7 @@ async def test_a_client_logs_in_by_http_basic_or_in_the_form(world: World) -> No
             400,
             "invalid_request",
         ),
-        (basic("meera", SECRET), {"grant_type": "refresh_token"}, 400, "invalid_grant"),
+        (basic("meera", SECRET), {"grant_type": "refresh_token"}, 400, "invalid_request"),
         (None, {"grant_type": "refresh_token", "refresh_token": "unknown"}, 400, "invalid_grant"),
         (basic("meera", "x"), {"grant_type": "refresh_token", "refresh_token": "unknown"}, 401, "invalid_client"),
     ],
@@ -279,6 +279,26 @@ class Transport(httpx.AsyncBaseTransport):
         target = request.url.raw_path.decode()
         answer = await self._api.ask(request.method, target, *headers, body=await request.aread())
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
+
+
+async def test_metadata_name_the_address_of_the_settings_and_never_the_one_in_the_request(world: World) -> None:
+    found = await world.api.ask("GET", "/.well-known/oauth-authorization-server", ("host", "evil.example"))
+    assert "evil" not in found.body.decode()
+    assert found.json()["issuer"] == "http://stakelog"
+    assert found.json()["token_endpoint_auth_methods_supported"][-1] == "none"
+
+
+async def test_a_refresh_token_of_a_form_needs_no_secret_but_none_may_be_wrong(world: World) -> None:
+    missing = await world.form(grant_type="refresh_token")
+    assert (missing.status, missing.json()["error"]) == (400, "invalid_request")
+    token = (await world.login.pair(OPERATOR, "meera")).refresh_token
+    wrong = await world.form(basic("meera", "wrong-secret"), grant_type="refresh_token", refresh_token=token)
+    assert (wrong.status, wrong.json()["error"]) == (401, "invalid_client")
+    renewed = await world.form(grant_type="refresh_token", refresh_token=token, client_id="meera")
+    assert renewed.status == 200, "the wrong secret did not spend it"
+    other = renewed.json()["refresh_token"]
+    refused = await world.form(grant_type="refresh_token", refresh_token=other, client_id="another")
+    assert (refused.status, refused.json()["error"]) == (400, "invalid_grant")
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])

@@ -108,10 +108,15 @@ class AccessParts(Provider):
         with closing(SecretHasher()) as hasher:
             clients = Clients(store, clock, hasher)
             revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
-            tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
+            tokens = Tokens(store, keys, revocations, clock, issuer=_issuer_of(settings))
             await revocations.start()
-            yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
+            yield Access(Login(clients, tokens, revocations, keys, settings.address))
             await revocations.stop()
+
+
+def _issuer_of(settings: Settings) -> str:
+    """What tokens name. Nodes that share a log accept each other's tokens, so without a setting it is no address."""
+    return settings.issuer or (settings.address if settings.log == SQLITE else ISSUER)
 
 
 def identity_database(settings: Settings) -> IdentityDatabase:

@@ -136,6 +136,11 @@ class Settings(Struct, frozen=True):
     trusted_proxies: tuple[AnyNetwork, ...] = ()
     """Only these may name a client's address in ``X-Forwarded-For``."""
 
+    @property
+    def address(self) -> str:
+        """Where clients reach the service, as far as the settings say it."""
+        return self.issuer or f"{'http' if self.tls is None else 'https'}://{Address(self.host, self.port)}"
+
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError for the first setting that cannot be used."""
@@ -431,13 +436,18 @@ def _cache(environment: Mapping[str, str]) -> str:
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Raise SettingsError if strangers could use the service."""
+    """Raise SettingsError if strangers could use the service, or if seals would be copied nowhere."""
     if not settings.auth and not is_loopback(settings.host):
         raise SettingsError(
             f"STAKELOG_AUTH=off has no login, so it serves on loopback only, not on {settings.host}: "
             "set STAKELOG_HOST=127.0.0.1, or STAKELOG_AUTH=on"
         )
     _refuse_unsafe_internal(settings)
+    if settings.seals is not None and "://" not in settings.seals and not Path(settings.seals).is_dir():
+        raise SettingsError(
+            f"STAKELOG_SEALS={settings.seals} is not a folder: make or mount it, readable and writable for the "
+            "service, or name a URL"
+        )
 
 
 def _refuse_unsafe_internal(settings: Settings) -> None:

@@ -68,6 +68,7 @@ class IdentityDatabase:
     def __init__(self, where: Path | str, metadata: MetaData) -> None:
         """``where``: the file of SQLite, or the URL of a server, as in the settings. ``metadata``: the tables."""
         self._where, self._metadata = where, metadata
+        self._shown = "" if isinstance(where, Path) else f" ({_shown(where)})"
         self._engine: AsyncEngine | None = None
         self._opening = asyncio.Lock()
 
@@ -84,10 +85,12 @@ class IdentityDatabase:
             raise
         except TimeoutError:
             raise IdentityUnavailable(
-                f"the database of clients and tokens did not respond within {_WITHIN_S:.0f} s"
+                f"the database of clients and tokens did not respond within {_WITHIN_S:.0f} s{self._shown}"
             ) from None
         except (SQLAlchemyError, OSError) as error:
-            raise _unavailable(error) from error
+            # The text of a driver may quote a statement's values: only its kind is named.
+            reason = type(getattr(error, "orig", None) or error).__name__
+            raise IdentityUnavailable(f"the database of clients and tokens failed: {reason}{self._shown}") from error
 
     async def close(self) -> None:
         """A second call is harmless."""
@@ -119,10 +122,11 @@ class IdentityDatabase:
                     raise
 
 
-def _unavailable(error: Exception) -> IdentityUnavailable:
-    # The text of a driver may quote a statement's values: only its kind is named.
-    reason = getattr(error, "orig", None) or error
-    return IdentityUnavailable(f"the database of clients and tokens failed: {type(reason).__name__}")
+def _shown(url: str) -> str:
+    """The server for a message: no user and no password."""
+    found = make_url(url)
+    port = found.port or {"postgresql": 5432, "mysql": 3306}[found.drivername]
+    return f"{found.drivername} at {found.host}:{port}, database {found.database}; set by STAKELOG_IDENTITY"
 
 
 def _engine_of(where: Path | str) -> AsyncEngine:
