@@ -144,7 +144,7 @@ class StateStore(Protocol):
     """A partition's state on disk: a cache of the log at one checkpoint, safe to throw away.
 
     Values are absolute, so writing the same changes twice is harmless. Synchronous: it is local, and a look-up costs
-    less than a task switch. ``save``, ``copy`` and ``replace`` are called in other threads.
+    less than a task switch. ``save``, ``merge``, ``copy`` and ``replace`` are called in other threads.
     """
 
     @property
@@ -184,9 +184,10 @@ class StateStore(Protocol):
         """
         ...
 
-    def hurry(self) -> None:
-        """The process ends: from now on a save leaves for the next process what can wait, even one that is under way.
-        Any thread may call it."""
+    def merge(self, partition: int) -> bool:
+        """Take one bounded step to make the partition's state quicker to read. Returns whether there may be another
+        step. Steps may be left out, and other calls may come between them. Called in the thread that saves. An error
+        is logged only."""
         ...
 
     def copy(self, partition: int) -> StateCopy | None:

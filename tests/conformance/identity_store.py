@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from api.identity.identity import GAME_SERVER, OPERATOR
-from api.identity.ports import Client, Family, Grace, IdentityStore, Refresh, Reused, secret_id_of
+from api.identity.identity import ADMIN, GAME_SERVER, OPERATOR
+from api.identity.ports import Client, Family, Grace, IdentityStore, LastAdmin, Refresh, Reused, secret_id_of
 
 OpenIdentityStore = Callable[[], IdentityStore]
 
@@ -130,6 +130,20 @@ class IdentityStoreContract:
         assert await spend(store, 1) is None
         assert [(one.client_id, one.family) for one in await store.revocations(0)] == [("games", None)]
 
+    async def test_one_admin_stays_enabled(self, open_store: OpenIdentityStore) -> None:
+        stores = [open_store(), open_store()]
+        names = ["admin-1", "admin-2"]
+        for name in names:
+            await stores[0].add_client(replace(GAMES, client_id=name, role=ADMIN))
+        done = await asyncio.gather(
+            *(store.disable(name, NOW, LATER) for store, name in zip(stores, names, strict=True)),
+            return_exceptions=True,
+        )
+        (refused,) = (one for one in done if isinstance(one, BaseException))
+        assert isinstance(refused, LastAdmin)
+        assert len([one for one in await stores[0].clients() if one.disabled_at_us is None]) == 1
+        assert len(await stores[0].revocations(0)) == 1
+
     async def test_a_refresh_token_is_replaced_by_the_next_one(self, open_store: OpenIdentityStore) -> None:
         here, there = open_store(), open_store()
         await here.add_client(GAMES)
@@ -145,9 +159,9 @@ class IdentityStoreContract:
         await store.begin(FAMILY._replace(family="f2"), refresh(1, "other"), END)
         await spend(store, 1)
         await spend(store, 2)
-        assert await spend(store, 1) == Reused("f1"), "spent two tokens ago"
+        assert await spend(store, 1) == Reused("f1", "games"), "spent two tokens ago"
         assert await spend(store, 3) is None, "the token that was not spent is revoked too"
-        assert await spend(store, 2) == Reused("f1")
+        assert await spend(store, 2) == Reused("f1", "games")
         (revoked,) = await store.revocations(0)
         assert (revoked.client_id, revoked.family) == (None, "f1")
         other = await store.spend(refresh(1, "other"), refresh(2, "other"), NOW, END, LATER)
@@ -161,7 +175,7 @@ class IdentityStoreContract:
             *(stores[number % 2].spend(refresh(0), refresh(number), NOW, END, LATER) for number in range(1, 9))
         )
         assert sum(isinstance(one, tuple) and not isinstance(one, Reused) for one in found) == 1
-        assert found.count(Reused("f1")) == 7
+        assert found.count(Reused("f1", "games")) == 7
         assert [one.family for one in await stores[0].revocations(0)] == ["f1"], "it is revoked once"
 
     async def test_an_expired_or_unknown_token_is_refused_and_revokes_nothing(

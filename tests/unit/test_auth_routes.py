@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,6 +20,9 @@ from api.identity import hashing
 from api.identity.hashing import SecretHasher
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.tokens import ACCESS_S, LEEWAY_S
+from api.identity.waiting import WAITING_MAX
+from api.routes import auth
+from ledger.pacing import RareWarnings
 from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.login_in_memory import LoginInMemory, bearer
 
@@ -117,6 +121,36 @@ async def test_a_malformed_login_is_400(world: World, body: bytes) -> None:
 async def test_a_login_of_another_media_type_is_415(world: World) -> None:
     answer = await world.api.ask("POST", "/v1/auth/token", ("content-type", "text/plain"), body=b"{}")
     assert answer.status == 415
+
+
+async def test_strangers_who_wait_for_the_database_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = (await world.post("/v1/auth/token", {"client_id": "meera", "client_secret": SECRET})).json()
+    pair = {"refresh_token": first["refresh_token"]}
+    served, waiting = asyncio.Event(), 0
+
+    async def waits(*_: Any) -> None:
+        nonlocal waiting
+        waiting += 1
+        await served.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.login.store, "spend", waits)
+        patched.setattr(world.login.store, "client", waits)
+        refreshes = [asyncio.create_task(world.post("/v1/auth/refresh", pair)) for _ in range(WAITING_MAX)]
+        wrong = {"client_id": "nobody", "client_secret": SECRET}
+        logins = [asyncio.create_task(world.post("/v1/auth/token", wrong)) for _ in range(WAITING_MAX)]
+        async with asyncio.timeout(60):
+            while waiting < 2 * WAITING_MAX:  # noqa: ASYNC110 - the store has no event for a test
+                await asyncio.sleep(0.001)
+        for path, body in (("refresh", pair), ("logout", pair), ("token", wrong)):
+            async with asyncio.timeout(60):
+                limited = await world.post(f"/v1/auth/{path}", body)
+            assert (limited.status, limited.json()["code"]) == (429, "rate_limited")
+        assert (await world.as_admin("GET", "/v1/clients")).status == 200, "a client with a token is served"
+        served.set()
+        assert {(await answer).status for answer in refreshes} == {401}
+        assert {(await answer).status for answer in logins} <= {401, 429}
+    assert (await world.post("/v1/auth/refresh", pair)).status == 200
 
 
 async def test_a_refresh_token_is_exchanged_once(world: World) -> None:
@@ -243,7 +277,7 @@ async def test_a_client_logs_in_by_http_basic_or_in_the_form(world: World) -> No
             400,
             "invalid_request",
         ),
-        (basic("meera", SECRET), {"grant_type": "refresh_token"}, 400, "invalid_grant"),
+        (basic("meera", SECRET), {"grant_type": "refresh_token"}, 400, "invalid_request"),
         (None, {"grant_type": "refresh_token", "refresh_token": "unknown"}, 400, "invalid_grant"),
         (basic("meera", "x"), {"grant_type": "refresh_token", "refresh_token": "unknown"}, 401, "invalid_client"),
     ],
@@ -276,6 +310,26 @@ class Transport(httpx.AsyncBaseTransport):
         target = request.url.raw_path.decode()
         answer = await self._api.ask(request.method, target, *headers, body=await request.aread())
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
+
+
+async def test_metadata_name_the_address_of_the_settings_and_never_the_one_in_the_request(world: World) -> None:
+    found = await world.api.ask("GET", "/.well-known/oauth-authorization-server", ("host", "evil.example"))
+    assert "evil" not in found.body.decode()
+    assert found.json()["issuer"] == "http://stakelog"
+    assert found.json()["token_endpoint_auth_methods_supported"][-1] == "none"
+
+
+async def test_a_refresh_token_of_a_form_needs_no_secret_but_none_may_be_wrong(world: World) -> None:
+    missing = await world.form(grant_type="refresh_token")
+    assert (missing.status, missing.json()["error"]) == (400, "invalid_request")
+    token = (await world.login.pair(OPERATOR, "meera")).refresh_token
+    wrong = await world.form(basic("meera", "wrong-secret"), grant_type="refresh_token", refresh_token=token)
+    assert (wrong.status, wrong.json()["error"]) == (401, "invalid_client")
+    renewed = await world.form(grant_type="refresh_token", refresh_token=token, client_id="meera")
+    assert renewed.status == 200, "the wrong secret did not spend it"
+    other = renewed.json()["refresh_token"]
+    refused = await world.form(grant_type="refresh_token", refresh_token=other, client_id="another")
+    assert (refused.status, refused.json()["error"]) == (400, "invalid_grant")
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
@@ -426,6 +480,44 @@ async def test_unknown_clients_are_404(world: World) -> None:
     assert (await world.as_admin("POST", "/v1/clients/meera/rotate", {"grace_s": -1})).status == 400
 
 
+async def test_the_last_enabled_admin_cannot_be_disabled(tmp_path: Path) -> None:
+    async with LoginInMemory(tmp_path) as login, InMemoryApi(tmp_path, login=login.parts) as api_client:
+        world = World(api_client, login)
+        refused = await world.as_admin("DELETE", "/v1/clients/root")
+        assert (refused.status, refused.json()["code"]) == (409, "last_admin")
+        await login.clients.add("second", ADMIN)
+        assert (await world.as_admin("DELETE", "/v1/clients/second")).status == 204
+        assert (await world.as_admin("DELETE", "/v1/clients/root")).status == 409
+
+
+async def test_changes_of_clients_and_failures_are_logged_without_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "_failures", RareWarnings(logging.getLogger(auth.__name__)))
+    async with LoginInMemory(tmp_path) as login, InMemoryApi(tmp_path, login=login.parts) as api_client:
+        world = World(api_client, login)
+        with caplog.at_level(logging.INFO, "api"):
+            added = await world.as_admin("POST", "/v1/clients", {"client_id": "new", "role": OPERATOR})
+            rotated = await world.as_admin("POST", "/v1/clients/new/rotate", {})
+            refresh_token = (await login.pair(OPERATOR)).refresh_token
+            for _ in range(2):
+                await world.post("/v1/auth/refresh", {"refresh_token": refresh_token})
+                await world.post("/v1/auth/token", {"client_id": "new", "client_secret": "a-wrong-secret"})
+            await world.as_admin("DELETE", "/v1/clients/new")
+        assert [record.getMessage() for record in caplog.records] == [
+            "root added the client new, operator",
+            "root gave the client new a new secret",
+            "a login of new failed; others within 10 s are only counted",
+            "a spent refresh token of a login of operator came again, so it may be stolen: this login is revoked",
+            "root disabled the client new",
+        ]
+        secrets = (added.json()["client_secret"], rotated.json()["client_secret"], refresh_token, "a-wrong-secret")
+        assert not [secret for secret in secrets if secret in caplog.text]
+        counts = (await api_client.ask("GET", "/metrics", bearer(await login.token(ADMIN, "root")))).body.decode()
+        assert "stakelog_failed_logins_total 2.0" in counts
+        assert "stakelog_reused_refresh_tokens_total 1.0" in counts
+
+
 # --- the first start -----------------------------------------------------------------------------------------------
 
 
@@ -439,6 +531,7 @@ async def test_the_first_client_is_made_once(tmp_path: Path) -> None:
         assert await login.clients.create_first(None) is None
         assert await login.clients.create_first("another-secret") is None
         assert await login.clients.authenticate("admin", "another-secret") is None
+        await login.clients.add("root", ADMIN)
         await login.clients.disable("admin")
         assert await login.clients.create_first(None) is None, "a disabled one is not made again"
 

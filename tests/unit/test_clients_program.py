@@ -97,3 +97,10 @@ def test_unknown_clients_and_a_broken_store_are_failures_in_one_line(tmp_path: P
     broken = run(tmp_path, "list")
     assert (broken.exit_code, len(broken.stderr.splitlines())) == (1, 1)
     assert "the database of clients and tokens failed" in broken.stderr
+
+
+def test_the_last_enabled_admin_is_not_disabled(tmp_path: Path) -> None:
+    run(tmp_path, "add", "root", "--role", "admin")
+    done = run(tmp_path, "disable", "root")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert "root is the last enabled admin: add another admin" in done.stderr

@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 
-from api.composition.settings import KNOWN, read_settings, refuse_unsafe
+from api.composition.settings import KNOWN, SettingsError, read_settings, refuse_unsafe
 from api.http.problems import KINDS, MEDIA_TYPE
 from deploy.image.healthcheck import connection_to
 from deploy.image.healthcheck import main as healthcheck
@@ -133,10 +133,21 @@ def test_the_settings_of_a_node_are_accepted_by_the_program() -> None:
             if name.startswith("node"):
                 refuse_unsafe(read_settings(service["environment"] | made))
     nodes = one("StatefulSet", "stakelog-node")["spec"]["template"]["spec"]["containers"][0]
-    given = one("ConfigMap", "stakelog-settings")["data"] | one("Secret", "stakelog-addresses")["stringData"]
+    addresses = {
+        name: value.replace("REPLACE-ME", "secret")
+        for name, value in one("Secret", "stakelog-addresses")["stringData"].items()
+    }
+    given = one("ConfigMap", "stakelog-settings")["data"] | addresses
     (advertise,) = (variable["value"] for variable in nodes["env"] if variable["name"] == "STAKELOG_ADVERTISE")
     advertise = advertise.replace("$(POD_NAME)", "stakelog-node-0").replace("$(POD_NAMESPACE)", "stakelog")
     refuse_unsafe(read_settings(given | made | {"STAKELOG_ADVERTISE": advertise}))
+
+
+def test_nothing_starts_with_a_placeholder_of_the_manifests() -> None:
+    for secret in ("stakelog-addresses", "stakelog-login"):
+        for name, value in one("Secret", secret)["stringData"].items():
+            with pytest.raises(SettingsError, match=rf"^{name} still has the placeholder REPLACE-ME"):
+                read_settings({name: value})
 
 
 @pytest.mark.parametrize("files", SETS)
@@ -423,3 +434,10 @@ def test_the_balancer_does_not_retry_a_request_that_was_sent() -> None:
     """The owner may still decide the first attempt, so a refusal of the second one would not be final."""
     (again,) = re.findall(r"retry-on (.*)", (DEPLOY / "balancer/haproxy.cfg").read_text())
     assert again.split() == ["conn-failure"]
+
+
+def test_the_balancer_replaces_what_a_client_says_of_its_address() -> None:
+    """The nodes trust the balancer, so they would believe an address that it passes on."""
+    lines = [line.strip() for line in (DEPLOY / "balancer/haproxy.cfg").read_text().splitlines()]
+    assert "http-request set-header X-Forwarded-For %[src]" in lines
+    assert "option forwardfor" not in lines

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from api.identity.database import IdentityDatabase
 from api.identity.ports import IdentityUnavailable
 from api.identity.tables import METADATA, REVOCATION_COUNT
+from ledger.sqlite.folder import FolderLock
 
 ROW = insert(REVOCATION_COUNT).values(only=0, value=7)
 
@@ -24,6 +25,20 @@ async def test_the_first_use_creates_the_file_for_the_owner_only(tmp_path: Path)
         assert all(file.stat().st_mode & 0o077 == 0 for file in tmp_path.iterdir())  # noqa: ASYNC240
     await database.close()
     await database.close()
+
+
+async def test_a_file_that_others_can_read_is_made_readable_to_its_owner_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "identity.sqlite3"
+    path.touch()
+    path.chmod(0o644)
+    database = IdentityDatabase(path, METADATA)
+    async with database.transaction() as connection:
+        await connection.execute(ROW)
+    await database.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert str(path) in caplog.text
 
 
 async def test_an_exception_rolls_a_transaction_back(tmp_path: Path) -> None:
@@ -84,3 +99,11 @@ async def test_a_server_that_is_away_is_unavailable_and_its_password_is_not_show
             pass
     assert "secret" not in str(failed.value)
     await database.close()
+
+
+def test_a_data_folder_that_is_made_is_its_owners_and_one_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir(mode=0o755)
+    for folder, mode in ((tmp_path / "new", 0o700), (there, 0o755)):
+        FolderLock(folder).release()
+        assert folder.stat().st_mode & 0o777 == mode

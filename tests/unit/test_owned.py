@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
@@ -298,7 +299,38 @@ async def test_a_partition_that_is_gained_again_opens_after_its_state_is_saved(c
     assert wallet == a.replayed()[U0]
 
 
-async def test_a_retired_writer_saves_no_checkpoint(cluster: Cluster) -> None:
+class EndlessMerges(BrittleStore):
+    """Each merge has another step. ``steps``: partition → steps taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = Counter[int]()
+
+    def merge(self, partition: int) -> bool:
+        self.steps[partition] += 1
+        return True
+
+
+async def test_a_merge_delays_no_save_no_other_partition_and_no_handover(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    a.store = store = EndlessMerges()
+    await a.restart()
+    await cluster.give(a={0, 1})
+    await cluster.settled()
+    await until(lambda: store.steps[0] >= 2)
+    await a.given(open_wallet(U0), deposit(5, user_id=U0))
+    await a.save()
+    assert store.checkpoint(0) == cluster.appended.heads[0]
+    await cluster.give(a={1}, b={0})
+    await cluster.settled()
+    assert await b.cash(U0) == 5
+    lost = store.steps[0]
+    await until(lambda: store.steps[1] >= 2)
+    assert store.steps[0] == lost, "the partition of another node is merged no further"
+    await a.stop()
+
+
+async def test_a_retired_writer_saves_no_checkpoint(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A save may still wait for its turn when its partition is dropped and another writer opens the partition."""
     a = await cluster.node("a")
     await cluster.give(a={0})
@@ -309,6 +341,8 @@ async def test_a_retired_writer_saves_no_checkpoint(cluster: Cluster) -> None:
     await writer.retire(save=False)
     await writer.save()
     assert a.store.saves == saves
+    monkeypatch.setattr(a.store, "merge", lambda _: pytest.fail("its partition may have another writer"))
+    assert not await writer.merge()
 
 
 async def test_a_node_that_leaves_finishes_and_hands_everything_over(cluster: Cluster) -> None:

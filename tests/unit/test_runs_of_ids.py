@@ -1,17 +1,13 @@
 """The ids in SQLite's state store: runs that are merged show the same as a dictionary, also after a crash."""
 
 import random
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ledger.core.record import Head
 from ledger.core.state_values import Value
-from ledger.errors import LedgerError
-from ledger.sqlite import runs
+from ledger.sqlite import runs, state_store
 from ledger.sqlite.state_store import SqliteStateStore
 
 USERS = ("u", "u1", "u10", "v")
@@ -67,6 +63,8 @@ def test_runs_that_are_merged_show_what_was_saved_last(path: Path) -> None:
         changes = changes_of(chance)
         before = numbers_of_runs(store, partition)
         store.save(partition, changes, Head(number, "0" * 64))
+        for _ in range(chance.randrange(12)):  # a merge may go on between the saves of both partitions
+            store.merge(partition)
         merged += len(numbers_of_runs(store, partition)) < len(before)
         for key, value in changes.items():
             states[partition].pop(key, None)
@@ -83,84 +81,125 @@ def test_runs_that_are_merged_show_what_was_saved_last(path: Path) -> None:
     store.close()
 
 
-def test_a_merge_that_ends_in_any_of_its_transactions_changes_nothing(path: Path) -> None:
-    transactions = 0
-    while True:
-        path.unlink(missing_ok=True)
-        store = SqliteStateStore(path)
-        state: dict[str, Value] = {}
-        for number in range(3):  # the next save merges these three runs
-            changes = {f"u b:{at}": number for at in range(number, 20 + number)}
-            store.save(0, changes, Head(number, "0" * 64))
-            state |= changes
-        saved = saves_in(store, transactions)
-        if saved:
-            break
-        transactions += 1
+def store_with_a_due_merge(path: Path) -> tuple[SqliteStateStore, dict[str, Value]]:
+    """And what the store has."""
+    path.unlink(missing_ok=True)
+    store = SqliteStateStore(path)
+    state: dict[str, Value] = {}
+    for number in range(3):
+        changes: dict[str, Value] = {f"u b:{at}": number for at in range(number, 20 + number)}
+        store.save(0, changes, Head(number, "0" * 64))
+        state |= changes
+    return store, state
+
+
+def merge_wholly(store: SqliteStateStore) -> None:
+    while store.merge(0):
+        pass
+
+
+def test_a_merge_that_is_killed_in_any_of_its_transactions_changes_nothing(path: Path) -> None:
+    steps, more = 0, True
+    while more:
+        store, state = store_with_a_due_merge(path)
+        more = all(store.merge(0) for _ in range(steps))
+        steps += 1
         check_equal(store, 0, state)
         again = SqliteStateStore(path)  # as after a kill: the first one was not closed
         check_equal(again, 0, state)
         assert chunks_of_unlisted_runs(again) == 0
         again.save(0, {"u b:1": 98}, Head(10, "0" * 64))
+        merge_wholly(again)
         check_equal(again, 0, {**state, "u b:1": 98})
         again.close()
         store.close()
-    assert transactions > 5
-    check_equal(store, 0, {**state, "u b:0": 99})
+    assert steps > 7
+
+
+def test_a_save_does_not_merge_and_a_save_within_a_merge_counts_as_newer(path: Path) -> None:
+    steps, more = 0, True
+    while more:
+        store, state = store_with_a_due_merge(path)
+        more = all(store.merge(0) for _ in range(steps))
+        steps += 1
+        before = numbers_of_runs(store, 0)
+        store.save(0, {"u b:1": 98, "u b:2": None}, Head(9, "0" * 64))
+        assert numbers_of_runs(store, 0)[:-1] == before, "a save adds one run and merges none"
+        expected = {**state, "u b:1": 98}
+        del expected["u b:2"]
+        check_equal(store, 0, expected)
+        merge_wholly(store)
+        check_equal(store, 0, expected)
+        assert len(numbers_of_runs(store, 0)) == 2 - (steps == 1)
+        assert chunks_of_unlisted_runs(store) == 0
+        store.close()
+    assert steps > 7
+
+
+def test_a_replaced_state_gets_nothing_of_a_merge_that_was_given_up(path: Path) -> None:
+    store, _ = store_with_a_due_merge(path)
+    assert store.merge(0)
+    store.replace(0, [b"u b:7\n7"], Head(9, "0" * 64), None)
+    merge_wholly(store)
+    check_equal(store, 0, {"u b:7": 7})
     store.close()
 
 
-@pytest.mark.parametrize("transactions", [0, 2])
-def test_a_merge_is_given_up_once_the_process_ends(path: Path, transactions: int) -> None:
+def test_a_merge_that_does_not_fit_leaves_the_space_to_the_saves(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     store = SqliteStateStore(path)
+    state: dict[str, Value] = {}
     for number in range(3):
-        store.save(0, {f"u b:{at}": number for at in range(20)}, Head(number, "0" * 64))
-    left = iter(range(transactions))
-    whole = store._transaction
-
-    @contextmanager
-    def counted(connection: sqlite3.Connection) -> Iterator[None]:
-        with whole(connection):
-            yield
-        if next(left, None) is None:
-            store.hurry()
-
-    if transactions == 0:
-        store.hurry()
-    store._transaction = counted  # type: ignore[method-assign]
-    store.save(0, {"u b:1": 99}, Head(9, "0" * 64))
-    assert len(numbers_of_runs(store, 0)) == 4
-    expected: dict[str, Value] = {**{f"u b:{at}": 2 for at in range(20)}, "u b:1": 99}
-    check_equal(store, 0, expected)
+        changes: dict[str, Value] = {f"u b:{at}": number for at in range(number * 500, (number + 1) * 500)}
+        store.save(0, changes, Head(number, "0" * 64))
+        state |= changes
+    (pages,) = store._saver.execute("PRAGMA page_count").fetchone()
+    store._saver.execute(f"PRAGMA max_page_count={pages + 10}")
+    for number in range(3, 20):
+        store.save(0, {"u b:1": number}, Head(number, "0" * 64))
+        merge_wholly(store)
+        check_equal(store, 0, {**state, "u b:1": number})
+        assert chunks_of_unlisted_runs(store) == 0
+    assert caplog.text.count("are not merged") == 1, "it is not tried again at once"
+    assert "full" in caplog.text
+    store._saver.execute(f"PRAGMA max_page_count={10 * pages}")
+    monkeypatch.setattr(store, "_merge_after_s", {})  # after the pause
+    merge_wholly(store)  # the short runs
+    merge_wholly(store)
+    assert len(numbers_of_runs(store, 0)) == 1
+    check_equal(store, 0, {**state, "u b:1": 19})
     store.close()
-    again = SqliteStateStore(path)
-    assert chunks_of_unlisted_runs(again) == 0
-    again.save(0, {}, Head(10, "0" * 64))
-    assert len(numbers_of_runs(again, 0)) == 1
-    check_equal(again, 0, expected)
-    again.close()
 
 
-def saves_in(store: SqliteStateStore, transactions: int) -> bool:
-    """Whether one more save needs no more than so many transactions; the next one fails."""
-    left = iter(range(transactions))
-    whole = store._transaction
+def test_a_merge_is_given_up_once_others_fill_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, state = store_with_a_due_merge(path)
+    assert store.merge(0)
+    monkeypatch.setattr(state_store, "DISK_RESERVE_BYTES", 2**62)
+    merge_wholly(store)
+    assert len(numbers_of_runs(store, 0)) == 3
+    assert chunks_of_unlisted_runs(store) == 0
+    check_equal(store, 0, state)
+    store.close()
 
-    @contextmanager
-    def failing(connection: sqlite3.Connection) -> Iterator[None]:
-        with whole(connection):
-            yield
-            if next(left, None) is None:
-                raise sqlite3.OperationalError("the disk is broken")
 
-    with pytest.MonkeyPatch.context() as breaking:
-        breaking.setattr(store, "_transaction", failing)
-        try:
-            store.save(0, {"u b:0": 99}, Head(9, "0" * 64))
-        except LedgerError:
-            assert store.checkpoint(0) == Head(2, "0" * 64)
-            return False
-    return True
+def test_a_merge_leaves_the_log_its_reserve_of_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, state = store_with_a_due_merge(path)
+    monkeypatch.setattr(state_store, "DISK_RESERVE_BYTES", 2**62)
+    merge_wholly(store)
+    assert len(numbers_of_runs(store, 0)) == 3
+    assert "the disk needs" in caplog.text
+    check_equal(store, 0, state)
+    monkeypatch.setattr(state_store, "DISK_RESERVE_BYTES", 0)
+    merge_wholly(store)
+    assert len(numbers_of_runs(store, 0)) == 3, "it is not tried again at once"
+    monkeypatch.setattr(store, "_merge_after_s", {})  # after the pause
+    merge_wholly(store)
+    assert len(numbers_of_runs(store, 0)) == 1
+    check_equal(store, 0, state)
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,8 @@ def test_a_malformed_bound_of_adjustments_is_refused(text: str) -> None:
 
 def test_the_issuer_is_an_address_without_a_slash_at_its_end() -> None:
     assert read_settings({}).issuer is None
+    assert read_settings({"STAKELOG_PORT": "81"}).address == "http://127.0.0.1:81"
+    assert read_settings({"STAKELOG_ISSUER": "https://ledger.example"}).address == "https://ledger.example"
     for url in ("https://ledger.example", "http://127.0.0.1:8080", "https://example.com/ledger"):
         assert read_settings({"STAKELOG_ISSUER": url}).issuer == url
     for url in ("ledger.example", "https://ledger.example/", "https://u:p@x", "https://x?a=1", "https://", "ftp://x"):

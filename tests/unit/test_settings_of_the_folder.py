@@ -123,3 +123,18 @@ def test_every_message_that_advises_to_delete_the_state_gives_the_same_advice() 
     texts = {path: " ".join(path.read_text().split()).replace('" "', "") for path in source.rglob("*.py")}
     own_words = [str(path) for path, text in texts.items() if "delete the state" in text or "delete state" in text]
     assert own_words == [str(source / "ledger" / "errors.py")]
+
+
+def test_seals_are_copied_to_a_folder_that_exists_or_to_a_url(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    with pytest.raises(SettingsError, match=f"STAKELOG_SEALS={missing} is not a folder: make or mount it"):
+        refuse_unsafe(read_settings({"STAKELOG_SEALS": missing}))
+    for found in (str(tmp_path), "https://seals.example/x"):
+        refuse_unsafe(read_settings({"STAKELOG_SEALS": found}))
+
+
+@pytest.mark.parametrize("more", [{"MASTER_KEY": "wrong"}, {"IDENTITY": "mysql://u:p@127.0.0.1:1/d"}])
+def test_a_first_start_that_fails_by_the_keys_leaves_no_ledger(tmp_path: Path, more: dict[str, str]) -> None:
+    data = str(tmp_path / "data")
+    assert stakelog("serve", DATA=data, **more).returncode in (1, 2)
+    assert "there is no ledger in" in stakelog("serve", DATA=data, CREATE="never", **more).stderr

@@ -146,6 +146,18 @@ async def test_the_key_of_another_client_is_refused(check: Checking) -> None:
         await check(signed(), client_id="game-server-2")
 
 
+async def test_what_was_signed_before_the_process_that_remembers_the_nonces_started_is_refused(
+    check: Checking,
+) -> None:
+    for since_s, passes in ((CREATED_S - 0.5, True), (CREATED_S + 0.5, False)):
+        check.requests = SignedRequests(NoncesInMemory(), time_s=check.clock_s, since_s=since_s)
+        if passes:
+            await check(signed())
+        else:
+            with pytest.raises(BadSignature, match="before the start"):
+                await check(signed())
+
+
 @pytest.mark.parametrize("missing", [b"signature", b"signature-input", b"content-digest"])
 async def test_a_missing_header_is_refused(check: Checking, missing: bytes) -> None:
     with pytest.raises(BadSignature, match="must sign"):

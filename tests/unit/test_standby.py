@@ -16,7 +16,7 @@ from ledger.writer.writer import Writer
 from unit.given import deposit, open_wallet, place_bet, transfer
 from unit.node_in_memory import BrittleStore, World
 from unit.nodes_in_memory import Cluster
-from unit.test_owned import SlowStore, until
+from unit.test_owned import EndlessMerges, SlowStore, until
 
 PARTITIONS = 2
 
@@ -157,6 +157,21 @@ async def test_open_follow_ups_are_delivered_by_the_standby_that_takes_over(clus
     await cluster.give(b={0, 1})
     await cluster.settled()
     await until(lambda: any(event.data.type == "transfer_returned" for event in b.events(U0)))
+
+
+async def test_a_takeover_gives_up_the_merge_of_a_standby(cluster: Cluster) -> None:
+    a, b = await cluster.node("a"), await cluster.node("b")
+    b.store = store = EndlessMerges()
+    await b.restart()
+    await cluster.give(a={0, 1}, b=set())
+    await cluster.settled()
+    await a.given(open_wallet(U0), deposit(500, "o1", user_id=U0))
+    stand_by(cluster, "b", 0)
+    await ready(cluster, "b", 0)
+    await until(lambda: store.steps[0] >= 2)
+    await cluster.give(a={1}, b={0})
+    await cluster.settled()
+    assert await b.cash(U0) == 500
 
 
 async def test_a_former_standby_saves_its_state(cluster: Cluster) -> None:

@@ -10,6 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli.main import stakelog
+from api.identity.database import IdentityDatabase
+from api.identity.ports import IdentityUnavailable
+from api.identity.tables import METADATA
 from conformance.read_model import CHECKPOINTS
 from databases import open_database
 from deploy.local.server import free_port
@@ -132,3 +135,15 @@ def test_a_stop_while_a_read_waits_for_the_database_reports_no_error(kind: str) 
 
     asyncio.run(read_and_stop())
     assert reported == []
+
+
+@EACH
+async def test_the_database_of_clients_is_named_with_its_setting(kind: str) -> None:
+    url, named = unreachable(kind)
+    database = IdentityDatabase(url, METADATA)
+    with pytest.raises(IdentityUnavailable) as failed:
+        async with database.transaction():
+            pass
+    check_named(str(failed.value), f"({named}; set by STAKELOG_IDENTITY)")
+    assert named not in failed.value.for_clients
+    await database.close()

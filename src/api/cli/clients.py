@@ -1,8 +1,8 @@
 """``stakelog clients``: the clients that may log in, in the data folder or in the database of the settings.
 
 It works on the store itself, so no token is needed: who can read the folder, or has the database's password, decides
-who may log in. A running service learns of each change within 5 s. Exit status: 0 done; 1 the store failed, or has no
-such client; 2 wrong use or settings.
+who may log in. A running service learns of each change within 5 s. Exit status: 0 done; 1 the store failed, has no
+such client, or refuses to disable the last admin; 2 wrong use or settings.
 """
 
 import asyncio
@@ -87,7 +87,7 @@ def add(
 def rotate(data: Path | None, client_id: str, grace_s: int, as_json: bool) -> None:
     """Give a client a new secret and print it; the old one stays valid for the grace.
 
-    Without a grace all tokens of the client and of its players are revoked; a running service learns of it within 5 s.
+    Without a grace all tokens of the client and of its players are revoked, within 5 s.
     """
 
     async def work(found: "Clients") -> None:
@@ -106,8 +106,14 @@ def rotate(data: Path | None, client_id: str, grace_s: int, as_json: bool) -> No
 def disable(data: Path | None, client_id: str, as_json: bool) -> None:
     """Disable a client and revoke its tokens, and those of players that it asked for."""
 
+    from api.identity.ports import LastAdmin
+
     async def work(found: "Clients") -> None:
-        if not await found.disable(client_id):
+        try:
+            done = await found.disable(client_id)
+        except LastAdmin as refused:
+            _fail(str(refused), 1)
+        if not done:
             _fail(f"there is no client {client_id}", 1)
         _show({"client_id": client_id, "disabled": True}, as_json, f"{client_id} is disabled")
 

@@ -22,6 +22,7 @@ from dishka.exceptions import ExitError
 from api.cli.listener import CannotListen, Listener, resolve_free
 from api.cli.open_files import allow_connections
 from api.cli.tls import TlsUnusable
+from api.composition.access import AvailableKeys
 from api.composition.application import Applications
 from api.composition.child_process import Child
 from api.composition.container import Children, make_container
@@ -82,6 +83,9 @@ async def _serve(settings: Settings) -> None:
     container = make_container(settings)
     try:
         try:
+            if creates:
+                # A start that fails by the settings of the keys leaves no log: it would look like a ledger.
+                await container.get(AvailableKeys)
             node = await container.get(Node)
             children = await container.get(Children)
             apps = await container.get(Applications)

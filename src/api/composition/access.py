@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing
+from time import time
 from typing import NamedTuple
 
 from dishka import Provider, Scope, from_context, provide
@@ -36,6 +37,14 @@ class AvailableKeys(NamedTuple):
     keys: Keys | None
 
 
+class IdentityDatabases(NamedTuple):
+    """Two pools of connections to one database, so that logins, which need no token, delay nothing else."""
+
+    logins: IdentityDatabase
+    keys: IdentityDatabase
+    """Also of revocations: if these cannot be read, no token is accepted."""
+
+
 class Limiting(NamedTuple):
     """Rate limits and the check of signatures."""
 
@@ -50,11 +59,12 @@ class AccessParts(Provider):
     settings = from_context(Settings)
 
     @provide
-    async def identity(self, settings: Settings, _: FolderLock) -> AsyncIterator[IdentityDatabase]:
-        """Not opened before its first use."""
-        database = identity_database(settings)
-        yield database
-        await database.close()
+    async def identity(self, settings: Settings, _: FolderLock) -> AsyncIterator[IdentityDatabases]:
+        """Not opened before their first use."""
+        databases = IdentityDatabases(identity_database(settings), identity_database(settings))
+        yield databases
+        for database in databases:
+            await database.close()
 
     @provide
     async def limiter(self, settings: Settings, _: FolderLock) -> AsyncIterator[Limiting]:
@@ -64,7 +74,8 @@ class AccessParts(Provider):
             return
         if settings.cache == MEMORY:
             limits, nonces = Limits(settings.rates), NoncesInMemory()
-            yield Limiting(Limiter(limits, SignedRequests(nonces), settings.trusted_proxies))
+            signed = SignedRequests(nonces, since_s=time())
+            yield Limiting(Limiter(limits, signed, settings.trusted_proxies))
             return
         from api.limits.redis import RedisBuckets, RedisNonces
         from projections.caching.redis_client import RedisClient
@@ -79,10 +90,10 @@ class AccessParts(Provider):
 
     @provide
     async def keys(
-        self, settings: Settings, database: IdentityDatabase, clock: Clock
+        self, settings: Settings, databases: IdentityDatabases, clock: Clock
     ) -> AsyncIterator[AvailableKeys]:
         """Started."""
-        store = DatabaseKeyStore(database)
+        store = DatabaseKeyStore(databases.keys)
         masters = await master_keys_of(settings, store)
         if masters is None:
             yield AvailableKeys(None)
@@ -94,7 +105,7 @@ class AccessParts(Provider):
 
     @provide
     async def access(
-        self, settings: Settings, database: IdentityDatabase, available: AvailableKeys, clock: Clock
+        self, settings: Settings, databases: IdentityDatabases, available: AvailableKeys, clock: Clock
     ) -> AsyncIterator[Access]:
         """Started. Without its database no token is accepted; it is tried again."""
         if not settings.auth:
@@ -102,14 +113,23 @@ class AccessParts(Provider):
             return
         assert available.keys is not None, "with login there is a master key"
         keys = available.keys.ring
-        store = DatabaseIdentityStore(database)
+        store = DatabaseIdentityStore(databases.logins)
         with closing(SecretHasher()) as hasher:
             clients = Clients(store, clock, hasher)
-            revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
-            tokens = Tokens(store, keys, revocations, clock, issuer=settings.issuer or ISSUER)
+            revocations = Revocations(
+                DatabaseIdentityStore(databases.keys),
+                clock,
+                before=lambda: create_first(clients, settings.admin_secret),
+            )
+            tokens = Tokens(store, keys, revocations, clock, issuer=_issuer_of(settings))
             await revocations.start()
-            yield Access(Login(clients, tokens, revocations, keys, settings.issuer))
+            yield Access(Login(clients, tokens, revocations, keys, settings.address))
             await revocations.stop()
+
+
+def _issuer_of(settings: Settings) -> str:
+    """What tokens name. Nodes that share a log accept each other's tokens, so without a setting it is no address."""
+    return settings.issuer or (settings.address if settings.log == SQLITE else ISSUER)
 
 
 def identity_database(settings: Settings) -> IdentityDatabase:

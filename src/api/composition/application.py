@@ -72,7 +72,9 @@ def build_applications(
     if login is not None:
         assert limiter is not None, "with login there are limits"
         gate = Gate(login.tokens, login.revocations, limiter, listening.adjust_max)
-    metrics = Metrics(node, read_model, None if limiter is None else limiter.limits)
+    metrics = Metrics(
+        node, read_model, None if limiter is None else limiter.limits, None if login is None else login.tokens
+    )
     service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter, keys)
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None

@@ -67,6 +67,7 @@ KNOWN: Final = frozenset(
         "SUSPECT_READS",
     )
 )
+_PLACEHOLDER: Final = "REPLACE-ME"
 SQLITE: Final = "sqlite"
 """The log and the read model without a server: files in the data folder."""
 KAFKA: Final = "kafka://"
@@ -135,12 +136,18 @@ class Settings(Struct, frozen=True):
     trusted_proxies: tuple[AnyNetwork, ...] = ()
     """Only these may name a client's address in ``X-Forwarded-For``."""
 
+    @property
+    def address(self) -> str:
+        """Where clients reach the service, as far as the settings say it."""
+        return self.issuer or f"{'http' if self.tls is None else 'https'}://{Address(self.host, self.port)}"
+
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError for the first setting that cannot be used."""
     unknown = sorted(name for name in environment if name.startswith("STAKELOG_") and name not in KNOWN)
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(KNOWN))}")
+    _refuse_placeholders(environment)
     host = environment.get("STAKELOG_HOST", "127.0.0.1")
     port = _integer(environment, "STAKELOG_PORT", 8080, 1, 65_535)
     try:
@@ -187,6 +194,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         rates=_rates(environment),
         trusted_proxies=_trusted_proxies(environment),
     )
+
+
+def _refuse_placeholders(environment: Mapping[str, str]) -> None:
+    """A secret that is in the repository is none. Its value is not quoted: it may have another secret too."""
+    for name, value in environment.items():
+        if name.startswith("STAKELOG_") and _PLACEHOLDER in value:
+            raise SettingsError(f"{name} still has the placeholder {_PLACEHOLDER} of deploy/kubernetes: replace it")
 
 
 def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], V]) -> V | None:
@@ -422,13 +436,18 @@ def _cache(environment: Mapping[str, str]) -> str:
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Raise SettingsError if strangers could use the service."""
+    """Raise SettingsError if strangers could use the service, or if seals would be copied nowhere."""
     if not settings.auth and not is_loopback(settings.host):
         raise SettingsError(
             f"STAKELOG_AUTH=off has no login, so it serves on loopback only, not on {settings.host}: "
             "set STAKELOG_HOST=127.0.0.1, or STAKELOG_AUTH=on"
         )
     _refuse_unsafe_internal(settings)
+    if settings.seals is not None and "://" not in settings.seals and not Path(settings.seals).is_dir():
+        raise SettingsError(
+            f"STAKELOG_SEALS={settings.seals} is not a folder: make or mount it, readable and writable for the "
+            "service, or name a URL"
+        )
 
 
 def _refuse_unsafe_internal(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from api.http.problems import Problem
 from api.http.request_metrics import RequestMetrics
+from api.identity.tokens import Tokens
 from api.limits.limits import Limits
 from ledger.errors import LedgerError
 from ledger.node.node import Node
@@ -51,18 +52,23 @@ def outcome_of(answer: AnyResponse | Problem) -> str:
 class Metrics:
     """Counters of this process, and gauges that are read from the node on each scrape."""
 
-    def __init__(self, node: Node, read_model: "ReadModelGauges", limits: Limits | None = None) -> None:
-        """``limits``: None while login is off."""
+    def __init__(
+        self, node: Node, read_model: "ReadModelGauges", limits: Limits | None = None, tokens: Tokens | None = None
+    ) -> None:
+        """``limits``, ``tokens``: None while login is off."""
         self._registry = CollectorRegistry()
         self._read_model = read_model
         self._commands = Total("stakelog_commands", "Commands by their outcome", ["outcome"], registry=self._registry)
         self._children: dict[str, Total] = {}
+        self.failed_logins = Total("stakelog_failed_logins", "Logins with a wrong secret", registry=self._registry)
         self.requests = RequestMetrics()
         self._registry.register(self.requests)
         self._registry.register(_NodeGauges(node))
         self._registry.register(read_model)
         if limits is not None:
             self._registry.register(_LimitCounts(limits))
+        if tokens is not None:
+            self._registry.register(_TokenCounts(tokens))
 
     def count(self, outcome: str, number: int = 1) -> None:
         child = self._children.get(outcome)
@@ -140,6 +146,19 @@ class _LimitCounts(Collector):
                 "1 while the nodes add up in Redis what clients spend; 0: each node allows the whole limit",
                 float(self._limits.is_shared),
             )
+
+
+class _TokenCounts(Collector):
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def collect(self) -> Iterator[Metric]:
+        reused = CounterMetricFamily(
+            "stakelog_reused_refresh_tokens",
+            "Spent refresh tokens that came again, which revoked their login; should be 0",
+        )
+        reused.add_metric([], self._tokens.reused)
+        yield reused
 
 
 class _Seen(NamedTuple):

@@ -15,6 +15,7 @@ from api.identity.identity import ADMIN, PLAYER, PUBLIC_KEY_PATTERN, ROLES
 from api.identity.ports import Client, Grace, IdentityStore, secret_id_of
 from api.identity.roles import MAY_POST
 from api.identity.tokens import REFRESH_US, REVOKED_FOR_US
+from api.identity.waiting import Waiting
 from ledger.core.events import LEDGER
 from ledger.core.fields import USER_ID_PATTERN
 from ledger.ports import Clock
@@ -61,10 +62,12 @@ class Clients:
 
     def __init__(self, store: IdentityStore, clock: Clock, hasher: SecretHasher) -> None:
         self._store, self._clock, self._hasher = store, clock, hasher
+        self._waiting = Waiting()
 
     async def authenticate(self, client_id: str, secret: str) -> Authenticated | None:
         """The client with this secret. Raises IdentityUnavailable, TooManyLogins."""
-        client = await self._store.client(client_id) if is_client_id(client_id) else None
+        with self._waiting.one_more():
+            client = await self._store.client(client_id) if is_client_id(client_id) else None
         if client is not None and client.disabled_at_us is not None:
             client = None
         if await self._hasher.verify(secret, None if client is None else client.secret_hash):
@@ -120,7 +123,7 @@ class Clients:
 
     async def disable(self, client_id: str) -> bool:
         """Disable it and revoke its tokens, and those of players that it asked for. False: there is no such client.
-        Raises IdentityUnavailable."""
+        Raises LastAdmin, IdentityUnavailable."""
         now_us = self._clock()
         return await self._store.disable(client_id, now_us, now_us + REVOKED_FOR_US)
 

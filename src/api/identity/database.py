@@ -4,13 +4,15 @@ Invariants:
 (1) nothing is opened before the first use; the first use creates the missing tables;
 (2) a transaction is committed whole, or not at all: any exception rolls it back;
 (3) every failure of the database is an IdentityUnavailable, but a duplicate key: it is an IntegrityError;
-(4) only the owner of the process can read the SQLite file.
+(4) only the owner of the process can read the SQLite file: a file that others can read is made so when it is opened.
 """
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -28,13 +30,15 @@ from ledger.files import IDENTITY
 FILE: Final = IDENTITY
 """In the data folder."""
 CONNECTIONS: Final = 4
-"""Connections of a process. Chosen: logins are few, and argon2 limits them first."""
+"""Connections of one pool; a service has two, see ``api.composition.access``. Chosen: logins are few, and argon2
+limits them first."""
 _WITHIN_S: Final = 10.0
 """Time limit for a transaction, with the wait for a connection."""
 SILENT_S: Final = 5.0
 """How long a server may send nothing in response to a statement. Chosen: a dead connection is replaced in time for
 the transaction that finds it."""
 _CONNECT_S: Final = 3
+_log: Final = logging.getLogger(__name__)
 _CREATE_TRIES: Final = 5
 _MYSQL_SETTINGS: Final = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
 
@@ -65,6 +69,7 @@ class IdentityDatabase:
     def __init__(self, where: Path | str, metadata: MetaData) -> None:
         """``where``: the file of SQLite, or the URL of a server, as in the settings. ``metadata``: the tables."""
         self._where, self._metadata = where, metadata
+        self._shown = "" if isinstance(where, Path) else f" ({_shown(where)})"
         self._engine: AsyncEngine | None = None
         self._opening = asyncio.Lock()
 
@@ -81,10 +86,12 @@ class IdentityDatabase:
             raise
         except TimeoutError:
             raise IdentityUnavailable(
-                f"the database of clients and tokens did not respond within {_WITHIN_S:.0f} s"
+                f"the database of clients and tokens did not respond within {_WITHIN_S:.0f} s{self._shown}"
             ) from None
         except (SQLAlchemyError, OSError) as error:
-            raise _unavailable(error) from error
+            # The text of a driver may quote a statement's values: only its kind is named.
+            reason = type(getattr(error, "orig", None) or error).__name__
+            raise IdentityUnavailable(f"the database of clients and tokens failed: {reason}{self._shown}") from error
 
     async def close(self) -> None:
         """A second call is harmless."""
@@ -116,16 +123,18 @@ class IdentityDatabase:
                     raise
 
 
-def _unavailable(error: Exception) -> IdentityUnavailable:
-    # The text of a driver may quote a statement's values: only its kind is named.
-    reason = getattr(error, "orig", None) or error
-    return IdentityUnavailable(f"the database of clients and tokens failed: {type(reason).__name__}")
+def _shown(url: str) -> str:
+    """The server for a message: no user and no password."""
+    found = make_url(url)
+    port = found.port or {"postgresql": 5432, "mysql": 3306}[found.drivername]
+    return f"{found.drivername} at {found.host}:{port}, database {found.database}; set by STAKELOG_IDENTITY"
 
 
 def _engine_of(where: Path | str) -> AsyncEngine:
     if isinstance(where, Path):
         if not where.exists():
             os.close(os.open(where, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _tighten(where)
         return _made(
             URL.create("sqlite+aiosqlite", database=str(where)),
             # IMMEDIATE: a transaction that writes waits for its turn at its first write, and never has to upgrade.
@@ -151,6 +160,14 @@ def _engine_of(where: Path | str) -> AsyncEngine:
     return _made(
         url.set(drivername="mysql+asyncmy", query={}), options, isolation_level="READ COMMITTED", pool_pre_ping=True
     )
+
+
+def _tighten(path: Path) -> None:
+    """By its name: to close a descriptor of the file would drop SQLite's locks."""
+    for file in (path, *(path.with_name(f"{path.name}-{part}") for part in ("wal", "shm", "journal"))):
+        if file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o077:
+            file.chmod(mode & 0o700)
+            _log.warning("others could use %s, which has secrets: only its owner can now", file)
 
 
 def _made(url: URL, connect: dict[str, Any], **options: Any) -> AsyncEngine:

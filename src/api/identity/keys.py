@@ -118,6 +118,8 @@ class KeyRing:
             private[key.kid] = self._private.get(key.kid) or Ed25519PrivateKey.from_private_bytes(
                 self._masters.unwrap(key.wrapped, key.name)
             )
+            if self._keys and key.kid not in self._private:
+                _log.info("a new key for %ss, %s, signs from %s", key.purpose, key.kid, utc(key.used_from_us))
         self._keys, self._private = keys, private
         self._token_kids = frozenset(key.kid for key in keys[TOKEN])
 

@@ -15,8 +15,8 @@ class Login(NamedTuple):
     tokens: Tokens
     revocations: Revocations
     keys: TokenKeys
-    issuer: str | None = None
-    """The public address of the service, in its OAuth metadata; None: where the request was sent to."""
+    issuer: str
+    """The address of the service for its clients, in its OAuth metadata."""
 
 
 class Access(NamedTuple):

@@ -19,6 +19,13 @@ class IdentityUnavailable(LedgerError):
     for_clients = "the database of clients and keys is unavailable"
 
 
+class LastAdmin(Exception):
+    """The client is the last admin that is enabled, so it stays enabled: only an admin can add clients over HTTP."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(f"{client_id} is the last enabled admin: add another admin before you disable it")
+
+
 class Client(Struct, frozen=True):
     """A program or a person with a secret."""
 
@@ -79,6 +86,7 @@ class Reused(NamedTuple):
     """A spent refresh token came again: its family is revoked now."""
 
     family: str
+    client_id: str
 
 
 class Revocation(NamedTuple):
@@ -122,7 +130,8 @@ class IdentityStore(Protocol):
 
     async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
         """Revoke all tokens of the client, and of the players that it asked for. False: there is no such client.
-        ``revoked_until_us``: when its last access token has expired."""
+        ``revoked_until_us``: when its last access token has expired. Raises LastAdmin: of several calls at the same
+        time one is refused, if together they would disable all admins."""
         ...
 
     async def begin(self, family: Family, refresh: Refresh, expires_at_us: int, parent: str | None = None) -> bool:

@@ -5,7 +5,8 @@ Invariants:
 (2) revocations get their numbers under the lock of one row, which is held until the commit: a process that has read
     up to a number has read all below it;
 (3) each transaction locks in one order, so none of them deadlock: client, family, count;
-(4) a family begins under a lock of its client that a rotation waits for: none begins with a secret that is no longer
+(4) one enabled admin stays: ``disable`` looks for another one under the lock of the count;
+(5) a family begins under a lock of its client that a rotation waits for: none begins with a secret that is no longer
     valid, and a rotation without grace revokes all that have begun.
 """
 
@@ -19,11 +20,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.identity.database import IdentityDatabase
-from api.identity.ports import Client, Family, Grace, Refresh, Reused, Revocation
+from api.identity.identity import ADMIN
+from api.identity.ports import Client, Family, Grace, LastAdmin, Refresh, Reused, Revocation
 from api.identity.tables import CLIENTS, FAMILIES, REVOCATION_COUNT, REVOCATIONS
-
-_Subject = dict[str, str | None]
-"""What a revocation names: a client, or a family."""
 
 
 class _MayNotBegin(Exception):
@@ -57,6 +56,7 @@ class DatabaseIdentityStore:
 
     async def rotate(self, client_id: str, secret_hash: str, now_us: int, grace: Grace) -> bool:
         enabled = (CLIENTS.c.client_id == client_id) & CLIENTS.c.disabled_at_us.is_(None)
+        await self._make_count()
         async with self._database.transaction() as connection:
             # Two statements: MySQL assigns from left to right, so one would copy the new secret to the old one.
             kept = await connection.execute(
@@ -74,16 +74,35 @@ class DatabaseIdentityStore:
             return True
 
     async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
+        await self._make_count()
         async with self._database.transaction() as connection:
-            done = await connection.execute(
-                update(CLIENTS)
-                .where(CLIENTS.c.client_id == client_id, CLIENTS.c.disabled_at_us.is_(None))
-                .values(disabled_at_us=now_us)
-            )
-            if done.rowcount:
-                await _revoke(connection, revoked_until_us, [{"client_id": client_id, "family": None}])
+            is_it = CLIENTS.c.client_id == client_id
+            await connection.execute(select(CLIENTS.c.client_id).where(is_it).with_for_update())
+            number = await _next_number(connection)
+            client = await _client(connection, client_id)
+            if client is None:
+                return False
+            if client.disabled_at_us is not None:
                 return True
-            return await _client(connection, client_id) is not None
+            found = CLIENTS.c
+            admins = select(found.client_id).where(found.role == ADMIN, found.disabled_at_us.is_(None)).limit(2)
+            if client.role == ADMIN and len((await connection.execute(admins)).all()) == 1:
+                raise LastAdmin(client_id)
+            await connection.execute(
+                update(CLIENTS).where(found.client_id == client_id).values(disabled_at_us=now_us)
+            )
+            await connection.execute(
+                insert(REVOCATIONS).values(number=number, expires_at_us=revoked_until_us, client_id=client_id)
+            )
+            return True
+
+    async def _make_count(self) -> None:
+        """In a transaction of its own: on MySQL an INSERT of a row that exists keeps a lock until the end of its
+        transaction, and two of these that go on to update the row deadlock."""
+        with suppress(IntegrityError):
+            async with self._database.transaction() as connection:
+                if (await connection.execute(select(REVOCATION_COUNT))).one_or_none() is None:
+                    await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
 
     async def begin(self, family: Family, refresh: Refresh, expires_at_us: int, parent: str | None = None) -> bool:
         row = {
@@ -132,7 +151,7 @@ class DatabaseIdentityStore:
                 if row.refresh_sha256 == spent.sha256:
                     return None  # expired or revoked
                 await _revoke_family(connection, row, now_us, revoked_until_us)
-                return Reused(row.family)
+                return Reused(row.family, row.client_id)
             client = await _client(connection, row.client_id)
             if client is None or client.disabled_at_us is not None:
                 return None
@@ -187,7 +206,7 @@ async def _revoke_family(connection: AsyncConnection, row: Row[Any], now_us: int
         .values(revoked_at_us=now_us)
     )
     if done.rowcount:
-        await _revoke(connection, revoked_until_us, [_of_family(row.family)])
+        await _revoke(connection, revoked_until_us, [row.family])
 
 
 async def _is_valid(connection: AsyncConnection, family: str) -> bool:
@@ -207,27 +226,29 @@ async def _revoke_families_of(connection: AsyncConnection, client_id: str, now_u
         found.revoked_at_us == now_us,
         found.expires_at_us > grace.access_if_after_us,
     )
-    families = [_of_family(row.family) for row in await connection.execute(wanted)]
+    families = [str(row.family) for row in await connection.execute(wanted)]
     if families:
         await _revoke(connection, grace.revoked_until_us, families)
 
 
-def _of_family(family: str) -> _Subject:
-    return {"client_id": None, "family": family}
+async def _revoke(connection: AsyncConnection, revoked_until_us: int, families: Sequence[str]) -> None:
+    last = await _next_number(connection, len(families))
+    rows = [
+        {"number": number, "expires_at_us": revoked_until_us, "family": family}
+        for number, family in enumerate(families, last - len(families) + 1)
+    ]
+    await connection.execute(insert(REVOCATIONS), rows)
 
 
-async def _revoke(connection: AsyncConnection, revoked_until_us: int, subjects: Sequence[_Subject]) -> None:
+async def _next_number(connection: AsyncConnection, many: int = 1) -> int:
+    """The number of the next revocation, or the last of the next ``many``. The transaction holds the lock of the
+    count from now on."""
     count = REVOCATION_COUNT.c.value
-    raised = update(REVOCATION_COUNT).values(value=count + len(subjects))
+    raised = update(REVOCATION_COUNT).values(value=count + many)
     if not (await connection.execute(raised)).rowcount:
         # The first revocation of all: another process may insert the row at the same time.
         with suppress(IntegrityError):
             async with connection.begin_nested():
                 await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
         await connection.execute(raised)
-    last = (await connection.execute(select(count))).scalar_one()
-    rows = [
-        {"number": number, "expires_at_us": revoked_until_us, **subject}
-        for number, subject in enumerate(subjects, last - len(subjects) + 1)
-    ]
-    await connection.execute(insert(REVOCATIONS), rows)
+    return int((await connection.execute(select(count))).scalar_one())

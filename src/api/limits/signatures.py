@@ -9,7 +9,7 @@ A signature covers exactly the method, the path and the query as they are sent, 
 Invariants:
 (1) a request passes only if the key of its own client signed these bytes, at most ``WINDOW_S`` ago;
 (2) a request passes once: its nonce is remembered longer than its signature is accepted. If that cannot be done, the
-    request is refused;
+    request is refused; so is one that was signed before the start of a process that remembers nonces by itself;
 (3) nothing of a request is used before its signature is checked, and no nonce is stored for a wrong signature.
 
 This is a profile of the RFC: fixed components and parameters, which any library for it can produce. A library would
@@ -77,8 +77,9 @@ def read_public_key(text: str) -> Ed25519PublicKey:
 class SignedRequests:
     """Checks the requests of clients that have registered a key."""
 
-    def __init__(self, nonces: Nonces, *, time_s: Callable[[], float] = time) -> None:
-        self._nonces, self._time_s = nonces, time_s
+    def __init__(self, nonces: Nonces, *, time_s: Callable[[], float] = time, since_s: float = float("-inf")) -> None:
+        """``since_s``: what was signed before may have been accepted by a process whose nonces are forgotten."""
+        self._nonces, self._time_s, self._since_s = nonces, time_s, since_s
 
     async def check(
         self,
@@ -96,6 +97,8 @@ class SignedRequests:
             raise BadSignature("keyid must be the client_id")
         if abs(self._time_s() - signed.created_s) > WINDOW_S:
             raise BadSignature(f"created is more than {WINDOW_S} s from the clock of this service")
+        if signed.created_s < self._since_s:
+            raise BadSignature("created is before the start of this service: sign again")
         try:
             read_public_key(public_key).verify(signed.signature, base_of(signed, method, target))
         except InvalidSignature:

@@ -35,6 +35,10 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "the client_id game-server-1 is taken; a disabled client keeps its id",
         {"client_id": "game-server-1"},
     ),
+    "last_admin": (
+        "admin is the last enabled admin: add another admin before you disable it",
+        {"client_id": "admin"},
+    ),
     "event_not_found": ("there is no event at 3:999", {}),
     "not_found": ("the wallet player-15 has accepted no command c-99", {}),
     "method_not_allowed": ("PUT is not allowed at /v1/partitions", {"allow": ["GET"]}),

@@ -5,7 +5,7 @@ The token route takes JSON, and the form of OAuth 2.0 (RFC 6749). A form gets it
 
 import base64
 import binascii
-import re
+import logging
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -24,9 +24,10 @@ from api.http.json_bodies import SMALL_MAX, read_json
 from api.http.problems import Problem
 from api.http.requests import Headers, Request, Response, headers_of, read_body
 from api.http.service import Service
-from api.identity.clients import Authenticated
+from api.identity.clients import Authenticated, is_client_id
 from api.identity.login import Login
 from api.identity.tokens import ACCESS_S, TokenPair
+from ledger.pacing import WARN_EVERY_S, RareWarnings
 
 _NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 _KEEP_5_MIN: Final[Headers] = ((b"cache-control", b"max-age=300"),)
@@ -36,7 +37,7 @@ _BASIC: Final = b"basic"
 _BASIC_CHALLENGE: Final = (b"www-authenticate", b'Basic realm="stakelog"')
 _WRONG: Final = "the client is unknown or disabled, or its secret is wrong"
 _SPENT: Final = "the refresh token is unknown, spent, revoked or expired"
-_is_host: Final = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}").fullmatch
+_failures: Final = RareWarnings(logging.getLogger(__name__))
 
 
 class _Refused(Exception):
@@ -103,8 +104,8 @@ async def get_jwks(service: Service, _request: Request[Any, Any]) -> Response:
     return Response(encode(Jwks(keys)), headers=_KEEP_5_MIN)
 
 
-async def get_oauth_metadata(service: Service, request: Request[Any, Any]) -> Response:
-    issuer = login_of(service).issuer or _address_of(service, request)
+async def get_oauth_metadata(service: Service, _request: Request[Any, Any]) -> Response:
+    issuer = login_of(service).issuer
     return Response(
         encode(
             OAuthMetadata(
@@ -112,18 +113,12 @@ async def get_oauth_metadata(service: Service, request: Request[Any, Any]) -> Re
                 f"{issuer}/v1/auth/token",
                 f"{issuer}/.well-known/jwks.json",
                 ["client_credentials", "refresh_token"],
-                ["client_secret_basic", "client_secret_post"],
+                ["client_secret_basic", "client_secret_post", "none"],
                 [],
             )
         ),
         headers=_KEEP_5_MIN,
     )
-
-
-def _address_of(service: Service, request: Request[Any, Any]) -> str:
-    """Where the request was sent to."""
-    host = headers_of(request.scope).get(b"host", b"").decode("latin-1")
-    return f"{request.scope['scheme']}://{host}" if _is_host(host) else service.address
 
 
 async def _client_of(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Authenticated | None:
@@ -136,6 +131,9 @@ async def _client_of(service: Service, request: Request[Any, Any], credentials: 
             if found is not None:
                 return found
         failed()
+        service.metrics.failed_logins.inc()
+        name = credentials.client_id if is_client_id(credentials.client_id) else "a client whose id is malformed"
+        _failures.warn("a login of %s failed; others within %d s are only counted", name, WARN_EVERY_S)
         return None
 
 
@@ -170,12 +168,13 @@ async def _of_form(service: Service, request: Request[Any, Any]) -> TokenPair:
                 raise _Refused("invalid_client", _WRONG)
             return began
         case "refresh_token":
-            client_id = (
-                None
-                if credentials is None
-                else (await _authenticated(service, request, credentials)).client.client_id
-            )
-            pair = await login.tokens.refresh(form.get("refresh_token", ""), client_id)
+            if not form.get("refresh_token"):
+                raise _Refused("invalid_request", "refresh_token is missing")
+            # Also without credentials ("none" in the metadata): the token is as secret, and is spent by its use.
+            client_id = form.get("client_id")
+            if credentials is not None:
+                client_id = (await _authenticated(service, request, credentials)).client.client_id
+            pair = await login.tokens.refresh(form["refresh_token"], client_id or None)
             if pair is None:
                 raise _Refused("invalid_grant", _SPENT)
             return pair

@@ -16,7 +16,7 @@ from api.http.problems import Problem
 from api.http.requests import Request, Response
 from api.http.service import Service
 from api.identity.clients import ClientExists, ClientRefused
-from api.identity.ports import Client, IdentityUnavailable
+from api.identity.ports import Client, IdentityUnavailable, LastAdmin
 from api.routes.auth import login_of
 from api.routes.parameters import OfClient, RotateQuery
 
@@ -38,6 +38,7 @@ async def post_client(service: Service, request: Request[Any, Any]) -> Response:
         raise Problem("client_exists", refused.detail, client_id=body.client_id) from None
     except ClientRefused as refused:
         raise Problem("malformed_request", refused.detail, field=refused.field) from None
+    _log.info("%s added the client %s, %s", request.identity.client_id, client.client_id, client.role)
     added = AddedClient(client.client_id, client.role, client.games, client.types, client.public_key, secret)
     return Response(encode(added), 201, ((b"cache-control", b"no-store"),))
 
@@ -49,6 +50,7 @@ async def post_rotate(service: Service, request: Request[OfClient, RotateQuery])
     secret = await login.clients.rotate(client_id, body.grace_s if grace_s is None else grace_s)
     if secret is None:
         raise Problem("not_found", f"there is no client {client_id}, or it is disabled")
+    _log.info("%s gave the client %s a new secret", request.identity.client_id, client_id)
     try:
         await login.revocations.read()
     except IdentityUnavailable as error:  # this process reads them later, as the others do; the secret is shown once
@@ -59,8 +61,13 @@ async def post_rotate(service: Service, request: Request[OfClient, RotateQuery])
 async def delete_client(service: Service, request: Request[OfClient, Any]) -> Response:
     login = login_of(service)
     client_id = request.path.client_id
-    if not await login.clients.disable(client_id):
+    try:
+        found = await login.clients.disable(client_id)
+    except LastAdmin as refused:
+        raise Problem("last_admin", str(refused), client_id=client_id) from None
+    if not found:
         raise Problem("not_found", f"there is no client {client_id}")
+    _log.info("%s disabled the client %s", request.identity.client_id, client_id)
     await login.revocations.read()
     return Response(b"", 204, (), None)
 

@@ -166,13 +166,13 @@ IDENTITY_ROUTES: Final[tuple[AnyRoute, ...]] = (
         parameters=OfClient,
         roles=(ADMIN,),
         returns=(Body(None, "Disabled", 204, None),),
-        problems=_CLIENTS,
+        problems=(*_CLIENTS, "last_admin"),
         tag="clients",
         operation="deleteClient",
         summary="Disable a client and revoke its tokens",
         description=(
             "Every node refuses its tokens, and those of players that it asked for, within 5 s. Its id is not given "
-            "again."
+            "again. The last enabled admin cannot be disabled."
         ),
     ),
 )

@@ -4,7 +4,8 @@ A checkpoint is a partition's state in the state store, true at one head of the 
 takes longer: the log has everything.
 
 Invariants:
-(1) only one thing is written to the state store at a time: each save holds ``store_turn``;
+(1) only one thing is written to the state store at a time: each save, and each step of a merge, holds ``store_turn``.
+    Between two steps of a merge its partition can be lost, and each partition saved;
 (2) a save that fails is tried again after ``CHECKPOINT_S``. The changes stay in memory until then; too many of them
     halt the node, because without checkpoints memory grows without bound;
 (3) the background task ends only in ``stop``, or it halts the node.
@@ -36,6 +37,8 @@ CHECKED_AT_START: Final = 100_000
 appended after it."""
 
 _LOOK_EVERY_S: Final = 0.25
+_BETWEEN_MERGES_S: Final = 0.02
+"""Chosen: about as long as a step of a merge takes, so that commands get half of the processor at least."""
 
 _UNSAVED_MAX: Final = 20
 """How many checkpoints may fail, in multiples of the changes of one, before the node halts. Chosen: some 1.2 GB."""
@@ -90,7 +93,8 @@ class Checkpoints:
         while not self._stopping.is_set():
             await self._learn_keys()
             await self._save_if_due()
-            await sleep_unless_stopped(self._stopping, _LOOK_EVERY_S)
+            merges = await self._merge_step()
+            await sleep_unless_stopped(self._stopping, _BETWEEN_MERGES_S if merges else _LOOK_EVERY_S)
 
     def _on_failed(self, error: BaseException) -> None:
         """Without checkpoints memory grows: better to halt, with a message."""
@@ -109,6 +113,14 @@ class Checkpoints:
                     await self._save_if_due()
         except LedgerError as error:
             _log.warning("the state store's keys cannot be read, each new id is looked up on disk: %s", error)
+
+    async def _merge_step(self) -> bool:
+        """Take one step of a merge, of one partition after the other: two merges at a time need more space. Returns
+        whether there may be another step."""
+        for writer in list(self._writers.values()):
+            if self._stopping.is_set() or await writer.merge():
+                return True
+        return False
 
     async def _save_if_due(self) -> None:
         changes = sum(writer.state.changes for writer in self._writers.values())

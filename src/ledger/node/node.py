@@ -220,7 +220,6 @@ class Node:
         """Close all accepted requests, let follow-ups arrive (the late ones are delivered again at the next start),
         save the state, close the log. Raises LedgerError where the state cannot be saved."""
         self.stop_accepting()
-        self._store.hurry()
         await self.leave()
         await self._checkpoints.stop()
         await self._unsettled.stop()

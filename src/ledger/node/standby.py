@@ -152,6 +152,7 @@ class Standbys:
                     read = await writer.follow(save_every=self._save_every)
                     if read < _CAUGHT_UP:
                         self._caught_up.add(partition)
+                    await writer.merge()
                     await asyncio.sleep(LOOK_EVERY_S)
             except DISASTERS as error:
                 self._disaster(partition, error)

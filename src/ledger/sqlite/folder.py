@@ -33,9 +33,9 @@ class FolderLock:
     """Exclusive use of a data folder, from construction until ``release``."""
 
     def __init__(self, folder: Path) -> None:
-        """Create the folder if it is missing, and lock it. Raises FolderInUse, FolderUnusable."""
+        """Create the folder for its owner only, if it is missing, and lock it. Raises FolderInUse, FolderUnusable."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise FolderUnusable(

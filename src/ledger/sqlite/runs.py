@@ -9,7 +9,8 @@ Invariants:
 (1) the keys of a run are in order, each once. If two runs share a key, the newer run counts, which has the higher
     number. An empty value means that the key was deleted;
 (2) only runs in table ``run`` count. A run's chunks are written before the run is listed, and deleted after it is
-    unlisted, so that a merge may take many transactions. Chunks of other runs are deleted when the file is opened;
+    unlisted, so that a merge may take many transactions, with saves between them. Chunks of other runs are deleted
+    before the next merge, and when the file is opened;
 (3) a merge changes nothing that a reader sees.
 """
 
@@ -38,13 +39,15 @@ SCHEMA: Final = (
 )
 
 _RUNS: Final = "SELECT run, entries FROM run WHERE partition = ? ORDER BY run DESC"
-_NEWEST: Final = "SELECT coalesce(max(run), 0) FROM run WHERE partition = ?"
+# Of all chunks, so that a run that is saved during a merge is newer than the merged one.
+_NEWEST: Final = "SELECT coalesce(max(run), 0) FROM chunk WHERE partition = ?"
 _LIST: Final = "INSERT INTO run VALUES (?, ?, ?)"
 _UNLIST: Final = "DELETE FROM run WHERE partition = ? AND run BETWEEN ? AND ?"
 _ADD: Final = "INSERT INTO chunk VALUES (?, ?, ?, ?)"
-_DELETE: Final = "DELETE FROM chunk WHERE partition = ? AND run = ?"
-_NEXT_RUN: Final = """SELECT partition, run FROM chunk WHERE (partition, run) > (?, ?)
-    ORDER BY partition, run LIMIT 1"""
+_DELETE_SOME: Final = """DELETE FROM chunk WHERE rowid IN (
+    SELECT rowid FROM chunk WHERE partition = ? AND run = ? LIMIT 2048)"""
+_NEXT_RUN: Final = "SELECT min(run) FROM chunk WHERE partition = ? AND run > ?"
+_CHUNKS: Final = "SELECT count(*) FROM chunk WHERE partition = ? AND run BETWEEN ? AND ?"
 _IS_LISTED: Final = "SELECT 1 FROM run WHERE partition = ? AND run = ?"
 # One statement, so that all runs are read in one snapshot: a merge may commit between two statements. A run is read
 # when its row is fetched.
@@ -64,6 +67,10 @@ _SMALL: Final = 1_024
 """Runs with fewer pairs count as equally long. Chosen: they are written again every few saves, in 1 ms."""
 _PAIRS_PER_COMMIT: Final = 16_384
 """Chosen: other partitions wait some 20 ms for their checkpoints."""
+_BYTES_PER_CHUNK: Final = 2_200
+"""Measured: with its part of the index and of the unused end of the page."""
+_BYTES_PER_COMMIT: Final = 2 * 1024 * 1024
+"""Chosen: ids of 100 bytes."""
 
 
 def find(reader: sqlite3.Connection, partition: int, key: str) -> bytes | None:
@@ -81,7 +88,6 @@ def add(writer: sqlite3.Connection, partition: int, pairs: Pairs) -> None:
     """Add the newest run, within the caller's transaction."""
     if pairs:
         run = writer.execute(_NEWEST, (partition,)).fetchone()[0] + 1
-        writer.execute(_DELETE, (partition, run))  # a merge that failed may have left chunks
         fill(writer, partition, run, pairs)
         list_run(writer, partition, run, len(pairs))
 
@@ -108,33 +114,36 @@ def unlist_all(writer: sqlite3.Connection, partition: int) -> None:
     writer.execute(_UNLIST, (partition, 0, sys.maxsize))
 
 
-def merge_if_due(
-    writer: sqlite3.Connection, partition: int, transaction: Transaction, stopped: Callable[[], bool]
-) -> None:
-    """Merge the newest runs into one if enough of them have about the same size. Once ``stopped``, the merge is given
-    up: the runs stay as they are."""
+def merge(
+    writer: sqlite3.Connection, partition: int, transaction: Transaction, has_room: Callable[[int], bool]
+) -> Iterator[None]:
+    """Merge the newest runs into one if enough of them have about the same size, and if the disk ``has_room`` for so
+    many more bytes. Each step is one transaction at most. Saves may come between two steps. To give the merge up,
+    take no further step: the runs stay as they are."""
     runs = writer.execute(_RUNS, (partition,)).fetchall()
     number = merged_at_once([count for _, count in runs])
-    if number == 0 or stopped():
-        return
     old = sorted(run for run, _ in runs[:number])
-    new, count = old[-1] + 1, 0
-    with transaction():
-        writer.execute(_DELETE, (partition, new))
+    if not old:
+        return
+    (chunks,) = writer.execute(_CHUNKS, (partition, old[0], old[-1])).fetchone()
+    if not has_room(chunks * _BYTES_PER_CHUNK):
+        return
+    new, count = writer.execute(_NEWEST, (partition,)).fetchone()[0] + 1, 0
     blocks = merged([_pairs_of_run(writer, partition, run) for run in old], keep_deleted=number < len(runs))
     each = chain.from_iterable(blocks)
     while pairs := list(islice(each, _PAIRS_PER_COMMIT)):
+        if not has_room(_BYTES_PER_COMMIT):  # others fill the disk, too
+            yield from delete_unlisted(writer, partition, transaction)
+            return
         with transaction():
             fill(writer, partition, new, pairs)
         count += len(pairs)
-        if stopped():
-            return
+        yield
     with transaction():
         writer.execute(_UNLIST, (partition, old[0], old[-1]))
         list_run(writer, partition, new, count)
-    for run in old:
-        with transaction():
-            writer.execute(_DELETE, (partition, run))
+    yield
+    yield from delete_unlisted(writer, partition, transaction)
 
 
 def merged_at_once(counts: Sequence[int]) -> int:
@@ -146,13 +155,15 @@ def merged_at_once(counts: Sequence[int]) -> int:
     return 0
 
 
-def delete_unlisted(writer: sqlite3.Connection) -> None:
-    """Delete what a crash has left of a merge, or of runs that no longer count."""
-    at = (-1, -1)
-    while (found := writer.execute(_NEXT_RUN, at).fetchone()) is not None:
-        at = found
-        if writer.execute(_IS_LISTED, at).fetchone() is None:
-            writer.execute(_DELETE, at)
+def delete_unlisted(writer: sqlite3.Connection, partition: int, transaction: Transaction) -> Iterator[None]:
+    """Delete what is left of merged runs, and of a merge that failed or was given up, one transaction a step."""
+    run = -1
+    while (run := writer.execute(_NEXT_RUN, (partition, run)).fetchone()[0]) is not None:
+        some = writer.execute(_IS_LISTED, (partition, run)).fetchone() is None
+        while some:
+            with transaction():
+                some = writer.execute(_DELETE_SOME, (partition, run)).rowcount > 0
+            yield
 
 
 def pairs_by_run(reader: sqlite3.Connection, partition: int, first: bytes) -> list[Iterator[Pairs]]:

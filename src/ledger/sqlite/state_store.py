@@ -11,8 +11,11 @@ the new one last, in many small transactions, so that other partitions can be sa
 of a replacement has no checkpoint, and is deleted when the file is opened.
 """
 
+import logging
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -40,6 +43,7 @@ _SCHEMA: Final = (
     *runs.SCHEMA,
 )
 _CHECKPOINT: Final = "SELECT seq, sha256, place FROM checkpoint WHERE partition = ?"
+_PARTITIONS: Final = "SELECT partition FROM checkpoint"
 _SET_CHECKPOINT: Final = "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)"
 _ROWS: Final = """SELECT CAST(key AS BLOB), value FROM value WHERE partition = ? AND key >= CAST(? AS TEXT)
     ORDER BY key LIMIT 500"""
@@ -76,6 +80,13 @@ _FORGOTTEN_AT_ONCE: Final = 4_096
 """Chosen: other partitions wait some 50 ms for their checkpoints."""
 _FILL_WAL_PAGES: Final = 8_192
 """32 MiB: chosen, so that the file is synced a few times instead of after each page."""
+DISK_RESERVE_BYTES: Final = 256 * 1024 * 1024
+"""A merge leaves so much space to the log. Chosen: some 400,000 events."""
+_MERGE_AGAIN_S: Final = 300
+"""Chosen: a full disk stays full for a while. Until then the partition gets some 20 more runs."""
+_DONE: Final = object()
+
+_log = logging.getLogger(__name__)
 
 
 class SqliteStateStore:
@@ -89,14 +100,18 @@ class SqliteStateStore:
         try:
             self._writing = threading.Lock()  # a lock, because SQLite's own waiting is a loop of sleeps
             self._reading = threading.Lock()
-            self._hurried = threading.Event()
+            self._merges: dict[int, Iterator[None]] = {}
+            self._merge_after_s: dict[int, float] = {}
             self._reader, self._saver = self._open()
             self._thread_reader = self._connect()
             self._thread_reader.execute("PRAGMA query_only=1")
             self._thread_reader.execute("PRAGMA cache_size=-32768")
             for partition in self._half_replaced():
                 self._forget(self._saver, partition)
-            runs.delete_unlisted(self._saver)
+            transaction = partial(self._transaction, self._saver)
+            for (partition,) in self._saver.execute(_PARTITIONS).fetchall():
+                for _ in runs.delete_unlisted(self._saver, partition, transaction):
+                    pass
         except sqlite3.Error as error:
             raise LedgerError(
                 f"{path} cannot be used: {error}; it is a cache of the log: "
@@ -187,7 +202,6 @@ class SqliteStateStore:
         rows = sorted(pair for pair in encoded if not _is_id(pair[0]))
         kept = [pair for pair in rows if pair[1]]
         try:
-            runs.merge_if_due(saver, partition, partial(self._transaction, saver), self._hurried.is_set)
             with self._transaction(saver):
                 saver.executemany(_DELETE, [(partition, key) for key, value in rows if not value])
                 done = 0
@@ -203,8 +217,53 @@ class SqliteStateStore:
         except (sqlite3.Error, ValueError) as error:
             raise LedgerError(f"{self._path} cannot be written: {error}") from error
 
-    def hurry(self) -> None:
-        self._hurried.set()
+    def merge(self, partition: int) -> bool:
+        steps = self._merges.setdefault(partition, self._merge(partition))
+        if next(steps, _DONE) is not _DONE:
+            return True
+        self._merges.pop(partition, None)
+        return False
+
+    def _merge(self, partition: int) -> Iterator[None]:
+        """Each step is one transaction at most, so that the partitions are saved in between. An error is logged only:
+        more runs cost time, and the merge is tried again."""
+        transaction = partial(self._transaction, self._saver)
+        if time.monotonic() < self._merge_after_s.get(partition, 0.0):
+            return
+        try:
+            yield from runs.delete_unlisted(self._saver, partition, transaction)
+            yield from runs.merge(self._saver, partition, transaction, partial(self._has_room, partition))
+        except (sqlite3.Error, OSError, ValueError) as error:
+            self._pause_merges(partition, f"{error}")
+            try:
+                yield from runs.delete_unlisted(self._saver, partition, transaction)
+            except sqlite3.Error as next_error:
+                _log.warning("%s keeps what the merge has written until the next one: %s", self._path, next_error)
+
+    def _has_room(self, partition: int, size: int) -> bool:
+        """Whether so many bytes more leave the log its space."""
+        (free_pages,) = self._saver.execute("PRAGMA freelist_count").fetchone()
+        (page_size,) = self._saver.execute("PRAGMA page_size").fetchone()
+        more = size - free_pages * page_size
+        if more <= 0:
+            return True
+        disk = os.statvfs(self._path.parent)
+        if more + DISK_RESERVE_BYTES <= disk.f_bavail * disk.f_frsize:
+            return True
+        self._pause_merges(
+            partition, f"the disk needs {more + DISK_RESERVE_BYTES} free bytes, the log's reserve included"
+        )
+        return False
+
+    def _pause_merges(self, partition: int, why: str) -> None:
+        self._merge_after_s[partition] = time.monotonic() + _MERGE_AGAIN_S
+        _log.warning(
+            "%s: the ids of partition %d are not merged, look-ups of them become slower; next attempt in %d s: %s",
+            self._path,
+            partition,
+            _MERGE_AGAIN_S,
+            why,
+        )
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -236,6 +295,7 @@ class SqliteStateStore:
     def replace(self, partition: int, pages: Iterable[Page], at: Head, place: bytes | None) -> None:
         filler = None
         try:
+            self._merges.pop(partition, None)  # its next step would add ids of the state that is replaced
             filler = self._connect()
             filler.execute("PRAGMA synchronous=NORMAL")
             filler.execute(f"PRAGMA wal_autocheckpoint={_FILL_WAL_PAGES}")

@@ -22,7 +22,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from ledger import background
 from ledger.core.commands import AnyFollowUp
@@ -62,6 +62,8 @@ MAILBOX_MAX: Final = 16_384
 _REPLAY_PAGE: Final = 2_000
 _REPLAY_PAGE_SERVING: Final = 250
 """Chosen: some 6 ms at a time, where the process serves other partitions during the replay."""
+_MERGE_STEPS_PER_SAVE: Final = 4
+"""In a replay. Chosen: an id is written again up to four times while the log grows 250-fold."""
 _RETRY_S: Final = 0.25
 _TIMER_WAIT_MAX_S: Final = 0.1
 """A clock that is set forward must not delay a timer by more than this. Chosen."""
@@ -70,6 +72,8 @@ _STALE_MAX: Final = 8
 SHUTTING_DOWN: Final = Failed("shutting_down", "the service is shutting down")
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Deliver = Callable[[int, int, AnyFollowUp], None]
 """(origin partition, seq of the event that sends it, follow-up): hand it to the writer of its wallet."""
@@ -100,7 +104,7 @@ class Writer:
         mailbox_max: int = MAILBOX_MAX,
         store_turn: asyncio.Lock | None = None,
     ) -> None:
-        """``store_turn`` is locked while the state is saved: the store takes one save at a time."""
+        """``store_turn`` is locked during each write to the store, which takes one at a time."""
         self.partition = partition
         self.head = EMPTY
         self.state: PartitionState
@@ -135,6 +139,7 @@ class Writer:
             self.opened.set()
 
         self._store_turn = store_turn if store_turn is not None else asyncio.Lock()
+        self._may_merge = True
         self._retired = False
 
     # --- read by others --------------------------------------------------------------------------------------------
@@ -216,6 +221,8 @@ class Writer:
                 await asyncio.sleep(0)  # a log with the page in memory never suspends, and would starve other tasks
             if self.state.changes >= save_every:
                 await self.save_or_warn()
+                for _ in range(_MERGE_STEPS_PER_SAVE):
+                    await self.merge()
         await self._learn_tables()
         return replayed
 
@@ -288,16 +295,29 @@ class Writer:
             saved = False
             try:
                 if changes:
-                    save = asyncio.to_thread(self.state.save, changes, at, place)
-                    saving = background.awaited(save, f"save-{self.partition}")
-                    try:
-                        await asyncio.shield(saving)
-                    except asyncio.CancelledError:
-                        await asyncio.wait({saving})  # its thread continues; no other save may run at the same time
-                        raise
+                    await self._write(partial(self.state.save, changes, at, place))
+                    self._may_merge = True
                 saved = True
             finally:
                 self.state.end_checkpoint(saved=saved)
+
+    async def merge(self) -> bool:
+        """Let the store take one step of its merges of this partition. Returns whether there may be another one; to
+        give the merge up, take no further step."""
+        if not self._may_merge:
+            return False
+        async with self._store_turn:
+            self._may_merge = not self._retired and await self._write(partial(self._store.merge, self.partition))
+        return self._may_merge
+
+    async def _write(self, write: Callable[[], T]) -> T:
+        """Run it in a thread, to its end even if the caller is cancelled: no other write may run at the same time."""
+        writing = background.awaited(asyncio.to_thread(write), f"save-{self.partition}")
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})
+            raise
 
     # --- life ------------------------------------------------------------------------------------------------------
 
@@ -360,7 +380,7 @@ class Writer:
             await self.save_or_warn()
         self._retired = True
         async with self._store_turn:
-            pass  # wait for the save under way
+            pass  # wait for the write under way
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -389,7 +409,7 @@ class Writer:
     async def _deliver_open_follow_ups(self) -> None:
         """Raises LedgerError."""
         seq = 0
-        while page := await self.state.open_follow_ups(seq, _REPLAY_PAGE):
+        while not self._stopping and (page := await self.state.open_follow_ups(seq, _REPLAY_PAGE)):
             for seq, follow_up in page:
                 self._deliver(self.partition, seq, follow_up)
         self._starting = False
