@@ -106,7 +106,7 @@ class AccessParts(Provider):
         keys = available.keys.ring
         store = DatabaseIdentityStore(database)
         with closing(SecretHasher()) as hasher:
-            clients = Clients(store, clock, hasher)
+            clients = Clients(store, clock, hasher, settings.games)
             revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
             tokens = Tokens(store, keys, revocations, clock, issuer=_issuer_of(settings))
             await revocations.start()
