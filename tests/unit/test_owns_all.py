@@ -52,3 +52,11 @@ async def test_an_error_loses_no_follow_up_and_they_are_offered_again(
     assert "the task follow-ups has failed" in caplog.text
     await others.close()
     await world.crash()
+
+
+async def test_after_the_close_nothing_is_offered() -> None:
+    others = NoOtherNodes()
+    await others.close()
+    others.deliver(0, 1, follow_up(1), lambda: None)
+    assert others.waiting == 0
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "follow-ups"]

@@ -35,7 +35,9 @@ from ledger.writer.requests import (
     RequestGroup,
     WalletRead,
 )
+from ledger.writer.writer import Writer
 from unit.given import (
+    ASSETS,
     NOON,
     SECOND_US,
     cancel_bet,
@@ -688,6 +690,29 @@ async def eventually(true: Any, within_s: float = 60.0) -> float:
         assert time.monotonic() - began < within_s, "it did not happen"
         await asyncio.sleep(0.002)
     return time.monotonic() - began
+
+
+async def test_a_writer_that_is_stopped_delivers_no_follow_ups_any_more() -> None:
+    world = await with_cash(await World().start(), 1_000, "u1", "u2")
+    await world.given(transfer(15, "u2", "t1"))
+    await world.quiet()
+    delivered: list[int] = []
+    writer = Writer(
+        0,
+        world.new_log(),
+        MemoryStateStore(),
+        world.clock,
+        ASSETS,
+        deliver=lambda _, seq, __: delivered.append(seq),
+        announce=lambda _: None,
+        halted=lambda _, error: pytest.fail(str(error)),
+    )
+    await writer.recover(save_every=1_000)
+    assert await writer.state.open_follow_ups(0, 10)
+    writer.start()
+    await writer.stop()
+    assert delivered == []
+    await world.crash()
 
 
 async def test_a_timer_fires_in_time_without_any_command() -> None:

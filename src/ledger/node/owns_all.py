@@ -61,6 +61,7 @@ class NoOtherNodes:
         self._waiting: dict[tuple[int, int], tuple[AnyFollowUp, Callable[[], None]]] = {}
         """(origin, seq) → follow-up, and what to call once it has arrived."""
         self._offering: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def waiting(self) -> int:
@@ -75,6 +76,8 @@ class NoOtherNodes:
             request.close(NOT_OPEN)
 
     def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+        if self._closed:
+            return  # the next start delivers it again
         self._waiting[origin, seq] = (follow_up, arrived)
         if self._offering is None:
             self._offering = background.keep(self._offer, "follow-ups")
@@ -98,6 +101,7 @@ class NoOtherNodes:
         return None
 
     async def close(self) -> None:
+        self._closed = True
         self._waiting.clear()
         if self._offering is not None:
             self._offering.cancel()

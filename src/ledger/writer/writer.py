@@ -409,7 +409,7 @@ class Writer:
     async def _deliver_open_follow_ups(self) -> None:
         """Raises LedgerError."""
         seq = 0
-        while page := await self.state.open_follow_ups(seq, _REPLAY_PAGE):
+        while not self._stopping and (page := await self.state.open_follow_ups(seq, _REPLAY_PAGE)):
             for seq, follow_up in page:
                 self._deliver(self.partition, seq, follow_up)
         self._starting = False
