@@ -74,7 +74,7 @@ secrets: Final[dict[str, str]] = {}
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedIn]:
     # Without limits: a request that is refused reaches nothing.
-    free = {f"RATE_{name}": "0" for name in ("CLIENT", "USER", "ADDRESS", "LOGIN")}
+    free = {f"RATE_{name}": "0" for name in ("CLIENT", "USER", "ADDRESS", "LOGIN_PER_MIN")}
     with LoggedIn(tmp_path_factory.mktemp("fuzz") / "data", PARTITIONS="2", **free) as service:
         yield service
 

@@ -20,6 +20,7 @@ from api.identity import hashing
 from api.identity.hashing import SecretHasher
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.tokens import ACCESS_S, LEEWAY_S
+from api.identity.waiting import WAITING_MAX
 from api.routes import auth
 from ledger.pacing import RareWarnings
 from unit.api_in_memory import ApiResponse, InMemoryApi
@@ -120,6 +121,36 @@ async def test_a_malformed_login_is_400(world: World, body: bytes) -> None:
 async def test_a_login_of_another_media_type_is_415(world: World) -> None:
     answer = await world.api.ask("POST", "/v1/auth/token", ("content-type", "text/plain"), body=b"{}")
     assert answer.status == 415
+
+
+async def test_strangers_who_wait_for_the_database_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = (await world.post("/v1/auth/token", {"client_id": "meera", "client_secret": SECRET})).json()
+    pair = {"refresh_token": first["refresh_token"]}
+    served, waiting = asyncio.Event(), 0
+
+    async def waits(*_: Any) -> None:
+        nonlocal waiting
+        waiting += 1
+        await served.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.login.store, "spend", waits)
+        patched.setattr(world.login.store, "client", waits)
+        refreshes = [asyncio.create_task(world.post("/v1/auth/refresh", pair)) for _ in range(WAITING_MAX)]
+        wrong = {"client_id": "nobody", "client_secret": SECRET}
+        logins = [asyncio.create_task(world.post("/v1/auth/token", wrong)) for _ in range(WAITING_MAX)]
+        async with asyncio.timeout(60):
+            while waiting < 2 * WAITING_MAX:  # noqa: ASYNC110 - the store has no event for a test
+                await asyncio.sleep(0.001)
+        for path, body in (("refresh", pair), ("logout", pair), ("token", wrong)):
+            async with asyncio.timeout(60):
+                limited = await world.post(f"/v1/auth/{path}", body)
+            assert (limited.status, limited.json()["code"]) == (429, "rate_limited")
+        assert (await world.as_admin("GET", "/v1/clients")).status == 200, "a client with a token is served"
+        served.set()
+        assert {(await answer).status for answer in refreshes} == {401}
+        assert {(await answer).status for answer in logins} <= {401, 429}
+    assert (await world.post("/v1/auth/refresh", pair)).status == 200
 
 
 async def test_a_refresh_token_is_exchanged_once(world: World) -> None:

@@ -37,6 +37,14 @@ class AvailableKeys(NamedTuple):
     keys: Keys | None
 
 
+class IdentityDatabases(NamedTuple):
+    """Two pools of connections to one database, so that logins, which need no token, delay nothing else."""
+
+    logins: IdentityDatabase
+    keys: IdentityDatabase
+    """Also of revocations: if these cannot be read, no token is accepted."""
+
+
 class Limiting(NamedTuple):
     """Rate limits and the check of signatures."""
 
@@ -51,11 +59,12 @@ class AccessParts(Provider):
     settings = from_context(Settings)
 
     @provide
-    async def identity(self, settings: Settings, _: FolderLock) -> AsyncIterator[IdentityDatabase]:
-        """Not opened before its first use."""
-        database = identity_database(settings)
-        yield database
-        await database.close()
+    async def identity(self, settings: Settings, _: FolderLock) -> AsyncIterator[IdentityDatabases]:
+        """Not opened before their first use."""
+        databases = IdentityDatabases(identity_database(settings), identity_database(settings))
+        yield databases
+        for database in databases:
+            await database.close()
 
     @provide
     async def limiter(self, settings: Settings, _: FolderLock) -> AsyncIterator[Limiting]:
@@ -81,10 +90,10 @@ class AccessParts(Provider):
 
     @provide
     async def keys(
-        self, settings: Settings, database: IdentityDatabase, clock: Clock
+        self, settings: Settings, databases: IdentityDatabases, clock: Clock
     ) -> AsyncIterator[AvailableKeys]:
         """Started."""
-        store = DatabaseKeyStore(database)
+        store = DatabaseKeyStore(databases.keys)
         masters = await master_keys_of(settings, store)
         if masters is None:
             yield AvailableKeys(None)
@@ -96,7 +105,7 @@ class AccessParts(Provider):
 
     @provide
     async def access(
-        self, settings: Settings, database: IdentityDatabase, available: AvailableKeys, clock: Clock
+        self, settings: Settings, databases: IdentityDatabases, available: AvailableKeys, clock: Clock
     ) -> AsyncIterator[Access]:
         """Started. Without its database no token is accepted; it is tried again."""
         if not settings.auth:
@@ -104,10 +113,14 @@ class AccessParts(Provider):
             return
         assert available.keys is not None, "with login there is a master key"
         keys = available.keys.ring
-        store = DatabaseIdentityStore(database)
+        store = DatabaseIdentityStore(databases.logins)
         with closing(SecretHasher()) as hasher:
             clients = Clients(store, clock, hasher)
-            revocations = Revocations(store, clock, before=lambda: create_first(clients, settings.admin_secret))
+            revocations = Revocations(
+                DatabaseIdentityStore(databases.keys),
+                clock,
+                before=lambda: create_first(clients, settings.admin_secret),
+            )
             tokens = Tokens(store, keys, revocations, clock, issuer=_issuer_of(settings))
             await revocations.start()
             yield Access(Login(clients, tokens, revocations, keys, settings.address))

@@ -41,8 +41,8 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
-from api.identity.hashing import TooManyLogins
 from api.identity.ports import IdentityUnavailable
+from api.identity.waiting import TooManyLogins
 from api.limits.ports import SharedUnavailable
 from api.nodes.client import INTERNAL, SECRET_HEADER
 

@@ -2,6 +2,7 @@
 
 ``identity`` is the sender of a request, ``roles`` says which role may post which commands. ``clients`` adds, rotates
 and disables clients, ``hashing`` checks their secrets, ``tokens`` makes and checks access and refresh tokens,
+``waiting`` bounds those who wait for it,
 ``revocations`` knows which are revoked; ``login`` is all of these. By the ports in ``ports``, ``store`` has clients
 and tokens in the tables of ``tables``, which ``database`` opens on SQLite, PostgreSQL or MySQL.
 

@@ -14,6 +14,7 @@ from api.identity.identity import ADMIN, PLAYER, PUBLIC_KEY_PATTERN, ROLES
 from api.identity.ports import Client, IdentityStore
 from api.identity.roles import MAY_POST
 from api.identity.tokens import REVOKED_FOR_US
+from api.identity.waiting import Waiting
 from ledger.core.events import LEDGER
 from ledger.core.fields import USER_ID_PATTERN
 from ledger.ports import Clock
@@ -53,10 +54,12 @@ class Clients:
 
     def __init__(self, store: IdentityStore, clock: Clock, hasher: SecretHasher) -> None:
         self._store, self._clock, self._hasher = store, clock, hasher
+        self._waiting = Waiting()
 
     async def authenticate(self, client_id: str, secret: str) -> Client | None:
         """The client with this secret. Raises IdentityUnavailable, TooManyLogins."""
-        client = await self._store.client(client_id) if is_client_id(client_id) else None
+        with self._waiting.one_more():
+            client = await self._store.client(client_id) if is_client_id(client_id) else None
         if client is not None and client.disabled_at_us is not None:
             client = None
         if await self._hasher.verify(secret, None if client is None else client.secret_hash):

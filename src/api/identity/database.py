@@ -30,7 +30,8 @@ from ledger.files import IDENTITY
 FILE: Final = IDENTITY
 """In the data folder."""
 CONNECTIONS: Final = 4
-"""Connections of a process. Chosen: logins are few, and argon2 limits them first."""
+"""Connections of one pool; a service has two, see ``api.composition.access``. Chosen: logins are few, and argon2
+limits them first."""
 _WITHIN_S: Final = 10.0
 """Time limit for a transaction, with the wait for a connection."""
 SILENT_S: Final = 5.0

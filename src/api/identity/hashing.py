@@ -13,6 +13,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from api.identity.identity import SECRET_MAX
+from api.identity.waiting import TooManyLogins
 
 THREADS: Final = 2
 """Chosen: as many as a small machine has cores, so that commands still get one."""
@@ -20,10 +21,6 @@ WAITING_MAX: Final = 64
 """Logins that wait for a thread. Chosen: the last of them waits a second or two."""
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 """The parameters that OWASP recommends: 19 MiB, two passes. 20 ms on one core."""
-
-
-class TooManyLogins(Exception):
-    """More logins wait than may wait: nothing was checked."""
 
 
 def make_secret() -> str:

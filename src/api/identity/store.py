@@ -27,6 +27,7 @@ class DatabaseIdentityStore:
 
     def __init__(self, database: IdentityDatabase) -> None:
         self._database = database
+        self._count_is_made = False
 
     async def client(self, client_id: str) -> Client | None:
         async with self._database.transaction() as connection:
@@ -63,12 +64,7 @@ class DatabaseIdentityStore:
             return kept.rowcount == 1
 
     async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
-        # In a transaction of its own: on MySQL an INSERT of a row that exists keeps a lock until the end of its
-        # transaction, and two of these that go on to update the row deadlock.
-        with suppress(IntegrityError):
-            async with self._database.transaction() as connection:
-                if (await connection.execute(select(REVOCATION_COUNT))).one_or_none() is None:
-                    await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
+        await self._make_count()
         async with self._database.transaction() as connection:
             number = await _next_number(connection)
             client = await _client(connection, client_id)
@@ -103,6 +99,7 @@ class DatabaseIdentityStore:
     ) -> tuple[Family, Client] | Reused | None:
         found = FAMILIES.c
         assert spent.handle_sha256 == successor.handle_sha256, "both are tokens of one family"
+        await self._make_count()
         async with self._database.transaction() as connection:
             done = await connection.execute(
                 update(FAMILIES)
@@ -128,6 +125,7 @@ class DatabaseIdentityStore:
             return Family(row.family, row.client_id, row.user_id, row.created_at_us), client
 
     async def revoke(self, refresh: Refresh, now_us: int, revoked_until_us: int) -> str | None:
+        await self._make_count()
         async with self._database.transaction() as connection:
             row = await _family_of(connection, refresh)
             if row is None:
@@ -146,6 +144,20 @@ class DatabaseIdentityStore:
         async with self._database.transaction() as connection:
             await connection.execute(delete(FAMILIES).where(FAMILIES.c.expires_at_us <= now_us))
             await connection.execute(delete(REVOCATIONS).where(REVOCATIONS.c.expires_at_us <= now_us))
+
+    async def _make_count(self) -> None:
+        """Make the row that counts revocations, unless it exists.
+
+        In a transaction of its own: on MySQL an INSERT of a row that exists keeps a lock until the end of its
+        transaction, and two of these that go on to update the row deadlock.
+        """
+        if self._count_is_made:
+            return
+        with suppress(IntegrityError):
+            async with self._database.transaction() as connection:
+                if (await connection.execute(select(REVOCATION_COUNT))).one_or_none() is None:
+                    await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
+        self._count_is_made = True
 
     async def close(self) -> None:
         await self._database.close()
@@ -185,11 +197,5 @@ async def _revoke_family(connection: AsyncConnection, row: Row[Any], now_us: int
 async def _next_number(connection: AsyncConnection) -> int:
     """The number of the next revocation. The transaction holds the lock of the count from now on."""
     count = REVOCATION_COUNT.c.value
-    raised = update(REVOCATION_COUNT).values(value=count + 1)
-    if not (await connection.execute(raised)).rowcount:
-        # The first revocation of all: another process may insert the row at the same time.
-        with suppress(IntegrityError):
-            async with connection.begin_nested():
-                await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
-        await connection.execute(raised)
+    await connection.execute(update(REVOCATION_COUNT).values(value=count + 1))
     return int((await connection.execute(select(count))).scalar_one())

@@ -24,6 +24,7 @@ from msgspec import Struct
 from api.identity.identity import PLAYER, ROLES, Identity
 from api.identity.ports import Client, Family, IdentityStore, Refresh, Reused, TokenKeys
 from api.identity.revocations import Revocations
+from api.identity.waiting import Waiting
 from ledger.ports import Clock
 
 ACCESS_S: Final = 900
@@ -90,6 +91,7 @@ class Tokens:
         self._store, self._keys, self._revocations, self._clock = store, keys, revocations, clock
         self._issuer = issuer
         self._verified: dict[bytes, _Verified] = {}
+        self._waiting = Waiting()
         self.reused = 0
         """How often a spent refresh token came again."""
 
@@ -110,9 +112,13 @@ class Tokens:
 
     async def refresh(self, refresh_token: str, client_id: str | None = None) -> TokenPair | None:
         """The next tokens of a family; the refresh token is spent. ``client_id``: the client that has logged in to
-        use it. None: it is not valid, or it is another client's. Raises IdentityUnavailable."""
+        use it. None: it is not valid, or it is another client's. Raises IdentityUnavailable, TooManyLogins."""
         if not _is_refresh(refresh_token):
             return None
+        with self._waiting.one_more():
+            return await self._refresh(refresh_token, client_id)
+
+    async def _refresh(self, refresh_token: str, client_id: str | None) -> TokenPair | None:
         now_us = self._clock()
         successor = _make_refresh(refresh_token[:_HANDLE])
         self._keys.signing()  # without a key nothing is spent: the caller would lose the token and get none
@@ -135,16 +141,20 @@ class Tokens:
             return None
         family, client = found
         if client_id not in (None, client.client_id) or _of_old_secret(family, client, now_us):
-            await self.revoke(successor)
+            await self._revoke(successor)
             return None
         return self._pair(family, client, successor, now_us)
 
     async def revoke(self, refresh_token: str) -> None:
-        """Log out: revoke the family. An unknown token changes nothing. Raises IdentityUnavailable."""
+        """Log out: revoke the family. An unknown token changes nothing. Raises IdentityUnavailable, TooManyLogins."""
         if _is_refresh(refresh_token):
-            now_us = self._clock()
-            if await self._store.revoke(_hashed(refresh_token), now_us, now_us + REVOKED_FOR_US):
-                await self._revocations.read()
+            with self._waiting.one_more():
+                await self._revoke(refresh_token)
+
+    async def _revoke(self, refresh_token: str) -> None:
+        now_us = self._clock()
+        if await self._store.revoke(_hashed(refresh_token), now_us, now_us + REVOKED_FOR_US):
+            await self._revocations.read()
 
     def has_verified(self, token: bytes) -> bool:
         """Whether the token's signature was found right before; it may have expired, or be revoked."""
