@@ -158,7 +158,9 @@ async def _list(found: "Clients", as_json: bool) -> None:
     if as_json:
         _show(ListedClients(items), as_json, "")
         return
-    rows = [("client_id", "role", "games", "types", "public_key", "created", "secret_since", "disabled")]
+    rows: list[tuple[str, ...]] = [
+        ("client_id", "role", "games", "types", "public_key", "created", "secret_since", "disabled")
+    ]
     for one in items:
         games, types = ("all" if names is None else ",".join(names) for names in (one.games, one.types))
         days = map(_day, (one.created_at_us, one.secret_since_us, one.disabled_at_us))
