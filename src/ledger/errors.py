@@ -85,8 +85,8 @@ class PartitionsDisagree(LedgerError):
         super().__init__(
             f"partition {partition}, at seq {seq}, and another one contradict each other: {reason}. One of the two "
             "lost or changed records, or has one that no ledger wrote. No money was moved. This partition accepts no "
-            "commands until it is restored and the service started again; the others go on. `stakelog audit verify` "
-            "names the record"
+            "commands in this process; the others go on. After a restart it accepts commands until it meets the "
+            "contradiction again: restore the log first. `stakelog audit verify` names the record"
         )
 
 

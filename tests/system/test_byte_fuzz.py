@@ -59,7 +59,7 @@ def samples(service: LoggedIn) -> list[bytes]:
     ]
     found.append(request("POST", "/v1/auth/token", [("Content-Type", "application/x-www-form-urlencoded")], form))
     found += [request("GET", path) for path in ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server")]
-    new = {"client_id": "new", "role": "game_server", "games": ["a"], "types": ["deposit"]}
+    new = {"client_id": "new", "role": "game_server", "games": ["external"], "types": ["deposit"]}
     found.append(request("POST", "/v1/clients", of(admin.token), json.dumps(new).encode()))
     found.append(request("POST", "/v1/clients/victim/rotate", of(admin.token), b'{"grace_s":1}'))
     found += [request(method, "/v1/clients/victim", of(admin.token)) for method in ("GET", "DELETE")]
@@ -74,7 +74,7 @@ secrets: Final[dict[str, str]] = {}
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedIn]:
     # Without limits: a request that is refused reaches nothing.
-    free = {f"RATE_{name}": "0" for name in ("CLIENT", "USER", "ADDRESS", "LOGIN")}
+    free = {f"RATE_{name}": "0" for name in ("CLIENT", "USER", "ADDRESS", "LOGIN_PER_MIN")}
     with LoggedIn(tmp_path_factory.mktemp("fuzz") / "data", PARTITIONS="2", **free) as service:
         yield service
 

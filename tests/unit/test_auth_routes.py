@@ -518,6 +518,31 @@ async def test_changes_of_clients_and_failures_are_logged_without_secrets(
         assert "stakelog_reused_refresh_tokens_total 1.0" in counts
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("", {"client_id": "x", "role": "god"}, "role must be game_server, operator, auditor or admin"),
+        ("", {"client_id": "x", "role": AUDITOR, "games": ["wingo_1m"]}, "games must be left out: the role auditor"),
+        ("", {"client_id": "x", "role": OPERATOR, "public_key": "k"}, "public_key must be the base64 line between"),
+        ("/meera/rotate?grace_s=5", {"grace_s": 6}, "grace_s is given twice"),
+        ("/a%20b/rotate", {}, "client_id must be 1"),
+    ],
+)
+async def test_a_refused_change_of_a_client_says_what_is_allowed(
+    world: World, path: str, body: dict[str, Any], says: str
+) -> None:
+    refused = await world.as_admin("POST", f"/v1/clients{path}", body)
+    assert refused.status == 400
+    assert refused.json()["detail"].startswith(says)
+
+
+async def test_lists_of_clients_are_not_stored_and_a_login_names_both_media_types(world: World) -> None:
+    assert (await world.as_admin("GET", "/v1/clients")).headers["cache-control"] == "no-store"
+    refused = await world.api.ask("POST", "/v1/auth/token", ("content-type", "text/plain"), body=b"x")
+    assert refused.status == 415
+    assert "application/json or application/x-www-form-urlencoded" in refused.json()["detail"]
+
+
 # --- the first start -----------------------------------------------------------------------------------------------
 
 

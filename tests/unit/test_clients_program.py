@@ -75,6 +75,11 @@ def test_for_people_there_is_a_table_and_the_secret_in_a_sentence(tmp_path: Path
         (("rotate", "x"), 2, "there are no clients in"),
         (("add", "x", "--role", "god"), 2, "role must be one of game_server, operator, auditor, admin"),
         (("add", "x y", "--role", "operator"), 2, "client_id must be spelled like a user_id"),
+        (
+            ("add", "x", "--role", "operator", "--game", "poker"),
+            2,
+            "games names poker, which is not known",
+        ),
         (("add", "x", "--role", "auditor", "--type", "deposit"), 2, "types must name types that the role auditor"),
     ],
 )
@@ -104,3 +109,14 @@ def test_the_last_enabled_admin_is_not_disabled(tmp_path: Path) -> None:
     done = run(tmp_path, "disable", "root")
     assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
     assert "root is the last enabled admin: add another admin" in done.stderr
+
+
+def test_the_list_is_plain_lines_that_cut_no_id_and_say_who_signs(tmp_path: Path) -> None:
+    client_id = "c" * 60
+    public_key = "MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+    run(tmp_path, "add", client_id, "--role", "operator", "--public-key", public_key)
+    run(tmp_path, "add", "meera", "--role", "auditor")
+    head, first, second = (line.split() for line in run(tmp_path, "list").stdout.splitlines())
+    assert [row[head.index("client_id")] for row in (first, second)] == [client_id, "meera"]
+    assert [row[head.index("public_key")] for row in (first, second)] == ["yes", "no"]
+    assert len(head) == len(first) == len(second)

@@ -78,6 +78,12 @@ def test_any_other_status_ends_the_audit(url: str, answers: Answers, status: int
     assert answers.asked == 1
 
 
+def test_a_service_with_login_asks_for_the_option(url: str, answers: Answers) -> None:
+    answers.next = [401]
+    with closing(HttpRecords(url)) as records, pytest.raises(CannotAudit, match="give --login FILE"):
+        records.ends()
+
+
 def test_a_service_that_was_never_there_is_not_waited_for() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with closing(HttpRecords(url)) as records, pytest.raises(CannotAudit, match="cannot be read"):

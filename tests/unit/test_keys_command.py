@@ -61,6 +61,8 @@ def test_the_keys_are_listed_and_a_new_one_is_made(data: Path) -> None:
     assert [row["purpose"] for row in rows] == [RECEIPT, TOKEN, TOKEN]
     assert rows[2]["signs_from_us"] > rows[1]["signs_from_us"]
     assert keys(data, "list").output.count("\n") == 3
+    made = json.loads(keys(data, "rotate", "receipt", "--json").output)["key"]
+    assert made in json.loads(keys(data, "list", "--json").output)["keys"]
     assert keys(data, "rotate", "other").exit_code == 2
 
 

@@ -270,6 +270,7 @@ async def test_a_client_of_some_games_posts_bets_of_these_only(world: World) -> 
     bet = COMMANDS["place_bet"]
     other = await world.ask_with(token, "POST", "/v1/commands", bet)
     assert (other.status, other.json()["game"]) == (403, "external")
+    assert other.json()["detail"] == "this client is narrowed to the games roulette"
     assert (await world.ask_with(token, "POST", "/v1/commands", {**bet, "game": "roulette"})).status == 422
     items = (await world.ask_with(token, "POST", "/v1/commands/batch", [bet, {**bet, "game": "roulette"}])).json()
     assert [item["status"] for item in items] == [403, 422]

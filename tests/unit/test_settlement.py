@@ -30,6 +30,7 @@ from naive_games import fee_of, paid_legs
 from unit.given import ASSETS, NOON, SECOND_US, cancel_period, deposit, open_wallet, place_bet, record_result
 from unit.node_in_memory import World
 from unit.test_audit import Lists
+from unit.test_writer import append_as_another
 
 PARTITIONS = 4
 USERS = [*(f"u{number}" for number in range(7)), "ada"]
@@ -332,6 +333,22 @@ async def test_a_bet_is_paid_by_the_table_that_it_was_taken_under_after_the_rule
     await world.restart()
     await world.accepted(record_result("7", PERIOD))
     await settled(world)
+    await world.stop()
+
+
+async def test_a_bet_that_another_writer_took_in_the_meantime_is_paid_by_that_writer_s_table() -> None:
+    other = BUILT_IN.games["wingo_30s"]
+    rules = book_of(read_games('{"games": {"wingo_30s": {"fee_bp": 0}}}', ASSETS))
+    rules.tables.pop(other.digest, None)
+    world = await World(1, rules=rules).start()
+    await world.given(open_wallet(), deposit(STAKE))
+    world.appended.tables[other.digest] = other.table
+    bet = place_bet(STAKE, "b0", game="wingo_30s", period=PERIOD, selection=SELECTION)
+    await append_as_another(world, bet)
+    world.clock.now_us = RESULT_AT
+    await world.accepted(record_result("7", PERIOD))
+    await everything_is_settled(world)
+    assert await world.cash() == sum(paid for _, _, paid in paid_legs("wingo", SELECTION, STAKE, "7"))
     await world.stop()
 
 

@@ -143,7 +143,7 @@ def _run(data: Path | None, work: "Callable[[Clients], Awaitable[None]]", *, cre
         store = DatabaseIdentityStore(identity_database(settings))
         try:
             with closing(SecretHasher()) as hasher:
-                await work(Clients(store, system_clock, hasher))
+                await work(Clients(store, system_clock, hasher, settings.games))
         finally:
             await store.close()
 
@@ -161,22 +161,20 @@ async def _list(found: "Clients", as_json: bool) -> None:
     if as_json:
         _show(ListedClients(items), as_json, "")
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("client_id", "role", "games", "types", "created", "secret since", "disabled")
+    rows: list[tuple[str, ...]] = [
+        ("client_id", "role", "games", "types", "public_key", "created", "secret_since", "disabled")
+    ]
     for one in items:
-        table.add_row(
-            one.client_id,
-            one.role,
-            *("all" if narrowed is None else " ".join(narrowed) for narrowed in (one.games, one.types)),
-            *(_day(time_us) for time_us in (one.created_at_us, one.secret_since_us, one.disabled_at_us)),
-        )
-    Console(soft_wrap=True).print(table)
+        games, types = ("all" if names is None else ",".join(names) for names in (one.games, one.types))
+        days = map(_day, (one.created_at_us, one.secret_since_us, one.disabled_at_us))
+        rows.append((one.client_id, one.role, games, types, "no" if one.public_key is None else "yes", *days))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _day(time_us: int | None) -> str:
-    return "" if time_us is None else datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M")
+    return "-" if time_us is None else datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def _show(value: Any, as_json: bool, text: str) -> None:

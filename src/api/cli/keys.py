@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from api.composition.settings import Settings
-    from api.identity.key_store import KeyStore
+    from api.identity.key_store import KeyStore, StoredSigningKey
     from api.identity.keys import KeyRing
 
 T = TypeVar("T")
@@ -44,29 +44,33 @@ def list_keys(as_json: bool) -> None:
 @keys.command()
 @click.argument("purpose", type=click.Choice(["token", "receipt"]))
 @click.option("--retire-now", is_flag=True, help="The key of tokens is stolen: delete it now.")
-def rotate(purpose: str, retire_now: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def rotate(purpose: str, retire_now: bool, as_json: bool) -> None:
     """Make a new key for tokens, or for receipts and seals.
 
-    It is published at once and signs after ten minutes; nodes need no restart. Keys of tokens are also rotated
-    by themselves, every 30 days.
+    A running service publishes it within a minute, and it signs after ten; nodes need no restart. Keys of tokens are
+    also rotated by themselves, every 30 days.
 
     With --retire-now the new key of tokens signs at once, and the others are deleted. Every node follows within a
     minute; from then on it refuses all older access tokens. Clients and players get new ones by their refresh tokens.
     """
     if retire_now and purpose != "token":
         raise click.UsageError("--retire-now is for the key of tokens: a key of receipts stays published permanently")
-    from api.identity.keys import PUBLISHED_S, RELOAD_S
+    from api.identity.keys import PUBLISHED_S, RELOAD_S, key_rows
 
-    async def rotated(settings: "Settings", store: "KeyStore") -> str:
+    async def rotated(settings: "Settings", store: "KeyStore") -> "StoredSigningKey | None":
         ring = await _ring(settings, store)
-        key = await (ring.replace_token_key() if retire_now else ring.rotate(purpose))
-        if key is None:
-            return "another process has just made one" + (": run it again" if retire_now else "")
-        if retire_now:
-            return f"{key.kid} signs now; the others are deleted, which every node knows in {RELOAD_S} s"
-        return f"{key.kid} signs in {PUBLISHED_S // 60} min"
+        return await (ring.replace_token_key() if retire_now else ring.rotate(purpose))
 
-    click.echo(_run(rotated))
+    key = _run(rotated)
+    if as_json:
+        click.echo(json.dumps({"key": None if key is None else key_rows([key])[0]}))
+    elif key is None:
+        click.echo("another process has just made one" + (": run it again" if retire_now else ""))
+    elif retire_now:
+        click.echo(f"{key.kid} signs now; the others are deleted, which every node knows in {RELOAD_S} s")
+    else:
+        click.echo(f"{key.kid} signs in {PUBLISHED_S // 60} min")
 
 
 @keys.command("rotate-master")

@@ -64,8 +64,8 @@ def serve() -> None:
                           bytes in base64; nodes that share a log need it
                           [master.key in the folder, made at the first start]
     STAKELOG_MASTER_KEY   the same key as a setting [none]
-    STAKELOG_RATE_CLIENT  requests and commands of a client a second; here
-                          and below 0 is without limit [50000]
+    STAKELOG_RATE_CLIENT  requests and commands of a client a second; 0
+                          means no limit, here and in the next three [50000]
     STAKELOG_RATE_USER    of a client for one user, and of a player [200]
     STAKELOG_RATE_ADDRESS  requests without a valid token a second, from one
                           address [200]

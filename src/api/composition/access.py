@@ -115,7 +115,7 @@ class AccessParts(Provider):
         keys = available.keys.ring
         store = DatabaseIdentityStore(databases.logins)
         with closing(SecretHasher()) as hasher:
-            clients = Clients(store, clock, hasher)
+            clients = Clients(store, clock, hasher, settings.games)
             revocations = Revocations(
                 DatabaseIdentityStore(databases.keys),
                 clock,

@@ -74,6 +74,7 @@ _STRUCTURE: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]+|,', re.D
 _STRUCTURE_MAX: Final = 200_000
 _PATTERN: Final = "matching regex"
 _UNKNOWN_TYPE: Final = "Invalid value"
+_UNKNOWN_ROLE: Final = re.compile(r"^Invalid enum value .* - at `\$\.role`$")
 _A_USER_ID: Final = (
     "1–64 of A–Z a–z 0–9 _ - . : @, beginning with a letter or digit, and not with game:, gift:, code: "
     "or partition:, which are reserved. The results of games take game: and the name of a game"
@@ -84,6 +85,8 @@ _SPELLINGS: Final = {
     "client_id": _A_USER_ID,
     "games": f"the name of a game: {_A_USER_ID}",
     "types": "the type of a command, such as place_bet",
+    "public_key": "the base64 line between BEGIN and END of an Ed25519 public key in PEM",
+    "role": "game_server, operator, auditor or admin",
     "to_user_id": _A_USER_ID,
     "id": "1–128 printable ASCII characters without spaces, not beginning with ~, which is the ledger's own",
     "position": 'the position of an event, "<partition>:<seq>"',
@@ -216,7 +219,7 @@ def read_actor(header: bytes | None) -> str:
 
 def malformed(message: str) -> Problem:
     """A ``malformed_request`` from a decoder's message, which ends in the path of the field."""
-    if _PATTERN in message or _UNKNOWN_TYPE in message:
+    if _PATTERN in message or _UNKNOWN_TYPE in message or _UNKNOWN_ROLE.search(message):
         return _misspelled(message)
     for pattern in (_UNKNOWN_FIELD, _MISSING_FIELD):
         if match := pattern.search(message):

@@ -16,6 +16,7 @@ ClientId = Annotated[
     str,
     Meta(
         pattern=USER_ID_PATTERN,
+        extra={"must": "1–64 of A–Z a–z 0–9 _ - . : @, beginning with a letter or digit"},
         description="The client's id, spelled like a user_id; it is the `actor` of its events",
         examples=["game-server-1"],
         extra_json_schema=NOT_RESERVED_SCHEMA,

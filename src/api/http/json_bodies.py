@@ -15,13 +15,13 @@ SMALL_MAX: Final = 64 * 1024
 S = TypeVar("S", bound=Struct)
 
 
-async def read_json(request: Request[Any, Any], kind: type[S]) -> S:
-    """The body. An absent one is the same as ``{}``. Raises Problem."""
+async def read_json(request: Request[Any, Any], kind: type[S], other: str = "") -> S:
+    """The body. ``other``: as for ``require_json``. An absent one is the same as ``{}``. Raises Problem."""
     body = await read_body(request.receive, SMALL_MAX)
     if not body:
         body = b"{}"
     else:
-        require_json(headers_of(request.scope))
+        require_json(headers_of(request.scope), other)
     return decode_json(body, kind)
 
 

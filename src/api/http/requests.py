@@ -108,12 +108,14 @@ def _says_json(media_type: bytes) -> bool:
     return charset is None or charset[1].lower() in (b"utf-8", b"utf8")
 
 
-def require_json(headers: dict[bytes, bytes]) -> None:
-    """Raise Problem unless the headers announce plain JSON within the size limit."""
+def require_json(headers: dict[bytes, bytes], other: str = "") -> None:
+    """Raise Problem unless the headers announce plain JSON within the size limit. ``other``: what else the route
+    takes, for the message."""
     media_type = headers.get(_CONTENT_TYPE, b"")
     if media_type != JSON and not _says_json(media_type):
+        takes = f"application/json or {other}" if other else "application/json"
         shown = media_type.decode("latin-1") or "nothing"
-        raise Problem("unsupported_media_type", f"Content-Type must be application/json, it is {shown}")
+        raise Problem("unsupported_media_type", f"Content-Type must be {takes}, it is {shown}")
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise Problem("unsupported_media_type", "the body must not be compressed")
     if headers.get(b"transfer-encoding", b"chunked") != b"chunked":

@@ -8,6 +8,7 @@ Invariants:
 """
 
 import re
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from api.identity.hashing import SecretHasher, make_secret
@@ -18,6 +19,7 @@ from api.identity.tokens import REFRESH_US, REVOKED_FOR_US
 from api.identity.waiting import Waiting
 from ledger.core.events import LEDGER
 from ledger.core.fields import USER_ID_PATTERN
+from ledger.core.games.rules import EXTERNAL_GAME
 from ledger.ports import Clock
 
 FIRST: Final = "admin"
@@ -60,8 +62,12 @@ class Authenticated(NamedTuple):
 class Clients:
     """The clients of a store."""
 
-    def __init__(self, store: IdentityStore, clock: Clock, hasher: SecretHasher) -> None:
+    def __init__(
+        self, store: IdentityStore, clock: Clock, hasher: SecretHasher, games: Collection[str] | None = None
+    ) -> None:
+        """``games``: the known ones besides ``external``; None: names of games are not checked."""
         self._store, self._clock, self._hasher = store, clock, hasher
+        self._games = None if games is None else {EXTERNAL_GAME, *games}
         self._waiting = Waiting()
 
     async def authenticate(self, client_id: str, secret: str) -> Authenticated | None:
@@ -95,6 +101,9 @@ class Clients:
         """``secret``: None makes one. ``public_key``: the client must sign what it posts. Raises ClientRefused,
         ClientExists, IdentityUnavailable, TooManyLogins."""
         _refuse(client_id, role, games, types)
+        if games is not None and self._games is not None and (unknown := sorted(set(games) - self._games)):
+            known = ", ".join(sorted(self._games))
+            raise ClientRefused("games", f"games names {unknown[0]}, which is not known; the known games are {known}")
         if public_key is not None and not is_public_key(public_key):
             raise ClientRefused(
                 "public_key",
@@ -151,9 +160,9 @@ def _refuse(client_id: str, role: str, games: tuple[str, ...] | None, types: tup
         raise ClientRefused("role", f"role must be one of {', '.join(ROLES_OF_CLIENTS)}")
     if games is not None and not 1 <= len(games) <= GAMES_MAX:
         raise ClientRefused("games", f"games must name 1–{GAMES_MAX} games; leave it out to allow all")
-    if types is None:
-        return
     may = [kind for kind, roles in MAY_POST.items() if role in roles]
-    if not types or not set(types) <= set(may):
+    if games is not None and not may:
+        raise ClientRefused("games", f"games must be left out: the role {role} posts no commands")
+    if types is not None and (not types or not set(types) <= set(may)):
         some = ", ".join(may) if may else "none: it posts no commands"
         raise ClientRefused("types", f"types must name types that the role {role} may post: {some}")

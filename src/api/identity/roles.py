@@ -66,14 +66,16 @@ def refusal_of(identity: Identity, command: Command, adjust_max: Mapping[str, in
     if identity.role not in needs:
         return Refusal(f"the role {identity.role} may not post {kind}", needs)
     if identity.types is not None and kind not in identity.types:
-        return Refusal(f"this client is narrowed to other types of commands; it may not post {kind}", needs)
+        only = ", ".join(sorted(identity.types))
+        return Refusal(f"this client may not post {kind}: it is narrowed to the types {only}", needs)
     if identity.games is not None:
         game = game_of(command)
         if game is None and identity.types is None and kind != "open_wallet":
             # A cancel_bet names a bet, which may be another game's; a deposit moves money of all games.
             return Refusal(f"this client is narrowed to games, and {kind} names none: its types must name it", needs)
         if game is not None and game not in identity.games:
-            return Refusal("this client is narrowed to other games", needs, {"game": game})
+            only = ", ".join(sorted(identity.games))
+            return Refusal(f"this client is narrowed to the games {only}", needs, {"game": game})
     if isinstance(command, Adjust) and _above(command, adjust_max):
         return Refusal(
             "the amount is more than one operator may adjust: post propose_adjustment, and another operator approves",

@@ -34,6 +34,7 @@ class DatabaseIdentityStore:
 
     def __init__(self, database: IdentityDatabase) -> None:
         self._database = database
+        self._count_is_made = False
 
     async def client(self, client_id: str) -> Client | None:
         async with self._database.transaction() as connection:
@@ -133,6 +134,7 @@ class DatabaseIdentityStore:
     ) -> tuple[Family, Client] | Reused | None:
         found = FAMILIES.c
         assert spent.handle_sha256 == successor.handle_sha256, "both are tokens of one family"
+        await self._make_count()
         async with self._database.transaction() as connection:
             done = await connection.execute(
                 update(FAMILIES)
@@ -158,6 +160,7 @@ class DatabaseIdentityStore:
             return Family(row.family, row.client_id, row.user_id, row.created_at_us, row.secret_id), client
 
     async def revoke(self, refresh: Refresh, now_us: int, revoked_until_us: int) -> str | None:
+        await self._make_count()
         async with self._database.transaction() as connection:
             row = await _family_of(connection, refresh)
             if row is None:
@@ -176,6 +179,20 @@ class DatabaseIdentityStore:
         async with self._database.transaction() as connection:
             await connection.execute(delete(FAMILIES).where(FAMILIES.c.expires_at_us <= now_us))
             await connection.execute(delete(REVOCATIONS).where(REVOCATIONS.c.expires_at_us <= now_us))
+
+    async def _make_count(self) -> None:
+        """Make the row that counts revocations, unless it exists.
+
+        In a transaction of its own: on MySQL an INSERT of a row that exists keeps a lock until the end of its
+        transaction, and two of these that go on to update the row deadlock.
+        """
+        if self._count_is_made:
+            return
+        with suppress(IntegrityError):
+            async with self._database.transaction() as connection:
+                if (await connection.execute(select(REVOCATION_COUNT))).one_or_none() is None:
+                    await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
+        self._count_is_made = True
 
     async def close(self) -> None:
         await self._database.close()
@@ -244,11 +261,5 @@ async def _next_number(connection: AsyncConnection, many: int = 1) -> int:
     """The number of the next revocation, or the last of the next ``many``. The transaction holds the lock of the
     count from now on."""
     count = REVOCATION_COUNT.c.value
-    raised = update(REVOCATION_COUNT).values(value=count + many)
-    if not (await connection.execute(raised)).rowcount:
-        # The first revocation of all: another process may insert the row at the same time.
-        with suppress(IntegrityError):
-            async with connection.begin_nested():
-                await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
-        await connection.execute(raised)
+    await connection.execute(update(REVOCATION_COUNT).values(value=count + many))
     return int((await connection.execute(select(count))).scalar_one())

@@ -65,7 +65,7 @@ async def post_token(service: Service, request: Request[Any, Any]) -> Response:
     login = login_of(service)
     if headers_of(request.scope).get(b"content-type", b"").split(b";")[0].strip().lower() == _FORM:
         return await _form_response(service, request)
-    body = await read_json(request, LoginBody)
+    body = await read_json(request, LoginBody, _FORM.decode())
     found = await _client_of(service, request, _Credentials(body.client_id, (body.client_secret,)))
     pair = None if found is None else await login.tokens.begin(*found)
     if pair is None:

@@ -194,7 +194,7 @@ class Node:
 
     @property
     def stopped(self) -> list[int]:
-        """Those that another partition contradicts: they accept no commands until they are restored."""
+        """Those that another partition contradicts: they accept no commands until this process ends."""
         return self._owned.stopped
 
     @property

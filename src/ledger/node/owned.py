@@ -118,7 +118,7 @@ class OwnedPartitions:
 
     @property
     def stopped(self) -> list[int]:
-        """Those that accept no commands until they are restored: another partition contradicts them."""
+        """Those that accept no commands until this process ends: another partition contradicts them."""
         return sorted(partition for partition, writer in self._writers.items() if writer.halted)
 
     @property

@@ -272,9 +272,10 @@ class Writer:
         return replayed.events
 
     async def _catch_up_wholly(self) -> None:
-        """Raises Superseded, LogDamaged, LogUnavailable."""
+        """Raises Superseded, LogDamaged, LogUnavailable, RulesMissing."""
         while await self._catch_up(_REPLAY_PAGE):
             pass
+        await self._learn_tables()
         self._opening.check_still_owner(self.state)
 
     async def save_or_warn(self) -> None:
@@ -627,7 +628,7 @@ class Writer:
 
     async def _open(self) -> bool:
         """Append this generation's ``writer_opened``, alone, and return whether it has landed. If the log is
-        unavailable, the waiting requests fail. Raises Superseded, LogDamaged."""
+        unavailable, the waiting requests fail. Raises Superseded, LogDamaged, RulesMissing."""
         while True:
             try:
                 await self._catch_up_wholly()

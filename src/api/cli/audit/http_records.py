@@ -5,6 +5,7 @@ If the service responded before, or says that it cannot respond yet, a failed re
 """
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -38,7 +39,7 @@ class HttpRecords:
     """All methods raise CannotAudit."""
 
     def __init__(self, url: str, credentials: Credentials | None = None) -> None:
-        self._url = url
+        self._url, self._logs_in = url, credentials is not None
         self._client = client_of(url, RECORDS, credentials)
         self._partitions: int | None = None
 
@@ -106,7 +107,8 @@ class HttpRecords:
 
     def _unreadable(self, error: Exception) -> CannotAudit:
         if isinstance(error, UnexpectedResponse):
-            return CannotAudit(str(error))
+            asks = error.response.status == HTTPStatus.UNAUTHORIZED and not self._logs_in
+            return CannotAudit(f"{error}; give --login FILE" if asks else str(error))
         return CannotAudit(f"{self._url} cannot be read as a stakelog service: {error}")
 
 
