@@ -97,14 +97,6 @@ class DatabaseIdentityStore:
             )
             return True
 
-    async def _make_count(self) -> None:
-        """In a transaction of its own: on MySQL an INSERT of a row that exists keeps a lock until the end of its
-        transaction, and two of these that go on to update the row deadlock."""
-        with suppress(IntegrityError):
-            async with self._database.transaction() as connection:
-                if (await connection.execute(select(REVOCATION_COUNT))).one_or_none() is None:
-                    await connection.execute(insert(REVOCATION_COUNT).values(only=0, value=0))
-
     async def begin(self, family: Family, refresh: Refresh, expires_at_us: int, parent: str | None = None) -> bool:
         row = {
             **family._asdict(),
