@@ -144,7 +144,7 @@ def _twice(answer: Document) -> None:
         ("order", _set("resolved_at_us", 1), "resolved_at_us"),
         ("order", _float_amount, "amount"),
         ("history", _set("next_cursor", None), "items[4]"),
-        ("bets", _drop_last, "items[2]"),
+        ("bets", _drop_last, "items[3]"),
         ("wallet", _set("as_of", {"position": "3:1"}), "as_of.position"),
         ("wallet", _set("as_of", {"position": "1:99999"}), "as_of.position"),
         ("stats", _set("as_of", None), "as_of.position"),

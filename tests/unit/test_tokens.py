@@ -214,6 +214,8 @@ async def test_a_token_names_the_issuer_of_the_settings_and_another_issuers_is_r
     there = Tokens(login.store, login.keys, login.revocations, login.clock, issuer=issuer)
     pair = await login.player(await login.pair(GAME_SERVER), "u7", there)
     assert claims_of(pair.access_token)["iss"] == issuer
+    moved = Tokens(login.store, login.keys, login.revocations, login.clock, issuer="http://x:1", any_issuer=True)
+    assert moved.identity_of(pair.access_token.encode()).client_id, "without a setting the address may change"
     assert there.identity_of(pair.access_token.encode()).user_id == "u7"
     refused(login, pair.access_token)
 

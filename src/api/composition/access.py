@@ -22,7 +22,7 @@ from api.identity.login import Access, Login
 from api.identity.revocations import Revocations
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA as IDENTITY_TABLES
-from api.identity.tokens import ISSUER, Tokens
+from api.identity.tokens import Tokens
 from api.limits.limits import Limits
 from api.limits.memory import NoncesInMemory
 from api.limits.signatures import SignedRequests
@@ -121,15 +121,12 @@ class AccessParts(Provider):
                 clock,
                 before=lambda: create_first(clients, settings.admin_secret),
             )
-            tokens = Tokens(store, keys, revocations, clock, issuer=_issuer_of(settings))
+            tokens = Tokens(
+                store, keys, revocations, clock, issuer=settings.address, any_issuer=settings.issuer is None
+            )
             await revocations.start()
             yield Access(Login(clients, tokens, revocations, keys, settings.address))
             await revocations.stop()
-
-
-def _issuer_of(settings: Settings) -> str:
-    """What tokens name. Nodes that share a log accept each other's tokens, so without a setting it is no address."""
-    return settings.issuer or (settings.address if settings.log == SQLITE else ISSUER)
 
 
 def identity_database(settings: Settings) -> IdentityDatabase:

@@ -87,10 +87,19 @@ class Tokens:
     """Makes tokens and checks them."""
 
     def __init__(
-        self, store: IdentityStore, keys: TokenKeys, revocations: Revocations, clock: Clock, *, issuer: str = ISSUER
+        self,
+        store: IdentityStore,
+        keys: TokenKeys,
+        revocations: Revocations,
+        clock: Clock,
+        *,
+        issuer: str = ISSUER,
+        any_issuer: bool = False,
     ) -> None:
+        """``any_issuer``: accept tokens that name another one; the key proves that they are ours. An address that no
+        setting names changes with the port, and differs between nodes."""
         self._store, self._keys, self._revocations, self._clock = store, keys, revocations, clock
-        self._issuer = issuer
+        self._issuer, self._accepted = issuer, None if any_issuer else issuer
         self._verified: dict[bytes, _Verified] = {}
         self._waiting = Waiting()
         self.reused = 0
@@ -205,7 +214,7 @@ class Tokens:
                     key,
                     algorithms=[_ALGORITHM],
                     audience=AUDIENCE,
-                    issuer=self._issuer,
+                    issuer=self._accepted,
                     options={"verify_exp": False, "verify_iat": False},  # by our clock, at each use
                 ),
                 _Claims,
