@@ -82,8 +82,7 @@ class LoginInMemory:
     async def begin(self, client: Client) -> TokenPair:
         """The first tokens of a client that is added if it is new, as after a login with its present secret."""
         await self.store.add_client(client)
-        stored = await self.store.client(client.client_id)
-        assert stored is not None
+        stored = next(one for one in await self.store.clients() if one.client_id == client.client_id)
         pair = await self.tokens.begin(client, secret_id_of(stored.secret_hash))
         assert pair is not None
         return pair
