@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import socket
+import sqlite3
 import ssl
 import stat
 from collections.abc import AsyncIterator
@@ -69,7 +70,7 @@ class IdentityDatabase:
     def __init__(self, where: Path | str, metadata: MetaData) -> None:
         """``where``: the file of SQLite, or the URL of a server, as in the settings. ``metadata``: the tables."""
         self._where, self._metadata = where, metadata
-        self._shown = "" if isinstance(where, Path) else f" ({_shown(where)})"
+        self._shown = f" ({where})" if isinstance(where, Path) else f" ({_shown(where)})"
         self._engine: AsyncEngine | None = None
         self._opening = asyncio.Lock()
 
@@ -89,8 +90,9 @@ class IdentityDatabase:
                 f"the database of clients and tokens did not respond within {_WITHIN_S:.0f} s{self._shown}"
             ) from None
         except (SQLAlchemyError, OSError) as error:
-            # The text of a driver may quote a statement's values: only its kind is named.
-            reason = type(getattr(error, "orig", None) or error).__name__
+            # The text of a server's driver may quote a statement's values: only its kind is named.
+            cause = getattr(error, "orig", None) or error
+            reason = str(cause) if isinstance(cause, sqlite3.OperationalError) else type(cause).__name__
             raise IdentityUnavailable(f"the database of clients and tokens failed: {reason}{self._shown}") from error
 
     async def close(self) -> None:
