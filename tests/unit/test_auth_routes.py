@@ -84,7 +84,7 @@ async def test_a_client_logs_in_and_uses_its_token(world: World) -> None:
     ("client_id", "secret"),
     [
         ("meera", "not-it"),
-        ("nobody", SECRET),
+        ("unknown", SECRET),
         ("MEERA", SECRET),
         ("", ""),
         ("game:x", SECRET),
@@ -137,7 +137,7 @@ async def test_strangers_who_wait_for_the_database_are_bounded(world: World, mon
         patched.setattr(world.login.store, "spend", waits)
         patched.setattr(world.login.store, "client", waits)
         refreshes = [asyncio.create_task(world.post("/v1/auth/refresh", pair)) for _ in range(WAITING_MAX)]
-        wrong = {"client_id": "nobody", "client_secret": SECRET}
+        wrong = {"client_id": "unknown", "client_secret": SECRET}
         logins = [asyncio.create_task(world.post("/v1/auth/token", wrong)) for _ in range(WAITING_MAX)]
         async with asyncio.timeout(60):
             while waiting < 2 * WAITING_MAX:  # noqa: ASYNC110 - the store has no event for a test
@@ -264,7 +264,7 @@ async def test_a_client_logs_in_by_http_basic_or_in_the_form(world: World) -> No
             "invalid_client",
         ),
         (basic("meera", "x"), {"grant_type": "client_credentials"}, 401, "invalid_client"),
-        (basic("nobody", SECRET), {"grant_type": "client_credentials"}, 401, "invalid_client"),
+        (basic("unknown", SECRET), {"grant_type": "client_credentials"}, 401, "invalid_client"),
         (("authorization", "Basic !"), {"grant_type": "client_credentials"}, 401, "invalid_client"),
         (("authorization", "Basic bWVlcmE="), {"grant_type": "client_credentials"}, 401, "invalid_client"),
         (("authorization", "Bearer x"), {"grant_type": "client_credentials"}, 401, "invalid_client"),
