@@ -30,8 +30,8 @@ class Drawn(Struct, frozen=True, array_like=True, gc=False):
 
 
 class GameBet(Struct, frozen=True, array_like=True, gc=False):
-    """What settles a bet of a game with rules. ``table_digest`` names the pay table that it was taken under, ``fee`` is
-    the part of the stake that is the house's, ``seq`` that of its event, and ``ends_at_us`` the end of its period."""
+    """What settles a bet of a game with rules. ``table_digest`` names the pay table that it was taken under; ``fee``
+    is the part of the stake that is the house's, ``seq`` that of its event, ``ends_at_us`` the end of its period."""
 
     seq: int
     game: str
