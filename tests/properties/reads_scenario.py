@@ -191,7 +191,8 @@ class _Driver:
                 for selection in ("red", "big+number:7"):
                     bet = {"bet_id": wallet.new_id("bet"), "selection": selection, "asset": "INR", "stake": 3}
                     await self.post([self.of("place_bet", wallet, **where, **bet)])
-            await self.post([self.of("cancel_bet", players[0], bet_id=players[0].bets[-1][0])])
+            for wallet in [wallet for wallet in players if wallet.bets][:1]:
+                await self.post([self.of("cancel_bet", wallet, bet_id=wallet.bets[-1][0])])
         for number, outcome in ((0, {"type": "record_result", "result": "7"}), (1, {"type": "cancel_period"})):
             clock.now_us = first_us + (number + 1) * PERIOD_US + 2 * SECOND_US
             period = name_of(first_us + number * PERIOD_US)

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import Select, func, select
 
-from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event, PeriodCancelled, ResultRecorded
+from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled, PeriodCancelled, ResultRecorded
+from ledger.core.events import Event
 from ledger.core.fields import GAME_STREAM, Proof
 from ledger.core.games.catalog import KINDS
 from ledger.core.games.periods import issue_of
