@@ -2,8 +2,8 @@
 
 1. The load is low, so that the processes are not busy: what grows, grows with the events or with time.
 2. Each slice posts to one node and reads at another one, in turns, and makes its own connections.
-3. Memory is looked at between slices, so that no request is in it. What is judged is the line of least squares through
-   the last `JUDGED_S`; the minutes before fill caches.
+3. Memory is looked at between slices, so that no request is in it. What is judged is the line of least squares
+   through the last `JUDGED_S`; the minutes before fill caches.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ def soak(lab: DistributedLab) -> list[Row]:
     A slice that fails (a machine too busy for it) is counted, and the next one goes on.
     """
     nodes = [*lab.nodes]
-    looks: list[Look] = []
-    began_s = perf_counter()
     programs = [*nodes, lab.read_side]
-    commands = failed = 0
+    looks: list[Look] = []
+    failed: list[str] = []
+    commands = 0
+    began_s = perf_counter()
     with (lab.folder.parent / SAMPLES).open("wb") as samples:
         while (at_s := perf_counter() - began_s) < lab.plan.soak_s:
             lab.say(f"{PER_S:g} commands/s, {at_s:,.0f} of {lab.plan.soak_s:,.0f} s")
@@ -61,13 +62,13 @@ def soak(lab: DistributedLab) -> list[Row]:
             )
             try:
                 commands += lab.generator.ask(job).done
-            except BenchError:
-                failed += 1
+            except BenchError as error:
+                failed.append(str(error))
             look = Look(
                 perf_counter() - began_s,
                 commands,
                 {program.name: sum(program.resident_bytes().values()) for program in programs},
-                {node.name: _bytes_of(lab.folder / node.name / "state.sqlite3") for node in nodes},
+                {node.name: _bytes_of(lab.folder / node.name) for node in nodes},
             )
             looks.append(look)
             samples.write(msgspec.json.encode(look) + b"\n")
@@ -76,7 +77,7 @@ def soak(lab: DistributedLab) -> list[Row]:
     return [_row(program.name, looks, failed) for program in programs]
 
 
-def _row(name: str, looks: list[Look], failed: int) -> Row:
+def _row(name: str, looks: list[Look], failed: list[str]) -> Row:
     sizes = [(look.at_s, look.resident_bytes[name]) for look in looks]
     slope = growth_per_s(sizes, JUDGED_S)
     return Row(
@@ -97,5 +98,6 @@ def growth_per_s(sizes: list[tuple[float, int]], last_s: float) -> float:
     return linear_regression([at_s for at_s, _ in last], [size for _, size in last]).slope
 
 
-def _bytes_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _bytes_of(folder: Path) -> int:
+    """Of the state and its WAL."""
+    return sum(path.stat().st_size for path in folder.glob("state.sqlite3*"))
