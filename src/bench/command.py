@@ -6,6 +6,7 @@ Exit status 0 whether the targets are met or not; 1 if the measurement could not
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -33,6 +34,11 @@ DISTRIBUTED_NAMES = ("commands", "send", "visible", "cache", "rebuild", "leaving
 """The measures of the distributed mode, as `measures.distributed.MEASURES`."""
 ONLY_IF_NAMED = ("soak",)
 """Measures that take longer than all others together."""
+
+
+def chosen(known: Sequence[str], only: Sequence[str]) -> list[str]:
+    """The measures of a run, in their order: those that are named, or all but those that take long."""
+    return [name for name in known if (name in only if only else name not in ONLY_IF_NAMED)]
 
 
 @click.command()
@@ -75,7 +81,7 @@ def bench(only: tuple[str, ...], *, quick: bool, distributed: bool, wallets: int
             raise click.UsageError(f"{name} is measured {'without' if distributed else 'with'} --distributed only")
     if distributed and wallets is not None:
         raise click.UsageError("--wallets is for measures without --distributed")
-    names = [name for name in known if name in (only or set(known) - set(ONLY_IF_NAMED))]
+    names = chosen(known, only)
     if distributed:
         run.run(run.distributed(names, quick=quick, environment=os.environ), out=out)
     else:
