@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from ledger.core.games.tables import Table, canonical, read_table
+from ledger.core.games.tables import PayTable, canonical, read_table
 from ledger.core.money import Assets, lacking
 from ledger.core.money_rules import Money, read_kept
 from ledger.core.money_rules import canonical as canonical_money
@@ -49,7 +49,7 @@ class Declared(NamedTuple):
     """The assets' exponents, and the pay tables and rules of money flows by their digests."""
 
     assets: dict[str, int]
-    tables: dict[str, Table]
+    tables: dict[str, PayTable]
     money: dict[str, Money]
 
 
@@ -126,7 +126,7 @@ async def read_declared(address: KafkaAddress, *, topic: str, timeout_s: float) 
 async def _declared(client: KafkaClient) -> Declared:
     """Return each asset's first exponent, and every table and set of rules. Raises LogUnavailable."""
     declared: dict[str, int] = {}
-    tables: dict[str, Table] = {}
+    tables: dict[str, PayTable] = {}
     money: dict[str, Money] = {}
     end = await client.end_offset(_PARTITION)
     async for page in client.pages(_PARTITION, 0, end, _PAGE_BYTES):

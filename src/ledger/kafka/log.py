@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger import background
-from ledger.core.games.tables import Table
+from ledger.core.games.tables import PayTable
 from ledger.core.money import Assets
 from ledger.core.money_rules import Money
 from ledger.core.record import EMPTY, Head, sha256_hex
@@ -343,14 +343,14 @@ class KafkaEventLog:
     # --- declarations --------------------------------------------------------------------------------------------
 
     async def declare(
-        self, assets: Assets, tables: Mapping[str, Table] | None = None, money: Mapping[str, Money] | None = None
+        self, assets: Assets, tables: Mapping[str, PayTable] | None = None, money: Mapping[str, Money] | None = None
     ) -> None:
         """Store the assets' exponents, and the rules by their digests, in a separate topic. Raises WrongAssets
         if any node declared another exponent; LogMisconfigured, LogUnavailable."""
         declared = Declared(dict(assets), dict(tables or {}), dict(money or {}))
         await declare(self._address, declared, topic=self._declarations, timeout_s=self._timeout_s)
 
-    async def tables(self) -> dict[str, Table]:
+    async def tables(self) -> dict[str, PayTable]:
         return (await self._read_declared()).tables
 
     async def money_rules(self) -> dict[str, Money]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-from ledger.core.games.tables import Table, read_tables, write_tables
+from ledger.core.games.tables import PayTable, read_tables, write_tables
 from ledger.core.money import Assets, lacking
 from ledger.core.money_rules import Money, read_all, write_all
 from ledger.core.record import Head, sha256_hex
@@ -172,7 +172,7 @@ class SqliteEventLog:
         return stored
 
     async def declare(
-        self, assets: Assets, tables: Mapping[str, Table] | None = None, money: Mapping[str, Money] | None = None
+        self, assets: Assets, tables: Mapping[str, PayTable] | None = None, money: Mapping[str, Money] | None = None
     ) -> None:
         """Store the assets' exponents with the log, so that no written amount changes its meaning, and the pay tables
         and rules of money flows by their digests, so that every bet is paid by the one that it was taken under, and
@@ -205,11 +205,11 @@ class SqliteEventLog:
         except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
             raise LogUnreadable(f"the assets and rules declared in {self._path} cannot be stored: {error}") from error
 
-    def _kept_tables(self) -> dict[str, Table]:
+    def _kept_tables(self) -> dict[str, PayTable]:
         row = self._writer.execute(SELECT_TABLES).fetchone()
         return read_tables(row[0]) if row else {}
 
-    async def tables(self) -> dict[str, Table]:
+    async def tables(self) -> dict[str, PayTable]:
         try:
             return self._kept_tables()
         except (sqlite3.Error, ValueError, TypeError) as error:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ledger.core.games.catalog import KINDS
 from ledger.core.games.periods import SECOND_US, is_on_grid, length_of, length_s_of_game, start_of
-from ledger.core.games.tables import ODDS_MAX, Table, digest_of
+from ledger.core.games.tables import ODDS_MAX, PayTable, digest_of
 from ledger.core.money import AMOUNT_MAX, Assets
 from ledger.core.money_rules import NO_MONEY, Money, money_of
 from ledger.core.money_rules import digest_of as digest_of_money
@@ -38,7 +38,7 @@ class Game(Struct, frozen=True):
 
     name: str
     length_s: int
-    table: Table
+    table: PayTable
     digest: str
 
 
@@ -66,7 +66,7 @@ class RuleBook(Struct, frozen=True):
     of money flows, their digest ("" if there are none), and every set of them that the log keeps, by its digest."""
 
     games: Games
-    tables: dict[str, Table]
+    tables: dict[str, PayTable]
     money: Money = NO_MONEY
     money_digest: str = ""
     money_kept: dict[str, Money] = {}
@@ -74,7 +74,7 @@ class RuleBook(Struct, frozen=True):
 
 def book_of(
     games: Games,
-    kept: Mapping[str, Table] | None = None,
+    kept: Mapping[str, PayTable] | None = None,
     money: Money = NO_MONEY,
     money_kept: Mapping[str, Money] | None = None,
 ) -> RuleBook:
@@ -100,7 +100,7 @@ def span_of(game: Game, period: str) -> Span | None:
 
 def built_in_games() -> dict[str, Game]:
     return {
-        name: _game(name, Table(rules=rules, odds=dict(KINDS[rules].odds)))
+        name: _game(name, PayTable(rules=rules, odds=dict(KINDS[rules].odds)))
         for rules in KINDS
         for name in (f"{rules}_{length}" for length in BUILT_IN_LENGTHS)
     }
@@ -116,7 +116,7 @@ def read_rules(text: str, assets: Assets) -> RulesFile:
     return RulesFile(games, money_of(rules.get("money"), assets))
 
 
-def _game(name: str, table: Table) -> Game:
+def _game(name: str, table: PayTable) -> Game:
     length_s = length_s_of_game(name)
     assert length_s is not None, name
     return Game(name, length_s, table, digest_of(table))
@@ -129,7 +129,7 @@ def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: As
     length_s = length_of(length)
     if length_s is None:
         raise WrongRules(f"{at}: {length} is not a length that divides a day, as 30s, 5m or 1h")
-    table = before.table if before is not None else Table(rules=rules, odds=dict(KINDS[rules].odds))
+    table = before.table if before is not None else PayTable(rules=rules, odds=dict(KINDS[rules].odds))
     known_keys(at, changes, ("close_ms", "fee_bp", "odds", "stake_min", "stake_max", "bets_per_period"))
     odds = object_at(f"{at}.odds", changes.get("odds"))
     for kind, value in odds.items():
@@ -138,7 +138,7 @@ def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: As
         integer_at(f"{at}.odds.{kind}", value, 0, ODDS_MAX)
     stake_min = amounts_at(f"{at}.stake_min", changes.get("stake_min"), assets)
     stake_max = amounts_at(f"{at}.stake_max", changes.get("stake_max"), assets)
-    table = Table(
+    table = PayTable(
         rules=rules,
         odds={**table.odds, **odds},
         fee_bp=integer_at(f"{at}.fee_bp", changes.get("fee_bp", table.fee_bp), 0, 10_000),
