@@ -5,5 +5,6 @@ In the order of reading: ``money``, ``position``, ``fields`` (their types), ``co
 ``games`` (the operator's rules, the periods of games), ``changes`` and ``evolve`` (how the state changes),
 ``postings`` and ``case`` (what the deciders share), ``adjustments``, ``bets``, ``holds`` and ``decide`` (commands),
 ``follow_ups`` (the commands that events send), ``settlement`` (how the outcome of a period ends its bets), ``record``
-(event ↔ bytes), ``state_values`` (the state as a store keeps it), and ``assignment`` (which node owns which partition).
+(event ↔ bytes), ``state_values`` (the state as a store keeps it), and ``assignment`` (which node owns which
+partition).
 """
