@@ -3,7 +3,7 @@
     scenario = await play_games(seed)    # the same seed always makes the same log
 
 Each round is one period of each game: bets on one leg and on several, some cancelled in time, then a result, a
-cancelled period, or nothing; some bets are settled before the round ends, and others are left open for ever.
+cancelled period, or nothing; some bets are settled before the round ends, and others stay open.
 """
 
 from random import Random

@@ -11,7 +11,7 @@ from api.routes.wallets import get_leaderboard
 from projections.models.leaderboards import Leaderboard
 from projections.models.periods import Period, Periods
 
-_EVERYBODY: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
+_EVERY_ROLE: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
 _READ: Final = ("log_unavailable", "not_yet_visible")
 _TRUE_AT: Final = "It, and in `as_of` the positions at which it is true"
 
@@ -22,7 +22,7 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=get_leaderboard,
         parameters=OfLeaderboard,
         query=LeaderboardQuery,
-        roles=_EVERYBODY,
+        roles=_EVERY_ROLE,
         returns=(Body(Leaderboard, _TRUE_AT, examples=("leaderboard",), as_of=AsOfSeveral),),
         problems=("not_found", *_READ),
         tag="leaderboards",
@@ -34,7 +34,7 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         method="GET",
         path="/v1/games",
         handler=get_games,
-        roles=_EVERYBODY,
+        roles=_EVERY_ROLE,
         returns=(Body(Games, "All games", examples=("games",)),),
         tag="games",
         operation="getGames",
@@ -47,7 +47,7 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=get_periods,
         parameters=OfGame,
         query=PageQuery,
-        roles=_EVERYBODY,
+        roles=_EVERY_ROLE,
         returns=(Body(Periods, "A page; `next_cursor` leads on", examples=("periods",), as_of=AsOfSeveral),),
         problems=_READ,
         missing=("game_not_found",),
@@ -65,7 +65,7 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=get_period,
         parameters=OfPeriod,
         query=ReadQuery,
-        roles=_EVERYBODY,
+        roles=_EVERY_ROLE,
         returns=(Body(Period, _TRUE_AT, examples=("period",), as_of=AsOfSeveral),),
         problems=_READ,
         missing=("game_not_found", "period_not_found"),
