@@ -11,11 +11,17 @@ Invariants:
     the event names the rest.
 """
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+)
 from ledger.core.commands import ResolvePeriod
-from ledger.core.events import HOUSE_PAYOUTS, BetCancelled, BetSettled, Event, PeriodCancelled, ResultRecorded
+from ledger.core.events import HOUSE_PAYOUTS, Event
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.payout import pay_legs
-from ledger.core.games.tables import Table
+from ledger.core.games.tables import PayTable
 from ledger.core.items import OpenBet, split_payout
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
@@ -39,7 +45,7 @@ def resolution_of(event: Event, position: Position, head: str, partition: int) -
     )
 
 
-def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, table: Table, time_us: int) -> Event:
+def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, table: PayTable, time_us: int) -> Event:
     """The event that ends the bet. ``table`` is the one that it was taken under."""
     bet, of_game = open_bet.bet, open_bet.of_game
     assert bet.status == "open", bet

@@ -74,7 +74,7 @@ class OpenBets:
         if open_bets is None:
             open_bets = self._periods[period] = _Open(period)
         open_bets.seqs.add(seq)
-        open_bets.digests.add(of_game.rules)
+        open_bets.digests.add(of_game.table_digest)
 
     @property
     def digests(self) -> set[str]:

@@ -18,10 +18,11 @@ Invariants:
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from ledger.core.bet_events import PeriodCancelled, ResultRecorded
 from ledger.core.case import Case
 from ledger.core.commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
 from ledger.core.decide import decide, expire
-from ledger.core.events import Event, PeriodCancelled, ResultRecorded
+from ledger.core.events import Event
 from ledger.core.evolve import balances_follow, evolve
 from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.games.rules import RuleBook
@@ -314,7 +315,7 @@ class RoundDecider:
             wallet = self._expire_due(decided, wallet)
             if wallet.user_id in decided.unfinished:
                 return False
-        table = self._rules.tables[open_bet.of_game.rules]
+        table = self._rules.tables[open_bet.of_game.table_digest]
         event = resolve_bet(resolution, open_bet, wallet, table, decided.time_us)
         after, _ = self._accept(decided, wallet, event, {bet_key(open_bet.bet_id): open_bet.bet})
         decided.settled += 1
