@@ -288,7 +288,7 @@ async def test_an_address_that_is_no_stakelog_service_is_said(
             await client.get_wallet("u")
 
 
-async def test_a_closed_client_leaves_nobody_waiting(
+async def test_a_closed_client_gives_each_caller_an_outcome(
     service: SmallService, client_of: Callable[..., AsyncClient]
 ) -> None:
     service.hold = asyncio.Event()
