@@ -147,7 +147,7 @@ class Gatherer:
                     waiting.fail(error)
 
     def _take(self) -> list[_Waiting]:
-        """The commands of the next request, in the order of each wallet, without those that have an outcome already."""
+        """The commands of the next request, in the order of each wallet, without those that have an outcome."""
         if self._later and time.monotonic() >= self._retry_at_s:
             self._queue.extendleft(reversed(self._later))
             self._later.clear()
