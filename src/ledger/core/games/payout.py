@@ -48,6 +48,22 @@ def fee_of(table: PayTable, stake: int, legs: int) -> int:
     return sum(_fee(part, table.fee_bp) for part in split(stake, legs))
 
 
+def expected_payout(table: PayTable, selection: str, stake: int) -> int:
+    """What a bet pays on average over all results, times their number (``KindOfGame.results``): an exact integer."""
+    kind = KINDS[table.rules]
+    legs = legs_of(table.rules, selection)
+    assert legs is not None, selection
+    return sum(
+        _payout(part, table, won) * results
+        for leg, part in zip(legs, split(stake, len(legs)), strict=True)
+        for won, results in kind.wins_on(leg).items()
+    )
+
+
+def _payout(part: int, table: PayTable, won: str) -> int:
+    return (part - _fee(part, table.fee_bp)) * table.odds[won] // 100
+
+
 def pay_legs(table: PayTable, selection: str, stake: int, result: str) -> tuple[PaidLeg, ...]:
     """What each leg of a bet pays on the result."""
     kind = KINDS[table.rules]
@@ -57,6 +73,6 @@ def pay_legs(table: PayTable, selection: str, stake: int, result: str) -> tuple[
     paid = []
     for leg, part in zip(legs, split(stake, len(legs)), strict=True):
         won = kind.wins(leg, result)
-        payout = 0 if won is None else (part - _fee(part, table.fee_bp)) * table.odds[won] // 100
+        payout = 0 if won is None else _payout(part, table, won)
         paid.append(PaidLeg(leg, part, payout))
     return tuple(paid)
