@@ -419,6 +419,54 @@ class Holds(Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class House(Struct, frozen=True, kw_only=True):
+    """What the games took in and gave out in one asset: the latest first, then by game; hours of zeros are left
+    out.
+    """
+
+    items: list[HouseItem]
+
+    as_of: AsOfSeveral
+
+
+class HouseItem(Struct, frozen=True, kw_only=True):
+    """An hour or a day of a game, or of the money that no game moved."""
+
+    from_us: int
+    """Start of the hour or day"""
+
+    game: str | None
+    """Null: the money that no game moved"""
+
+    bets: int
+    """Bets placed then that were not cancelled"""
+
+    staked: int
+    """Their stakes, with their fees"""
+
+    paid_out: int
+    """Their payouts, whenever they were settled"""
+
+    fees: int
+    """Their fees, a part of `staked`"""
+
+    commissions: int
+    """Commissions paid then"""
+
+    bonuses: int
+    """Bonuses and gifts given then, less what expired or was reversed then"""
+
+    edge_ppm: int | None
+    """(staked − paid_out) ÷ staked in parts per million, rounded down; an open bet counts as lost. Null without
+    a stake
+    """
+
+    expected_edge_ppm: int | None
+    """The same by what the bets pay on average, each by the pay table that it was taken under. Null for
+    `external`, and without a stake
+    """
+
+
 class Leader(Struct, frozen=True, kw_only=True):
     """A user on a leaderboard."""
 
@@ -642,6 +690,51 @@ class ListedOrder(Struct, frozen=True, kw_only=True):
     """When the order got its status; null while pending"""
 
 
+class ListedPeriod(Struct, frozen=True, kw_only=True):
+    """A period of a game: its times, its bets, and how it ended. Cancelled bets count nowhere."""
+
+    game: str
+    """The game"""
+
+    period: str
+    """Its start in UTC"""
+
+    issue: str
+    """The number that players are shown"""
+
+    starts_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    closes_at_us: int
+    """When it stops taking bets, by the game's present rules"""
+
+    ends_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    status: str
+    """By the clock `open`, then `closed`. Once the result is recorded, or the period is cancelled: `settling`
+    while bets of it are open, then `settled` or `cancelled`
+    """
+
+    result: str | None
+    """The result; null while there is none"""
+
+    proof: Proof | None
+    """The block of the result, if it came with one"""
+
+    open_bets: int
+    """Bets that are not settled"""
+
+    settled_bets: int
+    """Bets that are settled"""
+
+    staked: dict[str, int]
+    """Asset to the sum of the stakes, in its minor unit"""
+
+    paid_out: dict[str, int]
+    """Asset to the sum of the payouts, in its minor unit"""
+
+
 class ListedSentTransfer(Struct, frozen=True, kw_only=True):
     """A transfer, as it is in its sender's wallet."""
 
@@ -769,6 +862,67 @@ class Partitions(Struct, frozen=True, kw_only=True):
 
     items: list[PartitionEnd]
     """In their order"""
+
+
+class Period(Struct, frozen=True, kw_only=True):
+    """A period of a game, with what was bet on each selection."""
+
+    game: str
+    """The game"""
+
+    period: str
+    """Its start in UTC"""
+
+    issue: str
+    """The number that players are shown"""
+
+    starts_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    closes_at_us: int
+    """When it stops taking bets, by the game's present rules"""
+
+    ends_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    status: str
+    """By the clock `open`, then `closed`. Once the result is recorded, or the period is cancelled: `settling`
+    while bets of it are open, then `settled` or `cancelled`
+    """
+
+    result: str | None
+    """The result; null while there is none"""
+
+    proof: Proof | None
+    """The block of the result, if it came with one"""
+
+    open_bets: int
+    """Bets that are not settled"""
+
+    settled_bets: int
+    """Bets that are settled"""
+
+    staked: dict[str, int]
+    """Asset to the sum of the stakes, in its minor unit"""
+
+    paid_out: dict[str, int]
+    """Asset to the sum of the payouts, in its minor unit"""
+
+    distribution: list[Selected]
+    """By selection and asset"""
+
+    as_of: AsOfSeveral
+
+
+class Periods(Struct, frozen=True, kw_only=True):
+    """One page of a game's periods, the latest first: those with a bet, a result or a cancellation."""
+
+    items: list[ListedPeriod]
+
+    next_cursor: str | None
+    """The `cursor` of the next page; null at the end of the list"""
+
+    as_of: AsOfSeveral
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -904,6 +1058,22 @@ class Seals(Struct, frozen=True, kw_only=True):
 
     next_cursor: str | None
     """The `cursor` of the next page; null at the end of the list"""
+
+
+class Selected(Struct, frozen=True, kw_only=True):
+    """The bets on one selection in one asset."""
+
+    selection: str
+    """The selection, as the bets have it"""
+
+    asset: str
+    """The asset's code"""
+
+    bets: int
+    """Bets on it that were not cancelled"""
+
+    staked: int
+    """Sum of their stakes, in the asset's minor unit"""
 
 
 class SentTransfer(Struct, frozen=True, kw_only=True):

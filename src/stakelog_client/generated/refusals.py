@@ -32,6 +32,14 @@ class EventNotFound(Refused):
     """Event not found (status 404)."""
 
 
+class GameNotFound(Refused):
+    """Game not found (status 404)."""
+
+
+class PeriodNotFound(Refused):
+    """Period not found (status 404)."""
+
+
 class NotFound(Refused):
     """Not found (status 404)."""
 
@@ -211,6 +219,8 @@ BY_CODE: Final[dict[str, type[Refused]]] = {
     "wallet_not_found": WalletNotFound,
     "transfer_not_found": TransferNotFound,
     "event_not_found": EventNotFound,
+    "game_not_found": GameNotFound,
+    "period_not_found": PeriodNotFound,
     "not_found": NotFound,
     "method_not_allowed": MethodNotAllowed,
     "request_too_large": RequestTooLarge,
