@@ -21,6 +21,7 @@ VALUES: Final = {"user_id": "u1", "command_id": "c", "name": "staked_day", "posi
 NEEDED: Final = {
     "/v1/events": f"partition={HERE}",
     "/v1/leaderboards/{name}": "asset=INR",
+    "/v1/house": "asset=INR",
     "/v1/wallets": "user_id=u1",
 }
 """Parameters that a route must have."""
