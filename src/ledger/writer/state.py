@@ -93,7 +93,7 @@ def _timer_of(key: str) -> tuple[int, str]:
 def _nearest(
     timers: list[tuple[int, str]], until: tuple[int, str] | None
 ) -> tuple[list[tuple[int, str]], tuple[int, str] | None]:
-    """The nearer half of ``timers``, which are sorted and end before ``until``, and where it ends; all if they fit."""
+    """The nearer half of ``timers``, which are sorted and end before ``until``, and its end; all if they fit."""
     half = _TIMERS_MAX // 2
     return (timers, until) if len(timers) <= _TIMERS_MAX else (timers[:half], timers[half])
 
