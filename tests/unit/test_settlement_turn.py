@@ -1,4 +1,4 @@
-"""One partition of a node settles at a time, and each gets its turn.
+"""One partition of a node settles at a time, and each gets its turn."""
 
 import asyncio
 from collections.abc import Sequence
