@@ -16,6 +16,7 @@ from projections.models import (
     holds,
     leaderboards,
     orders,
+    periods,
     referrals,
     statistics,
     transfers,
@@ -44,7 +45,8 @@ MODELS: Final = Models(
         referrals.MODEL,
         deposits.MODEL,
         accounts.MODEL,
-        bets.MODEL,  # last: the folds of history, statistics and leaderboards read a bet as it was before the event
+        periods.MODEL,
+        bets.MODEL,  # last: other folds read a bet as it was before the event
     )
 )
 
