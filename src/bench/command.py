@@ -21,6 +21,7 @@ NAMES = (
     "reads",
     "history",
     "visible",
+    "distribution",
     "lag",
     "memory",
     "startup",
