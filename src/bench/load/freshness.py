@@ -164,7 +164,7 @@ def visible(
 def distribution(port: int, *, per_s: float, limit_s: float, waits: bool, tag: str, seed: int) -> Slice:
     """Batches of ``BETTING`` bets on one period at an even pace; after each, a read of what was bet on the period.
 
-    ``waits``: with ``min_position`` of the batch's last bet, so that a latency is how long a distribution lacks a bet;
+    ``waits``: with ``min_position`` of the batch's last bet, so a latency is how long a distribution lacks a bet;
     else without, as the yardstick. Begins where the period leaves enough time. Raises BenchError.
     """
     count = int(per_s * limit_s)
