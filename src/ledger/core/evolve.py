@@ -14,14 +14,18 @@ from typing import Any, Literal, TypeVar
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+)
 from ledger.core.events import (
     Adjusted,
     AdjustmentApproved,
     AdjustmentProposed,
     AdjustmentRejected,
-    BetCancelled,
-    BetPlaced,
-    BetSettled,
     BonusExpired,
     BonusGranted,
     Deposited,
@@ -31,10 +35,8 @@ from ledger.core.events import (
     HoldPlaced,
     HoldReleased,
     LimitsSet,
-    PeriodCancelled,
     ReferralCounted,
     ReferralVoid,
-    ResultRecorded,
     Reversed,
     TransferDelivered,
     TransferReceived,
