@@ -22,8 +22,8 @@ Written by `make schemas` from the code; a test tries each cell, single posts an
 - A **player** reads what is theirs: the `user_id` in the path, or in the query, is the player's. Percent-encoded it
   is the same id; in other letters it is another one.
 - A client that is **narrowed to types** posts these only.
-- A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only, and
-  `settle_bet` and `cancel_bet` for bets of these games only. A bet that is not placed yet has no game: a
+- A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only,
+  and `settle_bet` and `cancel_bet` for bets of these games only. A bet that is not placed yet has no game: a
   `cancel_bet` that comes before its bet refuses that bet, whatever its game. A bet that has ended cannot be changed,
   so the response is the ledger's. Narrowing to games does not limit
   commands that name no game: a `deposit` or `transfer` moves money of all games. Narrow the client to types too,

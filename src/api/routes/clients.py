@@ -13,20 +13,19 @@ from api.http.identity_bodies import (
     RotatedClient,
 )
 from api.http.problems import Problem
-from api.http.requests import Headers, Request, Response
+from api.http.requests import NO_STORE, Request, Response
 from api.http.service import Service
 from api.identity.clients import ClientExists, ClientRefused
 from api.identity.ports import Client, IdentityUnavailable, LastAdmin
 from api.routes.auth import login_of
 from api.routes.parameters import OfClient, RotateQuery
 
-_NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"),)
 _log: Final = logging.getLogger(__name__)
 
 
 async def get_clients(service: Service, _request: Request[Any, Any]) -> Response:
     clients = await login_of(service).clients.listed()
-    return Response(encode(ListedClients([listed(client) for client in clients])), headers=_NO_STORE)
+    return Response(encode(ListedClients([listed(client) for client in clients])), headers=NO_STORE)
 
 
 async def post_client(service: Service, request: Request[Any, Any]) -> Response:
@@ -41,7 +40,7 @@ async def post_client(service: Service, request: Request[Any, Any]) -> Response:
         raise Problem("malformed_request", refused.detail, field=refused.field) from None
     _log.info("%s added the client %s, %s", request.identity.client_id, client.client_id, client.role)
     added = AddedClient(client.client_id, client.role, client.games, client.types, client.public_key, secret)
-    return Response(encode(added), 201, _NO_STORE)
+    return Response(encode(added), 201, NO_STORE)
 
 
 async def post_rotate(service: Service, request: Request[OfClient, RotateQuery]) -> Response:
@@ -58,7 +57,7 @@ async def post_rotate(service: Service, request: Request[OfClient, RotateQuery])
         await login.revocations.read()
     except IdentityUnavailable as error:  # this process reads them later, as the others do; the secret is shown once
         _log.warning("the client %s has a new secret; revocations cannot be read now: %s", client_id, error)
-    return Response(encode(RotatedClient(client_id, secret)), headers=_NO_STORE)
+    return Response(encode(RotatedClient(client_id, secret)), headers=NO_STORE)
 
 
 async def delete_client(service: Service, request: Request[OfClient, Any]) -> Response:

@@ -9,7 +9,7 @@ from api.http.commands import HashedCommand, read_actor, read_batch, read_comman
 from api.http.metrics import outcome_of
 from api.http.private import Sent, encrypt, refuse_without_keys, visible_responses, withhold
 from api.http.problems import Problem, problem_of
-from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
+from api.http.requests import NO_STORE, Request, Response, headers_of, read_body, require_json, response_of
 from api.http.service import Service
 from api.routes.parameters import OfCommand, PostQuery
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, OtherGame, Refused
@@ -90,7 +90,7 @@ async def get_command(service: Service, request: Request[OfCommand, Any]) -> Res
     (visible,) = await visible_responses(service.keys, request.identity, [first])
     if not isinstance(visible, Accepted):
         raise Problem("outcome_unknown", _NOT_KNOWN)
-    return Response(encode_result(visible))
+    return Response(encode_result(visible), headers=NO_STORE)
 
 
 def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:
