@@ -7,8 +7,8 @@ Invariants:
 (3) a read gets its response within its ``timeout_ms`` + 0.5 s, whatever hangs behind it: one deadline, made
     here, goes with the request;
 (4) each request is counted once in the request metrics, under the template of its route;
-(5) the call of a node is refused without a proof that its sender knows the cluster's secret, where there is one, before its
-    query or body is read.
+(5) the call of a node is refused without a proof that its sender knows the cluster's secret, where there is one,
+    before its query or body is read.
 """
 
 import asyncio
