@@ -22,12 +22,8 @@ from typing import Final, NamedTuple
 
 from ledger.core.bet_events import PeriodCancelled, ResultRecorded
 from ledger.core.case import Case
-<<<<<<< HEAD
 from ledger.core.commands import AnyFollowUp, CancelBet, ResolvePeriod, SettleBet, WalletFollowUp
-=======
-from ledger.core.commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
 from ledger.core.consequences import CAUSES, consequences_of, decide_own_grant
->>>>>>> main
 from ledger.core.decide import decide, expire
 from ledger.core.events import Event
 from ledger.core.evolve import balances_follow, evolve
