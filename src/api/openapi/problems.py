@@ -66,6 +66,8 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "adjustment_id adj-1 is used already by another command of this wallet",
         {"adjustment_id": "adj-1"},
     ),
+    "already_claimed": ("this wallet has claimed the gift welcome-2026 already", {"gift": "welcome-2026"}),
+    "not_eligible": ("there is no gift welcome-2026", {"field": "user_id"}),
     "already_resolved": ("the bet bet-1 is settled", {"status_now": "settled"}),
     "result_already_recorded": (
         "the period 20261123T130000Z has a result already",

@@ -27,6 +27,7 @@ from api.http.routing import AnyRoute, Body, Named, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.receipts import Receipt
 from api.routes.audit import get_event, get_events, get_partitions, get_receipt, get_seals
+from api.routes.codes import get_gift, get_referral_code
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.games import get_games
 from api.routes.identity_table import IDENTITY_ROUTES
@@ -39,6 +40,7 @@ from api.routes.parameters import (
     HistoryQuery,
     LeaderboardQuery,
     OfBet,
+    OfCode,
     OfCommand,
     OfEvent,
     OfHold,
@@ -77,11 +79,13 @@ from api.routes.wallets import (
 from ledger.core.commands import COMMAND_TYPES
 from projections.models.adjustments import Adjustments
 from projections.models.bets import Bet, Bets
+from projections.models.gifts import Gift
 from projections.models.grants import BonusGrants
 from projections.models.history import BalanceAt, History
 from projections.models.holds import Hold, Holds
 from projections.models.leaderboards import Leaderboard
 from projections.models.orders import Order, Orders
+from projections.models.referral_codes import OwnedCode
 from projections.models.referrals import Referrals
 from projections.models.statistics import Statistics
 from projections.models.transfers import SentTransfer, Transfers
@@ -453,6 +457,36 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getAdjustments",
         summary="Read the proposed adjustments of all users",
         description="Newest first. `status=proposed` is the queue of adjustments to approve or reject.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/gifts/{code}",
+        handler=get_gift,
+        parameters=OfCode,
+        query=ReadQuery,
+        roles=_READS_MANY_WALLETS,
+        returns=(Body(Gift, _TRUE_AT, examples=("gift",), as_of=AsOf),),
+        problems=_READ,
+        missing=("not_found",),
+        tag="promotions",
+        operation="getGift",
+        summary="Read a gift and how many of its shares are claimed",
+        description="`expired` is by the clock of the service; the rest is at the position in `as_of`.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/referral-codes/{code}",
+        handler=get_referral_code,
+        parameters=OfCode,
+        query=ReadQuery,
+        roles=_READS_ADJUSTMENTS,
+        returns=(Body(OwnedCode, _TRUE_AT, examples=("referral_code",), as_of=AsOf),),
+        problems=_READ,
+        missing=("not_found",),
+        tag="promotions",
+        operation="getReferralCode",
+        summary="Read whose referral code it is",
+        description="A code without an owner is not found.",
     ),
     Route(
         method="GET",

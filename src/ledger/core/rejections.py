@@ -42,6 +42,8 @@ class Code(StrEnum):
     UNKNOWN_ASSET = "unknown_asset"
     AMOUNT_OUT_OF_RANGE = "amount_out_of_range"
     CAPTURE_EXCEEDS_HOLD = "capture_exceeds_hold"
+    NOT_ELIGIBLE = "not_eligible"
+    ALREADY_CLAIMED = "already_claimed"
     BALANCE_MAX_EXCEEDED = "balance_max_exceeded"
     STAKE_MAX_EXCEEDED = "stake_max_exceeded"
     WITHDRAWAL_MAX_EXCEEDED = "withdrawal_max_exceeded"

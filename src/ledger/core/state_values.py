@@ -8,14 +8,14 @@ from typing import Final, cast
 
 import msgspec
 
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.items import Item, OpenBet
 from ledger.core.wallet import Wallet
 
 Value = Wallet | Item | OpenBet | AnyFollowUp | int | bool
 """A wallet, an item, an open bet of a game, an open follow-up, a command's seq, or the mark of a timer."""
 
-VALUES_FORMAT: Final = 4
+VALUES_FORMAT: Final = 5
 """Grows with every change of the values' shapes."""
 
 _encode = msgspec.json.Encoder().encode

@@ -82,7 +82,8 @@ class FirstDeposit(Struct, frozen=True, array_like=True, gc=False):
 class Wallet(Struct, array_like=True, tag="w", gc=False):
     """One user's accounts, treated as a value: only ``evolve`` assigns to its members, in its own copy.
 
-    ``open_items`` counts the unresolved items: open bets, holds, withdrawals, proposals and transfers under way.
+    ``open_items`` counts the unresolved items: open bets, holds, withdrawals, proposals, transfers under
+    way and claims of gifts.
     """
 
     user_id: str
@@ -99,6 +100,8 @@ class Wallet(Struct, array_like=True, tag="w", gc=False):
     first_deposit: FirstDeposit | None = None
     played: dict[str, PeriodCount] = {}
     """Game → the count of its period that ends last, until the period is over."""
+    own_grants: dict[str, int] = {}
+    """Kind → how many grants of this kind the ledger itself has made: their ids are ``~<kind>:<n>``."""
 
 
 NO_BALANCE: Final = Balance()

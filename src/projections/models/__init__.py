@@ -11,11 +11,13 @@ from projections.models import (
     adjustments,
     bets,
     deposits,
+    gifts,
     grants,
     history,
     holds,
     leaderboards,
     orders,
+    referral_codes,
     referrals,
     statistics,
     transfers,
@@ -24,7 +26,7 @@ from projections.models import (
 )
 from projections.tables.model import Models
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Version of the meaning of the rows. Raise it with every change that makes other rows from the same events: only
 generations of this version are folded further, and a rebuild lists the differences. A test detects a change that did
 not raise it."""
@@ -44,6 +46,8 @@ MODELS: Final = Models(
         referrals.MODEL,
         deposits.MODEL,
         accounts.MODEL,
+        gifts.MODEL,
+        referral_codes.MODEL,
         bets.MODEL,  # last: the folds of history, statistics and leaderboards read a bet as it was before the event
     )
 )

@@ -15,6 +15,7 @@ from ledger.core.events import (
     Event,
     Reversed,
 )
+from ledger.core.gift_events import GiftReceived
 from ledger.core.position import Position
 from projections.models.deposits import reversed_seq
 from projections.tables import columns
@@ -111,6 +112,8 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             _add(event, position, buffer, data.order_id, "deposit", data.asset, data.bonus, None)
         case BonusGranted():
             _add(event, position, buffer, data.grant_id, "grant", data.asset, data.amount, data.expires_at_us)
+        case GiftReceived():
+            _add(event, position, buffer, data.grant_id, "gift", data.asset, data.amount, data.expires_at_us)
         case BetPlaced() if data.source.grants:
             for grant_id, amount in data.source.grants:
                 buffer[GrantRow].edit((user_id, grant_id)).remaining -= amount
@@ -164,7 +167,7 @@ MODEL: Final = Model(
     fold,
     needs,
     then_needs,
-    of=(Deposited, BonusGranted, BetPlaced, BetSettled, BetCancelled, BonusExpired, Reversed),
+    of=(Deposited, BonusGranted, GiftReceived, BetPlaced, BetSettled, BetCancelled, BonusExpired, Reversed),
 )
 
 
@@ -178,8 +181,11 @@ class BonusGrant(Struct, gc=False):
         Id, Meta(description="The grant's id; of a deposit's bonus the deposit's order_id", examples=["welcome-1"])
     ]
     kind: Annotated[
-        Literal["deposit", "grant"],
-        Meta(description="`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`", examples=["grant"]),
+        Literal["deposit", "grant", "gift"],
+        Meta(
+            description="`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `gift`: the share of a gift",
+            examples=["grant"],
+        ),
     ]
     asset: Asset
     amount: Annotated[Amount, Meta(description="What was granted, in the asset's minor unit", examples=[2_500])]

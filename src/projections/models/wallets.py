@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct
 from sqlalchemy import Select, select
 
 from ledger.core.events import Deposited, Event, LimitsSet, WalletClosed, WalletFrozen, WalletOpened, WalletUnfrozen
+from ledger.core.gift_events import ReferrerSet
 from ledger.core.position import Position
 from projections.tables import columns
 from projections.tables.fields import (
@@ -72,7 +73,7 @@ def needs(event: Event, buffer: RowBuffer) -> None:
     match data:
         case LimitsSet():
             buffer[AssetRow].want((user_id, data.asset))
-        case WalletOpened() | WalletFrozen() | WalletUnfrozen() | WalletClosed():
+        case WalletOpened() | WalletFrozen() | WalletUnfrozen() | WalletClosed() | ReferrerSet():
             buffer[WalletRow].want((user_id,))
         case Deposited(first_deposit=True):
             buffer[WalletRow].want((user_id,))
@@ -91,6 +92,8 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             wallet.status = "open"
             wallet.opened_at_us = event.time_us
             wallet.referrer_id = data.referrer_id
+        case ReferrerSet():
+            buffer[WalletRow].edit((user_id,)).referrer_id = data.referrer_id
         case Deposited(first_deposit=True):
             wallet = buffer[WalletRow].edit_or_add((user_id,))
             wallet.first_order_id = data.order_id
@@ -174,7 +177,11 @@ class Wallet(Struct, gc=False):
     ]
     opened_at_us: TimeUs
     referrer_id: Annotated[
-        UserId | None, Meta(description="The referrer, as named when the wallet was opened", examples=["agent-1"])
+        UserId | None,
+        Meta(
+            description="The referrer: as named when the wallet was opened, or the owner of the code that was given",
+            examples=["agent-1"],
+        ),
     ]
     balances: Annotated[dict[AssetText, Available], Meta(description="Asset to balance")]
     limits: Annotated[dict[AssetText, Limits], Meta(description="Asset to limits")]
