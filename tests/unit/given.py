@@ -155,7 +155,7 @@ class Scene:
         key = item_needed_by(follow_up)
         item = None if key is None else self._known(user_id, (key,))[key]
         assert fits(follow_up, self.wallet(user_id), item)
-        event = decide_follow_up(follow_up, self.wallet(user_id), item, time_us)
+        event = decide_follow_up(follow_up, self.wallet(user_id), item, time_us, self.rules)
         self._append(event)
         self._fire(user_id, time_us)
         return event
@@ -183,11 +183,9 @@ class Scene:
         for _, user_id, bet_id, bet in sorted(waiting):
             time_us = self._time_us()
             self._fire(user_id, time_us)
-            assert bet.of_game is not None
-            of_game = bet.of_game
-            open_bet = OpenBet(user_id, bet_id, of_game.game, of_game.period, of_game.table_digest)
-            table = self.rules.tables[of_game.table_digest]
-            settled.append(resolve_bet(resolution, open_bet, bet, self.wallet(user_id), table, time_us))
+            open_bet = OpenBet(user_id, bet_id, bet)
+            table = self.rules.tables[open_bet.of_game.table_digest]
+            settled.append(resolve_bet(resolution, open_bet, self.wallet(user_id), table, time_us))
             self._append(settled[-1])
             self._fire(user_id, time_us)
         return settled

@@ -2,9 +2,9 @@
 
 In the order of reading: ``money``, ``position``, ``fields`` (their types), ``commands``, ``follow_up_commands``,
 ``rejections``, ``event_base``, ``bet_events``, ``gift_events``, ``hold_events``, ``events``, ``items``, ``wallet``
-(the state), ``games`` (rules and periods of games), ``changes`` and ``evolve`` (how the state changes), ``postings``
-and ``case`` (what the deciders share), ``adjustments``, ``bets``, ``gifts``, ``holds``, ``referral_codes`` and
-``decide`` (commands), ``follow_ups`` (the commands that events send), ``settlement`` (how the outcome of a period
-ends its bets), ``record`` (event ↔ bytes), ``state_values`` (the state as a store keeps it), and ``assignment``
-(which node owns which partition).
+(the state), ``rules_file``, ``money_rules`` and ``games`` (the operator's rules, the periods of games), ``changes``
+and ``evolve`` (how the state changes), ``postings`` and ``case`` (what the deciders share), ``adjustments``,
+``bets``, ``gifts``, ``holds``, ``referral_codes`` and ``decide`` (commands), ``follow_ups`` (the commands that events
+send), ``settlement`` (how the outcome of a period ends its bets), ``record`` (event ↔ bytes), ``state_values`` (the
+state as a store keeps it), and ``assignment`` (which node owns which partition).
 """

@@ -35,6 +35,7 @@ from ledger.core.follow_up_commands import (
     SetReferrer,
     WalletFollowUp,
 )
+from ledger.core.games.rules import RuleBook
 from ledger.core.gift_events import (
     GiftClaimed,
     GiftShareGranted,
@@ -62,7 +63,9 @@ from ledger.core.rejections import Code
 from ledger.core.wallet import Wallet, balance_sum, limits_of
 
 
-def decide_follow_up(follow_up: WalletFollowUp, wallet: Wallet, item: Item | None, time_us: int) -> Event:
+def decide_follow_up(
+    follow_up: WalletFollowUp, wallet: Wallet, item: Item | None, time_us: int, rules: RuleBook
+) -> Event:
     """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome. ``item`` is
     the one of ``item_needed_by``."""
     match follow_up:
@@ -73,7 +76,7 @@ def decide_follow_up(follow_up: WalletFollowUp, wallet: Wallet, item: Item | Non
         case GrantGiftShare():
             return gifts.grant_share(follow_up, wallet, item, time_us)
         case ConcludeGiftClaim():
-            return gifts.conclude_claim(follow_up, wallet, time_us)
+            return gifts.conclude_claim(follow_up, wallet, time_us, rules)
         case GrantReferralCode():
             return referral_codes.grant_code(follow_up, wallet, item, time_us)
         case ConcludeCodeClaim():

@@ -19,6 +19,7 @@ from ledger.core.commands import ClaimGift, CloseGift, CreateGift
 from ledger.core.events import HOUSE_GIFTS, Event
 from ledger.core.fields import GIFT_STREAM
 from ledger.core.follow_up_commands import ConcludeGiftClaim, GrantGiftShare
+from ledger.core.games.rules import RuleBook
 from ledger.core.gift_events import (
     CLOSED,
     EXPIRED,
@@ -34,6 +35,7 @@ from ledger.core.gift_events import (
 )
 from ledger.core.items import GIFT_KEY, Gift, GiftClaim, GrantTaken, Item, gift_claim_key, grant_key
 from ledger.core.money import in_bounds, is_amount
+from ledger.core.money_rules import NO_MONEY_RULES
 from ledger.core.postings import balances_with, ledger_event, owned_or_due, pay
 from ledger.core.rejections import Code, Rejection
 from ledger.core.wallet import Grant, Wallet, balance_sum, limits_of
@@ -114,7 +116,7 @@ def grant_share(follow_up: GrantGiftShare, stream: Wallet, item: Item | None, ti
     return ledger_event(stream, follow_up.command_id, time_us, granted)
 
 
-def conclude_claim(follow_up: ConcludeGiftClaim, wallet: Wallet, time_us: int) -> Event:
+def conclude_claim(follow_up: ConcludeGiftClaim, wallet: Wallet, time_us: int, book: RuleBook) -> Event:
     """On the wallet that claimed."""
     asset, amount, code = follow_up.asset, follow_up.amount, follow_up.code
     assert wallet.status in ("open", "frozen"), "a wallet with a claim under way cannot be closed"
@@ -125,6 +127,8 @@ def conclude_claim(follow_up: ConcludeGiftClaim, wallet: Wallet, time_us: int) -
     if (no_room := _no_room(wallet, asset, amount)) is not None:
         refused = GiftRefused(amount=amount, asset=asset, cause=follow_up.cause, code=code, reason=no_room)
         return ledger_event(wallet, follow_up.command_id, time_us, refused)
+    rules = book.money.get(asset, NO_MONEY_RULES)
+    expires_s = rules.bonus_expires_after_s
     return ledger_event(
         wallet,
         follow_up.command_id,
@@ -134,7 +138,9 @@ def conclude_claim(follow_up: ConcludeGiftClaim, wallet: Wallet, time_us: int) -
             asset=asset,
             cause=follow_up.cause,
             code=code,
+            expires_at_us=None if expires_s is None else time_us + expires_s * 1_000_000,
             grant_id=f"~{KIND}:{wallet.own_grants.get(KIND, 0) + 1}",
+            rules=book.money_digest if expires_s is not None or rules.wagering_bonus else None,
         ),
         pay(wallet.user_id, HOUSE_GIFTS, asset, 0, amount),
         balances_with(wallet, asset, 0, amount),
