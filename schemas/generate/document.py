@@ -98,7 +98,7 @@ def _audit(played: list[Example]) -> dict[str, Any]:
         "records": "".join(f"{example.record}\n" for example in played[:2]),
         "partitions": {"items": [end]},
         "referral_code": {
-            "code": "AGENT-1",
+            "code": "AGENT-17",
             "user_id": USER,
             "as_of": {"position": f"{PARTITION}:42", "lag_ms": 0},
         },

@@ -91,7 +91,7 @@ _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
     {"type": "freeze_wallet", "reason": "a chargeback is examined"},
     {"type": "unfreeze_wallet", "reason": "the chargeback was withdrawn"},
     {"type": "claim_gift", "code": GIFT},
-    {"type": "claim_referral_code", "code": "AGENT-1"},
+    {"type": "claim_referral_code", "code": "AGENT-17"},
 )
 
 

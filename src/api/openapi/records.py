@@ -65,9 +65,9 @@ _STREAMS: Final = {
         ("gift_created", "gift_closed", "gift_share_granted", "gift_share_refused"),
         (published(GIFT_STREAM_PATTERN), "gift:welcome-2026"),
     ),
-    **dict.fromkeys(("referral_resolved", "referral_unknown"), (published(CODE_STREAM_PATTERN), "code:AGENT-1")),
+    **dict.fromkeys(("referral_resolved", "referral_unknown"), (published(CODE_STREAM_PATTERN), "code:AGENT-17")),
     **dict.fromkeys(
-        ("referral_code_granted", "referral_code_refused"), (published(CODE_STREAM_PATTERN), "code:AGENT-1")
+        ("referral_code_granted", "referral_code_refused"), (published(CODE_STREAM_PATTERN), "code:AGENT-17")
     ),
 }
 """Event type → the pattern of its stream, which is no wallet, and an example."""

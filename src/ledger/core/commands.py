@@ -78,7 +78,7 @@ class OpenWallet(Command, frozen=True, kw_only=True, tag="open_wallet"):
             CodeText,
             Meta(
                 description="The referral code of the user who invited this one, instead of `referrer_id`",
-                examples=["AGENT-1"],
+                examples=["AGENT-17"],
             ),
         ]
         | None
@@ -469,7 +469,7 @@ class ClaimReferralCode(Command, frozen=True, kw_only=True, tag="claim_referral_
     """Claims a referral code for this wallet. The first wallet that claims a code has it permanently; a wallet has
     one code. The grant or the refusal is a later event of this wallet."""
 
-    code: Annotated[CodeText, Meta(description="The code", examples=["AGENT-1"])]
+    code: Annotated[CodeText, Meta(description="The code", examples=["AGENT-17"])]
 
 
 AnyCommand = (
