@@ -13,7 +13,6 @@ from api.http.bodies import (
     BatchHit,
     BatchRefused,
     DryRunResult,
-    Games,
     Healthy,
     NotReady,
     Partitions,
@@ -27,9 +26,9 @@ from api.http.routing import AnyRoute, Body, Named, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.receipts import Receipt
 from api.routes.audit import get_event, get_events, get_partitions, get_receipt, get_seals
-from api.routes.codes import get_gift, get_referral_code
+from api.routes.codes_table import CODE_ROUTES
 from api.routes.commands import get_command, post_batch, post_command
-from api.routes.games import get_games
+from api.routes.games_table import GAME_ROUTES
 from api.routes.identity_table import IDENTITY_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
 from api.routes.parameters import (
@@ -38,13 +37,10 @@ from api.routes.parameters import (
     BetsQuery,
     EventsQuery,
     HistoryQuery,
-    LeaderboardQuery,
     OfBet,
-    OfCode,
     OfCommand,
     OfEvent,
     OfHold,
-    OfLeaderboard,
     OfOrder,
     OfTransfer,
     OfWallet,
@@ -66,7 +62,6 @@ from api.routes.wallets import (
     get_history,
     get_hold,
     get_holds,
-    get_leaderboard,
     get_order,
     get_orders,
     get_referrals,
@@ -79,13 +74,10 @@ from api.routes.wallets import (
 from ledger.core.commands import COMMAND_TYPES
 from projections.models.adjustments import Adjustments
 from projections.models.bets import Bet, Bets
-from projections.models.gifts import Gift
 from projections.models.grants import BonusGrants
 from projections.models.history import BalanceAt, History
 from projections.models.holds import Hold, Holds
-from projections.models.leaderboards import Leaderboard
 from projections.models.orders import Order, Orders
-from projections.models.referral_codes import OwnedCode
 from projections.models.referrals import Referrals
 from projections.models.statistics import Statistics
 from projections.models.transfers import SentTransfer, Transfers
@@ -458,61 +450,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Read the proposed adjustments of all users",
         description="Newest first. `status=proposed` is the queue of adjustments to approve or reject.",
     ),
-    Route(
-        method="GET",
-        path="/v1/gifts/{code}",
-        handler=get_gift,
-        parameters=OfCode,
-        query=ReadQuery,
-        roles=_READS_MANY_WALLETS,
-        returns=(Body(Gift, _TRUE_AT, examples=("gift",), as_of=AsOf),),
-        problems=_READ,
-        missing=("not_found",),
-        tag="promotions",
-        operation="getGift",
-        summary="Read a gift and how many of its shares are claimed",
-        description="`expired` is by the clock of the service; the rest is at the position in `as_of`.",
-    ),
-    Route(
-        method="GET",
-        path="/v1/referral-codes/{code}",
-        handler=get_referral_code,
-        parameters=OfCode,
-        query=ReadQuery,
-        roles=_READS_ADJUSTMENTS,
-        returns=(Body(OwnedCode, _TRUE_AT, examples=("referral_code",), as_of=AsOf),),
-        problems=_READ,
-        missing=("not_found",),
-        tag="promotions",
-        operation="getReferralCode",
-        summary="Read whose referral code it is",
-        description="A code without an owner is not found.",
-    ),
-    Route(
-        method="GET",
-        path="/v1/leaderboards/{name}",
-        handler=get_leaderboard,
-        parameters=OfLeaderboard,
-        query=LeaderboardQuery,
-        roles=_READS_WALLETS,
-        returns=(Body(Leaderboard, _TRUE_AT, examples=("leaderboard",), as_of=AsOfSeveral),),
-        problems=("not_found", *_READ),
-        tag="leaderboards",
-        operation="getLeaderboard",
-        summary="Read who staked, won or netted the most",
-        description="On a UTC day, in an ISO week, or in a month. Ties are ordered by `user_id`.",
-    ),
-    Route(
-        method="GET",
-        path="/v1/games",
-        handler=get_games,
-        roles=_READS_WALLETS,
-        returns=(Body(Games, "All games", examples=("games",)),),
-        tag="games",
-        operation="getGames",
-        summary="Read which games take bets",
-        description="The other rules of a game, its odds and limits, are the operator's; their digest names them.",
-    ),
+    *CODE_ROUTES,
+    *GAME_ROUTES,
     Route(
         method="GET",
         path="/v1/partitions",
