@@ -180,7 +180,7 @@ SCENARIO: Final[tuple[Step, ...]] = (
     _at(182, "game:5d_1m", "cancel_period", "void-1", period="20261123T130200Z", reason="the machine failed"),
     _at(183, "game:trx_wix_1m", "record_result", "result-1", period="20261123T130200Z", result="7", proof=_BLOCK),
     _at(184, "bob", "place_bet", "bet-4", bet_id="b11", selection="A:odd", stake=10, **_FIVE_D | {"period": _NOW}),
-    # A gift of three shares: received, refused by the wallet, refused by the gift. Codes, and wallets opened with them.
+    # A gift of three shares: received, refused by the wallet, refused by the gift. Codes, and signups with them.
     _at(185, GIFT, "create_gift", "create", OPERATOR, **_inr(100), claims=3, expires_at_us=START_US + DAY_US),
     _at(186, "alice", "claim_gift", "claim-1", code="diwali"),
     _at(187, "carol", "claim_gift", "claim-1", code="diwali", metadata={"page": "2"}),
