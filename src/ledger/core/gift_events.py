@@ -74,7 +74,7 @@ class GiftCreated(Data, frozen=True, kw_only=True):
 
 
 class GiftClosed(Data, frozen=True, kw_only=True):
-    """On the stream of a gift: nobody gets a share of it any more."""
+    """On the stream of a gift: no more shares of it are granted."""
 
     type = "gift_closed"
 

@@ -109,7 +109,7 @@ def _referral_code_refused(book: Book, event: Record, data: Any, _: LookUp) -> N
     if code_of(event, CODE) != data.code:
         raise Mismatch(f"{event.user_id} is not the stream of {data.code}")
     if data.code not in book.code_owners:
-        raise Mismatch(f"the code {data.code} belongs to nobody, but it is refused")
+        raise Mismatch(f"the code {data.code} has no owner, but it is refused")
 
 
 def _referral_resolved(book: Book, event: Record, data: Any, _: LookUp) -> None:

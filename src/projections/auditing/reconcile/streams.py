@@ -1,6 +1,6 @@
 """Compares the documents of gifts and referral codes with the oracle, as of the position that each response names.
 
-Whether a gift is open or expired depends on the clock of whoever reads it, so these two are compared as one.
+Whether a gift is open or expired depends on the clock of the service, so these two are compared as one.
 """
 
 import time
