@@ -4,18 +4,21 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from ledger.core.bonus_events import GrantExpiry
 from ledger.core.event_base import Data
 from ledger.core.fields import (
     Cause,
     EventAmount,
     EventAsset,
     EventCode,
-    EventDigest,
+    EventGrantId,
     EventMetadata,
+    EventMoneyRules,
     EventPrivate,
     EventReason,
     EventTimeUs,
     EventUserId,
+    EventWagering,
 )
 from ledger.core.rejections import Code
 
@@ -131,25 +134,10 @@ class GiftReceived(Data, frozen=True, kw_only=True):
     asset: EventAsset
     cause: Cause
     code: EventCode
-    expires_at_us: (
-        Annotated[
-            EventTimeUs,
-            Meta(
-                description="When what is left of the bonus expires, in Unix microseconds, UTC; absent: never",
-                examples=[1_796_043_600_000_000],
-            ),
-        ]
-        | None
-    ) = None
-    grant_id: Annotated[
-        str,
-        Meta(
-            description="The grant of bonus money that the share became",
-            examples=["~gift:1"],
-            extra_json_schema={"pattern": "^~gift:[1-9][0-9]{0,15}$"},
-        ),
-    ]
-    rules: Annotated[EventDigest, Meta(description="SHA-256, in hex, of the rules of the bonus")] | None = None
+    expires_at_us: GrantExpiry | None = None
+    grant_id: Annotated[EventGrantId, Meta(description="The grant that the share became", examples=["~gift:1"])]
+    rules: EventMoneyRules | None = None
+    wagering: EventWagering | None = None
 
 
 class GiftRefused(Data, frozen=True, kw_only=True):

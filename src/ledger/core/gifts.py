@@ -13,9 +13,11 @@ Invariants:
 
 from msgspec.structs import replace
 
+from ledger.core import wagering
 from ledger.core.case import Case, Decision, already_resolved, event_of, out_of_range, unknown_asset
 from ledger.core.changes import Step, add_to_grant, existing
 from ledger.core.commands import ClaimGift, CloseGift, CreateGift
+from ledger.core.consequences import expiry_of, own_grant_id
 from ledger.core.events import HOUSE_GIFTS, Event
 from ledger.core.fields import GIFT_STREAM
 from ledger.core.follow_up_commands import ConcludeGiftClaim, GrantGiftShare
@@ -128,7 +130,6 @@ def conclude_claim(follow_up: ConcludeGiftClaim, wallet: Wallet, time_us: int, b
         refused = GiftRefused(amount=amount, asset=asset, cause=follow_up.cause, code=code, reason=no_room)
         return ledger_event(wallet, follow_up.command_id, time_us, refused)
     rules = book.money.get(asset, NO_MONEY_RULES)
-    expires_s = rules.bonus_expires_after_s
     return ledger_event(
         wallet,
         follow_up.command_id,
@@ -138,9 +139,10 @@ def conclude_claim(follow_up: ConcludeGiftClaim, wallet: Wallet, time_us: int, b
             asset=asset,
             cause=follow_up.cause,
             code=code,
-            expires_at_us=None if expires_s is None else time_us + expires_s * 1_000_000,
-            grant_id=f"~{KIND}:{wallet.own_grants.get(KIND, 0) + 1}",
-            rules=book.money_digest if expires_s is not None or rules.wagering_bonus else None,
+            expires_at_us=expiry_of(rules, time_us),
+            grant_id=own_grant_id(wallet, KIND),
+            rules=book.money_digest if asset in book.money else None,
+            wagering=wagering.addition(wallet, asset, rules, bonus=amount),
         ),
         pay(wallet.user_id, HOUSE_GIFTS, asset, 0, amount),
         balances_with(wallet, asset, 0, amount),
@@ -214,6 +216,7 @@ def gift_received(after: Wallet, data: GiftReceived, step: Step) -> dict[str, It
             str(step.position),
         ),
     )
+    wagering.add(after, data.asset, data.wagering)
     return {gift_claim_key(data.code): GiftClaim("received"), grant_key(data.grant_id): GrantTaken()}
 
 

@@ -10,11 +10,11 @@ from msgspec import Meta, Struct
 from sqlalchemy import Select, select
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
+from ledger.core.bonus_events import AttendanceClaimed, BonusGranted
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
     HOUSE_WITHDRAWALS,
-    BonusGranted,
     Deposited,
     Event,
     Reversed,
@@ -67,7 +67,7 @@ def needs(event: Event, buffer: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, game=game):
             buffer[StatisticsRow].want((event.user_id, asset, game))
-        case Deposited() | BonusGranted() | GiftReceived() | Reversed() | WithdrawalApproved():
+        case Deposited() | BonusGranted() | AttendanceClaimed() | GiftReceived() | Reversed() | WithdrawalApproved():
             for asset in event.balances:
                 buffer[StatisticsRow].want((event.user_id, asset, ""))
 
@@ -108,7 +108,7 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
             if data.bonus:
                 row.bonuses_count += 1
                 row.bonuses = plus(row.bonuses, data.bonus)
-        case BonusGranted() | GiftReceived():
+        case BonusGranted() | AttendanceClaimed() | GiftReceived():
             row = _money(event, buffer, data.asset)
             row.bonuses_count += 1
             row.bonuses = plus(row.bonuses, data.amount)
@@ -143,7 +143,17 @@ MODEL: Final = Model(
     fold,
     needs,
     then_needs,
-    of=(BetPlaced, BetSettled, BetCancelled, Deposited, BonusGranted, GiftReceived, WithdrawalApproved, Reversed),
+    of=(
+        BetPlaced,
+        BetSettled,
+        BetCancelled,
+        Deposited,
+        BonusGranted,
+        AttendanceClaimed,
+        GiftReceived,
+        WithdrawalApproved,
+        Reversed,
+    ),
 )
 
 

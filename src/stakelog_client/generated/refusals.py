@@ -212,12 +212,24 @@ class SameActor(Refused):
     """Another actor must approve (status 422)."""
 
 
+class CannotReverse(Refused):
+    """Event cannot be reversed (status 422)."""
+
+
 class NotEligible(Refused):
     """Not eligible (status 422)."""
 
 
-class CannotReverse(Refused):
-    """Event cannot be reversed (status 422)."""
+class WithdrawalOutOfBounds(Refused):
+    """Withdrawal out of bounds (status 422)."""
+
+
+class WithdrawalsPerDayExceeded(Refused):
+    """Too many withdrawals today (status 422)."""
+
+
+class WageringIncomplete(Refused):
+    """Wagering incomplete (status 422)."""
 
 
 BY_CODE: Final[dict[str, type[Refused]]] = {
@@ -272,6 +284,9 @@ BY_CODE: Final[dict[str, type[Refused]]] = {
     "bet_cancelled_before": BetCancelledBefore,
     "same_wallet": SameWallet,
     "same_actor": SameActor,
-    "not_eligible": NotEligible,
     "cannot_reverse": CannotReverse,
+    "not_eligible": NotEligible,
+    "withdrawal_out_of_bounds": WithdrawalOutOfBounds,
+    "withdrawals_per_day_exceeded": WithdrawalsPerDayExceeded,
+    "wagering_incomplete": WageringIncomplete,
 }

@@ -79,9 +79,8 @@ def _gift_share_refused(book: Book, event: Record, data: Any, _: LookUp) -> None
 
 
 def _gift_received(book: Book, event: Record, data: Any, _: LookUp) -> Move:
-    count = book.own_grants[event.user_id, "gift"] = book.own_grants.get((event.user_id, "gift"), 0) + 1
-    if data.grant_id != f"~gift:{count}":
-        raise Mismatch(f"its grant is {data.grant_id}, but it is the gift {count} of the wallet")
+    if (wrong := book.flows.received(event)) is not None:
+        raise Mismatch(wrong)
     book.add_to_grant(event, data.grant_id, data.asset, amount_of(data.amount))
     return into_wallet(event, "house/gifts", data.asset, 0, data.amount)
 
