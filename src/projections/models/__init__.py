@@ -15,6 +15,7 @@ from projections.models import (
     grants,
     history,
     holds,
+    house,
     leaderboards,
     orders,
     periods,
@@ -50,6 +51,7 @@ MODELS: Final = Models(
         gifts.MODEL,
         referral_codes.MODEL,
         periods.MODEL,
+        house.MODEL,
         bets.MODEL,  # last: other folds read a bet as it was before the event
     )
 )
