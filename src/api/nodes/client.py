@@ -27,7 +27,7 @@ from api.nodes.messages import (
     write_requests,
 )
 from api.nodes.proof import PROOF_HEADER, NodeProofs
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.writer.requests import AnyResponse, Request
 
