@@ -1,4 +1,4 @@
-"""The rules file of a betting house: what the betting domain says of games and money flows is in it, in minor units."""
+"""The rules file of a betting house: what the betting domain says of games and money is in it, in minor units."""
 
 import json
 from fractions import Fraction

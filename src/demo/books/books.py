@@ -9,7 +9,7 @@ Invariants:
 4. Money under way between wallets may arrive at any moment. It counts as *coming* from before the transfer is posted
    until `settle`. Until then cash lies between the sure amount and the sure amount plus coming. Bonus and held are
    always exact, because no other wallet can move them. What the outcome of a period pays counts as coming too, from
-   the response to the outcome on; its bets are of cash only.
+   before the outcome is posted; its bets are of cash only.
 5. Whether a transfer arrives or returns follows from its receiver when it is posted. That is exact only if the
    receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures it.
 
@@ -96,6 +96,8 @@ class Books:
         """Start with empty books."""
         self.wallets: dict[str, Wallet] = {}
         self.opened: list[str] = []
+        self.apart: set[str] = set()
+        """Users that other users neither refer to nor send money to; they are not in `opened`."""
         self.surprises: list[str] = []
         self.flows: Counter[tuple[str, str]] = Counter()
         self.clock_us = 0
@@ -124,11 +126,14 @@ class Books:
             yield user_id, command_id, body
 
     def sending(self, command: Command) -> None:
-        """Note a command that may take effect before its response arrives: a transfer, a decision on a withdrawal."""
+        """Note a command that may take effect before its response arrives: a transfer, a decision on a withdrawal,
+        the outcome of a period (which must be accepted in the end)."""
         if command["type"] == "transfer" and not self.accepted(command):
             self._expect_arrival(command)
         if command["type"] in ("approve_withdrawal", "reject_withdrawal"):
             self.deciding.add((command["user_id"], command["order_id"]))
+        if command["type"] in OUTCOMES:
+            self._period_ended(command)
 
     def responded(self, command: Command, response: CommandResponse, may: frozenset[str] = frozenset()) -> None:
         """Take one response into the books.
@@ -241,7 +246,6 @@ class Books:
             self._surprise(command, f"led to the event {body.get('type')}")
         if kind in OUTCOMES:
             self._note_end(command, body)
-            self._period_ended(command)
             return
         wallet = self.wallet(command["user_id"])
         self._note_position(wallet, command, body)
@@ -279,7 +283,8 @@ class Books:
             case "open_wallet":
                 wallet.status = "open"
                 wallet.referrer_id = command.get("referrer_id")
-                self.opened.append(wallet.user_id)
+                if wallet.user_id not in self.apart:
+                    self.opened.append(wallet.user_id)
             case "deposit":
                 self._deposited(wallet, command, body, now_us)
             case "request_withdrawal":
@@ -405,6 +410,8 @@ class Books:
         """Settle or return every open bet of the period. The money is coming from now on."""
         game = command["user_id"].removeprefix("game:")
         result = command.get("result")
+        if (game, command["period"]) in self.results:
+            return
         self.results[game, command["period"]] = result
         for wallet, bet_id in self.periods.get((game, command["period"]), ()):
             bet = wallet.bets[bet_id]

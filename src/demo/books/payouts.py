@@ -12,8 +12,22 @@ from random import Random
 
 FEE_BP = 200
 K3_SUMS = {
-    **{3: 20736, 4: 6912, 5: 3456, 6: 2074, 7: 1383, 8: 988, 9: 830, 10: 768},
-    **{18: 20736, 17: 6912, 16: 3456, 15: 2074, 14: 1383, 13: 988, 12: 830, 11: 768},
+    3: 20736,
+    4: 6912,
+    5: 3456,
+    6: 2074,
+    7: 1383,
+    8: 988,
+    9: 830,
+    10: 768,
+    18: 20736,
+    17: 6912,
+    16: 3456,
+    15: 2074,
+    14: 1383,
+    13: 988,
+    12: 830,
+    11: 768,
 }
 _HALVES = ("big", "small", "odd", "even")
 _FACES = "123456"
@@ -56,7 +70,9 @@ def odds_of(rules: str, leg: str, result: str) -> int:
 
 
 def _is(half: str, number: int, big_from: int) -> bool:
-    return {"big": number >= big_from, "small": number < big_from, "odd": number % 2 == 1, "even": number % 2 == 0}[half]
+    return {"big": number >= big_from, "small": number < big_from, "odd": number % 2 == 1, "even": number % 2 == 0}[
+        half
+    ]
 
 
 def _k3(name: str, value: str, result: str) -> int:
@@ -73,7 +89,7 @@ def _k3(name: str, value: str, result: str) -> int:
         case "set":
             return 3456 if dice == value else 0
         case "consecutive":
-            return 864 if dice in "123 234 345 456".split() else 0
+            return 864 if dice in ["123", "234", "345", "456"] else 0
         case "two":
             return 691 if value[0] in dice and value[1] in dice else 0
     return 192 if _is(name, total, 11) else 0
