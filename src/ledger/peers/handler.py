@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import LocalWriters
 from ledger.writer.requests import CommandRequest, LookupRequest, OutcomeRequest, Request, RequestGroup, WalletRequest
 
@@ -64,7 +64,12 @@ def _copy_of(request: Request, group: RequestGroup) -> Request:
     match request:
         case CommandRequest():
             return CommandRequest(
-                request.command, request.request_sha256, request.actor, group, dry_run=request.dry_run
+                request.command,
+                request.request_sha256,
+                request.actor,
+                group,
+                dry_run=request.dry_run,
+                games=request.games,
             )
         case LookupRequest():
             return LookupRequest(request.user_id, request.command_id, group)
