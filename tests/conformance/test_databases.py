@@ -45,7 +45,7 @@ def name_of(url: str) -> str:
 
 
 def line(time_us: int, seq: int) -> HistoryRow:
-    return HistoryRow("u1", time_us, seq, "INR", "deposited", f"c{seq}", None, 1, 0, 0, seq, 0, 0, "{}")
+    return HistoryRow("u1", time_us, seq, "INR", "deposited", "", f"c{seq}", 1, 0, 0, seq, 0, 0, "{}")
 
 
 # --- conflicts -----------------------------------------------------------------------------------------------------
