@@ -49,7 +49,8 @@ from ledger.core.commands import (
     canonical,
 )
 from ledger.core.decide import decide, expire, needs
-from ledger.core.events import Balance, Data, Event, sums_to_zero
+from ledger.core.event_base import Data
+from ledger.core.events import Balance, Event, sums_to_zero
 from ledger.core.evolve import balances_follow, evolve, items_read_by
 from ledger.core.fields import Proof
 from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
@@ -177,11 +178,9 @@ class Scene:
         for _, user_id, bet_id, bet in sorted(waiting):
             time_us = self._time_us()
             self._fire(user_id, time_us)
-            assert bet.of_game is not None
-            of_game = bet.of_game
-            open_bet = OpenBet(user_id, bet_id, of_game.game, of_game.period, of_game.rules)
-            table = self.rules.tables[of_game.rules]
-            settled.append(resolve_bet(resolution, open_bet, bet, self.wallet(user_id), table, time_us))
+            open_bet = OpenBet(user_id, bet_id, bet)
+            table = self.rules.tables[open_bet.of_game.table_digest]
+            settled.append(resolve_bet(resolution, open_bet, self.wallet(user_id), table, time_us))
             self._append(settled[-1])
             self._fire(user_id, time_us)
         return settled

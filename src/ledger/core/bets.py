@@ -11,6 +11,14 @@ Invariants:
 
 from typing import NamedTuple
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+    StakeSource,
+)
 from ledger.core.case import (
     LISTED_MAX,
     Case,
@@ -30,13 +38,7 @@ from ledger.core.events import (
     HOUSE_PAYOUTS,
     HOUSE_STAKES,
     Balance,
-    BetCancelled,
-    BetPlaced,
-    BetSettled,
-    PeriodCancelled,
     Posting,
-    ResultRecorded,
-    StakeSource,
 )
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.catalog import KINDS
@@ -177,7 +179,7 @@ def cancel_bet(case: Case, command: CancelBet) -> Decision:
         return already_resolved("bet", command.bet_id, bet.status)
     of_game = bet.of_game
     if of_game is not None:
-        close_ms = case.rules.tables[of_game.rules].close_ms
+        close_ms = case.rules.tables[of_game.table_digest].close_ms
         if case.time_us >= of_game.ends_at_us - close_ms * 1_000:
             return _settled_by_result(command.bet_id, bet)
     return event_of(

@@ -30,15 +30,15 @@ class Drawn(Struct, frozen=True, array_like=True, gc=False):
 
 
 class GameBet(Struct, frozen=True, array_like=True, gc=False):
-    """What settles a bet of a game with rules. ``rules`` is the digest of its table, ``fee`` the part of the stake
-    that is the house's, ``seq`` that of its event, and ``ends_at_us`` the end of its period."""
+    """What settles a bet of a game with rules. ``table_digest`` names the pay table that it was taken under; ``fee``
+    is the part of the stake that is the house's, ``seq`` that of its event, ``ends_at_us`` the end of its period."""
 
     seq: int
     game: str
     period: str
     ends_at_us: int
     selection: str
-    rules: str
+    table_digest: str
     fee: int
 
 
@@ -106,13 +106,20 @@ class Outcome(Struct, frozen=True, array_like=True, tag="p", gc=False):
 
 
 class OpenBet(Struct, frozen=True, array_like=True, tag="n", gc=False):
-    """A bet that waits for the outcome of its period, as the list of its partition's open bets has it."""
+    """A bet that waits for the outcome of its period, as the list of its partition's open bets has it.
+
+    It has the item again: a settlement reads the list only, in its order. The item is on disk among those of all
+    bets, and reading it took longer than the settlement itself.
+    """
 
     user_id: str
     bet_id: str
-    game: str
-    period: str
-    rules: str
+    bet: Bet
+
+    @property
+    def of_game(self) -> GameBet:
+        assert self.bet.of_game is not None, self
+        return self.bet.of_game
 
 
 Item = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible | Outcome

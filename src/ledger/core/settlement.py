@@ -11,12 +11,18 @@ Invariants:
     the event names the rest.
 """
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+)
 from ledger.core.commands import ResolvePeriod
-from ledger.core.events import HOUSE_PAYOUTS, BetCancelled, BetSettled, Event, PeriodCancelled, ResultRecorded
+from ledger.core.events import HOUSE_PAYOUTS, Event
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.payout import pay_legs
-from ledger.core.games.tables import Table
-from ledger.core.items import Bet, OpenBet, split_payout
+from ledger.core.games.tables import PayTable
+from ledger.core.items import OpenBet, split_payout
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
 from ledger.core.postings import balances_with, ledger_event, owned_or_due, pay, return_stake
@@ -39,13 +45,10 @@ def resolution_of(event: Event, position: Position, head: str, partition: int) -
     )
 
 
-def resolve_bet(
-    resolution: ResolvePeriod, open_bet: OpenBet, bet: Bet, wallet: Wallet, table: Table, time_us: int
-) -> Event:
+def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, table: PayTable, time_us: int) -> Event:
     """The event that ends the bet. ``table`` is the one that it was taken under."""
-    of_game = bet.of_game
+    bet, of_game = open_bet.bet, open_bet.of_game
     assert bet.status == "open", bet
-    assert of_game is not None, bet
     assert (of_game.game, of_game.period) == (resolution.game, resolution.period), (bet, resolution)
     command_id = f"{resolution.command_id.partition(':')[0]}:{of_game.seq}"
     asset, stake = bet.asset, bet.stake

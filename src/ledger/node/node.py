@@ -17,6 +17,8 @@ from functools import partial
 from logging import getLogger
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command
@@ -44,6 +46,7 @@ from ledger.writer.requests import (
     WalletRequest,
 )
 from ledger.writer.round import Announced
+from ledger.writer.settlement_turn import SettlementTurn
 from ledger.writer.writer import MAILBOX_MAX, SHUTTING_DOWN, Writer
 
 RECENT_WALLETS: Final = 100_000
@@ -91,7 +94,8 @@ class Node:
     ) -> None:
         """``clock_off_us``: how far this clock is from the log's."""
         self._log, self._store, self._clock, self._assets = log, store, clock, assets
-        self.rules = RuleBook(rules.games, dict(rules.tables))  # its writers may learn further tables
+        # Copies: its writers may learn further tables and rules.
+        self.rules = replace(rules, tables=dict(rules.tables), money_kept=dict(rules.money_kept))
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.clock_off_us = clock_off_us
@@ -106,6 +110,7 @@ class Node:
         self._others.bind(self)
         self.writers: dict[int, Writer] = {}
         """Of the partitions that are open on this node, or opening."""
+        self._settlement_turn = SettlementTurn()
         self._unsettled = Unsettled(self.writers, clock, self._outcomes)
         self._checkpoints = Checkpoints(self.writers, changes_per_checkpoint=changes_per_checkpoint, halt=self._halt)
         self._owned = OwnedPartitions(
@@ -135,6 +140,7 @@ class Node:
             recent_max=self._recent_max,
             mailbox_max=self._mailbox_max,
             store_turn=self._checkpoints.store_turn,
+            settlement_turn=self._settlement_turn,
         )
 
     # --- start and stop ------------------------------------------------------------------------------------------

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.core.games.tables import Table, read_tables
+from ledger.core.games.tables import PayTable, read_tables
 from ledger.core.money import Assets
+from ledger.core.money_rules import Money, read_all
 from ledger.core.position import partition_of
 from ledger.core.record import Head, records_of_user, sha256_hex
 from ledger.errors import LedgerError, LogDamaged, LogUnavailable, LogUnreadable
 from ledger.ports import StoredRecord
 from ledger.sqlite.log_file import (
     SELECT_ASSETS,
+    SELECT_MONEY_RULES,
     SELECT_TABLES,
     check_length,
     connect,
@@ -71,13 +73,21 @@ class SqliteRecords(_LogFile):
         except (ValueError, TypeError, AttributeError) as error:
             raise LogUnreadable(f"the assets declared in {self._path} cannot be read: {error}") from error
 
-    def tables(self) -> dict[str, Table]:
+    def tables(self) -> dict[str, PayTable]:
         """Return the pay tables that are kept with the log, by their digests."""
         rows = self._rows(SELECT_TABLES)
         try:
             return read_tables(rows[0][0]) if rows else {}
         except (ValueError, TypeError) as error:
             raise LogUnreadable(f"the pay tables in {self._path} cannot be read: {error}") from error
+
+    def money_rules(self) -> dict[str, Money]:
+        """Return the rules of money flows that are kept with the log, by their digests."""
+        rows = self._rows(SELECT_MONEY_RULES)
+        try:
+            return read_all(rows[0][0]) if rows else {}
+        except (ValueError, TypeError) as error:
+            raise LogUnreadable(f"the rules of money flows in {self._path} cannot be read: {error}") from error
 
     def ends(self) -> list[int]:
         ends = dict(self._rows(self._ENDS))

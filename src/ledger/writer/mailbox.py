@@ -2,7 +2,8 @@
 
 Invariants:
 (1) requests are bounded by ``requests_max``; follow-ups are not, because refusing one would lose it;
-(2) requests that are put back go to the front, in their order, so a wallet's commands never change their order.
+(2) requests that are put back go to the front, in their order, so a wallet's commands never change their order;
+(3) outcomes of periods, which may take many rounds, wait beside the other follow-ups and delay none of them.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TypeVar
 
+from ledger.core.commands import ResolvePeriod
 from ledger.writer.requests import FollowUpRequest, Request
 
 T = TypeVar("T")
@@ -22,10 +24,13 @@ class Mailbox:
         self.requests_max = requests_max
         self.requests: deque[Request] = deque()
         self.follow_ups: deque[FollowUpRequest] = deque()
+        """Those for one wallet."""
+        self.outcomes: deque[FollowUpRequest] = deque()
+        """Those that end the open bets of a period."""
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self.requests) + len(self.follow_ups)
+        return len(self.requests) + len(self.follow_ups) + len(self.outcomes)
 
     def put(self, request: Request) -> bool:
         """Put a request behind the others. False, and nothing is put, if ``requests_max`` wait already."""
@@ -36,17 +41,30 @@ class Mailbox:
         return True
 
     def put_follow_up(self, follow_up: FollowUpRequest) -> None:
-        self.follow_ups.append(follow_up)
+        self._queue_of(follow_up).append(follow_up)
         self._changed.set()
 
     def put_back(self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest] = ()) -> None:
         """Put them before everything else: they were taken, and are to be decided later."""
         self.requests.extendleft(reversed(requests))
-        self.follow_ups.extendleft(reversed(follow_ups))
+        for follow_up in reversed(follow_ups):
+            self._queue_of(follow_up).appendleft(follow_up)
 
-    def take(self, limit: int) -> tuple[list[Request], list[FollowUpRequest]]:
-        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first."""
-        return _take(self.requests, limit), _take(self.follow_ups, limit)
+    def _queue_of(self, waiting: FollowUpRequest) -> deque[FollowUpRequest]:
+        return self.outcomes if isinstance(waiting.follow_up, ResolvePeriod) else self.follow_ups
+
+    def take(self, limit: int, *, outcomes: bool) -> tuple[list[Request], list[FollowUpRequest]]:
+        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first; with ``outcomes`` also as many
+        outcomes."""
+        follow_ups = _take(self.follow_ups, limit)
+        return _take(self.requests, limit), follow_ups + _take(self.outcomes, limit) if outcomes else follow_ups
+
+    def take_follow_ups(self) -> list[FollowUpRequest]:
+        """All follow-ups, outcomes included."""
+        taken = [*self.follow_ups, *self.outcomes]
+        self.follow_ups.clear()
+        self.outcomes.clear()
+        return taken
 
     def wake(self) -> None:
         """End the wait of the task that takes."""

@@ -1,10 +1,10 @@
-"""The games that can be played: built in, with the operator's rules file laid over them.
+"""The rules that a process plays by: the built-in games with the operator's rules file laid over them, and its money
+flows (``money_rules``).
 
-The file is JSON: ``{"games": {"wingo_2s": {"close_ms": 500, "odds": {"number": 900}}}}``. Every key is optional; one
-that is unknown or out of its range is refused by name. A game's name gives its rules and its length.
+The games of the file: ``{"games": {"wingo_2s": {"close_ms": 500, "odds": {"number": 900}}}}``. A game's name gives
+its rules and its length.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,8 +12,19 @@ from msgspec import Struct
 
 from ledger.core.games.catalog import KINDS
 from ledger.core.games.periods import SECOND_US, is_on_grid, length_of, length_s_of_game, start_of
-from ledger.core.games.tables import ODDS_MAX, Table, digest_of
+from ledger.core.games.tables import ODDS_MAX, PayTable, digest_of
 from ledger.core.money import AMOUNT_MAX, Assets
+from ledger.core.money_rules import NO_MONEY, Money, money_of
+from ledger.core.money_rules import digest_of as digest_of_money
+from ledger.core.rules_file import (
+    WrongRules,
+    amounts_at,
+    integer_at,
+    integer_or_none,
+    known_keys,
+    object_at,
+    parsed,
+)
 
 BUILT_IN_LENGTHS: Final = ("30s", "1m", "3m", "5m", "10m")
 EXTERNAL_GAME: Final = "external"
@@ -22,16 +33,12 @@ EXTERNAL_GAME: Final = "external"
 _BETS_MAX: Final = 1_000_000
 
 
-class WrongRules(ValueError):
-    """The rules file cannot be used. The text, for the operator, names the key and says why."""
-
-
 class Game(Struct, frozen=True):
     """A game with rules: the length of its periods, and the table that bets are taken under."""
 
     name: str
     length_s: int
-    table: Table
+    table: PayTable
     digest: str
 
 
@@ -47,16 +54,39 @@ Games = Mapping[str, Game]
 """A game's name → the game. ``external`` is not in it."""
 
 
-class RuleBook(Struct, frozen=True):
-    """The games that take bets, and every table that an open bet may have been taken under, by its digest."""
+class RulesFile(Struct, frozen=True):
+    """What a rules file says: the built-in games with its changes, and the rules of money flows by asset."""
 
     games: Games
-    tables: dict[str, Table]
+    money: Money
 
 
-def book_of(games: Games, kept: Mapping[str, Table] | None = None) -> RuleBook:
-    """The book of ``games``, with the tables that the log has kept."""
-    return RuleBook(games, {**(kept or {}), **{game.digest: game.table for game in games.values()}})
+class RuleBook(Struct, frozen=True):
+    """The games that take bets, and every table that an open bet may have been taken under, by its digest; the rules
+    of money flows, their digest ("" if there are none), and every set of them that the log keeps, by its digest."""
+
+    games: Games
+    tables: dict[str, PayTable]
+    money: Money = NO_MONEY
+    money_digest: str = ""
+    money_kept: dict[str, Money] = {}
+
+
+def book_of(
+    games: Games,
+    kept: Mapping[str, PayTable] | None = None,
+    money: Money = NO_MONEY,
+    money_kept: Mapping[str, Money] | None = None,
+) -> RuleBook:
+    """The book of ``games`` and ``money``, with the tables and rules that the log has kept."""
+    digest = digest_of_money(money)
+    return RuleBook(
+        games,
+        {**(kept or {}), **{game.digest: game.table for game in games.values()}},
+        money,
+        digest,
+        {**(money_kept or {}), **({digest: money} if digest else {})},
+    )
 
 
 def span_of(game: Game, period: str) -> Span | None:
@@ -70,37 +100,23 @@ def span_of(game: Game, period: str) -> Span | None:
 
 def built_in_games() -> dict[str, Game]:
     return {
-        name: _game(name, Table(rules=rules, odds=dict(KINDS[rules].odds)))
+        name: _game(name, PayTable(rules=rules, odds=dict(KINDS[rules].odds)))
         for rules in KINDS
         for name in (f"{rules}_{length}" for length in BUILT_IN_LENGTHS)
     }
 
 
-def read_games(text: str, assets: Assets) -> dict[str, Game]:
-    """The built-in games with a rules file laid over them. Raises WrongRules."""
-    try:
-        rules = _object("the file", json.loads(text, object_pairs_hook=_without_repeats))
-    except ValueError as error:
-        raise WrongRules(f"it is not JSON: {error}") from None
-    _known_keys("", rules, ("games", "money"))
-    if rules.get("money"):
-        raise WrongRules("money: money flows are not built yet; leave the key out")
+def read_rules(text: str, assets: Assets) -> RulesFile:
+    """What a rules file says. Raises WrongRules."""
+    rules = parsed(text)
     games = built_in_games()
-    of_games = _object("games", rules.get("games"))
+    of_games = object_at("games", rules.get("games"))
     for name, changes in of_games.items():
         games[name] = _laid_over(f"games.{name}", name, changes, games.get(name), assets)
-    return games
+    return RulesFile(games, money_of(rules.get("money"), assets))
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)} occurs twice")
-    return values
-
-
-def _game(name: str, table: Table) -> Game:
+def _game(name: str, table: PayTable) -> Game:
     length_s = length_s_of_game(name)
     assert length_s is not None, name
     return Game(name, length_s, table, digest_of(table))
@@ -113,20 +129,20 @@ def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: As
     length_s = length_of(length)
     if length_s is None:
         raise WrongRules(f"{at}: {length} is not a length that divides a day, as 30s, 5m or 1h")
-    table = before.table if before is not None else Table(rules=rules, odds=dict(KINDS[rules].odds))
-    _known_keys(at, changes, ("close_ms", "fee_bp", "odds", "stake_min", "stake_max", "bets_per_period"))
-    odds = _object(f"{at}.odds", changes.get("odds"))
+    table = before.table if before is not None else PayTable(rules=rules, odds=dict(KINDS[rules].odds))
+    known_keys(at, changes, ("close_ms", "fee_bp", "odds", "stake_min", "stake_max", "bets_per_period"))
+    odds = object_at(f"{at}.odds", changes.get("odds"))
     for kind, value in odds.items():
         if kind not in table.odds:
             raise WrongRules(f"{at}.odds.{kind}: {rules} has no such leg kind; it has {', '.join(table.odds)}")
-        _integer(f"{at}.odds.{kind}", value, 0, ODDS_MAX)
-    stake_min = _amounts(f"{at}.stake_min", changes.get("stake_min"), assets)
-    stake_max = _amounts(f"{at}.stake_max", changes.get("stake_max"), assets)
-    table = Table(
+        integer_at(f"{at}.odds.{kind}", value, 0, ODDS_MAX)
+    stake_min = amounts_at(f"{at}.stake_min", changes.get("stake_min"), assets)
+    stake_max = amounts_at(f"{at}.stake_max", changes.get("stake_max"), assets)
+    table = PayTable(
         rules=rules,
         odds={**table.odds, **odds},
-        fee_bp=_integer(f"{at}.fee_bp", changes.get("fee_bp", table.fee_bp), 0, 10_000),
-        close_ms=_integer(f"{at}.close_ms", changes.get("close_ms", table.close_ms), 0, length_s * 1_000 - 1),
+        fee_bp=integer_at(f"{at}.fee_bp", changes.get("fee_bp", table.fee_bp), 0, 10_000),
+        close_ms=integer_at(f"{at}.close_ms", changes.get("close_ms", table.close_ms), 0, length_s * 1_000 - 1),
         stake_min={**table.stake_min, **stake_min},
         stake_max={**table.stake_max, **stake_max},
         bets_per_period=_bets(f"{at}.bets_per_period", changes.get("bets_per_period", table.bets_per_period)),
@@ -137,38 +153,8 @@ def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: As
     return _game(name, table)
 
 
-def _known_keys(at: str, value: Any, known: tuple[str, ...]) -> None:
-    unknown = [key for key in _object(at or "the file", value) if key not in known]
-    if unknown:
-        name = f"{at}.{unknown[0]}" if at else unknown[0]
-        raise WrongRules(f"{name} is not a key; the keys are {', '.join(known)}")
-
-
-def _object(at: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise WrongRules(f"{at}: it must be a JSON object")
-    return value
-
-
-def _integer(at: str, value: Any, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise WrongRules(f"{at}: it must be an integer from {least} to {most}")
-    return value
-
-
-def _amounts(at: str, value: Any, assets: Assets) -> dict[str, int]:
-    amounts = _object(at, value)
-    for asset, amount in amounts.items():
-        if asset not in assets:
-            raise WrongRules(f"{at}.{asset}: the asset is not declared in STAKELOG_ASSETS")
-        _integer(f"{at}.{asset}", amount, 1, AMOUNT_MAX)
-    return amounts
-
-
 def _bets(at: str, value: Any) -> int | None:
-    return None if value is None else _integer(at, value, 1, _BETS_MAX)
+    return integer_or_none(at, value, 1, _BETS_MAX)
 
 
 BUILT_IN: Final = book_of(built_in_games())
