@@ -132,6 +132,7 @@ class RoundDecider:
         their open bets. Other partitions work meanwhile. Returns the timers that are due at ``now_us``. Raises
         LedgerError."""
         state = self._state
+        await state.load_timers()
         due = state.take_due(now_us, TIMERS_PER_ROUND)
         keys = _keys_of(due, requests, follow_ups)
         resolutions = [waiting.follow_up for waiting in follow_ups if isinstance(waiting.follow_up, ResolvePeriod)]
