@@ -53,8 +53,8 @@ from projections.tables.tables import DIFFERENCE, QUARANTINE
 
 QUICK_SHARE: Final = 0.02
 """Share of one core for the quick passes. Chosen: with the thorough passes 30 µs of a command where one client sends
-1,000/s. Measured: a round takes 0.9 s of CPU for 300,000 events, so a changed row is found within a minute for 400,000
-events, and in proportion for larger logs."""
+1,000/s. Measured: a round takes 0.9 s of CPU for 300,000 events, so a changed row is found within a minute for
+400,000 events, and in proportion for larger logs."""
 
 THOROUGH_SHARE: Final = 0.01
 """Share of one core for the thorough passes. Chosen. Measured: they take one and a half times as long as folding, so
@@ -74,8 +74,8 @@ _log = logging.getLogger(__name__)
 
 
 BUSY_SHARE: Final = 0.5
-"""The part of the thorough passes' share that is used while the machine is busy. Chosen. Quick passes keep their share,
-so that a changed row is found as soon as ever."""
+"""The part of their share that thorough passes use while the machine is busy. Chosen. Quick passes keep their share, so
+that a changed row is found as soon as ever."""
 
 
 def machine_is_busy() -> bool:
