@@ -20,6 +20,7 @@ from ledger.core.commands import (
     CancelBet,
     CancelPeriod,
     CaptureHold,
+    ClaimAttendance,
     CloseWallet,
     Command,
     Deposit,
@@ -42,7 +43,7 @@ from ledger.core.commands import (
     canonical,
 )
 from ledger.core.events import COMMAND_OF, DATA_OF
-from ledger.core.games.rules import BUILT_IN
+from ledger.core.games.rules import BUILT_IN, book_of, read_rules
 from ledger.core.games.tables import canonical as table_form
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
@@ -93,11 +94,14 @@ def bet(command_id: str, bet_id: str, stake: int, **fields: Any) -> Command:
     return PlaceBet(command_id=command_id, user_id=ADA, bet_id=bet_id, stake=stake, **about, **fields)
 
 
+RULES = book_of(BUILT_IN.games, money=read_rules('{"money": {"INR": {"attendance": [7]}}}', {"INR": 2}).money)
+
+
 async def a_day(private: str | None = None) -> list[list[bytes]]:
     """One event of each type at least, most of them on one wallet. ``private``: of every command."""
     log = MemoryEventLog(PARTITIONS)
     clock = Clock()
-    node = node_of_whole_log(log, MemoryStateStore(), clock, {"INR": 2})
+    node = node_of_whole_log(log, MemoryStateStore(), clock, {"INR": 2}, rules=RULES)
     await node.start()
 
     async def post(command: Command, actor: str = "local") -> Any:
@@ -139,6 +143,7 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
         UnfreezeWallet(command_id="c29", reason="r", **a),
         OpenWallet(command_id="c1", user_id="eve", referrer_id="never-opened"),
         CloseWallet(command_id="c2", user_id="eve", reason="r"),
+        ClaimAttendance(command_id="c30", **a, **money),
     ]
     for command in commands:
         accepted = await post(command)
@@ -197,7 +202,7 @@ def parsed(record: bytes) -> dict[str, Any]:
     return event
 
 
-ADDED = {"first_deposit", "from", "before_bet", "fee", "rules"}
+ADDED = {"first_deposit", "from", "before_bet", "fee", "rules", "wagering", "day", "streak"}
 """What a decision adds to a command's members in ``data``."""
 
 
@@ -209,7 +214,8 @@ def with_request(event: dict[str, Any]) -> dict[str, Any]:
     """The event with the hash of the command that its data contains now."""
     if event["command_id"].startswith("~") or event["type"] not in COMMAND_OF:
         return event
-    command = {name: value for name, value in event["data"].items() if name not in ADDED}
+    added = ADDED | {"amount", "grant_id"} if event["type"] == "attendance_claimed" else ADDED
+    command = {name: value for name, value in event["data"].items() if name not in added}
     command |= {"type": COMMAND_OF[event["type"]], "command_id": event["command_id"], "user_id": event["user_id"]}
     text = json.dumps(command, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     return {**event, "request_sha256": sha256(text.encode()).hexdigest()}

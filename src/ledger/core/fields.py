@@ -248,6 +248,8 @@ EventUserId = Annotated[
     ),
 ]
 EventId = Annotated[str, Meta(extra_json_schema={"pattern": published(ID_PATTERN)})]
+EventGrantId = Annotated[str, Meta(extra_json_schema={"pattern": "^[!-~]{1,128}$"})]
+"""A grant's id; that of the ledger's own begins with ``~``."""
 EventAsset = Annotated[
     str,
     Meta(description="The asset's code", examples=["INR"], extra_json_schema={"pattern": published(ASSET_PATTERN)}),
@@ -274,6 +276,30 @@ EventDigest = Annotated[
         description="SHA-256, in hex, of the rules that the bet was taken under, and is paid by",
         examples=["5d2f0c6fcd9a1f2c5c2e0d43f4a0d5a6a0b7be1e3f4f9d6c7b8a990011223344"],
         extra_json_schema={"pattern": "^[0-9a-f]{64}$"},
+    ),
+]
+EventMoneyRules = Annotated[
+    str,
+    Meta(
+        description="SHA-256, in hex, of the rules of money flows that the event followed",
+        examples=["7c1e0c6fcd9a1f2c5c2e0d43f4a0d5a6a0b7be1e3f4f9d6c7b8a990011223344"],
+        extra_json_schema={"pattern": "^[0-9a-f]{64}$"},
+    ),
+]
+EventDay = Annotated[
+    str,
+    Meta(
+        description="The UTC day",
+        examples=["2026-11-23"],
+        extra_json_schema={"pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    ),
+]
+EventWagering = Annotated[
+    int,
+    Meta(
+        description=f"What the event adds to the stakes that a withdrawal needs, {_MINOR}; absent: nothing",
+        examples=[50_000],
+        extra_json_schema={"minimum": 1, "maximum": AMOUNT_MAX},
     ),
 ]
 EventAmount = Annotated[

@@ -124,7 +124,12 @@ _FOLLOW_UPS: Final = frozenset(
     }
 )
 """The types that send a follow-up or record one."""
-_OWN_ID: Final = {"hold_expired": "~expiry:", "bonus_expired": "~expiry:", "writer_opened": "~open:"}
+_OWN_ID: Final = {
+    "hold_expired": "~expiry:",
+    "bonus_expired": "~expiry:",
+    "bonus_granted": "~own:",
+    "writer_opened": "~open:",
+}
 """Events whose ``command_id`` is this and their own seq."""
 
 

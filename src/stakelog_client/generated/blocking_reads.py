@@ -24,11 +24,14 @@ from stakelog_client.generated.models import (
     ListedClients,
     ListedHold,
     ListedOrder,
+    ListedPeriod,
     ListedSentTransfer,
     ListedWallet,
     Order,
     Orders,
     Partitions,
+    Period,
+    Periods,
     Receipt,
     Referrals,
     Seal,
@@ -339,6 +342,27 @@ class BlockingReads:
     ) -> Games:
         """Read which games take bets."""
         return self.read("/v1/games", {}, Games, None, deadline_s)
+
+    def list_periods(
+        self,
+        game: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> Iterator[ListedPeriod]:
+        """List the periods of a game."""
+        return self.pages(path_of("/v1/games/{game}/periods", game=game), {}, Periods, ListedPeriod, None, deadline_s)
+
+    def get_period(
+        self,
+        game: str,
+        period: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> Period:
+        """Read one period of a game, and what was bet on each selection."""
+        return self.read(
+            path_of("/v1/games/{game}/periods/{period}", game=game, period=period), {}, Period, None, deadline_s
+        )
 
     def get_partitions(
         self,

@@ -206,10 +206,12 @@ class BonusGrant(Struct, frozen=True, kw_only=True):
     """Bonus money that was given to a wallet."""
 
     grant_id: str
-    """The grant's id; of a deposit's bonus the deposit's order_id"""
+    """The grant's id; of a deposit's bonus the deposit's order_id; the ledger's own begin with `~`"""
 
     kind: str
-    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`"""
+    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`; the
+    others were granted by the ledger itself, by its rules
+    """
 
     asset: str
     """The asset's code"""
@@ -642,6 +644,51 @@ class ListedOrder(Struct, frozen=True, kw_only=True):
     """When the order got its status; null while pending"""
 
 
+class ListedPeriod(Struct, frozen=True, kw_only=True):
+    """A period of a game: its times, its bets, and how it ended. Cancelled bets count nowhere."""
+
+    game: str
+    """The game"""
+
+    period: str
+    """Its start in UTC"""
+
+    issue: str
+    """The number that players are shown"""
+
+    starts_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    closes_at_us: int
+    """When it stops taking bets, by the game's present rules"""
+
+    ends_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    status: str
+    """By the clock `open`, then `closed`. Once the result is recorded, or the period is cancelled: `settling`
+    while bets of it are open, then `settled` or `cancelled`
+    """
+
+    result: str | None
+    """The result; null while there is none"""
+
+    proof: Proof | None
+    """The block of the result, if it came with one"""
+
+    open_bets: int
+    """Bets that are not settled"""
+
+    settled_bets: int
+    """Bets that are settled"""
+
+    staked: dict[str, int]
+    """Asset to the sum of the stakes, in its minor unit"""
+
+    paid_out: dict[str, int]
+    """Asset to the sum of the payouts, in its minor unit"""
+
+
 class ListedSentTransfer(Struct, frozen=True, kw_only=True):
     """A transfer, as it is in its sender's wallet."""
 
@@ -696,6 +743,9 @@ class ListedWallet(Struct, frozen=True, kw_only=True):
 
     first_deposit: FirstDeposit | None
     """null before the first deposit"""
+
+    wagering: dict[str, Wagering] | None = None
+    """Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"""
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -769,6 +819,67 @@ class Partitions(Struct, frozen=True, kw_only=True):
 
     items: list[PartitionEnd]
     """In their order"""
+
+
+class Period(Struct, frozen=True, kw_only=True):
+    """A period of a game, with what was bet on each selection."""
+
+    game: str
+    """The game"""
+
+    period: str
+    """Its start in UTC"""
+
+    issue: str
+    """The number that players are shown"""
+
+    starts_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    closes_at_us: int
+    """When it stops taking bets, by the game's present rules"""
+
+    ends_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    status: str
+    """By the clock `open`, then `closed`. Once the result is recorded, or the period is cancelled: `settling`
+    while bets of it are open, then `settled` or `cancelled`
+    """
+
+    result: str | None
+    """The result; null while there is none"""
+
+    proof: Proof | None
+    """The block of the result, if it came with one"""
+
+    open_bets: int
+    """Bets that are not settled"""
+
+    settled_bets: int
+    """Bets that are settled"""
+
+    staked: dict[str, int]
+    """Asset to the sum of the stakes, in its minor unit"""
+
+    paid_out: dict[str, int]
+    """Asset to the sum of the payouts, in its minor unit"""
+
+    distribution: list[Selected]
+    """By selection and asset"""
+
+    as_of: AsOfSeveral
+
+
+class Periods(Struct, frozen=True, kw_only=True):
+    """One page of a game's periods, the latest first: those with a bet, a result or a cancellation."""
+
+    items: list[ListedPeriod]
+
+    next_cursor: str | None
+    """The `cursor` of the next page; null at the end of the list"""
+
+    as_of: AsOfSeveral
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -906,6 +1017,22 @@ class Seals(Struct, frozen=True, kw_only=True):
     """The `cursor` of the next page; null at the end of the list"""
 
 
+class Selected(Struct, frozen=True, kw_only=True):
+    """The bets on one selection in one asset."""
+
+    selection: str
+    """The selection, as the bets have it"""
+
+    asset: str
+    """The asset's code"""
+
+    bets: int
+    """Bets on it that were not cancelled"""
+
+    staked: int
+    """Sum of their stakes, in the asset's minor unit"""
+
+
 class SentTransfer(Struct, frozen=True, kw_only=True):
     """A transfer, as it is in its sender's wallet."""
 
@@ -1002,6 +1129,19 @@ class Transfers(Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class Wagering(Struct, frozen=True, kw_only=True):
+    """What must be staked of an asset before a withdrawal, in the asset's minor unit."""
+
+    required: int
+    """What must be staked in this window"""
+
+    done: int
+    """What was staked in this window; it may exceed what is required"""
+
+    remaining: int
+    """What is still to be staked"""
+
+
 class Wallet(Struct, frozen=True, kw_only=True):
     """A wallet. An asset appears once it was moved or limited."""
 
@@ -1027,6 +1167,9 @@ class Wallet(Struct, frozen=True, kw_only=True):
     """null before the first deposit"""
 
     as_of: AsOf
+
+    wagering: dict[str, Wagering] | None = None
+    """Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"""
 
 
 class Wallets(Struct, frozen=True, kw_only=True):

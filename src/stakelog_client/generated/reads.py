@@ -24,11 +24,14 @@ from stakelog_client.generated.models import (
     ListedClients,
     ListedHold,
     ListedOrder,
+    ListedPeriod,
     ListedSentTransfer,
     ListedWallet,
     Order,
     Orders,
     Partitions,
+    Period,
+    Periods,
     Receipt,
     Referrals,
     Seal,
@@ -341,6 +344,27 @@ class Reads:
     ) -> Games:
         """Read which games take bets."""
         return await self.read("/v1/games", {}, Games, None, deadline_s)
+
+    def list_periods(
+        self,
+        game: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> AsyncIterator[ListedPeriod]:
+        """List the periods of a game."""
+        return self.pages(path_of("/v1/games/{game}/periods", game=game), {}, Periods, ListedPeriod, None, deadline_s)
+
+    async def get_period(
+        self,
+        game: str,
+        period: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> Period:
+        """Read one period of a game, and what was bet on each selection."""
+        return await self.read(
+            path_of("/v1/games/{game}/periods/{period}", game=game, period=period), {}, Period, None, deadline_s
+        )
 
     async def get_partitions(
         self,
