@@ -74,8 +74,8 @@ _log = logging.getLogger(__name__)
 
 
 BUSY_SHARE: Final = 0.5
-"""The part of their share that thorough passes use while the machine is busy. Chosen. Quick passes keep their share, so
-that a changed row is found as soon as ever."""
+"""The part of their share that thorough passes use while the machine is busy. Chosen. Quick passes keep their share:
+a changed row is found as soon as on a quiet machine."""
 
 
 def machine_is_busy() -> bool:
