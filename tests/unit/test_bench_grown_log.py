@@ -9,8 +9,9 @@ import pytest
 from bench.figures import BenchError
 from bench.load import bodies
 from bench.load.grown_log import RECORDS_PER_ROW, grow
+from ledger.core.bet_events import BetPlaced
 from ledger.core.commands import PlaceBet, canonical
-from ledger.core.events import BetPlaced, Event
+from ledger.core.events import Event
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY, encode
 from ledger.sqlite.folder import EVENTS

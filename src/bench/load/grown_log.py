@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -55,7 +55,7 @@ def grow(data: Path, events: int) -> Slice:
     return slice_of(events, took_s, [took_s])
 
 
-def _commits(events: int, heads: list[tuple[int, str]]) -> Iterator[list[tuple[int, int, int, bytes]]]:
+def _commits(events: int, heads: Sequence[tuple[int, str]]) -> Iterator[list[tuple[int, int, int, bytes]]]:
     """The rows of the log, some at a time: partition, first and last seq, records."""
     wallets: list[list[int]] = [[] for _ in heads]
     for wallet in range(WALLETS):
