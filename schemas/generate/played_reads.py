@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from api.http.consistency import body_of
 from ledger.core.games.rules import BUILT_IN
 from ledger.core.record import EMPTY, Head
-from projections.models import FOLDS, ROW_TYPES, VERSION
+from projections.models import FOLDS, ROW_TYPES, VERSION, house
 from projections.projecting.partition import continue_chain
 from projections.reads.queries import Found, Reads, at_once
 from projections.storage.common import create_table, ready
@@ -52,6 +52,7 @@ _ASKED: Final[dict[str, Asked]] = {
     "order": lambda reads: reads.order(USER, "wd-1"),
     "leaderboard": lambda reads: reads.leaderboard("staked_week", "INR", START_US, 50),
     "periods": lambda reads: reads.periods(_GAME, 2, None),
+    "house": lambda reads: reads.house("INR", house.Hours(0, 2**31 - 1), None, "day"),
     "period": lambda reads: reads.period(_GAME, "20261123T130000Z"),
 }
 """Name of the example → the read that gives it."""

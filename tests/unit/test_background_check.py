@@ -127,6 +127,7 @@ def changes() -> Iterator[tuple[str, str, str]]:
         ("account", "credited", "credited || '0'"),
         ("period", "open_bets", "open_bets + 1"),
         ("selection", "staked_low", "staked_low + 1"),
+        ("house", "fees_low", "fees_low + 1"),
     ]
 
 
@@ -164,7 +165,7 @@ async def test_a_field_changed_by_hand_is_named(
     assert [(one.partition, one.table, one.field) for one in await desk.quick()] == [(partition, table, "digest")]
     (found,) = await desk.thorough(rows_max)
     assert (found.partition, found.table, found.field) == (partition, table, field)
-    owners = {"deposit": "", "period": f"period/{key[0]}", "selection": f"selection/{key[0]}"}
+    owners = {"deposit": "", "period": f"period/{key[0]}", "selection": f"selection/{key[0]}", "house": "house/INR"}
     assert found.owner == owners.get(table, key[0])
     assert found.expected == encoded(getattr(row, field))
     assert found.found != found.expected
@@ -601,9 +602,9 @@ def test_ranges_of_users_cover_each_user_once() -> None:
         assert (user_id in one) != (user_id in two)
 
 
-def test_all_tables_but_four_belong_to_users() -> None:
+def test_all_tables_but_five_belong_to_users() -> None:
     assert [kind.table for kind in ROW_TYPES if kind not in BY_USER] == [
-        *("deposit", "account", "period", "selection")
+        *("deposit", "account", "period", "selection", "house")
     ]
 
 

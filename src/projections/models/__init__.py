@@ -14,6 +14,7 @@ from projections.models import (
     grants,
     history,
     holds,
+    house,
     leaderboards,
     orders,
     periods,
@@ -25,7 +26,7 @@ from projections.models import (
 )
 from projections.tables.model import Models
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Version of the meaning of the rows. Raise it with every change that makes other rows from the same events: only
 generations of this version are folded further, and a rebuild lists the differences. A test detects a change that did
 not raise it."""
@@ -46,6 +47,7 @@ MODELS: Final = Models(
         deposits.MODEL,
         accounts.MODEL,
         periods.MODEL,
+        house.MODEL,
         bets.MODEL,  # last: other folds read a bet as it was before the event
     )
 )

@@ -23,6 +23,7 @@ from projections.models import (
     grants,
     history,
     holds,
+    house,
     leaderboards,
     orders,
     periods,
@@ -249,6 +250,18 @@ class Reads:
         items = [] if game is None else periods.page(game, found[0], self._clock())
         next_cursor = _next_cursor(key, items, limit, lambda item: (item.period,), lambda: ())
         return self._of_periods(periods.Periods(items[:limit], next_cursor), status)
+
+    async def house(self, asset: str, hours: house.Hours, game: str | None, by: house.By) -> Found:
+        """What the games took in and gave out in these hours. ``game``: only this one."""
+        query = house.house_query(asset, hours, game, by)
+        checkpoint_rows, quarantine_rows, rows = await self._model.fetch([*ALL_STATUS, query])
+        seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        suspect = self.suspects.has_table(house.HouseRow.table)
+        return Found(house.document(rows, by), "", seqs, True, self._age_ms(oldest_us), suspect)
+
+    def now_us(self) -> int:
+        """This process's time."""
+        return self._clock()
 
     def _of_periods(self, document: Struct | None, status: AllStatus) -> Found:
         suspect = any(self.suspects.has_table(kind.table) for kind in periods.MODEL.rows)

@@ -421,6 +421,54 @@ class Holds(Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class House(Struct, frozen=True, kw_only=True):
+    """What the games took in and gave out in one asset: the latest first, then by game; hours of zeros are left
+    out.
+    """
+
+    items: list[HouseItem]
+
+    as_of: AsOfSeveral
+
+
+class HouseItem(Struct, frozen=True, kw_only=True):
+    """An hour or a day of a game, or of the money that no game moved."""
+
+    from_us: int
+    """Start of the hour or day"""
+
+    game: str | None
+    """Null: the money that no game moved"""
+
+    bets: int
+    """Bets placed then that were not cancelled"""
+
+    staked: int
+    """Their stakes, with their fees"""
+
+    paid_out: int
+    """Their payouts, whenever they were settled"""
+
+    fees: int
+    """Their fees, a part of `staked`"""
+
+    commissions: int
+    """Commissions paid then"""
+
+    bonuses: int
+    """Bonuses and gifts given then, less what expired or was reversed then"""
+
+    edge_ppm: int | None
+    """(staked − paid_out) ÷ staked in parts per million, rounded down; an open bet counts as lost. Null without
+    a stake
+    """
+
+    expected_edge_ppm: int | None
+    """The same by what the bets pay on average, each by the pay table that it was taken under. Null for
+    `external`, and without a stake
+    """
+
+
 class Leader(Struct, frozen=True, kw_only=True):
     """A user on a leaderboard."""
 

@@ -19,6 +19,7 @@ from stakelog_client.generated.models import (
     HistoryItem,
     Hold,
     Holds,
+    House,
     Leaderboard,
     ListedBet,
     ListedClients,
@@ -364,6 +365,30 @@ class Reads:
         """Read one period of a game, and what was bet on each selection."""
         return await self.read(
             path_of("/v1/games/{game}/periods/{period}", game=game, period=period), {}, Period, None, deadline_s
+        )
+
+    async def get_house(
+        self,
+        *,
+        asset: str,
+        from_us: int | None = None,
+        to_us: int | None = None,
+        game: str | None = None,
+        by: str | None = None,
+        deadline_s: float | None = None,
+    ) -> House:
+        """Read what the games took in and gave out, by the hour or by the day. `asset`: The asset whose amounts
+        are summed up. `from_us`: From the hour or day of this time on, in Unix microseconds; absent: 31
+        days. At most 31 days by the hour, 366 by the day. `to_us`: Only hours or days that begin before this
+        time, in Unix microseconds. `game`: Only this game, without bonuses and commissions. `by`: What one
+        item is.
+        """
+        return await self.read(
+            "/v1/house",
+            {"asset": asset, "from_us": from_us, "to_us": to_us, "game": game, "by": by},
+            House,
+            None,
+            deadline_s,
         )
 
     async def get_partitions(
