@@ -22,7 +22,7 @@ from projections.storage.common import create_table, ready
 from projections.tables.queries import Query, Rows
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.tables import CHECKPOINT, COMMON, GENERATION, Tables
-from schemas.generate.played import PARTITION, START_US, USER, Example
+from schemas.generate.played import GIFT, PARTITION, START_US, USER, Example
 
 PARTITIONS: Final = 4
 """Chosen: few enough to name them all in ``as_of``; the wallets are in partition 3 of 4, as of 16."""
@@ -48,6 +48,7 @@ _ASKED: Final[dict[str, Asked]] = {
     "transfer": lambda reads: reads.transfer(USER, "tr-1"),
     "statistics": lambda reads: reads.statistics(USER),
     "referrals": lambda reads: reads.referrals(USER),
+    "gift": lambda reads: reads.gift(GIFT),
     "orders": lambda reads: reads.orders({"kind": "withdrawal"}, 1, None),
     "order": lambda reads: reads.order(USER, "wd-1"),
     "leaderboard": lambda reads: reads.leaderboard("staked_week", "INR", START_US, 50),

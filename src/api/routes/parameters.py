@@ -8,7 +8,7 @@ from api.http.identity_bodies import ClientId
 from api.http.requests import TIMEOUT_MS
 from api.identity.clients import GRACE_S_MAX
 from ledger.core.events import DATA_OF
-from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, Id, UserId
+from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, CodeText, Id, UserId
 from ledger.core.position import PARTITIONS_MAX
 from projections.models.adjustments import AdjustmentStatus
 from projections.models.bets import BetStatus
@@ -116,6 +116,10 @@ class OfTransfer(Struct, frozen=True):
 class OfOrder(Struct, frozen=True):
     user_id: UserId
     order_id: Id
+
+
+class OfCode(Struct, frozen=True):
+    code: CodeText
 
 
 class OfLeaderboard(Struct, frozen=True):

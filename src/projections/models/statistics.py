@@ -20,6 +20,7 @@ from ledger.core.events import (
     Reversed,
     WithdrawalApproved,
 )
+from ledger.core.gift_events import GiftReceived
 from ledger.core.position import Position
 from projections.models.bets import BetRow
 from projections.tables import columns
@@ -66,7 +67,7 @@ def needs(event: Event, buffer: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, game=game):
             buffer[StatisticsRow].want((event.user_id, asset, game))
-        case Deposited() | BonusGranted() | AttendanceClaimed() | Reversed() | WithdrawalApproved():
+        case Deposited() | BonusGranted() | AttendanceClaimed() | GiftReceived() | Reversed() | WithdrawalApproved():
             for asset in event.balances:
                 buffer[StatisticsRow].want((event.user_id, asset, ""))
 
@@ -107,7 +108,7 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
             if data.bonus:
                 row.bonuses_count += 1
                 row.bonuses = plus(row.bonuses, data.bonus)
-        case BonusGranted() | AttendanceClaimed():
+        case BonusGranted() | AttendanceClaimed() | GiftReceived():
             row = _money(event, buffer, data.asset)
             row.bonuses_count += 1
             row.bonuses = plus(row.bonuses, data.amount)
@@ -149,6 +150,7 @@ MODEL: Final = Model(
         Deposited,
         BonusGranted,
         AttendanceClaimed,
+        GiftReceived,
         WithdrawalApproved,
         Reversed,
     ),

@@ -14,12 +14,14 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
+from ledger.core.fields import CODE_STREAM, GIFT_STREAM
 from ledger.core.games.rules import Game
 from ledger.core.position import partition_of
 from ledger.writer.requests import Failed
 from projections.models import (
     adjustments,
     bets,
+    gifts,
     grants,
     history,
     holds,
@@ -27,6 +29,7 @@ from projections.models import (
     leaderboards,
     orders,
     periods,
+    referral_codes,
     referrals,
     statistics,
     transfers,
@@ -190,6 +193,16 @@ class Reads:
 
     def _age_ms(self, time_us: int | None) -> int:
         return 0 if time_us is None else max((self._clock() - time_us) // 1_000, 0)
+
+    # --- streams of codes ----------------------------------------------------------------------------------------
+
+    async def gift(self, code: str) -> Found:
+        user, rows = await self._rows_of(GIFT_STREAM + code, [gifts.GIFT], {}, quick=True)
+        return await self._found(user, gifts.document(user, rows, self._clock()), "not_found")
+
+    async def referral_code(self, code: str) -> Found:
+        user, rows = await self._rows_of(CODE_STREAM + code, [referral_codes.CODE], {}, quick=True)
+        return await self._found(user, referral_codes.document(user, rows), "not_found")
 
     # --- all users -----------------------------------------------------------------------------------------------
 

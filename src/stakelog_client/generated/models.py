@@ -209,8 +209,8 @@ class BonusGrant(Struct, frozen=True, kw_only=True):
     """The grant's id; of a deposit's bonus the deposit's order_id; the ledger's own begin with `~`"""
 
     kind: str
-    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`; the
-    others were granted by the ledger itself, by its rules
+    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`;
+    `gift`: the share of a gift; the others were granted by the ledger itself, by its rules
     """
 
     asset: str
@@ -334,6 +334,33 @@ class Games(Struct, frozen=True, kw_only=True):
     items: list[ListedGame]
 
     as_of: AsOfSettings
+
+
+class Gift(Struct, frozen=True, kw_only=True):
+    """A gift, and how many of its shares are claimed."""
+
+    code: str
+    """The code"""
+
+    asset: str
+    """The asset's code"""
+
+    amount: int
+    """The whole gift, in the asset's minor unit"""
+
+    claims: int
+    """Into how many shares it is divided"""
+
+    claimed: int
+    """How many shares belong to a user"""
+
+    status: str
+    """Only an open gift grants shares. Of several reasons the first of closed, used_up, expired is named"""
+
+    expires_at_us: int | None
+    """From when on it is expired; null: never"""
+
+    as_of: AsOf
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -781,7 +808,7 @@ class ListedWallet(Struct, frozen=True, kw_only=True):
     """Unix time in microseconds, UTC"""
 
     referrer_id: str | None
-    """The referrer, as named when the wallet was opened"""
+    """The referrer: as named when the wallet was opened, or the owner of the code that was given"""
 
     balances: dict[str, Available]
     """Asset to balance"""
@@ -844,6 +871,18 @@ class Orders(Struct, frozen=True, kw_only=True):
     """The `cursor` of the next page; null at the end of the list"""
 
     as_of: AsOfSeveral
+
+
+class OwnedCode(Struct, frozen=True, kw_only=True):
+    """A referral code and its owner."""
+
+    code: str
+    """The code"""
+
+    user_id: str
+    """The owner of the code"""
+
+    as_of: AsOf
 
 
 class PartitionEnd(Struct, frozen=True, kw_only=True):
@@ -1203,7 +1242,7 @@ class Wallet(Struct, frozen=True, kw_only=True):
     """Unix time in microseconds, UTC"""
 
     referrer_id: str | None
-    """The referrer, as named when the wallet was opened"""
+    """The referrer: as named when the wallet was opened, or the owner of the code that was given"""
 
     balances: dict[str, Available]
     """Asset to balance"""

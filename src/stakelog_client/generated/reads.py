@@ -15,6 +15,7 @@ from stakelog_client.generated.models import (
     BonusGrant,
     BonusGrants,
     Games,
+    Gift,
     History,
     HistoryItem,
     Hold,
@@ -30,6 +31,7 @@ from stakelog_client.generated.models import (
     ListedWallet,
     Order,
     Orders,
+    OwnedCode,
     Partitions,
     Period,
     Periods,
@@ -317,6 +319,24 @@ class Reads:
         first page was read.
         """
         return self.pages("/v1/adjustments", {"status": status}, Adjustments, Adjustment, None, deadline_s)
+
+    async def get_gift(
+        self,
+        code: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> Gift:
+        """Read a gift and how many of its shares are claimed."""
+        return await self.read(path_of("/v1/gifts/{code}", code=code), {}, Gift, None, deadline_s)
+
+    async def get_referral_code(
+        self,
+        code: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> OwnedCode:
+        """Read whose referral code it is."""
+        return await self.read(path_of("/v1/referral-codes/{code}", code=code), {}, OwnedCode, None, deadline_s)
 
     async def get_leaderboard(
         self,
