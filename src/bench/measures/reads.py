@@ -22,7 +22,7 @@ OF_BARE_ROUTE = Target(Bound.AT_LEAST, 0.6, "×")
 PAGE_P95 = Target(Bound.AT_MOST, 10, " ms")
 DISTRIBUTION_P99 = Target(Bound.AT_MOST, 500, " ms")
 VISIBLE_P99 = Target(Bound.AT_MOST, 150, " ms")
-REBUILD_RATE = Target(Bound.AT_LEAST, 40_000, "/s")
+REBUILD_RATE = Target(Bound.AT_LEAST, 60_000, "/s")
 
 READ_CONNECTIONS = 64
 READS: tuple[What, ...] = ("wallet", "history", "stats")
