@@ -14,7 +14,7 @@ from ledger.core.case import Case
 from ledger.core.decide import decide, needs
 from ledger.core.events import Event
 from ledger.core.evolve import evolve
-from ledger.core.games.rules import BUILT_IN
+from ledger.core.games.rules import BUILT_IN, book_of, read_rules
 from ledger.core.items import Item
 from ledger.core.money import parse_assets
 from ledger.core.position import Position
@@ -27,7 +27,12 @@ START_US: Final = 1_795_438_800_000_000
 ASSETS: Final = parse_assets("INR:2,USDT:6,GOLD:0")
 
 USER: Final = "player-15"
-_ACTORS: Final = {"approve_adjustment": "back-office:meera"}
+GIFT: Final = "diwali-1"
+"""Its stream is in partition 3 of 4, and of 16."""
+_ACTORS: Final = dict.fromkeys(("approve_adjustment", "create_gift", "close_gift"), "back-office:meera")
+_RULES: Final = book_of(
+    BUILT_IN.games, money=read_rules('{"money": {"INR": {"attendance": [700, 2000, 10000]}}}', ASSETS).money
+)
 
 _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
     {"type": "open_wallet", "referrer_id": "agent-1"},
@@ -86,8 +91,11 @@ _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
         "reason": "goodwill after an outage",
     },
     {"type": "reject_adjustment", "adjustment_id": "adj-2", "reason": "too much"},
+    {"type": "claim_attendance", "asset": "INR"},
     {"type": "freeze_wallet", "reason": "a chargeback is examined"},
     {"type": "unfreeze_wallet", "reason": "the chargeback was withdrawn"},
+    {"type": "claim_gift", "code": GIFT},
+    {"type": "claim_referral_code", "code": "AGENT-17"},
 )
 
 
@@ -121,6 +129,20 @@ def play() -> list[Example]:
     ):
         played.wait_until(START_US + (seconds + 32) * 1_000_000)
         found.append(played.post({**outcome, "command_id": f"c-{seconds}", "user_id": "game:wingo_30s"}))
+    for command_id, of_gift in (
+        (
+            "c-1",
+            {
+                "type": "create_gift",
+                "asset": "INR",
+                "amount": 100_000,
+                "claims": 100,
+                "expires_at_us": START_US + 7 * 86_400_000_000,
+            },
+        ),
+        ("c-2", {"type": "close_gift", "reason": "the campaign is over"}),
+    ):
+        found.append(played.post({**of_gift, "command_id": command_id, "user_id": f"gift:{GIFT}"}))
     return found
 
 
@@ -148,7 +170,7 @@ class _Play:
         user_id = command.user_id
         wallet = self._wallets.get(user_id) or Wallet(user_id)
         items = {key: self._items.get((user_id, key)) for key in needs(command)}
-        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, BUILT_IN, self._time_us))
+        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, _RULES, self._time_us))
         assert isinstance(event, Event), event
         place = Position(PARTITION, self._head.seq + 1)
         record = encode(event, place, self._head.sha256)

@@ -30,14 +30,14 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
+from ledger.core.bonus_events import BonusExpired
 from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import (
     LEDGER,
-    BonusExpired,
     Event,
-    HoldExpired,
     LimitsSet,
 )
+from ledger.core.hold_events import HoldExpired
 from ledger.core.position import Position, partition_of
 from ledger.core.record import EMPTY_SHA256, decode
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused

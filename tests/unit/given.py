@@ -26,8 +26,13 @@ from ledger.core.commands import (
     CancelBet,
     CancelPeriod,
     CaptureHold,
+    ClaimAttendance,
+    ClaimGift,
+    ClaimReferralCode,
+    CloseGift,
     CloseWallet,
     Command,
+    CreateGift,
     Deposit,
     FreezeWallet,
     GrantBonus,
@@ -45,17 +50,18 @@ from ledger.core.commands import (
     SettleBet,
     Transfer,
     UnfreezeWallet,
-    WalletFollowUp,
     canonical,
 )
+from ledger.core.consequences import consequences_of, decide_own_grant
 from ledger.core.decide import decide, expire, needs
 from ledger.core.event_base import Data
 from ledger.core.events import Balance, Event, sums_to_zero
 from ledger.core.evolve import balances_follow, evolve, items_read_by
 from ledger.core.fields import Proof
+from ledger.core.follow_up_commands import WalletFollowUp
 from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.games.rules import BUILT_IN
-from ledger.core.items import Bet, Hold, Item, OpenBet, Order, Proposal, SentTransfer
+from ledger.core.items import Bet, GiftClaim, Hold, Item, OpenBet, Order, Proposal, SentTransfer
 from ledger.core.position import Position
 from ledger.core.rejections import Rejection
 from ledger.core.settlement import resolution_of, resolve_bet
@@ -135,6 +141,7 @@ class Scene:
                 "an event read back may need no more than its command"
             )
             self._append(decision)
+            self._cause(decision)
             self._fire(user_id, time_us)
         return decision
 
@@ -149,9 +156,11 @@ class Scene:
         time_us = max(self._time_us(), follow_up.cause_time_us)
         self._fire(user_id, time_us)
         key = item_needed_by(follow_up)
-        assert fits(follow_up, None if key is None else self._known(user_id, (key,))[key])
-        event = decide_follow_up(follow_up, self.wallet(user_id), time_us)
+        item = None if key is None else self._known(user_id, (key,))[key]
+        assert fits(follow_up, self.wallet(user_id), item)
+        event = decide_follow_up(follow_up, self.wallet(user_id), item, time_us, self.rules)
         self._append(event)
+        self._cause(event)
         self._fire(user_id, time_us)
         return event
 
@@ -235,6 +244,15 @@ class Scene:
             fired.append(event)
         return fired
 
+    def _cause(self, event: Event) -> None:
+        """Write the consequences of the last event."""
+        cause = Position(PARTITION, len(self.events))
+        for own in consequences_of(event, self.rules):
+            seq = len(self.events) + 1
+            granted = decide_own_grant(own, self.wallet(event.user_id), self.rules, cause, event.time_us, seq)
+            if granted is not None:
+                self._append(granted)
+
     def _append(self, event: Event) -> None:
         user_id = event.user_id
         before = self.wallet(user_id)
@@ -268,7 +286,9 @@ def _assert_sound(before: Wallet, after: Wallet, event: Event, items: Mapping[st
     bets = [item for item in items.values() if isinstance(item, Bet) and item.status == "open"]
     sent = [item for item in items.values() if isinstance(item, SentTransfer) and item.status == "sent"]
     proposals = [item for item in items.values() if isinstance(item, Proposal) and item.status == "open"]
-    assert after.open_items == len(holds) + len(orders) + len(bets) + len(sent) + len(proposals), after
+    claims = [item for item in items.values() if isinstance(item, GiftClaim) and item.status == "open"]
+    opened = [*holds, *orders, *bets, *sent, *proposals, *claims]
+    assert after.open_items == len(opened), after
     assert list(after.expiring_holds) == sorted(after.expiring_holds), after
     assert len(after.expiring_holds) == sum(hold.expires_at_us is not None for hold in holds), after
     assert list(after.grants) == sorted(after.grants, key=spending_order), after
@@ -290,6 +310,32 @@ _numbers = count(1)
 
 def _common(user_id: str, more: dict[str, Any]) -> dict[str, Any]:
     return {"user_id": user_id, "command_id": f"c-{next(_numbers)}", **more}
+
+
+def create_gift(
+    amount: int = 100,
+    claims: int = 3,
+    code: str = "g1",
+    *,
+    asset: str = "INR",
+    expires_at_us: int | None = None,
+    **more: Any,
+) -> CreateGift:
+    return CreateGift(
+        asset=asset, amount=amount, claims=claims, expires_at_us=expires_at_us, **_common(f"gift:{code}", more)
+    )
+
+
+def close_gift(code: str = "g1", **more: Any) -> CloseGift:
+    return CloseGift(reason="over", **_common(f"gift:{code}", more))
+
+
+def claim_gift(code: str = "g1", user_id: str = "u1", **more: Any) -> ClaimGift:
+    return ClaimGift(code=code, **_common(user_id, more))
+
+
+def claim_code(code: str = "k1", user_id: str = "u1", **more: Any) -> ClaimReferralCode:
+    return ClaimReferralCode(code=code, **_common(user_id, more))
 
 
 def open_wallet(user_id: str = "u1", referrer_id: str | None = None, **more: Any) -> OpenWallet:
@@ -416,6 +462,10 @@ def grant_bonus(
     return GrantBonus(
         grant_id=grant_id, asset=asset, amount=amount, expires_at_us=expires_at_us, **_common(user_id, more)
     )
+
+
+def claim_attendance(asset: str = "INR", *, user_id: str = "u1", **more: Any) -> ClaimAttendance:
+    return ClaimAttendance(asset=asset, **_common(user_id, more))
 
 
 def adjust(amount: int, *, reason: str = "goodwill", asset: str = "INR", user_id: str = "u1", **more: Any) -> Adjust:

@@ -20,8 +20,13 @@ from ledger.core.commands import (
     CancelBet,
     CancelPeriod,
     CaptureHold,
+    ClaimAttendance,
+    ClaimGift,
+    ClaimReferralCode,
+    CloseGift,
     CloseWallet,
     Command,
+    CreateGift,
     Deposit,
     FreezeWallet,
     GrantBonus,
@@ -42,12 +47,13 @@ from ledger.core.commands import (
     canonical,
 )
 from ledger.core.events import COMMAND_OF, DATA_OF
-from ledger.core.games.rules import BUILT_IN
+from ledger.core.games.rules import BUILT_IN, book_of, read_rules
 from ledger.core.games.tables import canonical as table_form
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
 from ledger.node.owns_all import node_of_whole_log
 from ledger.operations.audit import Fault, verify
 from ledger.operations.verifying.anchors import Anchor
@@ -93,11 +99,14 @@ def bet(command_id: str, bet_id: str, stake: int, **fields: Any) -> Command:
     return PlaceBet(command_id=command_id, user_id=ADA, bet_id=bet_id, stake=stake, **about, **fields)
 
 
+RULES = book_of(BUILT_IN.games, money=read_rules('{"money": {"INR": {"attendance": [7]}}}', {"INR": 2}).money)
+
+
 async def a_day(private: str | None = None) -> list[list[bytes]]:
     """One event of each type at least, most of them on one wallet. ``private``: of every command."""
     log = MemoryEventLog(PARTITIONS)
     clock = Clock()
-    node = node_of_whole_log(log, MemoryStateStore(), clock, {"INR": 2})
+    node = node_of_whole_log(log, MemoryStateStore(), clock, {"INR": 2}, rules=RULES)
     await node.start()
 
     async def post(command: Command, actor: str = "local") -> Any:
@@ -139,6 +148,7 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
         UnfreezeWallet(command_id="c29", reason="r", **a),
         OpenWallet(command_id="c1", user_id="eve", referrer_id="never-opened"),
         CloseWallet(command_id="c2", user_id="eve", reason="r"),
+        ClaimAttendance(command_id="c30", **a, **money),
     ]
     for command in commands:
         accepted = await post(command)
@@ -150,8 +160,31 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
     clock.now_us += 2 * HOUR_US
     await post(bet("d4", "b4", 10_700))
     await play_a_game(post, clock)
+    await give_gifts(node, post)
     await node.stop()  # all follow-ups arrive first
     return log.appended.records
+
+
+async def give_gifts(node: Node, post: Callable[..., Awaitable[Any]]) -> None:
+    """A gift of two shares for Ada and Bob, and none for Cai; one code, which Ada gets, and signups with it."""
+    gift: dict[str, Any] = {"user_id": "gift:diwali"}
+    await post(CreateGift(command_id="c1", asset="INR", amount=101, claims=2, **gift))
+    for user_id in (ADA, BOB, CAI):
+        await post(ClaimGift(command_id="f1", user_id=user_id, code="diwali"))
+        await post(ClaimReferralCode(command_id="f2", user_id=user_id, code="ADA"))
+        await quiet(node)
+    await post(CloseGift(command_id="c2", reason="r", **gift))
+    await post(OpenWallet(command_id="c1", user_id="dan", referral_code="ADA"))
+    await post(OpenWallet(command_id="c1", user_id="fay", referral_code="unknown"))
+
+
+async def quiet(node: Node) -> None:
+    """Wait until no follow-up is under way."""
+    async with asyncio.timeout(60):
+        for _ in range(3):
+            await asyncio.sleep(0)
+            while not all(writer.idle for writer in node.writers.values()):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
 
 WINGO = "wingo_30s"
@@ -197,7 +230,7 @@ def parsed(record: bytes) -> dict[str, Any]:
     return event
 
 
-ADDED = {"first_deposit", "from", "before_bet", "fee", "rules"}
+ADDED = {"first_deposit", "from", "before_bet", "fee", "rules", "wagering", "day", "streak"}
 """What a decision adds to a command's members in ``data``."""
 
 
@@ -209,7 +242,8 @@ def with_request(event: dict[str, Any]) -> dict[str, Any]:
     """The event with the hash of the command that its data contains now."""
     if event["command_id"].startswith("~") or event["type"] not in COMMAND_OF:
         return event
-    command = {name: value for name, value in event["data"].items() if name not in ADDED}
+    added = ADDED | {"amount", "grant_id"} if event["type"] == "attendance_claimed" else ADDED
+    command = {name: value for name, value in event["data"].items() if name not in added}
     command |= {"type": COMMAND_OF[event["type"]], "command_id": event["command_id"], "user_id": event["user_id"]}
     text = json.dumps(command, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     return {**event, "request_sha256": sha256(text.encode()).hexdigest()}

@@ -61,6 +61,7 @@ KINDS: Final[dict[str, Kind]] = {
     "grant_id_reused": Kind(409, "grant_id already used"),
     "adjustment_id_reused": Kind(409, "adjustment_id already used"),
     "already_resolved": Kind(409, "Already resolved"),
+    "already_claimed": Kind(409, "Already claimed"),
     "result_already_recorded": Kind(409, "Result already recorded"),
     "wallet_not_open": Kind(422, "Wallet not open"),
     "wallet_already_open": Kind(422, "Wallet already open"),
@@ -90,6 +91,10 @@ KINDS: Final[dict[str, Kind]] = {
     "same_wallet": Kind(422, "Same wallet"),
     "same_actor": Kind(422, "Another actor must approve"),
     "cannot_reverse": Kind(422, "Event cannot be reversed"),
+    "not_eligible": Kind(422, "Not eligible"),
+    "withdrawal_out_of_bounds": Kind(422, "Withdrawal out of bounds"),
+    "withdrawals_per_day_exceeded": Kind(422, "Too many withdrawals today"),
+    "wagering_incomplete": Kind(422, "Wagering incomplete"),
     "rate_limited": Kind(429, "Too many requests", 1),
     "internal_error": Kind(500, "Internal error"),
     "outcome_unknown": Kind(503, "Outcome unknown: retry the same command_id", 1),
@@ -112,7 +117,7 @@ REJECTIONS: Final = ("command_id_reused", *(code.value for code in Code))
 NOT_THERE: Final = frozenset(
     {
         *("wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"),
-        *("game_not_found", "period_not_found"),
+        *("game_not_found", "period_not_found", "not_found"),
     }
 )
 """The codes of a read that finds nothing: 404, although some of them refuse a command with 422."""

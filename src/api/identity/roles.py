@@ -31,6 +31,7 @@ MAY_POST: Final[Mapping[str, tuple[str, ...]]] = {
     "release_hold": _GAME_SERVER,
     "transfer": _GAME_SERVER,
     "grant_bonus": _BOTH,
+    "claim_attendance": _GAME_SERVER,
     "adjust": _OPERATOR,
     "propose_adjustment": _OPERATOR,
     "approve_adjustment": _OPERATOR,
@@ -42,6 +43,10 @@ MAY_POST: Final[Mapping[str, tuple[str, ...]]] = {
     "close_wallet": _OPERATOR,
     "record_result": _GAME_SERVER,
     "cancel_period": _BOTH,
+    "create_gift": _OPERATOR,
+    "close_gift": _OPERATOR,
+    "claim_gift": _GAME_SERVER,
+    "claim_referral_code": _GAME_SERVER,
 }
 """Type of a command → the roles that may post it. An auditor, an admin and a player post nothing."""
 

@@ -13,7 +13,9 @@ from api.openapi.schemas import Schema, data_schemas, ref
 from ledger.core.events import COMMAND_OF, DATA_TYPES, LEDGER, NO_REQUEST, AnyData, Balance
 from ledger.core.fields import (
     ASSET_PATTERN,
+    CODE_STREAM_PATTERN,
     GAME_STREAM_PATTERN,
+    GIFT_STREAM_PATTERN,
     ID_PATTERN,
     NOT_RESERVED_SCHEMA,
     TIME_US_MAX,
@@ -46,20 +48,38 @@ _ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
     "transfer_returned": ("transit/transfers", "cash"),
     "bonus_granted": ("house/bonuses", "bonus"),
     "bonus_expired": ("bonus", "house/bonuses"),
+    "gift_received": ("house/gifts", "bonus"),
+    "attendance_claimed": ("house/bonuses", "bonus"),
     "adjusted": ("cash", "house/adjustments"),
     "adjustment_approved": ("cash", "house/adjustments"),
     "reversed": ("cash", "bonus", "house/deposits", "house/bonuses", "house/adjustments"),
 }
 """Event type → the accounts that it may post to; the other types move nothing."""
 
-_ALSO_OWN: Final = frozenset({"bet_settled", "bet_cancelled"})
-"""The types that a command makes, or the ledger itself by the outcome of a period."""
+_SETTLEMENT_ID: Final = "^~[0-9a-f]{64}:[1-9][0-9]{0,15}$"
+_ALSO_OWN: Final = {
+    "bet_settled": _SETTLEMENT_ID,
+    "bet_cancelled": _SETTLEMENT_ID,
+    "bonus_granted": "^~own:[1-9][0-9]{0,15}$",
+}
+"""The types that a command makes, or the ledger itself, by the outcome of a period or by its rules, with the pattern
+of the ledger's own ids."""
 _STREAMS: Final = {
     "writer_opened": ("^partition:(0|[1-9][0-9]{0,3})$", "partition:3"),
     "result_recorded": (published(GAME_STREAM_PATTERN), "game:wingo_30s"),
     "period_cancelled": (published(GAME_STREAM_PATTERN), "game:wingo_30s"),
+    **dict.fromkeys(
+        ("gift_created", "gift_closed", "gift_share_granted", "gift_share_refused"),
+        (published(GIFT_STREAM_PATTERN), "gift:welcome-2026"),
+    ),
+    **dict.fromkeys(("referral_resolved", "referral_unknown"), (published(CODE_STREAM_PATTERN), "code:AGENT-17")),
+    **dict.fromkeys(
+        ("referral_code_granted", "referral_code_refused"), (published(CODE_STREAM_PATTERN), "code:AGENT-17")
+    ),
 }
 """Event type → the pattern of its stream, which is no wallet, and an example."""
+_ALSO_ON_WALLETS: Final = frozenset({"referral_code_granted", "referral_code_refused"})
+"""First on the stream of the code, and then on the wallet that claimed it."""
 
 _MAY_MOVE_NOTHING: Final = frozenset({"bet_settled", "bet_cancelled"})
 
@@ -83,7 +103,9 @@ def record_schema(data: type[AnyData], *, portable: bool) -> Schema:
     sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
     user_id = {"type": "string", "pattern": _USER_ID, **NOT_RESERVED_SCHEMA}
     stream, of = _STREAMS.get(kind, (None, "player-15"))
-    stream_of = {"type": "string", "pattern": stream} if stream else user_id
+    stream_of: Schema = {"type": "string", "pattern": stream} if stream else user_id
+    if kind in _ALSO_ON_WALLETS:
+        stream_of = {"anyOf": [stream_of, user_id]}
     properties: Schema = {
         "v": {**_one(VERSION), "description": "Version of the record's format"},
         "partition": {
@@ -219,7 +241,7 @@ def _posting(accounts: tuple[str, ...]) -> Schema:
 
 def _id_pattern(kind: str) -> str:
     pattern = published(ID_PATTERN)
-    return f"{pattern}|^~[0-9a-f]{{64}}:[1-9][0-9]{{0,15}}$" if kind in _ALSO_OWN else pattern
+    return f"{pattern}|{_ALSO_OWN[kind]}" if kind in _ALSO_OWN else pattern
 
 
 def _own_id_pattern(kind: str) -> str:

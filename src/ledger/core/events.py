@@ -14,24 +14,43 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled, PeriodCancelled, ResultRecorded
+from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
 from ledger.core.event_base import Data
 from ledger.core.fields import (
     Cause,
     EventAmount,
     EventAmountOrZero,
     EventAsset,
+    EventCode,
     EventId,
     EventLevel,
     EventLimit,
     EventMetadata,
+    EventMoneyRules,
     EventPosition,
     EventPrivate,
     EventReason,
     EventSignedAmount,
-    EventTimeUs,
     EventTotal,
     EventUserId,
+    EventWagering,
 )
+from ledger.core.gift_events import (
+    GiftClaimed,
+    GiftClosed,
+    GiftCreated,
+    GiftReceived,
+    GiftRefused,
+    GiftShareGranted,
+    GiftShareRefused,
+    ReferralCodeClaimed,
+    ReferralCodeGranted,
+    ReferralCodeRefused,
+    ReferralResolved,
+    ReferralUnknown,
+    ReferrerSet,
+)
+from ledger.core.hold_events import HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
 from ledger.core.rejections import Code
 
 NO_REQUEST = "0" * 64
@@ -51,6 +70,7 @@ HOUSE_STAKES = "house/stakes"
 HOUSE_PAYOUTS = "house/payouts"
 HOUSE_CAPTURES = "house/captures"
 HOUSE_ADJUSTMENTS = "house/adjustments"
+HOUSE_GIFTS = "house/gifts"
 TRANSIT_TRANSFERS = "transit/transfers"
 
 
@@ -93,6 +113,7 @@ class WalletOpened(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     private: EventPrivate | None = None
+    referral_code: EventCode | None = None
     referrer_id: (
         Annotated[EventUserId, Meta(description="The user who invited this one", examples=["agent-1"])] | None
     ) = None
@@ -136,6 +157,8 @@ class Deposited(Data, frozen=True, kw_only=True):
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["dep-1"])]
     private: EventPrivate | None = None
+    rules: EventMoneyRules | None = None
+    wagering: EventWagering | None = None
 
 
 class WithdrawalRequested(Data, frozen=True, kw_only=True):
@@ -148,6 +171,7 @@ class WithdrawalRequested(Data, frozen=True, kw_only=True):
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
     private: EventPrivate | None = None
+    rules: EventMoneyRules | None = None
 
 
 class WithdrawalApproved(Data, frozen=True, kw_only=True):
@@ -170,65 +194,6 @@ class WithdrawalRejected(Data, frozen=True, kw_only=True):
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
     private: EventPrivate | None = None
     reason: EventReason | None = None
-
-
-class HoldPlaced(Data, frozen=True, kw_only=True):
-    """Cash was set aside."""
-
-    type = "hold_placed"
-
-    amount: EventAmount
-    asset: EventAsset
-    expires_at_us: (
-        Annotated[
-            EventTimeUs,
-            Meta(
-                description="When the hold expires, in Unix microseconds, UTC; absent: never",
-                examples=[1_795_442_400_000_000],
-            ),
-        ]
-        | None
-    ) = None
-    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
-    metadata: EventMetadata | None = None
-    private: EventPrivate | None = None
-
-
-class HoldExpired(Data, frozen=True, kw_only=True):
-    """A hold expired: its money is cash again."""
-
-    type = "hold_expired"
-
-    amount: EventAmount
-    asset: EventAsset
-    cause: Cause
-    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
-
-
-class HoldCaptured(Data, frozen=True, kw_only=True):
-    """Money was taken out of a hold; what was left of the hold is cash again."""
-
-    type = "hold_captured"
-
-    amount: (
-        Annotated[
-            EventAmount, Meta(description="What was taken, in the asset's minor unit; absent: all", examples=[25_000])
-        ]
-        | None
-    ) = None
-    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
-    metadata: EventMetadata | None = None
-    private: EventPrivate | None = None
-
-
-class HoldReleased(Data, frozen=True, kw_only=True):
-    """A hold ended without being captured: its money is cash again."""
-
-    type = "hold_released"
-
-    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
-    metadata: EventMetadata | None = None
-    private: EventPrivate | None = None
 
 
 class TransferSent(Data, frozen=True, kw_only=True):
@@ -292,43 +257,6 @@ class TransferReturned(Data, frozen=True, kw_only=True):
     reason: TransferRefusal
     to_user_id: Annotated[EventUserId, Meta(description="The receiver", examples=["player-18"])]
     transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
-
-
-class BonusGranted(Data, frozen=True, kw_only=True):
-    """Bonus money was granted."""
-
-    type = "bonus_granted"
-
-    amount: EventAmount
-    asset: EventAsset
-    expires_at_us: (
-        Annotated[
-            EventTimeUs,
-            Meta(
-                description="When what is left of the bonus expires, in Unix microseconds, UTC; absent: never",
-                examples=[1_796_043_600_000_000],
-            ),
-        ]
-        | None
-    ) = None
-    grant_id: Annotated[
-        EventId, Meta(description="The grant; of a deposit's bonus its order", examples=["welcome-1"])
-    ]
-    metadata: EventMetadata | None = None
-    private: EventPrivate | None = None
-
-
-class BonusExpired(Data, frozen=True, kw_only=True):
-    """What was left of a grant expired."""
-
-    type = "bonus_expired"
-
-    amount: EventAmount
-    asset: EventAsset
-    cause: Cause
-    grant_id: Annotated[
-        EventId, Meta(description="The grant; of a deposit's bonus its order", examples=["welcome-1"])
-    ]
 
 
 class Adjusted(Data, frozen=True, kw_only=True):
@@ -495,6 +423,7 @@ AnyData = (
     | TransferReturned
     | BonusGranted
     | BonusExpired
+    | AttendanceClaimed
     | Adjusted
     | AdjustmentProposed
     | AdjustmentApproved
@@ -507,6 +436,19 @@ AnyData = (
     | ResultRecorded
     | PeriodCancelled
     | WriterOpened
+    | GiftCreated
+    | GiftClosed
+    | GiftClaimed
+    | GiftShareGranted
+    | GiftShareRefused
+    | GiftReceived
+    | GiftRefused
+    | ReferralCodeClaimed
+    | ReferralCodeGranted
+    | ReferralCodeRefused
+    | ReferralResolved
+    | ReferralUnknown
+    | ReferrerSet
 )
 
 DATA_TYPES: tuple[type[AnyData], ...] = AnyData.__args__
@@ -528,6 +470,7 @@ COMMAND_OF: dict[str, str] = {
     "hold_released": "release_hold",
     "transfer_sent": "transfer",
     "bonus_granted": "grant_bonus",
+    "attendance_claimed": "claim_attendance",
     "adjusted": "adjust",
     "adjustment_proposed": "propose_adjustment",
     "adjustment_approved": "approve_adjustment",
@@ -539,11 +482,12 @@ COMMAND_OF: dict[str, str] = {
     "wallet_closed": "close_wallet",
     "result_recorded": "record_result",
     "period_cancelled": "cancel_period",
+    "gift_created": "create_gift",
+    "gift_closed": "close_gift",
+    "gift_claimed": "claim_gift",
+    "referral_code_claimed": "claim_referral_code",
 }
 """Event type → the type of the command that makes it. The ledger's own events are not in it."""
-
-ADDED_BY_DECISION = frozenset({"first_deposit", "from", "before_bet", "fee", "rules"})
-"""Members of data that no command has. (What the ledger's own settlements have is none of a command's event.)"""
 
 
 class Event(Struct, frozen=True, gc=False):

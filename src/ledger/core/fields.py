@@ -28,6 +28,11 @@ USER_ID_PATTERN = rf"^{_NOT_RESERVED}[A-Za-z0-9][A-Za-z0-9_.:@-]{{0,63}}\Z"
 ID_PATTERN = r"^[!-}][!-~]{0,127}\Z"
 POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})\Z"
 EVENT_POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}\Z"
+CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z"
+GIFT_STREAM = "gift:"
+GIFT_STREAM_PATTERN = r"^gift:[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z"
+CODE_STREAM = "code:"
+CODE_STREAM_PATTERN = r"^code:[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z"
 GAME_STREAM = "game:"
 GAME_STREAM_PATTERN = r"^game:[A-Za-z0-9_.-]{1,59}\Z"
 ASSET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z"
@@ -153,6 +158,24 @@ GameStream = Annotated[
         extra={"must": "game: and the name of a game, as game:wingo_30s"},
     ),
 ]
+GiftStream = Annotated[
+    str,
+    Meta(
+        pattern=GIFT_STREAM_PATTERN,
+        description="The stream of the gift: `gift:` and the code of the gift",
+        examples=["gift:welcome-2026"],
+        extra={"must": "gift: and a code of 1–64 of A–Z a–z 0–9 _ - . @, beginning with a letter or digit"},
+    ),
+]
+CodeText = Annotated[
+    str,
+    Meta(
+        pattern=CODE_PATTERN,
+        description="1–64 of `A–Z a–z 0–9 _ - . @`, beginning with a letter or digit",
+        examples=["welcome-2026"],
+        extra={"must": "1–64 of A–Z a–z 0–9 _ - . @, beginning with a letter or digit"},
+    ),
+]
 GamePeriod = Annotated[
     Text,
     Meta(
@@ -248,9 +271,19 @@ EventUserId = Annotated[
     ),
 ]
 EventId = Annotated[str, Meta(extra_json_schema={"pattern": published(ID_PATTERN)})]
+EventGrantId = Annotated[str, Meta(extra_json_schema={"pattern": "^[!-~]{1,128}$"})]
+"""A grant's id; that of the ledger's own begins with ``~``."""
 EventAsset = Annotated[
     str,
     Meta(description="The asset's code", examples=["INR"], extra_json_schema={"pattern": published(ASSET_PATTERN)}),
+]
+EventCode = Annotated[
+    str,
+    Meta(
+        description="The code",
+        examples=["welcome-2026"],
+        extra_json_schema={"pattern": published(CODE_PATTERN)},
+    ),
 ]
 EventGamePeriod = Annotated[
     str,
@@ -274,6 +307,30 @@ EventDigest = Annotated[
         description="SHA-256, in hex, of the rules that the bet was taken under, and is paid by",
         examples=["5d2f0c6fcd9a1f2c5c2e0d43f4a0d5a6a0b7be1e3f4f9d6c7b8a990011223344"],
         extra_json_schema={"pattern": "^[0-9a-f]{64}$"},
+    ),
+]
+EventMoneyRules = Annotated[
+    str,
+    Meta(
+        description="SHA-256, in hex, of the rules of money flows that the event followed",
+        examples=["7c1e0c6fcd9a1f2c5c2e0d43f4a0d5a6a0b7be1e3f4f9d6c7b8a990011223344"],
+        extra_json_schema={"pattern": "^[0-9a-f]{64}$"},
+    ),
+]
+EventDay = Annotated[
+    str,
+    Meta(
+        description="The UTC day",
+        examples=["2026-11-23"],
+        extra_json_schema={"pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    ),
+]
+EventWagering = Annotated[
+    int,
+    Meta(
+        description=f"What the event adds to the stakes that a withdrawal needs, {_MINOR}; absent: nothing",
+        examples=[50_000],
+        extra_json_schema={"minimum": 1, "maximum": AMOUNT_MAX},
     ),
 ]
 EventAmount = Annotated[

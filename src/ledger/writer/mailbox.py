@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ledger.core.commands import ResolvePeriod
+from ledger.core.follow_up_commands import ResolvePeriod
 from ledger.writer.requests import FollowUpRequest, Request
 
 T = TypeVar("T")

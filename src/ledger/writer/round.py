@@ -12,7 +12,9 @@ Invariants:
 (6) a follow-up makes one event, or none if its event is there already; one that does not fit what its wallet sent
     raises PartitionsDisagree, and nothing is decided;
 (7) a request is not decided after its deadline;
-(8) the round ends at ``append_bytes``, by at most the last event: what is left waits for the next round.
+(8) the round ends at ``append_bytes``, by at most the last event and its consequences: what is left waits for the
+    next round;
+(9) the consequences of an event follow it directly, in the same append.
 """
 
 from collections.abc import Sequence
@@ -20,11 +22,12 @@ from typing import Final, NamedTuple
 
 from ledger.core.bet_events import PeriodCancelled, ResultRecorded
 from ledger.core.case import Case
-from ledger.core.commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
+from ledger.core.consequences import CAUSES, consequences_of, decide_own_grant
 from ledger.core.decide import decide, expire
 from ledger.core.events import Event
 from ledger.core.evolve import balances_follow, evolve
-from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
+from ledger.core.follow_up_commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
+from ledger.core.follow_ups import CONCLUDED, decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.games.rules import RuleBook
 from ledger.core.items import Item, OpenBet, Outcome, bet_key, period_key
 from ledger.core.money import Assets
@@ -132,6 +135,7 @@ class RoundDecider:
         their open bets. Other partitions work meanwhile. Returns the timers that are due at ``now_us``. Raises
         LedgerError."""
         state = self._state
+        await state.load_timers()
         due = state.take_due(now_us, TIMERS_PER_ROUND)
         keys = _keys_of(due, requests, follow_ups)
         resolutions = [waiting.follow_up for waiting in follow_ups if isinstance(waiting.follow_up, ResolvePeriod)]
@@ -248,6 +252,7 @@ class RoundDecider:
         assert type(decision) is Event, decision
         after, position = self._accept(decided, wallet, decision, items)
         decided.responses.append((request, Accepted(decided.records[-1].record, position, decided.head.sha256)))
+        after = self._consequences(decided, after, decision, position)
         if after.grants or after.expiring_holds:
             self._expire_due(decided, after)  # money that came back to an expired grant, a hold that began expired
         return True
@@ -288,11 +293,15 @@ class RoundDecider:
         items: dict[str, Item | None] = {}
         if (key := item_needed_by(follow_up)) is not None:
             items[key] = self._state.item(follow_up.user_id, key)
-            if not fits(follow_up, items[key]):
-                reason = f"{follow_up.cause} concludes a transfer that {follow_up.user_id} did not send like this"
-                raise PartitionsDisagree(self._partition, decided.head.seq, reason)
+        item = None if key is None else items[key]
+        if not fits(follow_up, wallet, item):
+            what = CONCLUDED[type(follow_up)]
+            reason = f"{follow_up.cause} concludes {what} that {follow_up.user_id} did not send like this"
+            raise PartitionsDisagree(self._partition, decided.head.seq, reason)
         decided.finished.append(waiting)
-        self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), items)
+        event = decide_follow_up(follow_up, wallet, item, decided.time_us, self._rules)
+        after, position = self._accept(decided, wallet, event, items)
+        self._consequences(decided, after, event, position)
 
     def _resolve(self, decided: Round, waiting: FollowUpRequest, resolution: ResolvePeriod) -> None:
         """End the open bets of a period by its outcome, or as many as go into the round."""
@@ -331,6 +340,17 @@ class RoundDecider:
                 break
             wallet, _ = self._accept(decided, wallet, event, {})
             decided.expired += 1
+        return wallet
+
+    def _consequences(self, decided: Round, wallet: Wallet, event: Event, cause: Position) -> Wallet:
+        """Add the consequences of ``event``, which is at ``cause``. Returns the wallet after them."""
+        if type(event.data) not in CAUSES:
+            return wallet
+        for own in consequences_of(event, self._rules):
+            seq = decided.head.seq + 1
+            granted = decide_own_grant(own, wallet, self._rules, cause, decided.time_us, seq)
+            if granted is not None:
+                wallet, _ = self._accept(decided, wallet, granted, {})
         return wallet
 
     def _accept(

@@ -20,7 +20,9 @@ Document = dict[str, Any]
 LEVELS: Final = 6
 _BUCKETS: Final = ("cash", "bonus", "held")
 _LIMITS: Final = ("credit_limit", "balance_max", "stake_max_per_day", "withdrawal_max_per_day")
-_RESERVED: Final = ("game:", "partition:")
+_RESERVED: Final = ("game:", "gift:", "code:", "partition:")
+GIFT_STREAM: Final = "gift:"
+CODE_STREAM: Final = "code:"
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -30,7 +32,7 @@ class UnknownRecord(Exception):
 
 
 def is_wallet(user_id: str) -> bool:
-    """Whether the id is of a wallet, and not of the stream of a game or a partition."""
+    """Whether the id is of a wallet, and not of a stream of the ledger."""
     return not user_id.startswith(_RESERVED)
 
 
@@ -63,6 +65,8 @@ class WalletOracle:
         self._granted: dict[str, Document] = {}
         self._stakes: dict[str, Document] = {}
         self._by_position: dict[str, tuple[str, str]] = {}
+        self._wagering: dict[str, list[tuple[int, str, int]]] = {}
+        self._added: dict[str, tuple[str, int]] = {}
 
     # --- the documents -------------------------------------------------------------------------------------------
 
@@ -90,7 +94,30 @@ class WalletOracle:
             "balances": balances,
             "limits": limits,
             "first_deposit": self._first_deposit,
+            **self._wagered(),
         }
+
+    def _wagered(self) -> Document:
+        """By asset, from all additions and stakes, each with the seq of its event: a window begins with the addition
+        that finds enough staked."""
+        wagering = {}
+        for asset, facts in self._wagering.items():
+            since, required, done = 0, 0, 0
+            for seq, kind, amount in facts:
+                if kind == "add":
+                    if done >= required:
+                        since, required, done = seq, 0, 0
+                    required += amount
+                elif kind == "stake":
+                    done += amount if since else 0
+                elif since and int(kind) >= since:  # undone: a stake, below 0, or an addition
+                    done, required = done + min(amount, 0), required - max(amount, 0)
+            if since:
+                wagering[asset] = {"required": required, "done": done, "remaining": max(required - done, 0)}
+        return {"wagering": wagering} if wagering else {}
+
+    def _wager(self, position: str, asset: str, kind: str, amount: int) -> None:
+        self._wagering.setdefault(asset, []).append((_seq(position), kind, amount))
 
     def balances(self) -> Document:
         """By asset, for each asset that was moved or limited so far."""
@@ -151,6 +178,9 @@ class WalletOracle:
             raise UnknownRecord(f"the record {position} is of type {event['type']}, which this program does not know")
         try:
             handler(self, position, event["time_us"], event["data"])
+            if "wagering" in event["data"]:
+                self._wager(position, event["data"]["asset"], "add", event["data"]["wagering"])
+                self._added[position] = event["data"]["asset"], event["data"]["wagering"]
             self._apply_to_adjustments(position, event)
             self._apply_postings(position, event)
         except (KeyError, TypeError, ValueError) as error:
@@ -192,8 +222,12 @@ class WalletOracle:
     def _wallet_opened(self, _position: str, time_us: int, data: Document) -> None:
         self._opened = {"opened_at_us": time_us, "referrer_id": data.get("referrer_id")}
 
-    def _of_a_game(self, _position: str, _time_us: int, _data: Document) -> None:
-        """On the stream of a game, which is no wallet."""
+    def _referrer_set(self, _position: str, _time_us: int, data: Document) -> None:
+        assert self._opened is not None
+        self._opened["referrer_id"] = data["referrer_id"]
+
+    def _of_a_stream(self, _position: str, _time_us: int, _data: Document) -> None:
+        """On a stream of the ledger, which is no wallet."""
 
     def _referral_counted(self, _position: str, _time_us: int, data: Document) -> None:
         self._members[data["level"] - 1] += 1
@@ -238,6 +272,7 @@ class WalletOracle:
             "settled_at_us": None,
         }
         self._stakes[data["bet_id"]] = data["from"]
+        self._wager(position, data["asset"], "stake", data["stake"])
         for grant_id, amount in data["from"]["grants"]:
             self.grants[grant_id]["remaining"] -= amount
 
@@ -256,7 +291,9 @@ class WalletOracle:
     def _bet_cancelled(self, position: str, time_us: int, data: Document) -> None:
         if not data["before_bet"]:
             end = {"status": "cancelled", "settled_position": position, "settled_at_us": time_us}
-            self.bets[data["bet_id"]] |= end
+            bet = self.bets[data["bet_id"]]
+            bet |= end
+            self._wager(position, bet["asset"], str(_seq(bet["position"])), -bet["stake"])
             for grant_id, amount in self._stakes[data["bet_id"]]["grants"]:
                 self.grants[grant_id]["remaining"] += amount
 
@@ -304,13 +341,21 @@ class WalletOracle:
     def _transfer_returned(self, _position: str, time_us: int, data: Document) -> None:
         self.transfers[data["transfer_id"]] |= _resolved("returned", time_us, data)
 
+    def _attendance_claimed(self, position: str, time_us: int, data: Document) -> None:
+        self.grants[data["grant_id"]] = _grant("attendance", position, time_us, data)
+        self._granted[position] = {"asset": data["asset"], "amount": data["amount"], "reversed": False}
+
     def _bonus_granted(self, position: str, time_us: int, data: Document) -> None:
-        self.grants[data["grant_id"]] = _grant("grant", position, time_us, data)
+        self.grants[data["grant_id"]] = _grant(data.get("kind", "grant"), position, time_us, data)
         self._granted[position] = {
             **{name: data[name] for name in ("grant_id", "asset", "amount")},
             "reversed": False,
         }
         self._by_position[position] = ("grant", position)
+
+    def _gift_received(self, position: str, time_us: int, data: Document) -> None:
+        self._bonus_granted(position, time_us, data)
+        self.grants[data["grant_id"]]["kind"] = "gift"
 
     def _bonus_expired(self, _position: str, _time_us: int, data: Document) -> None:
         self.grants[data["grant_id"]]["remaining"] -= data["amount"]
@@ -318,7 +363,10 @@ class WalletOracle:
     def _adjusted(self, position: str, _time_us: int, _data: Document) -> None:
         self._by_position[position] = ("adjustment", position)
 
-    def _reversed(self, _position: str, time_us: int, data: Document) -> None:
+    def _reversed(self, position: str, time_us: int, data: Document) -> None:
+        if data["position"] in self._added:
+            asset, added = self._added[data["position"]]
+            self._wager(position, asset, str(_seq(data["position"])), added)
         kind, name = self._by_position[data["position"]]
         if kind == "order":
             self.orders[name] |= _resolved("reversed", time_us, data)
@@ -389,10 +437,11 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "transfer_refused": WalletOracle._only_money,
     "transfer_delivered": WalletOracle._transfer_delivered,
     "transfer_returned": WalletOracle._transfer_returned,
-    "result_recorded": WalletOracle._of_a_game,
-    "period_cancelled": WalletOracle._of_a_game,
+    "result_recorded": WalletOracle._of_a_stream,
+    "period_cancelled": WalletOracle._of_a_stream,
     "bonus_granted": WalletOracle._bonus_granted,
     "bonus_expired": WalletOracle._bonus_expired,
+    "attendance_claimed": WalletOracle._attendance_claimed,
     "adjusted": WalletOracle._adjusted,
     "adjustment_proposed": WalletOracle._only_money,
     "adjustment_approved": WalletOracle._only_money,
@@ -402,7 +451,49 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "wallet_frozen": WalletOracle._wallet_frozen,
     "wallet_unfrozen": WalletOracle._wallet_unfrozen,
     "wallet_closed": WalletOracle._wallet_closed,
+    **dict.fromkeys(
+        ("gift_created", "gift_closed", "gift_share_granted", "gift_share_refused"), WalletOracle._of_a_stream
+    ),
+    **dict.fromkeys(("referral_resolved", "referral_unknown"), WalletOracle._of_a_stream),
+    "gift_claimed": WalletOracle._only_money,
+    "gift_received": WalletOracle._gift_received,
+    "gift_refused": WalletOracle._only_money,
+    "referral_code_claimed": WalletOracle._only_money,
+    "referral_code_granted": WalletOracle._only_money,
+    "referral_code_refused": WalletOracle._only_money,
+    "referrer_set": WalletOracle._referrer_set,
 }
+
+
+def gift_of(code: str, records: Iterable[bytes]) -> Document | None:
+    """The document of the gift after these records of its stream, before it is expired; None if there is none."""
+    gift: Document | None = None
+    for event in map(_decode, records):
+        data = event["data"]
+        if event["type"] == "gift_created":
+            gift = {name: data[name] for name in ("asset", "amount", "claims")}
+            gift |= {"code": code, "claimed": 0, "status": "open", "expires_at_us": data.get("expires_at_us")}
+        elif event["type"] == "gift_share_granted":
+            assert gift is not None
+            gift["claimed"] += 1
+            if gift["claimed"] == gift["claims"] and gift["status"] == "open":
+                gift["status"] = "used_up"
+        elif event["type"] == "gift_closed":
+            assert gift is not None
+            gift["status"] = "closed"
+    return gift
+
+
+def owned_code_of(code: str, records: Iterable[bytes]) -> Document | None:
+    """The document of the code after these records of its stream; None if it has no owner."""
+    for event in map(_decode, records):
+        if event["type"] == "referral_code_granted":
+            return {"code": code, "user_id": event["data"]["claimed_by"]}
+    return None
+
+
+def _seq(position: str) -> int:
+    return int(position.partition(":")[2])
 
 
 def _order(user_id: str, kind: str, position: str, time_us: int, data: Document) -> Document:

@@ -11,12 +11,15 @@ from projections.models import (
     adjustments,
     bets,
     deposits,
+    gifts,
     grants,
     history,
     holds,
+    house,
     leaderboards,
     orders,
     periods,
+    referral_codes,
     referrals,
     statistics,
     transfers,
@@ -25,7 +28,7 @@ from projections.models import (
 )
 from projections.tables.model import Models
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Version of the meaning of the rows. Raise it with every change that makes other rows from the same events: only
 generations of this version are folded further, and a rebuild lists the differences. A test detects a change that did
 not raise it."""
@@ -45,7 +48,10 @@ MODELS: Final = Models(
         referrals.MODEL,
         deposits.MODEL,
         accounts.MODEL,
+        gifts.MODEL,
+        referral_codes.MODEL,
         periods.MODEL,
+        house.MODEL,
         bets.MODEL,  # last: other folds read a bet as it was before the event
     )
 )

@@ -10,16 +10,17 @@ from msgspec import Meta, Struct
 from sqlalchemy import Select, select
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
+from ledger.core.bonus_events import AttendanceClaimed, BonusGranted
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
     HOUSE_WITHDRAWALS,
-    BonusGranted,
     Deposited,
     Event,
     Reversed,
     WithdrawalApproved,
 )
+from ledger.core.gift_events import GiftReceived
 from ledger.core.position import Position
 from projections.models.bets import BetRow
 from projections.tables import columns
@@ -66,7 +67,7 @@ def needs(event: Event, buffer: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, game=game):
             buffer[StatisticsRow].want((event.user_id, asset, game))
-        case Deposited() | BonusGranted() | Reversed() | WithdrawalApproved():
+        case Deposited() | BonusGranted() | AttendanceClaimed() | GiftReceived() | Reversed() | WithdrawalApproved():
             for asset in event.balances:
                 buffer[StatisticsRow].want((event.user_id, asset, ""))
 
@@ -107,7 +108,7 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
             if data.bonus:
                 row.bonuses_count += 1
                 row.bonuses = plus(row.bonuses, data.bonus)
-        case BonusGranted():
+        case BonusGranted() | AttendanceClaimed() | GiftReceived():
             row = _money(event, buffer, data.asset)
             row.bonuses_count += 1
             row.bonuses = plus(row.bonuses, data.amount)
@@ -142,7 +143,17 @@ MODEL: Final = Model(
     fold,
     needs,
     then_needs,
-    of=(BetPlaced, BetSettled, BetCancelled, Deposited, BonusGranted, WithdrawalApproved, Reversed),
+    of=(
+        BetPlaced,
+        BetSettled,
+        BetCancelled,
+        Deposited,
+        BonusGranted,
+        AttendanceClaimed,
+        GiftReceived,
+        WithdrawalApproved,
+        Reversed,
+    ),
 )
 
 

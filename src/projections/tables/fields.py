@@ -18,11 +18,15 @@ UserId = Annotated[
     Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}$", description="The wallet's user", examples=["player-15"]),
 ]
 Id = Annotated[str, Meta(pattern="^[!-}][!-~]{0,127}$")]
+GrantId = Annotated[str, Meta(pattern="^[!-~]{1,128}$")]
 CommandId = Annotated[
     str, Meta(pattern="^[!-~]{1,128}$", description="The command that caused the event", examples=["c-4"])
 ]
 Asset = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$", description="The asset's code", examples=["INR"])
+]
+Code = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$", description="The code", examples=["welcome-2026"])
 ]
 AssetText = Annotated[str, Meta(max_length=32)]
 Text = Annotated[str, Meta(max_length=128)]

@@ -206,10 +206,12 @@ class BonusGrant(Struct, frozen=True, kw_only=True):
     """Bonus money that was given to a wallet."""
 
     grant_id: str
-    """The grant's id; of a deposit's bonus the deposit's order_id"""
+    """The grant's id; of a deposit's bonus the deposit's order_id; the ledger's own begin with `~`"""
 
     kind: str
-    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`"""
+    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`;
+    `gift`: the share of a gift; the others were granted by the ledger itself, by its rules
+    """
 
     asset: str
     """The asset's code"""
@@ -334,6 +336,33 @@ class Games(Struct, frozen=True, kw_only=True):
     as_of: AsOfSettings
 
 
+class Gift(Struct, frozen=True, kw_only=True):
+    """A gift, and how many of its shares are claimed."""
+
+    code: str
+    """The code"""
+
+    asset: str
+    """The asset's code"""
+
+    amount: int
+    """The whole gift, in the asset's minor unit"""
+
+    claims: int
+    """Into how many shares it is divided"""
+
+    claimed: int
+    """How many shares belong to a user"""
+
+    status: str
+    """Only an open gift grants shares. Of several reasons the first of closed, used_up, expired is named"""
+
+    expires_at_us: int | None
+    """From when on it is expired; null: never"""
+
+    as_of: AsOf
+
+
 class History(Struct, frozen=True, kw_only=True):
     """One page of a wallet's history, newest first."""
 
@@ -417,6 +446,54 @@ class Holds(Struct, frozen=True, kw_only=True):
     """The `cursor` of the next page; null at the end of the list"""
 
     as_of: AsOf
+
+
+class House(Struct, frozen=True, kw_only=True):
+    """What the games took in and gave out in one asset: the latest first, then by game; hours of zeros are left
+    out.
+    """
+
+    items: list[HouseItem]
+
+    as_of: AsOfSeveral
+
+
+class HouseItem(Struct, frozen=True, kw_only=True):
+    """An hour or a day of a game, or of the money that no game moved."""
+
+    from_us: int
+    """Start of the hour or day"""
+
+    game: str | None
+    """Null: the money that no game moved"""
+
+    bets: int
+    """Bets placed then that were not cancelled"""
+
+    staked: int
+    """Their stakes, with their fees"""
+
+    paid_out: int
+    """Their payouts, whenever they were settled"""
+
+    fees: int
+    """Their fees, a part of `staked`"""
+
+    commissions: int
+    """Commissions paid then"""
+
+    bonuses: int
+    """Bonuses and gifts given then, less what expired or was reversed then"""
+
+    edge_ppm: int | None
+    """(staked − paid_out) ÷ staked in parts per million, rounded down; an open bet counts as lost. Null without
+    a stake
+    """
+
+    expected_edge_ppm: int | None
+    """The same by what the bets pay on average, each by the pay table that it was taken under. Null for
+    `external`, and without a stake
+    """
 
 
 class Leader(Struct, frozen=True, kw_only=True):
@@ -642,6 +719,51 @@ class ListedOrder(Struct, frozen=True, kw_only=True):
     """When the order got its status; null while pending"""
 
 
+class ListedPeriod(Struct, frozen=True, kw_only=True):
+    """A period of a game: its times, its bets, and how it ended. Cancelled bets count nowhere."""
+
+    game: str
+    """The game"""
+
+    period: str
+    """Its start in UTC"""
+
+    issue: str
+    """The number that players are shown"""
+
+    starts_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    closes_at_us: int
+    """When it stops taking bets, by the game's present rules"""
+
+    ends_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    status: str
+    """By the clock `open`, then `closed`. Once the result is recorded, or the period is cancelled: `settling`
+    while bets of it are open, then `settled` or `cancelled`
+    """
+
+    result: str | None
+    """The result; null while there is none"""
+
+    proof: Proof | None
+    """The block of the result, if it came with one"""
+
+    open_bets: int
+    """Bets that are not settled"""
+
+    settled_bets: int
+    """Bets that are settled"""
+
+    staked: dict[str, int]
+    """Asset to the sum of the stakes, in its minor unit"""
+
+    paid_out: dict[str, int]
+    """Asset to the sum of the payouts, in its minor unit"""
+
+
 class ListedSentTransfer(Struct, frozen=True, kw_only=True):
     """A transfer, as it is in its sender's wallet."""
 
@@ -686,7 +808,7 @@ class ListedWallet(Struct, frozen=True, kw_only=True):
     """Unix time in microseconds, UTC"""
 
     referrer_id: str | None
-    """The referrer, as named when the wallet was opened"""
+    """The referrer: as named when the wallet was opened, or the owner of the code that was given"""
 
     balances: dict[str, Available]
     """Asset to balance"""
@@ -696,6 +818,9 @@ class ListedWallet(Struct, frozen=True, kw_only=True):
 
     first_deposit: FirstDeposit | None
     """null before the first deposit"""
+
+    wagering: dict[str, Wagering] | None = None
+    """Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"""
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -748,6 +873,18 @@ class Orders(Struct, frozen=True, kw_only=True):
     as_of: AsOfSeveral
 
 
+class OwnedCode(Struct, frozen=True, kw_only=True):
+    """A referral code and its owner."""
+
+    code: str
+    """The code"""
+
+    user_id: str
+    """The owner of the code"""
+
+    as_of: AsOf
+
+
 class PartitionEnd(Struct, frozen=True, kw_only=True):
     """Where a partition ends, and which node owns it."""
 
@@ -769,6 +906,67 @@ class Partitions(Struct, frozen=True, kw_only=True):
 
     items: list[PartitionEnd]
     """In their order"""
+
+
+class Period(Struct, frozen=True, kw_only=True):
+    """A period of a game, with what was bet on each selection."""
+
+    game: str
+    """The game"""
+
+    period: str
+    """Its start in UTC"""
+
+    issue: str
+    """The number that players are shown"""
+
+    starts_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    closes_at_us: int
+    """When it stops taking bets, by the game's present rules"""
+
+    ends_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    status: str
+    """By the clock `open`, then `closed`. Once the result is recorded, or the period is cancelled: `settling`
+    while bets of it are open, then `settled` or `cancelled`
+    """
+
+    result: str | None
+    """The result; null while there is none"""
+
+    proof: Proof | None
+    """The block of the result, if it came with one"""
+
+    open_bets: int
+    """Bets that are not settled"""
+
+    settled_bets: int
+    """Bets that are settled"""
+
+    staked: dict[str, int]
+    """Asset to the sum of the stakes, in its minor unit"""
+
+    paid_out: dict[str, int]
+    """Asset to the sum of the payouts, in its minor unit"""
+
+    distribution: list[Selected]
+    """By selection and asset"""
+
+    as_of: AsOfSeveral
+
+
+class Periods(Struct, frozen=True, kw_only=True):
+    """One page of a game's periods, the latest first: those with a bet, a result or a cancellation."""
+
+    items: list[ListedPeriod]
+
+    next_cursor: str | None
+    """The `cursor` of the next page; null at the end of the list"""
+
+    as_of: AsOfSeveral
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -906,6 +1104,22 @@ class Seals(Struct, frozen=True, kw_only=True):
     """The `cursor` of the next page; null at the end of the list"""
 
 
+class Selected(Struct, frozen=True, kw_only=True):
+    """The bets on one selection in one asset."""
+
+    selection: str
+    """The selection, as the bets have it"""
+
+    asset: str
+    """The asset's code"""
+
+    bets: int
+    """Bets on it that were not cancelled"""
+
+    staked: int
+    """Sum of their stakes, in the asset's minor unit"""
+
+
 class SentTransfer(Struct, frozen=True, kw_only=True):
     """A transfer, as it is in its sender's wallet."""
 
@@ -1002,6 +1216,19 @@ class Transfers(Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class Wagering(Struct, frozen=True, kw_only=True):
+    """What must be staked of an asset before a withdrawal, in the asset's minor unit."""
+
+    required: int
+    """What must be staked in this window"""
+
+    done: int
+    """What was staked in this window; it may exceed what is required"""
+
+    remaining: int
+    """What is still to be staked"""
+
+
 class Wallet(Struct, frozen=True, kw_only=True):
     """A wallet. An asset appears once it was moved or limited."""
 
@@ -1015,7 +1242,7 @@ class Wallet(Struct, frozen=True, kw_only=True):
     """Unix time in microseconds, UTC"""
 
     referrer_id: str | None
-    """The referrer, as named when the wallet was opened"""
+    """The referrer: as named when the wallet was opened, or the owner of the code that was given"""
 
     balances: dict[str, Available]
     """Asset to balance"""
@@ -1027,6 +1254,9 @@ class Wallet(Struct, frozen=True, kw_only=True):
     """null before the first deposit"""
 
     as_of: AsOf
+
+    wagering: dict[str, Wagering] | None = None
+    """Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"""
 
 
 class Wallets(Struct, frozen=True, kw_only=True):
