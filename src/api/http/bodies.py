@@ -324,6 +324,7 @@ def wallet_document(read: WalletRead) -> wallets.Wallet:
         None
         if first is None
         else wallets.FirstDeposit(first.order_id, first.asset, first.amount, first.position, first.time_us),
+        {asset: wallets.wagering(one.required, one.done) for asset, one in sorted(wallet.wagering.items())} or UNSET,
     )
 
 
