@@ -23,6 +23,7 @@ NAMES = (
     "reads",
     "history",
     "visible",
+    "distribution",
     "lag",
     "memory",
     "startup",
