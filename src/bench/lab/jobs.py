@@ -29,6 +29,7 @@ class Bets(Struct, frozen=True, kw_only=True, tag=True):
     tag: str
     seed: int = 0
     token: str | None = None
+    per_s_max: int | None = None
 
 
 class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
@@ -106,6 +107,17 @@ class Visible(Struct, frozen=True, kw_only=True, tag=True):
     seed: int = 0
 
 
+class Distribution(Struct, frozen=True, kw_only=True, tag=True):
+    """See `freshness.distribution`."""
+
+    port: int
+    per_s: float
+    limit_s: float
+    waits: bool
+    tag: str
+    seed: int = 0
+
+
 class Arrivals(Struct, frozen=True, kw_only=True, tag=True):
     """See `freshness.arrivals`; answered with ``following``, too."""
 
@@ -144,6 +156,13 @@ class BareSends(Struct, frozen=True, kw_only=True, tag=True):
     limit_s: float
 
 
+class Grow(Struct, frozen=True, kw_only=True, tag=True):
+    """See `grown_log.grow`."""
+
+    data: str
+    events: int
+
+
 class BareLoop(Struct, frozen=True, kw_only=True, tag=True):
     """See `yardsticks.sqlite.bare_loop`."""
 
@@ -178,8 +197,8 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads
-Followed = HistoryPages | Visible | CatchUp
-Alone = Commits | CommandLoop | BareSends | BareLoop | Verification | Folding
+Followed = HistoryPages | Visible | Distribution | CatchUp
+Alone = Commits | CommandLoop | BareSends | Grow | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
 Reply = Done | Failed
 
@@ -189,7 +208,7 @@ def run(job: Job) -> Done:
     match job:
         case Bets() | OpenWallets() | FillPlayers() | FillLong() | WalletReads() | ReadEach() | MixedReads():
             return Done(_load(job))
-        case HistoryPages() | Visible() | CatchUp():
+        case HistoryPages() | Visible() | Distribution() | CatchUp():
             return Done(_followed(job))
         case Arrivals():
             from bench.load import freshness as following
@@ -203,7 +222,7 @@ def run(job: Job) -> Done:
                 seed=job.seed,
             )
             return Done(came.arrived, came)
-        case Commits() | CommandLoop() | BareSends() | BareLoop() | Verification() | Folding():
+        case Commits() | CommandLoop() | BareSends() | Grow() | BareLoop() | Verification() | Folding():
             return Done(_alone(job))
 
 
@@ -222,6 +241,7 @@ def _load(job: Load) -> Slice:
                 tag=job.tag,
                 seed=job.seed,
                 token=job.token,
+                per_s_max=job.per_s_max,
             )
         case OpenWallets():
             return load.open_wallets(job.port, first=job.first, end=job.end, with_bet=job.with_bet, token=job.token)
@@ -268,6 +288,15 @@ def _followed(job: Followed) -> Slice:
                 seed=job.seed,
                 read_port=job.read_port,
             )
+        case Distribution():
+            return following.distribution(
+                job.port,
+                per_s=job.per_s,
+                limit_s=job.limit_s,
+                waits=job.waits,
+                tag=job.tag,
+                seed=job.seed,
+            )
         case CatchUp():
             return following.catch_up(job.port)
 
@@ -286,6 +315,10 @@ def _alone(job: Alone) -> Slice:
             from bench.yardsticks import kafka as yardsticks_kafka
 
             return yardsticks_kafka.bare_sends(job.url, job.limit_s)
+        case Grow():
+            from bench.load import grown_log
+
+            return grown_log.grow(Path(job.data), job.events)
         case BareLoop():
             return yardsticks.bare_loop(Path(job.data))
         case Verification():

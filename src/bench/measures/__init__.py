@@ -2,5 +2,6 @@
 
 `commands` has the write side, `reads` the read side, `cost` the processor time of a command, `login` what login and
 limits add to it, `cache` the share of reads that the cache serves, `takeover` a node without a state,
-`projection_worker` the worker, `soak` memory over time, `distributed` all of that mode.
+`grown` a long log beside a short one and a minute on end, `projection_worker`
+the worker, `soak` memory over time, `distributed` all of that mode.
 """
