@@ -88,6 +88,7 @@ _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
     {"type": "reject_adjustment", "adjustment_id": "adj-2", "reason": "too much"},
     {"type": "freeze_wallet", "reason": "a chargeback is examined"},
     {"type": "unfreeze_wallet", "reason": "the chargeback was withdrawn"},
+    {"type": "set_agent_level", "level": 1},
 )
 
 

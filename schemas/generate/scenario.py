@@ -132,6 +132,7 @@ SCENARIO: Final[tuple[Step, ...]] = (
     _at(76, "alice", "reverse", "undo-1", OPERATOR, position="@fix-2", reason="it was right"),
     _at(77, "frank", "deposit", "pay-1", order_id="dep-1", **_inr(400), bonus=40),
     _at(78, "frank", "reverse", "undo-1", OPERATOR, position="@pay-1", reason="charged back"),
+    _at(79, "alice", "set_agent_level", "agent-1", OPERATOR, level=2),
     # Frozen and thawed; what comes back under a grant that has expired, expires too.
     _at(80, "frank", "freeze_wallet", "freeze-1", OPERATOR, reason="chargeback"),
     _at(81, "frank", "unfreeze_wallet", "thaw-1", OPERATOR, reason="settled"),

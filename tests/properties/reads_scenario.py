@@ -61,6 +61,7 @@ WEIGHTS: Final = {
     "freeze_wallet": 1,
     "unfreeze_wallet": 3,
     "close_wallet": 1,
+    "set_agent_level": 1,
     "whale": 3,
 }
 STEPS_US: Final = (0, 0, 1, 1_000, SECOND_US, 3_600 * SECOND_US, 3_600 * SECOND_US, DAY_US)
@@ -299,6 +300,8 @@ class _Driver:
                 return self.of(kind, wallet, position=self.some_of(wallet.reversible), reason="charged back")
             case "set_limits":
                 return self.of(kind, wallet, asset=chance.choice((asset, "USDT")), **self.limits())
+            case "set_agent_level":
+                return self.of(kind, wallet, level=chance.randint(0, 2))
             case _:
                 return self.of(kind, wallet, reason="under review")
 

@@ -41,6 +41,7 @@ from ledger.core.commands import (
     ReleaseHold,
     RequestWithdrawal,
     Reverse,
+    SetAgentLevel,
     SetLimits,
     SettleBet,
     Transfer,
@@ -461,6 +462,10 @@ def unfreeze_wallet(*, user_id: str = "u1", **more: Any) -> UnfreezeWallet:
 
 def close_wallet(*, user_id: str = "u1", **more: Any) -> CloseWallet:
     return CloseWallet(reason="asked for", **_common(user_id, more))
+
+
+def set_agent_level(level: int, *, user_id: str = "u1", **more: Any) -> SetAgentLevel:
+    return SetAgentLevel(level=level, **_common(user_id, more))
 
 
 def emptied(amount: int, order_id: str = "w-all") -> tuple[Command, ...]:

@@ -35,6 +35,7 @@ from ledger.core.commands import (
     ReleaseHold,
     RequestWithdrawal,
     Reverse,
+    SetAgentLevel,
     SetLimits,
     SettleBet,
     Transfer,
@@ -134,6 +135,7 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
         SetLimits(command_id="c27", credit_limit=1_000, balance_max=None, **a, **money),
         FreezeWallet(command_id="c28", reason="r", **a),
         UnfreezeWallet(command_id="c29", reason="r", **a),
+        SetAgentLevel(command_id="c30", level=3, **a),
         OpenWallet(command_id="c1", user_id="eve", referrer_id="never-opened"),
         CloseWallet(command_id="c2", user_id="eve", reason="r"),
     ]

@@ -48,7 +48,8 @@ def test_all_types_are_distinct_and_are_those_of_the_contract() -> None:
         *("open_wallet", "deposit", "request_withdrawal", "approve_withdrawal", "reject_withdrawal"),
         *("place_bet", "settle_bet", "cancel_bet", "hold", "capture_hold", "release_hold", "transfer", "grant_bonus"),
         *("adjust", "propose_adjustment", "approve_adjustment", "reject_adjustment", "reverse", "set_limits"),
-        *("freeze_wallet", "unfreeze_wallet", "close_wallet", "record_result", "cancel_period"),
+        *("freeze_wallet", "unfreeze_wallet", "close_wallet", "set_agent_level"),
+        *("record_result", "cancel_period"),
     }
 
 

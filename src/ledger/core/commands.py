@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from ledger.core.fields import (
+    AgentLevel,
     Amount,
     AmountOrZero,
     Asset,
@@ -379,6 +380,15 @@ class CloseWallet(Command, frozen=True, kw_only=True, tag="close_wallet"):
     reason: Reason
 
 
+class SetAgentLevel(Command, frozen=True, kw_only=True, tag="set_agent_level"):
+    """Sets the user's level as an agent. Commissions that are paid to the user from then on are of that level's rates.
+
+    A level that the rules have no rates for is paid by the rates for everybody.
+    """
+
+    level: AgentLevel
+
+
 class RecordResult(Command, frozen=True, kw_only=True, tag="record_result"):
     """Records the result of a game's period, once. Every open bet of the period is settled by it."""
 
@@ -423,6 +433,7 @@ AnyCommand = (
     | FreezeWallet
     | UnfreezeWallet
     | CloseWallet
+    | SetAgentLevel
     | RecordResult
     | CancelPeriod
 )

@@ -51,11 +51,13 @@ from ledger.core.commands import (
     ReleaseHold,
     RequestWithdrawal,
     Reverse,
+    SetAgentLevel,
     SetLimits,
     SettleBet,
     Transfer,
     UnfreezeWallet,
 )
+from ledger.core.commissions import set_agent_level
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_CAPTURES,
@@ -606,6 +608,7 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     FreezeWallet: _freeze_wallet,
     UnfreezeWallet: _unfreeze_wallet,
     CloseWallet: _close_wallet,
+    SetAgentLevel: set_agent_level,
     RecordResult: record_result,
     CancelPeriod: cancel_period,
 }

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ledger.core.fields import (
     Cause,
+    EventAgentLevel,
     EventAmount,
     EventAmountOrZero,
     EventAsset,
@@ -579,6 +580,16 @@ class WalletClosed(Data, frozen=True, kw_only=True):
     reason: EventReason
 
 
+class AgentLevelSet(Data, frozen=True, kw_only=True):
+    """The user's level as an agent was set."""
+
+    type = "agent_level_set"
+
+    level: EventAgentLevel
+    metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
+
+
 class ResultRecorded(Data, frozen=True, kw_only=True):
     """On the stream of a game: the result of a period. Every open bet of the period is settled by it."""
 
@@ -649,6 +660,7 @@ AnyData = (
     | WalletFrozen
     | WalletUnfrozen
     | WalletClosed
+    | AgentLevelSet
     | ResultRecorded
     | PeriodCancelled
     | WriterOpened
@@ -682,6 +694,7 @@ COMMAND_OF: dict[str, str] = {
     "wallet_frozen": "freeze_wallet",
     "wallet_unfrozen": "unfreeze_wallet",
     "wallet_closed": "close_wallet",
+    "agent_level_set": "set_agent_level",
     "result_recorded": "record_result",
     "period_cancelled": "cancel_period",
 }

@@ -19,6 +19,7 @@ from ledger.core.events import (
     AdjustmentApproved,
     AdjustmentProposed,
     AdjustmentRejected,
+    AgentLevelSet,
     BetCancelled,
     BetPlaced,
     BetSettled,
@@ -504,6 +505,11 @@ def _closed(after: Wallet, _data: WalletClosed, _step: Step) -> dict[str, Item]:
     return {}
 
 
+def _agent_level_set(after: Wallet, data: AgentLevelSet, _step: Step) -> dict[str, Item]:
+    after.agent_level = data.level
+    return {}
+
+
 def _period_ended(_after: Wallet, data: ResultRecorded | PeriodCancelled, step: Step) -> dict[str, Item]:
     status: Literal["recorded", "cancelled"] = "recorded" if isinstance(data, ResultRecorded) else "cancelled"
     return {period_key(data.period): Outcome(status, step.position.seq)}
@@ -552,6 +558,7 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     WalletFrozen: _frozen,
     WalletUnfrozen: _unfrozen,
     WalletClosed: _closed,
+    AgentLevelSet: _agent_level_set,
     ResultRecorded: _period_ended,
     PeriodCancelled: _period_ended,
     WriterOpened: _balances_only,  # of the partition's own stream, which has no wallet

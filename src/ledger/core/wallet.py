@@ -99,6 +99,7 @@ class Wallet(Struct, array_like=True, tag="w", gc=False):
     first_deposit: FirstDeposit | None = None
     played: dict[str, PeriodCount] = {}
     """Game → the count of its period that ends last, until the period is over."""
+    agent_level: int = 0
 
 
 NO_BALANCE: Final = Balance()

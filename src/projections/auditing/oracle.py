@@ -402,6 +402,7 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "wallet_frozen": WalletOracle._wallet_frozen,
     "wallet_unfrozen": WalletOracle._wallet_unfrozen,
     "wallet_closed": WalletOracle._wallet_closed,
+    "agent_level_set": WalletOracle._only_money,
 }
 
 

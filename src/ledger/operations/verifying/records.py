@@ -258,6 +258,12 @@ class Proof(Struct, forbid_unknown_fields=True, gc=False):
     time_us: int
 
 
+class AgentLevelSet(_Data, kw_only=True):
+    level: int
+    metadata: Metadata = UNSET
+    private: Text = UNSET
+
+
 class ResultRecorded(_Data, kw_only=True):
     metadata: Metadata = UNSET
     period: str
@@ -308,6 +314,7 @@ _DATA: Final[dict[str, type[_Data]]] = {
     "wallet_frozen": StatusChanged,
     "wallet_unfrozen": StatusChanged,
     "wallet_closed": StatusChanged,
+    "agent_level_set": AgentLevelSet,
     "result_recorded": ResultRecorded,
     "period_cancelled": PeriodCancelled,
     "writer_opened": WriterOpened,
@@ -339,6 +346,7 @@ _COMMANDS: Final = {
     "wallet_frozen": ("freeze_wallet", ("metadata", "reason")),
     "wallet_unfrozen": ("unfreeze_wallet", ("metadata", "reason")),
     "wallet_closed": ("close_wallet", ("metadata", "reason")),
+    "agent_level_set": ("set_agent_level", ("level", "metadata")),
     "result_recorded": ("record_result", ("metadata", "period", "proof", "result")),
     "period_cancelled": ("cancel_period", ("metadata", "period", "reason")),
 }
