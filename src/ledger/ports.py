@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from ledger.core.games.tables import Table
+from ledger.core.games.tables import PayTable
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 
@@ -98,7 +98,7 @@ class EventLog(Protocol):
         """
         ...
 
-    async def tables(self) -> Mapping[str, Table]:
+    async def tables(self) -> Mapping[str, PayTable]:
         """The pay tables that are kept with the log, by their digests: of every game that a node has declared.
 
         Raises LogUnavailable, LogUnreadable."""

@@ -180,8 +180,8 @@ class Scene:
             self._fire(user_id, time_us)
             assert bet.of_game is not None
             of_game = bet.of_game
-            open_bet = OpenBet(user_id, bet_id, of_game.game, of_game.period, of_game.rules)
-            table = self.rules.tables[of_game.rules]
+            open_bet = OpenBet(user_id, bet_id, of_game.game, of_game.period, of_game.table_digest)
+            table = self.rules.tables[of_game.table_digest]
             settled.append(resolve_bet(resolution, open_bet, bet, self.wallet(user_id), table, time_us))
             self._append(settled[-1])
             self._fire(user_id, time_us)

@@ -23,7 +23,7 @@ from api.identity.tables import METADATA, ascii_text
 _AT_ONCE: Final = 500
 """Rows of one statement. Chosen: below the bounds on parameters of every database."""
 
-# A wrapped key is base64 of at most 80 bytes.
+# A wrapped key is base64 of at most 80 bytes. Databases that exist call its column ``sealed``.
 SIGNING_KEYS: Final = Table(
     "identity_signing_key",
     METADATA,
@@ -31,7 +31,7 @@ SIGNING_KEYS: Final = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("kid", ascii_text(43), nullable=False),
     Column("public", ascii_text(43), nullable=False),  # as in a JWK's x
-    Column("sealed", ascii_text(120), nullable=False),
+    Column("sealed", ascii_text(120), key="wrapped_key", nullable=False),
     Column("master_id", ascii_text(16), nullable=False),
     Column("used_from_us", BigInteger, nullable=False),
 )
@@ -40,7 +40,7 @@ USER_KEYS: Final = Table(
     METADATA,
     Column("user_id", ascii_text(64), primary_key=True),
     Column("key_id", ascii_text(32), nullable=False),
-    Column("sealed", ascii_text(120), nullable=False),
+    Column("sealed", ascii_text(120), key="wrapped_key", nullable=False),
     Column("master_id", ascii_text(16), nullable=False),
 )
 
@@ -118,8 +118,8 @@ class DatabaseKeyStore:
                 )
                 await connection.execute(
                     update(table)
-                    .where(is_it, table.c.sealed == _text(key.wrapped))
-                    .values(sealed=_text(wrapped), master_id=wrapped.master_id)
+                    .where(is_it, table.c.wrapped_key == _text(key.wrapped))
+                    .values(wrapped_key=_text(wrapped), master_id=wrapped.master_id)
                 )
 
 
@@ -149,13 +149,13 @@ def _text(wrapped: Wrapped) -> str:
 def _row(key: AnyStoredKey) -> dict[str, Any]:
     row = key._asdict()
     wrapped = row.pop("wrapped")
-    return {**row, "sealed": _text(wrapped), "master_id": wrapped.master_id}
+    return {**row, "wrapped_key": _text(wrapped), "master_id": wrapped.master_id}
 
 
 def _signing_key(row: Row[Any]) -> StoredSigningKey:
-    wrapped = Wrapped(b64decode(row.sealed), row.master_id)
+    wrapped = Wrapped(b64decode(row.wrapped_key), row.master_id)
     return StoredSigningKey(row.purpose, row.number, row.kid, row.public, wrapped, row.used_from_us)
 
 
 def _user_key(row: Row[Any]) -> StoredUserKey:
-    return StoredUserKey(row.user_id, row.key_id, Wrapped(b64decode(row.sealed), row.master_id))
+    return StoredUserKey(row.user_id, row.key_id, Wrapped(b64decode(row.wrapped_key), row.master_id))

@@ -177,7 +177,7 @@ def cancel_bet(case: Case, command: CancelBet) -> Decision:
         return already_resolved("bet", command.bet_id, bet.status)
     of_game = bet.of_game
     if of_game is not None:
-        close_ms = case.rules.tables[of_game.rules].close_ms
+        close_ms = case.rules.tables[of_game.table_digest].close_ms
         if case.time_us >= of_game.ends_at_us - close_ms * 1_000:
             return _settled_by_result(command.bet_id, bet)
     return event_of(

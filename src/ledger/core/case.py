@@ -10,7 +10,7 @@ from ledger.core.games.rules import RuleBook
 from ledger.core.items import Items
 from ledger.core.money import AMOUNT_MAX, Assets, format_amount
 from ledger.core.rejections import Code, Rejection
-from ledger.core.wallet import Wallet
+from ledger.core.wallet import Wallet, balance_of, limits_of
 
 LISTED_MAX: Final = 20
 _SHOWN_MAX: Final = 64
@@ -87,4 +87,30 @@ def event_of(
         data,
         postings,
         balances or {},
+    )
+
+
+def balance_max_exceeded(case: Case, asset: str, added: int) -> Rejection | None:
+    maximum = limits_of(case.wallet, asset).balance_max
+    if maximum is None:
+        return None
+    before = balance_of(case.wallet, asset)
+    after = before.cash + before.bonus + before.held + added
+    if after <= maximum:
+        return None
+    return Rejection(
+        Code.BALANCE_MAX_EXCEEDED,
+        f"the balance would be {formatted(case, asset, after)}, at most {formatted(case, asset, maximum)} is allowed",
+        {"balance_max": maximum, "balance_after": after},
+    )
+
+
+def lacks_cash(case: Case, asset: str, amount: int) -> Rejection | None:
+    available = max(balance_of(case.wallet, asset).cash, 0)
+    if amount <= available:
+        return None
+    return Rejection(
+        Code.INSUFFICIENT_FUNDS,
+        f"{formatted(case, asset, amount)} is more than the {formatted(case, asset, available)} that can be taken",
+        {"available": available},
     )

@@ -15,13 +15,22 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from ledger.core.adjustments import (
+    adjust,
+    approve_adjustment,
+    propose_adjustment,
+    reject_adjustment,
+    reverse,
+)
 from ledger.core.bets import cancel_bet, cancel_period, place_bet, record_result, settle_bet
 from ledger.core.case import (
     Case,
     Decision,
     already_resolved,
+    balance_max_exceeded,
     event_of,
     formatted,
+    lacks_cash,
     not_found,
     out_of_range,
     reused,
@@ -60,27 +69,16 @@ from ledger.core.commands import (
 from ledger.core.commissions import set_agent_level
 from ledger.core.events import (
     HOUSE_BONUSES,
-    HOUSE_CAPTURES,
     HOUSE_DEPOSITS,
     HOUSE_WITHDRAWALS,
-    TRANSIT_TRANSFERS,
-    Adjusted,
-    AdjustmentApproved,
-    AdjustmentProposed,
-    AdjustmentRejected,
     Balance,
     BonusExpired,
     BonusGranted,
     Deposited,
     Event,
-    HoldCaptured,
     HoldExpired,
-    HoldPlaced,
-    HoldReleased,
     LimitsSet,
     Posting,
-    Reversed,
-    TransferSent,
     WalletClosed,
     WalletFrozen,
     WalletOpened,
@@ -89,11 +87,9 @@ from ledger.core.events import (
     WithdrawalRejected,
     WithdrawalRequested,
 )
+from ledger.core.holds import capture_hold, place_hold, release_hold, transfer
 from ledger.core.items import (
-    Hold,
     Order,
-    Proposal,
-    Reversible,
     adjustment_key,
     bet_key,
     grant_key,
@@ -105,7 +101,6 @@ from ledger.core.items import (
 )
 from ledger.core.money import AMOUNT_MAX, in_bounds, is_amount
 from ledger.core.postings import (
-    adjustment,
     balances_with,
     balances_with_held,
     ledger_event,
@@ -114,7 +109,7 @@ from ledger.core.postings import (
     pay,
 )
 from ledger.core.rejections import Code, Rejection
-from ledger.core.wallet import DAY_US, Wallet, balance_of, day_count, limits_of, next_due_us, running_grant
+from ledger.core.wallet import DAY_US, Wallet, balance_of, day_count, limits_of, next_due_us
 
 EXPIRY: Final = "~expiry:"
 
@@ -233,7 +228,7 @@ def _deposit(case: Case, command: Deposit) -> Decision:
         return out_of_range(case, "bonus", asset, bonus)
     if not in_bounds(owned_or_due(wallet, asset) + amount + bonus):
         return total_out_of_range(case, asset)
-    if refusal := _balance_max(case, asset, amount + bonus):
+    if refusal := balance_max_exceeded(case, asset, amount + bonus):
         return refusal
     before = balance_of(wallet, asset)
     postings: tuple[Posting, ...] = (
@@ -278,7 +273,7 @@ def _request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
                 "withdrawal today",
                 {"withdrawal_max_per_day": maximum, "requested_today": requested},
             )
-    if refusal := _lacks_cash(case, asset, amount):
+    if refusal := lacks_cash(case, asset, amount):
         return refusal
     return event_of(
         case,
@@ -314,99 +309,6 @@ def _reject_withdrawal(case: Case, command: RejectWithdrawal) -> Decision:
     )
 
 
-def _hold(case: Case, command: PlaceHold) -> Decision:
-    wallet, asset, amount = case.wallet, command.asset, command.amount
-    if case.items[hold_key(command.hold_id)] is not None:
-        return reused(Code.HOLD_ID_REUSED, "hold_id", command.hold_id)
-    if asset not in case.assets:
-        return unknown_asset(case, asset)
-    if not is_amount(amount):
-        return out_of_range(case, "amount", asset, amount)
-    if refusal := _lacks_cash(case, asset, amount):
-        return refusal
-    return event_of(
-        case,
-        HoldPlaced(
-            amount=amount,
-            asset=asset,
-            expires_at_us=command.expires_at_us,
-            hold_id=command.hold_id,
-            metadata=command.metadata,
-        ),
-        move(wallet.user_id, "cash", "held", asset, amount),
-        balances_with_held(wallet, asset, amount),
-    )
-
-
-def _capture_hold(case: Case, command: CaptureHold) -> Decision:
-    wallet = case.wallet
-    hold = _open_hold(case, command.hold_id)
-    if isinstance(hold, Rejection):
-        return hold
-    amount = hold.amount if command.amount is None else command.amount
-    if not is_amount(amount):
-        return out_of_range(case, "amount", hold.asset, amount)
-    if amount > hold.amount:
-        return Rejection(
-            Code.CAPTURE_EXCEEDS_HOLD,
-            f"the hold {command.hold_id} has {formatted(case, hold.asset, hold.amount)}",
-            {"held": hold.amount},
-        )
-    asset, rest = hold.asset, hold.amount - amount
-    before = balance_of(wallet, asset)
-    postings: tuple[Posting, ...] = (
-        (f"wallet/{wallet.user_id}/held", asset, -hold.amount),
-        (HOUSE_CAPTURES, asset, amount),
-    )
-    if rest:
-        postings += ((f"wallet/{wallet.user_id}/cash", asset, rest),)
-    return event_of(
-        case,
-        HoldCaptured(amount=command.amount, hold_id=command.hold_id, metadata=command.metadata),
-        postings,
-        {asset: Balance(before.cash + rest, before.bonus, before.held - hold.amount)},
-    )
-
-
-def _release_hold(case: Case, command: ReleaseHold) -> Decision:
-    hold = _open_hold(case, command.hold_id)
-    if isinstance(hold, Rejection):
-        return hold
-    return event_of(
-        case,
-        HoldReleased(hold_id=command.hold_id, metadata=command.metadata),
-        move(case.wallet.user_id, "held", "cash", hold.asset, hold.amount),
-        balances_with_held(case.wallet, hold.asset, -hold.amount),
-    )
-
-
-def _transfer(case: Case, command: Transfer) -> Decision:
-    wallet, asset, amount = case.wallet, command.asset, command.amount
-    if command.to_user_id == command.user_id:
-        return Rejection(Code.SAME_WALLET, "a wallet cannot transfer to itself", {"field": "to_user_id"})
-    if case.items[transfer_key(command.transfer_id)] is not None:
-        return reused(Code.TRANSFER_ID_REUSED, "transfer_id", command.transfer_id)
-    if asset not in case.assets:
-        return unknown_asset(case, asset)
-    if not is_amount(amount):
-        return out_of_range(case, "amount", asset, amount)
-    if refusal := _lacks_cash(case, asset, amount):
-        return refusal
-    before = balance_of(wallet, asset)
-    return event_of(
-        case,
-        TransferSent(
-            amount=amount,
-            asset=asset,
-            metadata=command.metadata,
-            to_user_id=command.to_user_id,
-            transfer_id=command.transfer_id,
-        ),
-        ((f"wallet/{wallet.user_id}/cash", asset, -amount), (TRANSIT_TRANSFERS, asset, amount)),
-        {asset: Balance(before.cash - amount, before.bonus, before.held)},
-    )
-
-
 def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
     wallet, asset, amount = case.wallet, command.asset, command.amount
     if case.items[grant_key(command.grant_id)] is not None:
@@ -417,7 +319,7 @@ def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
         return out_of_range(case, "amount", asset, amount)
     if not in_bounds(owned_or_due(wallet, asset) + amount):
         return total_out_of_range(case, asset)
-    if refusal := _balance_max(case, asset, amount):
+    if refusal := balance_max_exceeded(case, asset, amount):
         return refusal
     return event_of(
         case,
@@ -430,112 +332,6 @@ def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
         ),
         pay(wallet.user_id, HOUSE_BONUSES, asset, 0, amount),
         balances_with(wallet, asset, 0, amount),
-    )
-
-
-def _adjust(case: Case, command: Adjust) -> Decision:
-    asset, amount = command.asset, command.amount
-    if asset not in case.assets:
-        return unknown_asset(case, asset)
-    if not is_amount(abs(amount)):
-        return out_of_range(case, "amount", asset, amount)
-    if refusal := _cannot_adjust(case, asset, amount):
-        return refusal
-    return event_of(
-        case,
-        Adjusted(amount=amount, asset=asset, metadata=command.metadata, reason=command.reason),
-        adjustment(case.wallet.user_id, asset, amount),
-        balances_with(case.wallet, asset, amount, 0),
-    )
-
-
-def _propose_adjustment(case: Case, command: ProposeAdjustment) -> Decision:
-    asset, amount = command.asset, command.amount
-    if case.items[adjustment_key(command.adjustment_id)] is not None:
-        return reused(Code.ADJUSTMENT_ID_REUSED, "adjustment_id", command.adjustment_id)
-    if asset not in case.assets:
-        return unknown_asset(case, asset)
-    if not is_amount(abs(amount)):
-        return out_of_range(case, "amount", asset, amount)
-    return event_of(
-        case,
-        AdjustmentProposed(
-            adjustment_id=command.adjustment_id,
-            amount=amount,
-            asset=asset,
-            metadata=command.metadata,
-            reason=command.reason,
-        ),
-    )
-
-
-def _approve_adjustment(case: Case, command: ApproveAdjustment) -> Decision:
-    wallet = case.wallet
-    proposal = _open_proposal(case, command.adjustment_id)
-    if isinstance(proposal, Rejection):
-        return proposal
-    if proposal.proposer == case.actor:
-        return Rejection(
-            Code.SAME_ACTOR,
-            f"{case.actor} proposed the adjustment {command.adjustment_id}; another actor must approve it",
-            {"proposer": proposal.proposer},
-        )
-    if refusal := _cannot_adjust(case, proposal.asset, proposal.amount):
-        return refusal
-    return event_of(
-        case,
-        AdjustmentApproved(adjustment_id=command.adjustment_id, metadata=command.metadata, reason=command.reason),
-        adjustment(wallet.user_id, proposal.asset, proposal.amount),
-        balances_with(wallet, proposal.asset, proposal.amount, 0),
-    )
-
-
-def _reject_adjustment(case: Case, command: RejectAdjustment) -> Decision:
-    proposal = _open_proposal(case, command.adjustment_id)
-    if isinstance(proposal, Rejection):
-        return proposal
-    return event_of(
-        case,
-        AdjustmentRejected(adjustment_id=command.adjustment_id, metadata=command.metadata, reason=command.reason),
-    )
-
-
-def _reverse(case: Case, command: Reverse) -> Decision:
-    wallet = case.wallet
-    original = case.items[reversible_key(command.position)]
-    if original is None:
-        return Rejection(
-            Code.CANNOT_REVERSE,
-            f"{command.position} is no deposit, grant or adjustment of this wallet",
-            {"position": command.position},
-        )
-    assert isinstance(original, Reversible), original
-    if original.reversed:
-        return already_resolved("event", command.position, "reversed")
-    if original.grant_id is not None:
-        grant = running_grant(wallet, original.grant_id)
-        if grant is None or grant.won or grant.remaining != original.bonus:
-            return Rejection(
-                Code.CANNOT_REVERSE,
-                f"the bonus of {command.position} is spent or expired, wholly or in part",
-                {"position": command.position},
-            )
-    asset = original.asset
-    if not in_bounds(owned_or_due(wallet, asset) - original.cash - original.bonus):
-        return total_out_of_range(case, asset)
-    if original.cash > 0 and (refusal := _lacks_cash(case, asset, original.cash)):
-        return refusal
-    postings: tuple[Posting, ...] = ()
-    if original.cash:
-        postings += ((f"wallet/{wallet.user_id}/cash", asset, -original.cash),)
-    if original.bonus:
-        postings += ((f"wallet/{wallet.user_id}/bonus", asset, -original.bonus),)
-    postings += tuple((account, asset, -amount) for account, amount in original.house)
-    return event_of(
-        case,
-        Reversed(metadata=command.metadata, position=command.position, reason=command.reason),
-        postings,
-        balances_with(wallet, asset, -original.cash, -original.bonus),
     )
 
 
@@ -594,16 +390,16 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     PlaceBet: place_bet,
     SettleBet: settle_bet,
     CancelBet: cancel_bet,
-    PlaceHold: _hold,
-    CaptureHold: _capture_hold,
-    ReleaseHold: _release_hold,
-    Transfer: _transfer,
+    PlaceHold: place_hold,
+    CaptureHold: capture_hold,
+    ReleaseHold: release_hold,
+    Transfer: transfer,
     GrantBonus: _grant_bonus,
-    Adjust: _adjust,
-    ProposeAdjustment: _propose_adjustment,
-    ApproveAdjustment: _approve_adjustment,
-    RejectAdjustment: _reject_adjustment,
-    Reverse: _reverse,
+    Adjust: adjust,
+    ProposeAdjustment: propose_adjustment,
+    ApproveAdjustment: approve_adjustment,
+    RejectAdjustment: reject_adjustment,
+    Reverse: reverse,
     SetLimits: _set_limits,
     FreezeWallet: _freeze_wallet,
     UnfreezeWallet: _unfreeze_wallet,
@@ -614,7 +410,7 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
 }
 
 
-# --- checks that several ladders share -----------------------------------------------------------------------------
+# --- checks of withdrawals ------------------------------------------------------------------------------------------
 
 
 def _pending_withdrawal(case: Case, order_id: str) -> Order | Rejection:
@@ -625,59 +421,3 @@ def _pending_withdrawal(case: Case, order_id: str) -> Order | Rejection:
     if order.status != "pending":
         return already_resolved("order", order_id, order.status)
     return order
-
-
-def _open_hold(case: Case, hold_id: str) -> Hold | Rejection:
-    hold = case.items[hold_key(hold_id)]
-    if hold is None:
-        return not_found(Code.HOLD_NOT_FOUND, "hold_id", hold_id)
-    assert isinstance(hold, Hold), hold
-    if hold.status == "expired":
-        return Rejection(Code.HOLD_EXPIRED, f"the hold {hold_id} has expired", {"hold_id": hold_id})
-    if hold.status != "open":
-        return already_resolved("hold", hold_id, hold.status)
-    return hold
-
-
-def _open_proposal(case: Case, adjustment_id: str) -> Proposal | Rejection:
-    proposal = case.items[adjustment_key(adjustment_id)]
-    if proposal is None:
-        return not_found(Code.ADJUSTMENT_NOT_FOUND, "adjustment_id", adjustment_id)
-    assert isinstance(proposal, Proposal), proposal
-    if proposal.status != "open":
-        return already_resolved("adjustment", adjustment_id, proposal.status)
-    return proposal
-
-
-def _cannot_adjust(case: Case, asset: str, amount: int) -> Rejection | None:
-    if not in_bounds(owned_or_due(case.wallet, asset) + amount):
-        return total_out_of_range(case, asset)
-    if amount > 0:
-        return _balance_max(case, asset, amount)
-    return _lacks_cash(case, asset, -amount)
-
-
-def _balance_max(case: Case, asset: str, added: int) -> Rejection | None:
-    maximum = limits_of(case.wallet, asset).balance_max
-    if maximum is None:
-        return None
-    before = balance_of(case.wallet, asset)
-    after = before.cash + before.bonus + before.held + added
-    if after <= maximum:
-        return None
-    return Rejection(
-        Code.BALANCE_MAX_EXCEEDED,
-        f"the balance would be {formatted(case, asset, after)}, at most {formatted(case, asset, maximum)} is allowed",
-        {"balance_max": maximum, "balance_after": after},
-    )
-
-
-def _lacks_cash(case: Case, asset: str, amount: int) -> Rejection | None:
-    available = max(balance_of(case.wallet, asset).cash, 0)
-    if amount <= available:
-        return None
-    return Rejection(
-        Code.INSUFFICIENT_FUNDS,
-        f"{formatted(case, asset, amount)} is more than the {formatted(case, asset, available)} that can be taken",
-        {"available": available},
-    )

@@ -30,15 +30,15 @@ class Drawn(Struct, frozen=True, array_like=True, gc=False):
 
 
 class GameBet(Struct, frozen=True, array_like=True, gc=False):
-    """What settles a bet of a game with rules. ``rules`` is the digest of its table, ``fee`` the part of the stake
-    that is the house's, ``seq`` that of its event, and ``ends_at_us`` the end of its period."""
+    """What settles a bet of a game with rules. ``table_digest`` names the pay table that it was taken under; ``fee``
+    is the part of the stake that is the house's, ``seq`` that of its event, ``ends_at_us`` the end of its period."""
 
     seq: int
     game: str
     period: str
     ends_at_us: int
     selection: str
-    rules: str
+    table_digest: str
     fee: int
 
 
@@ -112,7 +112,7 @@ class OpenBet(Struct, frozen=True, array_like=True, tag="n", gc=False):
     bet_id: str
     game: str
     period: str
-    rules: str
+    table_digest: str
 
 
 Item = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible | Outcome

@@ -15,7 +15,7 @@ from ledger.core.commands import ResolvePeriod
 from ledger.core.events import HOUSE_PAYOUTS, BetCancelled, BetSettled, Event, PeriodCancelled, ResultRecorded
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.payout import pay_legs
-from ledger.core.games.tables import Table
+from ledger.core.games.tables import PayTable
 from ledger.core.items import Bet, OpenBet, split_payout
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
@@ -40,7 +40,7 @@ def resolution_of(event: Event, position: Position, head: str, partition: int) -
 
 
 def resolve_bet(
-    resolution: ResolvePeriod, open_bet: OpenBet, bet: Bet, wallet: Wallet, table: Table, time_us: int
+    resolution: ResolvePeriod, open_bet: OpenBet, bet: Bet, wallet: Wallet, table: PayTable, time_us: int
 ) -> Event:
     """The event that ends the bet. ``table`` is the one that it was taken under."""
     of_game = bet.of_game

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from ledger.core.games.tables import Table, canonical, read_table
+from ledger.core.games.tables import PayTable, canonical, read_table
 from ledger.core.money import Assets, lacking
 from ledger.errors import LogMisconfigured, LogUnavailable, OutcomeUnknown, WrongAssets, WrongPartitions
 from ledger.kafka.address import KafkaAddress
@@ -44,7 +44,7 @@ class _Declaration(Struct, frozen=True):
 
 class _Declared(NamedTuple):
     assets: dict[str, int]
-    tables: dict[str, Table]
+    tables: dict[str, PayTable]
 
 
 _encode = msgspec.json.Encoder().encode
@@ -52,7 +52,7 @@ _decode = msgspec.json.Decoder(_Declaration).decode
 
 
 async def declare(
-    address: KafkaAddress, assets: Assets, tables: Mapping[str, Table], *, topic: str, timeout_s: float
+    address: KafkaAddress, assets: Assets, tables: Mapping[str, PayTable], *, topic: str, timeout_s: float
 ) -> None:
     """Declare ``assets`` and ``tables``.
 
@@ -97,7 +97,7 @@ async def declare(
         await client.close()
 
 
-async def declared_tables(address: KafkaAddress, *, topic: str, timeout_s: float) -> dict[str, Table]:
+async def declared_tables(address: KafkaAddress, *, topic: str, timeout_s: float) -> dict[str, PayTable]:
     """The pay tables that any node has declared, by their digests. Raises LogUnavailable."""
     client = KafkaClient(address, topic, timeout_s=timeout_s)
     await client.start()
@@ -110,7 +110,7 @@ async def declared_tables(address: KafkaAddress, *, topic: str, timeout_s: float
 async def _declared(client: KafkaClient) -> _Declared:
     """Return each asset's first exponent, and every table. Raises LogUnavailable."""
     declared: dict[str, int] = {}
-    tables: dict[str, Table] = {}
+    tables: dict[str, PayTable] = {}
     end = await client.end_offset(_PARTITION)
     async for page in client.pages(_PARTITION, 0, end, _PAGE_BYTES):
         for stored in page.records:

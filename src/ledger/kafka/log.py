@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger import background
-from ledger.core.games.tables import Table
+from ledger.core.games.tables import PayTable
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
@@ -341,12 +341,12 @@ class KafkaEventLog:
 
     # --- declarations --------------------------------------------------------------------------------------------
 
-    async def declare(self, assets: Assets, tables: Mapping[str, Table] | None = None) -> None:
+    async def declare(self, assets: Assets, tables: Mapping[str, PayTable] | None = None) -> None:
         """Store the assets' exponents, and the pay tables by their digests, in a separate topic. Raises WrongAssets
         if any node declared another exponent; LogMisconfigured, LogUnavailable."""
         await declare(self._address, assets, tables or {}, topic=self._declarations, timeout_s=self._timeout_s)
 
-    async def tables(self) -> dict[str, Table]:
+    async def tables(self) -> dict[str, PayTable]:
         return await declared_tables(self._address, topic=self._declarations, timeout_s=self._timeout_s)
 
     async def begin_within(self, partition: int, head: Head) -> bool:

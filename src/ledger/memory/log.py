@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ledger.core.games.tables import Table
+from ledger.core.games.tables import PayTable
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import LedgerError, StaleHead
 from ledger.ports import NewRecord
@@ -32,7 +32,7 @@ class Appended:
         self.records: list[list[bytes]] = [[] for _ in range(partitions)]
         self.heads: list[Head] = [EMPTY] * partitions
         self.commands: set[tuple[str, str]] = set()
-        self.tables: dict[str, Table] = {}
+        self.tables: dict[str, PayTable] = {}
 
 
 class MemoryEventLog:
@@ -86,7 +86,7 @@ class MemoryEventLog:
     async def begin_at(self, partition: int, head: Head, place: bytes | None) -> None:
         """It is read by seq: nothing to do."""
 
-    async def tables(self) -> dict[str, Table]:
+    async def tables(self) -> dict[str, PayTable]:
         return dict(self.appended.tables)
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-from ledger.core.games.tables import Table, read_tables, write_tables
+from ledger.core.games.tables import PayTable, read_tables, write_tables
 from ledger.core.money import Assets, lacking
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import (
@@ -169,7 +169,7 @@ class SqliteEventLog:
             raise wrong_partitions(self._path, stored, partitions)
         return stored
 
-    async def declare(self, assets: Assets, tables: Mapping[str, Table] | None = None) -> None:
+    async def declare(self, assets: Assets, tables: Mapping[str, PayTable] | None = None) -> None:
         """Store the assets' exponents with the log, so that no written amount changes its meaning, and the pay tables
         by their digests, so that every bet is paid by the one that it was taken under.
 
@@ -198,11 +198,11 @@ class SqliteEventLog:
                 f"the assets and pay tables declared in {self._path} cannot be stored: {error}"
             ) from error
 
-    def _kept_tables(self) -> dict[str, Table]:
+    def _kept_tables(self) -> dict[str, PayTable]:
         row = self._writer.execute(SELECT_TABLES).fetchone()
         return read_tables(row[0]) if row else {}
 
-    async def tables(self) -> dict[str, Table]:
+    async def tables(self) -> dict[str, PayTable]:
         try:
             return self._kept_tables()
         except (sqlite3.Error, ValueError, TypeError) as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.core.games.tables import Table, read_tables
+from ledger.core.games.tables import PayTable, read_tables
 from ledger.core.money import Assets
 from ledger.core.position import partition_of
 from ledger.core.record import Head, records_of_user, sha256_hex
@@ -71,7 +71,7 @@ class SqliteRecords(_LogFile):
         except (ValueError, TypeError, AttributeError) as error:
             raise LogUnreadable(f"the assets declared in {self._path} cannot be read: {error}") from error
 
-    def tables(self) -> dict[str, Table]:
+    def tables(self) -> dict[str, PayTable]:
         """Return the pay tables that are kept with the log, by their digests."""
         rows = self._rows(SELECT_TABLES)
         try:

@@ -73,7 +73,7 @@ class OpenBets:
         if open_bets is None:
             open_bets = self._periods[period] = _Open(period)
         open_bets.seqs.add(seq)
-        open_bets.digests.add(bet.rules)
+        open_bets.digests.add(bet.table_digest)
 
     @property
     def digests(self) -> set[str]:

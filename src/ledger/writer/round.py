@@ -316,7 +316,7 @@ class RoundDecider:
         key = bet_key(open_bet.bet_id)
         bet = self._state.item(wallet.user_id, key)
         assert isinstance(bet, Bet), (open_bet, bet)
-        table = self._rules.tables[open_bet.rules]
+        table = self._rules.tables[open_bet.table_digest]
         event = resolve_bet(resolution, open_bet, bet, wallet, table, decided.time_us)
         after, _ = self._accept(decided, wallet, event, {key: bet})
         decided.settled += 1

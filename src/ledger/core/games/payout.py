@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ledger.core.games.catalog import KINDS
-from ledger.core.games.tables import Table
+from ledger.core.games.tables import PayTable
 
 SELECTION_MAX = 128
 
@@ -43,12 +43,12 @@ def _fee(stake: int, fee_bp: int) -> int:
     return stake * fee_bp // 10_000
 
 
-def fee_of(table: Table, stake: int, legs: int) -> int:
+def fee_of(table: PayTable, stake: int, legs: int) -> int:
     """The fee of a bet on so many legs."""
     return sum(_fee(part, table.fee_bp) for part in split(stake, legs))
 
 
-def pay_legs(table: Table, selection: str, stake: int, result: str) -> tuple[PaidLeg, ...]:
+def pay_legs(table: PayTable, selection: str, stake: int, result: str) -> tuple[PaidLeg, ...]:
     """What each leg of a bet pays on the result."""
     kind = KINDS[table.rules]
     legs = legs_of(table.rules, selection)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ledger.core.games.catalog import KINDS
 from ledger.core.games.periods import SECOND_US, is_on_grid, length_of, length_s_of_game, start_of
-from ledger.core.games.tables import ODDS_MAX, Table, digest_of
+from ledger.core.games.tables import ODDS_MAX, PayTable, digest_of
 from ledger.core.money import AMOUNT_MAX, Assets
 
 BUILT_IN_LENGTHS: Final = ("30s", "1m", "3m", "5m", "10m")
@@ -31,7 +31,7 @@ class Game(Struct, frozen=True):
 
     name: str
     length_s: int
-    table: Table
+    table: PayTable
     digest: str
 
 
@@ -51,10 +51,10 @@ class RuleBook(Struct, frozen=True):
     """The games that take bets, and every table that an open bet may have been taken under, by its digest."""
 
     games: Games
-    tables: dict[str, Table]
+    tables: dict[str, PayTable]
 
 
-def book_of(games: Games, kept: Mapping[str, Table] | None = None) -> RuleBook:
+def book_of(games: Games, kept: Mapping[str, PayTable] | None = None) -> RuleBook:
     """The book of ``games``, with the tables that the log has kept."""
     return RuleBook(games, {**(kept or {}), **{game.digest: game.table for game in games.values()}})
 
@@ -70,7 +70,7 @@ def span_of(game: Game, period: str) -> Span | None:
 
 def built_in_games() -> dict[str, Game]:
     return {
-        name: _game(name, Table(rules=rules, odds=dict(KINDS[rules].odds)))
+        name: _game(name, PayTable(rules=rules, odds=dict(KINDS[rules].odds)))
         for rules in KINDS
         for name in (f"{rules}_{length}" for length in BUILT_IN_LENGTHS)
     }
@@ -100,7 +100,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _game(name: str, table: Table) -> Game:
+def _game(name: str, table: PayTable) -> Game:
     length_s = length_s_of_game(name)
     assert length_s is not None, name
     return Game(name, length_s, table, digest_of(table))
@@ -113,7 +113,7 @@ def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: As
     length_s = length_of(length)
     if length_s is None:
         raise WrongRules(f"{at}: {length} is not a length that divides a day, as 30s, 5m or 1h")
-    table = before.table if before is not None else Table(rules=rules, odds=dict(KINDS[rules].odds))
+    table = before.table if before is not None else PayTable(rules=rules, odds=dict(KINDS[rules].odds))
     _known_keys(at, changes, ("close_ms", "fee_bp", "odds", "stake_min", "stake_max", "bets_per_period"))
     odds = _object(f"{at}.odds", changes.get("odds"))
     for kind, value in odds.items():
@@ -122,7 +122,7 @@ def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: As
         _integer(f"{at}.odds.{kind}", value, 0, ODDS_MAX)
     stake_min = _amounts(f"{at}.stake_min", changes.get("stake_min"), assets)
     stake_max = _amounts(f"{at}.stake_max", changes.get("stake_max"), assets)
-    table = Table(
+    table = PayTable(
         rules=rules,
         odds={**table.odds, **odds},
         fee_bp=_integer(f"{at}.fee_bp", changes.get("fee_bp", table.fee_bp), 0, 10_000),

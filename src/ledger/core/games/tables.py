@@ -19,7 +19,7 @@ ODDS_MAX: Final = 100_000_000
 """A million times the stake. Chosen: far above any game's."""
 
 
-class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PayTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The data that a game is played by. ``rules`` names the kind of game.
 
     ``odds`` are hundredths by leg kind, ``fee_bp`` is the fee in hundredths of a percent, ``close_ms`` is how long
@@ -37,21 +37,21 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
-_decode: Final = msgspec.json.Decoder(Table).decode
-_decode_all: Final = msgspec.json.Decoder(dict[str, Table]).decode
+_decode: Final = msgspec.json.Decoder(PayTable).decode
+_decode_all: Final = msgspec.json.Decoder(dict[str, PayTable]).decode
 
 
-def canonical(table: Table) -> bytes:
+def canonical(table: PayTable) -> bytes:
     """The table as JSON with sorted keys and no spaces: what the digest is made of, and what a log keeps."""
     return _canonical(table)
 
 
-def digest_of(table: Table) -> str:
+def digest_of(table: PayTable) -> str:
     """SHA-256 of the canonical form, in hex."""
     return sha256(canonical(table)).hexdigest()
 
 
-def read_table(digest: str, form: bytes) -> Table:
+def read_table(digest: str, form: bytes) -> PayTable:
     """The table of a canonical form. Raises ValueError if it is not the one of the digest."""
     try:
         return _checked(digest, _decode(form))
@@ -59,12 +59,12 @@ def read_table(digest: str, form: bytes) -> Table:
         raise ValueError(str(error)) from None
 
 
-def write_tables(tables: Mapping[str, Table]) -> str:
+def write_tables(tables: Mapping[str, PayTable]) -> str:
     """Tables by their digests, as one JSON object."""
     return _canonical(dict(tables)).decode()
 
 
-def read_tables(text: str) -> dict[str, Table]:
+def read_tables(text: str) -> dict[str, PayTable]:
     """What ``write_tables`` wrote. Raises ValueError."""
     try:
         return {digest: _checked(digest, table) for digest, table in _decode_all(text).items()}
@@ -72,7 +72,7 @@ def read_tables(text: str) -> dict[str, Table]:
         raise ValueError(str(error)) from None
 
 
-def _checked(digest: str, table: Table) -> Table:
+def _checked(digest: str, table: PayTable) -> PayTable:
     if digest_of(table) != digest:
         raise ValueError(f"the table of {table.rules} under {digest} has another digest")
     return table
