@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 from hypothesis import strategies as st
 
-from ledger.core.events import BetPlaced, Event
+from ledger.core.bet_events import BetPlaced
+from ledger.core.events import Event
 from ledger.core.wallet import Wallet, limits_of
 from properties.naive_ledger import AMOUNT_MAX, DAY_US, GAME, LENGTH_US, Fact
 from unit.given import SECOND_US

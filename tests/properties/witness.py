@@ -24,17 +24,19 @@ from typing import Any
 
 import msgspec
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+)
 from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import (
     LEDGER,
-    BetCancelled,
-    BetSettled,
     BonusExpired,
     Event,
     HoldExpired,
     LimitsSet,
-    PeriodCancelled,
-    ResultRecorded,
 )
 from ledger.core.position import Position, partition_of
 from ledger.core.record import EMPTY_SHA256, decode

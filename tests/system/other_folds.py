@@ -10,7 +10,8 @@ A change of the code, as a new release would bring it; worker processes run this
 import sys
 from typing import Final
 
-from ledger.core.events import BetSettled, Event
+from ledger.core.bet_events import BetSettled
+from ledger.core.events import Event
 from ledger.core.position import Position
 from projections import models as folds
 from projections.models.bets import BetRow

@@ -50,7 +50,8 @@ from ledger.core.commands import (
     canonical,
 )
 from ledger.core.decide import decide, expire, needs
-from ledger.core.events import Balance, Data, Event, sums_to_zero
+from ledger.core.event_base import Data
+from ledger.core.events import Balance, Event, sums_to_zero
 from ledger.core.evolve import balances_follow, evolve, items_read_by
 from ledger.core.fields import Proof
 from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from api.composition.scratch import PREFIX, scratch_store
-from ledger.core.events import BetSettled, Event
+from ledger.core.bet_events import BetSettled
+from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.errors import LogDamaged
 from ledger.sqlite.folder import EVENTS, READ_MODEL

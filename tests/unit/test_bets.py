@@ -2,8 +2,14 @@
 
 import pytest
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    StakeSource,
+)
 from ledger.core.commands import CancelBet, SettleBet
-from ledger.core.events import Balance, BetCancelled, BetPlaced, BetSettled, StakeSource
+from ledger.core.events import Balance
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.rejections import Code
 from unit.given import (

@@ -1,6 +1,7 @@
 """A cancel that arrives before its bet is stored, and the bet is always refused."""
 
-from ledger.core.events import Balance, BetCancelled
+from ledger.core.bet_events import BetCancelled
+from ledger.core.events import Balance
 from ledger.core.rejections import Code
 from unit.given import Scene, cancel_bet, place_bet, settle_bet
 

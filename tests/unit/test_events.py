@@ -3,15 +3,14 @@
 import msgspec
 import pytest
 
+from ledger.core.bet_events import BetPlaced, StakeSource
+from ledger.core.event_base import Data
 from ledger.core.events import (
     DATA_OF,
     DATA_TYPES,
-    BetPlaced,
-    Data,
     Deposited,
     LimitsSet,
     Posting,
-    StakeSource,
     sums_to_zero,
 )
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from ledger.core.events import NO_REQUEST, Balance, BetSettled, Event, Posting
+from ledger.core.bet_events import BetSettled
+from ledger.core.events import (
+    NO_REQUEST,
+    Balance,
+    Event,
+    Posting,
+)
 from ledger.core.evolve import balances_follow
 from ledger.core.wallet import Wallet
 

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from ledger.core.events import BetPlaced, Event
+from ledger.core.bet_events import BetPlaced
+from ledger.core.events import Event
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex

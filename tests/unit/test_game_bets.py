@@ -4,8 +4,15 @@ import re
 
 import pytest
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    ResultRecorded,
+    StakeSource,
+)
 from ledger.core.commands import PlaceBet
-from ledger.core.events import Balance, BetCancelled, BetPlaced, BetSettled, ResultRecorded, StakeSource
+from ledger.core.events import Balance
 from ledger.core.fields import Proof
 from ledger.core.games.periods import issue_of, length_of, name_of, start_of
 from ledger.core.games.rules import BUILT_IN, WrongRules, book_of, read_games, span_of

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from ledger.core.bet_events import BetPlaced
 from ledger.core.commands import Command
-from ledger.core.events import BetPlaced, ReferralCounted, TransferReceived
+from ledger.core.events import ReferralCounted, TransferReceived
 from ledger.core.position import partition_of
 from ledger.core.record import Head, sha256_hex
 from ledger.core.state_values import Value

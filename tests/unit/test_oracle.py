@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from api.http.bodies import wallet_document
+from ledger.core.bet_events import BetSettled
 from ledger.core.commands import AnyCommand, Command
-from ledger.core.events import BetSettled, Event
+from ledger.core.events import Event
 from ledger.core.items import Bet, Hold, Order, SentTransfer
 from ledger.core.position import Position
 from ledger.core.record import EMPTY_SHA256, encode, sha256_hex

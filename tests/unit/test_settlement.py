@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from ledger.core.events import BetCancelled, BetSettled
+from ledger.core.bet_events import BetCancelled, BetSettled
 from ledger.core.games.periods import name_of
 from ledger.core.games.rules import BUILT_IN, book_of, read_games
 from ledger.core.items import Bet, OpenBet

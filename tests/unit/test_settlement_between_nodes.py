@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from ledger.core.events import BetSettled
+from ledger.core.bet_events import BetSettled
 from ledger.core.games.periods import name_of
 from ledger.core.position import partition_of
 from ledger.node import owned as owned_module

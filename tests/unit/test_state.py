@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from ledger.core.bet_events import BetPlaced, StakeSource
 from ledger.core.commands import CountReferral
-from ledger.core.events import Balance, BetPlaced, Event, StakeSource
+from ledger.core.events import Balance, Event
 from ledger.core.items import Bet
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import Position

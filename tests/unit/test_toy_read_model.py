@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Final
 from msgspec import Struct
 from sqlalchemy import Select, select
 
-from ledger.core.events import BetPlaced, Event
+from ledger.core.bet_events import BetPlaced
+from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head
 from projections.models import wallets

@@ -11,6 +11,14 @@ Invariants:
 
 from typing import NamedTuple
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+    StakeSource,
+)
 from ledger.core.case import (
     LISTED_MAX,
     Case,
@@ -30,13 +38,7 @@ from ledger.core.events import (
     HOUSE_PAYOUTS,
     HOUSE_STAKES,
     Balance,
-    BetCancelled,
-    BetPlaced,
-    BetSettled,
-    PeriodCancelled,
     Posting,
-    ResultRecorded,
-    StakeSource,
 )
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.catalog import KINDS

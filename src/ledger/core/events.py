@@ -9,33 +9,29 @@ Invariants, asserted by the constructors and by ``record.decode``:
     ``writer_opened``.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled, PeriodCancelled, ResultRecorded
+from ledger.core.event_base import Data
 from ledger.core.fields import (
     Cause,
     EventAgentLevel,
     EventAmount,
     EventAmountOrZero,
     EventAsset,
-    EventDigest,
-    EventGamePeriod,
     EventId,
     EventLevel,
     EventLimit,
     EventMetadata,
-    EventPayoutRest,
     EventPosition,
     EventPrivate,
     EventReason,
-    EventResult,
     EventSignedAmount,
-    EventText,
     EventTimeUs,
     EventTotal,
     EventUserId,
-    Proof,
 )
 from ledger.core.rejections import Code
 
@@ -89,12 +85,6 @@ class Balance(Struct, frozen=True, gc=False):
     held: Annotated[
         EventAmountOrZero, Meta(description="Money in open holds and in withdrawals not approved yet")
     ] = 0
-
-
-class Data(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Base of every event's data. In the record, ``type`` is next to the data, not inside it."""
-
-    type: ClassVar[str]
 
 
 class WalletOpened(Data, frozen=True, kw_only=True):
@@ -179,118 +169,6 @@ class WithdrawalRejected(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
-    private: EventPrivate | None = None
-    reason: EventReason | None = None
-
-
-class StakeSource(Struct, frozen=True, gc=False):
-    """Which money a stake came from."""
-
-    bonus: Annotated[EventAmountOrZero, Meta(description="Bonus money", examples=[50_000])]
-    cash: Annotated[EventAmountOrZero, Meta(description="Cash, and credit", examples=[0])]
-    grants: Annotated[
-        tuple[tuple[EventId, EventAmount], ...],
-        Meta(
-            description=(
-                "The grants that the bonus money came from, each with its amount, in the order in which "
-                "they were used"
-            ),
-            examples=[[["dep-1", 50_000]]],
-        ),
-    ]
-
-
-class BetPlaced(Data, frozen=True, kw_only=True):
-    """A bet was placed and its stake taken."""
-
-    type = "bet_placed"
-
-    asset: EventAsset
-    bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
-    fee: (
-        Annotated[
-            EventAmountOrZero,
-            Meta(description="The part of the stake that is the house's fee; of games with rules", examples=[1_000]),
-        ]
-        | None
-    ) = None
-    source: Annotated[StakeSource, Meta(description="Which money the stake came from")] = field(name="from")
-    game: Annotated[EventText, Meta(description="The game", examples=["external"])]
-    metadata: EventMetadata | None = None
-    period: Annotated[
-        EventText, Meta(description="The round of the game that the bet is on", examples=["2026-11-23/0042"])
-    ]
-    private: EventPrivate | None = None
-    rules: EventDigest | None = None
-    selection: Annotated[EventText, Meta(description="What the bet is on", examples=["red"])]
-    spend: (
-        Annotated[
-            str,
-            Meta(
-                description="Which money the stake took first; absent: cash_first",
-                examples=["bonus_first"],
-                extra_json_schema={"enum": ["cash_first", "bonus_first"]},
-            ),
-        ]
-        | None
-    ) = None
-    stake: Annotated[EventAmount, Meta(description="The stake, in the asset's minor unit", examples=[50_000])]
-
-
-class BetSettled(Data, frozen=True, kw_only=True):
-    """A bet was paid out and has ended. A payout of 0: the bet was lost.
-
-    ``asset``, ``cause`` and ``legs`` are there where the ledger settled the bet by the result of its period. A payout
-    that the wallet has no room for is paid as far as there is room; ``unpaid`` is the rest.
-    """
-
-    type = "bet_settled"
-
-    asset: EventAsset | None = None
-    bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
-    cause: Cause | None = None
-    legs: (
-        Annotated[
-            tuple[tuple[EventText, EventAmountOrZero, EventAmountOrZero], ...],
-            Meta(
-                description="Each leg of the selection with its stake and its payout",
-                examples=[[["red", 25_000, 49_000], ["number:7", 25_000, 0]]],
-            ),
-        ]
-        | None
-    ) = None
-    metadata: EventMetadata | None = None
-    payout: Annotated[
-        EventAmountOrZero,
-        Meta(
-            description="What the bet paid, the stake included, in the asset's minor unit; 0: lost", examples=[95_000]
-        ),
-    ]
-    private: EventPrivate | None = None
-    unpaid: (
-        Annotated[
-            EventPayoutRest,
-            Meta(description="What the bet should have paid beyond the payout, in the asset's minor unit"),
-        ]
-        | None
-    ) = None
-
-
-class BetCancelled(Data, frozen=True, kw_only=True):
-    """A bet was cancelled: its stake is back where it came from. Or, where ``before_bet`` is true, the cancellation
-    arrived before the bet: the bet is refused whenever it arrives.
-
-    ``amount``, ``asset`` and ``cause`` are there where the ledger returned the bet because its period was cancelled.
-    """
-
-    type = "bet_cancelled"
-
-    amount: EventAmount | None = None
-    asset: EventAsset | None = None
-    before_bet: Annotated[bool, Meta(description="Whether the cancellation arrived before the bet", examples=[False])]
-    bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
-    cause: Cause | None = None
-    metadata: EventMetadata | None = None
     private: EventPrivate | None = None
     reason: EventReason | None = None
 
@@ -588,29 +466,6 @@ class AgentLevelSet(Data, frozen=True, kw_only=True):
     level: EventAgentLevel
     metadata: EventMetadata | None = None
     private: EventPrivate | None = None
-
-
-class ResultRecorded(Data, frozen=True, kw_only=True):
-    """On the stream of a game: the result of a period. Every open bet of the period is settled by it."""
-
-    type = "result_recorded"
-
-    metadata: EventMetadata | None = None
-    period: EventGamePeriod
-    private: EventPrivate | None = None
-    proof: Annotated[Proof | None, Meta(description="The block of the result")] = None
-    result: EventResult
-
-
-class PeriodCancelled(Data, frozen=True, kw_only=True):
-    """On the stream of a game: a period was cancelled. Every open bet of the period is returned."""
-
-    type = "period_cancelled"
-
-    metadata: EventMetadata | None = None
-    period: EventGamePeriod
-    private: EventPrivate | None = None
-    reason: EventReason
 
 
 class WriterOpened(Data, frozen=True, kw_only=True):

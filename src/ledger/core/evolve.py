@@ -14,15 +14,19 @@ from typing import Any, Literal, TypeVar
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetPlaced,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+)
 from ledger.core.events import (
     Adjusted,
     AdjustmentApproved,
     AdjustmentProposed,
     AdjustmentRejected,
     AgentLevelSet,
-    BetCancelled,
-    BetPlaced,
-    BetSettled,
     BonusExpired,
     BonusGranted,
     Deposited,
@@ -32,10 +36,8 @@ from ledger.core.events import (
     HoldPlaced,
     HoldReleased,
     LimitsSet,
-    PeriodCancelled,
     ReferralCounted,
     ReferralVoid,
-    ResultRecorded,
     Reversed,
     TransferDelivered,
     TransferReceived,

@@ -11,8 +11,14 @@ Invariants:
     the event names the rest.
 """
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+)
 from ledger.core.commands import ResolvePeriod
-from ledger.core.events import HOUSE_PAYOUTS, BetCancelled, BetSettled, Event, PeriodCancelled, ResultRecorded
+from ledger.core.events import HOUSE_PAYOUTS, Event
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.payout import pay_legs
 from ledger.core.games.tables import PayTable

@@ -11,8 +11,14 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from ledger.core.bet_events import (
+    BetCancelled,
+    BetSettled,
+    PeriodCancelled,
+    ResultRecorded,
+)
 from ledger.core.decide import EXPIRY
-from ledger.core.events import BetCancelled, BetSettled, Event, PeriodCancelled, ResultRecorded, WriterOpened
+from ledger.core.events import Event, WriterOpened
 from ledger.core.evolve import balances_follow, items_read_by
 from ledger.core.follow_ups import follow_up_of
 from ledger.core.position import Position

@@ -18,10 +18,11 @@ Invariants:
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from ledger.core.bet_events import PeriodCancelled, ResultRecorded
 from ledger.core.case import Case
 from ledger.core.commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
 from ledger.core.decide import decide, expire
-from ledger.core.events import Event, PeriodCancelled, ResultRecorded
+from ledger.core.events import Event
 from ledger.core.evolve import balances_follow, evolve
 from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.games.rules import RuleBook

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from msgspec import Meta, Struct
 from sqlalchemy import ColumnElement, Select, or_, select
 
-from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
+from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
+from ledger.core.events import Event
 from ledger.core.position import Position
 from projections.tables import columns
 from projections.tables.fields import Amount, AmountOrZero, Asset, EventPosition, Game, Id, NextCursor, Text, TimeUs

@@ -7,10 +7,8 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import Select
 
+from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
 from ledger.core.events import (
-    BetCancelled,
-    BetPlaced,
-    BetSettled,
     BonusExpired,
     BonusGranted,
     Deposited,

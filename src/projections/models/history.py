@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import ColumnElement, Select, String, and_, cast, or_, select
 
-from ledger.core.events import DATA_OF, BetCancelled, BetPlaced, BetSettled, Event
+from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
+from ledger.core.events import DATA_OF, Event
 from ledger.core.position import Position
 from projections.models.bets import BetRow
 from projections.models.wallets import AssetRow

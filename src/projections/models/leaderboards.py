@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_arg
 from msgspec import Meta, Struct
 from sqlalchemy import Select, or_, select, union_all
 
-from ledger.core.events import BetCancelled, BetPlaced, BetSettled, Event
+from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
+from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.wallet import DAY_US
 from projections.models.bets import BetRow

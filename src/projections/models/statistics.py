@@ -9,13 +9,11 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 from sqlalchemy import Select, select
 
+from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
     HOUSE_WITHDRAWALS,
-    BetCancelled,
-    BetPlaced,
-    BetSettled,
     BonusGranted,
     Deposited,
     Event,

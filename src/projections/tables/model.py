@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from ledger.core.events import Data, Event
+from ledger.core.event_base import Data
+from ledger.core.events import Event
 from ledger.core.position import Position
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.rows import Row, is_of_user
