@@ -381,9 +381,9 @@ class CloseWallet(Command, frozen=True, kw_only=True, tag="close_wallet"):
 
 
 class SetAgentLevel(Command, frozen=True, kw_only=True, tag="set_agent_level"):
-    """Sets the user's level as an agent. Commissions that are paid to the user from then on are of that level's rates.
+    """Sets the user's level as an agent: commissions that are paid to the user from then on have that level's rates.
 
-    A level that the rules have no rates for is paid by the rates for everybody.
+    A level without rates of its own gets the rates of everybody.
     """
 
     level: AgentLevel
