@@ -383,7 +383,7 @@ class CloseWallet(Command, frozen=True, kw_only=True, tag="close_wallet"):
 class SetAgentLevel(Command, frozen=True, kw_only=True, tag="set_agent_level"):
     """Sets the user's level as an agent: commissions that are paid to the user from then on have that level's rates.
 
-    A level without rates of its own gets the rates of everybody.
+    A level without rates of its own gets the common rates.
     """
 
     level: AgentLevel
