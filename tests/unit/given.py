@@ -151,7 +151,7 @@ class Scene:
         self._fire(user_id, time_us)
         key = item_needed_by(follow_up)
         assert fits(follow_up, None if key is None else self._known(user_id, (key,))[key])
-        event = decide_follow_up(follow_up, self.wallet(user_id), time_us)
+        event = decide_follow_up(follow_up, self.wallet(user_id), self.rules, time_us)
         self._append(event)
         self._fire(user_id, time_us)
         return event
@@ -182,8 +182,7 @@ class Scene:
             assert bet.of_game is not None
             of_game = bet.of_game
             open_bet = OpenBet(user_id, bet_id, of_game.game, of_game.period, of_game.table_digest)
-            table = self.rules.tables[of_game.table_digest]
-            settled.append(resolve_bet(resolution, open_bet, bet, self.wallet(user_id), table, time_us))
+            settled.append(resolve_bet(resolution, open_bet, bet, self.wallet(user_id), self.rules, time_us))
             self._append(settled[-1])
             self._fire(user_id, time_us)
         return settled

@@ -46,6 +46,7 @@ _ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
     "transfer_returned": ("transit/transfers", "cash"),
     "bonus_granted": ("house/bonuses", "bonus"),
     "bonus_expired": ("bonus", "house/bonuses"),
+    "commission_paid": ("house/commissions", "cash"),
     "adjusted": ("cash", "house/adjustments"),
     "adjustment_approved": ("cash", "house/adjustments"),
     "reversed": ("cash", "bonus", "house/deposits", "house/bonuses", "house/adjustments"),
@@ -61,7 +62,7 @@ _STREAMS: Final = {
 }
 """Event type → the pattern of its stream, which is no wallet, and an example."""
 
-_MAY_MOVE_NOTHING: Final = frozenset({"bet_settled", "bet_cancelled"})
+_MAY_MOVE_NOTHING: Final = frozenset({"bet_settled", "bet_cancelled", "commission_paid"})
 
 
 _AMOUNT: Final[Schema] = {
@@ -225,6 +226,8 @@ def _id_pattern(kind: str) -> str:
 def _own_id_pattern(kind: str) -> str:
     if kind == "writer_opened":
         return "^~open:[1-9][0-9]{0,15}$"
+    if kind == "commission_due":
+        return "^~commission:[1-9][0-9]{0,15}$"
     return "^~expiry:[1-9][0-9]{0,15}$" if kind.endswith("_expired") else "^~[0-9a-f]{64}:0$"
 
 

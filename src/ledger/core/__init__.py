@@ -2,8 +2,8 @@
 
 In the order of reading: ``money``, ``position``, ``fields`` (their types), ``commands``, ``rejections``,
 ``event_base``, ``bet_events``, ``events``, ``items``, ``wallet`` (the state), ``games`` (rules and periods of games),
-``evolve`` (how the state changes), ``postings`` and ``case`` (what the deciders share), ``adjustments``, ``bets``,
-``commissions``, ``holds`` and ``decide`` (commands), ``follow_ups`` (the commands that events send), ``settlement``
-(how the outcome of a period ends its bets), ``record`` (event ↔ bytes), ``state_values`` (the state as a store keeps
-it), and ``assignment`` (which node owns which partition).
+``changes`` and ``evolve`` (how the state changes), ``postings`` and ``case`` (what the deciders share),
+``adjustments``, ``bets``, ``commissions``, ``holds`` and ``decide`` (commands), ``follow_ups`` (the commands that
+events send), ``settlement`` (how the outcome of a period ends its bets), ``record`` (event ↔ bytes), ``state_values``
+(the state as a store keeps it), and ``assignment`` (which node owns which partition).
 """

@@ -480,6 +480,18 @@ class CountReferral(FollowUp, frozen=True, kw_only=True, tag="count_referral"):
     level: int
 
 
+class PayCommission(FollowUp, frozen=True, kw_only=True, tag="pay_commission"):
+    """Pays the referrer ``level`` steps above ``member`` a commission on the stakes of ``day``, an ISO date, by the
+    rules of a digest."""
+
+    member: str
+    level: int
+    asset: str
+    day: str
+    stake: int
+    rules: str
+
+
 class ResolvePeriod(FollowUp, frozen=True, kw_only=True, tag="resolve_period"):
     """Settles the open bets of a period in one partition by ``result``, or returns them where it is None.
 
@@ -494,7 +506,7 @@ class ResolvePeriod(FollowUp, frozen=True, kw_only=True, tag="resolve_period"):
     reason: str | None = None
 
 
-WalletFollowUp = ReceiveTransfer | ConcludeTransfer | CountReferral
+WalletFollowUp = ReceiveTransfer | ConcludeTransfer | CountReferral | PayCommission
 AnyFollowUp = WalletFollowUp | ResolvePeriod
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled, PeriodCancelled, ResultRecorded
+from ledger.core.commission_events import CommissionDue, CommissionPaid
 from ledger.core.event_base import Data
 from ledger.core.fields import (
     Cause,
@@ -51,6 +52,7 @@ HOUSE_FEES = "house/fees"
 HOUSE_STAKES = "house/stakes"
 HOUSE_PAYOUTS = "house/payouts"
 HOUSE_CAPTURES = "house/captures"
+HOUSE_COMMISSIONS = "house/commissions"
 HOUSE_ADJUSTMENTS = "house/adjustments"
 TRANSIT_TRANSFERS = "transit/transfers"
 
@@ -516,6 +518,8 @@ AnyData = (
     | WalletUnfrozen
     | WalletClosed
     | AgentLevelSet
+    | CommissionDue
+    | CommissionPaid
     | ResultRecorded
     | PeriodCancelled
     | WriterOpened
@@ -555,7 +559,9 @@ COMMAND_OF: dict[str, str] = {
 }
 """Event type → the type of the command that makes it. The ledger's own events are not in it."""
 
-ADDED_BY_DECISION = frozenset({"first_deposit", "from", "before_bet", "fee", "rules"})
+ADDED_BY_DECISION = frozenset(
+    {"first_deposit", "from", "before_bet", "commission_at_us", "commission_rules", "fee", "rules"}
+)
 """Members of data that no command has. (What the ledger's own settlements have is none of a command's event.)"""
 
 

@@ -8,10 +8,10 @@ Invariants:
 """
 
 from bisect import insort
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, Literal
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from ledger.core.bet_events import (
@@ -21,6 +21,8 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
+from ledger.core.changes import Step, add_outstanding, add_to_grant, existing, take_from_grants
+from ledger.core.commission_events import CommissionDue, CommissionPaid
 from ledger.core.events import (
     Adjusted,
     AdjustmentApproved,
@@ -87,22 +89,12 @@ from ledger.core.wallet import (
     Grant,
     Limits,
     PeriodCount,
+    Turnover,
     Wallet,
     limits_of,
-    running_grant,
-    spending_order,
 )
 
-ItemT = TypeVar("ItemT", Order, Bet, Hold, SentTransfer, Proposal, Reversible)
 Evolved = tuple[Wallet, dict[str, Item]]
-
-
-class Step(Struct, gc=False):
-    """What the function of an event type reads besides the event's data."""
-
-    items: Items
-    event: Event
-    position: Position
 
 
 def evolve(wallet: Wallet, items: Items, event: Event, position: Position) -> Evolved:
@@ -170,46 +162,6 @@ def items_read_by(event: Event) -> tuple[str, ...]:
             return ()
 
 
-def _add_outstanding(after: Wallet, asset: str, amount: int) -> None:
-    total = after.outstanding.get(asset, 0) + amount
-    assert total >= 0, after
-    after.outstanding = {**after.outstanding, asset: total}
-
-
-def _add_to_grant(after: Wallet, addition: Grant) -> None:
-    """Add bonus to a grant. A running grant grows; one that is used up or has expired runs again."""
-    running = running_grant(after, addition.grant_id)
-    if running is not None:
-        addition = replace(
-            running,
-            remaining=running.remaining + addition.remaining,
-            won=running.won or addition.won,
-            cause=addition.cause,
-        )
-    others = [grant for grant in after.grants if grant.grant_id != addition.grant_id]
-    insort(others, addition, key=spending_order)
-    after.grants = tuple(others)
-
-
-def _take_from_grants(after: Wallet, amounts: Mapping[str, int]) -> None:
-    grants = list(after.grants)
-    at = 0
-    missing = {grant_id for grant_id, amount in amounts.items() if amount}
-    # The grants that expire or are spent come first, so the loop ends early in a wallet of many grants.
-    while missing and at < len(grants):
-        grant = grants[at]
-        amount = amounts.get(grant.grant_id, 0)
-        assert amount <= grant.remaining, (after, amounts)
-        missing.discard(grant.grant_id)
-        if amount and amount == grant.remaining:
-            del grants[at]
-            continue
-        if amount:
-            grants[at] = replace(grant, remaining=grant.remaining - amount)
-        at += 1
-    after.grants = tuple(grants)
-
-
 def _drop_expiring_hold(after: Wallet, hold_id: str) -> None:
     holds = after.expiring_holds
     at = next((at for at, hold in enumerate(holds) if hold.hold_id == hold_id), len(holds))
@@ -252,7 +204,7 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
     }
     if data.bonus:
         items[grant_key(data.order_id)] = GrantTaken()
-        _add_to_grant(
+        add_to_grant(
             after,
             Grant(data.order_id, data.asset, data.bonus, None, step.position.seq, data.bonus, False, position),
         )
@@ -267,13 +219,13 @@ def _withdrawal_requested(after: Wallet, data: WithdrawalRequested, step: Step) 
 
 
 def _withdrawal_approved(after: Wallet, data: WithdrawalApproved, step: Step) -> dict[str, Item]:
-    order = _existing(step.items, order_key(data.order_id), Order)
+    order = existing(step.items, order_key(data.order_id), Order)
     after.open_items -= 1
     return {order_key(data.order_id): replace(order, status="approved")}
 
 
 def _withdrawal_rejected(after: Wallet, data: WithdrawalRejected, step: Step) -> dict[str, Item]:
-    order = _existing(step.items, order_key(data.order_id), Order)
+    order = existing(step.items, order_key(data.order_id), Order)
     after.open_items -= 1
     _count(after, order.asset, order.day, 0, -order.amount)
     return {order_key(data.order_id): replace(order, status="rejected")}
@@ -296,10 +248,10 @@ def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Item]:
             )
             for grant_id, amount in source.grants
         )
-        _take_from_grants(after, dict(source.grants))
+        take_from_grants(after, dict(source.grants))
     after.open_items += 1
     _count(after, data.asset, day, data.stake, 0)
-    _add_outstanding(after, data.asset, data.stake)
+    add_outstanding(after, data.asset, data.stake)
     of_game = None
     if data.rules is not None:
         ends_us = ends_at_us(data.game, data.period)
@@ -320,13 +272,15 @@ def _count_played(after: Wallet, game: str, ends_us: int, time_us: int, bets: in
 
 
 def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]:
-    bet = _existing(step.items, bet_key(data.bet_id), Bet)
+    bet = existing(step.items, bet_key(data.bet_id), Bet)
     after.open_items -= 1
-    _add_outstanding(after, bet.asset, -bet.stake)
+    add_outstanding(after, bet.asset, -bet.stake)
+    if data.commission_at_us is not None:
+        _add_turnover(after, bet, data, step)
     _, to_bonus = split_payout(bet, data.payout)
     if to_bonus:
         last = bet.drawn[-1]
-        _add_to_grant(
+        add_to_grant(
             after,
             Grant(
                 last.grant_id,
@@ -342,18 +296,52 @@ def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]
     return {bet_key(data.bet_id): Bet("settled")}
 
 
+def _add_turnover(after: Wallet, bet: Bet, data: BetSettled, step: Step) -> None:
+    """Add the stake of a settled bet to its day. A wallet has few: one for each asset, day and set of rules."""
+    assert data.commission_at_us is not None, data
+    assert data.commission_rules is not None, data
+    added = Turnover(
+        data.commission_at_us,
+        bet.asset,
+        step.event.time_us // DAY_US,
+        data.commission_rules,
+        bet.stake,
+        str(step.position),
+    )
+    others = []
+    for turnover in after.turnover:
+        if (turnover.asset, turnover.day, turnover.rules) == (added.asset, added.day, added.rules):
+            added = replace(added, due_at_us=turnover.due_at_us, stake=turnover.stake + bet.stake)
+        else:
+            others.append(turnover)
+    insort(others, added)
+    after.turnover = tuple(others)
+
+
+def _commission_due(after: Wallet, data: CommissionDue, _step: Step) -> dict[str, Item]:
+    first = after.turnover[0]
+    assert (first.asset, first.rules, first.stake) == (data.asset, data.rules, data.stake), (after, data)
+    after.turnover = after.turnover[1:]
+    return {}
+
+
+def _commission_paid(after: Wallet, data: CommissionPaid, _step: Step) -> dict[str, Item]:
+    after.commission_carried = {**after.commission_carried, data.asset: data.carried_e9}
+    return {}
+
+
 def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, Item]:
     if data.before_bet:
         return {bet_key(data.bet_id): Bet("cancelled_before")}
-    bet = _existing(step.items, bet_key(data.bet_id), Bet)
+    bet = existing(step.items, bet_key(data.bet_id), Bet)
     after.open_items -= 1
-    _add_outstanding(after, bet.asset, -bet.stake)
+    add_outstanding(after, bet.asset, -bet.stake)
     _count(after, bet.asset, bet.day, -bet.stake, 0)
     of_game = bet.of_game
     if of_game is not None and step.event.time_us < of_game.ends_at_us:
         _count_played(after, of_game.game, of_game.ends_at_us, step.event.time_us, -1)
     for drawn in bet.drawn:
-        _add_to_grant(
+        add_to_grant(
             after,
             Grant(
                 drawn.grant_id,
@@ -389,7 +377,7 @@ def _hold_released(after: Wallet, data: HoldReleased, step: Step) -> dict[str, I
 def _resolve_hold(
     after: Wallet, items: Items, hold_id: str, status: Literal["captured", "released"]
 ) -> dict[str, Item]:
-    hold = _existing(items, hold_key(hold_id), Hold)
+    hold = existing(items, hold_key(hold_id), Hold)
     after.open_items -= 1
     if hold.expires_at_us is not None:
         _drop_expiring_hold(after, hold_id)
@@ -404,22 +392,22 @@ def _hold_expired(after: Wallet, data: HoldExpired, _step: Step) -> dict[str, It
 
 def _transfer_sent(after: Wallet, data: TransferSent, _step: Step) -> dict[str, Item]:
     after.open_items += 1
-    _add_outstanding(after, data.asset, data.amount)
+    add_outstanding(after, data.asset, data.amount)
     return {transfer_key(data.transfer_id): SentTransfer("sent", data.to_user_id, data.asset, data.amount)}
 
 
 def _transfer_concluded(after: Wallet, data: TransferDelivered | TransferReturned, step: Step) -> dict[str, Item]:
-    sent = _existing(step.items, transfer_key(data.transfer_id), SentTransfer)
+    sent = existing(step.items, transfer_key(data.transfer_id), SentTransfer)
     assert sent == SentTransfer("sent", data.to_user_id, data.asset, data.amount), (sent, data)
     after.open_items -= 1
-    _add_outstanding(after, data.asset, -data.amount)
+    add_outstanding(after, data.asset, -data.amount)
     status: Literal["delivered", "returned"] = "delivered" if isinstance(data, TransferDelivered) else "returned"
     return {transfer_key(data.transfer_id): SentTransfer(status)}
 
 
 def _bonus_granted(after: Wallet, data: BonusGranted, step: Step) -> dict[str, Item]:
     position = str(step.position)
-    _add_to_grant(
+    add_to_grant(
         after,
         Grant(
             data.grant_id,
@@ -441,7 +429,7 @@ def _bonus_granted(after: Wallet, data: BonusGranted, step: Step) -> dict[str, I
 
 
 def _bonus_expired(after: Wallet, data: BonusExpired, _step: Step) -> dict[str, Item]:
-    _take_from_grants(after, {data.grant_id: data.amount})
+    take_from_grants(after, {data.grant_id: data.amount})
     return {}
 
 
@@ -460,7 +448,7 @@ def _adjustment_proposed(after: Wallet, data: AdjustmentProposed, step: Step) ->
 
 def _adjustment_resolved(after: Wallet, data: AdjustmentApproved | AdjustmentRejected, step: Step) -> dict[str, Item]:
     key = adjustment_key(data.adjustment_id)
-    proposal = _existing(step.items, key, Proposal)
+    proposal = existing(step.items, key, Proposal)
     after.open_items -= 1
     status: Literal["approved", "rejected"] = "approved" if isinstance(data, AdjustmentApproved) else "rejected"
     return {key: replace(proposal, status=status)}
@@ -468,10 +456,10 @@ def _adjustment_resolved(after: Wallet, data: AdjustmentApproved | AdjustmentRej
 
 def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Item]:
     key = reversible_key(data.position)
-    original = _existing(step.items, key, Reversible)
+    original = existing(step.items, key, Reversible)
     changed: dict[str, Item] = {key: replace(original, reversed=True)}
     if original.grant_id is not None:
-        _take_from_grants(after, {original.grant_id: original.bonus})
+        take_from_grants(after, {original.grant_id: original.bonus})
     if original.order_id is not None:
         changed[order_key(original.order_id)] = Order("deposit", "reversed", original.asset, original.cash, 0)
     return changed
@@ -521,13 +509,6 @@ def _balances_only(_after: Wallet, _data: Any, _step: Step) -> dict[str, Item]:
     return {}
 
 
-def _existing(items: Items, key: str, kind: type[ItemT]) -> ItemT:
-    """The item under ``key``, which exists and is of ``kind``: ``decide`` has checked it."""
-    item = items[key]
-    assert isinstance(item, kind), (key, item)
-    return item
-
-
 # A table, not a match: thirty isinstance checks in a row would cost more than the change itself.
 _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     WalletOpened: _opened,
@@ -561,6 +542,8 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     WalletUnfrozen: _unfrozen,
     WalletClosed: _closed,
     AgentLevelSet: _agent_level_set,
+    CommissionDue: _commission_due,
+    CommissionPaid: _commission_paid,
     ResultRecorded: _period_ended,
     PeriodCancelled: _period_ended,
     WriterOpened: _balances_only,  # of the partition's own stream, which has no wallet

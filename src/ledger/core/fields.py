@@ -304,6 +304,22 @@ EventPayoutRest = Annotated[
         extra_json_schema={"minimum": 1},
     ),
 ]
+EventUnboundedAmount = Annotated[
+    int,
+    Meta(
+        description=f"Amount {_MINOR}; a sum, which may be larger than any amount",
+        examples=[50_000],
+        extra_json_schema={"minimum": 0},
+    ),
+]
+EventDay = Annotated[
+    str,
+    Meta(
+        description="A day, UTC",
+        examples=["2026-11-23"],
+        extra_json_schema={"pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    ),
+]
 EventAmountOrZero = Annotated[
     int,
     Meta(

@@ -8,7 +8,9 @@ Invariants:
 
 from typing import Any, Final
 
-from ledger.core.commands import ConcludeTransfer, CountReferral, ReceiveTransfer, WalletFollowUp
+from ledger.core.commands import ConcludeTransfer, CountReferral, PayCommission, ReceiveTransfer, WalletFollowUp
+from ledger.core.commission_events import CommissionDue, CommissionPaid
+from ledger.core.commissions import pay_commission
 from ledger.core.events import (
     TRANSIT_TRANSFERS,
     Event,
@@ -22,6 +24,7 @@ from ledger.core.events import (
     WalletOpened,
 )
 from ledger.core.fields import REFERRAL_LEVELS
+from ledger.core.games.rules import RuleBook
 from ledger.core.items import Item, SentTransfer, transfer_key
 from ledger.core.money import in_bounds
 from ledger.core.position import Position
@@ -30,13 +33,17 @@ from ledger.core.rejections import Code
 from ledger.core.wallet import Wallet, balance_sum, limits_of
 
 
-def decide_follow_up(follow_up: WalletFollowUp, wallet: Wallet, time_us: int) -> Event:
-    """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome."""
+def decide_follow_up(follow_up: WalletFollowUp, wallet: Wallet, rules: RuleBook, time_us: int) -> Event:
+    """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome.
+
+    ``rules`` has those that the follow-up names."""
     match follow_up:
         case ReceiveTransfer():
             return _receive_transfer(follow_up, wallet, time_us)
         case ConcludeTransfer():
             return _conclude_transfer(follow_up, wallet, time_us)
+        case PayCommission():
+            return pay_commission(follow_up, wallet, rules, time_us)
         case CountReferral():
             counts = wallet.status in ("open", "frozen")
             data = ReferralCounted if counts else ReferralVoid
@@ -133,7 +140,10 @@ def fits(follow_up: WalletFollowUp, item: Item | None) -> bool:
 
 # The other types send none: looked up first, because nearly every event is of one of them.
 _SENDERS: Final[frozenset[type[Any]]] = frozenset(
-    {WalletOpened, ReferralCounted, TransferSent, TransferReceived, TransferRefused}
+    {
+        *(WalletOpened, ReferralCounted, TransferSent, TransferReceived, TransferRefused),
+        *(CommissionDue, CommissionPaid),
+    }
 )
 
 
@@ -166,6 +176,33 @@ def follow_up_of(event: Event, wallet: Wallet, position: Position, head: str) ->
                 cause_time_us=event.time_us,
                 member=data.member,
                 level=data.level + 1,
+            )
+        case CommissionDue():
+            assert wallet.referrer_id is not None, event
+            return PayCommission(
+                command_id=command_id,
+                user_id=wallet.referrer_id,
+                cause=cause,
+                cause_time_us=event.time_us,
+                member=event.user_id,
+                level=1,
+                asset=data.asset,
+                day=data.day,
+                stake=data.stake,
+                rules=data.rules,
+            )
+        case CommissionPaid() if data.referrer_id is not None:
+            return PayCommission(
+                command_id=command_id,
+                user_id=data.referrer_id,
+                cause=cause,
+                cause_time_us=event.time_us,
+                member=data.member,
+                level=data.level + 1,
+                asset=data.asset,
+                day=data.day,
+                stake=data.stake,
+                rules=data.rules,
             )
         case TransferSent():
             return ReceiveTransfer(

@@ -18,10 +18,11 @@ from ledger.core.bet_events import (
     ResultRecorded,
 )
 from ledger.core.commands import ResolvePeriod
+from ledger.core.commissions import terms_of
 from ledger.core.events import HOUSE_PAYOUTS, Event
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.payout import pay_legs
-from ledger.core.games.tables import PayTable
+from ledger.core.games.rules import RuleBook
 from ledger.core.items import Bet, OpenBet, split_payout
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
@@ -46,9 +47,9 @@ def resolution_of(event: Event, position: Position, head: str, partition: int) -
 
 
 def resolve_bet(
-    resolution: ResolvePeriod, open_bet: OpenBet, bet: Bet, wallet: Wallet, table: PayTable, time_us: int
+    resolution: ResolvePeriod, open_bet: OpenBet, bet: Bet, wallet: Wallet, rules: RuleBook, time_us: int
 ) -> Event:
-    """The event that ends the bet. ``table`` is the one that it was taken under."""
+    """The event that ends the bet. ``rules`` has the table that it was taken under."""
     of_game = bet.of_game
     assert bet.status == "open", bet
     assert of_game is not None, bet
@@ -71,7 +72,8 @@ def resolve_bet(
             return_stake(wallet.user_id, bet),
             balances_with(wallet, asset, bet.cash, bet.bonus),
         )
-    legs = pay_legs(table, of_game.selection, stake, resolution.result)
+    terms = terms_of(wallet, asset, rules, time_us)
+    legs = pay_legs(rules.tables[open_bet.table_digest], of_game.selection, stake, resolution.result)
     due = sum(leg.payout for leg in legs)
     room = AMOUNT_MAX - (owned_or_due(wallet, asset) - stake)
     payout = min(due, room, AMOUNT_MAX)
@@ -79,6 +81,8 @@ def resolve_bet(
         asset=asset,
         bet_id=open_bet.bet_id,
         cause=resolution.cause,
+        commission_at_us=None if terms is None else terms.due_at_us,
+        commission_rules=None if terms is None else terms.rules,
         legs=tuple((leg, part, paid) for leg, part, paid in legs),
         payout=payout,
         unpaid=due - payout or None,

@@ -35,6 +35,7 @@ from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.errors import LogDamaged
 from ledger.operations.verifying.anchors import Anchor, Anchors, Contradiction
+from ledger.operations.verifying.commissions import COMMISSIONS
 from ledger.operations.verifying.damage import damaged, link_of
 from ledger.operations.verifying.follow_ups import FollowUps
 from ledger.operations.verifying.postings import HANDLERS, Book, Handler, Mismatch, difference, moves_nothing
@@ -108,7 +109,7 @@ _ACTORS_MAX: Final = 10_000
 _UNREADABLE: Final = (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _WITHOUT_WALLET: Final = frozenset({"referral_void", "transfer_refused", "writer_opened"})
-"""Types that the ledger records also on a wallet that was never opened."""
+"""Types that the ledger records also on a wallet that was never opened; a ``commission_paid`` has its reason then."""
 _OUTCOMES: Final = frozenset({"result_recorded", "period_cancelled"})
 """The types of the stream of a game, which is no wallet."""
 _BETS: Final = frozenset({"bet_placed", "bet_settled", "bet_cancelled"})
@@ -116,10 +117,16 @@ _FOLLOW_UPS: Final = frozenset(
     {
         *("wallet_opened", "referral_counted", "referral_void", "transfer_sent"),
         *("transfer_received", "transfer_refused", "transfer_delivered", "transfer_returned"),
+        *("commission_due", "commission_paid"),
     }
 )
 """The types that send a follow-up or record one."""
-_OWN_ID: Final = {"hold_expired": "~expiry:", "bonus_expired": "~expiry:", "writer_opened": "~open:"}
+_OWN_ID: Final = {
+    "hold_expired": "~expiry:",
+    "bonus_expired": "~expiry:",
+    "commission_due": "~commission:",
+    "writer_opened": "~open:",
+}
 """Events whose ``command_id`` is this and their own seq."""
 
 
@@ -136,7 +143,7 @@ class _Type(NamedTuple):
 _TYPES: Final = {
     of: _Type(
         kind,
-        HANDLERS.get(kind.name, moves_nothing),
+        (HANDLERS | COMMISSIONS).get(kind.name, moves_nothing),
         KEYS.get(kind.name),
         kind.name in _FOLLOW_UPS | _OUTCOMES | _BETS or kind.name in SECOND_KEY,
     )
@@ -425,7 +432,9 @@ class _Partition:
             raise Mismatch(f"{user_id} belongs to another partition")
         if event.type == "wallet_opened":
             self._whole.opened.add(user_id)
-        elif event.type not in _WITHOUT_WALLET:
+        elif event.type not in _WITHOUT_WALLET and not (
+            event.type == "commission_paid" and event.data.reason == "wallet_not_open"
+        ):
             raise Mismatch(f"the wallet {user_id} was not opened before")
 
     def _new_actor(self, event: Record) -> None:

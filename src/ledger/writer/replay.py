@@ -17,6 +17,7 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
+from ledger.core.commissions import COMMISSION
 from ledger.core.decide import EXPIRY
 from ledger.core.events import Event, WriterOpened
 from ledger.core.evolve import balances_follow, items_read_by
@@ -108,7 +109,7 @@ def _fold(state: PartitionState, replayed: Replayed, event: Event, at: Head) -> 
         replayed.announced.append(Announced(event, position, at.sha256))
     if (
         event.command_id[0] == "~"
-        and not event.command_id.startswith(EXPIRY)
+        and not event.command_id.startswith((EXPIRY, COMMISSION))
         and kind is not BetSettled  # the cause of a settlement has sent no follow-up that is kept
         and kind is not BetCancelled
     ):

@@ -32,7 +32,7 @@ from ledger.core.position import Position
 from ledger.core.record import Head, encode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.settlement import resolve_bet
-from ledger.core.wallet import Wallet
+from ledger.core.wallet import Wallet, has_timers
 from ledger.errors import PartitionsDisagree
 from ledger.ports import NewRecord
 from ledger.writer.requests import (
@@ -225,7 +225,7 @@ class RoundDecider:
         if request.dry_run:
             decided.responses.append((request, self._dry_run(decided, request, wallet, items)))
             return True
-        if wallet.grants or wallet.expiring_holds:
+        if has_timers(wallet):
             wallet = self._expire_due(decided, wallet)
             if user_id in decided.unfinished:
                 return False
@@ -249,8 +249,8 @@ class RoundDecider:
         assert type(decision) is Event, decision
         after, position = self._accept(decided, wallet, decision, items)
         decided.responses.append((request, Accepted(decided.records[-1].record, position, decided.head.sha256)))
-        if after.grants or after.expiring_holds:
-            self._expire_due(decided, after)  # money that came back to an expired grant, a hold that began expired
+        if has_timers(after):  # money that came back to an expired grant, a hold that began expired
+            self._expire_due(decided, after)
         return True
 
     def _dry_run(
@@ -293,7 +293,7 @@ class RoundDecider:
                 reason = f"{follow_up.cause} concludes a transfer that {follow_up.user_id} did not send like this"
                 raise PartitionsDisagree(self._partition, decided.head.seq, reason)
         decided.finished.append(waiting)
-        self._accept(decided, wallet, decide_follow_up(follow_up, wallet, decided.time_us), items)
+        self._accept(decided, wallet, decide_follow_up(follow_up, wallet, self._rules, decided.time_us), items)
 
     def _resolve(self, decided: Round, waiting: FollowUpRequest, resolution: ResolvePeriod) -> None:
         """End the open bets of a period by its outcome, or as many as go into the round."""
@@ -317,12 +317,11 @@ class RoundDecider:
         key = bet_key(open_bet.bet_id)
         bet = self._state.item(wallet.user_id, key)
         assert isinstance(bet, Bet), (open_bet, bet)
-        table = self._rules.tables[open_bet.table_digest]
-        event = resolve_bet(resolution, open_bet, bet, wallet, table, decided.time_us)
+        event = resolve_bet(resolution, open_bet, bet, wallet, self._rules, decided.time_us)
         after, _ = self._accept(decided, wallet, event, {key: bet})
         decided.settled += 1
-        if after.grants or after.expiring_holds:
-            self._expire_due(decided, after)  # money that came back to an expired grant
+        if has_timers(after):  # money that came back to an expired grant, a commission that is due at once
+            self._expire_due(decided, after)
         return True
 
     def _expire_due(self, decided: Round, wallet: Wallet) -> Wallet:

@@ -14,6 +14,8 @@ from ledger.core.games.catalog import KINDS
 from ledger.core.games.periods import SECOND_US, is_on_grid, length_of, length_s_of_game, start_of
 from ledger.core.games.tables import ODDS_MAX, PayTable, digest_of
 from ledger.core.money import AMOUNT_MAX, Assets
+from ledger.core.money_rules import NO_MONEY, Money
+from ledger.core.money_rules import digest_of as digest_of_money
 
 BUILT_IN_LENGTHS: Final = ("30s", "1m", "3m", "5m", "10m")
 EXTERNAL_GAME: Final = "external"
@@ -48,15 +50,31 @@ Games = Mapping[str, Game]
 
 
 class RuleBook(Struct, frozen=True):
-    """The games that take bets, and every table that an open bet may have been taken under, by its digest."""
+    """The games that take bets, and every table that an open bet may have been taken under, by its digest; the rules
+    of money flows, their digest ("" if there are none), and every set of them that the log keeps, by its digest."""
 
     games: Games
     tables: dict[str, PayTable]
+    money: Money = NO_MONEY
+    money_digest: str = ""
+    money_kept: dict[str, Money] = {}
 
 
-def book_of(games: Games, kept: Mapping[str, PayTable] | None = None) -> RuleBook:
-    """The book of ``games``, with the tables that the log has kept."""
-    return RuleBook(games, {**(kept or {}), **{game.digest: game.table for game in games.values()}})
+def book_of(
+    games: Games,
+    kept: Mapping[str, PayTable] | None = None,
+    money: Money = NO_MONEY,
+    money_kept: Mapping[str, Money] | None = None,
+) -> RuleBook:
+    """The book of ``games`` and ``money``, with the tables and rules that the log has kept."""
+    digest = digest_of_money(money)
+    return RuleBook(
+        games,
+        {**(kept or {}), **{game.digest: game.table for game in games.values()}},
+        money,
+        digest,
+        {**(money_kept or {}), **({digest: money} if digest else {})},
+    )
 
 
 def span_of(game: Game, period: str) -> Span | None:

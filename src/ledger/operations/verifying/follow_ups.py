@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from ledger.operations.verifying.postings import Mismatch
 from ledger.operations.verifying.records import Record
 
@@ -24,6 +26,7 @@ _TRANSFER: Final = "transfer"
 _RETURN: Final = "return"
 _DELIVERY: Final = "delivery"
 _REFERRAL: Final = "referral"
+_COMMISSION: Final = "commission"
 
 _Expected = tuple[str, tuple[Any, ...], int, str]
 """The wallet that must record it, what it must record, the cause's time and position."""
@@ -56,6 +59,18 @@ class FollowUps:
                 if referrer is None or referrer == data.member or data.level >= _LEVELS:
                     return
                 to, what = referrer, (_REFERRAL, data.member, data.level + 1)
+            case "commission_due":
+                to = self._referrers.get(event.user_id)
+                if to is None:
+                    raise Mismatch("the wallet has no referrer, who would be paid a commission")
+                what = (_COMMISSION, event.user_id, 1, data.asset, data.day, data.stake, data.rules)
+            case "commission_paid":
+                if data.referrer_id is UNSET:
+                    return
+                to = self._referrers.get(event.user_id)
+                if to != data.referrer_id or to == data.member or data.level >= _LEVELS:
+                    raise Mismatch(f"no commission of level {data.level + 1} goes to {data.referrer_id}")
+                what = (_COMMISSION, data.member, data.level + 1, data.asset, data.day, data.stake, data.rules)
             case "transfer_sent":
                 to, what = data.to_user_id, (_TRANSFER, data.transfer_id, event.user_id, data.asset, data.amount)
             case "transfer_received":
@@ -79,6 +94,8 @@ class FollowUps:
         match event.type:
             case "referral_counted" | "referral_void":
                 what: tuple[Any, ...] = (_REFERRAL, data.member, data.level)
+            case "commission_paid":
+                what = (_COMMISSION, data.member, data.level, data.asset, data.day, data.stake, data.rules)
             case "transfer_received" | "transfer_refused":
                 what = (_TRANSFER, data.transfer_id, data.from_user_id, data.asset, data.amount)
             case "transfer_delivered":

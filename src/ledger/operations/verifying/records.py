@@ -97,6 +97,8 @@ class BetSettled(_Data, kw_only=True):
     asset: Text = UNSET
     bet_id: str
     cause: Text = UNSET
+    commission_at_us: Amount = UNSET
+    commission_rules: Text = UNSET
     legs: list[tuple[str, int, int]] | UnsetType = UNSET
     metadata: Metadata = UNSET
     payout: int
@@ -264,6 +266,29 @@ class AgentLevelSet(_Data, kw_only=True):
     private: Text = UNSET
 
 
+class CommissionDue(_Data, kw_only=True):
+    asset: str
+    cause: str
+    day: str
+    rules: str
+    stake: int
+
+
+class CommissionPaid(_Data, kw_only=True):
+    amount: int
+    asset: str
+    carried_e9: int
+    cause: str
+    day: str
+    level: int
+    member: str
+    rate_e9: int
+    reason: Text = UNSET
+    referrer_id: Text = UNSET
+    rules: str
+    stake: int
+
+
 class ResultRecorded(_Data, kw_only=True):
     metadata: Metadata = UNSET
     period: str
@@ -315,6 +340,8 @@ _DATA: Final[dict[str, type[_Data]]] = {
     "wallet_unfrozen": StatusChanged,
     "wallet_closed": StatusChanged,
     "agent_level_set": AgentLevelSet,
+    "commission_due": CommissionDue,
+    "commission_paid": CommissionPaid,
     "result_recorded": ResultRecorded,
     "period_cancelled": PeriodCancelled,
     "writer_opened": WriterOpened,
