@@ -21,8 +21,8 @@ from projections.tables.tables import Tables
 
 
 class ReferralRow(Row):
-    """How many members opened a wallet ``level`` steps below, where ``asset`` is ""; else what was paid in commissions
-    of the asset on their stakes."""
+    """How many members opened a wallet ``level`` steps below, where ``asset`` is ""; else the commissions in the
+    asset that were paid on their stakes."""
 
     table = "referral"
     key_length = 3
