@@ -2,17 +2,23 @@
 
 Invariants:
 (1) requests are bounded by ``requests_max``; follow-ups are not, because refusing one would lose it;
-(2) requests that are put back go to the front, in their order, so a wallet's commands never change their order.
+(2) requests that are put back go to the front, in their order, so a wallet's commands never change their order;
+(3) few commissions are taken at a time, however many wait: those of a whole day are sent at once, and nothing else
+    must wait for them.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from ledger.core.commands import PayCommission
 from ledger.writer.requests import FollowUpRequest, Request
 
 T = TypeVar("T")
+
+COMMISSIONS_PER_ROUND: Final = 32
+"""The most commissions that a round takes. Chosen as for settlements, whose events cost the same."""
 
 
 class Mailbox:
@@ -21,11 +27,16 @@ class Mailbox:
     def __init__(self, requests_max: int) -> None:
         self.requests_max = requests_max
         self.requests: deque[Request] = deque()
-        self.follow_ups: deque[FollowUpRequest] = deque()
+        self._follow_ups: deque[FollowUpRequest] = deque()
+        self._commissions: deque[FollowUpRequest] = deque()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self.requests) + len(self.follow_ups)
+        return len(self.requests) + self.follow_ups_waiting
+
+    @property
+    def follow_ups_waiting(self) -> int:
+        return len(self._follow_ups) + len(self._commissions)
 
     def put(self, request: Request) -> bool:
         """Put a request behind the others. False, and nothing is put, if ``requests_max`` wait already."""
@@ -36,17 +47,32 @@ class Mailbox:
         return True
 
     def put_follow_up(self, follow_up: FollowUpRequest) -> None:
-        self.follow_ups.append(follow_up)
+        self._queue_of(follow_up).append(follow_up)
         self._changed.set()
 
     def put_back(self, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest] = ()) -> None:
         """Put them before everything else: they were taken, and are to be decided later."""
         self.requests.extendleft(reversed(requests))
-        self.follow_ups.extendleft(reversed(follow_ups))
+        for follow_up in reversed(follow_ups):
+            self._queue_of(follow_up).appendleft(follow_up)
 
     def take(self, limit: int) -> tuple[list[Request], list[FollowUpRequest]]:
-        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first."""
-        return _take(self.requests, limit), _take(self.follow_ups, limit)
+        """At most ``limit`` requests, ``limit`` follow-ups and ``COMMISSIONS_PER_ROUND`` commissions, the oldest
+        first."""
+        follow_ups = _take(self._follow_ups, limit) + _take(self._commissions, COMMISSIONS_PER_ROUND)
+        return _take(self.requests, limit), follow_ups
+
+    @property
+    def follow_ups(self) -> list[FollowUpRequest]:
+        """All that wait, commissions last."""
+        return [*self._follow_ups, *self._commissions]
+
+    def clear_follow_ups(self) -> None:
+        self._follow_ups.clear()
+        self._commissions.clear()
+
+    def _queue_of(self, waiting: FollowUpRequest) -> deque[FollowUpRequest]:
+        return self._commissions if isinstance(waiting.follow_up, PayCommission) else self._follow_ups
 
     def wake(self) -> None:
         """End the wait of the task that takes."""

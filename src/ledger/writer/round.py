@@ -50,7 +50,10 @@ from ledger.writer.requests import (
 )
 from ledger.writer.state import PartitionState, command_key, open_bet_key
 
-TIMERS_PER_ROUND: Final = 1_024
+TIMERS_PER_ROUND: Final = 64
+"""The most wallets whose timers one round fires. Chosen: some 8 ms. The day of every member is closed at the same
+moment, and commands must not wait for all of them."""
+
 EXPIRIES_PER_ROUND: Final = 1_024
 """The most expiries of one round, of one wallet or of many. Chosen: some 100 ms. A request for a wallet with more due
 expiries waits for the next round."""

@@ -162,7 +162,7 @@ class Writer:
     @property
     def follow_ups_waiting(self) -> int:
         """Follow-ups that wait for a round."""
-        return len(self._mailbox.follow_ups)
+        return self._mailbox.follow_ups_waiting
 
     @property
     def idle(self) -> bool:
@@ -607,7 +607,7 @@ class Writer:
     def _abandon_follow_ups(self) -> None:
         """Leave the waiting follow-ups to the next writer of the partition, here or on another node."""
         self._abandoned.extend(self._mailbox.follow_ups)
-        self._mailbox.follow_ups.clear()
+        self._mailbox.clear_follow_ups()
 
     # --- a log that others may write to ----------------------------------------------------------------------------
 
