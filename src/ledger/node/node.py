@@ -17,6 +17,8 @@ from functools import partial
 from logging import getLogger
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.commands import AnyFollowUp, Command
@@ -91,7 +93,8 @@ class Node:
     ) -> None:
         """``clock_off_us``: how far this clock is from the log's."""
         self._log, self._store, self._clock, self._assets = log, store, clock, assets
-        self.rules = RuleBook(rules.games, dict(rules.tables))  # its writers may learn further tables
+        # Copies: its writers may learn further tables and rules.
+        self.rules = replace(rules, tables=dict(rules.tables), money_kept=dict(rules.money_kept))
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.clock_off_us = clock_off_us
