@@ -6,6 +6,7 @@ Exit status 0 whether the targets are met or not; 1 if the measurement could not
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -29,8 +30,15 @@ NAMES = (
 )
 """The measures in their order, as `measures.commands.MEASURES`; an import of that would slow every command."""
 
-DISTRIBUTED_NAMES = ("commands", "send", "visible", "cache", "rebuild", "leaving", "worker", "takeover")
+DISTRIBUTED_NAMES = ("commands", "send", "visible", "cache", "rebuild", "leaving", "soak", "worker", "takeover")
 """The measures of the distributed mode, as `measures.distributed.MEASURES`."""
+ONLY_IF_NAMED = ("soak",)
+"""Measures that take longer than all others together."""
+
+
+def chosen(known: Sequence[str], only: Sequence[str]) -> list[str]:
+    """The measures of a run, in their order: those that are named, or all but those that take long."""
+    return [name for name in known if (name in only if only else name not in ONLY_IF_NAMED)]
 
 
 @click.command()
@@ -39,7 +47,7 @@ DISTRIBUTED_NAMES = ("commands", "send", "visible", "cache", "rebuild", "leaving
     "only",
     multiple=True,
     type=click.Choice(tuple(dict.fromkeys((*NAMES, *DISTRIBUTED_NAMES)))),
-    help="This measure only; may be repeated.",
+    help="This measure only; may be repeated. soak, which takes 22 minutes, is measured only if it is named.",
 )
 @click.option("--quick", is_flag=True, help="Two short slices instead of five: under a minute, rough figures.")
 @click.option(
@@ -73,7 +81,7 @@ def bench(only: tuple[str, ...], *, quick: bool, distributed: bool, wallets: int
             raise click.UsageError(f"{name} is measured {'without' if distributed else 'with'} --distributed only")
     if distributed and wallets is not None:
         raise click.UsageError("--wallets is for measures without --distributed")
-    names = [name for name in known if not only or name in only]
+    names = chosen(known, only)
     if distributed:
         run.run(run.distributed(names, quick=quick, environment=os.environ), out=out)
     else:

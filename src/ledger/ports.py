@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from ledger.core.games.tables import PayTable
+from ledger.core.money_rules import Money
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 
@@ -100,6 +101,12 @@ class EventLog(Protocol):
 
     async def tables(self) -> Mapping[str, PayTable]:
         """The pay tables that are kept with the log, by their digests: of every game that a node has declared.
+
+        Raises LogUnavailable, LogUnreadable."""
+        ...
+
+    async def money_rules(self) -> Mapping[str, Money]:
+        """The rules of money flows that are kept with the log, by their digests: all that a node has declared.
 
         Raises LogUnavailable, LogUnreadable."""
         ...

@@ -9,7 +9,7 @@ from aiokafka.admin import NewTopic
 
 from deploy.local.servers import Kafka
 from kafka_judge import administered, new_topic, raw_values
-from ledger.core.games.rules import BUILT_IN, book_of, read_games
+from ledger.core.games.rules import BUILT_IN, book_of, read_rules
 from ledger.errors import LogMisconfigured, WrongAssets
 from ledger.kafka.address import parse_address
 from ledger.kafka.log import KafkaEventLog, open_log
@@ -48,11 +48,25 @@ async def test_the_same_assets_are_declared_once_however_often(logs: Declared) -
 
 
 async def test_every_pay_table_that_any_node_declared_is_kept_once(logs: Declared) -> None:
-    old, new = BUILT_IN.tables, book_of(read_games('{"games": {"k3_1m": {"fee_bp": 0}}}', {"INR": 2})).tables
+    old, new = BUILT_IN.tables, book_of(read_rules('{"games": {"k3_1m": {"fee_bp": 0}}}', {"INR": 2}).games).tables
     for tables in (old, new, old):
         await (await logs.open()).declare({"INR": 2}, tables)
     assert await (await logs.open()).tables() == {**old, **new}
     assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 1 + len({**old, **new})
+
+
+async def test_all_rules_of_money_flows_that_any_node_declared_are_kept_once(logs: Declared) -> None:
+    old, new = (
+        book_of({}, money=read_rules(text, {"INR": 2}).money).money_kept
+        for text in (
+            '{"money": {"INR": {"registration": 1}}}',
+            '{"money": {"INR": {"commission": {"rates_e9": [6000000], "agents": {"10": [1], "2": [3, 4]}}}}}',
+        )
+    )
+    for money in (old, new, old):
+        await (await logs.open()).declare({"INR": 2}, None, money)
+    assert await (await logs.open()).money_rules() == {**old, **new}
+    assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 1 + len({**old, **new}) == 3
 
 
 async def test_another_exponent_is_refused_and_nothing_is_written(logs: Declared) -> None:

@@ -243,6 +243,32 @@ def test_the_balancer_bounds_the_connections_of_one_address_and_the_time_for_a_r
         assert everything(long).startswith(b"HTTP/1.1 400 ")
 
 
+OPEN_WALLET = b'{"type":"open_wallet","command_id":"c","user_id":"half-closed"}'
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "response"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", b"HTTP/1.1 200 "),
+        # The node waits for this one: the client's half-close comes first, whatever the machine does.
+        (b"GET /v1/wallets/a?min_position=0:999&timeout_ms=500 HTTP/1.1\r\nhost: a\r\n\r\n", b"HTTP/1.1 504 "),
+        (
+            b"POST /v1/commands HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(OPEN_WALLET), OPEN_WALLET),
+            b"HTTP/1.1 201 ",
+        ),
+    ],
+    ids=["a read", "a read that waits", "a command"],
+)
+def test_a_client_that_closes_its_sending_side_gets_its_response_through_the_balancer(
+    hurried_balancer: Balancer, request_bytes: bytes, response: bytes
+) -> None:
+    with connected(hurried_balancer) as connection:
+        connection.sendall(request_bytes)
+        connection.shutdown(socket.SHUT_WR)
+        assert everything(connection).startswith(response)
+
+
 def everything(connection: socket.socket) -> bytes:
     found = b""
     with contextlib.suppress(ConnectionError):

@@ -7,13 +7,14 @@ import pytest
 from click.testing import CliRunner
 
 from bench import run
-from bench.command import DISTRIBUTED_NAMES, bench
+from bench.command import DISTRIBUTED_NAMES, bench, chosen
 from bench.figures import BenchError, Row
 from bench.lab.distributed import QUICK, is_shared
 from bench.lab.one_node import Processes
 from bench.lab.servers import servers_of
 from bench.load.retrying import Finished, longest_s, wallets_in
 from bench.measures.distributed import MEASURES, steps
+from bench.measures.soak import growth_per_s
 from ledger.core.position import partition_of
 
 ENVIRONMENT = {
@@ -62,6 +63,26 @@ def test_partitions_are_shared_when_nodes_that_run_have_as_many_each(owners: dic
 def test_the_command_offers_every_measure_and_each_has_its_steps() -> None:
     assert tuple(MEASURES) == DISTRIBUTED_NAMES
     assert all(steps(QUICK, [name]) > 0 for name in DISTRIBUTED_NAMES)
+
+
+def test_growth_is_the_slope_of_the_last_looks_alone() -> None:
+    filling_caches = [(float(at_s), 1_000 * at_s) for at_s in range(0, 60, 10)]
+    steady = [(60.0, 60_100), (70.0, 59_900), (80.0, 60_100), (90.0, 59_900)]
+    assert abs(growth_per_s([*filling_caches, *steady], 30.0)) < 10
+    assert growth_per_s([(at_s, size + 5 * int(at_s)) for at_s, size in steady], 30.0) == pytest.approx(
+        5 + growth_per_s(steady, 30.0)
+    )
+    assert growth_per_s(filling_caches, 30.0) == pytest.approx(1_000)
+    with pytest.raises(BenchError, match="too short"):
+        growth_per_s(steady, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("only", "measured"),
+    [((), set(DISTRIBUTED_NAMES) - {"soak"}), (("soak",), {"soak"}), (("send", "leaving"), {"send", "leaving"})],
+)
+def test_the_soak_is_measured_only_if_it_is_named(only: tuple[str, ...], measured: set[str]) -> None:
+    assert set(chosen(DISTRIBUTED_NAMES, only)) == measured
 
 
 @pytest.mark.parametrize("missing", list(ENVIRONMENT))

@@ -5,7 +5,8 @@ import resource
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from api.cli import listener
 from api.cli.listener import CannotListen, Listener, resolve_free
 from api.cli.open_files import FOR_OTHERS
 from api.composition.network import Address
+from api.http import application
 from deploy.local.server import free_port
+from unit.api_in_memory import InMemoryApi
 
 LONG = 1_000_000
 REQUEST = b"GET / HTTP/1.1\r\nhost: stakelog\r\n\r\n"
@@ -31,8 +34,7 @@ async def _http_only(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def listening(connections_max: int = 100) -> AsyncIterator[Listener]:
-    app: Any = _http_only
+async def listening(connections_max: int = 100, app: Any = _http_only) -> AsyncIterator[Listener]:
     one = Listener(app, resolve_free(Address("127.0.0.1", free_port()), "STAKELOG_PORT"), connections_max)
     await one.start()
     try:
@@ -94,6 +96,24 @@ async def test_headers_that_are_too_long_or_too_many_are_refused(header: bytes) 
             assert (await all_of(reader)).startswith(b"HTTP/1.1 431 ")
         except ConnectionError:
             assert len(header) == LONG, "closed while a long header was still being sent"
+        writer.close()
+
+
+@pytest.mark.parametrize("body", [b"", b'{"type":'], ids=["no body", "a part of the body"])
+async def test_after_a_408_the_connection_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(listener, "_HEADERS_WITHIN_MS", 3_600_000)  # so it is not closed because it is idle
+    monkeypatch.setattr(application, "BODY_WITHIN_S", 0.1)
+    async with InMemoryApi(tmp_path, 1) as http, listening(app=http.app) as one:
+        head = b"POST /v1/commands HTTP/1.1\r\nhost: stakelog\r\ncontent-type: application/json\r\n"
+        reader, writer = await connected(one, head + b"content-length: 99\r\n\r\n" + body)
+        async with asyncio.timeout(60):
+            response = await reader.readuntil(b"\r\n\r\n")
+        assert response.startswith(b"HTTP/1.1 408 ")
+        writer.write(b" " * (99 - len(body)) + b"GET /healthz HTTP/1.1\r\nhost: stakelog\r\n\r\n")
+        with suppress(ConnectionError):
+            assert b"HTTP/1.1 " not in await all_of(reader), "nothing else is served on this connection"
         writer.close()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from api.composition.settings import KNOWN, SettingsError, read_settings, refuse_unsafe
-from ledger.core.games.rules import BUILT_IN, book_of, read_games
+from ledger.core.games.rules import BUILT_IN, book_of, read_rules
+from ledger.core.money_rules import Money
 from ledger.errors import LogUnreadable, WrongAssets
 from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.readers import SqliteRecords
@@ -71,7 +72,7 @@ async def test_a_log_with_an_asset_that_the_setting_lacks_is_refused_and_unchang
 
 async def test_a_log_keeps_every_pay_table_that_was_declared(tmp_path: Path) -> None:
     path = tmp_path / "events.sqlite3"
-    old, new = BUILT_IN.tables, book_of(read_games('{"games": {"k3_1m": {"fee_bp": 0}}}', {"INR": 2})).tables
+    old, new = BUILT_IN.tables, book_of(read_rules('{"games": {"k3_1m": {"fee_bp": 0}}}', {"INR": 2}).games).tables
     for tables in (old, new, old):
         log = SqliteEventLog(path, 2)
         await log.declare({"INR": 2}, tables)
@@ -81,6 +82,37 @@ async def test_a_log_keeps_every_pay_table_that_was_declared(tmp_path: Path) -> 
     await log.close()
     with closing(SqliteRecords(path)) as records:
         assert records.tables() == {**old, **new}
+
+
+COMMISSIONS = '{"money": {"INR": {"commission": {"rates_e9": [6000000], "agents": {"10": [1], "2": [3, 4]}}}}}'
+
+
+def money_kept(text: str) -> dict[str, Money]:
+    return book_of({}, money=read_rules(text, {"INR": 2}).money).money_kept
+
+
+async def test_a_log_keeps_all_rules_of_money_flows_that_were_declared(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite3"
+    old, new = money_kept('{"money": {"INR": {"registration": 1}}}'), money_kept(COMMISSIONS)
+    for money in (old, {}, new, old):
+        log = SqliteEventLog(path, 2)
+        await log.declare({"INR": 2}, None, money)
+        await log.close()
+    log = SqliteEventLog(path, 2)
+    assert len({**old, **new}) == 2
+    assert await log.money_rules() == {**old, **new}
+    await log.close()
+    with closing(SqliteRecords(path)) as records:
+        assert records.money_rules() == {**old, **new}
+
+
+async def test_rules_of_money_flows_that_were_changed_in_the_file_are_refused(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path / "events.sqlite3", 2)
+    await log.declare({"INR": 2}, None, money_kept('{"money": {"INR": {"registration": 2500}}}'))
+    log._writer.execute("UPDATE meta SET value = replace(value, '2500', '2501') WHERE key = 'money_rules'")
+    with pytest.raises(LogUnreadable, match="another digest"):
+        await log.money_rules()
+    await log.close()
 
 
 async def test_a_pay_table_that_was_changed_in_the_file_is_refused(tmp_path: Path) -> None:

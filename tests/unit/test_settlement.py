@@ -12,7 +12,7 @@ import pytest
 
 from ledger.core.bet_events import BetCancelled, BetSettled
 from ledger.core.games.periods import name_of
-from ledger.core.games.rules import BUILT_IN, book_of, read_games
+from ledger.core.games.rules import BUILT_IN, book_of, read_rules
 from ledger.core.items import Bet, OpenBet
 from ledger.core.position import partition_of
 from ledger.core.record import decode
@@ -327,7 +327,7 @@ async def test_a_bet_is_paid_by_the_table_that_it_was_taken_under_after_the_rule
     world = await bets_placed()
     old = BUILT_IN.games["wingo_30s"]
     world.appended.tables[old.digest] = old.table  # as a node declares at its start
-    games = read_games('{"games": {"wingo_30s": {"odds": {"big": 100, "number": 100}, "fee_bp": 0}}}', ASSETS)
+    games = read_rules('{"games": {"wingo_30s": {"odds": {"big": 100, "number": 100}, "fee_bp": 0}}}', ASSETS).games
     assert games["wingo_30s"].digest != old.digest
     world.options["rules"] = book_of(games)
     await world.restart()
@@ -338,7 +338,7 @@ async def test_a_bet_is_paid_by_the_table_that_it_was_taken_under_after_the_rule
 
 async def test_a_bet_that_another_writer_took_in_the_meantime_is_paid_by_that_writer_s_table() -> None:
     other = BUILT_IN.games["wingo_30s"]
-    rules = book_of(read_games('{"games": {"wingo_30s": {"fee_bp": 0}}}', ASSETS))
+    rules = book_of(read_rules('{"games": {"wingo_30s": {"fee_bp": 0}}}', ASSETS).games)
     rules.tables.pop(other.digest, None)
     world = await World(1, rules=rules).start()
     await world.given(open_wallet(), deposit(STAKE))
@@ -354,7 +354,7 @@ async def test_a_bet_that_another_writer_took_in_the_meantime_is_paid_by_that_wr
 
 async def test_open_bets_whose_table_is_lost_stop_the_start_with_the_reason() -> None:
     world = await bets_placed()
-    games = read_games('{"games": {"wingo_30s": {"fee_bp": 0}}}', ASSETS)
+    games = read_rules('{"games": {"wingo_30s": {"fee_bp": 0}}}', ASSETS).games
     world.options["rules"] = book_of(games)
     world.options["rules"].tables.pop(BUILT_IN.games["wingo_30s"].digest, None)
     await world.crash()

@@ -103,7 +103,7 @@ def serve() -> None:
                           each seal [none]
     STAKELOG_SUSPECT_READS  mark or refuse reads of rows that differ from the
                           log [mark]
-    STAKELOG_RULES        the built-in games, or a JSON file of games and pay tables
+    STAKELOG_RULES        the built-in games, or a JSON file of games, pay tables and money flows
     """
     from api.cli.serve import CannotServe, NoLedger
     from api.cli.serve import serve as serve_until_stopped

@@ -179,8 +179,8 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
             verify, records, progress=lambda done, total: report("verifying the folder", done, total)
         )
         async with _opened(move, records.partitions) as topic:
-            # The exponents and pay tables are moved too: no node can start with others, and open bets can be paid.
-            await topic.declare(move.assets, records.tables())
+            # The exponents and rules are moved too: no node can start with others, and open bets can be paid.
+            await topic.declare(move.assets, records.tables(), records.money_rules())
             copied_s = monotonic()
             copied = await migration.copy(records, verified.heads, topic, report)
             copied_s = monotonic() - copied_s

@@ -378,18 +378,19 @@ def _applications(
 
 @asynccontextmanager
 async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -> AsyncIterator[EventLog]:
-    """The log, once it declares the assets and the pay tables. Closed at the end, for a node that did not start; a
+    """The log, once it declares the assets and the rules. Closed at the end, for a node that did not start; a
     started one closes it itself."""
     try:
-        await log.declare(settings.assets, book_of(settings.games).tables)
+        rules = book_of(settings.games, money=settings.money)
+        await log.declare(settings.assets, rules.tables, rules.money_kept)
         yield log
     finally:
         await log.close()
 
 
 async def _rules(log: EventLog, settings: Settings) -> RuleBook:
-    """The games of the settings, and the pay tables of all bets in the log."""
-    return book_of(settings.games, await log.tables())
+    """The rules of the settings, and those that the log has kept."""
+    return book_of(settings.games, await log.tables(), settings.money, await log.money_rules())
 
 
 def _file_name(address: str) -> str:

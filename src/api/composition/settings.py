@@ -19,9 +19,11 @@ from api.composition.network import (
 from api.identity.identity import SECRET_MAX, SECRET_MIN, is_secret
 from api.limits.addresses import AnyNetwork, read_networks
 from api.limits.limits import Rates
-from ledger.core.games.rules import Games, WrongRules, built_in_games, read_games
+from ledger.core.games.rules import Games, RulesFile, built_in_games, read_rules
 from ledger.core.money import AMOUNT_MAX, Assets, parse_assets
+from ledger.core.money_rules import NO_MONEY, Money
 from ledger.core.position import PARTITIONS_MAX
+from ledger.core.rules_file import WrongRules
 
 ADJUST_MAX_UNITS: Final = 10_000
 """Chosen: corrections of a player's complaint are smaller. It bounds one command, so a stolen operator's token can
@@ -96,6 +98,8 @@ class Settings(Struct, frozen=True):
     auth: bool
     assets: Assets
     games: Games
+    money: Money = NO_MONEY
+    """The rules of money flows."""
     internal: Address | None = None
     """Where metrics and the routes of nodes are; None: metrics are on the main listener, and there are no nodes."""
     cluster_secret: str | None = None
@@ -163,6 +167,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     suspect_reads = environment.get("STAKELOG_SUSPECT_READS", "mark")
     if suspect_reads not in ("mark", "refuse"):
         raise SettingsError(f"STAKELOG_SUSPECT_READS={suspect_reads}: mark or refuse")
+    rules = _rules(environment, assets)
     internal, tls = _parsed(environment, "STAKELOG_INTERNAL", parse_address), _tls(environment)
     scheme = "http" if tls is None or internal is not None else "https"
     return Settings(
@@ -173,7 +178,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         advertise=_advertise(environment, f"{scheme}://{internal or Address(host, port)}"),
         auth=auth == "on",
         assets=assets,
-        games=_games(environment, assets),
+        games=rules.games,
+        money=rules.money,
         internal=internal,
         cluster_secret=_parsed(environment, "STAKELOG_CLUSTER_SECRET", parse_secret),
         tls=tls,
@@ -310,13 +316,13 @@ def _adjust_max(environment: Mapping[str, str], assets: Assets) -> Mapping[str, 
     return found
 
 
-def _games(environment: Mapping[str, str], assets: Assets) -> Games:
-    """The built-in games, with the rules file laid over them."""
+def _rules(environment: Mapping[str, str], assets: Assets) -> RulesFile:
+    """The built-in rules, with the rules file laid over them."""
     name = environment.get("STAKELOG_RULES")
     if not name:
-        return built_in_games()
+        return RulesFile(built_in_games(), NO_MONEY)
     try:
-        return read_games(Path(name).read_text("utf-8"), assets)
+        return read_rules(Path(name).read_text("utf-8"), assets)
     except WrongRules as error:
         raise SettingsError(f"STAKELOG_RULES={name}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:

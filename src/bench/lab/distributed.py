@@ -49,6 +49,8 @@ class DistributedPlan(Struct, frozen=True, kw_only=True):
     paced_s: float
     fold_events: int
     takeover_events: int
+    soak_s: float
+    soak_slice_s: float
 
 
 FULL = DistributedPlan(
@@ -60,6 +62,8 @@ FULL = DistributedPlan(
     paced_s=5.0,
     fold_events=40_000,
     takeover_events=1_000_000,
+    soak_s=1_320.0,
+    soak_slice_s=15.0,
 )
 """``leaves``: how often a node is stopped, and how often killed. ``fold_events``: what a worker folds in one pass."""
 QUICK = DistributedPlan(
@@ -71,6 +75,8 @@ QUICK = DistributedPlan(
     paced_s=2.0,
     fold_events=20_000,
     takeover_events=50_000,
+    soak_s=3.0,
+    soak_slice_s=0.5,
 )
 
 

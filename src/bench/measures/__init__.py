@@ -2,5 +2,5 @@
 
 `commands` has the write side, `reads` the read side, `cost` the processor time of a command, `login` what login and
 limits add to it, `cache` the share of reads that the cache serves, `takeover` a node without a state,
-`projection_worker` the worker, `distributed` all of that mode.
+`projection_worker` the worker, `soak` memory over time, `distributed` all of that mode.
 """

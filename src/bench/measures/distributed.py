@@ -18,6 +18,7 @@ from bench.lab.programs import Program
 from bench.load.retrying import RetryingClients
 from bench.measures import cache as cache_measures
 from bench.measures import projection_worker as worker_measures
+from bench.measures.soak import soak
 from bench.measures.takeover import take_over_once
 from bench.report import load_text, page_text, rate_text, three_figures
 from ledger.kafka.address import SESSION_TIMEOUT_MS, parse_address
@@ -337,6 +338,7 @@ MEASURES: dict[str, Callable[[DistributedLab], list[Row]]] = {
     "cache": cache,
     "rebuild": rebuild,
     "leaving": leaving,
+    "soak": soak,
     "worker": worker,
     "takeover": takeover,
 }
@@ -352,6 +354,7 @@ def steps(plan: DistributedPlan, names: Sequence[str]) -> int:
         "cache": 1,
         "rebuild": 1,
         "leaving": 2 * plan.leaves + 3,
+        "soak": 1,
         "worker": (1 + len(DATABASES)) * plan.few_pairs,
         "takeover": 1,
     }

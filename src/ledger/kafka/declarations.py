@@ -1,18 +1,18 @@
-"""The assets' exponents and the pay tables of games: the Kafka topic ``stakelog.declarations``, one partition.
+"""The assets' exponents, the pay tables of games and the rules of money flows: the Kafka topic
+``stakelog.declarations``, one partition.
 
-The key is the asset, or ``table:`` and the digest of the table.
+The key is the asset, or ``table:`` and the digest of the table, or ``money:`` and the digest of the rules.
 
 Invariants:
 (1) an asset's exponent is the one in the first record that names the asset;
 (2) a node writes no event before it has read the whole topic, compared it, added the missing assets, and read it
     again: of two nodes that declare at once both see which record is first, so at most one exponent is accepted.
 
-A node that is refused may have declared its other assets before; those declarations are valid. A table is named by
-its digest, so all declarations of one agree.
+A node that is refused may have declared its other assets before; those declarations are valid. Tables and rules
+are named by their digests, so all declarations of one agree.
 """
 
 import logging
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,6 +20,8 @@ from msgspec import Struct
 
 from ledger.core.games.tables import PayTable, canonical, read_table
 from ledger.core.money import Assets, lacking
+from ledger.core.money_rules import Money, read_kept
+from ledger.core.money_rules import canonical as canonical_money
 from ledger.errors import LogMisconfigured, LogUnavailable, OutcomeUnknown, WrongAssets, WrongPartitions
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import KafkaClient
@@ -35,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 _TABLE: Final = b"table:"
+_MONEY: Final = b"money:"
 
 
 class _Declaration(Struct, frozen=True):
@@ -42,19 +45,20 @@ class _Declaration(Struct, frozen=True):
     exponent: int
 
 
-class _Declared(NamedTuple):
+class Declared(NamedTuple):
+    """The assets' exponents, and the pay tables and rules of money flows by their digests."""
+
     assets: dict[str, int]
     tables: dict[str, PayTable]
+    money: dict[str, Money]
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Declaration).decode
 
 
-async def declare(
-    address: KafkaAddress, assets: Assets, tables: Mapping[str, PayTable], *, topic: str, timeout_s: float
-) -> None:
-    """Declare ``assets`` and ``tables``.
+async def declare(address: KafkaAddress, wanted: Declared, *, topic: str, timeout_s: float) -> None:
+    """Declare what is ``wanted`` and not declared yet.
 
     Raises WrongAssets if an asset was declared with another exponent; LogMisconfigured, LogUnavailable.
     """
@@ -70,47 +74,60 @@ async def declare(
     try:
         for _ in range(_TRIES):
             declared = await _declared(client)
-            _check(assets, declared.assets, topic)
-            records = [
-                (asset.encode(), _encode(_Declaration(asset, assets[asset])))
-                for asset in assets
-                if asset not in declared.assets
-            ]
-            records += [
-                (_TABLE + digest.encode(), canonical(table))
-                for digest, table in tables.items()
-                if digest not in declared.tables
-            ]
+            _check(wanted.assets, declared.assets, topic)
+            records = _missing(wanted, declared)
             if not records:
                 return
             try:
                 await client.append_keyed(_PARTITION, records)
             except OutcomeUnknown as error:
-                _log.warning("the assets and pay tables are declared again: %s", error)
+                _log.warning("the assets and rules are declared again: %s", error)
         declared = await _declared(client)
-        _check(assets, declared.assets, topic)
-        if not (assets.keys() <= declared.assets.keys() and tables.keys() <= declared.tables.keys()):
+        _check(wanted.assets, declared.assets, topic)
+        if _missing(wanted, declared):
             raise LogUnavailable(
-                f"{address} does not accept the declaration of assets and pay tables to {topic}; nothing was written"
+                f"{address} does not accept the declaration of assets and rules to {topic}; nothing was written"
             )
     finally:
         await client.close()
 
 
-async def declared_tables(address: KafkaAddress, *, topic: str, timeout_s: float) -> dict[str, PayTable]:
-    """The pay tables that any node has declared, by their digests. Raises LogUnavailable."""
+def _missing(wanted: Declared, declared: Declared) -> list[tuple[bytes, bytes]]:
+    """The keys and values of the records to write."""
+    return [
+        *(
+            (asset.encode(), _encode(_Declaration(asset, exponent)))
+            for asset, exponent in wanted.assets.items()
+            if asset not in declared.assets
+        ),
+        *(
+            (_TABLE + digest.encode(), canonical(table))
+            for digest, table in wanted.tables.items()
+            if digest not in declared.tables
+        ),
+        *(
+            (_MONEY + digest.encode(), canonical_money(money))
+            for digest, money in wanted.money.items()
+            if digest not in declared.money
+        ),
+    ]
+
+
+async def read_declared(address: KafkaAddress, *, topic: str, timeout_s: float) -> Declared:
+    """What any node has declared. Raises LogUnavailable."""
     client = KafkaClient(address, topic, timeout_s=timeout_s)
     await client.start()
     try:
-        return (await _declared(client)).tables
+        return await _declared(client)
     finally:
         await client.close()
 
 
-async def _declared(client: KafkaClient) -> _Declared:
-    """Return each asset's first exponent, and every table. Raises LogUnavailable."""
+async def _declared(client: KafkaClient) -> Declared:
+    """Return each asset's first exponent, and every table and set of rules. Raises LogUnavailable."""
     declared: dict[str, int] = {}
     tables: dict[str, PayTable] = {}
+    money: dict[str, Money] = {}
     end = await client.end_offset(_PARTITION)
     async for page in client.pages(_PARTITION, 0, end, _PAGE_BYTES):
         for stored in page.records:
@@ -119,12 +136,16 @@ async def _declared(client: KafkaClient) -> _Declared:
                     digest = stored.key.removeprefix(_TABLE).decode()
                     tables[digest] = read_table(digest, stored.value)
                     continue
+                if stored.key is not None and stored.key.startswith(_MONEY):
+                    digest = stored.key.removeprefix(_MONEY).decode()
+                    money[digest] = read_kept(digest, stored.value)
+                    continue
                 found = _decode(stored.value)
             except (ValueError, msgspec.MsgspecError, UnicodeDecodeError):
                 _log.warning("offset %d of the declarations is no declaration", stored.offset)
                 continue
             declared.setdefault(found.asset, found.exponent)
-    return _Declared(declared, tables)
+    return Declared(declared, tables, money)
 
 
 def _check(assets: Assets, declared: dict[str, int], topic: str) -> None:

@@ -30,6 +30,7 @@ from msgspec import Struct
 from ledger import background
 from ledger.core.games.tables import PayTable
 from ledger.core.money import Assets
+from ledger.core.money_rules import Money
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import (
     DELETE_STATE,
@@ -42,7 +43,7 @@ from ledger.errors import (
 )
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import NO_OFFSET, KafkaClient, Stored
-from ledger.kafka.declarations import DECLARATIONS, declare, declared_tables
+from ledger.kafka.declarations import DECLARATIONS, Declared, declare, read_declared
 from ledger.kafka.topic import APPEND_BYTES_MAX, prepare_topic
 from ledger.ports import NewRecord
 
@@ -341,13 +342,22 @@ class KafkaEventLog:
 
     # --- declarations --------------------------------------------------------------------------------------------
 
-    async def declare(self, assets: Assets, tables: Mapping[str, PayTable] | None = None) -> None:
-        """Store the assets' exponents, and the pay tables by their digests, in a separate topic. Raises WrongAssets
+    async def declare(
+        self, assets: Assets, tables: Mapping[str, PayTable] | None = None, money: Mapping[str, Money] | None = None
+    ) -> None:
+        """Store the assets' exponents, and the rules by their digests, in a separate topic. Raises WrongAssets
         if any node declared another exponent; LogMisconfigured, LogUnavailable."""
-        await declare(self._address, assets, tables or {}, topic=self._declarations, timeout_s=self._timeout_s)
+        declared = Declared(dict(assets), dict(tables or {}), dict(money or {}))
+        await declare(self._address, declared, topic=self._declarations, timeout_s=self._timeout_s)
 
     async def tables(self) -> dict[str, PayTable]:
-        return await declared_tables(self._address, topic=self._declarations, timeout_s=self._timeout_s)
+        return (await self._read_declared()).tables
+
+    async def money_rules(self) -> dict[str, Money]:
+        return (await self._read_declared()).money
+
+    async def _read_declared(self) -> Declared:
+        return await read_declared(self._address, topic=self._declarations, timeout_s=self._timeout_s)
 
     async def begin_within(self, partition: int, head: Head) -> bool:
         """Read the partition from the event ``head`` on, without the events before it, which cannot be read then.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ledger.core.games.tables import PayTable
+from ledger.core.money_rules import Money
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.errors import LedgerError, StaleHead
 from ledger.ports import NewRecord
@@ -33,6 +34,7 @@ class Appended:
         self.heads: list[Head] = [EMPTY] * partitions
         self.commands: set[tuple[str, str]] = set()
         self.tables: dict[str, PayTable] = {}
+        self.money_rules: dict[str, Money] = {}
 
 
 class MemoryEventLog:
@@ -88,6 +90,9 @@ class MemoryEventLog:
 
     async def tables(self) -> dict[str, PayTable]:
         return dict(self.appended.tables)
+
+    async def money_rules(self) -> dict[str, Money]:
+        return dict(self.appended.money_rules)
 
     async def close(self) -> None:
         """Nothing to release."""

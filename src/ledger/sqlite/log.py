@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 from ledger.core.games.tables import PayTable, read_tables, write_tables
 from ledger.core.money import Assets, lacking
+from ledger.core.money_rules import Money, read_all, write_all
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import (
     LedgerError,
@@ -39,6 +40,7 @@ from ledger.sqlite.log_file import (
     INSERT_META,
     SCHEMA,
     SELECT_ASSETS,
+    SELECT_MONEY_RULES,
     SELECT_TABLES,
     check_length,
     connect,
@@ -169,9 +171,12 @@ class SqliteEventLog:
             raise wrong_partitions(self._path, stored, partitions)
         return stored
 
-    async def declare(self, assets: Assets, tables: Mapping[str, PayTable] | None = None) -> None:
+    async def declare(
+        self, assets: Assets, tables: Mapping[str, PayTable] | None = None, money: Mapping[str, Money] | None = None
+    ) -> None:
         """Store the assets' exponents with the log, so that no written amount changes its meaning, and the pay tables
-        by their digests, so that every bet is paid by the one that it was taken under.
+        and rules of money flows by their digests, so that every bet is paid by the one that it was taken under, and
+        every bonus and commission can be recomputed.
 
         Raises WrongAssets if an asset has another exponent in this log, or `assets` lacks one of this log;
         LogUnreadable if they cannot be stored."""
@@ -193,10 +198,12 @@ class SqliteEventLog:
             if tables and not tables.keys() <= kept.keys():
                 text = write_tables({**kept, **tables})
                 self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('tables', ?)", (text,))
+            kept_money = self._kept_money()
+            if money and not money.keys() <= kept_money.keys():
+                text = write_all({**kept_money, **money})
+                self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('money_rules', ?)", (text,))
         except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
-            raise LogUnreadable(
-                f"the assets and pay tables declared in {self._path} cannot be stored: {error}"
-            ) from error
+            raise LogUnreadable(f"the assets and rules declared in {self._path} cannot be stored: {error}") from error
 
     def _kept_tables(self) -> dict[str, PayTable]:
         row = self._writer.execute(SELECT_TABLES).fetchone()
@@ -207,6 +214,16 @@ class SqliteEventLog:
             return self._kept_tables()
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise LogUnreadable(f"the pay tables in {self._path} cannot be read: {error}") from error
+
+    def _kept_money(self) -> dict[str, Money]:
+        row = self._writer.execute(SELECT_MONEY_RULES).fetchone()
+        return read_all(row[0]) if row else {}
+
+    async def money_rules(self) -> dict[str, Money]:
+        try:
+            return self._kept_money()
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise LogUnreadable(f"the rules of money flows in {self._path} cannot be read: {error}") from error
 
     def _sync_wal(self) -> None:
         """Make durable what a killed process left in the WAL: it may be written and not yet fsynced, and from now on

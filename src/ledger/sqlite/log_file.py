@@ -55,6 +55,7 @@ SCHEMA: Final = (
 )
 INSERT_META: Final = "INSERT INTO meta VALUES ('format', ?), ('partitions', ?)"
 SELECT_TABLES: Final = "SELECT value FROM meta WHERE key = 'tables'"
+SELECT_MONEY_RULES: Final = "SELECT value FROM meta WHERE key = 'money_rules'"
 SELECT_ASSETS: Final = "SELECT value FROM meta WHERE key = 'assets'"
 # CAST, because SQL may have stored the records as TEXT: the code that checks the chain needs bytes.
 _LAST: Final = """SELECT first_seq, last_seq, CAST(records AS BLOB) FROM append

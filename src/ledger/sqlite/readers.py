@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from ledger.core.games.tables import PayTable, read_tables
 from ledger.core.money import Assets
+from ledger.core.money_rules import Money, read_all
 from ledger.core.position import partition_of
 from ledger.core.record import Head, records_of_user, sha256_hex
 from ledger.errors import LedgerError, LogDamaged, LogUnavailable, LogUnreadable
 from ledger.ports import StoredRecord
 from ledger.sqlite.log_file import (
     SELECT_ASSETS,
+    SELECT_MONEY_RULES,
     SELECT_TABLES,
     check_length,
     connect,
@@ -78,6 +80,14 @@ class SqliteRecords(_LogFile):
             return read_tables(rows[0][0]) if rows else {}
         except (ValueError, TypeError) as error:
             raise LogUnreadable(f"the pay tables in {self._path} cannot be read: {error}") from error
+
+    def money_rules(self) -> dict[str, Money]:
+        """Return the rules of money flows that are kept with the log, by their digests."""
+        rows = self._rows(SELECT_MONEY_RULES)
+        try:
+            return read_all(rows[0][0]) if rows else {}
+        except (ValueError, TypeError) as error:
+            raise LogUnreadable(f"the rules of money flows in {self._path} cannot be read: {error}") from error
 
     def ends(self) -> list[int]:
         ends = dict(self._rows(self._ENDS))

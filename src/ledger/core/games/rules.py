@@ -1,10 +1,10 @@
-"""The games that can be played: built in, with the operator's rules file laid over them.
+"""The rules that a process plays by: the built-in games with the operator's rules file laid over them, and its money
+flows (``money_rules``).
 
-The file is JSON: ``{"games": {"wingo_2s": {"close_ms": 500, "odds": {"number": 900}}}}``. Every key is optional; one
-that is unknown or out of its range is refused by name. A game's name gives its rules and its length.
+The games of the file: ``{"games": {"wingo_2s": {"close_ms": 500, "odds": {"number": 900}}}}``. A game's name gives
+its rules and its length.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,18 +14,23 @@ from ledger.core.games.catalog import KINDS
 from ledger.core.games.periods import SECOND_US, is_on_grid, length_of, length_s_of_game, start_of
 from ledger.core.games.tables import ODDS_MAX, PayTable, digest_of
 from ledger.core.money import AMOUNT_MAX, Assets
-from ledger.core.money_rules import NO_MONEY, Money
+from ledger.core.money_rules import NO_MONEY, Money, money_of
 from ledger.core.money_rules import digest_of as digest_of_money
+from ledger.core.rules_file import (
+    WrongRules,
+    amounts_at,
+    integer_at,
+    integer_or_none,
+    known_keys,
+    object_at,
+    parsed,
+)
 
 BUILT_IN_LENGTHS: Final = ("30s", "1m", "3m", "5m", "10m")
 EXTERNAL_GAME: Final = "external"
 """The game whose rules the game server keeps."""
 
 _BETS_MAX: Final = 1_000_000
-
-
-class WrongRules(ValueError):
-    """The rules file cannot be used. The text, for the operator, names the key and says why."""
 
 
 class Game(Struct, frozen=True):
@@ -47,6 +52,13 @@ class Span(Struct, frozen=True):
 
 Games = Mapping[str, Game]
 """A game's name → the game. ``external`` is not in it."""
+
+
+class RulesFile(Struct, frozen=True):
+    """What a rules file says: the built-in games with its changes, and the rules of money flows by asset."""
+
+    games: Games
+    money: Money
 
 
 class RuleBook(Struct, frozen=True):
@@ -94,28 +106,14 @@ def built_in_games() -> dict[str, Game]:
     }
 
 
-def read_games(text: str, assets: Assets) -> dict[str, Game]:
-    """The built-in games with a rules file laid over them. Raises WrongRules."""
-    try:
-        rules = _object("the file", json.loads(text, object_pairs_hook=_without_repeats))
-    except ValueError as error:
-        raise WrongRules(f"it is not JSON: {error}") from None
-    _known_keys("", rules, ("games", "money"))
-    if rules.get("money"):
-        raise WrongRules("money: money flows are not built yet; leave the key out")
+def read_rules(text: str, assets: Assets) -> RulesFile:
+    """What a rules file says. Raises WrongRules."""
+    rules = parsed(text)
     games = built_in_games()
-    of_games = _object("games", rules.get("games"))
+    of_games = object_at("games", rules.get("games"))
     for name, changes in of_games.items():
         games[name] = _laid_over(f"games.{name}", name, changes, games.get(name), assets)
-    return games
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)} occurs twice")
-    return values
+    return RulesFile(games, money_of(rules.get("money"), assets))
 
 
 def _game(name: str, table: PayTable) -> Game:
@@ -132,19 +130,19 @@ def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: As
     if length_s is None:
         raise WrongRules(f"{at}: {length} is not a length that divides a day, as 30s, 5m or 1h")
     table = before.table if before is not None else PayTable(rules=rules, odds=dict(KINDS[rules].odds))
-    _known_keys(at, changes, ("close_ms", "fee_bp", "odds", "stake_min", "stake_max", "bets_per_period"))
-    odds = _object(f"{at}.odds", changes.get("odds"))
+    known_keys(at, changes, ("close_ms", "fee_bp", "odds", "stake_min", "stake_max", "bets_per_period"))
+    odds = object_at(f"{at}.odds", changes.get("odds"))
     for kind, value in odds.items():
         if kind not in table.odds:
             raise WrongRules(f"{at}.odds.{kind}: {rules} has no such leg kind; it has {', '.join(table.odds)}")
-        _integer(f"{at}.odds.{kind}", value, 0, ODDS_MAX)
-    stake_min = _amounts(f"{at}.stake_min", changes.get("stake_min"), assets)
-    stake_max = _amounts(f"{at}.stake_max", changes.get("stake_max"), assets)
+        integer_at(f"{at}.odds.{kind}", value, 0, ODDS_MAX)
+    stake_min = amounts_at(f"{at}.stake_min", changes.get("stake_min"), assets)
+    stake_max = amounts_at(f"{at}.stake_max", changes.get("stake_max"), assets)
     table = PayTable(
         rules=rules,
         odds={**table.odds, **odds},
-        fee_bp=_integer(f"{at}.fee_bp", changes.get("fee_bp", table.fee_bp), 0, 10_000),
-        close_ms=_integer(f"{at}.close_ms", changes.get("close_ms", table.close_ms), 0, length_s * 1_000 - 1),
+        fee_bp=integer_at(f"{at}.fee_bp", changes.get("fee_bp", table.fee_bp), 0, 10_000),
+        close_ms=integer_at(f"{at}.close_ms", changes.get("close_ms", table.close_ms), 0, length_s * 1_000 - 1),
         stake_min={**table.stake_min, **stake_min},
         stake_max={**table.stake_max, **stake_max},
         bets_per_period=_bets(f"{at}.bets_per_period", changes.get("bets_per_period", table.bets_per_period)),
@@ -155,38 +153,8 @@ def _laid_over(at: str, name: str, changes: Any, before: Game | None, assets: As
     return _game(name, table)
 
 
-def _known_keys(at: str, value: Any, known: tuple[str, ...]) -> None:
-    unknown = [key for key in _object(at or "the file", value) if key not in known]
-    if unknown:
-        name = f"{at}.{unknown[0]}" if at else unknown[0]
-        raise WrongRules(f"{name} is not a key; the keys are {', '.join(known)}")
-
-
-def _object(at: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise WrongRules(f"{at}: it must be a JSON object")
-    return value
-
-
-def _integer(at: str, value: Any, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise WrongRules(f"{at}: it must be an integer from {least} to {most}")
-    return value
-
-
-def _amounts(at: str, value: Any, assets: Assets) -> dict[str, int]:
-    amounts = _object(at, value)
-    for asset, amount in amounts.items():
-        if asset not in assets:
-            raise WrongRules(f"{at}.{asset}: the asset is not declared in STAKELOG_ASSETS")
-        _integer(f"{at}.{asset}", amount, 1, AMOUNT_MAX)
-    return amounts
-
-
 def _bets(at: str, value: Any) -> int | None:
-    return None if value is None else _integer(at, value, 1, _BETS_MAX)
+    return integer_or_none(at, value, 1, _BETS_MAX)
 
 
 BUILT_IN: Final = book_of(built_in_games())
