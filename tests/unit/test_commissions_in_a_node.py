@@ -10,8 +10,10 @@ from itertools import count
 import pytest
 
 from ledger.core.commission_events import CommissionDue, CommissionPaid
+from ledger.core.games.rules import BUILT_IN
+from ledger.core.money_rules import digest_of
 from ledger.core.position import partition_of
-from ledger.errors import LogUnavailable, OutcomeUnknown
+from ledger.errors import LogUnavailable, OutcomeUnknown, RulesMissing
 from ledger.memory.log import Failure
 from ledger.memory.state_store import MemoryStateStore
 from ledger.operations.audit import verify
@@ -125,6 +127,35 @@ async def test_a_clock_that_is_set_back_over_midnight_pays_a_day_once() -> None:
     assert (turnover.day, turnover.stake) == (MIDNIGHT // 86_400_000_000, STAKE), (
         "the partition's time is after midnight"
     )
+    await world.stop()
+
+
+# --- rules that change ---------------------------------------------------------------------------------------------
+
+
+async def test_a_day_is_paid_by_its_own_rules_on_a_node_that_started_with_others() -> None:
+    world = await bets_settled(MemoryStateStore())
+    await world.crash()
+    world.appended.money_rules[digest_of(money())] = money()  # as a node declares at its start
+    world.options["rules"] = rules(money(rates_e9=(1,)))
+    world.clock.now_us = DUE
+    await world.start()
+    await all_paid(world)
+    await world.stop()
+
+
+async def test_rules_that_are_lost_stop_the_partitions_that_are_to_pay_by_them() -> None:
+    world = await bets_settled(MemoryStateStore())
+    await world.crash()
+    world.options["rules"] = BUILT_IN
+    world.clock.now_us = DUE
+    await world.start()
+    with pytest.raises(RulesMissing, match="is to pay commissions by the rules"):
+        raise await world.node.halted
+    await world.crash()
+    world.options["rules"] = rules(money())
+    await world.start()
+    await all_paid(world)
     await world.stop()
 
 

@@ -123,7 +123,7 @@ def share(carried_e9: int, stake: int, rate_e9: int, room: int) -> tuple[int, in
 
 def rate_of(commission: Commission, agent_level: int, level: int) -> int:
     """The rate at ``level`` above the member, in billionths of the stake; 0 beyond the last rate."""
-    rates = commission.agents.get(str(agent_level), commission.rates_e9)
+    rates = commission.rates_of(agent_level)
     return rates[level - 1] if level <= len(rates) else 0
 
 

@@ -33,11 +33,11 @@ from ledger.errors import (
     LedgerError,
     LogUnavailable,
     OutcomeUnknown,
-    RulesMissing,
     StaleHead,
 )
 from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
+from ledger.writer.kept_rules import learn_money_rules, learn_tables
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.mailbox import Mailbox
 from ledger.writer.opening import Opening
@@ -227,18 +227,8 @@ class Writer:
         return replayed
 
     async def _learn_tables(self) -> None:
-        """Get the pay tables of the open bets that another node took, under rules that this one did not start with.
-        Raises RulesMissing, LogUnavailable."""
-        digests = self.state.open_bets.digests
-        tables = self._rules.tables
-        if digests - tables.keys():
-            tables.update(await self._log.tables())
-        if missing := sorted(digests - tables.keys()):
-            raise RulesMissing(
-                f"partition {self.partition} has open bets that were taken under the pay table {missing[0]}, which "
-                "is not kept with the log: restore the log's file or its topic of declarations, or start once with "
-                "the rules file that had this table"
-            )
+        """Raises RulesMissing, LogUnavailable."""
+        await learn_tables(self._log, self._rules, self.partition, self.state.open_bets.digests)
 
     async def follow(self, *, save_every: int) -> int:
         """Before ``start``: fold in the events that others have written since. Returns how many.
@@ -473,6 +463,7 @@ class Writer:
         """Decide, append, respond. Raises LedgerError if the partition cannot continue; every request is closed."""
         for attempt in range(_STALE_MAX):
             try:
+                await learn_money_rules(self._log, self._rules, self.partition, follow_ups)
                 now_us = max(self._clock(), self._time_us)
                 due = await self._decider.fetch(now_us, requests, follow_ups)
                 if self._opening.is_behind(self.state, self.head, follow_ups):
@@ -482,6 +473,11 @@ class Writer:
                     return
                 # Not before ``now_us``, if the clock steps back during the read: the due timers would be lost.
                 decided = self._decider.decide(self.head, now_us, self._clock(), requests, follow_ups, due)
+            except LogUnavailable as error:  # of the rules: nothing was decided
+                self._log_errors.warn("partition %d cannot read the rules of money flows: %s", self.partition, error)
+                self._wait_again(requests, follow_ups)
+                await asyncio.sleep(_RETRY_S)
+                return
             except LedgerError:  # the state cannot be relied on: nothing was decided
                 self.state.roll_back()
                 self._put_back(follow_ups)
