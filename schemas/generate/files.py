@@ -21,6 +21,7 @@ from api.http.problems import Problem, problem_of
 from api.openapi.records import record_file
 from ledger.core.commands import canonical
 from ledger.core.events import DATA_TYPES
+from ledger.core.games.rules import book_of, read_rules
 from ledger.core.money import parse_assets
 from ledger.core.position import partition_of
 from ledger.core.record import VERSION
@@ -31,7 +32,7 @@ from ledger.writer.requests import Accepted, IdReused, Refused
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
 from schemas.generate.roles_page import roles_page
-from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, SCENARIO, SECOND_US, START_US, Step
+from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, RULES, SCENARIO, SECOND_US, START_US, Step
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
 ELSEWHERE: Final = {
@@ -164,7 +165,11 @@ class _Stage:
     def __init__(self) -> None:
         self.now_us = START_US
         self.log = MemoryEventLog(PARTITIONS)
-        self.node = node_of_whole_log(self.log, MemoryStateStore(), lambda: self.now_us, parse_assets(DEFAULT_ASSETS))
+        assets = parse_assets(DEFAULT_ASSETS)
+        file = read_rules(json.dumps(RULES), assets)
+        self.node = node_of_whole_log(
+            self.log, MemoryStateStore(), lambda: self.now_us, assets, rules=book_of(file.games, money=file.money)
+        )
 
     async def move_to(self, at_s: float) -> None:
         self.now_us = START_US + int(at_s * SECOND_US)
@@ -201,6 +206,7 @@ async def _played() -> dict[str, Any]:
     scenario = {
         "about": "each step is posted when nothing is under way any more; the records are exact, and UTF-8",
         "assets": DEFAULT_ASSETS,
+        "rules": RULES,
         "steps": steps,
         "partitions": [
             {"partition": partition, "seq": head.seq, "head": head.sha256, "records": records[partition]}

@@ -32,6 +32,7 @@ def _inr(amount: int) -> dict[str, Any]:
 
 
 _BET: Final[dict[str, Any]] = {"game": "external", "asset": "INR"}
+_USDT_BET: Final[dict[str, Any]] = {"game": "external", "asset": "USDT"}
 GAME: Final = "game:wingo_30s"
 _WINGO: Final[dict[str, Any]] = {"game": "wingo_30s", "period": "20261123T130130Z", "asset": "INR"}
 _FIVE_D: Final[dict[str, Any]] = {"game": "5d_1m", "period": "20261123T130200Z", "asset": "INR"}
@@ -40,6 +41,19 @@ _BLOCK: Final[dict[str, Any]] = {
     "hash": "00" * 28 + "4a7bcdef",
     "time_us": START_US + 180_000_000,
 }
+
+RULES: Final[dict[str, Any]] = {
+    "money": {
+        "USDT": {
+            "commission": {
+                "mode": "per_bet",
+                "rates_e9": [6_000_000, 1_800_000, 540_000],
+                "agents": {"2": [7_000_000, 2_450_000, 857_500]},
+            }
+        }
+    }
+}
+"""The rules file of the scenario."""
 
 _NOW: Final = "20261123T130300Z"
 
@@ -163,6 +177,15 @@ SCENARIO: Final[tuple[Step, ...]] = (
     _at(100, "alice", "place_bet", "bet-11", bet_id="b11", selection="small", stake=7, **_WINGO),
     _at(101, "alice", "cancel_bet", "void-11", bet_id="b11"),
     _at(102, "bob", "place_bet", "bet-1", bet_id="b8", selection="even", stake=50, **_WINGO),
+    # Commissions per bet: carol's stake pays bob and alice, an agent; that of frank pays a wallet that is not open.
+    _at(103, "carol", "deposit", "pay-2", order_id="dep-2", asset="USDT", amount=5_000_003),
+    _at(104, "frank", "deposit", "pay-2", order_id="dep-2", asset="USDT", amount=1_000),
+    _at(105, "carol", "place_bet", "bet-2", bet_id="b2", period="r/6", selection="x", stake=5_000_003, **_USDT_BET),
+    _at(106, "carol", "settle_bet", "lost-2", bet_id="b2", payout=0),
+    _at(107, "frank", "unfreeze_wallet", "thaw-2", OPERATOR, reason="settled again"),
+    _at(108, "frank", "place_bet", "bet-2", bet_id="b2", period="r/6", selection="x", stake=1_000, **_USDT_BET),
+    _at(109, "frank", "settle_bet", "lost-2", bet_id="b2", payout=0),
+    _at(110, "frank", "freeze_wallet", "freeze-3", OPERATOR, reason="chargeback, once more"),
     _at(122, GAME, "record_result", "result-1", period="20261123T130130Z", result="5", metadata={"round": "1"}),
     _at(
         123,

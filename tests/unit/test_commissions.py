@@ -197,7 +197,7 @@ def test_each_asset_has_its_own_days_rules_and_rest() -> None:
     assert scene.balance("u1", "GOLD").cash == 70
 
 
-def test_the_wallet_of_nobody_s_member_counts_nothing() -> None:
+def test_a_wallet_without_a_referrer_counts_nothing() -> None:
     scene = chain(1)
     settled = bet(scene, "u1", 1_000)
     assert msgspec.to_builtins(settled.data) == {"bet_id": "b1", "payout": 0}

@@ -13,7 +13,6 @@ Invariants:
     never opened. A closed wallet is paid nothing, and the walk goes on.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import Struct
@@ -22,6 +21,7 @@ from ledger.core.case import Case, Decision, event_of
 from ledger.core.commands import PayCommission, SetAgentLevel
 from ledger.core.commission_events import CommissionDue, CommissionPaid
 from ledger.core.events import HOUSE_COMMISSIONS, AgentLevelSet, Event
+from ledger.core.games.periods import day_text
 from ledger.core.games.rules import RuleBook
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.money_rules import E9, Commission
@@ -128,13 +128,8 @@ def rate_of(commission: Commission, agent_level: int, level: int) -> int:
 
 
 def levels_of(commission: Commission) -> int:
-    """How many levels above the member have a rate, for everybody or for some agents."""
+    """How many levels above the member have a rate, of the common rates or those of some agents."""
     return max(map(len, (commission.rates_e9, *commission.agents.values())))
-
-
-def day_text(day: int) -> str:
-    """The ISO date of a day number (days since 1970, UTC)."""
-    return datetime.fromtimestamp(day * DAY_US // 1_000_000, UTC).date().isoformat()
 
 
 def _refusal(wallet: Wallet) -> Code | None:
