@@ -179,10 +179,8 @@ class Scene:
         for _, user_id, bet_id, bet in sorted(waiting):
             time_us = self._time_us()
             self._fire(user_id, time_us)
-            assert bet.of_game is not None
-            of_game = bet.of_game
-            open_bet = OpenBet(user_id, bet_id, of_game.game, of_game.period, of_game.table_digest)
-            settled.append(resolve_bet(resolution, open_bet, bet, self.wallet(user_id), self.rules, time_us))
+            open_bet = OpenBet(user_id, bet_id, bet)
+            settled.append(resolve_bet(resolution, open_bet, self.wallet(user_id), self.rules, time_us))
             self._append(settled[-1])
             self._fire(user_id, time_us)
         return settled

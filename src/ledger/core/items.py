@@ -106,13 +106,20 @@ class Outcome(Struct, frozen=True, array_like=True, tag="p", gc=False):
 
 
 class OpenBet(Struct, frozen=True, array_like=True, tag="n", gc=False):
-    """A bet that waits for the outcome of its period, as the list of its partition's open bets has it."""
+    """A bet that waits for the outcome of its period, as the list of its partition's open bets has it.
+
+    It has the item again: a settlement reads the list only, in its order. The item is on disk among those of all
+    bets, and reading it took longer than the settlement itself.
+    """
 
     user_id: str
     bet_id: str
-    game: str
-    period: str
-    table_digest: str
+    bet: Bet
+
+    @property
+    def of_game(self) -> GameBet:
+        assert self.bet.of_game is not None, self
+        return self.bet.of_game
 
 
 Item = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible | Outcome

@@ -23,7 +23,7 @@ from ledger.core.events import HOUSE_PAYOUTS, Event
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.payout import pay_legs
 from ledger.core.games.rules import RuleBook
-from ledger.core.items import Bet, OpenBet, split_payout
+from ledger.core.items import OpenBet, split_payout
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
 from ledger.core.postings import balances_with, ledger_event, owned_or_due, pay, return_stake
@@ -46,13 +46,10 @@ def resolution_of(event: Event, position: Position, head: str, partition: int) -
     )
 
 
-def resolve_bet(
-    resolution: ResolvePeriod, open_bet: OpenBet, bet: Bet, wallet: Wallet, rules: RuleBook, time_us: int
-) -> Event:
+def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, rules: RuleBook, time_us: int) -> Event:
     """The event that ends the bet. ``rules`` has the table that it was taken under."""
-    of_game = bet.of_game
+    bet, of_game = open_bet.bet, open_bet.of_game
     assert bet.status == "open", bet
-    assert of_game is not None, bet
     assert (of_game.game, of_game.period) == (resolution.game, resolution.period), (bet, resolution)
     command_id = f"{resolution.command_id.partition(':')[0]}:{of_game.seq}"
     asset, stake = bet.asset, bet.stake
@@ -73,7 +70,7 @@ def resolve_bet(
             balances_with(wallet, asset, bet.cash, bet.bonus),
         )
     terms = terms_of(wallet, asset, rules, time_us)
-    legs = pay_legs(rules.tables[open_bet.table_digest], of_game.selection, stake, resolution.result)
+    legs = pay_legs(rules.tables[of_game.table_digest], of_game.selection, stake, resolution.result)
     due = sum(leg.payout for leg in legs)
     room = AMOUNT_MAX - (owned_or_due(wallet, asset) - stake)
     payout = min(due, room, AMOUNT_MAX)

@@ -46,6 +46,7 @@ from ledger.writer.requests import (
     WalletRequest,
 )
 from ledger.writer.round import Announced
+from ledger.writer.settlement_turn import SettlementTurn
 from ledger.writer.writer import MAILBOX_MAX, SHUTTING_DOWN, Writer
 
 RECENT_WALLETS: Final = 100_000
@@ -109,6 +110,7 @@ class Node:
         self._others.bind(self)
         self.writers: dict[int, Writer] = {}
         """Of the partitions that are open on this node, or opening."""
+        self._settlement_turn = SettlementTurn()
         self._unsettled = Unsettled(self.writers, clock, self._outcomes)
         self._checkpoints = Checkpoints(self.writers, changes_per_checkpoint=changes_per_checkpoint, halt=self._halt)
         self._owned = OwnedPartitions(
@@ -138,6 +140,7 @@ class Node:
             recent_max=self._recent_max,
             mailbox_max=self._mailbox_max,
             store_turn=self._checkpoints.store_turn,
+            settlement_turn=self._settlement_turn,
         )
 
     # --- start and stop ------------------------------------------------------------------------------------------

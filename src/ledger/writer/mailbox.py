@@ -3,7 +3,8 @@
 Invariants:
 (1) requests are bounded by ``requests_max``; follow-ups are not, because refusing one would lose it;
 (2) requests that are put back go to the front, in their order, so a wallet's commands never change their order;
-(3) few commissions are taken at a time, however many wait: those of a whole day are sent at once, and nothing else
+(3) outcomes of periods, which may take many rounds, wait beside the other follow-ups and delay none of them.
+(4) few commissions are taken at a time, however many wait: those of a whole day are sent at once, and nothing else
     must wait for them.
 """
 
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from ledger.core.commands import PayCommission
+from ledger.core.commands import PayCommission, ResolvePeriod
 from ledger.writer.requests import FollowUpRequest, Request
 
 T = TypeVar("T")
@@ -27,8 +28,11 @@ class Mailbox:
     def __init__(self, requests_max: int) -> None:
         self.requests_max = requests_max
         self.requests: deque[Request] = deque()
-        self._follow_ups: deque[FollowUpRequest] = deque()
-        self._commissions: deque[FollowUpRequest] = deque()
+        self.follow_ups: deque[FollowUpRequest] = deque()
+        """Those for one wallet."""
+        self.outcomes: deque[FollowUpRequest] = deque()
+        """Those that end the open bets of a period."""
+        self.commissions: deque[FollowUpRequest] = deque()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -36,7 +40,13 @@ class Mailbox:
 
     @property
     def follow_ups_waiting(self) -> int:
-        return len(self._follow_ups) + len(self._commissions)
+        """All of them: outcomes and commissions too."""
+        return len(self.follow_ups) + len(self.outcomes) + len(self.commissions)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits that needs no turn: anything but outcomes."""
+        return bool(self.requests or self.follow_ups or self.commissions)
 
     def put(self, request: Request) -> bool:
         """Put a request behind the others. False, and nothing is put, if ``requests_max`` wait already."""
@@ -56,23 +66,24 @@ class Mailbox:
         for follow_up in reversed(follow_ups):
             self._queue_of(follow_up).appendleft(follow_up)
 
-    def take(self, limit: int) -> tuple[list[Request], list[FollowUpRequest]]:
-        """At most ``limit`` requests, ``limit`` follow-ups and ``COMMISSIONS_PER_ROUND`` commissions, the oldest
-        first."""
-        follow_ups = _take(self._follow_ups, limit) + _take(self._commissions, COMMISSIONS_PER_ROUND)
-        return _take(self.requests, limit), follow_ups
-
-    @property
-    def follow_ups(self) -> list[FollowUpRequest]:
-        """All that wait, commissions last."""
-        return [*self._follow_ups, *self._commissions]
-
-    def clear_follow_ups(self) -> None:
-        self._follow_ups.clear()
-        self._commissions.clear()
-
     def _queue_of(self, waiting: FollowUpRequest) -> deque[FollowUpRequest]:
-        return self._commissions if isinstance(waiting.follow_up, PayCommission) else self._follow_ups
+        if isinstance(waiting.follow_up, PayCommission):
+            return self.commissions
+        return self.outcomes if isinstance(waiting.follow_up, ResolvePeriod) else self.follow_ups
+
+    def take(self, limit: int, *, outcomes: bool) -> tuple[list[Request], list[FollowUpRequest]]:
+        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first, and ``COMMISSIONS_PER_ROUND``
+        commissions; with ``outcomes`` also ``limit`` outcomes."""
+        follow_ups = _take(self.follow_ups, limit) + _take(self.commissions, COMMISSIONS_PER_ROUND)
+        return _take(self.requests, limit), follow_ups + _take(self.outcomes, limit) if outcomes else follow_ups
+
+    def take_follow_ups(self) -> list[FollowUpRequest]:
+        """All follow-ups, outcomes and commissions included."""
+        taken = [*self.follow_ups, *self.outcomes, *self.commissions]
+        self.follow_ups.clear()
+        self.commissions.clear()
+        self.outcomes.clear()
+        return taken
 
     def wake(self) -> None:
         """End the wait of the task that takes."""

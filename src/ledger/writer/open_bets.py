@@ -68,12 +68,13 @@ class OpenBets:
 
     def load(self, seq: int, bet: OpenBet) -> None:
         """Add a bet that is durable. Its seq is above all that were added before."""
-        period = (bet.game, bet.period)
+        of_game = bet.of_game
+        period = (of_game.game, of_game.period)
         open_bets = self._periods.get(period)
         if open_bets is None:
             open_bets = self._periods[period] = _Open(period)
         open_bets.seqs.add(seq)
-        open_bets.digests.add(bet.table_digest)
+        open_bets.digests.add(of_game.table_digest)
 
     @property
     def digests(self) -> set[str]:

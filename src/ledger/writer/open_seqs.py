@@ -51,9 +51,8 @@ class OpenSeqs:
     def after(self, seq: int, limit: int) -> list[int]:
         """The first ``limit`` members above ``seq``."""
         found: list[int] = []
-        for at in range(bisect_right(self._seqs, seq), len(self._seqs)):
-            if len(found) == limit:
-                break
-            if self._seqs[at] not in self._closed:
-                found.append(self._seqs[at])
-        return found
+        at = bisect_right(self._seqs, seq)
+        while len(found) < limit and at < len(self._seqs):
+            found += [member for member in self._seqs[at : at + limit] if member not in self._closed]
+            at += limit
+        return found[:limit]

@@ -219,15 +219,18 @@ class PartitionState:
         self.put(command_key(user_id, event.command_id), position.seq)
         kind = type(event.data)
         if kind is BetPlaced or kind is BetSettled or kind is BetCancelled:
-            self._track_bet(items, event, position.seq)
+            self._track_bet(items, changed, event, position.seq)
         return after
 
-    def _track_bet(self, items: Items, event: Event, seq: int) -> None:
-        """Keep the list of the open bets of games with rules. ``items`` are those before the event."""
+    def _track_bet(self, items: Items, changed: Items, event: Event, seq: int) -> None:
+        """Keep the list of the open bets of games with rules. ``items`` are those before the event, ``changed`` those
+        that it changed."""
         data = event.data
         if isinstance(data, BetPlaced):
             if data.rules is not None:
-                bet = OpenBet(event.user_id, data.bet_id, data.game, data.period, data.rules)
+                placed = changed[bet_key(data.bet_id)]
+                assert isinstance(placed, Bet), event
+                bet = OpenBet(event.user_id, data.bet_id, placed)
                 self.put(open_bet_key(seq), bet)
                 self.open_bets.place(seq, bet)
             return

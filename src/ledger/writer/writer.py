@@ -51,6 +51,7 @@ from ledger.writer.requests import (
     key_of_command,
 )
 from ledger.writer.round import Announced, Round, RoundDecider
+from ledger.writer.settlement_turn import SettlementTurn
 from ledger.writer.state import PartitionState
 
 ROUND_MAX: Final = 4_096
@@ -103,8 +104,10 @@ class Writer:
         recent_max: int = 10_000,
         mailbox_max: int = MAILBOX_MAX,
         store_turn: asyncio.Lock | None = None,
+        settlement_turn: SettlementTurn | None = None,
     ) -> None:
-        """``store_turn`` is locked during each write to the store, which takes one at a time."""
+        """``store_turn`` is locked during each write to the store, which takes one at a time. ``settlement_turn`` is
+        shared by the writers of a node."""
         self.partition = partition
         self.head = EMPTY
         self.state: PartitionState
@@ -139,6 +142,7 @@ class Writer:
             self.opened.set()
 
         self._store_turn = store_turn if store_turn is not None else asyncio.Lock()
+        self._settlement_turn = settlement_turn if settlement_turn is not None else SettlementTurn()
         self._may_merge = True
         self._retired = False
 
@@ -361,7 +365,7 @@ class Writer:
 
     def left_follow_ups(self) -> list[tuple[AnyFollowUp, Callable[[], None]]]:
         """After the end: the follow-ups that it received and has not decided, with their callbacks."""
-        left = [*self._abandoned, *self._follow_ups_in_round, *self._mailbox.follow_ups]
+        left = [*self._abandoned, *self._follow_ups_in_round, *self._mailbox.take_follow_ups()]
         return [(waiting.follow_up, waiting.on_durable) for waiting in left]
 
     async def retire(self, *, save: bool) -> None:
@@ -412,10 +416,11 @@ class Writer:
                 async with self._between_rounds:
                     self._requests_in_round = []
                     if not self._opening.must_open or await self._open():
-                        requests, follow_ups = self._mailbox.take(ROUND_MAX)
+                        requests, follow_ups = self._mailbox.take(ROUND_MAX, outcomes=self._may_settle())
                         self._requests_in_round, self._follow_ups_in_round = requests, follow_ups
                         await self._round(requests, follow_ups)
                         continue
+                self._settlement_turn.give_back(self.partition)
                 await asyncio.sleep(_RETRY_S)
         except LedgerError as error:
             self._stop_for(error, self._requests_in_round)
@@ -423,10 +428,16 @@ class Writer:
             # An invariant of ours is broken: stop the partition rather than write nonsense.
             _log.exception("partition %d stops", self.partition)
             self._stop_for(LedgerError(f"partition {self.partition} stopped: {error!r}"), self._requests_in_round)
+        finally:
+            self._settlement_turn.give_back(self.partition)
+
+    def _may_settle(self) -> bool:
+        """Whether outcomes wait, and the partition has the turn to settle their bets."""
+        return bool(self._mailbox.outcomes) and self._settlement_turn.take(self.partition, self._mailbox.wake)
 
     async def _wait_for_work(self) -> bool:
         """Wait for requests, follow-ups, due timers or the need to open. False: the writer is to stop."""
-        while not self._mailbox:
+        while not (self._mailbox.has_work or self._may_settle()):
             if self._stopping:
                 return False
             if self._opening.must_open:
@@ -482,6 +493,7 @@ class Writer:
                 self.state.roll_back()
                 self._put_back(follow_ups)
                 raise
+            self._settlement_turn.give_back(self.partition)  # others decide theirs while this one is appended
             if decided.decided < len(requests):  # the others go into the next append
                 self._mailbox.put_back(requests[decided.decided :])
                 del requests[decided.decided :]
@@ -602,8 +614,7 @@ class Writer:
 
     def _abandon_follow_ups(self) -> None:
         """Leave the waiting follow-ups to the next writer of the partition, here or on another node."""
-        self._abandoned.extend(self._mailbox.follow_ups)
-        self._mailbox.clear_follow_ups()
+        self._abandoned.extend(self._mailbox.take_follow_ups())
 
     # --- a log that others may write to ----------------------------------------------------------------------------
 

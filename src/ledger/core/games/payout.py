@@ -48,15 +48,19 @@ def fee_of(table: PayTable, stake: int, legs: int) -> int:
     return sum(_fee(part, table.fee_bp) for part in split(stake, legs))
 
 
-def pay_legs(table: PayTable, selection: str, stake: int, result: str) -> tuple[PaidLeg, ...]:
-    """What each leg of a bet pays on the result."""
-    kind = KINDS[table.rules]
-    legs = legs_of(table.rules, selection)
+@lru_cache(maxsize=4_096)
+def _wins_of(rules: str, selection: str, result: str) -> tuple[tuple[str, str | None], ...]:
+    """Each leg of a selection, and the kind of odds that it wins on the result, or None."""
+    kind, legs = KINDS[rules], legs_of(rules, selection)
     assert legs is not None, selection
     assert kind.is_result(result), result
-    paid = []
-    for leg, part in zip(legs, split(stake, len(legs)), strict=True):
-        won = kind.wins(leg, result)
-        payout = 0 if won is None else (part - _fee(part, table.fee_bp)) * table.odds[won] // 100
-        paid.append(PaidLeg(leg, part, payout))
-    return tuple(paid)
+    return tuple((leg, kind.wins(leg, result)) for leg in legs)
+
+
+def pay_legs(table: PayTable, selection: str, stake: int, result: str) -> tuple[PaidLeg, ...]:
+    """What each leg of a bet pays on the result."""
+    legs = _wins_of(table.rules, selection, result)
+    return tuple(
+        PaidLeg(leg, part, (part - _fee(part, table.fee_bp)) * table.odds[won] // 100 if won is not None else 0)
+        for (leg, won), part in zip(legs, split(stake, len(legs)), strict=True)
+    )
