@@ -45,11 +45,12 @@ _BLOCK: Final[dict[str, Any]] = {
 RULES: Final[dict[str, Any]] = {
     "money": {
         "USDT": {
+            "valid_referral": 1_000_000,
             "commission": {
                 "mode": "per_bet",
                 "rates_e9": [6_000_000, 1_800_000, 540_000],
                 "agents": {"2": [7_000_000, 2_450_000, 857_500]},
-            }
+            },
         }
     }
 }

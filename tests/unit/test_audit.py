@@ -43,6 +43,8 @@ from ledger.core.commands import (
     canonical,
 )
 from ledger.core.events import COMMAND_OF, DATA_OF
+from ledger.core.games.rules import BUILT_IN, book_of
+from ledger.core.money_rules import Commission, MoneyRules
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.memory.log import MemoryEventLog
@@ -55,7 +57,7 @@ from ledger.operations.verifying.unique_ids import UniqueIds, second_use
 from ledger.ports import StoredRecord
 
 PARTITIONS = 4
-ADA, BOB, CAI = "ada", "bob", "cai"
+ADA, BOB, CAI, DAN = "ada", "bob", "cai", "dan"
 P = partition_of(ADA, PARTITIONS)
 
 
@@ -91,11 +93,17 @@ def bet(command_id: str, bet_id: str, stake: int, **fields: Any) -> Command:
     return PlaceBet(command_id=command_id, user_id=ADA, bet_id=bet_id, stake=stake, **about, **fields)
 
 
+RULES = book_of(
+    BUILT_IN.games,
+    money={"INR": MoneyRules(valid_referral=1_000, commission=Commission("per_bet", 0, (6_000_000, 1_800_000)))},
+)
+
+
 async def a_day(private: str | None = None) -> list[list[bytes]]:
     """One event of each type at least, most of them on one wallet. ``private``: of every command."""
     log = MemoryEventLog(PARTITIONS)
     clock = Clock()
-    node = node_of_whole_log(log, MemoryStateStore(), clock, {"INR": 2})
+    node = node_of_whole_log(log, MemoryStateStore(), clock, {"INR": 2}, rules=RULES)
     await node.start()
 
     async def post(command: Command, actor: str = "local") -> Any:
@@ -149,6 +157,7 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
     clock.now_us += 2 * HOUR_US
     await post(bet("d4", "b4", 10_700))
     await play_a_game(post, clock)
+    await earn_a_commission(post)
     await node.stop()  # all follow-ups arrive first
     return log.appended.records
 
@@ -181,6 +190,17 @@ async def play_a_game(post: Callable[..., Awaitable[Any]], clock: Clock) -> None
             await post(CancelPeriod(command_id="r2", user_id=stream, period=period, reason="void"))
 
 
+async def earn_a_commission(post: Callable[..., Awaitable[Any]]) -> None:
+    """Bob has referred Dan, who bets twice: Bob and Ada are paid."""
+    about: dict[str, Any] = {"user_id": DAN}
+    await post(OpenWallet(command_id="c1", referrer_id=BOB, **about))
+    await post(Deposit(command_id="e1", order_id="o1", asset="INR", amount=1_000, **about))
+    for bet_id in ("b1", "b2"):
+        fields: dict[str, Any] = {"game": "external", "period": "p", "selection": "s", "asset": "INR", "stake": 499}
+        await post(PlaceBet(command_id=f"{bet_id}-placed", bet_id=bet_id, **fields, **about))
+        await post(SettleBet(command_id=f"{bet_id}-lost", bet_id=bet_id, payout=0, **about))
+
+
 @pytest.fixture(scope="module")
 def whole_day() -> list[list[bytes]]:
     return asyncio.run(a_day())
@@ -196,7 +216,10 @@ def parsed(record: bytes) -> dict[str, Any]:
     return event
 
 
-ADDED = {"first_deposit", "from", "before_bet", "fee", "rules"}
+ADDED = {
+    *("first_deposit", "from", "before_bet", "fee", "rules"),
+    *("commission_at_us", "commission_rules", "referral_rules"),
+}
 """What a decision adds to a command's members in ``data``."""
 
 

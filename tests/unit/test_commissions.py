@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.commission_events import CommissionDue, CommissionPaid
+from ledger.core.commands import Command
+from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.commissions import share
 from ledger.core.events import Event
 from ledger.core.games.rules import BUILT_IN, RuleBook, book_of
@@ -23,6 +24,7 @@ from unit.given import (
     freeze_wallet,
     open_wallet,
     place_bet,
+    reverse,
     set_agent_level,
     settle_bet,
 )
@@ -79,7 +81,7 @@ def paid(scene: Scene) -> list[tuple[str, int, int, int]]:
     ]
 
 
-# --- a day --------------------------------------------------------------------------------------------------------
+# --- a day -----------------------------------------------------------------------------------------------------
 
 
 def test_a_day_pays_six_levels_and_a_seventh_nothing() -> None:
@@ -211,7 +213,7 @@ def test_without_rates_nothing_is_counted(of: Money) -> None:
     assert scene.wallet("u2").turnover == ()
 
 
-# --- the rules ----------------------------------------------------------------------------------------------------
+# --- the rules -------------------------------------------------------------------------------------------------
 
 
 def test_a_stake_is_paid_by_the_rules_of_its_settlement_whatever_they_are_at_midnight() -> None:
@@ -263,7 +265,7 @@ def test_per_bet_a_commission_leaves_with_each_bet() -> None:
     ]
 
 
-# --- who is paid --------------------------------------------------------------------------------------------------
+# --- who is paid -----------------------------------------------------------------------------------------------
 
 
 def test_a_referrer_that_was_never_opened_ends_the_walk() -> None:
@@ -325,7 +327,7 @@ def test_what_does_not_fit_the_wallet_is_carried_until_it_fits() -> None:
     assert paid(scene)[1:] == [("u1", 1, 17, 0)]
 
 
-# --- exact fractions ----------------------------------------------------------------------------------------------
+# --- exact fractions -------------------------------------------------------------------------------------------
 
 stakes = st.integers(1, 10**30)
 rates = st.integers(0, E9)
@@ -350,3 +352,77 @@ def test_many_small_commissions_pay_what_one_of_their_sum_pays(parts: list[int],
         amount, carried_e9 = share(carried_e9, stake, rate_e9, AMOUNT_MAX)
         paid_out += amount
     assert (paid_out, carried_e9) == share(0, sum(parts), rate_e9, AMOUNT_MAX)
+
+
+# --- valid referrals ----------------------------------------------------------------------------------------------
+
+
+def invited(*members: str) -> Scene:
+    """u1 has referred the members, who are valid referrals once they have deposited 300 INR or 5 GOLD."""
+    scene = Scene()
+    scene.rules = rules({"INR": MoneyRules(valid_referral=300), "GOLD": MoneyRules(valid_referral=5)})
+    scene.given(open_wallet("u1"), *(open_wallet(member, "u1") for member in members))
+    scene.deliver_all()
+    return scene
+
+
+def valid(scene: Scene) -> list[tuple[str, str, str]]:
+    return [
+        (event.user_id, data.member, data.asset)
+        for event in scene.events
+        if isinstance(data := event.data, ReferralValid) and data.reason is None
+    ]
+
+
+def test_a_member_is_a_valid_referral_once_the_deposits_reach_the_sum() -> None:
+    scene = invited("u2").given(deposit(299, "o1", user_id="u2"))
+    assert scene.under_way == []
+    reached = scene.when(deposit(1, "o2", user_id="u2"))
+    event = scene.deliver()
+    assert event.data == ReferralValid(
+        asset="INR", cause=scene.position(reached), member="u2", rules=scene.rules.money_digest
+    )
+    assert (event.user_id, event.postings) == ("u1", ())
+    assert scene.wallet("u1").valid_referrals == {"INR": 1}
+
+
+def test_a_member_is_valid_once_in_each_asset() -> None:
+    scene = invited("u2", "u3")
+    for number in range(3):
+        scene.given(deposit(300, f"o{number}", user_id="u2"), deposit(300, f"o{number}", user_id="u3"))
+        scene.given(deposit(5, f"g{number}", asset="GOLD", user_id="u2"))
+    scene.given(deposit(10**6, "usdt", asset="USDT", user_id="u2"))
+    scene.deliver_all()
+    assert valid(scene) == [("u1", "u2", "INR"), ("u1", "u3", "INR"), ("u1", "u2", "GOLD")]
+    assert scene.wallet("u1").valid_referrals == {"INR": 2, "GOLD": 1}
+
+
+def test_a_reversed_deposit_does_not_count_and_a_member_who_is_valid_stays_so() -> None:
+    scene = invited("u2").given(deposit(299, "o1", user_id="u2"))
+    scene.given(reverse(scene.position(scene.events[-1]), user_id="u2"), deposit(299, "o2", user_id="u2"))
+    assert scene.under_way == []
+    reached = scene.when(deposit(1, "o3", user_id="u2"))
+    scene.given(reverse(scene.position(reached), user_id="u2"), deposit(1, "o4", user_id="u2"))
+    scene.deliver_all()
+    assert valid(scene) == [("u1", "u2", "INR")]
+
+
+def test_a_wallet_without_a_referrer_is_no_referral() -> None:
+    scene = invited().given(deposit(1_000, user_id="u1"))
+    assert "referral_rules" not in msgspec.to_builtins(scene.events[-1].data)
+    assert scene.under_way == []
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [((), Code.WALLET_NOT_OPEN), ((open_wallet("u1"), close_wallet(user_id="u1")), Code.WALLET_CLOSED)],
+)
+def test_a_referrer_that_is_closed_or_was_never_opened_counts_nothing(
+    before: tuple[Command, ...], reason: Code
+) -> None:
+    scene = Scene().given(*before)
+    scene.rules = rules({"INR": MoneyRules(valid_referral=1)})
+    scene.given(open_wallet("u2", "u1"), deposit(1, user_id="u2"))
+    scene.deliver_all()
+    assert scene.last(ReferralValid).reason == reason
+    assert scene.wallet("u1").valid_referrals == {}

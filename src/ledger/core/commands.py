@@ -492,6 +492,14 @@ class PayCommission(FollowUp, frozen=True, kw_only=True, tag="pay_commission"):
     rules: str
 
 
+class CountValidReferral(FollowUp, frozen=True, kw_only=True, tag="count_valid_referral"):
+    """Counts ``member`` as a valid referral in the asset, by the rules of a digest."""
+
+    member: str
+    asset: str
+    rules: str
+
+
 class ResolvePeriod(FollowUp, frozen=True, kw_only=True, tag="resolve_period"):
     """Settles the open bets of a period in one partition by ``result``, or returns them where it is None.
 
@@ -506,7 +514,7 @@ class ResolvePeriod(FollowUp, frozen=True, kw_only=True, tag="resolve_period"):
     reason: str | None = None
 
 
-WalletFollowUp = ReceiveTransfer | ConcludeTransfer | CountReferral | PayCommission
+WalletFollowUp = ReceiveTransfer | ConcludeTransfer | CountReferral | CountValidReferral | PayCommission
 AnyFollowUp = WalletFollowUp | ResolvePeriod
 
 

@@ -36,6 +36,20 @@ PayeeRefusal = Annotated[
 ]
 
 
+class ReferralValid(Data, frozen=True, kw_only=True):
+    """A member's deposits reached the sum that makes the member a valid referral of this wallet, once for each asset.
+
+    Where ``reason`` is there, the wallet cannot have referrals, and nothing was counted."""
+
+    type = "referral_valid"
+
+    asset: EventAsset
+    cause: Cause
+    member: Annotated[EventUserId, Meta(description="The user who deposited", examples=["player-15"])]
+    reason: PayeeRefusal | None = None
+    rules: EventDigest
+
+
 class CommissionDue(Data, frozen=True, kw_only=True):
     """On the wallet of a member: the commission on the stakes of a day is due, or, where rules pay per bet, on
     a bet. It goes to the referrer."""

@@ -1,4 +1,4 @@
-"""Commissions: what the referrers of a member are paid for the member's stakes, level by level.
+"""What referrers are given for their members: commissions on stakes, level by level, and valid referrals.
 
 The event that settles a bet says when a commission is due for it, and by which rules: the day after ("daily"), or at
 once ("per_bet"). The stakes of a day that is not closed yet are the member's *turnover*. When it is due, a
@@ -10,7 +10,8 @@ Invariants:
 (2) nothing is rounded away: what one commission leaves of a minor unit is carried to the next one of that wallet;
 (3) the rules are those of the settlement, wherever the walk arrives: each event has their digest;
 (4) the walk ends at the last level with a rate, at the member, at a wallet without a referrer, and at one that was
-    never opened. A closed wallet is paid nothing, and the walk goes on.
+    never opened. A closed wallet is paid nothing, and the walk goes on;
+(5) a member is a valid referral once in each asset, also if the deposits are reversed later.
 """
 
 from typing import Final
@@ -18,8 +19,8 @@ from typing import Final
 from msgspec import Struct
 
 from ledger.core.case import Case, Decision, event_of
-from ledger.core.commands import PayCommission, SetAgentLevel
-from ledger.core.commission_events import CommissionDue, CommissionPaid
+from ledger.core.commands import CountValidReferral, PayCommission, SetAgentLevel
+from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.events import HOUSE_COMMISSIONS, AgentLevelSet, Event
 from ledger.core.games.periods import day_text
 from ledger.core.games.rules import RuleBook
@@ -55,6 +56,30 @@ def terms_of(wallet: Wallet, asset: str, rules: RuleBook, time_us: int) -> Terms
         return Terms(time_us, rules.money_digest)
     midnight_us = (time_us // DAY_US + 1) * DAY_US
     return Terms(midnight_us + of_asset.commission.delay_s * 1_000_000, rules.money_digest)
+
+
+def rules_that_make_valid(wallet: Wallet, asset: str, amount: int, rules: RuleBook) -> str | None:
+    """The digest of the rules by which a deposit of ``amount`` makes the user a valid referral; None if it does not.
+
+    A user whose referrer becomes known after the sum was reached is valid with the next deposit."""
+    if wallet.referrer_id is None or asset in wallet.valid_in:
+        return None
+    of_asset = rules.money.get(asset)
+    if of_asset is None or of_asset.valid_referral is None:
+        return None
+    total = wallet.deposited.get(asset, 0) + amount
+    return rules.money_digest if total >= of_asset.valid_referral else None
+
+
+def count_valid_referral(follow_up: CountValidReferral, wallet: Wallet, time_us: int) -> Event:
+    data = ReferralValid(
+        asset=follow_up.asset,
+        cause=follow_up.cause,
+        member=follow_up.member,
+        reason=_refusal(wallet),
+        rules=follow_up.rules,
+    )
+    return ledger_event(wallet, follow_up.command_id, time_us, data)
 
 
 def close_turnover(wallet: Wallet, time_us: int, seq: int) -> Event:

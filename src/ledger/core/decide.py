@@ -66,7 +66,7 @@ from ledger.core.commands import (
     Transfer,
     UnfreezeWallet,
 )
-from ledger.core.commissions import close_turnover, set_agent_level
+from ledger.core.commissions import close_turnover, rules_that_make_valid, set_agent_level
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
@@ -251,6 +251,7 @@ def _deposit(case: Case, command: Deposit) -> Decision:
             first_deposit=wallet.first_deposit is None,
             metadata=command.metadata,
             order_id=command.order_id,
+            referral_rules=rules_that_make_valid(wallet, asset, amount, case.rules),
         ),
         postings,
         {asset: Balance(before.cash + amount, before.bonus + bonus, before.held)},

@@ -14,7 +14,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled, PeriodCancelled, ResultRecorded
-from ledger.core.commission_events import CommissionDue, CommissionPaid
+from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.event_base import Data
 from ledger.core.fields import (
     Cause,
@@ -22,6 +22,7 @@ from ledger.core.fields import (
     EventAmount,
     EventAmountOrZero,
     EventAsset,
+    EventDigest,
     EventId,
     EventLevel,
     EventLimit,
@@ -139,6 +140,13 @@ class Deposited(Data, frozen=True, kw_only=True):
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["dep-1"])]
     private: EventPrivate | None = None
+    referral_rules: (
+        Annotated[
+            EventDigest,
+            Meta(description="SHA-256, in hex, of the rules by which this deposit makes the user a valid referral"),
+        ]
+        | None
+    ) = None
 
 
 class WithdrawalRequested(Data, frozen=True, kw_only=True):
@@ -518,6 +526,7 @@ AnyData = (
     | WalletUnfrozen
     | WalletClosed
     | AgentLevelSet
+    | ReferralValid
     | CommissionDue
     | CommissionPaid
     | ResultRecorded
@@ -560,7 +569,7 @@ COMMAND_OF: dict[str, str] = {
 """Event type → the type of the command that makes it. The ledger's own events are not in it."""
 
 ADDED_BY_DECISION = frozenset(
-    {"first_deposit", "from", "before_bet", "commission_at_us", "commission_rules", "fee", "rules"}
+    {"first_deposit", "from", "before_bet", "commission_at_us", "commission_rules", "fee", "referral_rules", "rules"}
 )
 """Members of data that no command has. (What the ledger's own settlements have is none of a command's event.)"""
 

@@ -22,7 +22,7 @@ from ledger.core.bet_events import (
     ResultRecorded,
 )
 from ledger.core.changes import Step, add_outstanding, add_to_grant, existing, take_from_grants
-from ledger.core.commission_events import CommissionDue, CommissionPaid
+from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.events import (
     Adjusted,
     AdjustmentApproved,
@@ -208,6 +208,9 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
             after,
             Grant(data.order_id, data.asset, data.bonus, None, step.position.seq, data.bonus, False, position),
         )
+    after.deposited = {**after.deposited, data.asset: after.deposited.get(data.asset, 0) + data.amount}
+    if data.referral_rules is not None:
+        after.valid_in = (*after.valid_in, data.asset)
     return items
 
 
@@ -316,6 +319,12 @@ def _add_turnover(after: Wallet, bet: Bet, data: BetSettled, step: Step) -> None
             others.append(turnover)
     insort(others, added)
     after.turnover = tuple(others)
+
+
+def _referral_valid(after: Wallet, data: ReferralValid, _step: Step) -> dict[str, Item]:
+    if data.reason is None:
+        after.valid_referrals = {**after.valid_referrals, data.asset: after.valid_referrals.get(data.asset, 0) + 1}
+    return {}
 
 
 def _commission_due(after: Wallet, data: CommissionDue, _step: Step) -> dict[str, Item]:
@@ -461,6 +470,7 @@ def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Item]:
     if original.grant_id is not None:
         take_from_grants(after, {original.grant_id: original.bonus})
     if original.order_id is not None:
+        after.deposited = {**after.deposited, original.asset: after.deposited[original.asset] - original.cash}
         changed[order_key(original.order_id)] = Order("deposit", "reversed", original.asset, original.cash, 0)
     return changed
 
@@ -542,6 +552,7 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     WalletUnfrozen: _unfrozen,
     WalletClosed: _closed,
     AgentLevelSet: _agent_level_set,
+    ReferralValid: _referral_valid,
     CommissionDue: _commission_due,
     CommissionPaid: _commission_paid,
     ResultRecorded: _period_ended,

@@ -8,11 +8,19 @@ Invariants:
 
 from typing import Any, Final
 
-from ledger.core.commands import ConcludeTransfer, CountReferral, PayCommission, ReceiveTransfer, WalletFollowUp
+from ledger.core.commands import (
+    ConcludeTransfer,
+    CountReferral,
+    CountValidReferral,
+    PayCommission,
+    ReceiveTransfer,
+    WalletFollowUp,
+)
 from ledger.core.commission_events import CommissionDue, CommissionPaid
-from ledger.core.commissions import pay_commission
+from ledger.core.commissions import count_valid_referral, pay_commission
 from ledger.core.events import (
     TRANSIT_TRANSFERS,
+    Deposited,
     Event,
     ReferralCounted,
     ReferralVoid,
@@ -42,6 +50,8 @@ def decide_follow_up(follow_up: WalletFollowUp, wallet: Wallet, rules: RuleBook,
             return _receive_transfer(follow_up, wallet, time_us)
         case ConcludeTransfer():
             return _conclude_transfer(follow_up, wallet, time_us)
+        case CountValidReferral():
+            return count_valid_referral(follow_up, wallet, time_us)
         case PayCommission():
             return pay_commission(follow_up, wallet, rules, time_us)
         case CountReferral():
@@ -142,7 +152,7 @@ def fits(follow_up: WalletFollowUp, item: Item | None) -> bool:
 _SENDERS: Final[frozenset[type[Any]]] = frozenset(
     {
         *(WalletOpened, ReferralCounted, TransferSent, TransferReceived, TransferRefused),
-        *(CommissionDue, CommissionPaid),
+        *(Deposited, CommissionDue, CommissionPaid),
     }
 )
 
@@ -176,6 +186,17 @@ def follow_up_of(event: Event, wallet: Wallet, position: Position, head: str) ->
                 cause_time_us=event.time_us,
                 member=data.member,
                 level=data.level + 1,
+            )
+        case Deposited() if data.referral_rules is not None:
+            assert wallet.referrer_id is not None, event
+            return CountValidReferral(
+                command_id=command_id,
+                user_id=wallet.referrer_id,
+                cause=cause,
+                cause_time_us=event.time_us,
+                member=event.user_id,
+                asset=data.asset,
+                rules=data.referral_rules,
             )
         case CommissionDue():
             assert wallet.referrer_id is not None, event

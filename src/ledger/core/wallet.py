@@ -116,6 +116,12 @@ class Wallet(Struct, array_like=True, tag="w", gc=False):
     turnover: tuple[Turnover, ...] = ()
     """What commissions are due for, the soonest first: of an asset the day that runs, and the day before until its
     delay is over."""
+    deposited: dict[str, int] = {}
+    """Asset → the sum of the deposits that are not reversed."""
+    valid_in: tuple[str, ...] = ()
+    """The assets in which the user's deposits have made the user a valid referral."""
+    valid_referrals: dict[str, int] = {}
+    """Asset → how many valid referrals the user has."""
     commission_carried: dict[str, int] = {}
     """Asset → what the last commission left, in billionths of the minor unit."""
 

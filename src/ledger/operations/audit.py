@@ -109,7 +109,8 @@ _ACTORS_MAX: Final = 10_000
 _UNREADABLE: Final = (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _WITHOUT_WALLET: Final = frozenset({"referral_void", "transfer_refused", "writer_opened"})
-"""Types that the ledger records also on a wallet that was never opened; a ``commission_paid`` has its reason then."""
+"""Types that the ledger records also on a wallet that was never opened; the next ones have their reason then."""
+_WITH_REASON: Final = frozenset({"commission_paid", "referral_valid"})
 _OUTCOMES: Final = frozenset({"result_recorded", "period_cancelled"})
 """The types of the stream of a game, which is no wallet."""
 _BETS: Final = frozenset({"bet_placed", "bet_settled", "bet_cancelled"})
@@ -117,7 +118,7 @@ _FOLLOW_UPS: Final = frozenset(
     {
         *("wallet_opened", "referral_counted", "referral_void", "transfer_sent"),
         *("transfer_received", "transfer_refused", "transfer_delivered", "transfer_returned"),
-        *("commission_due", "commission_paid"),
+        *("deposited", "referral_valid", "commission_due", "commission_paid"),
     }
 )
 """The types that send a follow-up or record one."""
@@ -433,7 +434,7 @@ class _Partition:
         if event.type == "wallet_opened":
             self._whole.opened.add(user_id)
         elif event.type not in _WITHOUT_WALLET and not (
-            event.type == "commission_paid" and event.data.reason == "wallet_not_open"
+            event.type in _WITH_REASON and event.data.reason == "wallet_not_open"
         ):
             raise Mismatch(f"the wallet {user_id} was not opened before")
 

@@ -413,6 +413,7 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "wallet_unfrozen": WalletOracle._wallet_unfrozen,
     "wallet_closed": WalletOracle._wallet_closed,
     "agent_level_set": WalletOracle._only_money,
+    "referral_valid": WalletOracle._only_money,
     "commission_due": WalletOracle._only_money,
     "commission_paid": WalletOracle._commission_paid,
 }

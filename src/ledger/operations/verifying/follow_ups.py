@@ -26,6 +26,7 @@ _TRANSFER: Final = "transfer"
 _RETURN: Final = "return"
 _DELIVERY: Final = "delivery"
 _REFERRAL: Final = "referral"
+_VALID: Final = "valid referral"
 _COMMISSION: Final = "commission"
 
 _Expected = tuple[str, tuple[Any, ...], int, str]
@@ -43,6 +44,7 @@ class FollowUps:
         self._sent: dict[str, _Expected] = {}
         self._arrived: dict[str, _Arrived] = {}
         self._referrers: dict[str, str] = {}
+        self._valid: set[tuple[str, str]] = set()
 
     def send(self, event: Record, head: str) -> None:
         """Remember what the event sends, if it sends something. ``head``: its record's hash. Raises Mismatch."""
@@ -59,6 +61,15 @@ class FollowUps:
                 if referrer is None or referrer == data.member or data.level >= _LEVELS:
                     return
                 to, what = referrer, (_REFERRAL, data.member, data.level + 1)
+            case "deposited":
+                if data.referral_rules is UNSET:
+                    return
+                to = self._referrers.get(event.user_id)
+                key = (event.user_id, data.asset)
+                if to is None or key in self._valid:
+                    raise Mismatch("the wallet has no referrer, or was a valid referral before")
+                self._valid.add(key)
+                what = (_VALID, event.user_id, data.asset, data.referral_rules)
             case "commission_due":
                 to = self._referrers.get(event.user_id)
                 if to is None:
@@ -94,6 +105,8 @@ class FollowUps:
         match event.type:
             case "referral_counted" | "referral_void":
                 what: tuple[Any, ...] = (_REFERRAL, data.member, data.level)
+            case "referral_valid":
+                what = (_VALID, data.member, data.asset, data.rules)
             case "commission_paid":
                 what = (_COMMISSION, data.member, data.level, data.asset, data.day, data.stake, data.rules)
             case "transfer_received" | "transfer_refused":

@@ -55,6 +55,7 @@ class Deposited(_Data, kw_only=True):
     metadata: Metadata = UNSET
     order_id: str
     private: Text = UNSET
+    referral_rules: Text = UNSET
 
 
 class WithdrawalRequested(_Data, kw_only=True):
@@ -266,6 +267,14 @@ class AgentLevelSet(_Data, kw_only=True):
     private: Text = UNSET
 
 
+class ReferralValid(_Data, kw_only=True):
+    asset: str
+    cause: str
+    member: str
+    reason: Text = UNSET
+    rules: str
+
+
 class CommissionDue(_Data, kw_only=True):
     asset: str
     cause: str
@@ -340,6 +349,7 @@ _DATA: Final[dict[str, type[_Data]]] = {
     "wallet_unfrozen": StatusChanged,
     "wallet_closed": StatusChanged,
     "agent_level_set": AgentLevelSet,
+    "referral_valid": ReferralValid,
     "commission_due": CommissionDue,
     "commission_paid": CommissionPaid,
     "result_recorded": ResultRecorded,
