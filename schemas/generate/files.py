@@ -29,6 +29,8 @@ from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.owns_all import node_of_whole_log
 from ledger.writer.requests import Accepted, IdReused, Refused
+from schemas.generate.client_code import CLIENT_FILES, client_code
+from schemas.generate.client_code import FOLDER as CLIENT
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
 from schemas.generate.roles_page import roles_page
@@ -39,8 +41,10 @@ ELSEWHERE: Final = {
     "document.json": Path(__file__).parents[2] / "src" / "api" / "openapi" / "document.json",
     "commands.md": Path(__file__).parents[2] / "docs" / "commands.md",
     "roles.md": Path(__file__).parents[2] / "docs" / "roles.md",
+    **{f"client/{name}": CLIENT / name for name in CLIENT_FILES},
 }
-"""Generated files outside ``schemas/``: the document as the service serves it, and pages of the documentation."""
+"""Generated files outside ``schemas/``: the document as the service serves it, pages of the documentation, and parts
+of the client library."""
 
 _PARTITION_COUNTS: Final = (1, 2, 3, 4, 16, 100, 1024)
 _USER_IDS: Final = (
@@ -126,6 +130,7 @@ def elsewhere() -> dict[str, bytes]:
         "document.json": msgspec.json.encode(document()),
         "commands.md": commands_page().encode(),
         "roles.md": roles_page().encode(),
+        **{f"client/{name}": text.encode() for name, text in client_code().items()},
     }
 
 

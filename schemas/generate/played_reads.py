@@ -13,6 +13,7 @@ from sqlalchemy import insert
 from sqlalchemy.dialects import sqlite
 
 from api.http.consistency import body_of
+from ledger.core.games.rules import BUILT_IN
 from ledger.core.record import EMPTY, Head
 from projections.models import FOLDS, ROW_TYPES, VERSION
 from projections.projecting.partition import continue_chain
@@ -28,6 +29,7 @@ PARTITIONS: Final = 4
 _DAY_US: Final = 86_400_000_000
 _DIALECT: Final = sqlite.dialect()
 _GENERATION: Final = 1
+_GAME: Final = BUILT_IN.games["wingo_30s"]
 
 Asked = Callable[[Reads], Coroutine[Any, Any, Found]]
 
@@ -49,6 +51,8 @@ _ASKED: Final[dict[str, Asked]] = {
     "orders": lambda reads: reads.orders({"kind": "withdrawal"}, 1, None),
     "order": lambda reads: reads.order(USER, "wd-1"),
     "leaderboard": lambda reads: reads.leaderboard("staked_week", "INR", START_US, 50),
+    "periods": lambda reads: reads.periods(_GAME, 2, None),
+    "period": lambda reads: reads.period(_GAME, "20261123T130000Z"),
 }
 """Name of the example → the read that gives it."""
 

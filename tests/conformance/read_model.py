@@ -13,7 +13,7 @@ import pytest
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
 from projections.models import history, leaderboards
 from projections.models.history import HistoryRow, history_statement
-from projections.models.leaderboards import LOW_BITS, LOW_MASK, Board, EndedRow, StandingRow, values_of
+from projections.models.leaderboards import Board, EndedRow, StandingRow, values_of
 from projections.models.wallets import AssetRow, WalletRow, assets_statement
 from projections.reads import statements
 from projections.reads.suspects import Suspects
@@ -27,6 +27,7 @@ from projections.storage.port import (
 )
 from projections.tables.queries import Query, Rows
 from projections.tables.rows import Row
+from projections.tables.wide import LOW_BITS, LOW_MASK
 
 OpenBoth = Callable[[], Awaitable[tuple[ReadModelStore, ReadModel]]]
 

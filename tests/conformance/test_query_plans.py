@@ -23,6 +23,13 @@ from projections.models.history import HistoryRow, balances_at_statement, balanc
 from projections.models.holds import HoldRow, hold_statement, holds_statement
 from projections.models.leaderboards import EndedRow, StandingRow, has_begun_statement, leaders_statement
 from projections.models.orders import OrderRow, order_statement
+from projections.models.periods import (
+    PeriodRow,
+    SelectionRow,
+    distribution_statement,
+    period_statement,
+    periods_statement,
+)
 from projections.models.referrals import referrals_statement
 from projections.models.statistics import StatisticsRow, statistics_statement
 from projections.models.transfers import TransferRow, transfer_statement, transfers_statement
@@ -79,6 +86,8 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
     ),
     *((leaders_statement, frozenset({measure, "day"})) for measure in ("staked", "won", "net")),
     (has_begun_statement, frozenset({"day"})),
+    *((periods_statement, conditions | {"summed"}) for conditions in some(("after",))),
+    *((builder, frozenset({"summed"})) for builder in (period_statement, distribution_statement)),
     *((holds_statement, conditions) for conditions in some(("after",))),
     *(
         (builder, NONE)
@@ -99,9 +108,10 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
         )
     ),
 ]
-SORTED: Final = frozenset({"left", "staked", "won", "net", "prefix", "users=3"})
+SORTED: Final = frozenset({"summed", "left", "staked", "won", "net", "prefix", "users=3"})
 """Conditions whose rows may be sorted in memory: few rows change while a client pages; a leaderboard sorts all its
-users; the wallets of a prefix are found by their names and sorted by their times."""
+users; the few rows of periods are added up; the wallets of a prefix are found by their names and sorted by their
+times."""
 OF_ALL_USERS: Final = (leaders_statement, has_begun_statement)
 """These read the standings of all users."""
 
@@ -184,6 +194,10 @@ def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
                 partition,
                 TransferRow(user_id, f"t-{seq}", "player-1", asset, 5, "delivered", None, seq, time_us, time_us),
             )
+    for number in range(lines // 4):
+        of = ("external", f"round-{number // PARTITIONS:06}")  # the names of games and periods of the plans' values
+        yield number % PARTITIONS, PeriodRow(*of, "INR", 0, 3, 0, 9, 0, 5)
+        yield number % PARTITIONS, SelectionRow(*of, "red", "INR", 3, 0, 9)
     for user_id in (BIG, *users):
         partition = 1 if user_id == BIG else int(user_id[7:]) % PARTITIONS
         yield partition, WalletRow(user_id, "open", 1)

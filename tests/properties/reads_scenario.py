@@ -21,6 +21,7 @@ import msgspec
 
 from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import Event
+from ledger.core.games.periods import name_of
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
@@ -69,6 +70,7 @@ EXPIRIES_US: Final = (None, None, None, -1, SECOND_US, 3_600 * SECOND_US, DAY_US
 SPELLINGS: Final = ("{}", "{}", "{}", "a/{}", "{}%2F?x=1", '"{}\\', "#{}&+=;", "'{}'--", "_{}_%", "{}.", "A{}", "a{}")
 PERIODS: Final = ("p1", "p2", "P2", "round 7/ü", "")
 SELECTIONS: Final = ("red", "", "größer", 'a "b" \\', "🪔")
+PERIOD_US: Final = 30 * SECOND_US
 GRANTERS: Final = "op:2"
 """Approves what others propose."""
 
@@ -104,6 +106,7 @@ async def play_scenario(seed: int, *, commands: int = 400, partitions: int = 3) 
     await driver.begin()
     while driver.posted < commands:
         await driver.live_on()
+    await driver.play_wingo()
     await driver.world.stop()
     return Scenario(driver.world.appended.records)
 
@@ -176,6 +179,27 @@ class _Driver:
         kinds = self.chance.choices(list(self.moods), list(self.moods.values()), k=self.chance.choice((1, 5, 20, 40)))
         await self.post([command for kind in kinds if (command := self.thought(kind)) is not None])
 
+    async def play_wingo(self) -> None:
+        """Everybody bets on three periods of a game with rules: one gets a result, one is cancelled, one neither."""
+        clock = self.world.clock
+        first_us = clock.now_us = (clock.now_us // PERIOD_US + 1) * PERIOD_US
+        players = [self.wallets[user_id] for user_id in PLAYERS if self.wallets[user_id].status == "open"]
+        for number in range(3):
+            clock.now_us = first_us + number * PERIOD_US
+            where = {"game": "wingo_30s", "period": name_of(clock.now_us)}
+            for wallet in players:
+                await self.post([self.command("deposit", wallet)])
+                for selection in ("red", "big+number:7"):
+                    bet = {"bet_id": wallet.new_id("bet"), "selection": selection, "asset": "INR", "stake": 3}
+                    await self.post([self.of("place_bet", wallet, **where, **bet)])
+            for wallet in [wallet for wallet in players if wallet.bets][:1]:
+                await self.post([self.of("cancel_bet", wallet, bet_id=wallet.bets[-1][0])])
+        for number, outcome in ((0, {"type": "record_result", "result": "7"}), (1, {"type": "cancel_period"})):
+            clock.now_us = first_us + (number + 1) * PERIOD_US + 2 * SECOND_US
+            period = name_of(first_us + number * PERIOD_US)
+            reason = {"reason": "void"} if number == 1 else {}
+            await self.post([{**outcome, **reason, "user_id": "game:wingo_30s", "period": period}])
+
     async def post(self, fields: list[dict[str, Any]]) -> None:
         for actor in ("local", GRANTERS):
             mine = [one for one in fields if (one["type"] == "approve_adjustment") == (actor == GRANTERS)]
@@ -183,7 +207,7 @@ class _Driver:
             asked = [(command, request_sha256(command)) for command in commands]
             for command, answer in zip(commands, await self.world.node.post_many(asked, actor), strict=True):
                 assert isinstance(answer, Accepted | Refused), answer
-                if isinstance(answer, Accepted):
+                if isinstance(answer, Accepted) and command.user_id in self.wallets:
                     self.wallets[command.user_id].learn(answer.event, str(answer.position))
         await self.world.quiet()
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import pytest
 
+from ledger.core.games.rules import BUILT_IN
+from ledger.core.games.tables import canonical
 from ledger.core.record import EMPTY_SHA256
 from ledger.operations.audit import Fault, verify
 from ledger.ports import StoredRecord
@@ -16,6 +18,7 @@ from properties.reads_scenario import Scenario, make_scenario
 
 CLEAN: Final = range(40, 52)
 DAMAGED: Final = range(40, 44)
+TABLES: Final = {digest: canonical(table) for digest, table in BUILT_IN.tables.items()}
 
 
 class Pages:
@@ -41,7 +44,7 @@ def scenario(seed: int) -> Scenario:
 @pytest.mark.parametrize("seed", CLEAN)
 def test_a_week_is_correct(seed: int) -> None:
     partitions = scenario(seed).partitions
-    assert verify(Pages(partitions)).events == sum(map(len, partitions))
+    assert verify(Pages(partitions), tables=TABLES).events == sum(map(len, partitions))
 
 
 def damaged(partitions: list[list[bytes]], chance: Random) -> tuple[list[list[bytes]], int, int]:
@@ -62,7 +65,7 @@ def test_one_changed_byte_names_the_changed_record(seed: int) -> None:
     for _ in range(60):
         changed, partition, seq = damaged(scenario(seed).partitions, chance)
         with pytest.raises(Fault) as caught:
-            verify(Pages(changed))
+            verify(Pages(changed), tables=TABLES)
         assert (caught.value.partition, caught.value.seq) == (partition, seq), caught.value
 
 
@@ -93,5 +96,5 @@ def test_a_changed_number_in_data_is_found_behind_a_new_chain(seed: int) -> None
         changed[partition][index] = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
         changed[partition] = rechained(changed[partition])
         with pytest.raises(Fault) as caught:
-            verify(Pages(changed))
+            verify(Pages(changed), tables=TABLES)
         assert (caught.value.partition, caught.value.seq) == (partition, index + 1), caught.value

@@ -8,6 +8,9 @@ async with InMemoryApi(tmp_path) as api_client:
 A target is sent unchanged: percent-encoded, as in an HTTP request.
 """
 
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -111,13 +114,20 @@ class InMemoryApi:
         await self.store.close()
         await self.world.stop()
 
-    async def fold(self) -> None:
-        """Bring the read model to the end of the log."""
+    async def fold(self, only: Collection[int] | None = None) -> None:
+        """Bring the read model, or only these partitions of it, to the end of the log."""
         await self.world.quiet()
         for folder, records in zip(self._folders, self.world.appended.records, strict=True):
+            if only is not None and folder.partition not in only:
+                continue
             if run := await folder.fold(records[folder.head.seq :]):
                 await self.store.commit(self._generation, [run])
                 folder.mark_stored(run)
+
+    async def empty(self, table: str) -> None:
+        """Delete every row of a table of the read model, by hand."""
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            connection.execute(f"DELETE FROM {table}_g{self._generation}")
 
     async def differ(self, partition: int, *found: Difference) -> None:
         """Store what a background check found in the partition, and let the service look at it."""

@@ -44,6 +44,7 @@ from ledger.core.commands import (
 )
 from ledger.core.events import COMMAND_OF, DATA_OF
 from ledger.core.games.rules import BUILT_IN, book_of
+from ledger.core.games.tables import canonical as table_form
 from ledger.core.money_rules import Commission, MoneyRules
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
@@ -57,6 +58,7 @@ from ledger.operations.verifying.unique_ids import UniqueIds, second_use
 from ledger.ports import StoredRecord
 
 PARTITIONS = 4
+BUILT_IN_TABLES = {digest: table_form(table) for digest, table in BUILT_IN.tables.items()}
 ADA, BOB, CAI, DAN = "ada", "bob", "cai", "dan"
 P = partition_of(ADA, PARTITIONS)
 
@@ -278,7 +280,7 @@ def fault_of(
     day: list[list[bytes]], published: dict[int, Head] | None = None, anchors: Sequence[Anchor] = ()
 ) -> Fault:
     with pytest.raises(Fault) as caught:
-        verify(Lists(day), published=published, anchors=anchors)
+        verify(Lists(day), published=published, anchors=anchors, tables=BUILT_IN_TABLES)
     return caught.value
 
 

@@ -3,15 +3,25 @@
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
+from ledger.core.games.catalog import KINDS
+from ledger.core.games.rules import BUILT_IN
 from ledger.core.position import partition_of
-from ledger.operations.verifying.records import Record, ResultRecorded
+from ledger.operations.audit import verify
+from ledger.operations.verifying.pay_tables import PayTables, WrongTable, won_by
+from ledger.operations.verifying.postings import Mismatch
+from ledger.operations.verifying.records import Proof, Record, ResultRecorded
 from ledger.operations.verifying.settlements import Settlements
+from naive_games import RESULTS, legs
 from unit.test_audit import (
+    BUILT_IN_TABLES,
     CAI,
     NOON,
     PARTITIONS,
+    WINGO,
     Change,
+    Lists,
     as_record,
     day,
     fault_of,
@@ -75,6 +85,27 @@ def without(name: str) -> Change:
     return change
 
 
+def another_winner(event: dict[str, Any]) -> None:
+    """The stake of the leg that won pays on the other leg, at the same sum."""
+    legs = event["data"]["legs"]
+    legs[0][2], legs[1][2] = legs[1][2], legs[0][2]
+
+
+def other_table(event: dict[str, Any]) -> None:
+    event["data"]["rules"] = BUILT_IN.games["k3_30s"].digest
+
+
+def other_fee(event: dict[str, Any]) -> None:
+    event["data"]["fee"] += 1
+    event["postings"][2][2] -= 1
+    event["postings"][3][2] += 1
+
+
+def closing(event: dict[str, Any]) -> None:
+    """The bet is placed within the last 5 s of its period."""
+    event["time_us"] += 25_000_000
+
+
 _OVER, _OFF_GRID = "20261123T145930Z", "20261123T145931Z"
 FAULTS: dict[str, tuple[str, str, Change, str]] = {
     "a payout that its legs do not give": ("bet_settled", "legs", pay_more, "its legs do not pay"),
@@ -92,6 +123,10 @@ FAULTS: dict[str, tuple[str, str, Change, str]] = {
     "a fee that is not posted": ("bet_placed", "fee", setting("data", "fee", to=3), "its type and data give"),
     "a bet after its period": ("bet_placed", "rules", setting("data", "period", to=_OVER), "outside of its period"),
     "a period off the grid": ("bet_placed", "rules", setting("data", "period", to=_OFF_GRID), "has no period"),
+    "a leg that did not win": ("bet_settled", "legs", another_winner, "on the result 7, by its pay table 0"),
+    "a table of other rules": ("bet_placed", "rules", other_table, "its pay table is one of k3"),
+    "a fee that its table does not ask": ("bet_placed", "fee", other_fee, "its fee is 3, by its pay table 2"),
+    "a bet after its period has closed": ("bet_placed", "rules", closing, "after its period had closed"),
     "a bet without rules": ("bet_placed", "rules", without("rules"), "no rules"),
 }
 
@@ -117,6 +152,67 @@ def test_a_result_before_the_end_of_its_period_is_a_fault(day: list[list[bytes]]
     assert "before its end" in fault.reason
 
 
+@pytest.mark.parametrize("result", ["77", "x", "", "٧"])
+def test_a_result_that_no_period_of_the_game_has_is_a_fault(day: list[list[bytes]], result: str) -> None:
+    seq = forge_of(day, G, "result_recorded", "result", setting("data", "result", to=result))
+    fault = fault_of(day)
+    assert place_of(fault) == (G, seq)
+    assert "is not a result of wingo" in fault.reason
+
+
+END_US = 1_795_438_830_000_000
+"""The end of the period 20261123T130000Z of 30 s."""
+
+
+@pytest.mark.parametrize(
+    ("proof", "reason"),
+    [
+        (None, "has no proof"),
+        (Proof(hash="7" * 63, height=1, time_us=END_US), "has no proof"),
+        (Proof(hash="7" * 63 + "8", height=1, time_us=END_US), "last decimal digit"),
+        (Proof(hash="a" * 64, height=1, time_us=END_US), "last decimal digit"),
+        (Proof(hash="8" * 63 + "7", height=1, time_us=END_US - 1), "before the end"),
+        (Proof(hash="8" * 60 + "7abF", height=1, time_us=END_US), None),
+    ],
+)
+def test_a_result_of_trx_wix_is_the_last_decimal_digit_of_a_later_block(proof: Any, reason: str | None) -> None:
+    data = ResultRecorded(period="20261123T130000Z", result="7", proof=UNSET if proof is None else proof)
+    event = Record(1, 0, 1, "", END_US + 2_000_000, "game:trx_wix_30s", "r", "", "a", "result_recorded", data, [], {})
+    settlements = Settlements(PayTables({}))
+    if reason is None:
+        settlements.outcome(event, "0" * 64)
+        return
+    with pytest.raises(Mismatch, match=reason):
+        settlements.outcome(event, "0" * 64)
+
+
+def test_a_bet_under_a_table_that_is_not_known_is_named(day: list[list[bytes]]) -> None:
+    assert verify(Lists(day)).missing_tables == (BUILT_IN.games[WINGO].digest,)
+    assert verify(Lists(day), tables=BUILT_IN_TABLES).missing_tables == ()
+
+
+def test_a_table_under_the_digest_of_another_one_is_refused(day: list[list[bytes]]) -> None:
+    digest, form = BUILT_IN.games[WINGO].digest, BUILT_IN_TABLES[BUILT_IN.games[WINGO].digest]
+    with pytest.raises(WrongTable, match="has another digest"):
+        verify(Lists(day), tables={digest: form.replace(b"900", b"901")})
+    with pytest.raises(WrongTable, match="cannot be read"):
+        verify(Lists(day), tables={digest: b"{"})
+
+
+@pytest.mark.parametrize("rules", ["wingo", "trx_wix", "k3", "5d"])
+def test_the_auditor_and_the_writer_agree_on_every_leg_that_wins(rules: str) -> None:
+    step = 41 if rules == "5d" else 1
+    for leg in legs(rules):
+        for result in RESULTS[rules][::step]:
+            assert won_by(rules, leg, result) == KINDS[rules].wins(leg, result), (leg, result)
+
+
+@pytest.mark.parametrize(("rules", "leg"), [("wingo", "purple"), ("k3", "quad"), ("5d", "F:7"), ("dice", "big")])
+def test_a_leg_that_the_rules_do_not_have_is_a_mismatch(rules: str, leg: str) -> None:
+    with pytest.raises(Mismatch, match="is not a leg of"):
+        won_by(rules, leg, {"k3": "135", "5d": "01234"}.get(rules, "7"))
+
+
 def test_a_period_with_two_outcomes_is_a_fault(day: list[list[bytes]]) -> None:
     bets = [parsed(record) for record in day[C]]
     last = next(at for at, event in enumerate(bets) if event["data"].get("period") == "20261123T150030Z")
@@ -128,7 +224,7 @@ def test_a_period_with_two_outcomes_is_a_fault(day: list[list[bytes]]) -> None:
 
 
 def test_outcomes_are_forgotten_once_no_bet_waits_for_them() -> None:
-    settlements = Settlements()
+    settlements = Settlements(PayTables({}))
     for number, period in enumerate(("20261123T130000Z", "20261123T130030Z", "20261123T130100Z")):
         data = ResultRecorded(period=period, result="7")
         time_us = NOON + (30 * number + 32) * 1_000_000

@@ -125,6 +125,8 @@ def changes() -> Iterator[tuple[str, str, str]]:
         ("adjustment", "proposed_by", "'mallory'"),
         ("referral", "members", "members + 1"),
         ("account", "credited", "credited || '0'"),
+        ("period", "open_bets", "open_bets + 1"),
+        ("selection", "staked_low", "staked_low + 1"),
     ]
 
 
@@ -162,7 +164,8 @@ async def test_a_field_changed_by_hand_is_named(
     assert [(one.partition, one.table, one.field) for one in await desk.quick()] == [(partition, table, "digest")]
     (found,) = await desk.thorough(rows_max)
     assert (found.partition, found.table, found.field) == (partition, table, field)
-    assert found.owner == ("" if table == "deposit" else key[0])
+    owners = {"deposit": "", "period": f"period/{key[0]}", "selection": f"selection/{key[0]}"}
+    assert found.owner == owners.get(table, key[0])
     assert found.expected == encoded(getattr(row, field))
     assert found.found != found.expected
 
@@ -598,8 +601,10 @@ def test_ranges_of_users_cover_each_user_once() -> None:
         assert (user_id in one) != (user_id in two)
 
 
-def test_all_tables_but_two_belong_to_users() -> None:
-    assert [kind.table for kind in ROW_TYPES if kind not in BY_USER] == ["deposit", "account"]
+def test_all_tables_but_four_belong_to_users() -> None:
+    assert [kind.table for kind in ROW_TYPES if kind not in BY_USER] == [
+        *("deposit", "account", "period", "selection")
+    ]
 
 
 def encoded(value: object) -> str:

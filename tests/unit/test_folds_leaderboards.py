@@ -7,7 +7,8 @@ from msgspec.structs import astuple
 
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.wallet import DAY_US
-from projections.models.leaderboards import LOW_BITS, EndedRow, StandingRow
+from projections.models.leaderboards import EndedRow, StandingRow
+from projections.tables.wide import LOW_BITS
 from unit.given import NOON, Scene, cancel_bet, place_bet, settle_bet
 from unit.read_model import rows_of
 

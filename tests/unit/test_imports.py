@@ -78,6 +78,13 @@ def test_the_http_client_knows_the_public_contract_only() -> None:
             assert ours <= {"http_client"}, module
 
 
+def test_the_client_library_is_installable_by_itself() -> None:
+    for module, path in modules().items():
+        if first(module) == "stakelog_client":
+            outside = {first(name) for name in imported(path)} - STANDARD
+            assert outside <= {"stakelog_client", "httpx", "msgspec"}, module
+
+
 def test_only_the_command_line_loads_the_demo_and_the_bench_and_only_by_name() -> None:
     for module, path in modules().items():
         named = {first(name) for name in imported(path)} & CLIENT_PROGRAMS

@@ -6,10 +6,11 @@ from typing import Final
 
 from ledger.core.wallet import DAY_US
 from projections.caching.shared_reads import SharedReads
-from projections.models.leaderboards import LOW_BITS, has_begun_statement, leaders_statement
+from projections.models.leaderboards import has_begun_statement, leaders_statement
 from projections.reads import statements
 from projections.reads.queries import Found
 from projections.tables.queries import CLOCKS_DIFFER_US, Query, Rows
+from projections.tables.wide import LOW_BITS
 
 READERS: Final = 50
 DAY: Final = 20_500

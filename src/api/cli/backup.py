@@ -44,9 +44,11 @@ def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
 
 def _prove(folder: Path) -> None:
     """Raises Fault, LogUnreadable."""
+    from ledger.core.games.tables import canonical
     from ledger.operations.audit import verify
     from ledger.sqlite.folder import EVENTS
     from ledger.sqlite.readers import SqliteRecords
 
     with closing(SqliteRecords(folder / EVENTS)) as records, progress("verifying", "events") as report:
-        verify(records, progress=report)
+        tables = {digest: canonical(table) for digest, table in records.tables().items()}
+        verify(records, tables=tables, progress=report)

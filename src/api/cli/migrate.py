@@ -166,6 +166,7 @@ def _say_where_it_went(went: "Migrated", address: "KafkaAddress") -> None:
 
 
 async def _run(move: _Move, records: "SqliteRecords") -> None:
+    from ledger.core.games.tables import canonical
     from ledger.kafka.log import TOPIC
     from ledger.operations import migrate as migration
     from ledger.operations.audit import verify
@@ -176,7 +177,10 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
     with progress_of_steps("events") as report:
         # In a thread, so that Ctrl-C works; nothing else reads the file at this time.
         verified = await asyncio.to_thread(
-            verify, records, progress=lambda done, total: report("verifying the folder", done, total)
+            verify,
+            records,
+            tables={digest: canonical(table) for digest, table in records.tables().items()},
+            progress=lambda done, total: report("verifying the folder", done, total),
         )
         async with _opened(move, records.partitions) as topic:
             # The exponents and rules are moved too: no node can start with others, and open bets can be paid.

@@ -44,6 +44,8 @@ KINDS: Final[dict[str, Kind]] = {
     "wallet_not_found": Kind(404, "Wallet not found"),
     "transfer_not_found": Kind(404, "Transfer not found"),
     "event_not_found": Kind(404, "Event not found"),
+    "game_not_found": Kind(404, "Game not found"),
+    "period_not_found": Kind(404, "Period not found"),
     "not_found": Kind(404, "Not found"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "request_timeout": Kind(408, "The body did not arrive in time"),
@@ -108,7 +110,10 @@ WRITER: Final = ("outcome_unknown", "not_owner", "overloaded", "log_unavailable"
 REJECTIONS: Final = ("command_id_reused", *(code.value for code in Code))
 
 NOT_THERE: Final = frozenset(
-    {"wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"}
+    {
+        *("wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"),
+        *("game_not_found", "period_not_found"),
+    }
 )
 """The codes of a read that finds nothing: 404, although some of them refuse a command with 422."""
 

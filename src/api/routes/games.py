@@ -1,12 +1,44 @@
-"""``/v1/games``: the games that take bets."""
+"""``/v1/games``: the games that take bets, and their periods."""
 
 from typing import Any
 
 from api.http.bodies import encode, games_of
 from api.http.compression import json_response
+from api.http.consistency import body_of, read_until_visible
+from api.http.problems import NotThere, Problem
 from api.http.requests import Request, Response
 from api.http.service import Service
+from api.routes.parameters import OfGame, OfPeriod, PageQuery, ReadQuery
+from ledger.core.games.rules import EXTERNAL_GAME, Game, span_of
 
 
 async def get_games(service: Service, request: Request[Any, Any]) -> Response:
     return json_response(request, encode(games_of(service.node.rules.games.values())))
+
+
+async def get_periods(service: Service, request: Request[OfGame, PageQuery]) -> Response:
+    query, reads = request.query, service.reads
+    game = _game_of(service, request.path.game)
+    found = await read_until_visible(request, reads, None, lambda: reads.periods(game, query.limit, query.cursor))
+    return json_response(request, body_of(found))
+
+
+async def get_period(service: Service, request: Request[OfPeriod, ReadQuery]) -> Response:
+    path, reads = request.path, service.reads
+    game = _game_of(service, path.game)
+    if game is not None and span_of(game, path.period) is None:
+        detail = (
+            f"a period of {path.game} is named by its start in UTC, as YYYYMMDDTHHMMSSZ, and starts at a multiple of "
+            f"{game.length_s} s since midnight"
+        )
+        raise Problem("malformed_request", detail, field="period")
+    found = await read_until_visible(request, reads, None, lambda: reads.period(game, path.period))
+    return json_response(request, body_of(found))
+
+
+def _game_of(service: Service, name: str) -> Game | None:
+    """The game of that name; None for ``external``, which has no periods here. Raises NotThere."""
+    game = service.node.rules.games.get(name)
+    if game is None and name != EXTERNAL_GAME:
+        raise NotThere("game_not_found", f"there is no game {name}; GET /v1/games lists them")
+    return game

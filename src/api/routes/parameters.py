@@ -128,6 +128,15 @@ class OfLeaderboard(Struct, frozen=True):
     ]
 
 
+class OfGame(Struct, frozen=True):
+    game: Annotated[str, _text("The name of a game, as `GET /v1/games` has it", "wingo_30s")]
+
+
+class OfPeriod(Struct, frozen=True):
+    game: Annotated[str, _text("The name of a game, as `GET /v1/games` has it", "wingo_30s")]
+    period: Annotated[str, _text("The period: its start in UTC, as `YYYYMMDDTHHMMSSZ`", "20261123T130000Z")]
+
+
 class OfClient(Struct, frozen=True):
     client_id: ClientId
 

@@ -13,7 +13,6 @@ from api.http.bodies import (
     BatchHit,
     BatchRefused,
     DryRunResult,
-    Games,
     Healthy,
     NotReady,
     Partitions,
@@ -28,7 +27,7 @@ from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.receipts import Receipt
 from api.routes.audit import get_event, get_events, get_partitions, get_receipt, get_seals
 from api.routes.commands import get_command, post_batch, post_command
-from api.routes.games import get_games
+from api.routes.games_table import GAME_ROUTES
 from api.routes.identity_table import IDENTITY_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
 from api.routes.parameters import (
@@ -37,12 +36,10 @@ from api.routes.parameters import (
     BetsQuery,
     EventsQuery,
     HistoryQuery,
-    LeaderboardQuery,
     OfBet,
     OfCommand,
     OfEvent,
     OfHold,
-    OfLeaderboard,
     OfOrder,
     OfTransfer,
     OfWallet,
@@ -64,7 +61,6 @@ from api.routes.wallets import (
     get_history,
     get_hold,
     get_holds,
-    get_leaderboard,
     get_order,
     get_orders,
     get_referrals,
@@ -80,7 +76,6 @@ from projections.models.bets import Bet, Bets
 from projections.models.grants import BonusGrants
 from projections.models.history import BalanceAt, History
 from projections.models.holds import Hold, Holds
-from projections.models.leaderboards import Leaderboard
 from projections.models.orders import Order, Orders
 from projections.models.referrals import Referrals
 from projections.models.statistics import Statistics
@@ -454,31 +449,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Read the proposed adjustments of all users",
         description="Newest first. `status=proposed` is the queue of adjustments to approve or reject.",
     ),
-    Route(
-        method="GET",
-        path="/v1/leaderboards/{name}",
-        handler=get_leaderboard,
-        parameters=OfLeaderboard,
-        query=LeaderboardQuery,
-        roles=_READS_WALLETS,
-        returns=(Body(Leaderboard, _TRUE_AT, examples=("leaderboard",), as_of=AsOfSeveral),),
-        problems=("not_found", *_READ),
-        tag="leaderboards",
-        operation="getLeaderboard",
-        summary="Read who staked, won or netted the most",
-        description="On a UTC day, in an ISO week, or in a month. Ties are ordered by `user_id`.",
-    ),
-    Route(
-        method="GET",
-        path="/v1/games",
-        handler=get_games,
-        roles=_READS_WALLETS,
-        returns=(Body(Games, "All games", examples=("games",)),),
-        tag="games",
-        operation="getGames",
-        summary="Read which games take bets",
-        description="The other rules of a game, its odds and limits, are the operator's; their digest names them.",
-    ),
+    *GAME_ROUTES,
     Route(
         method="GET",
         path="/v1/partitions",

@@ -18,6 +18,7 @@ import msgspec
 
 from ledger.core.record import Head, sha256_hex
 from projections.models import ROW_TYPES
+from projections.models.accounts import AccountRow
 from projections.models.deposits import DepositRow
 from projections.projecting.log_reader import LogReader
 from projections.projecting.partition import PartitionProjector
@@ -237,6 +238,13 @@ class Refold:
         return await side.store.quarantined_events(side.generation, self._partition, user_id, _QUARANTINED_EVENTS_MAX)
 
 
+def _owner_of(kind: type[Row], key: Key) -> str:
+    """The user, or what else the row belongs to: an account, or a name that is no user's."""
+    if is_of_user(kind) or kind is AccountRow:
+        return str(key[0])
+    return "" if kind is DepositRow else f"{kind.table}/{key[0]}"
+
+
 class _TableComparison:
     """Collects the differences of one table, owner by owner: the rows of a user or an account follow each other."""
 
@@ -250,7 +258,7 @@ class _TableComparison:
         self._differences: list[Difference] = []
 
     def add(self, key: Key, expected: Row | None, found: Row | None) -> None:
-        owner = "" if self._kind is DepositRow else str(key[0])
+        owner = _owner_of(self._kind, key)
         if owner != self._owner:
             self.end()
             self._owner = owner

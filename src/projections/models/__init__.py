@@ -16,6 +16,7 @@ from projections.models import (
     holds,
     leaderboards,
     orders,
+    periods,
     referrals,
     statistics,
     transfers,
@@ -24,7 +25,7 @@ from projections.models import (
 )
 from projections.tables.model import Models
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Version of the meaning of the rows. Raise it with every change that makes other rows from the same events: only
 generations of this version are folded further, and a rebuild lists the differences. A test detects a change that did
 not raise it."""
@@ -44,7 +45,8 @@ MODELS: Final = Models(
         referrals.MODEL,
         deposits.MODEL,
         accounts.MODEL,
-        bets.MODEL,  # last: the folds of history, statistics and leaderboards read a bet as it was before the event
+        periods.MODEL,
+        bets.MODEL,  # last: other folds read a bet as it was before the event
     )
 )
 

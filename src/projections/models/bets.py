@@ -57,6 +57,8 @@ class BetRow(Row):
     placed_at_us: int
     settled_seq: int | None
     settled_at_us: int | None
+    rules: columns.Digest | None = None
+    """Of the pay table that it was taken under; None: a bet of a game without rules."""
 
 
 def needs(event: Event, buffer: RowBuffer) -> None:
@@ -83,6 +85,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
                 event.time_us,
                 None,
                 None,
+                data.rules,
             )
             buffer[BetRow].add((user_id, data.bet_id), row)
         case BetSettled():
@@ -171,7 +174,7 @@ def _list_queries(filters: Filters, at: Cursor | None) -> list[Query]:
 
 
 def _document(partition: int, row: Sequence[Any]) -> Bet:
-    *fields, seq, placed_at_us, settled_seq, settled_at_us = row
+    *fields, seq, placed_at_us, settled_seq, settled_at_us, _rules = row
     settled = None if settled_seq is None else f"{partition}:{settled_seq}"
     return Bet(*(*fields, f"{partition}:{seq}", placed_at_us, settled, settled_at_us))
 

@@ -17,7 +17,7 @@ from ledger.core.events import Event
 from ledger.core.position import Position
 from ledger.core.wallet import DAY_US
 from projections.models.bets import BetRow
-from projections.tables import columns
+from projections.tables import columns, wide
 from projections.tables.fields import AnyTimeUs, Asset, SignedSum, UserId
 from projections.tables.model import Model
 from projections.tables.queries import Conditions, Query, Rows, value
@@ -32,17 +32,14 @@ Measure = Literal["staked", "won", "net"]
 Span = Literal["day", "week", "month"]
 MEASURES: Final = get_args(Measure)
 SPANS: Final = get_args(Span)
-LOW_BITS: Final = 48
-LOW_MASK: Final = (1 << LOW_BITS) - 1
 
 
 class StandingRow(Row):
     """A user's bets in one asset of the last UTC day, ISO week and month in which the user's bets counted.
 
     ``day``, ``week`` and ``month`` are their first days, in days since 1970. ``staked`` counts on the day of the bet,
-    ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of the settlement. Databases sort by these
-    sums, so they cannot be texts; and a thousand stakes of the largest amount exceed 64 bits. So a sum is
-    high × 2^48 + low, 0 ≤ low < 2^48.
+    ``won`` (payouts) and ``net`` (payouts less their stakes) on the day of the settlement. The sums are those of
+    ``projections.tables.wide``.
 
     A bet changes this row alone, and no index has its sums: a leaderboard reads the rows of all users, 100,000 in
     15 ms. An index of the sums, or of their magnitudes, cost every bet more than all its other rows.
@@ -116,14 +113,6 @@ _WON: Final = _sum_columns("won")
 _NET: Final = _sum_columns("net")
 
 
-def _add(row: Row, high: str, low: str, amount: int) -> None:
-    """Add to a sum. ``high``, ``low``: the names of its columns."""
-    total = getattr(row, low) + amount
-    if not 0 <= total <= LOW_MASK:
-        setattr(row, high, getattr(row, high) + (total >> LOW_BITS))
-    setattr(row, low, total & LOW_MASK)
-
-
 def needs(event: Event, buffer: RowBuffer) -> None:
     if isinstance(event.data, BetPlaced):
         buffer[StandingRow].want((event.user_id, event.data.asset))
@@ -147,24 +136,24 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
         case BetPlaced():
             row = _standing(buffer, event.user_id, data.asset, event.time_us)
             for _, high, low in _STAKED:
-                _add(row, high, low, data.stake)
+                wide.add(row, high, low, data.stake)
         case BetSettled():
             bet = _bet(event, data.bet_id, buffer)
             row = _standing(buffer, event.user_id, bet.asset, event.time_us)
             for _, high, low in _WON:
-                _add(row, high, low, data.payout)
+                wide.add(row, high, low, data.payout)
             for _, high, low in _NET:
-                _add(row, high, low, data.payout - bet.stake)
+                wide.add(row, high, low, data.payout - bet.stake)
         case BetCancelled(before_bet=False):
             bet = _bet(event, data.bet_id, buffer)
             row = buffer[StandingRow].edit((event.user_id, bet.asset))
             placed = dict(_spans_of(bet.placed_at_us // DAY_US))
             for span, high, low in _STAKED:
                 if getattr(row, span) == placed[span]:
-                    _add(row, high, low, -bet.stake)
+                    wide.add(row, high, low, -bet.stake)
                 else:
                     ended = buffer[EndedRow].edit((event.user_id, bet.asset, span, placed[span]))
-                    _add(ended, "staked_high", "staked_low", -bet.stake)
+                    wide.add(ended, "staked_high", "staked_low", -bet.stake)
 
 
 def _standing(buffer: RowBuffer, user_id: str, asset: str, time_us: int) -> StandingRow:
@@ -303,7 +292,7 @@ def has_begun(board: Board) -> Query:
 
 def values_of(rows: Rows) -> list[tuple[str, int]]:
     """The users with their values, of the rows of ``leaders``."""
-    return [(user_id, (high << LOW_BITS) + low) for user_id, high, low in rows]
+    return [(user_id, wide.total_of(high, low)) for user_id, high, low in rows]
 
 
 def document(board: Board, values: Sequence[tuple[str, int]]) -> Leaderboard:

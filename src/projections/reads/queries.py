@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
+from ledger.core.games.rules import Game
 from ledger.core.position import partition_of
 from ledger.writer.requests import Failed
 from projections.models import (
@@ -24,6 +25,7 @@ from projections.models import (
     holds,
     leaderboards,
     orders,
+    periods,
     referrals,
     statistics,
     transfers,
@@ -225,6 +227,33 @@ class Reads:
         (found,) = await self._model.fetch([leaderboards.has_begun(board)])
         return bool(found)
 
+    async def period(self, game: Game | None, period: str) -> Found:
+        """One period, on the grid of the game. None: a game that has no periods here."""
+        queries = [] if game is None else periods.period_queries(game.name, period)
+        checkpoint_rows, quarantine_rows, *found = await self._model.fetch([*ALL_STATUS, *queries])
+        status = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        document = None
+        if game is not None:
+            rows, distribution = found
+            document = periods.document(game, period, rows, distribution, self._clock())
+        return self._of_periods(document, status)
+
+    async def periods(self, game: Game | None, limit: int, cursor: str | None) -> Found:
+        """The periods of a game that have events, the latest first. None: a game that has no periods here."""
+        key = ("periods", "", {"game": "" if game is None else game.name})
+        at = None if cursor is None else read_cursor(cursor, key, "t", 0)
+        after = None if at is None else str(at.after[0])
+        queries = [] if game is None else [periods.page_query(game.name, after, limit + 1)]
+        checkpoint_rows, quarantine_rows, *found = await self._model.fetch([*ALL_STATUS, *queries])
+        status = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        items = [] if game is None else periods.page(game, found[0], self._clock())
+        next_cursor = _next_cursor(key, items, limit, lambda item: (item.period,), lambda: ())
+        return self._of_periods(periods.Periods(items[:limit], next_cursor), status)
+
+    def _of_periods(self, document: Struct | None, status: AllStatus) -> Found:
+        suspect = any(self.suspects.has_table(kind.table) for kind in periods.MODEL.rows)
+        return Found(document, "period_not_found", status.seqs, True, self._age_ms(status.oldest_us), suspect)
+
     async def orders(self, filters: Filters, limit: int, cursor: str | None) -> Found:
         """All users' orders, or one user's. ``filters``: some of user_id, kind, status; of a kind and a status that
         an order can have."""
@@ -347,9 +376,9 @@ def status_of(user_id: str, partition: int, rows: Rows) -> UserStatus:
 
 def _next_cursor(
     key: tuple[str, str, Filters],
-    rows: Rows,
+    rows: Sequence[Any],
     limit: int,
-    place: Callable[[Sequence[Any]], tuple[Any, ...]],
+    place: Callable[[Any], tuple[Any, ...]],
     snapshot: Callable[[], Sequence[int]],
 ) -> str | None:
     """None at the end of the list: no row comes after this page."""

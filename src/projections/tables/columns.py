@@ -11,6 +11,7 @@ UserId = Annotated[str, Meta(max_length=80)]  # contract: 64, or partition:<n>
 Id = Annotated[str, Meta(max_length=140)]  # contract: 128; ids that the ledger makes may be longer
 AssetCode = Annotated[str, Meta(max_length=32)]
 Text = Annotated[str, Meta(max_length=128)]
+Digest = Annotated[str, Meta(max_length=64)]
 Status = Annotated[str, Meta(max_length=16)]
 TypeName = Annotated[str, Meta(max_length=40)]
 Reason = Annotated[str, Meta(max_length=500)]

@@ -1,6 +1,7 @@
 """``stakelog audit verify``: verifies the log."""
 
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -8,15 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, data_folder, failures_reported, opened, source_options
+from api.cli.audit.sources import CannotAudit, CheckFailed, data_folder, failures_reported, opened, source_options
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
+    from api.cli.audit.http_records import HttpRecords
     from api.identity.receipts import PublicKeys
     from ledger.core.record import Head
     from ledger.operations.audit import RecordsFrom, Verified
     from ledger.operations.seals import SealCounts
     from ledger.operations.verifying.anchors import Anchor
+    from ledger.sqlite.readers import SqliteRecords
 
 _SOURCES_SHOWN: Final = 3
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -43,6 +46,14 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     help="Public keys that you trust (the JSON of GET /.well-known/jwks.json), for seals and for --receipt.",
 )
 @click.option(
+    "--rules",
+    "rules_files",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="With --url: a rules file (STAKELOG_RULES) that bets were taken under, for its pay tables; may be "
+    "repeated. Those of the built-in rules are known, and those that are kept with the log in a folder.",
+)
+@click.option(
     "--receipt",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Check this receipt by --keys, and nothing else: it needs no log.",
@@ -54,17 +65,20 @@ def verify(
     heads_file: Path | None,
     copies: Path | None,
     jwks: Path | None,
+    rules_files: tuple[Path, ...],
     receipt: Path | None,
 ) -> None:
-    """Verify the log: chain, postings, balances from zero, requests, unique ids, follow-ups, seals and heads.
+    """Verify the log: chain, postings, balances from zero, requests, unique ids, follow-ups, the payouts of games,
+    seals and heads.
 
     Works on a folder, in use or not, and over HTTP. Nothing is changed.
     """
     from ledger.operations.audit import verify as verify_log
     from ledger.operations.seals import SealCounts
+    from ledger.operations.verifying.pay_tables import WrongTable
 
     if receipt is not None:
-        if jwks is None or data or url or login or heads_file or copies:
+        if jwks is None or data or url or login or heads_file or copies or rules_files:
             raise click.UsageError("--receipt takes --keys, and no other option")
         with failures_reported("stakelog audit verify"):
             click.echo(_verified_receipt(receipt, jwks))
@@ -76,16 +90,54 @@ def verify(
         # Read the seals before the log's ends: a seal made during the read may name records after these ends.
         anchors = [*_own_seals(data, records, keys, counts), *(_seals_in(copies, keys, counts) if copies else ())]
         with progress("verifying", "events") as tell:
-            verified = verify_log(records, published=published, anchors=anchors, progress=tell)
+            tables = _tables(records, rules_files)
+            try:
+                verified = verify_log(records, published=published, anchors=anchors, tables=tables, progress=tell)
+            except WrongTable as error:
+                raise CheckFailed(str(error)) from error
     transit = ", ".join(f"{amount} {asset}" for asset, amount in verified.in_transit.items())
     click.echo(
         f"well: {verified.events} events in {len(verified.heads)} partitions; chain, postings, balances, requests, "
-        f"ids and follow-ups agree ({verified.open_transfers} transfers under way{': ' + transit if transit else ''})"
+        f"ids, follow-ups and payouts agree "
+        f"({verified.open_transfers} transfers under way{': ' + transit if transit else ''})"
         + (f"; {len(published)} published heads are in it" if published else "")
     )
     click.echo(_anchored(verified))
+    if verified.missing_tables:
+        click.echo(_unchecked(verified.missing_tables))
     if counts.seals:
         click.echo(_signatures(counts, jwks, keys))
+
+
+def _tables(records: "SqliteRecords | HttpRecords", rules_files: tuple[Path, ...]) -> dict[str, bytes]:
+    """The pay tables by digest, as JSON: built in, kept with the log, and of the rules files. Raises CannotAudit,
+    LogUnreadable."""
+    from api.cli.audit.http_records import HttpRecords
+    from api.composition.settings import DEFAULT_ASSETS
+    from ledger.core.games.rules import BUILT_IN, read_rules
+    from ledger.core.games.tables import canonical
+    from ledger.core.money import parse_assets
+    from ledger.core.rules_file import WrongRules
+
+    found = dict(BUILT_IN.tables)
+    if not isinstance(records, HttpRecords):
+        found.update(records.tables())
+    for file in rules_files:
+        try:
+            assets = parse_assets(os.environ.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
+            games = read_rules(file.read_text("utf-8"), assets).games
+        except (WrongRules, OSError, ValueError) as error:
+            raise CannotAudit(f"{file} is not a rules file: {error}") from error
+        found.update((game.digest, game.table) for game in games.values())
+    return {digest: canonical(table) for digest, table in found.items()}
+
+
+def _unchecked(digests: tuple[str, ...]) -> str:
+    """What was not examined, because pay tables are not known here."""
+    return (
+        f"WARNING: which legs won was not checked for bets under {len(digests)} pay tables that are not known here "
+        f"({', '.join(digests[:_SOURCES_SHOWN])}): name the rules files that they were taken under with --rules"
+    )
 
 
 def _verified_receipt(receipt: Path, jwks: Path) -> str:

@@ -65,6 +65,7 @@ class PlacedBet(NamedTuple):
     period: str = ""
     selection: str = ""
     seq: int = 0
+    rules: str = ""
 
 
 class Book:
@@ -241,7 +242,7 @@ def _game_bet_placed(book: Book, event: Record, data: Any) -> Move:
     asset, source, stake, fee = data.asset, data.source, data.stake, data.fee
     if type(fee) is not int or not 0 <= fee <= stake:
         raise Mismatch(f"its fee is {fee}, of a stake of {stake}")
-    of_game = (fee, data.game, data.period, data.selection, event.seq)
+    of_game = (fee, data.game, data.period, data.selection, event.seq, data.rules)
     book._bets[event.user_id, data.bet_id] = PlacedBet(asset, source.cash, source.bonus, source.grants, *of_game)
     sides = [(_cash(event), -source.cash), (_bonus(event), -source.bonus), (_STAKES, stake - fee), (_FEES, fee)]
     return [(account, asset, amount) for account, amount in sides if amount], asset, -source.cash, -source.bonus, 0

@@ -1,4 +1,5 @@
-"""What ends the bets of games with rules: each by the outcome of its period, once, at the earliest after its end.
+"""What ends the bets of games with rules: each by the outcome of its period, once, at the earliest after its end, and
+by the pay table that it was taken under.
 
 The ``command_id`` of a settlement is ``~<head of the outcome>:<seq of the bet>``, so it names its cause by the hash.
 
@@ -15,6 +16,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from msgspec import UNSET
+
+from ledger.operations.verifying.pay_tables import PayTables, wrong_result
 from ledger.operations.verifying.postings import Mismatch, PlacedBet
 from ledger.operations.verifying.records import Record
 
@@ -41,6 +45,8 @@ class _Settled(NamedTuple):
     """A bet that was ended: of which period, and as what its event says."""
 
     period: _Period
+    rules: str
+    legs: Sequence[tuple[str, int, int]]
     is_result: bool
     reason: Any
     time_us: int
@@ -68,7 +74,8 @@ def span_of(game: str, period: str) -> tuple[int, int]:
 class Settlements:
     """The outcomes of periods, and the bets that wait for them, over all partitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: PayTables) -> None:
+        self._tables = tables
         self._outcomes: dict[str, _Outcome] = {}
         self._in_order: deque[str] = deque()
         self._open: dict[_Period, int] = {}
@@ -80,6 +87,9 @@ class Settlements:
         start_us, end_us = span_of(*period)
         if not start_us <= event.time_us < end_us:
             raise Mismatch(f"the bet was placed outside of its period {period[1]}")
+        legs = event.data.selection.count("+") + 1
+        before_end_us = end_us - event.time_us
+        self._tables.place(event.data.rules, period[0], event.data.stake, legs, event.data.fee, before_end_us)
         self._open[period] = self._open.get(period, 0) + 1
 
     def cancel(self, bet: PlacedBet) -> None:
@@ -94,6 +104,10 @@ class Settlements:
         if event.time_us < end_us + _ALLOWANCE_US:
             raise Mismatch(f"the outcome of the period {period[1]} is before its end and the allowance of 2 s")
         is_result = event.type == "result_recorded"
+        if is_result:
+            proof = None if data.proof is UNSET else data.proof
+            if (why := wrong_result(period[0], data.result, proof, end_us)) is not None:
+                raise Mismatch(why)
         position = f"{event.partition}:{event.seq}"
         found = _Outcome(
             period,
@@ -105,7 +119,7 @@ class Settlements:
         self._outcomes[head] = found
         self._in_order.append(head)
         for settled in self._early.pop(head, ()):
-            _compare(found, settled)
+            self._compare(found, settled)
 
     def settle(self, event: Record, bet: PlacedBet) -> None:
         """The ledger has ended the bet. Raises Mismatch."""
@@ -116,12 +130,15 @@ class Settlements:
         self._close(period)
         is_result = event.type == "bet_settled"
         reason = None if is_result else data.reason
-        settled = _Settled(period, is_result, reason, event.time_us, data.cause, event.partition, event.seq)
+        legs = data.legs if is_result else ()
+        settled = _Settled(
+            period, bet.rules, legs, is_result, reason, event.time_us, data.cause, event.partition, event.seq
+        )
         outcome = self._outcomes.get(named[1])
         if outcome is None:
             self._early.setdefault(named[1], []).append(settled)
         else:
-            _compare(outcome, settled)
+            self._compare(outcome, settled)
 
     def forget(self, before_us: int) -> None:
         """Every partition has been read up to ``before_us``: forget the earlier outcomes that no bet waits for."""
@@ -148,6 +165,14 @@ class Settlements:
                 return settled.partition, settled.seq, reason
         return None
 
+    def _compare(self, outcome: _Outcome, settled: _Settled) -> None:
+        _same_outcome(outcome, settled)
+        if outcome.result is not None:
+            try:
+                self._tables.check(settled.rules, settled.legs, outcome.result)
+            except Mismatch as mismatch:
+                raise Mismatch(str(mismatch), settled.partition, settled.seq) from None
+
     def _close(self, period: _Period) -> None:
         left = self._open[period] - 1
         if left:
@@ -156,7 +181,8 @@ class Settlements:
             del self._open[period]
 
 
-def _compare(outcome: _Outcome, settled: _Settled) -> None:
+def _same_outcome(outcome: _Outcome, settled: _Settled) -> None:
+    """Raises Mismatch."""
     if settled.period != outcome.period:
         reason = f"{outcome.position}, its cause, is the outcome of the period {outcome.period[1]}, not of its own"
     elif settled.is_result != (outcome.result is not None) or settled.reason != outcome.reason:

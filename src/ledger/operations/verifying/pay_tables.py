@@ -1,0 +1,171 @@
+"""What a bet of a game pays on a result, by the pay table that its event names by digest.
+
+The rules of the games are written here a second time, from their description, and count dice and digits instead of
+looking winning results up. Nothing of ``ledger.core`` is imported.
+
+Invariants:
+(1) a table counts only under the SHA-256 of its canonical form: JSON with sorted keys and without spaces;
+(2) a bet whose table is not known is noted, never passed silently.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from ledger.operations.verifying.postings import Mismatch
+
+_DIGITS: Final = "0123456789"
+_FACES: Final = "123456"
+_HEX: Final = frozenset("0123456789abcdefABCDEF")
+_RUNS: Final = ("123", "234", "345", "456")
+_LENGTH_OF_RESULT: Final = {"wingo": 1, "trx_wix": 1, "k3": 3, "5d": 5}
+
+
+class WrongTable(ValueError):
+    """A pay table is not what its digest says. The text names the digest."""
+
+
+class Terms(NamedTuple):
+    """What a table says of the money of a bet."""
+
+    rules: str
+    odds: dict[str, int]
+    fee_bp: int
+    close_us: int
+
+
+class PayTables:
+    """The known tables by digest, and the digests that bets name and that are not known."""
+
+    def __init__(self, forms: Mapping[str, bytes]) -> None:
+        """``forms``: the tables as JSON, by digest. Raises WrongTable."""
+        self._terms = {digest: _terms(digest, form) for digest, form in forms.items()}
+        self.missing: set[str] = set()
+
+    def place(self, rules: str, game: str, stake: int, legs: int, fee: int, before_end_us: int) -> None:
+        """A bet was placed, so long before the end of its period. Raises Mismatch if its table forbids the fee or the
+        time."""
+        terms = self._terms.get(rules)
+        if terms is None:
+            self.missing.add(rules)
+            return
+        if terms.rules != rules_of(game):
+            raise Mismatch(f"its pay table is one of {terms.rules}")
+        due = sum(part * terms.fee_bp // 10_000 for part in _parts(stake, legs))
+        if fee != due:
+            raise Mismatch(f"its fee is {fee}, by its pay table {due}")
+        if before_end_us <= terms.close_us:
+            raise Mismatch("the bet was placed after its period had closed")
+
+    def check(self, rules: str, legs: Sequence[tuple[str, int, int]], result: str) -> None:
+        """Raise Mismatch unless each leg, (leg, stake, payout), pays what its table says on the result."""
+        terms = self._terms.get(rules)
+        if terms is None:
+            return
+        for leg, stake, payout in legs:
+            won = won_by(terms.rules, leg, result)
+            due = 0 if won is None else (stake - stake * terms.fee_bp // 10_000) * terms.odds[won] // 100
+            if payout != due:
+                raise Mismatch(f"the leg {leg} pays {payout} on the result {result}, by its pay table {due}")
+
+
+def rules_of(game: str) -> str:
+    """The rules that the name of a game begins with."""
+    return game.rpartition("_")[0]
+
+
+def wrong_result(game: str, result: str, proof: Any, ends_at_us: int) -> str | None:
+    """Why the result is none of this game; None if it is one. ``proof`` is None if the event has none."""
+    rules = rules_of(game)
+    symbols = _FACES if rules == "k3" else _DIGITS
+    if len(result) != _LENGTH_OF_RESULT.get(rules, -1) or any(symbol not in symbols for symbol in result):
+        return f"{result} is not a result of {rules}"
+    if rules != "trx_wix":
+        return None
+    if proof is None or len(proof.hash) != 64 or not _HEX.issuperset(proof.hash):
+        return "the result has no proof with the hash of a block"
+    digits = [symbol for symbol in proof.hash if symbol in _DIGITS]
+    if digits[-1:] != [result]:
+        return f"the last decimal digit of the hash in its proof is not {result}"
+    if proof.time_us < ends_at_us:
+        return "the block in its proof is from before the end of the period"
+    return None
+
+
+@lru_cache(maxsize=8_192)
+def won_by(rules: str, leg: str, result: str) -> str | None:
+    """The kind of odds that a leg wins on a result; None if it loses. Raises Mismatch if there is no such leg."""
+    try:
+        return {"wingo": _wingo, "trx_wix": _wingo, "k3": _k3, "5d": _five_d}[rules](leg, result)
+    except (KeyError, ValueError):
+        raise Mismatch(f"{leg} is not a leg of {rules}") from None
+
+
+def _half(name: str, big: bool, odd: bool) -> bool:
+    return {"big": big, "small": not big, "odd": odd, "even": not odd}[name]
+
+
+def _wingo(leg: str, result: str) -> str | None:
+    digit = int(result)
+    name, _, number = leg.partition(":")
+    if name == "number":
+        return name if int(number) == digit else None
+    if name == "violet":
+        return name if digit in (0, 5) else None
+    if name == "green" and digit % 2 == 1:
+        return "green_5" if digit == 5 else "green"
+    if name == "red" and digit % 2 == 0:
+        return "red_0" if digit == 0 else "red"
+    if name in ("green", "red"):
+        return None
+    return name if _half(name, digit >= 5, digit % 2 == 1) else None
+
+
+def _k3(leg: str, result: str) -> str | None:
+    name, _, value = leg.partition(":")
+    dice, total = sorted(result), sum(map(int, result))
+    wanted = sorted(value.replace(",", ""))
+    if name == "sum":
+        return f"sum_{total}" if int(value) == total else None
+    if name == "pair":
+        if "," in value:
+            return "pair_single" if dice == wanted else None
+        return "pair" if result.count(value[0]) == 2 else None
+    if name == "triple" and not value:
+        return "triple_any" if len(set(dice)) == 1 else None
+    if name in ("triple", "set"):
+        return name if dice == wanted else None
+    if name == "consecutive":
+        return name if "".join(dice) in _RUNS else None
+    if name == "two":
+        return name if set(wanted) <= set(dice) else None
+    return name if _half(name, total >= 11, total % 2 == 1) else None
+
+
+def _five_d(leg: str, result: str) -> str | None:
+    place, _, value = leg.partition(":")
+    if place == "sum":
+        total = sum(map(int, result))
+        return f"sum_{value}" if _half(value, total >= 23, total % 2 == 1) else None
+    digit = int(result["ABCDE".index(place)])
+    if len(value) == 1:
+        return "digit" if int(value) == digit else None
+    return value if _half(value, digit >= 5, digit % 2 == 1) else None
+
+
+def _parts(stake: int, legs: int) -> list[int]:
+    return [(stake + legs - 1 - at) // legs for at in range(legs)]
+
+
+def _terms(digest: str, form: bytes) -> Terms:
+    try:
+        table = json.loads(form)
+        if sha256(json.dumps(table, sort_keys=True, separators=(",", ":")).encode()).hexdigest() != digest:
+            raise WrongTable(f"the pay table that is kept under {digest} has another digest")
+        return Terms(table["rules"], dict(table["odds"]), int(table["fee_bp"]), int(table["close_ms"]) * 1_000)
+    except WrongTable:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise WrongTable(f"the pay table that is kept under {digest} cannot be read: {error!r}") from None

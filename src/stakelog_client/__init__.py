@@ -1,0 +1,43 @@
+"""Client library of stakelog, an event-sourced wallet ledger.
+
+    async with AsyncClient("http://127.0.0.1:8080", "casino", secret) as ledger:
+        await ledger.open_wallet("player-15")
+        await ledger.deposit("player-15", order_id="dep-1", asset="INR", amount=1_000_000)
+        wallet = await ledger.wallet("player-15")
+
+`async_client` and `client` are the two clients, the same calls on asyncio and blocking. `generated` has a method for
+each command and each read, their results, and an exception for each code; `errors` has the tree of exceptions.
+`session` logs in, sends and tries again; `gathering` makes one request of commands that wait at the same time;
+`events` checks the event stream; `paths` builds addresses.
+"""
+
+from stakelog_client.async_client import AsyncClient
+from stakelog_client.client import Client
+from stakelog_client.errors import (
+    ChainBroken,
+    NotYetVisible,
+    OutcomeUnknown,
+    Refused,
+    StakelogError,
+    Unavailable,
+    UnexpectedResponse,
+)
+from stakelog_client.events import Event
+from stakelog_client.generated import models, refusals
+from stakelog_client.generated.models import Result
+
+__all__ = [
+    "AsyncClient",
+    "ChainBroken",
+    "Client",
+    "Event",
+    "NotYetVisible",
+    "OutcomeUnknown",
+    "Refused",
+    "Result",
+    "StakelogError",
+    "Unavailable",
+    "UnexpectedResponse",
+    "models",
+    "refusals",
+]

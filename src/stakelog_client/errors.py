@@ -1,0 +1,53 @@
+"""What a call can raise.
+
+StakelogError
+├── Refused                the ledger said no; one subclass for each code (`refusals`). Nothing was written
+├── OutcomeUnknown         the command may or may not be in the ledger. Post it again under the same command_id
+├── Unavailable            nothing was written, or nothing could be read, within the deadline. Try again later
+│   └── NotYetVisible      a read did not get as far as what this client has written, in time
+├── UnexpectedResponse     something else than a stakelog service responded
+└── ChainBroken            the event stream does not continue: a record is missing or was changed
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class StakelogError(Exception):
+    """Base of all errors of this library."""
+
+
+class Refused(StakelogError):
+    """The request was refused. `code` is stable, `detail` is for people, `fields` has what helps: `available`, …"""
+
+    def __init__(self, code: str, status: int, detail: str, fields: dict[str, Any]) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code, self.status, self.detail, self.fields = code, status, detail, fields
+
+
+class OutcomeUnknown(StakelogError):
+    """The deadline is over, and whether the command was accepted is not known.
+
+    Post the same command again under the same `command_id`, or look it up with `outcome`.
+    """
+
+    def __init__(self, user_id: str, command_id: str, why: str) -> None:
+        super().__init__(f"{command_id} of {user_id} may or may not have been accepted: {why}")
+        self.user_id, self.command_id = user_id, command_id
+
+
+class Unavailable(StakelogError):
+    """The service did not do it within the deadline. Nothing was written."""
+
+
+class NotYetVisible(Unavailable):
+    """The read model did not get as far as what this client has written, in time."""
+
+
+class UnexpectedResponse(StakelogError):
+    """The response is not one of a stakelog service: look at the address and at what stands in between."""
+
+
+class ChainBroken(StakelogError):
+    """A record does not continue its partition: one is missing, or was changed."""

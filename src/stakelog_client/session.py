@@ -1,0 +1,192 @@
+"""Requests to the service: login, deadlines, and which responses are tried again.
+
+A request is tried until it gets a definite response or its deadline is over, with random pauses that grow
+(`Retry-After` is kept to). It is the caller who knows whether it may be sent twice: reads may, and so may commands,
+because the service knows a command by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any, Final
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from stakelog_client.errors import NotYetVisible, Refused, Unavailable, UnexpectedResponse
+from stakelog_client.generated.refusals import BY_CODE
+
+_PAUSE_S: Final = 0.05
+_PAUSE_S_MAX: Final = 2.0
+_RENEW_S: Final = 60.0
+"""An access token is renewed this long before it ends."""
+_NOT_NOW: Final = frozenset({408, 429, 500, 502, 503, 504})
+
+NOT_SENT: Final = "not_sent"
+_NOTHING_WRITTEN: Final = frozenset(
+    {NOT_SENT, "not_owner", "overloaded", "log_unavailable", "shutting_down", "rate_limited", "request_timeout"}
+)
+"""The codes of a service that did not carry out the request."""
+
+
+class Ambiguous(Exception):
+    """No definite response: the request may have been carried out. It never leaves the library.
+
+    `retry_after_s`: what the service asked for. `code`: of its problem, or one of `NOT_SENT`; empty without one.
+    """
+
+    def __init__(self, why: str, retry_after_s: float | None = None, code: str = "") -> None:
+        super().__init__(why)
+        self.retry_after_s, self.code = retry_after_s, code
+
+    @property
+    def nothing_written(self) -> bool:
+        """Whether the request was certainly not carried out."""
+        return self.code in _NOTHING_WRITTEN
+
+
+class ProblemBody(Struct):
+    """`application/problem+json`, as far as the client decides by it."""
+
+    code: str = ""
+    status: int = 0
+    detail: str = ""
+
+
+class _Token(Struct):
+    access_token: str
+    refresh_token: str
+    expires_in: float
+
+
+def refusal_of(body: bytes, status: int) -> Refused:
+    """The exception of a refusal. Raises UnexpectedResponse if the body is no problem of this service."""
+    try:
+        fields: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+        code, detail = str(fields["code"]), str(fields["detail"])
+    except (msgspec.MsgspecError, KeyError):
+        shown = body[:200].decode(errors="replace")
+        raise UnexpectedResponse(f"status {status} with a body that is no problem: {shown!r}") from None
+    others = {name: fields[name] for name in fields.keys() - {"type", "title", "status", "detail", "code"}}
+    return BY_CODE.get(code, Refused)(code, status, detail, others)
+
+
+def pause_s(attempt: int, asked_s: float | None) -> float:
+    """How long to wait before the next attempt: at least what the service asked for, at random, growing."""
+    most = min(_PAUSE_S * 2**attempt, _PAUSE_S_MAX)
+    return max(random.uniform(most / 2, most), min(asked_s or 0.0, _PAUSE_S_MAX))  # noqa: S311  # no secret
+
+
+class Session:
+    """One connection pool and one login. Used from one event loop."""
+
+    def __init__(
+        self,
+        url: str,
+        client_id: str | None,
+        client_secret: str | None,
+        connections: int,
+        transport: httpx.AsyncBaseTransport | None,
+    ) -> None:
+        self._client_id, self._client_secret = client_id, client_secret
+        self._token: _Token | None = None
+        self._token_until_s = 0.0
+        self._renewing = asyncio.Lock()
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        # Each request has a deadline of its own: see `_once`.
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            limits=limits,
+            timeout=None,  # noqa: S113
+            trust_env=False,
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def send(self, method: str, path: str, body: bytes | None, deadline_s: float) -> httpx.Response:
+        """One attempt, until `deadline_s` (monotonic seconds). Returns a response whose status is below 400.
+
+        Raises Refused, UnexpectedResponse, and Ambiguous where a later attempt may succeed.
+        """
+        for renewed in (False, True):
+            response = await self._once(method, path, body, deadline_s, renewed)
+            if response.status_code == 401 and self._client_id is not None and not renewed:
+                continue  # the token was revoked, or the service's keys have changed: log in once more
+            break
+        status = response.status_code
+        if status < 400:
+            return response
+        if status in _NOT_NOW:
+            self._raise_ambiguous(response)
+        raise refusal_of(response.content, status)
+
+    def _raise_ambiguous(self, response: httpx.Response) -> None:
+        try:
+            problem = msgspec.json.decode(response.content, type=ProblemBody)
+        except msgspec.MsgspecError:
+            problem = ProblemBody()
+        asked = response.headers.get("Retry-After", "")
+        why = f"status {response.status_code} {problem.code or 'without a code'}"
+        raise Ambiguous(why, float(asked) if asked.isdecimal() else None, problem.code)
+
+    async def _once(
+        self, method: str, path: str, body: bytes | None, deadline_s: float, renew: bool
+    ) -> httpx.Response:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise Ambiguous("the deadline is over", code=NOT_SENT)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            async with asyncio.timeout(left_s):
+                if self._client_id is not None:
+                    headers["Authorization"] = f"Bearer {await self._access_token(renew)}"
+                return await self._http.request(method, path, content=body, headers=headers)
+        except TimeoutError:
+            raise Ambiguous("no response within the deadline") from None
+        except httpx.ConnectError as error:
+            raise Ambiguous(f"no connection: {error}", code=NOT_SENT) from error
+        except httpx.HTTPError as error:
+            raise Ambiguous(f"the connection broke: {type(error).__name__} {error}") from error
+
+    async def _access_token(self, renew: bool) -> str:
+        """The current token. One task renews it, the others wait."""
+        if renew:
+            self._token_until_s = 0.0
+        async with self._renewing:
+            if self._token is None or time.monotonic() >= self._token_until_s:
+                self._token = await self._new_token()
+                self._token_until_s = time.monotonic() + max(self._token.expires_in - _RENEW_S, 1.0)
+            return self._token.access_token
+
+    async def _new_token(self) -> _Token:
+        if self._token is not None:
+            refreshed = await self._http.post("/v1/auth/refresh", json={"refresh_token": self._token.refresh_token})
+            if refreshed.status_code == 200:
+                return msgspec.json.decode(refreshed.content, type=_Token)
+        body = {"client_id": self._client_id, "client_secret": self._client_secret}
+        response = await self._http.post("/v1/auth/token", json=body)
+        if response.status_code in _NOT_NOW:
+            self._raise_ambiguous(response)
+        if response.status_code != 200:
+            raise refusal_of(response.content, response.status_code)
+        return msgspec.json.decode(response.content, type=_Token)
+
+
+async def until_definite(session: Session, method: str, path: str, deadline_s: float) -> httpx.Response:
+    """A read, tried until the deadline. Raises Refused, UnexpectedResponse, Unavailable."""
+    attempt = 0
+    while True:
+        try:
+            return await session.send(method, path, None, deadline_s)
+        except Ambiguous as error:
+            wait_s = pause_s(attempt, error.retry_after_s)
+            if time.monotonic() + wait_s >= deadline_s:
+                kind = NotYetVisible if error.code == "not_yet_visible" else Unavailable
+                raise kind(f"{method} {path}: {error}") from error
+            attempt += 1
+        await asyncio.sleep(wait_s)
