@@ -43,6 +43,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     paced_s: float
     few_pairs: int
     fold_events: int
+    members: int
 
 
 FULL = Plan(
@@ -57,9 +58,10 @@ FULL = Plan(
     paced_s=4.0,
     few_pairs=3,
     fold_events=60_000,
+    members=100_000,
 )
 """``lines`` of the long history, ``pages`` of it read with each filter, ``few_pairs`` of what takes ``paced_s`` or
-longer, ``fold_events`` folded at a time."""
+longer, ``fold_events`` folded at a time, ``members`` who earn commissions."""
 QUICK = Plan(
     pairs=2,
     restarts=1,
@@ -72,6 +74,7 @@ QUICK = Plan(
     paced_s=1.0,
     few_pairs=1,
     fold_events=10_000,
+    members=2_000,
 )
 
 

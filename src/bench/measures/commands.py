@@ -23,6 +23,7 @@ from bench.lab.jobs import BareLoop, Commits, Verification
 from bench.lab.one_node import Lab, Plan
 from bench.load.bodies import Spread
 from bench.measures import reads as read_measures
+from bench.measures.commissions import commissions
 from bench.measures.cost import LOADS, cost
 from bench.measures.login import LOADS as LOGIN_LOADS
 from bench.measures.login import login
@@ -274,6 +275,7 @@ MEASURES: dict[str, Callable[[Lab], list[Row]]] = {
     "spread": spread,
     "cost": cost,
     "login": login,
+    "commissions": commissions,
     **read_measures.OF_READ_LOG,
     "memory": memory,
     "startup": startup,
@@ -293,6 +295,7 @@ def steps(plan: Plan, names: Sequence[str]) -> int:
         "spread": 2 * plan.pairs * len(SPREADS),
         "cost": 2 * plan.pairs * len(LOADS),
         "login": 2 * plan.pairs * len(LOGIN_LOADS),
+        "commissions": 1,
         "memory": 1,
         "startup": 2 * plan.restarts,
         "verify": 2 * plan.pairs,

@@ -4,8 +4,7 @@ Invariants:
 (1) requests are bounded by ``requests_max``; follow-ups are not, because refusing one would lose it;
 (2) requests that are put back go to the front, in their order, so a wallet's commands never change their order;
 (3) outcomes of periods, which may take many rounds, wait beside the other follow-ups and delay none of them.
-(4) few commissions are taken at a time, however many wait: those of a whole day are sent at once, and nothing else
-    must wait for them.
+(4) so do commissions, of which those of a whole day are sent at once.
 """
 
 import asyncio
@@ -18,8 +17,9 @@ from ledger.writer.requests import FollowUpRequest, Request
 
 T = TypeVar("T")
 
-COMMISSIONS_PER_ROUND: Final = 32
-"""The most commissions that a round takes. Chosen as for settlements, whose events cost the same."""
+COMMISSIONS_PER_ROUND: Final = 128
+"""The most commissions that a round takes. One partition of a node has the turn to pay them (``settlement_turn``), so
+this is what a command of another partition waits for. Chosen: some 8 ms."""
 
 
 class Mailbox:
@@ -45,8 +45,13 @@ class Mailbox:
 
     @property
     def has_work(self) -> bool:
-        """Whether something waits that needs no turn: anything but outcomes."""
-        return bool(self.requests or self.follow_ups or self.commissions)
+        """Whether something waits that needs no turn."""
+        return bool(self.requests or self.follow_ups)
+
+    @property
+    def needs_turn(self) -> bool:
+        """Whether something waits that needs the turn: outcomes or commissions."""
+        return bool(self.outcomes or self.commissions)
 
     def put(self, request: Request) -> bool:
         """Put a request behind the others. False, and nothing is put, if ``requests_max`` wait already."""
@@ -71,11 +76,13 @@ class Mailbox:
             return self.commissions
         return self.outcomes if isinstance(waiting.follow_up, ResolvePeriod) else self.follow_ups
 
-    def take(self, limit: int, *, outcomes: bool) -> tuple[list[Request], list[FollowUpRequest]]:
-        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first, and ``COMMISSIONS_PER_ROUND``
-        commissions; with ``outcomes`` also ``limit`` outcomes."""
-        follow_ups = _take(self.follow_ups, limit) + _take(self.commissions, COMMISSIONS_PER_ROUND)
-        return _take(self.requests, limit), follow_ups + _take(self.outcomes, limit) if outcomes else follow_ups
+    def take(self, limit: int, *, with_turn: bool) -> tuple[list[Request], list[FollowUpRequest]]:
+        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first; ``with_turn`` also outcomes, and
+        ``COMMISSIONS_PER_ROUND`` commissions."""
+        follow_ups = _take(self.follow_ups, limit)
+        if with_turn:
+            follow_ups += _take(self.outcomes, limit) + _take(self.commissions, COMMISSIONS_PER_ROUND)
+        return _take(self.requests, limit), follow_ups
 
     def take_follow_ups(self) -> list[FollowUpRequest]:
         """All follow-ups, outcomes and commissions included."""

@@ -50,8 +50,8 @@ from ledger.writer.requests import (
 )
 from ledger.writer.state import PartitionState, command_key, open_bet_key
 
-TIMERS_PER_ROUND: Final = 64
-"""The most wallets whose timers one round fires. Chosen: some 8 ms. The day of every member is closed at the same
+TIMERS_PER_ROUND: Final = 32
+"""The most wallets whose timers one round fires. Chosen: some 3 ms. The day of every member is closed at the same
 moment, and commands must not wait for all of them."""
 
 EXPIRIES_PER_ROUND: Final = 1_024

@@ -416,7 +416,7 @@ class Writer:
                 async with self._between_rounds:
                     self._requests_in_round = []
                     if not self._opening.must_open or await self._open():
-                        requests, follow_ups = self._mailbox.take(ROUND_MAX, outcomes=self._may_settle())
+                        requests, follow_ups = self._mailbox.take(ROUND_MAX, with_turn=self._has_turn())
                         self._requests_in_round, self._follow_ups_in_round = requests, follow_ups
                         await self._round(requests, follow_ups)
                         continue
@@ -431,13 +431,13 @@ class Writer:
         finally:
             self._settlement_turn.give_back(self.partition)
 
-    def _may_settle(self) -> bool:
-        """Whether outcomes wait, and the partition has the turn to settle their bets."""
-        return bool(self._mailbox.outcomes) and self._settlement_turn.take(self.partition, self._mailbox.wake)
+    def _has_turn(self) -> bool:
+        """Whether something waits that needs the turn, and the partition has it."""
+        return self._mailbox.needs_turn and self._settlement_turn.take(self.partition, self._mailbox.wake)
 
     async def _wait_for_work(self) -> bool:
         """Wait for requests, follow-ups, due timers or the need to open. False: the writer is to stop."""
-        while not (self._mailbox.has_work or self._may_settle()):
+        while not (self._mailbox.has_work or self._has_turn()):
             if self._stopping:
                 return False
             if self._opening.must_open:
